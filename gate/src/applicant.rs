@@ -1,0 +1,77 @@
+//! Who applies.
+
+use crate::text::{Rule, checked_text};
+
+checked_text! {
+    /// The person who applies, named by the caller's own user id: 1 to 64 of `A-Z a-z 0-9 . _ : @ -`.
+    ///
+    /// A numeric id is the same person whether it came as the number 42 or as the text `"42"`.
+    Applicant, "user_id", Rule { longest: 64, punctuation: "._:@-", upper_case: true }
+}
+
+/// The largest user id that may be given as a number (what a signed 64-bit column holds).
+pub const MAX_NUMERIC_USER_ID: u64 = i64::MAX as u64;
+
+impl Applicant {
+    /// An applicant from a numeric user id, if it is at most [`MAX_NUMERIC_USER_ID`].
+    pub fn from_number(user_id: u64) -> Option<Self> {
+        (user_id <= MAX_NUMERIC_USER_ID).then(|| Self(user_id.to_string()))
+    }
+
+    /// The user id as a number, if it is written as one in canonical form (no sign, no leading zeros)
+    /// and is at most [`MAX_NUMERIC_USER_ID`].
+    pub fn as_number(&self) -> Option<i64> {
+        let number: i64 = self.0.parse().ok()?;
+        (number.to_string() == self.0 && number >= 0).then_some(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn rejects_what_the_rule_excludes_and_says_what_is_allowed() {
+        for bad in ["", " ", "a b", "a/b", "{a}", "é", "a\n", &"x".repeat(65)] {
+            let error = bad.parse::<Applicant>().expect_err(bad).to_string();
+            assert_eq!(
+                error,
+                "user_id must be 1 to 64 characters of A-Z a-z 0-9 . _ : @ -"
+            );
+        }
+    }
+
+    #[test]
+    fn only_canonical_numbers_are_numbers() {
+        for (text, number) in [
+            ("0", Some(0)),
+            ("42", Some(42)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("9223372036854775808", None),
+            ("042", None),
+            ("-1", None),
+            ("-0", None),
+            ("alice", None),
+        ] {
+            let applicant: Applicant = text.parse().expect(text);
+            assert_eq!(applicant.as_number(), number, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_and_its_text_are_one_person(user_id in 0..=MAX_NUMERIC_USER_ID) {
+            let by_number = Applicant::from_number(user_id).expect("in range");
+            prop_assert_eq!(&by_number, &user_id.to_string().parse::<Applicant>().expect("digits"));
+            prop_assert_eq!(by_number.as_number(), i64::try_from(user_id).ok());
+        }
+
+        #[test]
+        fn whatever_is_accepted_comes_back_unchanged(text in "\\PC{0,70}") {
+            if let Ok(applicant) = text.parse::<Applicant>() {
+                prop_assert_eq!(applicant.as_str(), text);
+            }
+        }
+    }
+}

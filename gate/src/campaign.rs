@@ -1,0 +1,73 @@
+//! A promotion and its standing rules.
+
+use crate::text::{Rule, checked_text};
+use std::fmt;
+use std::str::FromStr;
+
+checked_text! {
+    /// The name of a campaign: 1 to 48 of `a-z 0-9 - _`.
+    CampaignId, "campaign", Rule { longest: 48, punctuation: "-_", upper_case: false }
+}
+
+/// Whether a campaign takes applications.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CampaignState {
+    /// Applications are decided by window and quota.
+    Running,
+    /// Nobody is granted anything until the operator resumes it.
+    Paused,
+    /// Over for good; winners can still read their grants.
+    Closed,
+    /// The gate has lost acknowledged grants; nobody is granted anything until it is restored.
+    Halted,
+}
+
+/// How often one person may win.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnePer {
+    /// Once in the whole campaign.
+    Campaign,
+    /// Once in every round.
+    Round,
+}
+
+/// A word that is none of those expected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is not one of {expected}")]
+pub struct UnknownWord {
+    found: String,
+    expected: &'static str,
+}
+
+/// Declares the word for each variant, as Redis, MySQL and the API write it.
+macro_rules! words {
+    ($name:ident, $expected:literal, $($variant:ident => $word:literal),+) => {
+        impl $name {
+            /// The word that Redis, MySQL and the API write for it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, UnknownWord> {
+                match word {
+                    $($word => Ok(Self::$variant),)+
+                    other => Err(UnknownWord { found: other.to_owned(), expected: $expected }),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words!(CampaignState, "running, paused, closed, halted",
+    Running => "running", Paused => "paused", Closed => "closed", Halted => "halted");
+words!(OnePer, "campaign, round", Campaign => "campaign", Round => "round");

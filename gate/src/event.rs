@@ -1,0 +1,256 @@
+//! What happened to a serial, as the stream's entries and Kafka's records carry it.
+
+use crate::applicant::Applicant;
+use crate::campaign::CampaignId;
+use crate::round::{RoundId, Serial};
+use crate::time::Millis;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EventType {
+    /// The serial was given to the applicant.
+    #[serde(rename = "coupon.granted")]
+    Granted,
+    /// The serial was taken back from the applicant.
+    #[serde(rename = "coupon.revoked")]
+    Revoked,
+}
+
+/// One thing that happened to one serial.
+///
+/// Its JSON is the value of the Kafka record:
+/// `{"type":"coupon.granted","campaign":"welcome","round":"once","serial":42,"user_id":"7","at":1796086800123}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// What happened.
+    #[serde(rename = "type")]
+    pub event_type: EventType,
+    /// The campaign.
+    pub campaign: CampaignId,
+    /// The round.
+    pub round: RoundId,
+    /// The serial.
+    pub serial: Serial,
+    /// To whom.
+    #[serde(rename = "user_id")]
+    pub applicant: Applicant,
+    /// When, by the clock of Redis.
+    pub at: Millis,
+}
+
+/// Why fields are not an event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedEvent {
+    /// A field is not there.
+    #[error("field {0} is missing")]
+    Missing(&'static str),
+    /// A field is there, but not what it must be.
+    #[error("field {field}: {problem}")]
+    Invalid {
+        /// Its name.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// The identity of a serial through all its history: `campaign/round/serial`.
+///
+/// It is the key of the Kafka record, so what happens to one serial stays in order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EventKey {
+    /// The campaign.
+    pub campaign: CampaignId,
+    /// The round.
+    pub round: RoundId,
+    /// The serial.
+    pub serial: Serial,
+}
+
+impl EventType {
+    /// The word that entries, records and headers carry.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Granted => "coupon.granted",
+            Self::Revoked => "coupon.revoked",
+        }
+    }
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EventType {
+    type Err = MalformedEvent;
+
+    fn from_str(word: &str) -> Result<Self, MalformedEvent> {
+        match word {
+            "coupon.granted" => Ok(Self::Granted),
+            "coupon.revoked" => Ok(Self::Revoked),
+            other => Err(MalformedEvent::Invalid {
+                field: "type",
+                problem: format!("{other:?} is not coupon.granted or coupon.revoked"),
+            }),
+        }
+    }
+}
+
+impl Event {
+    /// Reads a stream entry. Unknown fields are passed over, so that a newer gate can add some.
+    ///
+    /// # Errors
+    /// When a field is missing or is not what it must be.
+    pub fn from_fields<'a>(
+        field: impl Fn(&str) -> Option<&'a [u8]>,
+    ) -> Result<Self, MalformedEvent> {
+        let text = |name: &'static str| {
+            let bytes = field(name).ok_or(MalformedEvent::Missing(name))?;
+            str::from_utf8(bytes).map_err(|error| MalformedEvent::invalid(name, error))
+        };
+        Ok(Self {
+            event_type: text("type")?.parse()?,
+            campaign: parse("campaign", text("campaign")?)?,
+            round: parse("round", text("round")?)?,
+            serial: parse("serial", text("serial")?)?,
+            applicant: parse("user_id", text("user_id")?)?,
+            at: parse::<i64>("at", text("at")?).and_then(|at| {
+                Millis::try_from(at).map_err(|error| MalformedEvent::invalid("at", error))
+            })?,
+        })
+    }
+
+    /// The serial that it happened to.
+    pub fn key(&self) -> EventKey {
+        EventKey {
+            campaign: self.campaign.clone(),
+            round: self.round.clone(),
+            serial: self.serial,
+        }
+    }
+
+    /// Names this event and no other: `campaign/round/serial/type`, CloudEvents' `id`.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.key(), self.event_type)
+    }
+}
+
+impl MalformedEvent {
+    fn invalid(field: &'static str, problem: impl fmt::Display) -> Self {
+        Self::Invalid {
+            field,
+            problem: problem.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for EventKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.campaign, self.round, self.serial)
+    }
+}
+
+impl FromStr for EventKey {
+    type Err = MalformedEvent;
+
+    fn from_str(key: &str) -> Result<Self, MalformedEvent> {
+        let mut parts = key.splitn(3, '/');
+        let mut part = |name| parts.next().ok_or(MalformedEvent::Missing(name));
+        Ok(Self {
+            campaign: parse("campaign", part("campaign")?)?,
+            round: parse("round", part("round")?)?,
+            serial: parse("serial", part("serial")?)?,
+        })
+    }
+}
+
+fn parse<T: FromStr<Err: fmt::Display>>(
+    field: &'static str,
+    text: &str,
+) -> Result<T, MalformedEvent> {
+    text.parse()
+        .map_err(|error| MalformedEvent::invalid(field, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    fn fields() -> HashMap<&'static str, Vec<u8>> {
+        [
+            ("type", "coupon.granted"),
+            ("campaign", "welcome"),
+            ("round", "once"),
+            ("serial", "42"),
+            ("user_id", "7"),
+            ("at", "1796086800123"),
+        ]
+        .map(|(name, value)| (name, value.as_bytes().to_vec()))
+        .into()
+    }
+
+    fn read(fields: &HashMap<&'static str, Vec<u8>>) -> Result<Event, MalformedEvent> {
+        Event::from_fields(|name| fields.get(name).map(Vec::as_slice))
+    }
+
+    #[test]
+    fn an_entry_becomes_the_documented_record() {
+        let event = read(&fields()).expect("well formed");
+        assert_eq!(event.key().to_string(), "welcome/once/42");
+        assert_eq!(event.id(), "welcome/once/42/coupon.granted");
+        let json = serde_json::to_string(&event).expect("serialises");
+        assert_eq!(
+            json,
+            r#"{"type":"coupon.granted","campaign":"welcome","round":"once","serial":42,"user_id":"7","at":1796086800123}"#
+        );
+        assert_eq!(
+            serde_json::from_str::<Event>(&json).expect("its own JSON"),
+            event
+        );
+    }
+
+    #[test]
+    fn each_missing_or_broken_field_is_named() {
+        for name in ["type", "campaign", "round", "serial", "user_id", "at"] {
+            let mut missing = fields();
+            missing.remove(name);
+            assert_eq!(read(&missing), Err(MalformedEvent::Missing(name)));
+            for broken in [&b""[..], b"\xff", b"{}", b"-1"] {
+                // "-1" is a fine round and user id; the others are never fine.
+                if broken == b"-1" && matches!(name, "round" | "user_id" | "campaign") {
+                    continue;
+                }
+                let mut fields = fields();
+                fields.insert(name, broken.to_vec());
+                let error = read(&fields).expect_err(name).to_string();
+                assert!(error.starts_with(&format!("field {name}: ")), "{error}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_is_read_back(campaign in "[a-z0-9_-]{1,48}", round in "[A-Za-z0-9._-]{1,32}", serial in 1u32..=100_000_000) {
+            let key = EventKey {
+                campaign: campaign.parse().expect("matches the rule"),
+                round: round.parse().expect("matches the rule"),
+                serial: Serial::try_from(serial).expect("in range"),
+            };
+            prop_assert_eq!(key.to_string().parse::<EventKey>(), Ok(key));
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_refused_not_panicked_over(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 6)) {
+            let names = ["type", "campaign", "round", "serial", "user_id", "at"];
+            let fields: HashMap<_, _> = names.into_iter().zip(values).collect();
+            prop_assert!(read(&fields).is_err());
+        }
+    }
+}

@@ -1,0 +1,25 @@
+#![doc = include_str!("../README.md")]
+
+pub mod applicant;
+pub mod application;
+pub mod apply;
+pub mod campaign;
+pub mod event;
+pub mod keys;
+pub mod overview;
+pub mod project;
+pub mod round;
+pub mod script;
+pub mod time;
+
+mod text;
+
+pub use applicant::Applicant;
+pub use apply::{Decision, Grant};
+pub use campaign::{CampaignId, CampaignState, OnePer};
+pub use event::{Event, EventType};
+pub use keys::Keys;
+pub use round::{Quota, Round, RoundId, Serial};
+pub use script::{Call, ReplyError, Script, Value};
+pub use text::InvalidText;
+pub use time::Millis;

@@ -1,0 +1,356 @@
+//! The scripts on a real Redis, one rule a test.
+
+use crate::support::{Gate, always_open, applicant, eval, round};
+use redis::TypedCommands;
+use rushgate_gate::project::{Origin, Outcome};
+use rushgate_gate::script::Eval;
+use rushgate_gate::{CampaignState, Decision, EventType, Keys, OnePer, application, apply};
+use std::collections::BTreeSet;
+use std::sync::Barrier;
+
+const HOUR: i64 = 3_600_000;
+
+#[test]
+fn serials_are_given_in_the_order_of_arrival_until_the_quota() {
+    let mut gate = Gate::open(3);
+    for (user_id, serial) in [("a", 1), ("b", 2), ("c", 3)] {
+        let Decision::Granted(grant) = gate.apply(user_id) else {
+            panic!("{user_id} was not granted")
+        };
+        assert_eq!(grant.serial.get(), serial);
+    }
+    assert!(matches!(gate.apply("d"), Decision::SoldOut { round } if round.as_str() == "once"));
+    assert_eq!(gate.events().len(), 3);
+}
+
+#[test]
+fn a_retry_gets_the_same_grant_also_when_sold_out_or_closed() {
+    let mut gate = Gate::open(1);
+    let Decision::Granted(first) = gate.apply("a") else {
+        panic!("not granted")
+    };
+    assert!(matches!(gate.apply("b"), Decision::SoldOut { .. }));
+    assert_eq!(gate.apply("a"), Decision::AlreadyGranted(first.clone()));
+
+    let over = round("once", None, Some(gate.now() - 1), 1);
+    gate.project(
+        Origin::Known,
+        CampaignState::Running,
+        OnePer::Campaign,
+        &[over],
+    );
+    assert_eq!(gate.apply("b"), Decision::Closed);
+    assert_eq!(gate.apply("a"), Decision::AlreadyGranted(first.clone()));
+
+    gate.project(
+        Origin::Known,
+        CampaignState::Closed,
+        OnePer::Campaign,
+        &[always_open(1)],
+    );
+    assert_eq!(gate.apply("b"), Decision::Closed);
+    assert_eq!(gate.apply("a"), Decision::AlreadyGranted(first));
+    assert_eq!(gate.events().len(), 1);
+}
+
+#[test]
+fn the_entry_says_what_was_granted() {
+    let mut gate = Gate::open(5);
+    let Decision::Granted(grant) = gate.apply("user.1:x@y_z-0") else {
+        panic!("not granted")
+    };
+    let [event] = gate.events().try_into().expect("one event");
+    assert_eq!(event.event_type, EventType::Granted);
+    assert_eq!(event.campaign, gate.id);
+    assert_eq!(
+        (event.round, event.serial, event.at),
+        (grant.round, grant.serial, grant.at)
+    );
+    assert_eq!(event.applicant, applicant("user.1:x@y_z-0"));
+    assert!(
+        (gate.now() - event.at.get()).abs() < 60_000,
+        "{:?}",
+        event.at
+    );
+}
+
+#[test]
+fn before_the_window_it_says_when_it_opens_and_after_it_that_it_closed() {
+    let mut gate = Gate::unknown();
+    let now = gate.now();
+    let running = CampaignState::Running;
+    let rounds = [
+        round("day-1", Some(now + HOUR), Some(now + 2 * HOUR), 1),
+        round("day-2", Some(now + 3 * HOUR), Some(now + 4 * HOUR), 1),
+    ];
+    gate.project(Origin::New, running, OnePer::Round, &rounds);
+    assert!(
+        matches!(gate.apply("a"), Decision::NotOpen { round, opens_at } if round.as_str() == "day-1" && opens_at.get() == now + HOUR)
+    );
+
+    // Between two rounds it speaks of the one to come.
+    let rounds = [
+        round("day-1", Some(now - 2 * HOUR), Some(now - HOUR), 1),
+        round("day-2", Some(now + HOUR), Some(now + 2 * HOUR), 1),
+    ];
+    gate.project(Origin::Known, running, OnePer::Round, &rounds);
+    assert!(
+        matches!(gate.apply("a"), Decision::NotOpen { round, opens_at } if round.as_str() == "day-2" && opens_at.get() == now + HOUR)
+    );
+
+    let rounds = [
+        round("day-1", Some(now - 4 * HOUR), Some(now - 3 * HOUR), 1),
+        round("day-2", Some(now - 2 * HOUR), Some(now - HOUR), 1),
+    ];
+    gate.project(Origin::Known, running, OnePer::Round, &rounds);
+    assert_eq!(gate.apply("a"), Decision::Closed);
+    assert!(gate.events().is_empty());
+}
+
+#[test]
+fn one_per_round_lets_a_winner_win_the_next_round_and_one_per_campaign_does_not() {
+    for (one_per, second) in [(OnePer::Round, true), (OnePer::Campaign, false)] {
+        let mut gate = Gate::unknown();
+        let now = gate.now();
+        let running = CampaignState::Running;
+        let today = [round("day-1", Some(now - HOUR), Some(now + HOUR), 5)];
+        gate.project(Origin::New, running, one_per, &today);
+        assert_eq!(gate.serial("a"), 1);
+        let tomorrow = [
+            round("day-1", Some(now - 2 * HOUR), Some(now - HOUR), 5),
+            round("day-2", Some(now - HOUR), Some(now + HOUR), 5),
+        ];
+        gate.project(Origin::Known, running, one_per, &tomorrow);
+        match gate.apply("a") {
+            Decision::Granted(grant) => assert!(second && grant.round.as_str() == "day-2"),
+            Decision::AlreadyGranted(grant) => assert!(!second && grant.round.as_str() == "day-1"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn paused_halted_and_unknown_grant_nothing_to_anybody() {
+    let mut gate = Gate::unknown();
+    assert_eq!(gate.apply("a"), Decision::UnknownCampaign);
+    let rounds = [always_open(5)];
+    gate.project(
+        Origin::New,
+        CampaignState::Paused,
+        OnePer::Campaign,
+        &rounds,
+    );
+    assert_eq!(gate.apply("a"), Decision::Paused);
+    let campaign = Keys::of(&gate.id).campaign();
+    gate.redis.hset(campaign, "state", "halted").expect("HSET");
+    assert_eq!(gate.apply("a"), Decision::Halted);
+    assert_eq!(
+        gate.try_project(
+            Origin::Known,
+            CampaignState::Running,
+            OnePer::Campaign,
+            &rounds
+        ),
+        Outcome::Halted
+    );
+    assert!(gate.events().is_empty());
+}
+
+#[test]
+fn projecting_again_keeps_what_is_granted() {
+    let mut gate = Gate::open(3);
+    assert_eq!(gate.serial("a"), 1);
+    gate.project(
+        Origin::Known,
+        CampaignState::Running,
+        OnePer::Campaign,
+        &[always_open(3)],
+    );
+    assert_eq!(gate.serial("b"), 2);
+    assert_eq!(gate.serial("a"), 1);
+
+    gate.project(
+        Origin::Known,
+        CampaignState::Running,
+        OnePer::Campaign,
+        &[always_open(2)],
+    );
+    assert!(matches!(gate.apply("c"), Decision::SoldOut { .. }));
+    gate.project(
+        Origin::Known,
+        CampaignState::Running,
+        OnePer::Campaign,
+        &[always_open(4)],
+    );
+    assert_eq!(gate.serial("c"), 3);
+    assert_eq!(
+        gate.try_project(
+            Origin::Known,
+            CampaignState::Running,
+            OnePer::Campaign,
+            &[always_open(2)]
+        ),
+        Outcome::QuotaBelowGranted {
+            round: "once".parse().expect("a round id"),
+            granted: 3
+        }
+    );
+    assert_eq!(gate.serial("d"), 4, "a refused change changes nothing");
+}
+
+#[test]
+fn a_campaign_that_the_gate_has_lost_is_not_begun_again() {
+    let mut gate = Gate::open(3);
+    assert_eq!(gate.serial("a"), 1);
+    let keys = Keys::of(&gate.id).all();
+    gate.redis.del(&keys[..]).expect("DEL");
+    assert_eq!(gate.apply("b"), Decision::UnknownCampaign);
+    assert_eq!(
+        gate.try_project(
+            Origin::Known,
+            CampaignState::Running,
+            OnePer::Campaign,
+            &[always_open(3)]
+        ),
+        Outcome::UnknownCampaign
+    );
+    assert_eq!(gate.apply("b"), Decision::UnknownCampaign);
+}
+
+#[test]
+fn a_status_tells_winners_from_others() {
+    let mut gate = Gate::open(1);
+    assert_eq!(gate.status("a"), application::Status::NotFound);
+    let Decision::Granted(grant) = gate.apply("a") else {
+        panic!("not granted")
+    };
+    assert!(matches!(gate.apply("b"), Decision::SoldOut { .. }));
+    assert_eq!(gate.status("a"), application::Status::Granted(grant));
+    assert_eq!(gate.status("b"), application::Status::NotFound);
+    assert_eq!(
+        Gate::unknown().status("a"),
+        application::Status::UnknownCampaign
+    );
+}
+
+#[test]
+fn an_overview_counts_and_shows_the_window() {
+    let mut gate = Gate::unknown();
+    assert_eq!(gate.overview(), None);
+    let now = gate.now();
+    let current = round("day-1", Some(now - HOUR), Some(now + HOUR), 3);
+    let next = round("day-2", Some(now + 2 * HOUR), None, 7);
+    gate.project(
+        Origin::New,
+        CampaignState::Running,
+        OnePer::Campaign,
+        &[current.clone(), next.clone()],
+    );
+    gate.serial("a");
+    gate.serial("b");
+    let overview = gate.overview().expect("known");
+    assert_eq!(overview.state, CampaignState::Running);
+    let shown = overview.round.expect("an open round");
+    assert_eq!((shown.granted, shown.remaining()), (2, 1));
+    assert_eq!(shown.round, current);
+    assert_eq!(overview.next, next.opens_at.map(|at| (next.id, at)));
+    assert!(overview.now.get() >= now);
+}
+
+#[test]
+fn a_write_that_fails_leaves_no_counted_grant() {
+    let mut gate = Gate::open(2);
+    let stream = Keys::of(&gate.id).stream();
+    gate.redis.set(&stream, "not a stream").expect("SET");
+    let call = apply::call(&gate.id, &applicant("a"));
+    gate.call(&call).expect_err("XADD on a string");
+    assert_eq!(gate.status("a"), application::Status::NotFound);
+    assert_eq!(
+        gate.overview()
+            .and_then(|o| o.round)
+            .map(|round| round.granted),
+        Some(0)
+    );
+    gate.redis.del(&stream).expect("DEL");
+    assert_eq!(gate.serial("a"), 1);
+    assert_eq!(gate.events().len(), 1);
+}
+
+#[test]
+fn a_rush_over_many_connections_gives_each_serial_once() {
+    const QUOTA: u32 = 50;
+    const PEOPLE: u32 = 400;
+    const CONNECTIONS: u32 = 16;
+    let gate = Gate::open(QUOTA);
+    let url = std::env::var("REDIS_URL").expect("set");
+    let start = Barrier::new(CONNECTIONS as usize);
+    let granted: Vec<(u32, u32)> = std::thread::scope(|scope| {
+        let rushes: Vec<_> = (0..CONNECTIONS)
+            .map(|connection| {
+                let (id, url, start) = (&gate.id, &url, &start);
+                scope.spawn(move || {
+                    let mut redis = crate::support::connect(url);
+                    start.wait();
+                    let mut granted = Vec::new();
+                    for person in (connection..PEOPLE).step_by(CONNECTIONS as usize) {
+                        let call = apply::call(id, &applicant(&person.to_string()));
+                        // Everybody clicks twice.
+                        for _ in 0..2 {
+                            let reply = eval(&mut redis, &call).expect("apply");
+                            match apply::answer(&reply).expect("its reply").decision {
+                                Decision::Granted(grant) => {
+                                    granted.push((person, grant.serial.get()))
+                                }
+                                Decision::AlreadyGranted(grant) => {
+                                    assert_eq!(granted.last(), Some(&(person, grant.serial.get())));
+                                }
+                                Decision::SoldOut { .. } => {}
+                                other => panic!("{other:?}"),
+                            }
+                        }
+                    }
+                    granted
+                })
+            })
+            .collect();
+        rushes
+            .into_iter()
+            .flat_map(|rush| rush.join().expect("no panic"))
+            .collect()
+    });
+    let serials: BTreeSet<u32> = granted.iter().map(|(_, serial)| *serial).collect();
+    let people: BTreeSet<u32> = granted.iter().map(|(person, _)| *person).collect();
+    assert_eq!(serials, (1..=QUOTA).collect());
+    assert_eq!(
+        (granted.len(), people.len()),
+        (QUOTA as usize, QUOTA as usize)
+    );
+}
+
+#[test]
+fn a_call_with_the_wrong_number_of_keys_is_refused() {
+    let mut gate = Gate::open(1);
+    let mut call = apply::call(&gate.id, &applicant("a"));
+    call.keys.pop();
+    let error = gate.call(&call).expect_err("four keys").to_string();
+    assert!(error.contains("takes 5 keys and 2 arguments"), "{error}");
+}
+
+#[test]
+fn the_sha_is_the_one_that_redis_computes() {
+    let mut gate = Gate::unknown();
+    for script in [
+        &apply::SCRIPT,
+        &application::SCRIPT,
+        &rushgate_gate::overview::SCRIPT,
+        &rushgate_gate::project::SCRIPT,
+    ] {
+        let sha1: String = redis::cmd("SCRIPT")
+            .arg("LOAD")
+            .arg(script.source())
+            .query(&mut gate.redis)
+            .expect("SCRIPT LOAD");
+        assert_eq!(sha1, script.sha1());
+    }
+    assert_eq!(Eval::BySource.command(), "EVAL");
+}

@@ -1,0 +1,196 @@
+//! What the tests over a real Redis share.
+
+use rushgate_gate::project::{self, Origin, Outcome};
+use rushgate_gate::script::Eval;
+use rushgate_gate::{
+    Applicant, Call, CampaignId, CampaignState, Decision, Event, Keys, OnePer, Quota, Round,
+    RoundId, Value, application, apply, overview,
+};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A campaign of the test's own, removed with it.
+pub(crate) struct Gate {
+    pub(crate) redis: redis::Connection,
+    pub(crate) id: CampaignId,
+}
+
+impl Gate {
+    /// A campaign that the gate does not know yet, on the server that `REDIS_URL` names.
+    pub(crate) fn unknown() -> Self {
+        let url = std::env::var("REDIS_URL").expect("REDIS_URL is not set: run `cargo xtask test`");
+        Self::on(&url)
+    }
+
+    pub(crate) fn on(url: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let id = format!(
+            "gate-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        Self {
+            redis: connect(url),
+            id: id.parse().expect("an id"),
+        }
+    }
+
+    /// A running campaign with one round that is always open.
+    pub(crate) fn open(quota: u32) -> Self {
+        let mut gate = Self::unknown();
+        gate.project(
+            Origin::New,
+            CampaignState::Running,
+            OnePer::Campaign,
+            &[always_open(quota)],
+        );
+        gate
+    }
+
+    pub(crate) fn call(&mut self, call: &Call) -> redis::RedisResult<Vec<Value>> {
+        eval(&mut self.redis, call)
+    }
+
+    pub(crate) fn project(
+        &mut self,
+        origin: Origin,
+        state: CampaignState,
+        one_per: OnePer,
+        rounds: &[Round],
+    ) {
+        assert_eq!(
+            self.try_project(origin, state, one_per, rounds),
+            Outcome::Projected
+        );
+    }
+
+    pub(crate) fn try_project(
+        &mut self,
+        origin: Origin,
+        state: CampaignState,
+        one_per: OnePer,
+        rounds: &[Round],
+    ) -> Outcome {
+        let reply = self
+            .call(&project::call(&self.id, origin, state, one_per, rounds))
+            .expect("project");
+        project::outcome(&reply).expect("its reply")
+    }
+
+    pub(crate) fn apply(&mut self, user_id: &str) -> Decision {
+        let reply = self
+            .call(&apply::call(&self.id, &applicant(user_id)))
+            .expect("apply");
+        apply::answer(&reply).expect("its reply").decision
+    }
+
+    /// The serial that `user_id` is granted now, or was before.
+    pub(crate) fn serial(&mut self, user_id: &str) -> u32 {
+        match self.apply(user_id) {
+            Decision::Granted(grant) | Decision::AlreadyGranted(grant) => grant.serial.get(),
+            other => panic!("{user_id}: {other:?}"),
+        }
+    }
+
+    pub(crate) fn status(&mut self, user_id: &str) -> application::Status {
+        let reply = self
+            .call(&application::call(&self.id, &applicant(user_id)))
+            .expect("application");
+        application::status(&reply).expect("its reply")
+    }
+
+    pub(crate) fn overview(&mut self) -> Option<overview::Overview> {
+        let reply = self.call(&overview::call(&self.id)).expect("overview");
+        overview::overview(&reply).expect("its reply")
+    }
+
+    /// Every entry of the stream, oldest first.
+    pub(crate) fn events(&mut self) -> Vec<Event> {
+        let entries: redis::streams::StreamRangeReply = redis::cmd("XRANGE")
+            .arg(Keys::of(&self.id).stream())
+            .arg("-")
+            .arg("+")
+            .query(&mut self.redis)
+            .expect("XRANGE");
+        entries
+            .ids
+            .iter()
+            .map(|entry| {
+                let fields: HashMap<String, Vec<u8>> = entry
+                    .map
+                    .iter()
+                    .map(|(name, value)| {
+                        (
+                            name.clone(),
+                            redis::from_redis_value(value.clone()).expect("bytes"),
+                        )
+                    })
+                    .collect();
+                Event::from_fields(|name| fields.get(name).map(Vec::as_slice)).expect("an event")
+            })
+            .collect()
+    }
+
+    /// The clock of Redis, in ms.
+    pub(crate) fn now(&mut self) -> i64 {
+        let (seconds, micros): (i64, i64) =
+            redis::cmd("TIME").query(&mut self.redis).expect("TIME");
+        seconds * 1_000 + micros / 1_000
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        // The server may be gone on purpose.
+        let _ = redis::cmd("DEL")
+            .arg(&Keys::of(&self.id).all())
+            .exec(&mut self.redis);
+    }
+}
+
+pub(crate) fn connect(url: &str) -> redis::Connection {
+    redis::Client::open(url)
+        .and_then(|client| client.get_connection())
+        .unwrap_or_else(|error| panic!("no Redis at {url}: {error}"))
+}
+
+/// Runs a script by its SHA-1 and, where the server does not know it, by its source.
+pub(crate) fn eval(redis: &mut redis::Connection, call: &Call) -> redis::RedisResult<Vec<Value>> {
+    let mut run = |eval: Eval| {
+        let mut command = redis::cmd(eval.command());
+        for argument in call.arguments(eval) {
+            command.arg(argument);
+        }
+        command.query::<Vec<redis::Value>>(redis)
+    };
+    let reply = match run(Eval::BySha) {
+        Err(error) if error.code() == Some("NOSCRIPT") => run(Eval::BySource),
+        reply => reply,
+    }?;
+    Ok(reply
+        .into_iter()
+        .map(|value| match value {
+            redis::Value::Int(number) => Value::Integer(number),
+            redis::Value::BulkString(bytes) => Value::Bytes(bytes),
+            _ => Value::Other,
+        })
+        .collect())
+}
+
+pub(crate) fn applicant(user_id: &str) -> Applicant {
+    user_id.parse().expect("a user id")
+}
+
+pub(crate) fn always_open(quota: u32) -> Round {
+    round("once", None, None, quota)
+}
+
+pub(crate) fn round(id: &str, opens_at: Option<i64>, closes_at: Option<i64>, quota: u32) -> Round {
+    let instant = |millis: i64| millis.try_into().expect("an instant");
+    Round {
+        id: id.parse::<RoundId>().expect("a round id"),
+        opens_at: opens_at.map(instant),
+        closes_at: closes_at.map(instant),
+        quota: Quota::try_from(quota).expect("a quota"),
+    }
+}
