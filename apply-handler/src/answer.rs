@@ -1,0 +1,315 @@
+//! An HTTP answer. Its length is always known, because Spin sends one without Content-Length in small
+//! writes that wait for the client's delayed acknowledgement: ten times slower.
+
+use crate::problem::{Details, Problem};
+use bytes::Bytes;
+use rushgate_gate::apply::{Answer as Decided, Grant};
+use rushgate_gate::overview::Overview;
+use rushgate_gate::{Applicant, CampaignId, Decision, application};
+use serde::Serialize;
+use spin_sdk::http::{FullBody, HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+/// What a request is answered with.
+#[derive(Debug)]
+pub struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// How long, in seconds, to stay away from a campaign that an operator has to touch first.
+const RETRY_AFTER_PAUSE: i64 = 10;
+
+impl Answer {
+    /// No body at all.
+    pub fn empty(status: StatusCode) -> Self {
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        }
+    }
+
+    /// A body of a fixed type.
+    pub fn body(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self {
+            body: body.into(),
+            ..Self::empty(status)
+        }
+        .with("content-type", content_type)
+    }
+
+    /// A JSON body.
+    pub fn json(status: StatusCode, body: &impl Serialize) -> Self {
+        Self::body(status, "application/json", to_json(body))
+    }
+
+    /// RFC 9457 problem details.
+    pub(crate) fn problem(status: StatusCode, body: &impl Serialize) -> Self {
+        Self::body(status, "application/problem+json", to_json(body))
+            .with("cache-control", "no-store")
+    }
+
+    /// What the gate decided over an application.
+    pub fn decision(decided: &Decided, campaign: &CampaignId, applicant: &Applicant) -> Self {
+        let word = decided.decision.as_str();
+        let answer = match &decided.decision {
+            Decision::Granted(grant) => {
+                let path = format!("/v1/campaigns/{campaign}/applications/{applicant}");
+                Self::granted(StatusCode::CREATED, word, campaign, applicant, grant)
+                    .with_text("location", &path)
+            }
+            Decision::AlreadyGranted(grant) => {
+                Self::granted(StatusCode::OK, word, campaign, applicant, grant)
+            }
+            Decision::SoldOut { round } => refused(
+                StatusCode::GONE,
+                word,
+                campaign,
+                Some(round.as_str()),
+                "Every coupon of this round has been given.",
+            ),
+            Decision::NotOpen { round, opens_at } => {
+                let detail = format!("The round opens at {opens_at}.");
+                let wait = opens_at.get() - decided.now.get();
+                refused(
+                    StatusCode::CONFLICT,
+                    word,
+                    campaign,
+                    Some(round.as_str()),
+                    &detail,
+                )
+                .retry_after(wait.div_euclid(1_000) + 1)
+            }
+            Decision::Closed => refused(
+                StatusCode::GONE,
+                word,
+                campaign,
+                None,
+                "The campaign is over.",
+            ),
+            Decision::Paused => refused(
+                StatusCode::SERVICE_UNAVAILABLE,
+                word,
+                campaign,
+                None,
+                "The campaign is paused.",
+            )
+            .retry_after(RETRY_AFTER_PAUSE),
+            Decision::Halted => refused(
+                StatusCode::SERVICE_UNAVAILABLE,
+                word,
+                campaign,
+                None,
+                "The campaign is halted until its grants are restored.",
+            )
+            .retry_after(RETRY_AFTER_PAUSE),
+            Decision::UnknownCampaign => return Problem::CampaignNotFound.answer(),
+        };
+        answer
+            .with("rushgate-decision", word)
+            .with("cache-control", "no-store")
+    }
+
+    /// What became of an application.
+    pub fn status(
+        status: &application::Status,
+        campaign: &CampaignId,
+        applicant: &Applicant,
+    ) -> Self {
+        match status {
+            application::Status::Granted(grant) => {
+                Self::granted(StatusCode::OK, "granted", campaign, applicant, grant)
+                    .with("cache-control", "no-store")
+            }
+            application::Status::NotFound => Problem::ApplicationNotFound.answer(),
+            application::Status::UnknownCampaign => Problem::CampaignNotFound.answer(),
+        }
+    }
+
+    /// How a campaign stands. A million pollers may share an answer for a second.
+    pub fn overview(campaign: &CampaignId, overview: &Overview) -> Self {
+        Self::json(StatusCode::OK, &CampaignBody::new(campaign, overview))
+            .with("cache-control", "public, max-age=1")
+    }
+
+    /// How all campaigns stand.
+    pub fn overviews(overviews: &[(CampaignId, Overview)]) -> Self {
+        let campaigns: Vec<_> = overviews
+            .iter()
+            .map(|(campaign, overview)| CampaignBody::new(campaign, overview))
+            .collect();
+        Self::json(
+            StatusCode::OK,
+            &serde_json::json!({ "campaigns": campaigns }),
+        )
+        .with("cache-control", "public, max-age=1")
+    }
+
+    fn granted(
+        status: StatusCode,
+        word: &'static str,
+        campaign: &CampaignId,
+        applicant: &Applicant,
+        grant: &Grant,
+    ) -> Self {
+        let body = GrantBody {
+            decision: word,
+            campaign: campaign.as_str(),
+            round: grant.round.as_str(),
+            serial: grant.serial.get(),
+            user_id: applicant.as_str(),
+            granted_at: grant.at.to_string(),
+        };
+        Self::json(status, &body).with_text("rushgate-serial", &grant.serial.to_string())
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn with(self, name: &'static str, value: &'static str) -> Self {
+        self.insert(name, HeaderValue::from_static(value))
+    }
+
+    /// Adds a header whose value was made here, of ids and numbers.
+    #[must_use]
+    pub fn with_text(self, name: &'static str, value: &str) -> Self {
+        match HeaderValue::from_str(value) {
+            Ok(value) => self.insert(name, value),
+            // Ids and numbers are always allowed; a header is not worth an error.
+            Err(_) => self,
+        }
+    }
+
+    /// When to ask again, in seconds; at least one.
+    #[must_use]
+    pub fn retry_after(self, seconds: i64) -> Self {
+        self.with_text("retry-after", &seconds.max(1).to_string())
+    }
+
+    /// The same without its body, for `Prefer: return=minimal`: status and headers say it all.
+    #[must_use]
+    pub fn minimal(mut self) -> Self {
+        self.body = Bytes::new();
+        self.headers.remove("content-type");
+        self.with("preference-applied", "return=minimal")
+    }
+
+    /// Whether the request was served.
+    pub fn is_success(&self) -> bool {
+        self.status.is_success()
+    }
+
+    /// Turns it into what the SDK sends.
+    pub fn into_response(self) -> spin_sdk::http::Response<FullBody<Bytes>> {
+        let length = self.body.len();
+        let mut response = spin_sdk::http::Response::new(FullBody::new(self.body));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        // RFC 9110 8.6: none on 204.
+        if self.status != StatusCode::NO_CONTENT {
+            response
+                .headers_mut()
+                .insert("content-length", HeaderValue::from(length));
+        }
+        response
+    }
+
+    fn insert(mut self, name: &'static str, value: HeaderValue) -> Self {
+        self.headers.insert(HeaderName::from_static(name), value);
+        self
+    }
+}
+
+#[derive(Serialize)]
+struct GrantBody<'a> {
+    decision: &'a str,
+    campaign: &'a str,
+    round: &'a str,
+    serial: u32,
+    user_id: &'a str,
+    granted_at: String,
+}
+
+#[derive(Serialize)]
+struct RefusalBody<'a> {
+    #[serde(flatten)]
+    problem: Details<'a>,
+    decision: &'a str,
+    campaign: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    round: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct CampaignBody<'a> {
+    campaign: &'a str,
+    state: &'static str,
+    round: Option<RoundBody<'a>>,
+    next_round: Option<NextRoundBody<'a>>,
+    server_time: String,
+}
+
+#[derive(Serialize)]
+struct RoundBody<'a> {
+    round: &'a str,
+    opens_at: Option<String>,
+    closes_at: Option<String>,
+    quota: u32,
+    granted: u32,
+    remaining: u32,
+}
+
+#[derive(Serialize)]
+struct NextRoundBody<'a> {
+    round: &'a str,
+    opens_at: String,
+}
+
+impl<'a> CampaignBody<'a> {
+    fn new(campaign: &'a CampaignId, overview: &'a Overview) -> Self {
+        Self {
+            campaign: campaign.as_str(),
+            state: overview.state.as_str(),
+            round: overview.round.as_ref().map(|current| RoundBody {
+                round: current.round.id.as_str(),
+                opens_at: current.round.opens_at.map(|at| at.to_string()),
+                closes_at: current.round.closes_at.map(|at| at.to_string()),
+                quota: current.round.quota.get(),
+                granted: current.granted,
+                remaining: current.remaining(),
+            }),
+            next_round: overview
+                .next
+                .as_ref()
+                .map(|(round, opens_at)| NextRoundBody {
+                    round: round.as_str(),
+                    opens_at: opens_at.to_string(),
+                }),
+            server_time: overview.now.to_string(),
+        }
+    }
+}
+
+/// A refusal is a problem whose `code` is the decision.
+fn refused(
+    status: StatusCode,
+    word: &'static str,
+    campaign: &CampaignId,
+    round: Option<&str>,
+    detail: &str,
+) -> Answer {
+    Answer::problem(
+        status,
+        &RefusalBody {
+            problem: Details::new(status, word, detail),
+            decision: word,
+            campaign: campaign.as_str(),
+            round,
+        },
+    )
+}
+
+fn to_json(body: &impl Serialize) -> Vec<u8> {
+    // Structs of texts and numbers; there is nothing in them that JSON cannot say.
+    serde_json::to_vec(body).unwrap_or_default()
+}

@@ -1,0 +1,175 @@
+//! Reads the body of an application: `{"user_id":"42"}` or `{"user_id":42}`.
+
+use crate::problem::{InvalidUserId, Problem};
+use rushgate_gate::Applicant;
+use serde::Deserialize;
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+
+/// Most bytes that a body may have.
+pub const MAX_BODY: usize = 4 * 1024;
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    user_id: Option<&'a RawValue>,
+}
+
+/// Whether `content_type` says JSON, with or without parameters.
+pub fn is_json(content_type: &[u8]) -> bool {
+    content_type
+        .split(|byte| *byte == b';')
+        .next()
+        .is_some_and(|essence| {
+            essence
+                .trim_ascii()
+                .eq_ignore_ascii_case(b"application/json")
+        })
+}
+
+/// Who applies. Fields other than `user_id` are passed over.
+///
+/// # Errors
+/// A problem that says what is wrong with the body.
+pub fn applicant(body: &[u8]) -> Result<Applicant, Problem> {
+    if body.is_empty() {
+        return Err(Problem::EmptyBody);
+    }
+    let Body { user_id } =
+        serde_json::from_slice(body).map_err(|error| match error.classify() {
+            Category::Data => Problem::NotAnObject,
+            Category::Syntax | Category::Eof | Category::Io => Problem::InvalidJson {
+                line: error.line(),
+                column: error.column(),
+            },
+        })?;
+    // serde reads a struct from an array too.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Problem::NotAnObject);
+    }
+    let user_id = user_id
+        .ok_or(Problem::UserId(InvalidUserId::Missing))?
+        .get();
+    match user_id.as_bytes() {
+        [b'"', ..] => serde_json::from_str::<String>(user_id)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .ok_or(Problem::UserId(InvalidUserId::NotAllowed)),
+        [b'0'..=b'9' | b'-', ..] => user_id
+            .parse()
+            .ok()
+            .and_then(Applicant::from_number)
+            .ok_or(Problem::UserId(InvalidUserId::NotAnInteger)),
+        _ => Err(Problem::UserId(InvalidUserId::WrongType)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_person_is_named_by_text_or_by_number() {
+        for (body, user_id) in [
+            (r#"{"user_id":"42"}"#, "42"),
+            (r#"{"user_id":42}"#, "42"),
+            (r#" { "user_id" : 0 , "utm": {"a":[1,2]} } "#, "0"),
+            (r#"{"user_id":9223372036854775807}"#, "9223372036854775807"),
+            (r#"{"user_id":"\u0061.b_c:d@e-f"}"#, "a.b_c:d@e-f"),
+        ] {
+            let applicant = applicant(body.as_bytes()).expect(body);
+            assert_eq!(applicant.as_str(), user_id);
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_told_from_what_is_not_an_application() {
+        let user_id = |problem| Err(Problem::UserId(problem));
+        let deep = format!(
+            "{{\"user_id\":{}1{}}}",
+            "[".repeat(2_000),
+            "]".repeat(2_000)
+        );
+        for (body, expected) in [
+            ("", Err(Problem::EmptyBody)),
+            ("{", Err(Problem::InvalidJson { line: 1, column: 1 })),
+            (
+                "{\"user_id\":\n01}",
+                Err(Problem::InvalidJson { line: 2, column: 2 }),
+            ),
+            (
+                "user_id=42",
+                Err(Problem::InvalidJson { line: 1, column: 1 }),
+            ),
+            (
+                "\u{feff}{}",
+                Err(Problem::InvalidJson { line: 1, column: 1 }),
+            ),
+            ("null", Err(Problem::NotAnObject)),
+            ("[\"42\"]", Err(Problem::NotAnObject)),
+            ("\"42\"", Err(Problem::NotAnObject)),
+            (r#"{"user_id":1,"user_id":2}"#, Err(Problem::NotAnObject)),
+            ("{}", user_id(InvalidUserId::Missing)),
+            (r#"{"user_id":null}"#, user_id(InvalidUserId::Missing)),
+            (r#"{"user":"42"}"#, user_id(InvalidUserId::Missing)),
+            (r#"{"user_id":""}"#, user_id(InvalidUserId::NotAllowed)),
+            (r#"{"user_id":"a b"}"#, user_id(InvalidUserId::NotAllowed)),
+            (
+                r#"{"user_id":"\u0000"}"#,
+                user_id(InvalidUserId::NotAllowed),
+            ),
+            (
+                r#"{"user_id":"\ud800"}"#,
+                user_id(InvalidUserId::NotAllowed),
+            ),
+            (r#"{"user_id":-1}"#, user_id(InvalidUserId::NotAnInteger)),
+            (r#"{"user_id":1.0}"#, user_id(InvalidUserId::NotAnInteger)),
+            (r#"{"user_id":1e3}"#, user_id(InvalidUserId::NotAnInteger)),
+            (
+                r#"{"user_id":9223372036854775808}"#,
+                user_id(InvalidUserId::NotAnInteger),
+            ),
+            (r#"{"user_id":true}"#, user_id(InvalidUserId::WrongType)),
+            (r#"{"user_id":{"a":1}}"#, user_id(InvalidUserId::WrongType)),
+            (&deep, user_id(InvalidUserId::WrongType)),
+        ] {
+            assert_eq!(applicant(body.as_bytes()), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn json_is_recognised_whatever_its_case_and_parameters() {
+        for yes in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            " application/json ;x",
+        ] {
+            assert!(is_json(yes.as_bytes()), "{yes}");
+        }
+        for no in [
+            "",
+            "text/plain",
+            "application/jsonp",
+            "application/x-www-form-urlencoded",
+        ] {
+            assert!(!is_json(no.as_bytes()), "{no}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_get_an_answer(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Err(problem) = applicant(&body) {
+                prop_assert!(matches!(problem.status().as_u16(), 400 | 422));
+            }
+        }
+
+        #[test]
+        fn arbitrary_values_get_an_answer(value in "\\PC{0,40}") {
+            if let Err(problem) = applicant(format!("{{\"user_id\":{value}}}").as_bytes()) {
+                prop_assert!(matches!(problem.status().as_u16(), 400 | 422));
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The gate, seen from the component: calls its scripts on one Redis connection an instance.
+//!
+//! Spin opens a TCP connection for every [`Connection::open`] and neither reconnects nor times out by itself.
+//! So the connection is kept in a static, shared by the requests that the instance serves at once, reopened
+//! once when a call fails, and every call is raced against a timer. Calling a script again is always safe:
+//! an application that was decided is answered with the same decision.
+
+use crate::settings::Settings;
+use futures::future::{Either, select};
+use futures::lock::Mutex;
+use rushgate_gate::script::Eval;
+use rushgate_gate::{Call, ReplyError, Value};
+use spin_sdk::redis::{Connection, Error, RedisParameter, RedisResult};
+use std::cell::RefCell;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Why the gate did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// Nothing came back in time.
+    #[error("no answer within {} ms", .0.as_millis())]
+    TimedOut(std::time::Duration),
+    /// Redis, or the host on the way to it, refused.
+    #[error("{0}")]
+    Redis(#[from] Error),
+    /// Something that no script of ours answers.
+    #[error("{0}")]
+    Reply(#[from] ReplyError),
+}
+
+/// The connection of this instance, while it has one.
+static CONNECTION: Mutex<Option<Arc<Connection>>> = Mutex::new(None);
+
+/// Whether the last call failed, so that an outage is one line in the log and not one a request.
+static AWAY: AtomicBool = AtomicBool::new(false);
+
+/// Runs a script and hands its flat reply to `read`.
+///
+/// # Errors
+/// When Redis does not answer in time, refuses, or answers something else. Already logged.
+pub async fn call<T>(
+    settings: &Settings,
+    call: &Call,
+    read: impl FnOnce(&[Value]) -> Result<T, ReplyError>,
+) -> Result<T, GateError> {
+    let result = match within(settings, async |connection| eval(connection, call).await).await {
+        Ok(reply) => read(&reply).map_err(GateError::from),
+        Err(error) => Err(error),
+    };
+    log_change(&result);
+    result
+}
+
+/// The members of a set.
+///
+/// # Errors
+/// As for [`call`].
+pub async fn members(settings: &Settings, key: &str) -> Result<Vec<String>, GateError> {
+    let result = within(settings, async |connection| connection.smembers(key).await).await;
+    log_change(&result);
+    result
+}
+
+/// Asks Redis whether it is there.
+///
+/// # Errors
+/// As for [`call`].
+pub async fn ping(settings: &Settings) -> Result<(), GateError> {
+    let result = within(settings, async |connection| {
+        connection.execute("PING", []).await.map(|_| ())
+    })
+    .await;
+    log_change(&result);
+    result
+}
+
+/// Does `work` on the connection, a second time on a new one if the first fails, all within the timeout.
+async fn within<T>(
+    settings: &Settings,
+    work: impl AsyncFn(&Connection) -> Result<T, Error>,
+) -> Result<T, GateError> {
+    let used = RefCell::new(None);
+    let attempts = async {
+        let first = connection(settings, None, &used).await?;
+        match work(&first).await {
+            Err(_) => {
+                let second = connection(settings, Some(&first), &used).await?;
+                work(&second).await
+            }
+            done => done,
+        }
+    };
+    let timer = spin_sdk::time::sleep(settings.redis_timeout);
+    // The loser is dropped with this statement, and with it the lock it may hold.
+    let finished = match select(pin!(attempts), pin!(timer)).await {
+        Either::Left((result, _)) => Some(result),
+        Either::Right(((), _)) => None,
+    };
+    match finished {
+        Some(result) => Ok(result?),
+        None => {
+            // It may be half open: the next request had better not wait on it too.
+            forget(used.take().as_ref()).await;
+            Err(GateError::TimedOut(settings.redis_timeout))
+        }
+    }
+}
+
+/// The connection of this instance, opened if there is none, or only the one that `failed`.
+async fn connection(
+    settings: &Settings,
+    failed: Option<&Arc<Connection>>,
+    used: &RefCell<Option<Arc<Connection>>>,
+) -> Result<Arc<Connection>, Error> {
+    let mut shared = CONNECTION.lock().await;
+    let usable = shared
+        .as_ref()
+        .filter(|shared| failed.is_none_or(|failed| !Arc::ptr_eq(shared, failed)));
+    let connection = match usable {
+        Some(connection) => connection.clone(),
+        None => {
+            *shared = None;
+            let opened = Arc::new(Connection::open(&settings.redis_address).await?);
+            shared.insert(opened).clone()
+        }
+    };
+    used.replace(Some(connection.clone()));
+    Ok(connection)
+}
+
+/// Leaves `connection` to its fate, unless another request has already replaced it.
+async fn forget(connection: Option<&Arc<Connection>>) {
+    let mut shared = CONNECTION.lock().await;
+    if let (Some(current), Some(connection)) = (shared.as_ref(), connection)
+        && Arc::ptr_eq(current, connection)
+    {
+        *shared = None;
+    }
+}
+
+/// By SHA-1; by source where the server has not seen the script since it started.
+async fn eval(connection: &Connection, call: &Call) -> Result<Vec<Value>, Error> {
+    let execute = |eval: Eval| {
+        let arguments: Vec<_> = call
+            .arguments(eval)
+            .map(|argument| RedisParameter::Binary(argument.as_bytes().to_vec()))
+            .collect();
+        connection.execute(eval.command(), arguments)
+    };
+    let reply = match execute(Eval::BySha).await {
+        Err(error) if is_unknown_script(&error) => execute(Eval::BySource).await,
+        reply => reply,
+    }?;
+    Ok(reply
+        .into_iter()
+        .map(|value| match value {
+            RedisResult::Int64(number) => Value::Integer(number),
+            RedisResult::Binary(bytes) => Value::Bytes(bytes),
+            RedisResult::Nil | RedisResult::Status(_) => Value::Other,
+        })
+        .collect())
+}
+
+/// Spin hands errors over as text. `NoScriptError` is how its redis-rs shows the code, `NOSCRIPT` how Redis
+/// writes it.
+fn is_unknown_script(error: &Error) -> bool {
+    matches!(error, Error::Other(text) if text.contains("NoScriptError") || text.contains("NOSCRIPT"))
+}
+
+fn log_change<T>(result: &Result<T, GateError>) {
+    let away = result.is_err();
+    if AWAY.swap(away, Ordering::Relaxed) == away {
+        return;
+    }
+    match result {
+        Ok(_) => eprintln!("gate: answers again"),
+        Err(error) => eprintln!("gate: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_script_is_told_from_other_errors() {
+        for (text, unknown) in [
+            (
+                "An error was signalled by the server - NoScriptError: No matching script. Please use EVAL.",
+                true,
+            ),
+            ("NOSCRIPT No matching script. Please use EVAL.", true),
+            (
+                "OOM command not allowed when used memory > 'maxmemory'.",
+                false,
+            ),
+            ("broken pipe", false),
+        ] {
+            assert_eq!(
+                is_unknown_script(&Error::Other(text.to_owned())),
+                unknown,
+                "{text}"
+            );
+        }
+    }
+}

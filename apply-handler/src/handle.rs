@@ -1,0 +1,161 @@
+//! From request to answer.
+
+use crate::answer::Answer;
+use crate::application::{MAX_BODY, applicant, is_json};
+use crate::cors;
+use crate::gate::{self, GateError};
+use crate::problem::Problem;
+use crate::route::Resource;
+use crate::settings::Settings;
+use bytes::Bytes;
+use futures::future::try_join_all;
+use http::request::Parts;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use rushgate_gate::{CampaignId, application, apply, keys, overview};
+use spin_sdk::http::{FullBody, HeaderMap, Method, Request, Response, StatusCode};
+use spin_sdk::wasip3::http_compat::IncomingRequestBody;
+
+/// The page, with its style and script in it.
+const PAGE: &str = include_str!("../../web/index.html");
+
+/// Answers one request.
+pub async fn handle(request: Request) -> Response<FullBody<Bytes>> {
+    let (head, body) = request.into_parts();
+    let settings = match Settings::get().await {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("{error}");
+            return Problem::Misconfigured.answer().into_response();
+        }
+    };
+    let answer = answer(settings, &head, body).await;
+    let answer = answer.unwrap_or_else(|problem| problem.answer());
+    settings
+        .allowed_origins
+        .share(&head.headers, answer)
+        .into_response()
+}
+
+async fn answer(
+    settings: &Settings,
+    head: &Parts,
+    body: IncomingRequestBody,
+) -> Result<Answer, Problem> {
+    let resource = Resource::at(head.uri.path())?;
+    if !resource.takes(&head.method) {
+        let allow = resource.allow();
+        return Err(Problem::MethodNotAllowed { allow });
+    }
+    if head.method == Method::OPTIONS {
+        return Ok(cors::options(resource.allow(), &head.headers));
+    }
+    match resource {
+        Resource::Page => Ok(page()),
+        Resource::Health => Ok(Answer::empty(StatusCode::OK)),
+        Resource::Readiness => {
+            gate::ping(settings).await?;
+            Ok(Answer::empty(StatusCode::OK))
+        }
+        Resource::Campaigns => campaigns(settings).await,
+        Resource::Campaign(campaign) => {
+            gate::call(settings, &overview::call(&campaign), overview::overview)
+                .await?
+                .map(|overview| Answer::overview(&campaign, &overview))
+                .ok_or(Problem::CampaignNotFound)
+        }
+        Resource::Applications(campaign) => apply(settings, &head.headers, body, &campaign).await,
+        Resource::Application(campaign, applicant) => {
+            let call = application::call(&campaign, &applicant);
+            let status = gate::call(settings, &call, application::status).await?;
+            Ok(Answer::status(&status, &campaign, &applicant))
+        }
+    }
+}
+
+async fn apply(
+    settings: &Settings,
+    headers: &HeaderMap,
+    body: IncomingRequestBody,
+    campaign: &CampaignId,
+) -> Result<Answer, Problem> {
+    let body = read(headers, body).await?;
+    let applicant = applicant(&body)?;
+    let call = apply::call(campaign, &applicant);
+    let decided = gate::call(settings, &call, apply::answer).await?;
+    let answer = Answer::decision(&decided, campaign, &applicant);
+    Ok(if answer.is_success() && wants_minimal(headers) {
+        answer.minimal()
+    } else {
+        answer
+    })
+}
+
+async fn campaigns(settings: &Settings) -> Result<Answer, Problem> {
+    let mut ids: Vec<CampaignId> = gate::members(settings, keys::CAMPAIGNS)
+        .await?
+        .iter()
+        .filter_map(|id| id.parse().ok())
+        .collect();
+    ids.sort();
+    let overviews = try_join_all(ids.into_iter().map(async |id| {
+        let overview = gate::call(settings, &overview::call(&id), overview::overview).await?;
+        Ok::<_, GateError>(overview.map(|overview| (id, overview)))
+    }))
+    .await?;
+    let known: Vec<_> = overviews.into_iter().flatten().collect();
+    Ok(Answer::overviews(&known))
+}
+
+fn page() -> Answer {
+    Answer::body(StatusCode::OK, "text/html; charset=utf-8", PAGE)
+        .with("cache-control", "public, max-age=60")
+        .with(
+            "content-security-policy",
+            "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'",
+        )
+}
+
+/// The whole body, if it is said to be JSON and is short enough.
+async fn read(headers: &HeaderMap, body: IncomingRequestBody) -> Result<Bytes, Problem> {
+    let content_type = headers.get("content-type");
+    if content_type.is_some_and(|value| !is_json(value.as_bytes())) {
+        return Err(Problem::UnsupportedMediaType);
+    }
+    let announced = headers
+        .get("content-length")
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > MAX_BODY) {
+        return Err(Problem::BodyTooLarge);
+    }
+    let body = match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return Err(Problem::BodyTooLarge),
+        Err(_) => return Err(Problem::IncompleteBody),
+    };
+    // A page cannot send JSON to another origin without asking first; one without a type it can.
+    if content_type.is_none() && !body.is_empty() {
+        return Err(Problem::UnsupportedMediaType);
+    }
+    Ok(body)
+}
+
+/// RFC 7240: whether the client asked for an answer without a body.
+fn wants_minimal(headers: &HeaderMap) -> bool {
+    headers
+        .get_all("prefer")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|preference| {
+            preference
+                .split(';')
+                .next()
+                .is_some_and(|preference| preference.trim().eq_ignore_ascii_case("return=minimal"))
+        })
+}
+
+impl From<GateError> for Problem {
+    fn from(_: GateError) -> Self {
+        Self::GateUnavailable
+    }
+}

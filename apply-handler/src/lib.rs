@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+
+pub mod answer;
+pub mod application;
+pub mod cors;
+pub mod gate;
+pub mod handle;
+pub mod problem;
+pub mod route;
+pub mod settings;
+
+#[cfg(target_family = "wasm")]
+mod component;

@@ -1,0 +1,175 @@
+//! Everything that can be wrong with a request, or keep the gate from answering it: RFC 9457 problem details.
+
+use crate::answer::Answer;
+use rushgate_gate::applicant::MAX_NUMERIC_USER_ID;
+use serde::Serialize;
+use spin_sdk::http::StatusCode;
+
+/// A request that has no better answer than an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// The host could not make sense of it.
+    MalformedRequest,
+    /// Nothing is at that path.
+    NoSuchResource,
+    /// The gate knows no such campaign.
+    CampaignNotFound,
+    /// Nobody of that name holds a grant.
+    ApplicationNotFound,
+    /// The resource does not take that method.
+    MethodNotAllowed {
+        /// The methods it takes.
+        allow: &'static str,
+    },
+    /// The body is not said to be JSON.
+    UnsupportedMediaType,
+    /// The body is too long.
+    BodyTooLarge,
+    /// The body ended before its Content-Length.
+    IncompleteBody,
+    /// There is no body.
+    EmptyBody,
+    /// The body is not JSON; where it stops being so, counted from 1.
+    InvalidJson {
+        /// Line.
+        line: usize,
+        /// Column.
+        column: usize,
+    },
+    /// The body is JSON, but not an object with each field once.
+    NotAnObject,
+    /// The body names nobody who can apply.
+    UserId(InvalidUserId),
+    /// Redis does not answer. Whether the application was decided is not known; asking again is safe.
+    GateUnavailable,
+    /// A variable of the component has a value it cannot work with.
+    Misconfigured,
+}
+
+/// Why a `user_id` names nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidUserId {
+    /// It is not there, or null.
+    Missing,
+    /// Neither a string nor a number.
+    WrongType,
+    /// A string with something that an id may not contain, or of the wrong length.
+    NotAllowed,
+    /// A number that is negative, not whole or too large.
+    NotAnInteger,
+}
+
+/// The JSON of a problem.
+#[derive(Serialize)]
+pub(crate) struct Details<'a> {
+    #[serde(rename = "type")]
+    problem_type: String,
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+}
+
+impl<'a> Details<'a> {
+    pub(crate) fn new(status: StatusCode, code: &'a str, detail: &'a str) -> Self {
+        Self {
+            problem_type: format!("urn:rushgate:problem:{code}"),
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            code,
+            detail,
+            field: None,
+        }
+    }
+}
+
+impl Problem {
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::MalformedRequest
+            | Self::IncompleteBody
+            | Self::EmptyBody
+            | Self::InvalidJson { .. } => StatusCode::BAD_REQUEST,
+            Self::NoSuchResource | Self::CampaignNotFound | Self::ApplicationNotFound => {
+                StatusCode::NOT_FOUND
+            }
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NotAnObject | Self::UserId(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::GateUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The stable word for it, which clients may branch on.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::MalformedRequest => "malformed_request",
+            Self::NoSuchResource => "no_such_resource",
+            Self::CampaignNotFound => "campaign_not_found",
+            Self::ApplicationNotFound => "application_not_found",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::BodyTooLarge => "body_too_large",
+            Self::IncompleteBody => "incomplete_body",
+            Self::EmptyBody => "empty_body",
+            Self::InvalidJson { .. } => "invalid_json",
+            Self::NotAnObject => "not_an_object",
+            Self::UserId(_) => "invalid_user_id",
+            Self::GateUnavailable => "gate_unavailable",
+            Self::Misconfigured => "misconfigured",
+        }
+    }
+
+    /// The answer to the request.
+    pub fn answer(&self) -> Answer {
+        let detail = self.detail();
+        let mut details = Details::new(self.status(), self.code(), &detail);
+        if let Self::UserId(_) = self {
+            details.field = Some("user_id");
+        }
+        let answer = Answer::problem(self.status(), &details);
+        match self {
+            Self::MethodNotAllowed { allow } => answer.with("allow", allow),
+            Self::GateUnavailable => answer.retry_after(1),
+            _ => answer,
+        }
+    }
+
+    /// What is wrong and what to do about it.
+    fn detail(&self) -> String {
+        match self {
+            Self::MalformedRequest => "The request line or a header is malformed.".into(),
+            Self::NoSuchResource => "Nothing is here. Applications go to POST /v1/campaigns/{campaign}/applications.".into(),
+            Self::CampaignNotFound => "There is no campaign of that name. GET /v1/campaigns lists them.".into(),
+            Self::ApplicationNotFound => "Nobody of that name holds a coupon of the current round.".into(),
+            Self::MethodNotAllowed { allow } => format!("Use one of {allow}."),
+            Self::UnsupportedMediaType => "Send the body with Content-Type: application/json.".into(),
+            Self::BodyTooLarge => "Send at most 4096 bytes.".into(),
+            Self::IncompleteBody => "The body ended before its Content-Length.".into(),
+            Self::EmptyBody => r#"Send a body such as {"user_id":"42"}."#.into(),
+            Self::InvalidJson { line, column } => format!(
+                r#"The body is not JSON at line {line} column {column}. Send a body such as {{"user_id":"42"}}."#
+            ),
+            Self::NotAnObject => {
+                r#"The body must be one JSON object with each field once, such as {"user_id":"42"}."#.into()
+            }
+            Self::UserId(InvalidUserId::Missing) => "user_id is missing.".into(),
+            Self::UserId(InvalidUserId::WrongType) => "user_id must be a string or an integer.".into(),
+            Self::UserId(InvalidUserId::NotAllowed) => {
+                "user_id must be 1 to 64 characters of A-Z a-z 0-9 . _ : @ -".into()
+            }
+            Self::UserId(InvalidUserId::NotAnInteger) => {
+                format!("A numeric user_id must be an integer from 0 to {MAX_NUMERIC_USER_ID}.")
+            }
+            Self::GateUnavailable => {
+                "The gate does not answer just now. Ask again: an application is decided once, however often it is sent.".into()
+            }
+            Self::Misconfigured => "The service is misconfigured; its log says how.".into(),
+        }
+    }
+}

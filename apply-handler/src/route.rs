@@ -1,0 +1,151 @@
+//! Which resource a request is for.
+
+use crate::problem::Problem;
+use percent_encoding::percent_decode_str;
+use rushgate_gate::{Applicant, CampaignId};
+use spin_sdk::http::Method;
+
+/// A resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// `/`: the page.
+    Page,
+    /// `/healthz`: this component answers.
+    Health,
+    /// `/readyz`: Redis answers.
+    Readiness,
+    /// `/v1/campaigns`
+    Campaigns,
+    /// `/v1/campaigns/{campaign}`
+    Campaign(CampaignId),
+    /// `/v1/campaigns/{campaign}/applications`
+    Applications(CampaignId),
+    /// `/v1/campaigns/{campaign}/applications/{user_id}`
+    Application(CampaignId, Applicant),
+}
+
+impl Resource {
+    /// The resource at `path`. An id that nobody can have names nothing, so it is as unknown as one that
+    /// nobody has.
+    ///
+    /// # Errors
+    /// When there is nothing at `path`.
+    pub fn at(path: &str) -> Result<Self, Problem> {
+        let campaign = |segment: &str| {
+            decoded(segment)
+                .and_then(|id| id.parse().ok())
+                .ok_or(Problem::CampaignNotFound)
+        };
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        match segments[..] {
+            [""] => Ok(Self::Page),
+            ["healthz"] => Ok(Self::Health),
+            ["readyz"] => Ok(Self::Readiness),
+            ["v1", "campaigns"] => Ok(Self::Campaigns),
+            ["v1", "campaigns", id] => Ok(Self::Campaign(campaign(id)?)),
+            ["v1", "campaigns", id, "applications"] => Ok(Self::Applications(campaign(id)?)),
+            ["v1", "campaigns", id, "applications", user_id] => Ok(Self::Application(
+                campaign(id)?,
+                decoded(user_id)
+                    .and_then(|user_id| user_id.parse().ok())
+                    .ok_or(Problem::ApplicationNotFound)?,
+            )),
+            _ => Err(Problem::NoSuchResource),
+        }
+    }
+
+    /// The methods it takes, as the `Allow` header lists them.
+    pub fn allow(&self) -> &'static str {
+        match self {
+            Self::Applications(_) => "POST, OPTIONS",
+            _ => "GET, HEAD, OPTIONS",
+        }
+    }
+
+    /// Whether it takes `method`.
+    pub fn takes(&self, method: &Method) -> bool {
+        self.allow().split(", ").any(|name| name == method.as_str())
+    }
+}
+
+fn decoded(segment: &str) -> Option<String> {
+    percent_decode_str(segment)
+        .decode_utf8()
+        .ok()
+        .map(|text| text.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_documented_path_has_its_resource() {
+        let id = || "welcome".parse().expect("an id");
+        let person = |user_id: &str| user_id.parse().expect("a user id");
+        for (path, resource) in [
+            ("/", Ok(Resource::Page)),
+            ("/healthz", Ok(Resource::Health)),
+            ("/readyz", Ok(Resource::Readiness)),
+            ("/v1/campaigns", Ok(Resource::Campaigns)),
+            ("/v1/campaigns/welcome", Ok(Resource::Campaign(id()))),
+            (
+                "/v1/campaigns/welcome/applications",
+                Ok(Resource::Applications(id())),
+            ),
+            (
+                "/v1/campaigns/welcome/applications/a%40b%3Ac",
+                Ok(Resource::Application(id(), person("a@b:c"))),
+            ),
+            (
+                "/v1/campaigns/welcome/applications/a@b:c",
+                Ok(Resource::Application(id(), person("a@b:c"))),
+            ),
+            ("", Err(Problem::NoSuchResource)),
+            ("/v1", Err(Problem::NoSuchResource)),
+            ("/v1/campaigns/", Err(Problem::CampaignNotFound)),
+            (
+                "/v1/campaigns/W%20/applications",
+                Err(Problem::CampaignNotFound),
+            ),
+            (
+                "/v1/campaigns/welcome/applications/",
+                Err(Problem::ApplicationNotFound),
+            ),
+            (
+                "/v1/campaigns/welcome/applications/%ff",
+                Err(Problem::ApplicationNotFound),
+            ),
+            (
+                "/v1/campaigns/welcome/applications/7/x",
+                Err(Problem::NoSuchResource),
+            ),
+        ] {
+            assert_eq!(Resource::at(path), resource, "{path}");
+        }
+    }
+
+    #[test]
+    fn methods_are_as_documented() {
+        let takes = |path: &str, method| Resource::at(path).expect(path).takes(&method);
+        assert!(takes("/v1/campaigns/welcome/applications", Method::POST));
+        assert!(!takes("/v1/campaigns/welcome/applications", Method::GET));
+        assert!(takes("/v1/campaigns/welcome", Method::GET));
+        assert!(takes("/v1/campaigns/welcome", Method::HEAD));
+        assert!(!takes("/v1/campaigns/welcome", Method::DELETE));
+        assert!(!takes(
+            "/healthz",
+            Method::from_bytes(b"get").expect("a token")
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn any_path_is_a_resource_or_not_found(path in "(/(v1|campaigns|applications|\\PC{0,12}|%[0-9a-f]{2})){0,6}") {
+            if let Err(problem) = Resource::at(&path) {
+                prop_assert_eq!(problem.status().as_u16(), 404);
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The component's variables, read and checked once an instance.
+
+use crate::cors::AllowedOrigins;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::fmt;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// Everything that `spin.toml` lets an operator choose.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where Redis is, credentials and all; never shown.
+    pub redis_address: String,
+    /// How long one request may wait for Redis, connecting included: 1 ms to 60 s.
+    pub redis_timeout: Duration,
+    /// Pages that may apply.
+    pub allowed_origins: AllowedOrigins,
+}
+
+/// A variable whose value the component cannot work with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("variable {variable}: {problem}; set SPIN_VARIABLE_{}", .variable.to_uppercase())]
+pub struct InvalidVariable {
+    variable: &'static str,
+    problem: String,
+}
+
+/// What may stand unescaped in the user info of a URL.
+const USER_INFO: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+impl Settings {
+    /// The settings of this instance.
+    ///
+    /// # Errors
+    /// When a variable is missing or has a value that cannot work.
+    pub async fn get() -> Result<&'static Self, InvalidVariable> {
+        static SETTINGS: OnceLock<Settings> = OnceLock::new();
+        if let Some(settings) = SETTINGS.get() {
+            return Ok(settings);
+        }
+        let mut values = Vec::new();
+        for variable in VARIABLES {
+            let value = spin_sdk::variables::get(variable).await;
+            values.push(value.map_err(|error| InvalidVariable {
+                variable,
+                problem: error.to_string(),
+            })?);
+        }
+        let read = Self::read(|variable| {
+            let index = VARIABLES.iter().position(|name| *name == variable);
+            index.map_or("", |index| values[index].as_str())
+        })?;
+        Ok(SETTINGS.get_or_init(|| read))
+    }
+
+    fn read<'a>(value: impl Fn(&'static str) -> &'a str) -> Result<Self, InvalidVariable> {
+        let invalid = |variable, problem: String| InvalidVariable { variable, problem };
+        let (scheme, host) = value("redis_url")
+            .trim_end_matches('/')
+            .split_once("://")
+            .filter(|(scheme, host)| {
+                matches!(*scheme, "redis" | "rediss") && !host.is_empty() && !host.contains(['@', '/'])
+            })
+            .ok_or_else(|| {
+                invalid("redis_url", "must be redis://HOST:PORT or rediss://HOST:PORT; user, password and database have variables of their own".into())
+            })?;
+        let database: u32 = value("redis_database")
+            .parse()
+            .map_err(|_| invalid("redis_database", "must be a number".into()))?;
+        let escaped = |text| utf8_percent_encode(text, USER_INFO);
+        let user_info = match (value("redis_username"), value("redis_password")) {
+            ("", "") => String::new(),
+            (user, password) => format!("{}:{}@", escaped(user), escaped(password)),
+        };
+        let millis = value("redis_timeout_ms")
+            .parse()
+            .ok()
+            .filter(|millis| (1..=60_000).contains(millis))
+            .ok_or_else(|| {
+                invalid(
+                    "redis_timeout_ms",
+                    "must be a whole number from 1 to 60000".into(),
+                )
+            })?;
+        Ok(Self {
+            redis_address: format!("{scheme}://{user_info}{host}/{database}"),
+            redis_timeout: Duration::from_millis(millis),
+            allowed_origins: AllowedOrigins::parse(value("cors_allowed_origins"))
+                .map_err(|problem| invalid("cors_allowed_origins", problem))?,
+        })
+    }
+}
+
+/// Every variable that `spin.toml` hands to the component.
+const VARIABLES: [&str; 6] = [
+    "redis_url",
+    "redis_username",
+    "redis_password",
+    "redis_database",
+    "redis_timeout_ms",
+    "cors_allowed_origins",
+];
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("redis_timeout", &self.redis_timeout)
+            .field("allowed_origins", &self.allowed_origins)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    fn read(changes: &[(&'static str, &'static str)]) -> Result<Settings, InvalidVariable> {
+        let mut values: HashMap<&str, &'static str> = HashMap::from([
+            ("redis_url", "redis://127.0.0.1:6379"),
+            ("redis_database", "0"),
+            ("redis_timeout_ms", "1000"),
+        ]);
+        values.extend(changes.iter().copied());
+        Settings::read(|variable| values.get(variable).copied().unwrap_or(""))
+    }
+
+    #[test]
+    fn credentials_are_put_into_the_address() {
+        for (changes, address) in [
+            (vec![], "redis://127.0.0.1:6379/0"),
+            (
+                vec![("redis_password", "p@ss/w:rd")],
+                "redis://:p%40ss%2Fw%3Ard@127.0.0.1:6379/0",
+            ),
+            (
+                vec![
+                    ("redis_url", "rediss://cache.example:6380/"),
+                    ("redis_username", "gate"),
+                    ("redis_password", "x"),
+                    ("redis_database", "2"),
+                ],
+                "rediss://gate:x@cache.example:6380/2",
+            ),
+        ] {
+            assert_eq!(read(&changes).expect("valid").redis_address, address);
+        }
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_what_to_set() {
+        for (variable, value) in [
+            ("redis_url", "127.0.0.1:6379"),
+            ("redis_url", "http://127.0.0.1"),
+            ("redis_url", "redis://user:secret@127.0.0.1"),
+            ("redis_database", "x"),
+            ("redis_timeout_ms", "0"),
+            ("redis_timeout_ms", "1s"),
+            ("cors_allowed_origins", "shop.example"),
+        ] {
+            let error = read(&[(variable, value)]).expect_err(value).to_string();
+            assert!(
+                error.starts_with(&format!("variable {variable}: ")),
+                "{error}"
+            );
+            assert!(
+                error.ends_with(&format!("set SPIN_VARIABLE_{}", variable.to_uppercase())),
+                "{error}"
+            );
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let settings = read(&[("redis_password", "hunter2")]).expect("valid");
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+}
