@@ -1,0 +1,126 @@
+//! Redis: projecting a campaign into the gate and reading how it stands.
+
+use crate::address;
+use crate::config::Config;
+use anyhow::{Context, Result};
+use redis::AsyncTypedCommands;
+use redis::aio::MultiplexedConnection;
+use rushgate_gate::overview::{self, Overview};
+use rushgate_gate::project::{self, Origin, Outcome};
+use rushgate_gate::script::Eval;
+use rushgate_gate::{Call, CampaignId, CampaignState, Keys, OnePer, Round, Value, keys};
+
+/// The gate, by way of one connection.
+pub struct Gate {
+    redis: MultiplexedConnection,
+}
+
+impl Gate {
+    /// Connects, and asks whether Redis is there.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub async fn connect(config: &Config) -> Result<Self> {
+        let connect = async {
+            let client = redis::Client::open(config.redis_url.as_str())?;
+            let mut redis = client.get_multiplexed_async_connection().await?;
+            redis.ping().await?;
+            Ok::<_, redis::RedisError>(redis)
+        };
+        let redis = connect.await.with_context(|| {
+            format!(
+                "cannot use Redis at {}: is it running, and is REDIS_URL right?",
+                address::shown(&config.redis_url)
+            )
+        })?;
+        Ok(Self { redis })
+    }
+
+    /// Makes bridges and lists aware of `campaign`. Comes before it can grant anything, so that no grant
+    /// waits in a stream that nobody reads.
+    ///
+    /// # Errors
+    /// When Redis refuses.
+    pub async fn register(&mut self, campaign: &CampaignId) -> Result<()> {
+        self.redis
+            .sadd(keys::CAMPAIGNS, campaign.as_str())
+            .await
+            .context("Redis refused to register the campaign")?;
+        Ok(())
+    }
+
+    /// Brings the gate in line with what the database says.
+    ///
+    /// # Errors
+    /// When Redis refuses. That the gate declines is an [`Outcome`].
+    pub async fn project(
+        &mut self,
+        campaign: &CampaignId,
+        origin: Origin,
+        state: CampaignState,
+        one_per: OnePer,
+        rounds: &[Round],
+    ) -> Result<Outcome> {
+        let call = project::call(campaign, origin, state, one_per, rounds);
+        Ok(project::outcome(&self.call(&call).await?)?)
+    }
+
+    /// How a campaign stands; `None` if the gate does not know it.
+    ///
+    /// # Errors
+    /// When Redis refuses.
+    pub async fn overview(&mut self, campaign: &CampaignId) -> Result<Option<Overview>> {
+        Ok(overview::overview(
+            &self.call(&overview::call(campaign)).await?,
+        )?)
+    }
+
+    /// Entries of the campaign's stream: grants that are not known to be in Kafka yet.
+    ///
+    /// # Errors
+    /// When Redis refuses.
+    pub async fn in_stream(&mut self, campaign: &CampaignId) -> Result<usize> {
+        let stream = Keys::of(campaign).stream();
+        self.redis
+            .xlen(stream)
+            .await
+            .context("Redis refused to count the stream")
+    }
+
+    /// Entries that the bridge could not publish.
+    ///
+    /// # Errors
+    /// When Redis refuses.
+    pub async fn dead_letters(&mut self, campaign: &CampaignId) -> Result<usize> {
+        let dead_letters = Keys::of(campaign).dead_letters();
+        self.redis
+            .xlen(dead_letters)
+            .await
+            .context("Redis refused to count the dead letters")
+    }
+
+    async fn call(&mut self, call: &Call) -> Result<Vec<Value>> {
+        let mut run = async |eval: Eval| {
+            let mut command = redis::cmd(eval.command());
+            for argument in call.arguments(eval) {
+                command.arg(argument);
+            }
+            command
+                .query_async::<Vec<redis::Value>>(&mut self.redis)
+                .await
+        };
+        let reply = match run(Eval::BySha).await {
+            Err(error) if error.code() == Some("NOSCRIPT") => run(Eval::BySource).await,
+            reply => reply,
+        }
+        .context("Redis refused to run a script of the gate")?;
+        Ok(reply
+            .into_iter()
+            .map(|value| match value {
+                redis::Value::Int(number) => Value::Integer(number),
+                redis::Value::BulkString(bytes) => Value::Bytes(bytes),
+                _ => Value::Other,
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,319 @@
+//! Whom a component may call: `allowed_outbound_hosts`, by Spin's rules.
+//!
+//! Nobody, unless listed. An entry is `scheme://host[:port]`, each part possibly `*`; a host may also be
+//! `*.domain` or an address block, a port a range without its end (`6379..6384`). A port that is left out is the
+//! scheme's usual one.
+
+use crate::variables::Variables;
+use anyhow::{Context, Result, bail, ensure};
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::ops::Range;
+use url::Host;
+
+/// The hosts that a component may call.
+#[derive(Debug, Default)]
+pub(crate) struct AllowedHosts(Vec<AllowedHost>);
+
+#[derive(Debug)]
+struct AllowedHost {
+    /// `None` for every scheme.
+    scheme: Option<String>,
+    host: HostPattern,
+    port: PortPattern,
+}
+
+#[derive(Debug)]
+enum HostPattern {
+    Any,
+    /// The application itself, which matters only for HTTP.
+    Itself,
+    /// With the dot in front.
+    Subdomain(String),
+    Block(IpNet),
+    Exactly(Host),
+}
+
+#[derive(Debug)]
+enum PortPattern {
+    Any,
+    In(Range<u16>),
+    Exactly(u16),
+}
+
+impl AllowedHosts {
+    /// Fills the templates of a manifest and understands them.
+    ///
+    /// # Errors
+    ///
+    /// When an entry breaks the rules. The error shows the template and not what it became, which may hold a secret.
+    pub(crate) fn resolve(templates: &[String], variables: &Variables) -> Result<Self> {
+        let mut hosts = Vec::new();
+        for template in templates {
+            let entry = variables.fill(template).context("allowed_outbound_hosts")?;
+            // Spin leaves out an optional host, whose variable is empty.
+            if entry != *template && ["", "http://", "https://"].contains(&entry.as_str()) {
+                continue;
+            }
+            let host = AllowedHost::parse(&entry)
+                .with_context(|| format!("allowed_outbound_hosts: `{template}` is not usable"))?;
+            hosts.push(host);
+        }
+        Ok(Self(hosts))
+    }
+
+    /// Whether a component may call this host.
+    pub(crate) fn allow(&self, scheme: &str, host: &str, port: u16) -> bool {
+        // An IPv6 address comes without its brackets.
+        let host = match host.parse::<IpAddr>() {
+            Ok(IpAddr::V4(address)) => Host::Ipv4(address),
+            Ok(IpAddr::V6(address)) => Host::Ipv6(address),
+            Err(_) => match Host::parse(host) {
+                Ok(host) => host,
+                Err(_) => return false,
+            },
+        };
+        self.0.iter().any(|allowed| {
+            allowed
+                .scheme
+                .as_deref()
+                .is_none_or(|allowed| allowed == scheme)
+                && allowed.host.matches(&host)
+                && allowed.port.matches(port)
+        })
+    }
+}
+
+impl AllowedHost {
+    fn parse(entry: &str) -> Result<Self> {
+        let (scheme, rest) = entry
+            .trim()
+            .split_once("://")
+            .context("it is not of the form scheme://host[:port]")?;
+        // The last colon may belong to an address.
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if HostPattern::parse(rest).is_err() => {
+                (host, port.strip_suffix('/').unwrap_or(port))
+            }
+            _ => (rest, ""),
+        };
+        ensure!(
+            scheme == "*" || scheme.chars().all(char::is_alphabetic),
+            "a scheme has letters only"
+        );
+        Ok(Self {
+            port: PortPattern::parse(port, scheme)?,
+            host: HostPattern::parse(host)?,
+            scheme: (scheme != "*").then(|| scheme.to_owned()),
+        })
+    }
+}
+
+impl HostPattern {
+    fn parse(host: &str) -> Result<Self> {
+        let host = host.trim();
+        if let Ok(block) = host.parse() {
+            return Ok(Self::Block(block));
+        }
+        match host {
+            "*" => return Ok(Self::Any),
+            "self" | "self.alt" => return Ok(Self::Itself),
+            _ => {}
+        }
+        let host = host.strip_suffix('/').unwrap_or(host);
+        ensure!(!host.contains('/'), "a path is not allowed");
+        let Some(domain) = host.strip_prefix("*.") else {
+            ensure!(
+                !host.contains('*'),
+                "a `*` may only stand for a whole host or its first labels"
+            );
+            return Ok(Self::Exactly(parse_host(host)?));
+        };
+        match parse_host(domain)? {
+            Host::Domain(domain) if !domain.contains('*') => {
+                Ok(Self::Subdomain(format!(".{domain}")))
+            }
+            _ => bail!("after `*.` there must be a domain"),
+        }
+    }
+
+    fn matches(&self, host: &Host) -> bool {
+        match (self, host) {
+            (Self::Any, _) => true,
+            (Self::Subdomain(suffix), Host::Domain(domain)) => domain.ends_with(suffix),
+            (Self::Block(block), Host::Ipv4(address)) => block.contains(&IpAddr::V4(*address)),
+            (Self::Block(block), Host::Ipv6(address)) => block.contains(&IpAddr::V6(*address)),
+            (Self::Exactly(allowed), host) => allowed == host,
+            (Self::Itself | Self::Subdomain(_) | Self::Block(_), _) => false,
+        }
+    }
+}
+
+impl PortPattern {
+    fn parse(port: &str, scheme: &str) -> Result<Self> {
+        let number = |port: &str| port.parse().context("a port is a number up to 65535");
+        if port.is_empty() {
+            let usual =
+                usual_port(scheme).context("a port is missing: its scheme has no usual one")?;
+            return Ok(Self::Exactly(usual));
+        }
+        if port == "*" {
+            return Ok(Self::Any);
+        }
+        Ok(match port.split_once("..") {
+            Some((start, end)) => Self::In(number(start)?..number(end)?),
+            None => Self::Exactly(number(port)?),
+        })
+    }
+
+    fn matches(&self, port: u16) -> bool {
+        match self {
+            Self::Any => true,
+            Self::In(ports) => ports.contains(&port),
+            Self::Exactly(allowed) => *allowed == port,
+        }
+    }
+}
+
+fn parse_host(host: &str) -> Result<Host> {
+    // A colon or an @ here comes from a user, a password or a second port.
+    Host::parse(host).context("only a host may stand between scheme and port")
+}
+
+fn usual_port(scheme: &str) -> Option<u16> {
+    Some(match scheme {
+        "http" => 80,
+        "https" => 443,
+        "mqtt" => 1883,
+        "mysql" => 3306,
+        "postgres" => 5432,
+        "redis" => 6379,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn allow(entry: &str, (scheme, host, port): (&str, &str, u16)) -> bool {
+        let allowed =
+            AllowedHost::parse(entry).unwrap_or_else(|error| panic!("{entry}: {error:#}"));
+        AllowedHosts(vec![allowed]).allow(scheme, host, port)
+    }
+
+    #[test]
+    fn listed_hosts_are_allowed() {
+        for (entry, host) in [
+            ("redis://127.0.0.1:6390", ("redis", "127.0.0.1", 6390)),
+            ("redis://127.0.0.1:6390/", ("redis", "127.0.0.1", 6390)),
+            (" redis://localhost ", ("redis", "localhost", 6379)),
+            ("redis://localhost:", ("redis", "localhost", 6379)),
+            ("redis://LocalHost", ("redis", "LOCALhost", 6379)),
+            ("*://cache:7000", ("rediss", "cache", 7000)),
+            ("redis://*", ("redis", "anywhere.example", 6379)),
+            ("*://*:*", ("rediss", "10.0.0.1", 1)),
+            ("redis://cache:*", ("redis", "cache", 65_535)),
+            ("redis://cache:6379..6384", ("redis", "cache", 6383)),
+            ("redis://*.example.com", ("redis", "a.b.example.com", 6379)),
+            ("redis://*.Example.COM", ("redis", "a.example.com", 6379)),
+            ("redis://[::1]", ("redis", "::1", 6379)),
+            ("redis://[::1]:7000", ("redis", "::1", 7000)),
+            ("redis://10.1.2.3/8:7000", ("redis", "10.200.0.1", 7000)),
+            ("redis://10.0.0.0/8", ("redis", "10.0.0.1", 6379)),
+            ("redis://2001:db8::/32", ("redis", "2001:db8:abcd::1", 6379)),
+            ("redis://2001:db8::/32:7000", ("redis", "2001:db8::1", 7000)),
+        ] {
+            assert!(allow(entry, host), "{entry} must allow {host:?}");
+        }
+    }
+
+    #[test]
+    fn other_hosts_are_not() {
+        for (entry, host) in [
+            ("redis://127.0.0.1:6390", ("redis", "127.0.0.1", 6391)),
+            ("redis://127.0.0.1:6390", ("rediss", "127.0.0.1", 6390)),
+            ("redis://127.0.0.1:6390", ("redis", "127.0.0.2", 6390)),
+            ("redis://127.0.0.1:6390", ("redis", "localhost", 6390)),
+            ("redis://127.0.0.1:6390", ("redis", "not a host", 6390)),
+            ("redis://cache", ("redis", "cache", 6380)),
+            ("redis://cache:6379..6384", ("redis", "cache", 6384)),
+            ("redis://*.example.com", ("redis", "example.com", 6379)),
+            ("redis://*.example.com", ("redis", "myexample.com", 6379)),
+            ("redis://*.example.com", ("redis", "10.0.0.1", 6379)),
+            ("redis://10.0.0.0/8", ("redis", "11.0.0.1", 6379)),
+            ("redis://10.0.0.0/8", ("redis", "localhost", 6379)),
+            ("redis://2001:db8::/32", ("redis", "2001:db9::1", 6379)),
+            ("http://self", ("http", "self", 80)),
+        ] {
+            assert!(!allow(entry, host), "{entry} must not allow {host:?}");
+        }
+        assert!(!AllowedHosts::default().allow("redis", "127.0.0.1", 6379));
+    }
+
+    #[test]
+    fn entries_that_break_the_rules_are_refused() {
+        for entry in [
+            "",
+            "*",
+            "localhost",
+            "localhost:6379",
+            "re dis://localhost",
+            "rediss://localhost",
+            "redis://",
+            "redis://localhost:port",
+            "redis://localhost:65536",
+            "redis://localhost:1..",
+            "redis://localhost:1:2",
+            "redis://localhost:6379/0",
+            "redis://localhost/0",
+            "redis://localhost//",
+            "redis://:secret@localhost:6379",
+            "redis://user@localhost",
+            "redis://*.*.example.com",
+            "redis://a*.example.com",
+            "redis://*.",
+            "redis://*.127.0.0.1",
+            "redis://[::1",
+            "redis://[::1]/0",
+            "redis://10.0.0.0/8/0",
+            "{{ redis_url }}",
+        ] {
+            assert!(
+                AllowedHost::parse(entry).is_err(),
+                "{entry} must be refused"
+            );
+        }
+    }
+
+    #[test]
+    fn templates_are_filled_and_empty_ones_left_out() {
+        let variables = |url: &str| {
+            let given = BTreeMap::from([("url".to_owned(), url.to_owned())]);
+            Variables::of(given)
+        };
+        let templates = ["{{ url }}".to_owned()];
+        let filled = AllowedHosts::resolve(&templates, &variables("redis://cache:7000")).unwrap();
+        assert!(filled.allow("redis", "cache", 7000));
+        assert!(
+            AllowedHosts::resolve(&templates, &variables(""))
+                .unwrap()
+                .0
+                .is_empty()
+        );
+        assert!(AllowedHosts::resolve(&[String::new()], &variables("")).is_err());
+    }
+
+    #[test]
+    fn an_error_shows_the_template_and_no_secret() {
+        let variables = Variables::of(BTreeMap::from([(
+            "url".to_owned(),
+            "redis://:hunter2@cache:6379/3".to_owned(),
+        )]));
+        let error = AllowedHosts::resolve(&["{{ url }}".to_owned()], &variables).unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.contains("`{{ url }}` is not usable"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}

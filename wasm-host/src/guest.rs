@@ -1,0 +1,184 @@
+//! The compiled component with everything it imports, ready to be instantiated.
+//!
+//! What it may use is WASI (no files, no sockets, no environment), the types of `wasi:http`, `spin:redis` and
+//! `spin:variables`. A component that imports anything else does not start.
+
+use crate::allowed_hosts::AllowedHosts;
+use crate::manifest::Manifest;
+use crate::variables::{ComponentVariables, Variables};
+use crate::{redis, variables};
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use std::path::Path;
+use std::sync::Arc;
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Config, Engine, PoolingAllocationConfig, Store};
+use wasmtime_wasi::{TrappableError, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::WasiHttpCtx;
+use wasmtime_wasi_http::p3::bindings::http::types::{self, ErrorCode};
+use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
+use wasmtime_wasi_http::p3::{
+    RequestOptions, WasiHttp, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
+
+/// A component that can be instantiated.
+pub(crate) struct Guest {
+    component: ServicePre<State>,
+    variables: Arc<ComponentVariables>,
+    allowed_hosts: Arc<AllowedHosts>,
+}
+
+/// What the host keeps for one instance.
+pub(crate) struct State {
+    /// The variables of its component.
+    pub(crate) variables: Arc<ComponentVariables>,
+    /// Whom it may call.
+    pub(crate) allowed_hosts: Arc<AllowedHosts>,
+    /// Its connections to Redis.
+    pub(crate) connections: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    table: ResourceTable,
+    hooks: NoOutgoingHttp,
+}
+
+impl Guest {
+    /// Compiles a manifest's component. Takes a moment.
+    ///
+    /// # Errors
+    ///
+    /// When a template in the manifest cannot be filled, or the file at `source` is missing, is not a component,
+    /// imports what is not there, or does not serve HTTP.
+    pub(crate) fn load(
+        manifest: &Manifest,
+        source: &Path,
+        variables: &Variables,
+        instances: u32,
+    ) -> Result<Self> {
+        let component = &manifest.component;
+        let allowed_hosts = AllowedHosts::resolve(&component.allowed_outbound_hosts, variables)?;
+        let variables =
+            ComponentVariables::resolve(&manifest.component_id, &component.variables, variables)?;
+        if !source.is_file() {
+            let hint = match component.build_command() {
+                Some(command) => format!("run `{command}`"),
+                None => "build it first".to_owned(),
+            };
+            bail!("the component {} is missing: {hint}", source.display());
+        }
+        Ok(Self {
+            component: compile(source, instances)
+                .map_err(anyhow::Error::from)
+                .with_context(|| format!("{} cannot be served", source.display()))?,
+            variables: Arc::new(variables),
+            allowed_hosts: Arc::new(allowed_hosts),
+        })
+    }
+
+    /// Starts a new instance.
+    ///
+    /// # Errors
+    ///
+    /// When there are as many instances as there may be, or its start fails.
+    pub(crate) async fn instantiate(&self) -> wasmtime::Result<(Store<State>, Service)> {
+        let mut connections = ResourceTable::new();
+        connections.set_max_capacity(redis::MAX_CONNECTIONS);
+        let state = State {
+            variables: Arc::clone(&self.variables),
+            allowed_hosts: Arc::clone(&self.allowed_hosts),
+            connections,
+            // What it prints is for whoever runs the host.
+            wasi: WasiCtx::builder()
+                .stdout(tokio::io::stderr())
+                .stderr(tokio::io::stderr())
+                .build(),
+            http: WasiHttpCtx::new(),
+            table: ResourceTable::new(),
+            hooks: NoOutgoingHttp,
+        };
+        let mut store = Store::new(self.component.engine(), state);
+        let service = self.component.instantiate_async(&mut store).await?;
+        Ok((store, service))
+    }
+}
+
+fn compile(source: &Path, instances: u32) -> wasmtime::Result<ServicePre<State>> {
+    use wasmtime::error::Context as _;
+
+    let engine = engine(instances)?;
+    let component = Component::from_file(&engine, source)?;
+    let mut linker = Linker::new(&engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    types::add_to_linker::<_, WasiHttp>(&mut linker, State::http)?;
+    redis::add_to_linker(&mut linker)?;
+    variables::add_to_linker(&mut linker)?;
+    let component = linker
+        .instantiate_pre(&component)
+        .context("wasm-host lacks what it imports")?;
+    ServicePre::new(component).context("it does not export wasi:http/handler@0.3.0")
+}
+
+/// An engine with room for so many instances.
+///
+/// The room is address space, 4 GiB for each linear memory so that accesses need no check: memory is taken when it
+/// is touched. Where so much cannot be had, every instance takes its own from the system, which is slower.
+fn engine(instances: u32) -> wasmtime::Result<Engine> {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_memories(instances)
+        // A component is several core modules, one with the memory and small ones that join it to its imports.
+        .total_core_instances(instances.saturating_mul(8))
+        .total_tables(instances.saturating_mul(4))
+        .total_stacks(instances.saturating_mul(2))
+        .max_tables_per_module(2)
+        .table_elements(100_000)
+        .max_core_instance_size(10 << 20)
+        .max_component_instance_size(10 << 20)
+        // What an instance has touched of this much is cleared for the next one and not given back.
+        .linear_memory_keep_resident(2 << 20)
+        .table_keep_resident(512 << 10);
+    let mut config = Config::new();
+    config.wasm_component_model_async(true);
+    Engine::new(config.clone().allocation_strategy(pool)).or_else(|error| {
+        tracing::debug!("no pool for instances: {error:#}");
+        Engine::new(&config)
+    })
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.hooks,
+        }
+    }
+}
+
+/// Required, and never called: `wasi:http/client` is not there to be imported.
+struct NoOutgoingHttp;
+
+type Completion = Box<dyn Future<Output = Result<(), ErrorCode>> + Send>;
+type Sent = (hyper::Response<UnsyncBoxBody<Bytes, ErrorCode>>, Completion);
+
+impl WasiHttpHooks for NoOutgoingHttp {
+    fn send_request(
+        &mut self,
+        _: hyper::Request<UnsyncBoxBody<Bytes, ErrorCode>>,
+        _: Option<RequestOptions>,
+        _: Completion,
+    ) -> Box<dyn Future<Output = Result<Sent, TrappableError<ErrorCode>>> + Send> {
+        Box::new(async { Err(ErrorCode::HttpRequestDenied.into()) })
+    }
+}

@@ -1,0 +1,69 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Map
+//!
+//! [`Options`] is the command line and [`run`] everything after it. `manifest`, `variables` and `allowed_hosts` say
+//! what `spin.toml` asks for; `guest` compiles the component and gives it what it imports, of which `redis` is the
+//! larger part; `instances` says how long instances live, and `serve` brings requests to them.
+
+mod allowed_hosts;
+mod guest;
+mod instances;
+mod manifest;
+mod options;
+mod redis;
+mod serve;
+mod variables;
+
+pub use options::Options;
+
+use crate::guest::Guest;
+use crate::instances::Instances;
+use crate::manifest::Manifest;
+use crate::serve::MAX_REQUESTS;
+use crate::variables::Variables;
+use anyhow::{Result, anyhow};
+use std::io::ErrorKind;
+use std::path::Path;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// How many instances there may be: one for each request, and some that have answered theirs and are about to end.
+const INSTANCES: u32 = MAX_REQUESTS + MAX_REQUESTS / 4;
+
+/// Serves an application until `shutdown`, and then until its requests in flight are answered.
+///
+/// Says `Serving http://<address>` on standard error when it does.
+///
+/// # Errors
+///
+/// When it cannot begin: the manifest, the component, a variable or the address is not usable.
+pub async fn run(options: &Options, shutdown: impl Future<Output = ()>) -> Result<()> {
+    let path = options.manifest();
+    let manifest = Manifest::read(&path)?;
+    let environment = |name: &str| std::env::var(name).ok();
+    let variables = Variables::resolve(&manifest.variables, options.variables(), environment)?;
+    let source = path
+        .parent()
+        .unwrap_or(Path::new(""))
+        .join(&manifest.component.source);
+    let guest = Guest::load(&manifest, &source, &variables, INSTANCES)?;
+
+    let listener = TcpListener::bind(options.listen()).await.map_err(|error| {
+        let reason = match error.kind() {
+            ErrorKind::AddrInUse => "the address is already in use".to_owned(),
+            _ => error.to_string(),
+        };
+        anyhow!("cannot listen on {}: {reason}", options.listen())
+    })?;
+    eprintln!("Serving http://{}", listener.local_addr()?);
+
+    let (stopper, stop) = watch::channel(false);
+    let instances = Instances::new(guest, options.reuse(), INSTANCES, stop.clone());
+    let stopping = async {
+        shutdown.await;
+        stopper.send_replace(true);
+    };
+    tokio::join!(serve::serve(listener, instances, stop), stopping);
+    Ok(())
+}

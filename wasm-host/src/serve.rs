@@ -1,0 +1,231 @@
+//! From the listener to the component and back.
+//!
+//! Not more than [`MAX_REQUESTS`] are with the component at a time: what comes beyond waits, where Spin starts
+//! instances until it answers with an error. `TCP_NODELAY` is not set, because Spin does not set it.
+
+use crate::instances::Instances;
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue};
+use hyper::http::uri::{Authority, PathAndQuery, Scheme};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{sleep, timeout};
+use wasmtime_wasi_http::handler::{ErrorCode, ProxyHandler};
+use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode as HttpErrorCode;
+
+/// How many requests may be with the component at a time: Spin's limit of instances.
+pub(crate) const MAX_REQUESTS: u32 = 1_000;
+
+/// How long requests in flight may take to finish once the host stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Paths that Spin keeps for itself.
+const WELL_KNOWN: &str = "/.well-known/spin/";
+
+/// Serves until `stop` becomes true, and then until the requests in flight are answered, or five seconds are over.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    instances: Instances,
+    stop: watch::Receiver<bool>,
+) {
+    let server = Arc::new(Server {
+        handler: ProxyHandler::new(instances),
+        permits: Arc::new(Semaphore::new(MAX_REQUESTS as usize)),
+    });
+    // Each connection holds a sender: when the last one is gone, nothing can be received any more.
+    let (open, mut all_closed) = mpsc::channel::<Infallible>(1);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopped(stop.clone()) => break,
+        };
+        match accepted {
+            Ok((stream, client)) => {
+                let connection =
+                    Arc::clone(&server).connection(stream, client, stop.clone(), open.clone());
+                tokio::spawn(connection);
+            }
+            Err(error) => {
+                tracing::warn!("cannot accept a connection: {error}");
+                // Most likely out of file descriptors, which only time helps against.
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop((listener, open));
+    if timeout(GRACE, all_closed.recv()).await.is_err() {
+        tracing::warn!("requests in flight did not finish within {GRACE:?} and are cut off");
+    }
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // It fails when nobody is left who could stop the host, and then nobody needs it either.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+struct Server {
+    handler: ProxyHandler<Instances>,
+    permits: Arc<Semaphore>,
+}
+
+impl Server {
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        client: SocketAddr,
+        stop: watch::Receiver<bool>,
+        _open: mpsc::Sender<Infallible>,
+    ) {
+        let service = service_fn(|request| async {
+            Ok::<_, Infallible>(self.answer(request, client).await.unwrap_or_else(|error| {
+                tracing::error!("a request failed: {error:#}");
+                status(StatusCode::INTERNAL_SERVER_ERROR)
+            }))
+        });
+        let mut connection =
+            pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = stopped(stop) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!("a connection broke: {error}");
+        }
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        client: SocketAddr,
+    ) -> Result<Response<Answer>> {
+        match request.uri().path().strip_prefix(WELL_KNOWN) {
+            Some("health") => return Ok(Response::new(Answer::from_host(Full::from("OK")))),
+            Some(_) => return Ok(status(StatusCode::NOT_FOUND)),
+            None => {}
+        }
+        let request = match for_component(request, client) {
+            Ok(request) => request,
+            Err(error) => {
+                tracing::debug!("a bad request: {error:#}");
+                return Ok(status(StatusCode::BAD_REQUEST));
+            }
+        };
+        let permit = Arc::clone(&self.permits).acquire_owned().await?;
+        let response = self.handler.handle((), request).await?;
+        Ok(response.map(|body| Answer {
+            body,
+            _permit: Some(permit),
+        }))
+    }
+}
+
+/// A request as Spin hands it on: with an absolute URI, and headers that say how it got here.
+fn for_component(
+    request: Request<Incoming>,
+    client: SocketAddr,
+) -> Result<Request<UnsyncBoxBody<Bytes, ErrorCode>>> {
+    const BASE_PATH: HeaderName = HeaderName::from_static("spin-base-path");
+    const CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
+    const COMPONENT_ROUTE: HeaderName = HeaderName::from_static("spin-component-route");
+    const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
+    const MATCHED_ROUTE: HeaderName = HeaderName::from_static("spin-matched-route");
+    const PATH_INFO: HeaderName = HeaderName::from_static("spin-path-info");
+    const RAW_COMPONENT_ROUTE: HeaderName = HeaderName::from_static("spin-raw-component-route");
+    const ROUTE: HeaderValue = HeaderValue::from_static(crate::manifest::ROUTE);
+
+    let (mut head, body) = request.into_parts();
+    let authority: Authority = match (head.headers.get(HOST), head.uri.authority()) {
+        (Some(host), _) => host
+            .as_bytes()
+            .try_into()
+            .context("Host is not an authority")?,
+        (None, Some(authority)) => authority.clone(),
+        (None, None) => anyhow::bail!("there is no Host"),
+    };
+    let path = head
+        .uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or(PathAndQuery::from_static("/"));
+    head.uri = Uri::builder()
+        .scheme(Scheme::HTTP)
+        .authority(authority)
+        .path_and_query(path)
+        .build()
+        .context("the URI is not usable")?;
+
+    head.headers.remove(CONNECTION);
+    head.headers
+        .insert(BASE_PATH, HeaderValue::from_static("/"));
+    head.headers
+        .insert(CLIENT_ADDR, HeaderValue::try_from(client.to_string())?);
+    head.headers
+        .insert(COMPONENT_ROUTE, HeaderValue::from_static(""));
+    head.headers
+        .insert(FULL_URL, HeaderValue::try_from(head.uri.to_string())?);
+    head.headers.insert(MATCHED_ROUTE, ROUTE);
+    head.headers
+        .insert(PATH_INFO, HeaderValue::try_from(head.uri.path())?);
+    head.headers.insert(RAW_COMPONENT_ROUTE, ROUTE);
+
+    let body = body.map_err(|_| ErrorCode::P3(HttpErrorCode::HttpProtocolError));
+    Ok(Request::from_parts(head, body.boxed_unsync()))
+}
+
+fn status(status: StatusCode) -> Response<Answer> {
+    let mut response = Response::new(Answer::from_host(Empty::new()));
+    *response.status_mut() = status;
+    response
+}
+
+/// The body of an answer, which counts as in flight until it is sent.
+struct Answer {
+    body: UnsyncBoxBody<Bytes, wasmtime::Error>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Answer {
+    fn from_host(body: impl Body<Data = Bytes, Error = Infallible> + Send + 'static) -> Self {
+        Self {
+            body: body.map_err(|never| match never {}).boxed_unsync(),
+            _permit: None,
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = wasmtime::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<wasmtime::Result<Frame<Bytes>>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
