@@ -135,15 +135,12 @@ impl Answer {
 
     /// How all campaigns stand.
     pub fn overviews(overviews: &[(CampaignId, Overview)]) -> Self {
-        let campaigns: Vec<_> = overviews
+        let campaigns = overviews
             .iter()
             .map(|(campaign, overview)| CampaignBody::new(campaign, overview))
             .collect();
-        Self::json(
-            StatusCode::OK,
-            &serde_json::json!({ "campaigns": campaigns }),
-        )
-        .with("cache-control", "public, max-age=1")
+        Self::json(StatusCode::OK, &CampaignsBody { campaigns })
+            .with("cache-control", "public, max-age=1")
     }
 
     fn granted(
@@ -238,6 +235,11 @@ struct RefusalBody<'a> {
     campaign: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     round: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct CampaignsBody<'a> {
+    campaigns: Vec<CampaignBody<'a>>,
 }
 
 #[derive(Serialize)]

@@ -10,7 +10,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use rushgate_gate::{CampaignId, event::EventKey};
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long Kafka may take over one question.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,9 +85,7 @@ impl Kafka {
         {
             asked.add_partition(&self.topic, partition.id());
         }
-        let committed = consumer
-            .committed_offsets(asked, TIMEOUT)
-            .with_context(|| self.unreachable())?;
+        let committed = self.committed(&consumer, &asked)?;
 
         let mut unread = TopicPartitionList::new();
         let mut ends = HashMap::new();
@@ -130,6 +128,34 @@ impl Kafka {
             }
         }
         Ok(waiting)
+    }
+
+    /// Where the consumers stand. A broker that has just started, or never heard of the group, first has to
+    /// find out who keeps its offsets.
+    fn committed(
+        &self,
+        consumer: &BaseConsumer,
+        asked: &TopicPartitionList,
+    ) -> Result<TopicPartitionList> {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            match consumer.committed_offsets(asked.clone(), TIMEOUT) {
+                Err(error)
+                    if Instant::now() < deadline
+                        && matches!(
+                            error.rdkafka_error_code(),
+                            Some(
+                                RDKafkaErrorCode::NotCoordinator
+                                    | RDKafkaErrorCode::CoordinatorNotAvailable
+                                    | RDKafkaErrorCode::CoordinatorLoadInProgress
+                            )
+                        ) =>
+                {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                committed => return committed.with_context(|| self.unreachable()),
+            }
+        }
     }
 
     fn unreachable(&self) -> String {

@@ -6,6 +6,7 @@ use rushgate_operator::campaign::CampaignCommand;
 use rushgate_operator::config::Config;
 use rushgate_operator::setup::Setup;
 use std::io::Write;
+use std::process::ExitCode;
 
 /// Runs campaigns: coupons given out first come, first served, never one too many.
 #[derive(Parser)]
@@ -27,12 +28,25 @@ enum Command {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
-    let Cli { config, command } = Cli::parse();
-    let text = match command {
-        Command::Setup(setup) => setup.run(&config).await?,
-        Command::Campaign(command) => command.run(&config).await?,
-    };
-    writeln!(std::io::stdout(), "{text}")?;
-    Ok(())
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli).await {
+        Ok(text) => {
+            // A reader that has gone away, such as `head`, is no failure of ours.
+            let _ = writeln!(std::io::stdout(), "{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            // The chain of causes on one line; a backtrace would say nothing to an operator.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(Cli { config, command }: Cli) -> Result<String> {
+    match command {
+        Command::Setup(setup) => setup.run(&config).await,
+        Command::Campaign(command) => command.run(&config).await,
+    }
 }
