@@ -1,0 +1,8 @@
+#![doc = include_str!("../README.md")]
+
+pub mod campaign;
+pub mod check;
+pub mod history;
+pub mod report;
+pub mod rows;
+pub mod rush;

@@ -1,0 +1,114 @@
+//! `rush`: a new campaign, many people at once, and whether all was exact. `cargo xtask rush` runs it.
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use rushgate_e2e::campaign::Operator;
+use rushgate_e2e::check::Expected;
+use rushgate_e2e::report::Report;
+use rushgate_e2e::rows::Database;
+use rushgate_e2e::rush::{self, Rush};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::{Instant, sleep};
+
+/// Sends many people to a new campaign at once and checks that every coupon was given exactly once.
+#[derive(Parser)]
+#[command(name = "cargo xtask rush")]
+struct Cli {
+    /// Different people
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    applicants: u32,
+    /// Coupons
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    quota: u32,
+    /// Requests under way at once
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    concurrency: u32,
+    /// How often one person in ten clicks; the others click once
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    repeats: u32,
+    /// Seconds to wait for the rows
+    #[arg(long, default_value_t = 60)]
+    wait: u64,
+    /// Write the report here too, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Where the handlers are, separated by commas
+    #[arg(long, env = "RUSHGATE_URLS", value_delimiter = ',', required = true)]
+    urls: Vec<String>,
+    /// Where the rows are
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: String,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(&Cli::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: &Cli) -> Result<bool> {
+    let database = Database::connect(&cli.database_url).await?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let campaign = format!("rush-{}", now.as_millis());
+    Operator::find()?
+        .create(&campaign, cli.quota)
+        .await
+        .context("cannot create the campaign")?;
+
+    let rush = Rush {
+        urls: cli.urls.clone(),
+        campaign: campaign.clone(),
+        applicants: cli.applicants as usize,
+        concurrency: cli.concurrency as usize,
+        repeats: cli.repeats as usize,
+    };
+    let style = ProgressStyle::with_template("{msg:<8} {wide_bar} {pos}/{len} {per_sec}")?;
+    let bar = ProgressBar::new(u64::from(cli.applicants))
+        .with_style(style)
+        .with_message("rush");
+    let outcome = {
+        let bar = bar.clone();
+        rush::run(&rush, move || bar.inc(1)).await?
+    };
+
+    let granted = outcome.history.serials.len() as u64;
+    bar.reset();
+    bar.set_message("rows");
+    bar.set_length(granted);
+    let deadline = Instant::now() + Duration::from_secs(cli.wait);
+    loop {
+        let count = database.count(&campaign).await?;
+        bar.set_position(count);
+        if count >= granted || Instant::now() > deadline {
+            break;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    bar.finish_and_clear();
+
+    let expected = Expected {
+        quota: cli.quota,
+        applicants: u64::from(cli.applicants),
+    };
+    let rows = database.rows(&campaign).await?;
+    let report = Report::new(&campaign, expected, &outcome, &rows);
+    writeln!(std::io::stdout(), "{report}")?;
+    for failed in database.failed(&campaign).await? {
+        writeln!(std::io::stdout(), "  dead letter {failed}")?;
+    }
+    if let Some(path) = &cli.json {
+        std::fs::write(path, serde_json::to_vec_pretty(&report)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(report.is_exact())
+}

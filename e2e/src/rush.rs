@@ -1,0 +1,211 @@
+//! Many people at once.
+
+use crate::history::{History, Told};
+use anyhow::{Context, Result};
+use hdrhistogram::Histogram;
+use rand::seq::SliceRandom;
+use reqwest::{Client, StatusCode};
+use serde::Deserialize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// How one rush goes.
+#[derive(Clone, Debug)]
+pub struct Rush {
+    /// Where the handlers are, such as `http://127.0.0.1:3000`; requests are spread over them.
+    pub urls: Vec<String>,
+    /// The campaign.
+    pub campaign: String,
+    /// Different people.
+    pub applicants: usize,
+    /// Requests under way at once.
+    pub concurrency: usize,
+    /// How often one in ten of them clicks; the others click once.
+    pub repeats: usize,
+}
+
+/// What came of it, as the clients saw it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What everybody was told.
+    pub history: History,
+    /// From the first request to the last answer.
+    pub elapsed: Duration,
+    /// Time to the answer, in microseconds.
+    pub latency: Histogram<u64>,
+}
+
+/// How often a request is sent again that met a 503 or a broken connection.
+const TRIES: usize = 100;
+
+/// How long to wait before that.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What one person sends once.
+#[derive(Clone, Copy, Debug)]
+enum Request {
+    Application(usize),
+    Bad(usize),
+}
+
+#[derive(Deserialize)]
+struct GrantBody {
+    serial: u32,
+    user_id: String,
+}
+
+/// Runs the rush. `progress` is called with every answer.
+///
+/// # Errors
+/// When a client cannot be made. What the system does wrong is in the outcome.
+pub async fn run(rush: &Rush, progress: impl Fn() + Send + Sync + 'static) -> Result<Outcome> {
+    let requests = Arc::new(requests(rush));
+    let next = Arc::new(AtomicUsize::new(0));
+    let progress = Arc::new(progress);
+    let client = Client::builder()
+        .pool_max_idle_per_host(rush.concurrency)
+        .timeout(Duration::from_secs(30))
+        .build()
+        .context("cannot make an HTTP client")?;
+
+    let start = Instant::now();
+    let people: Vec<_> = (0..rush.concurrency)
+        .map(|_| {
+            let (requests, next, progress) = (requests.clone(), next.clone(), progress.clone());
+            let (client, rush) = (client.clone(), rush.clone());
+            tokio::spawn(async move {
+                let mut history = History::default();
+                let mut latency = histogram()?;
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(request) = requests.get(index) else {
+                        return Ok::<_, anyhow::Error>((history, latency));
+                    };
+                    let url = &rush.urls[index % rush.urls.len()];
+                    let url = format!("{url}/v1/campaigns/{}/applications", rush.campaign);
+                    send(&client, &url, *request, &mut history, &mut latency).await;
+                    progress();
+                }
+            })
+        })
+        .collect();
+
+    let mut history = History::default();
+    let mut latency = histogram()?;
+    for person in people {
+        let (theirs, times) = person.await??;
+        history.add(theirs);
+        latency.add(times)?;
+    }
+    Ok(Outcome {
+        history,
+        elapsed: start.elapsed(),
+        latency,
+    })
+}
+
+/// Everybody's clicks and one bad request for every hundred, shuffled.
+fn requests(rush: &Rush) -> Vec<Request> {
+    let mut requests: Vec<_> = (0..rush.applicants)
+        .flat_map(|person| {
+            let clicks = if person % 10 == 0 { rush.repeats } else { 1 };
+            std::iter::repeat_n(Request::Application(person), clicks)
+        })
+        .chain((0..rush.applicants.div_ceil(100)).map(Request::Bad))
+        .collect();
+    requests.shuffle(&mut rand::rng());
+    requests
+}
+
+async fn send(
+    client: &Client,
+    url: &str,
+    request: Request,
+    history: &mut History,
+    latency: &mut Histogram<u64>,
+) {
+    let user_id = match request {
+        Request::Application(person) => format!("user-{person}"),
+        Request::Bad(_) => String::new(),
+    };
+    for _ in 0..TRIES {
+        let start = Instant::now();
+        let answer = match request {
+            Request::Application(_) => apply(client, url, &user_id).await,
+            Request::Bad(kind) => misapply(client, url, kind).await,
+        };
+        match answer {
+            // The person sees a spinner and clicks again: an application counts once, however often it is sent.
+            Err(_) | Ok(Told::Unavailable) => {
+                history.retried += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            Ok(told) => {
+                let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+                latency.saturating_record(micros);
+                return history.note(&user_id, told);
+            }
+        }
+    }
+    history.note(&user_id, Told::Unavailable);
+}
+
+async fn apply(client: &Client, url: &str, user_id: &str) -> reqwest::Result<Told> {
+    let body = format!(r#"{{"user_id":"{user_id}"}}"#);
+    let request = client.post(url).header("content-type", "application/json");
+    let response = request.body(body).send().await?;
+    let status = response.status();
+    let text = response.text().await?;
+    let grant = serde_json::from_str::<GrantBody>(&text)
+        .ok()
+        .filter(|grant| grant.user_id == user_id);
+    Ok(match (status, grant) {
+        (StatusCode::CREATED, Some(grant)) => Told::Granted(grant.serial),
+        (StatusCode::OK, Some(grant)) => Told::AlreadyGranted(grant.serial),
+        (StatusCode::GONE, _) if text.contains(r#""decision":"sold_out""#) => Told::SoldOut,
+        (StatusCode::SERVICE_UNAVAILABLE, _) => Told::Unavailable,
+        _ => Told::Unexplained(format!("{status} {text}")),
+    })
+}
+
+/// Sends something that makes no sense; it is rejected if it gets the answer that it deserves.
+async fn misapply(client: &Client, url: &str, kind: usize) -> reqwest::Result<Told> {
+    let json = |body: &'static str| {
+        client
+            .post(url)
+            .header("content-type", "application/json")
+            .body(body)
+    };
+    let (request, expected) = match kind % 5 {
+        0 => (json("{"), StatusCode::BAD_REQUEST),
+        1 => (json("{}"), StatusCode::UNPROCESSABLE_ENTITY),
+        2 => (
+            json(r#"{"user_id":"no such id"}"#),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        3 => (
+            client
+                .post(url)
+                .body("user_id=1")
+                .header("content-type", "text/plain"),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ),
+        _ => (client.get(url), StatusCode::METHOD_NOT_ALLOWED),
+    };
+    let response = request.send().await?;
+    let status = response.status();
+    let text = response.text().await?;
+    Ok(if status == expected {
+        Told::Rejected
+    } else if status == StatusCode::SERVICE_UNAVAILABLE {
+        Told::Unavailable
+    } else {
+        Told::Unexplained(format!("{status} {text}"))
+    })
+}
+
+/// One microsecond to a minute, within 0.1 %.
+fn histogram() -> Result<Histogram<u64>> {
+    Histogram::new_with_bounds(1, 60_000_000, 3).context("cannot make a histogram")
+}
