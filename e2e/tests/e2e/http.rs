@@ -1,0 +1,404 @@
+//! Every answer of design §5, on the compiled component, and that the next good request works.
+
+use crate::system::{Size, System};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+
+/// One handler with a campaign of ten.
+async fn welcome() -> System {
+    let system = System::start(Size::ONLY_A_HANDLER).await;
+    system
+        .operator
+        .create("welcome", 10)
+        .await
+        .expect("created");
+    system
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: reqwest::header::HeaderMap,
+    text: String,
+}
+
+impl Answer {
+    async fn to(request: RequestBuilder) -> Self {
+        let response = request.send().await.expect("an answer");
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.expect("a body");
+        if status != 204 {
+            assert!(
+                headers.contains_key("content-length"),
+                "{status} without a length: {text}"
+            );
+        }
+        Self {
+            status,
+            headers,
+            text,
+        }
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {:?}", self.text))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .get(name)
+            .map(|value| value.to_str().expect("ASCII"))
+    }
+}
+
+fn json_body(request: RequestBuilder, body: impl Into<reqwest::Body>) -> RequestBuilder {
+    request
+        .header("content-type", "application/json")
+        .body(body)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_is_created_once_and_found_again() {
+    let system = welcome().await;
+    let client = Client::new();
+    let applications = format!("{}/v1/campaigns/welcome/applications", system.url());
+
+    let first = Answer::to(json_body(
+        client.post(&applications),
+        r#"{"user_id":"a@b:c"}"#,
+    ))
+    .await;
+    assert_eq!(first.status, 201);
+    assert_eq!(first.header("content-type"), Some("application/json"));
+    assert_eq!(first.header("rushgate-decision"), Some("granted"));
+    assert_eq!(first.header("rushgate-serial"), Some("1"));
+    let mut body = first.json();
+    let at = body["granted_at"].as_str().expect("a time").to_owned();
+    assert!(at.len() == 24 && at.ends_with('Z'), "{at}");
+    assert_eq!(
+        body,
+        json!({"decision": "granted", "campaign": "welcome", "round": "once", "serial": 1, "user_id": "a@b:c", "granted_at": at})
+    );
+
+    let again = Answer::to(json_body(
+        client.post(&applications),
+        r#"{"user_id":"a@b:c"}"#,
+    ))
+    .await;
+    assert_eq!(again.status, 200);
+    body["decision"] = json!("already_granted");
+    assert_eq!(again.json(), body);
+
+    body["decision"] = json!("granted");
+    let location = first.header("location").expect("where it is");
+    let found = Answer::to(client.get(format!("{}{location}", system.url()))).await;
+    assert_eq!((found.status, found.json()), (StatusCode::OK, body));
+
+    let minimal = json_body(client.post(&applications), r#"{"user_id":2}"#)
+        .header("prefer", "wait=5, Return=Minimal");
+    let minimal = Answer::to(minimal).await;
+    assert_eq!(
+        (minimal.status, minimal.text.as_str()),
+        (StatusCode::CREATED, "")
+    );
+    assert_eq!(minimal.header("rushgate-serial"), Some("2"));
+    assert_eq!(minimal.header("preference-applied"), Some("return=minimal"));
+
+    let campaign = Answer::to(client.get(format!("{}/v1/campaigns/welcome", system.url()))).await;
+    let body = campaign.json();
+    assert_eq!(body["state"], "running");
+    assert_eq!(
+        body["round"],
+        json!({"round": "once", "opens_at": null, "closes_at": null, "quota": 10, "granted": 2, "remaining": 8})
+    );
+    let list = Answer::to(client.get(format!("{}/v1/campaigns", system.url())))
+        .await
+        .json();
+    assert_eq!(list["campaigns"][0]["round"], body["round"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bad_request_is_told_what_is_wrong_and_the_next_good_one_works() {
+    let system = welcome().await;
+    let client = Client::new();
+    let base = system.url();
+    let post = |path: &str| client.post(format!("{base}{path}"));
+    let good = "/v1/campaigns/welcome/applications";
+    let of = |body: &'static str| json_body(post(good), body);
+    let deep = format!(
+        r#"{{"user_id":{}1{}}}"#,
+        "[".repeat(2_000),
+        "]".repeat(2_000)
+    );
+    let long = format!(r#"{{"user_id":"{}"}}"#, "x".repeat(65));
+    let too_large = || vec![b' '; 1_000_000];
+    let stream = || reqwest::Body::wrap(http_body());
+    let cases: Vec<(RequestBuilder, u16, &str)> = vec![
+        (post(good), 400, "empty_body"),
+        (of(""), 400, "empty_body"),
+        (of("{"), 400, "invalid_json"),
+        (of("user_id=1"), 400, "invalid_json"),
+        (json_body(post(good), vec![0xff, 0xfe]), 400, "invalid_json"),
+        (of("[]"), 422, "not_an_object"),
+        (of("null"), 422, "not_an_object"),
+        (of("{}"), 422, "invalid_user_id"),
+        (of(r#"{"user_id":null}"#), 422, "invalid_user_id"),
+        (of(r#"{"user_id":""}"#), 422, "invalid_user_id"),
+        (of(r#"{"user_id":-1}"#), 422, "invalid_user_id"),
+        (of(r#"{"user_id":1.5}"#), 422, "invalid_user_id"),
+        (
+            of(r#"{"user_id":9223372036854775808}"#),
+            422,
+            "invalid_user_id",
+        ),
+        (of(r#"{"user_id":"a b"}"#), 422, "invalid_user_id"),
+        (of(r#"{"user_id":"선착순"}"#), 422, "invalid_user_id"),
+        (json_body(post(good), deep), 422, "invalid_user_id"),
+        (json_body(post(good), long), 422, "invalid_user_id"),
+        (json_body(post(good), too_large()), 413, "body_too_large"),
+        (json_body(post(good), stream()), 413, "body_too_large"),
+        (
+            post(good).body(r#"{"user_id":1}"#),
+            415,
+            "unsupported_media_type",
+        ),
+        (
+            post(good).header("content-type", "text/plain").body("1"),
+            415,
+            "unsupported_media_type",
+        ),
+        (
+            client.get(format!("{base}{good}")),
+            405,
+            "method_not_allowed",
+        ),
+        (
+            client.delete(format!("{base}/v1/campaigns/welcome")),
+            405,
+            "method_not_allowed",
+        ),
+        (
+            client.request(
+                Method::from_bytes(b"BREW").expect("a token"),
+                format!("{base}{good}"),
+            ),
+            405,
+            "method_not_allowed",
+        ),
+        (
+            json_body(post("/v1/campaigns/nope/applications"), r#"{"user_id":1}"#),
+            404,
+            "campaign_not_found",
+        ),
+        (
+            json_body(post("/v1/campaigns/%00/applications"), r#"{"user_id":1}"#),
+            404,
+            "campaign_not_found",
+        ),
+        (
+            client.get(format!("{base}/v1/campaigns/nope")),
+            404,
+            "campaign_not_found",
+        ),
+        (
+            client.get(format!("{base}/v1/campaigns/nope/applications/1")),
+            404,
+            "campaign_not_found",
+        ),
+        (
+            client.get(format!("{base}{good}/nobody")),
+            404,
+            "application_not_found",
+        ),
+        (
+            client.get(format!("{base}{good}/a%20b")),
+            404,
+            "application_not_found",
+        ),
+        (client.get(format!("{base}/v2")), 404, "no_such_resource"),
+    ];
+    for (serial, (request, status, code)) in (1..).zip(cases) {
+        let answer = Answer::to(request).await;
+        assert_eq!(answer.status.as_u16(), status, "{code}: {}", answer.text);
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/problem+json")
+        );
+        let problem = answer.json();
+        assert_eq!(problem["code"], code);
+        assert_eq!(problem["type"], format!("urn:rushgate:problem:{code}"));
+        assert_eq!(problem["status"], status);
+        assert!(
+            problem["detail"]
+                .as_str()
+                .is_some_and(|detail| !detail.is_empty())
+        );
+        assert_eq!(answer.header("allow").is_some(), status == 405);
+        if code == "invalid_user_id" {
+            assert_eq!(problem["field"], "user_id");
+        }
+
+        let campaign = format!("after-{serial}");
+        system.operator.create(&campaign, 1).await.expect("created");
+        let next = json_body(
+            post(&format!("/v1/campaigns/{campaign}/applications")),
+            r#"{"user_id":1}"#,
+        );
+        assert_eq!(Answer::to(next).await.status, 201, "after {code}");
+    }
+}
+
+/// More bytes than are allowed, in chunks, so that no Content-Length tells.
+fn http_body() -> http_body_util::StreamBody<
+    impl futures::Stream<Item = Result<http_body::Frame<bytes::Bytes>, std::io::Error>>,
+> {
+    let chunk = || {
+        Ok(http_body::Frame::data(bytes::Bytes::from_static(
+            &[b' '; 1024],
+        )))
+    };
+    http_body_util::StreamBody::new(futures::stream::iter((0..100).map(move |_| chunk())))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_say_when_to_come_again() {
+    let system = welcome().await;
+    let client = Client::new();
+    let apply = |campaign: &str, user_id: &str| {
+        let url = format!("{}/v1/campaigns/{campaign}/applications", system.url());
+        json_body(client.post(url), format!(r#"{{"user_id":"{user_id}"}}"#))
+    };
+    let create = async |id: &str, window: &[&str]| {
+        let arguments = [&["campaign", "create", "--id", id, "--quota", "1"], window].concat();
+        system.operator.run(&arguments).await.expect("created");
+    };
+
+    create("full", &[]).await;
+    assert_eq!(Answer::to(apply("full", "a")).await.status, 201);
+    let sold_out = Answer::to(apply("full", "b")).await;
+    assert_eq!(sold_out.status, 410);
+    assert_eq!(sold_out.header("rushgate-decision"), Some("sold_out"));
+    let body = sold_out.json();
+    assert_eq!(
+        (&body["code"], &body["decision"], &body["round"]),
+        (&json!("sold_out"), &json!("sold_out"), &json!("once"))
+    );
+
+    create("later", &["--opens-at", "2100-01-01T00:00:00Z"]).await;
+    let not_open = Answer::to(apply("later", "a")).await;
+    assert_eq!(not_open.status, 409);
+    assert_eq!(not_open.json()["code"], "not_open");
+    let wait: u64 = not_open
+        .header("retry-after")
+        .and_then(|seconds| seconds.parse().ok())
+        .expect("seconds");
+    assert!(wait > 365 * 86_400, "{wait}");
+    let next = Answer::to(client.get(format!("{}/v1/campaigns/later", system.url())))
+        .await
+        .json();
+    assert_eq!(
+        next["next_round"],
+        json!({"round": "once", "opens_at": "2100-01-01T00:00:00.000Z"})
+    );
+
+    create("over", &["--closes-at", "2020-01-01T00:00:00Z"]).await;
+    let closed = Answer::to(apply("over", "a")).await;
+    assert_eq!(
+        (closed.status.as_u16(), &closed.json()["code"]),
+        (410, &json!("closed"))
+    );
+
+    // What an operator will do by a command of its own.
+    let mut redis = system.redis_connection().await.expect("Redis");
+    for state in ["paused", "halted"] {
+        redis::cmd("HSET")
+            .arg(&["rushgate:{welcome}:campaign", "state", state])
+            .exec_async(&mut redis)
+            .await
+            .expect("HSET");
+        let answer = Answer::to(apply("welcome", "a")).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["code"]),
+            (503, &json!(state))
+        );
+        assert!(answer.header("retry-after").is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_allowed_origins_may_apply() {
+    let list = [("SPIN_VARIABLE_CORS_ALLOWED_ORIGINS", "https://shop.example")];
+    let system = System::start_with(Size::ONLY_A_HANDLER, &list).await;
+    let client = Client::new();
+    let url = format!("{}/v1/campaigns/welcome/applications", system.url());
+    let preflight = |origin: &str| {
+        client
+            .request(Method::OPTIONS, &url)
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "content-type")
+    };
+    let allowed = Answer::to(preflight("https://shop.example")).await;
+    assert_eq!(allowed.status, 204);
+    assert_eq!(
+        allowed.header("access-control-allow-origin"),
+        Some("https://shop.example")
+    );
+    assert!(
+        allowed
+            .header("access-control-allow-methods")
+            .is_some_and(|methods| methods.contains("POST"))
+    );
+    assert!(
+        allowed
+            .header("access-control-allow-headers")
+            .is_some_and(|headers| headers.contains("content-type"))
+    );
+    let refused = Answer::to(preflight("https://evil.example")).await;
+    assert_eq!(
+        (
+            refused.status.as_u16(),
+            refused.header("access-control-allow-origin")
+        ),
+        (204, None)
+    );
+
+    // Also an error can be read by the page that caused it.
+    let answer = Answer::to(client.post(&url).header("origin", "https://shop.example")).await;
+    assert_eq!(
+        (
+            answer.status.as_u16(),
+            answer.header("access-control-allow-origin")
+        ),
+        (400, Some("https://shop.example"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_on_new_instances_traps_none_of_them() {
+    let system = welcome().await;
+    let client = Client::new();
+    let url = format!("{}/v1/campaigns/welcome", system.url());
+    // All at once: several requests of one instance wait while one of them opens the connection.
+    let answers = futures::future::join_all((0..200).map(|_| Answer::to(client.get(&url)))).await;
+    let statuses: Vec<u16> = answers
+        .iter()
+        .map(|answer| answer.status.as_u16())
+        .collect();
+    assert_eq!(statuses, [200; 200]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_is_served_and_head_is_get_without_its_body() {
+    let system = welcome().await;
+    let client = Client::new();
+    let page = Answer::to(client.get(system.url())).await;
+    assert_eq!(page.status, 200);
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    assert!(page.text.contains("<form"));
+    let head = Answer::to(client.head(system.url())).await;
+    assert_eq!((head.status.as_u16(), head.text.as_str()), (200, ""));
+    assert_eq!(head.header("content-length"), page.header("content-length"));
+}

@@ -1,0 +1,63 @@
+//! Parts that die in the middle of a rush and come back: exact all the same, nothing done by hand.
+
+use crate::system::{Size, System};
+use crate::wait::until;
+use rushgate_e2e::check::Expected;
+use rushgate_e2e::rush;
+
+const EXPECTED: Expected = Expected {
+    quota: 1_000,
+    applicants: 1_500,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bridge_that_is_killed_loses_nothing() {
+    let mut system = System::start(Size::ONE_OF_EACH).await;
+    system
+        .operator
+        .create("launch", EXPECTED.quota)
+        .await
+        .expect("created");
+    let rush = tokio::spawn({
+        let rush = system.rush("launch", EXPECTED.applicants as usize);
+        async move { rush::run(&rush, || ()).await }
+    });
+    for _ in 0..3 {
+        some_rows_more(&system).await;
+        system.bridges.remove(0).crash();
+        system.start_bridge().await;
+    }
+    let outcome = rush.await.expect("no panic").expect("a rush");
+    assert_eq!(system.check(EXPECTED, "launch", &outcome).await, vec![]);
+    system.drained("launch").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_killed_loses_nothing() {
+    let mut system = System::start(Size::ONE_OF_EACH).await;
+    system
+        .operator
+        .create("launch", EXPECTED.quota)
+        .await
+        .expect("created");
+    let rush = tokio::spawn({
+        let rush = system.rush("launch", EXPECTED.applicants as usize);
+        async move { rush::run(&rush, || ()).await }
+    });
+    some_rows_more(&system).await;
+    system.consumers.remove(0).crash();
+    system.start_consumer().await;
+    let outcome = rush.await.expect("no panic").expect("a rush");
+    assert_eq!(system.check(EXPECTED, "launch", &outcome).await, vec![]);
+    system.drained("launch").await;
+}
+
+/// Waits until the pipeline is in the middle of its work.
+async fn some_rows_more(system: &System) {
+    let before = system.database.count("launch").await.expect("the database");
+    until("rows arrive", async || {
+        let count = system.database.count("launch").await.expect("the database");
+        (count > before || count >= u64::from(EXPECTED.quota)).then_some(())
+    })
+    .await;
+}

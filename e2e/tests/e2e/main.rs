@@ -1,0 +1,17 @@
+//! The composed system, each test with one of its own: a private Redis, a topic, a schema, and as many handlers,
+//! bridges and consumers as it asks for, all of them the compiled programs. Kafka and the database server are
+//! those that `KAFKA_BROKERS` and `DATABASE_URL` name.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "helpers of tests, outside #[test] functions"
+)]
+
+mod http;
+mod journey;
+mod kills;
+mod process;
+mod redis_away;
+mod system;
+mod wait;

@@ -1,0 +1,103 @@
+//! A program that ends with the test.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+/// A running program.
+pub(crate) struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+/// A signal by its name, as `kill` takes it.
+#[derive(Clone, Copy)]
+pub(crate) enum Signal {
+    Kill,
+    Terminate,
+    Stop,
+    Continue,
+}
+
+impl Process {
+    /// Starts `command`, its output going to `log`.
+    pub(crate) fn start(command: &mut Command, log: PathBuf) -> Self {
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .expect("a log file");
+        let child = command
+            .stdin(std::process::Stdio::null())
+            .stdout(output.try_clone().expect("a second handle"))
+            .stderr(output)
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!("cannot start {command:?}: {error}; run `cargo xtask test`")
+            });
+        Self { child, log }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let name = match signal {
+            Signal::Kill => "-KILL",
+            Signal::Terminate => "-TERM",
+            Signal::Stop => "-STOP",
+            Signal::Continue => "-CONT",
+        };
+        let id = self.child.id().to_string();
+        let status = Command::new("kill")
+            .args([name, &id])
+            .status()
+            .expect("kill");
+        assert!(status.success(), "kill {name} {id}");
+    }
+
+    /// Ends it at once, as a crash would.
+    pub(crate) fn crash(mut self) {
+        self.signal(Signal::Kill);
+        self.child.wait().expect("ended");
+    }
+
+    /// Asks it to end and waits for its exit code.
+    pub(crate) fn terminate(mut self) -> Option<i32> {
+        self.signal(Signal::Terminate);
+        self.child.wait().expect("ended").code()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.log.display(), self.log());
+        }
+    }
+}
+
+/// One of our own programs.
+pub(crate) fn program(name: &str) -> PathBuf {
+    match std::env::var_os("RUSHGATE_BIN_DIR") {
+        Some(directory) => Path::new(&directory).join(name),
+        // Beside `deps`, where cargo put this test.
+        None => std::env::current_exe()
+            .expect("this test")
+            .parent()
+            .and_then(Path::parent)
+            .expect("a target directory")
+            .join(name),
+    }
+}
+
+/// A port that nobody listens on just now.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}

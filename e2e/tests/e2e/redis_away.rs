@@ -1,0 +1,132 @@
+//! Redis gone, hung, restarted, or without its scripts.
+
+use crate::process::Signal;
+use crate::system::{Size, System};
+use crate::wait::until;
+use futures::future::join_all;
+use reqwest::{Client, Response};
+use std::time::{Duration, Instant};
+
+async fn apply(system: &System, user_id: u32) -> Response {
+    Client::new()
+        .post(format!(
+            "{}/v1/campaigns/welcome/applications",
+            system.url()
+        ))
+        .header("content-type", "application/json")
+        .body(format!(r#"{{"user_id":{user_id}}}"#))
+        .send()
+        .await
+        .expect("an answer")
+}
+
+async fn assert_unavailable(response: Response) {
+    assert_eq!(response.status(), 503);
+    assert!(response.headers().contains_key("retry-after"));
+    let problem: serde_json::Value =
+        serde_json::from_str(&response.text().await.expect("a body")).expect("JSON");
+    assert_eq!(problem["code"], "gate_unavailable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_died_is_503_until_it_is_back_and_knows_its_winners() {
+    let mut system = System::start(Size::ONLY_A_HANDLER).await;
+    system
+        .operator
+        .create("welcome", 10)
+        .await
+        .expect("created");
+    assert_eq!(apply(&system, 1).await.status(), 201);
+
+    system.crash_redis();
+    let start = Instant::now();
+    assert_unavailable(apply(&system, 2).await).await;
+    // The bound is the timeout of one request, 1 s, and what a busy machine adds.
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+    let ready = reqwest::get(format!("{}/readyz", system.url()))
+        .await
+        .expect("an answer");
+    assert_unavailable(ready).await;
+    let health = reqwest::get(format!("{}/healthz", system.url()))
+        .await
+        .expect("an answer");
+    assert_eq!(health.status(), 200);
+
+    system.start_redis().await;
+    let response = apply(&system, 1).await;
+    assert_eq!(response.status(), 200, "acknowledged, so it is still there");
+    assert_eq!(response.headers()["rushgate-serial"], "1");
+    let response = apply(&system, 2).await;
+    assert_eq!(response.headers()["rushgate-serial"], "2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_hangs_is_503_for_all_who_wait() {
+    let system = System::start(Size::ONLY_A_HANDLER).await;
+    system
+        .operator
+        .create("welcome", 10)
+        .await
+        .expect("created");
+    assert_eq!(apply(&system, 1).await.status(), 201);
+
+    system.redis().signal(Signal::Stop);
+    let answers: Vec<_> = (2..34).map(|user_id| apply(&system, user_id)).collect();
+    for answer in join_all(answers).await {
+        assert_unavailable(answer).await;
+    }
+    system.redis().signal(Signal::Continue);
+    until("it answers again", async || {
+        (apply(&system, 1).await.status() == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forgotten_scripts_are_sent_again() {
+    let system = System::start(Size::ONLY_A_HANDLER).await;
+    system
+        .operator
+        .create("welcome", 10)
+        .await
+        .expect("created");
+    let mut redis = system.redis_connection().await.expect("Redis");
+    for user_id in 1..=3 {
+        redis::cmd("SCRIPT")
+            .arg("FLUSH")
+            .exec_async(&mut redis)
+            .await
+            .expect("SCRIPT FLUSH");
+        assert_eq!(apply(&system, user_id).await.status(), 201);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_redis_is_503_and_its_winners_still_learn_that_they_won() {
+    let system = System::start(Size::ONLY_A_HANDLER).await;
+    system
+        .operator
+        .create("welcome", 10)
+        .await
+        .expect("created");
+    assert_eq!(apply(&system, 1).await.status(), 201);
+    let mut redis = system.redis_connection().await.expect("Redis");
+    let mut config = async |value: &str| {
+        redis::cmd("CONFIG")
+            .arg("SET")
+            .arg("maxmemory")
+            .arg(value)
+            .exec_async(&mut redis)
+            .await
+            .expect("CONFIG SET");
+    };
+    config("1").await;
+    assert_unavailable(apply(&system, 2).await).await;
+    assert_eq!(apply(&system, 1).await.status(), 200);
+    config("0").await;
+    assert_eq!(apply(&system, 2).await.headers()["rushgate-serial"], "2");
+}

@@ -1,0 +1,355 @@
+//! A whole system of a test's own.
+
+use crate::process::{Process, free_port, program};
+use crate::wait::until;
+use rushgate_e2e::campaign::Operator;
+use rushgate_e2e::check::{Breach, Expected, breaches};
+use rushgate_e2e::rows::Database;
+use rushgate_e2e::rush::{self, Rush};
+use sqlx::{Connection, MySqlConnection};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tempfile::TempDir;
+
+/// Handlers, bridges, consumers and what they stand on.
+pub(crate) struct System {
+    name: String,
+    directory: TempDir,
+    environment: Vec<(String, String)>,
+    redis_port: u16,
+    redis: Option<Process>,
+    handlers: Vec<(Process, String)>,
+    pub(crate) bridges: Vec<Process>,
+    pub(crate) consumers: Vec<Process>,
+    pub(crate) operator: Operator,
+    pub(crate) database: Database,
+    schema: Schema,
+}
+
+/// How many of each.
+#[derive(Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) handlers: usize,
+    pub(crate) bridges: usize,
+    pub(crate) consumers: usize,
+}
+
+impl Size {
+    pub(crate) const ONE_OF_EACH: Self = Self {
+        handlers: 1,
+        bridges: 1,
+        consumers: 1,
+    };
+    pub(crate) const TWO_OF_EACH: Self = Self {
+        handlers: 2,
+        bridges: 2,
+        consumers: 2,
+    };
+    pub(crate) const ONLY_A_HANDLER: Self = Self {
+        handlers: 1,
+        bridges: 0,
+        consumers: 0,
+    };
+}
+
+impl System {
+    pub(crate) async fn start(size: Size) -> Self {
+        Self::start_with(size, &[]).await
+    }
+
+    /// Starts everything and waits until it is ready. `settings` are environment variables for all parts.
+    pub(crate) async fn start_with(size: Size, settings: &[(&str, &str)]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("e2e-{}-{number}", std::process::id());
+        let schema = Schema::create(&name.replace('-', "_")).await;
+        let redis_port = free_port();
+        let mut environment: Vec<(String, String)> = [
+            ("REDIS_URL", format!("redis://127.0.0.1:{redis_port}")),
+            (
+                "SPIN_VARIABLE_REDIS_URL",
+                format!("redis://127.0.0.1:{redis_port}"),
+            ),
+            ("DATABASE_URL", schema.url.clone()),
+            ("KAFKA_BROKERS", server("KAFKA_BROKERS")),
+            ("KAFKA_TOPIC", name.clone()),
+            ("KAFKA_GROUP", name.clone()),
+        ]
+        .map(|(variable, value)| (variable.to_owned(), value))
+        .into();
+        environment.extend(
+            settings
+                .iter()
+                .map(|(variable, value)| ((*variable).to_owned(), (*value).to_owned())),
+        );
+
+        let operator = Operator::new(program("rushgate"), environment.clone());
+        let mut system = Self {
+            name,
+            directory: tempfile::tempdir().expect("a temporary directory"),
+            redis_port,
+            redis: None,
+            handlers: vec![],
+            bridges: vec![],
+            consumers: vec![],
+            database: Database::connect(&schema.url).await.expect("the schema"),
+            operator,
+            environment,
+            schema,
+        };
+        system.start_redis().await;
+        system.operator.run(&["setup"]).await.expect("setup");
+        for _ in 0..size.handlers {
+            system.start_handler().await;
+        }
+        for _ in 0..size.bridges {
+            system.start_bridge().await;
+        }
+        for _ in 0..size.consumers {
+            system.start_consumer().await;
+        }
+        system
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        &self.name
+    }
+
+    /// Where the first handler is.
+    pub(crate) fn url(&self) -> &str {
+        &self.handlers.first().expect("a handler").1
+    }
+
+    pub(crate) fn redis(&self) -> &Process {
+        self.redis.as_ref().expect("Redis runs")
+    }
+
+    pub(crate) async fn start_redis(&mut self) {
+        let port = self.redis_port.to_string();
+        let mut command = Command::new("redis-server");
+        command.args([
+            "--port",
+            &port,
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+            "--dir",
+        ]);
+        command.arg(self.directory.path());
+        self.redis = Some(Process::start(&mut command, self.log("redis")));
+        until("Redis answers", async || self.redis_connection().await).await;
+    }
+
+    pub(crate) fn crash_redis(&mut self) {
+        self.redis.take().expect("Redis runs").crash();
+    }
+
+    pub(crate) async fn redis_connection(&self) -> Option<redis::aio::MultiplexedConnection> {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.redis_port))
+            .expect("an address");
+        let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+        redis::cmd("PING").exec_async(&mut connection).await.ok()?;
+        Some(connection)
+    }
+
+    async fn start_handler(&mut self) {
+        let listen = format!("127.0.0.1:{}", free_port());
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spin.toml");
+        // Spin itself where `cargo xtask test` has found it.
+        let mut command = match std::env::var_os("RUSHGATE_SPIN") {
+            Some(spin) => {
+                let mut command = Command::new(spin);
+                command
+                    .args(["up", "--state-dir"])
+                    .arg(self.directory.path().join(&listen));
+                command
+            }
+            None => Command::new(program("wasm-host")),
+        };
+        command
+            .arg("--from")
+            .arg(manifest)
+            .args(["--listen", &listen]);
+        let process = self.run(&mut command, &format!("handler-{}", self.handlers.len()));
+        let url = format!("http://{listen}");
+        until("the handler is ready", async || {
+            let response = reqwest::get(format!("{url}/readyz")).await.ok()?;
+            response.status().is_success().then_some(())
+        })
+        .await;
+        self.handlers.push((process, url));
+    }
+
+    pub(crate) async fn start_bridge(&mut self) {
+        let number = self.bridges.len();
+        let mut command = Command::new(program("kafka-bridge"));
+        command.env("BRIDGE_CONSUMER_NAME", format!("bridge-{number}"));
+        let bridge = self
+            .start_with_metrics(
+                &mut command,
+                &format!("bridge-{number}"),
+                "rushgate_bridge_ready 1",
+            )
+            .await;
+        self.bridges.push(bridge);
+    }
+
+    pub(crate) async fn start_consumer(&mut self) {
+        let number = self.consumers.len();
+        let mut command = Command::new(program("consumer"));
+        let consumer = self
+            .start_with_metrics(
+                &mut command,
+                &format!("consumer-{number}"),
+                "rushgate_consumer_ready 1",
+            )
+            .await;
+        self.consumers.push(consumer);
+    }
+
+    async fn start_with_metrics(&self, command: &mut Command, name: &str, ready: &str) -> Process {
+        let listen = format!("127.0.0.1:{}", free_port());
+        let process = self.run(command.env("METRICS_LISTEN", &listen), name);
+        until(&format!("{name} is ready"), async || {
+            let metrics = reqwest::get(format!("http://{listen}/metrics"))
+                .await
+                .ok()?;
+            metrics.text().await.ok()?.contains(ready).then_some(())
+        })
+        .await;
+        process
+    }
+
+    fn run(&self, command: &mut Command, name: &str) -> Process {
+        Process::start(
+            command.envs(self.environment.iter().cloned()),
+            self.log(name),
+        )
+    }
+
+    fn log(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(format!("{name}.log"))
+    }
+
+    pub(crate) fn rush(&self, campaign: &str, applicants: usize) -> Rush {
+        Rush {
+            urls: self.handlers.iter().map(|(_, url)| url.clone()).collect(),
+            campaign: campaign.to_owned(),
+            applicants,
+            concurrency: 50,
+            repeats: 3,
+        }
+    }
+
+    /// Waits for the rows of a rush that is over and compares them with what was told.
+    pub(crate) async fn check(
+        &self,
+        expected: Expected,
+        campaign: &str,
+        outcome: &rush::Outcome,
+    ) -> Vec<Breach> {
+        let granted = outcome.history.serials.len() as u64;
+        until("every grant has its row", async || {
+            let count = self.database.count(campaign).await.expect("the database");
+            (count >= granted).then_some(())
+        })
+        .await;
+        assert_eq!(
+            self.database.failed(campaign).await.expect("the database"),
+            Vec::<String>::new()
+        );
+        let rows = self.database.rows(campaign).await.expect("the database");
+        breaches(expected, &outcome.history, &rows)
+    }
+
+    /// C5: nothing pending, nothing in the stream, nothing in Kafka, nothing done by hand.
+    pub(crate) async fn drained(&self, campaign: &str) {
+        until("nothing is on its way any more", async || {
+            let shown = self
+                .operator
+                .run(&["campaign", "show", campaign])
+                .await
+                .ok()?;
+            let empty = [
+                "in the stream",
+                "in Kafka",
+                "dead letters of the bridge",
+                "dead letters of the consumer",
+            ];
+            let number = |what: &str| {
+                let line = shown
+                    .lines()
+                    .find(|line| line.trim_start().starts_with(what))?;
+                line.split_whitespace().next_back()?.parse::<u64>().ok()
+            };
+            empty
+                .iter()
+                .all(|what| number(what) == Some(0))
+                .then_some(())
+        })
+        .await;
+    }
+}
+
+/// The address of a shared server.
+pub(crate) fn server(variable: &str) -> String {
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run `cargo xtask test`"))
+}
+
+/// A schema that goes with the test.
+struct Schema {
+    name: String,
+    server: String,
+    url: String,
+}
+
+impl Schema {
+    async fn create(name: &str) -> Self {
+        let server = server("DATABASE_URL");
+        let mut url = url::Url::parse(&server).expect("DATABASE_URL is a URL");
+        url.set_path(name);
+        let schema = Self {
+            name: name.to_owned(),
+            server,
+            url: url.into(),
+        };
+        schema
+            .administer("CREATE DATABASE")
+            .await
+            .expect("CREATE DATABASE");
+        schema
+    }
+
+    async fn administer(&self, what: &str) -> sqlx::Result<()> {
+        let mut connection = MySqlConnection::connect(&self.server).await?;
+        let statement = format!("{what} {}", self.name);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+            .execute(&mut connection)
+            .await?;
+        Ok(())
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        // Before the schema, which they hold on to.
+        self.consumers.clear();
+        let schema = &self.schema;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build();
+                // What is left of a test is no reason to fail it.
+                let _ = runtime.map(|runtime| runtime.block_on(schema.administer("DROP DATABASE")));
+            });
+        });
+    }
+}
