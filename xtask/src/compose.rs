@@ -1,0 +1,209 @@
+//! The stack in containers: Docker Compose does the work, this finds it, gives it passwords, and says where things are.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::chance;
+use crate::env_file;
+use crate::run;
+use crate::say;
+use crate::stack::{Runner, Stack};
+use crate::state::State;
+use crate::up::Options;
+use crate::workspace;
+
+/// How a `.env` begins that is ours to remove.
+const OURS: &str = "# Written by `cargo xtask up`, removed by `cargo xtask down`.";
+
+/// Whether a Docker engine and its Compose plugin answer.
+pub(crate) fn answers() -> bool {
+    engine_answers() && compose_answers()
+}
+
+/// Whether `docker compose` is a command here; it can check files without an engine.
+pub(crate) fn compose_answers() -> bool {
+    succeeds(&["compose", "version"])
+}
+
+/// Builds the images, starts everything, and waits until it is healthy.
+pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
+    if !answers() {
+        bail!(
+            "no Docker engine with the Compose plugin answers (`docker info`, `docker compose version`); \
+             start it, or use `cargo xtask up --native`"
+        );
+    }
+    if options.handlers.is_some_and(|handlers| handlers > 1) {
+        bail!(
+            "in containers there is one handler, for it has a published port; use --native for more"
+        );
+    }
+    let values = read_or_write_env()?;
+    let stack = planned(&values, state.stack()?, options)?;
+    state.save(&stack)?;
+    let listen = stack.handlers.first().context("a stack has a handler")?;
+    let step = say::heading("Starting the containers");
+    let scale = |service: &str, copies: usize| format!("--scale={service}={copies}");
+    run::successfully(
+        compose(["up", "--build", "--detach", "--wait", "--remove-orphans"])
+            .arg(scale("bridge", stack.bridges.len()))
+            .arg(scale("consumer", stack.consumers.len()))
+            .env("RUSHGATE_LISTEN", listen.to_string()),
+    )
+    .context("see `cargo xtask logs`; `cargo xtask down` takes down what was started")?;
+    step.done();
+    Ok(stack)
+}
+
+/// Removes containers, networks, volumes, and the `.env` if it was ours.
+pub(crate) fn down() -> Result<()> {
+    let mut command = compose(["down", "--volumes", "--remove-orphans"]);
+    // Not used by `down`, but the file cannot be read without them.
+    command.envs([
+        ("MYSQL_PASSWORD", "unused"),
+        ("MYSQL_ROOT_PASSWORD", "unused"),
+    ]);
+    run::successfully(&mut command)?;
+    let path = env_path();
+    match fs::read_to_string(&path) {
+        Ok(text) if text.starts_with(OURS) => {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `docker compose`, with these arguments, on our file.
+pub(crate) fn compose<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new("docker");
+    command
+        .arg("compose")
+        .args(arguments)
+        .current_dir(workspace::root());
+    command
+}
+
+/// The services that a part's name stands for: bridges and consumers are numbered by Compose, not by us.
+pub(crate) fn service(part: &str) -> &str {
+    match part {
+        "database" => "mysql",
+        _ => part.split_once('-').map_or(part, |(kind, _)| kind),
+    }
+}
+
+fn planned(
+    values: &BTreeMap<String, String>,
+    previous: Option<Stack>,
+    options: &Options,
+) -> Result<Stack> {
+    let port = |key: &str, default: u16| match values.get(key) {
+        Some(port) => port.parse().with_context(|| format!("{key} in .env")),
+        None => Ok(default),
+    };
+    let copies =
+        |asked: Option<u8>, before: Option<usize>| asked.map_or(before.unwrap_or(1), usize::from);
+    let before = previous.as_ref();
+    let listen = match (
+        options.listen,
+        before.and_then(|stack| stack.handlers.first()),
+        values.get("RUSHGATE_LISTEN"),
+    ) {
+        (Some(asked), _, _) => asked,
+        (None, Some(before), _) => *before,
+        (None, None, Some(written)) => written.parse().context("RUSHGATE_LISTEN in .env")?,
+        (None, None, None) => options.listen_or_default(),
+    };
+    Ok(Stack {
+        runner: Runner::Docker,
+        redis: port("REDIS_PORT", 6379)?,
+        kafka: port("KAFKA_PORT", 9092)?,
+        controller: 0,
+        database: port("MYSQL_PORT", 3306)?,
+        password: values
+            .get("MYSQL_PASSWORD")
+            .cloned()
+            .context("MYSQL_PASSWORD is missing in .env; see .env.sample")?,
+        handlers: vec![listen],
+        bridges: vec![0; copies(options.bridges, before.map(|stack| stack.bridges.len()))],
+        consumers: vec![0; copies(options.consumers, before.map(|stack| stack.consumers.len()))],
+    })
+}
+
+fn read_or_write_env() -> Result<BTreeMap<String, String>> {
+    let path = env_path();
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let [redis, kafka, database] = chance::free_ports()?;
+            let values = env_file::render([
+                ("MYSQL_PASSWORD", chance::password()?),
+                ("MYSQL_ROOT_PASSWORD", chance::password()?),
+                ("REDIS_PORT", redis.to_string()),
+                ("KAFKA_PORT", kafka.to_string()),
+                ("MYSQL_PORT", database.to_string()),
+            ]);
+            let text = format!("{OURS}\n{values}");
+            fs::write(&path, &text).map(|()| text)
+        }
+        read => read,
+    };
+    Ok(env_file::parse(&text.with_context(|| {
+        format!("cannot read or write {}", path.display())
+    })?))
+}
+
+fn env_path() -> PathBuf {
+    workspace::root().join(".env")
+}
+
+fn engine_answers() -> bool {
+    succeeds(&["info"])
+}
+
+fn succeeds(arguments: &[&str]) -> bool {
+    Command::new("docker")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_and_password_are_those_of_the_env_file() {
+        let values = env_file::parse(
+            "MYSQL_PASSWORD=pw\nREDIS_PORT=20001\nRUSHGATE_LISTEN=127.0.0.1:8080\n",
+        );
+        let stack = planned(&values, None, &Options::default()).unwrap();
+        assert_eq!(
+            (stack.redis, stack.kafka, stack.database),
+            (20001, 9092, 3306)
+        );
+        assert_eq!(stack.handlers, ["127.0.0.1:8080".parse().unwrap()]);
+
+        let asked = Options {
+            listen: Some("127.0.0.1:9000".parse().unwrap()),
+            bridges: Some(2),
+            ..Options::default()
+        };
+        let moved = planned(&values, Some(stack), &asked).unwrap();
+        assert_eq!(moved.handlers, ["127.0.0.1:9000".parse().unwrap()]);
+        let kept = planned(&values, Some(moved.clone()), &Options::default()).unwrap();
+        assert_eq!(kept, moved);
+        assert_eq!(kept.bridges.len(), 2);
+    }
+
+    #[test]
+    fn parts_have_services() {
+        assert_eq!(service("database"), "mysql");
+        assert_eq!(service("bridge-2"), "bridge");
+        assert_eq!(service("kafka"), "kafka");
+    }
+}

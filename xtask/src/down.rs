@@ -1,0 +1,28 @@
+//! `cargo xtask down`: nothing that `up` started is left, no process and no file.
+
+use anyhow::Result;
+
+use crate::compose;
+use crate::native;
+use crate::say;
+use crate::stack::Runner;
+use crate::state::State;
+
+/// Takes the stack down, if there is one.
+pub(crate) fn down(state: &State) -> Result<()> {
+    if !state.exists() {
+        say::line("Nothing is up.");
+        return Ok(());
+    }
+    let _lock = state.lock()?;
+    let step = say::step("Taking the stack down");
+    // Without a readable stack.env there may still be processes, and those can be ended.
+    let runner = state.stack().ok().flatten().map(|stack| stack.runner);
+    if runner == Some(Runner::Docker) {
+        compose::down()?;
+    }
+    native::down(state)?;
+    state.remove()?;
+    step.done();
+    Ok(())
+}

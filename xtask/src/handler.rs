@@ -1,0 +1,89 @@
+//! The handlers: the component that `spin.toml` names, on Spin where it is recent enough, else on wasm-host.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::packages;
+use crate::part::{Part, Ready};
+use crate::stack::{Stack, reachable};
+use crate::state::State;
+use crate::version::{self, Version};
+use crate::workspace;
+
+/// The first release with WASI 0.3.0, which the component is built on.
+const OLDEST_SPIN: Version = Version(4, 1, 0);
+
+/// What runs the component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Host {
+    Spin { program: PathBuf, version: Version },
+    WasmHost,
+}
+
+impl Host {
+    /// Spin if it will do. Debian's model checker of the same name will not.
+    pub(crate) fn find() -> Self {
+        packages::find("spin")
+            .and_then(|program| {
+                let version =
+                    version::after("spin ", &packages::printed_version(&program, "--version")?)?;
+                (version >= OLDEST_SPIN).then_some(Self::Spin { program, version })
+            })
+            .unwrap_or(Self::WasmHost)
+    }
+
+    /// How it is called in what people read.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Spin { version, .. } => format!("Spin {version}"),
+            Self::WasmHost => "wasm-host".into(),
+        }
+    }
+
+    fn command(&self, name: &str, state: &State) -> Command {
+        match self {
+            Self::Spin { program, .. } => {
+                let mut command = Command::new(program);
+                command.arg("up");
+                // Otherwise it would write to `.spin/`, to the system's temporary directory and to the user's cache.
+                command.arg("--temp").arg(state.path("tmp").join(name));
+                command
+                    .arg("--state-dir")
+                    .arg(state.path("spin").join(name));
+                command.arg("--disable-cache");
+                command
+            }
+            Self::WasmHost => Command::new(workspace::WASM_HOST.path()),
+        }
+    }
+}
+
+/// The handlers of a stack, in order.
+pub(crate) fn parts(host: &Host, stack: &Stack, state: &State) -> Vec<Part> {
+    let numbered = stack.handlers.iter().zip(1..);
+    numbered
+        .map(|(listen, number)| part(host, *listen, &format!("handler-{number}"), stack, state))
+        .collect()
+}
+
+fn part(host: &Host, listen: SocketAddr, name: &str, stack: &Stack, state: &State) -> Part {
+    let mut command = host.command(name, state);
+    command
+        .arg("--from")
+        .arg(workspace::root().join("spin.toml"))
+        .args(["--listen", &listen.to_string()])
+        .env("SPIN_VARIABLE_REDIS_URL", stack.redis_url())
+        .current_dir(workspace::root());
+    Part {
+        name: name.into(),
+        command,
+        listens: vec![listen],
+        ready: Ready::Page {
+            url: format!("http://{}/readyz", reachable(listen)),
+            text: "",
+        },
+        patience: Duration::from_secs(60),
+    }
+}

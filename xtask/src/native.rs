@@ -1,0 +1,272 @@
+//! The stack as processes of this machine: brought up piece by piece, and taken down the other way round.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::chance;
+use crate::database;
+use crate::handler::{self, Host};
+use crate::kafka;
+use crate::packages;
+use crate::part::{self, Part, Starting};
+use crate::pipeline;
+use crate::process::{self, Identity};
+use crate::redis;
+use crate::run;
+use crate::say;
+use crate::stack::{Runner, SERVERS, Stack};
+use crate::state::State;
+use crate::up::{CAMPAIGN, Options, QUOTA};
+use crate::workspace::{self, OPERATOR};
+
+/// How long a part may take to end by itself: bridges and consumers finish what they hold.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Brings up whatever does not run yet.
+pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
+    packages::build_tools()?;
+    let previous = state.stack()?;
+    let stack = planned(previous.clone(), options)?;
+    // Known now, rather than after all has been built.
+    claim_new_addresses(previous.as_ref(), &stack, state)?;
+    let servers = packages::servers()?;
+    kafka::fetch()?;
+    state.save(&stack)?;
+    retire(previous.as_ref(), &stack, state)?;
+
+    // The servers come up while the compiler works.
+    let starting = start_servers(&servers, &stack, state)?;
+    let host = Host::find();
+    workspace::build(Runner::Native)?;
+    workspace::build_component()?;
+    wait("Waiting for Redis, Kafka and the database", starting)?;
+
+    let step = say::step("Creating tables, topic and campaign");
+    operator(&stack, &["setup"])?;
+    operator(
+        &stack,
+        &["campaign", "create", "--id", CAMPAIGN, "--quota", QUOTA],
+    )?;
+    step.done();
+
+    let mut parts = pipeline::parts(&stack);
+    parts.extend(handler::parts(&host, &stack, state));
+    let starting = start(parts, state)?;
+    wait(
+        &format!("Starting bridge, consumer and handler ({})", host.name()),
+        starting,
+    )?;
+    Ok(stack)
+}
+
+/// Brings up the servers alone, for tests.
+pub(crate) fn up_servers(state: &State) -> Result<Stack> {
+    let servers = packages::servers()?;
+    kafka::fetch()?;
+    let stack = Stack::servers()?;
+    state.save(&stack)?;
+    let starting = start_servers(&servers, &stack, state)?;
+    wait(
+        "Starting Redis, Kafka and a database for the tests",
+        starting,
+    )?;
+    Ok(stack)
+}
+
+/// Ends every part that was started: those that use the servers first, then the servers.
+pub(crate) fn down(state: &State) -> Result<()> {
+    let (servers, others): (Vec<String>, Vec<String>) = state
+        .parts()?
+        .into_iter()
+        .partition(|part| SERVERS.contains(&part.as_str()));
+    for parts in [others, servers] {
+        process::stop(&processes(&parts, state)?, PATIENCE)?;
+    }
+    Ok(())
+}
+
+/// Ends one part, or all that share its name before the number: asks first, or does not (`kill -9`).
+pub(crate) fn end(part: &str, gently: bool, state: &State) -> Result<Vec<String>> {
+    let parts = state.select(part)?;
+    let processes = processes(&parts, state)?;
+    if gently {
+        process::stop(&processes, PATIENCE)?;
+    } else {
+        process::kill_now(&processes)?;
+    }
+    Ok(parts)
+}
+
+/// The operator's command, on this stack.
+pub(crate) fn operator(stack: &Stack, arguments: &[&str]) -> Result<String> {
+    run::quietly(
+        Command::new(OPERATOR.path())
+            .args(arguments)
+            .envs(stack.env()),
+    )
+    .with_context(|| format!("`rushgate {}` failed", arguments.join(" ")))
+}
+
+/// What is to run: what ran before, changed by the options.
+fn planned(previous: Option<Stack>, options: &Options) -> Result<Stack> {
+    let mut stack = match previous {
+        Some(stack) => stack,
+        None => Stack::servers()?,
+    };
+    if let Some(listen) = options.listen {
+        stack
+            .handlers
+            .splice(..stack.handlers.len().min(1), [listen]);
+    }
+    if stack.handlers.is_empty() {
+        stack.handlers.push(options.listen_or_default());
+    }
+    let wanted = |asked: Option<u8>, present: usize| asked.map_or(present.max(1), usize::from);
+    let (handlers, bridges, consumers) = (
+        wanted(options.handlers, stack.handlers.len()),
+        wanted(options.bridges, stack.bridges.len()),
+        wanted(options.consumers, stack.consumers.len()),
+    );
+    let mut more = stack.handlers.iter().map(SocketAddr::port).collect();
+    fit(&mut more, handlers)?;
+    let listen = |port: &u16| SocketAddr::from(([127, 0, 0, 1], *port));
+    let present = stack.handlers.len().min(handlers);
+    stack.handlers.truncate(present);
+    stack.handlers.extend(more[present..].iter().map(listen));
+    fit(&mut stack.bridges, bridges)?;
+    fit(&mut stack.consumers, consumers)?;
+    Ok(stack)
+}
+
+fn claim_new_addresses(previous: Option<&Stack>, stack: &Stack, state: &State) -> Result<()> {
+    for (index, listen) in stack.handlers.iter().enumerate() {
+        let name = format!("handler-{}", index + 1);
+        let ours = match state.process(&name)? {
+            Some(process) => process.is_alive()?,
+            None => false,
+        };
+        let stays = previous.is_some_and(|previous| previous.handlers.get(index) == Some(listen));
+        if !(ours && stays) {
+            part::claim(*listen, &name)?;
+        }
+    }
+    Ok(())
+}
+
+fn fit(ports: &mut Vec<u16>, wanted: usize) -> Result<()> {
+    ports.truncate(wanted);
+    while ports.len() < wanted {
+        let [port] = chance::free_ports()?;
+        ports.push(port);
+    }
+    Ok(())
+}
+
+/// Ends parts that are wanted no longer: a number beyond the new ones, a handler that is to listen elsewhere.
+fn retire(previous: Option<&Stack>, stack: &Stack, state: &State) -> Result<()> {
+    let mut retired = Vec::new();
+    for part in state.parts()? {
+        let Some((kind, number)) = part.rsplit_once('-') else {
+            continue;
+        };
+        let Ok(number) = number.parse::<usize>() else {
+            continue;
+        };
+        let moved = previous.is_some_and(|previous| {
+            kind == "handler" && previous.handlers.get(number - 1) != stack.handlers.get(number - 1)
+        });
+        let wanted = match kind {
+            "handler" => stack.handlers.len(),
+            "bridge" => stack.bridges.len(),
+            _ => stack.consumers.len(),
+        };
+        if number > wanted || moved {
+            retired.push(part);
+        }
+    }
+    process::stop(&processes(&retired, state)?, PATIENCE)?;
+    retired.iter().try_for_each(|part| state.forget(part))
+}
+
+fn start_servers(
+    servers: &packages::Servers,
+    stack: &Stack,
+    state: &State,
+) -> Result<Vec<Starting>> {
+    // One after the other: each lays out its data while those before it come up.
+    Ok(vec![
+        redis::part(&servers.redis, stack, state)?.start(state)?,
+        kafka::part(&servers.java, stack, state)?.start(state)?,
+        database::part(&servers.database, stack, state)?.start(state)?,
+    ])
+}
+
+fn start(parts: Vec<Part>, state: &State) -> Result<Vec<Starting>> {
+    parts.into_iter().map(|part| part.start(state)).collect()
+}
+
+fn wait(what: &str, starting: Vec<Starting>) -> Result<()> {
+    let step = say::step(what);
+    starting
+        .into_iter()
+        .try_for_each(Starting::wait)
+        .context("could not bring everything up; what runs is left running: `cargo xtask up` goes on from here, `down` ends it")?;
+    step.done();
+    Ok(())
+}
+
+fn processes(parts: &[String], state: &State) -> Result<Vec<Identity>> {
+    let found: Result<Vec<Option<Identity>>> =
+        parts.iter().map(|part| state.process(part)).collect();
+    Ok(found?.into_iter().flatten().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(listen: Option<&str>, copies: Option<u8>) -> Options {
+        Options {
+            listen: listen.map(|listen| listen.parse().unwrap()),
+            handlers: copies,
+            bridges: copies,
+            consumers: copies,
+            ..Options::default()
+        }
+    }
+
+    #[test]
+    fn a_second_up_changes_nothing() {
+        let first = planned(None, &options(None, None)).unwrap();
+        assert_eq!(first.handlers, ["127.0.0.1:3000".parse().unwrap()]);
+        assert_eq!((first.bridges.len(), first.consumers.len()), (1, 1));
+        assert_eq!(
+            planned(Some(first.clone()), &options(None, None)).unwrap(),
+            first
+        );
+    }
+
+    #[test]
+    fn copies_come_and_go_without_moving_the_others() {
+        let one = planned(None, &options(None, None)).unwrap();
+        let two = planned(Some(one.clone()), &options(None, Some(2))).unwrap();
+        assert_eq!(
+            (two.handlers.len(), two.bridges.len(), two.consumers.len()),
+            (2, 2, 2)
+        );
+        assert_eq!(two.handlers[0], one.handlers[0]);
+        assert_eq!(two.bridges[0], one.bridges[0]);
+        assert_eq!(planned(Some(two), &options(None, Some(1))).unwrap(), one);
+    }
+
+    #[test]
+    fn another_address_moves_the_first_handler_only() {
+        let two = planned(None, &options(None, Some(2))).unwrap();
+        let moved = planned(Some(two.clone()), &options(Some("0.0.0.0:8080"), None)).unwrap();
+        assert_eq!(moved.handlers[0], "0.0.0.0:8080".parse().unwrap());
+        assert_eq!(moved.handlers[1], two.handlers[1]);
+    }
+}

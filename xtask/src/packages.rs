@@ -1,0 +1,305 @@
+//! The programs that the native stack is made of: found, or installed where that is ours to do.
+//!
+//! On Debian and Ubuntu, as root or with sudo that asks no password, what is missing is installed by apt. Elsewhere
+//! nothing is touched: what to install is named, and the command stops.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::database::DatabaseServer;
+use crate::run;
+use crate::say;
+use crate::version::{self, Version};
+
+/// Where servers are, though not on everybody's PATH.
+const MORE_DIRECTORIES: [&str; 5] = [
+    "/usr/local/sbin",
+    "/usr/sbin",
+    "/sbin",
+    "/opt/homebrew/bin",
+    "/opt/homebrew/opt/openjdk/bin",
+];
+
+/// The servers' programs.
+pub(crate) struct Servers {
+    pub(crate) redis: PathBuf,
+    pub(crate) database: DatabaseServer,
+    pub(crate) java: PathBuf,
+}
+
+/// Something that may be missing.
+struct Need {
+    /// What it is, for people.
+    what: &'static str,
+    /// Debian packages: lists separated by blanks, of which the first whose packages exist is taken.
+    apt: &'static [&'static str],
+    is_there: fn() -> bool,
+}
+
+const SERVERS: [Need; 4] = [
+    Need {
+        what: "redis-server 7.0 or newer",
+        apt: &["redis-server"],
+        is_there: || redis().is_some(),
+    },
+    Need {
+        what: "MariaDB 10.11 or newer, or MySQL 8.0 or newer (mariadbd or mysqld)",
+        // The core packages bring no system service along.
+        apt: &["mariadb-server-core mariadb-client-core", "mariadb-server"],
+        is_there: || DatabaseServer::find().is_some(),
+    },
+    Need {
+        what: "Java 17 or newer (java)",
+        apt: &[
+            "openjdk-21-jre-headless",
+            "openjdk-17-jre-headless",
+            "openjdk-25-jre-headless",
+            "default-jre-headless",
+        ],
+        is_there: || java().is_some(),
+    },
+    Need {
+        what: "Maven (mvn), which fetches Kafka",
+        apt: &["maven"],
+        is_there: has_kafka_or_maven,
+    },
+];
+
+const BUILD_TOOLS: [Need; 4] = [
+    Need {
+        what: "a C and C++ compiler (cc, c++)",
+        apt: &["build-essential"],
+        is_there: || has("cc") && has("c++"),
+    },
+    Need {
+        what: "make",
+        apt: &["make"],
+        is_there: || has("make"),
+    },
+    Need {
+        what: "pkg-config",
+        apt: &["pkg-config"],
+        is_there: || has("pkg-config"),
+    },
+    Need {
+        what: "OpenSSL's headers (libssl-dev, openssl-devel)",
+        apt: &["libssl-dev"],
+        is_there: has_openssl,
+    },
+];
+
+/// Finds the servers, after installing what is missing.
+pub(crate) fn servers() -> Result<Servers> {
+    ensure(&SERVERS)?;
+    Ok(Servers {
+        redis: redis().context("redis-server 7.0 or newer is still not found")?,
+        database: DatabaseServer::find().context("neither MariaDB nor MySQL is found yet")?,
+        java: java().context("Java 17 or newer is still not found")?,
+    })
+}
+
+/// Makes sure that the workspace can be compiled.
+pub(crate) fn build_tools() -> Result<()> {
+    ensure(&BUILD_TOOLS)
+}
+
+/// The full path of a program.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(MORE_DIRECTORIES.map(PathBuf::from))
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file())
+}
+
+/// What the program prints about its version, on either channel.
+pub(crate) fn printed_version(program: &PathBuf, argument: &str) -> Option<String> {
+    let output = Command::new(program).arg(argument).output().ok()?;
+    let both = [output.stdout, output.stderr].concat();
+    Some(String::from_utf8_lossy(&both).into_owned())
+}
+
+/// Java 17 or newer: the first on the PATH that will do, else any that Debian has installed beside it.
+pub(crate) fn java() -> Option<PathBuf> {
+    let installed = fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten();
+    let beside = installed
+        .map(|entry| entry.path().join("bin/java"))
+        .filter(|java| java.is_file());
+    let home = std::env::var_os("JAVA_HOME").map(|home| PathBuf::from(home).join("bin/java"));
+    home.into_iter()
+        .chain(find("java"))
+        .chain(beside)
+        .find(|java| {
+            printed_version(java, "-version")
+                .and_then(|text| version::after("version \"", &text))
+                .is_some_and(|version| version >= Version(17, 0, 0))
+        })
+}
+
+fn redis() -> Option<PathBuf> {
+    find("redis-server").filter(|redis| {
+        printed_version(redis, "--version")
+            .and_then(|text| version::after("v=", &text))
+            .is_some_and(|version| version >= Version(7, 0, 0))
+    })
+}
+
+fn has(program: &str) -> bool {
+    find(program).is_some()
+}
+
+fn has_kafka_or_maven() -> bool {
+    has("mvn") || crate::kafka::jars_are_there()
+}
+
+fn has_openssl() -> bool {
+    std::env::var_os("OPENSSL_DIR").is_some()
+        || Command::new("pkg-config")
+            .args(["--exists", "openssl"])
+            .status()
+            .is_ok_and(|status| status.success())
+}
+
+fn ensure(needs: &[Need]) -> Result<()> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.is_there)()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let Some(privilege) = apt_privilege() else {
+        bail!("{}", advice(&missing));
+    };
+    // On systems without systemd RUNLEVEL keeps the packages from starting services; ours are started from here.
+    let apt = |arguments: &[&str]| {
+        let mut words: Vec<&str> = privilege.to_vec();
+        words.extend([
+            "env",
+            "DEBIAN_FRONTEND=noninteractive",
+            "RUNLEVEL=1",
+            "apt-get",
+            "--quiet",
+            "--yes",
+        ]);
+        words.extend(arguments);
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
+        command
+    };
+    let step = say::step("Reading apt's lists");
+    run::quietly(&mut apt(&["update"]))?;
+    step.done();
+    let packages = chosen(&missing)?;
+    let step = say::step(format!("Installing {}", packages.join(", ")));
+    let arguments = [vec!["install", "--no-install-recommends"], packages].concat();
+    run::quietly(&mut apt(&arguments)).with_context(|| advice(&missing))?;
+    step.done();
+
+    let still: Vec<&Need> = missing
+        .into_iter()
+        .filter(|need| !(need.is_there)())
+        .collect();
+    if !still.is_empty() {
+        bail!(
+            "apt has installed its packages, but something is still missing. {}",
+            advice(&still)
+        );
+    }
+    Ok(())
+}
+
+fn chosen(missing: &[&Need]) -> Result<Vec<&'static str>> {
+    let mut packages = Vec::new();
+    for need in missing {
+        let list = need.apt.iter().find(|list| list.split(' ').all(apt_knows));
+        let list = list.with_context(|| {
+            format!(
+                "apt knows no package for {}; {}",
+                need.what,
+                advice(missing)
+            )
+        })?;
+        packages.extend(list.split(' '));
+    }
+    Ok(packages)
+}
+
+/// What to put before `apt-get`, where we may use it.
+fn apt_privilege() -> Option<&'static [&'static str]> {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    if !is_debian(&release) || !has("apt-get") {
+        return None;
+    }
+    if nix::unistd::geteuid().is_root() {
+        return Some(&[]);
+    }
+    let sudo = Command::new("sudo").args(["-n", "true"]).output();
+    sudo.is_ok_and(|output| output.status.success())
+        .then_some(&["sudo", "-n"])
+}
+
+fn is_debian(release: &str) -> bool {
+    crate::env_file::parse(release)
+        .iter()
+        .filter(|(key, _)| matches!(key.as_str(), "ID" | "ID_LIKE"))
+        .any(|(_, value)| value.split(' ').any(|id| id == "debian" || id == "ubuntu"))
+}
+
+fn apt_knows(package: &str) -> bool {
+    Command::new("apt-cache")
+        .args(["show", "--no-all-versions", package])
+        .output()
+        .is_ok_and(|output| output.status.success() && !output.stdout.is_empty())
+}
+
+fn list(needs: &[&Need]) -> String {
+    needs
+        .iter()
+        .map(|need| need.what)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn advice(missing: &[&Need]) -> String {
+    let debian: Vec<&str> = missing
+        .iter()
+        .filter_map(|need| need.apt.first().copied())
+        .collect();
+    format!(
+        "this machine lacks: {}.\nInstall them and run the same command again. On Debian or Ubuntu:\n  \
+         sudo apt-get install {}\nOr start Docker, with its Compose plugin: `cargo xtask up` then needs none of them.",
+        list(missing),
+        debian.join(" ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debian_and_what_descends_from_it() {
+        assert!(is_debian(
+            "PRETTY_NAME=\"Debian GNU/Linux 12\"\nID=debian\n"
+        ));
+        assert!(is_debian("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n"));
+        assert!(!is_debian("ID=fedora\n"));
+        assert!(!is_debian(""));
+    }
+
+    #[test]
+    fn advice_names_everything() {
+        let text = advice(&SERVERS.iter().collect::<Vec<_>>());
+        for word in [
+            "redis-server",
+            "MariaDB",
+            "Java 17",
+            "Maven",
+            "apt-get install",
+            "Docker",
+        ] {
+            assert!(text.contains(word), "{word} in {text}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What carries a grant from the gate to the database: bridges and consumers.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::part::{Part, Ready};
+use crate::stack::Stack;
+use crate::workspace::{BRIDGE, Binary, CONSUMER};
+
+/// The bridges and consumers of a stack.
+pub(crate) fn parts(stack: &Stack) -> Vec<Part> {
+    let bridges = stack.bridges.iter().zip(1..).map(|(port, number)| {
+        let name = format!("bridge-{number}");
+        let mut bridge = part(BRIDGE, &name, *port, "rushgate_bridge_ready 1", stack);
+        bridge.command.env("BRIDGE_CONSUMER_NAME", name);
+        bridge
+    });
+    let consumers = stack.consumers.iter().zip(1..).map(|(port, number)| {
+        part(
+            CONSUMER,
+            &format!("consumer-{number}"),
+            *port,
+            "rushgate_consumer_ready 1",
+            stack,
+        )
+    });
+    bridges.chain(consumers).collect()
+}
+
+fn part(binary: Binary, name: &str, port: u16, ready: &'static str, stack: &Stack) -> Part {
+    let metrics = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut command = Command::new(binary.path());
+    command
+        .envs(stack.env())
+        .env("METRICS_LISTEN", metrics.to_string());
+    Part {
+        name: name.into(),
+        command,
+        listens: vec![metrics],
+        ready: Ready::Page {
+            url: format!("http://{metrics}/metrics"),
+            text: ready,
+        },
+        patience: Duration::from_secs(60),
+    }
+}

@@ -1,0 +1,33 @@
+//! The gate's Redis, with the settings that production has: `deploy/redis.conf`.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::part::{Part, Ready};
+use crate::stack::Stack;
+use crate::state::State;
+use crate::workspace;
+
+/// Redis, ready to be started.
+pub(crate) fn part(program: &Path, stack: &Stack, state: &State) -> Result<Part> {
+    let data = state.path("redis");
+    std::fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
+    let address = SocketAddr::from(([127, 0, 0, 1], stack.redis));
+    let mut command = Command::new(program);
+    command
+        .arg(workspace::root().join("deploy/redis.conf"))
+        .args(["--bind", "127.0.0.1", "--port", &stack.redis.to_string()])
+        .arg("--dir")
+        .arg(data);
+    Ok(Part {
+        name: "redis".into(),
+        command,
+        listens: vec![address],
+        ready: Ready::Pong(address),
+        patience: Duration::from_secs(30),
+    })
+}

@@ -1,0 +1,114 @@
+//! Running a tool in the foreground, to its end or to our interruption.
+
+use std::path::Path;
+use std::process::{Command, ExitCode, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::process;
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// From here on Ctrl-C and SIGTERM end the tool that runs, not this process, so that it can clean up.
+pub(crate) fn survive_interrupts() -> Result<()> {
+    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::SeqCst))
+        .context("cannot handle signals")
+}
+
+/// Fails once an interrupt has come.
+pub(crate) fn check_interrupt() -> Result<()> {
+    if INTERRUPTED.load(Ordering::SeqCst) {
+        bail!("interrupted");
+    }
+    Ok(())
+}
+
+/// Runs the command, its output going where ours goes.
+pub(crate) fn to_its_end(command: &mut Command) -> Result<ExitStatus> {
+    check_interrupt()?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    let mut asked = false;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            check_interrupt()?;
+            return Ok(status);
+        }
+        if INTERRUPTED.load(Ordering::SeqCst) && !asked {
+            asked = true;
+            process::terminate_tree(child.id())?;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs the command and takes any exit code but 0 for an error.
+pub(crate) fn successfully(command: &mut Command) -> Result<()> {
+    let status = to_its_end(command)?;
+    if !status.success() {
+        bail!("{} ended with {status}", shown(command));
+    }
+    Ok(())
+}
+
+/// Runs the command unseen; its output is the error if it fails.
+pub(crate) fn quietly(command: &mut Command) -> Result<String> {
+    check_interrupt()?;
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if !output.status.success() {
+        bail!(
+            "{} ended with {}:\n{}\n{}",
+            shown(command),
+            output.status,
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+    }
+    Ok(text(&output.stdout))
+}
+
+/// A tool's exit code as ours; 1 if a signal ended it.
+pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// Lets this process and what it starts open as many files as they may: a rush is thousands of connections.
+pub(crate) fn raise_open_files_limit() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Some systems allow less than they promise; the usual limit will do for a smaller rush.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most.min(65_536), most);
+    }
+}
+
+/// A command as people would type it.
+fn shown(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(command.get_program());
+    let words = std::iter::once(name).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    format!("`{}`", words.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_named_with_its_output() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo out; echo err >&2; exit 7"]);
+        let message = quietly(&mut command).unwrap_err().to_string();
+        for part in ["exit 7", "out", "err", "status: 7"] {
+            assert!(message.contains(part), "{part} in {message}");
+        }
+    }
+}

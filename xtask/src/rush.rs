@@ -1,0 +1,30 @@
+//! `cargo xtask rush`: the crowd of rushgate-e2e, let loose on the stack that is up.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+
+use crate::run;
+use crate::stack::Runner;
+use crate::state::State;
+use crate::workspace::{self, OPERATOR, RUSH};
+
+/// Builds the rush and hands it the arguments; its exit code is ours.
+pub(crate) fn rush(arguments: &[String], state: &State) -> Result<ExitCode> {
+    let only_asks = arguments
+        .iter()
+        .any(|argument| matches!(argument.as_str(), "--help" | "-h"));
+    let (runner, env) = match state.running_stack() {
+        Ok(stack) => (stack.runner, stack.env()),
+        Err(_) if only_asks => (Runner::Native, Vec::new()),
+        Err(error) => return Err(error),
+    };
+    workspace::build(runner)?;
+    let status = run::to_its_end(
+        Command::new(RUSH.path())
+            .args(arguments)
+            .envs(env)
+            .env("RUSHGATE_OPERATOR", OPERATOR.path()),
+    )?;
+    Ok(run::exit_code(status))
+}

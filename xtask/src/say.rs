@@ -1,0 +1,97 @@
+//! What the person at the keyboard gets to read: results on stdout, progress on stderr.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A line of the command's result.
+pub(crate) fn line(text: impl Display) {
+    // Nobody is left to be told when stdout is closed (`… | head`).
+    let _ = writeln!(stdout(), "{text}");
+}
+
+/// A line about how the work goes.
+pub(crate) fn note(text: impl Display) {
+    let _ = writeln!(stderr(), "{text}");
+}
+
+/// Something that takes a while: a spinner on a terminal, plain lines elsewhere.
+pub(crate) struct Step {
+    what: String,
+    begun: Instant,
+    spinner: Option<ProgressBar>,
+}
+
+/// Begins a step whose own output is not shown.
+pub(crate) fn step(what: impl Into<String>) -> Step {
+    let what = what.into();
+    let spinner = stderr().is_terminal().then(|| {
+        let spinner = ProgressBar::new_spinner().with_message(what.clone());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+            spinner.set_style(style);
+        }
+        spinner.enable_steady_tick(Duration::from_millis(120));
+        spinner
+    });
+    if spinner.is_none() {
+        note(format_args!("{what} …"));
+    }
+    Step {
+        what,
+        begun: Instant::now(),
+        spinner,
+    }
+}
+
+/// Begins a step whose tool writes its own progress below this line.
+pub(crate) fn heading(what: impl Into<String>) -> Step {
+    let what = what.into();
+    note(format_args!("{what} …"));
+    Step {
+        what,
+        begun: Instant::now(),
+        spinner: None,
+    }
+}
+
+impl Step {
+    /// Ends the step well.
+    pub(crate) fn done(self) {
+        if let Some(spinner) = &self.spinner {
+            spinner.finish_and_clear();
+        }
+        note(format_args!(
+            "{}: done in {}",
+            self.what,
+            seconds(self.begun.elapsed())
+        ));
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        if let Some(spinner) = &self.spinner {
+            spinner.finish_and_clear();
+        }
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    match duration.as_secs() {
+        0..60 => format!("{:.1} s", duration.as_secs_f64()),
+        whole => format!("{} min {} s", whole / 60, whole % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_short() {
+        assert_eq!(seconds(Duration::from_millis(240)), "0.2 s");
+        assert_eq!(seconds(Duration::from_secs(125)), "2 min 5 s");
+    }
+}

@@ -1,0 +1,198 @@
+//! The directory where a stack lives: its data, its logs, which processes are ours, and how it is reached.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::Identity;
+use crate::stack::{SERVERS, Stack};
+use crate::workspace;
+
+/// `.rushgate/`, or the directory of another stack.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    dir: PathBuf,
+}
+
+impl State {
+    /// The state kept in that directory, which need not be there yet.
+    pub(crate) fn at(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// Makes the directory, for its owner alone: passwords are in it.
+    pub(crate) fn create(&self) -> Result<()> {
+        for dir in [
+            self.dir.clone(),
+            self.dir.join("log"),
+            self.dir.join("run"),
+            self.dir.join("tmp"),
+        ] {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&dir)
+                .with_context(|| format!("cannot create {}", dir.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for nobody: two commands must not start or stop the same parts at once.
+    pub(crate) fn lock(&self) -> Result<File> {
+        let path = self.path("lock");
+        let file =
+            File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(fs::TryLockError::WouldBlock) => bail!(
+                "another `cargo xtask` is at work in {}; wait for it, or end it",
+                workspace::from_root(&self.dir).display()
+            ),
+            Err(fs::TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        }
+    }
+
+    pub(crate) fn exists(&self) -> bool {
+        self.dir.exists()
+    }
+
+    /// A path inside.
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Where a part's output goes.
+    pub(crate) fn log(&self, part: &str) -> PathBuf {
+        self.path(format!("log/{part}.log"))
+    }
+
+    /// The process that was started for this part, running or not.
+    pub(crate) fn process(&self, part: &str) -> Result<Option<Identity>> {
+        let path = self.pid_file(part);
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                let identity = text
+                    .parse()
+                    .with_context(|| format!("in {}", path.display()))?;
+                Ok(Some(identity))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Remembers the process of a part.
+    pub(crate) fn remember(&self, part: &str, process: &Identity) -> Result<()> {
+        let path = self.pid_file(part);
+        fs::write(&path, format!("{process}\n"))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Forgets a part that is wanted no longer.
+    pub(crate) fn forget(&self, part: &str) -> Result<()> {
+        let path = self.pid_file(part);
+        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
+    }
+
+    /// Every part that was started: the servers, then the others by name.
+    pub(crate) fn parts(&self) -> Result<Vec<String>> {
+        let mut parts = Vec::new();
+        let Ok(entries) = fs::read_dir(self.path("run")) else {
+            return Ok(parts);
+        };
+        for entry in entries {
+            let name = entry?.file_name();
+            parts.extend(
+                name.to_str()
+                    .and_then(|name| name.strip_suffix(".pid"))
+                    .map(str::to_owned),
+            );
+        }
+        parts.sort_by_key(|part| {
+            let server = SERVERS.iter().position(|server| server == part);
+            (server.unwrap_or(SERVERS.len()), part.clone())
+        });
+        Ok(parts)
+    }
+
+    /// The parts that a name stands for: `bridge-2` for itself, `bridge` for every bridge.
+    pub(crate) fn select(&self, name: &str) -> Result<Vec<String>> {
+        let parts = self.parts()?;
+        let chosen: Vec<String> = parts
+            .iter()
+            .filter(|part| {
+                let numbered = part
+                    .strip_prefix(name)
+                    .and_then(|rest| rest.strip_prefix('-'));
+                *part == name || numbered.is_some_and(|number| number.parse::<u8>().is_ok())
+            })
+            .cloned()
+            .collect();
+        if chosen.is_empty() {
+            bail!("there is no part {name:?}; there are: {}", parts.join(", "));
+        }
+        Ok(chosen)
+    }
+
+    /// How the stack is reached, if one was brought up here.
+    pub(crate) fn stack(&self) -> Result<Option<Stack>> {
+        let path = self.path("stack.env");
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(
+                Stack::parse(&text).with_context(|| format!("in {}", path.display()))?,
+            )),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// The stack, or the advice to bring one up.
+    pub(crate) fn running_stack(&self) -> Result<Stack> {
+        self.stack()?
+            .context("nothing has been brought up in this checkout; run `cargo xtask up` first")
+    }
+
+    /// Keeps how the stack is reached.
+    pub(crate) fn save(&self, stack: &Stack) -> Result<()> {
+        let path = self.path("stack.env");
+        fs::write(&path, stack.render()).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Removes the directory and all in it.
+    pub(crate) fn remove(&self) -> Result<()> {
+        match fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", self.dir.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes all that is in the directory, save the lock.
+    pub(crate) fn clear(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.dir)
+            .with_context(|| format!("cannot list {}", self.dir.display()))?
+        {
+            let path = entry?.path();
+            if path == self.path("lock") {
+                continue;
+            }
+            let removed = if path.is_dir() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+            removed.with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        self.create()
+    }
+
+    fn pid_file(&self, part: &str) -> PathBuf {
+        self.path(format!("run/{part}.pid"))
+    }
+}

@@ -1,0 +1,144 @@
+//! `cargo xtask test`: everything that must hold before a change goes in, on servers of its own.
+//!
+//! It ends in cargo's own result lines, and its exit code is cargo's. Its servers are beside a running stack, not in its
+//! way, and are taken down whatever happens.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::compose;
+use crate::native;
+use crate::packages;
+use crate::run;
+use crate::say;
+use crate::stack::Stack;
+use crate::state::State;
+use crate::toolchain;
+use crate::workspace::{self, cargo};
+
+/// What a shell may hold of another stack, or `stack.env` name, and tests must not see: they choose their own.
+const FOREIGN: [&str; 6] = [
+    "RUSHGATE_URL",
+    "RUSHGATE_URLS",
+    "RUSHGATE_OPERATOR",
+    "KAFKA_TOPIC",
+    "KAFKA_VALUE_FORMAT",
+    "METRICS_LISTEN",
+];
+
+/// Runs every check, cheap ones first; `arguments` go to `cargo test`.
+pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
+    run::survive_interrupts()?;
+    toolchain::ensure_checkers()?;
+    packages::build_tools()?;
+    check("Checking the format", &["fmt", "--all", "--check"])
+        .context("`cargo fmt --all` puts it right")?;
+    check(
+        "Running clippy",
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "--deny",
+            "warnings",
+        ],
+    )?;
+    if compose::compose_answers() {
+        check_compose_file()?;
+    }
+    workspace::build_component()?;
+    check(
+        "Building everything that the tests need",
+        &["build", "--workspace", "--all-targets", "--locked"],
+    )?;
+    document()?;
+
+    let servers = Servers::start()?;
+    let step = say::heading("Testing");
+    let mut command = cargo(["test", "--workspace", "--locked"]);
+    command.args(arguments).envs(servers.stack.env());
+    command.env("RUSHGATE_BIN_DIR", workspace::target().join("debug"));
+    for variable in FOREIGN {
+        command.env_remove(variable);
+    }
+    let status = run::to_its_end(&mut command)?;
+    drop(step);
+    servers.stop()?;
+    Ok(run::exit_code(status))
+}
+
+fn check(what: &str, arguments: &[&str]) -> Result<()> {
+    let step = say::heading(what);
+    run::successfully(&mut cargo(arguments.iter().copied()))?;
+    step.done();
+    Ok(())
+}
+
+fn document() -> Result<()> {
+    let step = say::heading("Building the documentation");
+    let mut command = cargo(["doc", "--workspace", "--no-deps", "--locked"]);
+    run::successfully(command.env("RUSTDOCFLAGS", "--deny warnings"))?;
+    step.done();
+    Ok(())
+}
+
+fn check_compose_file() -> Result<()> {
+    let step = say::step("Checking docker-compose.yml");
+    run::quietly(
+        compose::compose(["config", "--quiet"])
+            .envs([("MYSQL_PASSWORD", "x"), ("MYSQL_ROOT_PASSWORD", "x")]),
+    )?;
+    step.done();
+    Ok(())
+}
+
+/// The servers of one test run. They end with it, in whatever way it ends.
+struct Servers {
+    state: State,
+    stack: Stack,
+    _lock: std::fs::File,
+}
+
+impl Servers {
+    fn start() -> Result<Self> {
+        let state = State::at(workspace::target().join("test-stack"));
+        state.create()?;
+        let lock = state.lock()?;
+        // A run that was killed may have left some behind.
+        native::down(&state)?;
+        state.clear()?;
+        match native::up_servers(&state) {
+            Ok(stack) => Ok(Self {
+                state,
+                stack,
+                _lock: lock,
+            }),
+            Err(error) => {
+                take_down(&state)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn stop(self) -> Result<()> {
+        take_down(&self.state)
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        if let Err(error) = take_down(&self.state) {
+            say::note(format_args!(
+                "The servers of the tests may still run: {error:#}"
+            ));
+        }
+    }
+}
+
+fn take_down(state: &State) -> Result<()> {
+    native::down(state)?;
+    state.remove()
+}

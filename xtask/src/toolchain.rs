@@ -1,0 +1,55 @@
+//! The pieces of the Rust toolchain that `rust-toolchain.toml` asks for, for machines where nothing installs them.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::packages;
+use crate::run;
+use crate::say;
+
+const WASM_TARGET: &str = "wasm32-wasip2";
+
+/// Makes sure that the component can be compiled.
+pub(crate) fn ensure_wasm_target() -> Result<()> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let libraries = run::quietly(
+        Command::new(rustc)
+            .args(["--print", "target-libdir", "--target", WASM_TARGET])
+            .current_dir(crate::workspace::root()),
+    )?;
+    if Path::new(&libraries).is_dir() {
+        return Ok(());
+    }
+    rustup(&["target", "add", WASM_TARGET])
+}
+
+/// Makes sure that rustfmt and clippy are there.
+pub(crate) fn ensure_checkers() -> Result<()> {
+    for (component, subcommand) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        if run::quietly(&mut crate::workspace::cargo([subcommand, "--version"])).is_err() {
+            rustup(&["component", "add", component])?;
+        }
+    }
+    Ok(())
+}
+
+fn rustup(arguments: &[&str]) -> Result<()> {
+    let wanted = format!("rustup {}", arguments.join(" "));
+    let Some(rustup) = packages::find("rustup") else {
+        bail!(
+            "this Rust toolchain lacks what `{wanted}` would add, and rustup is not installed; \
+             add it the way this toolchain was installed, or take Rust from rustup.rs"
+        );
+    };
+    let step = say::heading(format!("Running `{wanted}`"));
+    run::successfully(
+        Command::new(rustup)
+            .args(arguments)
+            .current_dir(crate::workspace::root()),
+    )
+    .with_context(|| format!("try `{wanted}` by hand"))?;
+    step.done();
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! `cargo xtask up`: one command from a checkout to a system that serves.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::Result;
+
+use crate::compose;
+use crate::native;
+use crate::say;
+use crate::stack::{Runner, Stack};
+use crate::state::State;
+
+/// The campaign that is open as soon as the system is up.
+pub(crate) const CAMPAIGN: &str = "welcome";
+/// How many coupons it gives out.
+pub(crate) const QUOTA: &str = "100";
+
+/// What may be asked of `up`.
+#[derive(clap::Args, Debug, Default)]
+pub(crate) struct Options {
+    /// Run everything as processes of this machine
+    #[arg(long, conflicts_with = "docker")]
+    pub(crate) native: bool,
+    /// Run everything in containers, by Docker Compose
+    #[arg(long)]
+    pub(crate) docker: bool,
+    /// Where the first handler listens [default: 127.0.0.1:3000, or where it did before]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// How many handlers; those after the first on free ports [default: 1, or as many as before]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) handlers: Option<u8>,
+    /// How many bridges [default: 1, or as many as before]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) bridges: Option<u8>,
+    /// How many consumers [default: 1, or as many as before]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) consumers: Option<u8>,
+}
+
+impl Options {
+    /// Where the first handler listens unless it did elsewhere before.
+    pub(crate) fn listen_or_default(&self) -> SocketAddr {
+        self.listen
+            .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)))
+    }
+
+    /// As asked; else as before; else in containers where they can be had.
+    fn runner(&self, previous: Option<&Stack>) -> Runner {
+        match (self.native, self.docker, previous) {
+            (true, _, _) => Runner::Native,
+            (_, true, _) => Runner::Docker,
+            (_, _, Some(stack)) => stack.runner,
+            _ if compose::answers() => Runner::Docker,
+            _ => Runner::Native,
+        }
+    }
+}
+
+/// Brings the system up and says how to use it.
+pub(crate) fn up(options: &Options, state: &State) -> Result<()> {
+    let previous = state.stack()?;
+    let runner = options.runner(previous.as_ref());
+    if let Some(stack) = previous.filter(|stack| stack.runner != runner) {
+        anyhow::bail!(
+            "the stack runs {}; take it down first: cargo xtask down",
+            stack.runner.adverb()
+        );
+    }
+    state.create()?;
+    let _lock = state.lock()?;
+    let stack = match runner {
+        Runner::Native => native::up(options, state)?,
+        Runner::Docker => compose::up(options, state)?,
+    };
+    say::line(welcome(&stack));
+    Ok(())
+}
+
+fn welcome(stack: &Stack) -> String {
+    let urls = stack.urls();
+    let url = urls.first().map_or("", String::as_str);
+    let others = match urls.get(1..) {
+        Some(others) if !others.is_empty() => format!(" (and at {})", others.join(", ")),
+        _ => String::new(),
+    };
+    format!(
+        "
+Rushgate is up at {url}{others}.
+
+Apply for a coupon, see what became of it, see how the campaign stands:
+
+  curl -i {url}/v1/campaigns/{CAMPAIGN}/applications -H 'content-type: application/json' -d '{{\"user_id\":\"42\"}}'
+  curl {url}/v1/campaigns/{CAMPAIGN}/applications/42
+  curl {url}/v1/campaigns/{CAMPAIGN}
+
+Let ten thousand people rush at a hundred coupons, and count:
+
+  cargo xtask rush
+
+Look around, and take it all down again:
+
+  cargo xtask status
+  cargo xtask logs
+  cargo xtask down"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_welcome_can_be_pasted() {
+        let mut stack = Stack::servers().unwrap();
+        stack.handlers = vec![
+            "0.0.0.0:3000".parse().unwrap(),
+            "127.0.0.1:20005".parse().unwrap(),
+        ];
+        let text = welcome(&stack);
+        assert!(
+            text.contains("up at http://127.0.0.1:3000 (and at http://127.0.0.1:20005)."),
+            "{text}"
+        );
+        assert!(
+            text.contains("curl http://127.0.0.1:3000/v1/campaigns/welcome\n"),
+            "{text}"
+        );
+        assert!(text.contains("-d '{\"user_id\":\"42\"}'"), "{text}");
+    }
+
+    #[test]
+    fn what_ran_before_decides_unless_asked() {
+        let mut stack = Stack::servers().unwrap();
+        let unasked = Options::default();
+        assert_eq!(unasked.runner(Some(&stack)), Runner::Native);
+        stack.runner = Runner::Docker;
+        assert_eq!(unasked.runner(Some(&stack)), Runner::Docker);
+        let native = Options {
+            native: true,
+            ..Options::default()
+        };
+        assert_eq!(native.runner(Some(&stack)), Runner::Native);
+    }
+}

@@ -1,0 +1,212 @@
+//! `docker-compose.yml`: pinned images, health, order, and no secrets.
+
+use std::collections::BTreeSet;
+
+use yaml_rust2::{Yaml, YamlLoader};
+
+/// What is wrong with a compose file; nothing, it is hoped.
+fn problems(text: &str) -> Vec<String> {
+    let documents = YamlLoader::load_from_str(text).unwrap();
+    let file = &documents[0];
+    let mut problems = Vec::new();
+    for (name, service) in entries(&file["services"]) {
+        let mut found = Vec::new();
+        found.extend(image_problem(service));
+        found.extend(health_problem(&name, service, file));
+        found.extend(order_problems(service, file));
+        found.extend(secret_problems(service));
+        found.extend(exposure_problems(service));
+        found.extend(volume_problems(service, file));
+        if service["restart"].as_str().is_none() {
+            found.push("has no restart policy".into());
+        }
+        if !is_one_shot(&name, file) && service["stop_grace_period"].as_str().is_none() {
+            found.push("has no stop_grace_period".into());
+        }
+        problems.extend(
+            found
+                .into_iter()
+                .map(|problem| format!("{name}: {problem}")),
+        );
+    }
+    problems
+}
+
+fn image_problem(service: &Yaml) -> Option<String> {
+    let image = service["image"].as_str().unwrap_or_default();
+    (!is_pinned(image)).then(|| format!("image {image:?} is not pinned to a version"))
+}
+
+/// A tag that names a whole version does not move under our feet, as `latest`, `8` or `8.4` do.
+pub(crate) fn is_pinned(image: &str) -> bool {
+    let name = image.rsplit('/').next().unwrap_or_default();
+    let tag = name.split_once(':').map_or("", |(_, tag)| tag);
+    let version = tag.trim_start_matches('v');
+    let numbers = version
+        .split('-')
+        .next()
+        .unwrap_or_default()
+        .split('.')
+        .filter(|number| number.parse::<u32>().is_ok())
+        .count();
+    // Debian counts its releases by two numbers.
+    numbers >= 3 || (numbers == 2 && name.starts_with("debian:"))
+}
+
+/// A service that ends by itself, and that others wait for.
+fn is_one_shot(name: &str, file: &Yaml) -> bool {
+    entries(&file["services"]).any(|(_, other)| {
+        other["depends_on"][name]["condition"].as_str() == Some("service_completed_successfully")
+    })
+}
+
+fn health_problem(name: &str, service: &Yaml, file: &Yaml) -> Option<String> {
+    let healthy = !service["healthcheck"]["test"].is_badvalue();
+    (!healthy && !is_one_shot(name, file))
+        .then(|| "has no healthcheck and nobody waits for its end".into())
+}
+
+fn order_problems(service: &Yaml, file: &Yaml) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (on, dependency) in entries(&service["depends_on"]) {
+        let target = &file["services"][on.as_str()];
+        match dependency["condition"].as_str() {
+            _ if target.is_badvalue() => {
+                problems.push(format!("waits for {on}, which is not there"))
+            }
+            Some("service_completed_successfully") => {}
+            Some("service_healthy") if target["healthcheck"].is_badvalue() => {
+                problems.push(format!(
+                    "waits for the health of {on}, which has no healthcheck"
+                ));
+            }
+            Some("service_healthy") => {}
+            condition => problems.push(format!("waits for {on} with condition {condition:?}")),
+        }
+    }
+    problems
+}
+
+fn secret_problems(service: &Yaml) -> Vec<String> {
+    entries(&service["environment"])
+        .filter(|(key, value)| {
+            let value = value.as_str().unwrap_or_default();
+            let secret_key = ["PASSWORD", "SECRET", "TOKEN"]
+                .iter()
+                .any(|word| key.contains(word));
+            let credentials = value
+                .split_once("://")
+                .and_then(|(_, rest)| Some(rest.rsplit_once('@')?.0));
+            let password = credentials.and_then(|credentials| Some(credentials.split_once(':')?.1));
+            (secret_key && !value.starts_with("${"))
+                || password.is_some_and(|password| !password.starts_with("${"))
+        })
+        .map(|(key, _)| format!("{key} holds a secret"))
+        .collect()
+}
+
+fn exposure_problems(service: &Yaml) -> Vec<String> {
+    service["ports"]
+        .as_vec()
+        .into_iter()
+        .flatten()
+        .filter_map(Yaml::as_str)
+        .filter(|port| !port.starts_with("127.0.0.1:") && !port.contains(":-127.0.0.1:"))
+        .map(|port| format!("publishes {port} to everybody"))
+        .collect()
+}
+
+fn volume_problems(service: &Yaml, file: &Yaml) -> Vec<String> {
+    let named: BTreeSet<String> = entries(&file["volumes"]).map(|(name, _)| name).collect();
+    service["volumes"]
+        .as_vec()
+        .into_iter()
+        .flatten()
+        .filter_map(|volume| volume.as_str()?.split(':').next())
+        .filter(|source| !source.starts_with('.') && !named.contains(*source))
+        .map(|source| format!("uses the volume {source}, which is not declared"))
+        .collect()
+}
+
+fn entries(yaml: &Yaml) -> impl Iterator<Item = (String, &Yaml)> {
+    yaml.as_hash()
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| Some((key.as_str()?.to_owned(), value)))
+}
+
+#[test]
+fn the_compose_file_keeps_the_rules() {
+    let problems = problems(&super::read("docker-compose.yml"));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn every_part_is_there() {
+    let documents = YamlLoader::load_from_str(&super::read("docker-compose.yml")).unwrap();
+    let services: BTreeSet<String> = entries(&documents[0]["services"])
+        .map(|(name, _)| name)
+        .collect();
+    let wanted = [
+        "bridge", "consumer", "handler", "kafka", "mysql", "redis", "setup",
+    ];
+    assert_eq!(services, wanted.map(str::to_owned).into());
+}
+
+#[test]
+fn broken_rules_are_found() {
+    let text = "
+services:
+  a:
+    image: redis:latest
+    environment: { DB_PASSWORD: hunter2, URL: 'mysql://u:pw@h/d' }
+    depends_on: { b: { condition: service_healthy }, c: { condition: service_started } }
+    ports: ['6379:6379']
+    volumes: ['data:/data']
+    restart: always
+  b:
+    image: mysql:8.4.11
+    healthcheck: { disable: true }
+    stop_grace_period: 1s
+";
+    let problems = problems(text);
+    for expected in [
+        "a: image",
+        "a: has no healthcheck",
+        "a: waits for c",
+        "a: DB_PASSWORD holds",
+        "a: URL holds",
+        "a: publishes 6379",
+        "a: uses the volume data",
+        "a: has no stop_grace_period",
+        "b: has no healthcheck",
+        "b: has no restart",
+    ] {
+        assert!(
+            problems.iter().any(|problem| problem.starts_with(expected)),
+            "{expected} not among {problems:#?}"
+        );
+    }
+}
+
+#[test]
+fn pinned_is_a_whole_version() {
+    for pinned in [
+        "mysql:8.4.11",
+        "ghcr.io/spinframework/spin:v4.1.0",
+        "rust:1.95.0-bookworm",
+        "debian:12.13-slim",
+    ] {
+        assert!(is_pinned(pinned), "{pinned}");
+    }
+    for moving in [
+        "mysql",
+        "mysql:latest",
+        "mysql:8",
+        "mysql:8.4",
+        "debian:bookworm-slim",
+        "host:5000/mysql",
+    ] {
+        assert!(!is_pinned(moving), "{moving}");
+    }
+}

@@ -1,0 +1,65 @@
+//! `deploy/Dockerfile`: pinned bases, the toolchain and the component that the rest of the checkout means.
+
+use std::collections::BTreeSet;
+
+use super::compose::is_pinned;
+use super::read;
+
+/// The words after `FROM`: a base, and the name of the stage.
+fn stages(text: &str) -> Vec<(String, String)> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("FROM "))
+        .filter_map(|line| line.split_once(" AS "))
+        .map(|(base, name)| (base.to_owned(), name.to_owned()))
+        .collect()
+}
+
+#[test]
+fn bases_are_pinned_or_stages() {
+    let stages = stages(&read("deploy/Dockerfile"));
+    let names: BTreeSet<&str> = stages.iter().map(|(_, name)| name.as_str()).collect();
+    for (base, _) in &stages {
+        assert!(
+            names.contains(base.as_str()) || is_pinned(base),
+            "{base} is not pinned"
+        );
+    }
+}
+
+#[test]
+fn every_target_of_the_compose_file_is_a_stage() {
+    let text = read("deploy/Dockerfile");
+    let names: BTreeSet<String> = stages(&text).into_iter().map(|(_, name)| name).collect();
+    for line in read("docker-compose.yml").lines() {
+        if let Some(target) = line.trim().strip_prefix("target: ") {
+            assert!(names.contains(target), "there is no stage {target}");
+        }
+    }
+}
+
+#[test]
+fn the_toolchain_is_the_one_that_is_pinned() {
+    let toolchain: toml::Table = read("rust-toolchain.toml").parse().unwrap();
+    let channel = toolchain["toolchain"]["channel"].as_str().unwrap();
+    let text = read("deploy/Dockerfile");
+    assert!(
+        text.contains(&format!("FROM rust:{channel}-")),
+        "want rust:{channel}"
+    );
+    assert!(
+        text.contains(&format!("RUSTUP_TOOLCHAIN={channel}\n")),
+        "want RUSTUP_TOOLCHAIN={channel}"
+    );
+}
+
+#[test]
+fn the_handler_runs_what_spin_toml_names() {
+    let manifest: toml::Table = read("spin.toml").parse().unwrap();
+    let source = manifest["component"]["apply-handler"]["source"]
+        .as_str()
+        .unwrap();
+    let (directory, file) = source.rsplit_once('/').unwrap();
+    let text = read("deploy/Dockerfile");
+    assert!(text.contains(&format!("COPY --from=component /out/{file} {directory}/\n")));
+    assert!(text.contains(&format!("cp {source} /out/")));
+}
