@@ -1,0 +1,245 @@
+//! From a record to the event that it carries: a pure function, strict in what it takes.
+//!
+//! Two formats are known by the `content-type` header: `application/json` (also when there is none), an
+//! [`Event`] as JSON; and `application/octet-stream`, the bare user id as 8 bytes big-endian, where the rest
+//! stands in the record key, `ce_type` and `ce_time`.
+
+use crate::record::{Clipped, LONGEST_KEY, LONGEST_VALUE, Record};
+use crate::refusal::{Reason, Refusal};
+use rushgate_gate::event::EventKey;
+use rushgate_gate::{Applicant, Event, Millis};
+use std::fmt;
+use std::str::FromStr;
+
+/// What the record says.
+///
+/// # Errors
+/// When it is no event, or its key names another serial than its value.
+pub fn decode(record: &Record) -> Result<Event, Refusal> {
+    let value = whole("value", record.value.as_ref(), LONGEST_VALUE)?;
+    // Records without our key are refused although their value may be whole: without it, what happens to a
+    // serial has no order.
+    let key: EventKey = parse("key", whole("key", record.key.as_ref(), LONGEST_KEY)?)?;
+    match media_type(record)?.as_str() {
+        "application/json" => json(key, value),
+        "application/octet-stream" => long(key, value, record),
+        other => Err(undecodable(format_args!(
+            "content-type is {other:?}, neither application/json nor application/octet-stream"
+        ))),
+    }
+}
+
+/// Our `long` format: what a Spring consumer's `LongDeserializer` reads.
+fn long(key: EventKey, value: &[u8], record: &Record) -> Result<Event, Refusal> {
+    let user_id = <[u8; 8]>::try_from(value)
+        .map(i64::from_be_bytes)
+        .map_err(|_| {
+            undecodable(format_args!(
+                "value has {} bytes, a long has 8",
+                value.len()
+            ))
+        })?;
+    let applicant = u64::try_from(user_id)
+        .ok()
+        .and_then(Applicant::from_number)
+        .ok_or_else(|| undecodable("value is a negative long, which is no user id"))?;
+    let header = |name: &'static str| {
+        let header = record.header(name);
+        header.ok_or_else(|| undecodable(format_args!("header {name} is missing")))
+    };
+    let time: jiff::Timestamp = parse("header ce_time", header("ce_time")?)?;
+    Ok(Event {
+        event_type: parse("header ce_type", header("ce_type")?)?,
+        campaign: key.campaign,
+        round: key.round,
+        serial: key.serial,
+        applicant,
+        at: Millis::try_from(time.as_millisecond())
+            .map_err(|error| undecodable(format_args!("header ce_time: {error}")))?,
+    })
+}
+
+fn json(key: EventKey, value: &[u8]) -> Result<Event, Refusal> {
+    let event: Event = serde_json::from_slice(value)
+        .map_err(|error| undecodable(format_args!("value: {error}")))?;
+    if event.key() == key {
+        Ok(event)
+    } else {
+        Err(Refusal::new(
+            Reason::KeyMismatch,
+            format_args!("key is {key}, value is of {}", event.key()),
+        ))
+    }
+}
+
+/// `type/subtype` in lower case, without parameters.
+fn media_type(record: &Record) -> Result<String, Refusal> {
+    let Some(header) = record.header("content-type") else {
+        return Ok("application/json".to_owned());
+    };
+    let text = str::from_utf8(header)
+        .map_err(|error| undecodable(format_args!("header content-type: {error}")))?;
+    let media_type = text.split(';').next().unwrap_or_default();
+    Ok(media_type.trim().to_ascii_lowercase())
+}
+
+fn whole<'a>(what: &str, bytes: Option<&'a Clipped>, most: usize) -> Result<&'a [u8], Refusal> {
+    let bytes = bytes.ok_or_else(|| undecodable(format_args!("{what} is missing")))?;
+    bytes.whole().ok_or_else(|| {
+        undecodable(format_args!(
+            "{what} has {} bytes, more than {most}; only the first are kept here",
+            bytes.length
+        ))
+    })
+}
+
+fn parse<T: FromStr<Err: fmt::Display>>(what: &str, bytes: &[u8]) -> Result<T, Refusal> {
+    str::from_utf8(bytes)
+        .map_err(|error| undecodable(format_args!("{what}: {error}")))?
+        .parse()
+        .map_err(|error| undecodable(format_args!("{what}: {error}")))
+}
+
+fn undecodable(detail: impl fmt::Display) -> Refusal {
+    Refusal::new(Reason::Undecodable, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rushgate_gate::{EventType, Serial};
+
+    fn record(key: &str, value: &[u8], headers: &[(&str, &str)]) -> Record {
+        Record {
+            key: Some(Clipped::new(key.as_bytes(), LONGEST_KEY)),
+            value: Some(Clipped::new(value, LONGEST_VALUE)),
+            headers: Record::keep_headers(
+                headers
+                    .iter()
+                    .map(|(name, value)| (*name, Some(value.as_bytes()))),
+            ),
+            ..Record::default()
+        }
+    }
+
+    const JSON: &[u8] = br#"{"type":"coupon.granted","campaign":"welcome","round":"once","serial":42,"user_id":"7","at":1796086800123}"#;
+    const LONG: &[(&str, &str)] = &[
+        ("content-type", "application/octet-stream"),
+        ("ce_type", "coupon.granted"),
+        ("ce_time", "2026-12-01T01:00:00.123Z"),
+    ];
+
+    #[test]
+    fn both_formats_carry_the_same_event() {
+        let plain = decode(&record("welcome/once/42", JSON, &[])).expect("an event");
+        let typed = record(
+            "welcome/once/42",
+            JSON,
+            &[("Content-Type", "Application/JSON; charset=utf-8")],
+        );
+        let long = record("welcome/once/42", &7i64.to_be_bytes(), LONG);
+        assert_eq!(plain.id(), "welcome/once/42/coupon.granted");
+        assert_eq!(decode(&typed), Ok(plain.clone()));
+        assert_eq!(decode(&long), Ok(plain));
+    }
+
+    #[test]
+    fn a_key_of_another_serial_is_told_apart() {
+        let refusal = decode(&record("welcome/once/43", JSON, &[])).expect_err("mismatch");
+        assert_eq!(refusal.reason, Reason::KeyMismatch);
+        assert_eq!(
+            refusal.detail,
+            "key is welcome/once/43, value is of welcome/once/42"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let eight = &7i64.to_be_bytes();
+        let octets = &LONG[..1];
+        let no_key = Record {
+            key: None,
+            ..record("", JSON, &[])
+        };
+        let tombstone = Record {
+            value: None,
+            ..record("welcome/once/42", b"", &[])
+        };
+        for (record, detail) in [
+            (no_key, "key is missing"),
+            (tombstone, "value is missing"),
+            (
+                record("welcome/once", JSON, &[]),
+                "key: field serial is missing",
+            ),
+            (
+                record("welcome/once/42", b"{", &[]),
+                "value: EOF while parsing an object at line 1 column 1",
+            ),
+            (
+                record("welcome/once/42", &vec![b'x'; LONGEST_VALUE + 1], &[]),
+                "value has 65536 bytes, more than 65535; only the first are kept here",
+            ),
+            (
+                record("welcome/once/42", eight, &[("content-type", "text/plain")]),
+                r#"content-type is "text/plain", neither application/json nor application/octet-stream"#,
+            ),
+            (
+                record("welcome/once/42", b"1234567", LONG),
+                "value has 7 bytes, a long has 8",
+            ),
+            (
+                record("welcome/once/42", &(-1i64).to_be_bytes(), LONG),
+                "value is a negative long, which is no user id",
+            ),
+            (
+                record("welcome/once/42", eight, octets),
+                "header ce_time is missing",
+            ),
+        ] {
+            let refusal = decode(&record).expect_err(detail);
+            assert_eq!(
+                (refusal.reason, refusal.detail.as_str()),
+                (Reason::Undecodable, detail)
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_refused_not_panicked_over(
+            key in prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
+            value in prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
+            kind in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let record = Record {
+                key: key.map(|bytes| Clipped::new(&bytes, LONGEST_KEY)),
+                value: value.map(|bytes| Clipped::new(&bytes, LONGEST_VALUE)),
+                headers: vec![("content-type".to_owned(), kind)],
+                ..Record::default()
+            };
+            prop_assert!(decode(&record).is_err());
+        }
+
+        #[test]
+        fn every_event_is_read_back_in_both_formats(
+            serial in 1u32..=100_000_000, user_id in 0..=i64::MAX, at in 0i64..=253_402_207_200_000, revoked: bool,
+        ) {
+            let event = Event {
+                event_type: if revoked { EventType::Revoked } else { EventType::Granted },
+                campaign: "welcome".parse().expect("an id"),
+                round: "once".parse().expect("an id"),
+                serial: Serial::try_from(serial).expect("in range"),
+                applicant: user_id.to_string().parse().expect("an applicant"),
+                at: Millis::try_from(at).expect("an instant"),
+            };
+            let key = event.key().to_string();
+            let json = serde_json::to_vec(&event).expect("serialises");
+            prop_assert_eq!(decode(&record(&key, &json, &[])), Ok(event.clone()));
+            let at = event.at.to_string();
+            let headers = [LONG[0], ("ce_type", event.event_type.as_str()), ("ce_time", &at)];
+            prop_assert_eq!(decode(&record(&key, &user_id.to_be_bytes(), &headers)), Ok(event));
+        }
+    }
+}

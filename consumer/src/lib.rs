@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+
+pub mod batch;
+pub mod config;
+pub mod consumer;
+pub mod dead_letter;
+pub mod decode;
+pub mod failure;
+pub mod insert;
+pub mod metrics;
+pub mod offsets;
+pub mod pace;
+pub mod plan;
+pub mod readiness;
+pub mod record;
+pub mod refusal;
+pub mod source;
+pub mod store;
+pub mod tracker;
+
+pub use config::Config;
+pub use consumer::{Stopped, run};

@@ -1,0 +1,34 @@
+//! Kafka to MySQL, as a program: settings, logs, metrics and signals around [`rushgate_consumer::run`].
+
+use anyhow::Context;
+use clap::Parser;
+use rushgate_consumer::{Config, metrics, run};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let config = Config::parse();
+    config.check()?;
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
+        .init();
+    if let Some(listen) = config.metrics_listen {
+        metrics::serve(listen)
+            .with_context(|| format!("METRICS_LISTEN: {listen} cannot be listened on"))?;
+    }
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    info!(?config, "started");
+    run(config, async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+    .await?;
+    info!("stopped");
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! Every metric of the consumer, with its labels. No label ever names a campaign, a round or an applicant.
+
+use crate::refusal::Reason;
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Gauge: 1 while the database answers, has its tables, and the group has given us our partitions.
+pub const READY: &str = "rushgate_consumer_ready";
+/// Gauge: how many partitions are ours.
+pub const PARTITIONS: &str = "rushgate_consumer_partitions_assigned";
+/// Counter: rows inserted into `coupons`.
+pub const INSERTED: &str = "rushgate_consumer_inserted_total";
+/// Counter: records of which nothing was left to do, because they were delivered before.
+pub const ALREADY_DONE: &str = "rushgate_consumer_already_done_total";
+/// Counter: rows of `coupons` that were revoked.
+pub const REVOKED: &str = "rushgate_consumer_revoked_total";
+/// Counter, label `reason`: records refused into `failed_events` (a redelivered one counts again).
+pub const FAILED: &str = "rushgate_consumer_failed_events_total";
+/// Counter, label `code` (MySQL's error number, 0 for a lost connection or a timeout): transactions that have
+/// to be tried again.
+pub const RETRIES: &str = "rushgate_consumer_retries_total";
+/// Counter: offset commits that Kafka did not take.
+pub const COMMITS_FAILED: &str = "rushgate_consumer_offset_commits_failed_total";
+/// Histogram, seconds: from a batch being taken up to its COMMIT, with all its attempts.
+pub const BATCH: &str = "rushgate_consumer_batch_seconds";
+/// Histogram: records in a batch.
+pub const BATCH_RECORDS: &str = "rushgate_consumer_batch_records";
+/// Histogram, seconds: from the gate's decision (its clock) to the COMMIT of the row (our clock).
+pub const GRANT_TO_ROW: &str = "rushgate_consumer_grant_to_row_seconds";
+
+/// Serves the metrics at `http://{listen}/metrics`.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub fn serve(listen: SocketAddr) -> Result<(), BuildError> {
+    let seconds = [
+        0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0,
+    ];
+    let records = [
+        1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 4_096.0,
+    ];
+    PrometheusBuilder::new()
+        .with_http_listener(listen)
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
+        .set_buckets_for_metric(Matcher::Full(BATCH_RECORDS.to_owned()), &records)?
+        .install()?;
+    describe_gauge!(READY, "1 while database and group are there");
+    describe_gauge!(PARTITIONS, "Partitions assigned");
+    describe_counter!(INSERTED, "Rows inserted into coupons");
+    describe_counter!(ALREADY_DONE, "Records delivered again, nothing left to do");
+    describe_counter!(REVOKED, "Coupons revoked");
+    describe_counter!(FAILED, "Records refused into failed_events, by reason");
+    describe_counter!(RETRIES, "Transactions to be tried again, by error number");
+    describe_counter!(COMMITS_FAILED, "Offset commits that Kafka did not take");
+    describe_histogram!(BATCH, "From taking up a batch to its COMMIT");
+    describe_histogram!(BATCH_RECORDS, "Records in a batch");
+    describe_histogram!(GRANT_TO_ROW, "From the gate's decision to the COMMIT");
+    ready(false);
+    assigned(0);
+    // Counters that are looked at for being 0 have to be there.
+    for name in [INSERTED, ALREADY_DONE, REVOKED, COMMITS_FAILED] {
+        counter!(name).absolute(0);
+    }
+    Ok(())
+}
+
+/// Sets [`READY`].
+pub fn ready(ready: bool) {
+    gauge!(READY).set(f64::from(u8::from(ready)));
+}
+
+/// Sets [`PARTITIONS`].
+pub fn assigned(partitions: usize) {
+    gauge!(PARTITIONS).set(partitions as f64);
+}
+
+/// Counts in [`INSERTED`], and into [`GRANT_TO_ROW`] how long it took.
+pub fn inserted(since_grant: Duration) {
+    counter!(INSERTED).increment(1);
+    histogram!(GRANT_TO_ROW).record(since_grant.as_secs_f64());
+}
+
+/// Counts in [`ALREADY_DONE`].
+pub fn already_done() {
+    counter!(ALREADY_DONE).increment(1);
+}
+
+/// Counts in [`REVOKED`].
+pub fn revoked() {
+    counter!(REVOKED).increment(1);
+}
+
+/// Counts in [`FAILED`].
+pub fn failed(reason: Reason) {
+    counter!(FAILED, "reason" => reason.as_str()).increment(1);
+}
+
+/// Counts in [`RETRIES`].
+pub fn retry(code: u16) {
+    counter!(RETRIES, "code" => code.to_string()).increment(1);
+}
+
+/// Counts in [`COMMITS_FAILED`].
+pub fn commit_failed() {
+    counter!(COMMITS_FAILED).increment(1);
+}
+
+/// Records a batch in [`BATCH`] and [`BATCH_RECORDS`].
+pub fn batch(records: usize, took: Duration) {
+    histogram!(BATCH).record(took.as_secs_f64());
+    histogram!(BATCH_RECORDS).record(records as f64);
+}

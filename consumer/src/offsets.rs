@@ -1,0 +1,296 @@
+//! Which offsets may be committed: a pure state machine, driven by [`source`](crate::source) and
+//! [`consumer`](crate::consumer), and by nothing but its own methods.
+//!
+//! It guarantees that an offset is handed out for commit only when every record of that partition that was
+//! read before it is done, and only while the partition is ours. What was read under an earlier assignment
+//! counts for nothing: whoever has the partition now reads those records again.
+
+use std::collections::{BTreeMap, VecDeque};
+
+/// The place of one record that was read. It is void once the assignment it was read under is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    generation: u64,
+    partition: i32,
+    sequence: u64,
+}
+
+/// The offsets of the partitions that are ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Offsets {
+    /// Counts assignments.
+    generation: u64,
+    partitions: BTreeMap<i32, Prefix>,
+}
+
+/// One partition: what was read and is not yet done with all before it.
+///
+/// Records are told apart by the order of reading and not by offset: offsets have gaps (compaction,
+/// transaction markers) and start again when Kafka lost the end of a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Prefix {
+    /// The sequence of the front of `open`.
+    first: u64,
+    /// Read and not passed yet, in the order of reading. The front one is not done.
+    open: VecDeque<Open>,
+    /// The offset after the last record that is done with all before it: what may be committed.
+    reached: Option<i64>,
+    /// What was last handed out for commit.
+    sent: Option<i64>,
+    /// What Kafka has confirmed.
+    committed: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Open {
+    offset: i64,
+    done: bool,
+}
+
+impl Offsets {
+    /// These partitions, and no others, are ours now. All tickets so far are void.
+    pub fn assign(&mut self, partitions: impl IntoIterator<Item = i32>) {
+        self.generation += 1;
+        self.partitions = partitions
+            .into_iter()
+            .map(|partition| (partition, Prefix::default()))
+            .collect();
+    }
+
+    /// No partition is ours any more. All tickets so far are void.
+    pub fn revoke(&mut self) {
+        self.assign([]);
+    }
+
+    /// Which assignment this is; it changes with each one.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// A record was read under that assignment. `None` if it is not to be touched: the assignment is over, or
+    /// the partition is not ours.
+    pub fn read(&mut self, generation: u64, partition: i32, offset: i64) -> Option<Ticket> {
+        if generation != self.generation {
+            return None;
+        }
+        let prefix = self.partitions.get_mut(&partition)?;
+        let sequence = prefix.first + prefix.open.len() as u64;
+        prefix.open.push_back(Open {
+            offset,
+            done: false,
+        });
+        Some(Ticket {
+            generation,
+            partition,
+            sequence,
+        })
+    }
+
+    /// Whether the record is still ours.
+    pub fn is_valid(&self, ticket: &Ticket) -> bool {
+        ticket.generation == self.generation && self.partitions.contains_key(&ticket.partition)
+    }
+
+    /// What the record says stands in the database. Of a void ticket, or said twice, it changes nothing.
+    pub fn done(&mut self, ticket: &Ticket) {
+        if !self.is_valid(ticket) {
+            return;
+        }
+        let Some(prefix) = self.partitions.get_mut(&ticket.partition) else {
+            return;
+        };
+        let open = ticket
+            .sequence
+            .checked_sub(prefix.first)
+            .and_then(|place| prefix.open.get_mut(usize::try_from(place).ok()?));
+        if let Some(open) = open {
+            open.done = true;
+        }
+        while let Some(open) = prefix.open.pop_front_if(|open| open.done) {
+            prefix.first += 1;
+            // Kafka's committed offset is that of the next record to read.
+            prefix.reached = Some(open.offset + 1);
+        }
+    }
+
+    /// How many records were read and are neither done nor void.
+    pub fn in_flight(&self) -> usize {
+        let open = self.partitions.values().flat_map(|prefix| &prefix.open);
+        open.filter(|open| !open.done).count()
+    }
+
+    /// Hands out what can be committed and was not handed out before: partition and next offset.
+    pub fn take_progress(&mut self) -> Vec<(i32, i64)> {
+        self.advance(|prefix| prefix.sent)
+    }
+
+    /// Hands out all that Kafka has not confirmed, to commit it before the partitions are given away.
+    pub fn take_unconfirmed(&mut self) -> Vec<(i32, i64)> {
+        self.advance(|prefix| prefix.committed)
+    }
+
+    /// Kafka has confirmed that commit.
+    pub fn committed(&mut self, partition: i32, next: i64) {
+        if let Some(prefix) = self.partitions.get_mut(&partition) {
+            prefix.committed = Some(next);
+        }
+    }
+
+    /// A commit of that partition failed: what is not confirmed will be handed out again.
+    pub fn commit_failed(&mut self, partition: i32) {
+        if let Some(prefix) = self.partitions.get_mut(&partition) {
+            prefix.sent = prefix.committed;
+        }
+    }
+
+    fn advance(&mut self, from: impl Fn(&Prefix) -> Option<i64>) -> Vec<(i32, i64)> {
+        let mut progress = vec![];
+        for (partition, prefix) in &mut self.partitions {
+            if let Some(reached) = prefix.reached
+                && from(prefix) != prefix.reached
+            {
+                prefix.sent = prefix.reached;
+                progress.push((*partition, reached));
+            }
+        }
+        progress
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn assigned(partitions: &[i32]) -> Offsets {
+        let mut offsets = Offsets::default();
+        offsets.assign(partitions.iter().copied());
+        offsets
+    }
+
+    #[test]
+    fn nothing_is_committed_past_a_record_that_is_not_done() {
+        let mut offsets = assigned(&[0]);
+        let generation = offsets.generation();
+        let [a, b, c] =
+            [5, 6, 9].map(|offset| offsets.read(generation, 0, offset).expect("is ours"));
+        offsets.done(&b);
+        assert_eq!((offsets.in_flight(), offsets.take_progress()), (2, vec![]));
+        offsets.done(&a);
+        assert_eq!(offsets.take_progress(), [(0, 7)]);
+        assert_eq!(offsets.take_progress(), []);
+        offsets.done(&c);
+        assert_eq!(
+            (offsets.in_flight(), offsets.take_progress()),
+            (0, vec![(0, 10)])
+        );
+    }
+
+    #[test]
+    fn what_kafka_did_not_confirm_is_handed_out_again() {
+        let mut offsets = assigned(&[0]);
+        let ticket = offsets
+            .read(offsets.generation(), 0, 5)
+            .expect("is assigned");
+        offsets.done(&ticket);
+        assert_eq!(offsets.take_progress(), [(0, 6)]);
+        assert_eq!(offsets.take_unconfirmed(), [(0, 6)]);
+        offsets.commit_failed(0);
+        assert_eq!(offsets.take_progress(), [(0, 6)]);
+        offsets.committed(0, 6);
+        offsets.commit_failed(0);
+        assert_eq!(offsets.take_progress(), []);
+        assert_eq!(offsets.take_unconfirmed(), []);
+    }
+
+    #[test]
+    fn a_ticket_of_an_earlier_assignment_is_void() {
+        let mut offsets = assigned(&[0]);
+        let earlier = offsets.generation();
+        let ticket = offsets.read(earlier, 0, 5).expect("is assigned");
+        offsets.assign([0]);
+        assert!(!offsets.is_valid(&ticket));
+        offsets.done(&ticket);
+        assert_eq!((offsets.in_flight(), offsets.take_progress()), (0, vec![]));
+        assert_eq!(offsets.read(earlier, 0, 6), None);
+        assert_eq!(offsets.read(offsets.generation(), 1, 6), None);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Read(i32),
+        Done(usize),
+        Assign(Vec<i32>),
+        Progress,
+        Confirm,
+        Fail,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (0..3i32).prop_map(Step::Read),
+            6 => any::<usize>().prop_map(Step::Done),
+            1 => prop::collection::vec(0..3i32, 0..3).prop_map(Step::Assign),
+            3 => Just(Step::Progress),
+            2 => Just(Step::Confirm),
+            1 => Just(Step::Fail),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: each offset handed out has nothing undone before it in what
+        /// was read under this assignment, and at the end, with all done and confirmed, nothing is left.
+        #[test]
+        fn only_done_prefixes_of_our_partitions_are_handed_out(steps in prop::collection::vec(step(), 1..200)) {
+            let mut offsets = assigned(&[0, 1, 2]);
+            let mut next = [0i64; 3];
+            let mut tickets: Vec<(Ticket, i32, i64)> = vec![];
+            let mut undone: Vec<(Ticket, i32, i64)> = vec![];
+            let mut last_sent = vec![];
+            let check = |progress: &[(i32, i64)], undone: &[(Ticket, i32, i64)]| {
+                progress.iter().all(|(partition, to)| {
+                    undone.iter().all(|(_, of, offset)| of != partition || offset >= to)
+                })
+            };
+            for step in steps {
+                match step {
+                    Step::Read(partition) => {
+                        let place = usize::try_from(partition).expect("positive");
+                        let offset = next[place];
+                        if let Some(ticket) = offsets.read(offsets.generation(), partition, offset) {
+                            next[place] += 1 + offset % 3;
+                            tickets.push((ticket, partition, offset));
+                            undone.push((ticket, partition, offset));
+                        }
+                    }
+                    Step::Done(which) if !tickets.is_empty() => {
+                        let (ticket, ..) = tickets[which % tickets.len()];
+                        offsets.done(&ticket);
+                        undone.retain(|(other, ..)| *other != ticket);
+                    }
+                    Step::Done(_) => {}
+                    Step::Assign(partitions) => {
+                        offsets.assign(partitions);
+                        undone.clear();
+                        next = [0; 3];
+                    }
+                    Step::Progress => {
+                        last_sent = offsets.take_progress();
+                        prop_assert!(check(&last_sent, &undone));
+                    }
+                    Step::Confirm => last_sent.drain(..).for_each(|(partition, next)| offsets.committed(partition, next)),
+                    Step::Fail => last_sent.drain(..).for_each(|(partition, _)| offsets.commit_failed(partition)),
+                }
+                prop_assert_eq!(offsets.in_flight(), undone.len());
+            }
+            for (ticket, ..) in &undone {
+                offsets.done(ticket);
+            }
+            prop_assert_eq!(offsets.in_flight(), 0);
+            for (partition, next) in offsets.take_unconfirmed() {
+                offsets.committed(partition, next);
+            }
+            prop_assert_eq!(offsets.take_unconfirmed(), vec![]);
+        }
+    }
+}

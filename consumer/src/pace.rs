@@ -1,0 +1,70 @@
+//! How fast rows may go to a database that others need too.
+
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+/// Spreads rows so that, over any while, no more than so many a second (and one batch) are written.
+#[derive(Debug)]
+pub struct Pace {
+    rows_per_second: Option<NonZeroU32>,
+    /// When what was let through so far has had its time.
+    free_at: Option<Instant>,
+}
+
+impl Pace {
+    /// A pace of so many rows a second; `None` does not hold anything back.
+    pub fn new(rows_per_second: Option<NonZeroU32>) -> Self {
+        Self {
+            rows_per_second,
+            free_at: None,
+        }
+    }
+
+    /// The most rows that a batch should have, so that the load comes in small portions: a tenth of a second.
+    pub fn portion(&self) -> usize {
+        self.rows_per_second
+            .map_or(usize::MAX, |rows| (rows.get() as usize / 10).max(1))
+    }
+
+    /// Lets that many rows through, and says how long to wait before they may be written.
+    pub fn admit(&mut self, rows: usize, now: Instant) -> Duration {
+        let Some(rows_per_second) = self.rows_per_second else {
+            return Duration::ZERO;
+        };
+        let start = self.free_at.map_or(now, |free_at| free_at.max(now));
+        let takes = Duration::from_secs_f64(rows as f64 / f64::from(rows_per_second.get()));
+        self.free_at = Some(start + takes);
+        start - now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn without_a_limit_nothing_waits() {
+        let mut pace = Pace::new(None);
+        assert_eq!(pace.portion(), usize::MAX);
+        assert_eq!(pace.admit(1_000_000, Instant::now()), Duration::ZERO);
+        assert_eq!(pace.admit(1_000_000, Instant::now()), Duration::ZERO);
+    }
+
+    proptest! {
+        #[test]
+        fn the_rate_is_kept_and_used_up(rate in 1u32..10_000, batches in prop::collection::vec(1usize..600, 2..40)) {
+            let mut pace = Pace::new(NonZeroU32::new(rate));
+            let start = Instant::now();
+            let mut now = start;
+            for rows in &batches[..batches.len() - 1] {
+                now += pace.admit(*rows, now);
+            }
+            now += pace.admit(batches[batches.len() - 1], now);
+            // Always busy: the last batch starts when all those before it have had their time, no sooner, no later.
+            let before: usize = batches[..batches.len() - 1].iter().sum();
+            let expected = before as f64 / f64::from(rate);
+            prop_assert!(((now - start).as_secs_f64() - expected).abs() < 0.001);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! In which steps a batch is written, so that nothing is lost of the order that matters: pure functions.
+
+use rushgate_gate::event::EventKey;
+use rushgate_gate::{Applicant, CampaignId, Event, EventType, OnePer, Quota, RoundId};
+use std::collections::{HashMap, HashSet};
+
+/// What the database says of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoundInForce {
+    /// Its quota.
+    pub quota: Quota,
+    /// How often one person may win.
+    pub one_per: OnePer,
+}
+
+/// A campaign's name and a round's.
+pub type RoundKey = (CampaignId, RoundId);
+
+/// An event that may be written, and of which record it came (its place in the batch).
+#[derive(Clone, Copy, Debug)]
+pub struct Planned<'a> {
+    /// Place in the batch.
+    pub place: usize,
+    /// The event.
+    pub event: &'a Event,
+    /// Its round.
+    pub round: RoundInForce,
+}
+
+/// One step: what it contains may be written in any order, for its parts have nothing to do with each other.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// Insert these: no two of them want the same serial, nor are of the same person.
+    Grants(Vec<Planned<'a>>),
+    /// Take this one back.
+    Revoke(Planned<'a>),
+}
+
+/// The steps of a batch, and the places that share the fate of another place.
+#[derive(Debug, Default)]
+pub struct Plan<'a> {
+    /// To be taken one after the other.
+    pub steps: Vec<Step<'a>>,
+    /// The same grant again in the same step, and where it stands first.
+    pub repeats: Vec<(usize, usize)>,
+}
+
+impl<'a> Planned<'a> {
+    /// Within what one person may win once: the round, or `""` for the whole campaign.
+    pub fn person_scope(&self) -> &'a str {
+        match self.round.one_per {
+            OnePer::Campaign => "",
+            OnePer::Round => self.event.round.as_str(),
+        }
+    }
+}
+
+/// Orders events, given in the order in which they were read.
+///
+/// A step ends where an event would collide with one in it, so that each is judged against what the database
+/// holds after all that came before it, and never against rows that are still to be written.
+pub fn plan<'a>(events: impl IntoIterator<Item = Planned<'a>>) -> Plan<'a> {
+    let mut plan = Plan::default();
+    let mut grants: Vec<Planned<'a>> = vec![];
+    let mut serials: HashMap<EventKey, (usize, &Applicant)> = HashMap::new();
+    let mut people: HashSet<(&CampaignId, &str, &Applicant)> = HashSet::new();
+    for planned in events {
+        let event = planned.event;
+        let person = (&event.campaign, planned.person_scope(), &event.applicant);
+        if event.event_type == EventType::Granted {
+            let holder = serials.get(&event.key()).copied();
+            if let Some((first, _)) = holder.filter(|(_, holder)| *holder == &event.applicant) {
+                plan.repeats.push((planned.place, first));
+                continue;
+            }
+            if holder.is_none() && !people.contains(&person) {
+                serials.insert(event.key(), (planned.place, &event.applicant));
+                people.insert(person);
+                grants.push(planned);
+                continue;
+            }
+        }
+        if !grants.is_empty() {
+            plan.steps.push(Step::Grants(std::mem::take(&mut grants)));
+            serials.clear();
+            people.clear();
+        }
+        if event.event_type == EventType::Granted {
+            serials.insert(event.key(), (planned.place, &event.applicant));
+            people.insert(person);
+            grants.push(planned);
+        } else {
+            plan.steps.push(Step::Revoke(planned));
+        }
+    }
+    if !grants.is_empty() {
+        plan.steps.push(Step::Grants(grants));
+    }
+    plan
+}
+
+/// Splits into runs whose lengths are powers of two, each at most `longest` (itself one): so there are few
+/// different statements, and all of them stay prepared.
+pub fn powers_of_two<T>(mut items: Vec<T>, longest: usize) -> Vec<Vec<T>> {
+    let mut runs = vec![];
+    while !items.is_empty() {
+        let length = (1 << items.len().ilog2()).min(longest.max(1));
+        let rest = items.split_off(length);
+        runs.push(std::mem::replace(&mut items, rest));
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rushgate_gate::{Millis, Serial};
+
+    /// What a database with our keys would hold: serial → person, and what became of each event.
+    #[derive(Default, Debug, PartialEq)]
+    struct Rows {
+        active: HashMap<u32, String>,
+        ever: HashSet<(u32, String)>,
+        fates: HashMap<usize, &'static str>,
+    }
+
+    impl Rows {
+        fn take(&mut self, planned: &Planned<'_>) {
+            let (serial, person) = (
+                planned.event.serial.get(),
+                planned.event.applicant.to_string(),
+            );
+            let fate = match planned.event.event_type {
+                EventType::Granted if self.ever.contains(&(serial, person.clone())) => "done",
+                EventType::Granted if self.active.contains_key(&serial) => "taken",
+                EventType::Granted if self.active.values().any(|holder| *holder == person) => {
+                    "holds"
+                }
+                EventType::Granted => {
+                    self.active.insert(serial, person.clone());
+                    self.ever.insert((serial, person));
+                    "inserted"
+                }
+                EventType::Revoked if self.active.get(&serial) == Some(&person) => {
+                    self.active.remove(&serial);
+                    "revoked"
+                }
+                EventType::Revoked if self.ever.contains(&(serial, person)) => "done",
+                EventType::Revoked => "not granted",
+            };
+            self.fates.insert(planned.place, fate);
+        }
+    }
+
+    fn event(revoked: bool, serial: u32, person: u8) -> Event {
+        Event {
+            event_type: if revoked {
+                EventType::Revoked
+            } else {
+                EventType::Granted
+            },
+            campaign: "c".parse().expect("an id"),
+            round: "once".parse().expect("an id"),
+            serial: Serial::try_from(serial).expect("a serial"),
+            applicant: person.to_string().parse().expect("an applicant"),
+            at: Millis::try_from(0).expect("an instant"),
+        }
+    }
+
+    proptest! {
+        /// Step by step, in any order within a step, a batch does what it does event by event.
+        #[test]
+        fn the_steps_do_what_the_events_do(
+            events in prop::collection::vec((prop::bool::weighted(0.3), 1u32..5, 0u8..5), 0..40), seed: u64,
+        ) {
+            let events: Vec<_> = events.into_iter().map(|(revoked, serial, person)| event(revoked, serial, person)).collect();
+            let round = RoundInForce { quota: Quota::try_from(100u32).expect("a quota"), one_per: OnePer::Campaign };
+            let planned = || events.iter().enumerate().map(|(place, event)| Planned { place, event, round });
+            let (mut expected, mut rows) = (Rows::default(), Rows::default());
+            planned().for_each(|planned| expected.take(&planned));
+            let plan = plan(planned());
+            for step in plan.steps {
+                match step {
+                    Step::Grants(mut grants) => {
+                        let turn = usize::try_from(seed % grants.len() as u64).expect("small");
+                        grants.rotate_left(turn);
+                        grants.iter().for_each(|planned| rows.take(planned));
+                    }
+                    Step::Revoke(planned) => rows.take(&planned),
+                }
+            }
+            for (place, first) in plan.repeats {
+                let fate = match rows.fates[&first] { "inserted" => "done", other => other };
+                rows.fates.insert(place, fate);
+            }
+            prop_assert_eq!(rows, expected);
+        }
+
+        #[test]
+        fn runs_are_powers_of_two_and_lose_nothing(count in 0usize..3_000, longest in 0u32..10) {
+            let runs = powers_of_two((0..count).collect(), 1 << longest);
+            prop_assert!(runs.iter().all(|run| run.len().is_power_of_two() && run.len() <= 1 << longest));
+            prop_assert_eq!(runs.concat(), (0..count).collect::<Vec<_>>());
+        }
+    }
+}

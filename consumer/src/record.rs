@@ -1,0 +1,113 @@
+//! What comes out of Kafka: a record with all that a dead letter of it must keep, within bounds.
+
+use crate::decode::decode;
+use crate::offsets::Ticket;
+use crate::refusal::Refusal;
+use rushgate_gate::Event;
+use std::time::Instant;
+
+/// The longest value that is kept (what a `BLOB` holds). Ours have some 150 bytes; a longer one is refused
+/// unread, so that a batch of large strangers cannot fill the memory.
+pub const LONGEST_VALUE: usize = 65_535;
+
+/// The longest record key that is kept. Ours have at most 91 bytes.
+pub const LONGEST_KEY: usize = 1_024;
+
+/// How many headers are kept, and how much of each. All of them escaped as JSON fit a `TEXT`.
+const HEADERS: usize = 32;
+const LONGEST_HEADER_NAME: usize = 64;
+const LONGEST_HEADER_VALUE: usize = 256;
+
+/// One record of the topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// The partition that it stands in.
+    pub partition: i32,
+    /// Where in the partition.
+    pub offset: i64,
+    /// Kafka's timestamp of it in milliseconds, 0 if it has none.
+    pub timestamp: i64,
+    /// Its key.
+    pub key: Option<Clipped>,
+    /// Its value.
+    pub value: Option<Clipped>,
+    /// `content-type` and those of CloudEvents (`ce_…`), in their order.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// Bytes, of which at most so many are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clipped {
+    /// The first of them.
+    pub kept: Vec<u8>,
+    /// How many there were.
+    pub length: usize,
+}
+
+/// A record on its way to the database.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The record.
+    pub record: Record,
+    /// What it says, or why it says nothing that we know.
+    pub decoded: Result<Event, Refusal>,
+    /// Its place among the offsets to commit.
+    pub ticket: Ticket,
+    /// When it was read.
+    pub read_at: Instant,
+}
+
+impl Clipped {
+    /// Keeps the first `most` of the bytes.
+    pub fn new(bytes: &[u8], most: usize) -> Self {
+        Self {
+            kept: bytes[..bytes.len().min(most)].to_vec(),
+            length: bytes.len(),
+        }
+    }
+
+    /// All the bytes, unless some were left out.
+    pub fn whole(&self) -> Option<&[u8]> {
+        (self.kept.len() == self.length).then_some(&self.kept)
+    }
+}
+
+impl Record {
+    /// The headers worth keeping among all those of a record.
+    pub fn keep_headers<'a>(
+        headers: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>,
+    ) -> Vec<(String, Vec<u8>)> {
+        headers
+            .filter(|(name, _)| {
+                name.len() <= LONGEST_HEADER_NAME
+                    && (name.eq_ignore_ascii_case("content-type") || name.starts_with("ce_"))
+            })
+            .take(HEADERS)
+            .map(|(name, value)| {
+                let value = value.unwrap_or_default();
+                let kept = &value[..value.len().min(LONGEST_HEADER_VALUE)];
+                (name.to_owned(), kept.to_vec())
+            })
+            .collect()
+    }
+
+    /// The header of that name, whatever its case.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers
+            .iter()
+            .find(|(candidate, _)| candidate.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_slice())
+    }
+}
+
+impl Delivery {
+    /// Decodes the record.
+    pub fn new(record: Record, ticket: Ticket, read_at: Instant) -> Self {
+        Self {
+            decoded: decode(&record),
+            record,
+            ticket,
+            read_at,
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Why a record can never become a coupon, as things stand.
+
+use std::fmt;
+
+/// The code of a refusal: the `reason` of a dead letter, and the label of its metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The record is not an event.
+    Undecodable,
+    /// The record's key names another serial than its value does.
+    KeyMismatch,
+    /// No such round in the database.
+    UnknownRound,
+    /// The serial is above the round's quota.
+    OverQuota,
+    /// Somebody else holds that serial.
+    SerialTaken,
+    /// The applicant holds another coupon of the same campaign, or round.
+    AlreadyHolds,
+    /// A revoke of a coupon that was never inserted.
+    NotGranted,
+    /// The database refuses the row by itself.
+    RowRefused,
+}
+
+/// Why a record can never become a coupon, as things stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code.
+    pub reason: Reason,
+    /// The same for people. It may name an applicant, so it goes into the database and into no log line.
+    pub detail: String,
+}
+
+impl Reason {
+    /// The word for it in `failed_events` and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Undecodable => "undecodable",
+            Self::KeyMismatch => "key_mismatch",
+            Self::UnknownRound => "unknown_round",
+            Self::OverQuota => "over_quota",
+            Self::SerialTaken => "serial_taken",
+            Self::AlreadyHolds => "already_holds",
+            Self::NotGranted => "not_granted",
+            Self::RowRefused => "row_refused",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Refusal {
+    /// A refusal with its explanation, cut to what the column holds.
+    pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
+        /// Characters in `failed_events.detail`.
+        const LONGEST: usize = 1_024;
+        Self {
+            reason,
+            detail: detail.to_string().chars().take(LONGEST).collect(),
+        }
+    }
+}

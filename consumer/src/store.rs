@@ -1,0 +1,339 @@
+//! MySQL or MariaDB: one transaction a batch.
+//!
+//! Guarantees that a batch is written as a whole or not at all, that writing it again changes nothing, and that
+//! each of its records ends as a row, as a row that was there already, or as a dead letter.
+
+use crate::dead_letter::bury;
+use crate::failure::Loggable;
+use crate::insert::{InsertStatements, datetime, insert};
+use crate::plan::{Plan, Planned, RoundInForce, RoundKey, Step, plan};
+use crate::record::Delivery;
+use crate::refusal::{Reason, Refusal};
+use rushgate_gate::{CampaignId, EventType, Quota, RoundId};
+use sqlx::mysql::MySqlConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection, Row};
+use std::collections::{BTreeSet, HashMap};
+
+/// What became of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is a row now.
+    Inserted,
+    /// It was there already.
+    Done,
+    /// A row was revoked.
+    Revoked,
+    /// It is a dead letter.
+    Refused(Refusal),
+}
+
+/// What became of a batch: the fate of each record, in their order.
+#[derive(Debug)]
+pub struct Settled {
+    /// One for each record.
+    pub fates: Vec<Fate>,
+}
+
+/// Why a batch was not written. Nothing of it was.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database could not do it now.
+    #[error("{}", Loggable(.0))]
+    Database(#[from] sqlx::Error),
+    /// A key collided with a row that was gone when we looked.
+    #[error("a key collided with a row that is not there")]
+    Unsettled,
+    /// Not one record of the batch is good.
+    #[error(
+        "all {records} records of a batch were refused, first for {reason} (partition {partition}, offset \
+         {offset}): this looks like a wrong deployment, not like wrong data. Nothing of the batch was written \
+         and its offsets stand still. Check that topic, database and the versions of bridge and consumer belong \
+         together, then start the consumer again; if the records are to become dead letters, start it once \
+         with CONSUMER_ALL_BAD_STOPS_AT=0"
+    )]
+    AllBad {
+        /// How many.
+        records: usize,
+        /// Why the first was refused.
+        reason: Reason,
+        /// Partition of the first.
+        partition: i32,
+        /// Offset of the first.
+        offset: i64,
+    },
+    /// A dead letter cannot be written either.
+    #[error(
+        "the dead letter of partition {partition}, offset {offset} was refused by the database (error {number}): \
+         check that all migrations have been run, then start the consumer again. Its offset stands still"
+    )]
+    DeadLetterRefused {
+        /// Its partition.
+        partition: i32,
+        /// Its offset.
+        offset: i64,
+        /// MySQL's error number.
+        number: u16,
+    },
+}
+
+impl StoreError {
+    /// Whether the same batch may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Database(_) | Self::Unsettled)
+    }
+}
+
+/// The database, through one connection: there is one writer, and a pool would only hide when it is lost.
+pub struct Store {
+    options: MySqlConnectOptions,
+    connection: Option<MySqlConnection>,
+    statements: InsertStatements,
+    topic: String,
+    /// A batch of so many records, all of them refused, is not written; 0: all are.
+    all_bad_stops_at: usize,
+}
+
+impl Store {
+    /// A store that connects when it is first used.
+    pub fn new(options: MySqlConnectOptions, topic: String, all_bad_stops_at: usize) -> Self {
+        Self {
+            options,
+            connection: None,
+            statements: InsertStatements::default(),
+            topic,
+            all_bad_stops_at,
+        }
+    }
+
+    /// Whether the database answers and has the tables, with the columns used here.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn check(&mut self) -> Result<(), StoreError> {
+        let mut connection = self.connect().await?;
+        sqlx::query(
+            "SELECT c.active_serial, p.one_per, r.quota, f.kafka_timestamp \
+             FROM coupons c, campaigns p, rounds r, failed_events f LIMIT 0",
+        )
+        .execute(&mut connection)
+        .await?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    /// Writes a batch and commits it. After an error, or when this future is dropped, the connection is given
+    /// up, and whatever was open on it with it.
+    ///
+    /// # Errors
+    /// When nothing of it was written, or (a lost answer to COMMIT) that is not known; writing it again is
+    /// harmless.
+    pub async fn settle(&mut self, batch: &[Delivery]) -> Result<Settled, StoreError> {
+        let mut connection = self.connect().await?;
+        let mut transaction = connection.begin().await?;
+        let fates = self.write(&mut transaction, batch).await?;
+        transaction.commit().await?;
+        self.connection = Some(connection);
+        Ok(Settled { fates })
+    }
+
+    /// The connection, taken out: only who succeeds puts it back.
+    async fn connect(&mut self) -> Result<MySqlConnection, sqlx::Error> {
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
+        }
+        let mut connection = self.options.connect().await?;
+        // Strict, or a server that is not would cut a value silently to what fits.
+        sqlx::query("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
+            .execute(&mut connection)
+            .await?;
+        // Fewer gap locks, so fewer deadlocks; what must not change under us is read with a lock.
+        sqlx::query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            .execute(&mut connection)
+            .await?;
+        // Waiting longer achieves nothing that the next attempt would not.
+        sqlx::query("SET SESSION innodb_lock_wait_timeout = 5")
+            .execute(&mut connection)
+            .await?;
+        Ok(connection)
+    }
+
+    async fn write(
+        &self,
+        connection: &mut MySqlConnection,
+        batch: &[Delivery],
+    ) -> Result<Vec<Fate>, StoreError> {
+        let rounds = rounds_in_force(connection, batch).await?;
+        let mut fates: Vec<Option<Fate>> = vec![None; batch.len()];
+        let mut planned = vec![];
+        for (place, delivery) in batch.iter().enumerate() {
+            match admit(place, delivery, &rounds) {
+                Ok(event) => planned.push(event),
+                Err(refusal) => fates[place] = Some(Fate::Refused(refusal)),
+            }
+        }
+        let Plan { steps, repeats } = plan(planned);
+        for step in steps {
+            match step {
+                Step::Grants(grants) => {
+                    insert(connection, &self.statements, grants, &mut fates).await?;
+                }
+                Step::Revoke(planned) => {
+                    fates[planned.place] = Some(revoke(connection, &planned).await?)
+                }
+            }
+        }
+        for (place, first) in repeats {
+            fates[place] = match &fates[first] {
+                Some(Fate::Inserted) => Some(Fate::Done),
+                other => other.clone(),
+            };
+        }
+        // Every place has its fate by now; one that had none would have to be tried again.
+        let fates: Option<Vec<Fate>> = fates.into_iter().collect();
+        let fates = fates.ok_or(StoreError::Unsettled)?;
+        self.bury_refused(connection, batch, &fates).await?;
+        Ok(fates)
+    }
+
+    /// Writes the dead letters, unless the whole batch would be nothing but new ones.
+    async fn bury_refused(
+        &self,
+        connection: &mut MySqlConnection,
+        batch: &[Delivery],
+        fates: &[Fate],
+    ) -> Result<(), StoreError> {
+        let mut fresh = 0;
+        let mut first = None;
+        for (delivery, fate) in batch.iter().zip(fates) {
+            if let Fate::Refused(refusal) = fate {
+                first.get_or_insert((delivery, refusal));
+                // One that was buried before says nothing about this deployment.
+                fresh += usize::from(bury(connection, &self.topic, delivery, refusal).await?);
+            }
+        }
+        let all_refused = fates.iter().all(|fate| matches!(fate, Fate::Refused(_)));
+        match first {
+            Some((delivery, refusal))
+                if all_refused && self.all_bad_stops_at > 0 && fresh >= self.all_bad_stops_at =>
+            {
+                Err(StoreError::AllBad {
+                    records: fates.len(),
+                    reason: refusal.reason,
+                    partition: delivery.record.partition,
+                    offset: delivery.record.offset,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Quotas and rules of the rounds in the batch, locked against change until the commit.
+async fn rounds_in_force(
+    connection: &mut MySqlConnection,
+    batch: &[Delivery],
+) -> Result<HashMap<RoundKey, RoundInForce>, sqlx::Error> {
+    let keys: BTreeSet<RoundKey> = batch
+        .iter()
+        .filter_map(|delivery| delivery.decoded.as_ref().ok())
+        .map(|event| (event.campaign.clone(), event.round.clone()))
+        .collect();
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    // OR, because MariaDB does not use the key for a list of pairs.
+    let any = vec!["(r.campaign_id = ? AND r.round_id = ?)"; keys.len()].join(" OR ");
+    let sql = format!(
+        "SELECT r.campaign_id, r.round_id, r.quota, c.one_per \
+         FROM rounds r JOIN campaigns c ON c.campaign_id = r.campaign_id WHERE {any} LOCK IN SHARE MODE"
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(keys.len() == 1);
+    for (campaign, round) in &keys {
+        query = query.bind(campaign.as_str()).bind(round.as_str());
+    }
+    let rows = query.fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            let decoded = |error| sqlx::Error::Decode(error);
+            let text = |column: usize| row.try_get::<String, _>(column);
+            let campaign: CampaignId = text(0)?.parse().map_err(|e| decoded(Box::from(e)))?;
+            let round: RoundId = text(1)?.parse().map_err(|e| decoded(Box::from(e)))?;
+            let quota = Quota::try_from(row.try_get::<u32, _>(2)?);
+            let in_force = RoundInForce {
+                quota: quota.map_err(|e| decoded(Box::from(e)))?,
+                one_per: text(3)?.parse().map_err(|e| decoded(Box::from(e)))?,
+            };
+            Ok(((campaign, round), in_force))
+        })
+        .collect()
+}
+
+/// What can be said of a record before any row of it is tried.
+fn admit<'a>(
+    place: usize,
+    delivery: &'a Delivery,
+    rounds: &HashMap<RoundKey, RoundInForce>,
+) -> Result<Planned<'a>, Refusal> {
+    let event = delivery.decoded.as_ref().map_err(Refusal::clone)?;
+    let round = rounds
+        .get(&(event.campaign.clone(), event.round.clone()))
+        .copied()
+        .ok_or_else(|| {
+            Refusal::new(
+                Reason::UnknownRound,
+                format_args!("no round {}/{}", event.campaign, event.round),
+            )
+        })?;
+    if event.event_type == EventType::Granted && event.serial.get() > round.quota.get() {
+        return Err(Refusal::new(
+            Reason::OverQuota,
+            format_args!(
+                "{} is above the round's quota of {}",
+                event.key(),
+                round.quota
+            ),
+        ));
+    }
+    Ok(Planned {
+        place,
+        event,
+        round,
+    })
+}
+
+/// Takes a coupon back, once.
+async fn revoke(
+    connection: &mut MySqlConnection,
+    planned: &Planned<'_>,
+) -> Result<Fate, sqlx::Error> {
+    let event = planned.event;
+    let row = sqlx::query(
+        "SELECT id, state = 'active' FROM coupons \
+         WHERE campaign_id = ? AND round_id = ? AND serial = ? AND user_id = ? FOR UPDATE",
+    )
+    .bind(event.campaign.as_str())
+    .bind(event.round.as_str())
+    .bind(event.serial.get())
+    .bind(event.applicant.as_str())
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(row) = row else {
+        return Ok(Fate::Refused(Refusal::new(
+            Reason::NotGranted,
+            format_args!(
+                "{} was never inserted for user_id {}",
+                event.key(),
+                event.applicant
+            ),
+        )));
+    };
+    if row.try_get::<i32, _>(1)? == 0 {
+        return Ok(Fate::Done);
+    }
+    sqlx::query("UPDATE coupons SET state = 'revoked', revoked_at = ? WHERE id = ?")
+        .bind(datetime(event.at))
+        .bind(row.try_get::<u64, _>(0)?)
+        .execute(connection)
+        .await?;
+    Ok(Fate::Revoked)
+}

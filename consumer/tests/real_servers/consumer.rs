@@ -1,0 +1,124 @@
+//! The compiled consumer as a process, observed as an operator observes it: metrics, log, exit code.
+
+use crate::topic::Topic;
+use crate::{setting, wait};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A running consumer, killed with this. When the test fails, its log is shown.
+pub(crate) struct Consumer {
+    child: Child,
+    metrics: SocketAddr,
+    log: NamedTempFile,
+}
+
+impl Consumer {
+    pub(crate) fn start(database_url: &str, topic: &Topic, settings: &[(&str, &str)]) -> Self {
+        let log = NamedTempFile::new().expect("a file");
+        let metrics = free_address();
+        let child = Command::new(env!("CARGO_BIN_EXE_consumer"))
+            .env("DATABASE_URL", database_url)
+            .env("KAFKA_BROKERS", setting("KAFKA_BROKERS"))
+            .env("KAFKA_TOPIC", &topic.name)
+            .env("KAFKA_GROUP", &topic.group)
+            .env("METRICS_LISTEN", metrics.to_string())
+            .env("RUST_LOG", "info")
+            .envs(settings.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.reopen().expect("the file"))
+            .spawn()
+            .expect("starts");
+        Self {
+            child,
+            metrics,
+            log,
+        }
+    }
+
+    /// Waits until it says that it is ready.
+    pub(crate) async fn until_ready(&self) {
+        wait::until("the consumer is ready", async || {
+            self.metric("rushgate_consumer_ready").await == Some(1.0)
+        })
+        .await;
+    }
+
+    /// Waits until a metric is at least that.
+    pub(crate) async fn until_at_least(&self, name: &str, value: f64) {
+        let what = format!("{name} is at least {value}");
+        wait::until(&what, async || self.metric(name).await >= Some(value)).await;
+    }
+
+    /// The metric of that name (with its labels), if it is there.
+    pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
+        let page = self.page().await.unwrap_or_default();
+        page.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    /// All that it has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log.path()).expect("the log")
+    }
+
+    /// Sends a signal: TERM, INT, STOP, CONT.
+    pub(crate) fn signal(&self, signal: &str) {
+        let sent = Command::new("kill")
+            .args(["-s", signal, &self.child.id().to_string()])
+            .status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("is killed");
+        self.child.wait().expect("is reaped");
+    }
+
+    /// Waits until it has exited.
+    pub(crate) async fn until_exit(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait::until("the consumer exits", async || {
+            status = self.child.try_wait().expect("can be asked");
+            status.is_some()
+        })
+        .await;
+        status.expect("waited for")
+    }
+
+    /// Asks it to stop, and waits until it has, well.
+    pub(crate) async fn stop(&mut self) {
+        self.signal("TERM");
+        let status = self.until_exit().await;
+        assert!(status.success(), "{status}");
+    }
+
+    async fn page(&self) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(self.metrics).await?;
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page).await?;
+        Ok(page)
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of the consumer\n{}---", self.log());
+        }
+    }
+}
+
+/// An address that nobody listens on.
+pub(crate) fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address")
+}

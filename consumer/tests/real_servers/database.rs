@@ -1,0 +1,150 @@
+//! A schema of the test's own.
+
+use crate::{CAMPAIGN, setting, unique};
+use sqlx::mysql::MySqlConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection};
+
+/// A schema with the migrations run, dropped with this.
+pub(crate) struct Database {
+    pub(crate) url: String,
+    server: String,
+    name: String,
+}
+
+impl Database {
+    /// On the server that `DATABASE_URL` names, with one campaign and one round of that quota.
+    pub(crate) async fn new(quota: u32) -> Self {
+        let url = setting("DATABASE_URL");
+        let (server, _) = url.rsplit_once('/').expect("a DATABASE_URL with a name");
+        Self::on(server, quota).await
+    }
+
+    /// On a server (an address without a database's name).
+    pub(crate) async fn on(server: &str, quota: u32) -> Self {
+        let name = unique("rg_consumer");
+        let this = Self {
+            url: format!("{server}/{name}"),
+            server: server.to_owned(),
+            name,
+        };
+        let mut admin = connect(&this.server).await;
+        run(&mut admin, format!("CREATE DATABASE {}", this.name)).await;
+        let mut connection = this.connect().await;
+        sqlx::migrate!("../migrations")
+            .run(&mut connection)
+            .await
+            .expect("migrates");
+        this.execute(format!(
+            "INSERT INTO campaigns (campaign_id, state, one_per) VALUES ('{CAMPAIGN}', 'running', 'campaign')"
+        ))
+        .await;
+        this.execute(format!(
+            "INSERT INTO rounds (campaign_id, round_id, quota) VALUES ('{CAMPAIGN}', 'once', {quota})"
+        ))
+        .await;
+        this
+    }
+
+    /// A connection to the schema.
+    pub(crate) async fn connect(&self) -> MySqlConnection {
+        connect(&self.url).await
+    }
+
+    /// Runs one statement.
+    pub(crate) async fn execute(&self, sql: impl Into<String>) {
+        run(&mut self.connect().await, sql).await;
+    }
+
+    /// A number.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
+            .fetch_one(&mut self.connect().await)
+            .await
+            .expect(sql)
+    }
+
+    /// A column of texts.
+    pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
+        sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
+            .fetch_all(&mut self.connect().await)
+            .await
+            .expect(sql)
+    }
+
+    /// How many coupons are active.
+    pub(crate) async fn active(&self) -> i64 {
+        self.number("SELECT COUNT(*) FROM coupons WHERE state = 'active'")
+            .await
+    }
+
+    /// How many dead letters there are.
+    pub(crate) async fn failed(&self) -> i64 {
+        self.number("SELECT COUNT(*) FROM failed_events").await
+    }
+
+    /// Everything that the consumer writes, to compare.
+    pub(crate) async fn everything(&self) -> Vec<String> {
+        let mut all = self
+            .texts(
+                "SELECT CONCAT_WS('|', id, campaign_id, round_id, serial, user_id, state, quota, person_scope, \
+                 granted_at, issued_at, revoked_at, active_serial, active_user_id) FROM coupons ORDER BY id",
+            )
+            .await;
+        all.extend(
+            self.texts(
+                "SELECT CONCAT_WS('|', id, topic, kafka_partition, kafka_offset, reason, detail, attempts, \
+                 created_at) FROM failed_events ORDER BY id",
+            )
+            .await,
+        );
+        all
+    }
+
+    /// Active coupons are exactly serial n of user n, from 1 to that count, and there are no dead letters.
+    pub(crate) async fn assert_exact(&self, count: u32) {
+        assert_eq!(
+            self.texts("SELECT CONCAT(reason, ': ', detail) FROM failed_events LIMIT 5")
+                .await,
+            Vec::<String>::new()
+        );
+        assert_eq!(self.active().await, i64::from(count));
+        let wrong =
+            "SELECT COUNT(*) FROM coupons WHERE user_id <> CONCAT('u', serial) OR serial > ";
+        assert_eq!(self.number(&format!("{wrong}{count}")).await, 0);
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (server, sql) = (
+            self.server.clone(),
+            format!("DROP DATABASE IF EXISTS {}", self.name),
+        );
+        crate::topic::aside(async move {
+            // The server may be gone already; then so is the schema.
+            if let Ok(mut connection) = MySqlConnection::connect(&server).await {
+                let _ = sqlx::query(AssertSqlSafe(sql))
+                    .execute(&mut connection)
+                    .await;
+            }
+        });
+    }
+}
+
+/// Runs one statement on a connection.
+pub(crate) async fn run(connection: &mut MySqlConnection, sql: impl Into<String>) {
+    let sql = sql.into();
+    sqlx::query(AssertSqlSafe(sql.clone()))
+        .execute(connection)
+        .await
+        .expect(&sql);
+}
+
+async fn connect(url: &str) -> MySqlConnection {
+    let options: MySqlConnectOptions = url.parse().expect("an address");
+    options
+        .disable_statement_logging()
+        .connect()
+        .await
+        .expect("connects")
+}

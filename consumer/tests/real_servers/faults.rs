@@ -1,0 +1,201 @@
+//! The database misbehaves: everything is written in the end, and nothing becomes a dead letter.
+
+use crate::Rig;
+use crate::database::{Database, run};
+use crate::server::Server;
+use crate::topic::Topic;
+use crate::wait;
+
+/// Whoever holds this row holds up every batch at its first statement.
+const LOCK_THE_ROUND: &str = "SELECT quota FROM rounds FOR UPDATE";
+
+const INSERT: &str = "INSERT INTO coupons";
+
+/// A rig on a server of its own.
+async fn private(quota: u32, partitions: i32) -> (Server, Rig) {
+    let server = Server::start().await;
+    let rig = Rig {
+        database: Database::on(&server.app(), quota).await,
+        topic: Topic::new(partitions).await,
+    };
+    (server, rig)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_held_too_long_is_waited_for() {
+    let rig = Rig::new(100, 1).await;
+    let mut holder = rig.database.connect().await;
+    run(&mut holder, "BEGIN").await;
+    run(&mut holder, LOCK_THE_ROUND).await;
+    rig.topic.publish_grants(1..=100);
+    let consumer = rig.consumer(&[]);
+    consumer
+        .until_at_least(r#"rushgate_consumer_retries_total{code="1205"}"#, 1.0)
+        .await;
+    assert_eq!((rig.database.active().await, rig.topic.committed()), (0, 0));
+    run(&mut holder, "ROLLBACK").await;
+    rig.topic.until_committed(100).await;
+    rig.database.assert_exact(100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_victim_of_a_deadlock_tries_again() {
+    let (server, rig) = private(10_000, 1).await;
+    let mut rival = rig.database.connect().await;
+    let insert = |serials: std::ops::Range<u32>| {
+        let rows: Vec<_> = serials
+            .map(|serial| {
+                format!("('welcome', 'once', {serial}, 'u{serial}', 10000, '', '2026-12-01')")
+            })
+            .collect();
+        format!(
+            "INSERT INTO coupons (campaign_id, round_id, serial, user_id, quota, person_scope, granted_at) VALUES {}",
+            rows.join(", ")
+        )
+    };
+    // The rival holds serial 5, and has done so much that it is not the one to be rolled back.
+    run(&mut rival, "BEGIN").await;
+    run(&mut rival, insert(5_000..6_000)).await;
+    run(&mut rival, insert(5..6)).await;
+    rig.topic.publish_grants(1..=8);
+    let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "1000")]);
+    // The consumer has inserted 1 to 4 and waits for 5; now the rival wants 1.
+    server.until_waiting(INSERT).await;
+    run(&mut rival, insert(1..2)).await;
+    consumer
+        .until_at_least(r#"rushgate_consumer_retries_total{code="1213"}"#, 1.0)
+        .await;
+    run(&mut rival, "ROLLBACK").await;
+    rig.topic.until_committed(8).await;
+    rig.database.assert_exact(8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_killed_in_the_middle_of_a_transaction_is_replaced() {
+    let (server, rig) = private(300, 1).await;
+    let mut holder = rig.database.connect().await;
+    run(&mut holder, "BEGIN").await;
+    // The first rows of the batch go in, then it waits.
+    run(
+        &mut holder,
+        "INSERT INTO coupons (campaign_id, round_id, serial, user_id, quota, person_scope, granted_at) \
+         VALUES ('welcome', 'once', 290, 'u290', 300, '', '2026-12-01')",
+    )
+    .await;
+    rig.topic.publish_grants(1..=300);
+    let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "1000")]);
+    let mut killed = 0;
+    wait::until("its connection is killed twice", async || {
+        killed += server.kill_waiting(INSERT).await;
+        killed >= 2
+    })
+    .await;
+    wait::until("the kills are noticed", async || {
+        let mut retries = 0.0;
+        for code in [0, 1317, 1927] {
+            retries += consumer
+                .metric(&format!(
+                    r#"rushgate_consumer_retries_total{{code="{code}"}}"#
+                ))
+                .await
+                .unwrap_or(0.0);
+        }
+        retries >= 2.0
+    })
+    .await;
+    run(&mut holder, "ROLLBACK").await;
+    rig.topic.until_committed(300).await;
+    rig.database.assert_exact(300).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_database_is_waited_for() {
+    let (server, rig) = private(200, 1).await;
+    rig.topic.publish_grants(1..=100);
+    let consumer = rig.consumer(&[]);
+    rig.topic.until_committed(100).await;
+    let mut root = server.root().await;
+    run(&mut root, "SET GLOBAL read_only = 1").await;
+    rig.topic.publish_grants(101..=200);
+    consumer
+        .until_at_least(r#"rushgate_consumer_retries_total{code="1290"}"#, 4.0)
+        .await;
+    assert_eq!(consumer.metric("rushgate_consumer_ready").await, Some(0.0));
+    assert_eq!(
+        (rig.database.active().await, rig.topic.committed()),
+        (100, 100)
+    );
+    run(&mut root, "SET GLOBAL read_only = 0").await;
+    rig.topic.until_committed(200).await;
+    rig.database.assert_exact(200).await;
+    consumer.until_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_dies_again_and_again_is_waited_for() {
+    let (mut server, rig) = private(6_000, 3).await;
+    server.kill();
+    // Away already when it starts.
+    let mut consumer = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "3000")]);
+    wait::until("it says what it waits for", async || {
+        consumer.log().contains("the database cannot be used yet")
+    })
+    .await;
+    server.restart().await;
+    consumer.until_ready().await;
+    rig.topic.publish_grants(1..=6_000);
+    for rows in [500.0, 2_000.0, 4_000.0] {
+        consumer
+            .until_at_least("rushgate_consumer_inserted_total", rows)
+            .await;
+        server.kill();
+        consumer
+            .until_at_least(r#"rushgate_consumer_retries_total{code="0"}"#, 1.0)
+            .await;
+        server.restart().await;
+    }
+    rig.topic.until_committed(6_000).await;
+    rig.database.assert_exact(6_000).await;
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_tables_it_waits_for_the_migrations() {
+    let rig = Rig::new(10, 1).await;
+    rig.database
+        .execute("RENAME TABLE failed_events TO not_yet")
+        .await;
+    rig.topic.publish_grants(1..=10);
+    let mut consumer = rig.consumer(&[]);
+    wait::until("it says what it waits for", async || {
+        consumer.log().contains("have the migrations been run?")
+    })
+    .await;
+    assert_eq!(consumer.metric("rushgate_consumer_ready").await, Some(0.0));
+    rig.database
+        .execute("RENAME TABLE not_yet TO failed_events")
+        .await;
+    rig.topic.until_committed(10).await;
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_ends_it_in_time_also_when_the_database_does_not_answer() {
+    let rig = Rig::new(10, 1).await;
+    let mut holder = rig.database.connect().await;
+    run(&mut holder, "BEGIN").await;
+    run(&mut holder, LOCK_THE_ROUND).await;
+    rig.topic.publish_grants(1..=10);
+    let mut consumer = rig.consumer(&[]);
+    consumer
+        .until_at_least(r#"rushgate_consumer_retries_total{code="1205"}"#, 1.0)
+        .await;
+    let asked = std::time::Instant::now();
+    consumer.stop().await;
+    assert!(asked.elapsed().as_secs() < 40, "{:?}", asked.elapsed());
+    run(&mut holder, "ROLLBACK").await;
+    assert_eq!((rig.database.active().await, rig.topic.committed()), (0, 0));
+    let _again = rig.consumer(&[]);
+    rig.topic.until_committed(10).await;
+    rig.database.assert_exact(10).await;
+}

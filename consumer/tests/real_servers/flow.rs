@@ -1,0 +1,209 @@
+//! How it goes when nothing goes wrong, or only what is everyday business.
+
+use crate::Rig;
+use crate::topic::Letter;
+use std::time::Instant;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grants_become_rows_and_offsets_are_committed() {
+    let rig = Rig::new(1_000, 3).await;
+    let mut consumer = rig.consumer(&[]);
+    consumer.until_ready().await;
+    rig.topic.publish_grants(1..=1_000);
+    rig.topic.until_committed(1_000).await;
+    rig.database.assert_exact(1_000).await;
+    let as_granted = "SELECT COUNT(*) FROM coupons WHERE granted_at = '2026-12-01 01:00:00.123' AND quota = 1000 \
+        AND person_scope = '' AND ABS(TIMESTAMPDIFF(SECOND, issued_at, UTC_TIMESTAMP(3))) < 300";
+    assert_eq!(rig.database.number(as_granted).await, 1_000);
+    assert_eq!(
+        consumer.metric("rushgate_consumer_inserted_total").await,
+        Some(1_000.0)
+    );
+    assert_eq!(
+        consumer
+            .metric("rushgate_consumer_already_done_total")
+            .await,
+        Some(0.0)
+    );
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delivering_everything_again_changes_nothing() {
+    let mut rig = Rig::new(700, 2).await;
+    rig.topic.publish_grants(1..=700);
+    rig.topic.publish("revoked", 7, "u7");
+    rig.topic.publish("granted", 7, "v7");
+    rig.topic.publish("granted", 8, "v8"); // somebody else's serial: a dead letter
+    let mut first = rig.consumer(&[]);
+    rig.topic.until_committed(703).await;
+    first.stop().await;
+    let before = rig.database.everything().await;
+    assert_eq!(
+        before.len(),
+        702,
+        "700 grants, one handed on, one dead letter"
+    );
+
+    rig.topic.read_again();
+    let mut second = rig.consumer(&[("CONSUMER_BATCH_SIZE", "100")]);
+    rig.topic.until_committed(703).await;
+    assert_eq!(rig.database.everything().await, before);
+    assert_eq!(
+        second.metric("rushgate_consumer_inserted_total").await,
+        Some(0.0)
+    );
+    assert_eq!(
+        second.metric("rushgate_consumer_already_done_total").await,
+        Some(702.0)
+    );
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeats_in_one_batch_are_absorbed() {
+    let rig = Rig::new(50, 1).await;
+    for _ in 0..3 {
+        rig.topic.publish_grants(1..=50);
+    }
+    let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "1000")]);
+    rig.topic.until_committed(150).await;
+    rig.database.assert_exact(50).await;
+    assert_eq!(
+        consumer
+            .metric("rushgate_consumer_batch_records_count")
+            .await,
+        Some(1.0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_value_is_the_user_id() {
+    let rig = Rig::new(10, 1).await;
+    let user_id = 9_000_000_000_000_000_000i64;
+    rig.topic.publish_letter(&Letter {
+        key: "welcome/once/3",
+        value: &user_id.to_be_bytes(),
+        headers: &[
+            ("content-type", "application/octet-stream"),
+            ("ce_type", "coupon.granted"),
+            ("ce_time", "2026-12-01T01:00:00.123Z"),
+        ],
+    });
+    let _consumer = rig.consumer(&[]);
+    rig.topic.until_committed(1).await;
+    let rows = rig
+        .database
+        .texts("SELECT CONCAT_WS(' ', serial, user_id, granted_at) FROM coupons")
+        .await;
+    assert_eq!(rows, [format!("3 {user_id} 2026-12-01 01:00:00.123")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_serial_goes_to_the_next_also_within_one_batch() {
+    let rig = Rig::new(10, 1).await;
+    rig.topic.publish("granted", 1, "a");
+    rig.topic.publish("revoked", 1, "a");
+    rig.topic.publish("granted", 1, "b");
+    rig.topic.publish("revoked", 1, "b");
+    rig.topic.publish("granted", 1, "c");
+    rig.topic.publish("granted", 2, "a"); // once more, in another place
+    let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "1000")]);
+    rig.topic.until_committed(6).await;
+    let rows = rig
+        .database
+        .texts("SELECT CONCAT_WS(' ', serial, user_id, state, revoked_at) FROM coupons ORDER BY id")
+        .await;
+    let at = "2026-12-01 01:00:00.123";
+    assert_eq!(
+        rows,
+        [
+            format!("1 a revoked {at}"),
+            format!("1 b revoked {at}"),
+            "1 c active".into(),
+            "2 a active".into()
+        ]
+    );
+    assert_eq!(rig.database.failed().await, 0);
+    assert_eq!(
+        consumer
+            .metric("rushgate_consumer_batch_records_count")
+            .await,
+        Some(1.0)
+    );
+    assert_eq!(
+        consumer.metric("rushgate_consumer_revoked_total").await,
+        Some(2.0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_per_round_allows_one_in_each() {
+    let rig = Rig::new(10, 1).await;
+    rig.database
+        .execute("UPDATE campaigns SET one_per = 'round'")
+        .await;
+    rig.database
+        .execute("INSERT INTO rounds (campaign_id, round_id, quota) VALUES ('welcome', 'two', 10)")
+        .await;
+    rig.topic.publish("granted", 1, "a");
+    rig.topic.publish_letter(&Letter {
+        key: "welcome/two/1",
+        value: br#"{"type":"coupon.granted","campaign":"welcome","round":"two","serial":1,"user_id":"a","at":0}"#,
+        headers: &[],
+    });
+    rig.topic.publish("granted", 2, "a"); // the same round again
+    let _consumer = rig.consumer(&[]);
+    rig.topic.until_committed(3).await;
+    let rows = rig
+        .database
+        .texts("SELECT CONCAT_WS(' ', round_id, serial, person_scope) FROM coupons ORDER BY 1")
+        .await;
+    assert_eq!(rows, ["once 1 once", "two 1 two"]);
+    assert_eq!(
+        rig.database.texts("SELECT reason FROM failed_events").await,
+        ["already_holds"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_come_at_the_pace_that_is_set() {
+    let rig = Rig::new(600, 1).await;
+    rig.topic.publish_grants(1..=600);
+    let consumer = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "200")]);
+    consumer
+        .until_at_least("rushgate_consumer_inserted_total", 1.0)
+        .await;
+    let start = Instant::now();
+    rig.topic.until_committed(600).await;
+    // 600 rows in tenths of a second of 20 each: the last begins 2.9 s after the first.
+    let took = start.elapsed().as_secs_f64();
+    assert!((2.5..15.0).contains(&took), "{took} s");
+    rig.database.assert_exact(600).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_ends_it_with_every_row_committed_in_kafka() {
+    let rig = Rig::new(5_000, 3).await;
+    rig.topic.publish_grants(1..=5_000);
+    for signal in ["TERM", "INT"] {
+        let mut consumer = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "2000")]);
+        consumer
+            .until_at_least("rushgate_consumer_inserted_total", 500.0)
+            .await;
+        consumer.signal(signal);
+        let status = consumer.until_exit().await;
+        assert_eq!(status.code(), Some(0), "{signal}");
+        let rows = rig.database.active().await;
+        assert_eq!(rig.topic.committed(), rows, "{signal}");
+        assert!(rows < 5_000, "{signal} came too late to show anything");
+    }
+    let mut rest = rig.consumer(&[]);
+    rig.topic.until_committed(5_000).await;
+    rig.database.assert_exact(5_000).await;
+    assert_eq!(
+        rest.metric("rushgate_consumer_already_done_total").await,
+        Some(0.0)
+    );
+    rest.stop().await;
+}

@@ -1,0 +1,99 @@
+//! Several consumers of one group, and consumers that die.
+
+use crate::Rig;
+use crate::database::run;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_that_come_and_go_write_every_row_once() {
+    let rig = Rig::new(9_000, 6).await;
+    let pace = [("CONSUMER_MAX_ROWS_PER_SECOND", "1500")];
+    rig.topic.publish_grants(1..=3_000);
+    let mut first = rig.consumer(&pace);
+    first
+        .until_at_least("rushgate_consumer_inserted_total", 500.0)
+        .await;
+    let mut second = rig.consumer(&pace);
+    rig.topic.publish_grants(3_001..=6_000);
+    second
+        .until_at_least("rushgate_consumer_inserted_total", 500.0)
+        .await;
+    first.stop().await;
+    rig.topic.publish_grants(6_001..=9_000);
+    let third = rig.consumer(&pace);
+    third
+        .until_at_least("rushgate_consumer_inserted_total", 500.0)
+        .await;
+    rig.topic.until_committed(9_000).await;
+    rig.database.assert_exact(9_000).await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_the_middle_and_started_again_it_is_exact() {
+    let rig = Rig::new(6_000, 3).await;
+    rig.topic.publish_grants(1..=6_000);
+    let mut rows = 0.0;
+    for _ in 0..3 {
+        let mut consumer = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "4000")]);
+        consumer
+            .until_at_least("rushgate_consumer_inserted_total", 300.0)
+            .await;
+        rows += 300.0;
+        consumer.kill();
+        assert!(rig.topic.committed() <= rig.database.active().await);
+    }
+    assert!(rig.database.active().await as f64 >= rows);
+    let mut last = rig.consumer(&[]);
+    rig.topic.until_committed(6_000).await;
+    rig.database.assert_exact(6_000).await;
+    last.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_stuck_goes_on_polling_and_lets_others_in() {
+    let rig = Rig::new(5_000, 4).await;
+    let mut holder = rig.database.connect().await;
+    run(&mut holder, "BEGIN").await;
+    run(&mut holder, "SELECT quota FROM rounds FOR UPDATE").await;
+    // More than it takes in, so that it stops reading.
+    rig.topic.publish_grants(1..=5_000);
+    let mut stuck = rig.consumer(&[]);
+    crate::wait::until("it pauses fetching", async || {
+        stuck.log().contains("fetching paused=true")
+    })
+    .await;
+    let mut second = rig.consumer(&[]);
+    second
+        .until_at_least("rushgate_consumer_partitions_assigned", 2.0)
+        .await;
+    stuck
+        .until_at_least("rushgate_consumer_partitions_assigned", 2.0)
+        .await;
+    run(&mut holder, "ROLLBACK").await;
+    rig.topic.until_committed(5_000).await;
+    rig.database.assert_exact(5_000).await;
+    stuck.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_slept_past_its_session_breaks_nothing() {
+    let rig = Rig::new(4_000, 2).await;
+    rig.topic.publish_grants(1..=4_000);
+    let mut sleeper = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "1000")]);
+    sleeper
+        .until_at_least("rushgate_consumer_inserted_total", 200.0)
+        .await;
+    sleeper.signal("STOP");
+    let mut heir = rig.consumer(&[]);
+    rig.topic.until_committed(4_000).await;
+    sleeper.signal("CONT");
+    sleeper
+        .until_at_least("rushgate_consumer_partitions_assigned", 1.0)
+        .await;
+    rig.topic.publish("granted", 4_000, "u4000"); // redelivered
+    rig.topic.until_committed(4_001).await;
+    rig.database.assert_exact(4_000).await;
+    heir.stop().await;
+    sleeper.stop().await;
+}

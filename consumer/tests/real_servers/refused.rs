@@ -1,0 +1,194 @@
+//! What can never become a coupon ends in `failed_events`, alone.
+
+use crate::Rig;
+use crate::topic::Letter;
+
+const FAILED: &str = "SELECT CONCAT_WS(' ', kafka_partition, kafka_offset, reason, detail) FROM failed_events ORDER BY id";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_bad_rows_of_512_go_alone() {
+    let rig = Rig::new(512, 1).await;
+    // What only the database knows to be bad: the batch has to be searched for it.
+    rig.database
+        .execute("ALTER TABLE coupons ADD CONSTRAINT no_x CHECK (user_id NOT LIKE 'x%')")
+        .await;
+    for serial in 1..=512 {
+        let bad = [1, 300, 511].contains(&serial);
+        let user_id = format!("{}{serial}", if bad { "x" } else { "u" });
+        rig.topic.publish("granted", serial, &user_id);
+    }
+    let mut consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "5000")]);
+    rig.topic.until_committed(512).await;
+    assert_eq!(
+        consumer
+            .metric("rushgate_consumer_batch_records_count")
+            .await,
+        Some(1.0)
+    );
+    assert_eq!(rig.database.active().await, 509);
+    let failed = rig
+        .database
+        .texts("SELECT CONCAT_WS(' ', kafka_offset, reason) FROM failed_events ORDER BY 1")
+        .await;
+    assert_eq!(
+        failed,
+        ["0 row_refused", "299 row_refused", "510 row_refused"]
+    );
+    assert_eq!(
+        consumer
+            .metric(r#"rushgate_consumer_failed_events_total{reason="row_refused"}"#)
+            .await,
+        Some(3.0)
+    );
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_all_bad_stops_it_with_the_offsets_standing_still() {
+    let rig = Rig::new(100, 1).await;
+    rig.topic.publish_grants(1..=5);
+    let mut good = rig.consumer(&[]);
+    rig.topic.until_committed(5).await;
+    good.stop().await;
+    for serial in 101..=112 {
+        rig.topic.publish("granted", serial, &format!("u{serial}"));
+    }
+    for _ in 0..2 {
+        let mut consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "2000")]);
+        let status = consumer.until_exit().await;
+        assert_eq!(status.code(), Some(1));
+        let log = consumer.log();
+        assert!(log.contains("all 12 records of a batch were refused, first for over_quota (partition 0, offset 5)"), "{log}");
+        assert!(log.contains("CONSUMER_ALL_BAD_STOPS_AT=0"), "{log}");
+        assert_eq!((rig.topic.committed(), rig.database.failed().await), (5, 0));
+    }
+    // As the error says.
+    let mut consumer = rig.consumer(&[("CONSUMER_ALL_BAD_STOPS_AT", "0")]);
+    rig.topic.until_committed(17).await;
+    assert_eq!(
+        (rig.database.active().await, rig.database.failed().await),
+        (5, 12)
+    );
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn known_dead_letters_do_not_stop_it() {
+    let mut rig = Rig::new(100, 1).await;
+    for serial in 101..=112 {
+        rig.topic.publish("granted", serial, &format!("u{serial}"));
+    }
+    let mut consumer = rig.consumer(&[("CONSUMER_ALL_BAD_STOPS_AT", "0")]);
+    rig.topic.until_committed(12).await;
+    consumer.stop().await;
+    rig.topic.read_again();
+    let mut again = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "1000")]);
+    rig.topic.until_committed(12).await;
+    assert_eq!(rig.database.failed().await, 12);
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conflicts_say_what_is_in_the_way_and_no_log_names_an_applicant() {
+    let rig = Rig::new(10, 1).await;
+    rig.topic.publish("granted", 1, "alice");
+    rig.topic.publish("granted", 1, "mallory");
+    rig.topic.publish("granted", 2, "alice");
+    rig.topic.publish("granted", 2, "bob"); // free: what was refused has not taken it
+    rig.topic.publish("revoked", 3, "carol");
+    let mut consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "1000")]);
+    rig.topic.until_committed(5).await;
+    let rows = rig
+        .database
+        .texts("SELECT CONCAT_WS(' ', serial, user_id) FROM coupons ORDER BY serial")
+        .await;
+    assert_eq!(rows, ["1 alice", "2 bob"]);
+    let expected = [
+        "0 1 serial_taken welcome/once/1 of user_id mallory is held by user_id alice",
+        "0 2 already_holds user_id alice of welcome/once/2 holds welcome/once/1 already",
+        "0 4 not_granted welcome/once/3 was never inserted for user_id carol",
+    ];
+    assert_eq!(rig.database.texts(FAILED).await, expected);
+    consumer.stop().await;
+    let log = consumer.log();
+    for user_id in ["alice", "mallory", "bob", "carol"] {
+        assert!(!log.contains(user_id), "{log}");
+    }
+    assert!(
+        log.contains("dead letter") && log.contains("serial_taken"),
+        "{log}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conflicts_with_rows_of_earlier_batches_are_found_among_good_ones() {
+    let rig = Rig::new(400, 1).await;
+    rig.topic.publish_grants(1..=100);
+    let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "300")]);
+    rig.topic.until_committed(100).await;
+    rig.topic.publish_grants(50..=300); // 51 again, 200 new
+    rig.topic.publish("granted", 60, "w60");
+    rig.topic.publish("granted", 301, "u61");
+    rig.topic.until_committed(353).await;
+    assert_eq!(rig.database.active().await, 300);
+    let reasons = rig
+        .database
+        .texts("SELECT reason FROM failed_events ORDER BY id")
+        .await;
+    assert_eq!(reasons, ["serial_taken", "already_holds"]);
+    assert_eq!(
+        consumer
+            .metric("rushgate_consumer_already_done_total")
+            .await,
+        Some(51.0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_no_event_is_kept_as_it_is() {
+    let rig = Rig::new(10, 1).await;
+    let headers = [
+        ("content-type", "application/json"),
+        ("ce_id", "x"),
+        ("trace", "y"),
+    ];
+    let large = vec![b'x'; 70_000];
+    for (key, value) in [
+        ("welcome/once/1", &b"\x00\xff{"[..]),
+        ("welcome/once/2", br#"{"type":"coupon.granted","campaign":"welcome","round":"once","serial":3,"user_id":"a","at":0}"#),
+        ("welcome/nowhere/1", br#"{"type":"coupon.granted","campaign":"welcome","round":"nowhere","serial":1,"user_id":"a","at":0}"#),
+        ("welcome/once/4", &large),
+    ] {
+        rig.topic.publish_letter(&Letter { key, value, headers: &headers });
+    }
+    rig.topic.publish("granted", 11, "b");
+    rig.topic.publish("granted", 5, "c");
+    let _consumer = rig.consumer(&[]);
+    rig.topic.until_committed(6).await;
+    assert_eq!(
+        rig.database
+            .texts("SELECT CONCAT(user_id) FROM coupons")
+            .await,
+        ["c"]
+    );
+    let expected = [
+        "0 0 undecodable value: expected value at line 1 column 1",
+        "0 1 key_mismatch key is welcome/once/2, value is of welcome/once/3",
+        "0 2 unknown_round no round welcome/nowhere",
+        "0 3 undecodable value has 70000 bytes, more than 65535; only the first are kept here",
+        "0 4 over_quota welcome/once/11 is above the round's quota of 10",
+    ];
+    assert_eq!(rig.database.texts(FAILED).await, expected);
+    let kept = "SELECT CONCAT_WS(' ', record_key, HEX(payload), headers, attempts, kafka_timestamp > 0, \
+        resolution IS NULL) FROM failed_events WHERE kafka_offset = 0";
+    assert_eq!(
+        rig.database.texts(kept).await,
+        [r#"welcome/once/1 00FF7B {"ce_id":"x","content-type":"application/json"} 1 1 1"#]
+    );
+    assert_eq!(
+        rig.database
+            .number("SELECT LENGTH(payload) FROM failed_events WHERE kafka_offset = 3")
+            .await,
+        65_535
+    );
+}

@@ -1,0 +1,174 @@
+//! A topic of the test's own, and the groups that read it.
+
+use crate::{CAMPAIGN, setting, unique, wait};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// A topic, deleted with this.
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    pub(crate) group: String,
+    partitions: i32,
+    producer: BaseProducer,
+}
+
+/// One record to be.
+pub(crate) struct Letter<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) value: &'a [u8],
+    pub(crate) headers: &'a [(&'a str, &'a str)],
+}
+
+impl Topic {
+    /// A topic with so many partitions.
+    pub(crate) async fn new(partitions: i32) -> Self {
+        let name = unique("coupon_create");
+        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        let made = admin().create_topics(&[topic], &AdminOptions::new()).await;
+        made.expect("asks")[0].clone().expect("is made");
+        Self {
+            group: unique("rushgate-consumer"),
+            partitions,
+            producer: client()
+                .set("partitioner", "murmur2_random")
+                .set("linger.ms", "5")
+                .create()
+                .expect("a producer"),
+            name,
+        }
+    }
+
+    /// Another group on the same topic, which begins from the start.
+    pub(crate) fn read_again(&mut self) {
+        self.group = unique("rushgate-consumer");
+    }
+
+    /// Publishes grants: serial n to user `u{n}`, in order.
+    pub(crate) fn publish_grants(&self, serials: RangeInclusive<u32>) {
+        for serial in serials {
+            self.send_event("granted", serial, &format!("u{serial}"));
+        }
+        self.flush();
+    }
+
+    /// Publishes one event in the documented format.
+    pub(crate) fn publish(&self, what: &str, serial: u32, user_id: &str) {
+        self.send_event(what, serial, user_id);
+        self.flush();
+    }
+
+    /// Publishes one record as it is.
+    pub(crate) fn publish_letter(&self, letter: &Letter<'_>) {
+        self.send(letter);
+        self.flush();
+    }
+
+    fn send_event(&self, what: &str, serial: u32, user_id: &str) {
+        let value = format!(
+            r#"{{"type":"coupon.{what}","campaign":"{CAMPAIGN}","round":"once","serial":{serial},"user_id":"{user_id}","at":1796086800123}}"#
+        );
+        self.send(&Letter {
+            key: &format!("{CAMPAIGN}/once/{serial}"),
+            value: value.as_bytes(),
+            headers: &[("content-type", "application/json")],
+        });
+    }
+
+    fn send(&self, letter: &Letter<'_>) {
+        let headers = letter
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header {
+                    key,
+                    value: Some(*value),
+                })
+            });
+        let mut record = BaseRecord::to(&self.name)
+            .key(letter.key)
+            .payload(letter.value)
+            .headers(headers);
+        while let Err((error, again)) = self.producer.send(record) {
+            assert_eq!(
+                error,
+                KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)
+            );
+            self.producer.poll(Duration::from_millis(10));
+            record = again;
+        }
+    }
+
+    fn flush(&self) {
+        self.producer.flush(LONG).expect("is published");
+    }
+
+    /// The sum of the offsets that the group has committed.
+    pub(crate) fn committed(&self) -> i64 {
+        let consumer: BaseConsumer = client()
+            .set("group.id", &self.group)
+            .create()
+            .expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(&self.name, 0, self.partitions - 1);
+        let committed = consumer.committed_offsets(list, LONG).expect("answers");
+        let offset = |offset| match offset {
+            Offset::Offset(offset) => offset,
+            _ => 0,
+        };
+        committed
+            .elements()
+            .iter()
+            .map(|element| offset(element.offset()))
+            .sum()
+    }
+
+    /// Waits until the group has committed so many records.
+    pub(crate) async fn until_committed(&self, records: i64) {
+        wait::until("the offsets are committed", async || {
+            self.committed() == records
+        })
+        .await;
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        let (name, group) = (self.name.clone(), self.group.clone());
+        aside(async move {
+            // If they cannot be removed, they are in nobody's way.
+            let _ = admin().delete_topics(&[&name], &AdminOptions::new()).await;
+            let _ = admin().delete_groups(&[&group], &AdminOptions::new()).await;
+        });
+    }
+}
+
+/// Runs something to its end from a destructor.
+pub(crate) fn aside(work: impl Future<Output = ()> + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.expect("a runtime").block_on(work);
+    });
+    let _ = thread.join();
+}
+
+fn client() -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", setting("KAFKA_BROKERS"));
+    config
+}
+
+fn admin() -> AdminClient<DefaultClientContext> {
+    client().create().expect("an admin client")
+}

@@ -1,0 +1,410 @@
+//! The loop: carries out what [`Flow`] decides, on [Redis](crate::source) and [Kafka](crate::sink).
+//!
+//! One task, which waits for whatever comes first: an answer to the read under way, an answer to the
+//! settlement under way, what librdkafka says, or a timer.
+
+use crate::config::{BadRedisUrl, Config, NoName};
+use crate::entry::{EntryRef, Fields, StreamNo};
+use crate::flow::{Flow, Read};
+use crate::health::Health;
+use crate::ledger::Settlement;
+use crate::metrics::Metrics;
+use crate::record::{Record, ValueFormat};
+use crate::sink::{Notice, ProbeError, SendError, Sink};
+use crate::slot::Slot;
+use crate::source::{Answer, KeysOf, Reader, Settled, Settler, SourceError};
+use crate::streams::Step;
+use rdkafka::error::KafkaError;
+use rushgate_gate::Keys;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+/// How often new campaigns are looked for. With the time that a read blocks, a new campaign's first grant
+/// waits for a quarter of a second at most.
+const DISCOVER_EVERY: Duration = Duration::from_millis(150);
+
+/// How often Kafka is asked whether it still serves the topic, when nothing seems wrong.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+
+/// How long deliveries must go well to count as well again: one that fails among many that do not is no
+/// change of state.
+const DELIVERY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most entries in one settlement. Lua's stack would hold some thousands.
+const MOST_SETTLED: usize = 1_000;
+
+/// Most notices handled before something else has its turn.
+const MOST_NOTICES: usize = 1_000;
+
+/// Why a bridge does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address of Redis is none.
+    #[error(transparent)]
+    RedisUrl(#[from] BadRedisUrl),
+    /// It has no name.
+    #[error(transparent)]
+    Name(#[from] NoName),
+    /// librdkafka refuses a setting.
+    #[error("Kafka's settings are refused, look at KAFKA_*: {0}")]
+    Kafka(#[from] KafkaError),
+}
+
+/// Carries entries from Redis to Kafka until `shutdown`, then finishes what is in flight.
+///
+/// # Errors
+/// Only at the start, when the settings cannot be right. What is away is waited for.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+    let drain_timeout = config.drain_timeout;
+    let mut bridge = Bridge::new(config)?;
+    let mut shutdown = pin!(shutdown);
+    loop {
+        bridge.begin_what_is_due(Instant::now());
+        tokio::select! {
+            () = &mut shutdown => break,
+            event = bridge.next_event() => bridge.handle(event, Instant::now()),
+        }
+    }
+    bridge.drain(drain_timeout).await;
+    Ok(())
+}
+
+struct Bridge {
+    flow: Flow,
+    reader: Slot<Reader, (Step, Result<Answer, SourceError>)>,
+    settler: Slot<Settler, (Vec<Settled>, Option<SourceError>)>,
+    sink: Sink,
+    notices: UnboundedReceiver<Notice>,
+    probe: Slot<(), Result<(), ProbeError>>,
+    value_format: ValueFormat,
+    metrics: Metrics,
+
+    reading: Health,
+    settling: Health,
+    kafka: Health,
+    delivering: Health,
+
+    discover_at: Instant,
+    claim_at: Instant,
+    claim_every: Duration,
+    probe_at: Instant,
+    /// When to send again what was not delivered, if there is any.
+    retry_at: Option<Instant>,
+    draining: bool,
+}
+
+/// What the loop waits for.
+enum Event {
+    Read(Step, Result<Answer, SourceError>),
+    Settled(Vec<Settled>, Option<SourceError>),
+    Notices(Vec<Notice>),
+    Probed(Result<(), ProbeError>),
+    Timer,
+}
+
+impl Bridge {
+    fn new(config: Config) -> Result<Self, StartError> {
+        let client = config.redis.client()?;
+        let consumer = config.redis.consumer()?;
+        let window = config.window.get();
+        let (sink, notices) = Sink::open(&config.kafka, window)?;
+        tracing::info!(
+            consumer,
+            redis = %client.get_connection_info().addr(),
+            brokers = config.kafka.brokers,
+            topic = config.kafka.topic,
+            "bridge starts"
+        );
+        let now = Instant::now();
+        let claim_idle = config.redis.claim_idle;
+        Ok(Self {
+            flow: Flow::new(window, config.read_count.get()),
+            reader: Slot::free(Reader::new(client.clone(), consumer, claim_idle)),
+            settler: Slot::free(Settler::new(client)),
+            sink,
+            notices,
+            probe: Slot::free(()),
+            value_format: config.kafka.value_format,
+            metrics: Metrics::register(),
+            reading: Health::of("reading from Redis", Duration::ZERO),
+            settling: Health::of("acking in Redis", Duration::ZERO),
+            kafka: Health::of("asking Kafka for the topic", Duration::ZERO),
+            delivering: Health::of("delivering to Kafka", DELIVERY_PATIENCE),
+            discover_at: now + DISCOVER_EVERY,
+            claim_at: now + claim_idle / 4,
+            claim_every: claim_idle / 4,
+            probe_at: now,
+            retry_at: None,
+            draining: false,
+        })
+    }
+
+    fn begin_what_is_due(&mut self, now: Instant) {
+        if now >= self.discover_at {
+            self.discover_at = now + DISCOVER_EVERY;
+            self.flow.discover();
+        }
+        if now >= self.claim_at {
+            self.claim_at = now + self.claim_every;
+            self.flow.claim();
+        }
+        if self.retry_at.is_some_and(|retry_at| now >= retry_at) {
+            self.retry_at = None;
+            self.flow.retry();
+        }
+        if !self.draining {
+            self.begin_reading(now);
+            self.begin_probing(now);
+        }
+        self.begin_settling(now);
+        self.show();
+    }
+
+    fn begin_reading(&mut self, now: Instant) {
+        if self.reader.is_free()
+            && self.reading.wait_until(now).is_none()
+            && let Some(step) = self.flow.next_step(self.kafka.is_up())
+        {
+            let keys = self.keys_of(&step);
+            self.reader.fill(|mut reader| async move {
+                let answer = reader.ask(&step, &keys).await;
+                (reader, (step, answer))
+            });
+        }
+    }
+
+    fn begin_settling(&mut self, now: Instant) {
+        if !self.settler.is_free() || self.settling.wait_until(now).is_some() {
+            return;
+        }
+        let batch = self.flow.take_settlements(MOST_SETTLED);
+        if !batch.is_empty() {
+            let batch = batch.into_iter();
+            let batch =
+                batch.map(|(entry, settlement)| (entry, self.keys(entry.stream), settlement));
+            let batch: Vec<(EntryRef, Keys, Settlement)> = batch.collect();
+            self.settler.fill(|mut settler| async move {
+                let outcome = settler.settle(batch).await;
+                (settler, outcome)
+            });
+        }
+    }
+
+    fn begin_probing(&mut self, now: Instant) {
+        if self.probe.is_free() && now >= self.probe_at {
+            let probe = self.sink.probe();
+            self.probe.fill(|()| async move { ((), probe.await) });
+        }
+    }
+
+    async fn next_event(&mut self) -> Event {
+        let mut notices = Vec::new();
+        let timer = self.next_timer(Instant::now());
+        tokio::select! {
+            (step, answer) = self.reader.done() => Event::Read(step, answer),
+            (settled, error) = self.settler.done() => Event::Settled(settled, error),
+            result = self.probe.done() => Event::Probed(result),
+            _ = self.notices.recv_many(&mut notices, MOST_NOTICES) => Event::Notices(notices),
+            () = tokio::time::sleep_until(timer.into()) => Event::Timer,
+        }
+    }
+
+    fn next_timer(&self, now: Instant) -> Instant {
+        let timers = [
+            Some(self.claim_at),
+            Some(self.probe_at).filter(|_| self.probe.is_free()),
+            self.retry_at,
+            self.reading.wait_until(now),
+            self.settling.wait_until(now),
+        ];
+        let timers = timers.into_iter().flatten().filter(|timer| *timer > now);
+        timers.fold(self.discover_at, Instant::min)
+    }
+
+    fn handle(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Read(step, answer) => self.read(&step, answer, now),
+            Event::Settled(settled, error) => self.settled(settled, error, now),
+            Event::Notices(notices) => self.noticed(notices, now),
+            Event::Probed(Ok(())) => {
+                self.kafka.succeeded(now);
+                self.probe_at = now + PROBE_EVERY;
+            }
+            Event::Probed(Err(error)) => {
+                self.probe_at = self.kafka.failed(now, rand::random(), &error);
+            }
+            Event::Timer => {}
+        }
+    }
+
+    fn read(&mut self, step: &Step, answer: Result<Answer, SourceError>, now: Instant) {
+        match answer {
+            Ok(answer) => {
+                self.reading.succeeded(now);
+                match answer {
+                    Answer::Campaigns(campaigns) => self.flow.discovered(campaigns),
+                    Answer::Groups(groups) => self.flow.groups_answered(&groups),
+                    Answer::Entries(read) => {
+                        self.publish(read, !matches!(step, Step::New { .. }), now);
+                    }
+                }
+            }
+            Err(error) => {
+                self.metrics.read_errors.increment(1);
+                self.reading.failed(now, rand::random(), &error);
+                self.flow.step_failed();
+            }
+        }
+    }
+
+    fn publish(&mut self, read: Read<Fields>, given_before: bool, now: Instant) {
+        let to_do = self.flow.read(read);
+        for entry in to_do.lost {
+            self.metrics.lost_entries.increment(1);
+            let campaign = self.flow.streams().campaign(entry.stream);
+            tracing::error!(%campaign, entry_id = %entry.id, "lost: deleted before it was delivered");
+        }
+        if given_before {
+            self.metrics
+                .redelivered
+                .increment(to_do.publish.len() as u64);
+        }
+        for (entry, fields) in to_do.publish {
+            let record = match Record::of(&fields, self.value_format) {
+                Ok(record) => record,
+                Err(error) => {
+                    self.flow.rejected(entry, error.to_string());
+                    continue;
+                }
+            };
+            match self.sink.send(entry, &record) {
+                Ok(()) => {}
+                Err(SendError::Permanent(error)) => self.flow.rejected(entry, error.to_string()),
+                Err(SendError::Retryable(error)) => self.not_delivered(entry, &error, now),
+            }
+        }
+    }
+
+    fn noticed(&mut self, notices: Vec<Notice>, now: Instant) {
+        let mut delivered = 0;
+        for notice in notices {
+            match notice {
+                Notice::Report {
+                    entry,
+                    outcome: Ok(()),
+                } => {
+                    delivered += 1;
+                    self.flow.delivered(entry);
+                }
+                Notice::Report {
+                    entry,
+                    outcome: Err(error),
+                } => {
+                    self.not_delivered(entry, &error, now);
+                }
+                Notice::Trouble => self.look_at_kafka(now),
+            }
+        }
+        if delivered > 0 {
+            self.metrics.published.increment(delivered);
+            self.delivering.succeeded(now);
+        }
+    }
+
+    fn not_delivered(&mut self, entry: EntryRef, error: &KafkaError, now: Instant) {
+        self.metrics.delivery_failures.increment(1);
+        self.flow.not_delivered(entry);
+        if self.retry_at.is_none() {
+            self.retry_at = Some(self.delivering.failed(now, rand::random(), error));
+            self.look_at_kafka(now);
+        }
+    }
+
+    /// Something may be wrong with Kafka, or with the producer.
+    fn look_at_kafka(&mut self, now: Instant) {
+        if self.kafka.wait_until(now).is_none() {
+            self.probe_at = now;
+        }
+        match self.sink.renew_if_broken() {
+            Ok(None) => {}
+            Ok(Some(error)) => tracing::error!(error, "the producer broke and was replaced"),
+            Err(error) => tracing::error!(%error, "the producer broke and cannot be replaced"),
+        }
+    }
+
+    fn settled(&mut self, settled: Vec<Settled>, error: Option<SourceError>, now: Instant) {
+        match error {
+            None => self.settling.succeeded(now),
+            Some(error) => {
+                self.metrics.settle_errors.increment(1);
+                self.settling.failed(now, rand::random(), &error);
+            }
+        }
+        for Settled {
+            entry,
+            confirmed,
+            moved,
+        } in settled
+        {
+            self.flow.settlement_answered(entry, confirmed);
+            if moved {
+                self.metrics.dead_letters.increment(1);
+                let campaign = self.flow.streams().campaign(entry.stream);
+                // Why, is written there: here it might quote a user id.
+                tracing::warn!(%campaign, entry_id = %entry.id, "moved to the dead letters");
+            } else if confirmed {
+                self.metrics.acked.increment(1);
+            }
+        }
+    }
+
+    /// Lets what is under way come to its end, for `patience` at most. What does not stays pending.
+    async fn drain(mut self, patience: Duration) {
+        let (deadline, ledger) = (Instant::now() + patience, self.flow.ledger());
+        let (in_flight, unsettled) = (ledger.in_flight(), ledger.unsettled());
+        tracing::info!(in_flight, unsettled, "bridge drains");
+        self.draining = true;
+        while !self.is_drained() && Instant::now() < deadline {
+            self.begin_what_is_due(Instant::now());
+            if let Ok(event) = tokio::time::timeout_at(deadline.into(), self.next_event()).await {
+                self.handle(event, Instant::now());
+            }
+        }
+        let (in_flight, unsettled) = (
+            self.flow.ledger().in_flight(),
+            self.flow.ledger().unsettled(),
+        );
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.sink.close(left).await;
+        tracing::info!(
+            in_flight,
+            unsettled,
+            "bridge ends; these entries stay pending"
+        );
+    }
+
+    fn is_drained(&self) -> bool {
+        let ledger = self.flow.ledger();
+        self.reader.is_free() && ledger.in_flight() + ledger.unsettled() == 0
+    }
+
+    fn show(&self) {
+        let (ledger, streams) = (self.flow.ledger(), self.flow.streams());
+        let ready = self.reading.is_up() && streams.are_set_up() && self.kafka.is_up();
+        self.metrics
+            .ready
+            .set(f64::from(u8::from(ready && !self.draining)));
+        self.metrics.in_flight.set(ledger.in_flight() as f64);
+        self.metrics.unsettled.set(ledger.unsettled() as f64);
+    }
+
+    fn keys(&self, stream: StreamNo) -> Keys {
+        Keys::of(self.flow.streams().campaign(stream))
+    }
+
+    fn keys_of(&self, step: &Step) -> KeysOf {
+        let streams = step.streams().into_iter();
+        streams.map(|stream| (stream, self.keys(stream))).collect()
+    }
+}

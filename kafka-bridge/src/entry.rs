@@ -1,0 +1,74 @@
+//! Which entry is meant: a stream, and an id in it.
+
+use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
+
+/// The id that Redis gave an entry. Ids of one stream only ever grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryId {
+    /// Milliseconds since 1970, by the clock of Redis.
+    pub ms: u64,
+    /// Tells entries of the same millisecond apart.
+    pub seq: u64,
+}
+
+/// A campaign's stream, by the number under which [`Streams`](crate::streams::Streams) knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamNo(pub(crate) u32);
+
+/// One entry of one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryRef {
+    /// Where it is.
+    pub stream: StreamNo,
+    /// Which one it is.
+    pub id: EntryId,
+}
+
+/// Field names and values of an entry, as they are in Redis.
+pub type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
+impl EntryId {
+    /// Before every entry.
+    pub const ZERO: Self = Self { ms: 0, seq: 0 };
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.ms, self.seq)
+    }
+}
+
+impl FromStr for EntryId {
+    type Err = ParseIntError;
+
+    fn from_str(id: &str) -> Result<Self, ParseIntError> {
+        let (ms, seq) = id.split_once('-').unwrap_or((id, "0"));
+        Ok(Self {
+            ms: ms.parse()?,
+            seq: seq.parse()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_id_is_read_back(ms: u64, seq: u64) {
+            let id = EntryId { ms, seq };
+            prop_assert_eq!(id.to_string().parse(), Ok(id));
+        }
+    }
+
+    #[test]
+    fn ids_are_ordered_as_numbers_not_as_text() {
+        let id = |text: &str| text.parse::<EntryId>().expect(text);
+        assert!(id("9-2") < id("9-10") && id("9-10") < id("10-0"));
+        assert!("-".parse::<EntryId>().is_err());
+    }
+}

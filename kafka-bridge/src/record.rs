@@ -1,0 +1,172 @@
+//! A stream entry as a Kafka record: key, value, headers. Pure.
+//!
+//! The headers are those of CloudEvents 1.0 in Kafka's binary mode. A consumer tells the format of the value
+//! from `content-type`; of a bare user id it takes campaign, round and serial from the key, what happened from
+//! `ce_type` and when from `ce_time`.
+
+use crate::entry::Fields;
+use rushgate_gate::Event;
+use rushgate_gate::event::MalformedEvent;
+
+/// What the value of a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ValueFormat {
+    /// The event as JSON.
+    Json,
+    /// The bare user id, 8 bytes, big-endian: what `LongDeserializer` reads.
+    Long,
+}
+
+/// A record, but for its topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// `campaign/round/serial`.
+    pub key: String,
+    /// As the [`ValueFormat`] has it.
+    pub value: Vec<u8>,
+    /// When it happened: ms since 1970, by the clock of Redis.
+    pub timestamp: i64,
+    /// Names and values.
+    pub headers: [(&'static str, String); 6],
+}
+
+/// Why an entry can never become a record. The text says nothing about whose entry it is.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unpublishable {
+    /// It is not an event.
+    #[error("not an event: {0}")]
+    Malformed(#[from] MalformedEvent),
+    /// The value is to be a number.
+    #[error("the user id is not a whole number from 0 to 2^63-1, as KAFKA_VALUE_FORMAT=long needs")]
+    NotNumeric,
+    /// Its JSON cannot be written.
+    #[error("no JSON can be made of it")]
+    Json,
+}
+
+impl ValueFormat {
+    /// The media type of such a value.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Long => "application/octet-stream",
+        }
+    }
+
+    fn value(self, event: &Event) -> Result<Vec<u8>, Unpublishable> {
+        match self {
+            Self::Json => serde_json::to_vec(event).map_err(|_| Unpublishable::Json),
+            Self::Long => {
+                let user_id = event
+                    .applicant
+                    .as_number()
+                    .ok_or(Unpublishable::NotNumeric)?;
+                Ok(user_id.to_be_bytes().to_vec())
+            }
+        }
+    }
+}
+
+impl Record {
+    /// The record of an entry with these fields.
+    ///
+    /// # Errors
+    /// When the fields are not an event, or its user id does not fit the format.
+    pub fn of(fields: &Fields, format: ValueFormat) -> Result<Self, Unpublishable> {
+        let event = Event::from_fields(|name| {
+            let field = fields.iter().find(|(field, _)| field == name.as_bytes());
+            field.map(|(_, value)| value.as_slice())
+        })?;
+        Ok(Self {
+            key: event.key().to_string(),
+            value: format.value(&event)?,
+            timestamp: event.at.get(),
+            headers: [
+                ("ce_specversion", "1.0".to_owned()),
+                ("ce_id", event.id()),
+                ("ce_source", format!("/rushgate/{}", event.campaign)),
+                ("ce_type", event.event_type.to_string()),
+                ("ce_time", event.at.to_string()),
+                ("content-type", format.content_type().to_owned()),
+            ],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn fields(user_id: &str) -> Fields {
+        [
+            ("type", "coupon.granted"),
+            ("campaign", "welcome"),
+            ("round", "once"),
+            ("serial", "42"),
+            ("user_id", user_id),
+            ("at", "1796086800123"),
+        ]
+        .map(|(name, value)| (name.into(), value.into()))
+        .into()
+    }
+
+    #[test]
+    fn json_is_the_event_with_cloudevents_headers() {
+        let record = Record::of(&fields("7"), ValueFormat::Json).expect("well formed");
+        assert_eq!(record.key, "welcome/once/42");
+        assert_eq!(record.timestamp, 1_796_086_800_123);
+        assert_eq!(
+            str::from_utf8(&record.value),
+            Ok(
+                r#"{"type":"coupon.granted","campaign":"welcome","round":"once","serial":42,"user_id":"7","at":1796086800123}"#
+            )
+        );
+        assert_eq!(
+            record
+                .headers
+                .map(|(name, value)| format!("{name}: {value}")),
+            [
+                "ce_specversion: 1.0",
+                "ce_id: welcome/once/42/coupon.granted",
+                "ce_source: /rushgate/welcome",
+                "ce_type: coupon.granted",
+                "ce_time: 2026-12-01T01:00:00.123Z",
+                "content-type: application/json",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_user_id_that_is_no_number_cannot_be_a_long() {
+        for user_id in ["anna", "042", "9223372036854775808", "-1"] {
+            let record = Record::of(&fields(user_id), ValueFormat::Long);
+            assert_eq!(record, Err(Unpublishable::NotNumeric), "{user_id}");
+        }
+    }
+
+    #[test]
+    fn the_reason_names_the_field_and_not_the_person() {
+        let mut broken = fields("anna@example.org");
+        broken.retain(|(name, _)| name != b"serial");
+        let error = Record::of(&broken, ValueFormat::Json).expect_err("no serial");
+        assert_eq!(error.to_string(), "not an event: field serial is missing");
+        let error = Record::of(&fields("anna@example.org"), ValueFormat::Long).expect_err("text");
+        assert!(!error.to_string().contains("anna"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_long_is_eight_bytes_big_endian(user_id in 0..=i64::MAX) {
+            let record = Record::of(&fields(&user_id.to_string()), ValueFormat::Long).expect("a number");
+            let bytes = <[u8; 8]>::try_from(record.value).expect("eight bytes");
+            prop_assert_eq!(i64::from_be_bytes(bytes), user_id);
+            prop_assert_eq!(&record.headers[5].1, "application/octet-stream");
+        }
+
+        #[test]
+        fn arbitrary_fields_are_refused_not_panicked_over(fields: Fields) {
+            prop_assert!(Record::of(&fields, ValueFormat::Json).is_err());
+        }
+    }
+}

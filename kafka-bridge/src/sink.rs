@@ -1,0 +1,265 @@
+//! Kafka: the one file that speaks to it.
+//!
+//! Records are handed to librdkafka, which batches them; its delivery reports come back as [`Notice`]s. Every
+//! record that was taken is reported exactly once, also when the producer is closed or replaced.
+
+use crate::config::KafkaConfig;
+use crate::entry::EntryRef;
+use crate::record::Record;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// How long a broker may take to say what it knows of the topic.
+const PROBE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What librdkafka has to say. There is room for all: at most one for each record in flight, and a word
+/// about each connection.
+#[derive(Debug)]
+pub enum Notice {
+    /// What became of a record.
+    Report {
+        /// The entry it was made of.
+        entry: EntryRef,
+        /// Whether Kafka has it, as the broker confirmed.
+        outcome: Result<(), KafkaError>,
+    },
+    /// Something is wrong with the connection to Kafka.
+    Trouble,
+}
+
+/// Why a record was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// Not now: the queue is full, or the producer broken.
+    #[error("{0}")]
+    Retryable(KafkaError),
+    /// Never: this very record cannot be sent.
+    #[error("{0}")]
+    Permanent(KafkaError),
+}
+
+/// Why the topic cannot be published to.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// No broker answers, or not in time.
+    #[error("no broker answers at {brokers}: {error}")]
+    Away {
+        /// Where one was looked for.
+        brokers: String,
+        /// What librdkafka says.
+        error: KafkaError,
+    },
+    /// The brokers answer, but not for this topic.
+    #[error("topic {topic}: {error}; create it, or set KAFKA_TOPIC to one that exists")]
+    Topic {
+        /// Its name.
+        topic: String,
+        /// What the broker says.
+        error: RDKafkaErrorCode,
+    },
+}
+
+/// Whether sending the very same record again may go better, on librdkafka's error code.
+///
+/// What a broker refuses is always tried again: that is about the topic's or the cluster's settings, and a
+/// wrong one must not turn good entries into dead letters.
+fn is_permanent(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
+}
+
+/// Hears what librdkafka's threads say.
+struct Ear {
+    notices: UnboundedSender<Notice>,
+}
+
+impl ClientContext for Ear {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        // It repeats itself with every attempt; what matters comes as a notice.
+        tracing::debug!(target: "librdkafka", facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason);
+        let _ = self.notices.send(Notice::Trouble);
+    }
+}
+
+impl ProducerContext for Ear {
+    type DeliveryOpaque = Box<EntryRef>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, entry: Box<EntryRef>) {
+        let outcome = match result {
+            Ok(_) => Ok(()),
+            Err((error, _)) => Err(error.clone()),
+        };
+        // Nobody listens any more once the bridge has ended; the entry is pending in Redis.
+        let _ = self.notices.send(Notice::Report {
+            entry: *entry,
+            outcome,
+        });
+    }
+}
+
+/// Publishes records to one topic.
+pub struct Sink {
+    topic: String,
+    brokers: String,
+    config: ClientConfig,
+    notices: UnboundedSender<Notice>,
+    producer: Arc<ThreadedProducer<Ear>>,
+}
+
+impl Sink {
+    /// A producer that will hold up to `window` records, and where it will be heard. Connects in the
+    /// background.
+    ///
+    /// # Errors
+    /// When librdkafka refuses the settings.
+    pub fn open(
+        settings: &KafkaConfig,
+        window: usize,
+    ) -> Result<(Self, UnboundedReceiver<Notice>), KafkaError> {
+        let (notices, heard) = unbounded_channel();
+        let config = client_config(settings, window);
+        let sink = Self {
+            topic: settings.topic.clone(),
+            brokers: settings.brokers.clone(),
+            producer: Arc::new(producer(&config, &notices)?),
+            config,
+            notices,
+        };
+        Ok((sink, heard))
+    }
+
+    /// Hands over a record; a report about `entry` will follow if it is taken.
+    ///
+    /// # Errors
+    /// When it is not taken; then no report follows.
+    pub fn send(&self, entry: EntryRef, record: &Record) -> Result<(), SendError> {
+        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
+        for (key, value) in &record.headers {
+            let value = Some(value);
+            headers = headers.insert(Header { key, value });
+        }
+        let message = BaseRecord::with_opaque_to(&self.topic, Box::new(entry))
+            .key(&record.key)
+            .payload(&record.value)
+            .timestamp(record.timestamp)
+            .headers(headers);
+        self.producer.send(message).map_err(|(error, _)| {
+            if is_permanent(&error) {
+                SendError::Permanent(error)
+            } else {
+                SendError::Retryable(error)
+            }
+        })
+    }
+
+    /// Asks a broker whether it serves the topic.
+    pub fn probe(&self) -> impl Future<Output = Result<(), ProbeError>> + Send + use<> {
+        let producer = Arc::clone(&self.producer);
+        let (topic, brokers) = (self.topic.clone(), self.brokers.clone());
+        async move {
+            let answer = tokio::task::spawn_blocking(move || {
+                let metadata = producer
+                    .client()
+                    .fetch_metadata(Some(&topic), PROBE_PATIENCE);
+                let metadata = metadata.map_err(|error| ProbeError::Away { brokers, error })?;
+                let error = metadata.topics().iter().find_map(|topic| topic.error());
+                match error {
+                    None => Ok(()),
+                    Some(error) => Err(ProbeError::Topic {
+                        topic,
+                        error: error.into(),
+                    }),
+                }
+            });
+            // It is not cancelled, and does not panic.
+            answer.await.unwrap_or(Ok(()))
+        }
+    }
+
+    /// Replaces the producer if it is broken for good, as an idempotent one is after a fatal error. What it
+    /// still held is reported as not delivered. Returns what broke it.
+    ///
+    /// # Errors
+    /// When no new one can be made.
+    pub fn renew_if_broken(&mut self) -> Result<Option<String>, KafkaError> {
+        let Some((_, reason)) = self.producer.client().fatal_error() else {
+            return Ok(None);
+        };
+        let fresh = Arc::new(producer(&self.config, &self.notices)?);
+        let broken = std::mem::replace(&mut self.producer, fresh);
+        // Dropping it joins its thread and collects the last reports.
+        tokio::task::spawn_blocking(move || drop(broken));
+        Ok(Some(reason))
+    }
+
+    /// Waits for all reports, up to `patience`, and closes the producer; what is not delivered by then is
+    /// thrown away, and reported so.
+    pub async fn close(self, patience: Duration) {
+        let producer = self.producer;
+        let flushed = tokio::task::spawn_blocking(move || {
+            let flushed = producer.flush(patience);
+            drop(producer);
+            flushed
+        });
+        if let Ok(Err(error)) = flushed.await {
+            tracing::warn!(%error, "records were not delivered before the end; their entries stay pending");
+        }
+    }
+}
+
+fn producer(
+    config: &ClientConfig,
+    notices: &UnboundedSender<Notice>,
+) -> Result<ThreadedProducer<Ear>, KafkaError> {
+    let notices = notices.clone();
+    ThreadedProducer::from_config_and_context(config, Ear { notices })
+}
+
+fn client_config(settings: &KafkaConfig, window: usize) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("client.id", "rushgate-kafka-bridge")
+        .set("bootstrap.servers", &settings.brokers)
+        // acks=all, and no duplicates nor disorder from librdkafka's own retries.
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("compression.type", "lz4")
+        // Long enough for a batch under a rush, too short for a person to notice.
+        .set("linger.ms", "5")
+        .set(
+            "message.timeout.ms",
+            settings.delivery_timeout.as_millis().to_string(),
+        )
+        .set("queue.buffering.max.messages", window.to_string())
+        // The partition that Java's producers would choose for the same key.
+        .set("partitioner", "murmur2_random")
+        .set("reconnect.backoff.max.ms", "2000");
+    let passed_on = [
+        ("security.protocol", settings.security_protocol.as_deref()),
+        ("sasl.mechanism", settings.sasl_mechanism.as_deref()),
+        ("sasl.username", settings.sasl_username.as_deref()),
+        (
+            "sasl.password",
+            settings
+                .sasl_password
+                .as_ref()
+                .map(|secret| secret.expose()),
+        ),
+        ("ssl.ca.location", settings.ssl_ca.as_deref()),
+    ];
+    for (name, value) in passed_on {
+        if let Some(value) = value {
+            config.set(name, value);
+        }
+    }
+    config
+}
