@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// the 16 MB that MariaDB takes. Longer statements are hardly faster.
 const LONGEST: usize = 512;
 
-/// The INSERT for 1, 2, 4 … [`LONGEST`] rows.
+/// The INSERT for 1, 2, 4 … 512 rows.
 pub struct InsertStatements(Vec<Arc<str>>);
 
 impl Default for InsertStatements {

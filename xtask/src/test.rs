@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use crate::compose;
+use crate::handler::Host;
 use crate::native;
 use crate::packages;
 use crate::run;
@@ -61,6 +62,9 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     let mut command = cargo(["test", "--workspace", "--locked"]);
     command.args(arguments).envs(servers.stack.env());
     command.env("RUSHGATE_BIN_DIR", workspace::target().join("debug"));
+    if let Host::Spin { program, .. } = Host::find() {
+        command.env("RUSHGATE_SPIN", program);
+    }
     for variable in FOREIGN {
         command.env_remove(variable);
     }
