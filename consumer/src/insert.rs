@@ -18,6 +18,9 @@ use std::sync::Arc;
 /// the 16 MB that MariaDB takes. Longer statements are hardly faster.
 const LONGEST: usize = 512;
 
+/// `coupons.state` of a coupon that was not revoked.
+pub(crate) const ACTIVE: &str = "active";
+
 /// The INSERT for 1, 2, 4 … 512 rows.
 pub struct InsertStatements(Vec<Arc<str>>);
 
@@ -142,7 +145,7 @@ impl Existing {
         let mut existing = Self::default();
         for ((campaign, round), grants) in serials {
             let sql = format!(
-                "SELECT serial, user_id, state = 'active' FROM coupons \
+                "SELECT serial, user_id, state FROM coupons \
                  WHERE campaign_id = ? AND round_id = ? AND serial IN ({}) LOCK IN SHARE MODE",
                 placeholders(grants.len())
             );
@@ -160,7 +163,7 @@ impl Existing {
                 .collect();
             for row in rows {
                 if let Some(key) = keys.get(&row.try_get::<u32, _>(0)?) {
-                    let holder = (row.try_get(1)?, row.try_get::<i32, _>(2)? != 0);
+                    let holder = (row.try_get(1)?, row.try_get::<String, _>(2)? == ACTIVE);
                     existing
                         .serials
                         .entry(key.clone())

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use clap::Parser;
 use rushgate_consumer::{Config, metrics, run};
+use std::io::IsTerminal;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
@@ -13,6 +14,7 @@ async fn main() -> anyhow::Result<()> {
     config.check()?;
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
         .init();
     if let Some(listen) = config.metrics_listen {

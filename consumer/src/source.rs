@@ -27,7 +27,7 @@ use tracing::{debug, info, warn};
 
 /// How long what was read may take to be done when partitions are given back: after that, whoever gets them
 /// reads it again.
-pub const DRAIN: Duration = Duration::from_secs(10);
+pub const DRAIN: Duration = Duration::from_secs(5);
 
 /// How often the thread looks up from whatever it waits for.
 const TICK: Duration = Duration::from_millis(50);

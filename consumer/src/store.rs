@@ -5,7 +5,7 @@
 
 use crate::dead_letter::bury;
 use crate::failure::Loggable;
-use crate::insert::{InsertStatements, datetime, insert};
+use crate::insert::{ACTIVE, InsertStatements, datetime, insert};
 use crate::plan::{Plan, Planned, RoundInForce, RoundKey, Step, plan};
 use crate::record::Delivery;
 use crate::refusal::{Reason, Refusal};
@@ -142,16 +142,16 @@ impl Store {
             return Ok(connection);
         }
         let mut connection = self.options.connect().await?;
-        // Strict, or a server that is not would cut a value silently to what fits.
-        sqlx::query("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
-            .execute(&mut connection)
-            .await?;
+        // Strict, or a server that is not would cut a value silently to what fits. And waiting long for a
+        // row or (during an ALTER TABLE) a table achieves nothing that the next attempt would not.
+        sqlx::query(
+            "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), \
+             innodb_lock_wait_timeout = 5, lock_wait_timeout = 10",
+        )
+        .execute(&mut connection)
+        .await?;
         // Fewer gap locks, so fewer deadlocks; what must not change under us is read with a lock.
         sqlx::query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            .execute(&mut connection)
-            .await?;
-        // Waiting longer achieves nothing that the next attempt would not.
-        sqlx::query("SET SESSION innodb_lock_wait_timeout = 5")
             .execute(&mut connection)
             .await?;
         Ok(connection)
@@ -308,7 +308,7 @@ async fn revoke(
 ) -> Result<Fate, sqlx::Error> {
     let event = planned.event;
     let row = sqlx::query(
-        "SELECT id, state = 'active' FROM coupons \
+        "SELECT id, state FROM coupons \
          WHERE campaign_id = ? AND round_id = ? AND serial = ? AND user_id = ? FOR UPDATE",
     )
     .bind(event.campaign.as_str())
@@ -327,7 +327,7 @@ async fn revoke(
             ),
         )));
     };
-    if row.try_get::<i32, _>(1)? == 0 {
+    if row.try_get::<String, _>(1)? != ACTIVE {
         return Ok(Fate::Done);
     }
     sqlx::query("UPDATE coupons SET state = 'revoked', revoked_at = ? WHERE id = ?")

@@ -6,22 +6,28 @@ use crate::database::run;
 #[tokio::test(flavor = "multi_thread")]
 async fn consumers_that_come_and_go_write_every_row_once() {
     let rig = Rig::new(9_000, 6).await;
-    let pace = [("CONSUMER_MAX_ROWS_PER_SECOND", "1500")];
+    let pace = [("CONSUMER_MAX_ROWS_PER_SECOND", "800")];
     rig.topic.publish_grants(1..=3_000);
     let mut first = rig.consumer(&pace);
     first
-        .until_at_least("rushgate_consumer_inserted_total", 500.0)
+        .until_at_least("rushgate_consumer_inserted_total", 200.0)
         .await;
     let mut second = rig.consumer(&pace);
+    second
+        .until_at_least("rushgate_consumer_partitions_assigned", 3.0)
+        .await;
     rig.topic.publish_grants(3_001..=6_000);
     second
-        .until_at_least("rushgate_consumer_inserted_total", 500.0)
+        .until_at_least("rushgate_consumer_inserted_total", 200.0)
         .await;
     first.stop().await;
-    rig.topic.publish_grants(6_001..=9_000);
     let third = rig.consumer(&pace);
     third
-        .until_at_least("rushgate_consumer_inserted_total", 500.0)
+        .until_at_least("rushgate_consumer_partitions_assigned", 3.0)
+        .await;
+    rig.topic.publish_grants(6_001..=9_000);
+    third
+        .until_at_least("rushgate_consumer_inserted_total", 200.0)
         .await;
     rig.topic.until_committed(9_000).await;
     rig.database.assert_exact(9_000).await;
