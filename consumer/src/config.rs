@@ -19,6 +19,8 @@ use std::time::Duration;
 pub struct Config {
     /// The database: mysql://user:password@host:port/name
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    #[arg(default_value = "", hide_default_value = true)]
+    // check() names the variable, clap would not
     pub database_url: Secret,
 
     /// Where to read.
@@ -82,6 +84,9 @@ impl Config {
                 ),
             )
         };
+        if url.is_empty() {
+            return Err(bad("is not set"));
+        }
         if !url.starts_with("mysql://") && !url.starts_with("mariadb://") {
             return Err(bad("does not begin with mysql:// (or mariadb://)"));
         }
@@ -175,7 +180,7 @@ mod tests {
     #[test]
     fn settings_that_do_not_fit_each_other_are_refused() {
         for (more, expected) in [
-            (&["--kafka-topic", " "][..], "KAFKA_TOPIC: is empty"),
+            (&["--kafka-topic", " "][..], "KAFKA_TOPIC: is not set"),
             (
                 &["--kafka-security-protocol", "sasl_ssl"],
                 "KAFKA_SASL_MECHANISM: is needed",

@@ -3,11 +3,12 @@
 use crate::batch::Batch;
 use crate::config::{BadSetting, Config};
 use crate::failure::{Backoff, number};
+use crate::group::DRAIN;
 use crate::metrics;
 use crate::pace::Pace;
 use crate::readiness::Readiness;
 use crate::record::Delivery;
-use crate::source::{DRAIN, Source};
+use crate::source::Source;
 use crate::store::{Fate, Settled, Store, StoreError};
 use crate::tracker::Tracker;
 use rdkafka::error::KafkaError;

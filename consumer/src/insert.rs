@@ -5,8 +5,9 @@
 //! affected rows does not tell either.
 
 use crate::failure::{Verdict, number, verdict};
-use crate::plan::{Planned, RoundKey, powers_of_two};
+use crate::plan::{Planned, RoundKey};
 use crate::refusal::{Reason, Refusal};
+use crate::shape::{padded, placeholders, powers_of_two};
 use crate::store::{Fate, StoreError};
 use rushgate_gate::event::EventKey;
 use rushgate_gate::{CampaignId, Millis};
@@ -147,13 +148,12 @@ impl Existing {
             let sql = format!(
                 "SELECT serial, user_id, state FROM coupons \
                  WHERE campaign_id = ? AND round_id = ? AND serial IN ({}) LOCK IN SHARE MODE",
-                placeholders(grants.len())
+                placeholders(&grants, "?", ", ")
             );
             let mut query = sqlx::query(AssertSqlSafe(sql))
-                .persistent(false)
                 .bind(campaign.as_str())
                 .bind(round.as_str());
-            for grant in &grants {
+            for grant in padded(&grants) {
                 query = query.bind(grant.event.serial.get());
             }
             let rows = query.fetch_all(&mut *connection).await?;
@@ -176,13 +176,12 @@ impl Existing {
             let sql = format!(
                 "SELECT active_user_id, round_id, serial FROM coupons \
                  WHERE campaign_id = ? AND person_scope = ? AND active_user_id IN ({}) LOCK IN SHARE MODE",
-                placeholders(grants.len())
+                placeholders(&grants, "?", ", ")
             );
             let mut query = sqlx::query(AssertSqlSafe(sql))
-                .persistent(false)
                 .bind(campaign.as_str())
                 .bind(scope);
-            for grant in grants {
+            for grant in padded(&grants) {
                 query = query.bind(grant.event.applicant.as_str());
             }
             for row in query.fetch_all(&mut *connection).await? {
@@ -246,8 +245,4 @@ fn sort_key<'a>(grant: &Planned<'a>) -> (&'a str, &'a str, u32) {
         event.round.as_str(),
         event.serial.get(),
     )
-}
-
-pub(crate) fn placeholders(count: usize) -> String {
-    vec!["?"; count].join(", ")
 }

@@ -99,18 +99,6 @@ pub fn plan<'a>(events: impl IntoIterator<Item = Planned<'a>>) -> Plan<'a> {
     plan
 }
 
-/// Splits into runs whose lengths are powers of two, each at most `longest` (itself one): so there are few
-/// different statements, and all of them stay prepared.
-pub fn powers_of_two<T>(mut items: Vec<T>, longest: usize) -> Vec<Vec<T>> {
-    let mut runs = vec![];
-    while !items.is_empty() {
-        let length = (1 << items.len().ilog2()).min(longest.max(1));
-        let rest = items.split_off(length);
-        runs.push(std::mem::replace(&mut items, rest));
-    }
-    runs
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,13 +183,6 @@ mod tests {
                 rows.fates.insert(place, fate);
             }
             prop_assert_eq!(rows, expected);
-        }
-
-        #[test]
-        fn runs_are_powers_of_two_and_lose_nothing(count in 0usize..3_000, longest in 0u32..10) {
-            let runs = powers_of_two((0..count).collect(), 1 << longest);
-            prop_assert!(runs.iter().all(|run| run.len().is_power_of_two() && run.len() <= 1 << longest));
-            prop_assert_eq!(runs.concat(), (0..count).collect::<Vec<_>>());
         }
     }
 }

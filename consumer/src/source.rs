@@ -1,36 +1,23 @@
 //! Kafka: a thread of its own reads records, and commits the offsets of those that are done.
 //!
-//! The thread never waits long for anything but Kafka, so it goes on polling, and keeps its place in the group,
-//! while the database is away for hours. All of reading, committing and handing over partitions happens in it:
-//! a commit can therefore not race with a rebalance and never speaks of a partition that is somebody else's.
-//!
-//! The assignor is eager (`range`). At a rebalance all partitions are given back, drained and committed, which
-//! is the same routine as at shutdown; cooperative assignors keep partitions in order to read on meanwhile, but
-//! with one writer behind all partitions, draining some waits for the others anyway.
+//! The thread never waits long for anything but Kafka, so it goes on polling, and keeps its place in the
+//! [`group`](crate::group), while the database is away for hours.
 
 use crate::config::KafkaConfig;
-use crate::metrics;
+use crate::group::{Context, Group, TICK};
 use crate::readiness::Readiness;
 use crate::record::{Clipped, Delivery, LONGEST_KEY, LONGEST_VALUE, Record};
 use crate::tracker::Tracker;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::Message;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers};
-use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
-
-/// How long what was read may take to be done when partitions are given back: after that, whoever gets them
-/// reads it again.
-pub const DRAIN: Duration = Duration::from_secs(5);
-
-/// How often the thread looks up from whatever it waits for.
-const TICK: Duration = Duration::from_millis(50);
 
 /// After so long without room for the next record, fetching is paused and polling goes on. (Pausing throws
 /// away what was fetched ahead, so it is not for short jams.)
@@ -39,23 +26,10 @@ const PAUSE_AFTER: Duration = Duration::from_secs(2);
 /// How long to wait after a commit that failed.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
 
-const RUNNING: u8 = 0;
-const DRAINING: u8 = 1;
-const ABANDONED: u8 = 2;
-
 /// The reading thread.
 pub struct Source {
-    context: Arc<Shared>,
+    group: Arc<Group>,
     stopped: oneshot::Receiver<Result<(), KafkaError>>,
-}
-
-/// What thread and owner share.
-struct Shared {
-    tracker: Arc<Tracker>,
-    stop: AtomicU8,
-    readiness: Arc<Readiness>,
-    commit_failed: AtomicBool,
-    topic: String,
 }
 
 impl Source {
@@ -70,22 +44,16 @@ impl Source {
         readiness: Arc<Readiness>,
         capacity: usize,
     ) -> Result<(Self, mpsc::Receiver<Delivery>), KafkaError> {
-        let context = Arc::new(Shared {
-            tracker,
-            stop: AtomicU8::new(RUNNING),
-            readiness,
-            commit_failed: AtomicBool::new(false),
-            topic: config.topic.clone(),
-        });
+        let group = Arc::new(Group::new(tracker, readiness, &config.topic));
         let consumer: BaseConsumer<Context> = config
             .client()
-            .create_with_context(Context(Arc::clone(&context)))?;
+            .create_with_context(Context(Arc::clone(&group)))?;
         consumer.subscribe(&[&config.topic])?;
         let (sender, receiver) = mpsc::channel(capacity);
         let (report, stopped) = oneshot::channel();
         let reader = Reader {
             consumer,
-            context: Arc::clone(&context),
+            group: Arc::clone(&group),
             sender,
             runtime: Handle::current(),
             held: VecDeque::new(),
@@ -100,19 +68,18 @@ impl Source {
                 let _ = report.send(reader.run());
             })
             .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
-        Ok((Self { context, stopped }, receiver))
+        Ok((Self { group, stopped }, receiver))
     }
 
-    /// Asks it to stop reading, to wait until all that was read is done (at most [`DRAIN`]), to commit, and to
+    /// Asks it to stop reading, to wait until all that was read is done (at most [`DRAIN`](crate::group::DRAIN)), to commit, and to
     /// leave the group.
     pub fn drain(&self) {
-        self.context.stop.fetch_max(DRAINING, Ordering::Relaxed);
+        self.group.drain();
     }
 
     /// Asks it to commit what is done, and to leave the group without waiting for the rest.
     pub fn abandon(&self) {
-        self.context.stop.fetch_max(ABANDONED, Ordering::Relaxed);
-        self.context.tracker.change(|_| ());
+        self.group.abandon();
     }
 
     /// Waits until it has stopped.
@@ -127,7 +94,7 @@ impl Source {
 
 struct Reader {
     consumer: BaseConsumer<Context>,
-    context: Arc<Shared>,
+    group: Arc<Group>,
     sender: mpsc::Sender<Delivery>,
     runtime: Handle,
     /// Read, but there was no room for them yet. They count as read only once they are sent.
@@ -139,7 +106,7 @@ struct Reader {
 
 impl Reader {
     fn run(mut self) -> Result<(), KafkaError> {
-        while self.context.stop.load(Ordering::Relaxed) == RUNNING && !self.sender.is_closed() {
+        while self.group.is_running() && !self.sender.is_closed() {
             self.hand_over();
             let wait = if self.held.is_empty() {
                 TICK
@@ -149,7 +116,7 @@ impl Reader {
             if self.held.is_empty() || self.paused {
                 match self.consumer.poll(wait) {
                     Some(Ok(message)) => {
-                        let generation = self.context.tracker.lock().generation();
+                        let generation = self.group.tracker.lock().generation();
                         self.held
                             .push_back((generation, record(&message), Instant::now()));
                     }
@@ -163,7 +130,7 @@ impl Reader {
             }
             self.commit_progress();
         }
-        self.context.give_back(&self.consumer);
+        self.group.give_back(&self.consumer);
         // Dropping the consumer leaves the group.
         drop(self.consumer);
         Ok(())
@@ -187,7 +154,7 @@ impl Reader {
                 return;
             };
             self.full_since = None;
-            let mut offsets = self.context.tracker.lock();
+            let mut offsets = self.group.tracker.lock();
             // None: its partition was given back while it was held; it is read again by whoever has it now.
             if let Some(ticket) = offsets.read(generation, record.partition, record.offset) {
                 drop(offsets);
@@ -219,117 +186,18 @@ impl Reader {
     }
 
     fn commit_progress(&mut self) {
-        if self.context.commit_failed.swap(false, Ordering::Relaxed) {
+        if self.group.take_commit_failed() {
             self.commit_again_at = Some(Instant::now() + COMMIT_RETRY);
         }
         if self.commit_again_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
         self.commit_again_at = None;
-        let progress = self.context.tracker.lock().take_progress();
+        let progress = self.group.tracker.lock().take_progress();
         if !progress.is_empty() {
-            self.context
+            self.group
                 .commit(&self.consumer, &progress, CommitMode::Async);
         }
-    }
-}
-
-impl Shared {
-    /// The one way in which partitions go: all that was read is done, or has had its time, and is committed.
-    fn give_back(&self, consumer: &BaseConsumer<Context>) {
-        let deadline = Instant::now() + DRAIN;
-        loop {
-            if self.stop.load(Ordering::Relaxed) == ABANDONED
-                || self.tracker.wait_until_drained(TICK)
-            {
-                break;
-            }
-            if Instant::now() >= deadline {
-                let in_flight = self.tracker.lock().in_flight();
-                warn!(
-                    in_flight,
-                    "partitions are given back before all that was read is written: it will be read again"
-                );
-                break;
-            }
-        }
-        let unconfirmed = self.tracker.lock().take_unconfirmed();
-        if !unconfirmed.is_empty() {
-            self.commit(consumer, &unconfirmed, CommitMode::Sync);
-        }
-        self.tracker.change(|offsets| offsets.revoke());
-    }
-
-    fn commit(&self, consumer: &BaseConsumer<Context>, progress: &[(i32, i64)], mode: CommitMode) {
-        let mut list = TopicPartitionList::with_capacity(progress.len());
-        let listed: KafkaResult<()> = progress.iter().try_for_each(|(partition, next)| {
-            list.add_partition_offset(&self.topic, *partition, Offset::Offset(*next))
-        });
-        if let Err(error) = listed.and_then(|()| consumer.commit(&list, mode)) {
-            self.committed(Err(error), &list);
-        }
-    }
-
-    fn committed(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let mut tracked = self.tracker.lock();
-        let mut failed = None;
-        for element in offsets.elements() {
-            let outcome = result.clone().and_then(|()| element.error());
-            match (outcome, element.offset()) {
-                (Ok(()), Offset::Offset(next)) => tracked.committed(element.partition(), next),
-                (Ok(()), _) => {}
-                (Err(error), _) => {
-                    tracked.commit_failed(element.partition());
-                    failed = Some(error);
-                }
-            }
-        }
-        drop(tracked);
-        if let Some(error) = failed {
-            // Harmless: it is tried again, or the partition is somebody else's and read again there.
-            metrics::commit_failed();
-            self.commit_failed.store(true, Ordering::Relaxed);
-            warn!(%error, "offsets could not be committed");
-        }
-    }
-}
-
-/// What librdkafka calls, in the thread that polls.
-struct Context(Arc<Shared>);
-
-impl ClientContext for Context {
-    fn error(&self, error: KafkaError, reason: &str) {
-        warn!(%error, reason, "kafka");
-    }
-}
-
-impl ConsumerContext for Context {
-    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(list) => {
-                let partitions: Vec<i32> = list.elements().iter().map(|e| e.partition()).collect();
-                info!(?partitions, "partitions assigned");
-                metrics::assigned(partitions.len());
-                self.0.tracker.change(|offsets| offsets.assign(partitions));
-                self.0.readiness.group(true);
-            }
-            Rebalance::Revoke(list) => {
-                info!(partitions = list.count(), "partitions revoked");
-                metrics::assigned(0);
-                self.0.readiness.group(false);
-                if consumer.assignment_lost() {
-                    // Somebody else may have them already; a commit would be refused.
-                    self.0.tracker.change(|offsets| offsets.revoke());
-                } else {
-                    self.0.give_back(consumer);
-                }
-            }
-            Rebalance::Error(error) => warn!(%error, "rebalance"),
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        self.0.committed(result, offsets);
     }
 }
 

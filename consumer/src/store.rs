@@ -6,13 +6,12 @@
 use crate::dead_letter::bury;
 use crate::failure::Loggable;
 use crate::insert::{ACTIVE, InsertStatements, datetime, insert};
-use crate::plan::{Plan, Planned, RoundInForce, RoundKey, Step, plan};
+use crate::plan::{Plan, Planned, Step, plan};
 use crate::record::Delivery;
 use crate::refusal::{Reason, Refusal};
-use rushgate_gate::{CampaignId, EventType, Quota, RoundId};
+use crate::rounds::{admit, rounds_in_force};
 use sqlx::mysql::MySqlConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection, Row};
-use std::collections::{BTreeSet, HashMap};
+use sqlx::{ConnectOptions, Connection, MySqlConnection, Row};
 
 /// What became of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -226,79 +225,6 @@ impl Store {
             _ => Ok(()),
         }
     }
-}
-
-/// Quotas and rules of the rounds in the batch, locked against change until the commit.
-async fn rounds_in_force(
-    connection: &mut MySqlConnection,
-    batch: &[Delivery],
-) -> Result<HashMap<RoundKey, RoundInForce>, sqlx::Error> {
-    let keys: BTreeSet<RoundKey> = batch
-        .iter()
-        .filter_map(|delivery| delivery.decoded.as_ref().ok())
-        .map(|event| (event.campaign.clone(), event.round.clone()))
-        .collect();
-    if keys.is_empty() {
-        return Ok(HashMap::new());
-    }
-    // OR, because MariaDB does not use the key for a list of pairs.
-    let any = vec!["(r.campaign_id = ? AND r.round_id = ?)"; keys.len()].join(" OR ");
-    let sql = format!(
-        "SELECT r.campaign_id, r.round_id, r.quota, c.one_per \
-         FROM rounds r JOIN campaigns c ON c.campaign_id = r.campaign_id WHERE {any} LOCK IN SHARE MODE"
-    );
-    let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(keys.len() == 1);
-    for (campaign, round) in &keys {
-        query = query.bind(campaign.as_str()).bind(round.as_str());
-    }
-    let rows = query.fetch_all(connection).await?;
-    rows.iter()
-        .map(|row| {
-            let decoded = |error| sqlx::Error::Decode(error);
-            let text = |column: usize| row.try_get::<String, _>(column);
-            let campaign: CampaignId = text(0)?.parse().map_err(|e| decoded(Box::from(e)))?;
-            let round: RoundId = text(1)?.parse().map_err(|e| decoded(Box::from(e)))?;
-            let quota = Quota::try_from(row.try_get::<u32, _>(2)?);
-            let in_force = RoundInForce {
-                quota: quota.map_err(|e| decoded(Box::from(e)))?,
-                one_per: text(3)?.parse().map_err(|e| decoded(Box::from(e)))?,
-            };
-            Ok(((campaign, round), in_force))
-        })
-        .collect()
-}
-
-/// What can be said of a record before any row of it is tried.
-fn admit<'a>(
-    place: usize,
-    delivery: &'a Delivery,
-    rounds: &HashMap<RoundKey, RoundInForce>,
-) -> Result<Planned<'a>, Refusal> {
-    let event = delivery.decoded.as_ref().map_err(Refusal::clone)?;
-    let round = rounds
-        .get(&(event.campaign.clone(), event.round.clone()))
-        .copied()
-        .ok_or_else(|| {
-            Refusal::new(
-                Reason::UnknownRound,
-                format_args!("no round {}/{}", event.campaign, event.round),
-            )
-        })?;
-    if event.event_type == EventType::Granted && event.serial.get() > round.quota.get() {
-        return Err(Refusal::new(
-            Reason::OverQuota,
-            format_args!(
-                "{} is above the round's quota of {}",
-                event.key(),
-                round.quota
-            ),
-        ));
-    }
-    Ok(Planned {
-        place,
-        event,
-        round,
-    })
 }
 
 /// Takes a coupon back, once.

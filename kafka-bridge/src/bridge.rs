@@ -14,18 +14,12 @@ use crate::sink::{Notice, ProbeError, SendError, Sink};
 use crate::slot::Slot;
 use crate::source::{Answer, KeysOf, Reader, Settled, Settler, SourceError};
 use crate::streams::Step;
+use crate::timers::Timers;
 use rdkafka::error::KafkaError;
 use rushgate_gate::Keys;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
-
-/// How often new campaigns are looked for. With the time that a read blocks, a new campaign's first grant
-/// waits for a quarter of a second at most.
-const DISCOVER_EVERY: Duration = Duration::from_millis(150);
-
-/// How often Kafka is asked whether it still serves the topic, when nothing seems wrong.
-const PROBE_EVERY: Duration = Duration::from_secs(5);
 
 /// How long deliveries must go well to count as well again: one that fails among many that do not is no
 /// change of state.
@@ -85,12 +79,7 @@ struct Bridge {
     kafka: Health,
     delivering: Health,
 
-    discover_at: Instant,
-    claim_at: Instant,
-    claim_every: Duration,
-    probe_at: Instant,
-    /// When to send again what was not delivered, if there is any.
-    retry_at: Option<Instant>,
+    timers: Timers,
     draining: bool,
 }
 
@@ -116,7 +105,6 @@ impl Bridge {
             topic = config.kafka.topic,
             "bridge starts"
         );
-        let now = Instant::now();
         let claim_idle = config.redis.claim_idle;
         Ok(Self {
             flow: Flow::new(window, config.read_count.get()),
@@ -131,26 +119,19 @@ impl Bridge {
             settling: Health::of("acking in Redis", Duration::ZERO),
             kafka: Health::of("asking Kafka for the topic", Duration::ZERO),
             delivering: Health::of("delivering to Kafka", DELIVERY_PATIENCE),
-            discover_at: now + DISCOVER_EVERY,
-            claim_at: now + claim_idle / 4,
-            claim_every: claim_idle / 4,
-            probe_at: now,
-            retry_at: None,
+            timers: Timers::start(Instant::now(), claim_idle),
             draining: false,
         })
     }
 
     fn begin_what_is_due(&mut self, now: Instant) {
-        if now >= self.discover_at {
-            self.discover_at = now + DISCOVER_EVERY;
+        if self.timers.discover(now) {
             self.flow.discover();
         }
-        if now >= self.claim_at {
-            self.claim_at = now + self.claim_every;
+        if self.timers.claim(now) {
             self.flow.claim();
         }
-        if self.retry_at.is_some_and(|retry_at| now >= retry_at) {
-            self.retry_at = None;
+        if self.timers.retry(now) {
             self.flow.retry();
         }
         if !self.draining {
@@ -192,7 +173,7 @@ impl Bridge {
     }
 
     fn begin_probing(&mut self, now: Instant) {
-        if self.probe.is_free() && now >= self.probe_at {
+        if self.timers.probe(now) {
             let probe = self.sink.probe();
             self.probe.fill(|()| async move { ((), probe.await) });
         }
@@ -211,15 +192,9 @@ impl Bridge {
     }
 
     fn next_timer(&self, now: Instant) -> Instant {
-        let timers = [
-            Some(self.claim_at),
-            Some(self.probe_at).filter(|_| self.probe.is_free()),
-            self.retry_at,
-            self.reading.wait_until(now),
-            self.settling.wait_until(now),
-        ];
-        let timers = timers.into_iter().flatten().filter(|timer| *timer > now);
-        timers.fold(self.discover_at, Instant::min)
+        let waits = [self.reading.wait_until(now), self.settling.wait_until(now)];
+        let waits = waits.into_iter().flatten();
+        waits.fold(self.timers.next(), Instant::min)
     }
 
     fn handle(&mut self, event: Event, now: Instant) {
@@ -229,10 +204,11 @@ impl Bridge {
             Event::Notices(notices) => self.noticed(notices, now),
             Event::Probed(Ok(())) => {
                 self.kafka.succeeded(now);
-                self.probe_at = now + PROBE_EVERY;
+                self.timers.probed(now, None);
             }
             Event::Probed(Err(error)) => {
-                self.probe_at = self.kafka.failed(now, rand::random(), &error);
+                let retry_at = self.kafka.failed(now, rand::random(), &error);
+                self.timers.probed(now, Some(retry_at));
             }
             Event::Timer => {}
         }
@@ -315,8 +291,9 @@ impl Bridge {
     fn not_delivered(&mut self, entry: EntryRef, error: &KafkaError, now: Instant) {
         self.metrics.delivery_failures.increment(1);
         self.flow.not_delivered(entry);
-        if self.retry_at.is_none() {
-            self.retry_at = Some(self.delivering.failed(now, rand::random(), error));
+        if !self.timers.will_retry() {
+            let retry_at = self.delivering.failed(now, rand::random(), error);
+            self.timers.retry_at(retry_at);
             self.look_at_kafka(now);
         }
     }
@@ -324,7 +301,7 @@ impl Bridge {
     /// Something may be wrong with Kafka, or with the producer.
     fn look_at_kafka(&mut self, now: Instant) {
         if self.kafka.wait_until(now).is_none() {
-            self.probe_at = now;
+            self.timers.probe_soon(now);
         }
         match self.sink.renew_if_broken() {
             Ok(None) => {}

@@ -151,9 +151,7 @@ impl Flow {
 
     /// The step under way failed, or its answer was lost.
     pub fn step_failed(&mut self) {
-        if let Some(step) = self.under_way.take() {
-            self.streams.failed(&step);
-        }
+        self.streams.failed();
         self.end_step();
     }
 

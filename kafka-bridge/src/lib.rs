@@ -12,5 +12,6 @@ pub mod reply;
 pub mod sink;
 pub mod source;
 pub mod streams;
+pub mod timers;
 
 mod slot;

@@ -3,6 +3,10 @@
 //! The headers are those of CloudEvents 1.0 in Kafka's binary mode. A consumer tells the format of the value
 //! from `content-type`; of a bare user id it takes campaign, round and serial from the key, what happened from
 //! `ce_type` and when from `ce_time`.
+//!
+//! The record's own timestamp is left to the producer's clock. Retention goes by it: a grant that waited for
+//! longer than that, or was restored, would be removed before anybody read it. And a broker refuses the whole
+//! batch of a record that is an hour ahead of its clock, which Redis' may be.
 
 use crate::entry::Fields;
 use rushgate_gate::Event;
@@ -24,8 +28,6 @@ pub struct Record {
     pub key: String,
     /// As the [`ValueFormat`] has it.
     pub value: Vec<u8>,
-    /// When it happened: ms since 1970, by the clock of Redis.
-    pub timestamp: i64,
     /// Names and values.
     pub headers: [(&'static str, String); 6],
 }
@@ -80,7 +82,6 @@ impl Record {
         Ok(Self {
             key: event.key().to_string(),
             value: format.value(&event)?,
-            timestamp: event.at.get(),
             headers: [
                 ("ce_specversion", "1.0".to_owned()),
                 ("ce_id", event.id()),
@@ -115,7 +116,6 @@ mod tests {
     fn json_is_the_event_with_cloudevents_headers() {
         let record = Record::of(&fields("7"), ValueFormat::Json).expect("well formed");
         assert_eq!(record.key, "welcome/once/42");
-        assert_eq!(record.timestamp, 1_796_086_800_123);
         assert_eq!(
             str::from_utf8(&record.value),
             Ok(

@@ -150,7 +150,6 @@ impl Sink {
         let message = BaseRecord::with_opaque_to(&self.topic, Box::new(entry))
             .key(&record.key)
             .payload(&record.value)
-            .timestamp(record.timestamp)
             .headers(headers);
         self.producer.send(message).map_err(|(error, _)| {
             if is_permanent(&error) {

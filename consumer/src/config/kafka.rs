@@ -10,6 +10,7 @@ use std::path::PathBuf;
 pub struct KafkaConfig {
     /// Kafka's bootstrap servers: host:port, several with commas between them
     #[arg(long = "kafka-brokers", env = "KAFKA_BROKERS")]
+    #[arg(default_value = "", hide_default_value = true)]
     pub brokers: String,
 
     /// The topic with the grants.
@@ -81,7 +82,7 @@ impl KafkaConfig {
             ("KAFKA_GROUP", &self.group),
         ] {
             if value.trim().is_empty() {
-                return Err(bad(variable, "is empty: give it a value"));
+                return Err(bad(variable, "is not set: give it a value"));
             }
         }
         let sasl = self.security_protocol.logs_in();

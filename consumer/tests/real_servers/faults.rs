@@ -9,6 +9,11 @@ use crate::wait;
 /// Whoever holds this row holds up every batch at its first statement.
 const LOCK_THE_ROUND: &str = "SELECT quota FROM rounds FOR UPDATE";
 
+/// Whoever has done this and not committed holds up a batch with serial 290 half way.
+const HALF_WAY: &str = "INSERT INTO coupons \
+    (campaign_id, round_id, serial, user_id, quota, person_scope, granted_at) \
+    VALUES ('welcome', 'once', 290, 'u290', 300, '', '2026-12-01')";
+
 const INSERT: &str = "INSERT INTO coupons";
 
 /// A rig on a server of its own.
@@ -26,7 +31,8 @@ async fn a_lock_that_is_held_too_long_is_waited_for() {
     let rig = Rig::new(100, 1).await;
     let mut holder = rig.database.connect().await;
     run(&mut holder, "BEGIN").await;
-    run(&mut holder, LOCK_THE_ROUND).await;
+    // In the middle of the batch's INSERT.
+    run(&mut holder, HALF_WAY.replace("290", "50")).await;
     rig.topic.publish_grants(1..=100);
     let consumer = rig.consumer(&[]);
     consumer
@@ -76,12 +82,7 @@ async fn a_connection_killed_in_the_middle_of_a_transaction_is_replaced() {
     let mut holder = rig.database.connect().await;
     run(&mut holder, "BEGIN").await;
     // The first rows of the batch go in, then it waits.
-    run(
-        &mut holder,
-        "INSERT INTO coupons (campaign_id, round_id, serial, user_id, quota, person_scope, granted_at) \
-         VALUES ('welcome', 'once', 290, 'u290', 300, '', '2026-12-01')",
-    )
-    .await;
+    run(&mut holder, HALF_WAY).await;
     rig.topic.publish_grants(1..=300);
     let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "1000")]);
     let mut killed = 0;
@@ -177,6 +178,23 @@ async fn without_tables_it_waits_for_the_migrations() {
         .await;
     rig.topic.until_committed(10).await;
     consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_is_written_before_it_stops() {
+    let (server, rig) = private(100, 1).await;
+    let mut holder = rig.database.connect().await;
+    run(&mut holder, "BEGIN").await;
+    run(&mut holder, HALF_WAY.replace("290", "50")).await;
+    rig.topic.publish_grants(1..=100);
+    let mut consumer = rig.consumer(&[]);
+    server.until_waiting(INSERT).await;
+    consumer.signal("TERM");
+    wait::until("it drains", async || consumer.log().contains("draining")).await;
+    run(&mut holder, "ROLLBACK").await;
+    assert!(consumer.until_exit().await.success());
+    rig.database.assert_exact(100).await;
+    assert_eq!(rig.topic.committed(), 100);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -138,6 +138,31 @@ async fn a_revoked_serial_goes_to_the_next_also_within_one_batch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_grant_that_comes_again_stays_revoked() {
+    let rig = Rig::new(10, 1).await;
+    let consumer = rig.consumer(&[]);
+    for (records, what) in [
+        (1, "granted"),
+        (2, "revoked"),
+        (3, "granted"),
+        (4, "revoked"),
+    ] {
+        rig.topic.publish(what, 1, "a");
+        rig.topic.until_committed(records).await;
+    }
+    let rows = rig
+        .database
+        .texts("SELECT CONCAT_WS(' ', serial, user_id, state) FROM coupons")
+        .await;
+    assert_eq!(rows, ["1 a revoked"]);
+    assert_eq!(rig.database.failed().await, 0);
+    let done = consumer
+        .metric("rushgate_consumer_already_done_total")
+        .await;
+    assert_eq!(done, Some(2.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_per_round_allows_one_in_each() {
     let rig = Rig::new(10, 1).await;
     rig.database
@@ -206,4 +231,28 @@ async fn sigterm_ends_it_with_every_row_committed_in_kafka() {
         Some(0.0)
     );
     rest.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures: cargo test --release -p rushgate-consumer -- --ignored --nocapture throughput"]
+async fn throughput() {
+    let mut rig = Rig::new(200_000, 6).await;
+    rig.topic.publish_grants(1..=200_000);
+    for what in ["inserted", "already_done"] {
+        let mut consumer = rig.consumer(&[]);
+        let metric = format!("rushgate_consumer_{what}_total");
+        consumer.until_at_least(&metric, 1.0).await;
+        let (start, begun) = (Instant::now(), consumer.metric(&metric).await);
+        consumer.until_at_least(&metric, 200_000.0).await;
+        let rate = (200_000.0 - begun.unwrap_or_default()) / start.elapsed().as_secs_f64();
+        let batches = consumer
+            .metric("rushgate_consumer_batch_seconds_count")
+            .await;
+        let busy = consumer.metric("rushgate_consumer_batch_seconds_sum").await;
+        eprintln!("{what}: {rate:.0} records/s; batches {batches:?}, seconds in them {busy:?}");
+        rig.topic.until_committed(200_000).await;
+        consumer.stop().await;
+        rig.topic.read_again();
+    }
+    rig.database.assert_exact(200_000).await;
 }

@@ -1,0 +1,183 @@
+//! Our part in the consumer group: partitions that come and go, and offsets that are committed.
+//!
+//! All of it happens in the thread of [`source`](crate::source), where librdkafka calls us too: a commit can
+//! therefore not race with a rebalance and never speaks of a partition that is somebody else's.
+//!
+//! The assignor is eager (`range`). At a rebalance all partitions are given back, drained and committed, which
+//! is the same routine as at shutdown. Cooperative assignors leave us partitions in order to read on meanwhile,
+//! but with one writer behind all partitions, draining some waits for the others anyway.
+
+use crate::metrics;
+use crate::readiness::Readiness;
+use crate::tracker::Tracker;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+use tracing::{debug, info, warn};
+
+/// How often the thread looks up from whatever it waits for.
+pub(crate) const TICK: Duration = Duration::from_millis(50);
+
+/// How long what was read may take to be done when partitions are given back: after that, whoever gets them
+/// reads it again.
+pub const DRAIN: Duration = Duration::from_secs(5);
+
+const RUNNING: u8 = 0;
+const DRAINING: u8 = 1;
+const ABANDONED: u8 = 2;
+
+/// Our part in the group.
+pub(crate) struct Group {
+    pub(crate) tracker: Arc<Tracker>,
+    readiness: Arc<Readiness>,
+    topic: String,
+    stop: AtomicU8,
+    commit_failed: AtomicBool,
+}
+
+/// What librdkafka calls, in the thread that polls.
+pub(crate) struct Context(pub(crate) Arc<Group>);
+
+impl Group {
+    /// A part in a group that is not joined yet.
+    pub(crate) fn new(tracker: Arc<Tracker>, readiness: Arc<Readiness>, topic: &str) -> Self {
+        Self {
+            tracker,
+            readiness,
+            topic: topic.to_owned(),
+            stop: AtomicU8::new(RUNNING),
+            commit_failed: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether nobody has asked to stop.
+    pub(crate) fn is_running(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) == RUNNING
+    }
+
+    /// Asks to stop when all that was read is done.
+    pub(crate) fn drain(&self) {
+        self.stop.fetch_max(DRAINING, Ordering::Relaxed);
+    }
+
+    /// Asks to stop without waiting for what is not done.
+    pub(crate) fn abandon(&self) {
+        self.stop.fetch_max(ABANDONED, Ordering::Relaxed);
+    }
+
+    /// Whether a commit failed since this was last asked.
+    pub(crate) fn take_commit_failed(&self) -> bool {
+        self.commit_failed.swap(false, Ordering::Relaxed)
+    }
+
+    /// The one way in which partitions go: all that was read is done, or has had its time, and is committed.
+    pub(crate) fn give_back(&self, consumer: &BaseConsumer<Context>) {
+        let deadline = Instant::now() + DRAIN;
+        loop {
+            if self.stop.load(Ordering::Relaxed) == ABANDONED
+                || self.tracker.wait_until_drained(TICK)
+            {
+                break;
+            }
+            if Instant::now() >= deadline {
+                let in_flight = self.tracker.lock().in_flight();
+                warn!(
+                    in_flight,
+                    "partitions are given back before all that was read is written: it will be read again"
+                );
+                break;
+            }
+        }
+        let unconfirmed = self.tracker.lock().take_unconfirmed();
+        if !unconfirmed.is_empty() {
+            self.commit(consumer, &unconfirmed, CommitMode::Sync);
+        }
+        self.tracker.change(|offsets| offsets.revoke());
+    }
+
+    /// Commits these next offsets of our partitions.
+    pub(crate) fn commit(
+        &self,
+        consumer: &BaseConsumer<Context>,
+        progress: &[(i32, i64)],
+        mode: CommitMode,
+    ) {
+        let mut list = TopicPartitionList::with_capacity(progress.len());
+        let listed: KafkaResult<()> = progress.iter().try_for_each(|(partition, next)| {
+            list.add_partition_offset(&self.topic, *partition, Offset::Offset(*next))
+        });
+        if let Err(error) = listed.and_then(|()| consumer.commit(&list, mode)) {
+            self.committed(Err(error), &list);
+        }
+    }
+
+    fn committed(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let mut tracked = self.tracker.lock();
+        let mut failed = None;
+        for element in offsets.elements() {
+            let outcome = result.clone().and_then(|()| element.error());
+            match (outcome, element.offset()) {
+                (Ok(()), Offset::Offset(next)) => tracked.committed(element.partition(), next),
+                (Ok(()), _) => {}
+                (Err(error), _) => {
+                    tracked.commit_failed(element.partition());
+                    failed = Some(error);
+                }
+            }
+        }
+        drop(tracked);
+        if let Some(error) = failed {
+            // Harmless: it is tried again, or the partition is somebody else's and read again there.
+            metrics::commit_failed();
+            self.commit_failed.store(true, Ordering::Relaxed);
+            warn!(%error, "offsets could not be committed");
+        }
+    }
+}
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            // librdkafka logs a lost connection itself, and knows when it has said so often enough.
+            Some(
+                RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::Resolve,
+            ) => debug!(%error, reason, "kafka"),
+            _ => warn!(%error, reason, "kafka"),
+        }
+    }
+}
+
+impl ConsumerContext for Context {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(list) => {
+                let partitions: Vec<i32> = list.elements().iter().map(|e| e.partition()).collect();
+                info!(?partitions, "partitions assigned");
+                metrics::assigned(partitions.len());
+                self.0.tracker.change(|offsets| offsets.assign(partitions));
+                self.0.readiness.group(true);
+            }
+            Rebalance::Revoke(list) => {
+                info!(partitions = list.count(), "partitions revoked");
+                metrics::assigned(0);
+                self.0.readiness.group(false);
+                if consumer.assignment_lost() {
+                    // Somebody else may have them already; a commit would be refused.
+                    self.0.tracker.change(|offsets| offsets.revoke());
+                } else {
+                    self.0.give_back(consumer);
+                }
+            }
+            Rebalance::Error(error) => warn!(%error, "rebalance"),
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        self.0.committed(result, offsets);
+    }
+}

@@ -1,0 +1,89 @@
+//! What the database says of the rounds that a batch speaks of, and what that says of its records.
+
+use crate::plan::{Planned, RoundInForce, RoundKey};
+use crate::record::Delivery;
+use crate::refusal::{Reason, Refusal};
+use crate::shape::{padded, placeholders};
+use rushgate_gate::{CampaignId, EventType, Quota, RoundId};
+use sqlx::{AssertSqlSafe, MySqlConnection, Row};
+use std::collections::{BTreeSet, HashMap};
+
+/// Quotas and rules of the rounds in the batch, locked against change until the commit.
+///
+/// # Errors
+/// When the transaction has to be tried again.
+pub async fn rounds_in_force(
+    connection: &mut MySqlConnection,
+    batch: &[Delivery],
+) -> Result<HashMap<RoundKey, RoundInForce>, sqlx::Error> {
+    let distinct: BTreeSet<RoundKey> = batch
+        .iter()
+        .filter_map(|delivery| delivery.decoded.as_ref().ok())
+        .map(|event| (event.campaign.clone(), event.round.clone()))
+        .collect();
+    let keys: Vec<RoundKey> = distinct.into_iter().collect();
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    // OR, because MariaDB does not use the key for a list of pairs.
+    let any = placeholders(&keys, "(r.campaign_id = ? AND r.round_id = ?)", " OR ");
+    let sql = format!(
+        "SELECT r.campaign_id, r.round_id, r.quota, c.one_per \
+         FROM rounds r JOIN campaigns c ON c.campaign_id = r.campaign_id WHERE {any} LOCK IN SHARE MODE"
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for (campaign, round) in padded(&keys) {
+        query = query.bind(campaign.as_str()).bind(round.as_str());
+    }
+    let rows = query.fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            let decoded = |error| sqlx::Error::Decode(error);
+            let text = |column: usize| row.try_get::<String, _>(column);
+            let campaign: CampaignId = text(0)?.parse().map_err(|e| decoded(Box::from(e)))?;
+            let round: RoundId = text(1)?.parse().map_err(|e| decoded(Box::from(e)))?;
+            let quota = Quota::try_from(row.try_get::<u32, _>(2)?);
+            let in_force = RoundInForce {
+                quota: quota.map_err(|e| decoded(Box::from(e)))?,
+                one_per: text(3)?.parse().map_err(|e| decoded(Box::from(e)))?,
+            };
+            Ok(((campaign, round), in_force))
+        })
+        .collect()
+}
+
+/// What can be said of a record before any row of it is tried.
+///
+/// # Errors
+/// With the reason why it can never become a row.
+pub fn admit<'a>(
+    place: usize,
+    delivery: &'a Delivery,
+    rounds: &HashMap<RoundKey, RoundInForce>,
+) -> Result<Planned<'a>, Refusal> {
+    let event = delivery.decoded.as_ref().map_err(Refusal::clone)?;
+    let round = rounds
+        .get(&(event.campaign.clone(), event.round.clone()))
+        .copied()
+        .ok_or_else(|| {
+            Refusal::new(
+                Reason::UnknownRound,
+                format_args!("no round {}/{}", event.campaign, event.round),
+            )
+        })?;
+    if event.event_type == EventType::Granted && event.serial.get() > round.quota.get() {
+        return Err(Refusal::new(
+            Reason::OverQuota,
+            format_args!(
+                "{} is above the round's quota of {}",
+                event.key(),
+                round.quota
+            ),
+        ));
+    }
+    Ok(Planned {
+        place,
+        event,
+        round,
+    })
+}

@@ -1,0 +1,53 @@
+//! The lengths of statements: powers of two only, so that there are few different ones, and all of them stay
+//! prepared. (Preparing one for a single use costs 40 ms: the next statement waits behind its closing, for sqlx
+//! leaves Nagle's algorithm on and a closing has no answer.)
+
+/// Splits into runs whose lengths are powers of two, each at most `longest` (itself one): so there are few
+/// different statements, and all of them stay prepared.
+pub fn powers_of_two<T>(mut items: Vec<T>, longest: usize) -> Vec<Vec<T>> {
+    let mut runs = vec![];
+    while !items.is_empty() {
+        let length = (1 << items.len().ilog2()).min(longest.max(1));
+        let rest = items.split_off(length);
+        runs.push(std::mem::replace(&mut items, rest));
+    }
+    runs
+}
+
+/// Repeats the last item up to a power of two, for conditions where saying it again changes nothing.
+pub fn padded<T>(items: &[T]) -> impl Iterator<Item = &T> {
+    items
+        .iter()
+        .chain(items.last().into_iter().cycle())
+        .take(items.len().next_power_of_two())
+}
+
+/// One placeholder for each of what [`padded`] makes of the items.
+pub fn placeholders<T>(items: &[T], placeholder: &str, separator: &str) -> String {
+    vec![placeholder; items.len().next_power_of_two()].join(separator)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn runs_are_powers_of_two_and_lose_nothing(count in 0usize..3_000, longest in 0u32..10) {
+            let runs = powers_of_two((0..count).collect(), 1 << longest);
+            prop_assert!(runs.iter().all(|run| run.len().is_power_of_two() && run.len() <= 1 << longest));
+            prop_assert_eq!(runs.concat(), (0..count).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn padding_repeats_the_last_and_fits_its_placeholders(count in 1usize..600) {
+            let items: Vec<usize> = (0..count).collect();
+            let padded: Vec<usize> = padded(&items).copied().collect();
+            prop_assert!(padded.len().is_power_of_two() && padded.len() < 2 * count);
+            prop_assert_eq!(&padded[..count], &items);
+            prop_assert!(padded[count..].iter().all(|item| *item == count - 1));
+            prop_assert_eq!(placeholders(&items, "?", ",").len(), 2 * padded.len() - 1);
+        }
+    }
+}

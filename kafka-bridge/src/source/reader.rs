@@ -1,0 +1,231 @@
+//! What is asked of Redis.
+
+use super::{Link, PATIENCE, SourceError};
+use crate::entry::{EntryId, EntryRef, Fields, StreamNo};
+use crate::flow::Read;
+use crate::reply;
+use crate::streams::Step;
+use redis::{Client, Cmd, RedisError, cmd};
+use rushgate_gate::keys::{BRIDGE_GROUP, CAMPAIGNS};
+use rushgate_gate::{CampaignId, Keys};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long a read waits for new entries. Campaigns are looked for between two reads.
+const BLOCK: Duration = Duration::from_millis(100);
+
+/// Asks Redis for campaigns, groups and entries.
+#[derive(Debug)]
+pub struct Reader {
+    link: Link,
+    consumer: String,
+    claim_idle: Duration,
+    /// What was complained about already.
+    complaints: BTreeSet<String>,
+}
+
+/// Where to find the keys of every stream.
+pub type KeysOf = BTreeMap<StreamNo, Keys>;
+
+/// What the answer to a [`Step`] was.
+#[derive(Debug)]
+pub enum Answer {
+    /// To [`Step::Discover`].
+    Campaigns(BTreeSet<CampaignId>),
+    /// To [`Step::CreateGroups`]: whether there is one now.
+    Groups(Vec<(StreamNo, bool)>),
+    /// To all others.
+    Entries(Read<Fields>),
+}
+
+/// What an error of one command, among others that went well, means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// There was nothing to do.
+    Done,
+    /// This one stream cannot be served now; others can.
+    ThisStream,
+    /// It may go better later.
+    Retry,
+}
+
+impl Verdict {
+    /// On error codes, never on texts.
+    fn of(error: &RedisError) -> Self {
+        match error.code() {
+            Some("BUSYGROUP") => Self::Done,
+            Some("WRONGTYPE" | "OOM") => Self::ThisStream,
+            _ => Self::Retry,
+        }
+    }
+}
+
+impl Reader {
+    /// Reads as `consumer`, and claims what has been pending for `claim_idle`.
+    pub fn new(client: Client, consumer: String, claim_idle: Duration) -> Self {
+        Self {
+            link: Link::new(client, BLOCK + PATIENCE),
+            consumer,
+            claim_idle,
+            complaints: BTreeSet::new(),
+        }
+    }
+
+    /// Carries out `step`.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked, or refuses. Entries may have been given to this consumer nevertheless.
+    pub async fn ask(&mut self, step: &Step, keys: &KeysOf) -> Result<Answer, SourceError> {
+        let answer = self.answer(step, keys).await;
+        if answer.is_err() {
+            self.link.close();
+        }
+        answer
+    }
+
+    async fn answer(&mut self, step: &Step, keys: &KeysOf) -> Result<Answer, SourceError> {
+        match step {
+            Step::Discover => self.campaigns().await,
+            Step::CreateGroups(_) => self.create_groups(keys).await,
+            Step::Own { after, count } => {
+                let after = after.iter().map(|(_, id)| id.to_string());
+                let command = self.xreadgroup(*count, None, keys, after);
+                self.entries(&command, keys).await
+            }
+            Step::New { count, steps, .. } => {
+                // 0 would block for ever.
+                let block = (BLOCK / *steps).max(Duration::from_millis(1));
+                let unseen = keys.iter().map(|_| ">".to_owned());
+                let command = self.xreadgroup(*count, Some(block), keys, unseen);
+                self.entries(&command, keys).await
+            }
+            Step::Claim { from, count, .. } => self.claim(*from, *count, keys).await,
+        }
+    }
+
+    async fn campaigns(&mut self) -> Result<Answer, SourceError> {
+        let members = self.link.ask(cmd("SMEMBERS").arg(CAMPAIGNS)).await?;
+        let members: Vec<String> = redis::from_redis_value(members).map_err(RedisError::from)?;
+        let mut campaigns = BTreeSet::new();
+        for member in members {
+            match member.parse() {
+                Ok(campaign) => {
+                    campaigns.insert(campaign);
+                }
+                Err(error) => {
+                    if self.complaints.insert(format!("campaign {member}")) {
+                        tracing::warn!(%error, key = CAMPAIGNS, "a member that is no campaign is passed over");
+                    }
+                }
+            }
+        }
+        Ok(Answer::Campaigns(campaigns))
+    }
+
+    async fn create_groups(&mut self, keys: &KeysOf) -> Result<Answer, SourceError> {
+        let mut commands = redis::pipe();
+        for keys in keys.values() {
+            // From 0: what was acked is deleted, so whatever is in the stream has not been delivered.
+            let command = commands.cmd("XGROUP").arg("CREATE").arg(keys.stream());
+            command.arg(BRIDGE_GROUP).arg("0").arg("MKSTREAM");
+        }
+        let answers = self.link.ask_all(commands.ignore_errors()).await?;
+        let mut groups = Vec::new();
+        for ((stream, keys), answer) in keys.iter().zip(answers) {
+            let complaint = format!("group {}", keys.stream());
+            match answer.as_ref().map_err(|error| (Verdict::of(error), error)) {
+                Ok(_) | Err((Verdict::Done, _)) => {
+                    self.complaints.remove(&complaint);
+                    groups.push((*stream, true));
+                }
+                Err((Verdict::ThisStream, error)) => {
+                    if self.complaints.insert(complaint) {
+                        tracing::error!(%error, key = keys.stream(), "no group can be made; left out until one can");
+                    }
+                    groups.push((*stream, false));
+                }
+                Err((Verdict::Retry, error)) => return Err(error.clone().into()),
+            }
+        }
+        Ok(Answer::Groups(groups))
+    }
+
+    fn xreadgroup(
+        &self,
+        count: usize,
+        block: Option<Duration>,
+        keys: &KeysOf,
+        ids: impl Iterator<Item = String>,
+    ) -> Cmd {
+        let mut command = cmd("XREADGROUP");
+        command.arg("GROUP").arg(BRIDGE_GROUP).arg(&self.consumer);
+        command.arg("COUNT").arg(count);
+        if let Some(block) = block {
+            command.arg("BLOCK").arg(block.as_millis() as u64);
+        }
+        command.arg("STREAMS");
+        for keys in keys.values() {
+            command.arg(keys.stream());
+        }
+        for id in ids {
+            command.arg(id);
+        }
+        command
+    }
+
+    async fn entries(&mut self, command: &Cmd, keys: &KeysOf) -> Result<Answer, SourceError> {
+        let numbers = keys
+            .iter()
+            .map(|(stream, keys)| (keys.stream().into_bytes(), *stream));
+        let numbers: BTreeMap<Vec<u8>, StreamNo> = numbers.collect();
+        let mut entries = Vec::new();
+        for (name, of_stream) in reply::streams(self.link.ask(command).await?)? {
+            if let Some(stream) = numbers.get(&name) {
+                entries.extend(refer(*stream, of_stream));
+            }
+        }
+        Ok(Answer::Entries(Read {
+            entries,
+            claim_from: EntryId::ZERO,
+            deleted: Vec::new(),
+        }))
+    }
+
+    async fn claim(
+        &mut self,
+        from: EntryId,
+        count: usize,
+        keys: &KeysOf,
+    ) -> Result<Answer, SourceError> {
+        let mut read = Read {
+            entries: Vec::new(),
+            claim_from: EntryId::ZERO,
+            deleted: Vec::new(),
+        };
+        for (stream, keys) in keys {
+            let mut command = cmd("XAUTOCLAIM");
+            command
+                .arg(keys.stream())
+                .arg(BRIDGE_GROUP)
+                .arg(&self.consumer);
+            command
+                .arg(self.claim_idle.as_millis() as u64)
+                .arg(from.to_string());
+            command.arg("COUNT").arg(count);
+            let claimed = reply::claimed(self.link.ask(&command).await?)?;
+            read.entries.extend(refer(*stream, claimed.entries));
+            let deleted = claimed.deleted.into_iter();
+            read.deleted.extend(deleted.map(|id| EntryRef {
+                stream: *stream,
+                id,
+            }));
+            read.claim_from = claimed.next;
+        }
+        Ok(Answer::Entries(read))
+    }
+}
+
+fn refer<P>(stream: StreamNo, entries: Vec<(EntryId, P)>) -> impl Iterator<Item = (EntryRef, P)> {
+    let entries = entries.into_iter();
+    entries.map(move |(id, payload)| (EntryRef { stream, id }, payload))
+}

@@ -1,0 +1,136 @@
+//! What Redis is told.
+
+use super::{Link, PATIENCE, SourceError};
+use crate::entry::{EntryRef, StreamNo};
+use crate::ledger::Settlement;
+use redis::{Client, Cmd, Value, cmd};
+use rushgate_gate::Keys;
+use rushgate_gate::keys::BRIDGE_GROUP;
+use std::collections::BTreeMap;
+
+const ACK: &str = include_str!("../lua/ack.lua");
+const DEAD_LETTER: &str = include_str!("../lua/dead_letter.lua");
+
+/// Tells Redis which entries are done.
+#[derive(Debug)]
+pub struct Settler {
+    link: Link,
+}
+
+/// How the settlement of one entry ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// Which entry.
+    pub entry: EntryRef,
+    /// Whether Redis has confirmed it.
+    pub confirmed: bool,
+    /// Whether it was moved to the dead letters just now.
+    pub moved: bool,
+}
+
+impl Settler {
+    /// Over a connection of its own.
+    pub fn new(client: Client) -> Self {
+        Self {
+            link: Link::new(client, PATIENCE),
+        }
+    }
+
+    /// Settles `batch` and tells how it went for every entry of it, with the error if it did not go well
+    /// for all.
+    pub async fn settle(
+        &mut self,
+        batch: Vec<(EntryRef, Keys, Settlement)>,
+    ) -> (Vec<Settled>, Option<SourceError>) {
+        let commands = Command::of(batch);
+        let mut pipeline = redis::pipe();
+        for command in &commands {
+            pipeline.add_command(command.eval.clone());
+        }
+        let answers = self.link.ask_all(pipeline.ignore_errors()).await;
+        let (answers, mut error) = match answers {
+            Ok(answers) => (answers, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        let mut answers = answers.into_iter();
+        let mut settled = Vec::new();
+        for command in commands {
+            let answer = answers.next();
+            let confirmed = match &answer {
+                Some(Ok(_)) => true,
+                // Something else stands where the stream was: there is nothing left to settle.
+                Some(Err(error)) if error.code() == Some("WRONGTYPE") => true,
+                Some(Err(_)) | None => false,
+            };
+            let moved = command.is_dead_letter && matches!(answer, Some(Ok(Value::Int(1))));
+            if let Some(Err(refusal)) = answer {
+                error = Some(refusal);
+            }
+            settled.extend(command.entries.into_iter().map(|entry| Settled {
+                entry,
+                confirmed,
+                moved,
+            }));
+        }
+        if error.is_some() {
+            self.link.close();
+        }
+        (settled, error.map(SourceError::from))
+    }
+}
+
+/// One script call: the acks of one stream, or one dead letter.
+struct Command {
+    eval: Cmd,
+    entries: Vec<EntryRef>,
+    is_dead_letter: bool,
+}
+
+impl Command {
+    fn of(batch: Vec<(EntryRef, Keys, Settlement)>) -> Vec<Self> {
+        let mut commands = Vec::new();
+        let mut acks: BTreeMap<StreamNo, (Keys, Vec<EntryRef>)> = BTreeMap::new();
+        for (entry, keys, settlement) in batch {
+            match settlement {
+                Settlement::Ack => {
+                    let (_, entries) = acks.entry(entry.stream).or_insert((keys, Vec::new()));
+                    entries.push(entry);
+                }
+                Settlement::DeadLetter(reason) => {
+                    commands.push(Self::dead_letter(entry, reason, &keys));
+                }
+            }
+        }
+        let acks = acks.into_values();
+        commands.extend(acks.map(|(keys, entries)| Self::ack(entries, &keys)));
+        commands
+    }
+
+    // By source, not by SHA-1: the scripts are short, and a batch shares one call.
+    fn ack(entries: Vec<EntryRef>, keys: &Keys) -> Self {
+        let mut eval = cmd("EVAL");
+        eval.arg(ACK).arg(1).arg(keys.stream()).arg(BRIDGE_GROUP);
+        for entry in &entries {
+            eval.arg(entry.id.to_string());
+        }
+        Self {
+            eval,
+            entries,
+            is_dead_letter: false,
+        }
+    }
+
+    fn dead_letter(entry: EntryRef, reason: String, keys: &Keys) -> Self {
+        let mut eval = cmd("EVAL");
+        eval.arg(DEAD_LETTER)
+            .arg(2)
+            .arg(keys.stream())
+            .arg(keys.dead_letters());
+        eval.arg(BRIDGE_GROUP).arg(entry.id.to_string()).arg(reason);
+        Self {
+            eval,
+            entries: vec![entry],
+            is_dead_letter: true,
+        }
+    }
+}

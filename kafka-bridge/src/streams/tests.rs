@@ -1,0 +1,155 @@
+//! What is asked for, and in which order.
+
+use super::*;
+use proptest::prelude::*;
+
+fn campaigns(names: impl IntoIterator<Item = u32>) -> BTreeSet<CampaignId> {
+    let names = names.into_iter().map(|name| format!("c{name}"));
+    names.map(|name| name.parse().expect("an id")).collect()
+}
+
+fn id(ms: u64) -> EntryId {
+    EntryId { ms, seq: 0 }
+}
+
+/// Streams that have come as far as reading new entries.
+fn ready(count: u32) -> Streams {
+    let mut streams = Streams::new();
+    assert_eq!(streams.next(0), Some(Step::Discover));
+    streams.discovered(campaigns(0..count));
+    while let Some(step) = streams.next(1_000_000) {
+        match step {
+            Step::Discover => panic!("it was not asked for"),
+            Step::CreateGroups(unsure) => unsure
+                .into_iter()
+                .for_each(|stream| streams.group_answered(stream, true)),
+            Step::Own { after, .. } => after
+                .into_iter()
+                .for_each(|(stream, _)| streams.own_read(stream, None)),
+            Step::Claim { stream, .. } => streams.claimed(stream, EntryId::ZERO),
+            Step::New { .. } => break,
+        }
+    }
+    streams
+}
+
+#[test]
+fn group_then_own_entries_page_by_page_then_claims_then_new_ones() {
+    let mut streams = Streams::new();
+    assert_eq!(streams.next(10), Some(Step::Discover));
+    assert_eq!(streams.next(10), None, "no campaign, nothing to do");
+    assert!(!streams.are_set_up());
+    streams.discovered(campaigns([0]));
+    let stream = StreamNo(0);
+    assert_eq!(streams.next(10), Some(Step::CreateGroups(vec![stream])));
+    assert!(!streams.are_set_up());
+    streams.group_answered(stream, true);
+    assert!(streams.are_set_up());
+    assert_eq!(streams.next(0), None, "no room, no entries");
+    let own = |after| {
+        let after = vec![(stream, after)];
+        Some(Step::Own { after, count: 10 })
+    };
+    assert_eq!(streams.next(10), own(EntryId::ZERO));
+    streams.own_read(stream, Some(id(5)));
+    assert_eq!(streams.next(10), own(id(5)));
+    streams.own_read(stream, None);
+    let claim = |from| {
+        let count = 10;
+        Some(Step::Claim {
+            stream,
+            from,
+            count,
+        })
+    };
+    assert_eq!(streams.next(10), claim(EntryId::ZERO));
+    streams.claimed(stream, id(7));
+    assert_eq!(streams.next(10), claim(id(7)));
+    streams.claimed(stream, EntryId::ZERO);
+    let new = Step::New {
+        streams: vec![stream],
+        count: 10,
+        steps: 1,
+    };
+    assert_eq!(streams.next(10), Some(new.clone()));
+    streams.claim();
+    assert_eq!(streams.next(10), claim(EntryId::ZERO));
+    streams.claimed(stream, EntryId::ZERO);
+    assert_eq!(streams.next(10), Some(new));
+}
+
+#[test]
+fn after_a_failure_campaigns_groups_and_own_entries_come_again() {
+    let mut streams = ready(2);
+    assert!(matches!(streams.next(10), Some(Step::New { .. })));
+    streams.failed();
+    assert_eq!(streams.next(10), Some(Step::Discover));
+    streams.discovered(campaigns([0, 1]));
+    let both = vec![StreamNo(0), StreamNo(1)];
+    assert_eq!(streams.next(10), Some(Step::CreateGroups(both.clone())));
+    for stream in both {
+        streams.group_answered(stream, true);
+    }
+    assert!(matches!(streams.next(10), Some(Step::Own { after, .. }) if after.len() == 2));
+}
+
+#[test]
+fn what_was_not_delivered_is_read_again_when_it_is_time() {
+    let mut streams = ready(2);
+    streams.delivery_failed(StreamNo(1));
+    assert!(matches!(streams.next(10), Some(Step::New { .. })));
+    streams.retry();
+    let own = vec![(StreamNo(1), EntryId::ZERO)];
+    assert!(matches!(streams.next(10), Some(Step::Own { after, .. }) if after == own));
+    streams.own_read(StreamNo(1), None);
+    streams.retry();
+    assert!(matches!(streams.next(10), Some(Step::New { .. })));
+}
+
+#[test]
+fn a_stream_without_group_is_left_out_and_tried_again_later() {
+    let mut streams = Streams::new();
+    streams.next(0);
+    streams.discovered(campaigns([0, 1]));
+    streams.group_answered(StreamNo(0), false);
+    streams.group_answered(StreamNo(1), true);
+    assert!(matches!(streams.next(10), Some(Step::Own { after, .. }) if after.len() == 1));
+    streams.discovered(campaigns([0, 1]));
+    let refused = Step::CreateGroups(vec![StreamNo(0)]);
+    assert_eq!(streams.next(10), Some(refused));
+}
+
+#[test]
+fn a_campaign_that_goes_and_comes_back_starts_over_under_its_number() {
+    let mut streams = ready(2);
+    streams.discovered(campaigns([1]));
+    assert!(
+        matches!(streams.next(10), Some(Step::New { streams, .. }) if streams == [StreamNo(1)])
+    );
+    assert_eq!(streams.campaign(StreamNo(0)).as_str(), "c0");
+    streams.discovered(campaigns([0, 1, 2]));
+    let unsure = Step::CreateGroups(vec![StreamNo(0), StreamNo(2)]);
+    assert_eq!(streams.next(10), Some(unsure));
+}
+
+proptest! {
+    #[test]
+    fn never_more_than_asked_for_and_every_stream_has_its_turn(count in 1u32..600, most in 1usize..2000) {
+        let mut streams = ready(count);
+        let mut seen = BTreeSet::new();
+        let mut turns = 1;
+        while turns > 0 {
+            let Some(Step::New { streams: asked, count: each, steps }) = streams.next(most) else {
+                return Err(TestCaseError::fail("not a step for new entries"));
+            };
+            prop_assert!(each >= 1 && each * asked.len() <= most);
+            prop_assert!(asked.len() <= MOST_STREAMS);
+            if seen.is_empty() {
+                turns = steps;
+            }
+            turns -= 1;
+            seen.extend(asked);
+        }
+        prop_assert_eq!(seen.len(), count as usize);
+    }
+}

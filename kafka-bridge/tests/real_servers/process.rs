@@ -1,0 +1,125 @@
+//! The compiled bridge: signals, exit codes, logs and metrics.
+
+use crate::kafka::Topic;
+use crate::redis_server::RedisServer;
+use crate::support::{eventually, flags};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+struct Process(Child);
+
+impl Process {
+    fn start(redis: &RedisServer, topic: &Topic, more: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-bridge"));
+        command
+            .args(flags(redis, topic, more))
+            .stderr(Stdio::piped());
+        Self(command.spawn().expect("it starts"))
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = Command::new("kill")
+            .args(["-s", name, &self.0.id().to_string()])
+            .status();
+        assert!(kill.expect("kill").success());
+    }
+
+    /// Waits for its end; its exit code, and what it logged.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut log = String::new();
+        let mut stderr = self.0.stderr.take().expect("piped");
+        stderr.read_to_string(&mut log).expect("a text");
+        (self.0.wait().expect("it ends").code(), log)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn metrics(address: SocketAddr) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    let request = "GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+#[test]
+fn sigterm_drains_and_exits_with_0() {
+    let (redis, topic) = (RedisServer::start(), Topic::create());
+    let mut campaign = redis.campaign("welcome");
+    campaign.grant(1..=2000);
+    let mut broken = campaign.fields(2001);
+    broken[4].1 = "sensitive user".to_owned();
+    broken[0].1 = "sensitive type".to_owned();
+    campaign.add(&broken);
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("an address");
+    drop(free);
+    let process = Process::start(&redis, &topic, &["--metrics-listen", &address.to_string()]);
+    campaign.wait_until_empty();
+    for line in [
+        "rushgate_bridge_ready 1",
+        "rushgate_bridge_published_total 2000",
+        "rushgate_bridge_acked_total 2000",
+        "rushgate_bridge_dead_letters_total 1",
+        "rushgate_bridge_in_flight 0",
+    ] {
+        let shown = || metrics(address).is_some_and(|text| text.lines().any(|found| found == line));
+        eventually(line, shown);
+    }
+    process.signal("TERM");
+    let (code, log) = process.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(
+        log.contains("moved to the dead letters") && log.contains("bridge drains"),
+        "{log}"
+    );
+    assert!(!log.contains("sensitive"), "{log}");
+    topic.assert_each_once("welcome", 2000);
+}
+
+#[test]
+fn kill_9_in_mid_flow_loses_nothing() {
+    let (redis, topic) = (RedisServer::start(), Topic::create());
+    let mut campaign = redis.campaign("welcome");
+    campaign.grant(1..=20_000);
+    let process = Process::start(&redis, &topic, &["--window", "500"]);
+    eventually("some are delivered", || campaign.length() < 18_000);
+    process.signal("KILL");
+    assert_eq!(process.end().0, None);
+    assert!(campaign.length() > 0, "it was killed before the end");
+    let process = Process::start(&redis, &topic, &[]);
+    campaign.wait_until_empty();
+    topic.assert_all("welcome", 20_000);
+    process.signal("INT");
+    assert_eq!(process.end().0, Some(0));
+}
+
+#[test]
+fn settings_that_cannot_be_right_end_it_with_advice() {
+    let (redis, topic) = (RedisServer::stopped(), Topic::create());
+    for (flag, value, advice) in [
+        (
+            "--redis-url",
+            "http://:s3cret@h",
+            "REDIS_URL is not the address of a Redis",
+        ),
+        ("--kafka-security-protocol", "telnet", "look at KAFKA_*"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-bridge"));
+        let ended = command
+            .args(flags(&redis, &topic, &[flag, value]))
+            .output()
+            .expect("it runs");
+        let log = String::from_utf8_lossy(&ended.stderr);
+        assert!(!ended.status.success() && log.contains(advice), "{log}");
+        assert!(!log.contains("s3cret"), "{log}");
+    }
+}

@@ -1,0 +1,162 @@
+//! A Redis of the test's own, and what the gate would have written to it.
+
+use redis::{Commands as _, Connection};
+use rushgate_gate::keys::{BRIDGE_GROUP, CAMPAIGNS};
+use rushgate_gate::{CampaignId, Keys};
+use std::process::{Child, Command, Stdio};
+
+use crate::support::eventually;
+
+pub(crate) struct RedisServer {
+    process: Option<Child>,
+    directory: tempfile::TempDir,
+}
+
+/// A campaign on a [`RedisServer`].
+pub(crate) struct Campaign {
+    pub(crate) redis: Connection,
+    pub(crate) id: CampaignId,
+    pub(crate) keys: Keys,
+}
+
+impl RedisServer {
+    pub(crate) fn start() -> Self {
+        let mut server = Self::stopped();
+        server.restart();
+        server
+    }
+
+    /// Not running yet, but its address is known.
+    pub(crate) fn stopped() -> Self {
+        Self {
+            process: None,
+            directory: tempfile::tempdir().expect("a temporary directory"),
+        }
+    }
+
+    /// Runs again, with all that it had.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        let process = Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--unixsocket", "redis.sock"])
+            .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
+            .arg(self.directory.path())
+            .current_dir(self.directory.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is not installed: run `cargo xtask test`");
+        self.process = Some(process);
+        eventually("redis-server answers", || {
+            let connection = self.client().get_connection();
+            connection.is_ok_and(|mut redis| redis.ping::<String>().is_ok())
+        });
+    }
+
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("kill redis-server");
+            process.wait().expect("redis-server ends");
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        let socket = self.directory.path().join("redis.sock");
+        format!("redis+unix://{}", socket.display())
+    }
+
+    pub(crate) fn client(&self) -> redis::Client {
+        redis::Client::open(self.url()).expect("an address")
+    }
+
+    pub(crate) fn campaign(&self, id: &str) -> Campaign {
+        let mut redis = self.client().get_connection().expect("a connection");
+        redis.sadd::<_, _, ()>(CAMPAIGNS, id).expect("SADD");
+        let id: CampaignId = id.parse().expect("an id");
+        let keys = Keys::of(&id);
+        Campaign { redis, id, keys }
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Campaign {
+    /// Grants serial after serial, each to the user of the same number, as the gate would.
+    pub(crate) fn grant(&mut self, serials: impl IntoIterator<Item = u32>) {
+        let stream = self.keys.stream();
+        let mut commands = redis::pipe();
+        for serial in serials {
+            let fields = self.fields(serial);
+            commands.xadd(&stream, "*", &fields).ignore();
+        }
+        commands.exec(&mut self.redis).expect("XADD");
+    }
+
+    pub(crate) fn fields(&self, serial: u32) -> Vec<(&'static str, String)> {
+        vec![
+            ("type", "coupon.granted".to_owned()),
+            ("campaign", self.id.to_string()),
+            ("round", "once".to_owned()),
+            ("serial", serial.to_string()),
+            ("user_id", serial.to_string()),
+            ("at", "1796086800123".to_owned()),
+        ]
+    }
+
+    pub(crate) fn add(&mut self, fields: &[(&'static str, String)]) -> String {
+        self.redis
+            .xadd(self.keys.stream(), "*", fields)
+            .expect("XADD")
+    }
+
+    /// Gives up to `count` entries to a bridge of this name, which then does nothing with them.
+    pub(crate) fn give_to(&mut self, consumer: &str, count: usize) {
+        let stream = self.keys.stream();
+        // It is there already if a bridge runs.
+        let _ = self
+            .redis
+            .xgroup_create_mkstream::<_, _, _, ()>(&stream, BRIDGE_GROUP, "0");
+        let options = redis::streams::StreamReadOptions::default()
+            .group(BRIDGE_GROUP, consumer)
+            .count(count);
+        let given: redis::streams::StreamReadReply = self
+            .redis
+            .xread_options(&[stream], &[">"], &options)
+            .expect("XREADGROUP");
+        assert_eq!(given.keys[0].ids.len(), count);
+    }
+
+    pub(crate) fn length(&mut self) -> usize {
+        self.redis.xlen(self.keys.stream()).expect("XLEN")
+    }
+
+    /// How many entries are pending; 0 without a group.
+    pub(crate) fn pending(&mut self) -> usize {
+        let pending = redis::cmd("XPENDING")
+            .arg(self.keys.stream())
+            .arg(BRIDGE_GROUP)
+            .query::<redis::streams::StreamPendingReply>(&mut self.redis);
+        match pending {
+            Ok(pending) => pending.count(),
+            Err(error) => {
+                assert_eq!(error.code(), Some("NOGROUP"), "{error}");
+                0
+            }
+        }
+    }
+
+    pub(crate) fn has_group(&mut self) -> bool {
+        let groups: redis::RedisResult<redis::streams::StreamInfoGroupsReply> =
+            self.redis.xinfo_groups(self.keys.stream());
+        groups.is_ok_and(|groups| groups.groups.len() == 1)
+    }
+
+    /// Waits until nothing is left to carry.
+    pub(crate) fn wait_until_empty(&mut self) {
+        let what = format!("the stream of {} is empty", self.id);
+        eventually(&what, || self.length() == 0 && self.pending() == 0);
+    }
+}
