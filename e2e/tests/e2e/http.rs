@@ -4,17 +4,6 @@ use crate::system::{Size, System};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-/// One handler with a campaign of ten.
-async fn welcome() -> System {
-    let system = System::start(Size::ONLY_A_HANDLER).await;
-    system
-        .operator
-        .create("welcome", 10)
-        .await
-        .expect("created");
-    system
-}
-
 struct Answer {
     status: StatusCode,
     headers: reqwest::header::HeaderMap,
@@ -58,7 +47,7 @@ fn json_body(request: RequestBuilder, body: impl Into<reqwest::Body>) -> Request
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_is_created_once_and_found_again() {
-    let system = welcome().await;
+    let system = System::welcome().await;
     let client = Client::new();
     let applications = format!("{}/v1/campaigns/welcome/applications", system.url());
 
@@ -118,7 +107,7 @@ async fn a_grant_is_created_once_and_found_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_bad_request_is_told_what_is_wrong_and_the_next_good_one_works() {
-    let system = welcome().await;
+    let system = System::welcome().await;
     let client = Client::new();
     let base = system.url();
     let post = |path: &str| client.post(format!("{base}{path}"));
@@ -261,7 +250,7 @@ fn http_body() -> http_body_util::StreamBody<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_say_when_to_come_again() {
-    let system = welcome().await;
+    let system = System::welcome().await;
     let client = Client::new();
     let apply = |campaign: &str, user_id: &str| {
         let url = format!("{}/v1/campaigns/{campaign}/applications", system.url());
@@ -375,7 +364,7 @@ async fn pages_of_allowed_origins_may_apply() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_on_new_instances_traps_none_of_them() {
-    let system = welcome().await;
+    let system = System::welcome().await;
     let client = Client::new();
     let url = format!("{}/v1/campaigns/welcome", system.url());
     // All at once: several requests of one instance wait while one of them opens the connection.
@@ -389,7 +378,7 @@ async fn a_burst_on_new_instances_traps_none_of_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_is_served_and_head_is_get_without_its_body() {
-    let system = welcome().await;
+    let system = System::welcome().await;
     let client = Client::new();
     let page = Answer::to(client.get(system.url())).await;
     assert_eq!(page.status, 200);

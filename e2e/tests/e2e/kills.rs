@@ -3,7 +3,8 @@
 use crate::system::{Size, System};
 use crate::wait::until;
 use rushgate_e2e::check::Expected;
-use rushgate_e2e::rush;
+use rushgate_e2e::rush::{self, Outcome};
+use tokio::task::JoinHandle;
 
 const EXPECTED: Expected = Expected {
     quota: 1_000,
@@ -13,40 +14,35 @@ const EXPECTED: Expected = Expected {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bridge_that_is_killed_loses_nothing() {
     let mut system = System::start(Size::ONE_OF_EACH).await;
-    system
-        .operator
-        .create("launch", EXPECTED.quota)
-        .await
-        .expect("created");
-    let rush = tokio::spawn({
-        let rush = system.rush("launch", EXPECTED.applicants as usize);
-        async move { rush::run(&rush, || ()).await }
-    });
+    let rush = begin_rush(&system).await;
     for _ in 0..3 {
         some_rows_more(&system).await;
         system.bridges.remove(0).crash();
         system.start_bridge().await;
     }
-    let outcome = rush.await.expect("no panic").expect("a rush");
-    assert_eq!(system.check(EXPECTED, "launch", &outcome).await, vec![]);
-    system.drained("launch").await;
+    end_rush(&system, rush).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_that_is_killed_loses_nothing() {
     let mut system = System::start(Size::ONE_OF_EACH).await;
-    system
-        .operator
-        .create("launch", EXPECTED.quota)
-        .await
-        .expect("created");
-    let rush = tokio::spawn({
-        let rush = system.rush("launch", EXPECTED.applicants as usize);
-        async move { rush::run(&rush, || ()).await }
-    });
+    let rush = begin_rush(&system).await;
     some_rows_more(&system).await;
     system.consumers.remove(0).crash();
     system.start_consumer().await;
+    end_rush(&system, rush).await;
+}
+
+type Running = JoinHandle<anyhow::Result<Outcome>>;
+
+async fn begin_rush(system: &System) -> Running {
+    let created = system.operator.create("launch", EXPECTED.quota).await;
+    created.expect("created");
+    let rush = system.rush("launch", EXPECTED.applicants as usize);
+    tokio::spawn(async move { rush::run(&rush, || ()).await })
+}
+
+async fn end_rush(system: &System, rush: Running) {
     let outcome = rush.await.expect("no panic").expect("a rush");
     assert_eq!(system.check(EXPECTED, "launch", &outcome).await, vec![]);
     system.drained("launch").await;

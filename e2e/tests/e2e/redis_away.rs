@@ -1,7 +1,7 @@
 //! Redis gone, hung, restarted, or without its scripts.
 
 use crate::process::Signal;
-use crate::system::{Size, System};
+use crate::system::System;
 use crate::wait::until;
 use futures::future::join_all;
 use reqwest::{Client, Response};
@@ -30,12 +30,7 @@ async fn assert_unavailable(response: Response) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_died_is_503_until_it_is_back_and_knows_its_winners() {
-    let mut system = System::start(Size::ONLY_A_HANDLER).await;
-    system
-        .operator
-        .create("welcome", 10)
-        .await
-        .expect("created");
+    let mut system = System::welcome().await;
     assert_eq!(apply(&system, 1).await.status(), 201);
 
     system.crash_redis();
@@ -66,12 +61,7 @@ async fn a_redis_that_died_is_503_until_it_is_back_and_knows_its_winners() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_hangs_is_503_for_all_who_wait() {
-    let system = System::start(Size::ONLY_A_HANDLER).await;
-    system
-        .operator
-        .create("welcome", 10)
-        .await
-        .expect("created");
+    let system = System::welcome().await;
     assert_eq!(apply(&system, 1).await.status(), 201);
 
     system.redis().signal(Signal::Stop);
@@ -88,12 +78,7 @@ async fn a_redis_that_hangs_is_503_for_all_who_wait() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forgotten_scripts_are_sent_again() {
-    let system = System::start(Size::ONLY_A_HANDLER).await;
-    system
-        .operator
-        .create("welcome", 10)
-        .await
-        .expect("created");
+    let system = System::welcome().await;
     let mut redis = system.redis_connection().await.expect("Redis");
     for user_id in 1..=3 {
         redis::cmd("SCRIPT")
@@ -107,12 +92,7 @@ async fn forgotten_scripts_are_sent_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_redis_is_503_and_its_winners_still_learn_that_they_won() {
-    let system = System::start(Size::ONLY_A_HANDLER).await;
-    system
-        .operator
-        .create("welcome", 10)
-        .await
-        .expect("created");
+    let system = System::welcome().await;
     assert_eq!(apply(&system, 1).await.status(), 201);
     let mut redis = system.redis_connection().await.expect("Redis");
     let mut config = async |value: &str| {

@@ -58,6 +58,17 @@ impl System {
         Self::start_with(size, &[]).await
     }
 
+    /// One handler, and the campaign `welcome` of ten coupons.
+    pub(crate) async fn welcome() -> Self {
+        let system = Self::start(Size::ONLY_A_HANDLER).await;
+        system
+            .operator
+            .create("welcome", 10)
+            .await
+            .expect("created");
+        system
+    }
+
     /// Starts everything and waits until it is ready. `settings` are environment variables for all parts.
     pub(crate) async fn start_with(size: Size, settings: &[(&str, &str)]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
