@@ -8,19 +8,21 @@ use crate::problem::Problem;
 use crate::route::Resource;
 use crate::settings::Settings;
 use bytes::Bytes;
-use futures::future::try_join_all;
+use futures::future::{select, try_join_all};
 use http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use rushgate_gate::{CampaignId, application, apply, keys, overview};
 use spin_sdk::http::{FullBody, HeaderMap, Method, Request, Response, StatusCode};
 use spin_sdk::wasip3::http_compat::IncomingRequestBody;
+use std::pin::pin;
+use std::time::Duration;
 
 /// The page, with its style and script in it.
 const PAGE: &str = include_str!("../../web/index.html");
 
 /// Answers one request.
 pub async fn handle(request: Request) -> Response<FullBody<Bytes>> {
-    let (head, body) = request.into_parts();
+    let (head, mut body) = request.into_parts();
     let settings = match Settings::get().await {
         Ok(settings) => settings,
         Err(error) => {
@@ -28,8 +30,13 @@ pub async fn handle(request: Request) -> Response<FullBody<Bytes>> {
             return Problem::Misconfigured.answer().into_response();
         }
     };
-    let answer = answer(settings, &head, body).await;
-    let answer = answer.unwrap_or_else(|problem| problem.answer());
+    let answer = match answer(settings, &head, &mut body).await {
+        Ok(answer) => answer,
+        Err(problem) => {
+            discard(&mut body).await;
+            problem.answer()
+        }
+    };
     settings
         .allowed_origins
         .share(&head.headers, answer)
@@ -39,7 +46,7 @@ pub async fn handle(request: Request) -> Response<FullBody<Bytes>> {
 async fn answer(
     settings: &Settings,
     head: &Parts,
-    body: IncomingRequestBody,
+    body: &mut IncomingRequestBody,
 ) -> Result<Answer, Problem> {
     let resource = Resource::at(head.uri.path())?;
     if !resource.takes(&head.method) {
@@ -75,7 +82,7 @@ async fn answer(
 async fn apply(
     settings: &Settings,
     headers: &HeaderMap,
-    body: IncomingRequestBody,
+    body: &mut IncomingRequestBody,
     campaign: &CampaignId,
 ) -> Result<Answer, Problem> {
     let body = read(headers, body).await?;
@@ -116,7 +123,7 @@ fn page() -> Answer {
 }
 
 /// The whole body, if it is said to be JSON and is short enough.
-async fn read(headers: &HeaderMap, body: IncomingRequestBody) -> Result<Bytes, Problem> {
+async fn read(headers: &HeaderMap, body: &mut IncomingRequestBody) -> Result<Bytes, Problem> {
     let content_type = headers.get("content-type");
     if content_type.is_some_and(|value| !is_json(value.as_bytes())) {
         return Err(Problem::UnsupportedMediaType);
@@ -137,6 +144,22 @@ async fn read(headers: &HeaderMap, body: IncomingRequestBody) -> Result<Bytes, P
         return Err(Problem::UnsupportedMediaType);
     }
     Ok(body)
+}
+
+/// Lets a client that is still sending come to its end, as far as that is reasonable: one whose connection is
+/// closed under its hands sees a broken pipe and not the answer.
+async fn discard(body: &mut IncomingRequestBody) {
+    const MOST: usize = 2 * 1024 * 1024;
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let discarding = async {
+        let mut discarded = 0;
+        while discarded < MOST
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            discarded += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    select(pin!(discarding), pin!(spin_sdk::time::sleep(PATIENCE))).await;
 }
 
 /// RFC 7240: whether the client asked for an answer without a body.
