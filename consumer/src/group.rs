@@ -76,6 +76,13 @@ impl Group {
     /// The one way in which partitions go: all that was read is done, or has had its time, and is committed.
     pub(crate) fn give_back(&self, consumer: &BaseConsumer<Context>) {
         let deadline = Instant::now() + DRAIN;
+        let in_flight = self.tracker.lock().in_flight();
+        if in_flight > 0 {
+            info!(
+                in_flight,
+                "partitions are given back when all that was read is written"
+            );
+        }
         loop {
             if self.stop.load(Ordering::Relaxed) == ABANDONED
                 || self.tracker.wait_until_drained(TICK)

@@ -357,7 +357,7 @@ impl Bridge {
         tracing::info!(
             in_flight,
             unsettled,
-            "bridge ends; these entries stay pending"
+            "bridge ends, and leaves these pending"
         );
     }
 

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use rushgate_kafka_bridge::config::Config;
 use rushgate_kafka_bridge::{bridge, metrics};
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     match serve(config) {

@@ -190,7 +190,10 @@ async fn what_was_read_is_written_before_it_stops() {
     let mut consumer = rig.consumer(&[]);
     server.until_waiting(INSERT).await;
     consumer.signal("TERM");
-    wait::until("it drains", async || consumer.log().contains("draining")).await;
+    wait::until("it drains", async || {
+        consumer.log().contains("partitions are given back when")
+    })
+    .await;
     run(&mut holder, "ROLLBACK").await;
     assert!(consumer.until_exit().await.success());
     rig.database.assert_exact(100).await;

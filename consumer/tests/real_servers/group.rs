@@ -31,6 +31,13 @@ async fn consumers_that_come_and_go_write_every_row_once() {
         .await;
     rig.topic.until_committed(9_000).await;
     rig.database.assert_exact(9_000).await;
+    // What was read was written and committed before its partition was given away.
+    for consumer in [&second, &third] {
+        let again = consumer
+            .metric("rushgate_consumer_already_done_total")
+            .await;
+        assert_eq!(again, Some(0.0));
+    }
     second.stop().await;
 }
 
