@@ -8,7 +8,10 @@ use crate::script::{Call, Reply, ReplyError, Script, Value};
 use crate::time::Millis;
 
 /// `apply.lua`; its header says what it reads, writes and answers.
-pub static SCRIPT: Script = Script::new(include_str!("lua/apply.lua"));
+pub static SCRIPT: Script = Script::new(concat!(
+    include_str!("lua/give.lua"),
+    include_str!("lua/apply.lua")
+));
 
 /// A won place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +24,17 @@ pub struct Grant {
     pub at: Millis,
 }
 
+/// A place on the waitlist of a round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The round.
+    pub round: RoundId,
+    /// How many people are before the applicant, and himself: 1 is next. It never grows.
+    pub position: u32,
+    /// Since when.
+    pub since: Millis,
+}
+
 /// What the gate says to an application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -28,6 +42,13 @@ pub enum Decision {
     Granted(Grant),
     /// The applicant had won before; the same grant again.
     AlreadyGranted(Grant),
+    /// Every coupon of the round is given; the applicant gets the next one that is revoked, if it is his turn.
+    Waitlisted(Waiting),
+    /// The applicant's coupon of this round was taken back; he cannot win it again.
+    Revoked {
+        /// The round.
+        round: RoundId,
+    },
     /// Every coupon of the round is given.
     SoldOut {
         /// The round that is sold out.
@@ -56,6 +77,8 @@ impl Decision {
         match self {
             Self::Granted(_) => "granted",
             Self::AlreadyGranted(_) => "already_granted",
+            Self::Waitlisted(_) => "waitlisted",
+            Self::Revoked { .. } => "revoked",
             Self::SoldOut { .. } => "sold_out",
             Self::NotOpen { .. } => "not_open",
             Self::Closed => "closed",
@@ -77,16 +100,9 @@ pub struct Answer {
 
 /// The call that decides over `applicant`'s application to `campaign`.
 pub fn call(campaign: &CampaignId, applicant: &Applicant) -> Call {
-    let keys = Keys::of(campaign);
     Call {
         script: &SCRIPT,
-        keys: vec![
-            keys.campaign(),
-            keys.schedule(),
-            keys.rounds(),
-            keys.grants(),
-            keys.stream(),
-        ],
+        keys: Keys::of(campaign).of_places().into(),
         args: vec![campaign.to_string(), applicant.to_string()],
     }
 }
@@ -105,6 +121,10 @@ pub fn answer(reply: &[Value]) -> Result<Answer, ReplyError> {
     let decision = match word {
         "granted" => Decision::Granted(grant(round, serial, at)?),
         "already_granted" => Decision::AlreadyGranted(grant(round, serial, at)?),
+        "waitlisted" => Decision::Waitlisted(waiting(round, serial, at)?),
+        "revoked" => Decision::Revoked {
+            round: round_id(round)?,
+        },
         "sold_out" => Decision::SoldOut {
             round: round_id(round)?,
         },
@@ -129,6 +149,18 @@ pub(crate) fn grant(round: &str, serial: i64, at: i64) -> Result<Grant, ReplyErr
         serial: Serial::try_from(serial).map_err(ReplyError::new)?,
         at: instant(at)?,
     })
+}
+
+pub(crate) fn waiting(round: &str, position: i64, since: i64) -> Result<Waiting, ReplyError> {
+    Ok(Waiting {
+        round: round_id(round)?,
+        position: count(position)?,
+        since: instant(since)?,
+    })
+}
+
+pub(crate) fn count(number: i64) -> Result<u32, ReplyError> {
+    u32::try_from(number).map_err(ReplyError::new)
 }
 
 pub(crate) fn round_id(text: &str) -> Result<RoundId, ReplyError> {

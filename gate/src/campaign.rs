@@ -31,6 +31,58 @@ pub enum OnePer {
     Round,
 }
 
+/// How many people may wait in a round for what is revoked: 0 to [`Waitlist::MAX`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Waitlist(u32);
+
+/// A number that is no length of a waitlist.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("waitlist must be a whole number from 0 to {}", Waitlist::MAX)]
+pub struct WaitlistTooLong;
+
+impl Waitlist {
+    /// So many are promoted by one call of a script in some tens of milliseconds.
+    pub const MAX: u32 = 10_000;
+
+    /// The number of people.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<u32> for Waitlist {
+    type Error = WaitlistTooLong;
+
+    fn try_from(people: u32) -> Result<Self, WaitlistTooLong> {
+        (people <= Self::MAX)
+            .then_some(Self(people))
+            .ok_or(WaitlistTooLong)
+    }
+}
+
+impl FromStr for Waitlist {
+    type Err = WaitlistTooLong;
+
+    fn from_str(text: &str) -> Result<Self, WaitlistTooLong> {
+        text.parse::<u32>().map_err(|_| WaitlistTooLong)?.try_into()
+    }
+}
+
+impl fmt::Display for Waitlist {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The standing rules of a campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// How often one person may win.
+    pub one_per: OnePer,
+    /// How many people may wait in a round.
+    pub waitlist: Waitlist,
+}
+
 /// A word that is none of those expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is not one of {expected}")]

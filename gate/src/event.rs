@@ -6,6 +6,7 @@ use crate::round::{RoundId, Serial};
 use crate::time::Millis;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 
 /// What happened.
@@ -19,7 +20,16 @@ pub enum EventType {
     Revoked,
 }
 
+/// The first, the second, the third … time: 1 and up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Ordinal(NonZeroU32);
+
 /// One thing that happened to one serial.
+///
+/// Kafka does not keep the order of events that are delivered again, and those of one person lie on several
+/// partitions. `turn` and `win` say which grant of a serial, and of a person, is the later one. Both are nearly
+/// always 1, and left out then.
 ///
 /// Its JSON is the value of the Kafka record:
 /// `{"type":"coupon.granted","campaign":"welcome","round":"once","serial":42,"user_id":"7","at":1796086800123}`.
@@ -34,9 +44,15 @@ pub struct Event {
     pub round: RoundId,
     /// The serial.
     pub serial: Serial,
+    /// How many times the serial had been given, this grant included.
+    #[serde(default, skip_serializing_if = "Ordinal::is_first")]
+    pub turn: Ordinal,
     /// To whom.
     #[serde(rename = "user_id")]
     pub applicant: Applicant,
+    /// How many times the applicant had won, within what he may win once, this grant included.
+    #[serde(default, skip_serializing_if = "Ordinal::is_first")]
+    pub win: Ordinal,
     /// When, by the clock of Redis.
     pub at: Millis,
 }
@@ -68,6 +84,49 @@ pub struct EventKey {
     pub round: RoundId,
     /// The serial.
     pub serial: Serial,
+}
+
+impl Ordinal {
+    /// The first time.
+    pub const FIRST: Self = Self(NonZeroU32::MIN);
+
+    /// The number, from 1.
+    pub fn get(self) -> u32 {
+        self.0.get()
+    }
+
+    /// Whether it is the first time.
+    pub fn is_first(&self) -> bool {
+        *self == Self::FIRST
+    }
+}
+
+impl Default for Ordinal {
+    fn default() -> Self {
+        Self::FIRST
+    }
+}
+
+impl TryFrom<u32> for Ordinal {
+    type Error = std::num::TryFromIntError;
+
+    fn try_from(number: u32) -> Result<Self, Self::Error> {
+        NonZeroU32::try_from(number).map(Self)
+    }
+}
+
+impl FromStr for Ordinal {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl fmt::Display for Ordinal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 impl EventType {
@@ -113,12 +172,18 @@ impl Event {
             let bytes = field(name).ok_or(MalformedEvent::Missing(name))?;
             str::from_utf8(bytes).map_err(|error| MalformedEvent::invalid(name, error))
         };
+        let ordinal = |name| match field(name) {
+            None => Ok(Ordinal::FIRST),
+            Some(_) => parse(name, text(name)?),
+        };
         Ok(Self {
             event_type: text("type")?.parse()?,
             campaign: parse("campaign", text("campaign")?)?,
             round: parse("round", text("round")?)?,
             serial: parse("serial", text("serial")?)?,
+            turn: ordinal("turn")?,
             applicant: parse("user_id", text("user_id")?)?,
+            win: ordinal("win")?,
             at: parse::<i64>("at", text("at")?).and_then(|at| {
                 Millis::try_from(at).map_err(|error| MalformedEvent::invalid("at", error))
             })?,
@@ -134,9 +199,14 @@ impl Event {
         }
     }
 
-    /// Names this event and no other: `campaign/round/serial/type`, CloudEvents' `id`.
+    /// Names this event and no other: `campaign/round/serial/type`, CloudEvents' `id`, and `/turn` after it when
+    /// the serial was given before.
     pub fn id(&self) -> String {
-        format!("{}/{}", self.key(), self.event_type)
+        if self.turn.is_first() {
+            format!("{}/{}", self.key(), self.event_type)
+        } else {
+            format!("{}/{}/{}", self.key(), self.event_type, self.turn)
+        }
     }
 }
 

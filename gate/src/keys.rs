@@ -15,10 +15,14 @@ pub const BRIDGE_GROUP: &str = "kafka-bridge";
 ///
 /// | key | type | content |
 /// |---|---|---|
-/// | `campaign` | hash | `state`, `one_per` |
+/// | `campaign` | hash | `state`, `one_per`, `waitlist` (how many may wait in a round), `revokes` (how many ever) |
 /// | `schedule` | sorted set | round id, scored by `opens_at` (ms) |
-/// | `rounds` | hash | `<round>/closes_at` (ms, empty: never), `<round>/quota`, `<round>/granted` (the last serial given) |
-/// | `grants` | hash | `<user_id>`, or `<round>/<user_id>` where one may win in every round → `<round>/<serial>/<at>` |
+/// | `rounds` | hash | of each round: `<round>/closes_at` (ms, empty: never), `/quota`, `/granted` (the highest serial given), `/free` (serials in the pool), `/issued`, `/waiting`, `/tickets` (places ever given on the waitlist) |
+/// | `grants` | hash | `<user_id>`, or `<round>/<user_id>` where one may win in every round → `<round>/<serial>/<at>`, with `/issued` after it once the coupon is committed |
+/// | `waitlist` | sorted set, by name | `<round>/<ticket>/<user_id>`: who is next |
+/// | `waiting` | hash | `<round>/<user_id>` → `<ticket>/<since>` |
+/// | `revoked` | hash | `<round>/<user_id>` → `<serial>/<granted at>/<revoked at>`; `<user_id>` → `<last round>/<times>`; `<round>/#<serial>` → times |
+/// | `pool` | sorted set, by name | `<round>/<serial>`: serials to be given again |
 /// | `stream` | stream | grants on their way to Kafka |
 /// | `dead-letters` | stream | entries that could not be published, with `reason` and `entry_id` |
 #[derive(Clone, Debug)]
@@ -64,15 +68,44 @@ impl Keys {
         self.key("dead-letters")
     }
 
+    /// Who is next, round by round.
+    pub fn waitlist(&self) -> String {
+        self.key("waitlist")
+    }
+
+    /// Where on the waitlist somebody is.
+    pub fn waiting(&self) -> String {
+        self.key("waiting")
+    }
+
+    /// What was taken back, from whom and how often.
+    pub fn revoked(&self) -> String {
+        self.key("revoked")
+    }
+
+    /// Serials to be given again.
+    pub fn pool(&self) -> String {
+        self.key("pool")
+    }
+
     /// Every key of the campaign, for whoever removes one.
-    pub fn all(&self) -> [String; 6] {
+    pub fn all(&self) -> [String; 10] {
+        let [a, b, c, d, e, f, g, h, i] = self.of_places();
+        [a, b, c, d, e, f, g, h, i, self.dead_letters()]
+    }
+
+    /// The keys of the scripts that give places, as `give.lua` numbers them.
+    pub(crate) fn of_places(&self) -> [String; 9] {
         [
             self.campaign(),
             self.schedule(),
             self.rounds(),
             self.grants(),
             self.stream(),
-            self.dead_letters(),
+            self.waitlist(),
+            self.waiting(),
+            self.revoked(),
+            self.pool(),
         ]
     }
 

@@ -1,6 +1,6 @@
 //! How a campaign stands.
 
-use crate::apply::{instant, round_id};
+use crate::apply::{count, instant, round_id};
 use crate::campaign::{CampaignId, CampaignState};
 use crate::keys::Keys;
 use crate::round::{Quota, Round, RoundId};
@@ -28,8 +28,12 @@ pub struct Overview {
 pub struct RoundOverview {
     /// Its window and quota.
     pub round: Round,
-    /// Coupons given so far: 0 to the quota.
+    /// Grants that are held: 0 to the quota.
     pub granted: u32,
+    /// Of these, how many are committed to the database.
+    pub issued: u32,
+    /// People on the waitlist.
+    pub waitlisted: u32,
 }
 
 impl RoundOverview {
@@ -54,7 +58,7 @@ pub fn call(campaign: &CampaignId) -> Call {
 /// # Errors
 /// When it is not a reply that `overview.lua` gives.
 pub fn overview(reply: &[Value]) -> Result<Option<Overview>, ReplyError> {
-    let mut reply = Reply::of(reply, 9)?;
+    let mut reply = Reply::of(reply, 11)?;
     let state = reply.text()?;
     if state == "unknown_campaign" {
         return Ok(None);
@@ -65,6 +69,8 @@ pub fn overview(reply: &[Value]) -> Result<Option<Overview>, ReplyError> {
     let closes_at = reply.text()?;
     let quota = reply.integer()?;
     let granted = reply.integer()?;
+    let issued = reply.integer()?;
+    let waitlisted = reply.integer()?;
     let round = match round {
         "" => None,
         id => Some(RoundOverview {
@@ -80,7 +86,9 @@ pub fn overview(reply: &[Value]) -> Result<Option<Overview>, ReplyError> {
                 },
                 quota: Quota::try_from(quota).map_err(ReplyError::new)?,
             },
-            granted: u32::try_from(granted).map_err(ReplyError::new)?,
+            granted: count(granted)?,
+            issued: count(issued)?,
+            waitlisted: count(waitlisted)?,
         }),
     };
     let next = match reply.text()? {

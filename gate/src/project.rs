@@ -1,13 +1,16 @@
 //! Bringing the gate in line with what the database says of a campaign.
 
-use crate::apply::round_id;
-use crate::campaign::{CampaignId, CampaignState, OnePer};
+use crate::apply::{count, round_id};
+use crate::campaign::{CampaignId, CampaignState, Terms};
 use crate::keys::Keys;
 use crate::round::{Round, RoundId};
 use crate::script::{Call, Reply, ReplyError, Script, Value};
 
 /// `project.lua`; its header says what it reads, writes and answers.
-pub static SCRIPT: Script = Script::new(include_str!("lua/project.lua"));
+pub static SCRIPT: Script = Script::new(concat!(
+    include_str!("lua/give.lua"),
+    include_str!("lua/project.lua")
+));
 
 /// Whether the gate may be told of a campaign that it does not know.
 ///
@@ -25,34 +28,47 @@ pub enum Origin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The gate agrees with the database now.
-    Projected,
+    Projected {
+        /// How many people who waited have a place now, because there are more.
+        promoted: u32,
+    },
     /// The gate has lost the campaign, with its grants.
     UnknownCampaign,
     /// The quota asked for is below what the round has granted.
     QuotaBelowGranted {
         /// The round.
         round: RoundId,
-        /// What it has granted.
+        /// The highest serial that it has given.
         granted: u32,
+    },
+    /// A round that is no longer listed has given serials.
+    RoundHasGrants {
+        /// The round.
+        round: RoundId,
     },
     /// The campaign waits to be restored; nothing was changed.
     Halted,
 }
 
-/// The call that projects a campaign with all its rounds.
+/// The call that projects a campaign with all its rounds; one that is not listed is removed.
 pub fn call(
     campaign: &CampaignId,
     origin: Origin,
     state: CampaignState,
-    one_per: OnePer,
+    terms: &Terms,
     rounds: &[Round],
 ) -> Call {
-    let keys = Keys::of(campaign);
     let origin = match origin {
         Origin::New => "new",
         Origin::Known => "known",
     };
-    let mut args = vec![origin.to_owned(), state.to_string(), one_per.to_string()];
+    let mut args = vec![
+        campaign.to_string(),
+        origin.to_owned(),
+        state.to_string(),
+        terms.one_per.to_string(),
+        terms.waitlist.to_string(),
+    ];
     for round in rounds {
         args.extend([
             round.id.to_string(),
@@ -65,7 +81,7 @@ pub fn call(
     }
     Call {
         script: &SCRIPT,
-        keys: vec![keys.campaign(), keys.schedule(), keys.rounds()],
+        keys: Keys::of(campaign).of_places().into(),
         args,
     }
 }
@@ -76,13 +92,21 @@ pub fn call(
 /// When it is not a reply that `project.lua` gives.
 pub fn outcome(reply: &[Value]) -> Result<Outcome, ReplyError> {
     let mut reply = Reply::of(reply, 3)?;
-    match reply.text()? {
-        "projected" => Ok(Outcome::Projected),
+    let word = reply.text()?;
+    let round = reply.text()?;
+    let number = reply.integer()?;
+    match word {
+        "projected" => Ok(Outcome::Projected {
+            promoted: count(number)?,
+        }),
         "unknown_campaign" => Ok(Outcome::UnknownCampaign),
         "halted" => Ok(Outcome::Halted),
         "quota_below_granted" => Ok(Outcome::QuotaBelowGranted {
-            round: round_id(reply.text()?)?,
-            granted: u32::try_from(reply.integer()?).map_err(ReplyError::new)?,
+            round: round_id(round)?,
+            granted: count(number)?,
+        }),
+        "round_has_grants" => Ok(Outcome::RoundHasGrants {
+            round: round_id(round)?,
         }),
         other => Err(ReplyError::new(format_args!("{other:?} is not an outcome"))),
     }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::OnceLock;
 
 /// A Lua script as Redis knows it: by its source once, by its SHA-1 afterwards.
+///
+/// Scripts that give places have a part in common, `give.lua`, which stands before their own.
 #[derive(Debug)]
 pub struct Script {
     source: &'static str,

@@ -1,33 +1,62 @@
 -- Tells what became of somebody's application. Writes nothing.
 --
--- KEYS  1 campaign  2 schedule  3 grants
--- ARGV  1 user id
--- Reply {status, round, serial, at, now}: flat and always five long; '' and 0 where there is nothing to say.
---   status  granted, not_found, unknown_campaign
--- Where one may win in every round, it speaks of the round that opened last.
+-- KEYS  1 campaign  2 schedule  3 grants  4 waitlist  5 waiting  6 revoked
+-- ARGV  1 user id  2 round, or '' for the one that he has won (where one may win in every round, and else: the
+--       round that opened last)
+-- Reply {status, round, serial, at, revoked_at, now}: flat and always six long; '' and 0 where there is nothing
+-- to say.
+--   status  granted, issued, waitlisted, revoked, not_found, unknown_campaign
+--   serial  for waitlisted, the position: 1 is next
+--   at      when the serial was granted; for waitlisted, since when
 --
 -- Example
---   EVAL … 3 rushgate:{welcome}:campaign rushgate:{welcome}:schedule rushgate:{welcome}:grants 7
---   → granted once 42 1796086800123 1796086900000
-if #KEYS ~= 3 or #ARGV ~= 1 then
-  return redis.error_reply('ERR application.lua takes 3 keys and 1 argument')
+--   EVAL … 6 rushgate:{welcome}:campaign … rushgate:{welcome}:revoked 7 ''
+--   → issued once 42 1796086800123 0 1796086900000
+if #KEYS ~= 6 or #ARGV ~= 2 then
+  return redis.error_reply('ERR application.lua takes 6 keys and 2 arguments')
 end
+local user_id, asked = ARGV[1], ARGV[2]
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local one_per = redis.call('HGET', KEYS[1], 'one_per')
 if not one_per then
-  return { 'unknown_campaign', '', 0, 0, now }
+  return { 'unknown_campaign', '', 0, 0, 0, now }
 end
-local holder = ARGV[1]
+local round = asked
+if round == '' then
+  round = redis.call('ZREVRANGEBYSCORE', KEYS[2], now, '-inf', 'LIMIT', 0, 1)[1] or ''
+end
+
+local holder = user_id
 if one_per == 'round' then
-  local round = redis.call('ZREVRANGEBYSCORE', KEYS[2], now, '-inf', 'LIMIT', 0, 1)[1]
-  holder = (round or '') .. '/' .. holder
+  holder = round .. '/' .. user_id
 end
 local held = redis.call('HGET', KEYS[3], holder)
-if not held then
-  return { 'not_found', '', 0, 0, now }
+if held then
+  local held_round, serial, at, mark = string.match(held, '^([^/]+)/(%d+)/(%d+)(.*)$')
+  if asked == '' or asked == held_round then
+    local status = mark == '' and 'granted' or 'issued'
+    return { status, held_round, tonumber(serial), tonumber(at), 0, now }
+  end
 end
-local round, serial, at = string.match(held, '^([^/]+)/(%d+)/(%d+)$')
-return { 'granted', round, tonumber(serial), tonumber(at), now }
+
+local place = redis.call('HGET', KEYS[5], round .. '/' .. user_id)
+if place then
+  local ticket, since = string.match(place, '^(%d+)/(%d+)$')
+  local position = redis.call('ZLEXCOUNT', KEYS[4], '[' .. round .. '/', '[' .. round .. '/' .. ticket .. '/' .. user_id)
+  return { 'waitlisted', round, position, tonumber(since), 0, now }
+end
+
+-- Where one may win once in all, what happened in an earlier round is the answer until he applies again.
+local past = redis.call('HGET', KEYS[6], round .. '/' .. user_id)
+if not past and asked == '' and one_per == 'campaign' then
+  round = string.match(redis.call('HGET', KEYS[6], user_id) or '', '^([^/]+)/') or round
+  past = redis.call('HGET', KEYS[6], round .. '/' .. user_id)
+end
+if past then
+  local serial, at, revoked_at = string.match(past, '^(%d+)/(%d+)/(%d+)$')
+  return { 'revoked', round, tonumber(serial), tonumber(at), tonumber(revoked_at), now }
+end
+return { 'not_found', '', 0, 0, 0, now }

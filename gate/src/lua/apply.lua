@@ -1,4 +1,4 @@
--- Decides one application: granted, already granted, or why not.
+-- Decides one application: granted, already granted, waitlisted, or why not.
 --
 -- Granting writes three things (the stream entry, who holds the serial, the count) and refusing writes
 -- nothing. A script is isolated but not transactional: a command that fails leaves what came before it.
@@ -6,29 +6,28 @@
 -- XADD meets every reason that Redis has for refusing a write (out of memory, a replica, a full disk), and
 -- the stream is the only key whose type has not been seen. After it, nothing is left that can fail.
 --
--- KEYS  1 campaign  2 schedule  3 rounds  4 grants  5 stream           (gate/src/keys.rs says what is in them)
+-- KEYS  those of give.lua, which stands before this
 -- ARGV  1 campaign id  2 user id
 -- Reply {decision, round, serial, at, now}: flat and always five long; '' and 0 where there is nothing to say.
---   decision  granted, already_granted, sold_out, not_open, closed, paused, halted, unknown_campaign
---   at        when the serial was granted; for not_open, when the round opens
+--   decision  granted, already_granted, waitlisted, sold_out, revoked, not_open, closed, paused, halted,
+--             unknown_campaign
+--   serial    for waitlisted, the position: 1 is next
+--   at        when the serial was granted; for waitlisted, since when; for not_open, when the round opens
 --   now       the clock of Redis; all times in ms since 1970
 --
 -- Example
---   EVAL … 5 rushgate:{welcome}:campaign … rushgate:{welcome}:stream welcome 7
+--   EVAL … 9 rushgate:{welcome}:campaign … rushgate:{welcome}:pool welcome 7
 --   → granted once 42 1796086800123 1796086800123
-if #KEYS ~= 5 or #ARGV ~= 2 then
-  return redis.error_reply('ERR apply.lua takes 5 keys and 2 arguments')
+if #KEYS ~= 9 or #ARGV ~= 2 then
+  return redis.error_reply('ERR apply.lua takes 9 keys and 2 arguments')
 end
 local campaign_id, user_id = ARGV[1], ARGV[2]
-
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local function reply(decision, round, serial, at)
   return { decision, round or '', serial or 0, at or 0, now }
 end
 
-local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per')
+local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per', 'waitlist', 'revokes')
 local state, one_per = campaign[1], campaign[2]
 if not state then
   return reply('unknown_campaign')
@@ -40,44 +39,58 @@ end
 -- The round that opened last; rounds do not overlap.
 local round = redis.call('ZREVRANGEBYSCORE', KEYS[2], now, '-inf', 'LIMIT', 0, 1)[1]
 
-local holder = user_id
-if one_per == 'round' then
-  holder = (round or '') .. '/' .. user_id
-end
-local held = redis.call('HGET', KEYS[4], holder)
+local held = redis.call('HGET', KEYS[4], holder_of(one_per, round or '', user_id))
 if held then
-  local held_round, serial, at = string.match(held, '^([^/]+)/(%d+)/(%d+)$')
+  local held_round, serial, at = string.match(held, '^([^/]+)/(%d+)/(%d+)')
   return reply('already_granted', held_round, tonumber(serial), tonumber(at))
 end
-if state == 'closed' then
-  return reply('closed', round)
-end
 
-local closes_at, quota, granted
+local closes_at, quota, granted, free, waiting
 if round then
-  local fields = redis.call('HMGET', KEYS[3], round .. '/closes_at', round .. '/quota', round .. '/granted')
+  local fields = redis.call('HMGET', KEYS[3], round .. '/closes_at', round .. '/quota', round .. '/granted',
+    round .. '/free', round .. '/waiting')
   closes_at, quota, granted = fields[1], tonumber(fields[2]), tonumber(fields[3])
+  free, waiting = tonumber(fields[4]) or 0, tonumber(fields[5]) or 0
   if not (closes_at and quota and granted) then
     return redis.error_reply('ERR round ' .. round .. ' is scheduled, but its quota is missing')
   end
+  if waiting > 0 then
+    local place = redis.call('HGET', KEYS[7], round .. '/' .. user_id)
+    if place then
+      local ticket, since = string.match(place, '^(%d+)/(%d+)$')
+      local position = redis.call('ZLEXCOUNT', KEYS[6], '[' .. round .. '/', '[' .. round .. '/' .. ticket .. '/' .. user_id)
+      return reply('waitlisted', round, position, tonumber(since))
+    end
+  end
 end
 
+if state == 'closed' then
+  return reply('closed', round)
+end
 if not round or (closes_at ~= '' and now >= tonumber(closes_at)) then
-  local upcoming = redis.call('ZRANGEBYSCORE', KEYS[2], string.format('(%.0f', now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  local upcoming = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. now_text, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
   if upcoming[1] then
     return reply('not_open', upcoming[1], 0, tonumber(upcoming[2]))
   end
   return reply('closed', round)
 end
 
-if granted >= quota then
-  return reply('sold_out', round)
+local revokes = (campaign[4] or '0') ~= '0'
+if revokes and redis.call('HEXISTS', KEYS[8], round .. '/' .. user_id) == 1 then
+  return reply('revoked', round)
 end
 
-local serial = granted + 1
-local at = string.format('%.0f', now)
-redis.call('XADD', KEYS[5], '*',
-  'type', 'coupon.granted', 'campaign', campaign_id, 'round', round, 'serial', serial, 'user_id', user_id, 'at', at)
-redis.call('HSET', KEYS[4], holder, round .. '/' .. serial .. '/' .. at)
-redis.call('HSET', KEYS[3], round .. '/granted', serial)
-return reply('granted', round, serial, now)
+-- Where somebody waits there is no place left: whoever frees or adds one gives it to those who wait.
+if waiting == 0 and (free > 0 or granted < quota) then
+  local serial = give(campaign_id, one_per, round, user_id, granted, free, revokes)
+  return reply('granted', round, serial, now)
+end
+
+if waiting < (tonumber(campaign[3]) or 0) then
+  local ticket = string.format('%012d', redis.call('HINCRBY', KEYS[3], round .. '/tickets', 1))
+  redis.call('ZADD', KEYS[6], 0, round .. '/' .. ticket .. '/' .. user_id)
+  redis.call('HSET', KEYS[7], round .. '/' .. user_id, ticket .. '/' .. now_text)
+  redis.call('HSET', KEYS[3], round .. '/waiting', waiting + 1)
+  return reply('waitlisted', round, waiting + 1, now)
+end
+return reply('sold_out', round)

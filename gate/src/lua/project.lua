@@ -1,41 +1,67 @@
 -- Brings the gate in line with what the database says of a campaign. Doing it twice changes nothing.
 --
 -- It never takes back a grant: counts are only ever started at 0, and a quota below what is granted is
--- refused. It does not lift a halt; that is for whoever restores the grants.
+-- refused. It does not lift a halt; that is for whoever restores the grants. Where a quota has grown, those who
+-- wait get the places at once (a waitlist has at most 10,000 people, which takes a moment).
 --
--- KEYS  1 campaign  2 schedule  3 rounds
--- ARGV  1 'new' if the campaign may be unknown to the gate, else 'known'   2 state   3 one_per
+-- KEYS  those of give.lua, which stands before this
+-- ARGV  1 campaign id   2 'new' if the campaign may be unknown to the gate, else 'known'   3 state   4 one_per
+--       5 waitlist: how many may wait in a round
 --       then four for each round: id, opens_at (ms), closes_at (ms, '' for never), quota
--- Reply {outcome, round, granted}: flat and always three long.
---   outcome  projected; unknown_campaign (said 'known', but the gate has lost it);
---            quota_below_granted (with the round and what it has granted); halted
+-- Reply {outcome, round, number}: flat and always three long.
+--   projected            number: how many were promoted from waitlists
+--   unknown_campaign     said 'known', but the gate has lost it
+--   quota_below_granted  with the round, and the highest serial that it has given
+--   round_has_grants     a round that is no longer listed, and has given serials or has people waiting
+--   halted
 --
 -- Example
---   EVAL … 3 rushgate:{welcome}:campaign … new running campaign once 0 '' 100
+--   EVAL … 9 rushgate:{welcome}:campaign … rushgate:{welcome}:pool welcome new running campaign 0 once 0 '' 100
 --   → projected '' 0
-if #KEYS ~= 3 or #ARGV < 7 or (#ARGV - 3) % 4 ~= 0 then
-  return redis.error_reply('ERR project.lua takes 3 keys and 3 arguments, then 4 for each round')
+if #KEYS ~= 9 or #ARGV < 9 or (#ARGV - 5) % 4 ~= 0 then
+  return redis.error_reply('ERR project.lua takes 9 keys and 5 arguments, then 4 for each round')
 end
+local campaign_id, one_per = ARGV[1], ARGV[4]
 
 local state = redis.call('HGET', KEYS[1], 'state')
-if not state and ARGV[1] ~= 'new' then
+if not state and ARGV[2] ~= 'new' then
   return { 'unknown_campaign', '', 0 }
 end
 if state == 'halted' then
   return { 'halted', '', 0 }
 end
-for i = 4, #ARGV, 4 do
+local listed = {}
+for i = 6, #ARGV, 4 do
+  listed[ARGV[i]] = true
   local granted = tonumber(redis.call('HGET', KEYS[3], ARGV[i] .. '/granted') or 0)
   if tonumber(ARGV[i + 3]) < granted then
     return { 'quota_below_granted', ARGV[i], granted }
   end
 end
+local gone = {}
+for _, round in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+  if not listed[round] then
+    local granted = tonumber(redis.call('HGET', KEYS[3], round .. '/granted') or 0)
+    if granted > 0 then
+      return { 'round_has_grants', round, granted }
+    end
+    gone[#gone + 1] = round
+  end
+end
 
-for i = 4, #ARGV, 4 do
+for _, round in ipairs(gone) do
+  redis.call('ZREM', KEYS[2], round)
+  redis.call('HDEL', KEYS[3], round .. '/closes_at', round .. '/quota', round .. '/granted')
+end
+for i = 6, #ARGV, 4 do
   local round = ARGV[i]
   redis.call('HSET', KEYS[3], round .. '/closes_at', ARGV[i + 2], round .. '/quota', ARGV[i + 3])
   redis.call('HSETNX', KEYS[3], round .. '/granted', 0)
   redis.call('ZADD', KEYS[2], ARGV[i + 1], round)
 end
-redis.call('HSET', KEYS[1], 'state', ARGV[2], 'one_per', ARGV[3])
-return { 'projected', '', 0 }
+redis.call('HSET', KEYS[1], 'state', ARGV[3], 'one_per', one_per, 'waitlist', ARGV[5])
+local promoted = 0
+for i = 6, #ARGV, 4 do
+  promoted = promoted + promote(campaign_id, one_per, ARGV[i])
+end
+return { 'projected', '', promoted }

@@ -332,8 +332,8 @@ fn a_call_with_the_wrong_number_of_keys_is_refused() {
     let mut gate = Gate::open(1);
     let mut call = apply::call(&gate.id, &applicant("a"));
     call.keys.pop();
-    let error = gate.call(&call).expect_err("four keys").to_string();
-    assert!(error.contains("takes 5 keys and 2 arguments"), "{error}");
+    let error = gate.call(&call).expect_err("eight keys").to_string();
+    assert!(error.contains("takes 9 keys and 2 arguments"), "{error}");
 }
 
 #[test]
@@ -342,7 +342,9 @@ fn the_sha_is_the_one_that_redis_computes() {
     for script in [
         &apply::SCRIPT,
         &application::SCRIPT,
+        &rushgate_gate::confirm::SCRIPT,
         &rushgate_gate::overview::SCRIPT,
+        &rushgate_gate::revoke::SCRIPT,
         &rushgate_gate::project::SCRIPT,
     ] {
         let sha1: String = redis::cmd("SCRIPT")

@@ -8,4 +8,5 @@
 mod decisions;
 mod model;
 mod out_of_memory;
+mod places;
 mod support;

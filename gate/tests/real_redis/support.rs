@@ -4,7 +4,7 @@ use rushgate_gate::project::{self, Origin, Outcome};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
     Applicant, Call, CampaignId, CampaignState, Decision, Event, Keys, OnePer, Quota, Round,
-    RoundId, Value, application, apply, overview,
+    RoundId, Serial, Terms, Value, Waitlist, application, apply, confirm, overview, revoke,
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(crate) struct Gate {
     pub(crate) redis: redis::Connection,
     pub(crate) id: CampaignId,
+    /// How many may wait, from the next projection on.
+    pub(crate) waitlist: u32,
 }
 
 impl Gate {
@@ -32,6 +34,7 @@ impl Gate {
         Self {
             redis: connect(url),
             id: id.parse().expect("an id"),
+            waitlist: 0,
         }
     }
 
@@ -58,10 +61,8 @@ impl Gate {
         one_per: OnePer,
         rounds: &[Round],
     ) {
-        assert_eq!(
-            self.try_project(origin, state, one_per, rounds),
-            Outcome::Projected
-        );
+        let outcome = self.try_project(origin, state, one_per, rounds);
+        assert!(matches!(outcome, Outcome::Projected { .. }), "{outcome:?}");
     }
 
     pub(crate) fn try_project(
@@ -71,8 +72,12 @@ impl Gate {
         one_per: OnePer,
         rounds: &[Round],
     ) -> Outcome {
+        let terms = Terms {
+            one_per,
+            waitlist: Waitlist::try_from(self.waitlist).expect("a waitlist"),
+        };
         let reply = self
-            .call(&project::call(&self.id, origin, state, one_per, rounds))
+            .call(&project::call(&self.id, origin, state, &terms, rounds))
             .expect("project");
         project::outcome(&reply).expect("its reply")
     }
@@ -93,10 +98,38 @@ impl Gate {
     }
 
     pub(crate) fn status(&mut self, user_id: &str) -> application::Status {
+        self.status_in(user_id, None)
+    }
+
+    /// In a round of one's choice.
+    pub(crate) fn status_in(&mut self, user_id: &str, round: Option<&str>) -> application::Status {
+        let round = round.map(|id| id.parse().expect("a round id"));
         let reply = self
-            .call(&application::call(&self.id, &applicant(user_id)))
+            .call(&application::call(
+                &self.id,
+                &applicant(user_id),
+                round.as_ref(),
+            ))
             .expect("application");
         application::status(&reply).expect("its reply")
+    }
+
+    pub(crate) fn revoke(&mut self, user_id: &str, round: Option<&str>) -> revoke::Outcome {
+        let round = round.map(|id| id.parse().expect("a round id"));
+        let reply = self
+            .call(&revoke::call(&self.id, &applicant(user_id), round.as_ref()))
+            .expect("revoke");
+        revoke::outcome(&reply).expect("its reply")
+    }
+
+    pub(crate) fn confirm(&mut self, round: &str, serial: u32, user_id: &str) -> confirm::Outcome {
+        let round = round.parse().expect("a round id");
+        let serial = Serial::try_from(serial).expect("a serial");
+        let applicant = applicant(user_id);
+        let reply = self
+            .call(&confirm::call(&self.id, [(&round, serial, &applicant)]))
+            .expect("confirm");
+        confirm::outcome(&reply).expect("its reply")
     }
 
     pub(crate) fn overview(&mut self) -> Option<overview::Overview> {

@@ -1,0 +1,71 @@
+//! Telling the gate which grants are committed to the database.
+
+use crate::applicant::Applicant;
+use crate::apply::count;
+use crate::campaign::CampaignId;
+use crate::keys::Keys;
+use crate::round::{RoundId, Serial};
+use crate::script::{Call, Reply, ReplyError, Script, Value};
+
+/// `confirm.lua`; its header says what it reads, writes and answers.
+pub static SCRIPT: Script = Script::new(include_str!("lua/confirm.lua"));
+
+/// The most grants in one call, so that it stays within the 8,000 values that Lua hands on at once and holds up
+/// nobody for long.
+pub const MOST: usize = 1_000;
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The gate knows all of them.
+    Confirmed {
+        /// How many were not marked as issued before.
+        issued: u32,
+    },
+    /// Redis has lost acknowledged grants. The campaign is halted now.
+    Lost {
+        /// How many of these.
+        grants: u32,
+    },
+    /// Redis has lost the whole campaign. Nobody is granted anything in one that the gate does not know.
+    UnknownCampaign,
+}
+
+/// The call that confirms grants of `campaign`: at least one, at most [`MOST`].
+pub fn call<'a>(
+    campaign: &CampaignId,
+    grants: impl IntoIterator<Item = (&'a RoundId, Serial, &'a Applicant)>,
+) -> Call {
+    let keys = Keys::of(campaign);
+    Call {
+        script: &SCRIPT,
+        keys: vec![
+            keys.campaign(),
+            keys.rounds(),
+            keys.grants(),
+            keys.revoked(),
+        ],
+        args: grants
+            .into_iter()
+            .flat_map(|(round, serial, applicant)| {
+                [round.to_string(), serial.to_string(), applicant.to_string()]
+            })
+            .collect(),
+    }
+}
+
+/// Reads the script's reply.
+///
+/// # Errors
+/// When it is not a reply that `confirm.lua` gives.
+pub fn outcome(reply: &[Value]) -> Result<Outcome, ReplyError> {
+    let mut reply = Reply::of(reply, 2)?;
+    let word = reply.text()?;
+    let number = count(reply.integer()?)?;
+    match word {
+        "confirmed" => Ok(Outcome::Confirmed { issued: number }),
+        "lost" => Ok(Outcome::Lost { grants: number }),
+        "unknown_campaign" => Ok(Outcome::UnknownCampaign),
+        other => Err(ReplyError::new(format_args!("{other:?} is not an outcome"))),
+    }
+}

@@ -1,0 +1,85 @@
+-- Prepended to the scripts that give places: apply.lua, revoke.lua, project.lua. All of them take these keys.
+--
+-- KEYS  1 campaign  2 schedule  3 rounds  4 grants  5 stream  6 waitlist  7 waiting  8 revoked  9 pool
+--       (gate/src/keys.rs says what is in them)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now_text = string.format('%.0f', now)
+
+local function holder_of(one_per, round, user_id)
+  if one_per == 'round' then
+    return round .. '/' .. user_id
+  end
+  return user_id
+end
+
+-- How many times a person had won before, within what he may win once. One round cannot be won twice.
+local function won_before(one_per, user_id)
+  if one_per == 'round' then
+    return 0
+  end
+  local last = redis.call('HGET', KEYS[8], user_id)
+  return last and tonumber(string.match(last, '/(%d+)$')) or 0
+end
+
+local function pooled(round, serial)
+  return string.format('%s/%09d', round, serial)
+end
+
+-- Gives a place that is there: a freed serial first, else the next one. `revokes` is whether any grant of the
+-- campaign was ever taken back; if not, there is nothing to look up. Returns the serial.
+--
+-- XADD is the first of the writes: it meets every reason that Redis has for refusing one.
+local function give(campaign_id, one_per, round, user_id, granted, free, revokes)
+  local serial, turn, win, member = granted + 1, 1, 1, nil
+  if free > 0 then
+    member = redis.call('ZRANGEBYLEX', KEYS[9], '[' .. round .. '/', '(' .. round .. '0', 'LIMIT', 0, 1)[1]
+    serial = tonumber(string.sub(member, #round + 2))
+    turn = 1 + (redis.call('HGET', KEYS[8], round .. '/#' .. serial) or 0)
+  end
+  if revokes then
+    win = 1 + won_before(one_per, user_id)
+  end
+  if turn > 1 or win > 1 then
+    redis.call('XADD', KEYS[5], '*', 'type', 'coupon.granted', 'campaign', campaign_id, 'round', round,
+      'serial', serial, 'turn', turn, 'user_id', user_id, 'win', win, 'at', now_text)
+  else
+    redis.call('XADD', KEYS[5], '*', 'type', 'coupon.granted', 'campaign', campaign_id, 'round', round,
+      'serial', serial, 'user_id', user_id, 'at', now_text)
+  end
+  redis.call('HSET', KEYS[4], holder_of(one_per, round, user_id), round .. '/' .. serial .. '/' .. now_text)
+  if member then
+    redis.call('ZREM', KEYS[9], member)
+    redis.call('HINCRBY', KEYS[3], round .. '/free', -1)
+  else
+    redis.call('HSET', KEYS[3], round .. '/granted', serial)
+  end
+  return serial
+end
+
+-- Gives what places there are to those who wait, in their order. Returns how many, and who was the first.
+-- Who has won in another round meanwhile, where one may win once in all, leaves the line without a second place.
+local function promote(campaign_id, one_per, round)
+  local promoted, first = 0, ''
+  while true do
+    local fields = redis.call('HMGET', KEYS[3],
+      round .. '/quota', round .. '/granted', round .. '/free', round .. '/waiting')
+    local granted, free = tonumber(fields[2]), tonumber(fields[3]) or 0
+    if (tonumber(fields[4]) or 0) == 0 or (free == 0 and granted >= tonumber(fields[1])) then
+      return promoted, first
+    end
+    local head = redis.call('ZRANGEBYLEX', KEYS[6], '[' .. round .. '/', '(' .. round .. '0', 'LIMIT', 0, 1)[1]
+    local user_id = string.match(head, '([^/]+)$')
+    if redis.call('HEXISTS', KEYS[4], holder_of(one_per, round, user_id)) == 0 then
+      give(campaign_id, one_per, round, user_id, granted, free, true)
+      promoted = promoted + 1
+      if promoted == 1 then
+        first = user_id
+      end
+    end
+    redis.call('ZREM', KEYS[6], head)
+    redis.call('HDEL', KEYS[7], round .. '/' .. user_id)
+    redis.call('HINCRBY', KEYS[3], round .. '/waiting', -1)
+  end
+end
+

@@ -1,0 +1,72 @@
+-- Takes a grant back, and gives its serial to the head of the waitlist, or else to the pool.
+-- Doing it twice changes nothing.
+--
+-- KEYS  those of give.lua, which stands before this
+-- ARGV  1 campaign id  2 user id  3 round, or '' for the one that he holds (where one may win in every round:
+--       the round that opened last)
+-- Reply {outcome, round, serial, at, revoked_at, promoted}: flat and always six long; '' and 0 where there is
+-- nothing to say.
+--   outcome   revoked, already_revoked, not_granted, halted, unknown_campaign
+--   at        when the serial had been granted
+--   promoted  who has it now; '' if nobody waited
+--
+-- Example
+--   EVAL … 9 rushgate:{welcome}:campaign … rushgate:{welcome}:pool welcome 7 ''
+--   → revoked once 42 1796086800123 1796086900000 8
+if #KEYS ~= 9 or #ARGV ~= 3 then
+  return redis.error_reply('ERR revoke.lua takes 9 keys and 3 arguments')
+end
+local campaign_id, user_id, round = ARGV[1], ARGV[2], ARGV[3]
+
+local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per')
+local state, one_per = campaign[1], campaign[2]
+if not state or state == 'halted' then
+  return { state or 'unknown_campaign', '', 0, 0, 0, '' }
+end
+if round == '' and one_per == 'round' then
+  round = redis.call('ZREVRANGEBYSCORE', KEYS[2], now, '-inf', 'LIMIT', 0, 1)[1] or ''
+end
+
+local holder = holder_of(one_per, round, user_id)
+local held_round, serial, at, issued
+local held = redis.call('HGET', KEYS[4], holder)
+if held then
+  held_round, serial, at, issued = string.match(held, '^([^/]+)/(%d+)/(%d+)(.*)$')
+end
+if not held or (round ~= '' and held_round ~= round) then
+  if round == '' then
+    round = string.match(redis.call('HGET', KEYS[8], user_id) or '', '^([^/]+)/') or ''
+  end
+  local past = redis.call('HGET', KEYS[8], round .. '/' .. user_id)
+  if past then
+    local past_serial, past_at, revoked_at = string.match(past, '^(%d+)/(%d+)/(%d+)$')
+    return { 'already_revoked', round, tonumber(past_serial), tonumber(past_at), tonumber(revoked_at), '' }
+  end
+  return { 'not_granted', round, 0, 0, 0, '' }
+end
+round, serial = held_round, tonumber(serial)
+local turn = 1 + (redis.call('HGET', KEYS[8], round .. '/#' .. serial) or 0)
+local win = 1 + won_before(one_per, user_id)
+if redis.call('ZSCORE', KEYS[9], pooled(round, serial)) then
+  return redis.error_reply('ERR serial ' .. serial .. ' of round ' .. round .. ' is held and free at once')
+end
+
+local event = { 'XADD', KEYS[5], '*', 'type', 'coupon.revoked', 'campaign', campaign_id, 'round', round,
+  'serial', serial, 'user_id', user_id, 'at', now_text }
+if turn > 1 or win > 1 then
+  for _, field in ipairs({ 'turn', turn, 'win', win }) do
+    event[#event + 1] = field
+  end
+end
+redis.call(unpack(event))
+redis.call('HDEL', KEYS[4], holder)
+redis.call('HSET', KEYS[8], round .. '/' .. user_id, serial .. '/' .. at .. '/' .. now_text,
+  user_id, round .. '/' .. win, round .. '/#' .. serial, turn)
+redis.call('HINCRBY', KEYS[1], 'revokes', 1)
+redis.call('ZADD', KEYS[9], 0, pooled(round, serial))
+redis.call('HINCRBY', KEYS[3], round .. '/free', 1)
+if issued ~= '' then
+  redis.call('HINCRBY', KEYS[3], round .. '/issued', -1)
+end
+local _, promoted = promote(campaign_id, one_per, round)
+return { 'revoked', round, serial, tonumber(at), now, promoted }

@@ -1,0 +1,279 @@
+//! Places that change hands: revocations, waitlists, confirmations, and the edges of windows.
+
+use crate::support::{Gate, applicant, connect, eval, round};
+use redis::TypedCommands;
+use rushgate_gate::project::{Origin, Outcome};
+use rushgate_gate::{
+    CampaignState, Decision, EventType, Keys, OnePer, application, apply, confirm, revoke,
+};
+use std::sync::Barrier;
+
+const HOUR: i64 = 3_600_000;
+
+/// A running campaign with a waitlist and one round that is always open.
+fn with_waitlist(quota: u32, waitlist: u32) -> Gate {
+    let mut gate = Gate::unknown();
+    gate.waitlist = waitlist;
+    let rounds = [round("once", None, None, quota)];
+    gate.project(
+        Origin::New,
+        CampaignState::Running,
+        OnePer::Campaign,
+        &rounds,
+    );
+    gate
+}
+
+fn position(decision: &Decision) -> u32 {
+    match decision {
+        Decision::Waitlisted(waiting) => waiting.position,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_revoked_serial_goes_to_the_head_of_the_waitlist_in_the_same_breath() {
+    let mut gate = with_waitlist(2, 2);
+    for user_id in ["a", "b"] {
+        gate.serial(user_id);
+    }
+    assert_eq!(position(&gate.apply("c")), 1);
+    assert_eq!(position(&gate.apply("d")), 2);
+    assert!(matches!(gate.apply("e"), Decision::SoldOut { .. }));
+
+    let revoke::Outcome::Revoked { grant, promoted } = gate.revoke("a", None) else {
+        panic!("not revoked")
+    };
+    assert_eq!((grant.serial.get(), promoted), (1, Some(applicant("c"))));
+    assert_eq!(gate.serial("c"), 1);
+    assert_eq!(position(&gate.apply("d")), 1);
+    assert_eq!(position(&gate.apply("e")), 2);
+    assert!(matches!(gate.apply("a"), Decision::Revoked { .. }));
+    assert!(
+        matches!(gate.status("a"), application::Status::Revoked { grant, .. } if grant.serial.get() == 1)
+    );
+    assert!(matches!(
+        gate.revoke("a", None),
+        revoke::Outcome::AlreadyRevoked { .. }
+    ));
+
+    let story: Vec<_> = gate
+        .events()
+        .into_iter()
+        .map(|event| {
+            (
+                event.event_type,
+                event.serial.get(),
+                event.turn.get(),
+                event.applicant.to_string(),
+            )
+        })
+        .collect();
+    let told =
+        |event_type, serial, turn, user_id: &str| (event_type, serial, turn, user_id.to_owned());
+    assert_eq!(
+        story,
+        [
+            told(EventType::Granted, 1, 1, "a"),
+            told(EventType::Granted, 2, 1, "b"),
+            told(EventType::Revoked, 1, 1, "a"),
+            told(EventType::Granted, 1, 2, "c"),
+        ]
+    );
+}
+
+#[test]
+fn without_a_waitlist_the_next_to_apply_gets_the_lowest_freed_serial() {
+    let mut gate = with_waitlist(3, 0);
+    for user_id in ["a", "b", "c"] {
+        gate.serial(user_id);
+    }
+    gate.revoke("b", None);
+    gate.revoke("a", None);
+    assert_eq!((gate.serial("d"), gate.serial("e")), (1, 2));
+    assert!(matches!(gate.apply("f"), Decision::SoldOut { .. }));
+}
+
+#[test]
+fn who_waits_gets_a_place_when_the_quota_grows() {
+    let mut gate = with_waitlist(1, 5);
+    gate.serial("a");
+    for user_id in ["b", "c", "d"] {
+        gate.apply(user_id);
+    }
+    let grown = [round("once", None, None, 3)];
+    let outcome = gate.try_project(
+        Origin::Known,
+        CampaignState::Paused,
+        OnePer::Campaign,
+        &grown,
+    );
+    assert_eq!(outcome, Outcome::Projected { promoted: 2 });
+    let serial = |status| match status {
+        application::Status::Granted(grant) => grant.serial.get(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((serial(gate.status("b")), serial(gate.status("c"))), (2, 3));
+    assert!(
+        matches!(gate.status("d"), application::Status::Waitlisted(waiting) if waiting.position == 1)
+    );
+}
+
+#[test]
+fn a_grant_that_redis_lost_halts_the_campaign() {
+    let mut gate = with_waitlist(5, 0);
+    let serial = gate.serial("a");
+    let issued = |issued| confirm::Outcome::Confirmed { issued };
+    assert_eq!(gate.confirm("once", serial, "a"), issued(1));
+    assert_eq!(gate.confirm("once", serial, "a"), issued(0));
+    assert!(matches!(gate.status("a"), application::Status::Issued(_)));
+
+    // Taken back is not lost.
+    let revoked = gate.serial("b");
+    gate.revoke("b", None);
+    assert_eq!(gate.confirm("once", revoked, "b"), issued(0));
+
+    let lost = gate.serial("c");
+    let grants = Keys::of(&gate.id).grants();
+    gate.redis.hdel(grants, "c").expect("HDEL");
+    assert_eq!(
+        gate.confirm("once", lost, "c"),
+        confirm::Outcome::Lost { grants: 1 }
+    );
+    assert_eq!(gate.apply("d"), Decision::Halted);
+    assert_eq!(gate.revoke("a", None), revoke::Outcome::Halted);
+    let rounds = [round("once", None, None, 9)];
+    let outcome = gate.try_project(
+        Origin::Known,
+        CampaignState::Running,
+        OnePer::Campaign,
+        &rounds,
+    );
+    assert_eq!(outcome, Outcome::Halted);
+}
+
+#[test]
+fn a_grant_under_another_serial_than_the_committed_one_is_a_loss() {
+    let mut gate = with_waitlist(5, 0);
+    let serial = gate.serial("a");
+    assert_eq!(
+        gate.confirm("once", serial + 1, "a"),
+        confirm::Outcome::Lost { grants: 1 }
+    );
+}
+
+#[test]
+fn a_campaign_that_redis_lost_is_said_to_be_unknown() {
+    let mut gate = Gate::unknown();
+    assert_eq!(
+        gate.confirm("once", 1, "a"),
+        confirm::Outcome::UnknownCampaign
+    );
+    assert_eq!(gate.revoke("a", None), revoke::Outcome::UnknownCampaign);
+}
+
+#[test]
+fn a_round_can_be_removed_only_while_nobody_won_in_it() {
+    let mut gate = Gate::unknown();
+    let now = gate.now();
+    let running = CampaignState::Running;
+    let first = round("day-1", Some(now - HOUR), Some(now + HOUR), 5);
+    let second = round("day-2", Some(now + HOUR), Some(now + 2 * HOUR), 5);
+    let both = [first.clone(), second.clone()];
+    gate.project(Origin::New, running, OnePer::Round, &both);
+    gate.serial("a");
+    gate.project(Origin::Known, running, OnePer::Round, &both[..1]);
+    assert_eq!(gate.overview().expect("known").next, None);
+    let outcome = gate.try_project(Origin::Known, running, OnePer::Round, &[second]);
+    let expected = "day-1".parse().expect("an id");
+    assert_eq!(outcome, Outcome::RoundHasGrants { round: expected });
+}
+
+/// The first millisecond of a window grants and the first after it does not, by the clock of Redis: of
+/// applications sent without a pause across both edges, each is decided as its own instant says.
+#[test]
+fn windows_open_and_close_at_the_very_millisecond() {
+    let mut gate = Gate::unknown();
+    let opens_at = gate.now() + 50;
+    let closes_at = opens_at + 50;
+    let rounds = [round("once", Some(opens_at), Some(closes_at), 1_000_000)];
+    gate.project(
+        Origin::New,
+        CampaignState::Running,
+        OnePer::Campaign,
+        &rounds,
+    );
+    let mut seen = [0; 3];
+    let mut at_the_edge = false;
+    for person in 0.. {
+        let call = apply::call(&gate.id, &applicant(&person.to_string()));
+        let answer = apply::answer(&gate.call(&call).expect("apply")).expect("its reply");
+        let now = answer.now.get();
+        at_the_edge |=
+            now == opens_at || now == closes_at - 1 || now == closes_at || now == opens_at - 1;
+        let expected = usize::from(now >= opens_at) + usize::from(now >= closes_at);
+        let decided = match answer.decision {
+            Decision::NotOpen { .. } => 0,
+            Decision::Granted(_) => 1,
+            Decision::Closed => 2,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            decided, expected,
+            "at {now}, the window is {opens_at}..{closes_at}"
+        );
+        seen[decided] += 1;
+        if now > closes_at + 5 {
+            break;
+        }
+    }
+    assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
+    assert!(at_the_edge);
+}
+
+#[test]
+fn a_rush_with_revocations_never_has_more_than_the_quota() {
+    const QUOTA: u32 = 20;
+    let mut gate = with_waitlist(QUOTA, 10);
+    let id = gate.id.clone();
+    let url = std::env::var("REDIS_URL").expect("REDIS_URL");
+    let barrier = Barrier::new(5);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (id, url, barrier) = (&id, &url, &barrier);
+            scope.spawn(move || {
+                let mut redis = connect(url);
+                barrier.wait();
+                for person in 0..100 {
+                    let user_id = format!("{thread}.{person}");
+                    eval(&mut redis, &apply::call(id, &applicant(&user_id))).expect("apply");
+                }
+            });
+        }
+        barrier.wait();
+        for _ in 0..60 {
+            let events = gate.events();
+            let Some(event) = events.last() else { continue };
+            let user_id = event.applicant.to_string();
+            gate.revoke(&user_id, None);
+            let round = gate
+                .overview()
+                .and_then(|overview| overview.round)
+                .expect("open");
+            assert!(round.granted <= QUOTA, "{round:?}");
+        }
+    });
+    // What was freed after the last application is there for whoever comes next.
+    let mut late = 0;
+    while !matches!(
+        gate.apply(&format!("late.{late}")),
+        Decision::SoldOut { .. }
+    ) {
+        late += 1;
+    }
+    let round = gate
+        .overview()
+        .and_then(|overview| overview.round)
+        .expect("open");
+    assert_eq!((round.granted, round.waitlisted), (QUOTA, 10));
+}
