@@ -2,7 +2,7 @@
 //!
 //! A pure function over both, so that it can be shown to find what it is for.
 
-use crate::history::History;
+use crate::history::{History, Place};
 use crate::rows::Row;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,92 +14,120 @@ use std::fmt;
 pub enum Breach {
     /// C1: more coupons than there are.
     OverQuota {
+        /// The round.
+        round: String,
         /// Rows that are held.
         rows: u64,
         /// The quota.
         quota: u32,
     },
     /// C1: one serial, several rows.
-    SerialDoubled(u32),
+    SerialDoubled(Place),
     /// C1: a serial that is in no quota.
-    SerialOutOfRange(u32),
+    SerialOutOfRange(Place),
     /// Fewer were given than people came for, though there was room.
-    SerialMissing(u32),
+    SerialMissing(Place),
     /// C2: one person, several rows.
     PersonDoubled(String),
     /// C2: one person was told several serials.
-    ToldTwo(String, Vec<u32>),
+    ToldTwo(String, Vec<Place>),
     /// C2: several people were told one serial.
-    SharedSerial(u32, Vec<String>),
+    SharedSerial(Place, Vec<String>),
     /// C3: told, but there is no such row.
-    NoRow(String, u32),
+    NoRow(String, Place),
     /// C4: a row that nobody was told of.
-    NobodyTold(String, u32),
+    NobodyTold(String, Place),
     /// An answer that nothing explains.
     Unexplained(String),
     /// Somebody who came for a coupon got no answer at all.
     Unanswered(u64),
 }
 
-/// What to expect of a rush.
-#[derive(Clone, Copy, Debug)]
+/// What to expect of a campaign.
+#[derive(Clone, Debug)]
 pub struct Expected {
-    /// Coupons that there are.
+    /// Coupons that there are in each round.
     pub quota: u32,
-    /// People who came, each of whom may win one.
-    pub applicants: u64,
+    /// Whether a person may win one in each round, and not only one in all.
+    pub one_per_round: bool,
+    /// How many coupons must have been given in each round that there was.
+    pub due: BTreeMap<String, u32>,
+}
+
+impl Expected {
+    /// One round, to which so many people came.
+    pub fn once(quota: u32, applicants: u32) -> Self {
+        Self {
+            quota,
+            one_per_round: false,
+            due: [("once".to_owned(), applicants.min(quota))].into(),
+        }
+    }
+
+    /// Within what one person may win once.
+    fn scope<'a>(&self, place: &'a Place) -> &'a str {
+        if self.one_per_round { &place.round } else { "" }
+    }
 }
 
 /// Every breach; none if all is well.
-pub fn breaches(expected: Expected, history: &History, rows: &[Row]) -> Vec<Breach> {
+pub fn breaches(expected: &Expected, history: &History, rows: &[Row]) -> Vec<Breach> {
     let mut breaches = Vec::new();
-    let Expected { quota, applicants } = expected;
+    let quota = expected.quota;
 
-    if rows.len() as u64 > u64::from(quota) {
-        let rows = rows.len() as u64;
-        breaches.push(Breach::OverQuota { rows, quota });
+    let mut rows_of: BTreeMap<&str, u64> = BTreeMap::new();
+    for row in rows {
+        *rows_of.entry(&row.place.round).or_default() += 1;
     }
-    let mut serials = BTreeSet::new();
+    for (round, rows) in rows_of {
+        if rows > u64::from(quota) {
+            let round = round.to_owned();
+            breaches.push(Breach::OverQuota { round, rows, quota });
+        }
+    }
+    let mut places = BTreeSet::new();
     let mut people = BTreeSet::new();
     for row in rows {
-        if !serials.insert(row.serial) {
-            breaches.push(Breach::SerialDoubled(row.serial));
+        if !places.insert(&row.place) {
+            breaches.push(Breach::SerialDoubled(row.place.clone()));
         }
-        if !(1..=quota).contains(&row.serial) {
-            breaches.push(Breach::SerialOutOfRange(row.serial));
+        if !(1..=quota).contains(&row.place.serial) {
+            breaches.push(Breach::SerialOutOfRange(row.place.clone()));
         }
-        if !people.insert(&row.user_id) {
+        if !people.insert((expected.scope(&row.place), &row.user_id)) {
             breaches.push(Breach::PersonDoubled(row.user_id.clone()));
         }
     }
-    let due = u32::try_from(applicants).unwrap_or(u32::MAX).min(quota);
-    breaches.extend(
-        (1..=due)
-            .filter(|serial| !serials.contains(serial))
-            .map(Breach::SerialMissing),
-    );
+    for (round, due) in &expected.due {
+        let due = (1..=*due).map(|serial| Place::new(round, serial));
+        breaches.extend(
+            due.filter(|place| !places.contains(place))
+                .map(Breach::SerialMissing),
+        );
+    }
 
-    let standing: BTreeSet<(&str, u32)> = rows
+    let standing: BTreeSet<(&str, &Place)> = rows
         .iter()
-        .map(|row| (row.user_id.as_str(), row.serial))
+        .map(|row| (row.user_id.as_str(), &row.place))
         .collect();
     let mut told = BTreeSet::new();
-    let mut holders: BTreeMap<u32, Vec<String>> = BTreeMap::new();
-    for (user_id, serials) in &history.serials {
-        if serials.len() > 1 {
-            breaches.push(Breach::ToldTwo(user_id.clone(), serials.clone()));
+    let mut holders: BTreeMap<&Place, Vec<String>> = BTreeMap::new();
+    for (user_id, places) in &history.places {
+        let scopes: BTreeSet<_> = places.iter().map(|place| expected.scope(place)).collect();
+        if scopes.len() < places.len() {
+            breaches.push(Breach::ToldTwo(user_id.clone(), places.clone()));
         }
-        for serial in serials {
-            told.insert((user_id.as_str(), *serial));
-            holders.entry(*serial).or_default().push(user_id.clone());
+        for place in places {
+            told.insert((user_id.as_str(), place));
+            holders.entry(place).or_default().push(user_id.clone());
         }
     }
-    for (serial, holders) in holders {
+    for (place, holders) in holders {
         if holders.len() > 1 {
-            breaches.push(Breach::SharedSerial(serial, holders));
+            breaches.push(Breach::SharedSerial(place.clone(), holders));
         }
     }
-    let owned = |&(user_id, serial): &(&str, u32)| (user_id.to_owned(), serial);
+    let owned = |&(user_id, place): &(&str, &Place)| (user_id.to_owned(), place.clone());
     breaches.extend(
         told.difference(&standing)
             .map(owned)
@@ -122,8 +150,11 @@ pub fn breaches(expected: Expected, history: &History, rows: &[Row]) -> Vec<Brea
 impl fmt::Display for Breach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OverQuota { rows, quota } => {
-                write!(f, "C1: {rows} coupons stand for a quota of {quota}")
+            Self::OverQuota { round, rows, quota } => {
+                write!(
+                    f,
+                    "C1: {rows} coupons of round {round} stand for a quota of {quota}"
+                )
             }
             Self::SerialDoubled(serial) => write!(f, "C1: serial {serial} stands twice"),
             Self::SerialOutOfRange(serial) => {
@@ -132,7 +163,7 @@ impl fmt::Display for Breach {
             Self::SerialMissing(serial) => write!(f, "serial {serial} was due and has no row"),
             Self::PersonDoubled(user_id) => write!(f, "C2: {user_id} holds two coupons"),
             Self::ToldTwo(user_id, serials) => {
-                write!(f, "C2: {user_id} was told serials {serials:?}")
+                write!(f, "C2: {user_id} was told {}", listed(serials))
             }
             Self::SharedSerial(serial, people) => {
                 write!(f, "C2: serial {serial} was told to {people:?}")
@@ -154,6 +185,11 @@ impl fmt::Display for Breach {
     }
 }
 
+fn listed(places: &[Place]) -> String {
+    let places: Vec<String> = places.iter().map(Place::to_string).collect();
+    places.join(" and ")
+}
+
 impl From<Breach> for String {
     fn from(breach: Breach) -> Self {
         breach.to_string()
@@ -166,10 +202,13 @@ mod tests {
     use crate::history::Told;
     use std::time::Duration;
 
-    const EXPECTED: Expected = Expected {
-        quota: 2,
-        applicants: 3,
-    };
+    fn at(serial: u32) -> Place {
+        Place::new("once", serial)
+    }
+
+    fn found(history: &History, rows: &[Row]) -> Vec<Breach> {
+        breaches(&Expected::once(2, 3), history, rows)
+    }
 
     fn history(told: &[(&str, Told)]) -> History {
         let mut history = History::default();
@@ -182,7 +221,7 @@ mod tests {
     fn rows(rows: &[(&str, u32)]) -> Vec<Row> {
         rows.iter()
             .map(|(user_id, serial)| Row {
-                serial: *serial,
+                place: at(*serial),
                 user_id: (*user_id).to_owned(),
                 delay: Duration::ZERO,
             })
@@ -191,17 +230,17 @@ mod tests {
 
     fn good() -> [(&'static str, Told); 4] {
         [
-            ("a", Told::Granted(1)),
-            ("b", Told::Granted(2)),
+            ("a", Told::Granted(at(1))),
+            ("b", Told::Granted(at(2))),
             ("c", Told::SoldOut),
-            ("a", Told::AlreadyGranted(1)),
+            ("a", Told::AlreadyGranted(at(1))),
         ]
     }
 
     #[test]
     fn an_exact_rush_has_no_breach() {
         let rows = rows(&[("a", 1), ("b", 2)]);
-        assert_eq!(breaches(EXPECTED, &history(&good()), &rows), vec![]);
+        assert_eq!(found(&history(&good()), &rows), vec![]);
     }
 
     #[test]
@@ -210,44 +249,55 @@ mod tests {
         let a = || "a".to_owned();
         let b = || "b".to_owned();
         for (standing, expected) in [
-            (vec![("a", 1)], vec![SerialMissing(2), NoRow(b(), 2)]),
+            (
+                vec![("a", 1)],
+                vec![SerialMissing(at(2)), NoRow(b(), at(2))],
+            ),
             (
                 vec![("a", 1), ("b", 2), ("c", 3)],
                 vec![
-                    OverQuota { rows: 3, quota: 2 },
-                    SerialOutOfRange(3),
-                    NobodyTold("c".into(), 3),
+                    OverQuota {
+                        round: "once".into(),
+                        rows: 3,
+                        quota: 2,
+                    },
+                    SerialOutOfRange(at(3)),
+                    NobodyTold("c".into(), at(3)),
                 ],
             ),
             (
                 vec![("a", 1), ("b", 1)],
                 vec![
-                    SerialDoubled(1),
-                    SerialMissing(2),
-                    NoRow(b(), 2),
-                    NobodyTold(b(), 1),
+                    SerialDoubled(at(1)),
+                    SerialMissing(at(2)),
+                    NoRow(b(), at(2)),
+                    NobodyTold(b(), at(1)),
                 ],
             ),
             (
                 vec![("a", 1), ("a", 2)],
-                vec![PersonDoubled(a()), NoRow(b(), 2), NobodyTold(a(), 2)],
+                vec![
+                    PersonDoubled(a()),
+                    NoRow(b(), at(2)),
+                    NobodyTold(a(), at(2)),
+                ],
             ),
         ] {
-            assert_eq!(
-                breaches(EXPECTED, &history(&good()), &rows(&standing)),
-                expected
-            );
+            assert_eq!(found(&history(&good()), &rows(&standing)), expected);
         }
 
         let standing = rows(&[("a", 1), ("b", 2)]);
         for (told, expected) in [
             (
-                ("c", Told::Granted(2)),
-                vec![SharedSerial(2, vec![b(), "c".into()]), NoRow("c".into(), 2)],
+                ("c", Told::Granted(at(2))),
+                vec![
+                    SharedSerial(at(2), vec![b(), "c".into()]),
+                    NoRow("c".into(), at(2)),
+                ],
             ),
             (
-                ("a", Told::AlreadyGranted(3)),
-                vec![ToldTwo(a(), vec![1, 3]), NoRow(a(), 3)],
+                ("a", Told::AlreadyGranted(at(3))),
+                vec![ToldTwo(a(), vec![at(1), at(3)]), NoRow(a(), at(3))],
             ),
             (
                 ("c", Told::Unexplained("500".into())),
@@ -257,7 +307,38 @@ mod tests {
         ] {
             let mut history = history(&good());
             history.note(told.0, told.1);
-            assert_eq!(breaches(EXPECTED, &history, &standing), expected);
+            assert_eq!(found(&history, &standing), expected);
         }
+    }
+
+    #[test]
+    fn each_round_has_its_own_serials_and_perhaps_its_own_people() {
+        let day = |day: &str, serial| Place::new(day, serial);
+        let mut history = History::default();
+        let mut rows = vec![];
+        for (user_id, place) in [("a", day("1", 1)), ("b", day("1", 2)), ("a", day("2", 1))] {
+            history.note(user_id, Told::Granted(place.clone()));
+            rows.push(Row {
+                place,
+                user_id: user_id.to_owned(),
+                delay: Duration::ZERO,
+            });
+        }
+        let mut expected = Expected {
+            quota: 2,
+            one_per_round: true,
+            due: [("1".to_owned(), 2), ("2".to_owned(), 1)].into(),
+        };
+        assert_eq!(breaches(&expected, &history, &rows), vec![]);
+        expected.one_per_round = false;
+        assert_eq!(
+            breaches(&expected, &history, &rows),
+            vec![
+                Breach::PersonDoubled("a".into()),
+                Breach::ToldTwo("a".into(), vec![day("1", 1), day("2", 1)]),
+            ]
+        );
+        expected.due.insert("3".to_owned(), 1);
+        assert!(breaches(&expected, &history, &rows).contains(&Breach::SerialMissing(day("3", 1))));
     }
 }

@@ -1,14 +1,43 @@
 //! What everybody was told.
 
+use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::fmt;
+
+/// A place in a round.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+pub struct Place {
+    /// The round.
+    pub round: String,
+    /// The serial in it.
+    pub serial: u32,
+}
+
+impl Place {
+    /// Place `serial` of `round`.
+    pub fn new(round: &str, serial: u32) -> Self {
+        Self {
+            round: round.to_owned(),
+            serial,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.round, self.serial)
+    }
+}
 
 /// What one request was answered with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// 201: this serial is yours.
-    Granted(u32),
-    /// 200: this serial was yours already.
-    AlreadyGranted(u32),
+    /// 201: this place is yours.
+    Granted(Place),
+    /// 200: this place was yours already.
+    AlreadyGranted(Place),
+    /// 202: so many are before you, and you.
+    Waitlisted(u32),
     /// 410: nothing left.
     SoldOut,
     /// 4xx: the request makes no sense, as was meant.
@@ -28,6 +57,8 @@ pub struct History {
     pub granted: u64,
     /// Answers 200.
     pub already_granted: u64,
+    /// Answers 202.
+    pub waitlisted: u64,
     /// Answers 410.
     pub sold_out: u64,
     /// Bad requests that were refused as they should be.
@@ -38,8 +69,8 @@ pub struct History {
     pub retried: u64,
     /// Answers that nothing explains, in words.
     pub unexplained: Vec<String>,
-    /// Everybody who was told a serial: all the serials that they were told.
-    pub serials: BTreeMap<String, Vec<u32>>,
+    /// Everybody who was told a place: all the places that they were told.
+    pub places: BTreeMap<String, Vec<Place>>,
 }
 
 impl History {
@@ -47,14 +78,15 @@ impl History {
     pub fn note(&mut self, user_id: &str, told: Told) {
         self.sent += 1;
         match told {
-            Told::Granted(serial) => {
+            Told::Granted(place) => {
                 self.granted += 1;
-                self.note_serial(user_id, serial);
+                self.note_place(user_id, place);
             }
-            Told::AlreadyGranted(serial) => {
+            Told::AlreadyGranted(place) => {
                 self.already_granted += 1;
-                self.note_serial(user_id, serial);
+                self.note_place(user_id, place);
             }
+            Told::Waitlisted(_) => self.waitlisted += 1,
             Told::SoldOut => self.sold_out += 1,
             Told::Rejected => self.rejected += 1,
             Told::Unavailable => self.unavailable += 1,
@@ -67,22 +99,23 @@ impl History {
         self.sent += other.sent;
         self.granted += other.granted;
         self.already_granted += other.already_granted;
+        self.waitlisted += other.waitlisted;
         self.sold_out += other.sold_out;
         self.rejected += other.rejected;
         self.unavailable += other.unavailable;
         self.retried += other.retried;
         self.unexplained.extend(other.unexplained);
-        for (user_id, serials) in other.serials {
-            for serial in serials {
-                self.note_serial(&user_id, serial);
+        for (user_id, places) in other.places {
+            for place in places {
+                self.note_place(&user_id, place);
             }
         }
     }
 
-    fn note_serial(&mut self, user_id: &str, serial: u32) {
-        let serials = self.serials.entry(user_id.to_owned()).or_default();
-        if !serials.contains(&serial) {
-            serials.push(serial);
+    fn note_place(&mut self, user_id: &str, place: Place) {
+        let places = self.places.entry(user_id.to_owned()).or_default();
+        if !places.contains(&place) {
+            places.push(place);
         }
     }
 }

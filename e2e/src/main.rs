@@ -81,7 +81,7 @@ async fn run(cli: &Cli) -> Result<bool> {
         rush::run(&rush, move || bar.inc(1)).await?
     };
 
-    let granted = outcome.history.serials.len() as u64;
+    let granted = outcome.history.places.len() as u64;
     bar.reset();
     bar.set_message("rows");
     bar.set_length(granted);
@@ -96,12 +96,9 @@ async fn run(cli: &Cli) -> Result<bool> {
     }
     bar.finish_and_clear();
 
-    let expected = Expected {
-        quota: cli.quota,
-        applicants: u64::from(cli.applicants),
-    };
+    let expected = Expected::once(cli.quota, cli.applicants);
     let rows = database.rows(&campaign).await?;
-    let report = Report::new(&campaign, expected, &outcome, &rows);
+    let report = Report::new(&campaign, &expected, cli.applicants, &outcome, &rows);
     writeln!(std::io::stdout(), "{report}")?;
     for failed in database.failed(&campaign).await? {
         writeln!(std::io::stdout(), "  dead letter {failed}")?;

@@ -14,7 +14,7 @@ pub struct Report {
     /// The campaign.
     pub campaign: String,
     /// Different people.
-    pub applicants: u64,
+    pub applicants: u32,
     /// Coupons that there were.
     pub quota: u32,
     /// Requests that were answered.
@@ -51,7 +51,13 @@ pub struct Report {
 
 impl Report {
     /// Compares what was told with what stands.
-    pub fn new(campaign: &str, expected: Expected, outcome: &Outcome, rows: &[Row]) -> Self {
+    pub fn new(
+        campaign: &str,
+        expected: &Expected,
+        applicants: u32,
+        outcome: &Outcome,
+        rows: &[Row],
+    ) -> Self {
         let history = &outcome.history;
         let breaches = breaches(expected, history, rows);
         let count = |wanted: fn(&Breach) -> bool| {
@@ -59,7 +65,7 @@ impl Report {
         };
         Self {
             campaign: campaign.to_owned(),
-            applicants: expected.applicants,
+            applicants,
             quota: expected.quota,
             sent: history.sent,
             granted: history.granted,

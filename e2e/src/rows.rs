@@ -1,5 +1,6 @@
 //! What stands in the database.
 
+use crate::history::Place;
 use anyhow::{Context, Result};
 use sqlx::Row as _;
 use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
@@ -8,8 +9,8 @@ use std::time::Duration;
 /// A coupon that is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Its serial.
-    pub serial: u32,
+    /// Which.
+    pub place: Place,
     /// Who holds it.
     pub user_id: String,
     /// From the grant, by the clock of Redis, to the row, by the clock of the database.
@@ -50,14 +51,14 @@ impl Database {
         Ok(u64::try_from(count)?)
     }
 
-    /// The coupons of `campaign` that are held, by serial.
+    /// The coupons of `campaign` that are held, by round and serial.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn rows(&self, campaign: &str) -> Result<Vec<Row>> {
         sqlx::query(
-            "SELECT serial, user_id, CAST(TIMESTAMPDIFF(MICROSECOND, granted_at, issued_at) AS SIGNED) AS delay \
-             FROM coupons WHERE campaign_id = ? AND state = 'active' ORDER BY serial",
+            "SELECT round_id, serial, user_id, CAST(TIMESTAMPDIFF(MICROSECOND, granted_at, issued_at) AS SIGNED) AS delay \
+             FROM coupons WHERE campaign_id = ? AND state = 'active' ORDER BY round_id, serial",
         )
         .bind(campaign)
         .fetch_all(&self.pool)
@@ -67,7 +68,10 @@ impl Database {
             // Two clocks: the row may seem to be older than its grant.
             let micros = row.try_get::<i64, _>("delay")?.max(0);
             Ok(Row {
-                serial: row.try_get("serial")?,
+                place: Place {
+                    round: row.try_get("round_id")?,
+                    serial: row.try_get("serial")?,
+                },
                 user_id: row.try_get("user_id")?,
                 delay: Duration::from_micros(u64::try_from(micros)?),
             })

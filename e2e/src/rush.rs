@@ -1,6 +1,6 @@
 //! Many people at once.
 
-use crate::history::{History, Told};
+use crate::history::{History, Place, Told};
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use rand::seq::SliceRandom;
@@ -50,8 +50,15 @@ enum Request {
 }
 
 #[derive(Deserialize)]
+struct WaitlistedBody {
+    position: u32,
+    user_id: String,
+}
+
+#[derive(Deserialize)]
 struct GrantBody {
-    serial: u32,
+    #[serde(flatten)]
+    place: Place,
     user_id: String,
 }
 
@@ -151,7 +158,11 @@ async fn send(
     history.note(&user_id, Told::Unavailable);
 }
 
-async fn apply(client: &Client, url: &str, user_id: &str) -> reqwest::Result<Told> {
+/// Sends one application of `user_id` to `url`.
+///
+/// # Errors
+/// When there is no answer.
+pub async fn apply(client: &Client, url: &str, user_id: &str) -> reqwest::Result<Told> {
     let body = format!(r#"{{"user_id":"{user_id}"}}"#);
     let request = client.post(url).header("content-type", "application/json");
     let response = request.body(body).send().await?;
@@ -161,8 +172,12 @@ async fn apply(client: &Client, url: &str, user_id: &str) -> reqwest::Result<Tol
         .ok()
         .filter(|grant| grant.user_id == user_id);
     Ok(match (status, grant) {
-        (StatusCode::CREATED, Some(grant)) => Told::Granted(grant.serial),
-        (StatusCode::OK, Some(grant)) => Told::AlreadyGranted(grant.serial),
+        (StatusCode::CREATED, Some(grant)) => Told::Granted(grant.place),
+        (StatusCode::OK, Some(grant)) => Told::AlreadyGranted(grant.place),
+        (StatusCode::ACCEPTED, _) => match serde_json::from_str::<WaitlistedBody>(&text) {
+            Ok(waiting) if waiting.user_id == user_id => Told::Waitlisted(waiting.position),
+            _ => Told::Unexplained(format!("{status} {text}")),
+        },
         (StatusCode::GONE, _) if text.contains(r#""decision":"sold_out""#) => Told::SoldOut,
         (StatusCode::SERVICE_UNAVAILABLE, _) => Told::Unavailable,
         _ => Told::Unexplained(format!("{status} {text}")),

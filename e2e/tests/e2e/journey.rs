@@ -22,11 +22,8 @@ async fn a_rush_of_thousands_gives_each_coupon_once() {
         .expect("a rush");
     assert_eq!(outcome.history.granted, 100);
     assert!(outcome.history.sold_out > 0 && outcome.history.rejected > 0);
-    let expected = Expected {
-        quota: 100,
-        applicants: 3_000,
-    };
-    assert_eq!(system.check(expected, "launch", &outcome).await, vec![]);
+    let expected = Expected::once(100, 3_000);
+    assert_eq!(system.check(&expected, "launch", &outcome).await, vec![]);
     system.drained("launch").await;
 }
 
@@ -41,11 +38,8 @@ async fn two_of_each_are_as_exact_as_one() {
     let outcome = rush::run(&system.rush("launch", 2_000), || ())
         .await
         .expect("a rush");
-    let expected = Expected {
-        quota: 500,
-        applicants: 2_000,
-    };
-    assert_eq!(system.check(expected, "launch", &outcome).await, vec![]);
+    let expected = Expected::once(500, 2_000);
+    assert_eq!(system.check(&expected, "launch", &outcome).await, vec![]);
     system.drained("launch").await;
 
     // Asked to end, each of them ends well.
@@ -66,11 +60,8 @@ async fn a_quota_that_is_not_reached_leaves_the_rest() {
         .await
         .expect("a rush");
     assert_eq!((outcome.history.granted, outcome.history.sold_out), (20, 0));
-    let expected = Expected {
-        quota: 50,
-        applicants: 20,
-    };
-    assert_eq!(system.check(expected, "quiet", &outcome).await, vec![]);
+    let expected = Expected::once(50, 20);
+    assert_eq!(system.check(&expected, "quiet", &outcome).await, vec![]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,7 +102,7 @@ async fn long_values_are_eight_bytes_and_become_rows_too() {
         let rows = system.database.rows("spring").await.expect("the database");
         let held: Vec<_> = rows
             .iter()
-            .map(|row| (row.serial, row.user_id.as_str()))
+            .map(|row| (row.place.serial, row.user_id.as_str()))
             .collect();
         (held == [(1, "7"), (2, "9223372036854775807")]).then_some(())
     })

@@ -6,10 +6,8 @@ use rushgate_e2e::check::Expected;
 use rushgate_e2e::rush::{self, Outcome};
 use tokio::task::JoinHandle;
 
-const EXPECTED: Expected = Expected {
-    quota: 1_000,
-    applicants: 1_500,
-};
+const QUOTA: u32 = 1_000;
+const APPLICANTS: u32 = 1_500;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bridge_that_is_killed_loses_nothing() {
@@ -36,15 +34,16 @@ async fn a_consumer_that_is_killed_loses_nothing() {
 type Running = JoinHandle<anyhow::Result<Outcome>>;
 
 async fn begin_rush(system: &System) -> Running {
-    let created = system.operator.create("launch", EXPECTED.quota).await;
+    let created = system.operator.create("launch", QUOTA).await;
     created.expect("created");
-    let rush = system.rush("launch", EXPECTED.applicants as usize);
+    let rush = system.rush("launch", APPLICANTS as usize);
     tokio::spawn(async move { rush::run(&rush, || ()).await })
 }
 
 async fn end_rush(system: &System, rush: Running) {
     let outcome = rush.await.expect("no panic").expect("a rush");
-    assert_eq!(system.check(EXPECTED, "launch", &outcome).await, vec![]);
+    let expected = Expected::once(QUOTA, APPLICANTS);
+    assert_eq!(system.check(&expected, "launch", &outcome).await, vec![]);
     system.drained("launch").await;
 }
 
@@ -53,7 +52,7 @@ async fn some_rows_more(system: &System) {
     let before = system.database.count("launch").await.expect("the database");
     until("rows arrive", async || {
         let count = system.database.count("launch").await.expect("the database");
-        (count > before || count >= u64::from(EXPECTED.quota)).then_some(())
+        (count > before || count >= u64::from(QUOTA)).then_some(())
     })
     .await;
 }

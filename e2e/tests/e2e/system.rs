@@ -261,11 +261,11 @@ impl System {
     /// Waits for the rows of a rush that is over and compares them with what was told.
     pub(crate) async fn check(
         &self,
-        expected: Expected,
+        expected: &Expected,
         campaign: &str,
         outcome: &rush::Outcome,
     ) -> Vec<Breach> {
-        let granted = outcome.history.serials.len() as u64;
+        let granted = outcome.history.places.len() as u64;
         until("every grant has its row", async || {
             let count = self.database.count(campaign).await.expect("the database");
             (count >= granted).then_some(())
