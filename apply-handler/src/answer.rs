@@ -5,7 +5,7 @@ use crate::problem::{Details, Problem};
 use bytes::Bytes;
 use rushgate_gate::apply::{Answer as Decided, Grant};
 use rushgate_gate::overview::Overview;
-use rushgate_gate::{Applicant, CampaignId, Decision, application};
+use rushgate_gate::{Applicant, CampaignId, Decision, Waiting, application};
 use serde::Serialize;
 use spin_sdk::http::{FullBody, HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -62,6 +62,16 @@ impl Answer {
             Decision::AlreadyGranted(grant) => {
                 Self::granted(StatusCode::OK, word, campaign, applicant, grant)
             }
+            Decision::Waitlisted(waiting) => {
+                Self::waitlisted(StatusCode::ACCEPTED, campaign, applicant, waiting)
+            }
+            Decision::Revoked { round } => refused(
+                StatusCode::GONE,
+                word,
+                campaign,
+                Some(round.as_str()),
+                "The coupon was taken back; this round cannot be won again.",
+            ),
             Decision::SoldOut { round } => refused(
                 StatusCode::GONE,
                 word,
@@ -122,6 +132,21 @@ impl Answer {
                 Self::granted(StatusCode::OK, "granted", campaign, applicant, grant)
                     .with("cache-control", "no-store")
             }
+            application::Status::Issued(grant) => {
+                Self::granted(StatusCode::OK, "issued", campaign, applicant, grant)
+                    .with("cache-control", "no-store")
+            }
+            application::Status::Waitlisted(waiting) => {
+                Self::waitlisted(StatusCode::OK, campaign, applicant, waiting)
+                    .with("cache-control", "no-store")
+            }
+            application::Status::Revoked { grant, revoked_at } => {
+                let body = RevokedBody {
+                    grant: GrantBody::new("revoked", campaign, applicant, grant),
+                    revoked_at: revoked_at.to_string(),
+                };
+                Self::json(StatusCode::OK, &body).with("cache-control", "no-store")
+            }
             application::Status::NotFound => Problem::ApplicationNotFound.answer(),
             application::Status::UnknownCampaign => Problem::CampaignNotFound.answer(),
         }
@@ -150,15 +175,25 @@ impl Answer {
         applicant: &Applicant,
         grant: &Grant,
     ) -> Self {
-        let body = GrantBody {
-            decision: word,
-            campaign: campaign.as_str(),
-            round: grant.round.as_str(),
-            serial: grant.serial.get(),
-            user_id: applicant.as_str(),
-            granted_at: grant.at.to_string(),
-        };
+        let body = GrantBody::new(word, campaign, applicant, grant);
         Self::json(status, &body).with_text("rushgate-serial", &grant.serial.to_string())
+    }
+
+    fn waitlisted(
+        status: StatusCode,
+        campaign: &CampaignId,
+        applicant: &Applicant,
+        waiting: &Waiting,
+    ) -> Self {
+        let body = WaitlistedBody {
+            decision: "waitlisted",
+            campaign: campaign.as_str(),
+            round: waiting.round.as_str(),
+            position: waiting.position,
+            user_id: applicant.as_str(),
+            waitlisted_at: waiting.since.to_string(),
+        };
+        Self::json(status, &body).with_text("rushgate-position", &waiting.position.to_string())
     }
 
     /// Adds a header.
@@ -227,6 +262,41 @@ struct GrantBody<'a> {
     granted_at: String,
 }
 
+impl<'a> GrantBody<'a> {
+    fn new(
+        decision: &'a str,
+        campaign: &'a CampaignId,
+        applicant: &'a Applicant,
+        grant: &'a Grant,
+    ) -> Self {
+        Self {
+            decision,
+            campaign: campaign.as_str(),
+            round: grant.round.as_str(),
+            serial: grant.serial.get(),
+            user_id: applicant.as_str(),
+            granted_at: grant.at.to_string(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct RevokedBody<'a> {
+    #[serde(flatten)]
+    grant: GrantBody<'a>,
+    revoked_at: String,
+}
+
+#[derive(Serialize)]
+struct WaitlistedBody<'a> {
+    decision: &'a str,
+    campaign: &'a str,
+    round: &'a str,
+    position: u32,
+    user_id: &'a str,
+    waitlisted_at: String,
+}
+
 #[derive(Serialize)]
 struct RefusalBody<'a> {
     #[serde(flatten)]
@@ -258,7 +328,9 @@ struct RoundBody<'a> {
     closes_at: Option<String>,
     quota: u32,
     granted: u32,
+    issued: u32,
     remaining: u32,
+    waitlisted: u32,
 }
 
 #[derive(Serialize)]
@@ -278,7 +350,9 @@ impl<'a> CampaignBody<'a> {
                 closes_at: current.round.closes_at.map(|at| at.to_string()),
                 quota: current.round.quota.get(),
                 granted: current.granted,
+                issued: current.issued,
                 remaining: current.remaining(),
+                waitlisted: current.waitlisted,
             }),
             next_round: overview
                 .next

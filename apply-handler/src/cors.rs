@@ -46,8 +46,7 @@ impl AllowedOrigins {
 
     /// Lets the page that asks read `answer`, if its origin is allowed.
     pub fn share(&self, request: &HeaderMap, answer: Answer) -> Answer {
-        const EXPOSED: &str =
-            "location, preference-applied, retry-after, rushgate-decision, rushgate-serial";
+        const EXPOSED: &str = "location, preference-applied, retry-after, rushgate-decision, rushgate-position, rushgate-serial";
         match self {
             Self::Any => answer
                 .with("access-control-allow-origin", "*")

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use futures::future::{select, try_join_all};
 use http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use rushgate_gate::{CampaignId, application, apply, keys, overview};
+use percent_encoding::percent_decode_str;
+use rushgate_gate::{CampaignId, RoundId, application, apply, keys, overview};
 use spin_sdk::http::{FullBody, HeaderMap, Method, Request, Response, StatusCode};
 use spin_sdk::wasip3::http_compat::IncomingRequestBody;
 use std::pin::pin;
@@ -72,7 +73,8 @@ async fn answer(
         }
         Resource::Applications(campaign) => apply(settings, &head.headers, body, &campaign).await,
         Resource::Application(campaign, applicant) => {
-            let call = application::call(&campaign, &applicant);
+            let round = round_asked_for(head)?;
+            let call = application::call(&campaign, &applicant, round.as_ref());
             let status = gate::call(settings, &call, application::status).await?;
             Ok(Answer::status(&status, &campaign, &applicant))
         }
@@ -95,6 +97,22 @@ async fn apply(
     } else {
         answer
     })
+}
+
+/// The round that `?round=` names. One that nobody can have is as unknown as one that there is not.
+fn round_asked_for(head: &Parts) -> Result<Option<RoundId>, Problem> {
+    let query = head.uri.query().unwrap_or_default();
+    query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("round="))
+        .map(|round| {
+            let round = percent_decode_str(round).decode_utf8();
+            round
+                .ok()
+                .and_then(|round| round.parse().ok())
+                .ok_or(Problem::ApplicationNotFound)
+        })
+        .transpose()
 }
 
 async fn campaigns(settings: &Settings) -> Result<Answer, Problem> {

@@ -11,7 +11,9 @@
 mod http;
 mod journey;
 mod kills;
+mod places;
 mod process;
 mod redis_away;
+mod rounds;
 mod system;
 mod wait;

@@ -1,0 +1,123 @@
+//! Several campaigns at once, in different time zones: each round is exact, and who won yesterday is admitted or
+//! refused today as the campaign says.
+
+use crate::system::{Size, System};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
+use rushgate_e2e::check::Expected;
+use rushgate_e2e::history::History;
+use rushgate_e2e::rush::{self, Outcome};
+use std::collections::{BTreeMap, BTreeSet};
+
+const QUOTA: u32 = 40;
+const APPLICANTS: u32 = 300;
+
+/// A daily campaign whose first round has been open for an hour, and stays so for another, in a time zone.
+struct Daily {
+    id: &'static str,
+    first: Zoned,
+}
+
+impl Daily {
+    async fn create(system: &System, id: &'static str, zone: &str, one_per: &str) -> Self {
+        let zone = TimeZone::get(zone).expect("a time zone");
+        let first = Timestamp::now().to_zoned(zone) - 1.hour();
+        let time = first.strftime("%H:%M").to_string();
+        let (from, to) = (first.date(), (&first + 1.day()).date());
+        let zone = first.time_zone().iana_name().expect("a name");
+        let quota = QUOTA.to_string();
+        let (from, to) = (from.to_string(), to.to_string());
+        #[rustfmt::skip]
+        let arguments = [
+            "campaign", "create", "--id", id, "--quota", &quota, "--one-per", one_per,
+            "--from", &from, "--to", &to, "--daily", &time, "--for", "2h", "--timezone", zone,
+        ];
+        system.operator.run(&arguments).await.expect("created");
+        Self { id, first }
+    }
+
+    fn rounds(&self) -> [String; 2] {
+        [0, 1].map(|day| (&self.first + day.days()).date().to_string())
+    }
+
+    /// A day goes by: the first round was an hour ago, and the second is open.
+    async fn a_day_later(&self, system: &System) {
+        let now = Timestamp::now();
+        let at = |hours| (now + SignedDuration::from_hours(hours)).to_string();
+        let [first, second] = self.rounds();
+        for (round, opens_at, closes_at) in [(first, at(-3), at(-2)), (second, at(-1), at(1))] {
+            #[rustfmt::skip]
+            let arguments = [
+                "campaign", "change", self.id, "--round", &round,
+                "--opens-at", &opens_at, "--closes-at", &closes_at, "--reason", "a day later",
+            ];
+            system.operator.run(&arguments).await.expect("changed");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn daily_campaigns_in_two_time_zones_and_a_one_off_are_each_exact_per_round() {
+    let system = System::start(Size::TWO_OF_EACH).await;
+    let seoul = Daily::create(&system, "seoul", "Asia/Seoul", "round").await;
+    let new_york = Daily::create(&system, "new-york", "America/New_York", "campaign").await;
+    system
+        .operator
+        .create("launch", QUOTA)
+        .await
+        .expect("created");
+
+    let [seoul_day_1, new_york_day_1, launch] =
+        rush_at(&system, [seoul.id, new_york.id, "launch"]).await;
+    for outcome in [&seoul_day_1, &new_york_day_1, &launch] {
+        assert_eq!(outcome.history.granted, u64::from(QUOTA));
+    }
+    let once = Expected::once(QUOTA, APPLICANTS);
+    assert_eq!(system.check(&once, "launch", &launch).await, vec![]);
+
+    seoul.a_day_later(&system).await;
+    new_york.a_day_later(&system).await;
+    let [seoul_day_2, new_york_day_2, launch_again] =
+        rush_at(&system, [seoul.id, new_york.id, "launch"]).await;
+    assert_eq!(launch_again.history.granted, 0);
+    assert_eq!(launch_again.history.places, launch.history.places);
+
+    // Where one may win once in all, yesterday's winners are told yesterday's places, and others win today's.
+    let (before, after) = (
+        winners(&new_york_day_1.history),
+        winners(&new_york_day_2.history),
+    );
+    assert!(before.is_subset(&after));
+    assert_eq!(after.len(), 2 * QUOTA as usize);
+
+    for (daily, one_per_round, days) in [
+        (&seoul, true, [seoul_day_1, seoul_day_2]),
+        (&new_york, false, [new_york_day_1, new_york_day_2]),
+    ] {
+        let expected = Expected {
+            quota: QUOTA,
+            one_per_round,
+            due: BTreeMap::from(daily.rounds().map(|round| (round, QUOTA))),
+        };
+        let [mut both, second] = days;
+        both.history.add(second.history);
+        assert_eq!(system.check(&expected, daily.id, &both).await, vec![]);
+        system.drained(daily.id).await;
+    }
+}
+
+/// Everybody comes to all three at once.
+async fn rush_at(system: &System, campaigns: [&str; 3]) -> [Outcome; 3] {
+    let [a, b, c] = campaigns.map(|campaign| system.rush(campaign, APPLICANTS as usize));
+    let quiet = || ();
+    let (a, b, c) = tokio::join!(
+        rush::run(&a, quiet),
+        rush::run(&b, quiet),
+        rush::run(&c, quiet)
+    );
+    [a, b, c].map(|outcome| outcome.expect("a rush"))
+}
+
+fn winners(history: &History) -> BTreeSet<&String> {
+    history.places.keys().collect()
+}
