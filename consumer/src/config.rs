@@ -23,6 +23,12 @@ pub struct Config {
     // check() names the variable, clap would not
     pub database_url: Secret,
 
+    /// The gate, which is told what is committed: redis://host:port, redis://user:password@host:port/database,
+    /// or rediss:// for TLS
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    #[arg(default_value = "", hide_default_value = true)]
+    pub redis_url: Secret,
+
     /// Where to read.
     #[command(flatten)]
     pub kafka: KafkaConfig,
@@ -67,6 +73,7 @@ impl Config {
     /// With the variable's name and what to do.
     pub fn check(&self) -> Result<(), BadSetting> {
         self.database()?;
+        self.redis()?;
         self.kafka.check()
     }
 
@@ -100,6 +107,20 @@ impl Config {
             .disable_statement_logging())
     }
 
+    /// A client of the gate's Redis. It does not connect yet.
+    ///
+    /// # Errors
+    /// When the address cannot be used. The error does not quote it.
+    pub fn redis(&self) -> Result<redis::Client, BadSetting> {
+        redis::Client::open(self.redis_url.reveal()).map_err(|_| {
+            bad(
+                "REDIS_URL",
+                "is not the address of a Redis; it is written redis://host:port, \
+                 redis://user:password@host:port/database, or rediss:// for TLS",
+            )
+        })
+    }
+
     /// The longest that a record waits for others.
     pub fn batch_age(&self) -> Duration {
         Duration::from_millis(self.batch_age_ms)
@@ -127,6 +148,8 @@ mod tests {
         "mysql://user:hush@host/name",
         "--kafka-brokers",
         "host:9092",
+        "--redis-url",
+        "redis://:hush@host",
     ];
 
     fn config(more: &[&str]) -> Result<Config, String> {

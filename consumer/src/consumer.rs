@@ -1,7 +1,9 @@
-//! The loop: take a batch, settle it, say so to the offsets.
+//! The loop: take a batch, settle it, have it confirmed, say so to the offsets.
 
+use crate::alarm::Alarm;
 use crate::batch::Batch;
 use crate::config::{BadSetting, Config};
+use crate::confirm::{Committed, Confirmer, WAITING};
 use crate::failure::{Backoff, number};
 use crate::group::DRAIN;
 use crate::metrics;
@@ -21,6 +23,9 @@ use tracing::{info, warn};
 
 /// How long Kafka gets, beyond [`DRAIN`], to take the last commit and let us leave the group.
 const LEAVE: Duration = Duration::from_secs(15);
+
+/// How long what is committed may still wait for its confirmation when a batch must not be written.
+const LAST_CONFIRMATIONS: Duration = Duration::from_secs(5);
 
 /// Why the consumer stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -69,15 +74,23 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         size,
     )?;
     let batch = Batch::new(size, config.batch_age());
-    let mut writer = pin!(
-        Writer {
-            store,
-            tracker,
-            readiness,
-            pace
-        }
-        .run(batch, deliveries)
+    let confirmer = Confirmer::new(
+        config.redis()?,
+        Alarm::new(config.database()?),
+        Arc::clone(&tracker),
     );
+    let (committed, to_confirm) = mpsc::channel(WAITING);
+    let writer = Writer {
+        store,
+        tracker,
+        readiness,
+        pace,
+        committed,
+    };
+    let mut writer = pin!(write_and_confirm(
+        writer.run(batch, deliveries),
+        confirmer.run(to_confirm)
+    ));
 
     let stopped = tokio::select! {
         error = &mut writer => Err(error.map_or(Stopped::Ended, Stopped::from)),
@@ -114,6 +127,31 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     }
 }
 
+/// Does both at once, until nothing is left to write and all of it is confirmed; or until a batch must not be
+/// written, when what was written before still has a moment to be confirmed.
+async fn write_and_confirm(
+    writer: impl Future<Output = Option<StoreError>>,
+    confirmer: impl Future<Output = ()>,
+) -> Option<StoreError> {
+    let mut confirmer = pin!(confirmer);
+    let error = tokio::select! {
+        error = writer => error,
+        // It ends when the writer has.
+        () = &mut confirmer => return None,
+    };
+    match &error {
+        None => confirmer.await,
+        Some(_) => {
+            if timeout(LAST_CONFIRMATIONS, confirmer).await.is_err() {
+                warn!(
+                    "what was written last is not confirmed; it will be when it is delivered again"
+                );
+            }
+        }
+    }
+    error
+}
+
 /// Commits what is done and leaves the group, if Kafka lets us in time.
 async fn abandon(source: &mut Source) {
     source.abandon();
@@ -148,6 +186,7 @@ struct Writer {
     tracker: Arc<Tracker>,
     readiness: Arc<Readiness>,
     pace: Pace,
+    committed: mpsc::Sender<Committed>,
 }
 
 impl Writer {
@@ -209,14 +248,11 @@ impl Writer {
                             "written after all"
                         );
                     }
-                    // Here, and only here, records become done: their rows are committed.
-                    self.tracker.change(|offsets| {
-                        batch
-                            .iter()
-                            .for_each(|delivery| offsets.done(&delivery.ticket));
-                    });
                     metrics::batch(batch.len(), taken_up.elapsed());
                     count(&batch, &settled);
+                    let committed = Committed::of(&batch, &settled.fates);
+                    // Nobody receives any more only when all of this is being dropped.
+                    let _ = self.committed.send(committed).await;
                     return Ok(());
                 }
                 Ok(Err(error)) if !error.is_retryable() => return Err(error),

@@ -7,7 +7,7 @@
 use crate::record::{Clipped, LONGEST_KEY, LONGEST_VALUE, Record};
 use crate::refusal::{Reason, Refusal};
 use rushgate_gate::event::EventKey;
-use rushgate_gate::{Applicant, Event, Millis};
+use rushgate_gate::{Applicant, Event, Millis, Ordinal};
 use std::fmt;
 use std::str::FromStr;
 
@@ -47,13 +47,19 @@ fn long(key: EventKey, value: &[u8], record: &Record) -> Result<Event, Refusal> 
         let header = record.header(name);
         header.ok_or_else(|| undecodable(format_args!("header {name} is missing")))
     };
+    let ordinal = |name: &'static str| match record.header(name) {
+        None => Ok(Ordinal::FIRST),
+        Some(number) => parse(&format!("header {name}"), number),
+    };
     let time: jiff::Timestamp = parse("header ce_time", header("ce_time")?)?;
     Ok(Event {
         event_type: parse("header ce_type", header("ce_type")?)?,
         campaign: key.campaign,
         round: key.round,
         serial: key.serial,
+        turn: ordinal("ce_turn")?,
         applicant,
+        win: ordinal("ce_win")?,
         at: Millis::try_from(time.as_millisecond())
             .map_err(|error| undecodable(format_args!("header ce_time: {error}")))?,
     })
@@ -197,6 +203,14 @@ mod tests {
                 record("welcome/once/42", eight, octets),
                 "header ce_time is missing",
             ),
+            (
+                record(
+                    "welcome/once/42",
+                    eight,
+                    &[LONG, &[("ce_turn", "0")]].concat(),
+                ),
+                "header ce_turn: number would be zero for non-zero type",
+            ),
         ] {
             let refusal = decode(&record).expect_err(detail);
             assert_eq!(
@@ -212,11 +226,12 @@ mod tests {
             key in prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
             value in prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
             kind in prop::collection::vec(any::<u8>(), 0..40),
+            turn in prop::collection::vec(any::<u8>(), 0..12),
         ) {
             let record = Record {
                 key: key.map(|bytes| Clipped::new(&bytes, LONGEST_KEY)),
                 value: value.map(|bytes| Clipped::new(&bytes, LONGEST_VALUE)),
-                headers: vec![("content-type".to_owned(), kind)],
+                headers: vec![("content-type".to_owned(), kind), ("ce_turn".to_owned(), turn)],
                 ..Record::default()
             };
             prop_assert!(decode(&record).is_err());
@@ -225,12 +240,15 @@ mod tests {
         #[test]
         fn every_event_is_read_back_in_both_formats(
             serial in 1u32..=100_000_000, user_id in 0..=i64::MAX, at in 0i64..=253_402_207_200_000, revoked: bool,
+            turn in 1u32.., win in 1u32..,
         ) {
             let event = Event {
                 event_type: if revoked { EventType::Revoked } else { EventType::Granted },
                 campaign: "welcome".parse().expect("an id"),
                 round: "once".parse().expect("an id"),
                 serial: Serial::try_from(serial).expect("in range"),
+                turn: Ordinal::try_from(turn).expect("not 0"),
+                win: Ordinal::try_from(win).expect("not 0"),
                 applicant: user_id.to_string().parse().expect("an applicant"),
                 at: Millis::try_from(at).expect("an instant"),
             };
@@ -238,7 +256,8 @@ mod tests {
             let json = serde_json::to_vec(&event).expect("serialises");
             prop_assert_eq!(decode(&record(&key, &json, &[])), Ok(event.clone()));
             let at = event.at.to_string();
-            let headers = [LONG[0], ("ce_type", event.event_type.as_str()), ("ce_time", &at)];
+            let (turn, win) = (event.turn.to_string(), event.win.to_string());
+            let headers = [LONG[0], ("ce_type", event.event_type.as_str()), ("ce_time", &at), ("ce_turn", &turn), ("ce_win", &win)];
             prop_assert_eq!(decode(&record(&key, &user_id.to_be_bytes(), &headers)), Ok(event));
         }
     }

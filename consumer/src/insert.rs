@@ -4,23 +4,20 @@
 //! look which rows it spoke of: INSERT IGNORE and ON DUPLICATE KEY UPDATE would hide that, and the number of
 //! affected rows does not tell either.
 
+use crate::existing::Existing;
 use crate::failure::{Verdict, number, verdict};
-use crate::plan::{Planned, RoundKey};
+use crate::judge;
+use crate::plan::Planned;
 use crate::refusal::{Reason, Refusal};
-use crate::shape::{padded, placeholders, powers_of_two};
+use crate::shape::powers_of_two;
 use crate::store::{Fate, StoreError};
-use rushgate_gate::event::EventKey;
-use rushgate_gate::{CampaignId, Millis};
-use sqlx::{AssertSqlSafe, MySqlConnection, Row};
-use std::collections::{BTreeMap, HashMap};
+use rushgate_gate::Millis;
+use sqlx::{AssertSqlSafe, MySqlConnection};
 use std::sync::Arc;
 
-/// The most rows in a statement: 3,584 placeholders of the 65,535 that the protocol allows, and some 100 KB of
+/// The most rows in a statement: 4,608 placeholders of the 65,535 that the protocol allows, and some 110 KB of
 /// the 16 MB that MariaDB takes. Longer statements are hardly faster.
 const LONGEST: usize = 512;
-
-/// `coupons.state` of a coupon that was not revoked.
-pub(crate) const ACTIVE: &str = "active";
 
 /// The INSERT for 1, 2, 4 … 512 rows.
 pub struct InsertStatements(Vec<Arc<str>>);
@@ -30,10 +27,10 @@ impl Default for InsertStatements {
         Self(
             (0..=LONGEST.ilog2())
                 .map(|power| {
-                    let rows = vec!["(?, ?, ?, ?, ?, ?, ?)"; 1 << power].join(", ");
+                    let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?)"; 1 << power].join(", ");
                     Arc::from(format!(
                         "INSERT INTO coupons \
-                         (campaign_id, round_id, serial, user_id, quota, person_scope, granted_at) \
+                         (campaign_id, round_id, serial, user_id, quota, person_scope, granted_at, turn, win) \
                          VALUES {rows}"
                     ))
                 })
@@ -68,14 +65,45 @@ pub async fn insert(
             Verdict::Duplicate => {
                 let existing = Existing::look(connection, &rows).await?;
                 let before = rows.len();
-                rows.retain(|row| {
-                    fates[row.place] = existing.judge(row);
-                    fates[row.place].is_none()
-                });
-                if rows.len() == before {
+                let mut made_room = false;
+                let mut again = vec![];
+                for row in rows {
+                    match existing.judge(&row) {
+                        judge::Verdict::Insert {
+                            supersedes,
+                            revoked_at,
+                        } => {
+                            made_room |= !supersedes.is_empty();
+                            for id in supersedes {
+                                revoke_row(connection, id, row.event.at).await?;
+                            }
+                            match revoked_at {
+                                None => again.push(row),
+                                Some(at) => {
+                                    insert_revoked(connection, &row, Some(row.event.at), at)
+                                        .await?;
+                                    fates[row.place] = Some(Fate::Inserted);
+                                }
+                            }
+                        }
+                        judge::Verdict::Fill(id) => {
+                            sqlx::query("UPDATE coupons SET granted_at = ? WHERE id = ?")
+                                .bind(datetime(row.event.at))
+                                .bind(id)
+                                .execute(&mut *connection)
+                                .await?;
+                            fates[row.place] = Some(Fate::Inserted);
+                        }
+                        judge::Verdict::Done => fates[row.place] = Some(Fate::Done),
+                        judge::Verdict::Refused(refusal) => {
+                            fates[row.place] = Some(Fate::Refused(refusal));
+                        }
+                    }
+                }
+                if again.len() == before && !made_room {
                     return Err(StoreError::Unsettled);
                 }
-                to_insert.extend(powers_of_two(rows, LONGEST));
+                to_insert.extend(powers_of_two(again, LONGEST));
             }
             Verdict::Permanent if rows.len() == 1 => {
                 let refusal = Refusal::new(
@@ -109,133 +137,56 @@ async fn insert_rows(
             .bind(row.event.applicant.as_str())
             .bind(row.round.quota.get())
             .bind(row.person_scope())
-            .bind(datetime(row.event.at));
+            .bind(datetime(row.event.at))
+            .bind(row.event.turn.get())
+            .bind(row.event.win.get());
     }
     query.execute(connection).await.map(drop)
+}
+
+/// Takes a coupon back.
+pub(crate) async fn revoke_row(
+    connection: &mut MySqlConnection,
+    id: u64,
+    at: Millis,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE coupons SET state = 'revoked', revoked_at = ? WHERE id = ?")
+        .bind(datetime(at))
+        .bind(id)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// Inserts a coupon that was revoked before its row was written.
+pub(crate) async fn insert_revoked(
+    connection: &mut MySqlConnection,
+    row: &Planned<'_>,
+    granted_at: Option<Millis>,
+    revoked_at: Millis,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO coupons (campaign_id, round_id, serial, user_id, quota, person_scope, granted_at, turn, win, \
+         state, revoked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'revoked', ?)",
+    )
+    .bind(row.event.campaign.as_str())
+    .bind(row.event.round.as_str())
+    .bind(row.event.serial.get())
+    .bind(row.event.applicant.as_str())
+    .bind(row.round.quota.get())
+    .bind(row.person_scope())
+    .bind(granted_at.map(datetime))
+    .bind(row.event.turn.get())
+    .bind(row.event.win.get())
+    .bind(datetime(revoked_at))
+    .execute(connection)
+    .await
+    .map(drop)
 }
 
 /// As a `DATETIME(3)` is written.
 pub fn datetime(at: Millis) -> String {
     at.to_string().replace('T', " ").replace('Z', "")
-}
-
-/// The rows that stand in the way of some grants.
-#[derive(Debug, Default)]
-struct Existing {
-    /// By serial: who has it or had it, and whether he has it still.
-    serials: HashMap<EventKey, Vec<(String, bool)>>,
-    /// By campaign, scope and person: the round and serial that he holds.
-    people: HashMap<(CampaignId, String, String), (String, u32)>,
-}
-
-impl Existing {
-    /// Asks the database. Locking reads, so that what we see is the latest, and stays until we commit.
-    async fn look(
-        connection: &mut MySqlConnection,
-        grants: &[Planned<'_>],
-    ) -> Result<Self, sqlx::Error> {
-        let mut serials: BTreeMap<RoundKey, Vec<&Planned<'_>>> = BTreeMap::new();
-        let mut people: BTreeMap<(&CampaignId, &str), Vec<&Planned<'_>>> = BTreeMap::new();
-        for grant in grants {
-            let event = grant.event;
-            let round = (event.campaign.clone(), event.round.clone());
-            serials.entry(round).or_default().push(grant);
-            let scope = (&event.campaign, grant.person_scope());
-            people.entry(scope).or_default().push(grant);
-        }
-        let mut existing = Self::default();
-        for ((campaign, round), grants) in serials {
-            let sql = format!(
-                "SELECT serial, user_id, state FROM coupons \
-                 WHERE campaign_id = ? AND round_id = ? AND serial IN ({}) LOCK IN SHARE MODE",
-                placeholders(&grants, "?", ", ")
-            );
-            let mut query = sqlx::query(AssertSqlSafe(sql))
-                .bind(campaign.as_str())
-                .bind(round.as_str());
-            for grant in padded(&grants) {
-                query = query.bind(grant.event.serial.get());
-            }
-            let rows = query.fetch_all(&mut *connection).await?;
-            let keys: HashMap<u32, EventKey> = grants
-                .iter()
-                .map(|grant| (grant.event.serial.get(), grant.event.key()))
-                .collect();
-            for row in rows {
-                if let Some(key) = keys.get(&row.try_get::<u32, _>(0)?) {
-                    let holder = (row.try_get(1)?, row.try_get::<String, _>(2)? == ACTIVE);
-                    existing
-                        .serials
-                        .entry(key.clone())
-                        .or_default()
-                        .push(holder);
-                }
-            }
-        }
-        for ((campaign, scope), grants) in people {
-            let sql = format!(
-                "SELECT active_user_id, round_id, serial FROM coupons \
-                 WHERE campaign_id = ? AND person_scope = ? AND active_user_id IN ({}) LOCK IN SHARE MODE",
-                placeholders(&grants, "?", ", ")
-            );
-            let mut query = sqlx::query(AssertSqlSafe(sql))
-                .bind(campaign.as_str())
-                .bind(scope);
-            for grant in padded(&grants) {
-                query = query.bind(grant.event.applicant.as_str());
-            }
-            for row in query.fetch_all(&mut *connection).await? {
-                let person = (campaign.clone(), scope.to_owned(), row.try_get(0)?);
-                existing
-                    .people
-                    .insert(person, (row.try_get(1)?, row.try_get(2)?));
-            }
-        }
-        Ok(existing)
-    }
-
-    /// What the rows say of a grant; `None` if nothing is in its way.
-    fn judge(&self, grant: &Planned<'_>) -> Option<Fate> {
-        let event = grant.event;
-        let holders = self
-            .serials
-            .get(&event.key())
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        // Also if it was revoked since: the same grant does not come back to life.
-        if holders
-            .iter()
-            .any(|(user_id, _)| user_id == event.applicant.as_str())
-        {
-            return Some(Fate::Done);
-        }
-        if let Some((user_id, _)) = holders.iter().find(|(_, active)| *active) {
-            return Some(Fate::Refused(Refusal::new(
-                Reason::SerialTaken,
-                format_args!(
-                    "{} of user_id {} is held by user_id {user_id}",
-                    event.key(),
-                    event.applicant
-                ),
-            )));
-        }
-        let person = (
-            event.campaign.clone(),
-            grant.person_scope().to_owned(),
-            event.applicant.to_string(),
-        );
-        self.people.get(&person).map(|(round, serial)| {
-            Fate::Refused(Refusal::new(
-                Reason::AlreadyHolds,
-                format_args!(
-                    "user_id {} of {} holds {}/{round}/{serial} already",
-                    event.applicant,
-                    event.key(),
-                    event.campaign
-                ),
-            ))
-        })
-    }
 }
 
 fn sort_key<'a>(grant: &Planned<'a>) -> (&'a str, &'a str, u32) {

@@ -1,13 +1,16 @@
 #![doc = include_str!("../README.md")]
 
+pub mod alarm;
 pub mod batch;
 pub mod config;
+pub mod confirm;
 pub mod consumer;
 pub mod dead_letter;
 pub mod decode;
 pub mod failure;
 pub mod group;
 pub mod insert;
+pub mod judge;
 pub mod metrics;
 pub mod offsets;
 pub mod pace;
@@ -20,6 +23,8 @@ pub mod shape;
 pub mod source;
 pub mod store;
 pub mod tracker;
+
+mod existing;
 
 pub use config::Config;
 pub use consumer::{Stopped, run};

@@ -1,5 +1,6 @@
 //! Every metric of the consumer, with its labels. No label ever names a campaign, a round or an applicant.
 
+use crate::alarm::Loss;
 use crate::refusal::Reason;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
@@ -21,6 +22,14 @@ pub const FAILED: &str = "rushgate_consumer_failed_events_total";
 /// Counter, label `code` (MySQL's error number, 0 for a lost connection or a timeout): transactions that have
 /// to be tried again.
 pub const RETRIES: &str = "rushgate_consumer_retries_total";
+/// Counter: grants that the gate was told of as issued (a redelivered one counts again).
+pub const CONFIRMED: &str = "rushgate_consumer_confirmed_total";
+/// Counter: attempts at that which failed.
+pub const CONFIRM_RETRIES: &str = "rushgate_consumer_confirm_retries_total";
+/// Histogram, seconds: from the first attempt at confirming batches to the answer, with all its attempts.
+pub const CONFIRM: &str = "rushgate_consumer_confirm_seconds";
+/// Counter: committed grants that the gate was found to have lost, when their campaign was halted.
+pub const LOST: &str = "rushgate_consumer_lost_grants_total";
 /// Counter: offset commits that Kafka did not take.
 pub const COMMITS_FAILED: &str = "rushgate_consumer_offset_commits_failed_total";
 /// Histogram, seconds: from a batch being taken up to its COMMIT, with all its attempts.
@@ -53,6 +62,13 @@ pub fn serve(listen: SocketAddr) -> Result<(), BuildError> {
     describe_counter!(REVOKED, "Coupons revoked");
     describe_counter!(FAILED, "Records refused into failed_events, by reason");
     describe_counter!(RETRIES, "Transactions to be tried again, by error number");
+    describe_counter!(CONFIRMED, "Grants confirmed at the gate");
+    describe_counter!(CONFIRM_RETRIES, "Attempts at confirming that failed");
+    describe_histogram!(
+        CONFIRM,
+        "From the first attempt at confirming to its answer"
+    );
+    describe_counter!(LOST, "Committed grants that the gate has lost");
     describe_counter!(COMMITS_FAILED, "Offset commits that Kafka did not take");
     describe_histogram!(BATCH, "From taking up a batch to its COMMIT");
     describe_histogram!(BATCH_RECORDS, "Records in a batch");
@@ -60,7 +76,15 @@ pub fn serve(listen: SocketAddr) -> Result<(), BuildError> {
     ready(false);
     assigned(0);
     // Counters that are looked at for being 0 have to be there.
-    for name in [INSERTED, ALREADY_DONE, REVOKED, COMMITS_FAILED] {
+    for name in [
+        INSERTED,
+        ALREADY_DONE,
+        REVOKED,
+        CONFIRMED,
+        CONFIRM_RETRIES,
+        LOST,
+        COMMITS_FAILED,
+    ] {
         counter!(name).absolute(0);
     }
     Ok(())
@@ -100,6 +124,25 @@ pub fn failed(reason: Reason) {
 /// Counts in [`RETRIES`].
 pub fn retry(code: u16) {
     counter!(RETRIES, "code" => code.to_string()).increment(1);
+}
+
+/// Counts in [`CONFIRMED`], and into [`CONFIRM`] how long it took.
+pub fn confirmed(grants: u64, took: Duration) {
+    counter!(CONFIRMED).increment(grants);
+    histogram!(CONFIRM).record(took.as_secs_f64());
+}
+
+/// Counts in [`CONFIRM_RETRIES`].
+pub fn confirm_retry() {
+    counter!(CONFIRM_RETRIES).increment(1);
+}
+
+/// Counts in [`LOST`]; with a whole campaign, what was to be confirmed of it.
+pub fn lost(loss: &Loss, asked: u64) {
+    counter!(LOST).increment(match loss {
+        Loss::Grants(grants) => u64::from(*grants),
+        Loss::Campaign => asked,
+    });
 }
 
 /// Counts in [`COMMITS_FAILED`].

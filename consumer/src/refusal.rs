@@ -17,8 +17,6 @@ pub enum Reason {
     SerialTaken,
     /// The applicant holds another coupon of the same campaign, or round.
     AlreadyHolds,
-    /// A revoke of a coupon that was never inserted.
-    NotGranted,
     /// The database refuses the row by itself.
     RowRefused,
 }
@@ -42,7 +40,6 @@ impl Reason {
             Self::OverQuota => "over_quota",
             Self::SerialTaken => "serial_taken",
             Self::AlreadyHolds => "already_holds",
-            Self::NotGranted => "not_granted",
             Self::RowRefused => "row_refused",
         }
     }

@@ -4,7 +4,7 @@ use crate::plan::{Planned, RoundInForce, RoundKey};
 use crate::record::Delivery;
 use crate::refusal::{Reason, Refusal};
 use crate::shape::{padded, placeholders};
-use rushgate_gate::{CampaignId, EventType, Quota, RoundId};
+use rushgate_gate::{CampaignId, Quota, RoundId};
 use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 use std::collections::{BTreeSet, HashMap};
 
@@ -71,7 +71,7 @@ pub fn admit<'a>(
                 format_args!("no round {}/{}", event.campaign, event.round),
             )
         })?;
-    if event.event_type == EventType::Granted && event.serial.get() > round.quota.get() {
+    if event.serial.get() > round.quota.get() {
         return Err(Refusal::new(
             Reason::OverQuota,
             format_args!(

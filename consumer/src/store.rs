@@ -4,8 +4,9 @@
 //! each of its records ends as a row, as a row that was there already, or as a dead letter.
 
 use crate::dead_letter::bury;
+use crate::existing::ACTIVE;
 use crate::failure::Loggable;
-use crate::insert::{ACTIVE, InsertStatements, datetime, insert};
+use crate::insert::{InsertStatements, insert, insert_revoked, revoke_row};
 use crate::plan::{Plan, Planned, Step, plan};
 use crate::record::Delivery;
 use crate::refusal::{Reason, Refusal};
@@ -111,8 +112,8 @@ impl Store {
     pub async fn check(&mut self) -> Result<(), StoreError> {
         let mut connection = self.connect().await?;
         sqlx::query(
-            "SELECT c.active_serial, p.one_per, r.quota, f.kafka_timestamp \
-             FROM coupons c, campaigns p, rounds r, failed_events f LIMIT 0",
+            "SELECT c.active_serial, c.turn, p.one_per, r.quota, f.kafka_timestamp, l.action \
+             FROM coupons c, campaigns p, rounds r, failed_events f, campaign_log l LIMIT 0",
         )
         .execute(&mut connection)
         .await?;
@@ -227,7 +228,7 @@ impl Store {
     }
 }
 
-/// Takes a coupon back, once.
+/// Takes a coupon back, once; also one whose grant is still on its way.
 async fn revoke(
     connection: &mut MySqlConnection,
     planned: &Planned<'_>,
@@ -244,22 +245,14 @@ async fn revoke(
     .fetch_optional(&mut *connection)
     .await?;
     let Some(row) = row else {
-        return Ok(Fate::Refused(Refusal::new(
-            Reason::NotGranted,
-            format_args!(
-                "{} was never inserted for user_id {}",
-                event.key(),
-                event.applicant
-            ),
-        )));
+        insert_revoked(connection, planned, None, event.at).await?;
+        return Ok(Fate::Revoked);
     };
-    if row.try_get::<String, _>(1)? != ACTIVE {
-        return Ok(Fate::Done);
-    }
-    sqlx::query("UPDATE coupons SET state = 'revoked', revoked_at = ? WHERE id = ?")
-        .bind(datetime(event.at))
-        .bind(row.try_get::<u64, _>(0)?)
-        .execute(connection)
-        .await?;
-    Ok(Fate::Revoked)
+    // Again if it was revoked before: by a later grant of the serial, which did not know the exact time.
+    revoke_row(connection, row.try_get(0)?, event.at).await?;
+    Ok(if row.try_get::<String, _>(1)? == ACTIVE {
+        Fate::Revoked
+    } else {
+        Fate::Done
+    })
 }

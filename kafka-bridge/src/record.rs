@@ -29,7 +29,7 @@ pub struct Record {
     /// As the [`ValueFormat`] has it.
     pub value: Vec<u8>,
     /// Names and values.
-    pub headers: [(&'static str, String); 6],
+    pub headers: Vec<(&'static str, String)>,
 }
 
 /// Why an entry can never become a record. The text says nothing about whose entry it is.
@@ -79,17 +79,22 @@ impl Record {
             let field = fields.iter().find(|(field, _)| field == name.as_bytes());
             field.map(|(_, value)| value.as_slice())
         })?;
+        let mut headers = vec![
+            ("ce_specversion", "1.0".to_owned()),
+            ("ce_id", event.id()),
+            ("ce_source", format!("/rushgate/{}", event.campaign)),
+            ("ce_type", event.event_type.to_string()),
+            ("ce_time", event.at.to_string()),
+            ("content-type", format.content_type().to_owned()),
+        ];
+        // Nearly always the first time, and said of the others only.
+        let ordinals = [("ce_turn", event.turn), ("ce_win", event.win)];
+        let later = ordinals.iter().filter(|(_, ordinal)| !ordinal.is_first());
+        headers.extend(later.map(|(name, ordinal)| (*name, ordinal.to_string())));
         Ok(Self {
             key: event.key().to_string(),
             value: format.value(&event)?,
-            headers: [
-                ("ce_specversion", "1.0".to_owned()),
-                ("ce_id", event.id()),
-                ("ce_source", format!("/rushgate/{}", event.campaign)),
-                ("ce_type", event.event_type.to_string()),
-                ("ce_time", event.at.to_string()),
-                ("content-type", format.content_type().to_owned()),
-            ],
+            headers,
         })
     }
 }
@@ -125,7 +130,9 @@ mod tests {
         assert_eq!(
             record
                 .headers
-                .map(|(name, value)| format!("{name}: {value}")),
+                .iter()
+                .map(|(name, value)| format!("{name}: {value}"))
+                .collect::<Vec<_>>(),
             [
                 "ce_specversion: 1.0",
                 "ce_id: welcome/once/42/coupon.granted",
@@ -135,6 +142,24 @@ mod tests {
                 "content-type: application/json",
             ]
         );
+    }
+
+    #[test]
+    fn a_serial_that_is_given_again_says_so() {
+        let mut fields = fields("7");
+        fields
+            .extend([("turn", "2"), ("win", "3")].map(|(name, value)| (name.into(), value.into())));
+        for (format, value) in [
+            (ValueFormat::Json, &br#"{"type":"coupon.granted","campaign":"welcome","round":"once","serial":42,"turn":2,"user_id":"7","win":3,"at":1796086800123}"#[..]),
+            (ValueFormat::Long, &7i64.to_be_bytes()),
+        ] {
+            let record = Record::of(&fields, format).expect("well formed");
+            assert_eq!(record.value, value);
+            let header = |name| record.headers.iter().find(|(header, _)| *header == name);
+            assert_eq!(header("ce_id"), Some(&("ce_id", "welcome/once/42/coupon.granted/2".to_owned())));
+            assert_eq!(header("ce_turn"), Some(&("ce_turn", "2".to_owned())));
+            assert_eq!(header("ce_win"), Some(&("ce_win", "3".to_owned())));
+        }
     }
 
     #[test]

@@ -21,6 +21,10 @@ impl Consumer {
         let metrics = free_address();
         let child = Command::new(env!("CARGO_BIN_EXE_consumer"))
             .env("DATABASE_URL", database_url)
+            .env(
+                "REDIS_URL",
+                format!("{}/{}", setting("REDIS_URL"), crate::NO_GATE),
+            )
             .env("KAFKA_BROKERS", setting("KAFKA_BROKERS"))
             .env("KAFKA_TOPIC", &topic.name)
             .env("KAFKA_GROUP", &topic.group)

@@ -1,11 +1,12 @@
 //! The compiled consumer between a real Kafka and a real MySQL or MariaDB, those that `KAFKA_BROKERS` and
-//! `DATABASE_URL` name. Each test has a schema, a topic and a group of its own.
+//! `DATABASE_URL` name, with a gate in the Redis of `REDIS_URL`. Each test has a schema, a topic and a group of its own.
 
 #![allow(
     clippy::expect_used,
     reason = "helpers of tests, outside #[test] functions"
 )]
 
+mod confirm;
 mod consumer;
 mod database;
 mod faults;
@@ -20,6 +21,9 @@ mod wait;
 use consumer::Consumer;
 use database::Database;
 use topic::Topic;
+
+/// A Redis database in which no campaign is: the consumer raises an alarm, and goes on.
+const NO_GATE: u8 = 15;
 
 /// The campaign of every test.
 const CAMPAIGN: &str = "welcome";

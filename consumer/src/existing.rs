@@ -1,0 +1,125 @@
+//! The rows that stand in the way of some grants.
+
+use crate::judge::{Met, Verdict, judge};
+use crate::plan::{Planned, RoundKey};
+use crate::shape::{padded, placeholders};
+use rushgate_gate::event::EventKey;
+use rushgate_gate::{CampaignId, Millis, Ordinal};
+use sqlx::mysql::MySqlRow;
+use sqlx::{AssertSqlSafe, MySqlConnection, Row};
+use std::collections::{BTreeMap, HashMap};
+
+/// `coupons.state` of a coupon that was not revoked.
+pub(crate) const ACTIVE: &str = "active";
+
+/// What a [`Met`] is made of.
+const COLUMNS: &str = "id, round_id, serial, user_id, state, turn, win, \
+    CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', granted_at) DIV 1000 AS SIGNED)";
+
+/// The rows that stand in the way of some grants.
+#[derive(Debug, Default)]
+pub(crate) struct Existing {
+    /// By serial: the rows of all who have it or had it.
+    serials: HashMap<EventKey, Vec<Met>>,
+    /// By campaign, scope and person: the row that he holds.
+    people: HashMap<(CampaignId, String, String), Met>,
+}
+
+impl Existing {
+    /// Asks the database. Locking reads, so that what we see is the latest, and stays until we commit.
+    pub(crate) async fn look(
+        connection: &mut MySqlConnection,
+        grants: &[Planned<'_>],
+    ) -> Result<Self, sqlx::Error> {
+        let mut serials: BTreeMap<RoundKey, Vec<&Planned<'_>>> = BTreeMap::new();
+        let mut people: BTreeMap<(&CampaignId, &str), Vec<&Planned<'_>>> = BTreeMap::new();
+        for grant in grants {
+            let event = grant.event;
+            let round = (event.campaign.clone(), event.round.clone());
+            serials.entry(round).or_default().push(grant);
+            let scope = (&event.campaign, grant.person_scope());
+            people.entry(scope).or_default().push(grant);
+        }
+        let mut existing = Self::default();
+        for ((campaign, round), grants) in serials {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM coupons \
+                 WHERE campaign_id = ? AND round_id = ? AND serial IN ({}) LOCK IN SHARE MODE",
+                placeholders(&grants, "?", ", ")
+            );
+            let mut query = sqlx::query(AssertSqlSafe(sql))
+                .bind(campaign.as_str())
+                .bind(round.as_str());
+            for grant in padded(&grants) {
+                query = query.bind(grant.event.serial.get());
+            }
+            let keys: HashMap<u32, EventKey> = grants
+                .iter()
+                .map(|grant| (grant.event.serial.get(), grant.event.key()))
+                .collect();
+            for row in query.fetch_all(&mut *connection).await? {
+                let met = met(&row)?;
+                if let Some(key) = keys.get(&met.serial) {
+                    existing.serials.entry(key.clone()).or_default().push(met);
+                }
+            }
+        }
+        for ((campaign, scope), grants) in people {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM coupons \
+                 WHERE campaign_id = ? AND person_scope = ? AND active_user_id IN ({}) LOCK IN SHARE MODE",
+                placeholders(&grants, "?", ", ")
+            );
+            let mut query = sqlx::query(AssertSqlSafe(sql))
+                .bind(campaign.as_str())
+                .bind(scope);
+            for grant in padded(&grants) {
+                query = query.bind(grant.event.applicant.as_str());
+            }
+            for row in query.fetch_all(&mut *connection).await? {
+                let met = met(&row)?;
+                let person = (campaign.clone(), scope.to_owned(), met.user_id.clone());
+                existing.people.insert(person, met);
+            }
+        }
+        Ok(existing)
+    }
+
+    /// What the rows say of a grant.
+    pub(crate) fn judge(&self, grant: &Planned<'_>) -> Verdict {
+        let event = grant.event;
+        let of_serial = self.serials.get(&event.key()).map(Vec::as_slice);
+        let person = (
+            event.campaign.clone(),
+            grant.person_scope().to_owned(),
+            event.applicant.to_string(),
+        );
+        judge(
+            event,
+            of_serial.unwrap_or_default(),
+            self.people.get(&person),
+        )
+    }
+}
+
+fn met(row: &MySqlRow) -> Result<Met, sqlx::Error> {
+    fn decoded<T, E: std::error::Error + Send + Sync + 'static>(
+        value: Result<T, E>,
+    ) -> Result<T, sqlx::Error> {
+        value.map_err(|error| sqlx::Error::Decode(Box::new(error)))
+    }
+    let ordinal = |column: usize| decoded(Ordinal::try_from(row.try_get::<u32, _>(column)?));
+    let granted_at: Option<i64> = row.try_get(7)?;
+    Ok(Met {
+        id: row.try_get(0)?,
+        round: row.try_get(1)?,
+        serial: row.try_get(2)?,
+        user_id: row.try_get(3)?,
+        active: row.try_get::<String, _>(4)? == ACTIVE,
+        turn: ordinal(5)?,
+        win: ordinal(6)?,
+        granted_at: granted_at
+            .map(|millis| decoded(Millis::try_from(millis)))
+            .transpose()?,
+    })
+}

@@ -1,0 +1,352 @@
+//! What a grant and a revocation mean to a table that may have heard of later events already: pure functions.
+//!
+//! Kafka does not keep the order of events that are delivered again, and those of one person lie on several
+//! partitions. The gate numbers the grants of each serial (`turn`) and of each person (`win`), so it is known
+//! which of two is the later one: the later one holds, the earlier one is history. Two with the same number
+//! cannot both be true; then Redis has gone back in time, and the second to arrive is a dead letter.
+
+use crate::refusal::{Reason, Refusal};
+use rushgate_gate::{Event, Millis, Ordinal};
+
+/// A row that a grant meets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Met {
+    /// The row's key.
+    pub id: u64,
+    /// Its round.
+    pub round: String,
+    /// Its serial.
+    pub serial: u32,
+    /// Whose it is.
+    pub user_id: String,
+    /// Whether it is held.
+    pub active: bool,
+    /// Its turn.
+    pub turn: Ordinal,
+    /// Its win.
+    pub win: Ordinal,
+    /// When it was granted; `None` if that has not been heard of yet.
+    pub granted_at: Option<Millis>,
+}
+
+/// What is to be done with a grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has its row.
+    Done,
+    /// It has its row, which was made when its revocation arrived: the time of the grant is missing there.
+    Fill(u64),
+    /// Revoke these rows, whose revocations are still on their way. Then insert it: as a coupon that is held, or
+    /// (`revoked_at`, until its own revocation tells the exact time) as one that was revoked.
+    Insert {
+        /// Rows to revoke.
+        supersedes: Vec<u64>,
+        /// When it was revoked, if it was.
+        revoked_at: Option<Millis>,
+    },
+    /// It can never have a row, as things stand.
+    Refused(Refusal),
+}
+
+/// Judges a grant by the rows that it meets: those of its serial, and the one that its applicant holds within
+/// what he may win once.
+pub fn judge(grant: &Event, of_serial: &[Met], of_person: Option<&Met>) -> Verdict {
+    let is_own = |row: &&Met| row.user_id == grant.applicant.as_str();
+    if let Some(own) = of_serial.iter().find(is_own) {
+        // Also if it was revoked since: the same grant does not come back to life.
+        return match own.granted_at {
+            Some(_) => Verdict::Done,
+            None => Verdict::Fill(own.id),
+        };
+    }
+    let rivals = of_serial
+        .iter()
+        .filter(|row| row.active)
+        .map(|row| (row, row.turn.cmp(&grant.turn), Reason::SerialTaken))
+        .chain(of_person.map(|row| (row, row.win.cmp(&grant.win), Reason::AlreadyHolds)));
+    let mut supersedes = vec![];
+    let mut revoked_at = None;
+    for (row, order, reason) in rivals {
+        match order {
+            std::cmp::Ordering::Less => supersedes.push(row.id),
+            std::cmp::Ordering::Greater => revoked_at = Some(row.granted_at.unwrap_or(grant.at)),
+            std::cmp::Ordering::Equal => return Verdict::Refused(refusal(grant, row, reason)),
+        }
+    }
+    supersedes.sort_unstable();
+    supersedes.dedup();
+    Verdict::Insert {
+        supersedes,
+        revoked_at,
+    }
+}
+
+fn refusal(grant: &Event, row: &Met, reason: Reason) -> Refusal {
+    Refusal::new(
+        reason,
+        format_args!(
+            "{} of user_id {}, but {}/{}/{} is held by user_id {}",
+            grant.key(),
+            grant.applicant,
+            grant.campaign,
+            row.round,
+            row.serial,
+            row.user_id
+        ),
+    )
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rushgate_gate::{EventType, OnePer, Serial};
+    use std::collections::{BTreeMap, BTreeSet};
+
+    /// The table, as `insert` and `revoke` change it.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    pub(crate) struct Table {
+        rows: Vec<Met>,
+        refused: usize,
+        one_per_round: bool,
+    }
+
+    impl Table {
+        pub(crate) fn new(one_per: OnePer) -> Self {
+            Self {
+                one_per_round: one_per == OnePer::Round,
+                ..Self::default()
+            }
+        }
+
+        /// Does what the event says; what became of it.
+        pub(crate) fn take(&mut self, event: &Event) -> &'static str {
+            let of_serial: Vec<Met> = self
+                .rows
+                .iter()
+                .filter(|row| row.serial == event.serial.get() && row.round == event.round.as_str())
+                .cloned()
+                .collect();
+            let own = of_serial
+                .iter()
+                .find(|row| row.user_id == event.applicant.as_str());
+            if event.event_type == EventType::Revoked {
+                match own {
+                    Some(own) => self.revoke(own.id),
+                    None => self.insert(event, false, None),
+                }
+                let was_active = own.is_none_or(|own| own.active);
+                return if was_active { "revoked" } else { "done" };
+            }
+            let of_person = self.rows.iter().find(|row| {
+                row.active
+                    && row.user_id == event.applicant.as_str()
+                    && (!self.one_per_round || row.round == event.round.as_str())
+            });
+            match judge(event, &of_serial, of_person) {
+                Verdict::Done => "done",
+                Verdict::Fill(id) => {
+                    if let Some(row) = self.rows.iter_mut().find(|row| row.id == id) {
+                        row.granted_at = Some(event.at);
+                    }
+                    "inserted"
+                }
+                Verdict::Insert {
+                    supersedes,
+                    revoked_at,
+                } => {
+                    supersedes.into_iter().for_each(|id| self.revoke(id));
+                    self.insert(event, revoked_at.is_none(), Some(event.at));
+                    "inserted"
+                }
+                Verdict::Refused(_) => {
+                    self.refused += 1;
+                    "refused"
+                }
+            }
+        }
+
+        fn revoke(&mut self, id: u64) {
+            if let Some(row) = self.rows.iter_mut().find(|row| row.id == id) {
+                row.active = false;
+            }
+        }
+
+        fn insert(&mut self, event: &Event, active: bool, granted_at: Option<Millis>) {
+            let row = Met {
+                id: self.rows.len() as u64,
+                round: event.round.to_string(),
+                serial: event.serial.get(),
+                user_id: event.applicant.to_string(),
+                active,
+                turn: event.turn,
+                win: event.win,
+                granted_at,
+            };
+            self.rows.push(row);
+            // What the unique keys guard.
+            let active = || self.rows.iter().filter(|row| row.active);
+            let serials: BTreeSet<_> = active().map(|row| (&row.round, row.serial)).collect();
+            let scope = |row: &Met| self.one_per_round.then(|| row.round.clone());
+            let people: BTreeSet<_> = active().map(|row| (scope(row), &row.user_id)).collect();
+            assert_eq!(
+                (serials.len(), people.len()),
+                (active().count(), active().count())
+            );
+        }
+
+        /// Every row without its key, which depends on the order of insertion.
+        pub(crate) fn contents(&self) -> Vec<(String, u32, String, bool)> {
+            let mut rows: Vec<_> = self
+                .rows
+                .iter()
+                .map(|row| {
+                    (
+                        row.round.clone(),
+                        row.serial,
+                        row.user_id.clone(),
+                        row.active,
+                    )
+                })
+                .collect();
+            rows.sort();
+            rows
+        }
+
+        /// Round and serial → who holds it.
+        fn holders(&self) -> BTreeMap<(String, u32), String> {
+            self.rows
+                .iter()
+                .filter(|row| row.active)
+                .map(|row| ((row.round.clone(), row.serial), row.user_id.clone()))
+                .collect()
+        }
+    }
+
+    /// What a gate with small rounds may tell: people win freed serials first, are revoked, and (where one may
+    /// win once in all) win again in the next round.
+    pub(crate) fn history(one_per: OnePer, moves: &[(u8, u8)]) -> Vec<Event> {
+        let mut events: Vec<Event> = vec![];
+        let mut held: Vec<Event> = vec![];
+        let mut round = 0;
+        for (at, (what, person)) in moves.iter().enumerate() {
+            let applicant = person.to_string().parse().expect("an applicant");
+            let holds = held.iter().position(|grant| {
+                grant.applicant == applicant
+                    && (one_per == OnePer::Campaign || grant.round.as_str() == format!("r{round}"))
+            });
+            let now = Millis::try_from(at as i64).expect("an instant");
+            match (what % 8, holds) {
+                (0, _) => round += 1,
+                (1..=3, Some(place)) => {
+                    let grant = held.remove(place);
+                    events.push(Event {
+                        event_type: EventType::Revoked,
+                        at: now,
+                        ..grant
+                    });
+                }
+                (4.., None) => {
+                    let id: rushgate_gate::RoundId =
+                        format!("r{round}").parse().expect("a round id");
+                    let won = |with: &dyn Fn(&Event) -> bool| {
+                        let before = events
+                            .iter()
+                            .filter(|event| event.event_type == EventType::Granted && with(event));
+                        Ordinal::try_from(before.count() as u32 + 1).expect("not 0")
+                    };
+                    if events
+                        .iter()
+                        .any(|event| event.round == id && event.applicant == applicant)
+                    {
+                        continue; // nobody wins a round twice
+                    }
+                    let free = (1..).find(|serial| {
+                        held.iter()
+                            .all(|grant| grant.round != id || grant.serial.get() != *serial)
+                    });
+                    let serial = Serial::try_from(free.expect("one")).expect("a serial");
+                    let grant = Event {
+                        event_type: EventType::Granted,
+                        campaign: "c".parse().expect("an id"),
+                        turn: won(&|event| event.round == id && event.serial == serial),
+                        win: won(&|event| {
+                            event.applicant == applicant && one_per == OnePer::Campaign
+                        }),
+                        round: id,
+                        serial,
+                        applicant,
+                        at: now,
+                    };
+                    events.push(grant.clone());
+                    held.push(grant);
+                }
+                _ => {}
+            }
+        }
+        events
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever the order in which the events arrive, and however often, the table ends as the gate has it:
+        /// whoever holds a serial holds it here, everybody else's row is history, and nothing is refused.
+        #[test]
+        fn the_table_ends_right_in_whatever_order_events_arrive(
+            one_per in prop_oneof![Just(OnePer::Campaign), Just(OnePer::Round)],
+            (arrivals, told) in prop::collection::vec((0u8..8, 0u8..5), 0..40).prop_flat_map(|moves| {
+                let events = history(OnePer::Campaign, &moves);
+                let twice: Vec<usize> = (0..events.len()).chain(0..events.len()).collect();
+                (Just(twice).prop_shuffle(), Just(moves))
+            }),
+        ) {
+            let events = history(one_per, &told);
+            let mut table = Table::new(one_per);
+            for arrival in &arrivals {
+                if let Some(event) = events.get(*arrival) {
+                    table.take(event);
+                }
+            }
+            // Those that the other rule would not have told.
+            for event in &events {
+                table.take(event);
+            }
+            let mut expected = BTreeMap::new();
+            for event in &events {
+                let place = (event.round.to_string(), event.serial.get());
+                match event.event_type {
+                    EventType::Granted => { expected.insert(place, event.applicant.to_string()); }
+                    EventType::Revoked => { expected.remove(&place); }
+                }
+            }
+            prop_assert_eq!(table.refused, 0);
+            prop_assert_eq!(table.holders(), expected);
+            let grants = events.iter().filter(|event| event.event_type == EventType::Granted).count();
+            prop_assert_eq!(table.rows.len(), grants);
+            prop_assert!(table.rows.iter().all(|row| row.granted_at.is_some()));
+        }
+    }
+
+    #[test]
+    fn two_grants_with_one_number_are_a_conflict() {
+        let events = history(OnePer::Campaign, &[(4, 1)]);
+        let mut table = Table::new(OnePer::Campaign);
+        table.take(&events[0]);
+        let rival = Event {
+            applicant: "2".parse().expect("an applicant"),
+            ..events[0].clone()
+        };
+        let rows = table.rows.clone();
+        assert!(
+            matches!(judge(&rival, &rows, None), Verdict::Refused(refusal) if refusal.reason == Reason::SerialTaken)
+        );
+        let elsewhere = Event {
+            serial: Serial::try_from(2u32).expect("a serial"),
+            ..events[0].clone()
+        };
+        assert!(
+            matches!(judge(&elsewhere, &[], rows.first()), Verdict::Refused(refusal) if refusal.reason == Reason::AlreadyHolds)
+        );
+    }
+}

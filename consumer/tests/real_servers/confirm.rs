@@ -1,0 +1,261 @@
+//! The gate learns what is committed, also after crashes; and a gate that has lost grants is halted.
+
+use crate::topic::Letter;
+use crate::{CAMPAIGN, Rig, setting, wait};
+use redis::AsyncTypedCommands;
+use redis::aio::MultiplexedConnection;
+use rushgate_gate::application::{self, Status};
+use rushgate_gate::project::{self, Origin};
+use rushgate_gate::script::Eval;
+use rushgate_gate::{
+    Applicant, Call, CampaignId, CampaignState, Decision, Keys, OnePer, Quota, Round, RoundId,
+    Terms, Value, Waitlist, apply, revoke,
+};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// A gate in a Redis database of the test's own, with the campaign of every test.
+struct Gate {
+    url: String,
+    redis: MultiplexedConnection,
+}
+
+impl Gate {
+    async fn open(quota: u32) -> Self {
+        static NEXT: AtomicU8 = AtomicU8::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(number < crate::NO_GATE, "Redis has no more databases");
+        let url = format!("{}/{number}", setting("REDIS_URL"));
+        let client = redis::Client::open(url.as_str()).expect("an address");
+        let redis = client.get_multiplexed_async_connection().await;
+        let mut this = Self {
+            url,
+            redis: redis.expect("REDIS_URL answers"),
+        };
+        this.redis.flushdb().await.expect("FLUSHDB");
+        let terms = Terms {
+            one_per: OnePer::Campaign,
+            waitlist: Waitlist::default(),
+        };
+        let round = Round {
+            id: RoundId::once(),
+            opens_at: None,
+            closes_at: None,
+            quota: Quota::try_from(quota).expect("a quota"),
+        };
+        let running = CampaignState::Running;
+        this.call(&project::call(
+            &id(),
+            Origin::New,
+            running,
+            &terms,
+            &[round],
+        ))
+        .await;
+        this
+    }
+
+    /// Grants to `user_id`; the record that the bridge would make of it.
+    async fn grant(&mut self, rig: &Rig, user_id: &str) -> u32 {
+        let call = apply::call(&id(), &applicant(user_id));
+        let answer = apply::answer(&self.call(&call).await).expect("an answer");
+        let Decision::Granted(grant) = answer.decision else {
+            panic!("{answer:?}")
+        };
+        rig.topic.publish("granted", grant.serial.get(), user_id);
+        grant.serial.get()
+    }
+
+    async fn status(&mut self, user_id: &str) -> Status {
+        let call = application::call(&id(), &applicant(user_id), None);
+        application::status(&self.call(&call).await).expect("a status")
+    }
+
+    async fn until_issued(&mut self, user_id: &str) {
+        wait::until("it is issued", async || {
+            matches!(self.status(user_id).await, Status::Issued(_))
+        })
+        .await;
+    }
+
+    async fn call(&mut self, call: &Call) -> Vec<Value> {
+        let mut command = redis::cmd(Eval::BySource.command());
+        call.arguments(Eval::BySource).for_each(|argument| {
+            command.arg(argument);
+        });
+        let reply: Vec<redis::Value> = command.query_async(&mut self.redis).await.expect("EVAL");
+        reply
+            .into_iter()
+            .map(|value| match value {
+                redis::Value::Int(number) => Value::Integer(number),
+                redis::Value::BulkString(bytes) => Value::Bytes(bytes),
+                _ => Value::Other,
+            })
+            .collect()
+    }
+}
+
+fn id() -> CampaignId {
+    CAMPAIGN.parse().expect("an id")
+}
+
+fn applicant(user_id: &str) -> Applicant {
+    user_id.parse().expect("a user id")
+}
+
+const LOG: &str = "SELECT CONCAT_WS('|', action, detail) FROM campaign_log";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_committed_is_issued_at_the_gate() {
+    let rig = Rig::new(10, 2).await;
+    let mut gate = Gate::open(10).await;
+    let consumer = rig.consumer(&[("REDIS_URL", &gate.url)]);
+    gate.grant(&rig, "a").await;
+    gate.grant(&rig, "b").await;
+    gate.until_issued("a").await;
+    gate.until_issued("b").await;
+    rig.topic.until_committed(2).await;
+    assert_eq!(rig.database.active().await, 2);
+    let confirmed = consumer.metric("rushgate_consumer_confirmed_total").await;
+    assert_eq!(confirmed, Some(2.0));
+
+    // Scripts that the server forgot are loaded again.
+    redis::cmd("SCRIPT")
+        .arg("FLUSH")
+        .exec_async(&mut gate.redis)
+        .await
+        .expect("SCRIPT FLUSH");
+    gate.grant(&rig, "c").await;
+    gate.until_issued("c").await;
+    assert_eq!(rig.database.texts(LOG).await, Vec::<String>::new());
+}
+
+/// As after a crash between COMMIT and confirmation: the row is there, the record comes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_was_committed_and_not_confirmed_is_confirmed_when_it_comes_again() {
+    let rig = Rig::new(10, 1).await;
+    let mut gate = Gate::open(10).await;
+    let serial = gate.grant(&rig, "a").await;
+    rig.database
+        .execute(format!(
+            "INSERT INTO coupons (campaign_id, round_id, serial, user_id, quota, person_scope, granted_at) \
+             VALUES ('{CAMPAIGN}', 'once', {serial}, 'a', 10, '', '2026-12-01 01:00:00.123')"
+        ))
+        .await;
+    let _consumer = rig.consumer(&[("REDIS_URL", &gate.url)]);
+    gate.until_issued("a").await;
+    rig.topic.until_committed(1).await;
+}
+
+/// Until the gate has been told, the offset stands still; rows are written all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_redis_is_away_rows_are_written_and_offsets_wait() {
+    let mut rig = Rig::new(10, 1).await;
+    let mut gate = Gate::open(10).await;
+    gate.grant(&rig, "a").await;
+    // Nobody answers there.
+    let away = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("redis://{}", away.local_addr().expect("an address"));
+    let mut cut_off = rig.consumer(&[("REDIS_URL", &address)]);
+    drop(away);
+    wait::until("the row is there", async || {
+        rig.database.active().await == 1
+    })
+    .await;
+    cut_off
+        .until_at_least("rushgate_consumer_confirm_retries_total", 2.0)
+        .await;
+    assert_eq!(rig.topic.committed(), 0);
+    assert_eq!(cut_off.metric("rushgate_consumer_ready").await, Some(1.0));
+    cut_off.signal("KILL");
+    cut_off.until_exit().await;
+    assert!(matches!(gate.status("a").await, Status::Granted(_)));
+    // Another group, so as not to wait until Kafka misses the dead one.
+    rig.topic.read_again();
+
+    let _consumer = rig.consumer(&[("REDIS_URL", &gate.url)]);
+    gate.until_issued("a").await;
+    rig.topic.until_committed(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_grant_halts_the_campaign_and_is_logged_once() {
+    let rig = Rig::new(10, 1).await;
+    let mut gate = Gate::open(10).await;
+    for user_id in ["a", "b", "c"] {
+        gate.grant(&rig, user_id).await;
+    }
+    let grants = Keys::of(&id()).grants();
+    for user_id in ["a", "b"] {
+        gate.redis.hdel(&grants, user_id).await.expect("HDEL");
+    }
+    let consumer = rig.consumer(&[("REDIS_URL", &gate.url), ("CONSUMER_BATCH_SIZE", "1")]);
+    rig.topic.until_committed(3).await;
+    assert_eq!(rig.database.active().await, 3);
+    let call = apply::call(&id(), &applicant("d"));
+    let answer = apply::answer(&gate.call(&call).await).expect("an answer");
+    assert_eq!(answer.decision, Decision::Halted);
+    let log = rig.database.texts(LOG).await;
+    assert_eq!(log.len(), 1, "{log:?}");
+    assert!(log[0].starts_with("halted|Redis has lost "), "{log:?}");
+    let state = "SELECT state FROM campaigns";
+    assert_eq!(rig.database.texts(state).await, ["halted"]);
+    assert!(
+        consumer
+            .log()
+            .contains("the gate does not know committed grants")
+    );
+    gate.until_issued("c").await;
+}
+
+/// The gate's own story through the topic in the worst of orders: the later grants first, the revocations last.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_serial_that_changed_hands_ends_with_its_last_holder_whatever_comes_first() {
+    let rig = Rig::new(1, 1).await;
+    let mut gate = Gate::open(1).await;
+    let mut story = vec![];
+    for user_id in ["a", "b", "c"] {
+        let call = apply::call(&id(), &applicant(user_id));
+        gate.call(&call).await;
+        if user_id != "c" {
+            let call = revoke::call(&id(), &applicant(user_id), None);
+            gate.call(&call).await;
+        }
+    }
+    let entries: redis::streams::StreamRangeReply = redis::cmd("XRANGE")
+        .arg(Keys::of(&id()).stream())
+        .arg("-")
+        .arg("+")
+        .query_async(&mut gate.redis)
+        .await
+        .expect("XRANGE");
+    for entry in &entries.ids {
+        let field = |name: &str| entry.get::<Vec<u8>>(name);
+        let fields: std::collections::HashMap<_, _> = [
+            "type", "campaign", "round", "serial", "turn", "user_id", "win", "at",
+        ]
+        .into_iter()
+        .filter_map(|name| Some((name, field(name)?)))
+        .collect();
+        let event = rushgate_gate::Event::from_fields(|name| fields.get(name).map(Vec::as_slice));
+        story.push(event.expect("an event"));
+    }
+    assert_eq!(story.len(), 5);
+    story.reverse();
+    for event in story.iter().chain(&story) {
+        rig.topic.publish_letter(&Letter {
+            key: &event.key().to_string(),
+            value: &serde_json::to_vec(event).expect("JSON"),
+            headers: &[],
+        });
+    }
+    let _consumer = rig.consumer(&[("REDIS_URL", &gate.url), ("CONSUMER_BATCH_SIZE", "2")]);
+    rig.topic.until_committed(10).await;
+    let rows = "SELECT CONCAT_WS(' ', user_id, state, granted_at IS NULL, turn) FROM coupons ORDER BY turn";
+    assert_eq!(
+        rig.database.texts(rows).await,
+        ["a revoked 0 1", "b revoked 0 2", "c active 0 3"]
+    );
+    assert_eq!(rig.database.failed().await, 0);
+    gate.until_issued("c").await;
+    assert_eq!(rig.database.texts(LOG).await, Vec::<String>::new());
+}
