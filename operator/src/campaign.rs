@@ -1,47 +1,58 @@
-//! `rushgate campaign`: create campaigns and see how they stand.
+//! `rushgate campaign`: create campaigns, change them, see how they stand.
+
+mod change;
+mod create;
+mod show;
+mod state;
 
 use crate::config::Config;
-use crate::database::{Campaign, Database};
+use crate::database::Database;
 use crate::gate::Gate;
-use crate::kafka::Kafka;
+use crate::terms::Campaign;
 use anyhow::{Context, Result, bail};
+use change::Change;
 use clap::{Args, Subcommand};
+use create::Create;
 use rushgate_gate::project::{Origin, Outcome};
-use rushgate_gate::{CampaignId, CampaignState, Millis, OnePer, Quota, Round, RoundId};
-use std::fmt::Write;
+use rushgate_gate::{CampaignId, CampaignState, Millis};
 
 /// What an operator can do with campaigns.
 #[derive(Subcommand)]
 pub enum CampaignCommand {
     /// Create a campaign; harmless if the same one is there already
+    #[command(after_help = create::EXAMPLES)]
     Create(Create),
+    /// Change quota, windows, days or waitlist of a campaign, also of one that runs
+    #[command(after_help = change::EXAMPLES)]
+    Change(Change),
+    /// Refuse applications until it is resumed; winners keep what they have
+    Pause(Target),
+    /// Take applications again
+    Resume(Target),
+    /// End it for good; winners keep what they have, and waitlists still move up when something is revoked
+    Close(Target),
     /// One line for each campaign
     List,
-    /// Where the grants of a campaign are: granted, in the stream, in Kafka, inserted
+    /// Its terms, and where its grants are: granted, in the stream, in Kafka, inserted
     Show {
+        /// The campaign
+        id: CampaignId,
+    },
+    /// What was done to it, when and why
+    Log {
         /// The campaign
         id: CampaignId,
     },
 }
 
-/// A campaign with one round.
+/// A campaign, and why something is done to it.
 #[derive(Args)]
-pub struct Create {
-    /// Its name: 1 to 48 of a-z 0-9 - _
-    #[arg(long)]
+pub struct Target {
+    /// The campaign
     id: CampaignId,
-    /// How many coupons there are
-    #[arg(long)]
-    quota: Quota,
-    /// When it opens, such as 2026-12-01T10:00:00+09:00; now, if it is not given
-    #[arg(long, value_parser = instant)]
-    opens_at: Option<Millis>,
-    /// When it closes; never, if it is not given
-    #[arg(long, value_parser = instant)]
-    closes_at: Option<Millis>,
-    /// How often one person may win
-    #[arg(long, default_value_t = OnePer::Campaign)]
-    one_per: OnePer,
+    /// Why, for the log of the campaign
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 impl CampaignCommand {
@@ -52,160 +63,60 @@ impl CampaignCommand {
     pub async fn run(&self, config: &Config) -> Result<String> {
         match self {
             Self::Create(create) => create.run(config).await,
-            Self::List => list(config).await,
-            Self::Show { id } => show(config, id).await,
+            Self::Change(change) => change.run(config).await,
+            Self::Pause(target) => state::set(config, target, CampaignState::Paused).await,
+            Self::Resume(target) => state::set(config, target, CampaignState::Running).await,
+            Self::Close(target) => state::set(config, target, CampaignState::Closed).await,
+            Self::List => show::list(config).await,
+            Self::Show { id } => show::show(config, id).await,
+            Self::Log { id } => show::log(config, id).await,
         }
     }
 }
 
-impl Create {
-    /// The database first, which keeps what was meant; then Redis, paused until the database knows that Redis
-    /// knows. So at whatever point this dies, it can be run again, and a gate that has lost its grants is
-    /// never taken for a new one.
-    async fn run(&self, config: &Config) -> Result<String> {
-        if let (Some(opens_at), Some(closes_at)) = (self.opens_at, self.closes_at)
-            && opens_at >= closes_at
-        {
-            bail!("--closes-at {closes_at} must be after --opens-at {opens_at}");
-        }
-        let wanted = Campaign {
-            id: self.id.clone(),
-            state: CampaignState::Running,
-            one_per: self.one_per,
-            rounds: vec![Round {
-                id: RoundId::once(),
-                opens_at: self.opens_at,
-                closes_at: self.closes_at,
-                quota: self.quota,
-            }],
-            projected: false,
-        };
-        let database = Database::connect(config).await?;
-        let mut gate = Gate::connect(config).await?;
-        let campaign = database.create(&wanted).await?;
-        if (campaign.one_per, &campaign.rounds) != (wanted.one_per, &wanted.rounds) {
-            bail!(
-                "campaign {} exists with other terms ({}): choose another --id",
-                campaign.id,
-                terms(&campaign)
-            );
-        }
-        gate.register(&campaign.id).await?;
-        if !campaign.projected {
-            project(&mut gate, &campaign, Origin::New, CampaignState::Paused).await?;
-            database.set_projected(&campaign.id).await?;
-        }
-        project(&mut gate, &campaign, Origin::Known, campaign.state).await?;
-        Ok(format!(
-            "campaign {} is {}: {}",
-            campaign.id,
-            campaign.state,
-            terms(&campaign)
-        ))
-    }
+/// The campaign of that name.
+pub(crate) async fn existing(database: &Database, id: &CampaignId) -> Result<Campaign> {
+    database.campaign(id).await?.with_context(|| {
+        format!("there is no campaign {id}: `rushgate campaign list` shows those there are")
+    })
 }
 
+/// Tells the gate; how many people have moved up from waitlists with it.
 async fn project(
     gate: &mut Gate,
     campaign: &Campaign,
     origin: Origin,
     state: CampaignState,
-) -> Result<()> {
+) -> Result<u32> {
     let id = &campaign.id;
     match gate
-        .project(id, origin, state, campaign.one_per, &campaign.rounds)
+        .project(id, origin, state, &campaign.terms, &campaign.rounds)
         .await?
     {
-        Outcome::Projected => Ok(()),
+        Outcome::Projected { promoted } => Ok(promoted),
         Outcome::UnknownCampaign => bail!(
             "Redis has lost campaign {id} and who won in it; beginning again would give serials twice. \
              Bring back Redis' data (its append-only file or a replica) and run this again"
         ),
-        Outcome::QuotaBelowGranted { round, granted } => {
-            bail!("round {round} of campaign {id} has granted {granted} already")
-        }
-        Outcome::Halted => bail!("campaign {id} is halted: its grants must be restored first"),
+        Outcome::QuotaBelowGranted { round, granted } => bail!(
+            "round {round} of campaign {id} has given serials up to {granted} already: choose a --quota of at least that"
+        ),
+        Outcome::RoundHasGrants { round } => bail!(
+            "somebody has won in round {round} of campaign {id} already, so it cannot be removed: choose a later --to"
+        ),
+        Outcome::Halted => bail!("{}", halted(id)),
     }
 }
 
-async fn list(config: &Config) -> Result<String> {
-    let database = Database::connect(config).await?;
-    let mut gate = Gate::connect(config).await?;
-    let mut text = format!(
-        "{:<24} {:<10} {:<12} {:>9} {:>9}",
-        "CAMPAIGN", "STATE", "ROUND", "QUOTA", "GRANTED"
-    );
-    for id in database.campaigns().await? {
-        let (state, round, quota, granted) = match gate.overview(&id).await? {
-            None => ("unknown".to_owned(), String::new(), 0, 0),
-            Some(overview) => {
-                let (round, quota, granted) = overview.round.map_or_else(
-                    || (String::new(), 0, 0),
-                    |current| {
-                        let quota = current.round.quota.get();
-                        (current.round.id.to_string(), quota, current.granted)
-                    },
-                );
-                (overview.state.to_string(), round, quota, granted)
-            }
-        };
-        write!(
-            text,
-            "\n{id:<24} {state:<10} {round:<12} {quota:>9} {granted:>9}"
-        )?;
-    }
-    Ok(text)
+/// What to say of a campaign that waits to be restored.
+pub(crate) fn halted(id: &CampaignId) -> String {
+    format!(
+        "campaign {id} is halted, because Redis has lost grants of it (`rushgate campaign log {id}` says when): \
+         its grants must be restored first"
+    )
 }
 
-async fn show(config: &Config, id: &CampaignId) -> Result<String> {
-    let database = Database::connect(config).await?;
-    let campaign = database.campaign(id).await?.with_context(|| {
-        format!("there is no campaign {id}: `rushgate campaign list` shows those there are")
-    })?;
-    let mut gate = Gate::connect(config).await?;
-    let overview = gate.overview(id).await?.with_context(|| {
-        format!("the database knows campaign {id}, the gate does not: run `rushgate campaign create` again with the same terms ({})", terms(&campaign))
-    })?;
-    let granted = overview.round.as_ref().map_or(0, |round| round.granted);
-    let in_stream = gate.in_stream(id).await?;
-    let unpublished = gate.dead_letters(id).await?;
-    let waiting = {
-        let (kafka, id) = (Kafka::new(config)?, id.clone());
-        tokio::task::spawn_blocking(move || kafka.waiting(&id)).await??
-    };
-    let arrived = database.arrived(id).await?;
-    let mut text = format!("campaign {id}: {}, {}", overview.state, terms(&campaign));
-    for (what, number) in [
-        ("granted", i64::from(granted)),
-        ("in the stream", i64::try_from(in_stream)?),
-        ("in Kafka", i64::try_from(waiting)?),
-        ("inserted", arrived.inserted),
-        ("dead letters of the bridge", i64::try_from(unpublished)?),
-        ("dead letters of the consumer", arrived.failed),
-    ] {
-        write!(text, "\n  {what:<28} {number:>9}")?;
-    }
-    Ok(text)
-}
-
-/// What was agreed on, in a few words.
-fn terms(campaign: &Campaign) -> String {
-    let rounds: Vec<String> = campaign
-        .rounds
-        .iter()
-        .map(|round| {
-            let opens = round
-                .opens_at
-                .map_or_else(|| "now".to_owned(), |at| at.to_string());
-            let closes = round
-                .closes_at
-                .map_or_else(|| "never".to_owned(), |at| at.to_string());
-            format!("quota {}, opens {opens}, closes {closes}", round.quota)
-        })
-        .collect();
-    format!("{}, one per {}", rounds.join("; "), campaign.one_per)
-}
-
+/// Reads an instant with its offset.
 fn instant(text: &str) -> Result<Millis, String> {
     text.parse::<jiff::Timestamp>()
         .ok()

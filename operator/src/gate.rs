@@ -7,8 +7,12 @@ use redis::AsyncTypedCommands;
 use redis::aio::MultiplexedConnection;
 use rushgate_gate::overview::{self, Overview};
 use rushgate_gate::project::{self, Origin, Outcome};
+use rushgate_gate::revoke;
 use rushgate_gate::script::Eval;
-use rushgate_gate::{Call, CampaignId, CampaignState, Keys, OnePer, Round, Value, keys};
+use rushgate_gate::{
+    Applicant, Call, CampaignId, CampaignState, Keys, Round, RoundId, Terms, Value, application,
+    keys,
+};
 
 /// The gate, by way of one connection.
 pub struct Gate {
@@ -58,10 +62,10 @@ impl Gate {
         campaign: &CampaignId,
         origin: Origin,
         state: CampaignState,
-        one_per: OnePer,
+        terms: &Terms,
         rounds: &[Round],
     ) -> Result<Outcome> {
-        let call = project::call(campaign, origin, state, one_per, rounds);
+        let call = project::call(campaign, origin, state, terms, rounds);
         Ok(project::outcome(&self.call(&call).await?)?)
     }
 
@@ -73,6 +77,34 @@ impl Gate {
         Ok(overview::overview(
             &self.call(&overview::call(campaign)).await?,
         )?)
+    }
+
+    /// Takes `applicant`'s grant back and passes its serial on.
+    ///
+    /// # Errors
+    /// When Redis refuses. That there is nothing to take back is an [`revoke::Outcome`].
+    pub async fn revoke(
+        &mut self,
+        campaign: &CampaignId,
+        applicant: &Applicant,
+        round: Option<&RoundId>,
+    ) -> Result<revoke::Outcome> {
+        let call = revoke::call(campaign, applicant, round);
+        Ok(revoke::outcome(&self.call(&call).await?)?)
+    }
+
+    /// What became of `applicant`'s application.
+    ///
+    /// # Errors
+    /// When Redis refuses.
+    pub async fn application(
+        &mut self,
+        campaign: &CampaignId,
+        applicant: &Applicant,
+        round: Option<&RoundId>,
+    ) -> Result<application::Status> {
+        let call = application::call(campaign, applicant, round);
+        Ok(application::status(&self.call(&call).await?)?)
     }
 
     /// Entries of the campaign's stream: grants that are not known to be in Kafka yet.

@@ -4,6 +4,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use rushgate_operator::campaign::CampaignCommand;
 use rushgate_operator::config::Config;
+use rushgate_operator::coupon::CouponCommand;
+use rushgate_operator::revoke::{self, Revoke};
 use rushgate_operator::setup::Setup;
 use std::io::Write;
 use std::process::ExitCode;
@@ -22,9 +24,15 @@ struct Cli {
 enum Command {
     /// Create the tables and the topic, as far as they are missing
     Setup(Setup),
-    /// Create campaigns and see how they stand
+    /// Create campaigns, change them, see how they stand
     #[command(subcommand)]
     Campaign(CampaignCommand),
+    /// Take a grant back and pass its serial on
+    #[command(after_help = revoke::EXAMPLES)]
+    Revoke(Revoke),
+    /// Find out what a person has
+    #[command(subcommand)]
+    Coupon(CouponCommand),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -48,5 +56,7 @@ async fn run(Cli { config, command }: Cli) -> Result<String> {
     match command {
         Command::Setup(setup) => setup.run(&config).await,
         Command::Campaign(command) => command.run(&config).await,
+        Command::Revoke(revoke) => revoke.run(&config).await,
+        Command::Coupon(command) => command.run(&config).await,
     }
 }

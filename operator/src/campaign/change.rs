@@ -1,0 +1,343 @@
+//! `rushgate campaign change`.
+
+use super::{existing, halted, instant, project};
+use crate::config::Config;
+use crate::database::Database;
+use crate::gate::Gate;
+use crate::terms::{Campaign, window};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use jiff::civil::Date;
+use rushgate_gate::project::Origin;
+use rushgate_gate::{CampaignId, CampaignState, Millis, Quota, Round, RoundId, Waitlist};
+
+/// Shown below the flags.
+pub(super) const EXAMPLES: &str = "Examples:
+  rushgate campaign change welcome --quota 200 --reason 'the printer found another box'
+  rushgate campaign change launch --closes-at 2026-12-01T13:00:00+09:00
+  rushgate campaign change advent --round 2026-12-06 --quota 300
+  rushgate campaign change advent --to 2026-12-31
+
+It takes effect at every edge at once. A quota can be lowered to the highest serial that was given, and no further;
+where it grows, those who wait move up. A round in which somebody has won stays.";
+
+/// What is to be different.
+#[derive(Args)]
+#[group(skip)]
+pub struct Change {
+    /// The campaign
+    id: CampaignId,
+    /// Only this round; else all that have not closed (--quota), or the only one (windows)
+    #[arg(long)]
+    round: Option<RoundId>,
+    /// How many coupons there are, in each of these rounds
+    #[arg(long)]
+    quota: Option<Quota>,
+    /// When the round opens, such as 2026-12-01T10:00:00+09:00
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
+    opens_at: Option<Millis>,
+    /// When the round closes
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
+    closes_at: Option<Millis>,
+    /// The last day of a campaign that opens daily
+    #[arg(long, value_name = "DAY", conflicts_with = "round")]
+    to: Option<Date>,
+    /// How many people may wait in a round for what is revoked: 0 to 10000
+    #[arg(long, value_name = "PEOPLE")]
+    waitlist: Option<Waitlist>,
+    /// Why, for the log of the campaign
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl Change {
+    /// The database makes room, the gate is told, the database writes down what the gate has taken. The quota of the
+    /// database is never below the gate's, so no grant meets a database that has no room for it; and wherever this
+    /// dies, the same command again does the rest.
+    pub(super) async fn run(&self, config: &Config) -> Result<String> {
+        let database = Database::connect(config).await?;
+        let mut gate = Gate::connect(config).await?;
+        database.reserve(&self.id).await?;
+        let current = existing(&database, &self.id).await?;
+        match current.state {
+            CampaignState::Halted => bail!("{}", halted(&self.id)),
+            CampaignState::Closed => bail!("campaign {} is closed for good", self.id),
+            CampaignState::Running | CampaignState::Paused => {}
+        }
+        let now = Millis::try_from(jiff::Timestamp::now().as_millisecond())?;
+        let wanted = self.applied_to(&current, now)?;
+        database.make_room(&wanted).await?;
+        let promoted = match project(&mut gate, &wanted, Origin::Known, wanted.state).await {
+            Ok(promoted) => promoted,
+            Err(refusal) => {
+                return match database.settle(&current, None).await {
+                    Ok(()) => Err(refusal),
+                    Err(error) => Err(error.context(format!("{refusal:#}; and then"))),
+                };
+            }
+        };
+        let detail = differences(&current, &wanted);
+        let changed = !detail.is_empty();
+        database
+            .settle(
+                &wanted,
+                changed.then_some((detail.as_str(), self.reason.as_deref())),
+            )
+            .await?;
+        let what = if changed { "changed" } else { "unchanged" };
+        let moved_up = match promoted {
+            0 => String::new(),
+            people => format!("; {people} who waited have a coupon now"),
+        };
+        Ok(format!("campaign {} {what}: {wanted}{moved_up}", self.id))
+    }
+
+    /// What it is to be. Pure, and the same again when it is applied to its own outcome.
+    fn applied_to(&self, current: &Campaign, now: Millis) -> Result<Campaign> {
+        let mut wanted = current.clone();
+        if let Some(waitlist) = self.waitlist {
+            wanted.terms.waitlist = waitlist;
+        }
+        if let Some(last_day) = self.to {
+            let quota = self
+                .quota
+                .or(current.rounds.last().map(|round| round.quota));
+            let daily = wanted.daily.as_mut().context(
+                "--to is for a campaign that opens daily; --closes-at says when this one ends",
+            )?;
+            daily.last_day = last_day;
+            let days = daily.rounds(quota.context("the campaign has no rounds")?)?;
+            // What was there stays as it is, also where it was changed by itself.
+            let kept = |day: &Round| current.rounds.iter().find(|round| round.id == day.id);
+            wanted.rounds = days
+                .iter()
+                .map(|day| kept(day).unwrap_or(day).clone())
+                .collect();
+        }
+        if let Some(round) = &self.round
+            && !wanted.rounds.iter().any(|there| there.id == *round)
+        {
+            bail!(
+                "campaign {} has no round {round}: it has {}",
+                self.id,
+                names(&wanted.rounds)
+            );
+        }
+        let is_meant = |round: &Round| self.round.as_ref().is_none_or(|id| *id == round.id);
+        if let Some(quota) = self.quota {
+            let is_over = |round: &Round| round.closes_at.is_some_and(|at| at <= now);
+            wanted
+                .rounds
+                .iter_mut()
+                .filter(|round| is_meant(round) && (self.round.is_some() || !is_over(round)))
+                .for_each(|round| round.quota = quota);
+        }
+        if self.opens_at.is_some() || self.closes_at.is_some() {
+            let rounds = names(&wanted.rounds);
+            let mut meant = wanted.rounds.iter_mut().filter(|round| is_meant(round));
+            let (Some(round), None) = (meant.next(), meant.next()) else {
+                bail!("--opens-at and --closes-at need --round: the campaign has {rounds}");
+            };
+            round.opens_at = self.opens_at.or(round.opens_at);
+            round.closes_at = self.closes_at.or(round.closes_at);
+            if round.opens_at >= round.closes_at && round.closes_at.is_some() {
+                bail!(
+                    "round {} would close before it opens ({})",
+                    round.id,
+                    window(round)
+                );
+            }
+        }
+        wanted.check_rounds()?;
+        Ok(wanted)
+    }
+}
+
+/// The names of some rounds, or of the first and the last.
+fn names(rounds: &[Round]) -> String {
+    match rounds {
+        [] => "none".to_owned(),
+        [one] => one.id.to_string(),
+        [first, .., last] => format!("{} to {}", first.id, last.id),
+    }
+}
+
+/// What is different, for the log; nothing if nothing is.
+fn differences(before: &Campaign, after: &Campaign) -> String {
+    let mut differences = vec![];
+    if before.terms.waitlist != after.terms.waitlist {
+        let (before, after) = (before.terms.waitlist, after.terms.waitlist);
+        differences.push(format!("waitlist {before} -> {after}"));
+    }
+    if let (Some(before), Some(after)) = (&before.daily, &after.daily)
+        && before.last_day != after.last_day
+    {
+        differences.push(format!(
+            "last day {} -> {}",
+            before.last_day, after.last_day
+        ));
+    }
+    for round in &after.rounds {
+        let Some(there) = before.rounds.iter().find(|there| there.id == round.id) else {
+            continue;
+        };
+        if there.quota != round.quota {
+            differences.push(format!(
+                "{}: quota {} -> {}",
+                round.id, there.quota, round.quota
+            ));
+        }
+        if (there.opens_at, there.closes_at) != (round.opens_at, round.closes_at) {
+            differences.push(format!("{}: {}", round.id, window(round)));
+        }
+    }
+    differences.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use rushgate_gate::{OnePer, Terms};
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        change: Change,
+    }
+
+    fn change(arguments: &[&str]) -> Change {
+        Cli::parse_from(["change", "c"].iter().chain(arguments)).change
+    }
+
+    /// Three days from 2026-12-01, ten to twelve in Seoul.
+    fn campaign() -> Campaign {
+        let daily = crate::schedule::Daily {
+            timezone: "Asia/Seoul".into(),
+            first_day: "2026-12-01".parse().expect("a day"),
+            last_day: "2026-12-03".parse().expect("a day"),
+            opens_at: "10:00".parse().expect("a time"),
+            open_for: "2h".parse().expect("a length"),
+        };
+        let quota = Quota::try_from(100u32).expect("a quota");
+        Campaign {
+            id: "c".parse().expect("an id"),
+            state: CampaignState::Running,
+            terms: Terms {
+                one_per: OnePer::Round,
+                waitlist: Waitlist::default(),
+            },
+            rounds: daily.rounds(quota).expect("rounds"),
+            daily: Some(daily),
+            projected: true,
+        }
+    }
+
+    /// In the second of its days.
+    fn now() -> Millis {
+        instant("2026-12-02T11:00:00+09:00").expect("an instant")
+    }
+
+    fn applied(arguments: &[&str]) -> Result<Campaign> {
+        change(arguments).applied_to(&campaign(), now())
+    }
+
+    fn quotas(campaign: &Campaign) -> Vec<u32> {
+        campaign
+            .rounds
+            .iter()
+            .map(|round| round.quota.get())
+            .collect()
+    }
+
+    #[test]
+    fn a_quota_is_for_what_is_still_to_come_or_for_the_round_that_is_named() {
+        let all = applied(&["--quota", "200"]).expect("fine");
+        assert_eq!(quotas(&all), [100, 200, 200]);
+        let one = applied(&["--quota", "200", "--round", "2026-12-01"]).expect("fine");
+        assert_eq!(quotas(&one), [200, 100, 100]);
+        assert_eq!(
+            differences(&campaign(), &one),
+            "2026-12-01: quota 100 -> 200"
+        );
+    }
+
+    #[test]
+    fn days_are_added_and_taken_away_at_the_end_and_others_stay_as_they_are() {
+        let moved = [
+            "--round",
+            "2026-12-02",
+            "--closes-at",
+            "2026-12-02T15:00:00+09:00",
+        ];
+        let before = applied(&moved).expect("fine");
+        let more = change(&["--to", "2026-12-05"])
+            .applied_to(&before, now())
+            .expect("fine");
+        assert_eq!(more.rounds[..3], before.rounds);
+        assert_eq!(names(&more.rounds), "2026-12-01 to 2026-12-05");
+        let fewer = change(&["--to", "2026-12-02"])
+            .applied_to(&more, now())
+            .expect("fine");
+        assert_eq!(fewer.rounds, before.rounds[..2]);
+        assert_eq!(
+            differences(&more, &fewer),
+            "last day 2026-12-05 -> 2026-12-02"
+        );
+    }
+
+    #[test]
+    fn the_same_change_again_changes_nothing() {
+        for arguments in [
+            vec!["--quota", "200"],
+            vec!["--to", "2026-12-09", "--quota", "7"],
+            vec!["--waitlist", "5"],
+            vec![
+                "--round",
+                "2026-12-03",
+                "--opens-at",
+                "2026-12-03T09:00:00+09:00",
+            ],
+        ] {
+            let change = change(&arguments);
+            let once = change.applied_to(&campaign(), now()).expect("fine");
+            assert_ne!(differences(&campaign(), &once), "", "{arguments:?}");
+            let twice = change.applied_to(&once, now()).expect("fine");
+            assert_eq!(differences(&once, &twice), "", "{arguments:?}");
+            assert!(twice.has_same_terms(&once));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_says_what_would() {
+        for (arguments, expected) in [
+            (
+                vec!["--round", "2026-12-24", "--quota", "1"],
+                "2026-12-01 to 2026-12-03",
+            ),
+            (vec!["--opens-at", "2026-12-01T00:00:00Z"], "need --round"),
+            (
+                vec![
+                    "--round",
+                    "2026-12-01",
+                    "--closes-at",
+                    "2026-12-02T10:00:01+09:00",
+                ],
+                "would still be open when round 2026-12-02 opens",
+            ),
+            (
+                vec![
+                    "--round",
+                    "2026-12-01",
+                    "--closes-at",
+                    "2026-12-01T09:00:00+09:00",
+                ],
+                "would close before it opens",
+            ),
+            (vec!["--to", "2026-11-30"], "is before --from"),
+        ] {
+            let error = applied(&arguments).expect_err(expected).to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

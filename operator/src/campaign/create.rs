@@ -1,0 +1,139 @@
+//! `rushgate campaign create`.
+
+use super::{instant, project};
+use crate::config::Config;
+use crate::database::Database;
+use crate::gate::Gate;
+use crate::schedule::Daily;
+use crate::terms::Campaign;
+use anyhow::{Result, bail};
+use clap::Args;
+use jiff::SignedDuration;
+use jiff::civil::{Date, Time};
+use rushgate_gate::project::Origin;
+use rushgate_gate::{
+    CampaignId, CampaignState, Millis, OnePer, Quota, Round, RoundId, Terms, Waitlist,
+};
+
+/// Shown below the flags.
+pub(super) const EXAMPLES: &str = "Examples:
+  Open now, until it is sold out:
+    rushgate campaign create --id welcome --quota 100
+  Open once, for two hours:
+    rushgate campaign create --id launch --quota 500 --opens-at 2026-12-01T10:00:00+09:00 --closes-at 2026-12-01T12:00:00+09:00
+  A hundred each day at ten o'clock in Seoul, and fifty may wait for what is revoked:
+    rushgate campaign create --id advent --quota 100 --waitlist 50 --one-per round \\
+      --from 2026-12-01 --to 2026-12-25 --daily 10:00 --for 2h --timezone Asia/Seoul";
+
+/// A campaign to be.
+#[derive(Args)]
+pub struct Create {
+    /// Its name: 1 to 48 of a-z 0-9 - _
+    #[arg(long)]
+    id: CampaignId,
+    /// How many coupons there are, in each round
+    #[arg(long)]
+    quota: Quota,
+    /// How often one person may win: once in the whole campaign, or once in every round
+    #[arg(long, default_value_t = OnePer::Campaign)]
+    one_per: OnePer,
+    /// How many people may wait in a round for what is revoked: 0 to 10000
+    #[arg(long, value_name = "PEOPLE", default_value_t = Waitlist::default())]
+    waitlist: Waitlist,
+    /// Opens once, at this instant, such as 2026-12-01T10:00:00+09:00; now, if it is not given
+    #[arg(long, value_name = "INSTANT", value_parser = instant, conflicts_with = "from")]
+    opens_at: Option<Millis>,
+    /// Closes at this instant; never, if it is not given
+    #[arg(long, value_name = "INSTANT", value_parser = instant, conflicts_with = "from")]
+    closes_at: Option<Millis>,
+    /// Opens every day from this one on, such as 2026-12-01
+    #[arg(long, value_name = "DAY", requires_all = ["to", "daily", "open_for", "timezone"])]
+    from: Option<Date>,
+    /// The last of these days
+    #[arg(long, value_name = "DAY", requires = "from")]
+    to: Option<Date>,
+    /// Local time of each opening, such as 10:00
+    #[arg(long, value_name = "TIME", requires = "from")]
+    daily: Option<Time>,
+    /// How long each round is open, up to 24h, such as 2h or 90m
+    #[arg(long = "for", value_name = "LENGTH", requires = "from")]
+    open_for: Option<SignedDuration>,
+    /// Whose clocks and days these are, such as Asia/Seoul
+    #[arg(long, value_name = "ZONE", requires = "from")]
+    timezone: Option<String>,
+    /// Be content with a campaign of that name, whatever its terms
+    #[arg(long)]
+    if_missing: bool,
+}
+
+impl Create {
+    /// The database first, which keeps what was meant; then Redis, paused until the database knows that Redis
+    /// knows. So at whatever point this dies, it can be run again, and a gate that has lost its grants is
+    /// never taken for a new one.
+    pub(super) async fn run(&self, config: &Config) -> Result<String> {
+        let wanted = self.campaign()?;
+        let database = Database::connect(config).await?;
+        let mut gate = Gate::connect(config).await?;
+        database.reserve(&wanted.id).await?;
+        let campaign = database.create(&wanted).await?;
+        if !self.if_missing && !campaign.has_same_terms(&wanted) {
+            bail!(
+                "campaign {id} exists with other terms ({campaign}): choose another --id, or see \
+                 `rushgate campaign change --help`",
+                id = campaign.id,
+            );
+        }
+        gate.register(&campaign.id).await?;
+        if !campaign.projected {
+            project(&mut gate, &campaign, Origin::New, CampaignState::Paused).await?;
+            database.set_projected(&campaign.id).await?;
+        }
+        if campaign.state != CampaignState::Halted {
+            project(&mut gate, &campaign, Origin::Known, campaign.state).await?;
+        }
+        Ok(format!(
+            "campaign {} is {}: {campaign}",
+            campaign.id, campaign.state
+        ))
+    }
+
+    fn campaign(&self) -> Result<Campaign> {
+        if let (Some(opens_at), Some(closes_at)) = (self.opens_at, self.closes_at)
+            && opens_at >= closes_at
+        {
+            bail!("--closes-at {closes_at} must be after --opens-at {opens_at}");
+        }
+        let daily = self.daily();
+        let rounds = match &daily {
+            Some(daily) => daily.rounds(self.quota)?,
+            None => vec![Round {
+                id: RoundId::once(),
+                opens_at: self.opens_at,
+                closes_at: self.closes_at,
+                quota: self.quota,
+            }],
+        };
+        Ok(Campaign {
+            id: self.id.clone(),
+            state: CampaignState::Running,
+            terms: Terms {
+                one_per: self.one_per,
+                waitlist: self.waitlist,
+            },
+            daily,
+            rounds,
+            projected: false,
+        })
+    }
+
+    /// All of these are given, or none; clap sees to that.
+    fn daily(&self) -> Option<Daily> {
+        Some(Daily {
+            timezone: self.timezone.clone()?,
+            first_day: self.from?,
+            last_day: self.to?,
+            opens_at: self.daily?,
+            open_for: self.open_for?,
+        })
+    }
+}

@@ -1,0 +1,285 @@
+//! `campaigns` and `rounds`: what was meant.
+
+use super::log::{self, Action};
+use super::{ARE_THE_TABLES_THERE, Database, datetime, instant};
+use crate::schedule::Daily;
+use crate::terms::Campaign;
+use anyhow::{Context, Result};
+use jiff::SignedDuration;
+use rushgate_gate::{CampaignId, CampaignState, Round, RoundId, Terms, Waitlist};
+use sqlx::mysql::{MySqlConnection, MySqlRow};
+use sqlx::{Connection, Row};
+
+impl Database {
+    /// Writes `campaign` down, unless one of that name is there; returns what is there afterwards.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn create(&self, campaign: &Campaign) -> Result<Campaign> {
+        if let Some(there) = self.campaign(&campaign.id).await? {
+            return Ok(there);
+        }
+        {
+            let mut connection = self.connection.lock().await;
+            let mut transaction = connection.begin().await?;
+            sqlx::query("INSERT INTO campaigns (campaign_id, state, one_per) VALUES (?, ?, ?)")
+                .bind(campaign.id.as_str())
+                .bind(campaign.state.as_str())
+                .bind(campaign.terms.one_per.as_str())
+                .execute(&mut *transaction)
+                .await
+                .context("the database refused the campaign")?;
+            write_terms(&mut transaction, campaign).await?;
+            for round in &campaign.rounds {
+                write_round(&mut transaction, &campaign.id, round).await?;
+            }
+            let detail = campaign.to_string();
+            log::append(
+                &mut transaction,
+                &campaign.id,
+                Action::Created,
+                &detail,
+                None,
+            )
+            .await?;
+            transaction.commit().await?;
+        }
+        self.campaign(&campaign.id)
+            .await?
+            .context("the campaign has vanished from the database")
+    }
+
+    /// Notes that the gate knows the campaign.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn set_projected(&self, campaign: &CampaignId) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        sqlx::query("UPDATE campaigns SET projected_at = COALESCE(projected_at, UTC_TIMESTAMP(3)) WHERE campaign_id = ?")
+            .bind(campaign.as_str())
+            .execute(&mut *connection)
+            .await
+            .context("the database refused to note the projection")?;
+        Ok(())
+    }
+
+    /// Before the gate is told of `wanted`: makes room for it, so that the gate never grants what the database
+    /// would refuse. Rounds are added, quotas are raised; nothing is taken away.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn make_room(&self, wanted: &Campaign) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        let mut transaction = connection.begin().await?;
+        for round in &wanted.rounds {
+            sqlx::query(
+                "INSERT INTO rounds (campaign_id, round_id, opens_at, closes_at, quota) VALUES (?, ?, ?, ?, ?) \
+                 ON DUPLICATE KEY UPDATE quota = GREATEST(quota, VALUES(quota))",
+            )
+            .bind(wanted.id.as_str())
+            .bind(round.id.as_str())
+            .bind(round.opens_at.map(datetime))
+            .bind(round.closes_at.map(datetime))
+            .bind(round.quota.get())
+            .execute(&mut *transaction)
+            .await
+            .context("the database refused a round")?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    /// After the gate was told of `campaign` (or, `changed` being `None`, has refused what was wanted instead):
+    /// writes exactly that down.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn settle(
+        &self,
+        campaign: &Campaign,
+        changed: Option<(&str, Option<&str>)>,
+    ) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        let mut transaction = connection.begin().await?;
+        write_terms(&mut transaction, campaign).await?;
+        for round in &campaign.rounds {
+            write_round(&mut transaction, &campaign.id, round).await?;
+        }
+        for gone in rounds(&mut transaction, &campaign.id).await? {
+            if !campaign.rounds.iter().any(|round| round.id == gone.id) {
+                sqlx::query("DELETE FROM rounds WHERE campaign_id = ? AND round_id = ?")
+                    .bind(campaign.id.as_str())
+                    .bind(gone.id.as_str())
+                    .execute(&mut *transaction)
+                    .await
+                    .context("the database refused to remove a round")?;
+            }
+        }
+        if let Some((detail, reason)) = changed {
+            log::append(
+                &mut transaction,
+                &campaign.id,
+                Action::Changed,
+                detail,
+                reason,
+            )
+            .await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    /// Changes the state, and writes that into the log.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn set_state(
+        &self,
+        campaign: &CampaignId,
+        state: CampaignState,
+        action: Action,
+        reason: Option<&str>,
+    ) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        let mut transaction = connection.begin().await?;
+        sqlx::query("UPDATE campaigns SET state = ? WHERE campaign_id = ?")
+            .bind(state.as_str())
+            .bind(campaign.as_str())
+            .execute(&mut *transaction)
+            .await
+            .context("the database refused the new state")?;
+        let detail = format!("is {state}");
+        log::append(&mut transaction, campaign, action, &detail, reason).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// The campaign of that name, if there is one.
+    ///
+    /// # Errors
+    /// When the database refuses, or holds something that is no campaign.
+    pub async fn campaign(&self, id: &CampaignId) -> Result<Option<Campaign>> {
+        let mut connection = self.connection.lock().await;
+        let Some(row) = sqlx::query(
+            "SELECT state, one_per, waitlist, timezone, CAST(first_day AS CHAR) AS first_day, \
+             CAST(last_day AS CHAR) AS last_day, CAST(opens_local AS CHAR) AS opens_local, open_for_s, \
+             projected_at IS NOT NULL AS projected FROM campaigns WHERE campaign_id = ?",
+        )
+        .bind(id.as_str())
+        .fetch_optional(&mut *connection)
+        .await
+        .context(ARE_THE_TABLES_THERE)?
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Campaign {
+            id: id.clone(),
+            state: row.try_get::<String, _>("state")?.parse()?,
+            terms: Terms {
+                one_per: row.try_get::<String, _>("one_per")?.parse()?,
+                waitlist: Waitlist::try_from(row.try_get::<u32, _>("waitlist")?)?,
+            },
+            daily: daily(&row)?,
+            rounds: rounds(&mut connection, id).await?,
+            projected: row.try_get::<i64, _>("projected")? != 0,
+        }))
+    }
+
+    /// The names of all campaigns, oldest first.
+    ///
+    /// # Errors
+    /// When the database refuses, or holds something that is no campaign.
+    pub async fn campaigns(&self) -> Result<Vec<CampaignId>> {
+        let mut connection = self.connection.lock().await;
+        let ids: Vec<String> = sqlx::query_scalar(
+            "SELECT campaign_id FROM campaigns ORDER BY created_at, campaign_id",
+        )
+        .fetch_all(&mut *connection)
+        .await
+        .context(ARE_THE_TABLES_THERE)?;
+        ids.into_iter().map(|id| Ok(id.parse()?)).collect()
+    }
+}
+
+async fn write_terms(connection: &mut MySqlConnection, campaign: &Campaign) -> Result<()> {
+    let daily = campaign.daily.as_ref();
+    sqlx::query(
+        "UPDATE campaigns SET waitlist = ?, timezone = ?, first_day = ?, last_day = ?, opens_local = ?, \
+         open_for_s = ? WHERE campaign_id = ?",
+    )
+    .bind(campaign.terms.waitlist.get())
+    .bind(daily.map(|daily| daily.timezone.clone()))
+    .bind(daily.map(|daily| daily.first_day.to_string()))
+    .bind(daily.map(|daily| daily.last_day.to_string()))
+    .bind(daily.map(|daily| daily.opens_at.to_string()))
+    .bind(daily.map(|daily| daily.open_for.as_secs()))
+    .bind(campaign.id.as_str())
+    .execute(connection)
+    .await
+    .context("the database refused the terms")?;
+    Ok(())
+}
+
+async fn write_round(
+    connection: &mut MySqlConnection,
+    campaign: &CampaignId,
+    round: &Round,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO rounds (campaign_id, round_id, opens_at, closes_at, quota) VALUES (?, ?, ?, ?, ?) \
+         ON DUPLICATE KEY UPDATE opens_at = VALUES(opens_at), closes_at = VALUES(closes_at), quota = VALUES(quota)",
+    )
+    .bind(campaign.as_str())
+    .bind(round.id.as_str())
+    .bind(round.opens_at.map(datetime))
+    .bind(round.closes_at.map(datetime))
+    .bind(round.quota.get())
+    .execute(connection)
+    .await
+    .context("the database refused a round")?;
+    Ok(())
+}
+
+async fn rounds(connection: &mut MySqlConnection, campaign: &CampaignId) -> Result<Vec<Round>> {
+    let rows = sqlx::query(
+        "SELECT round_id, quota, \
+         DATE_FORMAT(opens_at, '%Y-%m-%dT%H:%i:%s.%fZ') AS opens_at, \
+         DATE_FORMAT(closes_at, '%Y-%m-%dT%H:%i:%s.%fZ') AS closes_at \
+         FROM rounds WHERE campaign_id = ? ORDER BY round_id",
+    )
+    .bind(campaign.as_str())
+    .fetch_all(connection)
+    .await
+    .context("the database refused to read the rounds")?;
+    rows.iter().map(round).collect()
+}
+
+fn round(row: &MySqlRow) -> Result<Round> {
+    let at = |column| {
+        let text = row.try_get::<Option<String>, _>(column)?;
+        text.map(|text| instant(&text)).transpose()
+    };
+    Ok(Round {
+        id: row.try_get::<String, _>("round_id")?.parse::<RoundId>()?,
+        opens_at: at("opens_at")?,
+        closes_at: at("closes_at")?,
+        quota: row.try_get::<u32, _>("quota")?.try_into()?,
+    })
+}
+
+fn daily(row: &MySqlRow) -> Result<Option<Daily>> {
+    let text = |column| row.try_get::<Option<String>, _>(column);
+    let (Some(timezone), Some(first), Some(last), Some(opens_at), Some(open_for)) = (
+        text("timezone")?,
+        text("first_day")?,
+        text("last_day")?,
+        text("opens_local")?,
+        row.try_get::<Option<u32>, _>("open_for_s")?,
+    ) else {
+        return Ok(None);
+    };
+    Ok(Some(Daily {
+        timezone,
+        first_day: first.parse()?,
+        last_day: last.parse()?,
+        opens_at: opens_at.parse()?,
+        open_for: SignedDuration::from_secs(open_for.into()),
+    }))
+}

@@ -1,0 +1,119 @@
+//! What became of grants: rows of `coupons`, and dead letters.
+
+use super::Database;
+use anyhow::{Context, Result};
+use rushgate_gate::{Applicant, CampaignId};
+use sqlx::Row;
+
+/// How many of a campaign's grants have arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// Rows of coupons that are held.
+    pub inserted: i64,
+    /// Dead letters that are still open.
+    pub failed: i64,
+}
+
+/// A row of `coupons`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coupon {
+    /// Its round.
+    pub round: String,
+    /// Its serial.
+    pub serial: u32,
+    /// `active` or `revoked`.
+    pub state: String,
+    /// What happened to it and when, as `granted 2026-… issued …`; UTC.
+    pub history: String,
+}
+
+impl Database {
+    /// How many of the campaign's grants have arrived.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn arrived(&self, campaign: &CampaignId) -> Result<Arrived> {
+        let mut connection = self.connection.lock().await;
+        let inserted = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM coupons WHERE campaign_id = ? AND state = 'active'",
+        )
+        .bind(campaign.as_str())
+        .fetch_one(&mut *connection)
+        .await
+        .context("the database refused to count coupons")?;
+        let failed = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM failed_events WHERE record_key LIKE CONCAT(?, '/%') AND resolution IS NULL",
+        )
+        .bind(pattern(campaign))
+        .fetch_one(&mut *connection)
+        .await
+        .context("the database refused to count dead letters")?;
+        Ok(Arrived { inserted, failed })
+    }
+
+    /// Somebody's coupons of a campaign, those that were revoked among them, oldest first.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn coupons(
+        &self,
+        campaign: &CampaignId,
+        applicant: &Applicant,
+    ) -> Result<Vec<Coupon>> {
+        let mut connection = self.connection.lock().await;
+        let rows = sqlx::query(
+            "SELECT round_id, serial, state, CONCAT_WS(', ', \
+             CONCAT('granted ', DATE_FORMAT(granted_at, '%Y-%m-%dT%H:%i:%sZ')), \
+             CONCAT('issued ', DATE_FORMAT(issued_at, '%Y-%m-%dT%H:%i:%sZ')), \
+             CONCAT('revoked ', DATE_FORMAT(revoked_at, '%Y-%m-%dT%H:%i:%sZ'))) AS history \
+             FROM coupons WHERE user_id = ? AND campaign_id = ? ORDER BY id",
+        )
+        .bind(applicant.as_str())
+        .bind(campaign.as_str())
+        .fetch_all(&mut *connection)
+        .await
+        .context("the database refused to look for coupons")?;
+        rows.iter()
+            .map(|row| {
+                Ok(Coupon {
+                    round: row.try_get("round_id")?,
+                    serial: row.try_get("serial")?,
+                    state: row.try_get("state")?,
+                    history: row.try_get("history")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Open dead letters of a campaign that are about somebody: record key and reason of each.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn dead_letters_of(
+        &self,
+        campaign: &CampaignId,
+        applicant: &Applicant,
+    ) -> Result<Vec<String>> {
+        let mut connection = self.connection.lock().await;
+        sqlx::query_scalar(
+            "SELECT CONVERT(CONCAT(record_key, ': ', reason) USING utf8mb4) FROM failed_events \
+             WHERE record_key LIKE CONCAT(?, '/%') AND resolution IS NULL \
+             AND (payload LIKE CONCAT('%\"user_id\":\"', ?, '\"%') OR payload = ?) ORDER BY id",
+        )
+        .bind(pattern(campaign))
+        .bind(applicant.as_str().replace('_', "\\_"))
+        .bind(
+            applicant
+                .as_number()
+                .map(|number| number.to_be_bytes().to_vec()),
+        )
+        .fetch_all(&mut *connection)
+        .await
+        .context("the database refused to look for dead letters")
+    }
+}
+
+/// `_` may stand in an id, and is a wildcard of LIKE.
+fn pattern(campaign: &CampaignId) -> String {
+    campaign.as_str().replace('_', "\\_")
+}

@@ -1,0 +1,119 @@
+//! `campaign_log`: what was done to campaigns, and why. Lines are added and never changed.
+
+use super::{ARE_THE_TABLES_THERE, Database};
+use anyhow::{Context, Result};
+use rushgate_gate::CampaignId;
+use sqlx::Row;
+use sqlx::mysql::MySqlConnection;
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The campaign was created.
+    Created,
+    /// Its quota, windows, days or waitlist were changed.
+    Changed,
+    /// It was paused.
+    Paused,
+    /// It was resumed.
+    Resumed,
+    /// It was closed.
+    Closed,
+    /// A grant was taken back.
+    Revoked,
+}
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// When: UTC, by the clock of the database.
+    pub at: String,
+    /// What was done, in a word.
+    pub action: String,
+    /// What exactly.
+    pub detail: String,
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
+}
+
+impl Action {
+    /// The word for it in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Changed => "changed",
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
+            Self::Closed => "closed",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+impl Database {
+    /// The log of a campaign, oldest line first.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn log(&self, campaign: &CampaignId) -> Result<Vec<LogLine>> {
+        let mut connection = self.connection.lock().await;
+        let rows = sqlx::query(
+            "SELECT DATE_FORMAT(at, '%Y-%m-%dT%H:%i:%s.%f') AS at, action, detail, reason FROM campaign_log \
+             WHERE campaign_id = ? ORDER BY id",
+        )
+        .bind(campaign.as_str())
+        .fetch_all(&mut *connection)
+        .await
+        .context(ARE_THE_TABLES_THERE)?;
+        rows.iter()
+            .map(|row| {
+                let at: String = row.try_get("at")?;
+                Ok(LogLine {
+                    at: format!("{}Z", at.get(..23).unwrap_or(&at)),
+                    action: row.try_get("action")?,
+                    detail: row.try_get("detail")?,
+                    reason: row.try_get("reason")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Adds a line by itself.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn note(
+        &self,
+        campaign: &CampaignId,
+        action: Action,
+        detail: &str,
+        reason: Option<&str>,
+    ) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        append(&mut connection, campaign, action, detail, reason).await
+    }
+}
+
+/// Adds a line, in the transaction of what it tells.
+pub(super) async fn append(
+    connection: &mut MySqlConnection,
+    campaign: &CampaignId,
+    action: Action,
+    detail: &str,
+    reason: Option<&str>,
+) -> Result<()> {
+    /// Characters in the columns for people.
+    const LONGEST: usize = 1_024;
+    let cut = |text: &str| text.chars().take(LONGEST).collect::<String>();
+    sqlx::query(
+        "INSERT INTO campaign_log (campaign_id, action, detail, reason) VALUES (?, ?, ?, ?)",
+    )
+    .bind(campaign.as_str())
+    .bind(action.as_str())
+    .bind(cut(detail))
+    .bind(reason.map(cut))
+    .execute(connection)
+    .await
+    .context("the database refused the line of the log")?;
+    Ok(())
+}
