@@ -35,6 +35,17 @@ pub fn applicant(body: &[u8]) -> Result<Applicant, Problem> {
     if body.is_empty() {
         return Err(Problem::EmptyBody);
     }
+    named(body)?.ok_or(Problem::UserId(InvalidUserId::Missing))
+}
+
+/// Whom the body names; nobody, if it is empty or leaves `user_id` out.
+///
+/// # Errors
+/// A problem that says what is wrong with the body.
+pub fn named(body: &[u8]) -> Result<Option<Applicant>, Problem> {
+    if body.is_empty() {
+        return Ok(None);
+    }
     let Body { user_id } =
         serde_json::from_slice(body).map_err(|error| match error.classify() {
             Category::Data => Problem::NotAnObject,
@@ -47,10 +58,10 @@ pub fn applicant(body: &[u8]) -> Result<Applicant, Problem> {
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(Problem::NotAnObject);
     }
-    let user_id = user_id
-        .ok_or(Problem::UserId(InvalidUserId::Missing))?
-        .get();
-    match user_id.as_bytes() {
+    let Some(user_id) = user_id.map(RawValue::get) else {
+        return Ok(None);
+    };
+    let named = match user_id.as_bytes() {
         [b'"', ..] => serde_json::from_str::<String>(user_id)
             .ok()
             .and_then(|text| text.parse().ok())
@@ -61,7 +72,8 @@ pub fn applicant(body: &[u8]) -> Result<Applicant, Problem> {
             .and_then(Applicant::from_number)
             .ok_or(Problem::UserId(InvalidUserId::NotAnInteger)),
         _ => Err(Problem::UserId(InvalidUserId::WrongType)),
-    }
+    };
+    named.map(Some)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! From request to answer.
 
 use crate::answer::Answer;
-use crate::application::{MAX_BODY, applicant, is_json};
+use crate::application::{MAX_BODY, applicant, is_json, named};
+use crate::auth::Refusal;
 use crate::cors;
 use crate::gate::{self, GateError};
 use crate::problem::Problem;
@@ -73,6 +74,10 @@ async fn answer(
         }
         Resource::Applications(campaign) => apply(settings, &head.headers, body, &campaign).await,
         Resource::Application(campaign, applicant) => {
+            let known = settings.auth.applicant(&head.headers)?;
+            if known.is_some_and(|known| known != applicant) {
+                return Err(Problem::NotYourApplication);
+            }
             let round = round_asked_for(head)?;
             let call = application::call(&campaign, &applicant, round.as_ref());
             let status = gate::call(settings, &call, application::status).await?;
@@ -87,8 +92,15 @@ async fn apply(
     body: &mut IncomingRequestBody,
     campaign: &CampaignId,
 ) -> Result<Answer, Problem> {
+    let known = settings.auth.applicant(headers)?;
     let body = read(headers, body).await?;
-    let applicant = applicant(&body)?;
+    let applicant = match known {
+        None => applicant(&body)?,
+        Some(known) => match named(&body)? {
+            Some(named) if named != known => return Err(Problem::NotYourApplication),
+            _ => known,
+        },
+    };
     let call = apply::call(campaign, &applicant);
     let decided = gate::call(settings, &call, apply::answer).await?;
     let answer = Answer::decision(&decided, campaign, &applicant);
@@ -193,6 +205,12 @@ fn wants_minimal(headers: &HeaderMap) -> bool {
                 .next()
                 .is_some_and(|preference| preference.trim().eq_ignore_ascii_case("return=minimal"))
         })
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self::Token(refusal)
+    }
 }
 
 impl From<GateError> for Problem {

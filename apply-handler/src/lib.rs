@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod application;
+pub mod auth;
 pub mod cors;
 pub mod gate;
 pub mod handle;

@@ -1,6 +1,7 @@
 //! Everything that can be wrong with a request, or keep the gate from answering it: RFC 9457 problem details.
 
 use crate::answer::Answer;
+use crate::auth::Refusal;
 use rushgate_gate::applicant::MAX_NUMERIC_USER_ID;
 use serde::Serialize;
 use spin_sdk::http::StatusCode;
@@ -40,6 +41,10 @@ pub enum Problem {
     NotAnObject,
     /// The body names nobody who can apply.
     UserId(InvalidUserId),
+    /// The request has no token to be believed.
+    Token(Refusal),
+    /// The token names somebody else.
+    NotYourApplication,
     /// Redis does not answer. Whether the application was decided is not known; asking again is safe.
     GateUnavailable,
     /// A variable of the component has a value it cannot work with.
@@ -100,6 +105,8 @@ impl Problem {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotAnObject | Self::UserId(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Token(_) => StatusCode::UNAUTHORIZED,
+            Self::NotYourApplication => StatusCode::FORBIDDEN,
             Self::GateUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -120,6 +127,8 @@ impl Problem {
             Self::InvalidJson { .. } => "invalid_json",
             Self::NotAnObject => "not_an_object",
             Self::UserId(_) => "invalid_user_id",
+            Self::Token(refusal) => refusal.code(),
+            Self::NotYourApplication => "not_your_application",
             Self::GateUnavailable => "gate_unavailable",
             Self::Misconfigured => "misconfigured",
         }
@@ -135,6 +144,7 @@ impl Problem {
         let answer = Answer::problem(self.status(), &details);
         match self {
             Self::MethodNotAllowed { allow } => answer.with("allow", allow),
+            Self::Token(refusal) => answer.with_text("www-authenticate", &refusal.challenge()),
             Self::GateUnavailable => answer.retry_after(1),
             _ => answer,
         }
@@ -166,6 +176,8 @@ impl Problem {
             Self::UserId(InvalidUserId::NotAnInteger) => {
                 format!("A numeric user_id must be an integer from 0 to {MAX_NUMERIC_USER_ID}.")
             }
+            Self::Token(refusal) => refusal.detail().into(),
+            Self::NotYourApplication => "The token names somebody else: apply, and ask, for yourself.".into(),
             Self::GateUnavailable => {
                 "The gate does not answer just now. Ask again: an application is decided once, however often it is sent.".into()
             }

@@ -1,5 +1,6 @@
 //! The component's variables, read and checked once an instance.
 
+use crate::auth::{Auth, Keys, Tokens};
 use crate::cors::AllowedOrigins;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fmt;
@@ -15,6 +16,8 @@ pub struct Settings {
     pub redis_timeout: Duration,
     /// Pages that may apply.
     pub allowed_origins: AllowedOrigins,
+    /// How applicants are known.
+    pub auth: Auth,
 }
 
 /// A variable whose value the component cannot work with.
@@ -91,18 +94,48 @@ impl Settings {
             redis_timeout: Duration::from_millis(millis),
             allowed_origins: AllowedOrigins::parse(value("cors_allowed_origins"))
                 .map_err(|problem| invalid("cors_allowed_origins", problem))?,
+            auth: Self::auth(value)?,
         })
+    }
+
+    fn auth<'a>(value: impl Fn(&'static str) -> &'a str) -> Result<Auth, InvalidVariable> {
+        let invalid = |variable, problem: String| InvalidVariable { variable, problem };
+        match value("auth_mode") {
+            "none" => Ok(Auth::None),
+            "jwt" => Ok(Auth::Jwt(Box::new(Tokens {
+                keys: Keys::parse(value("jwt_keys"))
+                    .map_err(|problem| invalid("jwt_keys", problem.to_string()))?,
+                issuer: value("jwt_issuer").to_owned(),
+                audience: value("jwt_audience").to_owned(),
+                leeway: value("jwt_leeway_seconds")
+                    .parse()
+                    .ok()
+                    .filter(|seconds| *seconds <= 600)
+                    .ok_or_else(|| {
+                        invalid(
+                            "jwt_leeway_seconds",
+                            "must be a whole number from 0 to 600".into(),
+                        )
+                    })?,
+            }))),
+            _ => Err(invalid("auth_mode", "must be none or jwt".into())),
+        }
     }
 }
 
 /// Every variable that `spin.toml` hands to the component.
-const VARIABLES: [&str; 6] = [
+const VARIABLES: [&str; 11] = [
     "redis_url",
     "redis_username",
     "redis_password",
     "redis_database",
     "redis_timeout_ms",
     "cors_allowed_origins",
+    "auth_mode",
+    "jwt_keys",
+    "jwt_issuer",
+    "jwt_audience",
+    "jwt_leeway_seconds",
 ];
 
 impl fmt::Debug for Settings {
@@ -124,6 +157,8 @@ mod tests {
             ("redis_url", "redis://127.0.0.1:6379"),
             ("redis_database", "0"),
             ("redis_timeout_ms", "1000"),
+            ("auth_mode", "none"),
+            ("jwt_leeway_seconds", "30"),
         ]);
         values.extend(changes.iter().copied());
         Settings::read(|variable| values.get(variable).copied().unwrap_or(""))
@@ -161,8 +196,17 @@ mod tests {
             ("redis_timeout_ms", "0"),
             ("redis_timeout_ms", "1s"),
             ("cors_allowed_origins", "shop.example"),
+            ("auth_mode", ""),
+            ("auth_mode", "JWT"),
+            ("jwt_keys", ""),
+            ("jwt_keys", r#"{"kty":"oct","k":"c2VjcmV0"}"#),
+            ("jwt_keys", r#"{"kty":"secret"}"#),
+            ("jwt_leeway_seconds", "601"),
         ] {
-            let error = read(&[(variable, value)]).expect_err(value).to_string();
+            let keys = r#"{"kty":"oct","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#;
+            let mut changes = vec![("auth_mode", "jwt"), ("jwt_keys", keys)];
+            changes.push((variable, value));
+            let error = read(&changes).expect_err(value).to_string();
             assert!(
                 error.starts_with(&format!("variable {variable}: ")),
                 "{error}"
@@ -171,13 +215,22 @@ mod tests {
                 error.ends_with(&format!("set SPIN_VARIABLE_{}", variable.to_uppercase())),
                 "{error}"
             );
-            assert!(!error.contains("secret"), "{error}");
+            assert!(
+                !error.contains("secret") && !error.contains("c2VjcmV0"),
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn secrets_are_not_shown() {
-        let settings = read(&[("redis_password", "hunter2")]).expect("valid");
-        assert!(!format!("{settings:?}").contains("hunter2"));
+        let key = r#"{"kty":"oct","k":"aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMmh1bnRlcjI"}"#;
+        let secrets = [
+            ("redis_password", "hunter2"),
+            ("auth_mode", "jwt"),
+            ("jwt_keys", key),
+        ];
+        let shown = format!("{:?}", read(&secrets).expect("valid"));
+        assert!(!shown.contains("hunter2") && !shown.contains("aHVudGVy"));
     }
 }

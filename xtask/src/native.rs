@@ -48,7 +48,15 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
     operator(&stack, &["setup"])?;
     operator(
         &stack,
-        &["campaign", "create", "--id", CAMPAIGN, "--quota", QUOTA],
+        &[
+            "campaign",
+            "create",
+            "--id",
+            CAMPAIGN,
+            "--quota",
+            QUOTA,
+            "--if-missing",
+        ],
     )?;
     step.done();
 

@@ -1,0 +1,184 @@
+//! The keys that tokens are verified with: a JSON Web Key, or a set of them (RFC 7517).
+
+use super::Refusal;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use serde_json::Value;
+use std::collections::HashSet;
+
+/// The shortest secret of HS256: as long as its hash (RFC 7518 3.2).
+const SHORTEST_SECRET: usize = 32;
+
+/// The shortest modulus of RS256 (RFC 7518 3.3).
+const SHORTEST_MODULUS: usize = 2_048 / 8;
+
+/// Keys, each for one algorithm.
+#[derive(Clone)]
+pub struct Keys(Vec<Key>);
+
+/// A key.
+#[derive(Clone)]
+pub struct Key {
+    id: Option<String>,
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+/// Why there are no keys to verify with. It quotes none of them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadKeys {
+    /// Not JSON, or not of the form of a key.
+    #[error("must be a JSON Web Key or a JSON Web Key set")]
+    NotKeys,
+    /// Not one that could verify a signature.
+    #[error(
+        "none of the keys can be used: they must be RSA (RS256), EC P-256 (ES256), OKP Ed25519 (EdDSA) or oct (HS256)"
+    )]
+    NoneUsable,
+    /// Too short to be safe.
+    #[error("key {0} is too short: an oct key must have at least 32 bytes, an RSA key 2048 bits")]
+    TooShort(usize),
+    /// Two with one name.
+    #[error("key {0} has the kid of an earlier one")]
+    SameName(usize),
+    /// Its numbers are no key.
+    #[error("key {0} is malformed")]
+    Malformed(usize),
+}
+
+impl Key {
+    /// What it verifies, and nothing else.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The key itself.
+    pub fn key(&self) -> &DecodingKey {
+        &self.key
+    }
+}
+
+impl Keys {
+    /// Reads a key or a set. Keys for other uses, or of other algorithms, are passed over.
+    ///
+    /// # Errors
+    /// When there is none to verify with, or one that is not safe.
+    pub fn parse(json: &str) -> Result<Self, BadKeys> {
+        let value: Value = serde_json::from_str(json).map_err(|_| BadKeys::NotKeys)?;
+        let set: JwkSet = if value.get("keys").is_some() {
+            serde_json::from_value(value).map_err(|_| BadKeys::NotKeys)?
+        } else {
+            let key: Jwk = serde_json::from_value(value).map_err(|_| BadKeys::NotKeys)?;
+            JwkSet { keys: vec![key] }
+        };
+        let mut keys = vec![];
+        let mut names = HashSet::new();
+        for (index, jwk) in set.keys.iter().enumerate() {
+            let number = index + 1;
+            let Some(algorithm) = algorithm(jwk) else {
+                continue;
+            };
+            check(jwk).map_err(|problem| problem(number))?;
+            let id = jwk.common.key_id.clone();
+            if id.is_some() && !names.insert(id.clone()) {
+                return Err(BadKeys::SameName(number));
+            }
+            let key = DecodingKey::from_jwk(jwk).map_err(|_| BadKeys::Malformed(number))?;
+            keys.push(Key { id, algorithm, key });
+        }
+        if keys.is_empty() {
+            return Err(BadKeys::NoneUsable);
+        }
+        Ok(Self(keys))
+    }
+
+    /// The key for a token that says this of itself. Without a `kid`, the one key of that algorithm.
+    ///
+    /// # Errors
+    /// When there is none, or several, or the one that is named is for another algorithm.
+    pub fn choose(&self, alg: &Value, kid: Option<&Value>) -> Result<&Key, Refusal> {
+        let algorithm = match alg.as_str() {
+            Some("HS256") => Algorithm::HS256,
+            Some("ES256") => Algorithm::ES256,
+            Some("EdDSA") => Algorithm::EdDSA,
+            Some("RS256") => Algorithm::RS256,
+            Some(_) => return Err(Refusal::Algorithm),
+            None => return Err(Refusal::Malformed),
+        };
+        match kid {
+            Some(Value::String(kid)) => {
+                let named = |key: &&Key| key.id.as_deref() == Some(kid);
+                let key = self.0.iter().find(named).ok_or(Refusal::Key)?;
+                if key.algorithm == algorithm {
+                    Ok(key)
+                } else {
+                    Err(Refusal::AlgorithmOfKey)
+                }
+            }
+            Some(_) => Err(Refusal::Malformed),
+            None => {
+                let mut fitting = self.0.iter().filter(|key| key.algorithm == algorithm);
+                match (fitting.next(), fitting.next()) {
+                    (Some(key), None) => Ok(key),
+                    _ => Err(Refusal::Key),
+                }
+            }
+        }
+    }
+}
+
+/// What a key verifies, by its type; nothing, if it is for something else.
+fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
+    let algorithm = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => Algorithm::RS256,
+        AlgorithmParameters::OctetKey(_) => Algorithm::HS256,
+        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
+            Algorithm::ES256
+        }
+        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
+            Algorithm::EdDSA
+        }
+        _ => return None,
+    };
+    let is_for_signatures = match &jwk.common.public_key_use {
+        None | Some(PublicKeyUse::Signature) => true,
+        Some(_) => false,
+    };
+    let says_so = jwk.common.key_algorithm;
+    (is_for_signatures && says_so.is_none_or(|named| named == algorithm.into()))
+        .then_some(algorithm)
+}
+
+/// That it is a key, and long enough.
+fn check(jwk: &Jwk) -> Result<(), fn(usize) -> BadKeys> {
+    let bytes = |text: &str| {
+        URL_SAFE_NO_PAD
+            .decode(text)
+            .map_err(|_| BadKeys::Malformed as fn(usize) -> BadKeys)
+    };
+    let exactly = |text: &str, length: usize| match bytes(text)?.len() == length {
+        true => Ok(()),
+        false => Err(BadKeys::Malformed as fn(usize) -> BadKeys),
+    };
+    match &jwk.algorithm {
+        AlgorithmParameters::OctetKey(key) if bytes(&key.value)?.len() < SHORTEST_SECRET => {
+            Err(BadKeys::TooShort)
+        }
+        AlgorithmParameters::RSA(key) => {
+            let modulus = bytes(&key.n)?;
+            let leading = modulus.iter().take_while(|byte| **byte == 0).count();
+            if modulus.len() - leading < SHORTEST_MODULUS {
+                return Err(BadKeys::TooShort);
+            }
+            bytes(&key.e).map(drop)
+        }
+        AlgorithmParameters::EllipticCurve(key) => {
+            exactly(&key.x, 32)?;
+            exactly(&key.y, 32)
+        }
+        AlgorithmParameters::OctetKeyPair(key) => exactly(&key.x, 32),
+        _ => Ok(()),
+    }
+}

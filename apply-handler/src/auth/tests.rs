@@ -1,0 +1,479 @@
+//! Real keys, tokens signed with them, and what is made of tokens that were tampered with.
+
+use super::*;
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey, encode};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// A key that signs, by its name in the key set.
+struct Signer {
+    kid: &'static str,
+    algorithm: Algorithm,
+    key: EncodingKey,
+}
+
+const SECRET: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
+
+fn der(base64: &str) -> Vec<u8> {
+    let base64: String = base64.split_whitespace().collect();
+    base64::engine::general_purpose::STANDARD
+        .decode(base64)
+        .expect("base64")
+}
+
+fn signers() -> [Signer; 4] {
+    let ec = der(include_str!("../../testdata/ec.pkcs8.b64"));
+    let ed = der(include_str!("../../testdata/ed.pkcs8.b64"));
+    let rsa = der(include_str!("../../testdata/rsa.pkcs1.b64"));
+    [
+        Signer {
+            kid: "hs",
+            algorithm: Algorithm::HS256,
+            key: EncodingKey::from_secret(SECRET),
+        },
+        Signer {
+            kid: "ec",
+            algorithm: Algorithm::ES256,
+            key: EncodingKey::from_ec_der(&ec),
+        },
+        Signer {
+            kid: "ed",
+            algorithm: Algorithm::EdDSA,
+            key: EncodingKey::from_ed_der(&ed),
+        },
+        Signer {
+            kid: "rs",
+            algorithm: Algorithm::RS256,
+            key: EncodingKey::from_rsa_der(&rsa),
+        },
+    ]
+}
+
+fn jwk(signer: &Signer) -> Value {
+    let jwk = Jwk::from_encoding_key(&signer.key, signer.algorithm).expect("a key");
+    let mut jwk = serde_json::to_value(jwk).expect("JSON");
+    jwk["kid"] = signer.kid.into();
+    jwk
+}
+
+fn tokens() -> Tokens {
+    let keys: Vec<Value> = signers().iter().map(jwk).collect();
+    Tokens {
+        keys: Keys::parse(&json!({ "keys": keys }).to_string()).expect("keys"),
+        issuer: "https://id.example".into(),
+        audience: "rushgate".into(),
+        leeway: 30,
+    }
+}
+
+fn now() -> u64 {
+    jsonwebtoken::get_current_timestamp()
+}
+
+fn claims() -> Value {
+    json!({"sub": "42", "iss": "https://id.example", "aud": "rushgate", "exp": now() + 600, "nbf": now() - 5})
+}
+
+/// Signs any header and any claims, good or bad.
+fn sign(signer: &Signer, header: &Value, claims: &Value) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let message = format!("{}.{}", part(header), part(claims));
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &signer.key, signer.algorithm);
+    format!("{message}.{}", signature.expect("a signature"))
+}
+
+fn header_of(signer: &Signer) -> Value {
+    json!({"alg": signer.algorithm, "typ": "JWT", "kid": signer.kid})
+}
+
+fn judged(authorization: &str) -> Result<String, Refusal> {
+    let mut headers = HeaderMap::new();
+    let value = authorization.parse().expect("a header");
+    headers.insert("authorization", value);
+    let auth = Auth::Jwt(Box::new(tokens()));
+    let applicant = auth.applicant(&headers)?;
+    Ok(applicant.expect("jwt").to_string())
+}
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+#[test]
+fn a_token_of_any_of_the_keys_names_its_subject() {
+    for signer in signers() {
+        let token = sign(&signer, &header_of(&signer), &claims());
+        assert_eq!(judged(&bearer(&token)), Ok("42".into()), "{}", signer.kid);
+        // Without a kid there is one key of that algorithm.
+        let unnamed = sign(&signer, &json!({"alg": signer.algorithm}), &claims());
+        assert_eq!(judged(&format!("bearer  {unnamed} ")), Ok("42".into()));
+        // As the library itself makes them.
+        let header = jsonwebtoken::Header::new(signer.algorithm);
+        let theirs = encode(&header, &claims(), &signer.key).expect("a token");
+        assert_eq!(judged(&bearer(&theirs)), Ok("42".into()));
+    }
+    let several = json!({"sub": "a@b", "iss": "https://id.example", "aud": ["x", "rushgate"], "exp": now() - 10});
+    let signer = &signers()[0];
+    assert_eq!(
+        judged(&bearer(&sign(signer, &header_of(signer), &several))),
+        Ok("a@b".into()),
+        "within the leeway, one audience of several"
+    );
+}
+
+/// Every way to go wrong, with each of the four kinds of keys.
+fn hostile(signer: &Signer, others: &[Signer]) -> Vec<(&'static str, String, Refusal)> {
+    let header = header_of(signer);
+    let good = sign(signer, &header, &claims());
+    let with_header = |name: &str, value: Value| {
+        let mut changed = header.clone();
+        changed[name] = value;
+        sign(signer, &changed, &claims())
+    };
+    let with_claim = |name: &str, value: Value| {
+        let mut changed = claims();
+        changed[name] = value;
+        sign(signer, &header, &changed)
+    };
+    let without = |name: &str| {
+        let mut changed = claims();
+        changed.as_object_mut().expect("an object").remove(name);
+        sign(signer, &header, &changed)
+    };
+    let parts: Vec<&str> = good.split('.').collect();
+    let unsigned = |alg: &str| {
+        let header = json!({"alg": alg, "kid": signer.kid}).to_string();
+        format!("{}.{}.", URL_SAFE_NO_PAD.encode(header), parts[1])
+    };
+    let other = others
+        .iter()
+        .find(|other| other.kid != signer.kid)
+        .expect("another key");
+    let flipped = {
+        let mut signature = URL_SAFE_NO_PAD.decode(parts[2]).expect("base64");
+        signature[7] ^= 1;
+        URL_SAFE_NO_PAD.encode(signature)
+    };
+    let mallory = URL_SAFE_NO_PAD.encode(
+        json!({"sub": "mallory", "iss": "https://id.example", "aud": "rushgate", "exp": now() + 600}).to_string(),
+    );
+    let foreign = {
+        let secret = Signer {
+            kid: signer.kid,
+            algorithm: Algorithm::HS256,
+            key: EncodingKey::from_secret(b"another secret of thirty-two byte"),
+        };
+        sign(&secret, &json!({"alg": "HS256", "kid": "hs"}), &claims())
+    };
+    // The public key as the secret of HS256: the classic confusion.
+    let confused = {
+        let public = jwk(signer).to_string();
+        let secret = Signer {
+            kid: signer.kid,
+            algorithm: Algorithm::HS256,
+            key: EncodingKey::from_secret(public.as_bytes()),
+        };
+        sign(
+            &secret,
+            &json!({"alg": "HS256", "kid": signer.kid}),
+            &claims(),
+        )
+    };
+    let confusion = match signer.algorithm {
+        Algorithm::HS256 => Refusal::Signature,
+        _ => Refusal::AlgorithmOfKey,
+    };
+    let own_key = json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode(SECRET)});
+    vec![
+        ("alg none", unsigned("none"), Refusal::Algorithm),
+        ("alg None", unsigned("None"), Refusal::Algorithm),
+        ("alg empty", unsigned(""), Refusal::Algorithm),
+        ("alg HS512", unsigned("HS512"), Refusal::Algorithm),
+        ("alg in another case", unsigned("hs256"), Refusal::Algorithm),
+        (
+            "alg no text",
+            with_header("alg", json!(["HS256"])),
+            Refusal::Malformed,
+        ),
+        (
+            "alg null",
+            with_header("alg", Value::Null),
+            Refusal::Malformed,
+        ),
+        (
+            "alg of another key",
+            with_header("alg", json!(other.algorithm)),
+            Refusal::AlgorithmOfKey,
+        ),
+        (
+            "kid of another key",
+            with_header("kid", other.kid.into()),
+            Refusal::AlgorithmOfKey,
+        ),
+        (
+            "kid unknown",
+            with_header("kid", "2019".into()),
+            Refusal::Key,
+        ),
+        (
+            "kid a path",
+            with_header("kid", "../../dev/null".into()),
+            Refusal::Key,
+        ),
+        (
+            "kid SQL",
+            with_header("kid", "x' UNION SELECT 'a".into()),
+            Refusal::Key,
+        ),
+        (
+            "kid no text",
+            with_header("kid", json!(1)),
+            Refusal::Malformed,
+        ),
+        (
+            "crit",
+            with_header("crit", json!(["exp"])),
+            Refusal::CriticalHeader,
+        ),
+        ("confusion", confused, confusion),
+        ("another secret", foreign, Refusal::Signature),
+        (
+            "a bit of the signature",
+            format!("{}.{}.{flipped}", parts[0], parts[1]),
+            Refusal::Signature,
+        ),
+        (
+            "no signature",
+            format!("{}.{}.", parts[0], parts[1]),
+            Refusal::Signature,
+        ),
+        (
+            "other claims",
+            format!("{}.{mallory}.{}", parts[0], parts[2]),
+            Refusal::Signature,
+        ),
+        (
+            "two parts",
+            format!("{}.{}", parts[0], parts[1]),
+            Refusal::Malformed,
+        ),
+        ("four parts", format!("{good}.x"), Refusal::Malformed),
+        ("encrypted", format!("{good}.x.y"), Refusal::Malformed),
+        ("no base64", format!("*{good}"), Refusal::Malformed),
+        ("padded", good.replacen('.', "=.", 1), Refusal::Malformed),
+        (
+            "header no JSON",
+            format!("{}.{}.{}", URL_SAFE_NO_PAD.encode("{"), parts[1], parts[2]),
+            Refusal::Malformed,
+        ),
+        (
+            "header no object",
+            format!("{}.{}.{}", URL_SAFE_NO_PAD.encode("[]"), parts[1], parts[2]),
+            Refusal::Malformed,
+        ),
+        (
+            "too long",
+            format!("{good}{}", "A".repeat(9_000)),
+            Refusal::Malformed,
+        ),
+        (
+            "claims no object",
+            sign(signer, &header, &json!(["42"])),
+            Refusal::Malformed,
+        ),
+        ("exp missing", without("exp"), Refusal::Claim),
+        (
+            "exp a text",
+            with_claim("exp", "tomorrow".into()),
+            Refusal::Claim,
+        ),
+        ("exp negative", with_claim("exp", json!(-1)), Refusal::Claim),
+        ("exp null", with_claim("exp", Value::Null), Refusal::Claim),
+        (
+            "expired",
+            with_claim("exp", json!(now() - 40)),
+            Refusal::Expired,
+        ),
+        (
+            "expired in 1970",
+            with_claim("exp", json!(0)),
+            Refusal::Expired,
+        ),
+        (
+            "not yet",
+            with_claim("nbf", json!(now() + 60)),
+            Refusal::NotYetValid,
+        ),
+        (
+            "nbf a text",
+            with_claim("nbf", "now".into()),
+            Refusal::Claim,
+        ),
+        ("iss missing", without("iss"), Refusal::Claim),
+        (
+            "iss another",
+            with_claim("iss", "https://id.example.evil".into()),
+            Refusal::Issuer,
+        ),
+        (
+            "iss in another case",
+            with_claim("iss", "https://ID.example".into()),
+            Refusal::Issuer,
+        ),
+        ("aud missing", without("aud"), Refusal::Claim),
+        (
+            "aud another",
+            with_claim("aud", "shop".into()),
+            Refusal::Audience,
+        ),
+        (
+            "aud others",
+            with_claim("aud", json!(["shop", "rush"])),
+            Refusal::Audience,
+        ),
+        ("sub missing", without("sub"), Refusal::Subject),
+        (
+            "sub a number",
+            with_claim("sub", json!(42)),
+            Refusal::Subject,
+        ),
+        ("sub empty", with_claim("sub", "".into()), Refusal::Subject),
+        (
+            "sub with a blank",
+            with_claim("sub", "a b".into()),
+            Refusal::Subject,
+        ),
+        (
+            "sub too long",
+            with_claim("sub", "x".repeat(65).into()),
+            Refusal::Subject,
+        ),
+        // Their own key in the header is nothing that we look at.
+        (
+            "own key",
+            {
+                let key = Signer {
+                    kid: "hs",
+                    algorithm: Algorithm::HS256,
+                    key: EncodingKey::from_secret(b"mallory's own secret of 32 bytes"),
+                };
+                sign(
+                    &key,
+                    &json!({"alg": "HS256", "kid": "hs", "jwk": own_key, "jku": "https://evil.example"}),
+                    &claims(),
+                )
+            },
+            Refusal::Signature,
+        ),
+    ]
+}
+
+#[test]
+fn hostile_tokens_are_refused_each_for_its_own_reason() {
+    let all = signers();
+    let mut counts: BTreeMap<Refusal, usize> = BTreeMap::new();
+    for signer in &all {
+        for (what, token, expected) in hostile(signer, &all) {
+            assert_eq!(
+                judged(&bearer(&token)),
+                Err(expected),
+                "{}: {what}",
+                signer.kid
+            );
+            *counts.entry(expected).or_default() += 1;
+        }
+    }
+    let good = sign(&all[0], &header_of(&all[0]), &claims());
+    for missing in [
+        "",
+        "Bearer",
+        "Basic NDI6eA==",
+        &good,
+        &format!("Token {good}"),
+    ] {
+        assert_eq!(judged(missing), Err(Refusal::Missing), "{missing:?}");
+        *counts.entry(Refusal::Missing).or_default() += 1;
+    }
+    assert!(counts.values().sum::<usize>() >= 100, "{counts:?}");
+    assert_eq!(
+        counts.len(),
+        Refusal::ALL.len(),
+        "each reason has its token: {counts:?}"
+    );
+}
+
+#[test]
+fn two_authorizations_are_none() {
+    let signer = &signers()[0];
+    let token = bearer(&sign(signer, &header_of(signer), &claims()));
+    let mut headers = HeaderMap::new();
+    for _ in 0..2 {
+        headers.append("authorization", token.parse().expect("a header"));
+    }
+    let auth = Auth::Jwt(Box::new(tokens()));
+    assert_eq!(auth.applicant(&headers), Err(Refusal::Missing));
+    assert_eq!(Auth::None.applicant(&headers), Ok(None));
+}
+
+#[test]
+fn keys_rotate_by_kid() {
+    let old = Signer {
+        kid: "2025",
+        algorithm: Algorithm::HS256,
+        key: EncodingKey::from_secret(b"the secret of the year that was."),
+    };
+    let new = &signers()[0];
+    let set = json!({"keys": [jwk(&old), jwk(new)]}).to_string();
+    let mut tokens = tokens();
+    tokens.keys = Keys::parse(&set).expect("keys");
+    for signer in [&old, new] {
+        let token = sign(signer, &header_of(signer), &claims());
+        assert_eq!(
+            tokens.applicant(&token).map(|a| a.to_string()),
+            Ok("42".into())
+        );
+        // Which of the two is not for us to guess.
+        let unnamed = sign(signer, &json!({"alg": "HS256"}), &claims());
+        assert_eq!(tokens.applicant(&unnamed), Err(Refusal::Key));
+    }
+    tokens.keys = Keys::parse(&jwk(new).to_string()).expect("a key");
+    let token = sign(&old, &header_of(&old), &claims());
+    assert_eq!(tokens.applicant(&token), Err(Refusal::Key));
+}
+
+#[test]
+fn keys_that_are_not_safe_are_refused_at_the_start() {
+    let short_rsa = {
+        let der = der(include_str!("../../testdata/rsa-1024.pkcs1.b64"));
+        jwk(&Signer {
+            kid: "short",
+            algorithm: Algorithm::RS256,
+            key: EncodingKey::from_rsa_der(&der),
+        })
+    };
+    let [hs, ec, ..] = signers();
+    let mut for_encryption = jwk(&ec);
+    for_encryption["use"] = "enc".into();
+    let mut other_algorithm = jwk(&hs);
+    other_algorithm["alg"] = "HS512".into();
+    let mut torn = jwk(&ec);
+    torn["x"] = "AAAA".into();
+    for (keys, expected) in [
+        (json!(""), BadKeys::NotKeys),
+        (json!({"keys": 1}), BadKeys::NotKeys),
+        (json!({"keys": []}), BadKeys::NoneUsable),
+        (json!({"kty": "oct", "k": "c2VjcmV0"}), BadKeys::TooShort(1)),
+        (short_rsa, BadKeys::TooShort(1)),
+        (for_encryption, BadKeys::NoneUsable),
+        (other_algorithm, BadKeys::NoneUsable),
+        (torn, BadKeys::Malformed(1)),
+        (json!({"keys": [jwk(&hs), jwk(&hs)]}), BadKeys::SameName(2)),
+    ] {
+        let error = Keys::parse(&keys.to_string()).err();
+        assert_eq!(error, Some(expected), "{keys}");
+    }
+    // Others of a provider's set are passed over.
+    let mixed = json!({"keys": [{"kty": "RSA", "use": "enc", "n": "AQAB", "e": "AQAB"}, {"kty": "magic"}, jwk(&ec)]});
+    assert!(Keys::parse(&mixed.to_string()).is_ok());
+}
