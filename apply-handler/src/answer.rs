@@ -8,6 +8,8 @@ use rushgate_gate::overview::Overview;
 use rushgate_gate::{Applicant, CampaignId, Decision, Waiting, application};
 use serde::Serialize;
 use spin_sdk::http::{FullBody, HeaderMap, HeaderName, HeaderValue, StatusCode};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 /// What a request is answered with.
 #[derive(Debug)]
@@ -154,8 +156,7 @@ impl Answer {
 
     /// How a campaign stands. A million pollers may share an answer for a second.
     pub fn overview(campaign: &CampaignId, overview: &Overview) -> Self {
-        Self::json(StatusCode::OK, &CampaignBody::new(campaign, overview))
-            .with("cache-control", "public, max-age=1")
+        Self::counts(&CampaignBody::new(campaign, overview), &[overview])
     }
 
     /// How all campaigns stand.
@@ -164,8 +165,60 @@ impl Answer {
             .iter()
             .map(|(campaign, overview)| CampaignBody::new(campaign, overview))
             .collect();
-        Self::json(StatusCode::OK, &CampaignsBody { campaigns })
-            .with("cache-control", "public, max-age=1")
+        let overviews: Vec<_> = overviews.iter().map(|(_, overview)| overview).collect();
+        Self::counts(&CampaignsBody { campaigns }, &overviews)
+    }
+
+    /// The tag is weak: it stands for everything but the server's time.
+    fn counts(body: &impl Serialize, overviews: &[&Overview]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        for overview in overviews {
+            (overview.state.as_str(), &overview.round, &overview.next).hash(&mut hasher);
+        }
+        Self::json(StatusCode::OK, body)
+            .with(
+                "cache-control",
+                "public, max-age=1, stale-while-revalidate=5",
+            )
+            .with_text("etag", &format!("W/\"{:016x}\"", hasher.finish()))
+    }
+
+    /// 304, if the client has this already (RFC 9110 13.1.2).
+    #[must_use]
+    pub fn unless_known(self, request: &HeaderMap) -> Self {
+        let weak = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+        let own = self
+            .headers
+            .get("etag")
+            .and_then(|tag| tag.to_str().ok())
+            .map(weak);
+        let known = request
+            .get_all("if-none-match")
+            .iter()
+            .filter_map(|tags| tags.to_str().ok())
+            .flat_map(|tags| tags.split(','))
+            .any(|tag| tag.trim() == "*" || Some(weak(tag)) == own);
+        if !known {
+            return self;
+        }
+        let mut headers = self.headers;
+        headers.remove("content-type");
+        Self {
+            headers,
+            ..Self::empty(StatusCode::NOT_MODIFIED)
+        }
+    }
+
+    /// Says how long the gate took (the Server Timing specification), if it was asked.
+    #[must_use]
+    pub fn timed(self, gate: Option<Duration>) -> Self {
+        match gate {
+            None => self,
+            Some(took) => self.with_text(
+                "server-timing",
+                &format!("gate;dur={:.1}", took.as_secs_f64() * 1e3),
+            ),
+        }
     }
 
     fn granted(
@@ -237,8 +290,11 @@ impl Answer {
         let mut response = spin_sdk::http::Response::new(FullBody::new(self.body));
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
-        // RFC 9110 8.6: none on 204.
-        if self.status != StatusCode::NO_CONTENT {
+        // RFC 9110 8.6: none on 204, and on 304 only that of the body which is not sent.
+        if !matches!(
+            self.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        ) {
             response
                 .headers_mut()
                 .insert("content-length", HeaderValue::from(length));

@@ -46,10 +46,12 @@ impl AllowedOrigins {
 
     /// Lets the page that asks read `answer`, if its origin is allowed.
     pub fn share(&self, request: &HeaderMap, answer: Answer) -> Answer {
-        const EXPOSED: &str = "location, preference-applied, retry-after, rushgate-decision, rushgate-position, rushgate-serial";
+        const EXPOSED: &str = "etag, location, preference-applied, retry-after, rushgate-decision, \
+            rushgate-position, rushgate-serial, server-timing, www-authenticate";
         match self {
             Self::Any => answer
                 .with("access-control-allow-origin", "*")
+                .with("timing-allow-origin", "*")
                 .with("access-control-expose-headers", EXPOSED),
             Self::Listed(origins) if origins.is_empty() => answer,
             Self::Listed(origins) => {
@@ -60,6 +62,7 @@ impl AllowedOrigins {
                 match origin.filter(|origin| origins.contains(&origin.to_ascii_lowercase())) {
                     Some(origin) => answer
                         .with_text("access-control-allow-origin", origin)
+                        .with_text("timing-allow-origin", origin)
                         .with("access-control-expose-headers", EXPOSED),
                     None => answer,
                 }
@@ -76,7 +79,7 @@ pub fn options(allow: &'static str, request: &HeaderMap) -> Answer {
             .with("access-control-allow-methods", allow)
             .with(
                 "access-control-allow-headers",
-                "authorization, content-type, prefer",
+                "authorization, content-type, if-none-match, prefer",
             )
             .with("access-control-max-age", "600")
     } else {

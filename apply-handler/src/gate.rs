@@ -11,17 +11,18 @@ use futures::lock::Mutex;
 use rushgate_gate::script::Eval;
 use rushgate_gate::{Call, ReplyError, Value};
 use spin_sdk::redis::{Connection, Error, RedisParameter, RedisResult};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Why the gate did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
     /// Nothing came back in time.
     #[error("no answer within {} ms", .0.as_millis())]
-    TimedOut(std::time::Duration),
+    TimedOut(Duration),
     /// Redis, or the host on the way to it, refused.
     #[error("{0}")]
     Redis(#[from] Error),
@@ -36,74 +37,98 @@ static CONNECTION: Mutex<Option<Arc<Connection>>> = Mutex::new(None);
 /// Whether the last call failed, so that an outage is one line in the log and not one a request.
 static AWAY: AtomicBool = AtomicBool::new(false);
 
-/// Runs a script and hands its flat reply to `read`.
-///
-/// # Errors
-/// When Redis does not answer in time, refuses, or answers something else. Already logged.
-pub async fn call<T>(
-    settings: &Settings,
-    call: &Call,
-    read: impl FnOnce(&[Value]) -> Result<T, ReplyError>,
-) -> Result<T, GateError> {
-    let result = match within(settings, async |connection| eval(connection, call).await).await {
-        Ok(reply) => read(&reply).map_err(GateError::from),
-        Err(error) => Err(error),
-    };
-    log_change(&result);
-    result
+/// The gate, for one request: notes how long the request waited for it.
+pub struct Gate<'a> {
+    settings: &'a Settings,
+    waited: Cell<Option<Duration>>,
 }
 
-/// The members of a set.
-///
-/// # Errors
-/// As for [`call`].
-pub async fn members(settings: &Settings, key: &str) -> Result<Vec<String>, GateError> {
-    let result = within(settings, async |connection| connection.smembers(key).await).await;
-    log_change(&result);
-    result
-}
-
-/// Asks Redis whether it is there.
-///
-/// # Errors
-/// As for [`call`].
-pub async fn ping(settings: &Settings) -> Result<(), GateError> {
-    let result = within(settings, async |connection| {
-        connection.execute("PING", []).await.map(|_| ())
-    })
-    .await;
-    log_change(&result);
-    result
-}
-
-/// Does `work` on the connection, a second time on a new one if the first fails, all within the timeout.
-async fn within<T>(
-    settings: &Settings,
-    work: impl AsyncFn(&Connection) -> Result<T, Error>,
-) -> Result<T, GateError> {
-    let used = RefCell::new(None);
-    let attempts = async {
-        let first = connection(settings, None, &used).await?;
-        match work(&first).await {
-            Err(_) => {
-                let second = connection(settings, Some(&first), &used).await?;
-                work(&second).await
-            }
-            done => done,
+impl<'a> Gate<'a> {
+    /// The gate that `settings` name.
+    pub fn new(settings: &'a Settings) -> Self {
+        Self {
+            settings,
+            waited: Cell::new(None),
         }
-    };
-    let timer = spin_sdk::time::sleep(settings.redis_timeout);
-    // The loser is dropped with this statement, and with it the lock it may hold.
-    let finished = match select(pin!(attempts), pin!(timer)).await {
-        Either::Left((result, _)) => Some(result),
-        Either::Right(((), _)) => None,
-    };
-    match finished {
-        Some(result) => Ok(result?),
-        None => {
-            // It may be half open: the next request had better not wait on it too.
-            forget(used.take().as_ref()).await;
-            Err(GateError::TimedOut(settings.redis_timeout))
+    }
+
+    /// How long the request waited for the gate; `None` if it did not ask.
+    pub fn waited(&self) -> Option<Duration> {
+        self.waited.get()
+    }
+
+    /// Runs a script and hands its flat reply to `read`.
+    ///
+    /// # Errors
+    /// When Redis does not answer in time, refuses, or answers something else. Already logged.
+    pub async fn call<T>(
+        &self,
+        call: &Call,
+        read: impl FnOnce(&[Value]) -> Result<T, ReplyError>,
+    ) -> Result<T, GateError> {
+        let reply = self.within(async |connection| eval(connection, call).await);
+        let result = match reply.await {
+            Ok(reply) => read(&reply).map_err(GateError::from),
+            Err(error) => Err(error),
+        };
+        log_change(&result);
+        result
+    }
+
+    /// The members of a set.
+    ///
+    /// # Errors
+    /// As for [`Gate::call`].
+    pub async fn members(&self, key: &str) -> Result<Vec<String>, GateError> {
+        let members = self.within(async |connection| connection.smembers(key).await);
+        let result = members.await;
+        log_change(&result);
+        result
+    }
+
+    /// Asks Redis whether it is there.
+    ///
+    /// # Errors
+    /// As for [`Gate::call`].
+    pub async fn ping(&self) -> Result<(), GateError> {
+        let pong = self.within(async |connection| connection.execute("PING", []).await.map(|_| ()));
+        let result = pong.await;
+        log_change(&result);
+        result
+    }
+
+    /// Does `work` on the connection, a second time on a new one if the first fails, all within the timeout.
+    async fn within<T>(
+        &self,
+        work: impl AsyncFn(&Connection) -> Result<T, Error>,
+    ) -> Result<T, GateError> {
+        let begun = Instant::now();
+        let used = RefCell::new(None);
+        let attempts = async {
+            let first = connection(self.settings, None, &used).await?;
+            match work(&first).await {
+                Err(_) => {
+                    let second = connection(self.settings, Some(&first), &used).await?;
+                    work(&second).await
+                }
+                done => done,
+            }
+        };
+        let timer = spin_sdk::time::sleep(self.settings.redis_timeout);
+        // The loser is dropped with this statement, and with it the lock it may hold.
+        let finished = match select(pin!(attempts), pin!(timer)).await {
+            Either::Left((result, _)) => Some(result),
+            Either::Right(((), _)) => None,
+        };
+        let waited = self.waited.get().unwrap_or_default().max(begun.elapsed());
+        self.waited.set(Some(waited));
+        match finished {
+            Some(result) => Ok(result?),
+            None => {
+                // It may be half open: the next request had better not wait on it too.
+                forget(used.take().as_ref()).await;
+                Err(GateError::TimedOut(self.settings.redis_timeout))
+            }
         }
     }
 }

@@ -4,7 +4,8 @@ use crate::answer::Answer;
 use crate::application::{MAX_BODY, applicant, is_json, named};
 use crate::auth::Refusal;
 use crate::cors;
-use crate::gate::{self, GateError};
+use crate::counts;
+use crate::gate::{Gate, GateError};
 use crate::problem::Problem;
 use crate::route::Resource;
 use crate::settings::Settings;
@@ -13,7 +14,7 @@ use futures::future::{select, try_join_all};
 use http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use percent_encoding::percent_decode_str;
-use rushgate_gate::{CampaignId, RoundId, application, apply, keys, overview};
+use rushgate_gate::{CampaignId, RoundId, application, apply, keys};
 use spin_sdk::http::{FullBody, HeaderMap, Method, Request, Response, StatusCode};
 use spin_sdk::wasip3::http_compat::IncomingRequestBody;
 use std::pin::pin;
@@ -21,6 +22,9 @@ use std::time::Duration;
 
 /// The page, with its style and script in it.
 const PAGE: &str = include_str!("../../web/index.html");
+
+/// What this API is, for programs: OpenAPI 3.1.
+const DESCRIPTION: &str = include_str!("../openapi.json");
 
 /// Answers one request.
 pub async fn handle(request: Request) -> Response<FullBody<Bytes>> {
@@ -32,13 +36,15 @@ pub async fn handle(request: Request) -> Response<FullBody<Bytes>> {
             return Problem::Misconfigured.answer().into_response();
         }
     };
-    let answer = match answer(settings, &head, &mut body).await {
+    let gate = Gate::new(settings);
+    let answer = match answer(settings, &gate, &head, &mut body).await {
         Ok(answer) => answer,
         Err(problem) => {
             discard(&mut body).await;
             problem.answer()
         }
     };
+    let answer = answer.timed(gate.waited());
     settings
         .allowed_origins
         .share(&head.headers, answer)
@@ -47,6 +53,7 @@ pub async fn handle(request: Request) -> Response<FullBody<Bytes>> {
 
 async fn answer(
     settings: &Settings,
+    gate: &Gate<'_>,
     head: &Parts,
     body: &mut IncomingRequestBody,
 ) -> Result<Answer, Problem> {
@@ -62,17 +69,19 @@ async fn answer(
         Resource::Page => Ok(page()),
         Resource::Health => Ok(Answer::empty(StatusCode::OK)),
         Resource::Readiness => {
-            gate::ping(settings).await?;
+            gate.ping().await?;
             Ok(Answer::empty(StatusCode::OK))
         }
-        Resource::Campaigns => campaigns(settings).await,
+        Resource::Description => Ok(description()),
+        Resource::Campaigns => campaigns(gate, &head.headers).await,
         Resource::Campaign(campaign) => {
-            gate::call(settings, &overview::call(&campaign), overview::overview)
-                .await?
-                .map(|overview| Answer::overview(&campaign, &overview))
-                .ok_or(Problem::CampaignNotFound)
+            let overview = counts::overview(gate, &campaign).await?;
+            let overview = overview.ok_or(Problem::CampaignNotFound)?;
+            Ok(Answer::overview(&campaign, &overview).unless_known(&head.headers))
         }
-        Resource::Applications(campaign) => apply(settings, &head.headers, body, &campaign).await,
+        Resource::Applications(campaign) => {
+            apply(settings, gate, &head.headers, body, &campaign).await
+        }
         Resource::Application(campaign, applicant) => {
             let known = settings.auth.applicant(&head.headers)?;
             if known.is_some_and(|known| known != applicant) {
@@ -80,7 +89,7 @@ async fn answer(
             }
             let round = round_asked_for(head)?;
             let call = application::call(&campaign, &applicant, round.as_ref());
-            let status = gate::call(settings, &call, application::status).await?;
+            let status = gate.call(&call, application::status).await?;
             Ok(Answer::status(&status, &campaign, &applicant))
         }
     }
@@ -88,6 +97,7 @@ async fn answer(
 
 async fn apply(
     settings: &Settings,
+    gate: &Gate<'_>,
     headers: &HeaderMap,
     body: &mut IncomingRequestBody,
     campaign: &CampaignId,
@@ -102,7 +112,7 @@ async fn apply(
         },
     };
     let call = apply::call(campaign, &applicant);
-    let decided = gate::call(settings, &call, apply::answer).await?;
+    let decided = gate.call(&call, apply::answer).await?;
     let answer = Answer::decision(&decided, campaign, &applicant);
     Ok(if answer.is_success() && wants_minimal(headers) {
         answer.minimal()
@@ -127,20 +137,21 @@ fn round_asked_for(head: &Parts) -> Result<Option<RoundId>, Problem> {
         .transpose()
 }
 
-async fn campaigns(settings: &Settings) -> Result<Answer, Problem> {
-    let mut ids: Vec<CampaignId> = gate::members(settings, keys::CAMPAIGNS)
+async fn campaigns(gate: &Gate<'_>, headers: &HeaderMap) -> Result<Answer, Problem> {
+    let mut ids: Vec<CampaignId> = gate
+        .members(keys::CAMPAIGNS)
         .await?
         .iter()
         .filter_map(|id| id.parse().ok())
         .collect();
     ids.sort();
     let overviews = try_join_all(ids.into_iter().map(async |id| {
-        let overview = gate::call(settings, &overview::call(&id), overview::overview).await?;
+        let overview = counts::overview(gate, &id).await?;
         Ok::<_, GateError>(overview.map(|overview| (id, overview)))
     }))
     .await?;
     let known: Vec<_> = overviews.into_iter().flatten().collect();
-    Ok(Answer::overviews(&known))
+    Ok(Answer::overviews(&known).unless_known(headers))
 }
 
 fn page() -> Answer {
@@ -150,6 +161,11 @@ fn page() -> Answer {
             "content-security-policy",
             "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'",
         )
+}
+
+fn description() -> Answer {
+    Answer::body(StatusCode::OK, "application/json", DESCRIPTION)
+        .with("cache-control", "public, max-age=60")
 }
 
 /// The whole body, if it is said to be JSON and is short enough.

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod application;
 pub mod auth;
 pub mod cors;
+pub mod counts;
 pub mod gate;
 pub mod handle;
 pub mod problem;

@@ -14,6 +14,8 @@ pub enum Resource {
     Health,
     /// `/readyz`: Redis answers.
     Readiness,
+    /// `/openapi.json`: what this API is.
+    Description,
     /// `/v1/campaigns`
     Campaigns,
     /// `/v1/campaigns/{campaign}`
@@ -41,6 +43,7 @@ impl Resource {
             [""] => Ok(Self::Page),
             ["healthz"] => Ok(Self::Health),
             ["readyz"] => Ok(Self::Readiness),
+            ["openapi.json"] => Ok(Self::Description),
             ["v1", "campaigns"] => Ok(Self::Campaigns),
             ["v1", "campaigns", id] => Ok(Self::Campaign(campaign(id)?)),
             ["v1", "campaigns", id, "applications"] => Ok(Self::Applications(campaign(id)?)),
@@ -88,6 +91,7 @@ mod tests {
             ("/", Ok(Resource::Page)),
             ("/healthz", Ok(Resource::Health)),
             ("/readyz", Ok(Resource::Readiness)),
+            ("/openapi.json", Ok(Resource::Description)),
             ("/v1/campaigns", Ok(Resource::Campaigns)),
             ("/v1/campaigns/welcome", Ok(Resource::Campaign(id()))),
             (

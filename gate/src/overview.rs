@@ -24,7 +24,7 @@ pub struct Overview {
 }
 
 /// How a round stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RoundOverview {
     /// Its window and quota.
     pub round: Round,

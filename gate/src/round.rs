@@ -104,7 +104,7 @@ one_to_max!(Serial, "serial");
 one_to_max!(Quota, "quota");
 
 /// One opening of a campaign.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Round {
     /// Its name.
     pub id: RoundId,
