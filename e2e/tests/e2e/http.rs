@@ -97,7 +97,7 @@ async fn a_grant_is_created_once_and_found_again() {
     assert_eq!(body["state"], "running");
     assert_eq!(
         body["round"],
-        json!({"round": "once", "opens_at": null, "closes_at": null, "quota": 10, "granted": 2, "remaining": 8})
+        json!({"round": "once", "opens_at": null, "closes_at": null, "quota": 10, "granted": 2, "issued": 0, "remaining": 8, "waitlisted": 0})
     );
     let list = Answer::to(client.get(format!("{}/v1/campaigns", system.url())))
         .await

@@ -8,9 +8,12 @@
     reason = "helpers of tests, outside #[test] functions"
 )]
 
+mod browser;
 mod http;
 mod journey;
 mod kills;
+mod openapi;
+mod operator;
 mod places;
 mod process;
 mod redis_away;

@@ -1,0 +1,96 @@
+//! `/openapi.json` against the running component: schemathesis makes thousands of requests of it, good and bad, and
+//! looks whether each answer is one that the description allows. All checks are on.
+
+use crate::system::{Size, System};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Campaigns in different states, so that all kinds of answers occur; `None` lets schemathesis choose names.
+const CAMPAIGNS: [Option<&str>; 6] = [
+    None,
+    Some("open"),
+    Some("sold-out"),
+    Some("waiting"),
+    Some("not-yet"),
+    Some("closed"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_is_as_its_description_says() {
+    let system = System::start(Size::ONLY_A_HANDLER).await;
+    for arguments in [
+        vec!["campaign", "create", "--id", "open", "--quota", "1000000"],
+        vec!["campaign", "create", "--id", "sold-out", "--quota", "1"],
+        vec![
+            "campaign",
+            "create",
+            "--id",
+            "waiting",
+            "--quota",
+            "1",
+            "--waitlist",
+            "10000",
+        ],
+        vec![
+            "campaign",
+            "create",
+            "--id",
+            "not-yet",
+            "--quota",
+            "1",
+            "--opens-at",
+            "2126-01-01T00:00:00Z",
+        ],
+        vec!["campaign", "create", "--id", "closed", "--quota", "1"],
+        vec!["campaign", "close", "closed"],
+    ] {
+        system.operator.run(&arguments).await.expect("done");
+    }
+    let seed = rand::random::<u32>();
+    let runs = CAMPAIGNS.map(|campaign| {
+        let url = system.url().to_owned();
+        tokio::task::spawn_blocking(move || schemathesis(&url, campaign, seed))
+    });
+    let mut cases = 0;
+    for run in runs {
+        cases += run.await.expect("no panic");
+    }
+    assert!(cases >= 2_000, "only {cases} cases");
+}
+
+/// One run; how many cases it made.
+fn schemathesis(url: &str, campaign: Option<&str>, seed: u32) -> u64 {
+    let program = std::env::var_os("RUSHGATE_SCHEMATHESIS")
+        .map(PathBuf::from)
+        .expect("RUSHGATE_SCHEMATHESIS is not set: run `cargo xtask test`");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    // A refusal is an answer to good data too: 410 is not among the statuses that the check knows by itself.
+    let mut config = "[checks.positive_data_acceptance]\n\
+         expected-statuses = [\"2xx\", 304, 401, 403, 404, 409, 410]\n"
+        .to_owned();
+    if let Some(campaign) = campaign {
+        config.push_str(&format!("[parameters]\ncampaign = \"{campaign}\"\n"));
+    }
+    let file = directory.path().join("schemathesis.toml");
+    std::fs::write(&file, config).expect("written");
+    let output = Command::new("python3")
+        .arg(program)
+        .arg("--config-file")
+        .arg(&file)
+        .args(["run", &format!("{url}/openapi.json"), "--checks", "all"])
+        .args(["--max-examples", "60", "--seed", &seed.to_string()])
+        .current_dir(directory.path())
+        .output()
+        .expect("python3 is not installed: run `cargo xtask test`");
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "campaign {campaign:?}, seed {seed}:\n{report}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let cases = report.lines().find_map(|line| {
+        let (count, _) = line.trim().split_once(" generated")?;
+        count.parse().ok()
+    });
+    cases.unwrap_or_else(|| panic!("no number of cases in:\n{report}"))
+}

@@ -1,0 +1,301 @@
+//! The operator in control of campaigns that run.
+
+use crate::system::{Size, System};
+use crate::wait::until;
+use reqwest::Client;
+use rushgate_e2e::history::{Place, Told};
+use rushgate_e2e::rush::apply;
+use serde_json::Value;
+
+/// A campaign as an applicant and as its operator see it.
+struct View<'a> {
+    system: &'a System,
+    client: Client,
+    campaign: &'a str,
+}
+
+impl<'a> View<'a> {
+    fn of(system: &'a System, campaign: &'a str) -> Self {
+        Self {
+            system,
+            client: Client::new(),
+            campaign,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("{}/v1/campaigns/{}", self.system.url(), self.campaign)
+    }
+
+    async fn apply(&self, user_id: &str) -> Told {
+        let url = format!("{}/applications", self.url());
+        apply(&self.client, &url, user_id).await.expect("an answer")
+    }
+
+    /// What an application is refused with.
+    async fn refusal(&self, user_id: &str) -> (u16, String) {
+        let request = self.client.post(format!("{}/applications", self.url()));
+        let request = request.header("content-type", "application/json");
+        let body = format!(r#"{{"user_id":"{user_id}"}}"#);
+        let response = request.body(body).send().await.expect("an answer");
+        let status = response.status().as_u16();
+        let problem: Value = response.json().await.expect("a problem");
+        (status, problem["code"].as_str().expect("a code").to_owned())
+    }
+
+    async fn does(&self, arguments: &[&str]) -> String {
+        let done = self.system.operator.run(arguments).await;
+        done.unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    }
+
+    async fn cannot(&self, arguments: &[&str]) -> String {
+        let refused = self.system.operator.run(arguments).await;
+        refused.expect_err("it makes no sense").to_string()
+    }
+}
+
+fn granted(serial: u32) -> Told {
+    Told::Granted(Place::new("once", serial))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quotas_go_up_at_once_and_down_to_what_is_given() {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    let launch = View::of(&system, "launch");
+    launch
+        .does(&[
+            "campaign",
+            "create",
+            "--id",
+            "launch",
+            "--quota",
+            "2",
+            "--waitlist",
+            "2",
+        ])
+        .await;
+    for (user_id, told) in [
+        ("a", granted(1)),
+        ("b", granted(2)),
+        ("c", Told::Waitlisted(1)),
+        ("d", Told::Waitlisted(2)),
+        ("e", Told::SoldOut),
+    ] {
+        assert_eq!(launch.apply(user_id).await, told, "{user_id}");
+    }
+    let refused = launch
+        .cannot(&["campaign", "change", "launch", "--quota", "1"])
+        .await;
+    assert!(
+        refused.contains("serials up to 2 already: choose a --quota of at least that"),
+        "{refused}"
+    );
+
+    let raised = [
+        "campaign",
+        "change",
+        "launch",
+        "--quota",
+        "5",
+        "--reason",
+        "another box",
+    ];
+    let said = launch.does(&raised).await;
+    assert!(
+        said.contains("changed: quota 5") && said.contains("2 who waited have a coupon now"),
+        "{said}"
+    );
+    let said = launch.does(&raised).await;
+    assert!(said.contains("unchanged: quota 5"), "{said}");
+    assert_eq!(
+        launch.apply("c").await,
+        Told::AlreadyGranted(Place::new("once", 3))
+    );
+    assert_eq!(launch.apply("e").await, granted(5));
+    let said = launch
+        .does(&["campaign", "change", "launch", "--waitlist", "0"])
+        .await;
+    assert!(!said.contains("waitlist"), "{said}");
+    assert_eq!(launch.apply("f").await, Told::SoldOut);
+
+    system.drained("launch").await;
+    until("all five have their rows", async || {
+        (system.database.count("launch").await.expect("the database") == 5).then_some(())
+    })
+    .await;
+    let log = launch.does(&["campaign", "log", "launch"]).await;
+    let lines: Vec<&str> = log.lines().collect();
+    assert_eq!(lines.len(), 3, "{log}");
+    assert!(
+        lines[0]
+            .contains("created  quota 2, opens now, closes never, one per campaign, waitlist 2"),
+        "{log}"
+    );
+    assert!(
+        lines[1].ends_with("changed  once: quota 2 -> 5 (another box)"),
+        "{log}"
+    );
+    assert!(lines[2].ends_with("changed  waitlist 2 -> 0"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_is_paused_resumed_and_closed() {
+    let system = System::start(Size::ONLY_A_HANDLER).await;
+    let launch = View::of(&system, "launch");
+    launch
+        .does(&["campaign", "create", "--id", "launch", "--quota", "5"])
+        .await;
+    assert_eq!(launch.apply("a").await, granted(1));
+    for (command, state, refusal) in [
+        ("pause", "paused", Some((503, "paused"))),
+        ("resume", "running", None),
+        ("close", "closed", Some((410, "closed"))),
+    ] {
+        let said = launch
+            .does(&["campaign", command, "launch", "--reason", "as agreed"])
+            .await;
+        assert_eq!(said.trim(), format!("campaign launch is {state}"));
+        let said = launch.does(&["campaign", command, "launch"]).await;
+        assert_eq!(said.trim(), format!("campaign launch is {state} already"));
+        match refusal {
+            Some((status, code)) => {
+                assert_eq!(launch.refusal("c").await, (status, code.to_owned()));
+            }
+            None => assert_eq!(launch.apply("b").await, granted(2)),
+        }
+    }
+    // Winners keep what they have, and over is over.
+    assert_eq!(
+        launch.apply("a").await,
+        Told::AlreadyGranted(Place::new("once", 1))
+    );
+    for command in ["pause", "resume"] {
+        let refused = launch.cannot(&["campaign", command, "launch"]).await;
+        assert!(refused.contains("closed for good"), "{refused}");
+    }
+    let refused = launch
+        .cannot(&["campaign", "change", "launch", "--quota", "9"])
+        .await;
+    assert!(refused.contains("closed for good"), "{refused}");
+    let log = launch.does(&["campaign", "log", "launch"]).await;
+    let actions: Vec<_> = log
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .collect();
+    assert_eq!(actions, ["created", "paused", "resumed", "closed"], "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_are_added_and_removed_while_nobody_has_won_in_them() {
+    let system = System::start(Size::ONLY_A_HANDLER).await;
+    let advent = View::of(&system, "advent");
+    #[rustfmt::skip]
+    let terms = [
+        "campaign", "create", "--id", "advent", "--quota", "100", "--one-per", "round", "--from", "2126-12-01",
+        "--to", "2126-12-25", "--daily", "10:00", "--for", "2h", "--timezone", "Asia/Seoul",
+    ];
+    for _ in 0..2 {
+        let said = advent.does(&terms).await;
+        assert!(
+            said.contains(
+                "daily at 10:00:00 for 2h in Asia/Seoul, 2126-12-01 to 2126-12-25 (25 rounds)"
+            ),
+            "{said}"
+        );
+    }
+    assert_eq!(advent.refusal("a").await, (409, "not_open".to_owned()));
+    for (to, rounds) in [("2127-11-30", 365), ("2126-12-03", 3)] {
+        let said = advent
+            .does(&["campaign", "change", "advent", "--to", to])
+            .await;
+        assert!(said.contains(&format!("({rounds} rounds)")), "{said}");
+    }
+    let shown = advent.does(&["campaign", "show", "advent"]).await;
+    assert!(
+        shown.contains("next round 2126-12-01, opens 2126-12-01T01:00:00.000Z"),
+        "{shown}"
+    );
+
+    // Somebody wins on the second day, which therefore stays.
+    let now = [
+        "--opens-at",
+        "2026-01-01T00:00:00Z",
+        "--closes-at",
+        "2125-01-01T00:00:00Z",
+    ];
+    let today = ["campaign", "change", "advent", "--round", "2126-12-02"];
+    advent.does(&[&today[..], &now[..]].concat()).await;
+    assert_eq!(
+        advent.apply("a").await,
+        Told::Granted(Place::new("2126-12-02", 1))
+    );
+    let refused = advent
+        .cannot(&["campaign", "change", "advent", "--to", "2126-12-01"])
+        .await;
+    assert!(
+        refused.contains("somebody has won in round 2126-12-02"),
+        "{refused}"
+    );
+    let shown = advent.does(&["campaign", "show", "advent"]).await;
+    assert!(
+        shown.contains("(3 rounds)") && shown.contains("round 2126-12-02, quota 100"),
+        "{shown}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_says_what_to_do_next() {
+    let system = System::start(Size::ONLY_A_HANDLER).await;
+    let launch = View::of(&system, "launch");
+    launch
+        .does(&["campaign", "create", "--id", "launch", "--quota", "5"])
+        .await;
+    for (arguments, expected) in [
+        (
+            vec!["revoke", "launch", "nobody"],
+            "rushgate coupon find nobody",
+        ),
+        (vec!["revoke", "nope", "a"], "rushgate campaign list"),
+        (vec!["campaign", "pause", "nope"], "rushgate campaign list"),
+        (
+            vec!["campaign", "change", "launch", "--to", "2126-01-01"],
+            "--closes-at says when this one ends",
+        ),
+        (
+            vec![
+                "campaign", "change", "launch", "--round", "monday", "--quota", "6",
+            ],
+            "it has once",
+        ),
+        (
+            vec![
+                "campaign",
+                "create",
+                "--id",
+                "x",
+                "--quota",
+                "1",
+                "--from",
+                "2126-01-01",
+            ],
+            "--timezone",
+        ),
+        (
+            vec!["campaign", "create", "--id", "x", "--quota", "0"],
+            "whole number from 1",
+        ),
+    ] {
+        let refused = launch.cannot(&arguments).await;
+        assert!(refused.contains(expected), "{arguments:?}: {refused}");
+    }
+    let found = launch.does(&["coupon", "find", "nobody"]).await;
+    assert!(found.contains("never applied, or was refused"), "{found}");
+    assert_eq!(launch.apply("a").await, granted(1));
+    let found = launch
+        .does(&["coupon", "find", "a", "--campaign", "launch"])
+        .await;
+    assert!(
+        found.contains("granted once/1") && found.contains("on its way"),
+        "{found}"
+    );
+}
