@@ -3,6 +3,7 @@
 use super::*;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, encode};
+use proptest::prelude::*;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -476,4 +477,32 @@ fn keys_that_are_not_safe_are_refused_at_the_start() {
     // Others of a provider's set are passed over.
     let mixed = json!({"keys": [{"kty": "RSA", "use": "enc", "n": "AQAB", "e": "AQAB"}, {"kty": "magic"}, jwk(&ec)]});
     assert!(Keys::parse(&mixed.to_string()).is_ok());
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_sent_as_a_token_is_refused_not_panicked_over(
+        header in prop::collection::vec(any::<u8>(), 0..60),
+        claims in prop::collection::vec(any::<u8>(), 0..60),
+        signature in prop::collection::vec(any::<u8>(), 0..300),
+        text in "[ -~]{0,80}",
+    ) {
+        let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let wrapped = format!("{}.{}.{}", part(&header), part(&claims), part(&signature));
+        let real_header = part(header_of(&signers()[1]).to_string().as_bytes());
+        let half_real = format!("{real_header}.{}.{}", part(&claims), part(&signature));
+        for token in [wrapped, half_real, text.clone()] {
+            prop_assert!(judged(&bearer(&token)).is_err());
+        }
+        prop_assert!(judged(&text).is_err());
+    }
+
+    #[test]
+    fn whatever_is_configured_as_keys_is_refused_not_panicked_over(
+        text in "[ -~]{0,80}", kty in "RSA|EC|OKP|oct|x", value in "[A-Za-z0-9_=-]{0,60}", crv in "P-256|P-384|Ed25519|x",
+    ) {
+        prop_assert!(Keys::parse(&text).is_err());
+        let key = json!({"kty": kty, "n": value, "e": value, "x": value, "y": value, "k": value, "crv": crv});
+        let _ = Keys::parse(&key.to_string());
+    }
 }

@@ -8,6 +8,7 @@
     reason = "helpers of tests, outside #[test] functions"
 )]
 
+mod auth;
 mod browser;
 mod http;
 mod journey;

@@ -288,6 +288,20 @@ async fn what_cannot_be_says_what_to_do_next() {
         let refused = launch.cannot(&arguments).await;
         assert!(refused.contains(expected), "{arguments:?}: {refused}");
     }
+    // Passwords come by the environment, and do not leave it.
+    let password = url::Url::parse(&crate::system::server("DATABASE_URL")).expect("a URL");
+    let password = password.password().expect("a password").to_owned();
+    for arguments in [
+        vec!["--help"],
+        vec!["campaign", "create", "--help"],
+        vec!["revoke", "--help"],
+    ] {
+        let help = launch.does(&arguments).await;
+        assert!(
+            help.contains("DATABASE_URL") && !help.contains(&password),
+            "{help}"
+        );
+    }
     let found = launch.does(&["coupon", "find", "nobody"]).await;
     assert!(found.contains("never applied, or was refused"), "{found}");
     assert_eq!(launch.apply("a").await, granted(1));

@@ -46,6 +46,11 @@ impl Size {
         bridges: 2,
         consumers: 2,
     };
+    const NONE: Self = Self {
+        handlers: 0,
+        bridges: 0,
+        consumers: 0,
+    };
     pub(crate) const ONLY_A_HANDLER: Self = Self {
         handlers: 1,
         bridges: 0,
@@ -170,6 +175,28 @@ impl System {
     }
 
     async fn start_handler(&mut self) {
+        let (process, url) = self.spawn_handler();
+        until("the handler is ready", async || {
+            let response = reqwest::get(format!("{url}/readyz")).await.ok()?;
+            response.status().is_success().then_some(())
+        })
+        .await;
+        self.handlers.push((process, url));
+    }
+
+    /// A handler that answers, if only that it cannot work.
+    pub(crate) async fn start_unready(settings: &[(&str, &str)]) -> Self {
+        let mut system = Self::start_with(Size::NONE, settings).await;
+        let (process, url) = system.spawn_handler();
+        until("the handler answers", async || {
+            reqwest::get(format!("{url}/healthz")).await.ok()
+        })
+        .await;
+        system.handlers.push((process, url));
+        system
+    }
+
+    fn spawn_handler(&self) -> (Process, String) {
         let listen = format!("127.0.0.1:{}", free_port());
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spin.toml");
         // Spin itself where `cargo xtask test` has found it.
@@ -188,13 +215,15 @@ impl System {
             .arg(manifest)
             .args(["--listen", &listen]);
         let process = self.run(&mut command, &format!("handler-{}", self.handlers.len()));
-        let url = format!("http://{listen}");
-        until("the handler is ready", async || {
-            let response = reqwest::get(format!("{url}/readyz")).await.ok()?;
-            response.status().is_success().then_some(())
-        })
-        .await;
-        self.handlers.push((process, url));
+        (process, format!("http://{listen}"))
+    }
+
+    /// What the handlers have logged.
+    pub(crate) fn logs(&self) -> String {
+        self.handlers
+            .iter()
+            .map(|(process, _)| process.log())
+            .collect()
     }
 
     pub(crate) async fn start_bridge(&mut self) {

@@ -1,0 +1,147 @@
+//! Tokens, on the compiled component: who has one applies for himself, and for nobody else.
+
+use crate::system::{Size, System};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+
+const SECRET: &str = "correct horse battery staple 32!";
+
+fn key_set() -> String {
+    let secret = EncodingKey::from_secret(SECRET.as_bytes());
+    let jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(&secret, Algorithm::HS256).expect("a key");
+    let mut jwk = serde_json::to_value(jwk).expect("JSON");
+    jwk["kid"] = json!("2026");
+    json!({ "keys": [jwk] }).to_string()
+}
+
+fn token(subject: &str, expires_in: i64) -> String {
+    let now = i64::try_from(jsonwebtoken::get_current_timestamp()).expect("a time");
+    let claims = json!({"sub": subject, "aud": "rushgate", "exp": now + expires_in});
+    let header = Header {
+        kid: Some("2026".into()),
+        ..Header::new(Algorithm::HS256)
+    };
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    encode(&header, &claims, &key).expect("a token")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_tokens_everybody_applies_and_asks_for_himself() {
+    let keys = key_set();
+    let settings = [
+        ("SPIN_VARIABLE_AUTH_MODE", "jwt"),
+        ("SPIN_VARIABLE_JWT_KEYS", keys.as_str()),
+        ("SPIN_VARIABLE_JWT_AUDIENCE", "rushgate"),
+    ];
+    let system = System::start_with(Size::ONLY_A_HANDLER, &settings).await;
+    system.operator.create("launch", 10).await.expect("created");
+    let client = Client::new();
+    let campaign = format!("{}/v1/campaigns/launch", system.url());
+    let request = async |method: Method, path: &str, token: Option<&str>, body: &'static str| {
+        let mut request = client.request(method, format!("{campaign}{path}"));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if !body.is_empty() {
+            request = request
+                .header("content-type", "application/json")
+                .body(body);
+        }
+        let response = request.send().await.expect("an answer");
+        let challenge = response.headers().get("www-authenticate").cloned();
+        let challenge = challenge.map(|value| value.to_str().expect("ASCII").to_owned());
+        let status = response.status();
+        let body: Value = response.json().await.expect("JSON");
+        (status, challenge, body)
+    };
+
+    let alice = token("alice", 60);
+    let (status, challenge, body) = request(
+        Method::POST,
+        "/applications",
+        None,
+        r#"{"user_id":"alice"}"#,
+    )
+    .await;
+    assert_eq!(
+        (status, &body["code"]),
+        (StatusCode::UNAUTHORIZED, &json!("missing_token"))
+    );
+    assert_eq!(challenge.as_deref(), Some(r#"Bearer realm="rushgate""#));
+    let late = token("alice", -60);
+    let (status, challenge, body) = request(Method::POST, "/applications", Some(&late), "").await;
+    assert_eq!(
+        (status, &body["code"]),
+        (StatusCode::UNAUTHORIZED, &json!("token_expired"))
+    );
+    assert!(challenge.is_some_and(|challenge| challenge.contains(r#"error="invalid_token""#)));
+
+    // The token names the applicant; a body may, as long as it says the same.
+    for (body, status) in [
+        ("", StatusCode::CREATED),
+        ("{}", StatusCode::OK),
+        (r#"{"user_id":"alice"}"#, StatusCode::OK),
+    ] {
+        let (seen, _, answer) = request(Method::POST, "/applications", Some(&alice), body).await;
+        assert_eq!(
+            (seen, &answer["user_id"]),
+            (status, &json!("alice")),
+            "{body}"
+        );
+    }
+    let (status, _, body) = request(
+        Method::POST,
+        "/applications",
+        Some(&alice),
+        r#"{"user_id":"bob"}"#,
+    )
+    .await;
+    assert_eq!(
+        (status, &body["code"]),
+        (StatusCode::FORBIDDEN, &json!("not_your_application"))
+    );
+    let (status, ..) = request(Method::GET, "/applications/alice", Some(&alice), "").await;
+    assert_eq!(status, StatusCode::OK);
+    let (status, _, body) = request(Method::GET, "/applications/bob", Some(&alice), "").await;
+    assert_eq!(
+        (status, &body["code"]),
+        (StatusCode::FORBIDDEN, &json!("not_your_application"))
+    );
+    let (status, ..) = request(Method::GET, "/applications/alice", None, "").await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    // Counts are everybody's.
+    let (status, _, body) = request(Method::GET, "", None, "").await;
+    assert_eq!(
+        (status, &body["round"]["granted"]),
+        (StatusCode::OK, &json!(1))
+    );
+    assert!(!system.logs().contains("alice"), "{}", system.logs());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_cannot_work_is_named_in_the_log_and_shown_nowhere() {
+    let settings = [
+        ("SPIN_VARIABLE_AUTH_MODE", "jwt"),
+        (
+            "SPIN_VARIABLE_JWT_KEYS",
+            r#"{"kty":"oct","k":"aHVudGVyMg"}"#,
+        ),
+    ];
+    let system = System::start_unready(&settings).await;
+    let response = reqwest::get(format!("{}/healthz", system.url()))
+        .await
+        .expect("an answer");
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let body = response.text().await.expect("a body");
+    assert!(
+        body.contains("misconfigured") && !body.contains("jwt"),
+        "{body}"
+    );
+    let log = system.logs();
+    assert!(
+        log.contains("variable jwt_keys: key 1 is too short"),
+        "{log}"
+    );
+    assert!(!log.contains("aHVudGVyMg"), "{log}");
+}
