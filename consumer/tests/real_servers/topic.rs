@@ -55,8 +55,17 @@ impl Topic {
 
     /// Publishes grants: serial n to user `u{n}`, in order.
     pub(crate) fn publish_grants(&self, serials: RangeInclusive<u32>) {
+        self.publish_grants_to(serials, |serial| format!("u{serial}"));
+    }
+
+    /// Publishes grants: serial n to the user that is named for n, in order.
+    pub(crate) fn publish_grants_to(
+        &self,
+        serials: RangeInclusive<u32>,
+        user_id: impl Fn(u32) -> String,
+    ) {
         for serial in serials {
-            self.send_event("granted", serial, &format!("u{serial}"));
+            self.send_event("granted", serial, &user_id(serial));
         }
         self.flush();
     }
