@@ -1,6 +1,9 @@
 //! An HTTP answer. Its length is always known, because Spin sends one without Content-Length in small
 //! writes that wait for the client's delayed acknowledgement: ten times slower.
 
+use crate::body::{
+    CampaignBody, CampaignsBody, GrantBody, RefusalBody, RevokedBody, WaitlistedBody,
+};
 use crate::problem::{Details, Problem};
 use bytes::Bytes;
 use rushgate_gate::apply::{Answer as Decided, Grant};
@@ -305,120 +308,6 @@ impl Answer {
     fn insert(mut self, name: &'static str, value: HeaderValue) -> Self {
         self.headers.insert(HeaderName::from_static(name), value);
         self
-    }
-}
-
-#[derive(Serialize)]
-struct GrantBody<'a> {
-    decision: &'a str,
-    campaign: &'a str,
-    round: &'a str,
-    serial: u32,
-    user_id: &'a str,
-    granted_at: String,
-}
-
-impl<'a> GrantBody<'a> {
-    fn new(
-        decision: &'a str,
-        campaign: &'a CampaignId,
-        applicant: &'a Applicant,
-        grant: &'a Grant,
-    ) -> Self {
-        Self {
-            decision,
-            campaign: campaign.as_str(),
-            round: grant.round.as_str(),
-            serial: grant.serial.get(),
-            user_id: applicant.as_str(),
-            granted_at: grant.at.to_string(),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct RevokedBody<'a> {
-    #[serde(flatten)]
-    grant: GrantBody<'a>,
-    revoked_at: String,
-}
-
-#[derive(Serialize)]
-struct WaitlistedBody<'a> {
-    decision: &'a str,
-    campaign: &'a str,
-    round: &'a str,
-    position: u32,
-    user_id: &'a str,
-    waitlisted_at: String,
-}
-
-#[derive(Serialize)]
-struct RefusalBody<'a> {
-    #[serde(flatten)]
-    problem: Details<'a>,
-    decision: &'a str,
-    campaign: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    round: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct CampaignsBody<'a> {
-    campaigns: Vec<CampaignBody<'a>>,
-}
-
-#[derive(Serialize)]
-struct CampaignBody<'a> {
-    campaign: &'a str,
-    state: &'static str,
-    round: Option<RoundBody<'a>>,
-    next_round: Option<NextRoundBody<'a>>,
-    server_time: String,
-}
-
-#[derive(Serialize)]
-struct RoundBody<'a> {
-    round: &'a str,
-    opens_at: Option<String>,
-    closes_at: Option<String>,
-    quota: u32,
-    granted: u32,
-    issued: u32,
-    remaining: u32,
-    waitlisted: u32,
-}
-
-#[derive(Serialize)]
-struct NextRoundBody<'a> {
-    round: &'a str,
-    opens_at: String,
-}
-
-impl<'a> CampaignBody<'a> {
-    fn new(campaign: &'a CampaignId, overview: &'a Overview) -> Self {
-        Self {
-            campaign: campaign.as_str(),
-            state: overview.state.as_str(),
-            round: overview.round.as_ref().map(|current| RoundBody {
-                round: current.round.id.as_str(),
-                opens_at: current.round.opens_at.map(|at| at.to_string()),
-                closes_at: current.round.closes_at.map(|at| at.to_string()),
-                quota: current.round.quota.get(),
-                granted: current.granted,
-                issued: current.issued,
-                remaining: current.remaining(),
-                waitlisted: current.waitlisted,
-            }),
-            next_round: overview
-                .next
-                .as_ref()
-                .map(|(round, opens_at)| NextRoundBody {
-                    round: round.as_str(),
-                    opens_at: opens_at.to_string(),
-                }),
-            server_time: overview.now.to_string(),
-        }
     }
 }
 

@@ -11,5 +11,6 @@ pub mod problem;
 pub mod route;
 pub mod settings;
 
+mod body;
 #[cfg(target_family = "wasm")]
 mod component;

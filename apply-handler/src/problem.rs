@@ -185,3 +185,49 @@ impl Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_code_is_described_with_its_status() {
+        let problems = [
+            Problem::MalformedRequest,
+            Problem::NoSuchResource,
+            Problem::CampaignNotFound,
+            Problem::ApplicationNotFound,
+            Problem::MethodNotAllowed { allow: "GET" },
+            Problem::UnsupportedMediaType,
+            Problem::BodyTooLarge,
+            Problem::IncompleteBody,
+            Problem::EmptyBody,
+            Problem::InvalidJson { line: 1, column: 1 },
+            Problem::NotAnObject,
+            Problem::UserId(InvalidUserId::Missing),
+            Problem::NotYourApplication,
+            Problem::GateUnavailable,
+            Problem::Misconfigured,
+        ]
+        .into_iter()
+        .chain(Refusal::ALL.map(Problem::Token));
+        let decisions = [
+            "not_open", "sold_out", "revoked", "closed", "paused", "halted",
+        ];
+        let mut expected: BTreeSet<String> = decisions.map(str::to_owned).into();
+
+        let description: serde_json::Value =
+            serde_json::from_str(include_str!("../openapi.json")).expect("JSON");
+        let code = &description["components"]["schemas"]["Code"];
+        let words = code["description"].as_str().expect("a text");
+        for problem in problems {
+            let told = format!("- `{}` ({}): ", problem.code(), problem.status().as_u16());
+            assert!(words.contains(&told), "{told}");
+            expected.insert(problem.code().to_owned());
+        }
+        let listed: BTreeSet<String> =
+            serde_json::from_value(code["enum"].clone()).expect("a list");
+        assert_eq!(listed, expected);
+    }
+}

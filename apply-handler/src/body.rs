@@ -1,0 +1,121 @@
+//! The JSON of answers.
+
+use crate::problem::Details;
+use rushgate_gate::apply::Grant;
+use rushgate_gate::overview::Overview;
+use rushgate_gate::{Applicant, CampaignId};
+use serde::Serialize;
+
+#[derive(Serialize)]
+pub(crate) struct GrantBody<'a> {
+    pub(crate) decision: &'a str,
+    pub(crate) campaign: &'a str,
+    pub(crate) round: &'a str,
+    pub(crate) serial: u32,
+    pub(crate) user_id: &'a str,
+    pub(crate) granted_at: String,
+}
+
+impl<'a> GrantBody<'a> {
+    pub(crate) fn new(
+        decision: &'a str,
+        campaign: &'a CampaignId,
+        applicant: &'a Applicant,
+        grant: &'a Grant,
+    ) -> Self {
+        Self {
+            decision,
+            campaign: campaign.as_str(),
+            round: grant.round.as_str(),
+            serial: grant.serial.get(),
+            user_id: applicant.as_str(),
+            granted_at: grant.at.to_string(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct RevokedBody<'a> {
+    #[serde(flatten)]
+    pub(crate) grant: GrantBody<'a>,
+    pub(crate) revoked_at: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct WaitlistedBody<'a> {
+    pub(crate) decision: &'a str,
+    pub(crate) campaign: &'a str,
+    pub(crate) round: &'a str,
+    pub(crate) position: u32,
+    pub(crate) user_id: &'a str,
+    pub(crate) waitlisted_at: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct RefusalBody<'a> {
+    #[serde(flatten)]
+    pub(crate) problem: Details<'a>,
+    pub(crate) decision: &'a str,
+    pub(crate) campaign: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) round: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct CampaignsBody<'a> {
+    pub(crate) campaigns: Vec<CampaignBody<'a>>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct CampaignBody<'a> {
+    pub(crate) campaign: &'a str,
+    pub(crate) state: &'static str,
+    pub(crate) round: Option<RoundBody<'a>>,
+    pub(crate) next_round: Option<NextRoundBody<'a>>,
+    pub(crate) server_time: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct RoundBody<'a> {
+    pub(crate) round: &'a str,
+    pub(crate) opens_at: Option<String>,
+    pub(crate) closes_at: Option<String>,
+    pub(crate) quota: u32,
+    pub(crate) granted: u32,
+    pub(crate) issued: u32,
+    pub(crate) remaining: u32,
+    pub(crate) waitlisted: u32,
+}
+
+#[derive(Serialize)]
+pub(crate) struct NextRoundBody<'a> {
+    pub(crate) round: &'a str,
+    pub(crate) opens_at: String,
+}
+
+impl<'a> CampaignBody<'a> {
+    pub(crate) fn new(campaign: &'a CampaignId, overview: &'a Overview) -> Self {
+        Self {
+            campaign: campaign.as_str(),
+            state: overview.state.as_str(),
+            round: overview.round.as_ref().map(|current| RoundBody {
+                round: current.round.id.as_str(),
+                opens_at: current.round.opens_at.map(|at| at.to_string()),
+                closes_at: current.round.closes_at.map(|at| at.to_string()),
+                quota: current.round.quota.get(),
+                granted: current.granted,
+                issued: current.issued,
+                remaining: current.remaining(),
+                waitlisted: current.waitlisted,
+            }),
+            next_round: overview
+                .next
+                .as_ref()
+                .map(|(round, opens_at)| NextRoundBody {
+                    round: round.as_str(),
+                    opens_at: opens_at.to_string(),
+                }),
+            server_time: overview.now.to_string(),
+        }
+    }
+}
