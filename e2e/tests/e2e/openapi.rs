@@ -61,6 +61,12 @@ async fn the_api_is_as_its_description_says() {
 
 /// One run; how many cases it made.
 fn schemathesis(url: &str, campaign: Option<&str>, seed: &str) -> u64 {
+    // Sequences of requests only where it chooses the campaign: where that is given to it, schemathesis 4.32 takes
+    // good requests that follow a link for bad ones.
+    let phases = match campaign {
+        None => "examples,coverage,fuzzing,stateful",
+        Some(_) => "examples,coverage,fuzzing",
+    };
     let program = std::env::var_os("RUSHGATE_SCHEMATHESIS")
         .map(PathBuf::from)
         .expect("RUSHGATE_SCHEMATHESIS is not set: run `cargo xtask test`");
@@ -79,7 +85,7 @@ fn schemathesis(url: &str, campaign: Option<&str>, seed: &str) -> u64 {
         .arg("--config-file")
         .arg(&file)
         .args(["run", &format!("{url}/openapi.json"), "--checks", "all"])
-        .args(["--max-examples", "60", "--seed", seed])
+        .args(["--max-examples", "60", "--seed", seed, "--phases", phases])
         .current_dir(directory.path())
         .output()
         .expect("python3 is not installed: run `cargo xtask test`");
