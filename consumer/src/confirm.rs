@@ -57,17 +57,24 @@ pub struct Confirmer {
 }
 
 impl Committed {
-    /// What is to be confirmed of a batch: every grant that has a row. All of its records are done with that.
+    /// What is to be confirmed of a batch: every grant that has a row, and every coupon that stood in the way of
+    /// one. All of its records are done with that.
     pub fn of(batch: &[Delivery], fates: &[Fate]) -> Self {
         let grants = batch
             .iter()
             .zip(fates)
-            .filter(|(_, fate)| !matches!(fate, Fate::Refused(_)))
-            .filter_map(|(delivery, _)| delivery.decoded.as_ref().ok())
-            .filter(|event| event.event_type == EventType::Granted)
-            .map(|event| {
-                let (campaign, round) = (event.campaign.clone(), event.round.clone());
-                (campaign, round, event.serial, event.applicant.clone())
+            .filter_map(|(delivery, fate)| Some((delivery.decoded.as_ref().ok()?, fate)))
+            .filter(|(event, _)| event.event_type == EventType::Granted)
+            .filter_map(|(event, fate)| {
+                let (round, serial, applicant) = match fate {
+                    Fate::Refused(refusal) => {
+                        let rival = refusal.rival.as_ref()?;
+                        (&rival.round, rival.serial, &rival.applicant)
+                    }
+                    _ => (&event.round, event.serial, &event.applicant),
+                };
+                let campaign = event.campaign.clone();
+                Some((campaign, round.clone(), serial, applicant.clone()))
             })
             .collect();
         Self {

@@ -1,9 +1,10 @@
 //! Dead letters: what can never become a coupon goes to `failed_events`, with all that is needed to replay it.
 
 use crate::failure::{Verdict, number, verdict};
-use crate::record::{Clipped, Delivery};
+use crate::record::{Clipped, Delivery, Record};
 use crate::refusal::Refusal;
 use crate::store::StoreError;
+use rushgate_gate::record::ATTEMPT_HEADER;
 use sqlx::MySqlConnection;
 
 /// Writes a dead letter. Whether it is a new one, and not one that was delivered again.
@@ -24,7 +25,7 @@ pub async fn bury(
         .collect();
     let inserted = sqlx::query(
         "INSERT INTO failed_events (topic, kafka_partition, kafka_offset, kafka_timestamp, record_key, \
-         payload, headers, reason, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         payload, headers, reason, detail, attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(topic)
     .bind(record.partition)
@@ -35,6 +36,7 @@ pub async fn bury(
     .bind(serde_json::Value::Object(headers).to_string())
     .bind(refusal.reason.as_str())
     .bind(&refusal.detail)
+    .bind(attempt(record))
     .execute(connection)
     .await;
     let Err(error) = inserted else {
@@ -49,6 +51,13 @@ pub async fn bury(
             number: number(&error),
         }),
     }
+}
+
+/// Which attempt this is: a replayed dead letter says so.
+fn attempt(record: &Record) -> u32 {
+    let header = record.header(ATTEMPT_HEADER);
+    let number = header.and_then(|number| str::from_utf8(number).ok()?.parse().ok());
+    number.unwrap_or(1)
 }
 
 fn kept(bytes: Option<&Clipped>) -> Option<&[u8]> {

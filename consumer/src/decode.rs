@@ -1,15 +1,10 @@
-//! From a record to the event that it carries: a pure function, strict in what it takes.
-//!
-//! Two formats are known by the `content-type` header: `application/json` (also when there is none), an
-//! [`Event`] as JSON; and `application/octet-stream`, the bare user id as 8 bytes big-endian, where the rest
-//! stands in the record key, `ce_type` and `ce_time`.
+//! From a record, of which perhaps not all was kept, to the event that it carries: a pure function.
+//! [`rushgate_gate::record`] knows the formats.
 
 use crate::record::{Clipped, LONGEST_KEY, LONGEST_VALUE, Record};
 use crate::refusal::{Reason, Refusal};
-use rushgate_gate::event::EventKey;
-use rushgate_gate::{Applicant, Event, Millis, Ordinal};
-use std::fmt;
-use std::str::FromStr;
+use rushgate_gate::Event;
+use rushgate_gate::record::{RecordError, event};
 
 /// What the record says.
 ///
@@ -19,77 +14,18 @@ pub fn decode(record: &Record) -> Result<Event, Refusal> {
     let value = whole("value", record.value.as_ref(), LONGEST_VALUE)?;
     // Records without our key are refused although their value may be whole: without it, what happens to a
     // serial has no order.
-    let key: EventKey = parse("key", whole("key", record.key.as_ref(), LONGEST_KEY)?)?;
-    match media_type(record)?.as_str() {
-        "application/json" => json(key, value),
-        "application/octet-stream" => long(key, value, record),
-        other => Err(undecodable(format_args!(
-            "content-type is {other:?}, neither application/json nor application/octet-stream"
-        ))),
-    }
-}
-
-/// Our `long` format: what a Spring consumer's `LongDeserializer` reads.
-fn long(key: EventKey, value: &[u8], record: &Record) -> Result<Event, Refusal> {
-    let user_id = <[u8; 8]>::try_from(value)
-        .map(i64::from_be_bytes)
-        .map_err(|_| {
-            undecodable(format_args!(
-                "value has {} bytes, a long has 8",
-                value.len()
-            ))
-        })?;
-    let applicant = u64::try_from(user_id)
-        .ok()
-        .and_then(Applicant::from_number)
-        .ok_or_else(|| undecodable("value is a negative long, which is no user id"))?;
-    let header = |name: &'static str| {
-        let header = record.header(name);
-        header.ok_or_else(|| undecodable(format_args!("header {name} is missing")))
-    };
-    let ordinal = |name: &'static str| match record.header(name) {
-        None => Ok(Ordinal::FIRST),
-        Some(number) => parse(&format!("header {name}"), number),
-    };
-    let time: jiff::Timestamp = parse("header ce_time", header("ce_time")?)?;
-    Ok(Event {
-        event_type: parse("header ce_type", header("ce_type")?)?,
-        campaign: key.campaign,
-        round: key.round,
-        serial: key.serial,
-        turn: ordinal("ce_turn")?,
-        applicant,
-        win: ordinal("ce_win")?,
-        at: Millis::try_from(time.as_millisecond())
-            .map_err(|error| undecodable(format_args!("header ce_time: {error}")))?,
+    let key = whole("key", record.key.as_ref(), LONGEST_KEY)?;
+    event(key, value, |name| record.header(name)).map_err(|error| {
+        let reason = match error {
+            RecordError::Undecodable(_) => Reason::Undecodable,
+            RecordError::KeyMismatch { .. } => Reason::KeyMismatch,
+        };
+        Refusal::new(reason, error)
     })
 }
 
-fn json(key: EventKey, value: &[u8]) -> Result<Event, Refusal> {
-    let event: Event = serde_json::from_slice(value)
-        .map_err(|error| undecodable(format_args!("value: {error}")))?;
-    if event.key() == key {
-        Ok(event)
-    } else {
-        Err(Refusal::new(
-            Reason::KeyMismatch,
-            format_args!("key is {key}, value is of {}", event.key()),
-        ))
-    }
-}
-
-/// `type/subtype` in lower case, without parameters.
-fn media_type(record: &Record) -> Result<String, Refusal> {
-    let Some(header) = record.header("content-type") else {
-        return Ok("application/json".to_owned());
-    };
-    let text = str::from_utf8(header)
-        .map_err(|error| undecodable(format_args!("header content-type: {error}")))?;
-    let media_type = text.split(';').next().unwrap_or_default();
-    Ok(media_type.trim().to_ascii_lowercase())
-}
-
 fn whole<'a>(what: &str, bytes: Option<&'a Clipped>, most: usize) -> Result<&'a [u8], Refusal> {
+    let undecodable = |detail: std::fmt::Arguments<'_>| Refusal::new(Reason::Undecodable, detail);
     let bytes = bytes.ok_or_else(|| undecodable(format_args!("{what} is missing")))?;
     bytes.whole().ok_or_else(|| {
         undecodable(format_args!(
@@ -99,22 +35,11 @@ fn whole<'a>(what: &str, bytes: Option<&'a Clipped>, most: usize) -> Result<&'a 
     })
 }
 
-fn parse<T: FromStr<Err: fmt::Display>>(what: &str, bytes: &[u8]) -> Result<T, Refusal> {
-    str::from_utf8(bytes)
-        .map_err(|error| undecodable(format_args!("{what}: {error}")))?
-        .parse()
-        .map_err(|error| undecodable(format_args!("{what}: {error}")))
-}
-
-fn undecodable(detail: impl fmt::Display) -> Refusal {
-    Refusal::new(Reason::Undecodable, detail)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use rushgate_gate::{EventType, Serial};
+    use rushgate_gate::{EventType, Millis, Ordinal, Serial};
 
     fn record(key: &str, value: &[u8], headers: &[(&str, &str)]) -> Record {
         Record {

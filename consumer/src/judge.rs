@@ -5,8 +5,8 @@
 //! which of two is the later one: the later one holds, the earlier one is history. Two with the same number
 //! cannot both be true; then Redis has gone back in time, and the second to arrive is a dead letter.
 
-use crate::refusal::{Reason, Refusal};
-use rushgate_gate::{Event, Millis, Ordinal};
+use crate::refusal::{Reason, Refusal, Rival};
+use rushgate_gate::{Event, Millis, Ordinal, Serial};
 
 /// A row that a grant meets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,13 +94,23 @@ fn refusal(grant: &Event, row: &Met, reason: Reason) -> Refusal {
             row.user_id
         ),
     )
+    .with_rival(rival(row))
+}
+
+/// What stands in the table was checked before it was written.
+fn rival(row: &Met) -> Option<Rival> {
+    Some(Rival {
+        round: row.round.parse().ok()?,
+        serial: Serial::try_from(row.serial).ok()?,
+        applicant: row.user_id.parse().ok()?,
+    })
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
-    use rushgate_gate::{EventType, OnePer, Serial};
+    use rushgate_gate::{EventType, OnePer};
     use std::collections::{BTreeMap, BTreeSet};
 
     /// The table, as `insert` and `revoke` change it.

@@ -1,5 +1,6 @@
 //! Why a record can never become a coupon, as things stand.
 
+use rushgate_gate::{Applicant, RoundId, Serial};
 use std::fmt;
 
 /// The code of a refusal: the `reason` of a dead letter, and the label of its metric.
@@ -28,6 +29,20 @@ pub struct Refusal {
     pub reason: Reason,
     /// The same for people. It may name an applicant, so it goes into the database and into no log line.
     pub detail: String,
+    /// The coupon that holds the serial, or that the applicant holds, if that is why.
+    pub rival: Option<Rival>,
+}
+
+/// A coupon that two grants cannot both be. The gate is asked whether it knows it: if not, Redis has gone back in
+/// time, and has given the serial, or the applicant his place, a second time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rival {
+    /// Its round.
+    pub round: RoundId,
+    /// Its serial.
+    pub serial: Serial,
+    /// Whose it is.
+    pub applicant: Applicant,
 }
 
 impl Reason {
@@ -59,6 +74,12 @@ impl Refusal {
         Self {
             reason,
             detail: detail.to_string().chars().take(LONGEST).collect(),
+            rival: None,
         }
+    }
+
+    /// The same, because of that coupon.
+    pub fn with_rival(self, rival: Option<Rival>) -> Self {
+        Self { rival, ..self }
     }
 }

@@ -43,16 +43,18 @@ pub enum StoreError {
     /// A key collided with a row that was gone when we looked.
     #[error("a key collided with a row that is not there")]
     Unsettled,
-    /// Not one record of the batch is good.
+    /// Nothing but dead letters has come for too long.
     #[error(
-        "all {records} records of a batch were refused, first for {reason} (partition {partition}, offset \
-         {offset}): this looks like a wrong deployment, not like wrong data. Nothing of the batch was written \
+        "{in_a_row} dead letters in a row: all {records} records of a batch were refused, first for {reason} \
+         (partition {partition}, offset {offset}): this looks like a wrong deployment, not like wrong data. Nothing of the batch was written \
          and its offsets stand still. Check that topic, database and the versions of bridge and consumer belong \
          together, then start the consumer again; if the records are to become dead letters, start it once \
          with CONSUMER_ALL_BAD_STOPS_AT=0"
     )]
     AllBad {
-        /// How many.
+        /// How many dead letters there would be since the last good record.
+        in_a_row: usize,
+        /// How many records the batch has.
         records: usize,
         /// Why the first was refused.
         reason: Reason,
@@ -89,8 +91,10 @@ pub struct Store {
     connection: Option<MySqlConnection>,
     statements: InsertStatements,
     topic: String,
-    /// A batch of so many records, all of them refused, is not written; 0: all are.
+    /// A batch that would make so many dead letters in a row is not written; 0: all are.
     all_bad_stops_at: usize,
+    /// Dead letters since the last batch with a good record.
+    in_a_row: usize,
 }
 
 impl Store {
@@ -102,6 +106,7 @@ impl Store {
             statements: InsertStatements::default(),
             topic,
             all_bad_stops_at,
+            in_a_row: 0,
         }
     }
 
@@ -130,8 +135,9 @@ impl Store {
     pub async fn settle(&mut self, batch: &[Delivery]) -> Result<Settled, StoreError> {
         let mut connection = self.connect().await?;
         let mut transaction = connection.begin().await?;
-        let fates = self.write(&mut transaction, batch).await?;
+        let (fates, in_a_row) = self.write(&mut transaction, batch).await?;
         transaction.commit().await?;
+        self.in_a_row = in_a_row;
         self.connection = Some(connection);
         Ok(Settled { fates })
     }
@@ -161,7 +167,7 @@ impl Store {
         &self,
         connection: &mut MySqlConnection,
         batch: &[Delivery],
-    ) -> Result<Vec<Fate>, StoreError> {
+    ) -> Result<(Vec<Fate>, usize), StoreError> {
         let rounds = rounds_in_force(connection, batch).await?;
         let mut fates: Vec<Option<Fate>> = vec![None; batch.len()];
         let mut planned = vec![];
@@ -191,17 +197,17 @@ impl Store {
         // Every place has its fate by now; one that had none would have to be tried again.
         let fates: Option<Vec<Fate>> = fates.into_iter().collect();
         let fates = fates.ok_or(StoreError::Unsettled)?;
-        self.bury_refused(connection, batch, &fates).await?;
-        Ok(fates)
+        let in_a_row = self.bury_refused(connection, batch, &fates).await?;
+        Ok((fates, in_a_row))
     }
 
-    /// Writes the dead letters, unless the whole batch would be nothing but new ones.
+    /// Writes the dead letters, unless that would be too many in a row; how many in a row there are then.
     async fn bury_refused(
         &self,
         connection: &mut MySqlConnection,
         batch: &[Delivery],
         fates: &[Fate],
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         let mut fresh = 0;
         let mut first = None;
         for (delivery, fate) in batch.iter().zip(fates) {
@@ -211,19 +217,23 @@ impl Store {
                 fresh += usize::from(bury(connection, &self.topic, delivery, refusal).await?);
             }
         }
-        let all_refused = fates.iter().all(|fate| matches!(fate, Fate::Refused(_)));
+        if fates.iter().any(|fate| !matches!(fate, Fate::Refused(_))) {
+            return Ok(0);
+        }
+        let in_a_row = self.in_a_row + fresh;
         match first {
             Some((delivery, refusal))
-                if all_refused && self.all_bad_stops_at > 0 && fresh >= self.all_bad_stops_at =>
+                if fresh > 0 && self.all_bad_stops_at > 0 && in_a_row >= self.all_bad_stops_at =>
             {
                 Err(StoreError::AllBad {
+                    in_a_row,
                     records: fates.len(),
                     reason: refusal.reason,
                     partition: delivery.record.partition,
                     offset: delivery.record.offset,
                 })
             }
-            _ => Ok(()),
+            _ => Ok(in_a_row),
         }
     }
 }

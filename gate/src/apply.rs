@@ -163,6 +163,10 @@ pub(crate) fn count(number: i64) -> Result<u32, ReplyError> {
     u32::try_from(number).map_err(ReplyError::new)
 }
 
+pub(crate) fn serial(number: i64) -> Result<Serial, ReplyError> {
+    Serial::try_from(number).map_err(ReplyError::new)
+}
+
 pub(crate) fn round_id(text: &str) -> Result<RoundId, ReplyError> {
     text.parse().map_err(ReplyError::new)
 }

@@ -27,7 +27,7 @@ pub enum Outcome {
         /// How many of these.
         grants: u32,
     },
-    /// Redis has lost the whole campaign. Nobody is granted anything in one that the gate does not know.
+    /// Redis has lost the whole campaign. It is halted now.
     UnknownCampaign,
 }
 

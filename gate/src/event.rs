@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum EventType {
     /// The serial was given to the applicant.
     #[serde(rename = "coupon.granted")]

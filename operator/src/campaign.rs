@@ -82,7 +82,7 @@ pub(crate) async fn existing(database: &Database, id: &CampaignId) -> Result<Cam
 }
 
 /// Tells the gate; how many people have moved up from waitlists with it.
-async fn project(
+pub(crate) async fn project(
     gate: &mut Gate,
     campaign: &Campaign,
     origin: Origin,
@@ -96,7 +96,8 @@ async fn project(
         Outcome::Projected { promoted } => Ok(promoted),
         Outcome::UnknownCampaign => bail!(
             "Redis has lost campaign {id} and who won in it; beginning again would give serials twice. \
-             Bring back Redis' data (its append-only file or a replica) and run this again"
+             Bring back Redis' data (its append-only file or a replica) and run this again, or let `rushgate restore {id}` \
+             rebuild it from the database"
         ),
         Outcome::QuotaBelowGranted { round, granted } => bail!(
             "round {round} of campaign {id} has given serials up to {granted} already: choose a --quota of at least that"
@@ -112,7 +113,7 @@ async fn project(
 pub(crate) fn halted(id: &CampaignId) -> String {
     format!(
         "campaign {id} is halted, because Redis has lost grants of it (`rushgate campaign log {id}` says when): \
-         its grants must be restored first"
+         `rushgate restore {id}` rebuilds what it has lost"
     )
 }
 

@@ -2,9 +2,11 @@
 
 mod campaigns;
 mod coupons;
+mod letters;
 mod log;
 
 pub use coupons::{Arrived, Coupon};
+pub use letters::{Letter, Resolution, Which};
 pub use log::{Action, LogLine};
 
 use crate::address;

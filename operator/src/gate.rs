@@ -1,4 +1,9 @@
-//! Redis: projecting a campaign into the gate and reading how it stands.
+//! Redis: projecting a campaign into the gate, changing what it knows, and reading how it stands.
+
+mod books;
+mod restore;
+
+pub use books::Unpublished;
 
 use crate::address;
 use crate::config::Config;
@@ -10,8 +15,8 @@ use rushgate_gate::project::{self, Origin, Outcome};
 use rushgate_gate::revoke;
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
-    Applicant, Call, CampaignId, CampaignState, Keys, Round, RoundId, Terms, Value, application,
-    keys,
+    Applicant, Call, CampaignId, CampaignState, Place, Round, RoundId, Terms, Value, application,
+    confirm, keys, resend,
 };
 
 /// The gate, by way of one connection.
@@ -107,28 +112,41 @@ impl Gate {
         Ok(application::status(&self.call(&call).await?)?)
     }
 
-    /// Entries of the campaign's stream: grants that are not known to be in Kafka yet.
+    /// Marks grants as issued, as the consumers do after the commit.
     ///
     /// # Errors
-    /// When Redis refuses.
-    pub async fn in_stream(&mut self, campaign: &CampaignId) -> Result<usize> {
-        let stream = Keys::of(campaign).stream();
-        self.redis
-            .xlen(stream)
-            .await
-            .context("Redis refused to count the stream")
+    /// When Redis refuses. That the gate does not know one of them is an [`confirm::Outcome`].
+    pub async fn confirm(
+        &mut self,
+        campaign: &CampaignId,
+        places: &[Place],
+    ) -> Result<confirm::Outcome> {
+        let mut issued = 0;
+        for places in places.chunks(confirm::MOST) {
+            let grants = places
+                .iter()
+                .map(|place| (&place.round, place.serial, &place.applicant));
+            let call = confirm::call(campaign, grants);
+            match confirm::outcome(&self.call(&call).await?)? {
+                confirm::Outcome::Confirmed { issued: more } => issued += more,
+                other => return Ok(other),
+            }
+        }
+        Ok(confirm::Outcome::Confirmed { issued })
     }
 
-    /// Entries that the bridge could not publish.
+    /// Puts on the stream again what the gate knows of a grant.
     ///
     /// # Errors
     /// When Redis refuses.
-    pub async fn dead_letters(&mut self, campaign: &CampaignId) -> Result<usize> {
-        let dead_letters = Keys::of(campaign).dead_letters();
-        self.redis
-            .xlen(dead_letters)
-            .await
-            .context("Redis refused to count the dead letters")
+    pub async fn resend(
+        &mut self,
+        campaign: &CampaignId,
+        round: &RoundId,
+        applicant: &Applicant,
+    ) -> Result<resend::Outcome> {
+        let call = resend::call(campaign, round, applicant);
+        Ok(resend::outcome(&self.call(&call).await?)?)
     }
 
     async fn call(&mut self, call: &Call) -> Result<Vec<Value>> {

@@ -7,13 +7,42 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::{BorrowedHeaders, Header, Headers, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Message, Offset, TopicPartitionList};
-use rushgate_gate::{CampaignId, event::EventKey};
-use std::collections::HashMap;
+use rushgate_gate::{CampaignId, Event, event::EventKey, record};
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 /// How long Kafka may take over one question.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where reading begins.
+#[derive(Clone, Copy)]
+enum From {
+    /// Where the topic does.
+    Beginning,
+    /// Where the consumers stand.
+    Committed,
+}
+
+/// A record with our key.
+struct Seen<'a> {
+    key: &'a [u8],
+    value: &'a [u8],
+    headers: Option<&'a BorrowedHeaders>,
+    /// Whether the consumers have not committed it yet.
+    waits: bool,
+}
+
+impl<'a> Seen<'a> {
+    fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers?
+            .iter()
+            .find(|header| header.key.eq_ignore_ascii_case(name))?
+            .value
+    }
+}
 
 /// The topic that grants travel through.
 pub struct Kafka {
@@ -67,12 +96,73 @@ impl Kafka {
         }
     }
 
-    /// Records of `campaign` that the consumers have not committed yet. Reads them all, so it takes as long
-    /// as the consumers are behind.
+    /// Events of `campaign` that the consumers have not committed yet. Reads them all, so it takes as long as the
+    /// consumers are behind.
     ///
     /// # Errors
     /// When Kafka does not answer or refuses.
     pub fn waiting(&self, campaign: &CampaignId) -> Result<usize> {
+        let mut waiting = 0;
+        self.read(From::Committed, |key, _| {
+            waiting += usize::from(key.campaign == *campaign);
+        })?;
+        Ok(waiting)
+    }
+
+    /// Every event of `campaign` that the topic still holds, and whether it waits for the consumers. Records that
+    /// carry no event are passed over: the consumers make dead letters of them.
+    ///
+    /// # Errors
+    /// When Kafka does not answer or refuses.
+    pub fn events(&self, campaign: &CampaignId) -> Result<Vec<(Event, bool)>> {
+        let mut events = vec![];
+        self.read(From::Beginning, |key, record| {
+            if key.campaign != *campaign {
+                return;
+            }
+            let header = |name: &str| record.header(name);
+            let event = record::event(record.key, record.value, header);
+            events.extend(event.ok().map(|event| (event, record.waits)));
+        })?;
+        Ok(events)
+    }
+
+    /// Publishes a record once more, and waits until Kafka has it.
+    ///
+    /// # Errors
+    /// When Kafka does not answer or refuses.
+    pub async fn publish(
+        &self,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        let producer: FutureProducer = self.client.clone().set("acks", "all").create()?;
+        let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&self.topic);
+        if let Some(key) = key {
+            record = record.key(key);
+        }
+        if let Some(value) = value {
+            record = record.payload(value);
+        }
+        let headers = headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header {
+                    key,
+                    value: Some(value),
+                })
+            });
+        producer
+            .send(record.headers(headers), TIMEOUT)
+            .await
+            .map_err(|(error, _)| error)
+            .with_context(|| self.unreachable())?;
+        Ok(())
+    }
+
+    /// Hands out every record with our key, from there to where the topic ends now.
+    fn read(&self, from: From, mut each: impl FnMut(EventKey, Seen<'_>)) -> Result<()> {
         let consumer: BaseConsumer = self.client.create()?;
         let metadata = consumer
             .fetch_metadata(Some(&self.topic), TIMEOUT)
@@ -88,7 +178,7 @@ impl Kafka {
         let committed = self.committed(&consumer, &asked)?;
 
         let mut unread = TopicPartitionList::new();
-        let mut ends = HashMap::new();
+        let mut bounds = HashMap::new();
         for partition in committed.elements() {
             let (low, high) = consumer
                 .fetch_watermarks(&self.topic, partition.partition(), TIMEOUT)
@@ -97,37 +187,44 @@ impl Kafka {
                 Offset::Offset(offset) => offset.max(low),
                 _ => low,
             };
-            if next < high {
+            let first = match from {
+                From::Beginning => low,
+                From::Committed => next,
+            };
+            if first < high {
                 unread.add_partition_offset(
                     &self.topic,
                     partition.partition(),
-                    Offset::Offset(next),
+                    Offset::Offset(first),
                 )?;
-                ends.insert(partition.partition(), high);
+                bounds.insert(partition.partition(), (next, high));
             }
         }
         consumer.assign(&unread)?;
 
-        let mut waiting = 0;
-        while !ends.is_empty() {
+        while !bounds.is_empty() {
             let record = match consumer.poll(TIMEOUT) {
                 Some(record) => record.with_context(|| self.unreachable())?,
                 None => bail!("Kafka does not hand out the records that it says it has"),
             };
-            let key = record.key().and_then(|key| str::from_utf8(key).ok());
-            if let Some(Ok(key)) = key.map(str::parse::<EventKey>)
-                && key.campaign == *campaign
-            {
-                waiting += 1;
+            let Some((next, high)) = bounds.get(&record.partition()).copied() else {
+                continue;
+            };
+            let key = record.key().unwrap_or_default();
+            if let Some(Ok(event_key)) = str::from_utf8(key).ok().map(str::parse) {
+                let seen = Seen {
+                    key,
+                    value: record.payload().unwrap_or_default(),
+                    headers: record.headers(),
+                    waits: record.offset() >= next,
+                };
+                each(event_key, seen);
             }
-            if ends
-                .get(&record.partition())
-                .is_some_and(|end| record.offset() + 1 >= *end)
-            {
-                ends.remove(&record.partition());
+            if record.offset() + 1 >= high {
+                bounds.remove(&record.partition());
             }
         }
-        Ok(waiting)
+        Ok(())
     }
 
     /// Where the consumers stand. A broker that has just started, or never heard of the group, first has to

@@ -1,11 +1,14 @@
 #![doc = include_str!("../README.md")]
 
+pub mod audit;
 pub mod campaign;
 pub mod config;
 pub mod coupon;
 pub mod database;
+pub mod failed;
 pub mod gate;
 pub mod kafka;
+pub mod restore;
 pub mod revoke;
 pub mod schedule;
 pub mod setup;

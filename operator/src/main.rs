@@ -2,9 +2,12 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use rushgate_operator::audit::{self, Audit};
 use rushgate_operator::campaign::CampaignCommand;
 use rushgate_operator::config::Config;
 use rushgate_operator::coupon::CouponCommand;
+use rushgate_operator::failed::{self, FailedCommand};
+use rushgate_operator::restore::{self, Restore};
 use rushgate_operator::revoke::{self, Revoke};
 use rushgate_operator::setup::Setup;
 use std::io::Write;
@@ -33,16 +36,25 @@ enum Command {
     /// Find out what a person has
     #[command(subcommand)]
     Coupon(CouponCommand),
+    /// Dead letters: what could not become a coupon, and what a human decides about it
+    #[command(subcommand, after_help = failed::EXAMPLES)]
+    Failed(FailedCommand),
+    /// Compare gate, stream, topic and tables; exit code 2 if they disagree
+    #[command(after_help = audit::EXAMPLES)]
+    Audit(Audit),
+    /// Rebuild the gate of a campaign of which Redis has lost grants, and reopen it
+    #[command(after_help = restore::EXAMPLES)]
+    Restore(Restore),
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli).await {
-        Ok(text) => {
+        Ok((text, code)) => {
             // A reader that has gone away, such as `head`, is no failure of ours.
             let _ = writeln!(std::io::stdout(), "{text}");
-            ExitCode::SUCCESS
+            code
         }
         Err(error) => {
             // The chain of causes on one line; a backtrace would say nothing to an operator.
@@ -52,11 +64,19 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(Cli { config, command }: Cli) -> Result<String> {
-    match command {
-        Command::Setup(setup) => setup.run(&config).await,
-        Command::Campaign(command) => command.run(&config).await,
-        Command::Revoke(revoke) => revoke.run(&config).await,
-        Command::Coupon(command) => command.run(&config).await,
-    }
+async fn run(Cli { config, command }: Cli) -> Result<(String, ExitCode)> {
+    let text = match command {
+        Command::Setup(setup) => setup.run(&config).await?,
+        Command::Campaign(command) => command.run(&config).await?,
+        Command::Revoke(revoke) => revoke.run(&config).await?,
+        Command::Coupon(command) => command.run(&config).await?,
+        Command::Failed(command) => command.run(&config).await?,
+        Command::Restore(restore) => restore.run(&config).await?,
+        Command::Audit(audit) => {
+            let (text, agrees) = audit.run(&config).await?;
+            let code = if agrees { 0 } else { audit::DISAGREES };
+            return Ok((text, ExitCode::from(code)));
+        }
+    };
+    Ok((text, ExitCode::SUCCESS))
 }

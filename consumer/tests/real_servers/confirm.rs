@@ -207,6 +207,55 @@ async fn a_lost_grant_halts_the_campaign_and_is_logged_once() {
     gate.until_issued("c").await;
 }
 
+/// Redis goes back behind a grant that was confirmed long ago, and gives its serial again: nothing is to be confirmed
+/// of the first, but the second meets its row.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_serial_that_is_given_twice_halts_the_campaign() {
+    let rig = Rig::new(10, 1).await;
+    let mut gate = Gate::open(10).await;
+    let _consumer = rig.consumer(&[("REDIS_URL", &gate.url)]);
+    gate.grant(&rig, "a").await;
+    gate.until_issued("a").await;
+    let keys = Keys::of(&id());
+    gate.redis.hdel(keys.grants(), "a").await.expect("HDEL");
+    let counts = [("once/granted", "0"), ("once/issued", "0")];
+    let rounds = keys.rounds();
+    gate.redis
+        .hset_multiple(rounds, &counts)
+        .await
+        .expect("HSET");
+
+    assert_eq!(gate.grant(&rig, "b").await, 1);
+    rig.topic.until_committed(2).await;
+    let call = apply::call(&id(), &applicant("c"));
+    let answer = apply::answer(&gate.call(&call).await).expect("an answer");
+    assert_eq!(answer.decision, Decision::Halted);
+    assert_eq!(
+        rig.database.texts("SELECT user_id FROM coupons").await,
+        ["a"]
+    );
+    let failed = "SELECT CONCAT_WS(' ', reason, detail) FROM failed_events";
+    let detail =
+        "serial_taken welcome/once/1 of user_id b, but welcome/once/1 is held by user_id a";
+    assert_eq!(rig.database.texts(failed).await, [detail]);
+}
+
+/// A record that nobody granted is a dead letter and no reason to halt: the gate knows the coupon that it met.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_record_halts_nothing() {
+    let rig = Rig::new(10, 1).await;
+    let mut gate = Gate::open(10).await;
+    let _consumer = rig.consumer(&[("REDIS_URL", &gate.url)]);
+    gate.grant(&rig, "a").await;
+    gate.until_issued("a").await;
+    rig.topic.publish("granted", 1, "forger");
+    rig.topic.until_committed(2).await;
+    assert_eq!(rig.database.failed().await, 1);
+    gate.grant(&rig, "b").await;
+    gate.until_issued("b").await;
+    assert_eq!(rig.database.texts(LOG).await, Vec::<String>::new());
+}
+
 /// The gate's own story through the topic in the worst of orders: the later grants first, the revocations last.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_serial_that_changed_hands_ends_with_its_last_holder_whatever_comes_first() {

@@ -57,7 +57,7 @@ async fn a_batch_that_is_all_bad_stops_it_with_the_offsets_standing_still() {
         let status = consumer.until_exit().await;
         assert_eq!(status.code(), Some(1));
         let log = consumer.log();
-        assert!(log.contains("all 12 records of a batch were refused, first for over_quota (partition 0, offset 5)"), "{log}");
+        assert!(log.contains("12 dead letters in a row: all 12 records of a batch were refused, first for over_quota (partition 0, offset 5)"), "{log}");
         assert!(log.contains("CONSUMER_ALL_BAD_STOPS_AT=0"), "{log}");
         assert_eq!((rig.topic.committed(), rig.database.failed().await), (5, 0));
     }
@@ -69,6 +69,23 @@ async fn a_batch_that_is_all_bad_stops_it_with_the_offsets_standing_still() {
         (5, 12)
     );
     consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_in_a_row_stop_it_also_when_they_come_one_by_one() {
+    let rig = Rig::new(100, 1).await;
+    let mut consumer = rig.consumer(&[
+        ("CONSUMER_BATCH_SIZE", "1"),
+        ("CONSUMER_ALL_BAD_STOPS_AT", "3"),
+    ]);
+    // A good one between them breaks the row.
+    for serial in [101, 102, 1, 103, 104, 105, 106] {
+        rig.topic.publish("granted", serial, &format!("u{serial}"));
+    }
+    assert_eq!(consumer.until_exit().await.code(), Some(1));
+    let log = consumer.log();
+    assert!(log.contains("3 dead letters in a row"), "{log}");
+    assert_eq!((rig.topic.committed(), rig.database.failed().await), (5, 4));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@
 -- Reply {outcome, number}: flat and always two long.
 --   confirmed         number: how many are issued now and were not before
 --   lost              number: how many the gate does not know; the campaign is halted
---   unknown_campaign  the gate has lost it altogether
+--   unknown_campaign  the gate has lost it altogether; it is known again, and halted
 --
 -- Example
 --   EVAL … 4 rushgate:{welcome}:campaign … rushgate:{welcome}:revoked once 42 7 once 43 8
@@ -19,6 +19,7 @@ end
 
 local one_per = redis.call('HGET', KEYS[1], 'one_per')
 if not one_per then
+  redis.call('HSET', KEYS[1], 'state', 'halted')
   return { 'unknown_campaign', 0 }
 end
 local issued, lost = 0, 0

@@ -1,8 +1,8 @@
 -- Brings the gate in line with what the database says of a campaign. Doing it twice changes nothing.
 --
 -- It never takes back a grant: counts are only ever started at 0, and a quota below what is granted is
--- refused. It does not lift a halt; that is for whoever restores the grants. Where a quota has grown, those who
--- wait get the places at once (a waitlist has at most 10,000 people, which takes a moment).
+-- refused. It can halt a campaign and never lifts a halt; that is for restore.lua. Where a quota has grown, those
+-- who wait get the places at once (a waitlist has at most 10,000 people, which takes a moment), unless halted.
 --
 -- KEYS  those of give.lua, which stands before this
 -- ARGV  1 campaign id   2 'new' if the campaign may be unknown to the gate, else 'known'   3 state   4 one_per
@@ -13,7 +13,7 @@
 --   unknown_campaign     said 'known', but the gate has lost it
 --   quota_below_granted  with the round, and the highest serial that it has given
 --   round_has_grants     a round that is no longer listed, and has given serials or has people waiting
---   halted
+--   halted               and another state was asked for
 --
 -- Example
 --   EVAL … 9 rushgate:{welcome}:campaign … rushgate:{welcome}:pool welcome new running campaign 0 once 0 '' 100
@@ -27,7 +27,7 @@ local state = redis.call('HGET', KEYS[1], 'state')
 if not state and ARGV[2] ~= 'new' then
   return { 'unknown_campaign', '', 0 }
 end
-if state == 'halted' then
+if state == 'halted' and ARGV[3] ~= 'halted' then
   return { 'halted', '', 0 }
 end
 local listed = {}
@@ -61,6 +61,9 @@ for i = 6, #ARGV, 4 do
 end
 redis.call('HSET', KEYS[1], 'state', ARGV[3], 'one_per', one_per, 'waitlist', ARGV[5])
 local promoted = 0
+if ARGV[3] == 'halted' then
+  return { 'projected', '', 0 }
+end
 for i = 6, #ARGV, 4 do
   promoted = promoted + promote(campaign_id, one_per, ARGV[i])
 end

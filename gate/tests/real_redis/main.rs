@@ -9,4 +9,5 @@ mod decisions;
 mod model;
 mod out_of_memory;
 mod places;
+mod restore;
 mod support;

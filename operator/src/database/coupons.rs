@@ -2,8 +2,10 @@
 
 use super::Database;
 use anyhow::{Context, Result};
+use rushgate_gate::restore::{Granted, Standing};
 use rushgate_gate::{Applicant, CampaignId};
 use sqlx::Row;
+use sqlx::mysql::MySqlRow;
 
 /// How many of a campaign's grants have arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,25 @@ impl Database {
         .await
         .context("the database refused to count dead letters")?;
         Ok(Arrived { inserted, failed })
+    }
+
+    /// Every grant of the campaign that became a row, those that were revoked among them.
+    ///
+    /// # Errors
+    /// When the database refuses, or holds something that is no grant.
+    pub async fn granted(&self, campaign: &CampaignId) -> Result<Vec<Granted>> {
+        let mut connection = self.connection.lock().await;
+        let rows = sqlx::query(
+            "SELECT round_id, serial, user_id, turn, win, \
+             CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', granted_at) DIV 1000 AS SIGNED) AS granted_at, \
+             CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', revoked_at) DIV 1000 AS SIGNED) AS revoked_at \
+             FROM coupons WHERE campaign_id = ? ORDER BY id",
+        )
+        .bind(campaign.as_str())
+        .fetch_all(&mut *connection)
+        .await
+        .context("the database refused to read coupons")?;
+        rows.iter().map(granted).collect()
     }
 
     /// Somebody's coupons of a campaign, those that were revoked among them, oldest first.
@@ -113,7 +134,29 @@ impl Database {
     }
 }
 
+fn granted(row: &MySqlRow) -> Result<Granted> {
+    let text = |column| row.try_get::<String, _>(column);
+    let revoked_at: Option<i64> = row.try_get("revoked_at")?;
+    // A revocation that overtook its grant: the time of the grant is not known yet.
+    let at: i64 = row
+        .try_get::<Option<i64>, _>("granted_at")?
+        .or(revoked_at)
+        .unwrap_or_default();
+    Ok(Granted {
+        applicant: text("user_id")?.parse()?,
+        round: text("round_id")?.parse()?,
+        serial: row.try_get::<u32, _>("serial")?.try_into()?,
+        turn: row.try_get::<u32, _>("turn")?.try_into()?,
+        win: row.try_get::<u32, _>("win")?.try_into()?,
+        at: at.try_into()?,
+        standing: match revoked_at {
+            None => Standing::Issued,
+            Some(revoked_at) => Standing::Revoked(revoked_at.try_into()?),
+        },
+    })
+}
+
 /// `_` may stand in an id, and is a wildcard of LIKE.
-fn pattern(campaign: &CampaignId) -> String {
+pub(super) fn pattern(campaign: &CampaignId) -> String {
     campaign.as_str().replace('_', "\\_")
 }

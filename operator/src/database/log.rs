@@ -21,6 +21,16 @@ pub enum Action {
     Closed,
     /// A grant was taken back.
     Revoked,
+    /// It was halted, because Redis has lost grants.
+    Halted,
+    /// What Redis had lost was restored.
+    Restored,
+    /// A dead letter was sent again.
+    Replayed,
+    /// A dead letter was given up.
+    Discarded,
+    /// What an audit found was repaired.
+    Repaired,
 }
 
 /// One line of the log.
@@ -46,6 +56,11 @@ impl Action {
             Self::Resumed => "resumed",
             Self::Closed => "closed",
             Self::Revoked => "revoked",
+            Self::Halted => "halted",
+            Self::Restored => "restored",
+            Self::Replayed => "replayed",
+            Self::Discarded => "discarded",
+            Self::Repaired => "repaired",
         }
     }
 }

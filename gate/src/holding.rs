@@ -1,0 +1,106 @@
+//! Reading the gate's own books: who holds what, and what was taken back, as [`Keys`](crate::keys::Keys) lays it out.
+
+use crate::applicant::Applicant;
+use crate::campaign::OnePer;
+use crate::round::{RoundId, Serial};
+use crate::time::Millis;
+
+/// A place in a round, and whose it is or was.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The round.
+    pub round: RoundId,
+    /// The serial.
+    pub serial: Serial,
+    /// Whose.
+    pub applicant: Applicant,
+}
+
+/// An entry of the `grants` hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// What is held, and by whom.
+    pub place: Place,
+    /// Since when.
+    pub at: Millis,
+    /// Whether the coupon is known to be committed.
+    pub issued: bool,
+}
+
+impl Held {
+    /// Reads an entry; `None` if it is none.
+    pub fn of(one_per: OnePer, field: &str, value: &str) -> Option<Self> {
+        let mut parts = value.split('/');
+        let round: RoundId = parts.next()?.parse().ok()?;
+        let serial = parts.next()?.parse().ok()?;
+        let at = Millis::try_from(parts.next()?.parse::<i64>().ok()?).ok()?;
+        let issued = match parts.next() {
+            None => false,
+            Some("issued") => true,
+            Some(_) => return None,
+        };
+        let applicant = match one_per {
+            OnePer::Campaign => field,
+            OnePer::Round => field.strip_prefix(round.as_str())?.strip_prefix('/')?,
+        };
+        Some(Self {
+            place: Place {
+                applicant: applicant.parse().ok()?,
+                round,
+                serial,
+            },
+            at,
+            issued,
+        })
+    }
+}
+
+/// What the entry `<round>/<user_id>` of the `revoked` hash speaks of; `None` if it is another kind of entry.
+pub fn revoked(field: &str, value: &str) -> Option<Place> {
+    let (round, applicant) = field.split_once('/')?;
+    let serial = value.split('/').next()?;
+    Some(Place {
+        round: round.parse().ok()?,
+        serial: serial.parse().ok()?,
+        // `#` stands in no user id.
+        applicant: applicant.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_read_as_the_scripts_write_them() {
+        let held = Held::of(OnePer::Campaign, "7", "once/42/1796086800123/issued").expect("held");
+        let place = |held: &Held| {
+            let Place {
+                round,
+                serial,
+                applicant,
+            } = held.place.clone();
+            (round.to_string(), serial.get(), applicant.to_string())
+        };
+        assert_eq!(place(&held), ("once".to_owned(), 42, "7".to_owned()));
+        assert!(held.issued);
+        let held = Held::of(OnePer::Round, "r1/7", "r1/42/5").expect("held");
+        assert_eq!(place(&held), ("r1".to_owned(), 42, "7".to_owned()));
+        assert!(!held.issued);
+        for (field, value) in [
+            ("7", ""),
+            ("7", "once/0/5"),
+            ("7", "once/1"),
+            ("7", "once/1/5/x"),
+        ] {
+            assert_eq!(Held::of(OnePer::Campaign, field, value), None, "{value}");
+        }
+        assert_eq!(Held::of(OnePer::Round, "r2/7", "r1/1/5"), None);
+
+        let past = revoked("once/7", "42/5/6").expect("revoked");
+        assert_eq!((past.serial.get(), past.applicant.as_str()), (42, "7"));
+        // How often a serial was taken back, and how often a person had won.
+        assert_eq!(revoked("once/#42", "1"), None);
+        assert_eq!(revoked("7", "once/1"), None);
+    }
+}

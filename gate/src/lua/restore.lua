@@ -1,0 +1,73 @@
+-- Writes down who holds what, as the database has it, into a campaign whose grants Redis has lost. It is called
+-- step by step, while the campaign is halted: nobody is granted anything meanwhile, and whoever dies in the middle
+-- begins again. The waitlist stays as Redis still knows it.
+--
+-- KEYS  those of give.lua, which stands before this
+-- ARGV  1 step, and what it takes:
+--   forget   nothing: forgets all grants, revocations and free serials
+--   grants   field and value, for each grant
+--   revoked  field and value, three for each revocation
+--   pool     members, one for each free serial
+--   rounds   of each round: id, highest serial given, how many are free, how many issued
+--   revokes  how many revocations there were in all
+--   seat     campaign id, round, user id: gives a place to somebody who was granted one and lost it to a rival
+--   lift     nothing: the campaign is paused, and no longer halted
+-- Reply {outcome, number}: flat and always two long.
+--   done        number: how many were written
+--   seated      number: the serial
+--   holds       number: the serial that he holds already
+--   full        no place is left in that round
+--   not_halted  nothing was changed
+--
+-- Example
+--   EVAL … 9 rushgate:{welcome}:campaign … rushgate:{welcome}:pool grants 7 once/42/1796086800123/issued
+--   → done 1
+if #KEYS ~= 9 or #ARGV == 0 then
+  return redis.error_reply('ERR restore.lua takes 9 keys and a step')
+end
+local step = ARGV[1]
+if redis.call('HGET', KEYS[1], 'state') ~= 'halted' then
+  return { 'not_halted', 0 }
+end
+
+if step == 'forget' then
+  redis.call('UNLINK', KEYS[4], KEYS[8], KEYS[9])
+  for _, round in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+    redis.call('HSET', KEYS[3], round .. '/granted', 0)
+    redis.call('HDEL', KEYS[3], round .. '/free', round .. '/issued')
+  end
+  redis.call('HDEL', KEYS[1], 'revokes')
+elseif step == 'grants' then
+  redis.call('HSET', KEYS[4], unpack(ARGV, 2))
+elseif step == 'revoked' then
+  redis.call('HSET', KEYS[8], unpack(ARGV, 2))
+elseif step == 'pool' then
+  for i = 2, #ARGV do
+    redis.call('ZADD', KEYS[9], 0, ARGV[i])
+  end
+elseif step == 'rounds' then
+  for i = 2, #ARGV, 4 do
+    redis.call('HSET', KEYS[3], ARGV[i] .. '/granted', ARGV[i + 1], ARGV[i] .. '/free', ARGV[i + 2],
+      ARGV[i] .. '/issued', ARGV[i + 3])
+  end
+elseif step == 'revokes' then
+  redis.call('HSET', KEYS[1], 'revokes', ARGV[2])
+elseif step == 'lift' then
+  redis.call('HSET', KEYS[1], 'state', 'paused')
+elseif step == 'seat' then
+  local campaign_id, round, user_id = ARGV[2], ARGV[3], ARGV[4]
+  local one_per = redis.call('HGET', KEYS[1], 'one_per')
+  local held = redis.call('HGET', KEYS[4], holder_of(one_per, round, user_id))
+  if held then
+    return { 'holds', tonumber(string.match(held, '^[^/]+/(%d+)/')) }
+  end
+  local fields = redis.call('HMGET', KEYS[3], round .. '/quota', round .. '/granted', round .. '/free')
+  local quota, granted, free = tonumber(fields[1]), tonumber(fields[2]), tonumber(fields[3]) or 0
+  if not quota or (free == 0 and granted >= quota) then
+    return { 'full', 0 }
+  end
+  return { 'seated', give(campaign_id, one_per, round, user_id, granted, free, true) }
+else
+  return redis.error_reply('ERR restore.lua knows no step ' .. step)
+end
+return { 'done', #ARGV - 1 }

@@ -1,0 +1,121 @@
+//! From a Kafka record to the event that it carries: strict in what it takes.
+//!
+//! Two formats are known by the `content-type` header: `application/json` (also when there is none), an
+//! [`Event`] as JSON; and `application/octet-stream`, the bare user id as 8 bytes big-endian, where the rest
+//! stands in the record key, `ce_type` and `ce_time`.
+
+use crate::applicant::Applicant;
+use crate::event::{Event, EventKey, Ordinal};
+use crate::time::Millis;
+use std::fmt;
+use std::str::FromStr;
+
+/// The header of a dead letter that is replayed: which attempt it is, 2 and up.
+pub const ATTEMPT_HEADER: &str = "ce_attempt";
+
+/// Why a record carries no event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Its key, value or headers are not those of an event.
+    #[error("{0}")]
+    Undecodable(String),
+    /// Its key names another serial than its value.
+    #[error("key is {key}, value is of {value}")]
+    KeyMismatch {
+        /// As the key has it.
+        key: EventKey,
+        /// As the value has it.
+        value: EventKey,
+    },
+}
+
+/// The event in a record with this key and value; `header` finds a header by its name, whatever its case.
+///
+/// # Errors
+/// When there is none. The text may name an applicant.
+pub fn event<'a>(
+    key: &[u8],
+    value: &[u8],
+    header: impl Fn(&str) -> Option<&'a [u8]>,
+) -> Result<Event, RecordError> {
+    let key: EventKey = parse("key", key)?;
+    match media_type(header("content-type"))?.as_str() {
+        "application/json" => json(key, value),
+        "application/octet-stream" => long(key, value, header),
+        other => Err(undecodable(format_args!(
+            "content-type is {other:?}, neither application/json nor application/octet-stream"
+        ))),
+    }
+}
+
+/// Our `long` format: what a Spring consumer's `LongDeserializer` reads.
+fn long<'a>(
+    key: EventKey,
+    value: &[u8],
+    header: impl Fn(&str) -> Option<&'a [u8]>,
+) -> Result<Event, RecordError> {
+    let user_id = <[u8; 8]>::try_from(value)
+        .map(i64::from_be_bytes)
+        .map_err(|_| {
+            undecodable(format_args!(
+                "value has {} bytes, a long has 8",
+                value.len()
+            ))
+        })?;
+    let applicant = u64::try_from(user_id)
+        .ok()
+        .and_then(Applicant::from_number)
+        .ok_or_else(|| undecodable("value is a negative long, which is no user id"))?;
+    let required = |name: &'static str| {
+        header(name).ok_or_else(|| undecodable(format_args!("header {name} is missing")))
+    };
+    let ordinal = |name: &'static str| match header(name) {
+        None => Ok(Ordinal::FIRST),
+        Some(number) => parse(&format!("header {name}"), number),
+    };
+    let time: jiff::Timestamp = parse("header ce_time", required("ce_time")?)?;
+    Ok(Event {
+        event_type: parse("header ce_type", required("ce_type")?)?,
+        campaign: key.campaign,
+        round: key.round,
+        serial: key.serial,
+        turn: ordinal("ce_turn")?,
+        applicant,
+        win: ordinal("ce_win")?,
+        at: Millis::try_from(time.as_millisecond())
+            .map_err(|error| undecodable(format_args!("header ce_time: {error}")))?,
+    })
+}
+
+fn json(key: EventKey, value: &[u8]) -> Result<Event, RecordError> {
+    let event: Event = serde_json::from_slice(value)
+        .map_err(|error| undecodable(format_args!("value: {error}")))?;
+    if event.key() == key {
+        Ok(event)
+    } else {
+        let value = event.key();
+        Err(RecordError::KeyMismatch { key, value })
+    }
+}
+
+/// `type/subtype` in lower case, without parameters.
+fn media_type(content_type: Option<&[u8]>) -> Result<String, RecordError> {
+    let Some(header) = content_type else {
+        return Ok("application/json".to_owned());
+    };
+    let text = str::from_utf8(header)
+        .map_err(|error| undecodable(format_args!("header content-type: {error}")))?;
+    let media_type = text.split(';').next().unwrap_or_default();
+    Ok(media_type.trim().to_ascii_lowercase())
+}
+
+fn parse<T: FromStr<Err: fmt::Display>>(what: &str, bytes: &[u8]) -> Result<T, RecordError> {
+    str::from_utf8(bytes)
+        .map_err(|error| undecodable(format_args!("{what}: {error}")))?
+        .parse()
+        .map_err(|error| undecodable(format_args!("{what}: {error}")))
+}
+
+fn undecodable(detail: impl fmt::Display) -> RecordError {
+    RecordError::Undecodable(detail.to_string())
+}

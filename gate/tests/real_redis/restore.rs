@@ -1,0 +1,254 @@
+//! A gate that is rebuilt from what the database would have knows exactly what it knew before.
+
+use crate::support::{Gate, always_open, applicant};
+use proptest::prelude::*;
+use rushgate_gate::project::{Origin, Outcome as Projected};
+use rushgate_gate::restore::{self, Granted, Outcome, Standing};
+use rushgate_gate::{
+    CampaignState, Event, EventType, Keys, OnePer, RoundId, confirm, resend, revoke,
+};
+use std::collections::BTreeMap;
+
+const QUOTA: u32 = 4;
+
+/// What a database would have of these events, all of them committed and confirmed.
+fn granted(events: &[Event]) -> Vec<Granted> {
+    let mut granted: Vec<Granted> = vec![];
+    for event in events {
+        match event.event_type {
+            EventType::Granted => granted.push(Granted {
+                applicant: event.applicant.clone(),
+                round: event.round.clone(),
+                serial: event.serial,
+                turn: event.turn,
+                win: event.win,
+                at: event.at,
+                standing: Standing::Issued,
+            }),
+            EventType::Revoked => {
+                for grant in &mut granted {
+                    if grant.applicant == event.applicant && grant.round == event.round {
+                        grant.standing = Standing::Revoked(event.at);
+                    }
+                }
+            }
+        }
+    }
+    granted
+}
+
+impl Gate {
+    fn halt(&mut self, one_per: OnePer) -> Projected {
+        self.try_project(
+            Origin::New,
+            CampaignState::Halted,
+            one_per,
+            &[always_open(QUOTA)],
+        )
+    }
+
+    fn restore(&mut self, one_per: OnePer, granted: &[Granted]) {
+        for call in restore::calls(&self.id.clone(), one_per, granted) {
+            let reply = self.call(&call).expect("restore");
+            assert_eq!(
+                restore::outcome(&reply),
+                Ok(Outcome::Done),
+                "{:?}",
+                call.args
+            );
+        }
+    }
+
+    fn seat(&mut self, user_id: &str) -> Outcome {
+        let call = restore::seat(&self.id.clone(), &RoundId::once(), &applicant(user_id));
+        restore::outcome(&self.call(&call).expect("seat")).expect("its reply")
+    }
+
+    fn lift(&mut self, one_per: OnePer) {
+        let reply = self.call(&restore::lift(&self.id.clone())).expect("lift");
+        assert_eq!(restore::outcome(&reply), Ok(Outcome::Done));
+        self.project(
+            Origin::Known,
+            CampaignState::Running,
+            one_per,
+            &[always_open(QUOTA)],
+        );
+    }
+
+    /// Every key but the stream and the campaign's state, with counts of nothing left out.
+    fn knowledge(&mut self) -> BTreeMap<String, String> {
+        let keys = Keys::of(&self.id);
+        let mut knowledge = BTreeMap::new();
+        for key in [keys.rounds(), keys.grants(), keys.revoked(), keys.waiting()] {
+            let fields: Vec<(String, String)> = redis::cmd("HGETALL")
+                .arg(&key)
+                .query(&mut self.redis)
+                .expect("HGETALL");
+            knowledge.extend(
+                fields
+                    .into_iter()
+                    .filter(|(_, value)| value != "0")
+                    .map(|(field, value)| (format!("{key} {field}"), value)),
+            );
+        }
+        for key in [keys.pool(), keys.waitlist()] {
+            let members: Vec<String> = redis::cmd("ZRANGE")
+                .arg(&key)
+                .arg(0)
+                .arg(-1)
+                .query(&mut self.redis)
+                .expect("ZRANGE");
+            knowledge.extend(
+                members
+                    .into_iter()
+                    .map(|member| (format!("{key} {member}"), String::new())),
+            );
+        }
+        knowledge
+    }
+
+    /// Confirms whatever is held.
+    fn confirm_all(&mut self, granted: &[Granted]) {
+        for grant in granted {
+            let outcome = self.confirm(
+                grant.round.as_str(),
+                grant.serial.get(),
+                grant.applicant.as_str(),
+            );
+            assert!(matches!(outcome, confirm::Outcome::Confirmed { .. }));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_rebuilt_is_what_was_lost(
+        one_per in prop_oneof![Just(OnePer::Campaign), Just(OnePer::Round)],
+        moves in prop::collection::vec((0u8..3, 0u8..7), 0..30), waitlist in 0u32..3, wiped: bool,
+    ) {
+        let mut gate = Gate::unknown();
+        gate.waitlist = waitlist;
+        gate.project(Origin::New, CampaignState::Running, one_per, &[always_open(QUOTA)]);
+        for (what, person) in moves {
+            match what {
+                0 => { gate.revoke(&person.to_string(), None); }
+                _ => { gate.apply(&person.to_string()); }
+            }
+        }
+        let granted = granted(&gate.events());
+        gate.confirm_all(&granted);
+        let mut before = gate.knowledge();
+        if wiped {
+            redis::cmd("DEL").arg(&Keys::of(&gate.id).all()).exec(&mut gate.redis).expect("DEL");
+            // Nobody knows any more who waited.
+            before.retain(|field, _| !["waiting", "waitlist", "tickets"].iter().any(|word| field.contains(word)));
+        }
+        let halted = gate.halt(one_per);
+        prop_assert!(matches!(halted, Projected::Projected { .. }), "{:?}", halted);
+        gate.restore(one_per, &granted);
+        prop_assert_eq!(gate.knowledge(), before);
+        // And again, as when the first attempt died in the middle.
+        gate.restore(one_per, &granted);
+        gate.lift(one_per);
+        for grant in granted.iter().filter(|grant| grant.standing == Standing::Issued) {
+            prop_assert_eq!(gate.serial(grant.applicant.as_str()), grant.serial.get());
+        }
+    }
+}
+
+#[test]
+fn who_lost_a_place_to_a_rival_gets_another_before_anybody_who_waits() {
+    let mut gate = Gate::open(QUOTA);
+    for user_id in ["1", "2"] {
+        gate.serial(user_id);
+    }
+    let granted = granted(&gate.events());
+    assert_eq!(gate.seat("3"), Outcome::NotHalted);
+    gate.halt(OnePer::Campaign);
+    gate.restore(OnePer::Campaign, &granted);
+    assert!(matches!(gate.seat("3"), Outcome::Seated(serial) if serial.get() == 3));
+    assert!(matches!(gate.seat("3"), Outcome::Holds(serial) if serial.get() == 3));
+    assert!(matches!(gate.seat("4"), Outcome::Seated(serial) if serial.get() == 4));
+    assert_eq!(gate.seat("5"), Outcome::Full);
+    gate.lift(OnePer::Campaign);
+    assert_eq!(gate.serial("3"), 3);
+    let last = gate.events().pop().expect("its event");
+    assert_eq!((last.serial.get(), last.applicant.as_str()), (4, "4"));
+}
+
+#[test]
+fn a_halted_campaign_is_not_lifted_by_a_projection() {
+    let mut gate = Gate::open(QUOTA);
+    gate.halt(OnePer::Campaign);
+    let rounds = [always_open(QUOTA)];
+    let outcome = gate.try_project(
+        Origin::Known,
+        CampaignState::Running,
+        OnePer::Campaign,
+        &rounds,
+    );
+    assert_eq!(outcome, Projected::Halted);
+    assert_eq!(gate.apply("1"), rushgate_gate::Decision::Halted);
+}
+
+#[test]
+fn a_wiped_campaign_that_is_confirmed_is_halted_and_no_longer_unknown() {
+    let mut gate = Gate::open(QUOTA);
+    gate.serial("1");
+    redis::cmd("DEL")
+        .arg(&Keys::of(&gate.id).all())
+        .exec(&mut gate.redis)
+        .expect("DEL");
+    assert_eq!(
+        gate.confirm("once", 1, "1"),
+        confirm::Outcome::UnknownCampaign
+    );
+    assert_eq!(gate.apply("2"), rushgate_gate::Decision::Halted);
+}
+
+#[test]
+fn what_the_gate_knows_can_be_sent_again() {
+    let mut gate = Gate::open(QUOTA);
+    for user_id in ["1", "2"] {
+        gate.serial(user_id);
+    }
+    assert!(matches!(
+        gate.revoke("1", None),
+        revoke::Outcome::Revoked { .. }
+    ));
+    // The serial of the first is the third's now, in its second turn.
+    gate.serial("3");
+    let before = gate.events();
+    for (user_id, expected) in [
+        ("1", "revoked"),
+        ("2", "granted"),
+        ("3", "granted"),
+        ("4", "nothing"),
+    ] {
+        let call = resend::call(&gate.id.clone(), &RoundId::once(), &applicant(user_id));
+        let outcome = resend::outcome(&gate.call(&call).expect("resend")).expect("its reply");
+        let word = match outcome {
+            resend::Outcome::Granted(_) => "granted",
+            resend::Outcome::Revoked(_) => "revoked",
+            resend::Outcome::Nothing => "nothing",
+        };
+        assert_eq!(word, expected, "{user_id}");
+    }
+    let again = gate.events().split_off(before.len());
+    let first = |user_id: &str, event_type| {
+        let wanted =
+            |event: &&Event| event.applicant.as_str() == user_id && event.event_type == event_type;
+        before.iter().find(wanted).cloned().expect("an event")
+    };
+    assert_eq!(
+        again,
+        [
+            first("1", EventType::Revoked),
+            first("2", EventType::Granted),
+            first("3", EventType::Granted)
+        ]
+    );
+    assert_eq!(again[2].turn.get(), 2);
+}

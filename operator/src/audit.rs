@@ -1,0 +1,217 @@
+//! `rushgate audit`: whether gate, stream, topic, tables and dead letters agree, and putting right what can be.
+//!
+//! Nothing is locked, so it may run in the middle of a rush. What moves while it is being looked at can look wrong
+//! once; so whatever looks wrong is looked at a second time, and only what is wrong both times is told.
+
+mod findings;
+
+pub use findings::{Finding, Seen, findings};
+
+use crate::campaign::existing;
+use crate::config::Config;
+use crate::database::{Action, Database, Which};
+use crate::failed::LetterId;
+use crate::gate::Gate;
+use crate::kafka::Kafka;
+use crate::terms::Campaign;
+use anyhow::{Context, Result};
+use clap::Args;
+use rushgate_gate::restore::Standing;
+use rushgate_gate::{CampaignId, Event, Place, confirm, resend};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+/// Shown below the flags.
+pub const EXAMPLES: &str = "Examples:
+  rushgate audit                   all campaigns; for a cron job: the exit code is 0 if all agree, 2 if they do not, 1 if
+                                   that could not be found out
+  rushgate audit welcome --repair  puts back on the stream what is missing, confirms what was not confirmed";
+
+/// The exit code when something does not agree.
+pub const DISAGREES: u8 = 2;
+
+/// Findings that are told one by one; of more, how many there are.
+const SHOWN: usize = 50;
+
+/// What is to be audited.
+#[derive(Args)]
+pub struct Audit {
+    /// The campaign; all of them, if it is not given
+    campaign: Option<CampaignId>,
+    /// Put right what can be proven: missing grants go back on the stream, committed ones are confirmed
+    #[arg(long)]
+    repair: bool,
+}
+
+impl Audit {
+    /// Does it; the text for the operator, and whether all agree.
+    ///
+    /// # Errors
+    /// When a server does not answer or refuses.
+    pub async fn run(&self, config: &Config) -> Result<(String, bool)> {
+        let mut auditor = Auditor {
+            database: Database::connect(config).await?,
+            gate: Gate::connect(config).await?,
+            config,
+        };
+        let campaigns = match &self.campaign {
+            Some(id) => vec![id.clone()],
+            None => auditor.database.campaigns().await?,
+        };
+        let mut text = String::new();
+        let mut agrees = true;
+        for id in campaigns {
+            let campaign = existing(&auditor.database, &id).await?;
+            agrees &= auditor.audit(&campaign, self.repair, &mut text).await?;
+        }
+        if text.is_empty() {
+            text.push_str("there is no campaign");
+        }
+        Ok((text.trim_end().to_owned(), agrees))
+    }
+}
+
+struct Auditor<'a> {
+    database: Database,
+    gate: Gate,
+    config: &'a Config,
+}
+
+impl Auditor<'_> {
+    /// Audits a campaign; whether it agrees, or what did not was repaired.
+    async fn audit(
+        &mut self,
+        campaign: &Campaign,
+        repair: bool,
+        text: &mut String,
+    ) -> Result<bool> {
+        let seen = self.look(campaign).await?;
+        let mut found = findings(&seen);
+        if !found.is_empty() {
+            let again = findings(&self.look(campaign).await?);
+            found = found.intersection(&again).cloned().collect();
+        }
+        let id = &campaign.id;
+        let (held, rows) = (
+            seen.held.len(),
+            seen.rows.values().filter(|active| **active).count(),
+        );
+        writeln!(
+            text,
+            "campaign {id}: {held} held at the gate, {rows} coupons, {} on the way, {}",
+            seen.on_the_way.len(),
+            match found.len() {
+                0 => "all agree".to_owned(),
+                1 => "1 finding".to_owned(),
+                count => format!("{count} findings"),
+            }
+        )?;
+        for finding in found.iter().take(SHOWN) {
+            writeln!(text, "  {finding}: {}", finding.advice())?;
+        }
+        if found.len() > SHOWN {
+            writeln!(text, "  … and {} more", found.len() - SHOWN)?;
+        }
+        let repaired = if repair {
+            self.repair(campaign, &found, text).await?
+        } else {
+            0
+        };
+        Ok(found.len() == repaired)
+    }
+
+    /// Looks at everything, upstream first, so that what moves on meanwhile is seen at least once.
+    async fn look(&mut self, campaign: &Campaign) -> Result<Seen> {
+        let id = &campaign.id;
+        let mut seen = Seen::default();
+        for held in self.gate.held(id, campaign.terms.one_per).await? {
+            seen.held.insert(held.place, held.issued);
+        }
+        seen.taken_back.extend(self.gate.revoked(id).await?);
+        for event in self.gate.events(id).await? {
+            seen.on_the_way.insert((place(&event), event.event_type));
+        }
+        for unpublished in self.gate.unpublished(id).await? {
+            let about = unpublished.event().ok().map(|event| place(&event));
+            let letter = LetterId::Bridge(id.clone(), unpublished.entry_id);
+            seen.unpublished.insert(letter.to_string(), about);
+        }
+        let events = {
+            let (kafka, id) = (Kafka::new(self.config)?, id.clone());
+            tokio::task::spawn_blocking(move || kafka.events(&id)).await??
+        };
+        for (event, waits) in events {
+            let about = place(&event);
+            if waits {
+                seen.on_the_way.insert((about.clone(), event.event_type));
+            }
+            seen.in_topic.insert(about);
+        }
+        for granted in self.database.granted(id).await? {
+            let active = !matches!(granted.standing, Standing::Revoked(_));
+            let about = Place {
+                round: granted.round,
+                serial: granted.serial,
+                applicant: granted.applicant,
+            };
+            seen.rows.insert(about, active);
+        }
+        let which = Which {
+            campaign: Some(id.clone()),
+            ..Which::default()
+        };
+        for letter in self.database.letters(&which).await? {
+            let about = letter.event().ok().map(|event| place(&event));
+            seen.letters.insert(letter.id, (about, letter.reason));
+        }
+        let rounds = campaign.rounds.iter();
+        seen.quotas = rounds
+            .map(|round| (round.id.clone(), round.quota.get()))
+            .collect();
+        Ok(seen)
+    }
+
+    /// Puts right what can be proven; how many of the findings that is.
+    async fn repair(
+        &mut self,
+        campaign: &Campaign,
+        found: &BTreeSet<Finding>,
+        text: &mut String,
+    ) -> Result<usize> {
+        let id = &campaign.id;
+        let (mut sent, mut unconfirmed) = (0, vec![]);
+        for finding in found {
+            match finding {
+                // The gate itself says what goes on the stream: if it has changed its mind meanwhile, that does.
+                Finding::Missing { place, .. } | Finding::StillActive(place) => {
+                    let resent = self.gate.resend(id, &place.round, &place.applicant).await?;
+                    sent += usize::from(resent != resend::Outcome::Nothing);
+                }
+                Finding::Unconfirmed(place) => unconfirmed.push(place.clone()),
+                _ => {}
+            }
+        }
+        let confirmed = match self.gate.confirm(id, &unconfirmed).await? {
+            confirm::Outcome::Confirmed { .. } => unconfirmed.len(),
+            // It went back in time between our looking and our asking, and is halted now.
+            confirm::Outcome::Lost { .. } | confirm::Outcome::UnknownCampaign => 0,
+        };
+        if sent + confirmed > 0 {
+            let done = format!("{sent} put back on the stream, {confirmed} confirmed");
+            writeln!(text, "  repaired: {done}")?;
+            self.database
+                .note(id, Action::Repaired, &done, None)
+                .await
+                .context(format!("{done}; but it could not be logged"))?;
+        }
+        Ok(sent + confirmed)
+    }
+}
+
+fn place(event: &Event) -> Place {
+    Place {
+        round: event.round.clone(),
+        serial: event.serial,
+        applicant: event.applicant.clone(),
+    }
+}

@@ -1,0 +1,195 @@
+//! `failed_events`: records that could not become a coupon.
+
+use super::{ARE_THE_TABLES_THERE, Database};
+use anyhow::{Context, Result, bail};
+use rushgate_gate::record::{self, RecordError};
+use rushgate_gate::{CampaignId, Event};
+use sqlx::mysql::MySqlRow;
+use sqlx::{QueryBuilder, Row};
+use std::collections::BTreeMap;
+
+/// A dead letter of the consumer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// Its number.
+    pub id: u64,
+    /// When it failed: UTC, by the clock of the database.
+    pub at: String,
+    /// Where the record stood.
+    pub topic: String,
+    /// Where the record stood.
+    pub partition: u32,
+    /// Where the record stood.
+    pub offset: u64,
+    /// The record's key.
+    pub key: Option<Vec<u8>>,
+    /// The record's value, or its first 65,535 bytes.
+    pub value: Option<Vec<u8>>,
+    /// The record's headers, as far as they are ours.
+    pub headers: BTreeMap<String, String>,
+    /// A stable code.
+    pub reason: String,
+    /// The same for people.
+    pub detail: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What was done with it, and when; `None` while it is open.
+    pub resolution: Option<(String, String)>,
+    /// Why that was done.
+    pub note: Option<String>,
+}
+
+/// Which dead letters are meant.
+#[derive(Clone, Debug, Default)]
+pub struct Which {
+    /// One of these; empty: whichever.
+    pub ids: Vec<u64>,
+    /// Of this campaign.
+    pub campaign: Option<CampaignId>,
+    /// With this reason.
+    pub reason: Option<String>,
+    /// Also those that are resolved.
+    pub resolved: bool,
+    /// So many at most.
+    pub limit: Option<u32>,
+}
+
+/// What is done with a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// It was sent again, or the person got another place.
+    Replayed,
+    /// Nothing will come of it.
+    Discarded,
+}
+
+impl Letter {
+    /// What the record says.
+    ///
+    /// # Errors
+    /// When it is no event.
+    pub fn event(&self) -> Result<Event, RecordError> {
+        let key = self.key.as_deref().unwrap_or_default();
+        let value = self.value.as_deref().unwrap_or_default();
+        record::event(key, value, |name| {
+            let mut headers = self.headers.iter();
+            let (_, value) = headers.find(|(header, _)| header.eq_ignore_ascii_case(name))?;
+            Some(value.as_bytes())
+        })
+    }
+}
+
+impl Resolution {
+    /// The word for it in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Replayed => "replayed",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
+impl Database {
+    /// Dead letters, oldest first.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn letters(&self, which: &Which) -> Result<Vec<Letter>> {
+        let mut query = QueryBuilder::new(
+            "SELECT id, DATE_FORMAT(created_at, '%Y-%m-%dT%H:%i:%sZ') AS at, topic, kafka_partition, kafka_offset, \
+             record_key, payload, headers, reason, detail, attempts, resolution, \
+             DATE_FORMAT(resolved_at, '%Y-%m-%dT%H:%i:%sZ') AS resolved_at, resolution_note FROM failed_events WHERE ",
+        );
+        query.push(if which.resolved {
+            "TRUE"
+        } else {
+            "resolution IS NULL"
+        });
+        if !which.ids.is_empty() {
+            query.push(" AND id IN (");
+            let mut ids = query.separated(", ");
+            for id in &which.ids {
+                ids.push_bind(*id);
+            }
+            query.push(")");
+        }
+        if let Some(campaign) = &which.campaign {
+            query.push(" AND record_key LIKE CONCAT(");
+            query.push_bind(super::coupons::pattern(campaign));
+            query.push(", '/%')");
+        }
+        if let Some(reason) = &which.reason {
+            query.push(" AND reason = ");
+            query.push_bind(reason);
+        }
+        query.push(" ORDER BY id");
+        if let Some(limit) = which.limit {
+            query.push(" LIMIT ");
+            query.push_bind(limit);
+        }
+        let mut connection = self.connection.lock().await;
+        let rows = query.build().fetch_all(&mut *connection).await;
+        rows.context(ARE_THE_TABLES_THERE)?
+            .iter()
+            .map(letter)
+            .collect()
+    }
+
+    /// The dead letter of that number.
+    ///
+    /// # Errors
+    /// When there is none, or the database refuses.
+    pub async fn letter(&self, id: u64) -> Result<Letter> {
+        let which = Which {
+            ids: vec![id],
+            resolved: true,
+            ..Which::default()
+        };
+        match self.letters(&which).await?.pop() {
+            Some(letter) => Ok(letter),
+            None => bail!(
+                "there is no dead letter {id}: `rushgate failed list --all` shows those there are"
+            ),
+        }
+    }
+
+    /// Notes what was done with a dead letter, unless something was done with it before.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn resolve(&self, id: u64, resolution: Resolution, note: &str) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        sqlx::query(
+            "UPDATE failed_events SET resolution = ?, resolved_at = UTC_TIMESTAMP(3), resolution_note = ? \
+             WHERE id = ? AND resolution IS NULL",
+        )
+        .bind(resolution.as_str())
+        .bind(note.chars().take(1_024).collect::<String>())
+        .bind(id)
+        .execute(&mut *connection)
+        .await
+        .context("the database refused to note what was done with the dead letter")?;
+        Ok(())
+    }
+}
+
+fn letter(row: &MySqlRow) -> Result<Letter> {
+    let headers: String = row.try_get("headers")?;
+    let resolution: Option<String> = row.try_get("resolution")?;
+    let resolved_at: Option<String> = row.try_get("resolved_at")?;
+    Ok(Letter {
+        id: row.try_get("id")?,
+        at: row.try_get("at")?,
+        topic: row.try_get("topic")?,
+        partition: row.try_get("kafka_partition")?,
+        offset: row.try_get("kafka_offset")?,
+        key: row.try_get("record_key")?,
+        value: row.try_get("payload")?,
+        headers: serde_json::from_str(&headers).context("the headers of a dead letter")?,
+        reason: row.try_get("reason")?,
+        detail: row.try_get("detail")?,
+        attempts: row.try_get("attempts")?,
+        resolution: resolution.zip(resolved_at),
+        note: row.try_get("resolution_note")?,
+    })
+}

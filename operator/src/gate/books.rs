@@ -1,0 +1,187 @@
+//! What stands in the gate's books: grants, revocations, the stream, and what the bridge could not publish.
+
+use super::Gate;
+use anyhow::{Context, Result};
+use redis::AsyncTypedCommands;
+use redis::streams::{StreamId, StreamRangeReply};
+use rushgate_gate::event::MalformedEvent;
+use rushgate_gate::holding::{Held, revoked};
+use rushgate_gate::{CampaignId, Event, Keys, OnePer, Place, readmit};
+use std::collections::BTreeMap;
+
+/// How much is asked for at once.
+const PAGE: usize = 1_000;
+
+/// A dead letter of the bridge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unpublished {
+    /// Its id among the dead letters.
+    pub entry_id: String,
+    /// Names and values; `reason` says why it could not be published, `entry_id` where it stood.
+    pub fields: BTreeMap<String, Vec<u8>>,
+}
+
+impl Unpublished {
+    /// The event in it.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn event(&self) -> Result<Event, MalformedEvent> {
+        Event::from_fields(|name| self.fields.get(name).map(Vec::as_slice))
+    }
+
+    /// Why it could not be published.
+    pub fn reason(&self) -> String {
+        let reason = self.fields.get("reason").map(Vec::as_slice);
+        String::from_utf8_lossy(reason.unwrap_or_default()).into_owned()
+    }
+}
+
+impl Gate {
+    /// Entries of the campaign's stream: grants that are not known to be in Kafka yet.
+    ///
+    /// # Errors
+    /// When Redis refuses.
+    pub async fn in_stream(&mut self, campaign: &CampaignId) -> Result<usize> {
+        let stream = Keys::of(campaign).stream();
+        self.redis
+            .xlen(stream)
+            .await
+            .context("Redis refused to count the stream")
+    }
+
+    /// The events of the campaign's stream. Entries that are none are passed over: the bridge makes dead letters of
+    /// them.
+    ///
+    /// # Errors
+    /// When Redis refuses.
+    pub async fn events(&mut self, campaign: &CampaignId) -> Result<Vec<Event>> {
+        let entries = self.entries(&Keys::of(campaign).stream()).await?;
+        let events = entries.into_iter().filter_map(|entry| {
+            let fields = fields(&entry);
+            Event::from_fields(|name| fields.get(name).map(Vec::as_slice)).ok()
+        });
+        Ok(events.collect())
+    }
+
+    /// How many entries the bridge could not publish.
+    ///
+    /// # Errors
+    /// When Redis refuses.
+    pub async fn dead_letters(&mut self, campaign: &CampaignId) -> Result<usize> {
+        let dead_letters = Keys::of(campaign).dead_letters();
+        self.redis
+            .xlen(dead_letters)
+            .await
+            .context("Redis refused to count the dead letters")
+    }
+
+    /// The entries that the bridge could not publish.
+    ///
+    /// # Errors
+    /// When Redis refuses.
+    pub async fn unpublished(&mut self, campaign: &CampaignId) -> Result<Vec<Unpublished>> {
+        let entries = self.entries(&Keys::of(campaign).dead_letters()).await?;
+        let entries = entries.into_iter().map(|entry| Unpublished {
+            fields: fields(&entry),
+            entry_id: entry.id,
+        });
+        Ok(entries.collect())
+    }
+
+    /// Puts a dead letter of the bridge back on the stream; whether there was one.
+    ///
+    /// # Errors
+    /// When Redis refuses.
+    pub async fn readmit(&mut self, campaign: &CampaignId, entry_id: &str) -> Result<bool> {
+        let reply = self.call(&readmit::call(campaign, entry_id)).await?;
+        Ok(readmit::outcome(&reply)?)
+    }
+
+    /// Removes a dead letter of the bridge; whether there was one.
+    ///
+    /// # Errors
+    /// When Redis refuses.
+    pub async fn discard(&mut self, campaign: &CampaignId, entry_id: &str) -> Result<bool> {
+        let dead_letters = Keys::of(campaign).dead_letters();
+        let removed = self.redis.xdel(dead_letters, &[entry_id]).await;
+        Ok(removed.context("Redis refused to remove the dead letter")? > 0)
+    }
+
+    /// Everything that is held.
+    ///
+    /// # Errors
+    /// When Redis refuses, or an entry cannot be read.
+    pub async fn held(&mut self, campaign: &CampaignId, one_per: OnePer) -> Result<Vec<Held>> {
+        let fields = self.hash(&Keys::of(campaign).grants()).await?;
+        fields
+            .into_iter()
+            .map(|(field, value)| {
+                Held::of(one_per, &field, &value)
+                    .with_context(|| format!("the gate's grant {field} → {value} cannot be read"))
+            })
+            .collect()
+    }
+
+    /// Everything that was taken back.
+    ///
+    /// # Errors
+    /// When Redis refuses.
+    pub async fn revoked(&mut self, campaign: &CampaignId) -> Result<Vec<Place>> {
+        let fields = self.hash(&Keys::of(campaign).revoked()).await?;
+        let places = fields
+            .iter()
+            .filter_map(|(field, value)| revoked(field, value));
+        Ok(places.collect())
+    }
+
+    /// A hash, read in pieces, so that nobody waits for it; a field may come twice, and is kept once.
+    async fn hash(&mut self, key: &str) -> Result<BTreeMap<String, String>> {
+        let mut hash = BTreeMap::new();
+        let mut cursor = 0_u64;
+        loop {
+            let (next, fields): (u64, Vec<(String, String)>) = redis::cmd("HSCAN")
+                .arg(key)
+                .arg(cursor)
+                .arg("COUNT")
+                .arg(PAGE)
+                .query_async(&mut self.redis)
+                .await
+                .with_context(|| format!("Redis refused to read {key}"))?;
+            hash.extend(fields);
+            cursor = next;
+            if cursor == 0 {
+                return Ok(hash);
+            }
+        }
+    }
+
+    async fn entries(&mut self, key: &str) -> Result<Vec<StreamId>> {
+        let mut entries: Vec<StreamId> = vec![];
+        loop {
+            let after = entries
+                .last()
+                .map_or_else(|| "-".to_owned(), |entry| format!("({}", entry.id));
+            let page: StreamRangeReply = redis::cmd("XRANGE")
+                .arg(key)
+                .arg(after)
+                .arg("+")
+                .arg("COUNT")
+                .arg(PAGE)
+                .query_async(&mut self.redis)
+                .await
+                .with_context(|| format!("Redis refused to read {key}"))?;
+            if page.ids.is_empty() {
+                return Ok(entries);
+            }
+            entries.extend(page.ids);
+        }
+    }
+}
+
+fn fields(entry: &StreamId) -> BTreeMap<String, Vec<u8>> {
+    let fields = entry.map.keys();
+    fields
+        .filter_map(|name| Some((name.clone(), entry.get::<Vec<u8>>(name)?)))
+        .collect()
+}
