@@ -3,6 +3,9 @@
 pub mod campaign;
 pub mod check;
 pub mod history;
+pub mod process;
 pub mod report;
 pub mod rows;
 pub mod rush;
+pub mod system;
+pub mod wait;

@@ -110,13 +110,13 @@ impl Restore {
 
 /// What it was before it was halted, by its log.
 fn state_before(log: &[LogLine]) -> CampaignState {
-    let states = log.iter().filter_map(|line| match line.action.as_str() {
+    let mut states = log.iter().filter_map(|line| match line.action.as_str() {
         "created" | "resumed" => Some(CampaignState::Running),
         "paused" => Some(CampaignState::Paused),
         "closed" => Some(CampaignState::Closed),
         _ => None,
     });
-    states.last().unwrap_or(CampaignState::Paused)
+    states.next_back().unwrap_or(CampaignState::Paused)
 }
 
 fn is_held(granted: &Granted) -> bool {

@@ -1,8 +1,8 @@
 //! Tokens, on the compiled component: who has one applies for himself, and for nobody else.
 
-use crate::system::{Size, System};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::{Client, Method, StatusCode};
+use rushgate_e2e::system::{Size, System};
 use serde_json::{Value, json};
 
 const SECRET: &str = "correct horse battery staple 32!";

@@ -1,6 +1,6 @@
 //! A real browser on a page of another origin: it may apply where the handler lists that origin, and nowhere else.
 
-use crate::system::{Size, System};
+use rushgate_e2e::system::{Size, System};
 use serde_json::{Value, json};
 use std::process::{Child, Command, Stdio};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,7 +1,7 @@
 //! Every answer of design §5, on the compiled component, and that the next good request works.
 
-use crate::system::{Size, System};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use rushgate_e2e::system::{Size, System};
 use serde_json::{Value, json};
 
 struct Answer {

@@ -1,12 +1,12 @@
 //! The whole journey, on one of each and on two of each.
 
-use crate::process::Process;
-use crate::system::{Size, System, server};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message, OwnedMessage};
 use rushgate_e2e::check::Expected;
+use rushgate_e2e::process::Process;
 use rushgate_e2e::rush;
+use rushgate_e2e::system::{Size, System, server};
 use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,7 +98,7 @@ async fn long_values_are_eight_bytes_and_become_rows_too() {
             .and_then(|header| header.value);
         assert_eq!(id, Some(format!("{key}/coupon.granted").as_bytes()));
     }
-    crate::wait::until("both have rows", async || {
+    rushgate_e2e::wait::until("both have rows", async || {
         let rows = system.database.rows("spring").await.expect("the database");
         let held: Vec<_> = rows
             .iter()

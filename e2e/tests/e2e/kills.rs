@@ -1,9 +1,9 @@
 //! Parts that die in the middle of a rush and come back: exact all the same, nothing done by hand.
 
-use crate::system::{Size, System};
-use crate::wait::until;
 use rushgate_e2e::check::Expected;
 use rushgate_e2e::rush::{self, Outcome};
+use rushgate_e2e::system::{Size, System};
+use rushgate_e2e::wait::until;
 use tokio::task::JoinHandle;
 
 const QUOTA: u32 = 1_000;

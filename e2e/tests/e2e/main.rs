@@ -16,8 +16,5 @@ mod kills;
 mod openapi;
 mod operator;
 mod places;
-mod process;
 mod redis_away;
 mod rounds;
-mod system;
-mod wait;

@@ -1,7 +1,7 @@
 //! `/openapi.json` against the running component: schemathesis makes thousands of requests of it, good and bad, and
 //! looks whether each answer is one that the description allows. All checks are on.
 
-use crate::system::{Size, System};
+use rushgate_e2e::system::{Size, System};
 use std::path::PathBuf;
 use std::process::Command;
 

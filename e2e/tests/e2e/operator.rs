@@ -1,10 +1,10 @@
 //! The operator in control of campaigns that run.
 
-use crate::system::{Size, System};
-use crate::wait::until;
 use reqwest::Client;
 use rushgate_e2e::history::{Place, Told};
 use rushgate_e2e::rush::apply;
+use rushgate_e2e::system::{Size, System};
+use rushgate_e2e::wait::until;
 use serde_json::Value;
 
 /// A campaign as an applicant and as its operator see it.
@@ -289,7 +289,7 @@ async fn what_cannot_be_says_what_to_do_next() {
         assert!(refused.contains(expected), "{arguments:?}: {refused}");
     }
     // Passwords come by the environment, and do not leave it.
-    let password = url::Url::parse(&crate::system::server("DATABASE_URL")).expect("a URL");
+    let password = url::Url::parse(&rushgate_e2e::system::server("DATABASE_URL")).expect("a URL");
     let password = password.password().expect("a password").to_owned();
     for arguments in [
         vec!["--help"],

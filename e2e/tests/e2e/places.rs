@@ -1,11 +1,11 @@
 //! Coupons that change hands while people rush at them.
 
-use crate::system::{Size, System};
-use crate::wait::until;
 use rand::seq::IndexedRandom;
 use reqwest::{Client, StatusCode};
 use rushgate_e2e::history::{Place, Told};
 use rushgate_e2e::rush::apply;
+use rushgate_e2e::system::{Size, System};
+use rushgate_e2e::wait::until;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,10 +1,10 @@
 //! Redis gone, hung, restarted, or without its scripts.
 
-use crate::process::Signal;
-use crate::system::System;
-use crate::wait::until;
 use futures::future::join_all;
 use reqwest::{Client, Response};
+use rushgate_e2e::process::Signal;
+use rushgate_e2e::system::System;
+use rushgate_e2e::wait::until;
 use std::time::{Duration, Instant};
 
 async fn apply(system: &System, user_id: u32) -> Response {

@@ -1,12 +1,12 @@
 //! Several campaigns at once, in different time zones: each round is exact, and who won yesterday is admitted or
 //! refused today as the campaign says.
 
-use crate::system::{Size, System};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 use rushgate_e2e::check::Expected;
 use rushgate_e2e::history::History;
 use rushgate_e2e::rush::{self, Outcome};
+use rushgate_e2e::system::{Size, System};
 use std::collections::{BTreeMap, BTreeSet};
 
 const QUOTA: u32 = 40;

@@ -1,13 +1,20 @@
 //! Waiting for a condition, never for a time.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "for tests: what cannot be set up ends the test, and says why"
+)]
+
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// How long anything may take on a machine that is busy with other tests.
 const DEADLINE: Duration = Duration::from_secs(90);
 
-/// Polls until `condition` gives something.
-pub(crate) async fn until<T>(what: &str, condition: impl AsyncFn() -> Option<T>) -> T {
+/// Polls until `condition` gives something, for 90 s at most: then it panics, naming `what`.
+pub async fn until<T>(what: &str, condition: impl AsyncFn() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
         if let Some(value) = condition().await {

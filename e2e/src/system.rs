@@ -1,11 +1,18 @@
-//! A whole system of a test's own.
+//! A whole system of a test's own. Whatever does not come up panics, with its log.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "for tests: what cannot be set up ends the test, and says why"
+)]
+
+use crate::campaign::Operator;
+use crate::check::{Breach, Expected, breaches};
 use crate::process::{Process, free_port, program};
+use crate::rows::Database;
+use crate::rush::{self, Rush};
 use crate::wait::until;
-use rushgate_e2e::campaign::Operator;
-use rushgate_e2e::check::{Breach, Expected, breaches};
-use rushgate_e2e::rows::Database;
-use rushgate_e2e::rush::{self, Rush};
 use sqlx::{Connection, MySqlConnection};
 use std::path::Path;
 use std::process::Command;
@@ -13,35 +20,44 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 /// Handlers, bridges, consumers and what they stand on.
-pub(crate) struct System {
+pub struct System {
     name: String,
     directory: TempDir,
     environment: Vec<(String, String)>,
     redis_port: u16,
     redis: Option<Process>,
     handlers: Vec<(Process, String)>,
-    pub(crate) bridges: Vec<Process>,
-    pub(crate) consumers: Vec<Process>,
-    pub(crate) operator: Operator,
-    pub(crate) database: Database,
+    /// The bridges.
+    pub bridges: Vec<Process>,
+    /// The consumers.
+    pub consumers: Vec<Process>,
+    /// The operator's command, with this system's addresses.
+    pub operator: Operator,
+    /// Its tables.
+    pub database: Database,
     schema: Schema,
 }
 
 /// How many of each.
 #[derive(Clone, Copy)]
-pub(crate) struct Size {
-    pub(crate) handlers: usize,
-    pub(crate) bridges: usize,
-    pub(crate) consumers: usize,
+pub struct Size {
+    /// Handlers.
+    pub handlers: usize,
+    /// Bridges.
+    pub bridges: usize,
+    /// Consumers.
+    pub consumers: usize,
 }
 
 impl Size {
-    pub(crate) const ONE_OF_EACH: Self = Self {
+    /// One handler, one bridge, one consumer.
+    pub const ONE_OF_EACH: Self = Self {
         handlers: 1,
         bridges: 1,
         consumers: 1,
     };
-    pub(crate) const TWO_OF_EACH: Self = Self {
+    /// Two handlers, two bridges, two consumers.
+    pub const TWO_OF_EACH: Self = Self {
         handlers: 2,
         bridges: 2,
         consumers: 2,
@@ -51,7 +67,8 @@ impl Size {
         bridges: 0,
         consumers: 0,
     };
-    pub(crate) const ONLY_A_HANDLER: Self = Self {
+    /// One handler; what it grants stays in the stream.
+    pub const ONLY_A_HANDLER: Self = Self {
         handlers: 1,
         bridges: 0,
         consumers: 0,
@@ -59,12 +76,13 @@ impl Size {
 }
 
 impl System {
-    pub(crate) async fn start(size: Size) -> Self {
+    /// Starts everything and waits until it is ready.
+    pub async fn start(size: Size) -> Self {
         Self::start_with(size, &[]).await
     }
 
     /// One handler, and the campaign `welcome` of ten coupons.
-    pub(crate) async fn welcome() -> Self {
+    pub async fn welcome() -> Self {
         let system = Self::start(Size::ONLY_A_HANDLER).await;
         system
             .operator
@@ -75,7 +93,7 @@ impl System {
     }
 
     /// Starts everything and waits until it is ready. `settings` are environment variables for all parts.
-    pub(crate) async fn start_with(size: Size, settings: &[(&str, &str)]) -> Self {
+    pub async fn start_with(size: Size, settings: &[(&str, &str)]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("e2e-{}-{number}", std::process::id());
@@ -128,20 +146,23 @@ impl System {
         system
     }
 
-    pub(crate) fn topic(&self) -> &str {
+    /// The topic of this system.
+    pub fn topic(&self) -> &str {
         &self.name
     }
 
     /// Where the first handler is.
-    pub(crate) fn url(&self) -> &str {
+    pub fn url(&self) -> &str {
         &self.handlers.first().expect("a handler").1
     }
 
-    pub(crate) fn redis(&self) -> &Process {
+    /// Its Redis.
+    pub fn redis(&self) -> &Process {
         self.redis.as_ref().expect("Redis runs")
     }
 
-    pub(crate) async fn start_redis(&mut self) {
+    /// Starts Redis on what it has kept, and waits until it answers.
+    pub async fn start_redis(&mut self) {
         let port = self.redis_port.to_string();
         let mut command = Command::new("redis-server");
         command.args([
@@ -162,11 +183,13 @@ impl System {
         until("Redis answers", async || self.redis_connection().await).await;
     }
 
-    pub(crate) fn crash_redis(&mut self) {
+    /// Ends Redis as a crash would.
+    pub fn crash_redis(&mut self) {
         self.redis.take().expect("Redis runs").crash();
     }
 
-    pub(crate) async fn redis_connection(&self) -> Option<redis::aio::MultiplexedConnection> {
+    /// A connection to Redis, if it answers.
+    pub async fn redis_connection(&self) -> Option<redis::aio::MultiplexedConnection> {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.redis_port))
             .expect("an address");
         let mut connection = client.get_multiplexed_async_connection().await.ok()?;
@@ -185,7 +208,7 @@ impl System {
     }
 
     /// A handler that answers, if only that it cannot work.
-    pub(crate) async fn start_unready(settings: &[(&str, &str)]) -> Self {
+    pub async fn start_unready(settings: &[(&str, &str)]) -> Self {
         let mut system = Self::start_with(Size::NONE, settings).await;
         let (process, url) = system.spawn_handler();
         until("the handler answers", async || {
@@ -219,14 +242,15 @@ impl System {
     }
 
     /// What the handlers have logged.
-    pub(crate) fn logs(&self) -> String {
+    pub fn logs(&self) -> String {
         self.handlers
             .iter()
             .map(|(process, _)| process.log())
             .collect()
     }
 
-    pub(crate) async fn start_bridge(&mut self) {
+    /// Starts one more bridge, under a name that depends on how many there are, and waits until it is ready.
+    pub async fn start_bridge(&mut self) {
         let number = self.bridges.len();
         let mut command = Command::new(program("kafka-bridge"));
         command.env("BRIDGE_CONSUMER_NAME", format!("bridge-{number}"));
@@ -240,7 +264,8 @@ impl System {
         self.bridges.push(bridge);
     }
 
-    pub(crate) async fn start_consumer(&mut self) {
+    /// Starts one more consumer and waits until it is ready.
+    pub async fn start_consumer(&mut self) {
         let number = self.consumers.len();
         let mut command = Command::new(program("consumer"));
         let consumer = self
@@ -277,7 +302,8 @@ impl System {
         self.directory.path().join(format!("{name}.log"))
     }
 
-    pub(crate) fn rush(&self, campaign: &str, applicants: usize) -> Rush {
+    /// A rush of so many people at `campaign`, over all handlers.
+    pub fn rush(&self, campaign: &str, applicants: usize) -> Rush {
         Rush {
             urls: self.handlers.iter().map(|(_, url)| url.clone()).collect(),
             campaign: campaign.to_owned(),
@@ -288,7 +314,7 @@ impl System {
     }
 
     /// Waits for the rows of a rush that is over and compares them with what was told.
-    pub(crate) async fn check(
+    pub async fn check(
         &self,
         expected: &Expected,
         campaign: &str,
@@ -309,7 +335,7 @@ impl System {
     }
 
     /// C5: nothing pending, nothing in the stream, nothing in Kafka, nothing done by hand.
-    pub(crate) async fn drained(&self, campaign: &str) {
+    pub async fn drained(&self, campaign: &str) {
         until("nothing is on its way any more", async || {
             let shown = self
                 .operator
@@ -338,7 +364,7 @@ impl System {
 }
 
 /// The address of a shared server.
-pub(crate) fn server(variable: &str) -> String {
+pub fn server(variable: &str) -> String {
     std::env::var(variable)
         .unwrap_or_else(|_| panic!("{variable} is not set: run `cargo xtask test`"))
 }

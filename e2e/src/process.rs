@@ -1,28 +1,39 @@
 //! A program that ends with the test.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "for tests: what cannot be set up ends the test, and says why"
+)]
+
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 /// A running program.
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
     log: PathBuf,
 }
 
 /// A signal by its name, as `kill` takes it.
 #[derive(Clone, Copy)]
-pub(crate) enum Signal {
+pub enum Signal {
+    /// `SIGKILL`.
     Kill,
+    /// `SIGTERM`.
     Terminate,
+    /// `SIGSTOP`.
     Stop,
+    /// `SIGCONT`.
     Continue,
 }
 
 impl Process {
     /// Starts `command`, its output going to `log`.
-    pub(crate) fn start(command: &mut Command, log: PathBuf) -> Self {
+    pub fn start(command: &mut Command, log: PathBuf) -> Self {
         let output = File::options()
             .create(true)
             .append(true)
@@ -39,7 +50,8 @@ impl Process {
         Self { child, log }
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
         let name = match signal {
             Signal::Kill => "-KILL",
             Signal::Terminate => "-TERM",
@@ -55,18 +67,19 @@ impl Process {
     }
 
     /// Ends it at once, as a crash would.
-    pub(crate) fn crash(mut self) {
+    pub fn crash(mut self) {
         self.signal(Signal::Kill);
         self.child.wait().expect("ended");
     }
 
     /// Asks it to end and waits for its exit code.
-    pub(crate) fn terminate(mut self) -> Option<i32> {
+    pub fn terminate(mut self) -> Option<i32> {
         self.signal(Signal::Terminate);
         self.child.wait().expect("ended").code()
     }
 
-    pub(crate) fn log(&self) -> String {
+    /// All that it has written, since its first start.
+    pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
@@ -83,7 +96,7 @@ impl Drop for Process {
 }
 
 /// One of our own programs.
-pub(crate) fn program(name: &str) -> PathBuf {
+pub fn program(name: &str) -> PathBuf {
     match std::env::var_os("RUSHGATE_BIN_DIR") {
         Some(directory) => Path::new(&directory).join(name),
         // Beside `deps`, where cargo put this test.
@@ -97,7 +110,7 @@ pub(crate) fn program(name: &str) -> PathBuf {
 }
 
 /// A port that nobody listens on just now.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()
 }
