@@ -13,6 +13,7 @@ use crate::tracker::Tracker;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rushgate_gate::fault::may_die;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -127,7 +128,10 @@ impl Group {
         for element in offsets.elements() {
             let outcome = result.clone().and_then(|()| element.error());
             match (outcome, element.offset()) {
-                (Ok(()), Offset::Offset(next)) => tracked.committed(element.partition(), next),
+                (Ok(()), Offset::Offset(next)) => {
+                    may_die("consumer::offsets_committed");
+                    tracked.committed(element.partition(), next);
+                }
                 (Ok(()), _) => {}
                 (Err(error), _) => {
                     tracked.commit_failed(element.partition());

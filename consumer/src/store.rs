@@ -11,6 +11,7 @@ use crate::plan::{Plan, Planned, Step, plan};
 use crate::record::Delivery;
 use crate::refusal::{Reason, Refusal};
 use crate::rounds::{admit, rounds_in_force};
+use rushgate_gate::fault::may_die;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions, Connection, MySqlConnection, Row};
 
@@ -136,7 +137,9 @@ impl Store {
         let mut connection = self.connect().await?;
         let mut transaction = connection.begin().await?;
         let (fates, in_a_row) = self.write(&mut transaction, batch).await?;
+        may_die("consumer::inserted");
         transaction.commit().await?;
+        may_die("consumer::committed");
         self.in_a_row = in_a_row;
         self.connection = Some(connection);
         Ok(Settled { fates })
