@@ -2,6 +2,8 @@
 
 use crate::history::Place;
 use anyhow::{Context, Result};
+use rushgate_gate::Event;
+use rushgate_gate::record::event;
 use sqlx::Row as _;
 use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
 use std::time::Duration;
@@ -15,6 +17,17 @@ pub struct Row {
     pub user_id: String,
     /// From the grant, by the clock of Redis, to the row, by the clock of the database.
     pub delay: Duration,
+}
+
+/// A dead letter of the consumer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// The key of its record.
+    pub key: String,
+    /// What its record says, if that is an event.
+    pub event: Option<Event>,
+    /// A stable code.
+    pub reason: String,
 }
 
 /// The database, seen from outside.
@@ -79,17 +92,28 @@ impl Database {
         .collect()
     }
 
-    /// Dead letters of `campaign` that nobody has resolved: the user ids cannot be trusted, so only their
-    /// reasons.
+    /// Dead letters of `campaign` that nobody has resolved.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn failed(&self, campaign: &str) -> Result<Vec<String>> {
-        Ok(sqlx::query_scalar(
-            "SELECT CONCAT(record_key, ': ', reason) FROM failed_events WHERE record_key LIKE CONCAT(?, '/%') AND resolution IS NULL",
+    pub async fn letters(&self, campaign: &str) -> Result<Vec<Letter>> {
+        sqlx::query(
+            "SELECT record_key, payload, reason FROM failed_events \
+             WHERE record_key LIKE CONCAT(?, '/%') AND resolution IS NULL ORDER BY id",
         )
         .bind(campaign)
         .fetch_all(&self.pool)
-        .await?)
+        .await?
+        .iter()
+        .map(|row| {
+            let key: Vec<u8> = row.try_get("record_key")?;
+            let value: Option<Vec<u8>> = row.try_get("payload")?;
+            Ok(Letter {
+                event: event(&key, &value.unwrap_or_default(), |_| None).ok(),
+                key: String::from_utf8_lossy(&key).into_owned(),
+                reason: row.try_get("reason")?,
+            })
+        })
+        .collect()
     }
 }

@@ -1,6 +1,6 @@
 //! Many people at once.
 
-use crate::history::{History, Place, Told};
+use crate::history::{Call, History, Place, Told};
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use rand::seq::SliceRandom;
@@ -136,6 +136,13 @@ async fn send(
         Request::Application(person) => format!("user-{person}"),
         Request::Bad(_) => String::new(),
     };
+    let began = Instant::now();
+    let call = |told| Call {
+        user_id: user_id.clone(),
+        began,
+        ended: Instant::now(),
+        told,
+    };
     for _ in 0..TRIES {
         let start = Instant::now();
         let answer = match request {
@@ -151,11 +158,11 @@ async fn send(
             Ok(told) => {
                 let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
                 latency.saturating_record(micros);
-                return history.note(&user_id, told);
+                return history.note(call(told));
             }
         }
     }
-    history.note(&user_id, Told::Unavailable);
+    history.note(call(Told::Unavailable));
 }
 
 /// Sends one application of `user_id` to `url`.

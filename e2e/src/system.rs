@@ -9,6 +9,7 @@
 
 use crate::campaign::Operator;
 use crate::check::{Breach, Expected, breaches};
+use crate::evidence::Stores;
 use crate::process::{Process, free_port, program};
 use crate::rows::Database;
 use crate::rush::{self, Rush};
@@ -313,7 +314,7 @@ impl System {
         }
     }
 
-    /// Waits for the rows of a rush that is over and compares them with what was told.
+    /// Waits until nothing of a rush that is over is on its way, and compares what stands with what was told.
     pub async fn check(
         &self,
         expected: &Expected,
@@ -326,12 +327,20 @@ impl System {
             (count >= granted).then_some(())
         })
         .await;
-        assert_eq!(
-            self.database.failed(campaign).await.expect("the database"),
-            Vec::<String>::new()
-        );
-        let rows = self.database.rows(campaign).await.expect("the database");
-        breaches(expected, &outcome.history, &rows)
+        self.drained(campaign).await;
+        let evidence = self.stores().read(campaign).await.expect("all stores");
+        breaches(expected, &outcome.history, &evidence)
+    }
+
+    /// Where everything of it is kept.
+    pub fn stores(&self) -> Stores {
+        Stores {
+            database: self.database.clone(),
+            redis_url: format!("redis://127.0.0.1:{}", self.redis_port),
+            kafka_brokers: server("KAFKA_BROKERS"),
+            topic: self.name.clone(),
+            group: self.name.clone(),
+        }
     }
 
     /// C5: nothing pending, nothing in the stream, nothing in Kafka, nothing done by hand.
