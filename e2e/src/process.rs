@@ -10,7 +10,7 @@
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 
 /// A running program.
 pub struct Process {
@@ -78,6 +78,11 @@ impl Process {
         self.child.wait().expect("ended").code()
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child of ours")
+    }
+
     /// All that it has written, since its first start.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
@@ -107,6 +112,23 @@ pub fn program(name: &str) -> PathBuf {
             .expect("a target directory")
             .join(name),
     }
+}
+
+/// A Redis at this port that acknowledges nothing that it has not written down in `dir`.
+pub fn redis_server(port: u16, dir: &Path) -> Command {
+    let mut command = Command::new("redis-server");
+    command
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+        ])
+        .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
+        .arg(dir);
+    command
 }
 
 /// A port that nobody listens on just now.

@@ -4,9 +4,10 @@ use crate::history::Place;
 use anyhow::{Context, Result};
 use rushgate_gate::Event;
 use rushgate_gate::record::event;
-use sqlx::Row as _;
 use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
+use sqlx::{AssertSqlSafe, Row as _};
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// A coupon that is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,40 @@ impl Database {
             .await
             .context("cannot use the database that DATABASE_URL names")?;
         Ok(Self { pool })
+    }
+
+    /// Runs these statements, one after the other on one connection, and then closes it: what they leave behind in the
+    /// session goes with it.
+    ///
+    /// # Errors
+    /// When one of them fails, or all of them take longer than half a minute.
+    pub async fn run(&self, sql: &str) -> Result<()> {
+        let statements = async {
+            let mut connection = self.pool.acquire().await?;
+            connection.close_on_drop();
+            sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+                .execute(&mut *connection)
+                .await
+        };
+        timeout(Duration::from_secs(30), statements).await??;
+        Ok(())
+    }
+
+    /// The connections that a user has.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn connections_of(&self, user: &str) -> Result<Vec<i64>> {
+        let rows = sqlx::raw_sql("SHOW PROCESSLIST")
+            .fetch_all(&self.pool)
+            .await?;
+        let of_user = rows.iter().filter(|row| {
+            row.try_get::<String, _>("User")
+                .is_ok_and(|name| name == user)
+        });
+        Ok(of_user
+            .map(|row| row.try_get("Id"))
+            .collect::<Result<_, _>>()?)
     }
 
     /// How many coupons of `campaign` are held.

@@ -10,7 +10,7 @@
 use crate::campaign::Operator;
 use crate::check::{Breach, Expected, breaches};
 use crate::evidence::Stores;
-use crate::process::{Process, free_port, program};
+use crate::process::{Process, free_port, program, redis_server};
 use crate::rows::Database;
 use crate::rush::{self, Rush};
 use crate::wait::until;
@@ -164,22 +164,7 @@ impl System {
 
     /// Starts Redis on what it has kept, and waits until it answers.
     pub async fn start_redis(&mut self) {
-        let port = self.redis_port.to_string();
-        let mut command = Command::new("redis-server");
-        command.args([
-            "--port",
-            &port,
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "yes",
-            "--appendfsync",
-            "always",
-            "--dir",
-        ]);
-        command.arg(self.directory.path());
+        let mut command = redis_server(self.redis_port, self.directory.path());
         self.redis = Some(Process::start(&mut command, self.log("redis")));
         until("Redis answers", async || self.redis_connection().await).await;
     }
