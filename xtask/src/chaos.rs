@@ -50,7 +50,7 @@ pub(crate) fn chaos(options: &Options) -> Result<ExitCode> {
     let ground = Ground::lay_out()?;
     let mut command = cargo([
         "test",
-        "--package=rushgate-e2e",
+        "--workspace",
         "--test=chaos",
         "--locked",
         FAILPOINTS,

@@ -1,6 +1,6 @@
 //! A campaign, a crowd, some faults, and what came of it.
 
-use crate::fault::{Deck, Planned};
+use crate::fault::{Deck, Fault, Planned};
 use crate::load::Load;
 use crate::loss;
 use crate::sabotage::{self, Planted};
@@ -40,16 +40,18 @@ impl Episode {
     pub(crate) fn draw(number: u64, seed: u64, deck: &mut Deck) -> Self {
         let seed = seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut random = StdRng::seed_from_u64(seed);
-        // Sometimes the last coupon goes in the middle of it.
+        let faults = deck.draw();
+        // Sometimes the last coupon goes in the middle of it; but who is to die at work needs work.
+        let needs_work = |planned: &Planned| matches!(planned.fault, Fault::DieAt(..));
         let quota = match random.random_range(0..3) {
-            0 => random.random_range(50..600),
+            0 if !faults.iter().any(needs_work) => random.random_range(50..600),
             _ => random.random_range(2_000..20_000),
         };
         Self {
             number,
             seed,
             quota,
-            faults: deck.draw(),
+            faults,
         }
     }
 
@@ -104,6 +106,7 @@ impl Episode {
         tally.granted += evidence.rows.len() as u64;
         tally.published_again += again;
         tally.already_done += done.checked_sub(already_done).unwrap_or(done);
+        tally.dead_at_points += std::mem::take(&mut world.dead_at_points);
         tally.dead_letters += planted.letters + planted.unpublished;
         tally.restored += u64::from(is_loss);
         tally.lost_with_redis += lost;

@@ -101,7 +101,7 @@ impl Shared {
             match apply(client, url, &user_id).await {
                 Err(_) | Ok(Told::Unavailable) => {}
                 Ok(Told::Unexplained(text))
-                    if self.may_be_lost && text.contains("unknown_campaign") => {}
+                    if self.may_be_lost && text.contains("campaign_not_found") => {}
                 Ok(told) => break told,
             }
             history.retried += 1;

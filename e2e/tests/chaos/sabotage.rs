@@ -50,8 +50,9 @@ pub(crate) async fn commit(
                 Part::Bridge(_) => "bridge",
                 _ => "consumer",
             };
-            world.doom(part, &format!("{kind}::{point}"), planned.count.div_ceil(8));
-            sleep(lasts).await;
+            let point = format!("{kind}::{point}");
+            world.doom(part, &point, planned.count.div_ceil(8));
+            world.wait_for_doom(part).await;
         }
         Fault::Reset(link) => world.link(link).reset(),
         Fault::Delay(link) => {

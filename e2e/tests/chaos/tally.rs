@@ -18,6 +18,8 @@ pub(crate) struct Tally {
     pub(crate) published_again: u64,
     /// Records that had their row already when a consumer came to them.
     pub(crate) already_done: u64,
+    /// Bridges and consumers that died at a named point.
+    pub(crate) dead_at_points: u64,
     /// Dead letters that were planted, and found.
     pub(crate) dead_letters: u64,
     /// Campaigns that were rebuilt after Redis had lost grants.
@@ -40,6 +42,7 @@ impl fmt::Display for Tally {
             ("grants, each with its row", self.granted),
             ("redelivered to Kafka, absorbed", self.published_again),
             ("redelivered to the table, absorbed", self.already_done),
+            ("deaths at named points", self.dead_at_points),
             ("dead letters, as planted", self.dead_letters),
             ("campaigns restored", self.restored),
             (

@@ -11,7 +11,9 @@ use rushgate_e2e::wait::until;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::time::sleep;
 
 /// The topic and the consumer group.
 const TOPIC: &str = "chaos";
@@ -27,6 +29,9 @@ const SETTINGS: [(&str, &str); 3] = [
     ("RUST_LOG", "info"),
 ];
 
+/// How long somebody who is to die at a certain point is waited for.
+const LAST_MOMENTS: Duration = Duration::from_secs(60);
+
 /// The system.
 pub(crate) struct World {
     ground: Ground,
@@ -36,6 +41,8 @@ pub(crate) struct World {
     ports: BTreeMap<Part, u16>,
     /// Those that were told to die by themselves, at a named point.
     doomed: Vec<Part>,
+    /// How often one did.
+    pub(crate) dead_at_points: u64,
     /// Those that ended by themselves without having been told to.
     pub(crate) deserters: Vec<String>,
     links: BTreeMap<Link, Proxy>,
@@ -87,6 +94,7 @@ impl World {
             processes,
             ports: ports.into(),
             doomed: vec![],
+            dead_at_points: 0,
             deserters: vec![],
             links,
             redis,
@@ -209,10 +217,30 @@ impl World {
 
     /// Starts a bridge or a consumer anew, to die when it comes to `point` for the `nth` time.
     pub(crate) fn doom(&mut self, part: Part, point: &str, nth: u8) {
-        self.kill(part);
+        // Asked to end, a consumer leaves its group at once, and the new one need not wait for that.
+        self.terminate(part);
         let failpoints = format!("{point}={}*off->return", nth - 1);
         self.launch(part, &[("FAILPOINTS", &failpoints)]);
         self.doomed.push(part);
+    }
+
+    /// Waits until it has died; it comes to its point as soon as there is work for it.
+    pub(crate) async fn wait_for_doom(&mut self, part: Part) {
+        let deadline = Instant::now() + LAST_MOMENTS;
+        loop {
+            let process = self.processes.get_mut(&part);
+            if process.is_none_or(|process| process.ended().is_some()) {
+                return;
+            }
+            if Instant::now() > deadline {
+                let seconds = LAST_MOMENTS.as_secs();
+                self.deserters.push(format!(
+                    "{part} was to die at work, and had none for {seconds} s"
+                ));
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     fn launch(&mut self, part: Part, variables: &[(&str, &str)]) {
@@ -238,11 +266,13 @@ impl World {
                 continue;
             };
             self.processes.remove(&part);
-            if !self.doomed.contains(&part) {
+            if self.doomed.contains(&part) {
+                self.dead_at_points += 1;
+                self.doomed.retain(|doomed| *doomed != part);
+            } else {
                 self.deserters
                     .push(format!("{part} ended by itself: {status}"));
             }
-            self.doomed.retain(|doomed| *doomed != part);
             self.start_part(part);
         }
     }
