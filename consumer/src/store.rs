@@ -216,8 +216,10 @@ impl Store {
         for (delivery, fate) in batch.iter().zip(fates) {
             if let Fate::Refused(refusal) = fate {
                 first.get_or_insert((delivery, refusal));
-                // One that was buried before says nothing about this deployment.
-                fresh += usize::from(bury(connection, &self.topic, delivery, refusal).await?);
+                let is_new = bury(connection, &self.topic, delivery, refusal).await?;
+                // One that was buried before says nothing about this deployment; nor does one that contradicts a
+                // coupon: that is between the gate and the table, and the gate is asked about it.
+                fresh += usize::from(is_new && refusal.rival.is_none());
             }
         }
         if fates.iter().any(|fate| !matches!(fate, Fate::Refused(_))) {
