@@ -81,7 +81,7 @@ impl Episode {
         world.heal().await;
         sabotage::mend(world).await;
         let (people, history) = load.end().await;
-        let evidence = at_rest(world, &campaign).await;
+        let evidence = at_rest(world, &campaign, REST).await;
 
         let expected = Expected {
             due: match is_loss {
@@ -143,8 +143,8 @@ impl fmt::Display for Episode {
 const ALREADY_DONE: &str = "rushgate_consumer_already_done_total";
 
 /// What stands once nothing is on its way any more; or, if that takes too long, what stands then.
-pub(crate) async fn at_rest(world: &mut World, campaign: &str) -> Evidence {
-    let deadline = Instant::now() + REST;
+pub(crate) async fn at_rest(world: &mut World, campaign: &str, patience: Duration) -> Evidence {
+    let deadline = Instant::now() + patience;
     loop {
         // Somebody who was told to die at a certain point may come to it only now.
         world.revive();

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// Where they are and how they are started.
 pub(crate) struct Ground {
@@ -12,11 +13,14 @@ pub(crate) struct Ground {
     pub(crate) kafka_door: u16,
     pub(crate) database: u16,
     password: String,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Ground {
-    /// The one that `RUSHGATE_CHAOS` names.
-    pub(crate) fn find() -> Self {
+    /// The one that `RUSHGATE_CHAOS` names, once nobody else is on it.
+    pub(crate) async fn take() -> Self {
+        static TURN: Mutex<()> = Mutex::const_new(());
+        let turn = TURN.lock().await;
         let dir = std::env::var_os("RUSHGATE_CHAOS");
         let dir = PathBuf::from(
             dir.expect("RUSHGATE_CHAOS is not set: run `cargo xtask test` or `cargo xtask chaos`"),
@@ -32,6 +36,7 @@ impl Ground {
             kafka_door: kafka_door.expect("a port"),
             database: database.expect("a port"),
             password,
+            _turn: turn,
         }
     }
 

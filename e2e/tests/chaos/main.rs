@@ -14,6 +14,7 @@ mod fault;
 mod ground;
 mod load;
 mod loss;
+mod mutations;
 
 mod part;
 mod proxy;
@@ -43,7 +44,7 @@ async fn chaos() {
     eprintln!("chaos: seed {seed}");
 
     let mut deck = Deck::new(seed, only.as_deref(), minutes.is_some());
-    let mut world = World::start(Ground::find()).await;
+    let mut world = World::start(Ground::take().await).await;
     let (begun, mut tally) = (Instant::now(), Tally::default());
     let mut number = 0;
     loop {

@@ -47,8 +47,8 @@ pub(crate) struct World {
     pub(crate) deserters: Vec<String>,
     links: BTreeMap<Link, Proxy>,
     redis: u16,
-    /// For bridge and consumer, beyond the usual.
-    settings: Vec<(String, String)>,
+    /// The bug that bridge and consumer have.
+    planted: Option<&'static str>,
     pub(crate) operator: Operator,
     pub(crate) database: Database,
 }
@@ -56,11 +56,6 @@ pub(crate) struct World {
 impl World {
     /// Everything, up and ready.
     pub(crate) async fn start(ground: Ground) -> Self {
-        Self::start_with(ground, &[]).await
-    }
-
-    /// The same, with these settings of bridge and consumer.
-    pub(crate) async fn start_with(ground: Ground, settings: &[(&str, &str)]) -> Self {
         let redis = free_port();
         let mut links = BTreeMap::new();
         for link in Link::ALL {
@@ -84,9 +79,6 @@ impl World {
         })
         .await;
         let operator = Operator::new(program("rushgate"), environment(&ground, redis));
-        let settings = settings
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let ports = Part::ALL.map(|part| (part, free_port()));
         let mut world = Self {
             ground,
@@ -98,7 +90,7 @@ impl World {
             deserters: vec![],
             links,
             redis,
-            settings: settings.collect(),
+            planted: None,
             operator,
             database,
         };
@@ -116,6 +108,20 @@ impl World {
             .await;
         world.heal().await;
         world
+    }
+
+    /// Starts bridges and consumers anew, with a bug or without one.
+    pub(crate) async fn plant(&mut self, bug: Option<&'static str>) {
+        if self.planted == bug {
+            return;
+        }
+        self.planted = bug;
+        for part in Part::ALL {
+            if let Part::Bridge(_) | Part::Consumer(_) = part {
+                self.terminate(part);
+            }
+        }
+        self.heal().await;
     }
 
     /// Where everything is kept.
@@ -386,7 +392,10 @@ impl World {
             .env("KAFKA_GROUP", group)
             .env("METRICS_LISTEN", format!("127.0.0.1:{}", self.ports[&part]))
             .envs(SETTINGS)
-            .envs(self.settings.iter().cloned());
+            .envs(
+                self.planted
+                    .map(|bug| ("FAILPOINTS", format!("{bug}=return"))),
+            );
         command
     }
 }

@@ -1,0 +1,251 @@
+//! Known bugs, planted one at a time in the running system: the checker has to see each of them.
+//!
+//! Those that it cannot see, because the system heals what they do, the model catches: `tests/model/`.
+
+use crate::episode::at_rest;
+use crate::ground::Ground;
+use crate::load::Load;
+use crate::part::{Link, Part};
+use crate::proxy::Trouble;
+use crate::sabotage::{forged, publish};
+use crate::world::World;
+use redis::aio::MultiplexedConnection;
+use rushgate_e2e::check::{Expected, breaches};
+use rushgate_e2e::history::{Call, History, Place, Told};
+use rushgate_e2e::process::Signal;
+use rushgate_e2e::wait::until;
+use rushgate_gate::{Keys, apply};
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// How long everything may take to come to rest, where the bug lets it.
+const REST: Duration = Duration::from_secs(20);
+
+/// How long people apply before something happens, and while it does.
+const WHILE: Duration = Duration::from_millis(1_500);
+
+/// A bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bug {
+    /// None: what is done to show the others does no harm by itself.
+    None,
+    /// The bridge acks before the delivery report.
+    AckBeforeReport,
+    /// The consumer lets offsets go before the transaction.
+    OffsetsBeforeCommit,
+    /// The consumer inserts with IGNORE.
+    InsertIgnore,
+    /// The consumer takes grants for confirmed without asking the gate.
+    ConfirmBlindly,
+    /// The gate trims the stream.
+    Maxlen,
+    /// The quota is looked at before the script.
+    QuotaOutside,
+    /// The gate counts before it looks whether the applicant holds a grant.
+    DuplicateAfterCount,
+}
+
+/// Each bug, and what the checker has to say about it.
+const CAUGHT: [(Bug, &str); 7] = [
+    (Bug::AckBeforeReport, "C3"),
+    (Bug::OffsetsBeforeCommit, "C3"),
+    (Bug::InsertIgnore, "C5"),
+    (Bug::ConfirmBlindly, "C4"),
+    (Bug::Maxlen, "C3"),
+    (Bug::QuotaOutside, "C1"),
+    (Bug::DuplicateAfterCount, "was due and has no row"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_planted_bug_is_caught() {
+    let mut world = World::start(Ground::take().await).await;
+    for provoke in [Bug::AckBeforeReport, Bug::OffsetsBeforeCommit, Bug::Maxlen] {
+        let found = play(&mut world, Bug::None, provoke).await;
+        assert_eq!(
+            found,
+            Vec::<String>::new(),
+            "without a bug, provoked as {provoke:?}"
+        );
+    }
+    for (bug, says) in CAUGHT {
+        let found = play(&mut world, bug, bug).await;
+        let caught = found.iter().find(|breach| breach.contains(says));
+        let caught = caught
+            .unwrap_or_else(|| panic!("{bug:?} is not caught: wanted {says}, found {found:#?}"));
+        eprintln!("mutation {bug:?}: caught, {caught}");
+    }
+}
+
+/// Plants the bug, brings about what shows it, and takes it out again. What the checker says.
+async fn play(world: &mut World, bug: Bug, provoke: Bug) -> Vec<String> {
+    const QUOTA: u32 = 5_000;
+    let campaign = format!("bug-{}-{bug:?}-{provoke:?}", std::process::id()).to_lowercase();
+    world
+        .operator
+        .create(&campaign, QUOTA)
+        .await
+        .expect("created");
+    world.plant(bug.failpoint()).await;
+    let (expected, history) = match provoke {
+        Bug::Maxlen | Bug::QuotaOutside | Bug::DuplicateAfterCount => {
+            drive_the_gate(world, &campaign, bug).await
+        }
+        _ => drive_the_parts(world, &campaign, QUOTA, provoke).await,
+    };
+    world.heal().await;
+    let evidence = at_rest(world, &campaign, REST).await;
+    world.plant(None).await;
+    let found = breaches(&expected, &history, &evidence);
+    found.iter().map(ToString::to_string).collect()
+}
+
+/// Lets people apply over HTTP, and something break.
+async fn drive_the_parts(
+    world: &mut World,
+    campaign: &str,
+    quota: u32,
+    provoke: Bug,
+) -> (Expected, History) {
+    let load = Load::begin(world.urls(), campaign, 1, false);
+    sleep(WHILE).await;
+    let mut dead_letters = 0;
+    match provoke {
+        Bug::AckBeforeReport => {
+            world.link(Link::Kafka).set(Trouble::Hang);
+            sleep(WHILE).await;
+            [Part::Bridge(1), Part::Bridge(2)]
+                .into_iter()
+                .for_each(|bridge| world.kill(bridge));
+        }
+        Bug::OffsetsBeforeCommit => {
+            world.link(Link::ConsumerDatabase).set(Trouble::Hang);
+            sleep(WHILE).await;
+            [Part::Consumer(1), Part::Consumer(2)]
+                .into_iter()
+                .for_each(|consumer| world.kill(consumer));
+        }
+        Bug::InsertIgnore => {
+            until("somebody has the first coupon", async || {
+                let rows = world.database.rows(campaign).await.ok()?;
+                rows.iter().any(|row| row.place.serial == 1).then_some(())
+            })
+            .await;
+            let event = forged(campaign, 1);
+            let value = serde_json::to_vec(&event).expect("JSON");
+            publish(world, &event.key().to_string(), &value).await;
+            dead_letters = 1;
+        }
+        _ => {}
+    }
+    world.heal().await;
+    let (people, history) = load.end().await;
+    let expected = Expected {
+        dead_letters: (dead_letters, 0),
+        ..Expected::once(quota, people)
+    };
+    (expected, history)
+}
+
+/// Lets people apply at the gate itself, by a script with the bug in it.
+async fn drive_the_gate(world: &World, campaign: &str, bug: Bug) -> (Expected, History) {
+    const QUOTA: u32 = 40;
+    const PEOPLE: u32 = 100;
+    let quota = QUOTA.to_string();
+    let change = ["campaign", "change", campaign, "--quota", &quota];
+    world.operator.run(&change).await.expect("changed");
+    let bridges = [Part::Bridge(1), Part::Bridge(2)];
+    for bridge in bridges {
+        world.signal(bridge, Signal::Stop);
+    }
+    let script = bug.script();
+    let mut redis = world.redis_connection().await.expect("Redis");
+    let mut history = History::default();
+    // With the quota outside the script, everybody has looked at it before anybody has got anything.
+    let was_left = has_left(&mut redis, campaign).await;
+    for person in 0..PEOPLE {
+        // Everybody clicks twice.
+        for _ in 0..2 {
+            let began = Instant::now();
+            let told = match was_left {
+                true => decide(&mut redis, &script, campaign, person).await,
+                false => Told::SoldOut,
+            };
+            let (user_id, ended) = (format!("user-{person}"), Instant::now());
+            history.note(Call {
+                user_id,
+                began,
+                ended,
+                told,
+            });
+        }
+    }
+    for bridge in bridges {
+        world.signal(bridge, Signal::Continue);
+    }
+    (Expected::once(QUOTA, PEOPLE), history)
+}
+
+/// Whether the gate has a coupon left.
+async fn has_left(redis: &mut MultiplexedConnection, campaign: &str) -> bool {
+    let rounds = Keys::of(&campaign.parse().expect("a campaign")).rounds();
+    let mut command = redis::cmd("HMGET");
+    command.arg(rounds).arg("once/granted").arg("once/quota");
+    let (granted, quota): (u32, u32) = command.query_async(redis).await.expect("a round");
+    granted < quota
+}
+
+async fn decide(
+    redis: &mut MultiplexedConnection,
+    script: &str,
+    campaign: &str,
+    person: u32,
+) -> Told {
+    let applicant = format!("user-{person}").parse().expect("an applicant");
+    let call = apply::call(&campaign.parse().expect("a campaign"), &applicant);
+    let mut command = redis::cmd("EVAL");
+    command
+        .arg(script)
+        .arg(call.keys.len())
+        .arg(&call.keys)
+        .arg(&call.args);
+    let (decision, round, serial, _, _): (String, String, u32, i64, i64) =
+        command.query_async(redis).await.expect("a decision");
+    match decision.as_str() {
+        "granted" => Told::Granted(Place::new(&round, serial)),
+        "already_granted" => Told::AlreadyGranted(Place::new(&round, serial)),
+        "sold_out" => Told::SoldOut,
+        other => Told::Unexplained(other.to_owned()),
+    }
+}
+
+impl Bug {
+    /// What plants it in bridge or consumer.
+    fn failpoint(self) -> Option<&'static str> {
+        match self {
+            Self::AckBeforeReport => Some("bug::ack_before_report"),
+            Self::OffsetsBeforeCommit => Some("bug::offsets_before_commit"),
+            Self::InsertIgnore => Some("bug::insert_ignore"),
+            Self::ConfirmBlindly => Some("bug::confirm_blindly"),
+            _ => None,
+        }
+    }
+
+    /// `apply.lua` with the bug in it.
+    fn script(self) -> String {
+        let source = apply::SCRIPT.source();
+        let (right, wrong) = match self {
+            Self::Maxlen => ("KEYS[5], '*'", "KEYS[5], 'MAXLEN', 1, '*'"),
+            Self::QuotaOutside => ("(free > 0 or granted < quota)", "true"),
+            Self::DuplicateAfterCount => (
+                "if held then\n",
+                "if held then\n  redis.call('HINCRBY', KEYS[3], round .. '/granted', 1)\n",
+            ),
+            _ => return source.to_owned(),
+        };
+        assert!(
+            source.contains(right),
+            "{self:?} has no place in apply.lua any more: {right}"
+        );
+        source.replace(right, wrong)
+    }
+}
