@@ -1,0 +1,300 @@
+//! A bridge: the very [`Flow`] that the program runs, with what it has under way at Redis and at Kafka.
+
+use crate::gate::Grant;
+use crate::mutation::Mutation;
+use crate::stream::{BridgeNo, Id, Stream};
+use rushgate_kafka_bridge::entry::{EntryId, EntryRef, StreamNo};
+use rushgate_kafka_bridge::flow::{Flow, Read};
+use rushgate_kafka_bridge::streams::Step;
+use std::collections::BTreeSet;
+
+/// A bridge that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Bridge {
+    flow: Flow,
+    stream: StreamNo,
+    /// The reply to the step under way: Redis has carried it out, the bridge has not heard of it yet.
+    reply: Option<Reply>,
+    /// Handed to the producer, no report yet.
+    sent: Vec<Sent>,
+    /// Redis has settled these, the bridge has not heard of it yet.
+    settled: Vec<EntryRef>,
+    /// Kafka told this bridge that it has these.
+    confirmed: BTreeSet<Id>,
+    /// Something was not delivered, and is to be sent again when it is time.
+    failed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Reply {
+    entries: Vec<(EntryRef, Option<Grant>)>,
+    claim_from: EntryId,
+    deleted: Vec<EntryRef>,
+}
+
+/// A record in the producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Sent {
+    entry: EntryRef,
+    pub(crate) grant: Grant,
+    /// Whether it stands in the topic.
+    pub(crate) written: bool,
+}
+
+/// What a bridge must never do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Misdeeds {
+    /// It published what Kafka had confirmed to it.
+    pub(crate) published_again: bool,
+    /// It found that an entry was deleted before it was delivered.
+    pub(crate) found_lost: bool,
+}
+
+impl Bridge {
+    /// A bridge that has just been started, and knows the campaign and its group.
+    pub(crate) fn start(window: usize, stream: &mut Stream) -> Self {
+        let mut flow = Flow::new(window, window);
+        let mut number = None;
+        while let Some(step) = flow.next_step(false) {
+            number = step.streams().first().copied();
+            set_up(&mut flow, &step, stream);
+        }
+        Self {
+            flow,
+            stream: number.expect("a group is made for the one campaign"),
+            reply: None,
+            sent: vec![],
+            settled: vec![],
+            confirmed: BTreeSet::new(),
+            failed: false,
+        }
+    }
+
+    /// Asks Redis, which carries it out at once; the reply is on its way then. Replies without entries and those
+    /// that only set things up arrive at once.
+    pub(crate) fn ask(&mut self, me: BridgeNo, stream: &mut Stream, idle: &BTreeSet<Id>) {
+        self.ask_redis(me, stream, idle, false);
+    }
+
+    /// Asks Redis, which reads new entries for it only when the bridge has given up on that.
+    pub(crate) fn ask_slow_redis(&mut self, me: BridgeNo, stream: &mut Stream) {
+        self.ask_redis(me, stream, &BTreeSet::new(), true);
+    }
+
+    fn ask_redis(&mut self, me: BridgeNo, stream: &mut Stream, idle: &BTreeSet<Id>, is_slow: bool) {
+        while let Some(step) = self.flow.next_step(true) {
+            let refer = |id| EntryRef {
+                stream: self.stream,
+                id: EntryId { ms: id, seq: 0 },
+            };
+            let reply = match &step {
+                Step::Discover | Step::CreateGroups(_) => {
+                    set_up(&mut self.flow, &step, stream);
+                    continue;
+                }
+                Step::Own { after, count } => {
+                    let after = after.first().map_or(0, |(_, id)| id.ms);
+                    stream
+                        .own(me, after, *count)
+                        .map(|entries| (entries, 0, vec![]))
+                }
+                Step::Claim { from, count, .. } => stream
+                    .claim(me, from.ms, *count, idle)
+                    .map(|claimed| (claimed.entries, claimed.next, claimed.deleted)),
+                Step::New { count, .. } if is_slow => {
+                    stream.read_later(me, *count);
+                    self.flow.step_failed();
+                    return;
+                }
+                Step::New { count, .. } => stream
+                    .new_entries(me, *count)
+                    .map(|entries| (entries, 0, vec![])),
+            };
+            let Some((entries, next, deleted)) = reply else {
+                // NOGROUP
+                self.flow.step_failed();
+                continue;
+            };
+            let reply = Reply {
+                entries: entries
+                    .into_iter()
+                    .map(|(id, grant)| (refer(id), grant))
+                    .collect(),
+                claim_from: EntryId { ms: next, seq: 0 },
+                deleted: deleted.into_iter().map(refer).collect(),
+            };
+            let nothing_new = matches!(step, Step::New { .. }) && reply.entries.is_empty();
+            if !reply.entries.is_empty() || !reply.deleted.is_empty() {
+                self.reply = Some(reply);
+                return;
+            }
+            self.flow.read::<Grant>(reply.into());
+            if nothing_new {
+                return;
+            }
+        }
+    }
+
+    /// It is time to look for entries of dead peers, and then to ask.
+    pub(crate) fn claim(&mut self, me: BridgeNo, stream: &mut Stream, idle: &BTreeSet<Id>) {
+        self.flow.claim();
+        self.ask(me, stream, idle);
+    }
+
+    /// It is time to send again what was not delivered.
+    pub(crate) fn retry(&mut self) {
+        self.failed = false;
+        self.flow.retry();
+    }
+
+    /// The reply has arrived.
+    pub(crate) fn answered(&mut self, mutation: Option<Mutation>) -> Misdeeds {
+        let Some(reply) = self.reply.take() else {
+            return Misdeeds::default();
+        };
+        let to_do = self.flow.read(reply.into());
+        let mut misdeeds = Misdeeds {
+            published_again: false,
+            found_lost: !to_do.lost.is_empty(),
+        };
+        for (entry, grant) in to_do.publish {
+            misdeeds.published_again |= self.confirmed.contains(&entry.id.ms);
+            self.sent.push(Sent {
+                entry,
+                grant,
+                written: false,
+            });
+            if mutation == Some(Mutation::AckBeforeReport) {
+                self.flow.delivered(entry);
+            }
+        }
+        self.sent.sort_unstable();
+        misdeeds
+    }
+
+    /// The reply is lost.
+    pub(crate) fn reply_lost(&mut self) {
+        self.reply = None;
+        self.flow.step_failed();
+    }
+
+    /// The broker writes the record.
+    pub(crate) fn written(&mut self, place: usize) -> Grant {
+        self.sent[place].written = true;
+        self.sent[place].grant
+    }
+
+    /// The record was sent, and its report fails before the broker has it: it may still come there.
+    pub(crate) fn given_up(&mut self, place: usize) -> Grant {
+        let grant = self.sent[place].grant;
+        self.reported(place, false);
+        grant
+    }
+
+    /// The delivery report has arrived: Kafka has it, or (whether it has or not) it is said to have failed.
+    pub(crate) fn reported(&mut self, place: usize, delivered: bool) {
+        let Sent { entry, .. } = self.sent.remove(place);
+        if delivered {
+            self.confirmed.insert(entry.id.ms);
+            self.flow.delivered(entry);
+        } else {
+            self.failed = true;
+            self.flow.not_delivered(entry);
+        }
+    }
+
+    /// Redis settles what is to be settled; its answer is on its way then.
+    pub(crate) fn settle(&mut self, stream: &mut Stream) {
+        self.settled = self.take_settlements();
+        let ids: Vec<Id> = self.settled.iter().map(|entry| entry.id.ms).collect();
+        stream.settle(&ids);
+    }
+
+    /// The answer to the settlement has arrived, or is lost.
+    pub(crate) fn settlement_answered(&mut self, arrived: bool, mutation: Option<Mutation>) {
+        let confirmed = arrived || mutation == Some(Mutation::AckNotRetried);
+        for entry in std::mem::take(&mut self.settled) {
+            self.flow.settlement_answered(entry, confirmed);
+        }
+    }
+
+    /// Redis could not be told.
+    pub(crate) fn settlement_refused(&mut self, mutation: Option<Mutation>) {
+        self.settled = self.take_settlements();
+        self.settlement_answered(false, mutation);
+    }
+
+    fn take_settlements(&mut self) -> Vec<EntryRef> {
+        let settlements = self.flow.take_settlements(usize::MAX).into_iter();
+        settlements.map(|(entry, _)| entry).collect()
+    }
+
+    pub(crate) fn sent(&self) -> &[Sent] {
+        &self.sent
+    }
+
+    pub(crate) fn awaits_reply(&self) -> bool {
+        self.reply.is_some()
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.flow.ledger().room() > 0
+    }
+
+    /// Whether something is to be sent again.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Whether Redis has settled something, and this bridge does not know it yet.
+    pub(crate) fn is_settling(&self) -> bool {
+        !self.settled.is_empty()
+    }
+
+    /// Whether there is something of which Redis is to be told.
+    pub(crate) fn has_settlements(&self) -> bool {
+        self.flow.ledger().unsettled() > self.settled.len()
+    }
+
+    /// Whether it holds the entry, or is about to.
+    pub(crate) fn holds(&self, id: Id) -> bool {
+        let is_it = |entry: &EntryRef| entry.id.ms == id;
+        let entry = EntryRef {
+            stream: self.stream,
+            id: EntryId { ms: id, seq: 0 },
+        };
+        let replied = self.reply.iter().flat_map(|reply| &reply.entries);
+        self.flow.ledger().knows(entry) || replied.into_iter().any(|(entry, _)| is_it(entry))
+    }
+
+    /// Whether nothing is held and nothing under way.
+    pub(crate) fn is_drained(&self) -> bool {
+        let ledger = self.flow.ledger();
+        self.reply.is_none() && self.sent.is_empty() && ledger.in_flight() + ledger.unsettled() == 0
+    }
+}
+
+impl From<Reply> for Read<Grant> {
+    fn from(reply: Reply) -> Self {
+        Self {
+            entries: reply.entries,
+            claim_from: reply.claim_from,
+            deleted: reply.deleted,
+        }
+    }
+}
+
+fn set_up(flow: &mut Flow, step: &Step, stream: &mut Stream) {
+    match step {
+        Step::Discover => {
+            let campaign = "welcome".parse().expect("a campaign");
+            flow.discovered(BTreeSet::from([campaign]));
+        }
+        Step::CreateGroups(streams) => {
+            stream.create_group();
+            let answers: Vec<_> = streams.iter().map(|stream| (*stream, true)).collect();
+            flow.groups_answered(&answers);
+        }
+        _ => {}
+    }
+}

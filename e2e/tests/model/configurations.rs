@@ -1,0 +1,103 @@
+//! What is explored: parts of the pipeline, so that each can meet all of its faults, and the whole.
+
+use crate::fault::Fault::{self, *};
+use crate::pipeline::Pipeline;
+
+/// From the gate to the topic, by two bridges, and all that can go wrong there.
+pub(crate) const FRONT: Pipeline = Pipeline {
+    name: "front",
+    people: 2,
+    quota: 2,
+    bridges: 2,
+    window: 1,
+    partitions: 1,
+    consumers: 0,
+    faults: 2,
+    kinds: FRONT_FAULTS,
+    mutation: None,
+};
+
+/// The same with one bridge that has two entries in its hands, and somebody who goes away empty-handed.
+pub(crate) const WINDOW: Pipeline = Pipeline {
+    name: "window",
+    people: 3,
+    bridges: 1,
+    window: 2,
+    ..FRONT
+};
+
+/// From the topic to the table and back to the gate, by two consumers, and all that can go wrong there.
+pub(crate) const BACK: Pipeline = Pipeline {
+    name: "back",
+    bridges: 0,
+    partitions: 2,
+    consumers: 2,
+    kinds: BACK_FAULTS,
+    ..FRONT
+};
+
+/// Everything, and one part dies or is thrown out.
+pub(crate) const WHOLE: Pipeline = Pipeline {
+    name: "whole",
+    consumers: 1,
+    faults: 1,
+    kinds: DEATHS,
+    ..FRONT
+};
+
+/// The same with a single place, and two that die or are thrown out.
+pub(crate) const SINGLE: Pipeline = Pipeline {
+    name: "single",
+    quota: 1,
+    faults: 2,
+    ..WHOLE
+};
+
+/// Everything, and Redis loses grants after it has answered.
+pub(crate) const LOSS: Pipeline = Pipeline {
+    name: "loss",
+    people: 3,
+    bridges: 1,
+    window: 2,
+    consumers: 1,
+    kinds: LOSSES,
+    ..FRONT
+};
+
+/// All of them.
+pub(crate) const ALL: [&Pipeline; 6] = [&FRONT, &WINDOW, &BACK, &WHOLE, &SINGLE, &LOSS];
+
+const FRONT_FAULTS: &[Fault] = &[
+    AnswerLost,
+    BridgeRestarts,
+    BridgeGone,
+    ReplyLost,
+    ReadLate,
+    HastyClaim,
+    ReportFails,
+    RecordLate,
+    SettlementRefused,
+    SettlementAnswerLost,
+    GroupLost,
+];
+
+const BACK_FAULTS: &[Fault] = &[
+    ConsumerCrashes,
+    Rebalance,
+    Expelled,
+    WriteAnswerLost,
+    ConfirmAnswerLost,
+    CommitAnswerLost,
+    RecordAgain,
+];
+
+const DEATHS: &[Fault] = &[
+    AnswerLost,
+    BridgeRestarts,
+    BridgeGone,
+    ReportFails,
+    ConsumerCrashes,
+    Expelled,
+];
+
+const LOSSES: &[Fault] = &[GrantLost, AnswerLost, ConsumerCrashes];

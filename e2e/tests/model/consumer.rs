@@ -1,0 +1,187 @@
+//! A consumer: the very [`Offsets`] that the program runs, with what it has read, written and to commit.
+
+use crate::broker::{Broker, ConsumerNo};
+use crate::gate::{Gate, Grant};
+use crate::mutation::Mutation;
+use crate::table::Table;
+use rushgate_consumer::offsets::{Offsets, Ticket};
+use std::collections::{BTreeMap, VecDeque};
+
+/// A consumer that runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Consumer {
+    offsets: Offsets,
+    /// As member of which generation of the group it reads; 0 while it is none.
+    generation: u64,
+    /// The next offset to read of each partition that it takes for its own.
+    next: BTreeMap<usize, usize>,
+    /// Read, and not written yet.
+    batch: Vec<Delivery>,
+    /// Written, and not confirmed to the gate yet.
+    written: Vec<Delivery>,
+    /// In the order in which they were sent.
+    commits: VecDeque<Commit>,
+    /// The broker has refused a commit: there was a rebalance.
+    refused: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Delivery {
+    ticket: Ticket,
+    grant: Grant,
+    /// Which grant is to be confirmed when it is written: its own if it has its row, or the one that stood in
+    /// the way.
+    to_confirm: Option<Grant>,
+}
+
+/// A commit that the broker has carried out, or refused; the consumer has not heard of it yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Commit {
+    generation: u64,
+    progress: Vec<(i32, i64)>,
+    accepted: bool,
+}
+
+impl Consumer {
+    /// It learns of a rebalance after the fact: what it read is void, and read by whoever has it now.
+    pub(crate) fn join(&mut self, me: ConsumerNo, broker: &Broker) {
+        self.offsets.revoke();
+        self.generation = broker.generation();
+        self.next = broker.assigned(me).collect();
+        let partitions = self.next.keys().map(|partition| number(*partition));
+        self.offsets.assign(partitions);
+        self.refused = false;
+    }
+
+    /// It learns of a rebalance in time: what is done is committed, then everything is given back.
+    pub(crate) fn give_back(&mut self, broker: &mut Broker) {
+        let unconfirmed = self.offsets.take_unconfirmed();
+        broker.commit(self.generation, &unconfirmed);
+        self.offsets.revoke();
+        self.generation = 0;
+        self.next.clear();
+    }
+
+    /// Reads the next record of a partition.
+    pub(crate) fn read(&mut self, partition: usize, broker: &Broker, mutation: Option<Mutation>) {
+        let Some(next) = self.next.get_mut(&partition) else {
+            return;
+        };
+        let Some(grant) = broker.record(partition, *next) else {
+            return;
+        };
+        let offset = i64::try_from(*next).expect("an offset");
+        *next += 1;
+        let generation = self.offsets.generation();
+        if let Some(ticket) = self.offsets.read(generation, number(partition), offset) {
+            if mutation == Some(Mutation::CommitBeforeWrite) {
+                self.offsets.done(&ticket);
+            }
+            self.batch.push(Delivery {
+                ticket,
+                grant,
+                to_confirm: None,
+            });
+        }
+    }
+
+    /// Writes what was read and is still ours, in one transaction. With its answer lost, it will be written again.
+    pub(crate) fn write(
+        &mut self,
+        table: &mut Table,
+        quota: u8,
+        answered: bool,
+        mutation: Option<Mutation>,
+    ) {
+        let offsets = &self.offsets;
+        self.batch
+            .retain(|delivery| offsets.is_valid(&delivery.ticket));
+        let grants: Vec<Grant> = self.batch.iter().map(|delivery| delivery.grant).collect();
+        let ignore = mutation == Some(Mutation::InsertIgnore);
+        let to_confirm = table.write(&grants, quota, ignore);
+        if !answered {
+            return;
+        }
+        for (mut delivery, to_confirm) in self.batch.drain(..).zip(to_confirm) {
+            if mutation == Some(Mutation::CommitBeforeConfirm) {
+                self.offsets.done(&delivery.ticket);
+            }
+            delivery.to_confirm = to_confirm;
+            self.written.push(delivery);
+        }
+    }
+
+    /// Tells the gate which grants have rows; then, and only then, the records are done.
+    pub(crate) fn confirm(&mut self, gate: &mut Gate, answered: bool, mutation: Option<Mutation>) {
+        let to_confirm = self.written.iter();
+        let to_confirm = to_confirm.filter_map(|delivery| delivery.to_confirm);
+        let looks = mutation != Some(Mutation::ConfirmBlindly);
+        gate.confirm(to_confirm, looks);
+        if answered {
+            for delivery in self.written.drain(..) {
+                self.offsets.done(&delivery.ticket);
+            }
+        }
+    }
+
+    /// Sends what may be committed. The broker carries it out at once; the answer is on its way then.
+    pub(crate) fn commit(&mut self, broker: &mut Broker) {
+        let progress = self.offsets.take_progress();
+        if !progress.is_empty() {
+            self.commits.push_back(Commit {
+                generation: self.generation,
+                accepted: broker.commit(self.generation, &progress),
+                progress,
+            });
+        }
+    }
+
+    /// The broker's answer to the first of them has arrived, or is lost.
+    pub(crate) fn commit_answered(&mut self, arrived: bool) {
+        let Some(commit) = self.commits.pop_front() else {
+            return;
+        };
+        for (partition, next) in commit.progress {
+            if commit.accepted && arrived {
+                self.offsets.committed(partition, next);
+            } else {
+                self.offsets.commit_failed(partition);
+            }
+        }
+        self.refused |= !commit.accepted && commit.generation == self.generation;
+    }
+
+    /// The partitions of which there is something to read.
+    pub(crate) fn readable(&self, broker: &Broker) -> impl Iterator<Item = usize> {
+        let next = self.next.iter();
+        let readable =
+            next.filter(|(partition, next)| broker.record(**partition, **next).is_some());
+        readable.map(|(partition, _)| *partition)
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn has_batch(&self) -> bool {
+        !self.batch.is_empty()
+    }
+
+    pub(crate) fn has_written(&self) -> bool {
+        !self.written.is_empty()
+    }
+
+    /// Whether a commit's answer is on its way.
+    pub(crate) fn is_committing(&self) -> bool {
+        !self.commits.is_empty()
+    }
+
+    /// Whether it would commit now, if there is anything to.
+    pub(crate) fn may_commit(&self) -> bool {
+        !self.refused
+    }
+}
+
+fn number(partition: usize) -> i32 {
+    i32::try_from(partition).expect("a partition")
+}

@@ -1,0 +1,215 @@
+//! What can go wrong, where it can, and what it does. Each fault that happens is counted.
+
+use crate::bridge::Bridge;
+use crate::consumer::Consumer;
+use crate::pipeline::{Action, Pipeline, Place, State};
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The gate's answer does not reach the applicant.
+    AnswerLost,
+    /// A bridge dies and is started again under the same name.
+    BridgeRestarts,
+    /// A bridge dies and does not come back.
+    BridgeGone,
+    /// Redis has carried out a read, and its reply does not reach the bridge.
+    ReplyLost,
+    /// Redis carries out a read of new entries only when the bridge has given up on it.
+    ReadLate,
+    /// A bridge claims what its living owner holds.
+    HastyClaim,
+    /// A delivery report says that it failed, whether the record was written or not.
+    ReportFails,
+    /// The same, and the record is written only after that.
+    RecordLate,
+    /// A record comes into the topic once more.
+    RecordAgain,
+    /// Redis cannot be told what is settled.
+    SettlementRefused,
+    /// Redis has settled, and its answer does not reach the bridge.
+    SettlementAnswerLost,
+    /// Somebody destroys the consumer group of the stream.
+    GroupLost,
+    /// Redis goes back to before its last grant.
+    GrantLost,
+    /// A consumer dies and is started again, or its partitions go to another.
+    ConsumerCrashes,
+    /// Partitions move; who had them hears of it in time.
+    Rebalance,
+    /// Partitions move; who had them goes on as a zombie until it hears of it.
+    Expelled,
+    /// The database has committed a batch, and its answer does not reach the consumer.
+    WriteAnswerLost,
+    /// The gate has confirmed, and its answer does not reach the consumer.
+    ConfirmAnswerLost,
+    /// The broker has taken a commit, and its answer does not reach the consumer.
+    CommitAnswerLost,
+}
+
+impl Pipeline {
+    /// The faults that may happen next.
+    pub(crate) fn faults(&self, state: &State, actions: &mut Vec<Action>) {
+        if state.faults_left == 0 {
+            return;
+        }
+        for fault in self.kinds {
+            let mut push = |place| actions.push(Action::Fault(*fault, place));
+            match fault {
+                Fault::AnswerLost => state
+                    .gate
+                    .comers(self.people)
+                    .map(Place::Person)
+                    .for_each(push),
+                Fault::GroupLost if state.stream.has_group() => push(Place::Redis),
+                Fault::GrantLost if !state.gate.grants().is_empty() => push(Place::Redis),
+                Fault::GroupLost | Fault::GrantLost => {}
+                Fault::RecordAgain => state.broker.grants().map(Place::Topic).for_each(push),
+                Fault::ConsumerCrashes
+                | Fault::Rebalance
+                | Fault::Expelled
+                | Fault::WriteAnswerLost
+                | Fault::ConfirmAnswerLost
+                | Fault::CommitAnswerLost => consumer_faults(state, *fault, &mut push),
+                _ => bridge_faults(state, *fault, &mut push),
+            }
+        }
+    }
+
+    /// Lets it happen.
+    pub(crate) fn fail(&self, state: &mut State, fault: Fault, place: Place) {
+        state.faults_left -= 1;
+        match place {
+            Place::Redis => match fault {
+                Fault::GroupLost => state.stream.change(|stream| stream.lose_group()),
+                _ => {
+                    if let Some(grant) = state.gate.change(|gate| gate.lose_last()) {
+                        state.stream.change(|stream| stream.lose(grant));
+                    }
+                }
+            },
+            Place::Topic(grant) => state.broker.change(|broker| broker.append(grant)),
+            Place::Person(person) => self.apply(state, person, false),
+            Place::Bridge(me) => self.bridge_fails(state, me, fault),
+            Place::Record(me, sent) => state.bridges[me].change(|bridge| match bridge {
+                Some(bridge) if fault == Fault::RecordLate => {
+                    let grant = bridge.given_up(sent);
+                    state.broker.change(|broker| broker.append_later(grant));
+                }
+                Some(bridge) => bridge.reported(sent, false),
+                None => {}
+            }),
+            Place::Consumer(me) => self.consumer_fails(state, me, fault),
+            Place::Partitions(from, to) => rebalance(state, from, to, fault),
+        }
+    }
+
+    fn bridge_fails(&self, state: &mut State, me: usize, fault: Fault) {
+        let stream = &mut state.stream;
+        let pending = stream.pending().map(|(id, _)| id).collect();
+        state.bridges[me].change(|slot| {
+            let Some(bridge) = slot else { return };
+            match fault {
+                Fault::BridgeRestarts => {
+                    *bridge = stream.change(|stream| Bridge::start(self.window, stream));
+                }
+                Fault::BridgeGone => *slot = None,
+                Fault::HastyClaim => stream.change(|stream| bridge.claim(me, stream, &pending)),
+                Fault::ReadLate => stream.change(|stream| bridge.ask_slow_redis(me, stream)),
+                Fault::SettlementRefused => bridge.settlement_refused(self.mutation),
+                Fault::SettlementAnswerLost => bridge.settlement_answered(false, self.mutation),
+                _ => bridge.reply_lost(),
+            }
+        });
+    }
+
+    fn consumer_fails(&self, state: &mut State, me: usize, fault: Fault) {
+        let State { table, gate, .. } = state;
+        state.consumers[me].change(|consumer| match fault {
+            Fault::WriteAnswerLost => {
+                table.change(|table| consumer.write(table, self.quota, false, self.mutation));
+            }
+            Fault::ConfirmAnswerLost => {
+                gate.change(|gate| consumer.confirm(gate, false, self.mutation));
+            }
+            _ => consumer.commit_answered(false),
+        });
+    }
+}
+
+fn rebalance(state: &mut State, from: usize, to: usize, fault: Fault) {
+    match fault {
+        Fault::ConsumerCrashes => {
+            state.consumers[from].change(|consumer| *consumer = Consumer::default());
+        }
+        Fault::Rebalance => {
+            let generation = state.broker.generation();
+            for consumer in &mut state.consumers {
+                if consumer.generation() == generation {
+                    let broker = &mut state.broker;
+                    consumer.change(|consumer| broker.change(|broker| consumer.give_back(broker)));
+                }
+            }
+        }
+        _ => {}
+    }
+    state.broker.change(|broker| broker.rebalance(from, to));
+}
+
+fn bridge_faults(state: &State, fault: Fault, push: &mut impl FnMut(Place)) {
+    let alive = state.bridges.iter().filter(|bridge| bridge.is_some());
+    let alive = alive.count();
+    for (me, bridge) in state.bridges.iter().enumerate() {
+        let Some(bridge) = &**bridge else { continue };
+        let can = match fault {
+            // Who holds nothing loses nothing.
+            Fault::BridgeRestarts => !bridge.is_drained(),
+            Fault::BridgeGone => alive > 1,
+            Fault::ReplyLost => bridge.awaits_reply(),
+            Fault::HastyClaim => {
+                let mut pending = state.stream.pending();
+                bridge.has_room()
+                    && !bridge.awaits_reply()
+                    && pending.any(|(id, _)| !bridge.holds(id))
+            }
+            Fault::SettlementRefused => bridge.has_settlements() && !bridge.is_settling(),
+            Fault::SettlementAnswerLost => bridge.is_settling(),
+            Fault::ReadLate => {
+                bridge.has_room() && !bridge.awaits_reply() && state.stream.has_new()
+            }
+            Fault::ReportFails | Fault::RecordLate => {
+                for (place, sent) in bridge.sent().iter().enumerate() {
+                    if fault == Fault::ReportFails || !sent.written {
+                        push(Place::Record(me, place));
+                    }
+                }
+                false
+            }
+            _ => false,
+        };
+        if can {
+            push(Place::Bridge(me));
+        }
+    }
+}
+
+fn consumer_faults(state: &State, fault: Fault, push: &mut impl FnMut(Place)) {
+    for (me, consumer) in state.consumers.iter().enumerate() {
+        let can = match fault {
+            Fault::WriteAnswerLost => consumer.has_batch(),
+            Fault::ConfirmAnswerLost => consumer.has_written(),
+            Fault::CommitAnswerLost => consumer.is_committing(),
+            _ => false,
+        };
+        if can {
+            push(Place::Consumer(me));
+        }
+        if matches!(
+            fault,
+            Fault::ConsumerCrashes | Fault::Rebalance | Fault::Expelled
+        ) {
+            let others = 0..state.consumers.len();
+            others.for_each(|to| push(Place::Partitions(me, to)));
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The whole: what can happen next, and what it changes.
+
+use crate::bridge::Bridge;
+use crate::broker::{Broker, ConsumerNo};
+use crate::consumer::Consumer;
+use crate::fault::Fault;
+use crate::gate::{Decision, Gate, Grant, Person};
+use crate::mutation::Mutation;
+use crate::shared::Shared;
+use crate::stream::{BridgeNo, Id, Stream};
+use crate::table::Table;
+use std::collections::BTreeSet;
+
+/// One configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Pipeline {
+    pub(crate) name: &'static str,
+    /// How many people apply.
+    pub(crate) people: Person,
+    pub(crate) quota: u8,
+    /// Without any, grants come straight into the topic.
+    pub(crate) bridges: usize,
+    /// How many entries a bridge holds at most.
+    pub(crate) window: usize,
+    pub(crate) partitions: usize,
+    pub(crate) consumers: usize,
+    /// How many faults may happen, of these kinds.
+    pub(crate) faults: u8,
+    pub(crate) kinds: &'static [Fault],
+    pub(crate) mutation: Option<Mutation>,
+}
+
+/// Everything at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct State {
+    pub(crate) gate: Shared<Gate>,
+    pub(crate) stream: Shared<Stream>,
+    /// `None` for one that is gone for good.
+    pub(crate) bridges: Vec<Shared<Option<Bridge>>>,
+    pub(crate) broker: Shared<Broker>,
+    pub(crate) consumers: Vec<Shared<Consumer>>,
+    pub(crate) table: Shared<Table>,
+    pub(crate) faults_left: u8,
+    /// Some bridge published what Kafka had confirmed to it.
+    pub(crate) published_again: bool,
+    /// Some bridge found an entry deleted before it was delivered.
+    pub(crate) found_lost: bool,
+}
+
+/// What happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Apply(Person),
+    /// Redis carries out a read that nobody waits for any more.
+    LateRead,
+    /// The broker appends a record whose report has failed.
+    LateRecord,
+    Bridge(BridgeNo, BridgeAction),
+    Consumer(ConsumerNo, ConsumerAction),
+    Fault(Fault, Place),
+}
+
+/// What a bridge does, or what reaches it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BridgeAction {
+    /// It asks Redis, which carries it out.
+    Ask,
+    /// It asks for entries of dead peers.
+    Claim,
+    ReplyArrives,
+    /// It is time to send again what was not delivered.
+    Retry,
+    /// The broker appends a record that it sent.
+    Written(usize),
+    ReportArrives(usize),
+    /// It tells Redis what is settled, which carries it out.
+    Settle,
+    SettlementAnswered,
+}
+
+/// What a consumer does, or what reaches it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConsumerAction {
+    Join,
+    Read(usize),
+    Write,
+    Confirm,
+    Commit,
+    CommitAnswered,
+}
+
+/// Whom or what a fault meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Redis,
+    Person(Person),
+    Topic(Grant),
+    Bridge(BridgeNo),
+    Record(BridgeNo, usize),
+    Consumer(ConsumerNo),
+    /// From the first to the second.
+    Partitions(ConsumerNo, ConsumerNo),
+}
+
+impl Pipeline {
+    /// Nothing has happened yet.
+    pub(crate) fn start(&self) -> State {
+        let mut stream = Stream::default();
+        let bridges = (0..self.bridges)
+            .map(|_| Shared::new(Some(Bridge::start(self.window, &mut stream))))
+            .collect();
+        let broker = Broker::new(self.partitions, self.consumers);
+        let consumers = (0..self.consumers).map(|me| {
+            let mut consumer = Consumer::default();
+            consumer.join(me, &broker);
+            Shared::new(consumer)
+        });
+        State {
+            gate: Shared::new(Gate::default()),
+            stream: Shared::new(stream),
+            bridges,
+            consumers: consumers.collect(),
+            broker: Shared::new(broker),
+            table: Shared::new(Table::default()),
+            faults_left: self.faults,
+            published_again: false,
+            found_lost: false,
+        }
+    }
+
+    /// What the parts may do next, faults apart. Some of it may turn out to change nothing.
+    pub(crate) fn work(&self, state: &State, actions: &mut Vec<Action>) {
+        actions.extend(state.gate.comers(self.people).map(Action::Apply));
+        if state.stream.has_late_reads() {
+            actions.push(Action::LateRead);
+        }
+        if state.broker.has_late_records() {
+            actions.push(Action::LateRecord);
+        }
+        for (me, bridge) in state.bridges.iter().enumerate() {
+            if let Some(bridge) = &**bridge {
+                let mut push = |action| actions.push(Action::Bridge(me, action));
+                bridge_work(state, me, bridge, &mut push);
+            }
+        }
+        for (me, consumer) in state.consumers.iter().enumerate() {
+            let mut push = |action| actions.push(Action::Consumer(me, action));
+            consumer_work(state, consumer, &mut push);
+        }
+    }
+
+    /// Carries out what a part does.
+    pub(crate) fn perform(&self, state: &mut State, action: Action) {
+        match action {
+            Action::Apply(person) => self.apply(state, person, true),
+            Action::LateRead => state.stream.change(|stream| stream.read_late()),
+            Action::LateRecord => state.broker.change(|broker| broker.append_late()),
+            Action::Bridge(me, action) => self.bridge_performs(state, me, action),
+            Action::Consumer(me, action) => self.consumer_performs(state, me, action),
+            Action::Fault(fault, place) => self.fail(state, fault, place),
+        }
+    }
+
+    /// Somebody applies; the answer may be lost.
+    pub(crate) fn apply(&self, state: &mut State, person: Person, answered: bool) {
+        let trimmed = self.mutation == Some(Mutation::TrimmedStream);
+        let decision = state.gate.change(|gate| {
+            let decision = gate.apply(person, self.quota, self.mutation);
+            // Whom a halted campaign turns away comes again.
+            if answered && !matches!(decision, Decision::Halted | Decision::Looked) {
+                gate.tell(person);
+            }
+            decision
+        });
+        let Decision::Granted(grant) = decision else {
+            return;
+        };
+        if self.bridges == 0 {
+            state.broker.change(|broker| broker.append(grant));
+        } else {
+            let longest = trimmed.then_some(1);
+            state.stream.change(|stream| stream.add(grant, longest));
+        }
+    }
+
+    fn bridge_performs(&self, state: &mut State, me: BridgeNo, action: BridgeAction) {
+        let idle = match action {
+            BridgeAction::Claim => state.idle(),
+            _ => BTreeSet::new(),
+        };
+        let stream = &mut state.stream;
+        let misdeeds = state.bridges[me].change(|bridge| {
+            let bridge = bridge.as_mut()?;
+            match action {
+                BridgeAction::Ask => stream.change(|stream| bridge.ask(me, stream, &idle)),
+                BridgeAction::Claim => stream.change(|stream| bridge.claim(me, stream, &idle)),
+                BridgeAction::ReplyArrives => return Some(bridge.answered(self.mutation)),
+                BridgeAction::Retry => bridge.retry(),
+                BridgeAction::Written(place) => {
+                    let grant = bridge.written(place);
+                    state.broker.change(|broker| broker.append(grant));
+                }
+                BridgeAction::ReportArrives(place) => bridge.reported(place, true),
+                BridgeAction::Settle => stream.change(|stream| bridge.settle(stream)),
+                BridgeAction::SettlementAnswered => {
+                    bridge.settlement_answered(true, self.mutation);
+                }
+            }
+            None
+        });
+        if let Some(misdeeds) = misdeeds {
+            state.published_again |= misdeeds.published_again;
+            state.found_lost |= misdeeds.found_lost;
+        }
+    }
+
+    fn consumer_performs(&self, state: &mut State, me: ConsumerNo, action: ConsumerAction) {
+        let mutation = self.mutation;
+        let broker = &mut state.broker;
+        state.consumers[me].change(|consumer| match action {
+            ConsumerAction::Join => consumer.join(me, broker),
+            ConsumerAction::Read(partition) => consumer.read(partition, broker, mutation),
+            ConsumerAction::Write => {
+                let table = &mut state.table;
+                table.change(|table| consumer.write(table, self.quota, true, mutation));
+            }
+            ConsumerAction::Confirm => {
+                let gate = &mut state.gate;
+                gate.change(|gate| consumer.confirm(gate, true, mutation));
+            }
+            ConsumerAction::Commit => broker.change(|broker| consumer.commit(broker)),
+            ConsumerAction::CommitAnswered => consumer.commit_answered(true),
+        });
+    }
+}
+
+impl State {
+    /// What is pending, and held by nobody who lives: in time it becomes idle for long enough to be claimed.
+    fn idle(&self) -> BTreeSet<Id> {
+        let pending = self.stream.pending();
+        let forgotten = pending.filter(|(id, owner)| {
+            let owner = self.bridges[*owner].as_ref();
+            owner.is_none_or(|owner| !owner.holds(*id))
+        });
+        forgotten.map(|(id, _)| id).collect()
+    }
+}
+
+fn bridge_work(state: &State, me: BridgeNo, bridge: &Bridge, push: &mut impl FnMut(BridgeAction)) {
+    if bridge.awaits_reply() {
+        push(BridgeAction::ReplyArrives);
+    } else if bridge.has_room() {
+        let unread = |(id, owner)| owner == me && !bridge.holds(id);
+        if state.stream.has_new() || !state.stream.has_group() || state.stream.pending().any(unread)
+        {
+            push(BridgeAction::Ask);
+        }
+        if !state.idle().is_empty() {
+            push(BridgeAction::Claim);
+        }
+    }
+    if bridge.has_failed() {
+        push(BridgeAction::Retry);
+    }
+    for (place, sent) in bridge.sent().iter().enumerate() {
+        push(match sent.written {
+            false => BridgeAction::Written(place),
+            true => BridgeAction::ReportArrives(place),
+        });
+    }
+    if bridge.is_settling() {
+        push(BridgeAction::SettlementAnswered);
+    } else if bridge.has_settlements() {
+        push(BridgeAction::Settle);
+    }
+}
+
+fn consumer_work(state: &State, consumer: &Consumer, push: &mut impl FnMut(ConsumerAction)) {
+    if consumer.generation() != state.broker.generation() {
+        push(ConsumerAction::Join);
+    }
+    consumer
+        .readable(&state.broker)
+        .for_each(|partition| push(ConsumerAction::Read(partition)));
+    if consumer.has_batch() {
+        push(ConsumerAction::Write);
+    }
+    if consumer.has_written() {
+        push(ConsumerAction::Confirm);
+    }
+    if consumer.is_committing() {
+        push(ConsumerAction::CommitAnswered);
+    }
+    if consumer.may_commit() {
+        push(ConsumerAction::Commit);
+    }
+}
