@@ -213,8 +213,11 @@ impl Store {
         for (delivery, fate) in batch.iter().zip(fates) {
             if let Fate::Refused(refusal) = fate {
                 first.get_or_insert((delivery, refusal));
-                // One that was buried before says nothing about this deployment.
-                fresh += usize::from(bury(connection, &self.topic, delivery, refusal).await?);
+                let is_new = bury(connection, &self.topic, delivery, refusal).await?;
+                // One that was buried before says nothing about this deployment. Neither does one that lost to a rival:
+                // a gate that has gone back in time gives serials again one after the other, and is found out and
+                // halted by the confirmation of those rivals, which a consumer that stops would never make.
+                fresh += usize::from(is_new && refusal.rival.is_none());
             }
         }
         if fates.iter().any(|fate| !matches!(fate, Fate::Refused(_))) {

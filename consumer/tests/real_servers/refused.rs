@@ -136,6 +136,26 @@ async fn conflicts_say_what_is_in_the_way_and_no_log_names_an_applicant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn conflicts_in_a_row_do_not_stop_the_consumer() {
+    let rig = Rig::new(30, 1).await;
+    rig.topic.publish_grants(1..=20);
+    let settings = [
+        ("CONSUMER_ALL_BAD_STOPS_AT", "3"),
+        ("CONSUMER_BATCH_AGE_MS", "300"),
+    ];
+    let mut consumer = rig.consumer(&settings);
+    rig.topic.until_committed(20).await;
+    // As a gate does that has gone back in time.
+    for serial in 1..=20 {
+        rig.topic.publish("granted", serial, &format!("w{serial}"));
+    }
+    rig.topic.until_committed(40).await;
+    assert_eq!(rig.database.failed().await, 20);
+    assert_eq!(rig.database.active().await, 20);
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn conflicts_with_rows_of_earlier_batches_are_found_among_good_ones() {
     let rig = Rig::new(400, 1).await;
     rig.topic.publish_grants(1..=100);
