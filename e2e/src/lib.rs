@@ -4,6 +4,7 @@ pub mod campaign;
 pub mod check;
 pub mod history;
 pub mod process;
+pub mod redis_server;
 pub mod report;
 pub mod rows;
 pub mod rush;

@@ -79,6 +79,41 @@ impl Database {
         .collect()
     }
 
+    /// Runs a statement, as somebody would who should not.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn tamper(&self, statement: &'static str) -> Result<u64> {
+        let done = sqlx::query(statement).execute(&self.pool).await?;
+        Ok(done.rows_affected())
+    }
+
+    /// The state of `campaign`, as the database has it.
+    ///
+    /// # Errors
+    /// When the database does not answer, or there is no such campaign.
+    pub async fn state(&self, campaign: &str) -> Result<String> {
+        let state = sqlx::query_scalar("SELECT state FROM campaigns WHERE campaign_id = ?");
+        Ok(state.bind(campaign).fetch_one(&self.pool).await?)
+    }
+
+    /// The open dead letters of `campaign` that carry a grant: why, and whose it is.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn refused(&self, campaign: &str) -> Result<Vec<(String, String)>> {
+        let rows = sqlx::query(
+            "SELECT reason, JSON_UNQUOTE(JSON_EXTRACT(CONVERT(payload USING utf8mb4), '$.user_id')) AS user_id \
+             FROM failed_events WHERE record_key LIKE CONCAT(?, '/%') AND resolution IS NULL",
+        )
+        .bind(campaign)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter()
+            .map(|row| Ok((row.try_get("reason")?, row.try_get("user_id")?)))
+            .collect()
+    }
+
     /// Dead letters of `campaign` that nobody has resolved: the user ids cannot be trusted, so only their
     /// reasons.
     ///

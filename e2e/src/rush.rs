@@ -23,6 +23,9 @@ pub struct Rush {
     pub concurrency: usize,
     /// How often one in ten of them clicks; the others click once.
     pub repeats: usize,
+    /// Whether people go on however long there is no answer or the campaign is unknown, because the gate is to be lost
+    /// in the middle of it, and to be restored.
+    pub outlasts_a_loss: bool,
 }
 
 /// What came of it, as the clients saw it.
@@ -91,7 +94,7 @@ pub async fn run(rush: &Rush, progress: impl Fn() + Send + Sync + 'static) -> Re
                     };
                     let url = &rush.urls[index % rush.urls.len()];
                     let url = format!("{url}/v1/campaigns/{}/applications", rush.campaign);
-                    send(&client, &url, *request, &mut history, &mut latency).await;
+                    send(&client, &url, *request, &rush, &mut history, &mut latency).await;
                     progress();
                 }
             })
@@ -129,6 +132,7 @@ async fn send(
     client: &Client,
     url: &str,
     request: Request,
+    rush: &Rush,
     history: &mut History,
     latency: &mut Histogram<u64>,
 ) {
@@ -136,7 +140,12 @@ async fn send(
         Request::Application(person) => format!("user-{person}"),
         Request::Bad(_) => String::new(),
     };
-    for _ in 0..TRIES {
+    let tries = if rush.outlasts_a_loss {
+        usize::MAX
+    } else {
+        TRIES
+    };
+    for _ in 0..tries {
         let start = Instant::now();
         let answer = match request {
             Request::Application(_) => apply(client, url, &user_id).await,
@@ -145,6 +154,10 @@ async fn send(
         match answer {
             // The person sees a spinner and clicks again: an application counts once, however often it is sent.
             Err(_) | Ok(Told::Unavailable) => {
+                history.retried += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            Ok(Told::NoCampaign) if rush.outlasts_a_loss => {
                 history.retried += 1;
                 tokio::time::sleep(PAUSE).await;
             }
@@ -180,6 +193,9 @@ pub async fn apply(client: &Client, url: &str, user_id: &str) -> reqwest::Result
         },
         (StatusCode::GONE, _) if text.contains(r#""decision":"sold_out""#) => Told::SoldOut,
         (StatusCode::SERVICE_UNAVAILABLE, _) => Told::Unavailable,
+        (StatusCode::NOT_FOUND, _) if text.contains(r#""code":"campaign_not_found""#) => {
+            Told::NoCampaign
+        }
         _ => Told::Unexplained(format!("{status} {text}")),
     })
 }

@@ -10,11 +10,14 @@
 use crate::campaign::Operator;
 use crate::check::{Breach, Expected, breaches};
 use crate::process::{Process, free_port, program};
+use crate::redis_server::{self, Replica};
 use crate::rows::Database;
 use crate::rush::{self, Rush};
 use crate::wait::until;
+use redis::aio::MultiplexedConnection;
 use sqlx::{Connection, MySqlConnection};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
@@ -25,7 +28,9 @@ pub struct System {
     directory: TempDir,
     environment: Vec<(String, String)>,
     redis_port: u16,
+    redis_directory: PathBuf,
     redis: Option<Process>,
+    metrics: BTreeMap<String, String>,
     handlers: Vec<(Process, String)>,
     /// The bridges.
     pub bridges: Vec<Process>,
@@ -119,11 +124,14 @@ impl System {
         );
 
         let operator = Operator::new(program("rushgate"), environment.clone());
+        let directory = tempfile::tempdir().expect("a temporary directory");
         let mut system = Self {
             name,
-            directory: tempfile::tempdir().expect("a temporary directory"),
+            redis_directory: directory.path().join("redis"),
+            directory,
             redis_port,
             redis: None,
+            metrics: BTreeMap::new(),
             handlers: vec![],
             bridges: vec![],
             consumers: vec![],
@@ -163,24 +171,8 @@ impl System {
 
     /// Starts Redis on what it has kept, and waits until it answers.
     pub async fn start_redis(&mut self) {
-        let port = self.redis_port.to_string();
-        let mut command = Command::new("redis-server");
-        command.args([
-            "--port",
-            &port,
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "yes",
-            "--appendfsync",
-            "always",
-            "--dir",
-        ]);
-        command.arg(self.directory.path());
-        self.redis = Some(Process::start(&mut command, self.log("redis")));
-        until("Redis answers", async || self.redis_connection().await).await;
+        let redis = redis_server::start(&self.redis_directory, self.redis_port).await;
+        self.redis = Some(redis);
     }
 
     /// Ends Redis as a crash would.
@@ -188,13 +180,37 @@ impl System {
         self.redis.take().expect("Redis runs").crash();
     }
 
+    /// Takes away all that Redis, which has crashed, had kept; where it is now.
+    pub fn lose_redis_data(&mut self) -> PathBuf {
+        assert!(self.redis.is_none(), "Redis still runs");
+        let lost = self.directory.path().join("redis-lost");
+        std::fs::rename(&self.redis_directory, &lost).expect("moved");
+        lost
+    }
+
+    /// The file to which Redis appends whatever it writes.
+    pub fn redis_log(&self) -> PathBuf {
+        let directory = self.redis_directory.join("appendonlydir");
+        directory.join("appendonly.aof.1.incr.aof")
+    }
+
     /// A connection to Redis, if it answers.
-    pub async fn redis_connection(&self) -> Option<redis::aio::MultiplexedConnection> {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.redis_port))
-            .expect("an address");
-        let mut connection = client.get_multiplexed_async_connection().await.ok()?;
-        redis::cmd("PING").exec_async(&mut connection).await.ok()?;
-        Some(connection)
+    pub async fn redis_connection(&self) -> Option<MultiplexedConnection> {
+        redis_server::connection(self.redis_port).await
+    }
+
+    /// Starts a second Redis that copies what the first one writes, and waits until it has all of it.
+    pub async fn start_replica(&self) -> Replica {
+        let directory = self.directory.path().join("redis-replica");
+        Replica::start(directory, self.redis_port).await
+    }
+
+    /// Ends Redis as a crash would, and puts the replica in its place.
+    pub async fn promote(&mut self, replica: Replica) {
+        self.crash_redis();
+        let (redis, directory) = replica.promote(self.redis_port).await;
+        self.redis = Some(redis);
+        self.redis_directory = directory;
     }
 
     async fn start_handler(&mut self) {
@@ -249,6 +265,12 @@ impl System {
             .collect()
     }
 
+    /// From now on, parts are started with this environment variable.
+    pub fn set(&mut self, variable: &str, value: &str) {
+        self.environment
+            .push((variable.to_owned(), value.to_owned()));
+    }
+
     /// Starts one more bridge, under a name that depends on how many there are, and waits until it is ready.
     pub async fn start_bridge(&mut self) {
         let number = self.bridges.len();
@@ -278,17 +300,28 @@ impl System {
         self.consumers.push(consumer);
     }
 
-    async fn start_with_metrics(&self, command: &mut Command, name: &str, ready: &str) -> Process {
+    async fn start_with_metrics(
+        &mut self,
+        command: &mut Command,
+        name: &str,
+        ready: &str,
+    ) -> Process {
         let listen = format!("127.0.0.1:{}", free_port());
         let process = self.run(command.env("METRICS_LISTEN", &listen), name);
+        let url = format!("http://{listen}/metrics");
+        self.metrics.insert(name.to_owned(), url);
         until(&format!("{name} is ready"), async || {
-            let metrics = reqwest::get(format!("http://{listen}/metrics"))
-                .await
-                .ok()?;
-            metrics.text().await.ok()?.contains(ready).then_some(())
+            let metrics = self.metrics(name).await?;
+            metrics.contains(ready).then_some(())
         })
         .await;
         process
+    }
+
+    /// The metrics of the part of that name, such as `consumer-0`, if it answers.
+    pub async fn metrics(&self, name: &str) -> Option<String> {
+        let response = reqwest::get(self.metrics.get(name)?).await.ok()?;
+        response.text().await.ok()
     }
 
     fn run(&self, command: &mut Command, name: &str) -> Process {
@@ -310,6 +343,7 @@ impl System {
             applicants,
             concurrency: 50,
             repeats: 3,
+            outlasts_a_loss: false,
         }
     }
 

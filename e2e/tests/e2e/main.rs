@@ -8,8 +8,10 @@
     reason = "helpers of tests, outside #[test] functions"
 )]
 
+mod audit;
 mod auth;
 mod browser;
+mod failed;
 mod http;
 mod journey;
 mod kills;
@@ -17,4 +19,7 @@ mod openapi;
 mod operator;
 mod places;
 mod redis_away;
+mod restore;
 mod rounds;
+mod view;
+mod watch;
