@@ -23,8 +23,8 @@ pub struct Rush {
     pub concurrency: usize,
     /// How often one in ten of them clicks; the others click once.
     pub repeats: usize,
-    /// Whether people go on however long there is no answer or the campaign is unknown, because the gate is to be lost
-    /// in the middle of it, and to be restored.
+    /// Whether people go on for longer, and also while the campaign is unknown, because the gate is to be lost in the
+    /// middle of it, and to be restored.
     pub outlasts_a_loss: bool,
 }
 
@@ -41,6 +41,9 @@ pub struct Outcome {
 
 /// How often a request is sent again that met a 503 or a broken connection.
 const TRIES: usize = 100;
+
+/// The same, where the gate is to be lost and restored meanwhile.
+const TRIES_OUTLASTING: usize = 900;
 
 /// How long to wait before that.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -141,7 +144,7 @@ async fn send(
         Request::Bad(_) => String::new(),
     };
     let tries = if rush.outlasts_a_loss {
-        usize::MAX
+        TRIES_OUTLASTING
     } else {
         TRIES
     };

@@ -17,7 +17,7 @@ use crate::terms::Campaign;
 use anyhow::{Context, Result};
 use clap::Args;
 use rushgate_gate::restore::Standing;
-use rushgate_gate::{CampaignId, Event, Place, confirm, resend};
+use rushgate_gate::{CampaignId, CampaignState, Event, Place, confirm, resend};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -123,7 +123,12 @@ impl Auditor<'_> {
     /// Looks at everything, upstream first, so that what moves on meanwhile is seen at least once.
     async fn look(&mut self, campaign: &Campaign) -> Result<Seen> {
         let id = &campaign.id;
-        let mut seen = Seen::default();
+        let at_gate = self.gate.overview(id).await?.map(|overview| overview.state);
+        let mut seen = Seen {
+            is_unknown: campaign.projected && at_gate.is_none(),
+            is_halted: [at_gate, Some(campaign.state)].contains(&Some(CampaignState::Halted)),
+            ..Seen::default()
+        };
         for held in self.gate.held(id, campaign.terms.one_per).await? {
             seen.held.insert(held.place, held.issued);
         }

@@ -1,22 +1,9 @@
 //! Dead letters, and what an operator does about them.
 
 use crate::view::{View, granted};
-use rdkafka::ClientConfig;
-use rdkafka::producer::{FutureProducer, FutureRecord};
 use rushgate_e2e::history::{Place, Told};
-use rushgate_e2e::system::{Size, System, server};
+use rushgate_e2e::system::{Size, System};
 use rushgate_e2e::wait::until;
-use std::time::Duration;
-
-/// Puts a record on the topic that no bridge has made.
-async fn publish(system: &System, key: &str, value: &str) {
-    let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", server("KAFKA_BROKERS"));
-    let producer: FutureProducer = client.create().expect("a producer");
-    let record = FutureRecord::to(system.topic()).key(key).payload(value);
-    let sent = producer.send(record, Duration::from_secs(30)).await;
-    sent.expect("delivered");
-}
 
 fn grant(round: &str, serial: u32, user_id: &str) -> String {
     format!(
@@ -72,7 +59,7 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
         ("launch/once/4", grant("once", 4, "a")),
         ("other/once/1", "{".to_owned()),
     ] {
-        publish(&system, key, &value).await;
+        launch.publish(key, &value).await;
     }
     // A grant of the gate for which the database has no room: its quota was lowered by hand.
     let lower = "UPDATE rounds SET quota = 2";
@@ -286,8 +273,12 @@ async fn the_serial_of_a_discarded_grant_goes_to_somebody_else() {
     launch.exits(0, &["audit", "launch"]).await;
 
     // Whoever has the coupon of that very grant keeps it.
-    publish(&system, "launch/once/2", &grant("once", 2, "c")).await;
-    publish(&system, "launch/late/2", &grant("late", 2, "c")).await;
+    launch
+        .publish("launch/once/2", &grant("once", 2, "c"))
+        .await;
+    launch
+        .publish("launch/late/2", &grant("late", 2, "c"))
+        .await;
     launch.lists(1).await;
     let claim = "UPDATE failed_events SET record_key = 'launch/once/2', payload = REPLACE(payload, 'late', 'once') \
                  WHERE resolution IS NULL";

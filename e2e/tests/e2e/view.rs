@@ -1,11 +1,14 @@
 //! A campaign as an applicant and as its operator see it.
 
+use rdkafka::ClientConfig;
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use reqwest::Client;
 use rushgate_e2e::history::{Place, Told};
 use rushgate_e2e::rush::apply;
-use rushgate_e2e::system::System;
+use rushgate_e2e::system::{System, server};
 use rushgate_e2e::wait::until;
 use serde_json::Value;
+use std::time::Duration;
 
 /// A campaign as an applicant and as its operator see it.
 pub(crate) struct View<'a> {
@@ -60,6 +63,18 @@ impl<'a> View<'a> {
         format!("{}{}", ended.stdout, ended.stderr)
             .trim()
             .to_owned()
+    }
+
+    /// Puts a record on the topic that no bridge has made.
+    pub(crate) async fn publish(&self, key: &str, value: &str) {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", server("KAFKA_BROKERS"));
+        let producer: FutureProducer = client.create().expect("a producer");
+        let record = FutureRecord::to(self.system.topic())
+            .key(key)
+            .payload(value);
+        let sent = producer.send(record, Duration::from_secs(30)).await;
+        sent.expect("delivered");
     }
 
     /// Waits until the database has so many coupons and nothing is on its way.
