@@ -25,7 +25,10 @@ use std::fmt::Write;
 pub const EXAMPLES: &str = "Examples:
   rushgate audit                   all campaigns; for a cron job: the exit code is 0 if all agree, 2 if they do not, 1 if
                                    that could not be found out
-  rushgate audit welcome --repair  puts back on the stream what is missing, confirms what was not confirmed";
+  rushgate audit welcome --repair  puts back on the stream what is missing, confirms what was not confirmed; 0 if that
+                                   was all
+
+It locks nothing and may run in the middle of a rush. Every finding says what is to be done about it.";
 
 /// The exit code when something does not agree.
 pub const DISAGREES: u8 = 2;

@@ -23,7 +23,8 @@ pub const EXAMPLES: &str = "Examples:
   rushgate failed show 17
   rushgate failed replay 17 18            after whatever was wrong has been put right
   rushgate failed replay --all --reason unknown_round
-  rushgate failed discard 17 --return-serial --note 'test record'
+  rushgate failed discard 17 --note 'test record'
+  rushgate failed discard welcome/1796086800123-0 --return-serial --note 'left the country'
 
 Replaying is safe, also twice: whoever has his coupon keeps it, and what fails again is a dead letter again.";
 

@@ -10,8 +10,9 @@ use rushgate_e2e::system::{Size, System};
 use rushgate_e2e::wait::until;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 const LAUNCH: &str = "launch";
 
@@ -80,6 +81,10 @@ impl Crisis {
 
     /// Waits for the end. `lost` are grants of which nobody but the Redis that is gone had heard.
     async fn end(self, lost: &BTreeSet<(String, Place)>) -> Outcome {
+        while !self.rush.is_finished() {
+            assert!(!is_halted(&self.system).await, "halted once more");
+            sleep(Duration::from_millis(100)).await;
+        }
         let outcome = self.rush.await.expect("no panic").expect("a rush");
         let view = View::of(&self.system, LAUNCH);
         view.has_rows(u64::from(self.quota)).await;
@@ -113,6 +118,11 @@ impl Crisis {
         assert_eq!(outcome.history.unavailable, 0);
         outcome
     }
+}
+
+/// Whether a consumer has found that the gate has lost grants.
+async fn is_halted(system: &System) -> bool {
+    system.database.state(LAUNCH).await.expect("the database") == "halted"
 }
 
 /// Everybody who was told "granted" has a coupon, or a dead letter that says to whom he lost it, or was known to the lost
@@ -195,13 +205,7 @@ async fn a_replica_that_lags_is_halted_by_itself_and_who_lost_a_serial_gets_anot
     let lost = known_to(directory.ancestors().nth(2).expect("a directory")).await;
 
     until("the consumer has halted the campaign", async || {
-        let state = crisis
-            .system
-            .database
-            .state(LAUNCH)
-            .await
-            .expect("the database");
-        (state == "halted").then_some(())
+        is_halted(&crisis.system).await.then_some(())
     })
     .await;
     let said = crisis.restore().await;
@@ -278,8 +282,7 @@ async fn who_lost_a_serial_when_no_place_was_left_is_a_dead_letter_until_there_i
     system.start_consumer().await;
     let launch = View::of(&system, LAUNCH);
     until("the consumer has halted the campaign", async || {
-        let state = system.database.state(LAUNCH).await.expect("the database");
-        (state == "halted").then_some(())
+        is_halted(&system).await.then_some(())
     })
     .await;
     assert_eq!(launch.refusal("z").await, (503, "halted".to_owned()));
