@@ -9,6 +9,7 @@ use rushgate_e2e::rush::{self, Outcome};
 use rushgate_e2e::system::{Size, System};
 use rushgate_e2e::wait::until;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -187,7 +188,7 @@ async fn a_redis_that_lost_everything_is_restored_and_the_rush_goes_on() {
 
     let said = crisis.restore().await;
     assert!(said.contains("the gate knew 0 of"), "{said}");
-    println!("{} grants were known to Redis alone; {said}", lost.len());
+    eprintln!("{} grants were known to Redis alone; {said}", lost.len());
     let outcome = crisis.end(&lost).await;
     assert!(outcome.history.retried > 0, "nobody noticed");
 }
@@ -209,7 +210,7 @@ async fn a_replica_that_lags_is_halted_by_itself_and_who_lost_a_serial_gets_anot
     })
     .await;
     let said = crisis.restore().await;
-    println!("{} grants were known to Redis alone; {said}", lost.len());
+    eprintln!("{} grants were known to Redis alone; {said}", lost.len());
     let metrics = crisis.system.metrics("consumer-0").await.expect("metrics");
     let lost_grants = metrics
         .lines()
@@ -238,10 +239,13 @@ async fn a_hundred_thousand_people_outlast_a_redis_that_lost_everything() {
     let took = begun.elapsed().as_secs_f64();
     let outcome = crisis.end(&lost).await;
     assert_eq!(outcome.history.sent, 101_000);
-    println!(
-        "100,000 applicants in {:?}; restored in {took:.1} s: {said}",
-        outcome.elapsed
-    );
+    // Not `eprintln!`, which nobody sees of a test that succeeds.
+    writeln!(
+        std::io::stderr(),
+        "100,000 applicants in {:.1} s; restored in {took:.1} s: {said}",
+        outcome.elapsed.as_secs_f64()
+    )
+    .expect("written");
 }
 
 /// Five coupons, of which Redis has forgotten all but two, and has given the others again.
