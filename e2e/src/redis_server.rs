@@ -8,9 +8,11 @@
 
 use crate::process::{Process, free_port};
 use crate::wait::until;
+use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// A Redis that copies what another one writes.
 pub struct Replica {
@@ -71,7 +73,10 @@ pub async fn start(directory: &Path, port: u16) -> Process {
 /// A connection to the Redis at that port, if it answers.
 pub async fn connection(port: u16) -> Option<MultiplexedConnection> {
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).expect("an address");
-    let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+    // The machine may be busy with other tests.
+    let settings = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(10)));
+    let connection = client.get_multiplexed_async_connection_with_config(&settings);
+    let mut connection = connection.await.ok()?;
     redis::cmd("PING").exec_async(&mut connection).await.ok()?;
     Some(connection)
 }
