@@ -15,6 +15,7 @@ use crate::tracker::Tracker;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError};
 use rushgate_gate::confirm::{self, Outcome};
+use rushgate_gate::fault::{is_planted, may_die};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{Applicant, Call, CampaignId, EventType, ReplyError, RoundId, Serial, Value};
 use std::collections::BTreeMap;
@@ -111,7 +112,7 @@ impl Confirmer {
 
     async fn confirm_until_done(&mut self, batches: &[Committed]) {
         let calls = calls(batches);
-        if calls.is_empty() {
+        if calls.is_empty() || is_planted("bug::confirm_blindly") {
             return;
         }
         let begun = Instant::now();
@@ -131,6 +132,7 @@ impl Confirmer {
         if backoff.failures() > 0 {
             info!(failures = backoff.failures(), "confirmed after all");
         }
+        may_die("consumer::confirmed");
         metrics::confirmed(
             calls.iter().map(|(_, count, _)| count).sum(),
             begun.elapsed(),

@@ -14,6 +14,7 @@ use crate::source::Source;
 use crate::store::{Fate, Settled, Store, StoreError};
 use crate::tracker::Tracker;
 use rdkafka::error::KafkaError;
+use rushgate_gate::fault::{is_planted, may_die};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -237,6 +238,14 @@ impl Writer {
             }
             if batch.is_empty() {
                 return Ok(());
+            }
+            may_die("consumer::read");
+            if is_planted("bug::offsets_before_commit") {
+                self.tracker.change(|offsets| {
+                    batch
+                        .iter()
+                        .for_each(|delivery| offsets.done(&delivery.ticket))
+                });
             }
             match timeout(backoff.deadline(), self.store.settle(&batch)).await {
                 Ok(Ok(settled)) => {

@@ -12,7 +12,9 @@ use crate::readiness::Readiness;
 use crate::tracker::Tracker;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Offset, TopicPartitionList, bindings};
+use rushgate_gate::fault::may_die;
+use std::ptr::null_mut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -100,23 +102,31 @@ impl Group {
         }
         let unconfirmed = self.tracker.lock().take_unconfirmed();
         if !unconfirmed.is_empty() {
-            self.commit(consumer, &unconfirmed, CommitMode::Sync);
+            self.commit_last(consumer, &unconfirmed);
         }
         self.tracker.change(|offsets| offsets.revoke());
     }
 
-    /// Commits these next offsets of our partitions.
-    pub(crate) fn commit(
+    /// Commits these next offsets of our partitions, and waits for the answer: nobody polls any more.
+    fn commit_last(&self, consumer: &BaseConsumer<Context>, progress: &[(i32, i64)]) {
+        self.commit_by(progress, |list| consumer.commit(list, CommitMode::Sync));
+    }
+
+    /// Commits these next offsets of our partitions. The answer comes to [`Context::commit_callback`].
+    pub(crate) fn commit(&self, consumer: &BaseConsumer<Context>, progress: &[(i32, i64)]) {
+        self.commit_by(progress, |list| commit_and_hear(consumer, list));
+    }
+
+    fn commit_by(
         &self,
-        consumer: &BaseConsumer<Context>,
         progress: &[(i32, i64)],
-        mode: CommitMode,
+        commit: impl FnOnce(&TopicPartitionList) -> KafkaResult<()>,
     ) {
         let mut list = TopicPartitionList::with_capacity(progress.len());
         let listed: KafkaResult<()> = progress.iter().try_for_each(|(partition, next)| {
             list.add_partition_offset(&self.topic, *partition, Offset::Offset(*next))
         });
-        if let Err(error) = listed.and_then(|()| consumer.commit(&list, mode)) {
+        if let Err(error) = listed.and_then(|()| commit(&list)) {
             self.committed(Err(error), &list);
         }
     }
@@ -127,7 +137,10 @@ impl Group {
         for element in offsets.elements() {
             let outcome = result.clone().and_then(|()| element.error());
             match (outcome, element.offset()) {
-                (Ok(()), Offset::Offset(next)) => tracked.committed(element.partition(), next),
+                (Ok(()), Offset::Offset(next)) => {
+                    may_die("consumer::offsets_committed");
+                    tracked.committed(element.partition(), next);
+                }
                 (Ok(()), _) => {}
                 (Err(error), _) => {
                     tracked.commit_failed(element.partition());
@@ -142,6 +155,27 @@ impl Group {
             self.commit_failed.store(true, Ordering::Relaxed);
             warn!(%error, "offsets could not be committed");
         }
+    }
+}
+
+/// Commits without waiting; the answer comes to [`Context::commit_callback`], out of the queue that is polled.
+///
+/// `CommitMode::Async` of rdkafka 0.39 names no queue, so that no answer ever comes, also not that it failed
+/// (fede1024/rust-rdkafka#856).
+fn commit_and_hear(consumer: &BaseConsumer<Context>, list: &TopicPartitionList) -> KafkaResult<()> {
+    let client = consumer.client().native_ptr();
+    // SAFETY: `client` lives as long as `consumer`. The queue is ours until we destroy it; librdkafka keeps hold of it
+    // for the answer. Of the list it makes a copy.
+    #[allow(unsafe_code)]
+    let code = unsafe {
+        let queue = bindings::rd_kafka_queue_get_consumer(client);
+        let code = bindings::rd_kafka_commit_queue(client, list.ptr(), queue, None, null_mut());
+        bindings::rd_kafka_queue_destroy(queue);
+        code
+    };
+    match code {
+        bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        code => Err(KafkaError::ConsumerCommit(code.into())),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::refusal::{Reason, Refusal};
 use crate::shape::powers_of_two;
 use crate::store::{Fate, StoreError};
 use rushgate_gate::Millis;
+use rushgate_gate::fault::is_planted;
 use sqlx::{AssertSqlSafe, MySqlConnection};
 use std::sync::Arc;
 
@@ -24,12 +25,17 @@ pub struct InsertStatements(Vec<Arc<str>>);
 
 impl Default for InsertStatements {
     fn default() -> Self {
+        let ignore = if is_planted("bug::insert_ignore") {
+            "IGNORE "
+        } else {
+            ""
+        };
         Self(
             (0..=LONGEST.ilog2())
                 .map(|power| {
                     let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?)"; 1 << power].join(", ");
                     Arc::from(format!(
-                        "INSERT INTO coupons \
+                        "INSERT {ignore}INTO coupons \
                          (campaign_id, round_id, serial, user_id, quota, person_scope, granted_at, turn, win) \
                          VALUES {rows}"
                     ))

@@ -9,7 +9,7 @@ use crate::readiness::Readiness;
 use crate::record::{Clipped, Delivery, LONGEST_KEY, LONGEST_VALUE, Record};
 use crate::tracker::Tracker;
 use rdkafka::Message;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers};
 use std::collections::VecDeque;
@@ -195,8 +195,7 @@ impl Reader {
         self.commit_again_at = None;
         let progress = self.group.tracker.lock().take_progress();
         if !progress.is_empty() {
-            self.group
-                .commit(&self.consumer, &progress, CommitMode::Async);
+            self.group.commit(&self.consumer, &progress);
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::plan::{Plan, Planned, Step, plan};
 use crate::record::Delivery;
 use crate::refusal::{Reason, Refusal};
 use crate::rounds::{admit, rounds_in_force};
+use rushgate_gate::fault::may_die;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions, Connection, MySqlConnection, Row};
 
@@ -136,7 +137,9 @@ impl Store {
         let mut connection = self.connect().await?;
         let mut transaction = connection.begin().await?;
         let (fates, in_a_row) = self.write(&mut transaction, batch).await?;
+        may_die("consumer::inserted");
         transaction.commit().await?;
+        may_die("consumer::committed");
         self.in_a_row = in_a_row;
         self.connection = Some(connection);
         Ok(Settled { fates })
@@ -214,9 +217,8 @@ impl Store {
             if let Fate::Refused(refusal) = fate {
                 first.get_or_insert((delivery, refusal));
                 let is_new = bury(connection, &self.topic, delivery, refusal).await?;
-                // One that was buried before says nothing about this deployment. Neither does one that lost to a rival:
-                // a gate that has gone back in time gives serials again one after the other, and is found out and
-                // halted by the confirmation of those rivals, which a consumer that stops would never make.
+                // One that was buried before says nothing about this deployment; nor does one that contradicts a
+                // coupon: that is between the gate and the table, and the gate is asked about it.
                 fresh += usize::from(is_new && refusal.rival.is_none());
             }
         }

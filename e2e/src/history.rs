@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Instant;
 
 /// A place in a round.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -50,6 +51,19 @@ pub enum Told {
     Unexplained(String),
 }
 
+/// One application, from when it was first sent to its last answer.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Who.
+    pub user_id: String,
+    /// When it was first sent: a grant may have been made at any moment since.
+    pub began: Instant,
+    /// When its answer was there.
+    pub ended: Instant,
+    /// The answer.
+    pub told: Told,
+}
+
 /// The answers of one rush, counted, and who was told which serial.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -73,28 +87,31 @@ pub struct History {
     pub unexplained: Vec<String>,
     /// Everybody who was told a place: all the places that they were told.
     pub places: BTreeMap<String, Vec<Place>>,
+    /// Every application, in the order of their ends within each client.
+    pub calls: Vec<Call>,
 }
 
 impl History {
-    /// Notes what `user_id` was told.
-    pub fn note(&mut self, user_id: &str, told: Told) {
+    /// Notes how a call ended.
+    pub fn note(&mut self, call: Call) {
         self.sent += 1;
-        match told {
+        match &call.told {
             Told::Granted(place) => {
                 self.granted += 1;
-                self.note_place(user_id, place);
+                self.note_place(&call.user_id, place.clone());
             }
             Told::AlreadyGranted(place) => {
                 self.already_granted += 1;
-                self.note_place(user_id, place);
+                self.note_place(&call.user_id, place.clone());
             }
             Told::Waitlisted(_) => self.waitlisted += 1,
             Told::SoldOut => self.sold_out += 1,
             Told::Rejected => self.rejected += 1,
             Told::Unavailable => self.unavailable += 1,
             Told::NoCampaign => self.unexplained.push("no such campaign".to_owned()),
-            Told::Unexplained(answer) => self.unexplained.push(answer),
+            Told::Unexplained(answer) => self.unexplained.push(answer.clone()),
         }
+        self.calls.push(call);
     }
 
     /// Takes in what others were told.
@@ -108,6 +125,7 @@ impl History {
         self.unavailable += other.unavailable;
         self.retried += other.retried;
         self.unexplained.extend(other.unexplained);
+        self.calls.extend(other.calls);
         for (user_id, places) in other.places {
             for place in places {
                 self.note_place(&user_id, place);

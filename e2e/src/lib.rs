@@ -2,6 +2,7 @@
 
 pub mod campaign;
 pub mod check;
+pub mod evidence;
 pub mod history;
 pub mod process;
 pub mod redis_server;

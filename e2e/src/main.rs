@@ -5,6 +5,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use rushgate_e2e::campaign::Operator;
 use rushgate_e2e::check::Expected;
+use rushgate_e2e::evidence::Stores;
 use rushgate_e2e::report::Report;
 use rushgate_e2e::rows::Database;
 use rushgate_e2e::rush::{self, Rush};
@@ -42,6 +43,23 @@ struct Cli {
     /// Where the rows are
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
+    /// Where the gate is
+    #[arg(
+        long,
+        env = "REDIS_URL",
+        hide_env_values = true,
+        default_value = "redis://127.0.0.1:6379"
+    )]
+    redis_url: String,
+    /// Where the topic is
+    #[arg(long, env = "KAFKA_BROKERS", default_value = "127.0.0.1:9092")]
+    kafka_brokers: String,
+    /// The topic
+    #[arg(long, env = "KAFKA_TOPIC", default_value = "coupon_create")]
+    kafka_topic: String,
+    /// The consumer group of the consumers
+    #[arg(long, env = "KAFKA_GROUP", default_value = "rushgate-consumer")]
+    kafka_group: String,
 }
 
 #[tokio::main]
@@ -98,11 +116,29 @@ async fn run(cli: &Cli) -> Result<bool> {
     bar.finish_and_clear();
 
     let expected = Expected::once(cli.quota, cli.applicants);
-    let rows = database.rows(&campaign).await?;
-    let report = Report::new(&campaign, &expected, cli.applicants, &outcome, &rows);
+    let stores = Stores {
+        database,
+        redis_url: cli.redis_url.clone(),
+        kafka_brokers: cli.kafka_brokers.clone(),
+        topic: cli.kafka_topic.clone(),
+        group: cli.kafka_group.clone(),
+    };
+    // The last acks, confirmations and offsets come a moment after the last rows.
+    let evidence = loop {
+        let evidence = stores.read(&campaign).await?;
+        if evidence.is_at_rest() || Instant::now() > deadline {
+            break evidence;
+        }
+    };
+    let report = Report::new(&campaign, &expected, cli.applicants, &outcome, &evidence);
     writeln!(std::io::stdout(), "{report}")?;
-    for failed in database.failed(&campaign).await? {
-        writeln!(std::io::stdout(), "  dead letter {failed}")?;
+    for letter in &evidence.letters {
+        writeln!(
+            std::io::stdout(),
+            "  dead letter {}: {}",
+            letter.key,
+            letter.reason
+        )?;
     }
     if let Some(path) = &cli.json {
         std::fs::write(path, serde_json::to_vec_pretty(&report)?)

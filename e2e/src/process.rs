@@ -10,7 +10,7 @@
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 
 /// A running program.
 pub struct Process {
@@ -76,6 +76,11 @@ impl Process {
     pub fn terminate(mut self) -> Option<i32> {
         self.signal(Signal::Terminate);
         self.child.wait().expect("ended").code()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child of ours")
     }
 
     /// All that it has written, since its first start.

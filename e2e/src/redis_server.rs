@@ -25,11 +25,11 @@ impl Replica {
     /// Starts one in `directory` that copies the Redis at port `primary`, and waits until it has all of it.
     pub async fn start(directory: PathBuf, primary: u16) -> Self {
         let port = free_port();
-        let process = start(&directory, port).await;
+        let process = start(port, &directory).await;
         // Else the primary waits whether others come as well.
         let delay = ["CONFIG", "SET", "repl-diskless-sync-delay", "0"];
-        command(primary, &delay).await;
-        command(port, &["REPLICAOF", "127.0.0.1", &primary.to_string()]).await;
+        tell(primary, &delay).await;
+        tell(port, &["REPLICAOF", "127.0.0.1", &primary.to_string()]).await;
         until("the replica has everything", async || {
             let (theirs, ours) = (offset(primary).await?, offset(port).await?);
             (theirs == ours).then_some(())
@@ -44,8 +44,8 @@ impl Replica {
 
     /// Makes it a primary, at that port, where nobody listens any more; where it keeps what it has.
     pub async fn promote(self, port: u16) -> (Process, PathBuf) {
-        command(self.port, &["REPLICAOF", "NO", "ONE"]).await;
-        command(self.port, &["CONFIG", "SET", "port", &port.to_string()]).await;
+        tell(self.port, &["REPLICAOF", "NO", "ONE"]).await;
+        tell(self.port, &["CONFIG", "SET", "port", &port.to_string()]).await;
         until("the replica answers", async || connection(port).await).await;
         (self.process, self.directory)
     }
@@ -53,19 +53,31 @@ impl Replica {
     /// Cuts it off from the one that it copies, which it does not notice: it keeps what it has.
     pub async fn cut_off(&self) {
         // Nobody listens there.
-        command(self.port, &["REPLICAOF", "127.0.0.1", "1"]).await;
+        tell(self.port, &["REPLICAOF", "127.0.0.1", "1"]).await;
     }
 }
 
-/// A Redis that keeps what it has in `directory`, as it is shipped, and answers.
-pub async fn start(directory: &Path, port: u16) -> Process {
-    std::fs::create_dir_all(directory).expect("a directory");
+/// A Redis at this port that acknowledges nothing that it has not written down in `dir`.
+pub fn command(port: u16, dir: &Path) -> Command {
     let mut command = Command::new("redis-server");
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
-    command.args(["--save", "", "--appendonly", "yes"]);
-    command.args(["--appendfsync", "always", "--dir"]);
-    command.arg(directory);
-    let process = Process::start(&mut command, directory.with_extension("log"));
+    command
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+        ])
+        .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
+        .arg(dir);
+    command
+}
+
+/// Starts one that keeps what it has in `dir`, and waits until it answers.
+pub async fn start(port: u16, dir: &Path) -> Process {
+    std::fs::create_dir_all(dir).expect("a directory");
+    let process = Process::start(&mut command(port, dir), dir.with_extension("log"));
     until("Redis answers", async || connection(port).await).await;
     process
 }
@@ -81,7 +93,7 @@ pub async fn connection(port: u16) -> Option<MultiplexedConnection> {
     Some(connection)
 }
 
-async fn command(port: u16, words: &[&str]) {
+async fn tell(port: u16, words: &[&str]) {
     let mut connection = connection(port).await.expect("Redis answers");
     let mut command = redis::cmd(words[0]);
     command.arg(&words[1..]);

@@ -1,6 +1,7 @@
 //! What came of a rush, for people and for programs.
 
 use crate::check::{Breach, Expected, breaches};
+use crate::evidence::Evidence;
 use crate::rows::Row;
 use crate::rush::Outcome;
 use hdrhistogram::Histogram;
@@ -56,10 +57,11 @@ impl Report {
         expected: &Expected,
         applicants: u32,
         outcome: &Outcome,
-        rows: &[Row],
+        evidence: &Evidence,
     ) -> Self {
         let history = &outcome.history;
-        let breaches = breaches(expected, history, rows);
+        let rows = &evidence.rows;
+        let breaches = breaches(expected, history, evidence);
         let count = |wanted: fn(&Breach) -> bool| {
             breaches.iter().filter(|breach| wanted(breach)).count() as u64
         };
@@ -75,7 +77,7 @@ impl Report {
             retried: history.retried,
             rows: rows.len() as u64,
             serials_missing: count(|breach| matches!(breach, Breach::SerialMissing(_))),
-            serials_doubled: count(|breach| matches!(breach, Breach::SerialDoubled(_))),
+            serials_doubled: count(|breach| matches!(breach, Breach::SerialDoubled(..))),
             people_doubled: count(|breach| matches!(breach, Breach::PersonDoubled(_))),
             requests_per_second: history.sent as f64 / outcome.elapsed.as_secs_f64(),
             p50_ms: quantile_ms(&outcome.latency, 0.5),

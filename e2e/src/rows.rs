@@ -2,9 +2,12 @@
 
 use crate::history::Place;
 use anyhow::{Context, Result};
-use sqlx::Row as _;
+use rushgate_gate::Event;
+use rushgate_gate::record::event;
 use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
+use sqlx::{AssertSqlSafe, Row as _};
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// A coupon that is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +18,17 @@ pub struct Row {
     pub user_id: String,
     /// From the grant, by the clock of Redis, to the row, by the clock of the database.
     pub delay: Duration,
+}
+
+/// A dead letter of the consumer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// The key of its record.
+    pub key: String,
+    /// What its record says, if that is an event.
+    pub event: Option<Event>,
+    /// A stable code.
+    pub reason: String,
 }
 
 /// The database, seen from outside.
@@ -35,6 +49,40 @@ impl Database {
             .await
             .context("cannot use the database that DATABASE_URL names")?;
         Ok(Self { pool })
+    }
+
+    /// Runs these statements, one after the other on one connection, and then closes it: what they leave behind in the
+    /// session goes with it. How many rows they have changed.
+    ///
+    /// # Errors
+    /// When one of them fails, or all of them take longer than half a minute.
+    pub async fn run(&self, sql: &str) -> Result<u64> {
+        let statements = async {
+            let mut connection = self.pool.acquire().await?;
+            connection.close_on_drop();
+            sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+                .execute(&mut *connection)
+                .await
+        };
+        let done = timeout(Duration::from_secs(30), statements).await??;
+        Ok(done.rows_affected())
+    }
+
+    /// The connections that a user has.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn connections_of(&self, user: &str) -> Result<Vec<i64>> {
+        let rows = sqlx::raw_sql("SHOW PROCESSLIST")
+            .fetch_all(&self.pool)
+            .await?;
+        let of_user = rows.iter().filter(|row| {
+            row.try_get::<String, _>("User")
+                .is_ok_and(|name| name == user)
+        });
+        Ok(of_user
+            .map(|row| row.try_get("Id"))
+            .collect::<Result<_, _>>()?)
     }
 
     /// How many coupons of `campaign` are held.
@@ -79,15 +127,6 @@ impl Database {
         .collect()
     }
 
-    /// Runs a statement, as somebody would who should not.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub async fn tamper(&self, statement: &'static str) -> Result<u64> {
-        let done = sqlx::query(statement).execute(&self.pool).await?;
-        Ok(done.rows_affected())
-    }
-
     /// The state of `campaign`, as the database has it.
     ///
     /// # Errors
@@ -97,34 +136,28 @@ impl Database {
         Ok(state.bind(campaign).fetch_one(&self.pool).await?)
     }
 
-    /// The open dead letters of `campaign` that carry a grant: why, and whose it is.
+    /// Dead letters of `campaign` that nobody has resolved.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn refused(&self, campaign: &str) -> Result<Vec<(String, String)>> {
-        let rows = sqlx::query(
-            "SELECT reason, JSON_UNQUOTE(JSON_EXTRACT(CONVERT(payload USING utf8mb4), '$.user_id')) AS user_id \
-             FROM failed_events WHERE record_key LIKE CONCAT(?, '/%') AND resolution IS NULL",
+    pub async fn letters(&self, campaign: &str) -> Result<Vec<Letter>> {
+        sqlx::query(
+            "SELECT record_key, payload, reason FROM failed_events \
+             WHERE record_key LIKE CONCAT(?, '/%') AND resolution IS NULL ORDER BY id",
         )
         .bind(campaign)
         .fetch_all(&self.pool)
-        .await?;
-        rows.iter()
-            .map(|row| Ok((row.try_get("reason")?, row.try_get("user_id")?)))
-            .collect()
-    }
-
-    /// Dead letters of `campaign` that nobody has resolved: the user ids cannot be trusted, so only their
-    /// reasons.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn failed(&self, campaign: &str) -> Result<Vec<String>> {
-        Ok(sqlx::query_scalar(
-            "SELECT CONCAT(record_key, ': ', reason) FROM failed_events WHERE record_key LIKE CONCAT(?, '/%') AND resolution IS NULL",
-        )
-        .bind(campaign)
-        .fetch_all(&self.pool)
-        .await?)
+        .await?
+        .iter()
+        .map(|row| {
+            let key: Vec<u8> = row.try_get("record_key")?;
+            let value: Option<Vec<u8>> = row.try_get("payload")?;
+            Ok(Letter {
+                event: event(&key, &value.unwrap_or_default(), |_| None).ok(),
+                key: String::from_utf8_lossy(&key).into_owned(),
+                reason: row.try_get("reason")?,
+            })
+        })
+        .collect()
     }
 }

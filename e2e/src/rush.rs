@@ -1,6 +1,6 @@
 //! Many people at once.
 
-use crate::history::{History, Place, Told};
+use crate::history::{Call, History, Place, Told};
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use rand::seq::SliceRandom;
@@ -143,6 +143,13 @@ async fn send(
         Request::Application(person) => format!("user-{person}"),
         Request::Bad(_) => String::new(),
     };
+    let began = Instant::now();
+    let call = |told| Call {
+        user_id: user_id.clone(),
+        began,
+        ended: Instant::now(),
+        told,
+    };
     let tries = if rush.outlasts_a_loss {
         TRIES_OUTLASTING
     } else {
@@ -167,11 +174,11 @@ async fn send(
             Ok(told) => {
                 let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
                 latency.saturating_record(micros);
-                return history.note(&user_id, told);
+                return history.note(call(told));
             }
         }
     }
-    history.note(&user_id, Told::Unavailable);
+    history.note(call(Told::Unavailable));
 }
 
 /// Sends one application of `user_id` to `url`.

@@ -9,6 +9,7 @@
 
 use crate::campaign::Operator;
 use crate::check::{Breach, Expected, breaches};
+use crate::evidence::{Evidence, Stores};
 use crate::process::{Process, free_port, program};
 use crate::redis_server::{self, Replica};
 use crate::rows::Database;
@@ -171,7 +172,7 @@ impl System {
 
     /// Starts Redis on what it has kept, and waits until it answers.
     pub async fn start_redis(&mut self) {
-        let redis = redis_server::start(&self.redis_directory, self.redis_port).await;
+        let redis = redis_server::start(self.redis_port, &self.redis_directory).await;
         self.redis = Some(redis);
     }
 
@@ -347,7 +348,7 @@ impl System {
         }
     }
 
-    /// Waits for the rows of a rush that is over and compares them with what was told.
+    /// Waits until nothing of a rush that is over is on its way, and compares what stands with what was told.
     pub async fn check(
         &self,
         expected: &Expected,
@@ -360,12 +361,29 @@ impl System {
             (count >= granted).then_some(())
         })
         .await;
-        assert_eq!(
-            self.database.failed(campaign).await.expect("the database"),
-            Vec::<String>::new()
-        );
-        let rows = self.database.rows(campaign).await.expect("the database");
-        breaches(expected, &outcome.history, &rows)
+        self.drained(campaign).await;
+        let evidence = self.stores().read(campaign).await.expect("all stores");
+        breaches(expected, &outcome.history, &evidence)
+    }
+
+    /// What stands once nothing is on its way any more. Dead letters may be left.
+    pub async fn at_rest(&self, campaign: &str) -> Evidence {
+        until("nothing is on its way any more", async || {
+            let evidence = self.stores().read(campaign).await.ok()?;
+            evidence.is_at_rest().then_some(evidence)
+        })
+        .await
+    }
+
+    /// Where everything of it is kept.
+    pub fn stores(&self) -> Stores {
+        Stores {
+            database: self.database.clone(),
+            redis_url: format!("redis://127.0.0.1:{}", self.redis_port),
+            kafka_brokers: server("KAFKA_BROKERS"),
+            topic: self.name.clone(),
+            group: self.name.clone(),
+        }
     }
 
     /// C5: nothing pending, nothing in the stream, nothing in Kafka, nothing done by hand.

@@ -6,6 +6,7 @@ pub mod apply;
 pub mod campaign;
 pub mod confirm;
 pub mod event;
+pub mod fault;
 pub mod holding;
 pub mod keys;
 pub mod overview;

@@ -17,6 +17,7 @@ use crate::streams::Step;
 use crate::timers::Timers;
 use rdkafka::error::KafkaError;
 use rushgate_gate::Keys;
+use rushgate_gate::fault::{is_planted, may_die};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -161,6 +162,7 @@ impl Bridge {
         }
         let batch = self.flow.take_settlements(MOST_SETTLED);
         if !batch.is_empty() {
+            may_die("bridge::before_ack");
             let batch = batch.into_iter();
             let batch =
                 batch.map(|(entry, settlement)| (entry, self.keys(entry.stream), settlement));
@@ -222,6 +224,9 @@ impl Bridge {
                     Answer::Campaigns(campaigns) => self.flow.discovered(campaigns),
                     Answer::Groups(groups) => self.flow.groups_answered(&groups),
                     Answer::Entries(read) => {
+                        if !read.entries.is_empty() {
+                            may_die("bridge::read");
+                        }
                         self.publish(read, !matches!(step, Step::New { .. }), now);
                     }
                 }
@@ -255,10 +260,12 @@ impl Bridge {
                 }
             };
             match self.sink.send(entry, &record) {
+                Ok(()) if is_planted("bug::ack_before_report") => self.flow.delivered(entry),
                 Ok(()) => {}
                 Err(SendError::Permanent(error)) => self.flow.rejected(entry, error.to_string()),
                 Err(SendError::Retryable(error)) => self.not_delivered(entry, &error, now),
             }
+            may_die("bridge::published");
         }
     }
 
@@ -283,6 +290,7 @@ impl Bridge {
             }
         }
         if delivered > 0 {
+            may_die("bridge::reported");
             self.metrics.published.increment(delivered);
             self.delivering.succeeded(now);
         }
@@ -324,7 +332,11 @@ impl Bridge {
             moved,
         } in settled
         {
+            let confirmed = confirmed || is_planted("bug::ack_not_retried");
             self.flow.settlement_answered(entry, confirmed);
+            if confirmed {
+                may_die("bridge::after_ack");
+            }
             if moved {
                 self.metrics.dead_letters.increment(1);
                 let campaign = self.flow.streams().campaign(entry.stream);

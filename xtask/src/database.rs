@@ -145,7 +145,7 @@ fn accounts_sql(password: &str) -> String {
     format!(
         "CREATE DATABASE IF NOT EXISTS rushgate CHARACTER SET utf8mb4;\n\
          CREATE USER IF NOT EXISTS 'rushgate'@'%' IDENTIFIED BY '{password}';\n\
-         GRANT ALL ON *.* TO 'rushgate'@'%';\n\
+         GRANT ALL ON *.* TO 'rushgate'@'%' WITH GRANT OPTION;\n\
          ALTER USER 'root'@'localhost' IDENTIFIED BY '{password}';\n"
     )
 }

@@ -63,12 +63,13 @@ pub(crate) fn fetch() -> Result<()> {
     Ok(())
 }
 
-/// The broker, its storage formatted.
-pub(crate) fn part(java: &Path, stack: &Stack, state: &State) -> Result<Part> {
+/// The broker, its storage formatted. Clients find it at the stack's port; it listens at `behind` if something else
+/// listens there and passes on what comes.
+pub(crate) fn part(java: &Path, stack: &Stack, behind: Option<u16>, state: &State) -> Result<Part> {
     let dir = state.path("kafka");
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let properties = dir.join("server.properties");
-    fs::write(&properties, settings(stack, &dir))
+    fs::write(&properties, settings(stack, behind, &dir))
         .with_context(|| format!("cannot write {}", properties.display()))?;
     if !dir.join("data/meta.properties").is_file() {
         run::quietly(
@@ -91,7 +92,10 @@ pub(crate) fn part(java: &Path, stack: &Stack, state: &State) -> Result<Part> {
     Ok(Part {
         name: "kafka".into(),
         command,
-        listens: vec![address(stack.kafka), address(stack.controller)],
+        listens: vec![
+            address(behind.unwrap_or(stack.kafka)),
+            address(stack.controller),
+        ],
         ready: Ready::Accepts(address(stack.kafka)),
         patience: Duration::from_secs(90),
     })
@@ -138,17 +142,18 @@ fn virtual_machine(java: &Path, state: &State) -> Result<Command> {
     Ok(command)
 }
 
-fn settings(stack: &Stack, dir: &Path) -> String {
+fn settings(stack: &Stack, behind: Option<u16>, dir: &Path) -> String {
     let Stack {
         kafka, controller, ..
     } = stack;
+    let listens = behind.unwrap_or(*kafka);
     let data = dir.join("data");
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.voters=1@127.0.0.1:{controller}\n\
          controller.listener.names=CONTROLLER\n\
-         listeners=PLAINTEXT://127.0.0.1:{kafka},CONTROLLER://127.0.0.1:{controller}\n\
+         listeners=PLAINTEXT://127.0.0.1:{listens},CONTROLLER://127.0.0.1:{controller}\n\
          advertised.listeners=PLAINTEXT://127.0.0.1:{kafka}\n\
          log.dirs={data}\n\
          # Topics are made by `rushgate setup`, on purpose, and by nothing else.\n\

@@ -1,6 +1,7 @@
 //! `cargo xtask`: brings the whole system up, proves it, takes it down.
 
 mod chance;
+mod chaos;
 mod compose;
 mod database;
 mod down;
@@ -82,6 +83,8 @@ enum Xtask {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Break everything that can break, again and again, under load, and check that nothing is lost
+    Chaos(chaos::Options),
     /// Run every check and every test, on servers of their own
     Test {
         /// Arguments of `cargo test`, after `--`
@@ -116,6 +119,7 @@ fn dispatch(command: Xtask) -> Result<ExitCode> {
         Xtask::Rush { arguments } => return rush::rush(&arguments, &state),
         Xtask::Load(options) => return load::load(&options, &state),
         Xtask::Kafka { tool, arguments } => return kafka_tool(&tool, &arguments, &state),
+        Xtask::Chaos(options) => return chaos::chaos(&options),
         Xtask::Test { arguments } => return test::test(&arguments),
     }
     Ok(ExitCode::SUCCESS)

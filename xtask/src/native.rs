@@ -207,7 +207,7 @@ fn start_servers(
     // One after the other: each lays out its data while those before it come up.
     Ok(vec![
         redis::part(&servers.redis, stack, state)?.start(state)?,
-        kafka::part(&servers.java, stack, state)?.start(state)?,
+        kafka::part(&servers.java, stack, None, state)?.start(state)?,
         database::part(&servers.database, stack, state)?.start(state)?,
     ])
 }

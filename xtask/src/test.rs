@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
+use crate::chaos::{FAILPOINTS, Ground};
 use crate::compose;
 use crate::handler::Host;
 use crate::native;
@@ -45,6 +46,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
             "--workspace",
             "--all-targets",
             "--locked",
+            FAILPOINTS,
             "--",
             "--deny",
             "warnings",
@@ -56,16 +58,24 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     workspace::build_component()?;
     check(
         "Building everything that the tests need",
-        &["build", "--workspace", "--all-targets", "--locked"],
+        &[
+            "build",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            FAILPOINTS,
+        ],
     )?;
     document()?;
 
+    let ground = Ground::lay_out()?;
     let servers = Servers::start()?;
     let step = say::heading("Testing");
-    let mut command = cargo(["test", "--workspace", "--locked"]);
+    let mut command = cargo(["test", "--workspace", "--locked", FAILPOINTS]);
     command.args(arguments).envs(servers.stack.env());
     command.env("RUSHGATE_BIN_DIR", workspace::target().join("debug"));
     command
+        .env("RUSHGATE_CHAOS", ground.dir())
         .env("RUSHGATE_BROWSER", browser)
         .env("RUSHGATE_SCHEMATHESIS", schemathesis)
         .env("PYTHONPATH", SCHEMATHESIS.directory());

@@ -111,7 +111,7 @@ async fn every_disagreement_is_told_and_what_can_be_proven_is_repaired() {
     let revoke =
         "UPDATE coupons SET state = 'revoked', revoked_at = granted_at WHERE user_id = 'p5'";
     for statement in [delete, revoke] {
-        assert_eq!(system.database.tamper(statement).await.expect("done"), 1);
+        assert_eq!(system.database.run(statement).await.expect("done"), 1);
     }
     let grants = "rushgate:{launch}:grants";
     let redis::Value::BulkString(p2) = redis(&system, &["HGET", grants, "p2"]).await else {
@@ -131,7 +131,7 @@ async fn every_disagreement_is_told_and_what_can_be_proven_is_repaired() {
     launch.does(&["revoke", LAUNCH, "p3"]).await;
     lose_last_entry(&system).await;
     let lower = "UPDATE rounds SET quota = 5";
-    system.database.tamper(lower).await.expect("lowered");
+    system.database.run(lower).await.expect("lowered");
 
     let said = launch.exits(2, &["audit", LAUNCH]).await;
     let bridges = "rushgate:{launch}:dead-letters";
@@ -164,7 +164,7 @@ async fn every_disagreement_is_told_and_what_can_be_proven_is_repaired() {
     // It has only looked.
     assert_eq!(launch.exits(2, &["audit"]).await, said);
     let raise = "UPDATE rounds SET quota = 10";
-    system.database.tamper(raise).await.expect("raised");
+    system.database.run(raise).await.expect("raised");
 
     // What it can prove, and nothing else; and that once.
     let before = redis(&system, &["XLEN", bridges]).await;

@@ -63,7 +63,7 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
     }
     // A grant of the gate for which the database has no room: its quota was lowered by hand.
     let lower = "UPDATE rounds SET quota = 2";
-    system.database.tamper(lower).await.expect("lowered");
+    system.database.run(lower).await.expect("lowered");
     assert_eq!(launch.apply("c").await, granted(3));
 
     let list = launch.lists(8).await;
@@ -123,7 +123,7 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
     assert!(shown.contains("resolution   replayed at"), "{shown}");
     // Replayed when there is room it is a coupon; and again, even if nobody remembers that it was: just the one.
     let raise = "UPDATE rounds SET quota = 4";
-    system.database.tamper(raise).await.expect("raised");
+    system.database.run(raise).await.expect("raised");
     let said = launch
         .does(&["failed", "replay", &again, &over_quota])
         .await;
@@ -137,7 +137,7 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
     );
     launch.has_rows(3).await;
     let forget = "UPDATE failed_events SET resolution = NULL, resolved_at = NULL WHERE resolution IS NOT NULL";
-    assert_eq!(system.database.tamper(forget).await.expect("forgotten"), 2);
+    assert_eq!(system.database.run(forget).await.expect("forgotten"), 2);
     launch
         .does(&["failed", "replay", &again, &over_quota])
         .await;
@@ -235,12 +235,12 @@ async fn the_serial_of_a_discarded_grant_goes_to_somebody_else() {
     assert_eq!(launch.apply("a").await, granted(1));
     launch.has_rows(1).await;
     let lower = "UPDATE rounds SET quota = 1";
-    system.database.tamper(lower).await.expect("lowered");
+    system.database.run(lower).await.expect("lowered");
     assert_eq!(launch.apply("b").await, granted(2));
     let list = launch.lists(1).await;
     let id = named(&list, &["over_quota"]);
     let raise = "UPDATE rounds SET quota = 2";
-    system.database.tamper(raise).await.expect("raised");
+    system.database.run(raise).await.expect("raised");
     assert_eq!(launch.apply("c").await, Told::SoldOut);
 
     let discard = [
@@ -282,7 +282,7 @@ async fn the_serial_of_a_discarded_grant_goes_to_somebody_else() {
     launch.lists(1).await;
     let claim = "UPDATE failed_events SET record_key = 'launch/once/2', payload = REPLACE(payload, 'late', 'once') \
                  WHERE resolution IS NULL";
-    assert_eq!(system.database.tamper(claim).await.expect("changed"), 1);
+    assert_eq!(system.database.run(claim).await.expect("changed"), 1);
     let refused = launch
         .exits(1, &["failed", "discard", "--all", "--return-serial"])
         .await;

@@ -2,13 +2,14 @@
 
 use crate::view::{View, granted};
 use crate::watch::Watch;
-use rushgate_e2e::history::{History, Place, Told};
+use rushgate_e2e::check::{Expected, breaches, lost_with_redis};
+use rushgate_e2e::history::{Place, Told};
 use rushgate_e2e::process::free_port;
 use rushgate_e2e::redis_server;
 use rushgate_e2e::rush::{self, Outcome};
 use rushgate_e2e::system::{Size, System};
 use rushgate_e2e::wait::until;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -87,36 +88,21 @@ impl Crisis {
             sleep(Duration::from_millis(100)).await;
         }
         let outcome = self.rush.await.expect("no panic").expect("a rush");
-        let view = View::of(&self.system, LAUNCH);
-        view.has_rows(u64::from(self.quota)).await;
+        View::of(&self.system, LAUNCH)
+            .has_rows(u64::from(self.quota))
+            .await;
         self.watch.end().await;
-        let rows = self
-            .system
-            .database
-            .rows(LAUNCH)
-            .await
-            .expect("the database");
-        let serials: Vec<u32> = rows.iter().map(|row| row.place.serial).collect();
-        assert_eq!(
-            serials,
-            (1..=self.quota).collect::<Vec<_>>(),
-            "each serial once"
-        );
-        let holders: BTreeSet<&str> = rows.iter().map(|row| row.user_id.as_str()).collect();
-        assert_eq!(holders.len(), rows.len(), "each person once");
-        let refused = self
-            .system
-            .database
-            .refused(LAUNCH)
-            .await
-            .expect("the database");
-        let refused: BTreeMap<&str, &str> = refused
-            .iter()
-            .map(|(reason, user_id)| (user_id.as_str(), reason.as_str()))
-            .collect();
-        forgotten(&outcome.history, &holders, &refused, lost);
-        assert_eq!(outcome.history.unexplained, Vec::<String>::new());
-        assert_eq!(outcome.history.unavailable, 0);
+        let expected = Expected {
+            restored: true,
+            ..Expected::once(self.quota, self.quota)
+        };
+        let evidence = self.system.at_rest(LAUNCH).await;
+        let history = &outcome.history;
+        assert_eq!(breaches(&expected, history, &evidence), []);
+        let forgotten = lost_with_redis(history, &evidence).into_iter();
+        let forgotten = forgotten
+            .filter(|(user_id, place)| !lost.contains(&((*user_id).clone(), (*place).clone())));
+        assert_eq!(forgotten.collect::<Vec<_>>(), [], "not by Redis");
         outcome
     }
 }
@@ -126,40 +112,10 @@ async fn is_halted(system: &System) -> bool {
     system.database.state(LAUNCH).await.expect("the database") == "halted"
 }
 
-/// Everybody who was told "granted" has a coupon, or a dead letter that says to whom he lost it, or was known to the lost
-/// Redis alone; and nobody has one who was not told.
-fn forgotten(
-    history: &History,
-    holders: &BTreeSet<&str>,
-    refused: &BTreeMap<&str, &str>,
-    lost: &BTreeSet<(String, Place)>,
-) {
-    for (user_id, places) in &history.places {
-        let has = holders.contains(user_id.as_str());
-        let is_told = matches!(
-            refused.get(user_id.as_str()),
-            Some(&("serial_taken" | "already_holds"))
-        );
-        let is_lost = places
-            .iter()
-            .any(|place| lost.contains(&(user_id.clone(), place.clone())));
-        assert!(
-            has || is_told || is_lost,
-            "{user_id} was told {places:?} and is forgotten"
-        );
-    }
-    for holder in holders {
-        assert!(
-            history.places.contains_key(*holder),
-            "{holder} was never told"
-        );
-    }
-}
-
 /// What only the stream of a Redis knew that kept its data in `directory`.
 async fn known_to(directory: &Path) -> BTreeSet<(String, Place)> {
     let port = free_port();
-    let _redis = redis_server::start(directory, port).await;
+    let _redis = redis_server::start(port, directory).await;
     let mut redis = redis_server::connection(port).await.expect("Redis");
     let stream: redis::streams::StreamRangeReply = redis::cmd("XRANGE")
         .arg("rushgate:{launch}:stream")

@@ -98,6 +98,7 @@ async fn daily_campaigns_in_two_time_zones_and_a_one_off_are_each_exact_per_roun
             quota: QUOTA,
             one_per_round,
             due: BTreeMap::from(daily.rounds().map(|round| (round, QUOTA))),
+            ..Expected::default()
         };
         let [mut both, second] = days;
         both.history.add(second.history);

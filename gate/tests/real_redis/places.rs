@@ -163,13 +163,14 @@ fn a_grant_under_another_serial_than_the_committed_one_is_a_loss() {
 }
 
 #[test]
-fn a_campaign_that_redis_lost_is_said_to_be_unknown() {
+fn a_campaign_that_redis_lost_is_said_to_be_unknown_and_halted_from_then_on() {
     let mut gate = Gate::unknown();
+    assert_eq!(gate.revoke("a", None), revoke::Outcome::UnknownCampaign);
     assert_eq!(
         gate.confirm("once", 1, "a"),
         confirm::Outcome::UnknownCampaign
     );
-    assert_eq!(gate.revoke("a", None), revoke::Outcome::UnknownCampaign);
+    assert_eq!(gate.revoke("a", None), revoke::Outcome::Halted);
 }
 
 #[test]

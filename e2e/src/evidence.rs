@@ -1,0 +1,167 @@
+//! What stands where, once the clients have their answers: gate, stream, topic, tables and dead letters.
+
+use crate::rows::{Database, Letter, Row};
+use anyhow::{Context, Result, bail};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Message, Offset, TopicPartitionList};
+use redis::streams::{StreamPendingReply, StreamRangeReply};
+use redis::{AsyncTypedCommands, Client};
+use rushgate_gate::holding::Held;
+use rushgate_gate::keys::BRIDGE_GROUP;
+use rushgate_gate::{CampaignId, Event, Keys, OnePer, record};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long Kafka may take over one question.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where everything is kept.
+#[derive(Clone, Debug)]
+pub struct Stores {
+    /// The tables.
+    pub database: Database,
+    /// `REDIS_URL`.
+    pub redis_url: String,
+    /// `KAFKA_BROKERS`.
+    pub kafka_brokers: String,
+    /// `KAFKA_TOPIC`.
+    pub topic: String,
+    /// `KAFKA_GROUP`.
+    pub group: String,
+}
+
+/// All that is known of a campaign, save what its clients were told.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// Coupons that are held.
+    pub rows: Vec<Row>,
+    /// Dead letters of the consumer that are open.
+    pub letters: Vec<Letter>,
+    /// Events in the topic, whether consumed or not.
+    pub published: Vec<Event>,
+    /// Records of the topic, of whatever campaign, that are not committed yet.
+    pub lag: u64,
+    /// Entries of the stream that are events.
+    pub in_stream: Vec<Event>,
+    /// Entries of the stream, whatever they are.
+    pub entries: u64,
+    /// Those that some bridge has read and not acked.
+    pub pending: u64,
+    /// Dead letters of the bridge.
+    pub unpublished: u64,
+    /// What the gate holds.
+    pub held: Vec<Held>,
+}
+
+impl Evidence {
+    /// Whether nothing is on its way any more.
+    pub fn is_at_rest(&self) -> bool {
+        self.entries + self.pending + self.lag == 0 && self.held.iter().all(|held| held.issued)
+    }
+}
+
+impl Stores {
+    /// Reads all of it.
+    ///
+    /// # Errors
+    /// When one of them does not answer.
+    pub async fn read(&self, campaign: &str) -> Result<Evidence> {
+        let mut evidence = Evidence::default();
+        let id: CampaignId = campaign.parse().context("no campaign id")?;
+        // In the order in which a grant goes: what is at rest in one is in the next by then.
+        self.read_gate(&Keys::of(&id), &mut evidence)
+            .await
+            .context("Redis does not show what it has")?;
+        let stores = self.clone();
+        let topic = tokio::task::spawn_blocking(move || stores.read_topic(&id));
+        (evidence.published, evidence.lag) = topic.await??;
+        evidence.rows = self.database.rows(campaign).await?;
+        evidence.letters = self.database.letters(campaign).await?;
+        Ok(evidence)
+    }
+
+    async fn read_gate(&self, keys: &Keys, evidence: &mut Evidence) -> Result<()> {
+        let client = Client::open(self.redis_url.as_str())?;
+        let mut redis = client.get_multiplexed_async_connection().await?;
+        let stream = keys.stream();
+        let entries: StreamRangeReply = redis.xrange_all(&stream).await?;
+        evidence.entries = entries.ids.len() as u64;
+        let events = entries.ids.iter().map(|entry| {
+            let fields = |name: &str| entry.get::<Vec<u8>>(name);
+            let names = entry.map.keys();
+            let values: BTreeMap<_, _> = names
+                .filter_map(|name| Some((name, fields(name)?)))
+                .collect();
+            Event::from_fields(|name| values.get(&name.to_owned()).map(Vec::as_slice)).ok()
+        });
+        evidence.in_stream = events.flatten().collect();
+        // Without a stream there is no group either, and nothing pending.
+        let pending = redis.xpending(&stream, BRIDGE_GROUP).await;
+        evidence.pending = pending.map_or(0, |reply: StreamPendingReply| reply.count() as u64);
+        evidence.unpublished = redis.xlen(keys.dead_letters()).await? as u64;
+        let one_per = redis.hget(keys.campaign(), "one_per").await?;
+        let one_per = match one_per.as_deref() {
+            Some("round") => OnePer::Round,
+            _ => OnePer::Campaign,
+        };
+        for (field, value) in redis.hgetall(keys.grants()).await? {
+            let held = Held::of(one_per, &field, &value);
+            let held =
+                held.with_context(|| format!("the grant {field} → {value} cannot be read"))?;
+            evidence.held.push(held);
+        }
+        Ok(())
+    }
+
+    fn read_topic(&self, campaign: &CampaignId) -> Result<(Vec<Event>, u64)> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.kafka_brokers)
+            .set("group.id", &self.group)
+            .set("enable.auto.commit", "false")
+            .set_log_level(RDKafkaLogLevel::Emerg)
+            .create()?;
+        let metadata = consumer.fetch_metadata(Some(&self.topic), TIMEOUT)?;
+        let partitions = metadata
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions());
+        let mut asked = TopicPartitionList::new();
+        for partition in partitions {
+            asked.add_partition(&self.topic, partition.id());
+        }
+        let committed = consumer.committed_offsets(asked, TIMEOUT)?;
+        let (mut ends, mut unread, mut lag) = (BTreeMap::new(), TopicPartitionList::new(), 0);
+        for element in committed.elements() {
+            let partition = element.partition();
+            let (low, high) = consumer.fetch_watermarks(&self.topic, partition, TIMEOUT)?;
+            let next = match element.offset() {
+                Offset::Offset(offset) => offset.max(low),
+                _ => low,
+            };
+            lag += u64::try_from(high - next).unwrap_or_default();
+            if low < high {
+                unread.add_partition_offset(&self.topic, partition, Offset::Offset(low))?;
+                ends.insert(partition, high);
+            }
+        }
+        consumer.assign(&unread)?;
+        let mut events = vec![];
+        while !ends.is_empty() {
+            let Some(record) = consumer.poll(TIMEOUT) else {
+                bail!("Kafka does not hand out the records that it says it has");
+            };
+            let record = record?;
+            let (key, value) = (record.key().unwrap_or_default(), record.payload());
+            let event = record::event(key, value.unwrap_or_default(), |_| None).ok();
+            events.extend(event.filter(|event| event.campaign == *campaign));
+            if ends
+                .get(&record.partition())
+                .is_some_and(|end| record.offset() + 1 >= *end)
+            {
+                ends.remove(&record.partition());
+            }
+        }
+        Ok((events, lag))
+    }
+}

@@ -1,0 +1,323 @@
+//! What can go wrong, and the order in which it does.
+
+use crate::part::{Link, Part};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use std::fmt;
+use std::time::Duration;
+
+/// Points inside the loop of the bridge.
+const IN_THE_BRIDGE: [&str; 5] = ["read", "published", "reported", "before_ack", "after_ack"];
+
+/// Points inside the loop of the consumer.
+const IN_THE_CONSUMER: [&str; 5] = [
+    "read",
+    "inserted",
+    "committed",
+    "confirmed",
+    "offsets_committed",
+];
+
+/// One thing that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// `kill -9`, and started again.
+    Kill(Part),
+    /// SIGSTOP, and SIGCONT.
+    Stop(Part),
+    /// A bridge or a consumer dies at a named point of its loop.
+    DieAt(Part, &'static str),
+    /// Connections are reset once.
+    Reset(Link),
+    /// Everything is late.
+    Delay(Link),
+    /// Nothing gets through.
+    Hang(Link),
+    /// Connections are refused.
+    Cut(Link),
+    /// Answers break off.
+    AnswersLost(Link),
+    /// Redis forgets its scripts.
+    ScriptsFlushed,
+    /// Somebody destroys the bridges' consumer group.
+    GroupDestroyed,
+    /// Redis refuses acks.
+    AcksRefused,
+    /// Kafka is away for longer than a delivery may take.
+    KafkaAway,
+    /// The database takes reads only.
+    DatabaseReadOnly,
+    /// The database has no room for rows.
+    DatabaseFull,
+    /// Somebody else locks rows the other way round.
+    Deadlock,
+    /// Somebody holds a lock for longer than a transaction waits.
+    RoundLocked,
+    /// The database closes all connections of bridge and consumer.
+    ConnectionsKilled,
+    /// Consumers come and go.
+    RebalanceStorm,
+    /// A consumer sleeps past its session and wakes up.
+    Zombie,
+    /// A bridge sleeps until its entries are taken over, and wakes up.
+    SlowBridge,
+    /// Three records that can never become a row, between good ones.
+    PoisonRows,
+    /// A record that is no event.
+    UndecodableRecord,
+    /// An entry of the stream that is no event.
+    MalformedEntry,
+    /// Redis comes back with its last writes gone.
+    RolledBack,
+    /// A replica that lagged becomes the master.
+    LaggingReplica,
+    /// Redis comes back empty.
+    Wiped,
+}
+
+/// A fault with its time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Planned {
+    pub(crate) fault: Fault,
+    /// How long all goes well before it.
+    pub(crate) before: Duration,
+    /// How long it lasts, where it lasts.
+    pub(crate) lasts: Duration,
+    /// For what can be counted: bytes of an answer, visits of a point.
+    pub(crate) count: u8,
+}
+
+impl Fault {
+    /// Whether Redis loses what it has acknowledged.
+    pub(crate) fn is_loss(self) -> bool {
+        matches!(self, Self::RolledBack | Self::LaggingReplica | Self::Wiped)
+    }
+
+    /// How long it lasts, in ms.
+    fn span(self, thorough: bool) -> std::ops::Range<u64> {
+        match self {
+            // Longer than BRIDGE_DELIVERY_TIMEOUT.
+            Self::KafkaAway => 11_000..14_000,
+            // Longer than the session of a consumer.
+            Self::Zombie => 10_500..13_000,
+            // Longer than BRIDGE_CLAIM_IDLE.
+            Self::SlowBridge => 3_500..6_000,
+            Self::AcksRefused if thorough => 30_000..30_001,
+            // Longer than a transaction waits for a lock.
+            Self::RoundLocked => 5_500..7_000,
+            Self::Stop(_) | Self::Hang(_) => 200..4_000,
+            _ => 0..2_500,
+        }
+    }
+
+    fn all() -> Vec<Self> {
+        let mut all = vec![];
+        for part in Part::ALL {
+            // One of two stands for both; which one is met is drawn.
+            if !matches!(part, Part::Handler(2) | Part::Bridge(2) | Part::Consumer(2)) {
+                all.extend([Self::Kill(part), Self::Stop(part)]);
+            }
+        }
+        all.extend(IN_THE_BRIDGE.map(|point| Self::DieAt(Part::Bridge(1), point)));
+        all.extend(IN_THE_CONSUMER.map(|point| Self::DieAt(Part::Consumer(1), point)));
+        for link in Link::ALL {
+            all.extend([
+                Self::Reset(link),
+                Self::Delay(link),
+                Self::Hang(link),
+                Self::Cut(link),
+                Self::AnswersLost(link),
+            ]);
+        }
+        all.extend([
+            Self::ScriptsFlushed,
+            Self::GroupDestroyed,
+            Self::AcksRefused,
+            Self::KafkaAway,
+            Self::DatabaseReadOnly,
+            Self::DatabaseFull,
+            Self::Deadlock,
+            Self::RoundLocked,
+            Self::ConnectionsKilled,
+            Self::RebalanceStorm,
+            Self::Zombie,
+            Self::SlowBridge,
+            Self::PoisonRows,
+            Self::UndecodableRecord,
+            Self::MalformedEntry,
+            Self::RolledBack,
+            Self::LaggingReplica,
+            Self::Wiped,
+        ]);
+        all
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = |part: &Part| match part {
+            Part::Handler(_) => "handler".to_owned(),
+            Part::Bridge(_) => "bridge".to_owned(),
+            Part::Consumer(_) => "consumer".to_owned(),
+            server => server.to_string(),
+        };
+        match self {
+            Self::Kill(part) => write!(f, "kill-{}", kind(part)),
+            Self::Stop(part) => write!(f, "stop-{}", kind(part)),
+            Self::DieAt(part, point) => write!(f, "die-{}-{point}", kind(part)),
+            Self::Reset(link) => write!(f, "reset-{link}"),
+            Self::Delay(link) => write!(f, "delay-{link}"),
+            Self::Hang(link) => write!(f, "hang-{link}"),
+            Self::Cut(link) => write!(f, "cut-{link}"),
+            Self::AnswersLost(link) => write!(f, "answers-lost-{link}"),
+            Self::ScriptsFlushed => f.write_str("scripts-flushed"),
+            Self::GroupDestroyed => f.write_str("group-destroyed"),
+            Self::AcksRefused => f.write_str("acks-refused"),
+            Self::KafkaAway => f.write_str("kafka-away"),
+            Self::DatabaseReadOnly => f.write_str("database-read-only"),
+            Self::DatabaseFull => f.write_str("database-full"),
+            Self::Deadlock => f.write_str("deadlock"),
+            Self::RoundLocked => f.write_str("round-locked"),
+            Self::ConnectionsKilled => f.write_str("connections-killed"),
+            Self::RebalanceStorm => f.write_str("rebalance-storm"),
+            Self::Zombie => f.write_str("zombie-consumer"),
+            Self::SlowBridge => f.write_str("slow-bridge"),
+            Self::PoisonRows => f.write_str("poison-rows"),
+            Self::UndecodableRecord => f.write_str("undecodable-record"),
+            Self::MalformedEntry => f.write_str("malformed-entry"),
+            Self::RolledBack => f.write_str("redis-rolled-back"),
+            Self::LaggingReplica => f.write_str("redis-lagging-replica"),
+            Self::Wiped => f.write_str("redis-wiped"),
+        }
+    }
+}
+
+/// All faults, shuffled; when all have happened they are shuffled again.
+pub(crate) struct Deck {
+    random: StdRng,
+    faults: Vec<Fault>,
+    left: Vec<Fault>,
+    thorough: bool,
+}
+
+impl Deck {
+    /// Of those whose names begin with `only`. The same seed makes the same choices.
+    pub(crate) fn new(seed: u64, only: Option<&str>, thorough: bool) -> Self {
+        let mut faults = Fault::all();
+        faults.retain(|fault| only.is_none_or(|only| fault.to_string().starts_with(only)));
+        let names = || {
+            Fault::all()
+                .iter()
+                .map(Fault::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert!(
+            !faults.is_empty(),
+            "no fault begins with {only:?}; there are: {}",
+            names().join(", ")
+        );
+        Self {
+            random: StdRng::seed_from_u64(seed),
+            faults,
+            left: vec![],
+            thorough,
+        }
+    }
+
+    /// Whether every fault has been drawn.
+    pub(crate) fn is_dealt(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    /// What goes wrong next: a handful of faults, or one that loses what Redis had acknowledged.
+    pub(crate) fn draw(&mut self) -> Vec<Planned> {
+        let most = self.random.random_range(3..=7);
+        let mut hand = vec![];
+        while hand.len() < most {
+            if self.left.is_empty() {
+                if !hand.is_empty() {
+                    break;
+                }
+                self.left.clone_from(&self.faults);
+                self.left.shuffle(&mut self.random);
+            }
+            let Some(fault) = self.left.last().copied() else {
+                break;
+            };
+            if fault.is_loss() && !hand.is_empty() {
+                break;
+            }
+            self.left.pop();
+            hand.push(self.plan(fault));
+            if fault.is_loss() {
+                break;
+            }
+        }
+        hand
+    }
+
+    fn plan(&mut self, fault: Fault) -> Planned {
+        let number = self.random.random_range(1..=2);
+        let one_of = |part| match part {
+            Part::Handler(_) => Part::Handler(number),
+            Part::Bridge(_) => Part::Bridge(number),
+            Part::Consumer(_) => Part::Consumer(number),
+            server => server,
+        };
+        let fault = match fault {
+            Fault::Kill(part) => Fault::Kill(one_of(part)),
+            Fault::Stop(part) => Fault::Stop(one_of(part)),
+            Fault::DieAt(part, point) => Fault::DieAt(one_of(part), point),
+            other => other,
+        };
+        let mut millis = |span| Duration::from_millis(self.random.random_range(span));
+        Planned {
+            fault,
+            before: millis(50..1_200),
+            lasts: millis(fault.span(self.thorough)),
+            count: self.random.random_range(1..=40),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn dealt(seed: u64) -> Vec<String> {
+        let mut deck = Deck::new(seed, None, false);
+        let mut drawn = vec![];
+        loop {
+            drawn.extend(deck.draw().iter().map(|planned| format!("{planned:?}")));
+            if deck.is_dealt() {
+                return drawn;
+            }
+        }
+    }
+
+    #[test]
+    fn a_seed_makes_the_same_choices_and_deals_every_fault_once() {
+        assert_eq!(dealt(1), dealt(1));
+        assert_ne!(dealt(1), dealt(2));
+        assert_eq!(dealt(1).len(), Fault::all().len());
+        let names: BTreeSet<String> = Fault::all().iter().map(Fault::to_string).collect();
+        assert_eq!(names.len(), Fault::all().len());
+    }
+
+    #[test]
+    fn a_loss_comes_alone() {
+        let mut deck = Deck::new(3, None, false);
+        for _ in 0..100 {
+            let hand = deck.draw();
+            assert!(hand.len() == 1 || !hand.iter().any(|planned| planned.fault.is_loss()));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "redis-wiped")]
+    fn an_unknown_name_is_answered_with_all() {
+        Deck::new(1, Some("no-such"), false);
+    }
+}

@@ -1,0 +1,56 @@
+//! What `cargo xtask` has laid out: a Kafka and a database that may be broken.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where they are and how they are started.
+pub(crate) struct Ground {
+    dir: PathBuf,
+    /// Where Kafka listens.
+    pub(crate) kafka: u16,
+    /// Where Kafka says that it listens.
+    pub(crate) kafka_door: u16,
+    pub(crate) database: u16,
+    password: String,
+}
+
+impl Ground {
+    /// The one that `RUSHGATE_CHAOS` names.
+    pub(crate) fn find() -> Self {
+        let dir = std::env::var_os("RUSHGATE_CHAOS");
+        let dir = PathBuf::from(
+            dir.expect("RUSHGATE_CHAOS is not set: run `cargo xtask test` or `cargo xtask chaos`"),
+        );
+        let ports = std::fs::read_to_string(dir.join("ports")).expect("the ports");
+        let mut words = ports.split_whitespace();
+        let mut word = || words.next().expect("a word more");
+        let (kafka, kafka_door, database) = (word().parse(), word().parse(), word().parse());
+        let password = word().to_owned();
+        Self {
+            dir,
+            kafka: kafka.expect("a port"),
+            kafka_door: kafka_door.expect("a port"),
+            database: database.expect("a port"),
+            password,
+        }
+    }
+
+    /// How `kafka` or `database` is started.
+    pub(crate) fn command(&self, server: &str) -> Command {
+        let path = self.dir.join(server).with_extension("command");
+        let text = std::fs::read_to_string(path).expect("a command");
+        let mut lines = text.lines();
+        let dir = lines.next().map(Path::new).expect("a directory");
+        let mut command = Command::new(lines.next().expect("a program"));
+        command.current_dir(dir).args(lines);
+        command
+    }
+
+    /// The address of `schema`, at this port, as somebody who may do everything.
+    pub(crate) fn database_url(&self, port: u16, schema: &str) -> String {
+        format!(
+            "mysql://rushgate:{}@127.0.0.1:{port}/{schema}",
+            self.password
+        )
+    }
+}

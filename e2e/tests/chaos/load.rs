@@ -1,0 +1,121 @@
+//! People who come all the time, and do not go before they have an answer.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use reqwest::Client;
+use rushgate_e2e::history::{Call, History, Told};
+use rushgate_e2e::rush::apply;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+/// How many come at once.
+const CLIENTS: u64 = 12;
+
+/// How long somebody waits, on average, before he comes.
+const PACE: Duration = Duration::from_millis(60);
+
+/// How long somebody waits for an answer before he clicks again.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long after all is mended everybody must have his answer.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// The crowd.
+pub(crate) struct Load {
+    shared: Arc<Shared>,
+    clients: Vec<JoinHandle<History>>,
+}
+
+struct Shared {
+    urls: Vec<String>,
+    campaign: String,
+    people: AtomicU32,
+    is_over: AtomicBool,
+    /// Whether the campaign may be unknown for a while.
+    may_be_lost: bool,
+}
+
+impl Load {
+    /// Begins to apply.
+    pub(crate) fn begin(urls: Vec<String>, campaign: &str, seed: u64, may_be_lost: bool) -> Self {
+        let shared = Arc::new(Shared {
+            urls,
+            campaign: campaign.to_owned(),
+            people: AtomicU32::new(0),
+            is_over: AtomicBool::new(false),
+            may_be_lost,
+        });
+        let clients = (0..CLIENTS).map(|client| {
+            let random = StdRng::seed_from_u64(seed.wrapping_mul(CLIENTS).wrapping_add(client));
+            tokio::spawn(Arc::clone(&shared).come_and_go(random))
+        });
+        Self {
+            clients: clients.collect(),
+            shared,
+        }
+    }
+
+    /// Lets nobody more come, and waits until those who are there have their answers. How many people there were,
+    /// and what they were told.
+    pub(crate) async fn end(self) -> (u32, History) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
+        let mut history = History::default();
+        for client in self.clients {
+            history.add(client.await.expect("no panic"));
+        }
+        (self.shared.people.load(Ordering::Relaxed), history)
+    }
+}
+
+impl Shared {
+    async fn come_and_go(self: Arc<Self>, mut random: StdRng) -> History {
+        let client = Client::builder()
+            .timeout(PATIENCE)
+            .build()
+            .expect("a client");
+        let mut history = History::default();
+        while !self.is_over.load(Ordering::Relaxed) {
+            sleep(PACE.mul_f64(random.random_range(0.0..2.0))).await;
+            let people = self.people.load(Ordering::Relaxed);
+            // One in ten has been here before.
+            let person = match random.random_range(0..10) {
+                0 if people > 0 => random.random_range(0..people),
+                _ => self.people.fetch_add(1, Ordering::Relaxed),
+            };
+            let url = &self.urls[random.random_range(0..self.urls.len())];
+            let url = format!("{url}/v1/campaigns/{}/applications", self.campaign);
+            self.ask(&client, &url, format!("user-{person}"), &mut history)
+                .await;
+        }
+        history
+    }
+
+    /// Applies until there is an answer.
+    async fn ask(&self, client: &Client, url: &str, user_id: String, history: &mut History) {
+        let began = Instant::now();
+        let mut over_since = None;
+        let told = loop {
+            match apply(client, url, &user_id).await {
+                Err(_) | Ok(Told::Unavailable) => {}
+                Ok(Told::NoCampaign) if self.may_be_lost => {}
+                Ok(told) => break told,
+            }
+            history.retried += 1;
+            if self.is_over.load(Ordering::Relaxed)
+                && over_since.get_or_insert_with(Instant::now).elapsed() > GRACE
+            {
+                break Told::Unavailable;
+            }
+            sleep(PACE).await;
+        };
+        history.note(Call {
+            user_id,
+            began,
+            ended: Instant::now(),
+            told,
+        });
+    }
+}

@@ -1,0 +1,83 @@
+//! Everything that can break, breaks, under load and at random moments; afterwards C1 to C6 hold.
+//!
+//! `cargo xtask chaos` runs it for as long as it is told; `cargo xtask test` until every fault has happened once.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests, outside #[test] functions"
+)]
+
+mod episode;
+mod fault;
+mod ground;
+mod load;
+mod loss;
+
+mod part;
+mod proxy;
+mod sabotage;
+mod tally;
+mod world;
+
+use episode::Episode;
+use fault::Deck;
+use ground::Ground;
+use std::time::{Duration, Instant};
+use tally::Tally;
+use world::World;
+
+/// The choices of a run that is not told which to make, so that it makes the same every time.
+const USUAL_SEED: u64 = 77;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chaos() {
+    let number = |variable: &str| {
+        let text = std::env::var(variable).ok()?;
+        Some(text.parse::<u64>().expect(variable))
+    };
+    let seed = number("RUSHGATE_SEED").unwrap_or(USUAL_SEED);
+    let minutes = number("RUSHGATE_CHAOS_MINUTES");
+    let only = std::env::var("RUSHGATE_CHAOS_ONLY").ok();
+    eprintln!("chaos: seed {seed}");
+
+    let mut deck = Deck::new(seed, only.as_deref(), minutes.is_some());
+    let mut world = World::start(Ground::find()).await;
+    let (begun, mut tally) = (Instant::now(), Tally::default());
+    let mut number = 0;
+    loop {
+        number += 1;
+        let episode = Episode::draw(number, seed, &mut deck);
+        let result = episode.play(&mut world, &mut tally).await;
+        eprintln!(
+            "{:>5} s  {episode}: {}",
+            begun.elapsed().as_secs(),
+            result.summary
+        );
+        assert!(
+            result.breaches.is_empty(),
+            "episode {number} of seed {seed} ended in {} breaches; the first of them:\n  {}\n\n{}",
+            result.breaches.len(),
+            result
+                .breaches
+                .iter()
+                .take(20)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join("\n  "),
+            world.last_words(),
+        );
+        let is_over = match minutes {
+            Some(minutes) => begun.elapsed() >= Duration::from_secs(minutes * 60),
+            None => deck.is_dealt(),
+        };
+        if is_over {
+            break;
+        }
+    }
+    eprintln!(
+        "\nchaos, seed {seed}, {number} episodes in {} s:\n{tally}",
+        begun.elapsed().as_secs()
+    );
+}

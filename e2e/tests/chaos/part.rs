@@ -1,0 +1,75 @@
+//! The parts, and the way that each speaks to others.
+
+use std::fmt;
+
+/// A part that can be killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    Redis,
+    Kafka,
+    Database,
+    Handler(u8),
+    Bridge(u8),
+    Consumer(u8),
+}
+
+/// From whom to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Link {
+    HandlerRedis,
+    BridgeRedis,
+    ConsumerRedis,
+    ConsumerDatabase,
+    Kafka,
+}
+
+impl Part {
+    /// All of them, servers first.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Redis,
+        Self::Kafka,
+        Self::Database,
+        Self::Handler(1),
+        Self::Handler(2),
+        Self::Bridge(1),
+        Self::Bridge(2),
+        Self::Consumer(1),
+        Self::Consumer(2),
+    ];
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Redis => write!(f, "redis"),
+            Self::Kafka => write!(f, "kafka"),
+            Self::Database => write!(f, "database"),
+            Self::Handler(number) => write!(f, "handler-{number}"),
+            Self::Bridge(number) => write!(f, "bridge-{number}"),
+            Self::Consumer(number) => write!(f, "consumer-{number}"),
+        }
+    }
+}
+
+impl Link {
+    /// All of them.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::HandlerRedis,
+        Self::BridgeRedis,
+        Self::ConsumerRedis,
+        Self::ConsumerDatabase,
+        Self::Kafka,
+    ];
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HandlerRedis => "handler-redis",
+            Self::BridgeRedis => "bridge-redis",
+            Self::ConsumerRedis => "consumer-redis",
+            Self::ConsumerDatabase => "consumer-database",
+            Self::Kafka => "kafka",
+        })
+    }
+}

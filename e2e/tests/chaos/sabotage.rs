@@ -1,0 +1,247 @@
+//! Breaking things, and mending them.
+
+use crate::fault::{Fault, Planned};
+use crate::part::Part;
+use crate::proxy::Trouble;
+use crate::world::World;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use redis::aio::MultiplexedConnection;
+use rushgate_e2e::process::Signal;
+use rushgate_gate::keys::BRIDGE_GROUP;
+use rushgate_gate::{Event, EventType, Keys, Millis, Ordinal};
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// Dead letters that must come of it.
+#[derive(Default)]
+pub(crate) struct Planted {
+    /// Of the consumer.
+    pub(crate) letters: u64,
+    /// Of the bridge.
+    pub(crate) unpublished: u64,
+}
+
+/// Lets one fault happen, for as long as it lasts.
+pub(crate) async fn commit(
+    world: &mut World,
+    planned: &Planned,
+    campaign: &str,
+    quota: u32,
+    planted: &mut Planted,
+) {
+    let lasts = planned.lasts;
+    match planned.fault {
+        Fault::Kill(part) => {
+            world.kill(part);
+            sleep(lasts).await;
+            world.start_part(part);
+        }
+        Fault::KafkaAway => {
+            world.kill(Part::Kafka);
+            sleep(lasts).await;
+            world.start_part(Part::Kafka);
+        }
+        Fault::Stop(part) => stop(world, part, lasts).await,
+        Fault::Zombie => stop(world, Part::Consumer(1), lasts).await,
+        Fault::SlowBridge => stop(world, Part::Bridge(1), lasts).await,
+        Fault::DieAt(part, point) => {
+            let kind = match part {
+                Part::Bridge(_) => "bridge",
+                _ => "consumer",
+            };
+            let point = format!("{kind}::{point}");
+            world.doom(part, &point, planned.count.div_ceil(8));
+            world.wait_for_doom(part).await;
+        }
+        Fault::Reset(link) => world.link(link).reset(),
+        Fault::Delay(link) => {
+            world
+                .link(link)
+                .set(Trouble::Delay(Duration::from_millis(planned.count.into())));
+            sleep(lasts).await;
+            world.link(link).set(Trouble::None);
+        }
+        Fault::Hang(link) => {
+            world.link(link).set(Trouble::Hang);
+            sleep(lasts).await;
+            world.link(link).set(Trouble::None);
+        }
+        Fault::Cut(link) => {
+            world.link(link).set(Trouble::Cut);
+            sleep(lasts).await;
+            world.link(link).set(Trouble::None);
+        }
+        Fault::AnswersLost(link) => {
+            let bytes = usize::from(planned.count) * 25;
+            world.link(link).set(Trouble::AnswersLostAfter(bytes));
+            sleep(lasts).await;
+            world.link(link).set(Trouble::None);
+        }
+        Fault::ScriptsFlushed => {
+            tell_redis(world, redis::cmd("SCRIPT").arg("FLUSH")).await;
+        }
+        Fault::GroupDestroyed => {
+            let stream = keys(campaign).stream();
+            tell_redis(
+                world,
+                redis::cmd("XGROUP")
+                    .arg("DESTROY")
+                    .arg(stream)
+                    .arg(BRIDGE_GROUP),
+            )
+            .await;
+        }
+        Fault::AcksRefused => {
+            tell_redis(
+                world,
+                redis::cmd("ACL").arg("SETUSER").arg("default").arg("-xack"),
+            )
+            .await;
+            sleep(lasts).await;
+            take_acks(world).await;
+        }
+        Fault::DatabaseReadOnly => {
+            world.administer("SET GLOBAL read_only = 1").await;
+            sleep(lasts).await;
+            world.administer("SET GLOBAL read_only = 0").await;
+        }
+        Fault::DatabaseFull => {
+            let full = "CREATE TRIGGER full BEFORE INSERT ON coupons FOR EACH ROW \
+                        SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1114";
+            world.administer(full).await;
+            sleep(lasts).await;
+            world.administer("DROP TRIGGER IF EXISTS full").await;
+        }
+        Fault::Deadlock => cross(world, campaign, quota).await,
+        Fault::RoundLocked => {
+            let hold = format!(
+                "BEGIN; SELECT quota FROM rounds WHERE campaign_id = '{campaign}' FOR UPDATE; DO SLEEP({}); ROLLBACK",
+                lasts.as_secs_f64()
+            );
+            world.administer(&hold).await;
+        }
+        Fault::ConnectionsKilled => world.kill_connections().await,
+        Fault::RebalanceStorm => {
+            for _ in 0..3 {
+                world.terminate(Part::Consumer(2));
+                world.start_part(Part::Consumer(2));
+                sleep(lasts / 3).await;
+            }
+        }
+        Fault::PoisonRows => {
+            for beyond in 1..=3 {
+                let event = forged(campaign, quota + beyond);
+                let value = serde_json::to_vec(&event).expect("JSON");
+                publish(world, &event.key().to_string(), &value).await;
+                planted.letters += 1;
+            }
+        }
+        Fault::UndecodableRecord => {
+            publish(world, &format!("{campaign}/once/1"), b"this is no event").await;
+            planted.letters += 1;
+        }
+        Fault::MalformedEntry => {
+            let stream = keys(campaign).stream();
+            let mut add = redis::cmd("XADD");
+            add.arg(stream).arg("*").arg("no").arg("event");
+            planted.unpublished += u64::from(tell_redis(world, &add).await);
+        }
+        Fault::RolledBack | Fault::LaggingReplica | Fault::Wiped => {}
+    }
+}
+
+/// Takes back what outlasts its fault when that could not be undone at once.
+pub(crate) async fn mend(world: &World) {
+    world.administer("SET GLOBAL read_only = 0").await;
+    world.administer("DROP TRIGGER IF EXISTS full").await;
+    take_acks(world).await;
+}
+
+/// A grant that the gate has not made.
+pub(crate) fn forged(campaign: &str, serial: u32) -> Event {
+    Event {
+        event_type: EventType::Granted,
+        campaign: campaign.parse().expect("a campaign"),
+        round: "once".parse().expect("a round"),
+        serial: serial.to_string().parse().expect("a serial"),
+        turn: Ordinal::FIRST,
+        applicant: format!("forged-{serial}").parse().expect("an applicant"),
+        win: Ordinal::FIRST,
+        at: Millis::try_from(1_796_086_800_123_i64).expect("a time"),
+    }
+}
+
+/// Puts a record into the topic, once, behind the back of everybody.
+pub(crate) async fn publish(world: &World, key: &str, value: &[u8]) {
+    let stores = world.stores();
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", stores.kafka_brokers)
+        .set("enable.idempotence", "true")
+        .set("message.timeout.ms", "60000")
+        .create()
+        .expect("a producer");
+    let record = FutureRecord::to(&stores.topic).key(key).payload(value);
+    producer
+        .send(record, Duration::from_secs(60))
+        .await
+        .expect("published");
+}
+
+async fn stop(world: &World, part: Part, lasts: Duration) {
+    world.signal(part, Signal::Stop);
+    sleep(lasts).await;
+    world.signal(part, Signal::Continue);
+}
+
+async fn take_acks(world: &World) {
+    tell_redis(
+        world,
+        redis::cmd("ACL").arg("SETUSER").arg("default").arg("+xack"),
+    )
+    .await;
+}
+
+/// Whether Redis did it.
+async fn tell_redis(world: &World, command: &redis::Cmd) -> bool {
+    let connection: Option<MultiplexedConnection> = world.redis_connection().await;
+    match connection {
+        Some(mut connection) => command.exec_async(&mut connection).await.is_ok(),
+        None => false,
+    }
+}
+
+fn keys(campaign: &str) -> Keys {
+    Keys::of(&campaign.parse().expect("a campaign"))
+}
+
+/// Somebody who has done much takes the next serials, and then wants what a consumer has already.
+async fn cross(world: &World, campaign: &str, quota: u32) {
+    let next = world.database.count(campaign).await.unwrap_or_default();
+    let rows = |serials: std::ops::RangeInclusive<u64>| {
+        let row = |serial| {
+            format!("('{campaign}', 'once', {serial}, 'rival-{serial}', {quota}, '', '2026-12-01')")
+        };
+        let rows: Vec<String> = serials
+            .filter(|serial| *serial <= quota.into())
+            .map(row)
+            .collect();
+        match rows.is_empty() {
+            true => "DO 0".to_owned(),
+            false => format!(
+                "INSERT INTO coupons (campaign_id, round_id, serial, user_id, quota, person_scope, granted_at) \
+                 VALUES {}",
+                rows.join(", ")
+            ),
+        }
+    };
+    let statements = [
+        "BEGIN".to_owned(),
+        rows(next + 500..=next + 1_500),
+        rows(next + 4..=next + 4),
+        "DO SLEEP(0.3)".to_owned(),
+        rows(next + 1..=next + 1),
+        "ROLLBACK".to_owned(),
+    ];
+    world.administer(&statements.join("; ")).await;
+}

@@ -1,0 +1,61 @@
+//! What has happened in all.
+
+use crate::fault::Planned;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Counts over all episodes.
+#[derive(Default)]
+pub(crate) struct Tally {
+    faults: BTreeMap<String, u64>,
+    /// Answers of all kinds.
+    pub(crate) answers: u64,
+    /// Applications that were sent again.
+    pub(crate) retried: u64,
+    /// People who were granted a coupon.
+    pub(crate) granted: u64,
+    /// Records that were in the topic more than once.
+    pub(crate) published_again: u64,
+    /// Records that had their row already when a consumer came to them.
+    pub(crate) already_done: u64,
+    /// Bridges and consumers that died at a named point.
+    pub(crate) dead_at_points: u64,
+    /// Dead letters that were planted, and found.
+    pub(crate) dead_letters: u64,
+    /// Campaigns that were rebuilt after Redis had lost grants.
+    pub(crate) restored: u64,
+    /// Grants that were lost with Redis before Kafka had them.
+    pub(crate) lost_with_redis: u64,
+}
+
+impl Tally {
+    pub(crate) fn fault(&mut self, planned: &Planned) {
+        *self.faults.entry(planned.fault.to_string()).or_default() += 1;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (what, count) in [
+            ("answers", self.answers),
+            ("applications sent again", self.retried),
+            ("grants, each with its row", self.granted),
+            ("redelivered to Kafka, absorbed", self.published_again),
+            ("redelivered to the table, absorbed", self.already_done),
+            ("deaths at named points", self.dead_at_points),
+            ("dead letters, as planted", self.dead_letters),
+            ("campaigns restored", self.restored),
+            (
+                "grants lost with Redis before Kafka had them",
+                self.lost_with_redis,
+            ),
+            ("faults", self.faults.values().sum()),
+        ] {
+            writeln!(f, "  {what:<46} {count:>9}")?;
+        }
+        for (fault, count) in &self.faults {
+            writeln!(f, "    {fault:<44} {count:>9}")?;
+        }
+        Ok(())
+    }
+}

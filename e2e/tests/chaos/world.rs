@@ -1,0 +1,414 @@
+//! The whole system, every part of which can be killed, stopped and started again, and whose connections can be broken.
+
+use crate::ground::Ground;
+use crate::part::{Link, Part};
+use crate::proxy::{Proxy, Trouble};
+use rushgate_e2e::campaign::Operator;
+use rushgate_e2e::evidence::Stores;
+use rushgate_e2e::process::{Process, Signal, free_port, program};
+use rushgate_e2e::redis_server::{self, Replica};
+use rushgate_e2e::rows::Database;
+use rushgate_e2e::wait::until;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+/// The topic and the consumer group.
+const TOPIC: &str = "chaos";
+
+/// Who bridge and consumer are to the database: one whom `read_only` stops.
+const USER: &str = "app";
+
+/// How long a bridge takes an entry of another for forgotten, and how long Kafka may take over a record: short, so
+/// that outages longer than that can be tried.
+const SETTINGS: [(&str, &str); 3] = [
+    ("BRIDGE_CLAIM_IDLE", "3s"),
+    ("BRIDGE_DELIVERY_TIMEOUT", "10s"),
+    ("RUST_LOG", "info"),
+];
+
+/// How long somebody who is to die at a certain point is waited for.
+const LAST_MOMENTS: Duration = Duration::from_secs(60);
+
+/// The system.
+pub(crate) struct World {
+    ground: Ground,
+    dir: TempDir,
+    processes: BTreeMap<Part, Process>,
+    /// Where handlers answer, and where bridges and consumers show their metrics.
+    ports: BTreeMap<Part, u16>,
+    /// Those that were told to die by themselves, at a named point.
+    doomed: Vec<Part>,
+    /// How often one did.
+    pub(crate) dead_at_points: u64,
+    /// Those that ended by themselves without having been told to.
+    pub(crate) deserters: Vec<String>,
+    links: BTreeMap<Link, Proxy>,
+    redis: u16,
+    /// For bridge and consumer, beyond the usual.
+    settings: Vec<(String, String)>,
+    pub(crate) operator: Operator,
+    pub(crate) database: Database,
+}
+
+impl World {
+    /// Everything, up and ready.
+    pub(crate) async fn start(ground: Ground) -> Self {
+        Self::start_with(ground, &[]).await
+    }
+
+    /// The same, with these settings of bridge and consumer.
+    pub(crate) async fn start_with(ground: Ground, settings: &[(&str, &str)]) -> Self {
+        let redis = free_port();
+        let mut links = BTreeMap::new();
+        for link in Link::ALL {
+            let (port, target) = match link {
+                Link::Kafka => (ground.kafka_door, ground.kafka),
+                Link::ConsumerDatabase => (0, ground.database),
+                _ => (0, redis),
+            };
+            links.insert(link, Proxy::open(port, target).await);
+        }
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut processes = BTreeMap::new();
+        for server in [Part::Kafka, Part::Database] {
+            let name = server.to_string();
+            let log = dir.path().join(format!("{name}.log"));
+            processes.insert(server, Process::start(&mut ground.command(&name), log));
+        }
+        let url = ground.database_url(ground.database, "rushgate");
+        let database = until("the database answers", async || {
+            Database::connect(&url).await.ok()
+        })
+        .await;
+        let operator = Operator::new(program("rushgate"), environment(&ground, redis));
+        let settings = settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let ports = Part::ALL.map(|part| (part, free_port()));
+        let mut world = Self {
+            ground,
+            dir,
+            processes,
+            ports: ports.into(),
+            doomed: vec![],
+            dead_at_points: 0,
+            deserters: vec![],
+            links,
+            redis,
+            settings: settings.collect(),
+            operator,
+            database,
+        };
+        world.start_part(Part::Redis);
+        world.ready(Part::Redis).await;
+        until("Kafka and database take what they are told", async || {
+            world.operator.run(&["setup"]).await.ok()
+        })
+        .await;
+        world
+            .administer(&format!(
+                "CREATE OR REPLACE USER '{USER}'@'%' IDENTIFIED BY '{USER}'; \
+                 GRANT SELECT, INSERT, UPDATE, DELETE ON rushgate.* TO '{USER}'@'%'"
+            ))
+            .await;
+        world.heal().await;
+        world
+    }
+
+    /// Where everything is kept.
+    pub(crate) fn stores(&self) -> Stores {
+        Stores {
+            database: self.database.clone(),
+            redis_url: format!("redis://127.0.0.1:{}", self.redis),
+            kafka_brokers: format!("127.0.0.1:{}", self.ground.kafka_door),
+            topic: TOPIC.to_owned(),
+            group: TOPIC.to_owned(),
+        }
+    }
+
+    /// Where the handlers answer.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        [Part::Handler(1), Part::Handler(2)]
+            .map(|handler| format!("http://127.0.0.1:{}", self.ports[&handler]))
+            .into()
+    }
+
+    pub(crate) fn link(&self, link: Link) -> &Proxy {
+        &self.links[&link]
+    }
+
+    /// Where Redis keeps what it has appended.
+    pub(crate) fn redis_dir(&self) -> PathBuf {
+        self.dir.path().join("redis")
+    }
+
+    /// A free directory of this name.
+    pub(crate) fn fresh_dir(&self, name: &str) -> PathBuf {
+        let dir = self.dir.path().join(name);
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).expect("a directory");
+        dir
+    }
+
+    pub(crate) fn redis_port(&self) -> u16 {
+        self.redis
+    }
+
+    /// Puts the replica in the place of Redis, which is dead.
+    pub(crate) async fn promote(&mut self, replica: Replica) {
+        let (process, dir) = replica.promote(self.redis).await;
+        self.processes.insert(Part::Redis, process);
+        let _ = std::fs::remove_dir_all(self.redis_dir());
+        std::fs::rename(dir, self.redis_dir()).expect("a directory to rename");
+    }
+
+    /// Runs it as somebody who may do everything; errors are nobody's business.
+    pub(crate) async fn administer(&self, sql: &str) {
+        let _ = self.database.run(sql).await;
+    }
+
+    /// Closes the connections that bridge and consumer have to the database.
+    pub(crate) async fn kill_connections(&self) {
+        for id in self.database.connections_of(USER).await.unwrap_or_default() {
+            self.administer(&format!("KILL {id}")).await;
+        }
+    }
+
+    pub(crate) async fn redis_connection(&self) -> Option<redis::aio::MultiplexedConnection> {
+        let client = redis::Client::open(self.stores().redis_url).expect("an address");
+        client.get_multiplexed_async_connection().await.ok()
+    }
+
+    /// Ends a part at once, if it runs.
+    pub(crate) fn kill(&mut self, part: Part) {
+        if let Some(process) = self.processes.remove(&part) {
+            process.crash();
+        }
+        self.doomed.retain(|doomed| *doomed != part);
+    }
+
+    /// Asks a part to end, and waits for it.
+    pub(crate) fn terminate(&mut self, part: Part) {
+        if let Some(process) = self.processes.remove(&part) {
+            process.terminate();
+        }
+    }
+
+    pub(crate) fn signal(&self, part: Part, signal: Signal) {
+        if let Some(process) = self.processes.get(&part) {
+            process.signal(signal);
+        }
+    }
+
+    /// Starts a part that does not run.
+    pub(crate) fn start_part(&mut self, part: Part) {
+        if !self.processes.contains_key(&part) {
+            self.launch(part, &[]);
+        }
+    }
+
+    /// Starts a bridge or a consumer anew, to die when it comes to `point` for the `nth` time.
+    pub(crate) fn doom(&mut self, part: Part, point: &str, nth: u8) {
+        // Asked to end, a consumer leaves its group at once, and the new one need not wait for that.
+        self.terminate(part);
+        let failpoints = format!("{point}={}*off->return", nth - 1);
+        self.launch(part, &[("FAILPOINTS", &failpoints)]);
+        self.doomed.push(part);
+    }
+
+    /// Waits until it has died; it comes to its point as soon as there is work for it.
+    pub(crate) async fn wait_for_doom(&mut self, part: Part) {
+        let deadline = Instant::now() + LAST_MOMENTS;
+        loop {
+            let process = self.processes.get_mut(&part);
+            if process.is_none_or(|process| process.ended().is_some()) {
+                return;
+            }
+            if Instant::now() > deadline {
+                let seconds = LAST_MOMENTS.as_secs();
+                self.deserters.push(format!(
+                    "{part} was to die at work, and had none for {seconds} s"
+                ));
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn launch(&mut self, part: Part, variables: &[(&str, &str)]) {
+        let mut command = self.command(part);
+        command.envs(variables.iter().copied());
+        let log = self.log(part);
+        self.processes
+            .insert(part, Process::start(&mut command, log));
+    }
+
+    fn log(&self, part: Part) -> PathBuf {
+        self.dir.path().join(format!("{part}.log"))
+    }
+
+    /// Starts what has died.
+    pub(crate) fn revive(&mut self) {
+        for part in Part::ALL {
+            let Some(process) = self.processes.get_mut(&part) else {
+                self.start_part(part);
+                continue;
+            };
+            let Some(status) = process.ended() else {
+                continue;
+            };
+            self.processes.remove(&part);
+            if self.doomed.contains(&part) {
+                self.dead_at_points += 1;
+                self.doomed.retain(|doomed| *doomed != part);
+            } else {
+                self.deserters
+                    .push(format!("{part} ended by itself: {status}"));
+            }
+            self.start_part(part);
+        }
+    }
+
+    /// Mends everything: connections, servers, parts. When it returns all are ready.
+    pub(crate) async fn heal(&mut self) {
+        for link in self.links.values() {
+            link.set(Trouble::None);
+        }
+        for part in Part::ALL {
+            self.signal(part, Signal::Continue);
+        }
+        // Who is still to die would do so in the middle of what comes next.
+        for part in std::mem::take(&mut self.doomed) {
+            self.kill(part);
+        }
+        for part in Part::ALL {
+            self.revive();
+            self.ready(part).await;
+        }
+    }
+
+    async fn ready(&self, part: Part) {
+        let port = self.ports[&part];
+        until(&format!("{part} is ready"), async || match part {
+            Part::Redis => self.redis_connection().await.map(drop),
+            Part::Kafka => {
+                let address = ("127.0.0.1", self.ground.kafka);
+                tokio::net::TcpStream::connect(address).await.ok().map(drop)
+            }
+            Part::Database => self.database.run("SELECT 1").await.ok().map(drop),
+            Part::Handler(_) => page(port, "readyz").await.map(drop),
+            Part::Bridge(_) => shows(port, "rushgate_bridge_ready 1").await,
+            Part::Consumer(_) => shows(port, "rushgate_consumer_ready 1").await,
+        })
+        .await;
+    }
+
+    /// The sum of a counter over all who show it.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let mut sum = 0.0;
+        for (part, port) in &self.ports {
+            if let Part::Bridge(_) | Part::Consumer(_) = part {
+                let shown = page(*port, "metrics").await.unwrap_or_default();
+                let lines = shown.lines().filter_map(|line| line.strip_prefix(name));
+                sum += lines
+                    .filter_map(|rest| rest.trim().parse::<f64>().ok())
+                    .sum::<f64>();
+            }
+        }
+        sum as u64
+    }
+
+    /// The ends of all logs.
+    pub(crate) fn last_words(&self) -> String {
+        const LINES: usize = 25;
+        let mut words = String::new();
+        for part in Part::ALL {
+            let log = std::fs::read(self.log(part)).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log);
+            let lines: Vec<&str> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(LINES)..];
+            words.push_str(&format!("--- {part}\n{}\n", last.join("\n")));
+        }
+        words
+    }
+
+    fn command(&self, part: Part) -> Command {
+        let redis_url = |link: Link| format!("redis://127.0.0.1:{}", self.links[&link].port);
+        let mut command = match part {
+            Part::Kafka | Part::Database => return self.ground.command(&part.to_string()),
+            Part::Redis => {
+                let dir = self.redis_dir();
+                std::fs::create_dir_all(&dir).expect("a directory");
+                return redis_server::command(self.redis, &dir);
+            }
+            Part::Handler(_) => {
+                let mut command = Command::new(program("wasm-host"));
+                let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spin.toml");
+                command.arg("--from").arg(manifest);
+                command.args(["--listen", &format!("127.0.0.1:{}", self.ports[&part])]);
+                command.env("SPIN_VARIABLE_REDIS_URL", redis_url(Link::HandlerRedis));
+                return command;
+            }
+            Part::Bridge(_) => {
+                let mut command = Command::new(program("kafka-bridge"));
+                command.env("BRIDGE_CONSUMER_NAME", part.to_string());
+                command.env("REDIS_URL", redis_url(Link::BridgeRedis));
+                command
+            }
+            Part::Consumer(_) => {
+                let port = self.links[&Link::ConsumerDatabase].port;
+                let mut command = Command::new(program("consumer"));
+                command.env("REDIS_URL", redis_url(Link::ConsumerRedis));
+                command.env(
+                    "DATABASE_URL",
+                    format!("mysql://{USER}:{USER}@127.0.0.1:{port}/rushgate"),
+                );
+                command
+            }
+        };
+        let Stores {
+            kafka_brokers,
+            topic,
+            group,
+            ..
+        } = self.stores();
+        command
+            .env("KAFKA_BROKERS", kafka_brokers)
+            .env("KAFKA_TOPIC", topic)
+            .env("KAFKA_GROUP", group)
+            .env("METRICS_LISTEN", format!("127.0.0.1:{}", self.ports[&part]))
+            .envs(SETTINGS)
+            .envs(self.settings.iter().cloned());
+        command
+    }
+}
+
+fn environment(ground: &Ground, redis: u16) -> Vec<(String, String)> {
+    [
+        ("REDIS_URL", format!("redis://127.0.0.1:{redis}")),
+        (
+            "DATABASE_URL",
+            ground.database_url(ground.database, "rushgate"),
+        ),
+        ("KAFKA_BROKERS", format!("127.0.0.1:{}", ground.kafka_door)),
+        ("KAFKA_TOPIC", TOPIC.to_owned()),
+        ("KAFKA_GROUP", TOPIC.to_owned()),
+    ]
+    .map(|(variable, value)| (variable.to_owned(), value))
+    .into()
+}
+
+async fn page(port: u16, path: &str) -> Option<String> {
+    let response = reqwest::get(format!("http://127.0.0.1:{port}/{path}"))
+        .await
+        .ok()?;
+    response.error_for_status().ok()?.text().await.ok()
+}
+
+async fn shows(port: u16, line: &str) -> Option<()> {
+    page(port, "metrics").await?.contains(line).then_some(())
+}

@@ -1,0 +1,134 @@
+//! `cargo xtask chaos`: faults of every kind under load, on servers that may be killed.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+
+use crate::chance;
+use crate::database;
+use crate::kafka;
+use crate::packages;
+use crate::run;
+use crate::say;
+use crate::stack::Stack;
+use crate::state::State;
+use crate::workspace::{self, cargo};
+
+/// What lets the test builds of bridge and consumer die at named points, and have known bugs.
+pub(crate) const FAILPOINTS: &str = "--features=rushgate-gate/failpoints";
+
+/// What may be asked of `chaos`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Options {
+    /// Makes the same choices again; one is chosen, and printed, if left out
+    #[arg(long)]
+    seed: Option<u64>,
+    /// For how long faults are injected
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1440))]
+    minutes: u64,
+    /// Only faults whose name begins so; an unknown one is answered with all names
+    #[arg(long, value_name = "FAULT")]
+    only: Option<String>,
+}
+
+/// Builds everything and lets chaos loose; the exit code is that of the test that does it.
+pub(crate) fn chaos(options: &Options) -> Result<ExitCode> {
+    run::survive_interrupts()?;
+    packages::build_tools()?;
+    workspace::build_component()?;
+    let step = say::heading("Building everything");
+    run::successfully(&mut cargo([
+        "build",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        FAILPOINTS,
+    ]))?;
+    step.done();
+    let ground = Ground::lay_out()?;
+    let mut command = cargo([
+        "test",
+        "--workspace",
+        "--test=chaos",
+        "--locked",
+        FAILPOINTS,
+    ]);
+    command.args(["--", "--exact", "chaos", "--nocapture"]);
+    command
+        .env("RUSHGATE_BIN_DIR", workspace::target().join("debug"))
+        .env("RUSHGATE_CHAOS", ground.dir())
+        .env("RUSHGATE_CHAOS_MINUTES", options.minutes.to_string());
+    let seed = match options.seed {
+        Some(seed) => seed,
+        None => u64::from_le_bytes(chance::bytes()?),
+    };
+    command.env("RUSHGATE_SEED", seed.to_string());
+    if let Some(only) = &options.only {
+        command.env("RUSHGATE_CHAOS_ONLY", only);
+    }
+    Ok(run::exit_code(run::to_its_end(&mut command)?))
+}
+
+/// A Kafka and a database, laid out and not started: whoever breaks them starts them. It goes when this is dropped.
+pub(crate) struct Ground {
+    state: State,
+}
+
+impl Ground {
+    /// Lays out both.
+    pub(crate) fn lay_out() -> Result<Self> {
+        let servers = packages::servers()?;
+        kafka::fetch()?;
+        let dir = workspace::target().join(format!("chaos-{}", std::process::id()));
+        let ground = Self {
+            state: State::at(dir),
+        };
+        let state = &ground.state;
+        state.create()?;
+        let step = say::step("Laying out a Kafka and a database that may be broken");
+        let mut stack = Stack::servers()?;
+        let [door] = chance::free_ports()?;
+        let database = database::part(&servers.database, &stack, state)?;
+        ground.keep("database", &database.command)?;
+        // Clients come in through a door that can be shut: it is the address that Kafka names to them.
+        let listens = std::mem::replace(&mut stack.kafka, door);
+        let kafka = kafka::part(&servers.java, &stack, Some(listens), state)?;
+        ground.keep("kafka", &kafka.command)?;
+        let ports = format!("{listens} {door} {}\n{}\n", stack.database, stack.password);
+        fs::write(state.path("ports"), ports).context("cannot write the ports")?;
+        step.done();
+        Ok(ground)
+    }
+
+    /// Where it is.
+    pub(crate) fn dir(&self) -> std::path::PathBuf {
+        self.state.path("")
+    }
+
+    /// Writes down how a server is started: its directory, its program and its arguments, one a line.
+    fn keep(&self, name: &str, command: &Command) -> Result<()> {
+        let dir = command.get_current_dir().unwrap_or(Path::new("."));
+        let mut lines = vec![
+            dir.display().to_string(),
+            command.get_program().display().to_string(),
+        ];
+        lines.extend(
+            command
+                .get_args()
+                .map(|argument| argument.display().to_string()),
+        );
+        let path = self.state.path(format!("{name}.command"));
+        fs::write(&path, lines.join("\n"))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        if let Err(error) = self.state.remove() {
+            say::note(format_args!("{error:#}"));
+        }
+    }
+}
