@@ -2,6 +2,7 @@
 
 pub mod campaign;
 pub mod check;
+pub mod flood;
 pub mod history;
 pub mod process;
 pub mod report;
