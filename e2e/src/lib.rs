@@ -3,6 +3,7 @@
 pub mod campaign;
 pub mod check;
 pub mod evidence;
+pub mod flood;
 pub mod history;
 pub mod process;
 pub mod redis_server;

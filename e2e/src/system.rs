@@ -73,6 +73,12 @@ impl Size {
         bridges: 0,
         consumers: 0,
     };
+    /// One handler and one bridge; what they grant stays in Kafka.
+    pub const NO_CONSUMER: Self = Self {
+        handlers: 1,
+        bridges: 1,
+        consumers: 0,
+    };
     /// One handler; what it grants stays in the stream.
     pub const ONLY_A_HANDLER: Self = Self {
         handlers: 1,
@@ -115,6 +121,8 @@ impl System {
             ("KAFKA_BROKERS", server("KAFKA_BROKERS")),
             ("KAFKA_TOPIC", name.clone()),
             ("KAFKA_GROUP", name.clone()),
+            // That other tests keep the machine busy is no reason to refuse anybody in this one.
+            ("SPIN_VARIABLE_GATE_BUDGET_MS", "0".to_owned()),
         ]
         .map(|(variable, value)| (variable.to_owned(), value))
         .into();
@@ -153,6 +161,11 @@ impl System {
             system.start_consumer().await;
         }
         system
+    }
+
+    /// Where its tables are.
+    pub fn database_url(&self) -> &str {
+        &self.schema.url
     }
 
     /// The topic of this system.
@@ -258,6 +271,21 @@ impl System {
         (process, format!("http://{listen}"))
     }
 
+    /// The most memory that each part has had at once: its name, and bytes.
+    pub fn peak_memory(&self) -> Vec<(&'static str, u64)> {
+        let handlers = self
+            .handlers
+            .iter()
+            .map(|(handler, _)| ("handler", handler));
+        let redis = self.redis.iter().map(|redis| ("Redis", redis));
+        let bridges = self.bridges.iter().map(|bridge| ("bridge", bridge));
+        let consumers = self.consumers.iter().map(|consumer| ("consumer", consumer));
+        let parts = handlers.chain(redis).chain(bridges).chain(consumers);
+        parts
+            .map(|(name, process)| (name, process.peak_memory()))
+            .collect()
+    }
+
     /// What the handlers have logged.
     pub fn logs(&self) -> String {
         self.handlers
@@ -289,8 +317,14 @@ impl System {
 
     /// Starts one more consumer and waits until it is ready.
     pub async fn start_consumer(&mut self) {
+        self.start_consumer_with(&[]).await;
+    }
+
+    /// The same, with `settings` of its own.
+    pub async fn start_consumer_with(&mut self, settings: &[(&str, &str)]) {
         let number = self.consumers.len();
         let mut command = Command::new(program("consumer"));
+        command.envs(settings.iter().copied());
         let consumer = self
             .start_with_metrics(
                 &mut command,

@@ -17,6 +17,7 @@ mod journey;
 mod kills;
 mod openapi;
 mod operator;
+mod overload;
 mod places;
 mod redis_away;
 mod restore;
