@@ -5,6 +5,7 @@
 //! once when a call fails, and every call is raced against a timer. Calling a script again is always safe:
 //! an application that was decided is answered with the same decision.
 
+use crate::pressure::Pressure;
 use crate::settings::Settings;
 use futures::future::{Either, select};
 use futures::lock::Mutex;
@@ -20,6 +21,9 @@ use std::time::{Duration, Instant};
 /// Why the gate did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
+    /// It was not asked, because it does not keep up with those who ask already.
+    #[error("more than {} ms behind", .0.as_millis())]
+    Behind(Duration),
     /// Nothing came back in time.
     #[error("no answer within {} ms", .0.as_millis())]
     TimedOut(Duration),
@@ -36,6 +40,12 @@ static CONNECTION: Mutex<Option<Arc<Connection>>> = Mutex::new(None);
 
 /// Whether the last call failed, so that an outage is one line in the log and not one a request.
 static AWAY: AtomicBool = AtomicBool::new(false);
+
+/// Whether this instance has refused somebody because of that: once is enough for the log.
+static BEHIND: AtomicBool = AtomicBool::new(false);
+
+/// How the gate keeps up with this instance.
+static PRESSURE: Pressure = Pressure::new();
 
 /// The gate, for one request: notes how long the request waited for it.
 pub struct Gate<'a> {
@@ -57,19 +67,24 @@ impl<'a> Gate<'a> {
         self.waited.get()
     }
 
-    /// Runs a script and hands its flat reply to `read`.
+    /// Runs a script and hands its flat reply to `read`, if the gate keeps up.
     ///
     /// # Errors
-    /// When Redis does not answer in time, refuses, or answers something else. Already logged.
+    /// When it does not, or Redis does not answer in time, refuses, or answers something else. Already logged.
     pub async fn call<T>(
         &self,
         call: &Call,
         read: impl FnOnce(&[Value]) -> Result<T, ReplyError>,
     ) -> Result<T, GateError> {
-        let reply = self.within(async |connection| eval(connection, call).await);
-        let result = match reply.await {
-            Ok(reply) => read(&reply).map_err(GateError::from),
-            Err(error) => Err(error),
+        let patience = self.settings.patience;
+        let result = match (PRESSURE.admit(patience, Instant::now()), patience.budget) {
+            (None, Some(budget)) => Err(GateError::Behind(budget)),
+            (admission, _) => {
+                let reply = self.within(async |connection| eval(connection, call).await);
+                let reply = reply.await;
+                drop(admission);
+                reply.and_then(|reply| read(&reply).map_err(GateError::from))
+            }
         };
         log_change(&result);
         result
@@ -114,7 +129,7 @@ impl<'a> Gate<'a> {
                 done => done,
             }
         };
-        let timer = spin_sdk::time::sleep(self.settings.redis_timeout);
+        let timer = spin_sdk::time::sleep(self.settings.patience.timeout);
         // The loser is dropped with this statement, and with it the lock it may hold.
         let finished = match select(pin!(attempts), pin!(timer)).await {
             Either::Left((result, _)) => Some(result),
@@ -127,7 +142,7 @@ impl<'a> Gate<'a> {
             None => {
                 // It may be half open: the next request had better not wait on it too.
                 forget(used.take().as_ref()).await;
-                Err(GateError::TimedOut(self.settings.redis_timeout))
+                Err(GateError::TimedOut(self.settings.patience.timeout))
             }
         }
     }
@@ -195,6 +210,12 @@ fn is_unknown_script(error: &Error) -> bool {
 }
 
 fn log_change<T>(result: &Result<T, GateError>) {
+    if let Err(error @ GateError::Behind(_)) = result {
+        if !BEHIND.swap(true, Ordering::Relaxed) {
+            eprintln!("gate: {error}, requests are refused");
+        }
+        return;
+    }
     let away = result.is_err();
     if AWAY.swap(away, Ordering::Relaxed) == away {
         return;

@@ -235,7 +235,10 @@ impl From<Refusal> for Problem {
 }
 
 impl From<GateError> for Problem {
-    fn from(_: GateError) -> Self {
-        Self::GateUnavailable
+    fn from(error: GateError) -> Self {
+        match error {
+            GateError::Behind(_) => Self::Overloaded,
+            _ => Self::GateUnavailable,
+        }
     }
 }

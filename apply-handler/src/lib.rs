@@ -7,6 +7,7 @@ pub mod cors;
 pub mod counts;
 pub mod gate;
 pub mod handle;
+pub mod pressure;
 pub mod problem;
 pub mod route;
 pub mod settings;

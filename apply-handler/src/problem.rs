@@ -5,6 +5,7 @@ use crate::auth::Refusal;
 use rushgate_gate::applicant::MAX_NUMERIC_USER_ID;
 use serde::Serialize;
 use spin_sdk::http::StatusCode;
+use std::time::SystemTime;
 
 /// A request that has no better answer than an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub enum Problem {
     NotYourApplication,
     /// Redis does not answer. Whether the application was decided is not known; asking again is safe.
     GateUnavailable,
+    /// The gate does not keep up: it was not asked.
+    Overloaded,
     /// A variable of the component has a value it cannot work with.
     Misconfigured,
 }
@@ -107,7 +110,7 @@ impl Problem {
             Self::NotAnObject | Self::UserId(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Token(_) => StatusCode::UNAUTHORIZED,
             Self::NotYourApplication => StatusCode::FORBIDDEN,
-            Self::GateUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::GateUnavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -130,6 +133,7 @@ impl Problem {
             Self::Token(refusal) => refusal.code(),
             Self::NotYourApplication => "not_your_application",
             Self::GateUnavailable => "gate_unavailable",
+            Self::Overloaded => "overloaded",
             Self::Misconfigured => "misconfigured",
         }
     }
@@ -146,6 +150,7 @@ impl Problem {
             Self::MethodNotAllowed { allow } => answer.with("allow", allow),
             Self::Token(refusal) => answer.with_text("www-authenticate", &refusal.challenge()),
             Self::GateUnavailable => answer.retry_after(1),
+            Self::Overloaded => answer.retry_after(spread()),
             _ => answer,
         }
     }
@@ -181,9 +186,18 @@ impl Problem {
             Self::GateUnavailable => {
                 "The gate does not answer just now. Ask again: an application is decided once, however often it is sent.".into()
             }
+            Self::Overloaded => {
+                "More people are asking than the gate can answer just now, and you were not put in line. Ask again after Retry-After.".into()
+            }
             Self::Misconfigured => "The service is misconfigured; its log says how.".into(),
         }
     }
+}
+
+/// One to three seconds, by the clock's nanoseconds: those who are refused together should not come back together.
+fn spread() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    1 + i64::from(now.map_or(0, |now| now.subsec_nanos()) / 1_000 % 3)
 }
 
 #[cfg(test)]
@@ -208,6 +222,7 @@ mod tests {
             Problem::UserId(InvalidUserId::Missing),
             Problem::NotYourApplication,
             Problem::GateUnavailable,
+            Problem::Overloaded,
             Problem::Misconfigured,
         ]
         .into_iter()

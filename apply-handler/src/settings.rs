@@ -2,6 +2,7 @@
 
 use crate::auth::{Auth, Keys, Tokens};
 use crate::cors::AllowedOrigins;
+use crate::pressure::Patience;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fmt;
 use std::sync::OnceLock;
@@ -12,8 +13,8 @@ use std::time::Duration;
 pub struct Settings {
     /// Where Redis is, credentials and all; never shown.
     pub redis_address: String,
-    /// How long one request may wait for Redis, connecting included: 1 ms to 60 s.
-    pub redis_timeout: Duration,
+    /// How long one request may wait for Redis, connecting included (1 ms to 60 s), and how slow it may be.
+    pub patience: Patience,
     /// Pages that may apply.
     pub allowed_origins: AllowedOrigins,
     /// How applicants are known.
@@ -79,19 +80,23 @@ impl Settings {
             ("", "") => String::new(),
             (user, password) => format!("{}:{}@", escaped(user), escaped(password)),
         };
-        let millis = value("redis_timeout_ms")
-            .parse()
-            .ok()
-            .filter(|millis| (1..=60_000).contains(millis))
-            .ok_or_else(|| {
-                invalid(
-                    "redis_timeout_ms",
-                    "must be a whole number from 1 to 60000".into(),
-                )
-            })?;
+        let millis = |variable, least: u64| {
+            value(variable)
+                .parse()
+                .ok()
+                .filter(|millis| (least..=60_000).contains(millis))
+                .map(Duration::from_millis)
+                .ok_or_else(|| {
+                    let problem = format!("must be a whole number from {least} to 60000");
+                    invalid(variable, problem)
+                })
+        };
         Ok(Self {
             redis_address: format!("{scheme}://{user_info}{host}/{database}"),
-            redis_timeout: Duration::from_millis(millis),
+            patience: Patience {
+                timeout: millis("redis_timeout_ms", 1)?,
+                budget: Some(millis("gate_budget_ms", 0)?).filter(|budget| !budget.is_zero()),
+            },
             allowed_origins: AllowedOrigins::parse(value("cors_allowed_origins"))
                 .map_err(|problem| invalid("cors_allowed_origins", problem))?,
             auth: Self::auth(value)?,
@@ -124,12 +129,13 @@ impl Settings {
 }
 
 /// Every variable that `spin.toml` hands to the component.
-const VARIABLES: [&str; 11] = [
+const VARIABLES: [&str; 12] = [
     "redis_url",
     "redis_username",
     "redis_password",
     "redis_database",
     "redis_timeout_ms",
+    "gate_budget_ms",
     "cors_allowed_origins",
     "auth_mode",
     "jwt_keys",
@@ -141,7 +147,7 @@ const VARIABLES: [&str; 11] = [
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
-            .field("redis_timeout", &self.redis_timeout)
+            .field("patience", &self.patience)
             .field("allowed_origins", &self.allowed_origins)
             .finish_non_exhaustive()
     }
@@ -157,6 +163,7 @@ mod tests {
             ("redis_url", "redis://127.0.0.1:6379"),
             ("redis_database", "0"),
             ("redis_timeout_ms", "1000"),
+            ("gate_budget_ms", "500"),
             ("auth_mode", "none"),
             ("jwt_leeway_seconds", "30"),
         ]);
@@ -187,6 +194,18 @@ mod tests {
     }
 
     #[test]
+    fn a_budget_of_nothing_is_none() {
+        let budget = |text| {
+            read(&[("gate_budget_ms", text)])
+                .expect("valid")
+                .patience
+                .budget
+        };
+        assert_eq!(budget("500"), Some(Duration::from_millis(500)));
+        assert_eq!(budget("0"), None);
+    }
+
+    #[test]
     fn a_bad_value_is_named_with_what_to_set() {
         for (variable, value) in [
             ("redis_url", "127.0.0.1:6379"),
@@ -195,6 +214,8 @@ mod tests {
             ("redis_database", "x"),
             ("redis_timeout_ms", "0"),
             ("redis_timeout_ms", "1s"),
+            ("gate_budget_ms", "-1"),
+            ("gate_budget_ms", "60001"),
             ("cors_allowed_origins", "shop.example"),
             ("auth_mode", ""),
             ("auth_mode", "JWT"),

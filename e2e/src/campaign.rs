@@ -11,6 +11,17 @@ pub struct Operator {
     environment: Vec<(String, String)>,
 }
 
+/// How the command ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained of.
+    pub stderr: String,
+}
+
 impl Operator {
     /// The command at `program`, with the addresses of the servers in `environment`.
     pub fn new(program: PathBuf, environment: Vec<(String, String)>) -> Self {
@@ -54,16 +65,29 @@ impl Operator {
     /// # Errors
     /// What the command says, when it fails.
     pub async fn run(&self, arguments: &[&str]) -> Result<String> {
+        let ended = self.end_of(arguments).await?;
+        if ended.code == Some(0) {
+            Ok(ended.stdout)
+        } else {
+            bail!("{}", ended.stderr.trim())
+        }
+    }
+
+    /// Runs the command, which may fail; how it ended.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub async fn end_of(&self, arguments: &[&str]) -> Result<Ended> {
         let output = Command::new(&self.program)
             .args(arguments)
             .envs(self.environment.iter().cloned())
             .output()
             .await
             .with_context(|| format!("cannot run {}", self.program.display()))?;
-        if output.status.success() {
-            Ok(String::from_utf8(output.stdout)?)
-        } else {
-            bail!("{}", String::from_utf8_lossy(&output.stderr).trim())
-        }
+        Ok(Ended {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout)?,
+            stderr: String::from_utf8(output.stderr)?,
+        })
     }
 }

@@ -45,6 +45,8 @@ pub enum Told {
     Rejected,
     /// 503, over and over.
     Unavailable,
+    /// 404: there is no such campaign.
+    NoCampaign,
     /// Anything else.
     Unexplained(String),
 }
@@ -106,6 +108,7 @@ impl History {
             Told::SoldOut => self.sold_out += 1,
             Told::Rejected => self.rejected += 1,
             Told::Unavailable => self.unavailable += 1,
+            Told::NoCampaign => self.unexplained.push("no such campaign".to_owned()),
             Told::Unexplained(answer) => self.unexplained.push(answer.clone()),
         }
         self.calls.push(call);

@@ -3,8 +3,10 @@
 pub mod campaign;
 pub mod check;
 pub mod evidence;
+pub mod flood;
 pub mod history;
 pub mod process;
+pub mod redis_server;
 pub mod report;
 pub mod rows;
 pub mod rush;

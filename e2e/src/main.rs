@@ -89,6 +89,7 @@ async fn run(cli: &Cli) -> Result<bool> {
         applicants: cli.applicants as usize,
         concurrency: cli.concurrency as usize,
         repeats: cli.repeats as usize,
+        outlasts_a_loss: false,
     };
     let style = ProgressStyle::with_template("{msg:<8} {wide_bar} {pos}/{len} {per_sec}")?;
     let bar = ProgressBar::new(u64::from(cli.applicants))

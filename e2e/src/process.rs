@@ -83,6 +83,18 @@ impl Process {
         self.child.try_wait().expect("a child of ours")
     }
 
+    /// The most memory that it has had at once, in bytes: what Linux says of its resident set.
+    pub fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(&path).expect("a process that runs, on Linux");
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .and_then(|rest| rest.trim().strip_suffix(" kB"))
+            .and_then(|kibibytes| kibibytes.parse::<u64>().ok());
+        peak.expect("VmHWM") * 1024
+    }
+
     /// All that it has written, since its first start.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
@@ -112,23 +124,6 @@ pub fn program(name: &str) -> PathBuf {
             .expect("a target directory")
             .join(name),
     }
-}
-
-/// A Redis at this port that acknowledges nothing that it has not written down in `dir`.
-pub fn redis_server(port: u16, dir: &Path) -> Command {
-    let mut command = Command::new("redis-server");
-    command
-        .args([
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-        ])
-        .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
-        .arg(dir);
-    command
 }
 
 /// A port that nobody listens on just now.

@@ -52,11 +52,11 @@ impl Database {
     }
 
     /// Runs these statements, one after the other on one connection, and then closes it: what they leave behind in the
-    /// session goes with it.
+    /// session goes with it. How many rows they have changed.
     ///
     /// # Errors
     /// When one of them fails, or all of them take longer than half a minute.
-    pub async fn run(&self, sql: &str) -> Result<()> {
+    pub async fn run(&self, sql: &str) -> Result<u64> {
         let statements = async {
             let mut connection = self.pool.acquire().await?;
             connection.close_on_drop();
@@ -64,8 +64,8 @@ impl Database {
                 .execute(&mut *connection)
                 .await
         };
-        timeout(Duration::from_secs(30), statements).await??;
-        Ok(())
+        let done = timeout(Duration::from_secs(30), statements).await??;
+        Ok(done.rows_affected())
     }
 
     /// The connections that a user has.
@@ -125,6 +125,15 @@ impl Database {
             })
         })
         .collect()
+    }
+
+    /// The state of `campaign`, as the database has it.
+    ///
+    /// # Errors
+    /// When the database does not answer, or there is no such campaign.
+    pub async fn state(&self, campaign: &str) -> Result<String> {
+        let state = sqlx::query_scalar("SELECT state FROM campaigns WHERE campaign_id = ?");
+        Ok(state.bind(campaign).fetch_one(&self.pool).await?)
     }
 
     /// Dead letters of `campaign` that nobody has resolved.

@@ -23,6 +23,9 @@ pub struct Rush {
     pub concurrency: usize,
     /// How often one in ten of them clicks; the others click once.
     pub repeats: usize,
+    /// Whether people go on for longer, and also while the campaign is unknown, because the gate is to be lost in the
+    /// middle of it, and to be restored.
+    pub outlasts_a_loss: bool,
 }
 
 /// What came of it, as the clients saw it.
@@ -38,6 +41,9 @@ pub struct Outcome {
 
 /// How often a request is sent again that met a 503 or a broken connection.
 const TRIES: usize = 100;
+
+/// The same, where the gate is to be lost and restored meanwhile.
+const TRIES_OUTLASTING: usize = 900;
 
 /// How long to wait before that.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -91,7 +97,7 @@ pub async fn run(rush: &Rush, progress: impl Fn() + Send + Sync + 'static) -> Re
                     };
                     let url = &rush.urls[index % rush.urls.len()];
                     let url = format!("{url}/v1/campaigns/{}/applications", rush.campaign);
-                    send(&client, &url, *request, &mut history, &mut latency).await;
+                    send(&client, &url, *request, &rush, &mut history, &mut latency).await;
                     progress();
                 }
             })
@@ -129,6 +135,7 @@ async fn send(
     client: &Client,
     url: &str,
     request: Request,
+    rush: &Rush,
     history: &mut History,
     latency: &mut Histogram<u64>,
 ) {
@@ -143,7 +150,12 @@ async fn send(
         ended: Instant::now(),
         told,
     };
-    for _ in 0..TRIES {
+    let tries = if rush.outlasts_a_loss {
+        TRIES_OUTLASTING
+    } else {
+        TRIES
+    };
+    for _ in 0..tries {
         let start = Instant::now();
         let answer = match request {
             Request::Application(_) => apply(client, url, &user_id).await,
@@ -152,6 +164,10 @@ async fn send(
         match answer {
             // The person sees a spinner and clicks again: an application counts once, however often it is sent.
             Err(_) | Ok(Told::Unavailable) => {
+                history.retried += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            Ok(Told::NoCampaign) if rush.outlasts_a_loss => {
                 history.retried += 1;
                 tokio::time::sleep(PAUSE).await;
             }
@@ -187,6 +203,9 @@ pub async fn apply(client: &Client, url: &str, user_id: &str) -> reqwest::Result
         },
         (StatusCode::GONE, _) if text.contains(r#""decision":"sold_out""#) => Told::SoldOut,
         (StatusCode::SERVICE_UNAVAILABLE, _) => Told::Unavailable,
+        (StatusCode::NOT_FOUND, _) if text.contains(r#""code":"campaign_not_found""#) => {
+            Told::NoCampaign
+        }
         _ => Told::Unexplained(format!("{status} {text}")),
     })
 }

@@ -9,13 +9,16 @@
 
 use crate::campaign::Operator;
 use crate::check::{Breach, Expected, breaches};
-use crate::evidence::Stores;
-use crate::process::{Process, free_port, program, redis_server};
+use crate::evidence::{Evidence, Stores};
+use crate::process::{Process, free_port, program};
+use crate::redis_server::{self, Replica};
 use crate::rows::Database;
 use crate::rush::{self, Rush};
 use crate::wait::until;
+use redis::aio::MultiplexedConnection;
 use sqlx::{Connection, MySqlConnection};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
@@ -26,7 +29,9 @@ pub struct System {
     directory: TempDir,
     environment: Vec<(String, String)>,
     redis_port: u16,
+    redis_directory: PathBuf,
     redis: Option<Process>,
+    metrics: BTreeMap<String, String>,
     handlers: Vec<(Process, String)>,
     /// The bridges.
     pub bridges: Vec<Process>,
@@ -66,6 +71,12 @@ impl Size {
     const NONE: Self = Self {
         handlers: 0,
         bridges: 0,
+        consumers: 0,
+    };
+    /// One handler and one bridge; what they grant stays in Kafka.
+    pub const NO_CONSUMER: Self = Self {
+        handlers: 1,
+        bridges: 1,
         consumers: 0,
     };
     /// One handler; what it grants stays in the stream.
@@ -110,6 +121,8 @@ impl System {
             ("KAFKA_BROKERS", server("KAFKA_BROKERS")),
             ("KAFKA_TOPIC", name.clone()),
             ("KAFKA_GROUP", name.clone()),
+            // That other tests keep the machine busy is no reason to refuse anybody in this one.
+            ("SPIN_VARIABLE_GATE_BUDGET_MS", "0".to_owned()),
         ]
         .map(|(variable, value)| (variable.to_owned(), value))
         .into();
@@ -120,11 +133,14 @@ impl System {
         );
 
         let operator = Operator::new(program("rushgate"), environment.clone());
+        let directory = tempfile::tempdir().expect("a temporary directory");
         let mut system = Self {
             name,
-            directory: tempfile::tempdir().expect("a temporary directory"),
+            redis_directory: directory.path().join("redis"),
+            directory,
             redis_port,
             redis: None,
+            metrics: BTreeMap::new(),
             handlers: vec![],
             bridges: vec![],
             consumers: vec![],
@@ -147,6 +163,11 @@ impl System {
         system
     }
 
+    /// Where its tables are.
+    pub fn database_url(&self) -> &str {
+        &self.schema.url
+    }
+
     /// The topic of this system.
     pub fn topic(&self) -> &str {
         &self.name
@@ -164,9 +185,8 @@ impl System {
 
     /// Starts Redis on what it has kept, and waits until it answers.
     pub async fn start_redis(&mut self) {
-        let mut command = redis_server(self.redis_port, self.directory.path());
-        self.redis = Some(Process::start(&mut command, self.log("redis")));
-        until("Redis answers", async || self.redis_connection().await).await;
+        let redis = redis_server::start(self.redis_port, &self.redis_directory).await;
+        self.redis = Some(redis);
     }
 
     /// Ends Redis as a crash would.
@@ -174,13 +194,37 @@ impl System {
         self.redis.take().expect("Redis runs").crash();
     }
 
+    /// Takes away all that Redis, which has crashed, had kept; where it is now.
+    pub fn lose_redis_data(&mut self) -> PathBuf {
+        assert!(self.redis.is_none(), "Redis still runs");
+        let lost = self.directory.path().join("redis-lost");
+        std::fs::rename(&self.redis_directory, &lost).expect("moved");
+        lost
+    }
+
+    /// The file to which Redis appends whatever it writes.
+    pub fn redis_log(&self) -> PathBuf {
+        let directory = self.redis_directory.join("appendonlydir");
+        directory.join("appendonly.aof.1.incr.aof")
+    }
+
     /// A connection to Redis, if it answers.
-    pub async fn redis_connection(&self) -> Option<redis::aio::MultiplexedConnection> {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.redis_port))
-            .expect("an address");
-        let mut connection = client.get_multiplexed_async_connection().await.ok()?;
-        redis::cmd("PING").exec_async(&mut connection).await.ok()?;
-        Some(connection)
+    pub async fn redis_connection(&self) -> Option<MultiplexedConnection> {
+        redis_server::connection(self.redis_port).await
+    }
+
+    /// Starts a second Redis that copies what the first one writes, and waits until it has all of it.
+    pub async fn start_replica(&self) -> Replica {
+        let directory = self.directory.path().join("redis-replica");
+        Replica::start(directory, self.redis_port).await
+    }
+
+    /// Ends Redis as a crash would, and puts the replica in its place.
+    pub async fn promote(&mut self, replica: Replica) {
+        self.crash_redis();
+        let (redis, directory) = replica.promote(self.redis_port).await;
+        self.redis = Some(redis);
+        self.redis_directory = directory;
     }
 
     async fn start_handler(&mut self) {
@@ -227,12 +271,33 @@ impl System {
         (process, format!("http://{listen}"))
     }
 
+    /// The most memory that each part has had at once: its name, and bytes.
+    pub fn peak_memory(&self) -> Vec<(&'static str, u64)> {
+        let handlers = self
+            .handlers
+            .iter()
+            .map(|(handler, _)| ("handler", handler));
+        let redis = self.redis.iter().map(|redis| ("Redis", redis));
+        let bridges = self.bridges.iter().map(|bridge| ("bridge", bridge));
+        let consumers = self.consumers.iter().map(|consumer| ("consumer", consumer));
+        let parts = handlers.chain(redis).chain(bridges).chain(consumers);
+        parts
+            .map(|(name, process)| (name, process.peak_memory()))
+            .collect()
+    }
+
     /// What the handlers have logged.
     pub fn logs(&self) -> String {
         self.handlers
             .iter()
             .map(|(process, _)| process.log())
             .collect()
+    }
+
+    /// From now on, parts are started with this environment variable.
+    pub fn set(&mut self, variable: &str, value: &str) {
+        self.environment
+            .push((variable.to_owned(), value.to_owned()));
     }
 
     /// Starts one more bridge, under a name that depends on how many there are, and waits until it is ready.
@@ -252,8 +317,14 @@ impl System {
 
     /// Starts one more consumer and waits until it is ready.
     pub async fn start_consumer(&mut self) {
+        self.start_consumer_with(&[]).await;
+    }
+
+    /// The same, with `settings` of its own.
+    pub async fn start_consumer_with(&mut self, settings: &[(&str, &str)]) {
         let number = self.consumers.len();
         let mut command = Command::new(program("consumer"));
+        command.envs(settings.iter().copied());
         let consumer = self
             .start_with_metrics(
                 &mut command,
@@ -264,17 +335,28 @@ impl System {
         self.consumers.push(consumer);
     }
 
-    async fn start_with_metrics(&self, command: &mut Command, name: &str, ready: &str) -> Process {
+    async fn start_with_metrics(
+        &mut self,
+        command: &mut Command,
+        name: &str,
+        ready: &str,
+    ) -> Process {
         let listen = format!("127.0.0.1:{}", free_port());
         let process = self.run(command.env("METRICS_LISTEN", &listen), name);
+        let url = format!("http://{listen}/metrics");
+        self.metrics.insert(name.to_owned(), url);
         until(&format!("{name} is ready"), async || {
-            let metrics = reqwest::get(format!("http://{listen}/metrics"))
-                .await
-                .ok()?;
-            metrics.text().await.ok()?.contains(ready).then_some(())
+            let metrics = self.metrics(name).await?;
+            metrics.contains(ready).then_some(())
         })
         .await;
         process
+    }
+
+    /// The metrics of the part of that name, such as `consumer-0`, if it answers.
+    pub async fn metrics(&self, name: &str) -> Option<String> {
+        let response = reqwest::get(self.metrics.get(name)?).await.ok()?;
+        response.text().await.ok()
     }
 
     fn run(&self, command: &mut Command, name: &str) -> Process {
@@ -296,6 +378,7 @@ impl System {
             applicants,
             concurrency: 50,
             repeats: 3,
+            outlasts_a_loss: false,
         }
     }
 
@@ -315,6 +398,15 @@ impl System {
         self.drained(campaign).await;
         let evidence = self.stores().read(campaign).await.expect("all stores");
         breaches(expected, &outcome.history, &evidence)
+    }
+
+    /// What stands once nothing is on its way any more. Dead letters may be left.
+    pub async fn at_rest(&self, campaign: &str) -> Evidence {
+        until("nothing is on its way any more", async || {
+            let evidence = self.stores().read(campaign).await.ok()?;
+            evidence.is_at_rest().then_some(evidence)
+        })
+        .await
     }
 
     /// Where everything of it is kept.

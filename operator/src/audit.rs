@@ -17,7 +17,7 @@ use crate::terms::Campaign;
 use anyhow::{Context, Result};
 use clap::Args;
 use rushgate_gate::restore::Standing;
-use rushgate_gate::{CampaignId, Event, Place, confirm, resend};
+use rushgate_gate::{CampaignId, CampaignState, Event, Place, confirm, resend};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -25,7 +25,10 @@ use std::fmt::Write;
 pub const EXAMPLES: &str = "Examples:
   rushgate audit                   all campaigns; for a cron job: the exit code is 0 if all agree, 2 if they do not, 1 if
                                    that could not be found out
-  rushgate audit welcome --repair  puts back on the stream what is missing, confirms what was not confirmed";
+  rushgate audit welcome --repair  puts back on the stream what is missing, confirms what was not confirmed; 0 if that
+                                   was all
+
+It locks nothing and may run in the middle of a rush. Every finding says what is to be done about it.";
 
 /// The exit code when something does not agree.
 pub const DISAGREES: u8 = 2;
@@ -123,7 +126,12 @@ impl Auditor<'_> {
     /// Looks at everything, upstream first, so that what moves on meanwhile is seen at least once.
     async fn look(&mut self, campaign: &Campaign) -> Result<Seen> {
         let id = &campaign.id;
-        let mut seen = Seen::default();
+        let at_gate = self.gate.overview(id).await?.map(|overview| overview.state);
+        let mut seen = Seen {
+            is_unknown: campaign.projected && at_gate.is_none(),
+            is_halted: [at_gate, Some(campaign.state)].contains(&Some(CampaignState::Halted)),
+            ..Seen::default()
+        };
         for held in self.gate.held(id, campaign.terms.one_per).await? {
             seen.held.insert(held.place, held.issued);
         }

@@ -4,6 +4,7 @@ use clap::Args;
 
 /// Addresses and credentials, from flags or environment.
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Where the servers are")]
 pub struct Config {
     /// Redis, such as redis://:PASSWORD@HOST:6379/0
     #[arg(

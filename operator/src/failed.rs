@@ -3,7 +3,7 @@
 //! There are two kinds. The consumer's are records that could not become a coupon (`failed_events`), known by their
 //! number. The bridge's are stream entries that could not become a record, known by campaign and entry id.
 
-use crate::campaign::existing;
+use crate::campaign::{existing, halted};
 use crate::config::Config;
 use crate::database::{Action, Database, Letter, Resolution, Which};
 use crate::gate::{Gate, Unpublished};
@@ -23,7 +23,8 @@ pub const EXAMPLES: &str = "Examples:
   rushgate failed show 17
   rushgate failed replay 17 18            after whatever was wrong has been put right
   rushgate failed replay --all --reason unknown_round
-  rushgate failed discard 17 --return-serial --note 'test record'
+  rushgate failed discard 17 --note 'test record'
+  rushgate failed discard welcome/1796086800123-0 --return-serial --note 'left the country'
 
 Replaying is safe, also twice: whoever has his coupon keeps it, and what fails again is a dead letter again.";
 
@@ -147,36 +148,45 @@ impl FailedCommand {
         };
         match self {
             Self::List { filter, all, limit } => desk.list(filter, *all, *limit).await,
-            Self::Show { id } => desk.show(id).await,
+            Self::Show { id } => desk.show(id).await.with_context(|| about(id, &[])),
             Self::Replay { chosen } => {
-                let mut text = String::new();
+                let mut done = vec![];
                 for id in desk.chosen(chosen).await? {
-                    let done = desk.replay(&id).await.context(format!("{id}"));
-                    writeln!(text, "{id}: {}", done.context(text.clone())?)?;
+                    let replayed = desk.replay(&id).await;
+                    let replayed = replayed.with_context(|| about(&id, &done))?;
+                    done.push(format!("{id}: {replayed}"));
                 }
-                Ok(ended(text))
+                Ok(all(&done))
             }
             Self::Discard {
                 chosen,
                 return_serial,
                 note,
             } => {
-                let mut text = String::new();
+                let mut done = vec![];
                 for id in desk.chosen(chosen).await? {
-                    let done = desk.discard(&id, *return_serial, note.as_deref()).await;
-                    let done = done.context(format!("{id}"));
-                    writeln!(text, "{id}: {}", done.context(text.clone())?)?;
+                    let discarded = desk.discard(&id, *return_serial, note.as_deref()).await;
+                    let discarded = discarded.with_context(|| about(&id, &done))?;
+                    done.push(format!("{id}: {discarded}"));
                 }
-                Ok(ended(text))
+                Ok(all(&done))
             }
         }
     }
 }
 
-fn ended(text: String) -> String {
-    match text.trim_end() {
-        "" => "no dead letter is open".to_owned(),
-        text => text.to_owned(),
+fn all(done: &[String]) -> String {
+    match done {
+        [] => "no dead letter is open".to_owned(),
+        done => done.join("\n"),
+    }
+}
+
+/// What an error is about, and what was done before it.
+fn about(id: &LetterId, done: &[String]) -> String {
+    match done.len() {
+        0 => format!("dead letter {id}"),
+        count => format!("dead letter {id}, after {count} that were dealt with"),
     }
 }
 
@@ -221,7 +231,9 @@ impl Desk {
                 text,
                 "\n{id:<32} {:<20} {UNPUBLISHED:<14} {:<32} {:>8}  open",
                 since(&unpublished.entry_id),
-                unpublished.reason(),
+                unpublished
+                    .event()
+                    .map_or_else(|_| "no event".to_owned(), |event| event.key().to_string()),
                 1
             )?;
         }
@@ -278,11 +290,7 @@ impl Desk {
                 }
             }
             LetterId::Bridge(campaign, entry_id) => {
-                let letters = self.gate.unpublished(campaign).await?;
-                let letter = letters
-                    .into_iter()
-                    .find(|letter| letter.entry_id == *entry_id);
-                let letter = letter.with_context(|| no_such(id))?;
+                let letter = self.of_bridge(campaign, entry_id).await?;
                 line("since", &since(entry_id))?;
                 line("reason", &letter.reason())?;
                 for (name, value) in &letter.fields {
@@ -293,6 +301,14 @@ impl Desk {
             }
         }
         Ok(text)
+    }
+
+    /// The dead letter of the bridge of that name.
+    async fn of_bridge(&mut self, campaign: &CampaignId, entry_id: &str) -> Result<Unpublished> {
+        existing(&self.database, campaign).await?;
+        let mut letters = self.gate.unpublished(campaign).await?.into_iter();
+        let letter = letters.find(|letter| letter.entry_id == entry_id);
+        letter.with_context(|| no_such(campaign))
     }
 
     async fn chosen(&mut self, chosen: &Chosen) -> Result<Vec<LetterId>> {
@@ -342,7 +358,11 @@ impl Desk {
                 ))
             }
             LetterId::Bridge(campaign, entry_id) => {
-                ensure!(self.gate.readmit(campaign, entry_id).await?, no_such(id));
+                self.of_bridge(campaign, entry_id).await?;
+                ensure!(
+                    self.gate.readmit(campaign, entry_id).await?,
+                    no_such(campaign)
+                );
                 let text = format!("{id} is on the stream again");
                 self.database
                     .note(campaign, Action::Replayed, &text, None)
@@ -377,11 +397,7 @@ impl Desk {
                 Ok(format!("discarded{returned}"))
             }
             LetterId::Bridge(campaign, entry_id) => {
-                let letters = self.gate.unpublished(campaign).await?;
-                let letter = letters
-                    .into_iter()
-                    .find(|letter| letter.entry_id == *entry_id);
-                let letter = letter.with_context(|| no_such(id))?;
+                let letter = self.of_bridge(campaign, entry_id).await?;
                 let returned = if return_serial {
                     let event = letter.event();
                     self.take_back(&event.context("nobody can say whose grant it is")?)
@@ -417,8 +433,14 @@ impl Desk {
             .gate
             .application(campaign, applicant, Some(round))
             .await?;
-        let (Status::Granted(held) | Status::Issued(held)) = status else {
-            return Ok(", the gate had taken the grant back before".to_owned());
+        let held = match status {
+            Status::Granted(held) | Status::Issued(held) => held,
+            Status::Revoked { .. } => {
+                return Ok(", the gate had taken the grant back before".to_owned());
+            }
+            Status::Waitlisted(_) | Status::NotFound | Status::UnknownCampaign => {
+                return Ok(", the gate knows of no such grant".to_owned());
+            }
         };
         if held.serial != event.serial {
             return Ok(format!(
@@ -451,6 +473,7 @@ impl Desk {
                     None => format!(", its serial {} is free again", grant.serial),
                 })
             }
+            Outcome::Halted => bail!("{}", halted(campaign)),
             other => bail!("the gate declined to take the grant back: {other:?}"),
         }
     }
@@ -459,8 +482,11 @@ impl Desk {
 /// The reason of the bridge's dead letters.
 const UNPUBLISHED: &str = "unpublishable";
 
-fn no_such(id: &LetterId) -> String {
-    format!("there is no dead letter {id}: `rushgate failed list` shows those there are")
+fn no_such(campaign: &CampaignId) -> String {
+    format!(
+        "there is none, or no more: `rushgate failed list --campaign {campaign}` shows those there are, \
+         `rushgate campaign log {campaign}` what was done with others"
+    )
 }
 
 /// What was done with it before, if anything.

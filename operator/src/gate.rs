@@ -8,8 +8,8 @@ pub use books::Unpublished;
 use crate::address;
 use crate::config::Config;
 use anyhow::{Context, Result};
-use redis::AsyncTypedCommands;
 use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, AsyncTypedCommands};
 use rushgate_gate::overview::{self, Overview};
 use rushgate_gate::project::{self, Origin, Outcome};
 use rushgate_gate::revoke;
@@ -18,6 +18,11 @@ use rushgate_gate::{
     Applicant, Call, CampaignId, CampaignState, Place, Round, RoundId, Terms, Value, application,
     confirm, keys, resend,
 };
+use std::time::Duration;
+
+/// How long Redis may take over anything. In the middle of a rush, when what an operator asks is most needed, it takes
+/// its time; the client's own half a second is for whoever serves that rush.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The gate, by way of one connection.
 pub struct Gate {
@@ -32,7 +37,12 @@ impl Gate {
     pub async fn connect(config: &Config) -> Result<Self> {
         let connect = async {
             let client = redis::Client::open(config.redis_url.as_str())?;
-            let mut redis = client.get_multiplexed_async_connection().await?;
+            let settings = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(PATIENCE))
+                .set_response_timeout(Some(PATIENCE));
+            let mut redis = client
+                .get_multiplexed_async_connection_with_config(&settings)
+                .await?;
             redis.ping().await?;
             Ok::<_, redis::RedisError>(redis)
         };

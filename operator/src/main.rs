@@ -49,7 +49,16 @@ enum Command {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Not clap's 2, which is the word of `audit` for something that does not agree.
+            let code = ExitCode::from(u8::from(error.use_stderr()));
+            // Nobody there to read it is no failure of ours.
+            let _ = error.print();
+            return code;
+        }
+    };
     match run(cli).await {
         Ok((text, code)) => {
             // A reader that has gone away, such as `head`, is no failure of ours.

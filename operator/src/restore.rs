@@ -26,10 +26,12 @@ use tokio::time::sleep;
 /// Shown below the flags.
 pub const EXAMPLES: &str = "Examples:
   rushgate restore welcome           after the gate was halted, or Redis lost the campaign altogether
-  rushgate restore welcome --halt    after `rushgate audit` found that the gate has lost grants, before it was halted
+  rushgate restore welcome --halt    after `rushgate audit` found that the gate has lost grants, before it was halted;
+                                     or to seat those whose dead letters say serial_taken, after the quota was raised
 
-Bridge and consumer have to be running: what is on its way is let through first. People who waited keep their place
-as far as Redis still knows it.";
+Bridge and consumer have to be running: what is on its way is let through first. Everybody whose grant has reached Kafka
+keeps his place, or gets another one, or stands in `rushgate failed list` if none is left. What nobody but the lost
+Redis knew is gone: those people may apply again. People who waited keep their place as far as Redis still knows it.";
 
 /// How often it is looked whether everything has gone through.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);

@@ -20,16 +20,12 @@ pub use options::Options;
 use crate::guest::Guest;
 use crate::instances::Instances;
 use crate::manifest::Manifest;
-use crate::serve::MAX_REQUESTS;
 use crate::variables::Variables;
 use anyhow::{Result, anyhow};
 use std::io::ErrorKind;
 use std::path::Path;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-
-/// How many instances there may be: one for each request, and some that have answered theirs and are about to end.
-const INSTANCES: u32 = MAX_REQUESTS + MAX_REQUESTS / 4;
 
 /// Serves an application until `shutdown`, and then until its requests in flight are answered.
 ///
@@ -47,7 +43,10 @@ pub async fn run(options: &Options, shutdown: impl Future<Output = ()>) -> Resul
         .parent()
         .unwrap_or(Path::new(""))
         .join(&manifest.component.source);
-    let guest = Guest::load(&manifest, &source, &variables, INSTANCES)?;
+    let limits = options.limits();
+    // One for each request, and some that have answered theirs and are about to end.
+    let most_instances = limits.requests.saturating_add(limits.requests / 4 + 1);
+    let guest = Guest::load(&manifest, &source, &variables, most_instances)?;
 
     let listener = TcpListener::bind(options.listen()).await.map_err(|error| {
         let reason = match error.kind() {
@@ -59,11 +58,11 @@ pub async fn run(options: &Options, shutdown: impl Future<Output = ()>) -> Resul
     eprintln!("Serving http://{}", listener.local_addr()?);
 
     let (stopper, stop) = watch::channel(false);
-    let instances = Instances::new(guest, options.reuse(), INSTANCES, stop.clone());
+    let instances = Instances::new(guest, options.reuse(), most_instances, stop.clone());
     let stopping = async {
         shutdown.await;
         stopper.send_replace(true);
     };
-    tokio::join!(serve::serve(listener, instances, stop), stopping);
+    tokio::join!(serve::serve(listener, instances, limits, stop), stopping);
     Ok(())
 }

@@ -1,6 +1,7 @@
-//! The command line, with the names that `spin up` has for the same things.
+//! The command line, with the names that `spin up` has for the same things; and the limits of an edge in front of it.
 
 use crate::instances::Reuse;
+use crate::serve::Limits;
 use clap::Parser;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
@@ -50,6 +51,22 @@ pub struct Options {
     /// How long an instance is kept without a request: seconds, or with a unit (s, ms, us, ns).
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     idle_instance_timeout: Duration,
+
+    /// How many requests may be with the component at a time.
+    #[arg(long, value_name = "COUNT", default_value = "128", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    max_requests: u32,
+
+    /// How many other requests may wait for one of them to end; more get 503 at once.
+    #[arg(long, value_name = "COUNT", default_value = "1024", value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    max_waiting: u32,
+
+    /// How long they wait, before they get 503.
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
+    queue_timeout: Duration,
+
+    /// How many connections may be open; beyond them none is accepted.
+    #[arg(long, value_name = "COUNT", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: u32,
 }
 
 impl Options {
@@ -69,6 +86,15 @@ impl Options {
     /// Names of variables with the values given here.
     pub(crate) fn variables(&self) -> &[(String, String)] {
         &self.variables
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            requests: self.max_requests,
+            waiting: self.max_waiting,
+            queue_timeout: self.queue_timeout,
+            connections: self.max_connections,
+        }
     }
 
     pub(crate) fn reuse(&self) -> Reuse {

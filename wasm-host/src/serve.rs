@@ -1,7 +1,9 @@
 //! From the listener to the component and back.
 //!
-//! Not more than [`MAX_REQUESTS`] are with the component at a time: what comes beyond waits, where Spin starts
-//! instances until it answers with an error. `TCP_NODELAY` is not set, because Spin does not set it.
+//! Spin takes whatever comes, starts instances until there is room for no more, and then fails; it is an edge in front
+//! of it that keeps the crowd out. Here the [`Limits`] are that edge: so many requests are with the component, so many
+//! connections are open, and who waits too long for a place is refused with 503 and Retry-After. `TCP_NODELAY` is not
+//! set, because Spin does not set it.
 
 use crate::instances::Instances;
 use anyhow::{Context as _, Result};
@@ -9,13 +11,16 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue};
+use hyper::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -27,11 +32,24 @@ use tokio::time::{sleep, timeout};
 use wasmtime_wasi_http::handler::{ErrorCode, ProxyHandler};
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode as HttpErrorCode;
 
-/// How many requests may be with the component at a time: Spin's limit of instances.
-pub(crate) const MAX_REQUESTS: u32 = 1_000;
-
 /// How long requests in flight may take to finish once the host stops.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// What is told to whom there was no place for, as the component says it.
+const OVERLOADED: &str = r#"{"type":"urn:rushgate:problem:overloaded","title":"Service Unavailable","status":503,"code":"overloaded","detail":"More people are asking than can be served just now, and you were not put in line. Ask again after Retry-After."}"#;
+
+/// How much is taken on at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Requests with the component, from the first byte of the body to the last of the answer.
+    pub(crate) requests: u32,
+    /// Requests that wait for one of these to end; more are refused at once.
+    pub(crate) waiting: u32,
+    /// How long they wait.
+    pub(crate) queue_timeout: Duration,
+    /// Open connections; beyond them nothing is accepted.
+    pub(crate) connections: u32,
+}
 
 /// Paths that Spin keeps for itself.
 const WELL_KNOWN: &str = "/.well-known/spin/";
@@ -40,24 +58,31 @@ const WELL_KNOWN: &str = "/.well-known/spin/";
 pub(crate) async fn serve(
     listener: TcpListener,
     instances: Instances,
+    limits: Limits,
     stop: watch::Receiver<bool>,
 ) {
     let server = Arc::new(Server {
         handler: ProxyHandler::new(instances),
-        permits: Arc::new(Semaphore::new(MAX_REQUESTS as usize)),
+        requests: Arc::new(Semaphore::new(limits.requests as usize)),
+        waiting: Semaphore::new(limits.waiting as usize),
+        queue_timeout: limits.queue_timeout,
     });
+    let connections = Arc::new(Semaphore::new(limits.connections as usize));
     // Each connection holds a sender: when the last one is gone, nothing can be received any more.
     let (open, mut all_closed) = mpsc::channel::<Infallible>(1);
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener, &connections) => accepted,
             () = stopped(stop.clone()) => break,
         };
         match accepted {
-            Ok((stream, client)) => {
+            Ok((stream, client, place)) => {
                 let connection =
                     Arc::clone(&server).connection(stream, client, stop.clone(), open.clone());
-                tokio::spawn(connection);
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");
@@ -72,6 +97,17 @@ pub(crate) async fn serve(
     }
 }
 
+/// A connection, once there is a place for one.
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = Arc::clone(connections).acquire_owned().await;
+    let place = place.map_err(io::Error::other)?;
+    let (stream, client) = listener.accept().await?;
+    Ok((stream, client, place))
+}
+
 async fn stopped(mut stop: watch::Receiver<bool>) {
     // It fails when nobody is left who could stop the host, and then nobody needs it either.
     let _ = stop.wait_for(|stop| *stop).await;
@@ -79,7 +115,9 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 
 struct Server {
     handler: ProxyHandler<Instances>,
-    permits: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
+    waiting: Semaphore,
+    queue_timeout: Duration,
 }
 
 impl Server {
@@ -110,6 +148,18 @@ impl Server {
         }
     }
 
+    /// A place with the component, if there is one in time.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let requests = Arc::clone(&self.requests);
+        // It is handed on to who waits longest, so nobody who comes later overtakes.
+        if let Ok(place) = Arc::clone(&requests).try_acquire_owned() {
+            return Some(place);
+        }
+        let _waiting = self.waiting.try_acquire().ok()?;
+        let place = timeout(self.queue_timeout, requests.acquire_owned()).await;
+        place.ok()?.ok()
+    }
+
     async fn answer(
         &self,
         request: Request<Incoming>,
@@ -127,11 +177,13 @@ impl Server {
                 return Ok(status(StatusCode::BAD_REQUEST));
             }
         };
-        let permit = Arc::clone(&self.permits).acquire_owned().await?;
+        let Some(place) = self.place().await else {
+            return Ok(overloaded());
+        };
         let response = self.handler.handle((), request).await?;
         Ok(response.map(|body| Answer {
             body,
-            _permit: Some(permit),
+            _place: Some(place),
         }))
     }
 }
@@ -189,6 +241,19 @@ fn for_component(
     Ok(Request::from_parts(head, body.boxed_unsync()))
 }
 
+fn overloaded() -> Response<Answer> {
+    let mut response = Response::new(Answer::from_host(Full::from(OVERLOADED)));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    response
+}
+
 fn status(status: StatusCode) -> Response<Answer> {
     let mut response = Response::new(Answer::from_host(Empty::new()));
     *response.status_mut() = status;
@@ -198,14 +263,14 @@ fn status(status: StatusCode) -> Response<Answer> {
 /// The body of an answer, which counts as in flight until it is sent.
 struct Answer {
     body: UnsyncBoxBody<Bytes, wasmtime::Error>,
-    _permit: Option<OwnedSemaphorePermit>,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Answer {
     fn from_host(body: impl Body<Data = Bytes, Error = Infallible> + Send + 'static) -> Self {
         Self {
             body: body.map_err(|never| match never {}).boxed_unsync(),
-            _permit: None,
+            _place: None,
         }
     }
 }

@@ -64,6 +64,19 @@ impl Consumer {
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
 
+    /// The most memory that it has had at once, in bytes: what Linux says of its resident set.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("it runs, on Linux");
+        let mut words = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .expect("VmHWM")
+            .split_whitespace();
+        let kibibytes = words.next().and_then(|word| word.parse::<u64>().ok());
+        kibibytes.expect("a number") * 1024
+    }
+
     /// All that it has logged.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.log.path()).expect("the log")

@@ -208,6 +208,28 @@ async fn rows_come_at_the_pace_that_is_set() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_long_backlog_waits_in_kafka_and_not_in_memory() {
+    const BACKLOG: u32 = 200_000;
+    const MIB: u64 = 1 << 20;
+    let rig = Rig::new(BACKLOG, 4).await;
+    rig.topic
+        .publish_grants_to(1..=BACKLOG, |serial| format!("{serial:0>64}"));
+    // Slow enough that all of it would have been fetched ahead by then.
+    let mut consumer = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "100")]);
+    consumer
+        .until_at_least("rushgate_consumer_inserted_total", 500.0)
+        .await;
+    let peak = consumer.peak_memory();
+    eprintln!("at most {} MiB of a backlog of {BACKLOG}", peak / MIB);
+    // The program (some 14 MiB), 8 MiB fetched ahead and what the client of Kafka needs to keep it (as much again), a
+    // response of 1 MiB from each partition, and a few batches.
+    assert!(peak < 64 * MIB, "{peak}");
+    let log = consumer.log();
+    assert_eq!(log.matches("partitions revoked").count(), 0, "{log}");
+    consumer.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sigterm_ends_it_with_every_row_committed_in_kafka() {
     let rig = Rig::new(5_000, 3).await;
     rig.topic.publish_grants(1..=5_000);

@@ -100,8 +100,7 @@ impl Shared {
         let told = loop {
             match apply(client, url, &user_id).await {
                 Err(_) | Ok(Told::Unavailable) => {}
-                Ok(Told::Unexplained(text))
-                    if self.may_be_lost && text.contains("campaign_not_found") => {}
+                Ok(Told::NoCampaign) if self.may_be_lost => {}
                 Ok(told) => break told,
             }
             history.retried += 1;

@@ -3,7 +3,7 @@
 use crate::fault::{Fault, Planned};
 use crate::part::Part;
 use crate::world::World;
-use rushgate_e2e::process::{Process, free_port, redis_server};
+use rushgate_e2e::redis_server::Replica;
 use rushgate_e2e::wait::until;
 use std::path::Path;
 use std::process::Command;
@@ -48,34 +48,11 @@ pub(crate) async fn commit(world: &mut World, planned: &Planned, campaign: &str)
 
 /// A replica takes over that has not heard of the last grants.
 async fn fail_over(world: &mut World) {
-    let (port, dir) = (free_port(), world.fresh_dir("replica"));
-    let log = world.fresh_dir("replica-log").join("replica.log");
-    let mut command = redis_server(port, &dir);
-    command.args(["--replicaof", "127.0.0.1", &world.redis_port().to_string()]);
-    command.args(["--repl-diskless-sync-delay", "0"]);
-    let replica = Process::start(&mut command, log);
-    let url = format!("redis://127.0.0.1:{port}");
-    let client = redis::Client::open(url).expect("an address");
-    let mut connection = until("the replica has all", async || {
-        let mut connection = client.get_multiplexed_async_connection().await.ok()?;
-        let info: String = redis::cmd("INFO")
-            .arg("replication")
-            .query_async(&mut connection)
-            .await
-            .ok()?;
-        info.contains("master_link_status:up").then_some(connection)
-    })
-    .await;
-    // From now on it hears of nothing.
-    let alone = redis::cmd("REPLICAOF")
-        .arg("NO")
-        .arg("ONE")
-        .exec_async(&mut connection)
-        .await;
-    alone.expect("REPLICAOF");
+    let replica = Replica::start(world.fresh_dir("replica"), world.redis_port()).await;
+    replica.cut_off().await;
     sleep(WHILE).await;
     world.kill(Part::Redis);
-    world.promote(replica, port, &dir);
+    world.promote(replica).await;
 }
 
 fn copy_all(from: &Path, to: &Path) {

@@ -26,7 +26,6 @@ pub(crate) struct Proxy {
     pub(crate) port: u16,
     trouble: watch::Sender<Trouble>,
     resets: watch::Sender<u64>,
-    target: watch::Sender<u16>,
 }
 
 impl Proxy {
@@ -38,10 +37,9 @@ impl Proxy {
         let port = listener.local_addr().expect("an address").port();
         let (trouble, troubles) = watch::channel(Trouble::None);
         let (resets, reset) = watch::channel(0);
-        let (target, targets) = watch::channel(target);
+        let server = SocketAddr::from(([127, 0, 0, 1], target));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let server = SocketAddr::from(([127, 0, 0, 1], *targets.borrow()));
                 tokio::spawn(pass_on(client, server, troubles.clone(), reset.clone()));
             }
         });
@@ -49,7 +47,6 @@ impl Proxy {
             port,
             trouble,
             resets,
-            target,
         }
     }
 
@@ -64,11 +61,6 @@ impl Proxy {
     /// Resets the connections that there are.
     pub(crate) fn reset(&self) {
         self.resets.send_modify(|resets| *resets += 1);
-    }
-
-    /// New connections go there.
-    pub(crate) fn redirect(&self, target: u16) {
-        self.target.send_replace(target);
     }
 }
 
@@ -213,11 +205,5 @@ mod tests {
         assert!(!answer.is_finished());
         proxy.set(Trouble::None);
         assert_eq!(answer.await.unwrap(), b"held up");
-
-        proxy.redirect(echo().await);
-        assert_eq!(
-            say(&mut connect(&proxy).await, b"elsewhere").await,
-            b"elsewhere"
-        );
     }
 }

@@ -5,7 +5,8 @@ use crate::part::{Link, Part};
 use crate::proxy::{Proxy, Trouble};
 use rushgate_e2e::campaign::Operator;
 use rushgate_e2e::evidence::Stores;
-use rushgate_e2e::process::{Process, Signal, free_port, program, redis_server};
+use rushgate_e2e::process::{Process, Signal, free_port, program};
+use rushgate_e2e::redis_server::{self, Replica};
 use rushgate_e2e::rows::Database;
 use rushgate_e2e::wait::until;
 use std::collections::BTreeMap;
@@ -163,15 +164,10 @@ impl World {
         self.redis
     }
 
-    /// From now on this process is Redis, and this its port and its directory.
-    pub(crate) fn promote(&mut self, replica: Process, port: u16, dir: &Path) {
-        self.processes.insert(Part::Redis, replica);
-        self.redis = port;
-        self.operator = Operator::new(program("rushgate"), environment(&self.ground, port));
-        for link in [Link::HandlerRedis, Link::BridgeRedis, Link::ConsumerRedis] {
-            self.links[&link].redirect(port);
-            self.links[&link].reset();
-        }
+    /// Puts the replica in the place of Redis, which is dead.
+    pub(crate) async fn promote(&mut self, replica: Replica) {
+        let (process, dir) = replica.promote(self.redis).await;
+        self.processes.insert(Part::Redis, process);
         let _ = std::fs::remove_dir_all(self.redis_dir());
         std::fs::rename(dir, self.redis_dir()).expect("a directory to rename");
     }
@@ -309,7 +305,7 @@ impl World {
                 let address = ("127.0.0.1", self.ground.kafka);
                 tokio::net::TcpStream::connect(address).await.ok().map(drop)
             }
-            Part::Database => self.database.run("SELECT 1").await.ok(),
+            Part::Database => self.database.run("SELECT 1").await.ok().map(drop),
             Part::Handler(_) => page(port, "readyz").await.map(drop),
             Part::Bridge(_) => shows(port, "rushgate_bridge_ready 1").await,
             Part::Consumer(_) => shows(port, "rushgate_consumer_ready 1").await,
@@ -353,7 +349,7 @@ impl World {
             Part::Redis => {
                 let dir = self.redis_dir();
                 std::fs::create_dir_all(&dir).expect("a directory");
-                return redis_server(self.redis, &dir);
+                return redis_server::command(self.redis, &dir);
             }
             Part::Handler(_) => {
                 let mut command = Command::new(program("wasm-host"));

@@ -8,13 +8,19 @@
     reason = "helpers of tests, outside #[test] functions"
 )]
 
+mod audit;
 mod auth;
 mod browser;
+mod failed;
 mod http;
 mod journey;
 mod kills;
 mod openapi;
 mod operator;
+mod overload;
 mod places;
 mod redis_away;
+mod restore;
 mod rounds;
+mod view;
+mod watch;

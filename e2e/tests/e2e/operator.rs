@@ -1,62 +1,9 @@
 //! The operator in control of campaigns that run.
 
-use reqwest::Client;
+use crate::view::{View, granted};
 use rushgate_e2e::history::{Place, Told};
-use rushgate_e2e::rush::apply;
 use rushgate_e2e::system::{Size, System};
 use rushgate_e2e::wait::until;
-use serde_json::Value;
-
-/// A campaign as an applicant and as its operator see it.
-struct View<'a> {
-    system: &'a System,
-    client: Client,
-    campaign: &'a str,
-}
-
-impl<'a> View<'a> {
-    fn of(system: &'a System, campaign: &'a str) -> Self {
-        Self {
-            system,
-            client: Client::new(),
-            campaign,
-        }
-    }
-
-    fn url(&self) -> String {
-        format!("{}/v1/campaigns/{}", self.system.url(), self.campaign)
-    }
-
-    async fn apply(&self, user_id: &str) -> Told {
-        let url = format!("{}/applications", self.url());
-        apply(&self.client, &url, user_id).await.expect("an answer")
-    }
-
-    /// What an application is refused with.
-    async fn refusal(&self, user_id: &str) -> (u16, String) {
-        let request = self.client.post(format!("{}/applications", self.url()));
-        let request = request.header("content-type", "application/json");
-        let body = format!(r#"{{"user_id":"{user_id}"}}"#);
-        let response = request.body(body).send().await.expect("an answer");
-        let status = response.status().as_u16();
-        let problem: Value = response.json().await.expect("a problem");
-        (status, problem["code"].as_str().expect("a code").to_owned())
-    }
-
-    async fn does(&self, arguments: &[&str]) -> String {
-        let done = self.system.operator.run(arguments).await;
-        done.unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
-    }
-
-    async fn cannot(&self, arguments: &[&str]) -> String {
-        let refused = self.system.operator.run(arguments).await;
-        refused.expect_err("it makes no sense").to_string()
-    }
-}
-
-fn granted(serial: u32) -> Told {
-    Told::Granted(Place::new("once", serial))
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn quotas_go_up_at_once_and_down_to_what_is_given() {

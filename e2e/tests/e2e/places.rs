@@ -1,5 +1,6 @@
 //! Coupons that change hands while people rush at them.
 
+use crate::watch::Watch;
 use rand::seq::IndexedRandom;
 use reqwest::{Client, StatusCode};
 use rushgate_e2e::history::{Place, Told};
@@ -8,7 +9,7 @@ use rushgate_e2e::system::{Size, System};
 use rushgate_e2e::wait::until;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 const QUOTA: u32 = 100;
@@ -120,27 +121,7 @@ async fn revoked_coupons_go_to_those_who_wait_and_never_is_there_one_too_many() 
         })
         .collect();
 
-    // Whoever looks, however often, sees at most as many as there are, at the gate and in the database.
-    let over = Arc::new(AtomicBool::new(false));
-    let auditor = {
-        let (view, database, over) = (view.clone(), system.database.clone(), over.clone());
-        tokio::spawn(async move {
-            let mut looks = 0;
-            while !over.load(Ordering::Relaxed) {
-                let counts = view.counts().await;
-                assert!(
-                    counts.granted <= QUOTA && counts.issued <= counts.granted,
-                    "{} {}",
-                    counts.granted,
-                    counts.issued
-                );
-                let rows = database.count("launch").await.expect("the database");
-                assert!(rows <= u64::from(QUOTA), "{rows}");
-                looks += 1;
-            }
-            looks
-        })
-    };
+    let watch = Watch::begin(&system, "launch", QUOTA);
 
     let mut revoked: BTreeMap<String, u32> = BTreeMap::new();
     while revoked.len() < REVOKES {
@@ -191,8 +172,7 @@ async fn revoked_coupons_go_to_those_who_wait_and_never_is_there_one_too_many() 
         (counts.issued == QUOTA && counts.granted == QUOTA).then_some(())
     })
     .await;
-    over.store(true, Ordering::Relaxed);
-    assert!(auditor.await.expect("never more than the quota") > 0);
+    watch.end().await;
 
     let (winners, waited) = (
         winners.lock().unwrap().clone(),

@@ -25,6 +25,19 @@ impl Process {
         assert!(kill.expect("kill").success());
     }
 
+    /// The most memory that it has had at once, in bytes: what Linux says of its resident set.
+    fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.0.id());
+        let status = std::fs::read_to_string(path).expect("it runs, on Linux");
+        let mut words = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .expect("VmHWM")
+            .split_whitespace();
+        let kibibytes = words.next().and_then(|word| word.parse::<u64>().ok());
+        kibibytes.expect("a number") * 1024
+    }
+
     /// Waits for its end; its exit code, and what it logged.
     fn end(mut self) -> (Option<i32>, String) {
         let mut log = String::new();
@@ -100,6 +113,25 @@ fn kill_9_in_mid_flow_loses_nothing() {
     topic.assert_all("welcome", 20_000);
     process.signal("INT");
     assert_eq!(process.end().0, Some(0));
+}
+
+#[test]
+fn a_long_backlog_does_not_take_more_memory_than_its_window() {
+    const BACKLOG: usize = 300_000;
+    const MIB: u64 = 1 << 20;
+    let (redis, topic) = (RedisServer::start(), Topic::create());
+    let mut campaign = redis.campaign("welcome");
+    for first in (1..=BACKLOG as u32).step_by(10_000) {
+        campaign.grant_to(first..first + 10_000, |serial| format!("{serial:0>64}"));
+    }
+    let process = Process::start(&redis, &topic, &[]);
+    eventually("a tenth is delivered", || {
+        campaign.length() <= BACKLOG - BACKLOG / 10
+    });
+    let peak = process.peak_memory();
+    eprintln!("at most {} MiB of a backlog of {BACKLOG}", peak / MIB);
+    // The program (some 12 MiB), and 10,000 entries of about 1 KB: as read, as sent, and in the client of Kafka.
+    assert!(peak < 64 * MIB, "{peak}");
 }
 
 #[test]

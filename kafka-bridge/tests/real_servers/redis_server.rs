@@ -86,10 +86,20 @@ impl Drop for RedisServer {
 impl Campaign {
     /// Grants serial after serial, each to the user of the same number, as the gate would.
     pub(crate) fn grant(&mut self, serials: impl IntoIterator<Item = u32>) {
+        self.grant_to(serials, |serial| serial.to_string());
+    }
+
+    /// The same, each to the user that is named for the serial.
+    pub(crate) fn grant_to(
+        &mut self,
+        serials: impl IntoIterator<Item = u32>,
+        user_id: impl Fn(u32) -> String,
+    ) {
         let stream = self.keys.stream();
         let mut commands = redis::pipe();
         for serial in serials {
-            let fields = self.fields(serial);
+            let mut fields = self.fields(serial);
+            fields[4].1 = user_id(serial);
             commands.xadd(&stream, "*", &fields).ignore();
         }
         commands.exec(&mut self.redis).expect("XADD");

@@ -8,6 +8,10 @@ use std::fmt;
 /// through them, so that one which moves on meanwhile is seen at least once.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
+    /// Whether the gate, which was told of the campaign, does not know it.
+    pub is_unknown: bool,
+    /// Whether gate or database say that it is halted.
+    pub is_halted: bool,
     /// What the gate says is held, and whether it knows the coupon to be committed.
     pub held: BTreeMap<Place, bool>,
     /// What the gate says was taken back.
@@ -29,6 +33,10 @@ pub struct Seen {
 /// One thing that does not agree.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Finding {
+    /// The gate was told of the campaign and does not know it.
+    Unknown,
+    /// The campaign is halted.
+    Halted,
     /// The gate holds it, and there is neither a row, nor anything on the way, nor a dead letter.
     Missing {
         /// What.
@@ -67,6 +75,12 @@ pub enum Finding {
 /// Everything that does not agree, in a fixed order.
 pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
     let mut findings = BTreeSet::new();
+    if seen.is_unknown {
+        findings.insert(Finding::Unknown);
+    }
+    if seen.is_halted {
+        findings.insert(Finding::Halted);
+    }
     let letters = seen
         .letters
         .values()
@@ -131,7 +145,9 @@ impl Finding {
             Self::Missing { .. } => "--repair puts it back on the stream",
             Self::Unconfirmed(_) => "--repair confirms it",
             Self::StillActive(_) => "--repair puts the revocation back on the stream",
-            Self::LostByGate(_) => "Redis has lost grants: `rushgate restore`",
+            Self::Unknown => "Redis has lost it: `rushgate restore`",
+            Self::Halted => "Redis has lost grants: `rushgate restore`",
+            Self::LostByGate(_) => "Redis has lost grants: `rushgate restore --halt`",
             Self::RevokedInTable(_) => {
                 "gate and table contradict each other: `rushgate coupon find` shows both"
             }
@@ -146,6 +162,8 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Unknown => f.write_str("the gate does not know the campaign"),
+            Self::Halted => f.write_str("the campaign is halted, and gives nothing"),
             Self::Missing {
                 place,
                 was_in_topic,
@@ -286,6 +304,21 @@ mod tests {
             quota: 0,
         };
         assert_eq!(found(|seen| seen.quotas.clear()), [over]);
+    }
+
+    #[test]
+    fn a_campaign_that_gives_nothing_is_told_also_if_it_has_given_nothing_yet() {
+        let of = |is_unknown, is_halted| {
+            let seen = Seen {
+                is_unknown,
+                is_halted,
+                ..Seen::default()
+            };
+            findings(&seen).into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(of(true, false), [Finding::Unknown]);
+        assert_eq!(of(false, true), [Finding::Halted]);
+        assert_eq!(of(false, false), []);
     }
 
     #[test]

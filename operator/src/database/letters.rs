@@ -147,9 +147,7 @@ impl Database {
         };
         match self.letters(&which).await?.pop() {
             Some(letter) => Ok(letter),
-            None => bail!(
-                "there is no dead letter {id}: `rushgate failed list --all` shows those there are"
-            ),
+            None => bail!("there is none: `rushgate failed list --all` shows those there are"),
         }
     }
 

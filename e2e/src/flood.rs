@@ -1,0 +1,275 @@
+//! More requests than can be served: each is sent when its time has come, whatever became of those before.
+//!
+//! A crowd does not wait for its answers before more of it comes, and so neither does this: what the system delays, it
+//! does not get less of. Every request has a connection to itself while it is under way. HTTP is written by hand, because
+//! the sender must have far more to give than what it measures.
+
+use crate::history::{Call, History, Place, Told};
+use anyhow::{Context, Result, bail};
+use hdrhistogram::Histogram;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// How one flood goes.
+#[derive(Clone, Debug)]
+pub struct Flood {
+    /// Where the handler is: `127.0.0.1:3000`.
+    pub address: String,
+    /// The campaign.
+    pub campaign: String,
+    /// Applicants, each of whom applies once: `user-0`, `user-1` and so on, as in a rush.
+    pub applicants: usize,
+    /// How many of them come in a second.
+    pub per_second: f64,
+    /// How many requests may be under way: beyond it the crowd itself waits, with its clocks running.
+    pub most_under_way: usize,
+}
+
+/// What came of it, as the applicants saw it. Times are microseconds, from when the request was due.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What everybody was told; those refused are not in it.
+    pub history: History,
+    /// How many answers there were of each kind: the status, and the code of a problem.
+    pub answers: BTreeMap<String, u64>,
+    /// How long those waited who were told what the gate decided.
+    pub decided: Histogram<u64>,
+    /// How long those waited who were refused with 503 or 429.
+    pub refused: Histogram<u64>,
+    /// Refusals that do not say when to come again.
+    pub without_retry_after: u64,
+    /// The most requests that were under way at once.
+    pub most_under_way: usize,
+    /// From the first request to the last one sent.
+    pub sending: Duration,
+    /// From the first request to the last answer.
+    pub elapsed: Duration,
+}
+
+/// How long an applicant waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One answer.
+struct Answer {
+    status: u16,
+    retry_after: Option<String>,
+    body: String,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    code: Option<String>,
+    decision: Option<String>,
+    #[serde(flatten)]
+    place: Option<Place>,
+    user_id: Option<String>,
+}
+
+struct Shared {
+    flood: Flood,
+    idle: Mutex<Vec<TcpStream>>,
+    outcome: Mutex<Outcome>,
+    under_way: AtomicUsize,
+}
+
+/// Runs the flood to its end: all have come and all are answered.
+///
+/// # Errors
+/// When a histogram cannot be made. What the system does wrong is in the outcome.
+pub async fn run(flood: Flood) -> Result<Outcome> {
+    let shared = Arc::new(Shared {
+        idle: Mutex::default(),
+        outcome: Mutex::new(Outcome {
+            history: History::default(),
+            answers: BTreeMap::new(),
+            decided: histogram()?,
+            refused: histogram()?,
+            without_retry_after: 0,
+            most_under_way: 0,
+            sending: Duration::ZERO,
+            elapsed: Duration::ZERO,
+        }),
+        under_way: AtomicUsize::new(0),
+        flood,
+    });
+    let flood = &shared.flood;
+    let start = Instant::now();
+    let mut people = JoinSet::new();
+    for person in 0..flood.applicants {
+        let due = start + Duration::from_secs_f64(person as f64 / flood.per_second);
+        sleep_until(due).await;
+        while people.len() >= flood.most_under_way {
+            people.join_next().await;
+        }
+        people.spawn(shared.clone().person(person, due));
+        while people.try_join_next().is_some() {}
+    }
+    let sending = start.elapsed();
+    while people.join_next().await.is_some() {}
+    let shared = Arc::into_inner(shared).context("somebody is still under way")?;
+    let mut outcome = shared
+        .outcome
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    outcome.sending = sending;
+    outcome.elapsed = start.elapsed();
+    Ok(outcome)
+}
+
+impl Shared {
+    async fn person(self: Arc<Self>, person: usize, due: Instant) {
+        let user_id = format!("user-{person}");
+        let under_way = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
+        let answer = timeout(PATIENCE, self.ask(&user_id)).await;
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        outcome.most_under_way = outcome.most_under_way.max(under_way);
+        match answer {
+            Err(_) => outcome.count("no answer"),
+            Ok(Err(error)) => outcome.count(&format!("broken: {error:#}")),
+            Ok(Ok(answer)) => outcome.note(user_id, due, &answer),
+        }
+    }
+
+    async fn ask(&self, user_id: &str) -> Result<Answer> {
+        let flood = &self.flood;
+        let body = format!(r#"{{"user_id":"{user_id}"}}"#);
+        let request = format!(
+            "POST /v1/campaigns/{}/applications HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            flood.campaign,
+            flood.address,
+            body.len()
+        );
+        let idle = self.idle().pop();
+        let mut stream = match idle {
+            Some(stream) => stream,
+            None => {
+                let stream = TcpStream::connect(&flood.address)
+                    .await
+                    .context("connecting")?;
+                stream.set_nodelay(true).context("setting TCP_NODELAY")?;
+                stream
+            }
+        };
+        stream
+            .write_all(request.as_bytes())
+            .await
+            .context("sending")?;
+        let answer = read(&mut stream).await?;
+        self.idle().push(stream);
+        Ok(answer)
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<TcpStream>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outcome {
+    /// Answers of that kind: a status such as `503`, with or without the code of a problem.
+    pub fn of(&self, kind: &str) -> u64 {
+        let of_kind = self
+            .answers
+            .iter()
+            .filter(|(what, _)| what.split(' ').any(|word| word == kind));
+        of_kind.map(|(_, count)| count).sum()
+    }
+
+    /// Decisions a second, over the whole time.
+    pub fn decided_per_second(&self) -> f64 {
+        self.decided.len() as f64 / self.elapsed.as_secs_f64()
+    }
+
+    fn count(&mut self, kind: &str) {
+        *self.answers.entry(kind.to_owned()).or_default() += 1;
+    }
+
+    fn note(&mut self, user_id: String, due: Instant, answer: &Answer) {
+        let ended = Instant::now();
+        let took = u64::try_from((ended - due).as_micros()).unwrap_or(u64::MAX);
+        let body: Option<Body> = serde_json::from_str(&answer.body).ok();
+        let word = body
+            .as_ref()
+            .and_then(|body| body.decision.as_ref().or(body.code.as_ref()));
+        self.count(&match word {
+            Some(word) => format!("{} {word}", answer.status),
+            None => answer.status.to_string(),
+        });
+        let place = body.and_then(|body| {
+            body.place
+                .filter(|_| body.user_id.as_ref() == Some(&user_id))
+        });
+        let told = match (answer.status, place) {
+            (201, Some(place)) => Told::Granted(place),
+            (200, Some(place)) => Told::AlreadyGranted(place),
+            (410, _) if answer.body.contains(r#""decision":"sold_out""#) => Told::SoldOut,
+            (503 | 429, _) => {
+                let seconds = answer.retry_after.as_deref().map(str::parse::<u32>);
+                if !matches!(seconds, Some(Ok(1..))) {
+                    self.without_retry_after += 1;
+                }
+                self.refused.saturating_record(took);
+                return;
+            }
+            (status, _) => Told::Unexplained(format!("{status} {}", answer.body)),
+        };
+        self.decided.saturating_record(took);
+        self.history.note(Call {
+            user_id,
+            began: due.into_std(),
+            ended: ended.into_std(),
+            told,
+        });
+    }
+}
+
+/// One answer that says how long it is, as all of ours do.
+async fn read(stream: &mut TcpStream) -> Result<Answer> {
+    let mut bytes = Vec::with_capacity(1024);
+    loop {
+        if let Some(head) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            let text = str::from_utf8(&bytes[..head]).context("a head that is no text")?;
+            let mut lines = text.split("\r\n");
+            let status = lines
+                .next()
+                .and_then(|line| line.split(' ').nth(1)?.parse().ok())
+                .context("no status")?;
+            let headers: BTreeMap<String, &str> = lines
+                .filter_map(|line| line.split_once(':'))
+                .map(|(name, value)| (name.to_ascii_lowercase(), value.trim()))
+                .collect();
+            let length: usize = headers
+                .get("content-length")
+                .and_then(|length| length.parse().ok())
+                .context("no Content-Length")?;
+            let retry_after = headers.get("retry-after").map(|value| (*value).to_owned());
+            let body_at = head + 4;
+            if bytes.len() >= body_at + length {
+                let body = String::from_utf8(bytes.split_off(body_at))
+                    .context("a body that is no text")?;
+                return Ok(Answer {
+                    status,
+                    retry_after,
+                    body,
+                });
+            }
+        }
+        if stream.read_buf(&mut bytes).await.context("reading")? == 0 {
+            bail!("cut off");
+        }
+    }
+}
+
+/// One microsecond to a minute, within 0.1 %.
+fn histogram() -> Result<Histogram<u64>> {
+    Histogram::new_with_bounds(1, 60_000_000, 3).context("cannot make a histogram")
+}

@@ -1,0 +1,117 @@
+//! A Redis of a test's own, as it is shipped, and a replica of it.
+
+#![allow(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "for tests: what cannot be set up ends the test, and says why"
+)]
+
+use crate::process::{Process, free_port};
+use crate::wait::until;
+use redis::AsyncConnectionConfig;
+use redis::aio::MultiplexedConnection;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// A Redis that copies what another one writes.
+pub struct Replica {
+    process: Process,
+    port: u16,
+    directory: PathBuf,
+}
+
+impl Replica {
+    /// Starts one in `directory` that copies the Redis at port `primary`, and waits until it has all of it.
+    pub async fn start(directory: PathBuf, primary: u16) -> Self {
+        let port = free_port();
+        let process = start(port, &directory).await;
+        // Else the primary waits whether others come as well.
+        let delay = ["CONFIG", "SET", "repl-diskless-sync-delay", "0"];
+        tell(primary, &delay).await;
+        tell(port, &["REPLICAOF", "127.0.0.1", &primary.to_string()]).await;
+        until("the replica has everything", async || {
+            let (theirs, ours) = (offset(primary).await?, offset(port).await?);
+            (theirs == ours).then_some(())
+        })
+        .await;
+        Self {
+            process,
+            port,
+            directory,
+        }
+    }
+
+    /// Makes it a primary, at that port, where nobody listens any more; where it keeps what it has.
+    pub async fn promote(self, port: u16) -> (Process, PathBuf) {
+        tell(self.port, &["REPLICAOF", "NO", "ONE"]).await;
+        tell(self.port, &["CONFIG", "SET", "port", &port.to_string()]).await;
+        until("the replica answers", async || connection(port).await).await;
+        (self.process, self.directory)
+    }
+
+    /// Cuts it off from the one that it copies, which it does not notice: it keeps what it has.
+    pub async fn cut_off(&self) {
+        // Nobody listens there.
+        tell(self.port, &["REPLICAOF", "127.0.0.1", "1"]).await;
+    }
+}
+
+/// A Redis at this port that acknowledges nothing that it has not written down in `dir`.
+pub fn command(port: u16, dir: &Path) -> Command {
+    let mut command = Command::new("redis-server");
+    command
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+        ])
+        .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
+        .arg(dir);
+    command
+}
+
+/// Starts one that keeps what it has in `dir`, and waits until it answers.
+pub async fn start(port: u16, dir: &Path) -> Process {
+    std::fs::create_dir_all(dir).expect("a directory");
+    let process = Process::start(&mut command(port, dir), dir.with_extension("log"));
+    until("Redis answers", async || connection(port).await).await;
+    process
+}
+
+/// A connection to the Redis at that port, if it answers.
+pub async fn connection(port: u16) -> Option<MultiplexedConnection> {
+    let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).expect("an address");
+    // The machine may be busy with other tests.
+    let settings = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(10)));
+    let connection = client.get_multiplexed_async_connection_with_config(&settings);
+    let mut connection = connection.await.ok()?;
+    redis::cmd("PING").exec_async(&mut connection).await.ok()?;
+    Some(connection)
+}
+
+async fn tell(port: u16, words: &[&str]) {
+    let mut connection = connection(port).await.expect("Redis answers");
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    let done = command.exec_async(&mut connection);
+    done.await.expect("Redis does it");
+}
+
+/// How much of the replication it has written or read.
+async fn offset(port: u16) -> Option<String> {
+    let mut connection = connection(port).await?;
+    let mut command = redis::cmd("INFO");
+    command.arg("replication");
+    let info: String = command.query_async(&mut connection).await.ok()?;
+    if info.contains("master_link_status:down") {
+        return None;
+    }
+    let offset = info
+        .lines()
+        .find_map(|line| line.strip_prefix("master_repl_offset:"));
+    offset.map(ToOwned::to_owned)
+}

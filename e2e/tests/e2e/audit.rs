@@ -1,0 +1,265 @@
+//! Whether all agree, and what an operator is told when they do not.
+
+use crate::view::{View, granted};
+use rushgate_e2e::rush;
+use rushgate_e2e::system::{Size, System};
+use rushgate_e2e::wait::until;
+
+const LAUNCH: &str = "launch";
+
+/// Runs a command of Redis, as somebody would who should not.
+async fn redis(system: &System, words: &[&str]) -> redis::Value {
+    let mut connection = system.redis_connection().await.expect("Redis");
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    let done = command.query_async(&mut connection).await;
+    done.unwrap_or_else(|error| panic!("{words:?}: {error}"))
+}
+
+/// Removes the last entry of the stream, as if it had been lost.
+async fn lose_last_entry(system: &System) {
+    let stream = "rushgate:{launch}:stream";
+    let mut connection = system.redis_connection().await.expect("Redis");
+    let mut command = redis::cmd("XREVRANGE");
+    command.arg(stream).arg(["+", "-", "COUNT", "1"].as_slice());
+    let last: redis::streams::StreamRangeReply =
+        command.query_async(&mut connection).await.expect("read");
+    let id = &last.ids.first().expect("an entry").id;
+    assert_eq!(
+        redis(system, &["XDEL", stream, id]).await,
+        redis::Value::Int(1)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rush_is_audited_all_the_time_and_nothing_is_found() {
+    let system = System::start(Size::TWO_OF_EACH).await;
+    let launch = View::of(&system, LAUNCH);
+    let said = launch.exits(0, &["audit"]).await;
+    assert_eq!(said, "there is no campaign");
+    let create = [
+        "campaign",
+        "create",
+        "--id",
+        LAUNCH,
+        "--quota",
+        "1000",
+        "--waitlist",
+        "500",
+    ];
+    launch.does(&create).await;
+    let people = system.rush(LAUNCH, 2_500);
+    let rush = tokio::spawn(async move { rush::run(&people, || ()).await });
+    let (mut audits, mut revoked) = (0, 0);
+    while !rush.is_finished() {
+        let said = launch.exits(0, &["audit", LAUNCH]).await;
+        assert!(said.ends_with("all agree"), "{said}");
+        audits += 1;
+        // Somebody gives his back meanwhile.
+        let rows = system.database.rows(LAUNCH).await.expect("the database");
+        if let Some(row) = rows.get(audits * 7) {
+            launch.does(&["revoke", LAUNCH, &row.user_id]).await;
+            revoked += 1;
+        }
+    }
+    assert!(audits > 1 && revoked > 0, "{audits} {revoked}");
+    let outcome = rush.await.expect("no panic").expect("a rush");
+    assert_eq!(outcome.history.unexplained, Vec::<String>::new());
+    system.drained(LAUNCH).await;
+    launch.has_rows(1_000).await;
+    let said = launch.exits(0, &["audit"]).await;
+    assert_eq!(
+        said,
+        "campaign launch: 1000 held at the gate, 1000 coupons, 0 on the way, all agree"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_disagreement_is_told_and_what_can_be_proven_is_repaired() {
+    let mut system = System::start(Size::ONE_OF_EACH).await;
+    system.operator.create(LAUNCH, 10).await.expect("created");
+    {
+        let launch = View::of(&system, LAUNCH);
+        for person in 1..=8 {
+            assert_eq!(launch.apply(&format!("p{person}")).await, granted(person));
+        }
+        launch.has_rows(8).await;
+        system.drained(LAUNCH).await;
+        launch.exits(0, &["audit", LAUNCH]).await;
+        redis(
+            &system,
+            &[
+                "XADD",
+                "rushgate:{launch}:stream",
+                "*",
+                "type",
+                "coupon.granted",
+            ],
+        )
+        .await;
+        launch.publish("launch/once/9", "{").await;
+        until("both are dead letters", async || {
+            let list = launch.does(&["failed", "list"]).await;
+            (list.lines().count() == 3).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(system.bridges.remove(0).terminate(), Some(0));
+    let launch = View::of(&system, LAUNCH);
+
+    let delete = "DELETE FROM coupons WHERE user_id = 'p1'";
+    let revoke =
+        "UPDATE coupons SET state = 'revoked', revoked_at = granted_at WHERE user_id = 'p5'";
+    for statement in [delete, revoke] {
+        assert_eq!(system.database.run(statement).await.expect("done"), 1);
+    }
+    let grants = "rushgate:{launch}:grants";
+    let redis::Value::BulkString(p2) = redis(&system, &["HGET", grants, "p2"]).await else {
+        panic!("p2 holds nothing");
+    };
+    let p2 = String::from_utf8(p2).expect("a grant");
+    let unconfirmed = p2.strip_suffix("/issued").expect("issued");
+    redis(&system, &["HSET", grants, "p2", unconfirmed]).await;
+    redis(
+        &system,
+        &["HINCRBY", "rushgate:{launch}:rounds", "once/issued", "-1"],
+    )
+    .await;
+    redis(&system, &["HDEL", grants, "p4"]).await;
+    assert_eq!(launch.apply("p9").await, granted(9));
+    lose_last_entry(&system).await;
+    launch.does(&["revoke", LAUNCH, "p3"]).await;
+    lose_last_entry(&system).await;
+    let lower = "UPDATE rounds SET quota = 5";
+    system.database.run(lower).await.expect("lowered");
+
+    let said = launch.exits(2, &["audit", LAUNCH]).await;
+    let bridges = "rushgate:{launch}:dead-letters";
+    assert!(
+        said.starts_with(
+            "campaign launch: 7 held at the gate, 6 coupons, 0 on the way, 9 findings\n"
+        ),
+        "{said}"
+    );
+    let lost =
+        "once/4 of p4 has an active row, and the gate does not know it: Redis has lost grants";
+    let contradiction =
+        "once/5 of p5 is held at the gate, and its row is revoked: gate and table contradict";
+    let letter = "is open: undecodable: `rushgate failed show`";
+    let unpublished = "of the bridge is open: `rushgate failed show`";
+    let repairable = [
+        "once/1 of p1 is held at the gate, was in Kafka, and has no row: --repair puts it back",
+        "once/9 of p9 is held at the gate, was never seen in Kafka, and has no row: --repair puts it back",
+        "once/2 of p2 has its row, and the gate was not told: --repair confirms it",
+        "once/3 of p3 was taken back at the gate, and its row is active: --repair puts the revocation",
+    ];
+    let over_quota =
+        "round once has 6 active coupons for a quota of 5: the table's keys do not allow that";
+    for expected in [lost, contradiction, letter, unpublished, over_quota] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    for expected in repairable {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    // It has only looked.
+    assert_eq!(launch.exits(2, &["audit"]).await, said);
+    let raise = "UPDATE rounds SET quota = 10";
+    system.database.run(raise).await.expect("raised");
+
+    // What it can prove, and nothing else; and that once.
+    let before = redis(&system, &["XLEN", bridges]).await;
+    let said = launch.exits(2, &["audit", LAUNCH, "--repair"]).await;
+    assert!(said.contains("8 findings"), "{said}");
+    assert!(
+        said.ends_with("repaired: 3 put back on the stream, 1 confirmed"),
+        "{said}"
+    );
+    let said = launch.exits(2, &["audit", LAUNCH, "--repair"]).await;
+    assert!(
+        said.contains("3 on the way, 4 findings") && !said.contains("repaired"),
+        "{said}"
+    );
+    assert_eq!(redis(&system, &["XLEN", bridges]).await, before);
+    let p2_now = redis(&system, &["HGET", grants, "p2"]).await;
+    assert_eq!(p2_now, redis::Value::BulkString(p2.into_bytes()));
+    assert_eq!(
+        redis(&system, &["HGET", grants, "p4"]).await,
+        redis::Value::Nil
+    );
+    system.start_bridge().await;
+    let launch = View::of(&system, LAUNCH);
+    let said = until("it has gone through", async || {
+        let said = launch.exits(2, &["audit", LAUNCH]).await;
+        said.contains(" 0 on the way").then_some(said)
+    })
+    .await;
+    assert!(
+        said.contains("7 held at the gate, 7 coupons, 0 on the way, 4 findings"),
+        "{said}"
+    );
+    for expected in [lost, contradiction, letter, unpublished] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    let rows = system.database.rows(LAUNCH).await.expect("the database");
+    let holders: Vec<_> = rows
+        .iter()
+        .map(|row| (row.place.serial, row.user_id.as_str()))
+        .collect();
+    let expected = [
+        (1, "p1"),
+        (2, "p2"),
+        (4, "p4"),
+        (6, "p6"),
+        (7, "p7"),
+        (8, "p8"),
+        (9, "p9"),
+    ];
+    assert_eq!(holders, expected);
+    let log = launch.does(&["campaign", "log", LAUNCH]).await;
+    assert_eq!(log.matches(" repaired ").count(), 1, "{log}");
+
+    // The others are for a human, who has the means.
+    launch
+        .does(&["restore", LAUNCH, "--halt", "--wait", "60"])
+        .await;
+    launch
+        .does(&["failed", "discard", "--all", "--note", "as agreed"])
+        .await;
+    let said = launch.exits(0, &["audit", LAUNCH]).await;
+    assert_eq!(
+        said,
+        "campaign launch: 7 held at the gate, 7 coupons, 0 on the way, all agree"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_campaign_is_told_and_what_cannot_be_found_out_is_no_finding() {
+    let mut system = System::start(Size::ONE_OF_EACH).await;
+    system.operator.create(LAUNCH, 10).await.expect("created");
+    system.crash_redis();
+    {
+        let launch = View::of(&system, LAUNCH);
+        let said = launch.exits(1, &["audit"]).await;
+        assert!(said.contains("cannot use Redis at"), "{said}");
+    }
+    system.lose_redis_data();
+    system.start_redis().await;
+    let launch = View::of(&system, LAUNCH);
+    for (code, arguments, expected) in [
+        (1, vec!["audit", "none"], "there is no campaign none"),
+        (1, vec!["audit", "--repare"], "unexpected argument"),
+        (0, vec!["audit", "--help"], "--repair"),
+        (
+            2,
+            vec!["audit"],
+            "the gate does not know the campaign: Redis has lost it: `rushgate restore`",
+        ),
+    ] {
+        let said = launch.exits(code, &arguments).await;
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    }
+    launch.does(&["restore", LAUNCH]).await;
+    launch.exits(0, &["audit"]).await;
+    assert_eq!(launch.apply("a").await, granted(1));
+    launch.has_rows(1).await;
+}

@@ -1,0 +1,401 @@
+//! Dead letters, and what an operator does about them.
+
+use crate::view::{View, granted};
+use rushgate_e2e::history::{Place, Told};
+use rushgate_e2e::system::{Size, System};
+use rushgate_e2e::wait::until;
+
+fn grant(round: &str, serial: u32, user_id: &str) -> String {
+    format!(
+        r#"{{"type":"coupon.granted","campaign":"launch","round":"{round}","serial":{serial},"user_id":"{user_id}","at":1796086800123}}"#
+    )
+}
+
+impl View<'_> {
+    /// Waits until so many dead letters are open, and nothing else is on its way; the list of them.
+    async fn lists(&self, letters: usize) -> String {
+        until(&format!("{letters} dead letters are open"), async || {
+            let list = self.does(&["failed", "list"]).await;
+            let shown = self.does(&["campaign", "show", self.campaign]).await;
+            let rests = shown.contains("in the stream") && {
+                let waits = |what: &str| {
+                    let line = shown.lines().find(|line| line.contains(what));
+                    line.is_none_or(|line| !line.trim_end().ends_with(" 0"))
+                };
+                !waits("in the stream") && !waits("in Kafka")
+            };
+            (rests && list.lines().count() == letters + 1).then_some(list)
+        })
+        .await
+    }
+}
+
+/// The name of the one dead letter whose line contains all of these.
+fn named(list: &str, words: &[&str]) -> String {
+    let mut lines = list
+        .lines()
+        .skip(1)
+        .filter(|line| words.iter().all(|word| line.contains(word)));
+    let line = lines.next().unwrap_or_else(|| panic!("{words:?}: {list}"));
+    assert_eq!(lines.next(), None, "{words:?}: {list}");
+    line.split_whitespace().next().expect("a name").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    system.operator.create("launch", 4).await.expect("created");
+    let launch = View::of(&system, "launch");
+    assert_eq!(launch.apply("a").await, granted(1));
+    assert_eq!(launch.apply("b").await, granted(2));
+    launch.has_rows(2).await;
+
+    for (key, value) in [
+        ("launch/once/3", "{".to_owned()),
+        ("launch/once/3", grant("once", 4, "m")),
+        ("launch/late/1", grant("late", 1, "m")),
+        ("launch/once/5", grant("once", 5, "m")),
+        ("launch/once/1", grant("once", 1, "m")),
+        ("launch/once/4", grant("once", 4, "a")),
+        ("other/once/1", "{".to_owned()),
+    ] {
+        launch.publish(key, &value).await;
+    }
+    // A grant of the gate for which the database has no room: its quota was lowered by hand.
+    let lower = "UPDATE rounds SET quota = 2";
+    system.database.run(lower).await.expect("lowered");
+    assert_eq!(launch.apply("c").await, granted(3));
+
+    let list = launch.lists(8).await;
+    let reasons = [
+        ("undecodable", "launch/once/3"),
+        ("key_mismatch", "launch/once/3"),
+        ("unknown_round", "launch/late/1"),
+        ("over_quota", "launch/once/5"),
+        ("over_quota", "launch/once/3"),
+        ("serial_taken", "launch/once/1"),
+        ("undecodable", "other/once/1"),
+    ];
+    for (reason, key) in reasons {
+        named(&list, &[reason, key, " 1  open"]);
+    }
+    let already_holds = named(&list, &["launch/once/4"]);
+    let only = launch
+        .does(&[
+            "failed",
+            "list",
+            "--campaign",
+            "launch",
+            "--reason",
+            "over_quota",
+        ])
+        .await;
+    assert_eq!(only.lines().count(), 3, "{only}");
+    let refused = launch
+        .cannot(&["failed", "list", "--campaign", "none"])
+        .await;
+    assert!(refused.contains("there is no campaign none"), "{refused}");
+
+    // All of it, as it was.
+    let over_quota = named(&list, &["over_quota", "launch/once/3"]);
+    let shown = launch.does(&["failed", "show", &over_quota]).await;
+    for expected in [
+        "reason       over_quota: launch/once/3 is above the round's quota of 2",
+        "key          launch/once/3",
+        r#""serial":3,"user_id":"c""#,
+        "header       ce_id: launch/once/3/coupon.granted",
+        "attempts     1",
+        "resolution   open",
+    ] {
+        assert!(shown.contains(expected), "{expected}: {shown}");
+    }
+    assert!(
+        shown.contains(&format!("{} partition", system.topic())),
+        "{shown}"
+    );
+
+    // Replayed too early it fails again, and says how often it was tried.
+    launch.does(&["failed", "replay", &over_quota]).await;
+    let list = launch.lists(8).await;
+    let again = named(&list, &["over_quota", "launch/once/3", " 2  open"]);
+    assert_ne!(again, over_quota);
+    let shown = launch.does(&["failed", "show", &over_quota]).await;
+    assert!(shown.contains("resolution   replayed at"), "{shown}");
+    // Replayed when there is room it is a coupon; and again, even if nobody remembers that it was: just the one.
+    let raise = "UPDATE rounds SET quota = 4";
+    system.database.run(raise).await.expect("raised");
+    let said = launch
+        .does(&["failed", "replay", &again, &over_quota])
+        .await;
+    assert!(
+        said.contains(&format!("{again}: sent again, as attempt 3")),
+        "{said}"
+    );
+    assert!(
+        said.contains(&format!("{over_quota}: was replayed already")),
+        "{said}"
+    );
+    launch.has_rows(3).await;
+    let forget = "UPDATE failed_events SET resolution = NULL, resolved_at = NULL WHERE resolution IS NOT NULL";
+    assert_eq!(system.database.run(forget).await.expect("forgotten"), 2);
+    launch
+        .does(&["failed", "replay", &again, &over_quota])
+        .await;
+    launch.lists(7).await;
+    launch.has_rows(3).await;
+
+    // Whose grant is worth nothing is given up, once.
+    let discard = [
+        "failed",
+        "discard",
+        &already_holds,
+        "--note",
+        "a test record",
+    ];
+    let said = launch.does(&discard).await;
+    assert_eq!(said.trim(), format!("{already_holds}: discarded"));
+    let said = launch.does(&discard).await;
+    assert!(said.contains("was discarded already, at 20"), "{said}");
+    let said = launch.does(&["failed", "replay", &already_holds]).await;
+    assert!(said.contains("was discarded already, at 20"), "{said}");
+    let shown = launch.does(&["failed", "show", &already_holds]).await;
+    assert!(shown.contains("note         a test record"), "{shown}");
+    // No serial is returned that somebody else has, or that is nobody's.
+    for (words, expected) in [
+        (
+            ["serial_taken", "launch/once/1"],
+            ", the gate knows of no such grant",
+        ),
+        (
+            ["over_quota", "launch/once/5"],
+            ", the gate knows of no such grant",
+        ),
+    ] {
+        let id = named(&list, &words);
+        let said = launch
+            .does(&["failed", "discard", &id, "--return-serial"])
+            .await;
+        assert!(said.contains(expected), "{said}");
+    }
+    let id = named(&list, &["undecodable", "launch/once/3"]);
+    let refused = launch
+        .cannot(&["failed", "discard", &id, "--return-serial"])
+        .await;
+    assert!(
+        refused.contains(&format!(
+            "dead letter {id}: nobody can say whose grant it is"
+        )),
+        "{refused}"
+    );
+    let said = launch
+        .does(&["failed", "discard", "--all", "--campaign", "launch"])
+        .await;
+    assert_eq!(said.lines().count(), 3, "{said}");
+    let said = launch
+        .does(&["failed", "discard", "--all", "--reason", "undecodable"])
+        .await;
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert_eq!(launch.lists(0).await.lines().count(), 1);
+    let said = launch.does(&["failed", "replay", "--all"]).await;
+    assert_eq!(said.trim(), "no dead letter is open");
+    let list = launch.does(&["failed", "list", "--all"]).await;
+    assert_eq!(list.matches("discarded").count(), 7, "{list}");
+
+    // What is none says so, before anything is done and in the middle of it.
+    for (arguments, expected) in [
+        (vec!["show", "999"], "dead letter 999: there is none"),
+        (
+            vec!["show", "launch/1-1"],
+            "dead letter launch/1-1: there is none, or no more",
+        ),
+        (vec!["discard", "none/1-1"], "there is no campaign none"),
+        (vec!["replay", "launch/1-1"], "there is none, or no more"),
+        (
+            vec!["replay", &again, "999"],
+            "dead letter 999, after 1 that were dealt with: there is none",
+        ),
+        (
+            vec!["replay", "once/3"],
+            "is no dead letter: give a number such as 17",
+        ),
+        (vec!["replay"], "required"),
+        (vec!["replay", "17", "--all"], "cannot be used with"),
+    ] {
+        let arguments = [vec!["failed"], arguments].concat();
+        let refused = launch.exits(1, &arguments).await;
+        assert!(refused.contains(expected), "{arguments:?}: {refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_serial_of_a_discarded_grant_goes_to_somebody_else() {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    system.operator.create("launch", 2).await.expect("created");
+    let launch = View::of(&system, "launch");
+    assert_eq!(launch.apply("a").await, granted(1));
+    launch.has_rows(1).await;
+    let lower = "UPDATE rounds SET quota = 1";
+    system.database.run(lower).await.expect("lowered");
+    assert_eq!(launch.apply("b").await, granted(2));
+    let list = launch.lists(1).await;
+    let id = named(&list, &["over_quota"]);
+    let raise = "UPDATE rounds SET quota = 2";
+    system.database.run(raise).await.expect("raised");
+    assert_eq!(launch.apply("c").await, Told::SoldOut);
+
+    let discard = [
+        "failed",
+        "discard",
+        &id,
+        "--return-serial",
+        "--note",
+        "as agreed",
+    ];
+    let said = launch.does(&discard).await;
+    assert_eq!(
+        said.trim(),
+        format!("{id}: discarded, its serial 2 is free again")
+    );
+    let said = launch.does(&discard).await;
+    assert!(said.contains("was discarded already"), "{said}");
+    assert_eq!(launch.apply("c").await, granted(2));
+    assert_eq!(launch.refusal("b").await, (410, "revoked".to_owned()));
+    launch.has_rows(2).await;
+    system.drained("launch").await;
+    let rows = system.database.rows("launch").await.expect("the database");
+    let holders: Vec<_> = rows.iter().map(|row| row.user_id.as_str()).collect();
+    assert_eq!(holders, ["a", "c"]);
+    let log = launch.does(&["campaign", "log", "launch"]).await;
+    assert!(
+        log.contains("revoked  launch/once/2 of a dead letter is taken back"),
+        "{log}"
+    );
+    launch.exits(0, &["audit", "launch"]).await;
+
+    // Whoever has the coupon of that very grant keeps it.
+    launch
+        .publish("launch/once/2", &grant("once", 2, "c"))
+        .await;
+    launch
+        .publish("launch/late/2", &grant("late", 2, "c"))
+        .await;
+    launch.lists(1).await;
+    let claim = "UPDATE failed_events SET record_key = 'launch/once/2', payload = REPLACE(payload, 'late', 'once') \
+                 WHERE resolution IS NULL";
+    assert_eq!(system.database.run(claim).await.expect("changed"), 1);
+    let refused = launch
+        .exits(1, &["failed", "discard", "--all", "--return-serial"])
+        .await;
+    assert!(
+        refused.contains("the person has the coupon of this very grant"),
+        "{refused}"
+    );
+    launch.has_rows(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded() {
+    // Of longs, which user ids such as `anna` are not.
+    let long = [("KAFKA_VALUE_FORMAT", "long")];
+    let mut system = System::start_with(Size::ONE_OF_EACH, &long).await;
+    system.operator.create("launch", 2).await.expect("created");
+    let (anna, ben, malformed);
+    {
+        let launch = View::of(&system, "launch");
+        assert_eq!(launch.apply("anna").await, granted(1));
+        assert_eq!(launch.apply("ben").await, granted(2));
+        let mut redis = system.redis_connection().await.expect("Redis");
+        redis::cmd("XADD")
+            .arg("rushgate:{launch}:stream")
+            .arg(["*", "type", "coupon.granted"].as_slice())
+            .exec_async(&mut redis)
+            .await
+            .expect("added");
+        let list = launch.lists(3).await;
+        anna = named(&list, &["unpublishable", "launch/once/1 "]);
+        ben = named(&list, &["unpublishable", "launch/once/2 "]);
+        malformed = named(&list, &["unpublishable", "no event"]);
+        assert!(anna.starts_with("launch/"), "{anna}");
+        for (arguments, expected) in [
+            (["--reason", "unpublishable"], 4),
+            (["--reason", "serial_taken"], 1),
+            (["--campaign", "launch"], 4),
+        ] {
+            let list = launch
+                .does(&[&["failed", "list"], &arguments[..]].concat())
+                .await;
+            assert_eq!(list.lines().count(), expected, "{list}");
+        }
+        let shown = launch.does(&["failed", "show", &anna]).await;
+        for expected in [
+            "as KAFKA_VALUE_FORMAT=long needs",
+            "field        serial: 1",
+            "field        user_id: anna",
+            "entry_id: ",
+        ] {
+            assert!(shown.contains(expected), "{shown}");
+        }
+
+        // The serial goes to somebody else; the revocation cannot be published either, as long as this goes on.
+        let said = launch
+            .does(&[
+                "failed",
+                "discard",
+                &ben,
+                "--return-serial",
+                "--note",
+                "as agreed",
+            ])
+            .await;
+        assert_eq!(
+            said.trim(),
+            format!("{ben}: discarded, its serial 2 is free again")
+        );
+        assert_eq!(launch.apply("7").await, granted(2));
+        launch.has_rows(1).await;
+        let list = launch.lists(3).await;
+        assert_eq!(list.matches("launch/once/2 ").count(), 1, "{list}");
+        let said = launch
+            .exits(1, &["failed", "discard", &malformed, "--return-serial"])
+            .await;
+        assert!(said.contains("nobody can say whose grant it is"), "{said}");
+        let said = launch.does(&["failed", "discard", &malformed]).await;
+        assert_eq!(said.trim(), format!("{malformed}: discarded"));
+        for command in ["discard", "replay", "show"] {
+            let refused = launch.exits(1, &["failed", command, &malformed]).await;
+            assert!(refused.contains("there is none, or no more"), "{refused}");
+        }
+        let log = launch.does(&["campaign", "log", "launch"]).await;
+        assert!(
+            log.contains("user_id=ben")
+                && log.contains("(as agreed)")
+                && log.contains("type=coupon.granted"),
+            "{log}"
+        );
+    }
+
+    // A bridge that can publish it does.
+    assert_eq!(system.bridges.remove(0).terminate(), Some(0));
+    system.set("KAFKA_VALUE_FORMAT", "json");
+    system.start_bridge().await;
+    let launch = View::of(&system, "launch");
+    let said = launch.does(&["failed", "replay", &anna]).await;
+    assert!(said.contains("on the stream again"), "{said}");
+    let refused = launch.exits(1, &["failed", "replay", &anna]).await;
+    assert!(refused.contains("there is none, or no more"), "{refused}");
+    let said = launch.does(&["failed", "replay", "--all"]).await;
+    assert_eq!(said.lines().count(), 1, "{said}");
+    launch.has_rows(2).await;
+    system.drained("launch").await;
+    let rows = system.database.rows("launch").await.expect("the database");
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|row| (row.place, row.user_id))
+        .collect();
+    let place = |serial| Place::new("once", serial);
+    assert_eq!(
+        rows,
+        [(place(1), "anna".to_owned()), (place(2), "7".to_owned())]
+    );
+    launch.exits(0, &["audit", "launch"]).await;
+}

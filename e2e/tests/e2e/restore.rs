@@ -1,0 +1,311 @@
+//! Redis that has lost grants: never one coupon too many, nobody forgotten, and one command that brings it back.
+
+use crate::view::{View, granted};
+use crate::watch::Watch;
+use rushgate_e2e::check::{Expected, breaches, lost_with_redis};
+use rushgate_e2e::history::{Place, Told};
+use rushgate_e2e::process::free_port;
+use rushgate_e2e::redis_server;
+use rushgate_e2e::rush::{self, Outcome};
+use rushgate_e2e::system::{Size, System};
+use rushgate_e2e::wait::until;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+const LAUNCH: &str = "launch";
+
+/// A rush in the middle of which Redis loses grants.
+struct Crisis {
+    system: System,
+    quota: u32,
+    watch: Watch,
+    rush: JoinHandle<anyhow::Result<Outcome>>,
+}
+
+impl Crisis {
+    async fn begin(system: System, quota: u32, applicants: usize, repeats: usize) -> Self {
+        system
+            .operator
+            .create(LAUNCH, quota)
+            .await
+            .expect("created");
+        let watch = Watch::begin(&system, LAUNCH, quota);
+        let rush = rush::Rush {
+            outlasts_a_loss: true,
+            repeats,
+            ..system.rush(LAUNCH, applicants)
+        };
+        Self {
+            system,
+            quota,
+            watch,
+            rush: tokio::spawn(async move { rush::run(&rush, || ()).await }),
+        }
+    }
+
+    async fn has_at_least(&self, rows: u64) {
+        until(&format!("there are {rows} rows"), async || {
+            let count = self
+                .system
+                .database
+                .count(LAUNCH)
+                .await
+                .expect("the database");
+            (count >= rows).then_some(())
+        })
+        .await;
+    }
+
+    /// Restores it; what the command says.
+    async fn restore(&self) -> String {
+        let view = View::of(&self.system, LAUNCH);
+        // Unknown until somebody has noticed, and halted from then on.
+        let (status, code) = view.refusal("nobody").await;
+        assert!(
+            matches!(
+                (status, code.as_str()),
+                (404, "campaign_not_found") | (503, "halted")
+            ),
+            "{status} {code}"
+        );
+        let restore = ["restore", LAUNCH, "--reason", "as agreed", "--wait", "60"];
+        let said = view.does(&restore).await;
+        assert!(
+            said.starts_with("campaign launch is running again after"),
+            "{said}"
+        );
+        said
+    }
+
+    /// Waits for the end. `lost` are grants of which nobody but the Redis that is gone had heard.
+    async fn end(self, lost: &BTreeSet<(String, Place)>) -> Outcome {
+        while !self.rush.is_finished() {
+            assert!(!is_halted(&self.system).await, "halted once more");
+            sleep(Duration::from_millis(100)).await;
+        }
+        let outcome = self.rush.await.expect("no panic").expect("a rush");
+        View::of(&self.system, LAUNCH)
+            .has_rows(u64::from(self.quota))
+            .await;
+        self.watch.end().await;
+        let expected = Expected {
+            restored: true,
+            ..Expected::once(self.quota, self.quota)
+        };
+        let evidence = self.system.at_rest(LAUNCH).await;
+        let history = &outcome.history;
+        assert_eq!(breaches(&expected, history, &evidence), []);
+        let forgotten = lost_with_redis(history, &evidence).into_iter();
+        let forgotten = forgotten
+            .filter(|(user_id, place)| !lost.contains(&((*user_id).clone(), (*place).clone())));
+        assert_eq!(forgotten.collect::<Vec<_>>(), [], "not by Redis");
+        outcome
+    }
+}
+
+/// Whether a consumer has found that the gate has lost grants.
+async fn is_halted(system: &System) -> bool {
+    system.database.state(LAUNCH).await.expect("the database") == "halted"
+}
+
+/// What only the stream of a Redis knew that kept its data in `directory`.
+async fn known_to(directory: &Path) -> BTreeSet<(String, Place)> {
+    let port = free_port();
+    let _redis = redis_server::start(port, directory).await;
+    let mut redis = redis_server::connection(port).await.expect("Redis");
+    let stream: redis::streams::StreamRangeReply = redis::cmd("XRANGE")
+        .arg("rushgate:{launch}:stream")
+        .arg("-")
+        .arg("+")
+        .query_async(&mut redis)
+        .await
+        .expect("the stream");
+    let entries = stream.ids.iter().map(|entry| {
+        let field = |name| entry.get::<String>(name).expect(name);
+        let serial = field("serial").parse().expect("a serial");
+        (field("user_id"), Place::new(&field("round"), serial))
+    });
+    entries.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_lost_everything_is_restored_and_the_rush_goes_on() {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    let mut crisis = Crisis::begin(system, 1_000, 2_000, 3).await;
+    crisis.has_at_least(300).await;
+    crisis.system.crash_redis();
+    let lost = crisis.system.lose_redis_data();
+    let lost = known_to(&lost).await;
+    crisis.system.start_redis().await;
+
+    let said = crisis.restore().await;
+    assert!(said.contains("the gate knew 0 of"), "{said}");
+    eprintln!("{} grants were known to Redis alone; {said}", lost.len());
+    let outcome = crisis.end(&lost).await;
+    assert!(outcome.history.retried > 0, "nobody noticed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_lags_is_halted_by_itself_and_who_lost_a_serial_gets_another() {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    let replica = system.start_replica().await;
+    let mut crisis = Crisis::begin(system, 1_500, 3_000, 3).await;
+    crisis.has_at_least(200).await;
+    replica.cut_off().await;
+    crisis.has_at_least(500).await;
+    let directory = crisis.system.redis_log();
+    crisis.system.promote(replica).await;
+    let lost = known_to(directory.ancestors().nth(2).expect("a directory")).await;
+
+    until("the consumer has halted the campaign", async || {
+        is_halted(&crisis.system).await.then_some(())
+    })
+    .await;
+    let said = crisis.restore().await;
+    eprintln!("{} grants were known to Redis alone; {said}", lost.len());
+    let metrics = crisis.system.metrics("consumer-0").await.expect("metrics");
+    let lost_grants = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("rushgate_consumer_lost_grants_total "))
+        .expect("the metric");
+    assert_ne!(lost_grants, "0");
+    let log = crisis.system.consumers[0].log();
+    assert!(
+        log.contains("the gate does not know committed grants"),
+        "{log}"
+    );
+    crisis.end(&lost).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_thousand_people_outlast_a_redis_that_lost_everything() {
+    let system = System::start(Size::TWO_OF_EACH).await;
+    let mut crisis = Crisis::begin(system, 20_000, 100_000, 1).await;
+    crisis.has_at_least(12_000).await;
+    crisis.system.crash_redis();
+    let lost = crisis.system.lose_redis_data();
+    let lost = known_to(&lost).await;
+    crisis.system.start_redis().await;
+    let begun = Instant::now();
+    let said = crisis.restore().await;
+    let took = begun.elapsed().as_secs_f64();
+    let outcome = crisis.end(&lost).await;
+    assert_eq!(outcome.history.sent, 101_000);
+    // Not `eprintln!`, which nobody sees of a test that succeeds.
+    writeln!(
+        std::io::stderr(),
+        "100,000 applicants in {:.1} s; restored in {took:.1} s: {said}",
+        outcome.elapsed.as_secs_f64()
+    )
+    .expect("written");
+}
+
+/// Five coupons, of which Redis has forgotten all but two, and has given the others again.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lost_a_serial_when_no_place_was_left_is_a_dead_letter_until_there_is_one() {
+    let mut system = System::start(Size::ONE_OF_EACH).await;
+    system.operator.create(LAUNCH, 5).await.expect("created");
+    let log = system.redis_log();
+    {
+        let launch = View::of(&system, LAUNCH);
+        for (serial, user_id) in ["a", "b"].into_iter().enumerate() {
+            assert_eq!(launch.apply(user_id).await, granted(serial as u32 + 1));
+        }
+        launch.has_rows(2).await;
+        system.drained(LAUNCH).await;
+    }
+    let kept = std::fs::metadata(&log).expect("the log").len();
+    {
+        let launch = View::of(&system, LAUNCH);
+        for (serial, user_id) in ["c", "d", "e"].into_iter().enumerate() {
+            assert_eq!(launch.apply(user_id).await, granted(serial as u32 + 3));
+        }
+        launch.has_rows(5).await;
+        system.drained(LAUNCH).await;
+    }
+    // It writes nothing more meanwhile, so that the end of the log is known.
+    assert_eq!(system.consumers.remove(0).terminate(), Some(0));
+    system.crash_redis();
+    let file = std::fs::File::options().write(true).open(&log);
+    file.and_then(|file| file.set_len(kept)).expect("cut");
+    system.start_redis().await;
+    {
+        let launch = View::of(&system, LAUNCH);
+        for (serial, user_id) in ["x", "y", "c"].into_iter().enumerate() {
+            assert_eq!(launch.apply(user_id).await, granted(serial as u32 + 3));
+        }
+    }
+    system.start_consumer().await;
+    let launch = View::of(&system, LAUNCH);
+    until("the consumer has halted the campaign", async || {
+        is_halted(&system).await.then_some(())
+    })
+    .await;
+    assert_eq!(launch.refusal("z").await, (503, "halted".to_owned()));
+    for (arguments, next) in [
+        (["campaign", "resume", LAUNCH], "`rushgate restore launch`"),
+        (["revoke", LAUNCH, "a"], "`rushgate restore launch`"),
+    ] {
+        let refused = launch.cannot(&arguments).await;
+        assert!(refused.contains(next), "{refused}");
+    }
+
+    // x and y have lost to c and d, and c had a coupon all the time.
+    let said = launch.does(&["restore", LAUNCH, "--wait", "60"]).await;
+    assert!(
+        said.contains("the gate knew 2 of 5 grants")
+            && said
+                .contains("0 are seated again, 1 have a coupon anyway, and 2 found no place left"),
+        "{said}"
+    );
+    assert_eq!(launch.apply("z").await, Told::SoldOut);
+    for (serial, user_id) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
+        let place = Place::new("once", serial as u32 + 1);
+        assert_eq!(launch.apply(user_id).await, Told::AlreadyGranted(place));
+    }
+    let open = launch.does(&["failed", "list", "--campaign", LAUNCH]).await;
+    assert_eq!(open.matches("serial_taken").count(), 2, "{open}");
+    let found = launch.does(&["coupon", "find", "x"]).await;
+    assert!(
+        found.contains("dead letter launch/once/3: serial_taken"),
+        "{found}"
+    );
+
+    // With more places there is one for each of them, before anybody else.
+    let more = ["campaign", "change", LAUNCH, "--quota", "8"];
+    launch.does(&more).await;
+    let refused = launch.cannot(&["restore", LAUNCH]).await;
+    assert!(refused.contains("is not halted"), "{refused}");
+    let said = launch
+        .does(&["restore", LAUNCH, "--halt", "--wait", "60"])
+        .await;
+    assert!(said.contains("2 are seated again"), "{said}");
+    launch.has_rows(7).await;
+    assert_eq!(
+        launch.apply("x").await,
+        Told::AlreadyGranted(Place::new("once", 6))
+    );
+    assert_eq!(
+        launch.apply("y").await,
+        Told::AlreadyGranted(Place::new("once", 7))
+    );
+    assert_eq!(launch.apply("z").await, granted(8));
+    launch.has_rows(8).await;
+    system.drained(LAUNCH).await;
+    let log = launch.does(&["campaign", "log", LAUNCH]).await;
+    let actions: Vec<_> = log
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .collect();
+    assert_eq!(
+        actions,
+        [
+            "created", "halted", "restored", "changed", "halted", "restored"
+        ],
+        "{log}"
+    );
+}

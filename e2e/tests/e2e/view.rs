@@ -1,0 +1,93 @@
+//! A campaign as an applicant and as its operator see it.
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use reqwest::Client;
+use rushgate_e2e::history::{Place, Told};
+use rushgate_e2e::rush::apply;
+use rushgate_e2e::system::{System, server};
+use rushgate_e2e::wait::until;
+use serde_json::Value;
+use std::time::Duration;
+
+/// A campaign as an applicant and as its operator see it.
+pub(crate) struct View<'a> {
+    pub(crate) system: &'a System,
+    client: Client,
+    pub(crate) campaign: &'a str,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn of(system: &'a System, campaign: &'a str) -> Self {
+        Self {
+            system,
+            client: Client::new(),
+            campaign,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("{}/v1/campaigns/{}", self.system.url(), self.campaign)
+    }
+
+    pub(crate) async fn apply(&self, user_id: &str) -> Told {
+        let url = format!("{}/applications", self.url());
+        apply(&self.client, &url, user_id).await.expect("an answer")
+    }
+
+    /// What an application is refused with.
+    pub(crate) async fn refusal(&self, user_id: &str) -> (u16, String) {
+        let request = self.client.post(format!("{}/applications", self.url()));
+        let request = request.header("content-type", "application/json");
+        let body = format!(r#"{{"user_id":"{user_id}"}}"#);
+        let response = request.body(body).send().await.expect("an answer");
+        let status = response.status().as_u16();
+        let problem: Value = response.json().await.expect("a problem");
+        (status, problem["code"].as_str().expect("a code").to_owned())
+    }
+
+    pub(crate) async fn does(&self, arguments: &[&str]) -> String {
+        let done = self.system.operator.run(arguments).await;
+        done.unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    }
+
+    pub(crate) async fn cannot(&self, arguments: &[&str]) -> String {
+        let refused = self.system.operator.run(arguments).await;
+        refused.expect_err("it makes no sense").to_string()
+    }
+
+    /// The command, with the exit code that it has to have; what it printed, or else what it complained of.
+    pub(crate) async fn exits(&self, code: i32, arguments: &[&str]) -> String {
+        let ended = self.system.operator.end_of(arguments).await.expect("run");
+        assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
+        format!("{}{}", ended.stdout, ended.stderr)
+            .trim()
+            .to_owned()
+    }
+
+    /// Puts a record on the topic that no bridge has made.
+    pub(crate) async fn publish(&self, key: &str, value: &str) {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", server("KAFKA_BROKERS"));
+        let producer: FutureProducer = client.create().expect("a producer");
+        let record = FutureRecord::to(self.system.topic())
+            .key(key)
+            .payload(value);
+        let sent = producer.send(record, Duration::from_secs(30)).await;
+        sent.expect("delivered");
+    }
+
+    /// Waits until the database has so many coupons and nothing is on its way.
+    pub(crate) async fn has_rows(&self, rows: u64) {
+        until(&format!("there are {rows} rows"), async || {
+            let count = self.system.database.count(self.campaign).await;
+            (count.expect("the database") == rows).then_some(())
+        })
+        .await;
+    }
+}
+
+/// What somebody is told who has won that serial.
+pub(crate) fn granted(serial: u32) -> Told {
+    Told::Granted(Place::new("once", serial))
+}
