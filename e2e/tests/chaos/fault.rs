@@ -111,7 +111,7 @@ impl Fault {
         }
     }
 
-    fn all() -> Vec<Self> {
+    pub(crate) fn all() -> Vec<Self> {
         let mut all = vec![];
         for part in Part::ALL {
             // One of two stands for both; which one is met is drawn.

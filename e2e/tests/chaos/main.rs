@@ -15,10 +15,10 @@ mod ground;
 mod load;
 mod loss;
 mod mutations;
-
 mod part;
 mod proxy;
 mod sabotage;
+mod table;
 mod tally;
 mod world;
 

@@ -1,5 +1,6 @@
 //! A connection through which everything goes that a part says, and what can go wrong with one.
 
+use rushgate_e2e::wait::until;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,9 +32,11 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Listens at `port` (0: at a free one) and passes on to `target`, both on this machine.
     pub(crate) async fn open(port: u16, target: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port))
-            .await
-            .expect("a port");
+        // Who had the port before may be about to end.
+        let listener = until("the port is free", async || {
+            TcpListener::bind(("127.0.0.1", port)).await.ok()
+        })
+        .await;
         let port = listener.local_addr().expect("an address").port();
         let (trouble, troubles) = watch::channel(Trouble::None);
         let (resets, reset) = watch::channel(0);

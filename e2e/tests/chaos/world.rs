@@ -35,7 +35,6 @@ const LAST_MOMENTS: Duration = Duration::from_secs(60);
 
 /// The system.
 pub(crate) struct World {
-    ground: Ground,
     dir: TempDir,
     processes: BTreeMap<Part, Process>,
     /// Where handlers answer, and where bridges and consumers show their metrics.
@@ -52,6 +51,8 @@ pub(crate) struct World {
     planted: Option<&'static str>,
     pub(crate) operator: Operator,
     pub(crate) database: Database,
+    /// The last to go: nobody else may take it before the parts have ended.
+    ground: Ground,
 }
 
 impl World {
