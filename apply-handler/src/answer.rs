@@ -10,7 +10,7 @@ use rushgate_gate::apply::{Answer as Decided, Grant};
 use rushgate_gate::overview::Overview;
 use rushgate_gate::{Applicant, CampaignId, Decision, Waiting, application};
 use serde::Serialize;
-use spin_sdk::http::{FullBody, HeaderMap, HeaderName, HeaderValue, StatusCode};
+use spin_sdk::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -287,22 +287,15 @@ impl Answer {
         self.status.is_success()
     }
 
-    /// Turns it into what the SDK sends.
-    pub fn into_response(self) -> spin_sdk::http::Response<FullBody<Bytes>> {
+    /// Its status, its headers (with Content-Length) and its body.
+    pub fn into_parts(self) -> (StatusCode, HeaderMap, Bytes) {
         let length = self.body.len();
-        let mut response = spin_sdk::http::Response::new(FullBody::new(self.body));
-        *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
         // RFC 9110 8.6: none on 204, and on 304 only that of the body which is not sent.
-        if !matches!(
-            self.status,
-            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-        ) {
-            response
-                .headers_mut()
-                .insert("content-length", HeaderValue::from(length));
-        }
-        response
+        let answer = match self.status {
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => self,
+            _ => self.insert("content-length", HeaderValue::from(length)),
+        };
+        (answer.status, answer.headers, answer.body)
     }
 
     fn insert(mut self, name: &'static str, value: HeaderValue) -> Self {

@@ -5,18 +5,17 @@ use crate::application::{MAX_BODY, applicant, is_json, named};
 use crate::auth::Refusal;
 use crate::cors;
 use crate::counts;
+use crate::exchange::{self, Body};
 use crate::gate::{Gate, GateError};
 use crate::problem::Problem;
 use crate::route::{Resource, takes};
 use crate::settings::Settings;
-use bytes::Bytes;
 use futures::future::{select, try_join_all};
 use http::request::Parts;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use percent_encoding::percent_decode_str;
 use rushgate_gate::{CampaignId, RoundId, application, apply, keys};
-use spin_sdk::http::{FullBody, HeaderMap, Method, Request, Response, StatusCode};
-use spin_sdk::wasip3::http_compat::IncomingRequestBody;
+use spin_sdk::http::{HeaderMap, Method, StatusCode};
+use spin_sdk::wasip3::http::types::Request;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -27,13 +26,18 @@ const PAGE: &str = include_str!("../../web/index.html");
 const DESCRIPTION: &str = include_str!("../openapi.json");
 
 /// Answers one request.
-pub async fn handle(request: Request) -> Response<FullBody<Bytes>> {
-    let (head, mut body) = request.into_parts();
+pub async fn handle(request: Request) -> Answer {
+    let Ok(head) = exchange::head(&request) else {
+        return Problem::MalformedRequest.answer();
+    };
+    let Ok(mut body) = Body::new(request, &head.headers) else {
+        return Problem::MalformedRequest.answer();
+    };
     let settings = match Settings::get().await {
         Ok(settings) => settings,
         Err(error) => {
             eprintln!("{error}");
-            return Problem::Misconfigured.answer().into_response();
+            return Problem::Misconfigured.answer();
         }
     };
     let gate = Gate::new(settings);
@@ -45,17 +49,14 @@ pub async fn handle(request: Request) -> Response<FullBody<Bytes>> {
         }
     };
     let answer = answer.timed(gate.waited());
-    settings
-        .allowed_origins
-        .share(&head.headers, answer)
-        .into_response()
+    settings.allowed_origins.share(&head.headers, answer)
 }
 
 async fn answer(
     settings: &Settings,
     gate: &Gate<'_>,
     head: &Parts,
-    body: &mut IncomingRequestBody,
+    body: &mut Body,
 ) -> Result<Answer, Problem> {
     let path = head.uri.path();
     let allow = Resource::allow(path);
@@ -104,7 +105,7 @@ async fn apply(
     settings: &Settings,
     gate: &Gate<'_>,
     headers: &HeaderMap,
-    body: &mut IncomingRequestBody,
+    body: &mut Body,
     campaign: &CampaignId,
 ) -> Result<Answer, Problem> {
     let known = settings.auth.applicant(headers)?;
@@ -174,40 +175,40 @@ fn description() -> Answer {
 }
 
 /// The whole body, if it is said to be JSON and is short enough.
-async fn read(headers: &HeaderMap, body: &mut IncomingRequestBody) -> Result<Bytes, Problem> {
+async fn read(headers: &HeaderMap, body: &mut Body) -> Result<Vec<u8>, Problem> {
     let content_type = headers.get("content-type");
     if content_type.is_some_and(|value| !is_json(value.as_bytes())) {
         return Err(Problem::UnsupportedMediaType);
     }
-    let announced = headers
-        .get("content-length")
-        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > MAX_BODY) {
+    let is_too_large = |length: u64| length > MAX_BODY as u64;
+    if body.announced().is_some_and(is_too_large) {
         return Err(Problem::BodyTooLarge);
     }
-    let body = match Limited::new(body, MAX_BODY).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Err(Problem::BodyTooLarge),
-        Err(_) => return Err(Problem::IncompleteBody),
-    };
+    let mut read = Vec::new();
+    while let Some(piece) = body.next().await.map_err(|_| Problem::IncompleteBody)? {
+        read.extend(piece);
+        if is_too_large(read.len() as u64) {
+            return Err(Problem::BodyTooLarge);
+        }
+    }
     // A page cannot send JSON to another origin without asking first; one without a type it can.
-    if content_type.is_none() && !body.is_empty() {
+    if content_type.is_none() && !read.is_empty() {
         return Err(Problem::UnsupportedMediaType);
     }
-    Ok(body)
+    Ok(read)
 }
 
 /// Lets a client that is still sending come to its end, as far as that is reasonable: one whose connection is
 /// closed under its hands sees a broken pipe and not the answer.
-async fn discard(body: &mut IncomingRequestBody) {
+async fn discard(body: &mut Body) {
     const MOST: usize = 2 * 1024 * 1024;
     const PATIENCE: Duration = Duration::from_secs(1);
     let discarding = async {
         let mut discarded = 0;
         while discarded < MOST
-            && let Some(Ok(frame)) = body.frame().await
+            && let Ok(Some(piece)) = body.next().await
         {
-            discarded += frame.data_ref().map_or(0, Bytes::len);
+            discarded += piece.len();
         }
     };
     select(pin!(discarding), pin!(spin_sdk::time::sleep(PATIENCE))).await;

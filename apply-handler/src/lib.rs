@@ -5,6 +5,7 @@ pub mod application;
 pub mod auth;
 pub mod cors;
 pub mod counts;
+pub mod exchange;
 pub mod gate;
 pub mod handle;
 pub mod pressure;

@@ -3,6 +3,8 @@
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use rushgate_e2e::system::{Size, System};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 struct Answer {
     status: StatusCode,
@@ -390,4 +392,26 @@ async fn the_page_is_served_and_head_is_get_without_its_body() {
     let head = Answer::to(client.head(system.url())).await;
     assert_eq!((head.status.as_u16(), head.text.as_str()), (200, ""));
     assert_eq!(head.header("content-length"), page.header("content-length"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_breaks_off_is_told_so() {
+    let system = System::welcome().await;
+    let address = system.url().trim_start_matches("http://");
+    for broken in [
+        "content-length: 20\r\n\r\n{\"user_id\"",
+        "transfer-encoding: chunked\r\n\r\n5\r\n{\"use\r\n",
+    ] {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let request = format!(
+            "POST /v1/campaigns/welcome/applications HTTP/1.1\r\nhost: {address}\r\n\
+             content-type: application/json\r\n{broken}"
+        );
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        stream.shutdown().await.expect("closed on this side");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.contains(r#""code":"incomplete_body""#), "{answer}");
+    }
 }

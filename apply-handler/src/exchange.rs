@@ -1,0 +1,167 @@
+//! Requests as the host hands them over, and answers as it takes them.
+//!
+//! Straight from WASI and back, and not by way of the SDK's conversions: each call of the host costs as much as all the
+//! work that is done here for a request. What is not looked at is not asked for, and a body whose length is known is at
+//! its end with its last byte.
+
+use crate::answer::Answer;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use spin_sdk::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Request, Response, Trailers};
+use spin_sdk::wasip3::wit_bindgen::{FutureReader, FutureWriter, StreamReader, StreamResult};
+use spin_sdk::wasip3::{wit_bindgen, wit_future, wit_stream};
+
+/// Most bytes that are asked for at once.
+const CHUNK: usize = 16 * 1024;
+
+/// A request whose head makes no sense.
+#[derive(Debug)]
+pub struct Malformed;
+
+/// A body that ended before its end.
+#[derive(Debug, thiserror::Error)]
+#[error("the body is not complete")]
+pub struct Incomplete;
+
+/// Method, path and headers of a request.
+///
+/// # Errors
+/// When one of them cannot be.
+pub fn head(request: &Request) -> Result<Parts, Malformed> {
+    let (mut head, ()) = http::Request::new(()).into_parts();
+    head.method = Method::try_from(request.get_method()).map_err(|_| Malformed)?;
+    if let Some(path) = request.get_path_with_query() {
+        let path = PathAndQuery::try_from(path).map_err(|_| Malformed)?;
+        head.uri = path.into();
+    }
+    for (name, value) in request.get_headers().copy_all() {
+        let name = HeaderName::try_from(name).map_err(|_| Malformed)?;
+        let value = HeaderValue::try_from(value).map_err(|_| Malformed)?;
+        head.headers.append(name, value);
+    }
+    Ok(head)
+}
+
+/// The body of a request, which stays with the host until it is asked for.
+pub struct Body {
+    /// What its Content-Length says.
+    announced: Option<u64>,
+    taken: u64,
+    source: Source,
+}
+
+enum Source {
+    Untouched(Request),
+    Open {
+        stream: StreamReader<u8>,
+        trailers: FutureReader<Result<Option<Trailers>, ErrorCode>>,
+        _read: FutureWriter<Result<(), ErrorCode>>,
+    },
+    Ended,
+}
+
+impl Body {
+    /// The body of a request with these headers.
+    ///
+    /// # Errors
+    /// When they name a length that cannot be, or several.
+    pub fn new(request: Request, headers: &HeaderMap) -> Result<Self, Malformed> {
+        let mut lengths = headers.get_all("content-length").iter();
+        let announced = match (lengths.next(), lengths.next()) {
+            (None, _) => None,
+            (Some(length), None) => {
+                let length = length.to_str().ok().and_then(|length| length.parse().ok());
+                Some(length.ok_or(Malformed)?)
+            }
+            (Some(_), Some(_)) => return Err(Malformed),
+        };
+        Ok(Self {
+            announced,
+            taken: 0,
+            source: Source::Untouched(request),
+        })
+    }
+
+    /// What its Content-Length says.
+    pub fn announced(&self) -> Option<u64> {
+        self.announced
+    }
+
+    /// The next piece of it; `None` at its end.
+    ///
+    /// # Errors
+    /// When the client is gone before all of it has come.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Incomplete> {
+        let left = match self.announced {
+            Some(length) => usize::try_from(length - self.taken.min(length)).unwrap_or(CHUNK),
+            None => CHUNK,
+        };
+        if left == 0 {
+            return Ok(None);
+        }
+        let (mut stream, trailers, read) = match std::mem::replace(&mut self.source, Source::Ended)
+        {
+            Source::Untouched(request) => {
+                let (read, reader) = wit_future::new(|| Ok(()));
+                let (stream, trailers) = Request::consume_body(request, reader);
+                (stream, trailers, read)
+            }
+            Source::Open {
+                stream,
+                trailers,
+                _read: read,
+            } => (stream, trailers, read),
+            Source::Ended => return Ok(None),
+        };
+        let (result, piece) = stream.read(Vec::with_capacity(left.min(CHUNK))).await;
+        self.taken += piece.len() as u64;
+        if self.announced == Some(self.taken) {
+            drop((stream, trailers));
+            // Said here; what is not said is said by a detour when `read` is dropped.
+            let _ = read.write(Ok(())).await;
+            return Ok(Some(piece));
+        }
+        if let StreamResult::Complete(_) = result {
+            self.source = Source::Open {
+                stream,
+                trailers,
+                _read: read,
+            };
+            return Ok(Some(piece));
+        }
+        match (trailers.await, self.announced) {
+            (Ok(_), None) => Ok(None),
+            _ => Err(Incomplete),
+        }
+    }
+}
+
+/// Hands an answer to the host.
+///
+/// # Errors
+/// When the host does not take its headers.
+pub fn response(answer: Answer) -> Result<Response, ErrorCode> {
+    let (status, headers, body) = answer.into_parts();
+    let headers: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+        .collect();
+    let headers = Fields::from_list(&headers)
+        .map_err(|error| ErrorCode::InternalError(Some(error.to_string())))?;
+    let (trailers, no_trailers) = wit_future::new(|| Ok(None));
+    let contents = (!body.is_empty()).then(|| {
+        let (mut writer, contents) = wit_stream::new();
+        wit_bindgen::spawn(async move {
+            // Whoever does not want the rest is gone.
+            writer.write_all(body.into()).await;
+            drop(writer);
+            let _ = trailers.write(Ok(None)).await;
+        });
+        contents
+    });
+    let (response, _sent) = Response::new(headers, contents, no_trailers);
+    // It is one that HTTP knows.
+    let _ = response.set_status_code(status.as_u16());
+    Ok(response)
+}
