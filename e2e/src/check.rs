@@ -288,22 +288,16 @@ fn too_early(expected: &Expected, history: &History) -> Option<Breach> {
         .iter()
         .filter(ends)
         .min_by_key(|call| call.ended)?;
-    let mut came: BTreeMap<&String, &Call> = BTreeMap::new();
-    for call in &history.calls {
-        let first = came.entry(&call.user_id).or_insert(call);
-        if call.began < first.began {
-            *first = call;
-        }
-    }
-    let winners = told(history).filter_map(|(user_id, place)| Some((came.get(user_id)?, place)));
-    let (winner, place) = winners
-        .filter(|(call, _)| call.began > loser.ended)
-        .max_by_key(|(call, _)| call.began)?;
+    let winners = told(history)
+        .filter_map(|(user_id, place)| Some((*history.came.get(user_id)?, user_id, place)));
+    let (began, winner, place) = winners
+        .filter(|(began, ..)| *began > loser.ended)
+        .max_by_key(|(began, ..)| *began)?;
     Some(Breach::SoldOutTooEarly {
         loser: loser.user_id.clone(),
-        winner: winner.user_id.clone(),
+        winner: winner.clone(),
         place: place.clone(),
-        micros: (winner.began - loser.ended).as_micros(),
+        micros: (began - loser.ended).as_micros(),
     })
 }
 

@@ -132,6 +132,8 @@ impl Shared {
         self.under_way.fetch_sub(1, Ordering::Relaxed);
         let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
         outcome.most_under_way = outcome.most_under_way.max(under_way);
+        // Whoever is refused, or told nothing: the gate may decide all the same, later.
+        outcome.history.note_coming(&user_id, due.into_std());
         match answer {
             Err(_) => outcome.count("no answer"),
             Ok(Err(error)) => outcome.count(&format!("broken: {error:#}")),

@@ -89,12 +89,25 @@ pub struct History {
     pub places: BTreeMap<String, Vec<Place>>,
     /// Every application, in the order of their ends within each client.
     pub calls: Vec<Call>,
+    /// When each person came first, whether or not he was told anything then.
+    pub came: BTreeMap<String, Instant>,
 }
 
 impl History {
+    /// Notes that somebody came: a grant may have been made at any moment since.
+    pub fn note_coming(&mut self, user_id: &str, began: Instant) {
+        match self.came.get_mut(user_id) {
+            Some(first) => *first = began.min(*first),
+            None => {
+                self.came.insert(user_id.to_owned(), began);
+            }
+        }
+    }
+
     /// Notes how a call ended.
     pub fn note(&mut self, call: Call) {
         self.sent += 1;
+        self.note_coming(&call.user_id, call.began);
         match &call.told {
             Told::Granted(place) => {
                 self.granted += 1;
@@ -126,6 +139,9 @@ impl History {
         self.retried += other.retried;
         self.unexplained.extend(other.unexplained);
         self.calls.extend(other.calls);
+        for (user_id, began) in other.came {
+            self.note_coming(&user_id, began);
+        }
         for (user_id, places) in other.places {
             for place in places {
                 self.note_place(&user_id, place);
