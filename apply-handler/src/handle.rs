@@ -8,6 +8,7 @@ use crate::counts;
 use crate::exchange::{self, Body};
 use crate::gate::{Gate, GateError};
 use crate::problem::Problem;
+use crate::refusals;
 use crate::route::{Resource, takes};
 use crate::settings::Settings;
 use futures::future::{select, try_join_all};
@@ -117,8 +118,15 @@ async fn apply(
             _ => known,
         },
     };
-    let call = apply::call(campaign, &applicant);
-    let decided = gate.call(&call, apply::answer).await?;
+    let decided = match refusals::recall(campaign, &applicant) {
+        Some(refused) => refused,
+        None => {
+            let call = apply::call(campaign, &applicant);
+            let decided = gate.call(&call, apply::answer).await?;
+            refusals::learn(gate, campaign, &decided.decision).await;
+            decided
+        }
+    };
     let answer = Answer::decision(&decided, campaign, &applicant);
     Ok(if answer.is_success() && wants_minimal(headers) {
         answer.minimal()

@@ -10,6 +10,7 @@ pub mod gate;
 pub mod handle;
 pub mod pressure;
 pub mod problem;
+pub mod refusals;
 pub mod route;
 pub mod settings;
 

@@ -18,6 +18,7 @@ pub mod restore;
 pub mod revoke;
 pub mod round;
 pub mod script;
+pub mod strangers;
 pub mod time;
 
 mod text;

@@ -9,6 +9,7 @@ use crate::script::{Call, Reply, ReplyError, Script, Value};
 /// `project.lua`; its header says what it reads, writes and answers.
 pub static SCRIPT: Script = Script::new(concat!(
     include_str!("lua/give.lua"),
+    include_str!("lua/settle.lua"),
     include_str!("lua/project.lua")
 ));
 

@@ -11,6 +11,7 @@ use crate::time::Millis;
 /// `revoke.lua`; its header says what it reads, writes and answers.
 pub static SCRIPT: Script = Script::new(concat!(
     include_str!("lua/give.lua"),
+    include_str!("lua/settle.lua"),
     include_str!("lua/revoke.lua")
 ));
 

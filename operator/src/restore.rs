@@ -18,6 +18,7 @@ use anyhow::{Result, bail, ensure};
 use clap::Args;
 use rushgate_gate::project::Origin;
 use rushgate_gate::restore::{Granted, Outcome, Standing};
+use rushgate_gate::strangers::SETTLE;
 use rushgate_gate::{CampaignId, CampaignState, Event, EventType, Ordinal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -156,6 +157,8 @@ impl Rebuild<'_> {
         );
         // The gate first: from here on nothing is granted.
         project(&mut self.gate, campaign, Origin::New, CampaignState::Halted).await?;
+        // What handlers have remembered of before comes to its end.
+        sleep(SETTLE).await;
         self.gate.register(id).await?;
         if campaign.state != CampaignState::Halted {
             self.database

@@ -268,6 +268,10 @@ async fn a_serial_that_changed_hands_ends_with_its_last_holder_whatever_comes_fi
         if user_id != "c" {
             let call = revoke::call(&id(), &applicant(user_id), None);
             gate.call(&call).await;
+            // It has settled, and goes to whoever comes next.
+            let mut settle = redis::cmd("HDEL");
+            settle.arg(Keys::of(&id()).campaign()).arg("settling");
+            settle.exec_async(&mut gate.redis).await.expect("HDEL");
         }
     }
     let entries: redis::streams::StreamRangeReply = redis::cmd("XRANGE")

@@ -20,6 +20,7 @@ mod operator;
 mod overload;
 mod places;
 mod redis_away;
+mod refusals;
 mod restore;
 mod rounds;
 mod view;

@@ -7,6 +7,7 @@ use rushgate_e2e::check::Expected;
 use rushgate_e2e::history::History;
 use rushgate_e2e::rush::{self, Outcome};
 use rushgate_e2e::system::{Size, System};
+use rushgate_e2e::wait::until;
 use std::collections::{BTreeMap, BTreeSet};
 
 const QUOTA: u32 = 40;
@@ -53,6 +54,18 @@ impl Daily {
             ];
             system.operator.run(&arguments).await.expect("changed");
         }
+        until("it has settled", async || {
+            let mut redis = system.redis_connection().await?;
+            let campaign = format!("rushgate:{{{}}}:campaign", self.id);
+            let mut get = redis::cmd("HGET");
+            get.arg(campaign).arg("settling");
+            let settling: String = get.query_async(&mut redis).await.ok()?;
+            let settles_at: u64 = settling.split('/').next()?.parse().ok()?;
+            let time = redis::cmd("TIME").query_async(&mut redis).await;
+            let (seconds, micros): (u64, u64) = time.ok()?;
+            (seconds * 1_000 + micros / 1_000 >= settles_at).then_some(())
+        })
+        .await;
     }
 }
 

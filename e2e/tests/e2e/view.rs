@@ -35,6 +35,15 @@ impl<'a> View<'a> {
         apply(&self.client, &url, user_id).await.expect("an answer")
     }
 
+    /// Applies until what has come free has settled, and is given.
+    pub(crate) async fn gets(&self, user_id: &str, place: Place) {
+        let told = Told::Granted(place);
+        until(&format!("{user_id} is {told:?}"), async || {
+            (self.apply(user_id).await == told).then_some(())
+        })
+        .await;
+    }
+
     /// What an application is refused with.
     pub(crate) async fn refusal(&self, user_id: &str) -> (u16, String) {
         let request = self.client.post(format!("{}/applications", self.url()));

@@ -12,7 +12,8 @@
 --   decision  granted, already_granted, waitlisted, sold_out, revoked, not_open, closed, paused, halted,
 --             unknown_campaign
 --   serial    for waitlisted, the position: 1 is next
---   at        when the serial was granted; for waitlisted, since when; for not_open, when the round opens
+--   at        when the serial was granted; for waitlisted, since when; for not_open, when the round opens (for
+--             strangers: strangers.lua says who and why)
 --   now       the clock of Redis; all times in ms since 1970
 --
 -- Example
@@ -27,7 +28,7 @@ local function reply(decision, round, serial, at)
   return { decision, round or '', serial or 0, at or 0, now }
 end
 
-local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per', 'waitlist', 'revokes')
+local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per', 'waitlist', 'revokes', 'settling')
 local state, one_per = campaign[1], campaign[2]
 if not state then
   return reply('unknown_campaign')
@@ -36,8 +37,7 @@ if state == 'paused' or state == 'halted' then
   return reply(state)
 end
 
--- The round that opened last; rounds do not overlap.
-local round = redis.call('ZREVRANGEBYSCORE', KEYS[2], now, '-inf', 'LIMIT', 0, 1)[1]
+local round = current()
 
 local held = redis.call('HGET', KEYS[4], holder_of(one_per, round or '', user_id))
 if held then
@@ -68,9 +68,9 @@ if state == 'closed' then
   return reply('closed', round)
 end
 if not round or (closes_at ~= '' and now >= tonumber(closes_at)) then
-  local upcoming = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. now_text, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-  if upcoming[1] then
-    return reply('not_open', upcoming[1], 0, tonumber(upcoming[2]))
+  local following, opens_at = upcoming()
+  if following then
+    return reply('not_open', following, 0, opens_at)
   end
   return reply('closed', round)
 end
@@ -81,16 +81,21 @@ if revokes and redis.call('HEXISTS', KEYS[8], round .. '/' .. user_id) == 1 then
 end
 
 -- Where somebody waits there is no place left: whoever frees or adds one gives it to those who wait.
-if waiting == 0 and (free > 0 or granted < quota) then
+local has_place = waiting == 0 and (free > 0 or granted < quota)
+if not has_place and waiting >= (tonumber(campaign[3]) or 0) then
+  return reply('sold_out', round)
+end
+local settles_at, word = settling(campaign[5])
+if settles_at then
+  return reply(word, round, 0, word == 'not_open' and settles_at or 0)
+end
+
+if has_place then
   local serial = give(campaign_id, one_per, round, user_id, granted, free, revokes)
   return reply('granted', round, serial, now)
 end
-
-if waiting < (tonumber(campaign[3]) or 0) then
-  local ticket = string.format('%012d', redis.call('HINCRBY', KEYS[3], round .. '/tickets', 1))
-  redis.call('ZADD', KEYS[6], 0, round .. '/' .. ticket .. '/' .. user_id)
-  redis.call('HSET', KEYS[7], round .. '/' .. user_id, ticket .. '/' .. now_text)
-  redis.call('HSET', KEYS[3], round .. '/waiting', waiting + 1)
-  return reply('waitlisted', round, waiting + 1, now)
-end
-return reply('sold_out', round)
+local ticket = string.format('%012d', redis.call('HINCRBY', KEYS[3], round .. '/tickets', 1))
+redis.call('ZADD', KEYS[6], 0, round .. '/' .. ticket .. '/' .. user_id)
+redis.call('HSET', KEYS[7], round .. '/' .. user_id, ticket .. '/' .. now_text)
+redis.call('HSET', KEYS[3], round .. '/waiting', waiting + 1)
+return reply('waitlisted', round, waiting + 1, now)

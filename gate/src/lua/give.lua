@@ -1,10 +1,31 @@
--- Prepended to the scripts that give places: apply.lua, revoke.lua, project.lua. All of them take these keys.
+-- Prepended to the scripts that give places: apply.lua, revoke.lua, project.lua, restore.lua; and to strangers.lua, which
+-- tells who gets none. All of them take these keys.
 --
 -- KEYS  1 campaign  2 schedule  3 rounds  4 grants  5 stream  6 waitlist  7 waiting  8 revoked  9 pool
 --       (gate/src/keys.rs says what is in them)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local now_text = string.format('%.0f', now)
+
+-- The round that opened last; rounds do not overlap.
+local function current()
+  return redis.call('ZREVRANGEBYSCORE', KEYS[2], now, '-inf', 'LIMIT', 0, 1)[1]
+end
+
+-- The one that opens next, and when.
+local function upcoming()
+  local found = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. now_text, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  return found[1], tonumber(found[2])
+end
+
+-- Until when strangers are still told what they were told before a change, and with which word; nothing, if it has
+-- settled.
+local function settling(field)
+  local settles_at, word = string.match(field or '', '^(%d+)/(.+)$')
+  if settles_at and now < tonumber(settles_at) then
+    return tonumber(settles_at), word
+  end
+end
 
 local function holder_of(one_per, round, user_id)
   if one_per == 'round' then

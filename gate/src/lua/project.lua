@@ -2,9 +2,10 @@
 --
 -- It never takes back a grant: counts are only ever started at 0, and a quota below what is granted is
 -- refused. It can halt a campaign and never lifts a halt; that is for restore.lua. Where a quota has grown, those
--- who wait get the places at once (a waitlist has at most 10,000 people, which takes a moment), unless halted.
+-- who wait get the places at once (a waitlist has at most 10,000 people, which takes a moment), unless halted. Strangers
+-- get what they were refused once that has settled (strangers.lua says why).
 --
--- KEYS  those of give.lua, which stands before this
+-- KEYS  those of give.lua, which stands before this, with settle.lua
 -- ARGV  1 campaign id   2 'new' if the campaign may be unknown to the gate, else 'known'   3 state   4 one_per
 --       5 waitlist: how many may wait in a round
 --       then four for each round: id, opens_at (ms), closes_at (ms, '' for never), quota
@@ -49,6 +50,7 @@ for _, round in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   end
 end
 
+local before = before_change()
 for _, round in ipairs(gone) do
   redis.call('ZREM', KEYS[2], round)
   redis.call('HDEL', KEYS[3], round .. '/closes_at', round .. '/quota', round .. '/granted')
@@ -67,4 +69,5 @@ end
 for i = 6, #ARGV, 4 do
   promoted = promoted + promote(campaign_id, one_per, ARGV[i])
 end
+settle(before)
 return { 'projected', '', promoted }

@@ -2,6 +2,8 @@
 -- step by step, while the campaign is halted: nobody is granted anything meanwhile, and whoever dies in the middle
 -- begins again. The waitlist stays as Redis still knows it.
 --
+-- Whoever calls it lets what strangers were told before the halt settle first (strangers.lua says why): for a second.
+--
 -- KEYS  those of give.lua, which stands before this
 -- ARGV  1 step, and what it takes:
 --   forget   nothing: forgets all grants, revocations and free serials

@@ -1,7 +1,8 @@
--- Takes a grant back, and gives its serial to the head of the waitlist, or else to the pool.
+-- Takes a grant back, and gives its serial to the head of the waitlist, or else to the pool, from where strangers get it
+-- once that has settled (strangers.lua says why).
 -- Doing it twice changes nothing.
 --
--- KEYS  those of give.lua, which stands before this
+-- KEYS  those of give.lua, which stands before this, with settle.lua
 -- ARGV  1 campaign id  2 user id  3 round, or '' for the one that he holds (where one may win in every round:
 --       the round that opened last)
 -- Reply {outcome, round, serial, at, revoked_at, promoted}: flat and always six long; '' and 0 where there is
@@ -24,7 +25,7 @@ if not state or state == 'halted' then
   return { state or 'unknown_campaign', '', 0, 0, 0, '' }
 end
 if round == '' and one_per == 'round' then
-  round = redis.call('ZREVRANGEBYSCORE', KEYS[2], now, '-inf', 'LIMIT', 0, 1)[1] or ''
+  round = current() or ''
 end
 
 local holder = holder_of(one_per, round, user_id)
@@ -51,6 +52,7 @@ if redis.call('ZSCORE', KEYS[9], pooled(round, serial)) then
   return redis.error_reply('ERR serial ' .. serial .. ' of round ' .. round .. ' is held and free at once')
 end
 
+local before = before_change()
 local event = { 'XADD', KEYS[5], '*', 'type', 'coupon.revoked', 'campaign', campaign_id, 'round', round,
   'serial', serial, 'user_id', user_id, 'at', now_text }
 if turn > 1 or win > 1 then
@@ -69,4 +71,5 @@ if issued ~= '' then
   redis.call('HINCRBY', KEYS[3], round .. '/issued', -1)
 end
 local _, promoted = promote(campaign_id, one_per, round)
+settle(before)
 return { 'revoked', round, serial, tonumber(at), now, promoted }

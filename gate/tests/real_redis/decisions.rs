@@ -121,6 +121,7 @@ fn one_per_round_lets_a_winner_win_the_next_round_and_one_per_campaign_does_not(
             round("day-2", Some(now - HOUR), Some(now + HOUR), 5),
         ];
         gate.project(Origin::Known, running, one_per, &tomorrow);
+        gate.settle();
         match gate.apply("a") {
             Decision::Granted(grant) => assert!(second && grant.round.as_str() == "day-2"),
             Decision::AlreadyGranted(grant) => assert!(!second && grant.round.as_str() == "day-1"),
@@ -182,6 +183,7 @@ fn projecting_again_keeps_what_is_granted() {
         OnePer::Campaign,
         &[always_open(4)],
     );
+    gate.settle();
     assert_eq!(gate.serial("c"), 3);
     assert_eq!(
         gate.try_project(
@@ -346,6 +348,7 @@ fn the_sha_is_the_one_that_redis_computes() {
         &rushgate_gate::overview::SCRIPT,
         &rushgate_gate::revoke::SCRIPT,
         &rushgate_gate::project::SCRIPT,
+        &rushgate_gate::strangers::SCRIPT,
     ] {
         let sha1: String = redis::cmd("SCRIPT")
             .arg("LOAD")

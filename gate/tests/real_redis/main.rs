@@ -10,4 +10,5 @@ mod model;
 mod out_of_memory;
 mod places;
 mod restore;
+mod strangers;
 mod support;

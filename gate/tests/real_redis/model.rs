@@ -30,6 +30,10 @@ enum Step {
     Move(Phase),
     SetState(CampaignState),
     SetTerms([u32; 2], u32),
+    /// Somebody remembers what strangers are told, and whom the gate knows.
+    Remember,
+    /// Time goes by until nothing is remembered any more, and whatever has changed has settled.
+    Settle,
 }
 
 /// A grant that is held.
@@ -53,6 +57,7 @@ struct Told {
 }
 
 /// What the gate should do, said as plainly as possible.
+#[derive(Clone)]
 struct Model {
     one_per: OnePer,
     state: CampaignState,
@@ -67,6 +72,25 @@ struct Model {
     /// (round, person, serial), in the order of revocation.
     revoked: Vec<(usize, u8, u32)>,
     told: Vec<Told>,
+    /// What strangers are still told, though there is a place for them.
+    settling: Option<Settling>,
+}
+
+/// With which word.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Settling {
+    SoldOut,
+    NotOpen,
+}
+
+/// What somebody has remembered, and would answer strangers with.
+#[derive(Debug)]
+struct Remembered {
+    known: BTreeSet<u8>,
+    /// The round that had opened last.
+    round: Option<usize>,
+    /// Where one may win in every round: who held, or waited for, something in another.
+    elsewhere: BTreeSet<u8>,
 }
 
 /// An answer to an application or a question, without its times.
@@ -84,6 +108,9 @@ enum Expected {
     NotFound,
 }
 
+/// Somebody who never comes in earnest.
+const STRANGER: u8 = u8::MAX;
+
 const ROUNDS: [&str; 2] = ["a", "b"];
 
 impl Model {
@@ -100,6 +127,7 @@ impl Model {
             waiting: Default::default(),
             revoked: vec![],
             told: vec![],
+            settling: None,
         }
     }
 
@@ -217,6 +245,14 @@ impl Model {
         if self.was_revoked(round, person) {
             return Expected::Revoked(round);
         }
+        let may_wait = (self.waiting[round].len() as u32) < self.waitlist;
+        match self.settling {
+            Some(Settling::SoldOut) => return Expected::SoldOut(round),
+            Some(Settling::NotOpen) if self.has_place(round) || may_wait => {
+                return Expected::NotOpen(round);
+            }
+            _ => {}
+        }
         if self.has_place(round) {
             assert!(
                 self.waiting[round].is_empty(),
@@ -224,11 +260,57 @@ impl Model {
             );
             return Expected::Granted(round, self.give(round, person));
         }
-        if (self.waiting[round].len() as u32) < self.waitlist {
+        if may_wait {
             self.waiting[round].push(person);
             return Expected::Waitlisted(round, self.waiting[round].len() as u32);
         }
         Expected::SoldOut(round)
+    }
+
+    /// What somebody is told of whom the gate knows nothing, whether or not it is paused; `None`: he gets something.
+    fn refusal(&self) -> Option<Expected> {
+        let mut asked = Self {
+            settling: None,
+            ..self.clone()
+        };
+        if asked.state == CampaignState::Paused {
+            asked.state = CampaignState::Running;
+        }
+        Some(asked.apply(STRANGER)).filter(is_refusal)
+    }
+
+    /// A change; what strangers were refused before it settles.
+    fn change<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.refusal();
+        let done = work(self);
+        if let (Some(before), None) = (before, self.refusal()) {
+            let still_sold_out = self
+                .open_round()
+                .is_some_and(|round| before == Expected::SoldOut(round));
+            self.settling = Some(match still_sold_out {
+                true => Settling::SoldOut,
+                false => Settling::NotOpen,
+            });
+        }
+        done
+    }
+
+    /// Everybody who holds something, waits, or has lost it, in the rounds of which `counts` says so.
+    fn people(&self, counts: impl Fn(usize) -> bool) -> BTreeSet<u8> {
+        let held = self.held.iter().map(|held| (held.round, held.person));
+        let revoked = self
+            .revoked
+            .iter()
+            .map(|&(round, person, _)| (round, person));
+        let waiting = (0..2).flat_map(|round| {
+            self.waiting[round]
+                .iter()
+                .map(move |&person| (round, person))
+        });
+        let all = held.chain(revoked).chain(waiting);
+        all.filter(|(round, _)| counts(*round))
+            .map(|(_, person)| person)
+            .collect()
     }
 
     fn ask(&self, person: u8, asked: Option<usize>) -> Expected {
@@ -337,15 +419,26 @@ fn answered(status: application::Status) -> Expected {
     }
 }
 
+fn person(name: &str) -> u8 {
+    name[1..].parse().expect("a person")
+}
+
 fn told(event: Event) -> Told {
     Told {
         event_type: event.event_type,
         round: index(&event.round),
         serial: event.serial.get(),
         turn: event.turn.get(),
-        person: event.applicant.as_str()[1..].parse().expect("a person"),
+        person: person(event.applicant.as_str()),
         win: event.win.get(),
     }
+}
+
+fn is_refusal(answer: &Expected) -> bool {
+    matches!(
+        answer,
+        Expected::SoldOut(_) | Expected::NotOpen(_) | Expected::Closed | Expected::Paused
+    )
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -370,6 +463,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => phase.prop_map(Step::Move),
         1 => state.prop_map(Step::SetState),
         2 => ([1u32..6, 1u32..6], 0u32..4).prop_map(|(quotas, waitlist)| Step::SetTerms(quotas, waitlist)),
+        4 => Just(Step::Remember),
+        4 => Just(Step::Settle),
     ];
     prop::collection::vec(step, 1..90)
 }
@@ -388,11 +483,37 @@ proptest! {
         let mut model = Model::new(one_per, waitlist);
         gate.waitlist = waitlist;
         gate.project(Origin::New, model.state, one_per, &model.rounds(now));
+        let mut remembered: Vec<Remembered> = vec![];
         for step in steps {
+            // However long the test takes: what settles does so until `Step::Settle`, and a change begins it anew.
+            let is_change = matches!(step, Step::Revoke(..) | Step::Move(_) | Step::SetState(_) | Step::SetTerms(..));
+            gate.keep_settling(if is_change { 900 } else { DAY });
             match step {
                 Step::Apply(person) => {
                     let expected = model.apply(person);
                     prop_assert_eq!(decided(gate.apply(&name(person))), expected);
+                }
+                Step::Remember => {
+                    let told = model.clone().apply(STRANGER);
+                    let Some(refusal) = gate.refusal() else {
+                        prop_assert!(model.state == CampaignState::Paused || !is_refusal(&told), "{told:?}");
+                        continue;
+                    };
+                    prop_assert!((1..=900).contains(&refusal.lasts().as_millis()), "{refusal:?}");
+                    let known: BTreeSet<u8> = refusal.known().map(person).collect();
+                    prop_assert!(known.is_subset(&model.people(|_| true)));
+                    for person in (0..10).filter(|person| !known.contains(person)) {
+                        prop_assert_eq!(&model.clone().apply(person), &told, "{} is no stranger", person);
+                    }
+                    prop_assert_eq!(decided(refusal.answer.decision), told);
+                    let round = model.last_opened();
+                    let elsewhere = |other| one_per == OnePer::Round && Some(other) != round;
+                    remembered.push(Remembered { known, round, elsewhere: model.people(elsewhere) });
+                }
+                Step::Settle => {
+                    gate.settle();
+                    model.settling = None;
+                    remembered.clear();
                 }
                 Step::Ask(person, round) => {
                     let status = gate.status_in(&name(person), round.map(|round| ROUNDS[round]));
@@ -400,7 +521,7 @@ proptest! {
                 }
                 Step::Revoke(person, asked) => {
                     let outcome = gate.revoke(&name(person), asked.map(|round| ROUNDS[round]));
-                    match (model.revoke(person, asked), outcome) {
+                    match (model.change(|model| model.revoke(person, asked)), outcome) {
                         (Some((round, serial, next)), revoke::Outcome::Revoked { grant, promoted }) => {
                             prop_assert_eq!((index(&grant.round), grant.serial.get()), (round, serial));
                             prop_assert_eq!(promoted.map(|next| next.to_string()), next.map(name));
@@ -423,26 +544,39 @@ proptest! {
                     prop_assert_eq!(outcome, confirm::Outcome::Confirmed { issued });
                 }
                 Step::Move(phase) => {
-                    model.phase = phase;
+                    model.change(|model| model.phase = phase);
                     gate.project(Origin::Known, model.state, one_per, &model.rounds(now));
                 }
                 Step::SetState(state) => {
-                    model.state = state;
+                    model.change(|model| model.state = state);
                     gate.project(Origin::Known, model.state, one_per, &model.rounds(now));
                 }
                 Step::SetTerms(quotas, waitlist) => {
-                    let before = std::mem::replace(&mut model.quotas, quotas);
                     let waited = std::mem::replace(&mut gate.waitlist, waitlist);
-                    let outcome = gate.try_project(Origin::Known, model.state, one_per, &model.rounds(now));
+                    let rounds = Model { quotas, ..model.clone() }.rounds(now);
+                    let outcome = gate.try_project(Origin::Known, model.state, one_per, &rounds);
                     if let Some(short) = (0..2).find(|&round| model.given[round] > quotas[round]) {
                         let granted = model.given[short];
                         prop_assert_eq!(outcome, Outcome::QuotaBelowGranted { round: ROUNDS[short].parse().expect("an id"), granted });
-                        (model.quotas, gate.waitlist) = (before, waited);
+                        gate.waitlist = waited;
                     } else {
-                        model.waitlist = waitlist;
-                        let promoted = (model.promote(0).len() + model.promote(1).len()) as u32;
+                        let promoted = model.change(|model| {
+                            (model.quotas, model.waitlist) = (quotas, waitlist);
+                            (model.promote(0).len() + model.promote(1).len()) as u32
+                        });
                         prop_assert_eq!(outcome, Outcome::Projected { promoted });
                     }
+                }
+            }
+
+            // Nobody who was not known has anything while it is remembered that he is refused.
+            for Remembered { known, round, elsewhere } in &remembered {
+                for person in (0..10).filter(|person| !known.contains(person)) {
+                    if *round != model.last_opened() && elsewhere.contains(&person) {
+                        continue;
+                    }
+                    let told = model.clone().apply(person);
+                    prop_assert!(is_refusal(&told) || matches!(told, Expected::Revoked(_)), "{person}: {told:?}");
                 }
             }
 

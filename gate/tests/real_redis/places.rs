@@ -47,6 +47,7 @@ fn a_revoked_serial_goes_to_the_head_of_the_waitlist_in_the_same_breath() {
     assert_eq!((grant.serial.get(), promoted), (1, Some(applicant("c"))));
     assert_eq!(gate.serial("c"), 1);
     assert_eq!(position(&gate.apply("d")), 1);
+    gate.settle();
     assert_eq!(position(&gate.apply("e")), 2);
     assert!(matches!(gate.apply("a"), Decision::Revoked { .. }));
     assert!(
@@ -90,6 +91,7 @@ fn without_a_waitlist_the_next_to_apply_gets_the_lowest_freed_serial() {
     }
     gate.revoke("b", None);
     gate.revoke("a", None);
+    gate.settle();
     assert_eq!((gate.serial("d"), gate.serial("e")), (1, 2));
     assert!(matches!(gate.apply("f"), Decision::SoldOut { .. }));
 }
@@ -264,7 +266,8 @@ fn a_rush_with_revocations_never_has_more_than_the_quota() {
             assert!(round.granted <= QUOTA, "{round:?}");
         }
     });
-    // What was freed after the last application is there for whoever comes next.
+    // What was freed after the last application is there for whoever comes next, once that has settled.
+    gate.settle();
     let mut late = 0;
     while !matches!(
         gate.apply(&format!("late.{late}")),

@@ -1,10 +1,12 @@
 //! What the tests over a real Redis share.
 
+use redis::Commands;
 use rushgate_gate::project::{self, Origin, Outcome};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
     Applicant, Call, CampaignId, CampaignState, Decision, Event, Keys, OnePer, Quota, Round,
     RoundId, Serial, Terms, Value, Waitlist, application, apply, confirm, overview, revoke,
+    strangers,
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -130,6 +132,30 @@ impl Gate {
             .call(&confirm::call(&self.id, [(&round, serial, &applicant)]))
             .expect("confirm");
         confirm::outcome(&reply).expect("its reply")
+    }
+
+    /// What strangers are told, if it may be repeated.
+    pub(crate) fn refusal(&mut self) -> Option<strangers::Refusal> {
+        let reply = self.call(&strangers::call(&self.id)).expect("strangers");
+        strangers::refusal(&reply).expect("its reply")
+    }
+
+    /// Whatever has to settle before strangers get it has done so.
+    pub(crate) fn settle(&mut self) {
+        let campaign = Keys::of(&self.id).campaign();
+        self.redis.hdel(campaign, "settling").expect("HDEL")
+    }
+
+    /// Whatever settles goes on doing so for that many ms from now on.
+    pub(crate) fn keep_settling(&mut self, millis: i64) {
+        let campaign = Keys::of(&self.id).campaign();
+        let settling: Option<String> = self.redis.hget(&campaign, "settling").expect("HGET");
+        if let Some((_, word)) = settling.as_deref().and_then(|field| field.split_once('/')) {
+            let settling = format!("{}/{word}", self.now() + millis);
+            self.redis
+                .hset(campaign, "settling", settling)
+                .expect("HSET")
+        }
     }
 
     pub(crate) fn overview(&mut self) -> Option<overview::Overview> {

@@ -1,0 +1,168 @@
+//! A flood of people who come too late: it hardly reaches the gate, and takes nothing from anybody.
+
+use redis::aio::MultiplexedConnection;
+use reqwest::Client;
+use rushgate_e2e::history::{Place, Told};
+use rushgate_e2e::rush::apply;
+use rushgate_e2e::system::{Size, System};
+use rushgate_e2e::wait::until;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+const QUOTA: u32 = 20;
+const REVOKES: u32 = 4;
+const AT_ONCE: usize = 16;
+
+/// From a change to when strangers have what it gives them, in ms.
+const SETTLED: i64 = 1_000;
+
+/// What a machine that is busy with other tests adds to it.
+const BUSY: i64 = 4_000;
+
+/// People who come one after the other, at all handlers, for as long as it goes on.
+#[derive(Clone)]
+struct Flood {
+    client: Client,
+    urls: Vec<String>,
+    over: Arc<AtomicBool>,
+    next: Arc<AtomicUsize>,
+    winners: Arc<Mutex<Vec<(String, Place)>>>,
+}
+
+impl Flood {
+    /// Somebody who has won clicks on, at every handler.
+    async fn has(&self, user_id: &str, place: &Place) {
+        for url in &self.urls {
+            let told = apply(&self.client, url, user_id).await.expect("an answer");
+            assert_eq!(told, Told::AlreadyGranted(place.clone()), "{user_id}");
+        }
+    }
+
+    async fn go_on(self) -> usize {
+        let mut refused = 0;
+        while !self.over.load(Ordering::Relaxed) {
+            let person = self.next.fetch_add(1, Ordering::Relaxed);
+            let (url, user_id) = (
+                &self.urls[person % self.urls.len()],
+                format!("late-{person}"),
+            );
+            match apply(&self.client, url, &user_id).await.expect("an answer") {
+                Told::SoldOut => refused += 1,
+                Told::Granted(place) => {
+                    for _ in 0..10 {
+                        self.has(&user_id, &place).await;
+                    }
+                    self.winners.lock().unwrap().push((user_id, place));
+                }
+                other => panic!("{user_id}: {other:?}"),
+            }
+        }
+        refused
+    }
+
+    /// Waits for the next one who wins.
+    async fn winner(&self, number: usize) -> (String, Place) {
+        until("somebody has won what has come free", async || {
+            self.winners.lock().unwrap().get(number).cloned()
+        })
+        .await
+    }
+}
+
+/// The clock of Redis, in ms.
+async fn now(redis: &mut MultiplexedConnection) -> i64 {
+    let time = redis::cmd("TIME").query_async(redis).await;
+    let (seconds, micros): (i64, i64) = time.expect("TIME");
+    seconds * 1_000 + micros / 1_000
+}
+
+/// How many scripts have been run.
+async fn scripts(redis: &mut MultiplexedConnection) -> usize {
+    let mut info = redis::cmd("INFO");
+    let info = info.arg("commandstats").query_async(redis).await;
+    let info: String = info.expect("INFO");
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+    let calls = line.and_then(|line| line.split(',').next());
+    calls.and_then(|calls| calls.parse().ok()).expect("a count")
+}
+
+/// When that serial was granted to `user_id`, by the clock of Redis.
+async fn granted_at(redis: &mut MultiplexedConnection, user_id: &str) -> i64 {
+    let mut get = redis::cmd("HGET");
+    get.arg("rushgate:{launch}:grants").arg(user_id);
+    let held: String = get.query_async(redis).await.expect("a grant");
+    let at = held.split('/').nth(2).and_then(|at| at.parse().ok());
+    at.unwrap_or_else(|| panic!("{held}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_losers_hardly_reaches_the_gate_and_nobody_is_denied_what_he_has() {
+    let system = System::start(Size {
+        handlers: 2,
+        bridges: 0,
+        consumers: 0,
+    })
+    .await;
+    system
+        .operator
+        .create("launch", QUOTA)
+        .await
+        .expect("created");
+    let urls = system.rush("launch", 0).urls.into_iter();
+    let flood = Flood {
+        client: Client::new(),
+        urls: urls
+            .map(|url| format!("{url}/v1/campaigns/launch/applications"))
+            .collect(),
+        over: Arc::default(),
+        next: Arc::default(),
+        winners: Arc::default(),
+    };
+    for serial in 1..=QUOTA {
+        let told = apply(&flood.client, &flood.urls[0], &format!("w{serial}")).await;
+        let place = Place::new("once", serial);
+        assert_eq!(told.expect("an answer"), Told::Granted(place));
+    }
+    let mut redis = system.redis_connection().await.expect("Redis");
+    let before = scripts(&mut redis).await;
+    let people: Vec<_> = (0..AT_ONCE)
+        .map(|_| tokio::spawn(flood.clone().go_on()))
+        .collect();
+
+    // A serial that is taken back, and then one more, goes to one of them: when that has settled, and soon after.
+    for turn in 0..=REVOKES {
+        let from = now(&mut redis).await;
+        let (loser, more) = (format!("w{}", turn + 1), (QUOTA + 1).to_string());
+        let (arguments, serial) = match turn {
+            REVOKES => (
+                vec!["campaign", "change", "launch", "--quota", &more],
+                QUOTA + 1,
+            ),
+            _ => (vec!["revoke", "launch", &loser], turn + 1),
+        };
+        system.operator.run(&arguments).await.expect("done");
+        let to = now(&mut redis).await;
+        let (user_id, place) = flood.winner(turn as usize).await;
+        assert_eq!(place.serial, serial);
+        let at = granted_at(&mut redis, &user_id).await;
+        assert!(at >= from + SETTLED, "{} ms too early", from + SETTLED - at);
+        assert!(at <= to + SETTLED + BUSY, "{} ms after it", at - to);
+        for serial in REVOKES + 1..=QUOTA {
+            let place = Place::new("once", serial);
+            flood.has(&format!("w{serial}"), &place).await;
+        }
+    }
+    flood.over.store(true, Ordering::Relaxed);
+    let mut refused = 0;
+    for person in people {
+        refused += person.await.expect("no panic");
+    }
+    let asked = scripts(&mut redis).await - before;
+    assert!(
+        asked * 3 < refused,
+        "{refused} were refused, and the gate was asked {asked} times"
+    );
+    assert_eq!(flood.winners.lock().unwrap().len(), REVOKES as usize + 1);
+}

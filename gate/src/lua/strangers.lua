@@ -1,0 +1,80 @@
+-- Tells why a stranger is refused, and until when that may be repeated to others without asking. Writes nothing.
+--
+-- A stranger is somebody of whom the gate knows nothing that his answer depends on: he holds nothing, does not wait, and
+-- nothing was taken back from him. All strangers are told the same, so whoever has this reply may answer them in the
+-- gate's place, and asks the gate for everybody who is among the known.
+--
+-- Why nobody is denied what he has. Let somebody be a stranger at `now`, when he is refused, and come again before
+-- `ends`. To hold or wait by then, he would have to be granted a place, or one on the waitlist, as a stranger: whoever is
+-- promoted waited before, and was known. Strangers get something only where a change gives it to them that they were
+-- refused before: a serial is taken back, a waitlist moves up, a quota or waitlist grows, a window, round or state
+-- changes. Each such change is made by a script that calls `settle`, so that apply.lua goes on to refuse strangers for
+-- SETTLE (1,000 ms) from then on, and a reply may be repeated for REPEAT (900 ms) from `now`, which was before the change.
+-- While it settles, `ends` is not after its end. No script is needed for a round to open at its time: `ends` is not
+-- after the next opening, and for that reason a change settles no later than the opening that was to come next; if it
+-- lets one open earlier, that settles too. Those whom the gate knows are answered as ever: they need not wait.
+--
+-- What can be late, by REPEAT at most: that a campaign is paused, halted or closed, or that Redis has lost it. Where one
+-- may win in every round, so can be what a holder of another round is told after an operator has moved that round, or
+-- this one, so that it is the one that opened last. A campaign is halted for longer than SETTLE before it is restored.
+--
+-- KEYS  those of give.lua, which stands before this, with settle.lua
+-- Reply {decision, round, at, now, ends, known}: flat and always six long; '' and 0 where there is nothing to say.
+--   decision  sold_out, not_open, closed; '' if there is nothing to repeat: somebody would get a place, the campaign is
+--             paused, halted or unknown, or too many are known
+--   at        for not_open, when the round opens
+--   ends      when this must not be repeated any more; not after the next opening
+--   known     everybody who is no stranger, separated by spaces: <user id> or <round>/<user id>
+--
+-- Example
+--   EVAL … 9 rushgate:{welcome}:campaign … rushgate:{welcome}:pool
+--   → sold_out once 0 1796086800123 1796086801023 '7 8 once/9'
+if #KEYS ~= 9 or #ARGV ~= 0 then
+  return redis.error_reply('ERR strangers.lua takes 9 keys and no argument')
+end
+
+-- The most entries that are looked through: some tenths of a millisecond.
+local MOST = 4096
+
+local nothing = { '', '', 0, now, 0, '' }
+local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per', 'waitlist', 'settling')
+local state, one_per = campaign[1], campaign[2]
+if state ~= 'running' and state ~= 'closed' then
+  return nothing
+end
+local word, round, at = refusal(state, campaign[3])
+local ends = now + REPEAT
+if not word then
+  local settles_at, still = settling(campaign[4])
+  if not settles_at then
+    return nothing
+  end
+  word, round, at = still, current(), still == 'not_open' and settles_at or 0
+  ends = math.min(ends, settles_at)
+end
+local _, opens_at = upcoming()
+ends = math.min(ends, opens_at or ends)
+if word == 'sold_out' then
+  local closes_at = redis.call('HGET', KEYS[3], round .. '/closes_at')
+  ends = math.min(ends, tonumber(closes_at) or ends)
+end
+
+if redis.call('HLEN', KEYS[4]) + redis.call('HLEN', KEYS[7]) + redis.call('HLEN', KEYS[8]) > MOST then
+  return nothing
+end
+local known = {}
+local function add(key, prefix)
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    -- `#` begins the serials that were taken back.
+    if string.sub(field, 1, #prefix) == prefix and string.byte(field, #prefix + 1) ~= 35 then
+      known[#known + 1] = field
+    end
+  end
+end
+-- What counts is the round that opened last; where one may win once in all, also what he holds or may get in another.
+local this = (current() or '') .. '/'
+local all = one_per == 'round' and this or ''
+add(KEYS[4], all)
+add(KEYS[7], all)
+add(KEYS[8], this)
+return { word, round, at, now, ends, table.concat(known, ' ') }

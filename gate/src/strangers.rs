@@ -1,0 +1,113 @@
+//! What all those are told of whom the gate knows nothing, and who is known.
+
+use crate::apply::{Answer, Decision, instant, round_id};
+use crate::campaign::CampaignId;
+use crate::keys::Keys;
+use crate::script::{Call, Reply, ReplyError, Script, Value};
+use crate::time::Millis;
+use std::time::Duration;
+
+/// `strangers.lua`; its header says what it reads and answers, and why that may be repeated.
+pub static SCRIPT: Script = Script::new(concat!(
+    include_str!("lua/give.lua"),
+    include_str!("lua/settle.lua"),
+    include_str!("lua/strangers.lua")
+));
+
+/// For how long after a change that gives strangers a place the gate refuses them as before; no refusal is repeated
+/// for longer.
+pub const SETTLE: Duration = Duration::from_millis(1_000);
+
+/// Why strangers are refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What each of them is told: sold out, not open or closed.
+    pub answer: Answer,
+    /// When it must not be repeated any more.
+    pub ends: Millis,
+    known: String,
+}
+
+impl Refusal {
+    /// For how long it may be repeated, counted from when the gate gave it; less than [`SETTLE`].
+    pub fn lasts(&self) -> Duration {
+        let millis = self.ends.get() - self.answer.now.get();
+        Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(SETTLE)
+    }
+
+    /// The user ids of all who are no strangers, and have to ask the gate.
+    pub fn known(&self) -> impl Iterator<Item = &str> {
+        let entries = self.known.split_ascii_whitespace();
+        // Neither a round nor a user id has a slash in it.
+        entries.map(|entry| entry.rsplit_once('/').map_or(entry, |(_, user_id)| user_id))
+    }
+}
+
+/// The call that asks what strangers are told who apply to `campaign`.
+pub fn call(campaign: &CampaignId) -> Call {
+    Call {
+        script: &SCRIPT,
+        keys: Keys::of(campaign).of_places().into(),
+        args: vec![],
+    }
+}
+
+/// Reads the script's reply; `None` if there is nothing that may be repeated.
+///
+/// # Errors
+/// When it is not a reply that `strangers.lua` gives.
+pub fn refusal(reply: &[Value]) -> Result<Option<Refusal>, ReplyError> {
+    let mut reply = Reply::of(reply, 6)?;
+    let word = reply.text()?;
+    let round = reply.text()?;
+    let at = reply.integer()?;
+    let now = instant(reply.integer()?)?;
+    let decision = match word {
+        "" => return Ok(None),
+        "sold_out" => Decision::SoldOut {
+            round: round_id(round)?,
+        },
+        "not_open" => Decision::NotOpen {
+            round: round_id(round)?,
+            opens_at: instant(at)?,
+        },
+        "closed" => Decision::Closed,
+        other => return Err(ReplyError::new(format_args!("{other:?} is not a refusal"))),
+    };
+    Ok(Some(Refusal {
+        answer: Answer { decision, now },
+        ends: instant(reply.integer()?)?,
+        known: reply.text()?.to_owned(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lua_settles_for_as_long() {
+        let settle = format!("local SETTLE = {}\n", SETTLE.as_millis());
+        assert!(SCRIPT.source().contains(&settle));
+    }
+
+    #[test]
+    fn reads_what_the_script_answers() {
+        let text = |text: &str| Value::Bytes(text.as_bytes().to_vec());
+        let reply = |word: &str, known: &str| {
+            let numbers = [0, 5_000, 5_900].map(Value::Integer);
+            let mut reply = vec![text(word), text("once")];
+            reply.extend(numbers);
+            reply.push(text(known));
+            reply
+        };
+        let read = refusal(&reply("sold_out", "7 b@c once/9")).expect("a reply");
+        let read = read.expect("a refusal");
+        assert_eq!(read.lasts(), Duration::from_millis(900));
+        assert_eq!(read.known().collect::<Vec<_>>(), ["7", "b@c", "9"]);
+        assert_eq!(refusal(&reply("", "")), Ok(None));
+        for bad in [reply("granted", ""), reply("closed", "")[..5].to_vec()] {
+            assert!(refusal(&bad).is_err(), "{bad:?}");
+        }
+    }
+}
