@@ -14,7 +14,8 @@ pub const EXAMPLES: &str = "Examples:
   rushgate revoke welcome 42 --reason 'returned at the counter'
   rushgate revoke advent 42 --round 2026-12-06
 
-The serial goes to the head of the waitlist at once, or back to the pool. The person cannot win that round again.";
+The serial goes to the head of the waitlist at once. Where nobody waits it goes back to the pool, and a second later to
+whoever comes first. The person cannot win that round again.";
 
 /// Whose grant, and why.
 #[derive(Args)]

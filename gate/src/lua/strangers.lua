@@ -16,7 +16,8 @@
 --
 -- What can be late, by REPEAT at most: that a campaign is paused, halted or closed, or that Redis has lost it. Where one
 -- may win in every round, so can be what a holder of another round is told after an operator has moved that round, or
--- this one, so that it is the one that opened last. A campaign is halted for longer than SETTLE before it is restored.
+-- this one, so that it is the one that opened last. A campaign is halted for longer than SETTLE before it is restored. A
+-- clock of Redis that jumps forward cuts short what settles, as it does every window.
 --
 -- KEYS  those of give.lua, which stands before this, with settle.lua
 -- Reply {decision, round, at, now, ends, known}: flat and always six long; '' and 0 where there is nothing to say.
@@ -33,8 +34,8 @@ if #KEYS ~= 9 or #ARGV ~= 0 then
   return redis.error_reply('ERR strangers.lua takes 9 keys and no argument')
 end
 
--- The most entries that are looked through: some tenths of a millisecond.
-local MOST = 4096
+-- The most entries that are looked through, which takes as long as some twenty decisions.
+local MOST = 2048
 
 local nothing = { '', '', 0, now, 0, '' }
 local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per', 'waitlist', 'settling')
@@ -62,19 +63,24 @@ end
 if redis.call('HLEN', KEYS[4]) + redis.call('HLEN', KEYS[7]) + redis.call('HLEN', KEYS[8]) > MOST then
   return nothing
 end
-local known = {}
-local function add(key, prefix)
-  for _, field in ipairs(redis.call('HKEYS', key)) do
-    -- `#` begins the serials that were taken back.
-    if string.sub(field, 1, #prefix) == prefix and string.byte(field, #prefix + 1) ~= 35 then
-      known[#known + 1] = field
-    end
-  end
-end
 -- What counts is the round that opened last; where one may win once in all, also what he holds or may get in another.
 local this = (current() or '') .. '/'
-local all = one_per == 'round' and this or ''
-add(KEYS[4], all)
-add(KEYS[7], all)
-add(KEYS[8], this)
+local function of_this(fields)
+  local found = {}
+  for _, field in ipairs(fields) do
+    -- `#` begins the serials that were taken back.
+    if string.find(field, this, 1, true) == 1 and string.byte(field, #this + 1) ~= 35 then
+      found[#found + 1] = field
+    end
+  end
+  return found
+end
+local known = {}
+for i, key in ipairs({ KEYS[4], KEYS[7], KEYS[8] }) do
+  local fields = redis.call('HKEYS', key)
+  if one_per == 'round' or key == KEYS[8] then
+    fields = of_this(fields)
+  end
+  known[i] = table.concat(fields, ' ')
+end
 return { word, round, at, now, ends, table.concat(known, ' ') }

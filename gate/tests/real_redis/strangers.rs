@@ -64,8 +64,11 @@ fn only_what_every_stranger_is_told_is_repeated() {
     let known = people(&["a", "b", "c"]);
     assert_eq!(gate.told(), Some(("sold_out", known.clone())));
     gate.revoke("a", None);
+    // It settles, and is not repeated for longer than that.
+    gate.keep_settling(500);
     let refusal = gate.refusal().expect("it settles");
     assert_eq!(refusal.answer.decision.as_str(), "sold_out");
+    assert!(refusal.lasts().as_millis() <= 500, "{refusal:?}");
     gate.settle();
     assert_eq!(gate.told(), None, "one may wait again");
     gate.apply("d");
@@ -88,12 +91,12 @@ fn nothing_is_repeated_when_too_many_are_known() {
     let mut gate = Gate::open(1);
     gate.serial("a");
     assert!(gate.told().is_some());
-    let others: Vec<(String, &str)> = (0..4_095)
+    let others: Vec<(String, &str)> = (0..2_047)
         .map(|person| (person.to_string(), "once/1/5"))
         .collect();
     let grants = Keys::of(&gate.id).grants();
     let _: () = gate.redis.hset_multiple(&grants, &others).expect("HSET");
-    assert_eq!(gate.told().map(|(_, known)| known.len()), Some(4_096));
+    assert_eq!(gate.told().map(|(_, known)| known.len()), Some(2_048));
     let _: () = gate.redis.hset(&grants, "z", "once/1/5").expect("HSET");
     assert_eq!(gate.told(), None);
 }
