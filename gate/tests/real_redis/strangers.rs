@@ -188,6 +188,30 @@ fn an_opening_is_not_delayed_and_no_refusal_is_repeated_beyond_it() {
 }
 
 #[test]
+fn no_refusal_is_repeated_beyond_the_next_opening() {
+    for word in ["sold_out", "not_open", "closed"] {
+        let mut gate = Gate::unknown();
+        let now = gate.now();
+        let opens_at = now + 500;
+        let mut rounds = vec![round("day-2", Some(opens_at), None, 9)];
+        if word == "sold_out" {
+            rounds.insert(0, round("day-1", None, None, 1));
+        }
+        gate.rounds(OnePer::Round, &rounds);
+        if word == "sold_out" {
+            gate.serial("a");
+        }
+        if word == "closed" {
+            let state = CampaignState::Closed;
+            gate.project(Origin::Known, state, OnePer::Round, &rounds);
+        }
+        let refusal = gate.refusal().expect("nobody gets anything");
+        assert_eq!(refusal.answer.decision.as_str(), word);
+        assert_eq!(refusal.ends.get(), opens_at, "{word}");
+    }
+}
+
+#[test]
 fn an_opening_that_is_moved_to_an_earlier_time_settles() {
     let mut gate = Gate::unknown();
     let now = gate.now();
