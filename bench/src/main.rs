@@ -1,0 +1,152 @@
+//! `rushgate-bench`: runs benches and writes down what they found. `cargo xtask bench` calls it.
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+use rushgate_bench::benches::{ALL, Bench};
+use rushgate_bench::ground::{Ground, Servers};
+use rushgate_bench::report::Report;
+use rushgate_bench::scale::Scale;
+use rushgate_bench::{chart, constant, native, say};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+use tokio::net::TcpListener;
+
+/// Side-by-side benchmarks of Rushgate.
+#[derive(Parser)]
+#[command(name = "rushgate-bench")]
+enum Cli {
+    /// Run benches
+    Run(Run),
+    /// Serve one of the baselines until the process is ended
+    Serve {
+        /// Which
+        #[command(subcommand)]
+        service: Service,
+    },
+}
+
+#[derive(clap::Args)]
+struct Run {
+    /// The bench; all of them if left out
+    name: Option<String>,
+    /// Fewer and shorter turns
+    #[arg(long)]
+    quick: bool,
+    /// Whether the benches work at all; the figures mean nothing
+    #[arg(long, conflicts_with = "quick")]
+    smoke: bool,
+    /// Where JSON and chart go
+    #[arg(long, value_name = "DIRECTORY")]
+    results: PathBuf,
+    #[command(flatten)]
+    servers: Servers,
+}
+
+#[derive(Subcommand)]
+enum Service {
+    /// The contract of applications, natively
+    Native {
+        /// Where to listen
+        #[arg(long)]
+        listen: SocketAddr,
+        /// The gate
+        #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+        redis_url: String,
+    },
+    /// The same answer to everything
+    Constant {
+        /// Where to listen
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse() {
+        Cli::Run(run) => run.run(),
+        Cli::Serve { service } => service.serve(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say::note(format_args!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Run {
+    fn run(self) -> Result<()> {
+        let begun = Instant::now();
+        let benches = chosen(self.name.as_deref())?;
+        let scale = match (self.quick, self.smoke) {
+            (_, true) => Scale::Smoke,
+            (true, _) => Scale::Quick,
+            _ => Scale::Full,
+        };
+        let mut ground = Ground::new(self.servers, scale)?;
+        let machine = ground.machine()?;
+        let mut findings = vec![];
+        for bench in benches {
+            say::note(format_args!("{} …", bench.name));
+            let bench_begun = Instant::now();
+            findings.extend((bench.run)(&mut ground).context(bench.name)?);
+            let took = bench_begun.elapsed().as_secs();
+            say::note(format_args!("{} took {took} s", bench.name));
+        }
+        let report = Report {
+            machine,
+            scale,
+            findings,
+            seconds: begun.elapsed().as_secs(),
+        };
+        let file = match (&self.name, scale) {
+            (None, Scale::Full) => "latest".to_owned(),
+            (None, _) => "quick".to_owned(),
+            (Some(name), _) => name.clone(),
+        };
+        fs::create_dir_all(&self.results)?;
+        for (kind, text) in [
+            ("json", serde_json::to_string_pretty(&report)? + "\n"),
+            ("svg", chart::svg(&report)),
+            ("md", format!("{report}\n")),
+        ] {
+            let path = self.results.join(&file).with_extension(kind);
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        say::line(report);
+        Ok(())
+    }
+}
+
+impl Service {
+    fn serve(self) -> Result<()> {
+        let runtime = tokio::runtime::Runtime::new()?;
+        runtime.block_on(async {
+            match self {
+                Self::Native { listen, redis_url } => {
+                    native::serve(TcpListener::bind(listen).await?, &redis_url).await
+                }
+                Self::Constant { listen } => {
+                    constant::serve(TcpListener::bind(listen).await?).await
+                }
+            }
+        })
+    }
+}
+
+fn chosen(name: Option<&str>) -> Result<Vec<Bench>> {
+    let chosen: Vec<Bench> = ALL
+        .iter()
+        .filter(|bench| name.is_none_or(|name| name == bench.name))
+        .copied()
+        .collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = ALL.iter().map(|bench| bench.name).collect();
+        bail!("there is no such bench; there are {}", names.join(", "));
+    }
+    Ok(chosen)
+}
