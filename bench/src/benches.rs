@@ -1,5 +1,6 @@
 //! The benches, each of which says what it found.
 
+mod gate;
 mod granted;
 mod http;
 mod sold_out;
@@ -26,5 +27,9 @@ pub const ALL: &[Bench] = &[
     Bench {
         name: sold_out::NAME,
         run: sold_out::run,
+    },
+    Bench {
+        name: gate::NAME,
+        run: gate::run,
     },
 ];
