@@ -1,5 +1,6 @@
 //! The benches, each of which says what it found.
 
+mod bridge;
 mod gate;
 mod granted;
 mod http;
@@ -31,5 +32,9 @@ pub const ALL: &[Bench] = &[
     Bench {
         name: gate::NAME,
         run: gate::run,
+    },
+    Bench {
+        name: bridge::NAME,
+        run: bridge::run,
     },
 ];

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod bare;
 pub mod benches;
 pub mod chart;
 pub mod constant;
