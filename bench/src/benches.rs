@@ -1,6 +1,7 @@
 //! The benches, each of which says what it found.
 
 mod bridge;
+mod consumer;
 mod gate;
 mod granted;
 mod http;
@@ -36,5 +37,9 @@ pub const ALL: &[Bench] = &[
     Bench {
         name: bridge::NAME,
         run: bridge::run,
+    },
+    Bench {
+        name: consumer::NAME,
+        run: consumer::run,
     },
 ];
