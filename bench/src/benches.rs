@@ -2,9 +2,13 @@
 
 mod bridge;
 mod consumer;
+mod cost;
+mod end_to_end;
 mod gate;
 mod granted;
+mod growth;
 mod http;
+mod pipeline;
 mod sold_out;
 
 use crate::ground::Ground;
@@ -41,5 +45,17 @@ pub const ALL: &[Bench] = &[
     Bench {
         name: consumer::NAME,
         run: consumer::run,
+    },
+    Bench {
+        name: end_to_end::NAME,
+        run: end_to_end::run,
+    },
+    Bench {
+        name: growth::NAME,
+        run: growth::run,
+    },
+    Bench {
+        name: cost::NAME,
+        run: cost::run,
     },
 ];
