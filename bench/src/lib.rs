@@ -14,3 +14,4 @@ pub mod process;
 pub mod report;
 pub mod say;
 pub mod scale;
+pub mod topic;

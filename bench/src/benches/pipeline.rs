@@ -1,7 +1,7 @@
 //! The whole system, for the benches that need it: handler, bridge and consumer, and a campaign that all of them know.
 
 use super::http::applications;
-use crate::ground::{Ground, Server};
+use crate::ground::{Ground, Route, Server};
 use crate::load::{Load, Template};
 use anyhow::{Result, bail};
 use rushgate_gate::{CampaignId, Quota};
@@ -17,6 +17,7 @@ pub(super) struct Pipeline {
     pub(super) bridge: Server,
     pub(super) consumer: Server,
     pub(super) campaign: CampaignId,
+    pub(super) route: Route,
 }
 
 impl Pipeline {
@@ -30,6 +31,7 @@ impl Pipeline {
             bridge: ground.bridge(&route)?,
             consumer: ground.consumer(&route)?,
             campaign,
+            route,
         })
     }
 
@@ -69,6 +71,7 @@ impl Pipeline {
             bridge,
             consumer,
             campaign,
+            ..
         } = self;
         drop((handler, bridge, consumer));
         ground.gate.remove(&campaign)
