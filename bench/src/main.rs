@@ -4,14 +4,15 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use rushgate_bench::benches::{ALL, Bench};
 use rushgate_bench::ground::{Ground, Servers};
-use rushgate_bench::report::Report;
+use rushgate_bench::load::{Load, Pace, Protocol, Template, Until};
+use rushgate_bench::report::{Report, Unit};
 use rushgate_bench::scale::Scale;
 use rushgate_bench::{chart, constant, native, say};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
 /// Side-by-side benchmarks of Rushgate.
@@ -26,6 +27,31 @@ enum Cli {
         #[command(subcommand)]
         service: Service,
     },
+    /// Send applications to whatever serves them, for instance to look at it with a profiler meanwhile
+    Load(Applications),
+}
+
+#[derive(clap::Args)]
+struct Applications {
+    /// Who is asked
+    address: SocketAddr,
+    /// The campaign
+    campaign: String,
+    /// For how many seconds
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Ask for answers without a body
+    #[arg(long)]
+    minimal: bool,
+    /// Connections
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// So many requests a second, whatever becomes of them; as many as are answered if left out
+    #[arg(long)]
+    per_second: Option<f64>,
+    /// The number of the first person
+    #[arg(long, default_value_t = 0)]
+    first: u64,
 }
 
 #[derive(clap::Args)]
@@ -68,6 +94,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse() {
         Cli::Run(run) => run.run(),
         Cli::Serve { service } => service.serve(),
+        Cli::Load(applications) => applications.send(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -118,6 +145,33 @@ impl Run {
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
         say::line(report);
+        Ok(())
+    }
+}
+
+impl Applications {
+    fn send(self) -> Result<()> {
+        let load = Load {
+            address: self.address,
+            protocol: Protocol::Http,
+            templates: vec![Template::application(&self.campaign, self.minimal)],
+            first: self.first,
+            people: None,
+            connections: self.connections,
+            depth: 1,
+            pace: self.per_second.map_or(Pace::Closed, Pace::Open),
+            until: Until::Elapsed(Duration::from_secs(self.seconds)),
+        };
+        let outcome = load.run()?;
+        let ms = |quantile| Unit::Milliseconds.show(outcome.quantile(quantile) / 1e3);
+        say::line(format_args!(
+            "{:?}: {}/s, p50 {}, p99 {}; the generator took {:.1} µs of CPU for each",
+            outcome.answers,
+            Unit::PerSecond.show(outcome.per_second()),
+            ms(0.5),
+            ms(0.99),
+            outcome.cpu_per_thousand() * 1e3,
+        ));
         Ok(())
     }
 }

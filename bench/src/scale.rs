@@ -37,7 +37,7 @@ impl Scale {
 
     /// How long a turn takes.
     pub fn turn(self) -> Duration {
-        Duration::from_millis(self.pick(8_000, 1_500, 60))
+        Duration::from_millis(self.pick(5_000, 1_500, 60))
     }
 
     /// Connections of the generator.
