@@ -117,10 +117,17 @@ impl Run {
         let mut ground = Ground::new(self.servers, scale)?;
         let machine = ground.machine()?;
         let mut findings = vec![];
+        let mut failed = vec![];
         for bench in benches {
             say::note(format_args!("{} …", bench.name));
             let bench_begun = Instant::now();
-            findings.extend((bench.run)(&mut ground).context(bench.name)?);
+            match (bench.run)(&mut ground) {
+                Ok(found) => findings.extend(found),
+                Err(error) => {
+                    say::note(format_args!("{}: {error:#}", bench.name));
+                    failed.push(bench.name);
+                }
+            }
             let took = bench_begun.elapsed().as_secs();
             say::note(format_args!("{} took {took} s", bench.name));
         }
@@ -145,6 +152,9 @@ impl Run {
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
         say::line(report);
+        if !failed.is_empty() {
+            bail!("nothing was found by {}", failed.join(", "));
+        }
         Ok(())
     }
 }

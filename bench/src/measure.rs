@@ -1,7 +1,11 @@
 //! Turns: whoever is compared is measured alternately, so that what happens to the machine happens to all of them.
 
+use crate::say;
 use anyhow::{Context, Result};
 use serde::Serialize;
+
+/// So many times a turn may fail and is taken again.
+const FAILURES: usize = 2;
 
 /// Whoever is measured: a name, and what one turn is. A turn that prepares something has that on its own time.
 pub struct Contender<'a, T> {
@@ -30,12 +34,27 @@ impl<'a, T> Contender<'a, T> {
             turn: Box::new(turn),
         }
     }
+
+    /// One turn; when it fails, for a machine that is busy with other things for half a second makes everybody refuse
+    /// requests, another one.
+    fn take(&mut self) -> Result<T> {
+        let mut failures = 0;
+        loop {
+            match (self.turn)().with_context(|| self.name.clone()) {
+                Err(error) if failures < FAILURES => {
+                    failures += 1;
+                    say::note(format_args!("a turn is taken again: {error:#}"));
+                }
+                result => return result,
+            }
+        }
+    }
 }
 
 /// A B C, A B C …: one turn of each that is not counted, unless there is only one round, and then `rounds` that are.
 ///
 /// # Errors
-/// That of a turn, which ends all, with the contender's name.
+/// That of a turn that fails again and again, with the contender's name.
 pub fn interleaved<T, const N: usize>(
     rounds: usize,
     mut contenders: [Contender<'_, T>; N],
@@ -66,7 +85,7 @@ fn alternate<T>(
     let warm_up = usize::from(rounds > 1);
     for round in 0..rounds + warm_up {
         for (contender, turns) in contenders.iter_mut().zip(&mut *turns) {
-            let result = (contender.turn)().with_context(|| contender.name.clone())?;
+            let result = contender.take()?;
             if round >= warm_up {
                 turns.0.push(result);
             }
@@ -138,7 +157,17 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_that_fails_is_named() {
+    fn a_turn_that_fails_is_taken_again_and_one_that_always_does_is_named() {
+        let mut failures = FAILURES;
+        let turn = || match failures.checked_sub(1) {
+            Some(fewer) => {
+                failures = fewer;
+                anyhow::bail!("not yet")
+            }
+            None => Ok(7.0),
+        };
+        let [ours] = interleaved(1, [Contender::new("ours", turn)]).unwrap();
+        assert_eq!(ours.0, [7.0]);
         let contenders = [Contender::<()>::new("ours", || anyhow::bail!("no"))];
         let error = interleaved(1, contenders).unwrap_err();
         assert_eq!(format!("{error:#}"), "ours: no");

@@ -101,9 +101,10 @@ impl Growing<'_> {
         }
         let mut gate = self.gate.borrow_mut();
         let before = cpu(&mut gate)?;
-        gate.grant(&self.campaigns, self.next, self.count)?;
-        let took = cpu(&mut gate)? - before;
+        let first = self.next;
         self.next += self.count;
+        gate.grant(&self.campaigns, first, self.count)?;
+        let took = cpu(&mut gate)? - before;
         for campaign in &self.campaigns {
             if !matches!(self.what, What::Backlog(_)) {
                 gate.run::<()>(cmd("DEL").arg(Keys::of(campaign).stream()))?;
