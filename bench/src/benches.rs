@@ -10,6 +10,7 @@ mod growth;
 mod http;
 mod pipeline;
 mod sold_out;
+mod ways;
 
 use crate::ground::Ground;
 use crate::report::Finding;
@@ -57,5 +58,9 @@ pub const ALL: &[Bench] = &[
     Bench {
         name: cost::NAME,
         run: cost::run,
+    },
+    Bench {
+        name: ways::NAME,
+        run: ways::run,
     },
 ];

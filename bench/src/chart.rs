@@ -55,7 +55,7 @@ pub fn svg(report: &Report) -> String {
          <text x=\"16\" y=\"{}\" font-size=\"11\" fill=\"#555555\">{}</text>\n</svg>\n",
         HEAD - 4.0,
         bottom + 26.0,
-        escaped(&caption(report)),
+        caption(report),
     );
     svg
 }
@@ -76,12 +76,13 @@ fn label(finding: &Finding) -> String {
     format!("{}, {}{beside}", finding.bench, finding.what)
 }
 
-fn caption(report: &Report) -> String {
+/// What it ran on, for the foot of a chart.
+pub(crate) fn caption(report: &Report) -> String {
     let machine = &report.machine;
-    format!(
+    escaped(&format!(
         "{} cores of {} for everything; Redis {}, Kafka {}, {}; components on {}",
         machine.cores, machine.cpu, machine.redis, machine.kafka, machine.database, machine.host
-    )
+    ))
 }
 
 fn escaped(text: &str) -> String {

@@ -2,6 +2,7 @@
 //! needed and end with the run.
 
 mod parts;
+mod ways;
 
 pub use parts::Server;
 

@@ -15,3 +15,4 @@ pub mod report;
 pub mod say;
 pub mod scale;
 pub mod topic;
+pub mod ways;

@@ -7,6 +7,7 @@ use rushgate_bench::ground::{Ground, Servers};
 use rushgate_bench::load::{Load, Pace, Protocol, Template, Until};
 use rushgate_bench::report::{Report, Unit};
 use rushgate_bench::scale::Scale;
+use rushgate_bench::ways::{self, program};
 use rushgate_bench::{chart, constant, native, say};
 use std::fs;
 use std::net::SocketAddr;
@@ -88,6 +89,10 @@ enum Service {
         #[arg(long)]
         listen: SocketAddr,
     },
+    /// One of the usual ways to give out coupons
+    Way(program::Service),
+    /// The consumer that one of them needs
+    WayConsumer(program::Consumer),
 }
 
 fn main() -> ExitCode {
@@ -143,12 +148,14 @@ impl Run {
             (Some(name), _) => name.clone(),
         };
         fs::create_dir_all(&self.results)?;
-        for (kind, text) in [
+        let mut written = vec![
             ("json", serde_json::to_string_pretty(&report)? + "\n"),
             ("svg", chart::svg(&report)),
             ("md", format!("{report}\n")),
-        ] {
-            let path = self.results.join(&file).with_extension(kind);
+        ];
+        written.extend(ways::chart::svg(&report).map(|svg| ("ways.svg", svg)));
+        for (kind, text) in written {
+            let path = self.results.join(format!("{file}.{kind}"));
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
         say::line(report);
@@ -197,6 +204,8 @@ impl Service {
                 Self::Constant { listen } => {
                     constant::serve(TcpListener::bind(listen).await?).await
                 }
+                Self::Way(service) => service.run().await,
+                Self::WayConsumer(consumer) => consumer.run().await,
             }
         })
     }

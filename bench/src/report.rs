@@ -3,6 +3,7 @@
 use crate::machine::Machine;
 use crate::measure::Figure;
 use crate::scale::Scale;
+use crate::ways::table as ways;
 use serde::Serialize;
 use std::fmt::{self, Display};
 
@@ -217,33 +218,48 @@ impl Report {
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let titles = ["bench", "measured", "median", "beside", "ratio", "goal", ""];
-        let mut rows = vec![titles.map(str::to_owned)];
-        rows.extend(self.findings.iter().map(Self::cells));
-        let mut widths = [1; 7];
-        for row in &rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
-            }
+        let mut rows = vec![titles.map(str::to_owned).to_vec()];
+        let others = self
+            .findings
+            .iter()
+            .filter(|finding| !ways::is_one(finding));
+        rows.extend(others.map(|finding| Self::cells(finding).to_vec()));
+        let ways = ways::cells(&self.findings);
+        let tables = [rows, ways].into_iter().filter(|rows| rows.len() > 1);
+        for rows in tables {
+            table(f, &rows)?;
+            writeln!(f)?;
         }
-        for (number, row) in rows.iter().enumerate() {
-            for (cell, width) in row.iter().zip(widths) {
-                write!(f, "| {cell:<width$} ")?;
-            }
-            writeln!(f, "|")?;
-            if number == 0 {
-                for width in widths {
-                    write!(f, "|{:-<1$}", "", width + 2)?;
-                }
-                writeln!(f, "|")?;
-            }
-        }
-        writeln!(f, "\n{}.", self.machine)?;
+        writeln!(f, "{}.", self.machine)?;
         write!(
             f,
             "Medians of turns taken alternately, with half of the distance from the smallest to the largest. {} s in all.",
             self.seconds
         )
     }
+}
+
+/// Rows of cells, the head first, each column as wide as its widest cell.
+fn table(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Result {
+    let mut widths = vec![1; rows.first().map_or(0, Vec::len)];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for (number, row) in rows.iter().enumerate() {
+        for (cell, width) in row.iter().zip(&widths) {
+            write!(f, "| {cell:<width$} ")?;
+        }
+        writeln!(f, "|")?;
+        if number == 0 {
+            for width in &widths {
+                write!(f, "|{:-<1$}", "", width + 2)?;
+            }
+            writeln!(f, "|")?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -45,6 +45,11 @@ impl Scale {
         self.pick(64, 64, 4)
     }
 
+    /// People in a crowd, a multiple of ten, and the coupons that there are for them.
+    pub fn crowd(self) -> (u64, u32) {
+        self.pick((50_000, 1_000), (10_000, 200), (60, 10))
+    }
+
     /// Entries, records and rows of a backlog.
     pub fn backlog(self) -> u64 {
         self.pick(1_000_000, 100_000, 500)

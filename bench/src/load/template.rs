@@ -14,6 +14,7 @@ pub const MARK: &str = "000000000000";
 pub struct Template {
     bytes: Vec<u8>,
     digits: Option<usize>,
+    second_clicks: Option<u64>,
 }
 
 impl Template {
@@ -22,6 +23,7 @@ impl Template {
         Self {
             digits: text.rfind(MARK),
             bytes: text.into_bytes(),
+            second_clicks: None,
         }
     }
 
@@ -71,8 +73,18 @@ impl Template {
         Self::new(format!("*{count}\r\n{words}"))
     }
 
+    /// The same, where one in so many people clicks twice: the request after his first one is his as well.
+    #[must_use]
+    pub fn with_second_clicks(mut self, one_in: u64) -> Self {
+        self.second_clicks = Some(one_in);
+        self
+    }
+
     /// The request of that number.
     pub fn of(&mut self, mut number: u64) -> &[u8] {
+        if let Some(one_in) = self.second_clicks {
+            number -= (number + 1) / (one_in + 1);
+        }
         if let Some(begin) = self.digits {
             for digit in self.bytes[begin..begin + DIGITS].iter_mut().rev() {
                 *digit = b'0' + (number % 10) as u8;
@@ -105,6 +117,14 @@ mod tests {
         let second = text(&mut template, 123_456);
         assert_eq!(second, first.replace("000000000007", "000000123456"));
         assert!(second.contains(&Template::user_id(123_456)));
+    }
+
+    #[test]
+    fn one_in_so_many_clicks_twice() {
+        let mut template = Template::new(MARK.to_owned()).with_second_clicks(3);
+        let people: Vec<_> = (0..9).map(|number| text(&mut template, number)).collect();
+        let expected = [0, 1, 2, 2, 3, 4, 5, 5, 6].map(Template::user_id);
+        assert_eq!(people, expected);
     }
 
     #[test]
