@@ -150,9 +150,11 @@ impl Run {
         fs::create_dir_all(&self.results)?;
         let mut written = vec![
             ("json", serde_json::to_string_pretty(&report)? + "\n"),
-            ("svg", chart::svg(&report)),
             ("md", format!("{report}\n")),
         ];
+        if report.findings.iter().any(|finding| finding.goal.is_some()) {
+            written.push(("svg", chart::svg(&report)));
+        }
         written.extend(ways::chart::svg(&report).map(|svg| ("ways.svg", svg)));
         for (kind, text) in written {
             let path = self.results.join(format!("{file}.{kind}"));
