@@ -7,8 +7,12 @@ use super::coupons::{CONNECTIONS, Inserted, insert, pool};
 use super::{Decide, Told};
 use anyhow::{Context, Result};
 use redis::AsyncCommands;
-use redis::aio::ConnectionManager;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use sqlx::mysql::MySqlPool;
+use std::time::Duration;
+
+/// How long Redis may take: what the usual client (Lettuce) grants it unless told otherwise.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The service.
 pub struct IncrInsert {
@@ -51,6 +55,7 @@ impl Decide for IncrInsert {
 /// One connection, which all requests share, and which is made anew when it breaks.
 pub(super) async fn redis(url: &str) -> Result<ConnectionManager> {
     let client = redis::Client::open(url).context("REDIS_URL is no address")?;
-    let manager = client.get_connection_manager().await;
+    let config = ConnectionManagerConfig::new().set_response_timeout(Some(PATIENCE));
+    let manager = client.get_connection_manager_with_config(config).await;
     manager.context("cannot use the Redis that REDIS_URL names")
 }
