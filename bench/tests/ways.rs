@@ -111,6 +111,23 @@ impl Rig {
     }
 }
 
+impl Drop for Rig {
+    fn drop(&mut self) {
+        // What cannot be removed is in nobody's way.
+        let keys = ["count", "applied", "people"].map(|key| format!("way:{}:{key}", self.campaign));
+        let client = redis::Client::open(server("REDIS_URL"));
+        let connection = client.and_then(|client| client.get_connection());
+        let _ = connection.and_then(|mut redis| redis::cmd("DEL").arg(&keys).exec(&mut redis));
+        let topic = [self.topic.name.as_str()];
+        let deleted = async {
+            admin(&self.topic)
+                .delete_topics(&topic, &AdminOptions::new())
+                .await
+        };
+        let _ = self.runtime.block_on(deleted);
+    }
+}
+
 /// Serves for as long as the runtime is there, and says where.
 async fn run(way: Result<impl Decide>) -> SocketAddr {
     let way = way.expect("all servers");
@@ -206,11 +223,16 @@ fn the_consumer_inserts_what_was_given_out() {
         .expect("well");
 }
 
-async fn create(topic: &Topic) {
+fn admin(topic: &Topic) -> AdminClient<DefaultClientContext> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &topic.brokers);
-    let admin: AdminClient<DefaultClientContext> = config.create().expect("an admin client");
+    config.create().expect("an admin client")
+}
+
+async fn create(topic: &Topic) {
     let new = NewTopic::new(&topic.name, 4, TopicReplication::Fixed(1));
-    let made = admin.create_topics(&[new], &AdminOptions::new()).await;
+    let made = admin(topic)
+        .create_topics(&[new], &AdminOptions::new())
+        .await;
     made.expect("asks")[0].clone().expect("is made");
 }
