@@ -3,12 +3,12 @@
 use crate::report::{Finding, Goal, Report};
 use std::fmt::Write as _;
 
-const WIDTH: f64 = 960.0;
+const WIDTH: f64 = 1160.0;
 const ROW: f64 = 26.0;
 const HEAD: f64 = 56.0;
 /// Where bars begin, and where the line of the goals is.
-const LEFT: f64 = 400.0;
-const GOAL: f64 = 620.0;
+const LEFT: f64 = 560.0;
+const GOAL: f64 = 780.0;
 /// Beyond this many times the goal a bar is cut.
 const MOST: f64 = 1.9;
 

@@ -10,7 +10,7 @@ const ROW: f64 = 26.0;
 const HEAD: f64 = 72.0;
 /// Where the columns begin, how far they are apart, and how long their longest bar is.
 const LEFT: f64 = 220.0;
-const APART: f64 = 178.0;
+const APART: f64 = 190.0;
 const LONGEST: f64 = 100.0;
 
 /// What is shown, and what is to be said of it.
