@@ -182,12 +182,19 @@ fn cluster_id() -> Result<String> {
 }
 
 fn jars() -> Result<PathBuf> {
+    let version = broker_version()?;
+    Ok(workspace::target().join("kafka").join(version).join("libs"))
+}
+
+/// The version of the broker.
+pub(crate) fn broker_version() -> Result<String> {
     let pom = pom();
     let text =
         fs::read_to_string(&pom).with_context(|| format!("cannot read {}", pom.display()))?;
-    let version =
-        version(&text).with_context(|| format!("no kafka.version in {}", pom.display()))?;
-    Ok(workspace::target().join("kafka").join(version).join("libs"))
+    let version = version(&text);
+    Ok(version
+        .with_context(|| format!("no kafka.version in {}", pom.display()))?
+        .to_owned())
 }
 
 fn pom() -> PathBuf {

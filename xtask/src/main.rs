@@ -1,5 +1,6 @@
 //! `cargo xtask`: brings the whole system up, proves it, takes it down.
 
+mod bench;
 mod chance;
 mod chaos;
 mod compose;
@@ -20,6 +21,7 @@ mod redis;
 mod run;
 mod rush;
 mod say;
+mod servers;
 mod stack;
 mod state;
 mod status;
@@ -85,6 +87,8 @@ enum Xtask {
     },
     /// Break everything that can break, again and again, under load, and check that nothing is lost
     Chaos(chaos::Options),
+    /// Measure every hop beside what its own machinery can do, on servers of its own
+    Bench(bench::Options),
     /// Run every check and every test, on servers of their own
     Test {
         /// Arguments of `cargo test`, after `--`
@@ -120,6 +124,7 @@ fn dispatch(command: Xtask) -> Result<ExitCode> {
         Xtask::Load(options) => return load::load(&options, &state),
         Xtask::Kafka { tool, arguments } => return kafka_tool(&tool, &arguments, &state),
         Xtask::Chaos(options) => return chaos::chaos(&options),
+        Xtask::Bench(options) => return bench::bench(&options),
         Xtask::Test { arguments } => return test::test(&arguments),
     }
     Ok(ExitCode::SUCCESS)

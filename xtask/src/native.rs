@@ -70,7 +70,7 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
     Ok(stack)
 }
 
-/// Brings up the servers alone, for tests.
+/// Brings up the servers alone, for tests and benches.
 pub(crate) fn up_servers(state: &State) -> Result<Stack> {
     let servers = packages::servers()?;
     kafka::fetch()?;
@@ -78,7 +78,7 @@ pub(crate) fn up_servers(state: &State) -> Result<Stack> {
     state.save(&stack)?;
     let starting = start_servers(&servers, &stack, state)?;
     wait(
-        "Starting Redis, Kafka and a database for the tests",
+        "Starting a Redis, a Kafka and a database of our own",
         starting,
     )?;
     Ok(stack)

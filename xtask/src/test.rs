@@ -7,16 +7,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
+use crate::bench;
 use crate::chaos::{FAILPOINTS, Ground};
 use crate::compose;
 use crate::handler::Host;
-use crate::native;
 use crate::packages;
 use crate::pypi::SCHEMATHESIS;
 use crate::run;
 use crate::say;
-use crate::stack::Stack;
-use crate::state::State;
+use crate::servers::Servers;
 use crate::toolchain;
 use crate::workspace::{self, cargo};
 
@@ -56,6 +55,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
         check_compose_file()?;
     }
     workspace::build_component()?;
+    workspace::build_component_of(bench::HELLO)?;
     check(
         "Building everything that the tests need",
         &[
@@ -69,7 +69,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     document()?;
 
     let ground = Ground::lay_out()?;
-    let servers = Servers::start()?;
+    let servers = Servers::start("test-stack")?;
     let step = say::heading("Testing");
     let mut command = cargo(["test", "--workspace", "--locked", FAILPOINTS]);
     command.args(arguments).envs(servers.stack.env());
@@ -114,52 +114,4 @@ fn check_compose_file() -> Result<()> {
     )?;
     step.done();
     Ok(())
-}
-
-/// The servers of one test run. They end with it, in whatever way it ends.
-struct Servers {
-    state: State,
-    stack: Stack,
-    _lock: std::fs::File,
-}
-
-impl Servers {
-    fn start() -> Result<Self> {
-        let state = State::at(workspace::target().join("test-stack"));
-        state.create()?;
-        let lock = state.lock()?;
-        // A run that was killed may have left some behind.
-        native::down(&state)?;
-        state.clear()?;
-        match native::up_servers(&state) {
-            Ok(stack) => Ok(Self {
-                state,
-                stack,
-                _lock: lock,
-            }),
-            Err(error) => {
-                take_down(&state)?;
-                Err(error)
-            }
-        }
-    }
-
-    fn stop(self) -> Result<()> {
-        take_down(&self.state)
-    }
-}
-
-impl Drop for Servers {
-    fn drop(&mut self) {
-        if let Err(error) = take_down(&self.state) {
-            say::note(format_args!(
-                "The servers of the tests may still run: {error:#}"
-            ));
-        }
-    }
-}
-
-fn take_down(state: &State) -> Result<()> {
-    native::down(state)?;
-    state.remove()
 }

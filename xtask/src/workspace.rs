@@ -67,6 +67,11 @@ pub(crate) const RUSH: Binary = Binary {
     name: "rush",
 };
 
+pub(crate) const BENCH: Binary = Binary {
+    package: "rushgate-bench",
+    name: "rushgate-bench",
+};
+
 impl Binary {
     /// Its path, once built for release.
     pub(crate) fn path(self) -> PathBuf {
@@ -74,10 +79,16 @@ impl Binary {
     }
 }
 
-/// Builds what is used with a stack, for release. It is the same set for every command: cargo compiles a dependency again
-/// for every other mixture of its features, and the mixture is that of what is built together.
+/// Builds what is used with a stack, for release.
 pub(crate) fn build(runner: Runner) -> Result<()> {
+    build_with(runner, &[])
+}
+
+/// The same, and some more. The first are the same for every command: cargo compiles a dependency again for every other
+/// mixture of its features, and the mixture is that of what is built together.
+pub(crate) fn build_with(runner: Runner, more: &[Binary]) -> Result<()> {
     let mut binaries = vec![OPERATOR, RUSH];
+    binaries.extend(more);
     if runner == Runner::Native {
         binaries.extend([BRIDGE, CONSUMER]);
         if Host::find() == Host::WasmHost {
@@ -97,35 +108,50 @@ pub(crate) fn build(runner: Runner) -> Result<()> {
 
 /// Builds the component by the command that `spin.toml` names, as `spin build` would.
 pub(crate) fn build_component() -> Result<()> {
+    build_component_of("spin.toml")
+}
+
+/// The same for another manifest of the checkout.
+pub(crate) fn build_component_of(manifest: &str) -> Result<()> {
     toolchain::ensure_wasm_target()?;
-    let manifest = root().join("spin.toml");
+    let manifest = root().join(manifest);
+    let directory = manifest.parent().map_or_else(root, Path::to_owned);
     let text = std::fs::read_to_string(&manifest)
         .with_context(|| format!("cannot read {}", manifest.display()))?;
-    for Build { command, source } in builds(&text)? {
+    for Build {
+        command,
+        source,
+        workdir,
+    } in builds(&text)?
+    {
         let step = say::heading("Building the component");
         let mut shell = Command::new("sh");
         shell
             .args(["-c", &command])
-            .current_dir(root())
+            .current_dir(directory.join(&workdir))
             .env("CARGO_TARGET_DIR", target());
         run::successfully(&mut shell).with_context(|| format!("`{command}` failed"))?;
-        if !root().join(&source).is_file() {
-            bail!("`{command}` did not make {source}, which spin.toml names");
+        if !directory.join(&source).is_file() {
+            bail!(
+                "`{command}` did not make {source}, which {} names",
+                from_root(&manifest).display()
+            );
         }
         step.done();
     }
     Ok(())
 }
 
-/// A component's build command, and the file that it makes.
+/// A component's build command, the file that it makes and where it is run, relative to the manifest's directory.
 #[derive(Debug, PartialEq, Eq)]
 struct Build {
     command: String,
     source: String,
+    workdir: String,
 }
 
 fn builds(manifest: &str) -> Result<Vec<Build>> {
-    let manifest: toml::Table = manifest.parse().context("spin.toml is not TOML")?;
+    let manifest: toml::Table = manifest.parse().context("the manifest is not TOML")?;
     let components = manifest
         .get("component")
         .and_then(toml::Value::as_table)
@@ -133,14 +159,17 @@ fn builds(manifest: &str) -> Result<Vec<Build>> {
         .flatten();
     let builds: Vec<Build> = components
         .filter_map(|(_, component)| {
+            let build = component.get("build")?;
+            let workdir = build.get("workdir").and_then(toml::Value::as_str);
             Some(Build {
-                command: component.get("build")?.get("command")?.as_str()?.to_owned(),
+                command: build.get("command")?.as_str()?.to_owned(),
                 source: component.get("source")?.as_str()?.to_owned(),
+                workdir: workdir.unwrap_or_default().to_owned(),
             })
         })
         .collect();
     if builds.is_empty() {
-        bail!("spin.toml names no component with a source and a build command");
+        bail!("the manifest names no component with a source and a build command");
     }
     Ok(builds)
 }
@@ -156,6 +185,7 @@ mod tests {
         let build = Build {
             command: "cargo build".into(),
             source: "a.wasm".into(),
+            workdir: String::new(),
         };
         assert_eq!(builds(manifest).unwrap(), [build]);
         assert!(builds("[application]\nname = \"x\"\n").is_err());

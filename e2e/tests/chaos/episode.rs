@@ -41,10 +41,11 @@ impl Episode {
         let seed = seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut random = StdRng::seed_from_u64(seed);
         let faults = deck.draw();
-        // Sometimes the last coupon goes in the middle of it; but who is to die at work needs work.
+        // Sometimes the last coupon goes in the middle of it; but who is to die at work needs work until he does.
         let needs_work = |planned: &Planned| matches!(planned.fault, Fault::DieAt(..));
         let quota = match random.random_range(0..3) {
-            0 if !faults.iter().any(needs_work) => random.random_range(50..600),
+            _ if faults.iter().any(needs_work) => 1_000_000,
+            0 => random.random_range(50..600),
             _ => random.random_range(2_000..20_000),
         };
         Self {

@@ -79,7 +79,8 @@ async fn every_planted_bug_is_caught() {
 /// Plants the bug, brings about what shows it, and takes it out again. What the checker says.
 async fn play(world: &mut World, bug: Bug, provoke: Bug) -> Vec<String> {
     const QUOTA: u32 = 5_000;
-    let campaign = format!("bug-{}-{bug:?}-{provoke:?}", std::process::id()).to_lowercase();
+    let planted = if bug == Bug::None { "no-" } else { "" };
+    let campaign = format!("{planted}{provoke:?}-{}", std::process::id()).to_lowercase();
     world
         .operator
         .create(&campaign, QUOTA)

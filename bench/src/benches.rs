@@ -1,0 +1,66 @@
+//! The benches, each of which says what it found.
+
+mod bridge;
+mod consumer;
+mod cost;
+mod end_to_end;
+mod gate;
+mod granted;
+mod growth;
+mod http;
+mod pipeline;
+mod sold_out;
+mod ways;
+
+use crate::ground::Ground;
+use crate::report::Finding;
+use anyhow::Result;
+
+/// A bench.
+#[derive(Clone, Copy, Debug)]
+pub struct Bench {
+    /// Its name, as it is asked for.
+    pub name: &'static str,
+    /// What does it.
+    pub run: fn(&mut Ground) -> Result<Vec<Finding>>,
+}
+
+/// All of them, in the order of a run.
+pub const ALL: &[Bench] = &[
+    Bench {
+        name: granted::NAME,
+        run: granted::run,
+    },
+    Bench {
+        name: sold_out::NAME,
+        run: sold_out::run,
+    },
+    Bench {
+        name: gate::NAME,
+        run: gate::run,
+    },
+    Bench {
+        name: bridge::NAME,
+        run: bridge::run,
+    },
+    Bench {
+        name: consumer::NAME,
+        run: consumer::run,
+    },
+    Bench {
+        name: end_to_end::NAME,
+        run: end_to_end::run,
+    },
+    Bench {
+        name: growth::NAME,
+        run: growth::run,
+    },
+    Bench {
+        name: cost::NAME,
+        run: cost::run,
+    },
+    Bench {
+        name: ways::NAME,
+        run: ways::run,
+    },
+];

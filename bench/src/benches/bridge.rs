@@ -1,0 +1,118 @@
+//! A backlog in the stream, drained by the bridge as it is shipped, beside the same stream read and published with nothing
+//! acked.
+
+use crate::bare;
+use crate::ground::Ground;
+use crate::measure::{Contender, Figure, interleaved};
+use crate::report::{Finding, Goal, Unit};
+use anyhow::{Result, bail};
+use std::cell::RefCell;
+use std::slice::from_ref;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Its name.
+pub(super) const NAME: &str = "bridge";
+
+/// What bridge and consumer may take, in MiB.
+pub(super) const MEMORY: f64 = 64.0;
+
+/// How long no entry may leave the stream.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Drained {
+    per_second: f64,
+    mebibytes: f64,
+    cpu: Duration,
+}
+
+pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
+    let scale = ground.scale;
+    let backlog = scale.backlog();
+    let ground = RefCell::new(ground);
+    let ours = || ours(&mut ground.borrow_mut(), backlog);
+    let bare = || {
+        let mut ground = ground.borrow_mut();
+        let route = ground.route()?;
+        let brokers = ground.servers.kafka_brokers.clone();
+        let campaign = ground.gate.open(u32::try_from(backlog)?)?;
+        ground.gate.grant(from_ref(&campaign), 0, backlog)?;
+        let took = bare::publish(&mut ground.gate, &campaign, &brokers, &route.topic)?;
+        ground.gate.remove(&campaign)?;
+        Ok(Drained {
+            per_second: backlog as f64 / took.as_secs_f64(),
+            mebibytes: 0.0,
+            cpu: Duration::ZERO,
+        })
+    };
+    let [ours, bare] = interleaved(
+        scale.long_rounds(),
+        [Contender::new("bridge", ours), Contender::new("bare", bare)],
+    )?;
+    let per_second = |drained: &Drained| drained.per_second;
+    let cpu = |drained: &Drained| drained.cpu.as_secs_f64() * 1e6 / backlog as f64;
+    let memory = Figure::known(MEMORY);
+    Ok(vec![
+        Finding::new(
+            NAME,
+            format!("{} entries", Unit::Count.show(backlog as f64)),
+            ours.figure(per_second),
+            Unit::PerSecond,
+        )
+        .beside("bare read and publish", bare.figure(per_second))
+        .to_be(Goal::AtLeast(0.8)),
+        Finding::new(
+            NAME,
+            "for an entry",
+            ours.figure(cpu),
+            Unit::CpuMicroseconds,
+        ),
+        Finding::new(
+            NAME,
+            "most memory",
+            ours.figure(|drained| drained.mebibytes),
+            Unit::Mebibytes,
+        )
+        .beside("what it may take", memory)
+        .to_be(Goal::AtMost(1.0)),
+    ])
+}
+
+fn ours(ground: &mut Ground, backlog: u64) -> Result<Drained> {
+    let route = ground.route()?;
+    let campaign = ground.gate.open(u32::try_from(backlog)?)?;
+    ground.gate.announce(&campaign)?;
+    ground.gate.grant(from_ref(&campaign), 0, backlog)?;
+    let mut begun = Instant::now();
+    let mut bridge = ground.starting_bridge(&route)?;
+    // The clock runs from the first entry that has gone: before, it starts and connects.
+    let mut gone_before = 0;
+    let mut left = backlog;
+    let mut moved = begun;
+    while left > 0 {
+        sleep(Duration::from_millis(5));
+        let now_left = ground.gate.backlog(&campaign)?;
+        let now = Instant::now();
+        if now_left < left {
+            moved = now;
+        }
+        if left == backlog && (1..backlog).contains(&now_left) {
+            begun = now;
+            gone_before = backlog - now_left;
+        }
+        left = now_left;
+        bridge.process.check()?;
+        if now - moved > PATIENCE {
+            bail!("{left} entries stay in the stream");
+        }
+    }
+    let took = begun.elapsed();
+    let usage = bridge.process.usage()?;
+    drop(bridge);
+    ground.gate.remove(&campaign)?;
+    Ok(Drained {
+        per_second: (backlog - gone_before) as f64 / took.as_secs_f64(),
+        mebibytes: usage.peak_memory as f64 / f64::from(1 << 20),
+        cpu: usage.cpu,
+    })
+}

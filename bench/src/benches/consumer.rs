@@ -1,0 +1,185 @@
+//! Records in the topic, inserted by the consumer as it is shipped, beside the fastest plain multi-row insert into the same
+//! table, by the same driver, without Kafka and without anybody being told.
+
+use super::bridge::MEMORY;
+use crate::bare::{self, Rows};
+use crate::ground::Ground;
+use crate::measure::{Contender, Figure, interleaved};
+use crate::report::{Finding, Goal, Unit};
+use anyhow::{Result, bail};
+use rushgate_gate::CampaignId;
+use std::cell::RefCell;
+use std::slice::from_ref;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Its name.
+pub(super) const NAME: &str = "consumer";
+
+/// How long no row may be inserted.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Ways of inserting plainly, of which the fastest is the baseline: rows in a statement, and connections.
+const WAYS: [(u64, u64); 6] = [
+    (512, 1),
+    (2_048, 1),
+    (4_096, 1),
+    (512, 2),
+    (2_048, 2),
+    (4_096, 2),
+];
+
+struct Inserted {
+    per_second: f64,
+    mebibytes: f64,
+    cpu: Duration,
+}
+
+pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
+    let scale = ground.scale;
+    let records = scale.backlog();
+    let route = ground.route()?;
+    let campaign = ground.campaign(records, &route)?;
+    let way = fastest(ground, &campaign, records / 10)?;
+    let ground = RefCell::new(ground);
+    let ours = || ours(&mut ground.borrow_mut(), records);
+    let plain = || {
+        let per_second = plain(&ground.borrow(), &campaign, records, way)?;
+        Ok(Inserted {
+            per_second,
+            mebibytes: 0.0,
+            cpu: Duration::ZERO,
+        })
+    };
+    let [ours, plain] = interleaved(
+        scale.long_rounds(),
+        [
+            Contender::new("consumer", ours),
+            Contender::new("plain insert", plain),
+        ],
+    )?;
+    let per_second = |inserted: &Inserted| inserted.per_second;
+    let cpu = |inserted: &Inserted| inserted.cpu.as_secs_f64() * 1e6 / records as f64;
+    let (at_once, connections) = way;
+    Ok(vec![
+        Finding::new(
+            NAME,
+            format!("{} records", Unit::Count.show(records as f64)),
+            ours.figure(per_second),
+            Unit::PerSecond,
+        )
+        .beside(
+            format!("plain insert ({connections} × {at_once} rows)"),
+            plain.figure(per_second),
+        )
+        .to_be(Goal::AtLeast(0.8)),
+        Finding::new(
+            NAME,
+            "for a record",
+            ours.figure(cpu),
+            Unit::CpuMicroseconds,
+        ),
+        Finding::new(
+            NAME,
+            "most memory",
+            ours.figure(|inserted| inserted.mebibytes),
+            Unit::Mebibytes,
+        )
+        .beside("what it may take", Figure::known(MEMORY))
+        .to_be(Goal::AtMost(1.0)),
+    ])
+}
+
+fn ours(ground: &mut Ground, records: u64) -> Result<Inserted> {
+    let route = ground.route()?;
+    let campaign = ground.campaign(records, &route)?;
+    let brokers = ground.servers.kafka_brokers.clone();
+    ground.gate.grant(from_ref(&campaign), 0, records)?;
+    bare::publish(&mut ground.gate, &campaign, &brokers, &route.topic)?;
+    ground.empty_tables()?;
+    let mut begun = Instant::now();
+    let mut consumer = ground.starting_consumer(&route)?;
+    // The clock runs from the first rows: before, it starts and joins the group.
+    let mut rows_before = 0;
+    let mut rows = 0;
+    let mut moved = begun;
+    // Done is what the gate was told of.
+    while rows < records {
+        sleep(Duration::from_millis(20));
+        let now_rows = consumer.counted("rushgate_consumer_confirmed_total");
+        let now = Instant::now();
+        if now_rows > rows {
+            moved = now;
+        }
+        if rows == 0 && (1..records).contains(&now_rows) {
+            begun = now;
+            rows_before = now_rows;
+        }
+        rows = now_rows;
+        consumer.process.check()?;
+        if now - moved > PATIENCE {
+            bail!("{rows} rows of {records}, and no more");
+        }
+    }
+    let took = begun.elapsed();
+    let usage = consumer.process.usage()?;
+    drop(consumer);
+    let stands = count(ground, &campaign)?;
+    if stands != records {
+        bail!("{stands} rows stand of {records} records");
+    }
+    ground.gate.remove(&campaign)?;
+    Ok(Inserted {
+        per_second: (records - rows_before) as f64 / took.as_secs_f64(),
+        mebibytes: usage.peak_memory as f64 / f64::from(1 << 20),
+        cpu: usage.cpu,
+    })
+}
+
+fn count(ground: &Ground, campaign: &CampaignId) -> Result<u64> {
+    let count: i64 = ground.with_database(async |database| {
+        sqlx::query_scalar("SELECT COUNT(*) FROM coupons WHERE campaign_id = ?")
+            .bind(campaign.as_str())
+            .fetch_one(database)
+            .await
+    })?;
+    Ok(count.unsigned_abs())
+}
+
+/// The fastest of the ways, found with so many rows.
+fn fastest(ground: &Ground, campaign: &CampaignId, rows: u64) -> Result<(u64, u64)> {
+    let mut fastest = (0.0, WAYS[0]);
+    for way in WAYS {
+        let per_second = plain(ground, campaign, rows, way)?;
+        if per_second > fastest.0 {
+            fastest = (per_second, way);
+        }
+    }
+    Ok(fastest.1)
+}
+
+/// Rows a second.
+fn plain(
+    ground: &Ground,
+    campaign: &CampaignId,
+    count: u64,
+    (at_once, connections): (u64, u64),
+) -> Result<f64> {
+    ground.empty_tables()?;
+    let begun = Instant::now();
+    let share = count / connections;
+    let inserts = (0..connections).map(|connection| {
+        let rows = Rows {
+            campaign: campaign.clone(),
+            first: 1 + connection * share,
+            count: share,
+            quota: count,
+            at_once,
+        };
+        Ok(bare::insert(ground.database()?, rows))
+    });
+    let inserts = inserts.collect::<Result<Vec<_>>>()?;
+    ground.all_of(inserts)?;
+    let took = begun.elapsed();
+    Ok((share * connections) as f64 / took.as_secs_f64())
+}

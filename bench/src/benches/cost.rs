@@ -1,0 +1,126 @@
+//! What everything takes: CPU and memory of each part while a million people are granted their coupons.
+
+use super::pipeline::Pipeline;
+use crate::gate::Gate;
+use crate::ground::Ground;
+use crate::load::{Load, Until};
+use crate::measure::Figure;
+use crate::process::Usage;
+use crate::report::{Finding, Goal, Unit};
+use anyhow::Result;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, sleep};
+use std::time::Duration;
+
+/// Its name.
+pub(super) const NAME: &str = "cost";
+
+/// What an instance of the component may take, in MiB.
+const INSTANCE: f64 = 8.0;
+
+pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
+    let applications = ground.scale.backlog();
+    let mut pipeline = Pipeline::start(ground)?;
+    let mut processes = vec![];
+    let redis = ground.gate.info("process_id")?.parse()?;
+    processes.push(("Redis", Some(redis)));
+    processes.push(("handler", Some(pipeline.handler.process.id())));
+    processes.push(("bridge", Some(pipeline.bridge.process.id())));
+    processes.push(("Kafka", ground.servers.kafka_process));
+    processes.push(("consumer", Some(pipeline.consumer.process.id())));
+    processes.push(("database", ground.servers.database_process));
+    let of_all = || -> Result<Vec<(&str, Usage)>> {
+        let known = processes
+            .iter()
+            .filter_map(|(name, process)| Some((*name, (*process)?)));
+        known
+            .map(|(name, process)| Ok((name, Usage::of(process)?)))
+            .collect()
+    };
+    let before = of_all()?;
+    let clients = ground.gate.info("connected_clients")?.parse::<u64>()?;
+    let instances = Instances::watch(ground)?;
+    let load = Load {
+        until: Until::Requests(applications),
+        ..pipeline.applications(ground, 0)
+    };
+    let outcome = load.run()?.all(201)?;
+    let instances = instances.most()?.saturating_sub(clients).max(1);
+    pipeline.until_issued(applications)?;
+    let after = of_all()?;
+
+    let mut findings = vec![];
+    let mut handler_grew = 0;
+    for ((name, before), (_, after)) in before.iter().zip(&after) {
+        let cpu = (after.cpu - before.cpu).as_secs_f64() * 1e6 / applications as f64;
+        findings.push(Finding::new(
+            NAME,
+            *name,
+            Figure::known(cpu),
+            Unit::CpuSecondsPerMillion,
+        ));
+        findings.push(Finding::new(
+            NAME,
+            format!("{name}, most memory"),
+            mebibytes(after.peak_memory),
+            Unit::Mebibytes,
+        ));
+        if *name == "handler" {
+            handler_grew = after.peak_memory.saturating_sub(before.memory);
+        }
+    }
+    findings.push(Finding::new(
+        NAME,
+        "generator",
+        Figure::known(outcome.cpu.as_secs_f64() * 1e6 / applications as f64),
+        Unit::CpuSecondsPerMillion,
+    ));
+    findings.push(
+        Finding::new(
+            NAME,
+            format!("memory for each of {instances} instances"),
+            mebibytes(handler_grew / instances),
+            Unit::Mebibytes,
+        )
+        .beside("what it may take", Figure::known(INSTANCE))
+        .to_be(Goal::AtMost(1.0)),
+    );
+    pipeline.end(ground)?;
+    Ok(findings)
+}
+
+fn mebibytes(bytes: u64) -> Figure {
+    Figure::known(bytes as f64 / f64::from(1 << 20))
+}
+
+/// Counts instances of the component from outside: each has one connection to Redis.
+struct Instances {
+    done: Arc<AtomicBool>,
+    most: thread::JoinHandle<Result<u64>>,
+}
+
+impl Instances {
+    fn watch(ground: &Ground) -> Result<Self> {
+        let mut gate = Gate::connect(&ground.servers.redis_url, ground.scale)?;
+        let done = Arc::new(AtomicBool::new(false));
+        let over = done.clone();
+        let most = thread::spawn(move || {
+            let mut most = 0;
+            while !over.load(Ordering::Relaxed) {
+                // This connection is one of them.
+                let clients = gate.info("connected_clients")?.parse::<u64>()?;
+                most = most.max(clients.saturating_sub(1));
+                sleep(Duration::from_millis(50));
+            }
+            Ok(most)
+        });
+        Ok(Self { done, most })
+    }
+
+    fn most(self) -> Result<u64> {
+        self.done.store(true, Ordering::Relaxed);
+        let most = self.most.join();
+        most.unwrap_or_else(|_| anyhow::bail!("nobody counted the instances"))
+    }
+}

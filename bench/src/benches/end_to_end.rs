@@ -1,0 +1,176 @@
+//! From the grant to the row, at a steady load of half of what the whole system can do.
+
+use super::http::steady;
+use super::pipeline::Pipeline;
+use crate::ground::Ground;
+use crate::load::{Load, Until};
+use crate::measure::Figure;
+use crate::report::{Finding, Goal, Unit};
+use crate::scale::Scale;
+use crate::topic::handed_over;
+use anyhow::{Context, Result};
+use hdrhistogram::Histogram;
+use sqlx::Row;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
+use sqlx::{ConnectOptions, Connection};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::time::sleep;
+
+/// Its name.
+pub(super) const NAME: &str = "end-to-end";
+
+/// The consumer's, as it is shipped, in milliseconds: how long a record waits for others.
+const BATCH_AGE: f64 = 20.0;
+
+/// How often is looked which rows are there: they may have been there for so much longer than it is said here.
+const LOOK: Duration = Duration::from_millis(4);
+
+/// When rows were first seen: milliseconds since 1970, and the highest id then.
+type Seen = Vec<(u64, u64)>;
+
+pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
+    let scale = ground.scale;
+    let mut pipeline = Pipeline::start(ground)?;
+    // What it can do: grants until all have their rows, the requests included.
+    let begun = Instant::now();
+    let load = Load {
+        until: Until::Elapsed(scale.turn() * 2),
+        ..pipeline.applications(ground, 0)
+    };
+    let mut people = load.run()?.all(201)?.sent;
+    pipeline.until_issued(people)?;
+    let capacity = people as f64 / begun.elapsed().as_secs_f64();
+
+    let rate = capacity / 2.0;
+    let mut delays = vec![];
+    let mut answers = vec![];
+    for _ in 0..scale.long_rounds() {
+        let before = highest(ground)?;
+        let done = Arc::new(AtomicBool::new(false));
+        let watching = ground.spawn(watch(ground.database()?, done.clone()));
+        let load = Load {
+            until: Until::Elapsed(scale.turn() * if scale == Scale::Full { 3 } else { 4 }),
+            ..pipeline.applications(ground, people)
+        };
+        let outcome = steady(load, rate).run()?.all(201)?;
+        people += outcome.sent;
+        pipeline.until_issued(people)?;
+        done.store(true, Ordering::Relaxed);
+        let seen = ground.wait_for(watching)??;
+        let topic = &pipeline.route.topic;
+        let handed_over = handed_over(&ground.servers.kafka_brokers, topic)?;
+        delays.push(Delays::of(ground, before, &seen, &handed_over)?);
+        answers.push(outcome);
+    }
+    pipeline.end(ground)?;
+
+    let figure = |milliseconds: fn(&Delays) -> u64| {
+        Figure::of(delays.iter().map(|d| milliseconds(d) as f64).collect())
+    };
+    let median = figure(|delays| delays.all.value_at_quantile(0.5));
+    let p99 = figure(|delays| delays.all.value_at_quantile(0.99));
+    let hops = figure(|delays| {
+        let [bridge, consumer] = &delays.hops;
+        bridge.value_at_quantile(0.5) + consumer.value_at_quantile(0.5)
+    });
+    let ms = Unit::Milliseconds;
+    let at = format!("at {}/s", Unit::PerSecond.show(rate));
+    let answer = Figure::of(answers.iter().map(|o| o.quantile(0.99) / 1e3).collect());
+    let answer_p50 = Figure::of(answers.iter().map(|o| o.quantile(0.5) / 1e3).collect());
+    Ok(vec![
+        Finding::new(
+            NAME,
+            "all the way",
+            Figure::known(capacity),
+            Unit::PerSecond,
+        ),
+        Finding::new(NAME, format!("grant to row, p99 {at}"), p99.clone(), ms)
+            .beside("batch age", Figure::known(BATCH_AGE))
+            .to_be(Goal::AtMost(2.0)),
+        Finding::new(NAME, format!("grant to row, p99 {at}"), p99, ms)
+            .beside("its p50", median.clone()),
+        Finding::new(NAME, format!("grant to row, p50 {at}"), median, ms)
+            .beside("p50 to the topic and p50 from there", hops),
+        Finding::new(NAME, format!("answer, p99 {at}"), answer, ms).beside("its p50", answer_p50),
+    ])
+}
+
+/// Looks again and again which is the highest row, until it is told to stop.
+async fn watch(options: MySqlConnectOptions, done: Arc<AtomicBool>) -> Result<Seen> {
+    let mut database = options.connect().await.context("the database")?;
+    let mut seen: Seen = vec![];
+    loop {
+        let over = done.load(Ordering::Relaxed);
+        let id = highest_on(&mut database).await?;
+        if seen.last().is_none_or(|(_, last)| *last < id) {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+            seen.push((u64::try_from(now.as_millis())?, id));
+        }
+        if over {
+            database.close().await?;
+            return Ok(seen);
+        }
+        sleep(LOOK).await;
+    }
+}
+
+fn highest(ground: &Ground) -> Result<u64> {
+    ground.with_database(async |database| highest_on(database).await)
+}
+
+async fn highest_on(database: &mut MySqlConnection) -> sqlx::Result<u64> {
+    sqlx::query_scalar("SELECT CAST(COALESCE(MAX(id), 0) AS UNSIGNED) FROM coupons")
+        .fetch_one(database)
+        .await
+}
+
+/// Milliseconds from each grant to its row.
+struct Delays {
+    all: Histogram<u64>,
+    /// To the topic, and from there to the row.
+    hops: [Histogram<u64>; 2],
+}
+
+impl Delays {
+    /// Those of the rows after `before`, from each grant to when its row was first seen. One consumer writes, so that rows
+    /// come in the order of their ids.
+    fn of(
+        ground: &Ground,
+        before: u64,
+        seen: &Seen,
+        handed_over: &HashMap<u64, u64>,
+    ) -> Result<Self> {
+        let rows = ground.with_database(async |database| {
+            sqlx::query(
+                "SELECT id, CAST(serial AS UNSIGNED), CAST(UNIX_TIMESTAMP(granted_at) * 1000 AS UNSIGNED) \
+                 FROM coupons WHERE id > ? ORDER BY id",
+            )
+            .bind(before)
+            .fetch_all(database)
+            .await
+        })?;
+        let histogram = || Histogram::new_with_bounds(1, 600_000, 3);
+        let mut delays = Self {
+            all: histogram()?,
+            hops: [histogram()?, histogram()?],
+        };
+        let mut seen = seen.iter().peekable();
+        for row in rows {
+            let (id, serial): (u64, u64) = (row.try_get(0)?, row.try_get(1)?);
+            let granted: u64 = row.try_get(2)?;
+            while seen.peek().is_some_and(|(_, highest)| *highest < id) {
+                seen.next();
+            }
+            let (at, _) = seen.peek().context("a row that nobody has seen")?;
+            let published = handed_over.get(&serial).context("a row without a record")?;
+            let [bridge, consumer] = &mut delays.hops;
+            delays.all.saturating_record(at.saturating_sub(granted));
+            bridge.saturating_record(published.saturating_sub(granted));
+            consumer.saturating_record(at.saturating_sub(*published));
+        }
+        Ok(delays)
+    }
+}

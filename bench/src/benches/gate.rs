@@ -1,0 +1,130 @@
+//! The gate alone: `apply.lua` through a pipelining client, for every common decision, beside the shortest script that
+//! would do for the simplest of them.
+
+use crate::gate::Gate;
+use crate::ground::Ground;
+use crate::load::{Load, MARK, Outcome, Template, Until};
+use crate::measure::{Contender, Turns, interleaved};
+use crate::report::{Finding, Goal, Unit};
+use crate::scale::Scale;
+use anyhow::{Result, ensure};
+use redis::cmd;
+use rushgate_gate::{CampaignId, Millis, Quota};
+use std::cell::RefCell;
+use std::slice::from_ref;
+
+/// Its name.
+pub(super) const NAME: &str = "gate";
+
+/// Requests of a connection that are under way at once.
+const DEPTH: usize = 16;
+
+/// People who hold a grant, where that is what is asked about.
+const HOLDERS: u64 = 10_000;
+
+/// One per person, count, hand on: no window, no quota, no campaign that may be paused, no retry that is answered with the
+/// same serial, no revoking.
+const SHORTEST: &str = "if redis.call('SADD', KEYS[1], ARGV[1]) == 0 then return 0 end \
+    local serial = redis.call('INCR', KEYS[2]) \
+    redis.call('XADD', KEYS[3], '*', 'serial', serial, 'user_id', ARGV[1]) \
+    return serial";
+
+/// In the year 2100.
+const FAR_AWAY: i64 = 4_102_444_800_000;
+
+pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
+    let scale = ground.scale;
+    let gate = RefCell::new(&mut ground.gate);
+    let sha1 = gate.borrow_mut().load_script(SHORTEST)?;
+    let keys = ["{bench}:people", "{bench}:count", "{bench}:stream"];
+    let shortest = || {
+        let words = [&["EVALSHA", &sha1, "3"], keys.as_slice(), &[MARK]].concat();
+        let mut gate = gate.borrow_mut();
+        let load = Load {
+            templates: vec![Template::command(&words)],
+            ..decisions(&gate, scale, &[])
+        };
+        let outcome = load.run()?.all(0)?;
+        gate.run::<()>(cmd("DEL").arg(&keys))?;
+        gate.settle()?;
+        Ok(outcome)
+    };
+    let granted = || {
+        let mut gate = gate.borrow_mut();
+        let campaign = gate.open(Quota::MAX)?;
+        ended(&mut gate, scale, &campaign, None, "granted")
+    };
+    let already_granted = || {
+        let mut gate = gate.borrow_mut();
+        let campaign = gate.open(Quota::MAX)?;
+        gate.grant(from_ref(&campaign), 0, HOLDERS)?;
+        ended(
+            &mut gate,
+            scale,
+            &campaign,
+            Some(HOLDERS),
+            "already_granted",
+        )
+    };
+    let sold_out = || {
+        let mut gate = gate.borrow_mut();
+        let campaign = gate.open(1)?;
+        gate.grant(from_ref(&campaign), u64::from(Quota::MAX), 1)?;
+        ended(&mut gate, scale, &campaign, None, "sold_out")
+    };
+    let not_open = || {
+        let mut gate = gate.borrow_mut();
+        let campaign = gate.create(1, Some(Millis::try_from(FAR_AWAY)?))?;
+        ended(&mut gate, scale, &campaign, None, "not_open")
+    };
+    let [granted, already_granted, sold_out, not_open, shortest] = interleaved(
+        scale.rounds(),
+        [
+            Contender::new("granted", granted),
+            Contender::new("already granted", already_granted),
+            Contender::new("sold out", sold_out),
+            Contender::new("not open", not_open),
+            Contender::new("shortest script", shortest),
+        ],
+    )?;
+    let baseline = shortest.figure(Outcome::per_second);
+    let finding = |what, turns: &Turns<Outcome>, least| {
+        Finding::new(
+            NAME,
+            what,
+            turns.figure(Outcome::per_second),
+            Unit::PerSecond,
+        )
+        .beside("shortest script", baseline.clone())
+        .to_be(Goal::AtLeast(least))
+    };
+    Ok(vec![
+        finding("granted", &granted, 0.7),
+        finding("already granted", &already_granted, 1.0),
+        finding("sold out", &sold_out, 1.0),
+        finding("not open", &not_open, 1.0),
+    ])
+}
+
+fn decisions(gate: &Gate, scale: Scale, campaigns: &[CampaignId]) -> Load {
+    gate.decisions(campaigns, DEPTH, Until::Elapsed(scale.turn()))
+}
+
+/// A turn on a campaign, whose decision begins with `word`, and which is removed afterwards.
+fn ended(
+    gate: &mut Gate,
+    scale: Scale,
+    campaign: &CampaignId,
+    people: Option<u64>,
+    word: &str,
+) -> Result<Outcome> {
+    let load = Load {
+        people,
+        ..decisions(gate, scale, from_ref(campaign))
+    };
+    let outcome = load.run()?.all(0)?;
+    let decision = outcome.sample.lines().nth(2).unwrap_or_default();
+    ensure!(decision == word, "expected {word} and got {decision}");
+    gate.remove(campaign)?;
+    Ok(outcome)
+}

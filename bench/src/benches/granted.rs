@@ -1,0 +1,126 @@
+//! Applications that are granted, all of them: through the component, with and without a body in the answer, beside
+//! hello-world on the same host, the same contract as a native service, and the script alone.
+
+use super::http::{applications, generator, on_a_campaign, quantile, steady, throughput};
+use crate::ground::{Ground, Server};
+use crate::load::{Template, Until};
+use crate::measure::{Contender, interleaved};
+use crate::report::{Finding, Goal, Unit};
+use anyhow::Result;
+use rushgate_gate::Quota;
+use std::cell::RefCell;
+
+/// Its name.
+pub(super) const NAME: &str = "granted";
+
+pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
+    let scale = ground.scale;
+    let (handler, hello) = (ground.handler()?, ground.hello()?);
+    let (native, constant) = (ground.service("native")?, ground.service("constant")?);
+    let gate = RefCell::new(&mut ground.gate);
+    let turn = |server: &Server, minimal, kind| {
+        let (gate, address) = (&gate, server.address);
+        move || {
+            on_a_campaign(gate, kind, |campaign| {
+                let template = Template::application(campaign.as_str(), minimal);
+                applications(scale, address, template)
+            })
+        }
+    };
+    let script = || {
+        let campaign = gate.borrow_mut().open(Quota::MAX)?;
+        let load = gate.borrow().decisions(
+            std::slice::from_ref(&campaign),
+            1,
+            Until::Elapsed(scale.turn()),
+        );
+        let outcome = load.run()?.all(0)?;
+        gate.borrow_mut().remove(&campaign)?;
+        Ok(outcome)
+    };
+    let [
+        full,
+        minimal,
+        hello_,
+        native_full,
+        native_minimal,
+        script,
+        constant_,
+    ] = interleaved(
+        scale.rounds(),
+        [
+            Contender::new("component", turn(&handler, false, 201)),
+            Contender::new("component, minimal", turn(&handler, true, 201)),
+            Contender::new("hello", turn(&hello, false, 200)),
+            Contender::new("native", turn(&native, false, 201)),
+            Contender::new("native, minimal", turn(&native, true, 201)),
+            Contender::new("script", script),
+            Contender::new("constant", turn(&constant, false, 200)),
+        ],
+    )?;
+
+    // All at one rate, which the slower of our two can serve with as much again to spare.
+    let rate = throughput(&full).median.min(throughput(&minimal).median) / 2.0;
+    let paced = |server: &Server, minimal, kind| {
+        let (gate, address) = (&gate, server.address);
+        move || {
+            on_a_campaign(gate, kind, |campaign| {
+                let template = Template::application(campaign.as_str(), minimal);
+                steady(applications(scale, address, template), rate)
+            })
+        }
+    };
+    let [paced_full, paced_minimal, paced_hello, paced_native] = interleaved(
+        scale.rounds(),
+        [
+            Contender::new("component", paced(&handler, false, 201)),
+            Contender::new("component, minimal", paced(&handler, true, 201)),
+            Contender::new("hello", paced(&hello, false, 200)),
+            Contender::new("native", paced(&native, false, 201)),
+        ],
+    )?;
+
+    let fastest = [
+        ("hello", &hello_),
+        ("native", &native_full),
+        ("component, minimal", &minimal),
+    ]
+    .into_iter()
+    .max_by(|(_, a), (_, b)| throughput(a).median.total_cmp(&throughput(b).median))
+    .unwrap_or(("hello", &hello_));
+    let rates = |what: &str, turns| Finding::new(NAME, what, throughput(turns), Unit::PerSecond);
+    let mut findings = generator(NAME, &constant_, fastest).to_vec();
+    for (what, ours, native) in [
+        ("component", &full, &native_full),
+        ("component, minimal", &minimal, &native_minimal),
+    ] {
+        findings.extend([
+            rates(what, ours)
+                .beside("hello", throughput(&hello_))
+                .to_be(Goal::AtLeast(0.7)),
+            rates(what, ours)
+                .beside("native", throughput(native))
+                .to_be(Goal::AtLeast(0.5)),
+            rates(what, ours).beside("script alone", throughput(&script)),
+        ]);
+    }
+    for (what, turns, goal) in [
+        ("component", &paced_full, None),
+        (
+            "component, minimal",
+            &paced_minimal,
+            Some(Goal::AtMost(3.0)),
+        ),
+        ("hello", &paced_hello, None),
+        ("native", &paced_native, None),
+    ] {
+        let what = format!("{what}, p99 at {}/s", Unit::PerSecond.show(rate));
+        let finding = Finding::new(NAME, what, quantile(turns, 0.99), Unit::Milliseconds)
+            .beside("its p50", quantile(turns, 0.5));
+        findings.push(match goal {
+            Some(goal) => finding.to_be(goal),
+            None => finding,
+        });
+    }
+    Ok(findings)
+}

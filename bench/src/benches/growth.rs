@@ -1,0 +1,166 @@
+//! What a grant costs the gate as things grow: grants of a campaign, campaigns, and entries that nobody has read yet. Each
+//! is compared with itself at the smallest size.
+
+use crate::gate::Gate;
+use crate::ground::Ground;
+use crate::measure::{Contender, interleaved_all};
+use crate::report::{Finding, Goal, Unit};
+use crate::scale::Scale;
+use anyhow::Result;
+use redis::cmd;
+use rushgate_gate::{CampaignId, Keys, Quota};
+use std::cell::RefCell;
+
+/// Its name.
+pub(super) const NAME: &str = "growth";
+
+/// From this many grants on, a turn's own make no difference to a campaign, and it is kept from turn to turn.
+const KEPT: u64 = 1_000_000;
+
+/// What grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// Grants that a campaign has given; all of them published.
+    Grants(u64),
+    /// Campaigns that grants are spread over.
+    Campaigns(u64),
+    /// Entries in the stream of a campaign.
+    Backlog(u64),
+}
+
+struct Growing<'a> {
+    gate: &'a RefCell<&'a mut Gate>,
+    what: What,
+    count: u64,
+    campaigns: Vec<CampaignId>,
+    next: u64,
+}
+
+pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
+    let scale = ground.scale;
+    let (most, count): (u32, u64) = match scale {
+        Scale::Full => (7, 50_000),
+        Scale::Quick => (5, 20_000),
+        Scale::Smoke => (2, 100),
+    };
+    let least = most.min(3) - u32::from(scale == Scale::Smoke);
+    let powers = |from: u32, to: u32| (from..=to).map(|power| 10_u64.pow(power));
+    let grants: Vec<_> = powers(least, most).map(What::Grants).collect();
+    let campaigns: Vec<_> = powers(0, 3.min(most)).map(What::Campaigns).collect();
+    let backlog = [0].into_iter().chain(powers(least, most.min(6)));
+    let backlog: Vec<_> = backlog.map(What::Backlog).collect();
+    let gate = RefCell::new(&mut ground.gate);
+    let mut findings = vec![];
+    for sizes in [grants, campaigns, backlog] {
+        let mut growing: Vec<_> = sizes
+            .iter()
+            .map(|what| Growing {
+                gate: &gate,
+                what: *what,
+                count,
+                campaigns: vec![],
+                next: 0,
+            })
+            .collect();
+        let contenders = growing
+            .iter_mut()
+            .map(|growing| Contender::new(growing.what.name(), || growing.turn()));
+        let turns = interleaved_all(scale.rounds(), contenders.collect())?;
+        let figures: Vec<_> = turns.iter().map(|turns| turns.figure(|cpu| *cpu)).collect();
+        for (what, figure) in sizes.iter().zip(&figures).skip(1) {
+            findings.push(
+                Finding::new(NAME, what.name(), figure.clone(), Unit::CpuMicroseconds)
+                    .beside(sizes[0].name(), figures[0].clone())
+                    .to_be(Goal::AtMost(1.1)),
+            );
+        }
+        for mut growing in growing {
+            growing.remove()?;
+        }
+    }
+    Ok(findings)
+}
+
+impl What {
+    fn name(self) -> String {
+        let (number, what) = match self {
+            Self::Grants(number) => (number, "grants"),
+            Self::Campaigns(number) => (number, "campaigns"),
+            Self::Backlog(number) => (number, "entries in the stream"),
+        };
+        let number = Unit::Count.show(number as f64);
+        format!("grant at {number} {what}")
+    }
+}
+
+impl Growing<'_> {
+    /// Microseconds of Redis' CPU for a grant.
+    fn turn(&mut self) -> Result<f64> {
+        if self.campaigns.is_empty() {
+            self.lay_out()?;
+        }
+        let mut gate = self.gate.borrow_mut();
+        let before = cpu(&mut gate)?;
+        let first = self.next;
+        self.next += self.count;
+        gate.grant(&self.campaigns, first, self.count)?;
+        let took = cpu(&mut gate)? - before;
+        for campaign in &self.campaigns {
+            if !matches!(self.what, What::Backlog(_)) {
+                gate.run::<()>(cmd("DEL").arg(Keys::of(campaign).stream()))?;
+            }
+        }
+        drop(gate);
+        let kept = match self.what {
+            What::Grants(size) => size >= KEPT,
+            What::Campaigns(_) => false,
+            What::Backlog(size) => size >= KEPT,
+        };
+        if !kept {
+            self.remove()?;
+        }
+        Ok(took * 1e6 / self.count as f64)
+    }
+
+    fn lay_out(&mut self) -> Result<()> {
+        let mut gate = self.gate.borrow_mut();
+        let (campaigns, grants) = match self.what {
+            // So many that a turn does not make them twice as large.
+            What::Grants(size) => (self.count.div_ceil(size), size),
+            What::Campaigns(number) => (number, 0),
+            What::Backlog(size) => (1, size),
+        };
+        for _ in 0..campaigns {
+            self.campaigns.push(gate.open(Quota::MAX)?);
+        }
+        self.next = 0;
+        if grants > 0 {
+            self.next = grants * campaigns;
+            gate.grant(&self.campaigns, 0, self.next)?;
+        }
+        for campaign in &self.campaigns {
+            let keys = Keys::of(campaign);
+            let done_with = match self.what {
+                What::Backlog(_) => keys.grants(),
+                _ => keys.stream(),
+            };
+            gate.run::<()>(cmd("DEL").arg(done_with))?;
+        }
+        gate.settle()
+    }
+
+    fn remove(&mut self) -> Result<()> {
+        let mut gate = self.gate.borrow_mut();
+        for campaign in self.campaigns.drain(..) {
+            gate.remove(&campaign)?;
+        }
+        Ok(())
+    }
+}
+
+/// Seconds of CPU that Redis has used.
+fn cpu(gate: &mut Gate) -> Result<f64> {
+    let user: f64 = gate.info("used_cpu_user")?.parse()?;
+    let system: f64 = gate.info("used_cpu_sys")?.parse()?;
+    Ok(user + system)
+}

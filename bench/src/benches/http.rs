@@ -1,0 +1,85 @@
+//! What the benches over HTTP share.
+
+use crate::gate::Gate;
+use crate::load::{Load, Outcome, Pace, Protocol, Template, Until};
+use crate::measure::{Figure, Turns};
+use crate::report::{Finding, Unit};
+use crate::scale::Scale;
+use anyhow::Result;
+use rushgate_gate::{CampaignId, Quota};
+use std::cell::RefCell;
+use std::net::SocketAddr;
+
+/// As many connections as an open pace may take: more than there are as long as nothing is overloaded.
+const MOST_CONNECTIONS: usize = 256;
+
+/// Applications by HTTP for as long as a turn takes.
+pub(super) fn applications(scale: Scale, address: SocketAddr, template: Template) -> Load {
+    Load {
+        address,
+        protocol: Protocol::Http,
+        templates: vec![template],
+        first: 0,
+        people: None,
+        connections: scale.connections(),
+        depth: 1,
+        pace: Pace::Closed,
+        until: Until::Elapsed(scale.turn()),
+    }
+}
+
+/// The same at a steady rate.
+pub(super) fn steady(load: Load, per_second: f64) -> Load {
+    Load {
+        connections: MOST_CONNECTIONS,
+        pace: Pace::Open(per_second),
+        ..load
+    }
+}
+
+/// A turn on a campaign of its own, which never sells out and is removed afterwards. All answers must be of this kind.
+pub(super) fn on_a_campaign(
+    gate: &RefCell<&mut Gate>,
+    kind: u16,
+    load: impl Fn(&CampaignId) -> Load,
+) -> Result<Outcome> {
+    let campaign = gate.borrow_mut().open(Quota::MAX)?;
+    let outcome = load(&campaign).run()?.all(kind)?;
+    gate.borrow_mut().remove(&campaign)?;
+    Ok(outcome)
+}
+
+/// Answers a second.
+pub(super) fn throughput(turns: &Turns<Outcome>) -> Figure {
+    turns.figure(Outcome::per_second)
+}
+
+/// Milliseconds within which that share of the answers came.
+pub(super) fn quantile(turns: &Turns<Outcome>, quantile: f64) -> Figure {
+    turns.figure(|outcome| outcome.quantile(quantile) / 1e3)
+}
+
+/// That it is not the generator that was measured: what it gets out of a server that does nothing, beside the most that
+/// it got out of one that was measured, and what it costs itself.
+pub(super) fn generator(
+    bench: &'static str,
+    constant: &Turns<Outcome>,
+    fastest: (&str, &Turns<Outcome>),
+) -> [Finding; 2] {
+    let cpu = |turns: &Turns<Outcome>| turns.figure(|outcome| outcome.cpu_per_thousand() * 1e3);
+    [
+        Finding::new(
+            bench,
+            "generator, against constant answers",
+            throughput(constant),
+            Unit::PerSecond,
+        )
+        .beside(fastest.0, throughput(fastest.1)),
+        Finding::new(
+            bench,
+            "generator, for a request",
+            cpu(fastest.1),
+            Unit::CpuMicroseconds,
+        ),
+    ]
+}

@@ -1,0 +1,75 @@
+//! The flood of losers: applications of different people after the last coupon is gone, beside hello-world on the same
+//! host, which is sent the same.
+
+use super::http::{applications, generator, quantile, steady, throughput};
+use crate::ground::{Ground, Server};
+use crate::load::Template;
+use crate::measure::{Contender, interleaved};
+use crate::report::{Finding, Goal, Unit};
+use anyhow::Result;
+
+/// Its name.
+pub(super) const NAME: &str = "sold-out";
+
+pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
+    let scale = ground.scale;
+    let (handler, hello) = (ground.handler()?, ground.hello()?);
+    let (native, constant) = (ground.service("native")?, ground.service("constant")?);
+    let campaign = ground.gate.open(1)?;
+    ground
+        .gate
+        .grant(std::slice::from_ref(&campaign), u64::MAX >> 30, 1)?;
+
+    let load = |server: &Server| {
+        let template = Template::application(campaign.as_str(), false);
+        applications(scale, server.address, template)
+    };
+    let turn = |server: &Server, kind| {
+        let load = load(server);
+        move || load.run()?.all(kind)
+    };
+    let [ours, hello_, native_, constant_] = interleaved(
+        scale.rounds(),
+        [
+            Contender::new("component", turn(&handler, 410)),
+            Contender::new("hello", turn(&hello, 200)),
+            Contender::new("native", turn(&native, 410)),
+            Contender::new("constant", turn(&constant, 200)),
+        ],
+    )?;
+    let rate = throughput(&ours).median / 2.0;
+    let paced = |server: &Server, kind| {
+        let load = steady(load(server), rate);
+        move || load.run()?.all(kind)
+    };
+    let [paced_ours, paced_hello] = interleaved(
+        scale.rounds(),
+        [
+            Contender::new("component", paced(&handler, 410)),
+            Contender::new("hello", paced(&hello, 200)),
+        ],
+    )?;
+    ground.gate.remove(&campaign)?;
+
+    let fastest = [("hello", &hello_), ("component", &ours)]
+        .into_iter()
+        .max_by(|(_, a), (_, b)| throughput(a).median.total_cmp(&throughput(b).median))
+        .unwrap_or(("hello", &hello_));
+    let rates = Finding::new(NAME, "component", throughput(&ours), Unit::PerSecond);
+    let mut findings = generator(NAME, &constant_, fastest).to_vec();
+    findings.extend([
+        rates
+            .clone()
+            .beside("hello", throughput(&hello_))
+            .to_be(Goal::AtLeast(0.9)),
+        rates.beside("native", throughput(&native_)),
+    ]);
+    for (what, turns) in [("component", &paced_ours), ("hello", &paced_hello)] {
+        let what = format!("{what}, p99 at {}/s", Unit::PerSecond.show(rate));
+        findings.push(
+            Finding::new(NAME, what, quantile(turns, 0.99), Unit::Milliseconds)
+                .beside("its p50", quantile(turns, 0.5)),
+        );
+    }
+    Ok(findings)
+}

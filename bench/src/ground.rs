@@ -1,0 +1,248 @@
+//! What the benches stand on: servers that are there already, and the parts of the system, which are started as they are
+//! needed and end with the run.
+
+mod parts;
+mod ways;
+
+pub use parts::Server;
+
+use crate::gate::Gate;
+use crate::machine::Machine;
+use crate::scale::Scale;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use rushgate_gate::CampaignId;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+/// Where the servers and the programs are. `cargo xtask bench` says it by environment.
+#[derive(Args, Clone, Debug)]
+pub struct Servers {
+    /// A Redis for the benches alone
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub redis_url: String,
+    /// Kafka
+    #[arg(long, env = "KAFKA_BROKERS")]
+    pub kafka_brokers: String,
+    /// A database for the benches alone: its coupons are removed
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: String,
+    /// The directory of our own programs, release builds for figures that mean something
+    #[arg(long, env = "RUSHGATE_BIN_DIR")]
+    pub bin_dir: PathBuf,
+    /// Spin, if components are to run on it and not on wasm-host
+    #[arg(long, env = "RUSHGATE_SPIN")]
+    pub spin: Option<PathBuf>,
+    /// What the report calls the host of the components
+    #[arg(long, env = "RUSHGATE_HOST", default_value = "wasm-host")]
+    pub host: String,
+    /// What the report calls the broker: it does not say its version itself
+    #[arg(long, env = "RUSHGATE_KAFKA_VERSION", default_value = "?")]
+    pub kafka_version: String,
+    /// The process of Kafka, if its costs are to be known
+    #[arg(long, env = "RUSHGATE_KAFKA_PROCESS")]
+    pub kafka_process: Option<u32>,
+    /// The process of the database, likewise
+    #[arg(long, env = "RUSHGATE_DATABASE_PROCESS")]
+    pub database_process: Option<u32>,
+}
+
+/// The ground of one run.
+pub struct Ground {
+    /// Where the servers are.
+    pub servers: Servers,
+    /// How much is measured.
+    pub scale: Scale,
+    /// The gate's Redis.
+    pub gate: Gate,
+    runtime: Runtime,
+    directory: TempDir,
+}
+
+/// The topic and the consumer group of one turn, which no other has.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The topic.
+    pub topic: String,
+}
+
+impl Ground {
+    /// Connects to the servers, and lays out tables.
+    ///
+    /// # Errors
+    /// When one of them does not answer.
+    pub fn new(servers: Servers, scale: Scale) -> Result<Self> {
+        let ground = Self {
+            gate: Gate::connect(&servers.redis_url, scale)?,
+            runtime: Runtime::new().context("a runtime")?,
+            directory: tempfile::tempdir().context("a directory for logs")?,
+            servers,
+            scale,
+        };
+        ground.route()?;
+        Ok(ground)
+    }
+
+    /// This machine and what runs on it.
+    ///
+    /// # Errors
+    /// When a server does not say what it is.
+    pub fn machine(&mut self) -> Result<Machine> {
+        let version: String = self.with_database(async |database| {
+            sqlx::query_scalar("SELECT VERSION()")
+                .fetch_one(database)
+                .await
+        })?;
+        let name = if version.contains("MariaDB") {
+            "MariaDB"
+        } else {
+            "MySQL"
+        };
+        let number = version.split('-').next().unwrap_or_default();
+        Ok(Machine {
+            redis: self.gate.info("redis_version")?,
+            kafka: self.servers.kafka_version.clone(),
+            database: format!("{name} {number}"),
+            host: self.servers.host.clone(),
+            ..Machine::this()
+        })
+    }
+
+    /// Does something on a connection to the database.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn with_database<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut MySqlConnection) -> sqlx::Result<T>,
+    ) -> Result<T> {
+        let options = self.database()?;
+        let done = self.runtime.block_on(async {
+            let mut connection = options.connect().await?;
+            work(&mut connection).await
+        });
+        done.context("the database")
+    }
+
+    /// How to connect to the database.
+    ///
+    /// # Errors
+    /// When DATABASE_URL is none.
+    pub fn database(&self) -> Result<MySqlConnectOptions> {
+        let options: MySqlConnectOptions =
+            self.servers.database_url.parse().context("DATABASE_URL")?;
+        Ok(options
+            .timezone(Some("+00:00".to_owned()))
+            .disable_statement_logging())
+    }
+
+    /// Does all of that at once.
+    ///
+    /// # Errors
+    /// The first of theirs.
+    pub fn all_of<T: Send + 'static>(
+        &self,
+        work: Vec<impl Future<Output = Result<T>> + Send + 'static>,
+    ) -> Result<Vec<T>> {
+        self.runtime.block_on(async {
+            let tasks: Vec<_> = work.into_iter().map(tokio::spawn).collect();
+            let mut done = vec![];
+            for task in tasks {
+                done.push(task.await??);
+            }
+            Ok(done)
+        })
+    }
+
+    /// Begins something that goes on beside what is measured.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.runtime.spawn(work)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it has panicked.
+    pub fn wait_for<T>(&self, work: JoinHandle<T>) -> Result<T> {
+        Ok(self.runtime.block_on(work)?)
+    }
+
+    /// A topic of its own, and the tables if they are missing.
+    ///
+    /// # Errors
+    /// When the operator's command fails.
+    pub fn route(&self) -> Result<Route> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let topic = format!("bench-{}-{number}", std::process::id());
+        let route = Route { topic };
+        self.operator(&["setup"], &route)?;
+        Ok(route)
+    }
+
+    /// A campaign that database and gate know, open now; its id.
+    ///
+    /// # Errors
+    /// When the operator's command fails.
+    pub fn campaign(&mut self, quota: u64, route: &Route) -> Result<CampaignId> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let id = format!("bench-row-{}-{number}", std::process::id());
+        let quota = quota.to_string();
+        let create = ["campaign", "create", "--id", &id, "--quota", &quota];
+        self.operator(&create, route)?;
+        Ok(id.parse()?)
+    }
+
+    fn operator(&self, arguments: &[&str], route: &Route) -> Result<()> {
+        let output = Command::new(self.servers.bin_dir.join("rushgate"))
+            .args(arguments)
+            .envs(self.environment())
+            .envs(route.environment())
+            .output()
+            .context("cannot run the rushgate command")?;
+        if !output.status.success() {
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            bail!("`rushgate {}`: {complaint}", arguments.join(" "));
+        }
+        Ok(())
+    }
+
+    /// Removes all rows of coupons.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn empty_tables(&self) -> Result<()> {
+        self.with_database(async |database| {
+            for table in ["coupons", "failed_events"] {
+                let truncate = AssertSqlSafe(format!("TRUNCATE TABLE {table}"));
+                sqlx::raw_sql(truncate).execute(&mut *database).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn environment(&self) -> [(&'static str, &str); 3] {
+        let servers = &self.servers;
+        [
+            ("REDIS_URL", &servers.redis_url),
+            ("KAFKA_BROKERS", &servers.kafka_brokers),
+            ("DATABASE_URL", &servers.database_url),
+        ]
+    }
+}
+
+impl Route {
+    fn environment(&self) -> [(&'static str, &str); 2] {
+        [("KAFKA_TOPIC", &self.topic), ("KAFKA_GROUP", &self.topic)]
+    }
+}

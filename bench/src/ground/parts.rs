@@ -1,0 +1,148 @@
+//! The parts of the system and the services beside them: how each is started, and when it is ready.
+
+use super::{Ground, Route};
+use crate::process::{Process, free_address, get};
+use crate::scale::Scale;
+use anyhow::Result;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+/// A server over HTTP, and the process that it is.
+pub struct Server {
+    /// The process.
+    pub process: Process,
+    /// Where it answers.
+    pub address: SocketAddr,
+}
+
+impl Ground {
+    /// The handler, with the component that `spin.toml` names.
+    ///
+    /// # Errors
+    /// When it is not ready within a minute.
+    pub fn handler(&self) -> Result<Server> {
+        let mut env = vec![("SPIN_VARIABLE_REDIS_URL", self.servers.redis_url.as_str())];
+        if self.scale == Scale::Smoke {
+            // That other tests keep the machine busy is no reason to refuse anybody in this one.
+            env.push(("SPIN_VARIABLE_GATE_BUDGET_MS", "0"));
+        }
+        self.host("handler", "spin.toml", &env)
+    }
+
+    /// The hello-world component, on the same host.
+    ///
+    /// # Errors
+    /// When it is not ready within a minute.
+    pub fn hello(&self) -> Result<Server> {
+        self.host("hello", "bench/hello/spin.toml", &[])
+    }
+
+    fn host(&self, name: &str, manifest: &str, env: &[(&str, &str)]) -> Result<Server> {
+        let address = free_address()?;
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut command = match &self.servers.spin {
+            Some(spin) => {
+                let mut command = Command::new(spin);
+                let state = self.directory.path().join(address.to_string());
+                command
+                    .args(["up", "--disable-cache", "--state-dir"])
+                    .arg(state);
+                command
+            }
+            None => Command::new(self.servers.bin_dir.join("wasm-host")),
+        };
+        command
+            .arg("--from")
+            .arg(root.join(manifest))
+            .args(["--listen", &address.to_string()])
+            .envs(env.iter().copied());
+        let mut server = self.start(name, address, &mut command)?;
+        server.until_ready("/readyz", "")?;
+        Ok(server)
+    }
+
+    /// A service of this program's own: one of those that `rushgate-bench serve` names.
+    ///
+    /// # Errors
+    /// When it is not ready within a minute.
+    pub fn service(&self, name: &str) -> Result<Server> {
+        let address = free_address()?;
+        let program = self.servers.bin_dir.join("rushgate-bench");
+        let mut command = Command::new(program);
+        command
+            .args(["serve", name, "--listen", &address.to_string()])
+            .envs(self.environment());
+        let mut server = self.start(name, address, &mut command)?;
+        server.until_ready("/readyz", "")?;
+        Ok(server)
+    }
+
+    /// A bridge, reading from the gate and publishing to the route's topic. Its address is that of its metrics.
+    ///
+    /// # Errors
+    /// When it is not ready within a minute.
+    pub fn bridge(&self, route: &Route) -> Result<Server> {
+        let mut bridge = self.starting_bridge(route)?;
+        bridge.until_ready("/metrics", "rushgate_bridge_ready 1")?;
+        Ok(bridge)
+    }
+
+    /// The same, not waited for.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn starting_bridge(&self, route: &Route) -> Result<Server> {
+        self.part("kafka-bridge", route, &[("BRIDGE_CONSUMER_NAME", "bench")])
+    }
+
+    /// A consumer of the route's topic. Its address is that of its metrics.
+    ///
+    /// # Errors
+    /// When it is not ready within a minute.
+    pub fn consumer(&self, route: &Route) -> Result<Server> {
+        let mut consumer = self.starting_consumer(route)?;
+        consumer.until_ready("/metrics", "rushgate_consumer_ready 1")?;
+        Ok(consumer)
+    }
+
+    /// The same, not waited for.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn starting_consumer(&self, route: &Route) -> Result<Server> {
+        self.part("consumer", route, &[])
+    }
+
+    fn part(&self, name: &str, route: &Route, env: &[(&str, &str)]) -> Result<Server> {
+        let address = free_address()?;
+        let mut command = Command::new(self.servers.bin_dir.join(name));
+        command
+            .envs(self.environment())
+            .envs(route.environment())
+            .envs(env.iter().copied())
+            .env("METRICS_LISTEN", address.to_string())
+            .env("RUST_LOG", "warn");
+        self.start(name, address, &mut command)
+    }
+
+    fn start(&self, name: &str, address: SocketAddr, command: &mut Command) -> Result<Server> {
+        let process = Process::start(name, command, self.directory.path())?;
+        Ok(Server { process, address })
+    }
+}
+
+impl Server {
+    fn until_ready(&mut self, path: &str, text: &str) -> Result<()> {
+        self.process.until_ready(self.address, path, text)
+    }
+
+    /// One of the numbers that a part counts, 0 before it counts.
+    pub fn counted(&self, metric: &str) -> u64 {
+        let page = get(self.address, "/metrics").unwrap_or_default();
+        let value = page.lines().find_map(|line| line.strip_prefix(metric));
+        value
+            .and_then(|value| value.trim().parse().ok())
+            .unwrap_or(0)
+    }
+}

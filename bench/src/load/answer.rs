@@ -1,0 +1,139 @@
+//! Where an answer ends, and of what kind it is: as little as can be known of it.
+
+use anyhow::{Context, Result, bail};
+
+/// The language of the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1, whose answers say how long they are.
+    Http,
+    /// Redis' own, version 2.
+    Redis,
+}
+
+/// What was found at the beginning of what was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// The status; for Redis 0, or 1 for an error.
+    pub(super) kind: u16,
+    /// In bytes.
+    pub(super) length: usize,
+}
+
+impl Protocol {
+    /// The answer that these bytes begin with, if it is there as a whole.
+    pub(super) fn answer(self, bytes: &[u8]) -> Result<Option<Answer>> {
+        match self {
+            Self::Http => http(bytes),
+            Self::Redis => redis(bytes),
+        }
+    }
+}
+
+fn http(bytes: &[u8]) -> Result<Option<Answer>> {
+    let mut line_at = 0;
+    let mut kind = 0;
+    let mut body = None;
+    while let Some(length) = bytes[line_at..].iter().position(|byte| *byte == b'\n') {
+        let line = bytes[line_at..line_at + length].trim_ascii_end();
+        line_at += length + 1;
+        if kind == 0 {
+            kind = line
+                .get(9..12)
+                .and_then(number)
+                .context("an answer without a status")? as u16;
+        } else if line.is_empty() {
+            let body = body.context("an answer that does not say how long it is")?;
+            let length = line_at + body;
+            return Ok((bytes.len() >= length).then_some(Answer { kind, length }));
+        } else if body.is_none() && line.len() > 15 {
+            let (name, value) = line.split_at(15);
+            if name.eq_ignore_ascii_case(b"content-length:") {
+                body = Some(number(value.trim_ascii()).context("a length that is no number")?);
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn redis(bytes: &[u8]) -> Result<Option<Answer>> {
+    let kind = u16::from(bytes.first() == Some(&b'-'));
+    Ok(value(bytes)?.map(|length| Answer { kind, length }))
+}
+
+/// The length of the value that these bytes begin with.
+fn value(bytes: &[u8]) -> Result<Option<usize>> {
+    let Some(line) = bytes.iter().position(|byte| *byte == b'\n') else {
+        return Ok(None);
+    };
+    let (first, rest) = (bytes[0], bytes[1..line].trim_ascii_end());
+    let mut end = line + 1;
+    match first {
+        b'+' | b'-' | b':' => {}
+        b'$' | b'*' if rest.starts_with(b"-") => {}
+        b'$' => end += number(rest).context("a length that is no number")? + 2,
+        b'*' => {
+            for _ in 0..number(rest).context("a length that is no number")? {
+                match bytes.get(end..).map(value) {
+                    Some(Ok(Some(length))) => end += length,
+                    Some(Err(error)) => return Err(error),
+                    _ => return Ok(None),
+                }
+            }
+        }
+        _ => bail!("not a reply of Redis: {:?}", String::from_utf8_lossy(bytes)),
+    }
+    Ok((bytes.len() >= end).then_some(end))
+}
+
+fn number(digits: &[u8]) -> Option<usize> {
+    str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every beginning of it is too short, and it ends where it ends, whatever follows.
+    fn is_one(protocol: Protocol, answer: &str, kind: u16) {
+        for cut in 1..answer.len() {
+            let beginning = protocol.answer(&answer.as_bytes()[..cut]).unwrap();
+            assert_eq!(beginning, None, "{cut} of {answer:?}");
+        }
+        let more = format!("{answer}{answer}");
+        let length = answer.len();
+        let found = protocol.answer(more.as_bytes()).unwrap();
+        assert_eq!(found, Some(Answer { kind, length }), "{answer:?}");
+    }
+
+    #[test]
+    fn answers_of_http_end_with_their_bodies() {
+        for (answer, kind) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200),
+            (
+                "HTTP/1.1 410 Gone\r\nx: y\r\ncontent-length: 0\r\nz: 1\r\n\r\n",
+                410,
+            ),
+        ] {
+            is_one(Protocol::Http, answer, kind);
+        }
+        let endless = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        assert!(Protocol::Http.answer(endless).is_err());
+    }
+
+    #[test]
+    fn replies_of_redis_end_with_their_last_element() {
+        for (reply, kind) in [
+            ("+OK\r\n", 0),
+            ("-NOSCRIPT No matching script.\r\n", 1),
+            (":42\r\n", 0),
+            ("$-1\r\n", 0),
+            ("$3\r\na\nb\r\n", 0),
+            ("*3\r\n$1\r\na\r\n*1\r\n:1\r\n$0\r\n\r\n", 0),
+            ("*0\r\n", 0),
+        ] {
+            is_one(Protocol::Redis, reply, kind);
+        }
+        assert!(Protocol::Redis.answer(b"HTTP/1.1\r\n").is_err());
+    }
+}

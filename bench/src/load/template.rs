@@ -1,0 +1,146 @@
+//! A request whose user id alone changes from one to the next.
+
+use rushgate_gate::script::Eval;
+use rushgate_gate::{Call, CampaignId};
+
+/// How many digits a user id has: always the same, so that lengths stay what they are.
+const DIGITS: usize = 12;
+
+/// Stands for the user id in what templates are made of.
+pub const MARK: &str = "000000000000";
+
+/// The bytes of a request, and where the user id is in them.
+#[derive(Clone, Debug)]
+pub struct Template {
+    bytes: Vec<u8>,
+    digits: Option<usize>,
+    second_clicks: Option<u64>,
+}
+
+impl Template {
+    /// A template of this text, in which the last run of twelve zeros, if there is one, is the user id.
+    pub fn new(text: String) -> Self {
+        Self {
+            digits: text.rfind(MARK),
+            bytes: text.into_bytes(),
+            second_clicks: None,
+        }
+    }
+
+    /// `GET` of a path, without a user id.
+    pub fn get(path: &str) -> Self {
+        Self::new(format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n"))
+    }
+
+    /// An application to `campaign`, by HTTP. `minimal` asks for an answer without a body.
+    pub fn application(campaign: &str, minimal: bool) -> Self {
+        let prefer = if minimal {
+            "prefer: return=minimal\r\n"
+        } else {
+            ""
+        };
+        let body = format!(r#"{{"user_id":"{MARK}"}}"#);
+        Self::new(format!(
+            "POST /v1/campaigns/{campaign}/applications HTTP/1.1\r\nhost: bench\r\n\
+             content-type: application/json\r\n{prefer}content-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    }
+
+    /// The same, as the gate sees it: the script by its SHA-1.
+    pub fn decision(campaign: &CampaignId) -> Self {
+        // Twelve zeros are a name that an applicant may have.
+        let Ok(applicant) = MARK.parse() else {
+            return Self::new(String::new());
+        };
+        Self::call(&rushgate_gate::apply::call(campaign, &applicant))
+    }
+
+    /// A call of a script of the gate's, by its SHA-1.
+    pub fn call(call: &Call) -> Self {
+        let arguments: Vec<&str> = call.arguments(Eval::BySha).collect();
+        Self::command(&[&["EVALSHA"], arguments.as_slice()].concat())
+    }
+
+    /// A command of Redis.
+    pub fn command(words: &[&str]) -> Self {
+        let words: String = words
+            .iter()
+            .map(|word| format!("${}\r\n{word}\r\n", word.len()))
+            .collect::<Vec<_>>()
+            .concat();
+        let count = words.split("\r\n").count() / 2;
+        Self::new(format!("*{count}\r\n{words}"))
+    }
+
+    /// The same, where one in so many people clicks twice: the request after his first one is his as well.
+    #[must_use]
+    pub fn with_second_clicks(mut self, one_in: u64) -> Self {
+        self.second_clicks = Some(one_in);
+        self
+    }
+
+    /// The request of that number.
+    pub fn of(&mut self, mut number: u64) -> &[u8] {
+        if let Some(one_in) = self.second_clicks {
+            number -= (number + 1) / (one_in + 1);
+        }
+        if let Some(begin) = self.digits {
+            for digit in self.bytes[begin..begin + DIGITS].iter_mut().rev() {
+                *digit = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        }
+        &self.bytes
+    }
+
+    /// The user id in the request of that number.
+    pub fn user_id(number: u64) -> String {
+        format!("{number:0DIGITS$}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(template: &mut Template, number: u64) -> String {
+        String::from_utf8(template.of(number).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn only_the_user_id_changes() {
+        let mut template = Template::application("welcome", true);
+        let first = text(&mut template, 7);
+        assert!(first.ends_with(r#"{"user_id":"000000000007"}"#), "{first}");
+        assert!(first.contains("prefer: return=minimal\r\n"), "{first}");
+        let second = text(&mut template, 123_456);
+        assert_eq!(second, first.replace("000000000007", "000000123456"));
+        assert!(second.contains(&Template::user_id(123_456)));
+    }
+
+    #[test]
+    fn one_in_so_many_clicks_twice() {
+        let mut template = Template::new(MARK.to_owned()).with_second_clicks(3);
+        let people: Vec<_> = (0..9).map(|number| text(&mut template, number)).collect();
+        let expected = [0, 1, 2, 2, 3, 4, 5, 5, 6].map(Template::user_id);
+        assert_eq!(people, expected);
+    }
+
+    #[test]
+    fn a_template_without_a_user_id_stays_as_it_is() {
+        let mut template = Template::get("/");
+        assert_eq!(text(&mut template, 1), text(&mut template, 2));
+    }
+
+    #[test]
+    fn calls_are_what_redis_reads() {
+        let mut template = Template::decision(&"welcome".parse().unwrap());
+        let call = text(&mut template, 42);
+        assert!(
+            call.starts_with("*14\r\n$7\r\nEVALSHA\r\n$40\r\n"),
+            "{call}"
+        );
+        assert!(call.ends_with("$12\r\n000000000042\r\n"), "{call}");
+    }
+}

@@ -1,0 +1,227 @@
+//! `rushgate-bench`: runs benches and writes down what they found. `cargo xtask bench` calls it.
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+use rushgate_bench::benches::{ALL, Bench};
+use rushgate_bench::ground::{Ground, Servers};
+use rushgate_bench::load::{Load, Pace, Protocol, Template, Until};
+use rushgate_bench::report::{Report, Unit};
+use rushgate_bench::scale::Scale;
+use rushgate_bench::ways::{self, program};
+use rushgate_bench::{chart, constant, native, say};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+
+/// Side-by-side benchmarks of Rushgate.
+#[derive(Parser)]
+#[command(name = "rushgate-bench")]
+enum Cli {
+    /// Run benches
+    Run(Run),
+    /// Serve one of the baselines until the process is ended
+    Serve {
+        /// Which
+        #[command(subcommand)]
+        service: Service,
+    },
+    /// Send applications to whatever serves them, for instance to look at it with a profiler meanwhile
+    Load(Applications),
+}
+
+#[derive(clap::Args)]
+struct Applications {
+    /// Who is asked
+    address: SocketAddr,
+    /// The campaign
+    campaign: String,
+    /// For how many seconds
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Ask for answers without a body
+    #[arg(long)]
+    minimal: bool,
+    /// Connections
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// So many requests a second, whatever becomes of them; as many as are answered if left out
+    #[arg(long)]
+    per_second: Option<f64>,
+    /// The number of the first person
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+}
+
+#[derive(clap::Args)]
+struct Run {
+    /// The bench; all of them if left out
+    name: Option<String>,
+    /// Fewer and shorter turns
+    #[arg(long)]
+    quick: bool,
+    /// Whether the benches work at all; the figures mean nothing
+    #[arg(long, conflicts_with = "quick")]
+    smoke: bool,
+    /// Where JSON and chart go
+    #[arg(long, value_name = "DIRECTORY")]
+    results: PathBuf,
+    #[command(flatten)]
+    servers: Servers,
+}
+
+#[derive(Subcommand)]
+enum Service {
+    /// The contract of applications, natively
+    Native {
+        /// Where to listen
+        #[arg(long)]
+        listen: SocketAddr,
+        /// The gate
+        #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+        redis_url: String,
+    },
+    /// The same answer to everything
+    Constant {
+        /// Where to listen
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// One of the usual ways to give out coupons
+    Way(program::Service),
+    /// The consumer that one of them needs
+    WayConsumer(program::Consumer),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse() {
+        Cli::Run(run) => run.run(),
+        Cli::Serve { service } => service.serve(),
+        Cli::Load(applications) => applications.send(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say::note(format_args!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Run {
+    fn run(self) -> Result<()> {
+        let begun = Instant::now();
+        let benches = chosen(self.name.as_deref())?;
+        let scale = match (self.quick, self.smoke) {
+            (_, true) => Scale::Smoke,
+            (true, _) => Scale::Quick,
+            _ => Scale::Full,
+        };
+        let mut ground = Ground::new(self.servers, scale)?;
+        let machine = ground.machine()?;
+        let mut findings = vec![];
+        let mut failed = vec![];
+        for bench in benches {
+            say::note(format_args!("{} …", bench.name));
+            let bench_begun = Instant::now();
+            match (bench.run)(&mut ground) {
+                Ok(found) => findings.extend(found),
+                Err(error) => {
+                    say::note(format_args!("{}: {error:#}", bench.name));
+                    failed.push(bench.name);
+                }
+            }
+            let took = bench_begun.elapsed().as_secs();
+            say::note(format_args!("{} took {took} s", bench.name));
+        }
+        let report = Report {
+            machine,
+            scale,
+            findings,
+            seconds: begun.elapsed().as_secs(),
+        };
+        let file = match (&self.name, scale) {
+            (None, Scale::Full) => "latest".to_owned(),
+            (None, _) => "quick".to_owned(),
+            (Some(name), _) => name.clone(),
+        };
+        fs::create_dir_all(&self.results)?;
+        let mut written = vec![
+            ("json", serde_json::to_string_pretty(&report)? + "\n"),
+            ("md", format!("{report}\n")),
+        ];
+        if report.findings.iter().any(|finding| finding.goal.is_some()) {
+            written.push(("svg", chart::svg(&report)));
+        }
+        written.extend(ways::chart::svg(&report).map(|svg| ("ways.svg", svg)));
+        for (kind, text) in written {
+            let path = self.results.join(format!("{file}.{kind}"));
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        say::line(report);
+        if !failed.is_empty() {
+            bail!("nothing was found by {}", failed.join(", "));
+        }
+        Ok(())
+    }
+}
+
+impl Applications {
+    fn send(self) -> Result<()> {
+        let load = Load {
+            address: self.address,
+            protocol: Protocol::Http,
+            templates: vec![Template::application(&self.campaign, self.minimal)],
+            first: self.first,
+            people: None,
+            connections: self.connections,
+            depth: 1,
+            pace: self.per_second.map_or(Pace::Closed, Pace::Open),
+            until: Until::Elapsed(Duration::from_secs(self.seconds)),
+        };
+        let outcome = load.run()?;
+        let ms = |quantile| Unit::Milliseconds.show(outcome.quantile(quantile) / 1e3);
+        say::line(format_args!(
+            "{:?}: {}/s, p50 {}, p99 {}; the generator took {:.1} µs of CPU for each",
+            outcome.answers,
+            Unit::PerSecond.show(outcome.per_second()),
+            ms(0.5),
+            ms(0.99),
+            outcome.cpu_per_thousand() * 1e3,
+        ));
+        Ok(())
+    }
+}
+
+impl Service {
+    fn serve(self) -> Result<()> {
+        let runtime = tokio::runtime::Runtime::new()?;
+        runtime.block_on(async {
+            match self {
+                Self::Native { listen, redis_url } => {
+                    native::serve(TcpListener::bind(listen).await?, &redis_url).await
+                }
+                Self::Constant { listen } => {
+                    constant::serve(TcpListener::bind(listen).await?).await
+                }
+                Self::Way(service) => service.run().await,
+                Self::WayConsumer(consumer) => consumer.run().await,
+            }
+        })
+    }
+}
+
+fn chosen(name: Option<&str>) -> Result<Vec<Bench>> {
+    let chosen: Vec<Bench> = ALL
+        .iter()
+        .filter(|bench| name.is_none_or(|name| name == bench.name))
+        .copied()
+        .collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = ALL.iter().map(|bench| bench.name).collect();
+        bail!("there is no such bench; there are {}", names.join(", "));
+    }
+    Ok(chosen)
+}

@@ -1,0 +1,194 @@
+//! A program that ends with its guard, and what it costs while it runs.
+
+use crate::load::{Load, Pace, Protocol, Template, Until};
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long a program may take to be ready.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running program.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+/// What a process has used, as Linux counts it.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// CPU time of all its threads, in steps of 10 ms.
+    pub cpu: Duration,
+    /// Resident memory now, in bytes.
+    pub memory: u64,
+    /// The most resident memory that it has had at once, in bytes.
+    pub peak_memory: u64,
+}
+
+impl Process {
+    /// Starts `command`, its output going to a file in `directory`.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn start(name: &str, command: &mut Command, directory: &Path) -> Result<Self> {
+        let log = directory.join(format!("{name}.log"));
+        let output = File::options().create(true).append(true).open(&log)?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log,
+        })
+    }
+
+    /// Waits until it answers `GET {path}` at `address` with 200 and this text.
+    ///
+    /// # Errors
+    /// When it ends instead, or does not within a minute; with the end of what it wrote.
+    pub fn until_ready(&mut self, address: SocketAddr, path: &str, text: &str) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while get(address, path).is_none_or(|page| !page.contains(text)) {
+            self.check()?;
+            if Instant::now() > deadline {
+                bail!("{} is not ready: {}", self.name, self.last_words());
+            }
+            sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// That it still runs.
+    ///
+    /// # Errors
+    /// When it does not; with the end of what it wrote.
+    pub fn check(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("{} has ended, {status}: {}", self.name, self.last_words()),
+        }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has used so far.
+    ///
+    /// # Errors
+    /// When it has ended, or this is not Linux.
+    pub fn usage(&self) -> Result<Usage> {
+        Usage::of(self.id())
+    }
+
+    fn last_words(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(15)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Usage {
+    /// What the process of that number has used so far.
+    ///
+    /// # Errors
+    /// When there is none, or this is not Linux.
+    pub fn of(process: u32) -> Result<Self> {
+        let read = |file: &str| {
+            let path = format!("/proc/{process}/{file}");
+            fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+        };
+        let stat = read("stat")?;
+        // The name, which is in parentheses, may hold anything.
+        let (_, fields) = stat.rsplit_once(')').context("no name in /proc")?;
+        let ticks: u64 = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|field| field.parse::<u64>())
+            .sum::<Result<_, _>>()?;
+        let status = read("status")?;
+        let bytes = |name: &str| -> Result<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+            Ok(number
+                .with_context(|| format!("no {name}"))?
+                .parse::<u64>()?
+                * 1024)
+        };
+        Ok(Self {
+            // Linux shows hundredths of a second, whatever its own clock does.
+            cpu: Duration::from_millis(ticks * 10),
+            memory: bytes("VmRSS:")?,
+            peak_memory: bytes("VmHWM:")?,
+        })
+    }
+}
+
+/// An address of this machine where nobody listens just now.
+///
+/// # Errors
+/// When there is none.
+pub fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+    Ok(listener.local_addr()?)
+}
+
+/// The page at `path`, head and body, if it is there and says how long it is.
+pub fn get(address: SocketAddr, path: &str) -> Option<String> {
+    let load = Load {
+        address,
+        protocol: Protocol::Http,
+        templates: vec![Template::get(path)],
+        first: 0,
+        people: None,
+        connections: 1,
+        depth: 1,
+        pace: Pace::Closed,
+        until: Until::Requests(1),
+    };
+    let outcome = load.run().and_then(|outcome| outcome.all(200));
+    Some(outcome.ok()?.sample)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_uses_memory() {
+        let usage = Usage::of(std::process::id()).unwrap();
+        assert!(usage.memory > 100_000 && usage.peak_memory >= usage.memory);
+    }
+
+    #[test]
+    fn one_that_ends_is_quoted() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo no such luck >&2; exit 3"]);
+        let mut process = Process::start("thing", &mut shell, directory.path()).unwrap();
+        let error = process
+            .until_ready(free_address().unwrap(), "/", "")
+            .unwrap_err();
+        assert!(error.to_string().contains("no such luck"), "{error}");
+    }
+}

@@ -1,0 +1,57 @@
+//! How much is measured, and for how long.
+
+use serde::Serialize;
+use std::time::Duration;
+
+/// Three sizes of the same benches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scale {
+    /// What is quoted: half an hour and more.
+    Full,
+    /// Within ten minutes: whether a change was worth it.
+    Quick,
+    /// Some seconds: whether the benches themselves work. Its numbers mean nothing.
+    Smoke,
+}
+
+impl Scale {
+    /// One of three.
+    fn pick<T>(self, full: T, quick: T, smoke: T) -> T {
+        match self {
+            Self::Full => full,
+            Self::Quick => quick,
+            Self::Smoke => smoke,
+        }
+    }
+
+    /// How often every contender has its turn.
+    pub fn rounds(self) -> usize {
+        self.pick(5, 3, 1)
+    }
+
+    /// How often, where one turn takes a minute.
+    pub fn long_rounds(self) -> usize {
+        self.pick(3, 2, 1)
+    }
+
+    /// How long a turn takes.
+    pub fn turn(self) -> Duration {
+        Duration::from_millis(self.pick(5_000, 1_500, 60))
+    }
+
+    /// Connections of the generator.
+    pub fn connections(self) -> usize {
+        self.pick(64, 64, 4)
+    }
+
+    /// People in a crowd, a multiple of ten, and the coupons that there are for them.
+    pub fn crowd(self) -> (u64, u32) {
+        self.pick((50_000, 1_000), (10_000, 200), (60, 10))
+    }
+
+    /// Entries, records and rows of a backlog.
+    pub fn backlog(self) -> u64 {
+        self.pick(1_000_000, 100_000, 500)
+    }
+}

@@ -1,0 +1,51 @@
+//! Locks the campaign's row, and inserts while it is locked.
+//!
+//! Exact. Everybody waits in line for one row, the losers too, each with a connection in his hand.
+
+use super::coupons::{CONNECTIONS, Inserted, insert, pool};
+use super::{Decide, Told};
+use anyhow::Result;
+use sqlx::mysql::MySqlPool;
+
+/// The service.
+pub struct ForUpdate {
+    database: MySqlPool,
+}
+
+impl ForUpdate {
+    /// Gives out as many coupons as the campaign's row says.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn connect(database_url: &str) -> Result<Self> {
+        Ok(Self {
+            database: pool(database_url, CONNECTIONS).await?,
+        })
+    }
+}
+
+impl Decide for ForUpdate {
+    async fn apply(&self, campaign: &str, user_id: &str) -> Result<Told> {
+        let mut transaction = self.database.begin().await?;
+        let (quota, given): (u32, u32) = sqlx::query_as(
+            "SELECT quota, given FROM way_campaigns WHERE campaign_id = ? FOR UPDATE",
+        )
+        .bind(campaign)
+        .fetch_one(&mut *transaction)
+        .await?;
+        if given >= quota {
+            transaction.rollback().await?;
+            return Ok(Told::SoldOut);
+        }
+        if insert(&mut *transaction, campaign, user_id).await? == Inserted::WasThere {
+            transaction.rollback().await?;
+            return Ok(Told::AlreadyGranted);
+        }
+        sqlx::query("UPDATE way_campaigns SET given = given + 1 WHERE campaign_id = ?")
+            .bind(campaign)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(Told::Granted)
+    }
+}

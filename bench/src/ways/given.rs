@@ -1,0 +1,53 @@
+//! What a campaign has given out, as its table of coupons tells.
+
+use sqlx::{AssertSqlSafe, MySqlConnection, Row};
+
+/// What stands in the table once all are answered and nothing is on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Coupons.
+    pub rows: u64,
+    /// People who have more than one.
+    pub doubled: u64,
+}
+
+/// How many rows `campaign` has in this table.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn rows(
+    database: &mut MySqlConnection,
+    table: &str,
+    campaign: &str,
+) -> sqlx::Result<u64> {
+    let count = format!("SELECT COUNT(*) FROM {table} WHERE campaign_id = ?");
+    let count: i64 = sqlx::query_scalar(AssertSqlSafe(count))
+        .bind(campaign)
+        .fetch_one(database)
+        .await?;
+    Ok(count.unsigned_abs())
+}
+
+/// What `campaign` has given out, by this table.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn given(
+    database: &mut MySqlConnection,
+    table: &str,
+    campaign: &str,
+) -> sqlx::Result<Given> {
+    let people = format!(
+        "SELECT CAST(COALESCE(SUM(coupons), 0) AS UNSIGNED) AS total, \
+         CAST(COALESCE(SUM(coupons > 1), 0) AS UNSIGNED) AS doubled \
+         FROM (SELECT COUNT(*) AS coupons FROM {table} WHERE campaign_id = ? GROUP BY user_id) AS people"
+    );
+    let row = sqlx::query(AssertSqlSafe(people))
+        .bind(campaign)
+        .fetch_one(database)
+        .await?;
+    Ok(Given {
+        rows: row.try_get("total")?,
+        doubled: row.try_get("doubled")?,
+    })
+}

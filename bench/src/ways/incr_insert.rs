@@ -1,0 +1,61 @@
+//! Counts in Redis, and inserts at once.
+//!
+//! Never too many. The number is drawn before anybody looks who it is: each second click of somebody who has a coupon
+//! already, and each insert that fails, uses up a place that nobody gets.
+
+use super::coupons::{CONNECTIONS, Inserted, insert, pool};
+use super::{Decide, Told};
+use anyhow::{Context, Result};
+use redis::AsyncCommands;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use sqlx::mysql::MySqlPool;
+use std::time::Duration;
+
+/// How long Redis may take: what the usual client (Lettuce) grants it unless told otherwise.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The service.
+pub struct IncrInsert {
+    redis: ConnectionManager,
+    database: MySqlPool,
+    quota: u32,
+}
+
+impl IncrInsert {
+    /// Gives out `quota` coupons of each campaign.
+    ///
+    /// # Errors
+    /// When Redis or the database does not answer.
+    pub async fn connect(redis_url: &str, database_url: &str, quota: u32) -> Result<Self> {
+        Ok(Self {
+            redis: redis(redis_url).await?,
+            database: pool(database_url, CONNECTIONS).await?,
+            quota,
+        })
+    }
+}
+
+impl Decide for IncrInsert {
+    async fn apply(&self, campaign: &str, user_id: &str) -> Result<Told> {
+        let number: u64 = self
+            .redis
+            .clone()
+            .incr(format!("way:{campaign}:count"), 1)
+            .await?;
+        if number > u64::from(self.quota) {
+            return Ok(Told::SoldOut);
+        }
+        Ok(match insert(&self.database, campaign, user_id).await? {
+            Inserted::New => Told::Granted,
+            Inserted::WasThere => Told::AlreadyGranted,
+        })
+    }
+}
+
+/// One connection, which all requests share, and which is made anew when it breaks.
+pub(super) async fn redis(url: &str) -> Result<ConnectionManager> {
+    let client = redis::Client::open(url).context("REDIS_URL is no address")?;
+    let config = ConnectionManagerConfig::new().set_response_timeout(Some(PATIENCE));
+    let manager = client.get_connection_manager_with_config(config).await;
+    manager.context("cannot use the Redis that REDIS_URL names")
+}

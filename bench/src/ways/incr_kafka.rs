@@ -1,0 +1,179 @@
+//! Counts in Redis, and leaves the insert to a consumer of Kafka.
+//!
+//! What the well-known Spring tutorial comes to: `SADD` for one each, `INCR` for the quota, `KafkaTemplate.send`, and a
+//! `@KafkaListener` that saves row by row. Exact as long as nothing fails. Somebody whose request dies between the two
+//! calls to Redis can never win; a number whose record is lost is a place that nobody gets; whoever was told "granted"
+//! has nothing but that word until the consumer comes to him.
+
+use super::coupons::{insert, pool};
+use super::incr_insert::redis;
+use super::{Decide, Told};
+use crate::say;
+use anyhow::{Context, Result};
+use rdkafka::client::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
+use rdkafka::message::{Message, OwnedMessage};
+use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
+use redis::AsyncCommands;
+use redis::aio::ConnectionManager;
+use serde::{Deserialize, Serialize};
+use sqlx::mysql::MySqlPool;
+use std::future::ready;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// Where the records travel.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    /// Kafka's bootstrap servers.
+    pub brokers: String,
+    /// The topic's name, which the consumers' group has as well.
+    pub name: String,
+}
+
+/// What travels.
+#[derive(Deserialize, Serialize)]
+struct Won<'a> {
+    campaign: &'a str,
+    user_id: &'a str,
+}
+
+/// The service.
+pub struct IncrKafka {
+    redis: ConnectionManager,
+    producer: ThreadedProducer<Reports>,
+    topic: String,
+    quota: u32,
+}
+
+impl IncrKafka {
+    /// Gives out `quota` coupons of each campaign.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or Kafka's client refuses its settings.
+    pub async fn connect(redis_url: &str, topic: &Topic, quota: u32) -> Result<Self> {
+        Ok(Self {
+            redis: redis(redis_url).await?,
+            // As Java's producer is unless told otherwise.
+            producer: client(topic)
+                .set("enable.idempotence", "true")
+                .create_with_context(Reports)
+                .context("a producer")?,
+            topic: topic.name.clone(),
+            quota,
+        })
+    }
+}
+
+impl Decide for IncrKafka {
+    async fn apply(&self, campaign: &str, user_id: &str) -> Result<Told> {
+        let mut redis = self.redis.clone();
+        let added: u8 = redis
+            .sadd(format!("way:{campaign}:applied"), user_id)
+            .await?;
+        if added == 0 {
+            return Ok(Told::AlreadyApplied);
+        }
+        let number: u64 = redis.incr(format!("way:{campaign}:count"), 1).await?;
+        if number > u64::from(self.quota) {
+            return Ok(Told::SoldOut);
+        }
+        let won = serde_json::to_vec(&Won { campaign, user_id })?;
+        // Nobody waits for the broker.
+        let record = BaseRecord::<(), [u8]>::to(&self.topic).payload(&won);
+        self.producer.send(record).map_err(|(error, _)| error)?;
+        Ok(Told::Granted)
+    }
+}
+
+/// Hears what became of records, and can only complain.
+struct Reports;
+
+impl ClientContext for Reports {}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            say::note(format_args!("a coupon is lost: {error}"));
+        }
+    }
+}
+
+/// How many records the consumer takes at once, like Kafka's Java client (`max.poll.records`).
+const POLL: usize = 500;
+
+/// How often an insert is tried, and how long it rests in between: Spring's default.
+const TRIES: usize = 10;
+
+/// What became of one record when it was taken up.
+enum Fate {
+    Saved,
+    Skipped,
+}
+
+/// Reads records and inserts them row by row, and commits their offsets once a poll's worth is done; until `shutdown`.
+///
+/// # Errors
+/// When the database does not answer at the start, or Kafka refuses for good.
+pub async fn consume(
+    topic: &Topic,
+    database_url: &str,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
+    // One listener has one connection.
+    let database = pool(database_url, 1).await?;
+    let consumer: StreamConsumer = client(topic)
+        .set("group.id", &topic.name)
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "earliest")
+        .create()
+        .context("a consumer")?;
+    consumer.subscribe(&[&topic.name])?;
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let first = tokio::select! {
+            record = consumer.recv() => record?.detach(),
+            () = &mut shutdown => return Ok(()),
+        };
+        let mut records = vec![first];
+        while records.len() < POLL {
+            tokio::select! {
+                biased;
+                record = consumer.recv() => records.push(record?.detach()),
+                () = ready(()) => break,
+            }
+        }
+        for record in &records {
+            if let Fate::Skipped = save(&database, record).await {
+                let (partition, offset) = (record.partition(), record.offset());
+                say::note(format_args!("a coupon is lost: {partition}/{offset}"));
+            }
+        }
+        consumer.commit_consumer_state(CommitMode::Async)?;
+    }
+}
+
+async fn save(database: &MySqlPool, record: &OwnedMessage) -> Fate {
+    let payload = record.payload().unwrap_or_default();
+    let Ok(won) = serde_json::from_slice::<Won<'_>>(payload) else {
+        return Fate::Skipped;
+    };
+    for _ in 0..TRIES {
+        match insert(database, won.campaign, won.user_id).await {
+            Ok(_) => return Fate::Saved,
+            Err(error) => say::note(format_args!("an insert failed: {error}")),
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    Fate::Skipped
+}
+
+fn client(topic: &Topic) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &topic.brokers);
+    config
+}

@@ -1,0 +1,55 @@
+//! Keeps a set of people in Redis, and inserts those who were early enough.
+//!
+//! `SADD` and `SCARD` in one `MULTI`: one each, and never too many, as long as nothing fails. The set has everybody in it
+//! who ever came, losers included; who comes again cannot be told what became of him; and an insert that fails uses up a
+//! place that nobody gets, least of all the one whose it was.
+
+use super::coupons::{CONNECTIONS, Inserted, insert, pool};
+use super::incr_insert::redis;
+use super::{Decide, Told};
+use anyhow::Result;
+use redis::aio::ConnectionManager;
+use sqlx::mysql::MySqlPool;
+
+/// The service.
+pub struct SaddScard {
+    redis: ConnectionManager,
+    database: MySqlPool,
+    quota: u32,
+}
+
+impl SaddScard {
+    /// Gives out `quota` coupons of each campaign.
+    ///
+    /// # Errors
+    /// When Redis or the database does not answer.
+    pub async fn connect(redis_url: &str, database_url: &str, quota: u32) -> Result<Self> {
+        Ok(Self {
+            redis: redis(redis_url).await?,
+            database: pool(database_url, CONNECTIONS).await?,
+            quota,
+        })
+    }
+}
+
+impl Decide for SaddScard {
+    async fn apply(&self, campaign: &str, user_id: &str) -> Result<Told> {
+        let people = format!("way:{campaign}:people");
+        let (added, count): (u8, u64) = redis::pipe()
+            .atomic()
+            .sadd(&people, user_id)
+            .scard(&people)
+            .query_async(&mut self.redis.clone())
+            .await?;
+        if added == 0 {
+            return Ok(Told::AlreadyApplied);
+        }
+        if count > u64::from(self.quota) {
+            return Ok(Told::SoldOut);
+        }
+        Ok(match insert(&self.database, campaign, user_id).await? {
+            Inserted::New => Told::Granted,
+            Inserted::WasThere => Told::AlreadyGranted,
+        })
+    }
+}

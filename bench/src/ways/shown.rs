@@ -1,0 +1,117 @@
+//! What is compared.
+
+use super::given::Given;
+use crate::load::Outcome;
+use crate::report::Unit;
+use std::time::Duration;
+
+/// What one crowd at one service showed.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// What the people saw.
+    pub outcome: Outcome,
+    /// Coupons that there were.
+    pub quota: u32,
+    /// What stands in the table in the end.
+    pub given: Given,
+    /// From the last answer until everybody who was told "granted" had his row.
+    pub last_row_after: Duration,
+    /// The CPU time of the database's server up to that row, if its process is known.
+    pub database_cpu: Option<Duration>,
+    /// Statements that the database was sent, up to that row.
+    pub statements: u64,
+}
+
+/// One thing that is compared.
+#[derive(Clone, Copy)]
+pub struct Measure {
+    /// What it is.
+    pub name: &'static str,
+    /// In what.
+    pub unit: Unit,
+    /// How much of it there was; NaN if that is not known.
+    pub of: fn(&Shown) -> f64,
+}
+
+/// What answers say when they are decisions: 201, or 200, 409 and 410.
+pub const DECISIONS: [u16; 4] = [200, 201, 409, 410];
+
+/// All that is compared, in the order of the table's columns.
+pub const MEASURES: [Measure; 10] = [
+    Measure {
+        name: APPLICATIONS,
+        unit: Unit::PerSecond,
+        of: |shown| shown.outcome.per_second(),
+    },
+    Measure {
+        name: "p50",
+        unit: Unit::Milliseconds,
+        of: |shown| shown.outcome.quantile(0.5) / 1e3,
+    },
+    Measure {
+        name: P99,
+        unit: Unit::Milliseconds,
+        of: |shown| shown.outcome.quantile(0.99) / 1e3,
+    },
+    Measure {
+        name: OVER_QUOTA,
+        unit: Unit::Count,
+        of: |shown| shown.given.rows.saturating_sub(shown.quota.into()) as f64,
+    },
+    Measure {
+        name: "people with two",
+        unit: Unit::Count,
+        of: |shown| shown.given.doubled as f64,
+    },
+    Measure {
+        name: NOBODY_GOT,
+        unit: Unit::Count,
+        of: |shown| u64::from(shown.quota).saturating_sub(shown.given.rows) as f64,
+    },
+    Measure {
+        name: "no decision",
+        unit: Unit::Count,
+        of: |shown| shown.undecided() as f64,
+    },
+    Measure {
+        name: "last row after",
+        unit: Unit::Milliseconds,
+        of: |shown| shown.last_row_after.as_secs_f64() * 1e3,
+    },
+    Measure {
+        name: DATABASE_CPU,
+        unit: Unit::Seconds,
+        of: |shown| shown.database_cpu.map_or(f64::NAN, |cpu| cpu.as_secs_f64()),
+    },
+    Measure {
+        name: "statements",
+        unit: Unit::Count,
+        of: |shown| shown.statements as f64,
+    },
+];
+
+/// How many were answered in a second.
+pub const APPLICATIONS: &str = "applications/s";
+
+/// Within what 99 in 100 were answered.
+pub const P99: &str = "p99";
+
+/// Rows that there should not be.
+pub const OVER_QUOTA: &str = "over quota";
+
+/// Rows that there should be.
+pub const NOBODY_GOT: &str = "places nobody got";
+
+/// What the database has worked.
+pub const DATABASE_CPU: &str = "database CPU";
+
+impl Shown {
+    /// Answers that are no decision, such as 503.
+    pub fn undecided(&self) -> u64 {
+        let answers = self.outcome.answers.iter();
+        answers
+            .filter(|(kind, _)| !DECISIONS.contains(kind))
+            .map(|(_, count)| count)
+            .sum()
+    }
+}

@@ -1,0 +1,65 @@
+//! `cargo xtask bench`: the benches of rushgate-bench, in release builds, on servers of their own.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+
+use crate::handler::Host;
+use crate::kafka;
+use crate::packages;
+use crate::run;
+use crate::say;
+use crate::servers::Servers;
+use crate::stack::Runner;
+use crate::workspace::{self, BENCH};
+
+/// The component that shows what its host costs.
+pub(crate) const HELLO: &str = "bench/hello/spin.toml";
+
+/// What may be asked of `bench`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Options {
+    /// The bench; all of them if left out; an unknown one is answered with all names
+    name: Option<String>,
+    /// Fewer and shorter turns: all of them within ten minutes
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Builds everything and runs the benches; their exit code is ours.
+pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
+    run::survive_interrupts()?;
+    packages::build_tools()?;
+    let host = Host::find();
+    workspace::build_with(Runner::Native, &[BENCH])?;
+    workspace::build_component()?;
+    workspace::build_component_of(HELLO)?;
+    let servers = Servers::start("bench-stack")?;
+    let step = say::heading(format!("Measuring ({})", host.name()));
+    let mut command = Command::new(BENCH.path());
+    command
+        .arg("run")
+        .args(options.name.as_deref())
+        .args(options.quick.then_some("--quick"))
+        .arg("--results")
+        .arg(workspace::root().join("bench/results"))
+        .envs(servers.stack.env())
+        .env("RUSHGATE_BIN_DIR", workspace::target().join("release"))
+        .env("RUSHGATE_HOST", host.name())
+        .env("RUSHGATE_KAFKA_VERSION", kafka::broker_version()?)
+        .env(
+            "RUSHGATE_KAFKA_PROCESS",
+            servers.process("kafka")?.to_string(),
+        )
+        .env(
+            "RUSHGATE_DATABASE_PROCESS",
+            servers.process("database")?.to_string(),
+        );
+    if let Host::Spin { program, .. } = &host {
+        command.env("RUSHGATE_SPIN", program);
+    }
+    let status = run::to_its_end(&mut command)?;
+    step.done();
+    servers.stop()?;
+    Ok(run::exit_code(status))
+}
