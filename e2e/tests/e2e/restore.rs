@@ -171,7 +171,7 @@ async fn known_to(directory: &Path) -> BTreeSet<(String, Place)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_lost_everything_is_restored_and_the_rush_goes_on() {
     let system = System::start(Size::ONE_OF_EACH).await;
-    let mut crisis = Crisis::begin(system, 1_000, 2_000, 3).await;
+    let mut crisis = Crisis::begin(system, 3_000, 6_000, 3).await;
     crisis.has_at_least(300).await;
     crisis.system.crash_redis();
     let lost = crisis.system.lose_redis_data();
