@@ -3,12 +3,14 @@
 use crate::view::{View, granted};
 use crate::watch::Watch;
 use rushgate_e2e::check::{Expected, breaches, lost_with_redis};
-use rushgate_e2e::history::{Place, Told};
+use rushgate_e2e::history::{Call, History, Place, Told};
 use rushgate_e2e::process::free_port;
 use rushgate_e2e::redis_server;
 use rushgate_e2e::rush::{self, Outcome};
 use rushgate_e2e::system::{Size, System};
 use rushgate_e2e::wait::until;
+use serde_json::Value;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
@@ -24,6 +26,8 @@ struct Crisis {
     quota: u32,
     watch: Watch,
     rush: JoinHandle<anyhow::Result<Outcome>>,
+    /// What those were told who are not of the rush.
+    late: RefCell<History>,
 }
 
 impl Crisis {
@@ -44,6 +48,7 @@ impl Crisis {
             quota,
             watch,
             rush: tokio::spawn(async move { rush::run(&rush, || ()).await }),
+            late: RefCell::default(),
         }
     }
 
@@ -58,6 +63,36 @@ impl Crisis {
             (count >= rows).then_some(())
         })
         .await;
+    }
+
+    /// Waits until the gate has granted so many; how many it has.
+    async fn has_granted(&self, least: u64) -> u64 {
+        let url = format!("{}/v1/campaigns/{LAUNCH}", self.system.url());
+        until(&format!("{least} are granted"), async || {
+            let counts = reqwest::get(&url).await.ok()?.text().await.ok()?;
+            let counts: Value = serde_json::from_str(&counts).ok()?;
+            let granted = counts["round"]["granted"].as_u64()?;
+            (granted >= least).then_some(granted)
+        })
+        .await
+    }
+
+    /// Somebody comes who is not of the rush; the same one again, if he was told nothing before.
+    async fn comes_late(&self) {
+        let user_id = format!("late-{}", self.late.borrow().sent);
+        let began = Instant::now();
+        let told = View::of(&self.system, LAUNCH).apply(&user_id).await;
+        let mut late = self.late.borrow_mut();
+        late.note_coming(&user_id, began);
+        if !matches!(told, Told::Unavailable) {
+            let ended = Instant::now();
+            late.note(Call {
+                user_id,
+                began,
+                ended,
+                told,
+            });
+        }
     }
 
     /// Restores it; what the command says.
@@ -87,7 +122,8 @@ impl Crisis {
             assert!(!is_halted(&self.system).await, "halted once more");
             sleep(Duration::from_millis(100)).await;
         }
-        let outcome = self.rush.await.expect("no panic").expect("a rush");
+        let mut outcome = self.rush.await.expect("no panic").expect("a rush");
+        outcome.history.add(self.late.into_inner());
         View::of(&self.system, LAUNCH)
             .has_rows(u64::from(self.quota))
             .await;
@@ -153,19 +189,24 @@ async fn a_redis_that_lost_everything_is_restored_and_the_rush_goes_on() {
 async fn a_replica_that_lags_is_halted_by_itself_and_who_lost_a_serial_gets_another() {
     let system = System::start(Size::ONE_OF_EACH).await;
     let replica = system.start_replica().await;
-    let mut crisis = Crisis::begin(system, 1_500, 3_000, 3).await;
-    crisis.has_at_least(200).await;
+    let mut crisis = Crisis::begin(system, 8_000, 10_000, 1).await;
+    crisis.has_granted(200).await;
     replica.cut_off().await;
-    crisis.has_at_least(500).await;
+    // Rows of which the replica does not know.
+    let known = crisis.has_granted(200).await;
+    crisis.has_at_least(known + 100).await;
     let directory = crisis.system.redis_log();
     crisis.system.promote(replica).await;
     let lost = known_to(directory.ancestors().nth(2).expect("a directory")).await;
 
+    // Whoever comes now gets a serial again, also if all of the rush is over.
     until("the consumer has halted the campaign", async || {
+        crisis.comes_late().await;
         is_halted(&crisis.system).await.then_some(())
     })
     .await;
     let said = crisis.restore().await;
+    crisis.comes_late().await;
     eprintln!("{} grants were known to Redis alone; {said}", lost.len());
     let metrics = crisis.system.metrics("consumer-0").await.expect("metrics");
     let lost_grants = metrics
