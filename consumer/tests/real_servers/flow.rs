@@ -254,27 +254,3 @@ async fn sigterm_ends_it_with_every_row_committed_in_kafka() {
     );
     rest.stop().await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures: cargo test --release -p rushgate-consumer -- --ignored --nocapture throughput"]
-async fn throughput() {
-    let mut rig = Rig::new(200_000, 6).await;
-    rig.topic.publish_grants(1..=200_000);
-    for what in ["inserted", "already_done"] {
-        let mut consumer = rig.consumer(&[]);
-        let metric = format!("rushgate_consumer_{what}_total");
-        consumer.until_at_least(&metric, 1.0).await;
-        let (start, begun) = (Instant::now(), consumer.metric(&metric).await);
-        consumer.until_at_least(&metric, 200_000.0).await;
-        let rate = (200_000.0 - begun.unwrap_or_default()) / start.elapsed().as_secs_f64();
-        let batches = consumer
-            .metric("rushgate_consumer_batch_seconds_count")
-            .await;
-        let busy = consumer.metric("rushgate_consumer_batch_seconds_sum").await;
-        eprintln!("{what}: {rate:.0} records/s; batches {batches:?}, seconds in them {busy:?}");
-        rig.topic.until_committed(200_000).await;
-        consumer.stop().await;
-        rig.topic.read_again();
-    }
-    rig.database.assert_exact(200_000).await;
-}
