@@ -24,25 +24,29 @@ if #KEYS ~= 9 or #ARGV ~= 2 then
 end
 local campaign_id, user_id = ARGV[1], ARGV[2]
 
-local function reply(decision, round, serial, at)
-  return { decision, round or '', serial or 0, at or 0, now }
-end
-
-local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per', 'waitlist', 'revokes', 'settling')
+local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per', 'waitlist', 'revokes', 'settling',
+  'round', 'from', 'until', 'next')
 local state, one_per = campaign[1], campaign[2]
 if not state then
-  return reply('unknown_campaign')
+  return { 'unknown_campaign', '', 0, 0, now }
 end
 if state == 'paused' or state == 'halted' then
-  return reply(state)
+  return { state, '', 0, 0, now }
 end
 
-local round = current()
+-- What project.lua or the last round's first grant has noted, as long as it lasts.
+local round = campaign[6]
+local is_noted = round and now >= tonumber(campaign[7]) and now < tonumber(campaign[8])
+if not is_noted then
+  round = current()
+elseif round == '' then
+  round = nil
+end
 
 local held = redis.call('HGET', KEYS[4], holder_of(one_per, round or '', user_id))
 if held then
   local held_round, serial, at = string.match(held, '^([^/]+)/(%d+)/(%d+)')
-  return reply('already_granted', held_round, tonumber(serial), tonumber(at))
+  return { 'already_granted', held_round, tonumber(serial), tonumber(at), now }
 end
 
 local closes_at, quota, granted, free, waiting
@@ -59,43 +63,49 @@ if round then
     if place then
       local ticket, since = string.match(place, '^(%d+)/(%d+)$')
       local position = redis.call('ZLEXCOUNT', KEYS[6], '[' .. round .. '/', '[' .. round .. '/' .. ticket .. '/' .. user_id)
-      return reply('waitlisted', round, position, tonumber(since))
+      return { 'waitlisted', round, position, tonumber(since), now }
     end
   end
 end
 
 if state == 'closed' then
-  return reply('closed', round)
+  return { 'closed', round or '', 0, 0, now }
 end
 if not round or (closes_at ~= '' and now >= tonumber(closes_at)) then
-  local following, opens_at = upcoming()
-  if following then
-    return reply('not_open', following, 0, opens_at)
+  local following, opens_at = campaign[9], tonumber(campaign[8])
+  if not is_noted then
+    following, opens_at = upcoming()
   end
-  return reply('closed', round)
+  if following and following ~= '' then
+    return { 'not_open', following, 0, opens_at, now }
+  end
+  return { 'closed', round or '', 0, 0, now }
 end
 
 local revokes = (campaign[4] or '0') ~= '0'
 if revokes and redis.call('HEXISTS', KEYS[8], round .. '/' .. user_id) == 1 then
-  return reply('revoked', round)
+  return { 'revoked', round, 0, 0, now }
 end
 
 -- Where somebody waits there is no place left: whoever frees or adds one gives it to those who wait.
 local has_place = waiting == 0 and (free > 0 or granted < quota)
 if not has_place and waiting >= (tonumber(campaign[3]) or 0) then
-  return reply('sold_out', round)
+  return { 'sold_out', round, 0, 0, now }
 end
 local settles_at, word = settling(campaign[5])
 if settles_at then
-  return reply(word, round, 0, word == 'not_open' and settles_at or 0)
+  return { word, round, 0, word == 'not_open' and settles_at or 0, now }
 end
 
 if has_place then
   local serial = give(campaign_id, one_per, round, user_id, granted, free, revokes)
-  return reply('granted', round, serial, now)
+  if not is_noted then
+    note_current()
+  end
+  return { 'granted', round, serial, now, now }
 end
 local ticket = string.format('%012d', redis.call('HINCRBY', KEYS[3], round .. '/tickets', 1))
 redis.call('ZADD', KEYS[6], 0, round .. '/' .. ticket .. '/' .. user_id)
-redis.call('HSET', KEYS[7], round .. '/' .. user_id, ticket .. '/' .. now_text)
+redis.call('HSET', KEYS[7], round .. '/' .. user_id, ticket .. '/' .. now)
 redis.call('HSET', KEYS[3], round .. '/waiting', waiting + 1)
-return reply('waitlisted', round, waiting + 1, now)
+return { 'waitlisted', round, waiting + 1, now, now }

@@ -5,7 +5,6 @@
 --       (gate/src/keys.rs says what is in them)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local now_text = string.format('%.0f', now)
 
 -- The round that opened last; rounds do not overlap.
 local function current()
@@ -14,8 +13,17 @@ end
 
 -- The one that opens next, and when.
 local function upcoming()
-  local found = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. now_text, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  local found = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
   return found[1], tonumber(found[2])
+end
+
+-- Notes in the campaign which round is the current one, from when and until when, and which is next, so that apply.lua
+-- need not look into the schedule.
+local function note_current()
+  local opened = redis.call('ZREVRANGEBYSCORE', KEYS[2], now, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  local following, opens_at = upcoming()
+  redis.call('HSET', KEYS[1], 'round', opened[1] or '', 'from', opened[2] or '-inf', 'until', opens_at or '+inf',
+    'next', following or '')
 end
 
 -- Until when strangers are still told what they were told before a change, and with which word; nothing, if it has
@@ -61,19 +69,21 @@ local function give(campaign_id, one_per, round, user_id, granted, free, revokes
   if revokes then
     win = 1 + won_before(one_per, user_id)
   end
+  -- Numbers become text once: Redis takes long over each.
+  local number, at = serial .. '', now .. ''
   if turn > 1 or win > 1 then
     redis.call('XADD', KEYS[5], '*', 'type', 'coupon.granted', 'campaign', campaign_id, 'round', round,
-      'serial', serial, 'turn', turn, 'user_id', user_id, 'win', win, 'at', now_text)
+      'serial', number, 'turn', turn, 'user_id', user_id, 'win', win, 'at', at)
   else
     redis.call('XADD', KEYS[5], '*', 'type', 'coupon.granted', 'campaign', campaign_id, 'round', round,
-      'serial', serial, 'user_id', user_id, 'at', now_text)
+      'serial', number, 'user_id', user_id, 'at', at)
   end
-  redis.call('HSET', KEYS[4], holder_of(one_per, round, user_id), round .. '/' .. serial .. '/' .. now_text)
+  redis.call('HSET', KEYS[4], holder_of(one_per, round, user_id), round .. '/' .. number .. '/' .. at)
   if member then
     redis.call('ZREM', KEYS[9], member)
     redis.call('HINCRBY', KEYS[3], round .. '/free', -1)
   else
-    redis.call('HSET', KEYS[3], round .. '/granted', serial)
+    redis.call('HSET', KEYS[3], round .. '/granted', number)
   end
   return serial
 end

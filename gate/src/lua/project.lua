@@ -62,6 +62,7 @@ for i = 6, #ARGV, 4 do
   redis.call('ZADD', KEYS[2], ARGV[i + 1], round)
 end
 redis.call('HSET', KEYS[1], 'state', ARGV[3], 'one_per', one_per, 'waitlist', ARGV[5])
+note_current()
 local promoted = 0
 if ARGV[3] == 'halted' then
   return { 'projected', '', 0 }

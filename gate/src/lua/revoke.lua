@@ -54,7 +54,7 @@ end
 
 local before = before_change()
 local event = { 'XADD', KEYS[5], '*', 'type', 'coupon.revoked', 'campaign', campaign_id, 'round', round,
-  'serial', serial, 'user_id', user_id, 'at', now_text }
+  'serial', serial, 'user_id', user_id, 'at', now }
 if turn > 1 or win > 1 then
   for _, field in ipairs({ 'turn', turn, 'win', win }) do
     event[#event + 1] = field
@@ -62,7 +62,7 @@ if turn > 1 or win > 1 then
 end
 redis.call(unpack(event))
 redis.call('HDEL', KEYS[4], holder)
-redis.call('HSET', KEYS[8], round .. '/' .. user_id, serial .. '/' .. at .. '/' .. now_text,
+redis.call('HSET', KEYS[8], round .. '/' .. user_id, serial .. '/' .. at .. '/' .. now,
   user_id, round .. '/' .. win, round .. '/#' .. serial, turn)
 redis.call('HINCRBY', KEYS[1], 'revokes', 1)
 redis.call('ZADD', KEYS[9], 0, pooled(round, serial))

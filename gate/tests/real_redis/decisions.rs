@@ -131,6 +131,49 @@ fn one_per_round_lets_a_winner_win_the_next_round_and_one_per_campaign_does_not(
 }
 
 #[test]
+fn a_round_counts_from_the_moment_it_opens_without_anybody_noting_it() {
+    for one_per in [OnePer::Round, OnePer::Campaign] {
+        let mut gate = Gate::unknown();
+        let now = gate.now();
+        let (opens_at, ends) = (now + 300, now + HOUR);
+        let rounds = [
+            round("day-1", Some(now - HOUR), None, 9),
+            round("day-2", Some(opens_at), Some(ends), 9),
+            round("day-3", Some(ends), None, 9),
+        ];
+        gate.project(Origin::New, CampaignState::Running, one_per, &rounds);
+        let noted = |gate: &mut Gate| -> Vec<String> {
+            let campaign = Keys::of(&gate.id).campaign();
+            let fields = ["round", "from", "until", "next"];
+            gate.redis.hmget(campaign, &fields).expect("HMGET")
+        };
+        assert_eq!(noted(&mut gate)[0], "day-1");
+        // Nothing but the clock tells the gate of the second round.
+        for person in 0.. {
+            let before = gate.now();
+            let Decision::Granted(grant) = gate.apply(&person.to_string()) else {
+                panic!("day-1 has places until day-2 opens");
+            };
+            if grant.round.as_str() == "day-2" {
+                assert!(grant.at.get() >= opens_at);
+                break;
+            }
+            assert!(grant.at.get() < opens_at && before < opens_at);
+            // Keeps some of the nine.
+            while gate.now() < (before + 50).min(opens_at) {}
+        }
+        let [opens_at, ends] = [opens_at, ends].map(|at| at.to_string());
+        assert_eq!(noted(&mut gate), ["day-2", &opens_at, &ends, "day-3"]);
+        let again = gate.apply("0");
+        assert_eq!(
+            matches!(again, Decision::Granted(_)),
+            one_per == OnePer::Round,
+            "{again:?}"
+        );
+    }
+}
+
+#[test]
 fn paused_halted_and_unknown_grant_nothing_to_anybody() {
     let mut gate = Gate::unknown();
     assert_eq!(gate.apply("a"), Decision::UnknownCampaign);

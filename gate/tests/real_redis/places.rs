@@ -193,45 +193,44 @@ fn a_round_can_be_removed_only_while_nobody_won_in_it() {
 }
 
 /// The first millisecond of a window grants and the first after it does not, by the clock of Redis: of
-/// applications sent without a pause across both edges, each is decided as its own instant says.
+/// applications sent without a pause across both edges, each is decided as its own instant says. Windows are opened until
+/// one of the four milliseconds beside their edges was met: a busy machine may pause in just these.
 #[test]
 fn windows_open_and_close_at_the_very_millisecond() {
-    let mut gate = Gate::unknown();
-    let opens_at = gate.now() + 50;
-    let closes_at = opens_at + 50;
-    let rounds = [round("once", Some(opens_at), Some(closes_at), 1_000_000)];
-    gate.project(
-        Origin::New,
-        CampaignState::Running,
-        OnePer::Campaign,
-        &rounds,
-    );
-    let mut seen = [0; 3];
     let mut at_the_edge = false;
-    for person in 0.. {
-        let call = apply::call(&gate.id, &applicant(&person.to_string()));
-        let answer = apply::answer(&gate.call(&call).expect("apply")).expect("its reply");
-        let now = answer.now.get();
-        at_the_edge |=
-            now == opens_at || now == closes_at - 1 || now == closes_at || now == opens_at - 1;
-        let expected = usize::from(now >= opens_at) + usize::from(now >= closes_at);
-        let decided = match answer.decision {
-            Decision::NotOpen { .. } => 0,
-            Decision::Granted(_) => 1,
-            Decision::Closed => 2,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(
-            decided, expected,
-            "at {now}, the window is {opens_at}..{closes_at}"
+    while !at_the_edge {
+        let mut gate = Gate::unknown();
+        let opens_at = gate.now() + 50;
+        let closes_at = opens_at + 50;
+        let rounds = [round("once", Some(opens_at), Some(closes_at), 1_000_000)];
+        gate.project(
+            Origin::New,
+            CampaignState::Running,
+            OnePer::Campaign,
+            &rounds,
         );
-        seen[decided] += 1;
-        if now > closes_at + 5 {
-            break;
+        for person in 0.. {
+            let call = apply::call(&gate.id, &applicant(&person.to_string()));
+            let answer = apply::answer(&gate.call(&call).expect("apply")).expect("its reply");
+            let now = answer.now.get();
+            let edges = [opens_at - 1, opens_at, closes_at - 1, closes_at];
+            at_the_edge |= edges.contains(&now);
+            let decided = match answer.decision {
+                Decision::NotOpen { .. } => 0,
+                Decision::Granted(_) => 1,
+                Decision::Closed => 2,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(
+                decided,
+                i32::from(now >= opens_at) + i32::from(now >= closes_at),
+                "at {now}, the window is {opens_at}..{closes_at}"
+            );
+            if now > closes_at + 5 {
+                break;
+            }
         }
     }
-    assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
-    assert!(at_the_edge);
 }
 
 #[test]
