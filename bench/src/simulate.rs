@@ -13,28 +13,33 @@ mod order;
 mod outcome;
 mod page;
 mod random;
+mod results;
 mod rows;
+mod run;
 mod shard;
 mod split;
 mod station;
 mod system;
 mod tables;
+#[cfg(test)]
+mod tests;
 
-pub use costs::Costs;
-pub use page::refresh;
+pub use costs::{Costs, KNOWN};
 
 use crate::say;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::path::Path;
-use tables::Table;
 
-/// Simulates everything with the costs in the file `results`, shows the tables, and puts them into `page`.
+/// Simulates everything with the costs in `results_file`, shows the tables, and puts them into `page_file`.
 ///
 /// # Errors
 /// When there are no such files, or a figure or a mark is missing.
-pub fn run(results: &Path, page: &Path) -> Result<()> {
-    let (costs, provenance) = costs::read(results)?;
-    let mut tables = vec![Table::text("provenance", provenance), costs.table()];
+pub fn run(results_file: &Path, page_file: &Path) -> Result<()> {
+    let results = results::read(results_file)?;
+    let costs = results
+        .costs()
+        .with_context(|| results_file.display().to_string())?;
+    let mut tables = vec![results.provenance(), results.measured(), costs.table()];
     for simulate in tables::ALL {
         let simulated = simulate(&costs);
         for table in &simulated {
@@ -42,5 +47,5 @@ pub fn run(results: &Path, page: &Path) -> Result<()> {
         }
         tables.extend(simulated);
     }
-    refresh(page, &tables)
+    page::refresh(page_file, &tables)
 }

@@ -112,6 +112,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_settings_are_those_of_the_script() {
+        let script = rushgate_gate::strangers::SCRIPT.source();
+        for (name, value) in [
+            ("REPEAT", REPEAT),
+            ("SETTLE", SETTLE),
+            ("MOST", MOST_KNOWN as f64),
+        ] {
+            let line = format!("local {name} = {value}\n");
+            assert!(script.contains(&line), "{line}");
+        }
+    }
+
+    #[test]
     fn one_asks_and_knows_for_a_while_and_forgets_when_he_is_replaced() {
         let memory = Memory {
             askers: 1,
@@ -127,7 +140,7 @@ mod tests {
         memories.keep(first, 0, 5);
         assert!(memories.knows(first, 0, 7) && !memories.knows(first, 1, 7));
         assert!(!memories.knows(first, 0, 5 + millis(REPEAT)));
-        let others: Vec<_> = (0..3).map(|_| memories.serve(&mut random)).collect();
+        let others: Vec<_> = (0..3).filter_map(|_| memories.serve(&mut random)).collect();
         assert!(memories.knows(others[1], 0, 7) && !memories.knows(others[2], 0, 7));
         assert!(memories.can_learn(10) && !memories.can_learn(11));
     }

@@ -25,6 +25,7 @@ pub(crate) enum Part {
 pub(crate) struct Outcome {
     /// Microseconds to each answer, from when somebody came.
     latencies: Vec<u32>,
+    last_came: Nanos,
     last_answer: Nanos,
     /// Grants that have their rows.
     pub(crate) rows: u64,
@@ -43,6 +44,7 @@ impl Outcome {
         let micros = (now - came) / 1_000;
         self.latencies
             .push(u32::try_from(micros).unwrap_or(u32::MAX));
+        self.last_came = self.last_came.max(came);
         self.last_answer = now;
     }
 
@@ -60,6 +62,11 @@ impl Outcome {
     /// Answers a second, from the first who came to the last answer.
     pub(crate) fn answers_per_second(&self) -> f64 {
         self.answers() as f64 / seconds(self.last_answer)
+    }
+
+    /// How long after the last who came the last answer was given, in seconds: what does not keep up is behind.
+    pub(crate) fn behind(&self) -> f64 {
+        seconds(self.last_answer - self.last_came)
     }
 
     /// Milliseconds within which that share of the answers came.

@@ -12,7 +12,7 @@ const END: &str = "<!-- end -->";
 ///
 /// # Errors
 /// When there is no such file, or it lacks a mark.
-pub fn refresh(page: &Path, tables: &[Table]) -> Result<()> {
+pub(super) fn refresh(page: &Path, tables: &[Table]) -> Result<()> {
     let text =
         fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
     let text = tables.iter().try_fold(text, |text, table| {

@@ -4,8 +4,8 @@ use super::agenda::{Nanos, millis, seconds};
 use super::costs::Costs;
 use super::outcome::Part;
 use super::random::Random;
+use super::run::Parts;
 use super::station::Station;
-use super::system::Parts;
 
 /// The consumer's, as it is shipped, in milliseconds: how long a record waits for others.
 const BATCH_AGE: f64 = 20.0;

@@ -6,47 +6,15 @@
 
 use super::agenda::{Agenda, Nanos, millis, seconds};
 use super::costs::Costs;
-use super::crowd::Crowd;
-use super::memory::{Asker, Memories, Memory};
+use super::memory::{Asker, Memories};
 use super::outcome::{Outcome, Part};
 use super::random::Random;
 use super::rows::{Next, Row, Rows};
+use super::run::Run;
 use super::station::{Gate, Station};
 
 /// From handler to gate or back, in milliseconds: assumed, within one data centre.
 pub(crate) const HOP: f64 = 0.25;
-
-/// How many there are of everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Parts {
-    /// Processor cores of handlers.
-    pub(crate) handler_cores: usize,
-    /// Redis primaries; campaigns are spread over them.
-    pub(crate) gates: usize,
-    /// Bridges, which share the streams.
-    pub(crate) bridges: usize,
-    /// Processor cores of brokers.
-    pub(crate) broker_cores: usize,
-    /// Partitions of the topic, each of which one consumer reads.
-    pub(crate) partitions: usize,
-    /// Consumers.
-    pub(crate) consumers: usize,
-}
-
-/// One run to be made.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Run {
-    /// How many there are of everything.
-    pub(crate) parts: Parts,
-    /// Who remembers what strangers are told; nobody, if left out.
-    pub(crate) memory: Option<Memory>,
-    /// Who comes.
-    pub(crate) crowd: Crowd,
-    /// Places, evenly over the gates.
-    pub(crate) quota: u64,
-    /// Where chance begins.
-    pub(crate) seed: u64,
-}
 
 #[derive(Clone, Copy)]
 struct Application {
@@ -82,7 +50,8 @@ enum Event {
     Row(Row),
 }
 
-struct System<'a> {
+/// The system in the course of a run.
+pub(crate) struct System<'a> {
     costs: &'a Costs,
     run: &'a Run,
     random: Random,
@@ -100,15 +69,9 @@ struct System<'a> {
     outcome: Outcome,
 }
 
-impl Run {
-    /// What comes of it.
-    pub(crate) fn simulate(&self, costs: &Costs) -> Outcome {
-        System::new(self, costs).run()
-    }
-}
-
 impl<'a> System<'a> {
-    fn new(run: &'a Run, costs: &'a Costs) -> Self {
+    /// With nobody there yet.
+    pub(crate) fn new(run: &'a Run, costs: &'a Costs) -> Self {
         let parts = run.parts;
         let lines = run.memory.map_or(vec![], |memory| {
             vec![Station::new(memory.at_once); memory.askers]
@@ -130,7 +93,8 @@ impl<'a> System<'a> {
         }
     }
 
-    fn run(mut self) -> Outcome {
+    /// Goes on until nothing happens any more.
+    pub(crate) fn run(mut self) -> Outcome {
         self.await_next();
         while let Some(event) = self.agenda.next() {
             self.happens(event);

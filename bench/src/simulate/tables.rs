@@ -24,9 +24,9 @@ const SEED: u64 = 42;
 
 /// A table of the page.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub(super) struct Table {
     /// The name in its marks.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// What stands between them.
     text: String,
 }

@@ -8,7 +8,7 @@ use crate::simulate::agenda::{Nanos, seconds};
 use crate::simulate::crowd::{Arrivals, Crowd};
 use crate::simulate::memory::{MOST_KNOWN, Memory};
 use crate::simulate::outcome::Part;
-use crate::simulate::system::{Parts, Run};
+use crate::simulate::run::{Parts, Run};
 
 /// Applications a second.
 const RATE: f64 = 1e6;
@@ -98,7 +98,6 @@ fn row(
     };
     let outcome = run.simulate(costs);
     let count = |number: u64| Unit::Count.show(number as f64);
-    let come = PEOPLE as f64 / RATE;
     let answered = outcome.answers() as f64 / outcome.answers_per_second();
     vec![
         name.to_owned(),
@@ -106,7 +105,7 @@ fn row(
         count(outcome.decisions),
         count(outcome.questions),
         percent(outcome.work_of(Part::Gate) / answered.max(outcome.last_row())),
-        Unit::Seconds.show((answered - come).max(0.0)),
+        Unit::Seconds.show(outcome.behind()),
         Unit::Milliseconds.show(outcome.quantile(0.99)),
     ]
 }

@@ -5,7 +5,7 @@ use crate::report::Unit;
 use crate::simulate::Costs;
 use crate::simulate::crowd::{Arrivals, Crowd};
 use crate::simulate::outcome::{Outcome, Part};
-use crate::simulate::system::{Parts, Run};
+use crate::simulate::run::{Parts, Run};
 
 /// People, all of whom are granted a place.
 const PEOPLE: u64 = 50_000;
