@@ -3,11 +3,13 @@
 mod bridge;
 mod consumer;
 mod cost;
+mod decision;
 mod end_to_end;
 mod gate;
 mod granted;
 mod growth;
 mod http;
+mod one_more;
 mod pipeline;
 mod sold_out;
 mod ways;
@@ -58,6 +60,14 @@ pub const ALL: &[Bench] = &[
     Bench {
         name: cost::NAME,
         run: cost::run,
+    },
+    Bench {
+        name: decision::NAME,
+        run: decision::run,
+    },
+    Bench {
+        name: one_more::NAME,
+        run: one_more::run,
     },
     Bench {
         name: ways::NAME,

@@ -58,6 +58,11 @@ impl Gate {
         self.address
     }
 
+    /// How much is measured.
+    pub fn scale(&self) -> Scale {
+        self.scale
+    }
+
     /// Runs a command.
     ///
     /// # Errors

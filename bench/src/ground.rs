@@ -181,11 +181,18 @@ impl Ground {
     /// # Errors
     /// When the operator's command fails.
     pub fn route(&self) -> Result<Route> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let topic = format!("bench-{}-{number}", std::process::id());
-        let route = Route { topic };
+        let route = Route::fresh();
         self.operator(&["setup"], &route)?;
+        Ok(route)
+    }
+
+    /// The same with so many partitions.
+    ///
+    /// # Errors
+    /// When the operator's command fails.
+    pub fn partitioned(&self, partitions: usize) -> Result<Route> {
+        let route = Route::fresh();
+        self.operator(&["setup", "--partitions", &partitions.to_string()], &route)?;
         Ok(route)
     }
 
@@ -242,6 +249,13 @@ impl Ground {
 }
 
 impl Route {
+    fn fresh() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let topic = format!("bench-{}-{number}", std::process::id());
+        Self { topic }
+    }
+
     fn environment(&self) -> [(&'static str, &str); 2] {
         [("KAFKA_TOPIC", &self.topic), ("KAFKA_GROUP", &self.topic)]
     }

@@ -14,5 +14,6 @@ pub mod process;
 pub mod report;
 pub mod say;
 pub mod scale;
+pub mod simulate;
 pub mod topic;
 pub mod ways;

@@ -1,12 +1,12 @@
 //! What a figure is worth nothing without: the machine, and the versions of what ran on it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs;
 use std::process::Command;
 
 /// The machine and the programs of a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
     /// The model of its processor.
     pub cpu: String,

@@ -8,7 +8,7 @@ use rushgate_bench::load::{Load, Pace, Protocol, Template, Until};
 use rushgate_bench::report::{Report, Unit};
 use rushgate_bench::scale::Scale;
 use rushgate_bench::ways::{self, program};
-use rushgate_bench::{chart, constant, native, say};
+use rushgate_bench::{chart, constant, native, say, simulate};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,6 +22,8 @@ use tokio::net::TcpListener;
 enum Cli {
     /// Run benches
     Run(Run),
+    /// Simulate what more of everything does, with the costs that a run has measured
+    Simulate(Simulate),
     /// Serve one of the baselines until the process is ended
     Serve {
         /// Which
@@ -72,6 +74,16 @@ struct Run {
     servers: Servers,
 }
 
+#[derive(clap::Args)]
+struct Simulate {
+    /// The JSON that a run of all benches has written
+    #[arg(long, value_name = "FILE")]
+    results: PathBuf,
+    /// The page whose tables are written anew
+    #[arg(long, value_name = "FILE")]
+    page: PathBuf,
+}
+
 #[derive(Subcommand)]
 enum Service {
     /// The contract of applications, natively
@@ -98,6 +110,7 @@ enum Service {
 fn main() -> ExitCode {
     let done = match Cli::parse() {
         Cli::Run(run) => run.run(),
+        Cli::Simulate(Simulate { results, page }) => simulate::run(&results, &page),
         Cli::Serve { service } => service.serve(),
         Cli::Load(applications) => applications.send(),
     };

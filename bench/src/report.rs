@@ -4,7 +4,7 @@ use crate::machine::Machine;
 use crate::measure::Figure;
 use crate::scale::Scale;
 use crate::ways::table as ways;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display};
 
 /// Everything worth knowing of one run.
@@ -51,7 +51,7 @@ pub struct Baseline {
 }
 
 /// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Things a second.
@@ -240,7 +240,7 @@ impl Display for Report {
 }
 
 /// Rows of cells, the head first, each column as wide as its widest cell.
-fn table(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Result {
+pub(crate) fn table(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Result {
     let mut widths = vec![1; rows.first().map_or(0, Vec::len)];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

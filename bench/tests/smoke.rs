@@ -8,6 +8,7 @@ use rushgate_bench::ground::{Ground, Servers};
 use rushgate_bench::load::{Load, Pace, Protocol, Template, Until};
 use rushgate_bench::report::Report;
 use rushgate_bench::scale::Scale;
+use rushgate_bench::simulate::Costs;
 use rushgate_bench::{chart, constant};
 use rushgate_e2e::process::{free_port, program};
 use rushgate_e2e::redis_server;
@@ -45,7 +46,8 @@ fn every_bench_finds_what_it_looks_for() {
         spin: std::env::var_os("RUSHGATE_SPIN").map(Into::into),
         host: "wasm-host".to_owned(),
         kafka_version: "?".to_owned(),
-        kafka_process: None,
+        // Whosever costs these are, here they mean nothing.
+        kafka_process: Some(std::process::id()),
         database_process: None,
     };
     let mut ground = Ground::new(servers, Scale::Smoke).unwrap();
@@ -71,6 +73,9 @@ fn every_bench_finds_what_it_looks_for() {
     for bench in ALL {
         assert!(table.contains(&format!("| {} ", bench.name)), "{table}");
     }
+    // What is simulated needs figures of many benches.
+    let costs = Costs::of(&serde_json::to_string(&report).unwrap());
+    costs.unwrap();
     assert!(chart::svg(&report).ends_with("</svg>\n"));
 }
 

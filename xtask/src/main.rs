@@ -89,6 +89,8 @@ enum Xtask {
     Chaos(chaos::Options),
     /// Measure every hop beside what its own machinery can do, on servers of its own
     Bench(bench::Options),
+    /// Simulate what more of everything does, with the costs that `bench` has measured, and write bench/SCALE.md anew
+    Simulate,
     /// Run every check and every test, on servers of their own
     Test {
         /// Arguments of `cargo test`, after `--`
@@ -125,6 +127,7 @@ fn dispatch(command: Xtask) -> Result<ExitCode> {
         Xtask::Kafka { tool, arguments } => return kafka_tool(&tool, &arguments, &state),
         Xtask::Chaos(options) => return chaos::chaos(&options),
         Xtask::Bench(options) => return bench::bench(&options),
+        Xtask::Simulate => return bench::simulate(),
         Xtask::Test { arguments } => return test::test(&arguments),
     }
     Ok(ExitCode::SUCCESS)

@@ -159,7 +159,7 @@ impl Growing<'_> {
 }
 
 /// Seconds of CPU that Redis has used.
-fn cpu(gate: &mut Gate) -> Result<f64> {
+pub(super) fn cpu(gate: &mut Gate) -> Result<f64> {
     let user: f64 = gate.info("used_cpu_user")?.parse()?;
     let system: f64 = gate.info("used_cpu_sys")?.parse()?;
     Ok(user + system)

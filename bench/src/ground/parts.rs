@@ -96,6 +96,21 @@ impl Ground {
         self.part("kafka-bridge", route, &[("BRIDGE_CONSUMER_NAME", "bench")])
     }
 
+    /// So many bridges that share the work, all of them ready.
+    ///
+    /// # Errors
+    /// When one is not ready within a minute.
+    pub fn bridges(&self, route: &Route, count: usize) -> Result<Vec<Server>> {
+        let bridges = (0..count).map(|number| {
+            let name = format!("bench-{number}");
+            let mut bridge =
+                self.part("kafka-bridge", route, &[("BRIDGE_CONSUMER_NAME", &name)])?;
+            bridge.until_ready("/metrics", "rushgate_bridge_ready 1")?;
+            Ok(bridge)
+        });
+        bridges.collect()
+    }
+
     /// A consumer of the route's topic. Its address is that of its metrics.
     ///
     /// # Errors

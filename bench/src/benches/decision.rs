@@ -1,0 +1,178 @@
+//! What one decision takes: Redis' CPU for each kind, the time of one that shares its sync with nobody, and what a flood of
+//! losers costs through the handler, which remembers refusals. `SCALE.md` reckons with it.
+
+use super::growth::cpu;
+use super::http::applications;
+use crate::gate::Gate;
+use crate::ground::{Ground, Server};
+use crate::load::{Load, Outcome, Template, Until};
+use crate::measure::{Contender, Turns, interleaved};
+use crate::report::{Finding, Unit};
+use crate::scale::Scale;
+use crate::simulate::KNOWN;
+use anyhow::{Context, Result};
+use rushgate_gate::{CampaignId, Quota, strangers};
+use std::cell::RefCell;
+use std::slice::from_ref;
+
+/// Its name.
+pub(super) const NAME: &str = "decision";
+
+/// Requests of a connection that are under way at once, where many share a turn of Redis.
+const DEPTH: usize = 16;
+
+/// The number of the first person who holds a grant where others are to be refused.
+const HOLDERS: u64 = 1 << 36;
+
+pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
+    let scale = ground.scale;
+    let handler = ground.handler()?;
+    let sold_out = ground.gate.open(1)?;
+    ground.gate.grant(from_ref(&sold_out), HOLDERS, 1)?;
+    let known = ground.gate.open(u32::try_from(KNOWN)?)?;
+    ground.gate.grant(from_ref(&known), HOLDERS, KNOWN)?;
+    ground.gate.load_script(strangers::SCRIPT.source())?;
+    let gate = RefCell::new(&mut ground.gate);
+
+    let each = scale.backlog() / 10;
+    let granted = || {
+        on_a_campaign(&mut gate.borrow_mut(), |gate, campaign| {
+            let load = gate.decisions(from_ref(campaign), DEPTH, Until::Requests(each));
+            cpu_each(gate, &load)
+        })
+    };
+    let refused = || {
+        let gate = &mut gate.borrow_mut();
+        let load = gate.decisions(from_ref(&sold_out), DEPTH, Until::Requests(each));
+        cpu_each(gate, &load)
+    };
+    let asked = || {
+        let gate = &mut gate.borrow_mut();
+        let load = Load {
+            templates: vec![Template::call(&strangers::call(&known))],
+            ..gate.decisions(&[], 1, Until::Requests(each / 10))
+        };
+        cpu_each(gate, &load)
+    };
+    let [granted, refused, asked] = interleaved(
+        scale.rounds(),
+        [
+            Contender::new("granted", granted),
+            Contender::new("refused", refused),
+            Contender::new("asked", asked),
+        ],
+    )?;
+
+    let alone = |gate: &Gate, campaign: &CampaignId| {
+        let load = Load {
+            connections: 1,
+            ..gate.decisions(from_ref(campaign), 1, Until::Elapsed(scale.turn()))
+        };
+        load.run()?.all(0)
+    };
+    let granted_alone = || {
+        on_a_campaign(&mut gate.borrow_mut(), |gate, campaign| {
+            alone(gate, campaign)
+        })
+    };
+    let refused_alone = || alone(&gate.borrow(), &sold_out);
+    let flood = || flood(&mut gate.borrow_mut(), scale, &handler, &sold_out);
+    let [granted_alone, refused_alone] = interleaved(
+        scale.rounds(),
+        [
+            Contender::new("granted alone", granted_alone),
+            Contender::new("refused alone", refused_alone),
+        ],
+    )?;
+    let [flood] = interleaved(scale.rounds(), [Contender::new("flood", flood)])?;
+    for campaign in [sold_out, known] {
+        ground.gate.remove(&campaign)?;
+    }
+
+    let redis = |what, turns: &Turns<f64>| {
+        Finding::new(NAME, what, turns.figure(|cpu| *cpu), Unit::CpuMicroseconds)
+    };
+    let alone = |what, turns: &Turns<Outcome>| {
+        let figure = turns.figure(|outcome| outcome.quantile(0.5) / 1e3);
+        Finding::new(NAME, what, figure, Unit::Milliseconds)
+    };
+    let of_flood = |what, number: fn(&Flood) -> f64, unit| {
+        Finding::new(NAME, what, flood.figure(number), unit)
+    };
+    Ok(vec![
+        redis("Redis, a grant", &granted),
+        redis("Redis, a refusal", &refused),
+        redis("Redis, what strangers are told", &asked),
+        alone("a grant alone", &granted_alone),
+        alone("a refusal alone", &refused_alone),
+        of_flood(
+            "handler, a refusal",
+            |flood| flood.handler,
+            Unit::CpuSecondsPerMillion,
+        ),
+        of_flood(
+            "Redis, a refusal by a handler that remembers",
+            |flood| flood.redis,
+            Unit::CpuSecondsPerMillion,
+        ),
+        of_flood(
+            "asked of the gate, of a million refusals",
+            |flood| flood.asked,
+            Unit::Count,
+        ),
+    ])
+}
+
+/// Of a million applications after the last coupon, through the handler.
+struct Flood {
+    /// Seconds of the handler's CPU.
+    handler: f64,
+    /// Seconds of Redis' CPU.
+    redis: f64,
+    /// Decisions and questions that reached the gate.
+    asked: f64,
+}
+
+fn flood(gate: &mut Gate, scale: Scale, handler: &Server, campaign: &CampaignId) -> Result<Flood> {
+    let template = Template::application(campaign.as_str(), false);
+    let usage = || Ok::<_, anyhow::Error>(handler.process.usage()?.cpu.as_secs_f64());
+    let before = (usage()?, cpu(gate)?, scripts(gate)?);
+    let outcome = applications(scale, handler.address, template)
+        .run()?
+        .all(410)?;
+    let after = (usage()?, cpu(gate)?, scripts(gate)?);
+    let million = outcome.sent as f64 / 1e6;
+    Ok(Flood {
+        handler: (after.0 - before.0) / million,
+        redis: (after.1 - before.1) / million,
+        asked: (after.2 - before.2) / million,
+    })
+}
+
+/// A turn on a campaign of its own, which never sells out and is removed afterwards.
+fn on_a_campaign<T>(
+    gate: &mut Gate,
+    turn: impl FnOnce(&mut Gate, &CampaignId) -> Result<T>,
+) -> Result<T> {
+    let campaign = gate.open(Quota::MAX)?;
+    let done = turn(gate, &campaign)?;
+    gate.remove(&campaign)?;
+    Ok(done)
+}
+
+/// Microseconds of Redis' CPU for each request.
+fn cpu_each(gate: &mut Gate, load: &Load) -> Result<f64> {
+    let before = cpu(gate)?;
+    let outcome = load.run()?.all(0)?;
+    Ok((cpu(gate)? - before) * 1e6 / outcome.sent as f64)
+}
+
+/// Scripts that Redis has run by their SHA-1.
+fn scripts(gate: &mut Gate) -> Result<f64> {
+    let statistics = gate.info("cmdstat_evalsha")?;
+    let calls = statistics.split(',').next();
+    let calls = calls.and_then(|calls| calls.strip_prefix("calls="));
+    calls
+        .and_then(|calls| calls.parse().ok())
+        .context("Redis does not count its scripts")
+}

@@ -1,0 +1,266 @@
+//! Two instead of one: handlers, gates, bridges, consumers, and partitions. On few cores most of this shows that there is
+//! no core left for the second one; where there are more, it shows what the second one adds.
+
+use super::http::applications;
+use crate::bare;
+use crate::gate::Gate;
+use crate::ground::{Ground, Server};
+use crate::load::{Load, Template, Until};
+use crate::measure::{Contender, interleaved_all};
+use crate::process::{Process, free_address};
+use crate::report::{Finding, Unit};
+use anyhow::{Context, Result, bail};
+use rushgate_gate::Quota;
+use std::cell::RefCell;
+use std::process::Command;
+use std::slice::from_ref;
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+/// Its name.
+pub(super) const NAME: &str = "one-more";
+
+/// How long nothing may happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Partitions where consumers are compared.
+const PARTITIONS: usize = 8;
+
+type Turn<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
+
+pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
+    let other = OtherGate::start(ground)?;
+    let handlers = [ground.handler()?, ground.handler()?];
+    let (rounds, long_rounds) = (ground.scale.rounds(), ground.scale.long_rounds());
+    let ground = &RefCell::new(ground);
+    let other = &RefCell::new(other);
+    let handlers = &handlers;
+    let mut findings = compared(
+        rounds,
+        [1, 2].map(|count| {
+            let turn: Turn<'_> =
+                Box::new(move || at_handlers(&mut ground.borrow_mut(), &handlers[..count]));
+            (counted(count, "handler"), turn)
+        }),
+    )?;
+    findings.extend(compared(
+        rounds,
+        [1, 2].map(|count| {
+            let turn: Turn<'_> = Box::new(move || {
+                let (mut ground, mut other) = (ground.borrow_mut(), other.borrow_mut());
+                let mut gates = [&mut ground.gate, &mut other.gate];
+                at_gates(&mut gates[..count])
+            });
+            (counted(count, "gate"), turn)
+        }),
+    )?);
+    findings.extend(compared(
+        long_rounds,
+        [1, 2].map(|count| {
+            let turn: Turn<'_> = Box::new(move || drained(&mut ground.borrow_mut(), count));
+            (counted(count, "bridge"), turn)
+        }),
+    )?);
+    findings.extend(compared(
+        long_rounds,
+        [(1, 1), (1, 2), (1, 4), (1, PARTITIONS), (2, PARTITIONS)].map(|(count, partitions)| {
+            let turn: Turn<'_> =
+                Box::new(move || inserted(&mut ground.borrow_mut(), count, partitions));
+            let name = format!(
+                "{}, {}",
+                counted(count, "consumer"),
+                counted(partitions, "partition")
+            );
+            (name, turn)
+        }),
+    )?);
+    Ok(findings)
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What each does in a second, beside the first.
+fn compared<const N: usize>(
+    rounds: usize,
+    contenders: [(String, Turn<'_>); N],
+) -> Result<Vec<Finding>> {
+    let names = contenders.each_ref().map(|(name, _)| name.clone());
+    let contenders = contenders.map(|(name, turn)| Contender::new(name, turn));
+    let turns = interleaved_all(rounds, contenders.into())?;
+    let figures = turns.iter().map(|turns| turns.figure(|rate| *rate));
+    let figures: Vec<_> = figures.collect();
+    let findings = names.iter().zip(&figures).skip(1).map(|(name, figure)| {
+        Finding::new(NAME, name, figure.clone(), Unit::PerSecond)
+            .beside(&names[0], figures[0].clone())
+    });
+    Ok(findings.collect())
+}
+
+/// Does all of that at once, each with its part of the connections; answers a second in all.
+fn at_once(loads: Vec<Load>, kind: u16) -> Result<f64> {
+    let count = loads.len();
+    thread::scope(|scope| {
+        let running: Vec<_> = loads
+            .into_iter()
+            .map(|load| {
+                let connections = (load.connections / count).max(1);
+                let load = Load {
+                    connections,
+                    ..load
+                };
+                scope.spawn(move || load.run()?.all(kind))
+            })
+            .collect();
+        let mut per_second = 0.0;
+        for load in running {
+            match load.join() {
+                Ok(outcome) => per_second += outcome?.per_second(),
+                Err(_) => bail!("a generator has panicked"),
+            }
+        }
+        Ok(per_second)
+    })
+}
+
+fn at_handlers(ground: &mut Ground, handlers: &[Server]) -> Result<f64> {
+    let campaign = ground.gate.open(Quota::MAX)?;
+    let template = Template::application(campaign.as_str(), false);
+    let loads = handlers.iter().zip(0..).map(|(handler, number)| Load {
+        first: number << 36,
+        ..applications(ground.scale, handler.address, template.clone())
+    });
+    let per_second = at_once(loads.collect(), 201)?;
+    ground.gate.remove(&campaign)?;
+    Ok(per_second)
+}
+
+/// Grants, each gate giving those of a campaign of its own.
+fn at_gates(gates: &mut [&mut Gate]) -> Result<f64> {
+    let mut campaigns = vec![];
+    let mut loads = vec![];
+    for gate in &mut *gates {
+        let campaign = gate.open(Quota::MAX)?;
+        let turn = Until::Elapsed(gate.scale().turn());
+        loads.push(gate.decisions(from_ref(&campaign), 16, turn));
+        campaigns.push(campaign);
+    }
+    let per_second = at_once(loads, 0)?;
+    for (gate, campaign) in gates.iter_mut().zip(&campaigns) {
+        gate.remove(campaign)?;
+    }
+    Ok(per_second)
+}
+
+/// A Redis beside that of the gate, with the same settings.
+struct OtherGate {
+    gate: Gate,
+    _process: Process,
+    _directory: tempfile::TempDir,
+}
+
+impl OtherGate {
+    fn start(ground: &Ground) -> Result<Self> {
+        let directory = tempfile::tempdir().context("a directory for Redis")?;
+        let address = free_address()?;
+        let mut command = Command::new("redis-server");
+        command
+            .args(["--bind", "127.0.0.1", "--port", &address.port().to_string()])
+            .args([
+                "--save",
+                "",
+                "--appendonly",
+                "yes",
+                "--appendfsync",
+                "always",
+                "--dir",
+            ])
+            .arg(directory.path());
+        let mut process = Process::start("redis", &mut command, directory.path())?;
+        let begun = Instant::now();
+        let url = format!("redis://{address}");
+        let gate = loop {
+            match Gate::connect(&url, ground.scale) {
+                Ok(gate) => break gate,
+                Err(error) if begun.elapsed() > PATIENCE => return Err(error),
+                Err(_) => process.check()?,
+            }
+            sleep(Duration::from_millis(20));
+        };
+        Ok(Self {
+            gate,
+            _process: process,
+            _directory: directory,
+        })
+    }
+}
+
+/// Entries a second out of the streams of two campaigns, which bridges learn of when they are all there.
+fn drained(ground: &mut Ground, bridges: usize) -> Result<f64> {
+    let entries = ground.scale.backlog();
+    let route = ground.route()?;
+    let quota = u32::try_from(entries)?;
+    let campaigns = [ground.gate.open(quota)?, ground.gate.open(quota)?];
+    ground.gate.grant(&campaigns, 0, entries)?;
+    let bridges = ground.bridges(&route, bridges)?;
+    for campaign in &campaigns {
+        ground.gate.announce(campaign)?;
+    }
+    let per_second = progress(entries, || {
+        let mut left = 0;
+        for campaign in &campaigns {
+            left += ground.gate.backlog(campaign)?;
+        }
+        Ok(entries - left)
+    })?;
+    drop(bridges);
+    for campaign in &campaigns {
+        ground.gate.remove(campaign)?;
+    }
+    Ok(per_second)
+}
+
+/// Rows a second out of a topic of so many partitions. When the second consumer comes, the first has begun.
+fn inserted(ground: &mut Ground, consumers: usize, partitions: usize) -> Result<f64> {
+    let records = ground.scale.backlog();
+    let route = ground.partitioned(partitions)?;
+    let campaign = ground.campaign(records, &route)?;
+    let brokers = ground.servers.kafka_brokers.clone();
+    ground.gate.grant(from_ref(&campaign), 0, records)?;
+    bare::publish(&mut ground.gate, &campaign, &brokers, &route.topic)?;
+    ground.empty_tables()?;
+    let consumers = (0..consumers).map(|_| ground.starting_consumer(&route));
+    let consumers = consumers.collect::<Result<Vec<_>>>()?;
+    let per_second = progress(records, || {
+        let confirmed = consumers.iter();
+        let confirmed = confirmed.map(|one| one.counted("rushgate_consumer_confirmed_total"));
+        Ok(confirmed.sum())
+    })?;
+    drop(consumers);
+    ground.gate.remove(&campaign)?;
+    Ok(per_second)
+}
+
+/// How many a second are done of so many, from the first that is seen to be done.
+fn progress(all: u64, mut done: impl FnMut() -> Result<u64>) -> Result<f64> {
+    let mut begun = Instant::now();
+    let mut moved = begun;
+    let (mut before, mut last) = (0, 0);
+    while last < all {
+        sleep(Duration::from_millis(10));
+        let now_done = done()?;
+        let now = Instant::now();
+        if now_done > last {
+            moved = now;
+        }
+        if last == 0 && (1..all).contains(&now_done) {
+            (begun, before) = (now, now_done);
+        }
+        last = now_done;
+        if now - moved > PATIENCE {
+            bail!("{last} of {all} are done, and no more");
+        }
+    }
+    Ok((all - before) as f64 / begun.elapsed().as_secs_f64())
+}

@@ -1,0 +1,132 @@
+//! What everything takes, as it was measured.
+
+use super::agenda::Nanos;
+#[cfg(test)]
+use super::agenda::micros;
+use super::results::Results;
+use super::tables::Table;
+use anyhow::Result;
+
+/// So many people are known where the cost of a question is measured.
+pub const KNOWN: u64 = 2_000;
+
+/// How long everything takes for one application, grant, record or row.
+#[derive(Clone, Debug)]
+pub struct Costs {
+    /// A handler's core, for an application that is granted.
+    pub(super) handler_granted: Nanos,
+    /// The same for one that is refused.
+    pub(super) handler_refused: Nanos,
+    /// The gate, for a grant, without what is to be done later.
+    pub(super) grant: Nanos,
+    /// The gate, for a refusal.
+    pub(super) refusal: Nanos,
+    /// The gate, for a question what strangers are told, where [`KNOWN`] are known.
+    pub(super) question: Nanos,
+    /// The gate, to write down what has been decided in a turn.
+    pub(super) sync: Nanos,
+    /// The gate, for what is done later of a grant: read, acked, removed, confirmed.
+    pub(super) follow: Nanos,
+    /// A bridge, from entry to entry.
+    pub(super) bridge: Nanos,
+    /// A broker's core, for a record.
+    pub(super) broker: Nanos,
+    /// A consumer, from row to row.
+    pub(super) consumer: Nanos,
+    /// The database, from row to row.
+    pub(super) database: Nanos,
+}
+
+impl Costs {
+    /// The gate, for a question where so many are known: each adds the same.
+    pub(super) fn question_of(&self, known: u64) -> Nanos {
+        let names = self.question.saturating_sub(self.refusal);
+        self.refusal + names * known / KNOWN
+    }
+
+    /// The costs in what a run of all benches has written.
+    ///
+    /// # Errors
+    /// When a figure is missing.
+    pub fn of(json: &str) -> Result<Self> {
+        Results::of(json)?.costs()
+    }
+
+    /// All of them, for people.
+    pub(super) fn table(&self) -> Table {
+        let rows = [
+            (
+                "a handler's core, an application that is granted",
+                "`cost`: CPU of the handler",
+                self.handler_granted,
+            ),
+            (
+                "the same, refused",
+                "`decision`: CPU of the handler in a flood of losers",
+                self.handler_refused,
+            ),
+            ("gate, a grant", "`decision`: Redis' CPU", self.grant),
+            ("gate, a refusal", "the same", self.refusal),
+            (
+                "gate, what strangers are told, with 2,000 known",
+                "the same",
+                self.question,
+            ),
+            (
+                "gate, writing down a turn",
+                "`decision`: a grant alone less a refusal alone",
+                self.sync,
+            ),
+            (
+                "gate, what is done later of a grant",
+                "`cost`: Redis' CPU for all of it, less the grant",
+                self.follow,
+            ),
+            (
+                "bridge, an entry",
+                "`bridge`: entries a second",
+                self.bridge,
+            ),
+            (
+                "a broker's core, a record",
+                "`cost`: CPU of Kafka",
+                self.broker,
+            ),
+            (
+                "consumer, a row",
+                "`consumer`: records a second",
+                self.consumer,
+            ),
+            (
+                "database, a row",
+                "`consumer`: the fastest plain insert",
+                self.database,
+            ),
+        ];
+        let cells = rows.map(|(what, from, takes)| {
+            let takes = format!("{:.1} µs", takes as f64 / 1e3);
+            vec![what.to_owned(), takes, from.to_owned()]
+        });
+        Table::new("costs", &["one takes", "", "measured by"], cells.into())
+    }
+}
+
+#[cfg(test)]
+impl Costs {
+    /// Round numbers, for tests.
+    pub(super) fn round() -> Self {
+        Self {
+            handler_granted: micros(100.0),
+            handler_refused: micros(80.0),
+            grant: micros(20.0),
+            refusal: micros(10.0),
+            question: micros(50.0),
+            sync: micros(100.0),
+            follow: micros(30.0),
+            bridge: micros(25.0),
+            broker: micros(70.0),
+            consumer: micros(20.0),
+            database: micros(20.0),
+        }
+    }
+}

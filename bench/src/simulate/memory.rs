@@ -1,0 +1,147 @@
+//! Refusals that are remembered, as `apply-handler/src/refusals.rs` does it: after a refusal one question is asked, and
+//! its answer is repeated for a while.
+
+use super::agenda::{Nanos, millis};
+use super::random::Random;
+
+/// For how long what was learned may be repeated, in milliseconds from when it was asked: REPEAT in `settle.lua`.
+const REPEAT: f64 = 900.0;
+
+/// For how long nobody asks again after a question that taught nothing, in milliseconds: `strangers::SETTLE`.
+const SETTLE: f64 = 1_000.0;
+
+/// Grants of a campaign beyond which `strangers.lua` teaches nothing, because it would have to name all who hold one.
+pub(crate) const MOST_KNOWN: u64 = 2_048;
+
+/// Who remembers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    /// So many remember, each for itself: instances of the component, or machines.
+    pub(crate) askers: usize,
+    /// After so many applications one forgets everything, as an instance does that is replaced.
+    pub(crate) applications: u64,
+    /// So many applications each has under way at the gate at once; others wait.
+    pub(crate) at_once: usize,
+    /// The most grants at a gate of which something can be learned.
+    pub(crate) most_known: u64,
+}
+
+/// Somebody who remembers, in one of his lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    /// Which of them.
+    pub(crate) place: usize,
+    life: u64,
+}
+
+/// What all of them remember, of each gate.
+#[derive(Clone, Debug)]
+pub(crate) struct Memories {
+    memory: Option<Memory>,
+    gates: usize,
+    served: Vec<u64>,
+    known: Vec<Known>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    life: u64,
+    until: Nanos,
+    learned: bool,
+}
+
+impl Memories {
+    /// Nothing is known yet.
+    pub(crate) fn new(memory: Option<Memory>, gates: usize) -> Self {
+        let askers = memory.map_or(0, |memory| memory.askers);
+        Self {
+            memory,
+            gates,
+            served: vec![0; askers],
+            known: vec![Known::default(); askers * gates],
+        }
+    }
+
+    /// Who serves the next application.
+    pub(crate) fn serve(&mut self, random: &mut Random) -> Option<Asker> {
+        let memory = self.memory?;
+        let place = random.below(memory.askers);
+        let life = self.served[place] / memory.applications;
+        self.served[place] += 1;
+        Some(Asker { place, life })
+    }
+
+    /// Whether he knows what strangers are told by that gate.
+    pub(crate) fn knows(&self, asker: Asker, gate: usize, now: Nanos) -> bool {
+        let known = self.known[asker.place * self.gates + gate];
+        known.life == asker.life && known.learned && now < known.until
+    }
+
+    /// Whether he asks now, after a refusal: not if he knows, or has asked.
+    pub(crate) fn begin(&mut self, asker: Asker, gate: usize, now: Nanos) -> bool {
+        let known = &mut self.known[asker.place * self.gates + gate];
+        if known.life > asker.life || (known.life == asker.life && now < known.until) {
+            return false;
+        }
+        *known = Known {
+            life: asker.life,
+            until: now + millis(SETTLE),
+            learned: false,
+        };
+        true
+    }
+
+    /// Whether a gate with so many grants can teach anything.
+    pub(crate) fn can_learn(&self, granted: u64) -> bool {
+        self.memory
+            .is_some_and(|memory| granted <= memory.most_known)
+    }
+
+    /// The answer to what he asked then.
+    pub(crate) fn keep(&mut self, asker: Asker, gate: usize, asked: Nanos) {
+        let known = &mut self.known[asker.place * self.gates + gate];
+        if known.life == asker.life {
+            known.until = asked + millis(REPEAT);
+            known.learned = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_are_those_of_the_script() {
+        let script = rushgate_gate::strangers::SCRIPT.source();
+        for (name, value) in [
+            ("REPEAT", REPEAT),
+            ("SETTLE", SETTLE),
+            ("MOST", MOST_KNOWN as f64),
+        ] {
+            let line = format!("local {name} = {value}\n");
+            assert!(script.contains(&line), "{line}");
+        }
+    }
+
+    #[test]
+    fn one_asks_and_knows_for_a_while_and_forgets_when_he_is_replaced() {
+        let memory = Memory {
+            askers: 1,
+            applications: 3,
+            at_once: 16,
+            most_known: 10,
+        };
+        let mut memories = Memories::new(Some(memory), 2);
+        let mut random = Random::new(1);
+        let first = memories.serve(&mut random).unwrap();
+        assert!(memories.begin(first, 0, 5) && !memories.begin(first, 0, 6));
+        assert!(!memories.knows(first, 0, 7));
+        memories.keep(first, 0, 5);
+        assert!(memories.knows(first, 0, 7) && !memories.knows(first, 1, 7));
+        assert!(!memories.knows(first, 0, 5 + millis(REPEAT)));
+        let others: Vec<_> = (0..3).filter_map(|_| memories.serve(&mut random)).collect();
+        assert!(memories.knows(others[1], 0, 7) && !memories.knows(others[2], 0, 7));
+        assert!(memories.can_learn(10) && !memories.can_learn(11));
+    }
+}

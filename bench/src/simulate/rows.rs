@@ -1,0 +1,112 @@
+//! The way of a grant to its row: bridges, brokers, consumers, database.
+
+use super::agenda::{Nanos, millis, seconds};
+use super::costs::Costs;
+use super::outcome::Part;
+use super::random::Random;
+use super::run::Parts;
+use super::station::Station;
+
+/// The consumer's, as it is shipped, in milliseconds: how long a record waits for others.
+const BATCH_AGE: f64 = 20.0;
+
+/// Where a grant is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Row {
+    /// Read from the stream of that gate.
+    Read(usize),
+    /// In the topic.
+    Published,
+    /// In a batch.
+    Batched,
+    /// Handed to the database by that consumer.
+    Inserted(usize),
+    /// In the table.
+    Committed,
+}
+
+/// What happens next to whom, after a delay: to a grant, and to the one behind it.
+pub(crate) type Next = [Option<(Nanos, Row)>; 2];
+
+/// Everything behind the gates.
+pub(crate) struct Rows<'a> {
+    costs: &'a Costs,
+    partitions: usize,
+    bridges: Station<usize>,
+    brokers: Station<()>,
+    consumers: Vec<Station<()>>,
+    database: Station<()>,
+}
+
+impl<'a> Rows<'a> {
+    /// Of so many parts, with nothing on its way.
+    pub(crate) fn new(parts: Parts, costs: &'a Costs) -> Self {
+        Self {
+            costs,
+            partitions: parts.partitions,
+            bridges: Station::new(parts.bridges),
+            brokers: Station::new(parts.broker_cores),
+            consumers: vec![Station::new(1); parts.consumers],
+            database: Station::new(1),
+        }
+    }
+
+    /// A grant is in the stream of that gate.
+    pub(crate) fn granted(&mut self, gate: usize) -> Option<(Nanos, Row)> {
+        let begins = self.bridges.arrive(gate);
+        self.read(begins)
+    }
+
+    fn read(&self, gate: Option<usize>) -> Option<(Nanos, Row)> {
+        gate.map(|gate| (self.costs.bridge, Row::Read(gate)))
+    }
+
+    /// Somebody is there, and goes on.
+    pub(crate) fn happens(&mut self, row: Row, random: &mut Random) -> Next {
+        let costs = self.costs;
+        match row {
+            Row::Read(_) => {
+                let behind = self.bridges.leave(costs.bridge);
+                let begins = self.brokers.arrive(());
+                let published = begins.map(|()| (costs.broker, Row::Published));
+                [self.read(behind), published]
+            }
+            Row::Published => {
+                let behind = self.brokers.leave(costs.broker);
+                let behind = behind.map(|()| (costs.broker, Row::Published));
+                [behind, Some((millis(BATCH_AGE), Row::Batched))]
+            }
+            Row::Batched => {
+                let consumer = random.below(self.partitions) % self.consumers.len();
+                let begins = self.consumers[consumer].arrive(());
+                [begins.map(|()| self.inserts(consumer)), None]
+            }
+            Row::Inserted(consumer) => {
+                let behind = self.consumers[consumer].leave(costs.consumer);
+                let begins = self.database.arrive(());
+                let committed = begins.map(|()| (costs.database, Row::Committed));
+                [behind.map(|()| self.inserts(consumer)), committed]
+            }
+            Row::Committed => {
+                let behind = self.database.leave(costs.database);
+                [behind.map(|()| (costs.database, Row::Committed)), None]
+            }
+        }
+    }
+
+    fn inserts(&self, consumer: usize) -> (Nanos, Row) {
+        (self.costs.consumer, Row::Inserted(consumer))
+    }
+
+    /// Seconds that each part was at work, the busiest of the consumers.
+    pub(crate) fn work(&self) -> [(Part, f64); 4] {
+        let consumers = self.consumers.iter().map(Station::work_of_each).max();
+        [
+            (Part::Bridge, self.bridges.work_of_each()),
+            (Part::Broker, self.brokers.work_of_each()),
+            (Part::Consumer, consumers.unwrap_or(0)),
+            (Part::Database, self.database.work_of_each()),
+        ]
+        .map(|(part, work)| (part, seconds(work)))
+    }
+}

@@ -1,0 +1,46 @@
+//! A run of the system: what there is of it, and who comes.
+
+use super::costs::Costs;
+use super::crowd::Crowd;
+use super::memory::Memory;
+use super::outcome::Outcome;
+use super::system::System;
+
+/// How many there are of everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parts {
+    /// Processor cores of handlers.
+    pub(crate) handler_cores: usize,
+    /// Redis primaries; campaigns are spread over them.
+    pub(crate) gates: usize,
+    /// Bridges, which share the streams.
+    pub(crate) bridges: usize,
+    /// Processor cores of brokers.
+    pub(crate) broker_cores: usize,
+    /// Partitions of the topic, each of which one consumer reads.
+    pub(crate) partitions: usize,
+    /// Consumers.
+    pub(crate) consumers: usize,
+}
+
+/// One run to be made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    /// How many there are of everything.
+    pub(crate) parts: Parts,
+    /// Who remembers what strangers are told; nobody, if left out.
+    pub(crate) memory: Option<Memory>,
+    /// Who comes.
+    pub(crate) crowd: Crowd,
+    /// Places, evenly over the gates.
+    pub(crate) quota: u64,
+    /// Where chance begins.
+    pub(crate) seed: u64,
+}
+
+impl Run {
+    /// What comes of it.
+    pub(crate) fn simulate(&self, costs: &Costs) -> Outcome {
+        System::new(self, costs).run()
+    }
+}

@@ -1,0 +1,177 @@
+//! One campaign, one gate: where it ends.
+
+use super::{SEED, Table, percent};
+use crate::report::Unit;
+use crate::simulate::Costs;
+use crate::simulate::agenda::{micros, seconds};
+use crate::simulate::costs::KNOWN;
+use crate::simulate::crowd::{Arrivals, Crowd};
+use crate::simulate::memory::{MOST_KNOWN, Memory};
+use crate::simulate::outcome::Outcome;
+use crate::simulate::run::{Parts, Run};
+
+/// For how long people come, in seconds.
+const LASTS: f64 = 4.0;
+
+/// Milliseconds in which 99 of 100 are to be answered: `gate_budget_ms` as shipped, after which instances send people away.
+const IN_TIME: f64 = 500.0;
+
+/// So many seconds the last answer may be behind: else the gate does not keep up.
+const BEHIND: f64 = 0.1;
+
+/// Applications a second between which an end is looked for.
+const RATES: (f64, f64) = (1e3, 1e6);
+
+/// Handlers are as many as are busy for this part of the time: they are not what ends.
+const BUSY: f64 = 0.5;
+
+/// Applications that an instance of the component serves in its life, unless Spin is told otherwise.
+pub(super) const LIFE: u64 = 128;
+
+/// The same, told otherwise.
+const LONG_LIFE: u64 = 10_000;
+
+/// Applications that an instance has under way at once, unless Spin is told otherwise.
+pub(super) const AT_ONCE: usize = 16;
+
+/// Cores of a handler's machine, where machines remember: assumed.
+pub(super) const MACHINE: usize = 16;
+
+/// Instances for each core: assumed; Spin was seen to keep 18 to 44 on two.
+pub(super) const INSTANCES: usize = 16;
+
+/// In microseconds: when a rush is over.
+const MUCH_LATER: f64 = 1e9;
+
+pub(super) fn tables(costs: &Costs) -> Vec<Table> {
+    let instances = |applications| {
+        move |cores: usize| Memory {
+            askers: cores * INSTANCES,
+            applications,
+            at_once: AT_ONCE,
+            most_known: MOST_KNOWN,
+        }
+    };
+    let machines = |cores: usize| Memory {
+        askers: cores.div_ceil(MACHINE),
+        applications: u64::MAX,
+        at_once: AT_ONCE * MACHINE,
+        most_known: MOST_KNOWN,
+    };
+    let of_grants = Kind {
+        quota: u64::MAX,
+        costs: costs.clone(),
+    };
+    let burst = Kind {
+        costs: Costs {
+            bridge: micros(MUCH_LATER),
+            follow: 0,
+            ..costs.clone()
+        },
+        ..of_grants.clone()
+    };
+    let refused = Kind {
+        quota: KNOWN,
+        costs: costs.clone(),
+    };
+    let rows = vec![
+        of_grants.row("granted, and followed to the row", |_| None),
+        burst.row("granted, with the stream left for later", |_| None),
+        refused.row("refused, nobody remembers", |_| None),
+        refused.row(
+            "refused, instances remember, 128 applications each",
+            |cores| Some(instances(LIFE)(cores)),
+        ),
+        refused.row(
+            "refused, instances remember, 10,000 applications each",
+            |cores| Some(instances(LONG_LIFE)(cores)),
+        ),
+        refused.row("refused, machines of 16 cores remember", |cores| {
+            Some(machines(cores))
+        }),
+    ];
+    let titles = [
+        "applications",
+        "one gate ends at, a second",
+        "handler cores for that",
+        "asked of the gate",
+        "p99 at half of it",
+    ];
+    vec![Table::new("hot-key", &titles, rows)]
+}
+
+/// A kind of application.
+#[derive(Clone)]
+struct Kind {
+    quota: u64,
+    costs: Costs,
+}
+
+impl Kind {
+    fn row(&self, name: &str, memory: impl Fn(usize) -> Option<Memory>) -> Vec<String> {
+        let end = self.end(&memory);
+        let half = self.steadily(end * 0.5, &memory);
+        let nearly = self.steadily(end, &memory);
+        let asked = nearly.decisions as f64 / nearly.answers() as f64;
+        let more = if end > RATES.1 / 1.1 {
+            "more than "
+        } else {
+            ""
+        };
+        vec![
+            name.to_owned(),
+            format!("{more}{}", Unit::PerSecond.show(end)),
+            Unit::Count.show(self.cores(end) as f64 * BUSY),
+            percent(asked),
+            Unit::Milliseconds.show(half.quantile(0.99)),
+        ]
+    }
+
+    /// The most applications a second of which 99 of 100 are answered in time, as far as it was looked for.
+    fn end(&self, memory: &impl Fn(usize) -> Option<Memory>) -> f64 {
+        let (mut least, mut most) = RATES;
+        while most / least > 1.03 {
+            let rate = (least * most).sqrt();
+            let outcome = self.steadily(rate, memory);
+            if outcome.quantile(0.99) <= IN_TIME && outcome.behind() <= BEHIND {
+                least = rate;
+            } else {
+                most = rate;
+            }
+        }
+        least
+    }
+
+    fn steadily(&self, rate: f64, memory: &impl Fn(usize) -> Option<Memory>) -> Outcome {
+        let handler_cores = self.cores(rate);
+        let parts = Parts {
+            handler_cores,
+            gates: 1,
+            // Enough of everything else.
+            bridges: 64,
+            broker_cores: 64,
+            partitions: 64,
+            consumers: 64,
+        };
+        let run = Run {
+            parts,
+            memory: memory(handler_cores),
+            crowd: Crowd {
+                people: (rate * LASTS) as u64,
+                arrivals: Arrivals::Steady(rate),
+            },
+            quota: self.quota,
+            seed: SEED,
+        };
+        run.simulate(&self.costs)
+    }
+
+    fn cores(&self, rate: f64) -> usize {
+        let takes = if self.quota == u64::MAX {
+            self.costs.handler_granted
+        } else {
+            self.costs.handler_refused
+        };
+        (rate * seconds(takes) / BUSY).ceil() as usize
+    }
+}

@@ -1,0 +1,175 @@
+//! One more of each part: what it adds, and what everybody waits for then.
+
+use super::{SEED, Table};
+use crate::report::Unit;
+use crate::simulate::Costs;
+use crate::simulate::crowd::{Arrivals, Crowd};
+use crate::simulate::outcome::{Outcome, Part};
+use crate::simulate::run::{Parts, Run};
+
+/// People, all of whom are granted a place.
+const PEOPLE: u64 = 50_000;
+
+/// They come at once: the mean of their times, in milliseconds.
+const AT_ONCE: f64 = 10.0;
+
+/// For the latency: this part of the rows that stand in the first line.
+const LOAD: f64 = 0.8;
+
+/// One of each.
+const ONE: Parts = Parts {
+    handler_cores: 1,
+    gates: 1,
+    bridges: 1,
+    broker_cores: 1,
+    partitions: 1,
+    consumers: 1,
+};
+
+/// As many handlers as keep everything behind them busy.
+const HANDLERS: usize = 64;
+
+pub(super) fn tables(costs: &Costs) -> Vec<Table> {
+    let few = one_more("**one of everything**", ONE, costs);
+    let handlers = Parts {
+        handler_cores: HANDLERS,
+        ..ONE
+    };
+    let many = one_more(
+        "**64 handler cores, one of everything else**",
+        handlers,
+        costs,
+    );
+    vec![
+        Table::new("one-more", &TITLES, [few, many].concat()),
+        growing(costs),
+    ]
+}
+
+const TITLES: [&str; 6] = [
+    "",
+    "answers/s",
+    "answer p99 at 0.8",
+    "rows/s",
+    "answers wait for",
+    "rows wait for",
+];
+
+fn at(parts: Parts, arrivals: Arrivals) -> Run {
+    Run {
+        parts,
+        memory: None,
+        crowd: Crowd {
+            people: PEOPLE,
+            arrivals,
+        },
+        quota: PEOPLE,
+        seed: SEED,
+    }
+}
+
+fn rush(parts: Parts, costs: &Costs) -> Outcome {
+    at(parts, Arrivals::Flash(AT_ONCE)).simulate(costs)
+}
+
+/// Parts beside the same with one more of each kind.
+fn one_more(name: &str, base: Parts, costs: &Costs) -> Vec<Vec<String>> {
+    let steady = rows_per_second(&rush(base, costs)) * LOAD;
+    let more = |change: fn(&mut Parts)| {
+        let mut parts = base;
+        change(&mut parts);
+        parts
+    };
+    let contenders = [
+        (name, base),
+        (
+            "one more handler core",
+            more(|parts| parts.handler_cores += 1),
+        ),
+        (
+            "one more gate, and campaigns on both",
+            more(|parts| parts.gates += 1),
+        ),
+        ("one more bridge", more(|parts| parts.bridges += 1)),
+        (
+            "one more broker core",
+            more(|parts| parts.broker_cores += 1),
+        ),
+        ("one more partition", more(|parts| parts.partitions += 1)),
+        ("one more partition and consumer", more(add_consumer)),
+    ];
+    let rows = contenders.map(|(name, parts)| {
+        let rush = rush(parts, costs);
+        let paced = at(parts, Arrivals::Steady(steady)).simulate(costs);
+        vec![
+            name.to_owned(),
+            Unit::PerSecond.show(rush.answers_per_second()),
+            Unit::Milliseconds.show(paced.quantile(0.99)),
+            Unit::PerSecond.show(rows_per_second(&rush)),
+            named(rush.bottleneck(Part::answers)),
+            named(rush.bottleneck(|_| true)),
+        ]
+    });
+    rows.into()
+}
+
+fn rows_per_second(outcome: &Outcome) -> f64 {
+    outcome.rows as f64 / outcome.last_row()
+}
+
+fn named(part: Option<Part>) -> String {
+    part.map_or(String::new(), |part| part.to_string())
+}
+
+fn add_consumer(parts: &mut Parts) {
+    parts.partitions += 1;
+    parts.consumers += 1;
+}
+
+/// Always one more of what rows wait for, until that is the database.
+fn growing(costs: &Costs) -> Table {
+    let mut parts = ONE;
+    let mut rows = vec![];
+    loop {
+        let outcome = rush(parts, costs);
+        let Some(bottleneck) = outcome.bottleneck(|_| true) else {
+            break;
+        };
+        let is_new = rows
+            .last()
+            .is_none_or(|row: &Vec<String>| row[7] != bottleneck.to_string());
+        if is_new {
+            let counts = [
+                parts.handler_cores,
+                parts.gates,
+                parts.bridges,
+                parts.broker_cores,
+                parts.consumers,
+            ];
+            let mut row: Vec<String> = counts.map(|count| count.to_string()).into();
+            row.push(Unit::PerSecond.show(outcome.answers_per_second()));
+            row.push(Unit::PerSecond.show(rows_per_second(&outcome)));
+            row.push(bottleneck.to_string());
+            rows.push(row);
+        }
+        match bottleneck {
+            Part::Handler => parts.handler_cores += 1,
+            Part::Gate => parts.gates += 1,
+            Part::Bridge => parts.bridges += 1,
+            Part::Broker => parts.broker_cores += 1,
+            Part::Consumer => add_consumer(&mut parts),
+            Part::Database => break,
+        }
+    }
+    let titles = [
+        "handler cores",
+        "gates",
+        "bridges",
+        "broker cores",
+        "consumers",
+        "answers/s",
+        "rows/s",
+        "all wait for",
+    ];
+    Table::new("growing", &titles, rows)
+}
