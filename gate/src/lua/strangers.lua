@@ -34,7 +34,7 @@ if #KEYS ~= 9 or #ARGV ~= 0 then
   return redis.error_reply('ERR strangers.lua takes 9 keys and no argument')
 end
 
--- The most entries that are looked through, which takes as long as some twenty decisions.
+-- The most entries that are looked through, which takes as long as some twenty grants or thirty refusals.
 local MOST = 2048
 
 local nothing = { '', '', 0, now, 0, '' }

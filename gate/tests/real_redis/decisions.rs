@@ -164,6 +164,14 @@ fn a_round_counts_from_the_moment_it_opens_without_anybody_noting_it() {
         }
         let [opens_at, ends] = [opens_at, ends].map(|at| at.to_string());
         assert_eq!(noted(&mut gate), ["day-2", &opens_at, &ends, "day-3"]);
+        // Noted by a clock that was put back since.
+        let campaign = Keys::of(&gate.id).campaign();
+        let ahead = [("round", "day-3"), ("from", &ends), ("until", "+inf")];
+        gate.redis.hset_multiple(campaign, &ahead).expect("HSET");
+        let Decision::Granted(grant) = gate.apply("somebody") else {
+            panic!("day-2 has places");
+        };
+        assert_eq!(grant.round.as_str(), "day-2");
         let again = gate.apply("0");
         assert_eq!(
             matches!(again, Decision::Granted(_)),
