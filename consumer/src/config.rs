@@ -34,9 +34,14 @@ pub struct Config {
     pub kafka: KafkaConfig,
 
     /// The most records in a transaction.
-    #[arg(long, env = "CONSUMER_BATCH_SIZE", default_value_t = 512)]
+    #[arg(long, env = "CONSUMER_BATCH_SIZE", default_value_t = 1024)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub batch_size: u32,
+
+    /// How many transactions are under way at once, each over a connection of its own.
+    #[arg(long, env = "CONSUMER_LANES", default_value_t = 2)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub lanes: u32,
 
     /// The longest that a record waits for others to share its transaction, in milliseconds: short enough
     /// that nobody notices, long enough for a busy topic to fill a batch.
@@ -233,6 +238,7 @@ mod tests {
         for more in [
             ["--batch-size", "0"],
             ["--batch-size", "4097"],
+            ["--lanes", "0"],
             ["--batch-age-ms", "-1"],
             ["--max-rows-per-second", "many"],
             ["--metrics-listen", "9000"],

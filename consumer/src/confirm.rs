@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-/// Committed batches that may wait for their confirmation: 8,192 records of the usual size of a batch.
+/// Committed batches that may wait for their confirmation: 16,384 records of the usual size of a batch.
 pub const WAITING: usize = 16;
 
 /// How long Redis may take over one pipeline.
@@ -35,7 +35,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Committed {
     tickets: Vec<Ticket>,
-    grants: Vec<(CampaignId, RoundId, Serial, Applicant)>,
+    grants: Vec<Grant>,
+}
+
+/// To be confirmed.
+#[derive(Debug)]
+struct Grant {
+    campaign: CampaignId,
+    round: RoundId,
+    serial: Serial,
+    applicant: Applicant,
 }
 
 /// Why nothing could be confirmed now.
@@ -60,28 +69,31 @@ pub struct Confirmer {
 impl Committed {
     /// What is to be confirmed of a batch: every grant that has a row, and every coupon that stood in the way of
     /// one. All of its records are done with that.
-    pub fn of(batch: &[Delivery], fates: &[Fate]) -> Self {
-        let grants = batch
-            .iter()
-            .zip(fates)
-            .filter_map(|(delivery, fate)| Some((delivery.decoded.as_ref().ok()?, fate)))
-            .filter(|(event, _)| event.event_type == EventType::Granted)
-            .filter_map(|(event, fate)| {
-                let (round, serial, applicant) = match fate {
-                    Fate::Refused(refusal) => {
-                        let rival = refusal.rival.as_ref()?;
-                        (&rival.round, rival.serial, &rival.applicant)
-                    }
-                    _ => (&event.round, event.serial, &event.applicant),
-                };
-                let campaign = event.campaign.clone();
-                Some((campaign, round.clone(), serial, applicant.clone()))
-            })
-            .collect();
-        Self {
-            tickets: batch.iter().map(|delivery| delivery.ticket).collect(),
-            grants,
+    pub fn of(batch: Vec<Delivery>, fates: Vec<Fate>) -> Self {
+        let mut committed = Self {
+            tickets: Vec::with_capacity(batch.len()),
+            grants: Vec::with_capacity(batch.len()),
+        };
+        for (delivery, fate) in batch.into_iter().zip(fates) {
+            committed.tickets.push(delivery.ticket);
+            let event = delivery.decoded.ok();
+            let grant = event.filter(|event| event.event_type == EventType::Granted);
+            committed.grants.extend(grant.and_then(|grant| match fate {
+                Fate::Refused(refusal) => refusal.rival.map(|rival| Grant {
+                    campaign: grant.campaign,
+                    round: rival.round,
+                    serial: rival.serial,
+                    applicant: rival.applicant,
+                }),
+                _ => Some(Grant {
+                    campaign: grant.campaign,
+                    round: grant.round,
+                    serial: grant.serial,
+                    applicant: grant.applicant,
+                }),
+            }));
         }
+        committed
     }
 }
 
@@ -192,9 +204,9 @@ async fn connect(client: &Client) -> Result<MultiplexedConnection, RedisError> {
 /// A call, or several, for each campaign, and of how many grants each is.
 fn calls(batches: &[Committed]) -> Vec<(CampaignId, u64, Call)> {
     let mut campaigns: BTreeMap<&CampaignId, Vec<_>> = BTreeMap::new();
-    for (campaign, round, serial, applicant) in batches.iter().flat_map(|batch| &batch.grants) {
-        let grants = campaigns.entry(campaign).or_default();
-        grants.push((round, *serial, applicant));
+    for grant in batches.iter().flat_map(|batch| &batch.grants) {
+        let grants = campaigns.entry(&grant.campaign).or_default();
+        grants.push((&grant.round, grant.serial, &grant.applicant));
     }
     campaigns
         .into_iter()

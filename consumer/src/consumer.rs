@@ -1,25 +1,26 @@
-//! The loop: take a batch, settle it, have it confirmed, say so to the offsets.
+//! The whole: read, write in lanes, confirm; and how that ends.
 
 use crate::alarm::Alarm;
 use crate::batch::Batch;
 use crate::config::{BadSetting, Config};
 use crate::confirm::{Committed, Confirmer, WAITING};
-use crate::failure::{Backoff, number};
+use crate::failure::Backoff;
 use crate::group::DRAIN;
-use crate::metrics;
 use crate::pace::Pace;
 use crate::readiness::Readiness;
-use crate::record::Delivery;
 use crate::source::Source;
-use crate::store::{Fate, Settled, Store, StoreError};
+use crate::store::{Store, StoreError};
+use crate::streak::Streak;
 use crate::tracker::Tracker;
+use crate::writer::Writer;
 use rdkafka::error::KafkaError;
-use rushgate_gate::fault::{is_planted, may_die};
+use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 /// How long Kafka gets, beyond [`DRAIN`], to take the last commit and let us leave the group.
@@ -53,49 +54,57 @@ pub enum Stopped {
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Stopped> {
     config.check()?;
     let mut shutdown = pin!(shutdown);
-    let readiness = Arc::new(Readiness::default());
-    let mut store = Store::new(
-        config.database()?,
-        config.kafka.topic.clone(),
-        config.all_bad_stops_at as usize,
-    );
+    let readiness = Arc::new(Readiness::new(config.lanes as usize));
+    let streak = Streak::new(config.all_bad_stops_at as usize);
+    let (database, topic) = (config.database()?, &config.kafka.topic);
+    let stores =
+        (0..config.lanes).map(|_| Store::new(database.clone(), topic.clone(), streak.clone()));
+    let mut stores: Vec<Store> = stores.collect();
     tokio::select! {
-        () = database_answers(&mut store) => readiness.database(true),
+        () = database_answers(&mut stores, &readiness) => {}
         () = &mut shutdown => return Ok(()),
     }
 
-    let pace = Pace::new(config.rows_per_second());
+    let pace = Arc::new(Pace::new(config.rows_per_second()));
     let size = (config.batch_size as usize).min(pace.portion());
     let tracker = Arc::new(Tracker::default());
-    // One batch is gathered while another is written; what is beyond that waits in Kafka.
-    let (mut source, deliveries) = Source::start(
+    // Each lane gathers a batch while it writes another; what is beyond that waits in Kafka.
+    let (mut source, lanes) = Source::start(
         &config.kafka,
         Arc::clone(&tracker),
         Arc::clone(&readiness),
+        stores.len(),
         size,
     )?;
-    let batch = Batch::new(size, config.batch_age());
-    let confirmer = Confirmer::new(
-        config.redis()?,
-        Alarm::new(config.database()?),
-        Arc::clone(&tracker),
-    );
+    let confirmer = Confirmer::new(config.redis()?, Alarm::new(database), Arc::clone(&tracker));
     let (committed, to_confirm) = mpsc::channel(WAITING);
-    let writer = Writer {
-        store,
-        tracker,
-        readiness,
-        pace,
-        committed,
-    };
+    let mut writers = JoinSet::new();
+    for (lane, (store, deliveries)) in stores.into_iter().zip(lanes).enumerate() {
+        let writer = Writer {
+            lane,
+            store,
+            tracker: Arc::clone(&tracker),
+            readiness: Arc::clone(&readiness),
+            pace: Arc::clone(&pace),
+            committed: committed.clone(),
+        };
+        writers.spawn(writer.run(Batch::new(size, config.batch_age()), deliveries));
+    }
     let mut writer = pin!(write_and_confirm(
-        writer.run(batch, deliveries),
+        all_written(writers, committed),
         confirmer.run(to_confirm)
     ));
 
     let stopped = tokio::select! {
         error = &mut writer => Err(error.map_or(Stopped::Ended, Stopped::from)),
-        outcome = source.stopped() => Err(outcome.map_or_else(Stopped::from, |()| Stopped::Ended)),
+        outcome = source.stopped() => match outcome {
+            // It stops also when a lane has; then that one knows why.
+            Ok(()) => {
+                let error = timeout(LEAVE, writer.as_mut()).await.ok().flatten();
+                Err(error.map_or(Stopped::Ended, Stopped::from))
+            }
+            Err(error) => Err(error.into()),
+        },
         () = shutdown => Ok(()),
     };
     match stopped {
@@ -103,7 +112,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             info!("draining");
             source.drain();
             let left = async {
-                // The writer ends when the source has closed its channel; or it meets a batch that it must not write.
+                // It ends when the source has closed the lanes; or one meets a batch that it must not write.
                 tokio::select! {
                     error = &mut writer => error.map_or(Ok(()), |error| Err(Stopped::from(error))),
                     _ = source.stopped() => Ok(()),
@@ -126,6 +135,27 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             Err(error)
         }
     }
+}
+
+/// Waits until all lanes have written all that came; or until one meets a batch that must not be written, when what
+/// the others are writing is given up too, and delivered again. The confirmer, which ends when nobody can send it
+/// anything, does not end before.
+async fn all_written(
+    mut writers: JoinSet<Option<StoreError>>,
+    _committed: mpsc::Sender<Committed>,
+) -> Option<StoreError> {
+    while let Some(outcome) = writers.join_next().await {
+        match outcome {
+            Ok(None) => {}
+            Ok(error) => return error,
+            Err(ended) => {
+                if let Ok(panic) = ended.try_into_panic() {
+                    resume_unwind(panic);
+                }
+            }
+        }
+    }
+    None
 }
 
 /// Does both at once, until nothing is left to write and all of it is confirmed; or until a batch must not be
@@ -161,8 +191,15 @@ async fn abandon(source: &mut Source) {
     }
 }
 
-/// Returns once the database can be used.
-async fn database_answers(store: &mut Store) {
+/// Returns once the database can be used in all lanes.
+async fn database_answers(stores: &mut [Store], readiness: &Readiness) {
+    for (lane, store) in stores.iter_mut().enumerate() {
+        answers(store).await;
+        readiness.database(lane, true);
+    }
+}
+
+async fn answers(store: &mut Store) {
     let mut backoff = Backoff::default();
     loop {
         let problem = match timeout(backoff.deadline(), store.check()).await {
@@ -178,151 +215,5 @@ async fn database_answers(store: &mut Store) {
             "the database cannot be used yet: is it up, and have the migrations been run?"
         );
         sleep(wait).await;
-    }
-}
-
-/// What writes.
-struct Writer {
-    store: Store,
-    tracker: Arc<Tracker>,
-    readiness: Arc<Readiness>,
-    pace: Pace,
-    committed: mpsc::Sender<Committed>,
-}
-
-impl Writer {
-    /// Writes what comes until the channel is closed (`None`) or a batch must not be written.
-    async fn run(
-        mut self,
-        mut batch: Batch<Delivery>,
-        mut deliveries: mpsc::Receiver<Delivery>,
-    ) -> Option<StoreError> {
-        loop {
-            let due_at = batch.due_at();
-            tokio::select! {
-                biased;
-                delivery = deliveries.recv() => match delivery {
-                    Some(delivery) => {
-                        let read_at = delivery.read_at;
-                        batch.push(delivery, read_at);
-                    }
-                    None => return None,
-                },
-                () = sleep_until(due_at.unwrap_or_else(Instant::now).into()), if due_at.is_some() => {}
-            }
-            while !batch.is_full()
-                && let Ok(delivery) = deliveries.try_recv()
-            {
-                let read_at = delivery.read_at;
-                batch.push(delivery, read_at);
-            }
-            if batch.is_due(Instant::now()) {
-                let batch = batch.take();
-                sleep(self.pace.admit(batch.len(), Instant::now())).await;
-                if let Err(error) = self.write(batch).await {
-                    return Some(error);
-                }
-            }
-        }
-    }
-
-    /// Settles a batch, in as many attempts as it takes, and lets its offsets go.
-    async fn write(&mut self, mut batch: Vec<Delivery>) -> Result<(), StoreError> {
-        let taken_up = Instant::now();
-        let mut backoff = Backoff::default();
-        loop {
-            {
-                // What was given back meanwhile is read, and written, by whoever has it now.
-                let offsets = self.tracker.lock();
-                batch.retain(|delivery| offsets.is_valid(&delivery.ticket));
-            }
-            if batch.is_empty() {
-                return Ok(());
-            }
-            may_die("consumer::read");
-            if is_planted("bug::offsets_before_commit") {
-                self.tracker.change(|offsets| {
-                    batch
-                        .iter()
-                        .for_each(|delivery| offsets.done(&delivery.ticket))
-                });
-            }
-            match timeout(backoff.deadline(), self.store.settle(&batch)).await {
-                Ok(Ok(settled)) => {
-                    self.readiness.database(true);
-                    if backoff.failures() > 0 {
-                        info!(
-                            failures = backoff.failures(),
-                            records = batch.len(),
-                            "written after all"
-                        );
-                    }
-                    metrics::batch(batch.len(), taken_up.elapsed());
-                    count(&batch, &settled);
-                    let committed = Committed::of(&batch, &settled.fates);
-                    // Nobody receives any more only when all of this is being dropped.
-                    let _ = self.committed.send(committed).await;
-                    return Ok(());
-                }
-                Ok(Err(error)) if !error.is_retryable() => return Err(error),
-                Ok(Err(error)) => self.retry_later(&mut backoff, &batch, Some(error)).await,
-                Err(_) => self.retry_later(&mut backoff, &batch, None).await,
-            }
-        }
-    }
-
-    /// After an attempt that failed, or (`None`) took too long.
-    async fn retry_later(
-        &self,
-        backoff: &mut Backoff,
-        batch: &[Delivery],
-        error: Option<StoreError>,
-    ) {
-        let code = match &error {
-            Some(StoreError::Database(error)) => number(error),
-            _ => 0,
-        };
-        metrics::retry(code);
-        let wait = backoff.failed(rand::random());
-        // A deadlock or two is everyday business; who waits longer is not ready.
-        if backoff.failures() > 2 {
-            self.readiness.database(false);
-        }
-        warn!(
-            error = error.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string()),
-            code,
-            failures = backoff.failures(),
-            records = batch.len(),
-            wait_ms = wait.as_millis(),
-            "a batch is to be written again"
-        );
-        sleep(wait).await;
-    }
-}
-
-/// Counts what became of a batch, and logs what was refused: where it stands, and never whose it is.
-fn count(batch: &[Delivery], settled: &Settled) {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    for (delivery, fate) in batch.iter().zip(&settled.fates) {
-        match fate {
-            Fate::Inserted => {
-                let granted_at = delivery.decoded.as_ref().map_or(0, |event| event.at.get());
-                let granted_at = Duration::from_millis(granted_at.unsigned_abs());
-                metrics::inserted(now.saturating_sub(granted_at));
-            }
-            Fate::Done => metrics::already_done(),
-            Fate::Revoked => metrics::revoked(),
-            Fate::Refused(refusal) => {
-                metrics::failed(refusal.reason);
-                warn!(
-                    reason = %refusal.reason,
-                    partition = delivery.record.partition,
-                    offset = delivery.record.offset,
-                    "dead letter"
-                );
-            }
-        }
     }
 }

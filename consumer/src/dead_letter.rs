@@ -21,7 +21,7 @@ pub async fn bury(
     let headers: serde_json::Map<String, serde_json::Value> = record
         .headers
         .iter()
-        .map(|(name, value)| (name.clone(), String::from_utf8_lossy(value).into()))
+        .map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into()))
         .collect();
     let inserted = sqlx::query(
         "INSERT INTO failed_events (topic, kafka_partition, kafka_offset, kafka_timestamp, record_key, \
@@ -55,7 +55,7 @@ pub async fn bury(
 
 /// Which attempt this is: a replayed dead letter says so.
 fn attempt(record: &Record) -> u32 {
-    let header = record.header(ATTEMPT_HEADER);
+    let header = record.headers.get(ATTEMPT_HEADER);
     let number = header.and_then(|number| str::from_utf8(number).ok()?.parse().ok());
     number.unwrap_or(1)
 }

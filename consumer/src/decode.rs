@@ -15,7 +15,7 @@ pub fn decode(record: &Record) -> Result<Event, Refusal> {
     // Records without our key are refused although their value may be whole: without it, what happens to a
     // serial has no order.
     let key = whole("key", record.key.as_ref(), LONGEST_KEY)?;
-    event(key, value, |name| record.header(name)).map_err(|error| {
+    event(key, value, |name| record.headers.get(name)).map_err(|error| {
         let reason = match error {
             RecordError::Undecodable(_) => Reason::Undecodable,
             RecordError::KeyMismatch { .. } => Reason::KeyMismatch,
@@ -38,6 +38,7 @@ fn whole<'a>(what: &str, bytes: Option<&'a Clipped>, most: usize) -> Result<&'a 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::headers::Headers;
     use proptest::prelude::*;
     use rushgate_gate::{EventType, Millis, Ordinal, Serial};
 
@@ -45,7 +46,7 @@ mod tests {
         Record {
             key: Some(Clipped::new(key.as_bytes(), LONGEST_KEY)),
             value: Some(Clipped::new(value, LONGEST_VALUE)),
-            headers: Record::keep_headers(
+            headers: Headers::keep(
                 headers
                     .iter()
                     .map(|(name, value)| (*name, Some(value.as_bytes()))),
@@ -156,7 +157,7 @@ mod tests {
             let record = Record {
                 key: key.map(|bytes| Clipped::new(&bytes, LONGEST_KEY)),
                 value: value.map(|bytes| Clipped::new(&bytes, LONGEST_VALUE)),
-                headers: vec![("content-type".to_owned(), kind), ("ce_turn".to_owned(), turn)],
+                headers: Headers::keep([("content-type", Some(&*kind)), ("ce_turn", Some(&*turn))].into_iter()),
                 ..Record::default()
             };
             prop_assert!(decode(&record).is_err());

@@ -1,10 +1,10 @@
 //! The rows that stand in the way of some grants.
 
 use crate::judge::{Met, Verdict, judge};
-use crate::plan::{Planned, RoundKey};
+use crate::plan::Planned;
 use crate::shape::{padded, placeholders};
 use rushgate_gate::event::EventKey;
-use rushgate_gate::{CampaignId, Millis, Ordinal};
+use rushgate_gate::{CampaignId, Millis, Ordinal, RoundId};
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 use std::collections::{BTreeMap, HashMap};
@@ -31,11 +31,11 @@ impl Existing {
         connection: &mut MySqlConnection,
         grants: &[Planned<'_>],
     ) -> Result<Self, sqlx::Error> {
-        let mut serials: BTreeMap<RoundKey, Vec<&Planned<'_>>> = BTreeMap::new();
+        let mut serials: BTreeMap<(&CampaignId, &RoundId), Vec<&Planned<'_>>> = BTreeMap::new();
         let mut people: BTreeMap<(&CampaignId, &str), Vec<&Planned<'_>>> = BTreeMap::new();
         for grant in grants {
             let event = grant.event;
-            let round = (event.campaign.clone(), event.round.clone());
+            let round = (&event.campaign, &event.round);
             serials.entry(round).or_default().push(grant);
             let scope = (&event.campaign, grant.person_scope());
             people.entry(scope).or_default().push(grant);

@@ -5,7 +5,7 @@
 //!
 //! The assignor is eager (`range`). At a rebalance all partitions are given back, drained and committed, which
 //! is the same routine as at shutdown. Cooperative assignors leave us partitions in order to read on meanwhile,
-//! but with one writer behind all partitions, draining some waits for the others anyway.
+//! but every lane writes of all partitions, so draining some waits for the others anyway.
 
 use crate::metrics;
 use crate::readiness::Readiness;

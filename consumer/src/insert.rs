@@ -192,7 +192,10 @@ pub(crate) async fn insert_revoked(
 
 /// As a `DATETIME(3)` is written.
 pub fn datetime(at: Millis) -> String {
-    at.to_string().replace('T', " ").replace('Z', "")
+    let mut text = at.to_string();
+    text.replace_range(10..11, " ");
+    text.pop();
+    text
 }
 
 fn sort_key<'a>(grant: &Planned<'a>) -> (&'a str, &'a str, u32) {

@@ -9,8 +9,10 @@ pub mod dead_letter;
 pub mod decode;
 pub mod failure;
 pub mod group;
+pub mod headers;
 pub mod insert;
 pub mod judge;
+pub mod lane;
 pub mod metrics;
 pub mod offsets;
 pub mod pace;
@@ -22,7 +24,9 @@ pub mod rounds;
 pub mod shape;
 pub mod source;
 pub mod store;
+pub mod streak;
 pub mod tracker;
+pub mod writer;
 
 mod existing;
 

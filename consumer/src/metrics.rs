@@ -100,10 +100,13 @@ pub fn assigned(partitions: usize) {
     gauge!(PARTITIONS).set(partitions as f64);
 }
 
-/// Counts in [`INSERTED`], and into [`GRANT_TO_ROW`] how long it took.
-pub fn inserted(since_grant: Duration) {
-    counter!(INSERTED).increment(1);
-    histogram!(GRANT_TO_ROW).record(since_grant.as_secs_f64());
+/// Counts rows in [`INSERTED`], and into [`GRANT_TO_ROW`] how long each took.
+pub fn inserted(since_grants: &[Duration]) {
+    counter!(INSERTED).increment(since_grants.len() as u64);
+    let grant_to_row = histogram!(GRANT_TO_ROW);
+    for since_grant in since_grants {
+        grant_to_row.record(since_grant.as_secs_f64());
+    }
 }
 
 /// Counts in [`ALREADY_DONE`].

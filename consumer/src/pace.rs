@@ -1,14 +1,15 @@
 //! How fast rows may go to a database that others need too.
 
 use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Spreads rows so that, over any while, no more than so many a second (and one batch) are written.
+/// Spreads the rows of all lanes so that, over any while, no more than so many a second (and one batch) are written.
 #[derive(Debug)]
 pub struct Pace {
     rows_per_second: Option<NonZeroU32>,
     /// When what was let through so far has had its time.
-    free_at: Option<Instant>,
+    free_at: Mutex<Option<Instant>>,
 }
 
 impl Pace {
@@ -16,7 +17,7 @@ impl Pace {
     pub fn new(rows_per_second: Option<NonZeroU32>) -> Self {
         Self {
             rows_per_second,
-            free_at: None,
+            free_at: Mutex::default(),
         }
     }
 
@@ -27,13 +28,14 @@ impl Pace {
     }
 
     /// Lets that many rows through, and says how long to wait before they may be written.
-    pub fn admit(&mut self, rows: usize, now: Instant) -> Duration {
+    pub fn admit(&self, rows: usize, now: Instant) -> Duration {
         let Some(rows_per_second) = self.rows_per_second else {
             return Duration::ZERO;
         };
-        let start = self.free_at.map_or(now, |free_at| free_at.max(now));
+        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = free_at.map_or(now, |free_at| free_at.max(now));
         let takes = Duration::from_secs_f64(rows as f64 / f64::from(rows_per_second.get()));
-        self.free_at = Some(start + takes);
+        *free_at = Some(start + takes);
         start - now
     }
 }
@@ -45,7 +47,7 @@ mod tests {
 
     #[test]
     fn without_a_limit_nothing_waits() {
-        let mut pace = Pace::new(None);
+        let pace = Pace::new(None);
         assert_eq!(pace.portion(), usize::MAX);
         assert_eq!(pace.admit(1_000_000, Instant::now()), Duration::ZERO);
         assert_eq!(pace.admit(1_000_000, Instant::now()), Duration::ZERO);
@@ -54,7 +56,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_rate_is_kept_and_used_up(rate in 1u32..10_000, batches in prop::collection::vec(1usize..600, 2..40)) {
-            let mut pace = Pace::new(NonZeroU32::new(rate));
+            let pace = Pace::new(NonZeroU32::new(rate));
             let start = Instant::now();
             let mut now = start;
             for rows in &batches[..batches.len() - 1] {

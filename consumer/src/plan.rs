@@ -1,7 +1,6 @@
 //! In which steps a batch is written, so that nothing is lost of the order that matters: pure functions.
 
-use rushgate_gate::event::EventKey;
-use rushgate_gate::{Applicant, CampaignId, Event, EventType, OnePer, Quota, RoundId};
+use rushgate_gate::{Applicant, CampaignId, Event, EventType, OnePer, Quota, RoundId, Serial};
 use std::collections::{HashMap, HashSet};
 
 /// What the database says of a round.
@@ -12,9 +11,6 @@ pub struct RoundInForce {
     /// How often one person may win.
     pub one_per: OnePer,
 }
-
-/// A campaign's name and a round's.
-pub type RoundKey = (CampaignId, RoundId);
 
 /// An event that may be written, and of which record it came (its place in the batch).
 #[derive(Clone, Copy, Debug)]
@@ -60,21 +56,25 @@ impl<'a> Planned<'a> {
 /// A step ends where an event would collide with one in it, so that each is judged against what the database
 /// holds after all that came before it, and never against rows that are still to be written.
 pub fn plan<'a>(events: impl IntoIterator<Item = Planned<'a>>) -> Plan<'a> {
+    let events = events.into_iter();
+    let most = events.size_hint().0;
     let mut plan = Plan::default();
-    let mut grants: Vec<Planned<'a>> = vec![];
-    let mut serials: HashMap<EventKey, (usize, &Applicant)> = HashMap::new();
-    let mut people: HashSet<(&CampaignId, &str, &Applicant)> = HashSet::new();
+    let mut grants: Vec<Planned<'a>> = Vec::with_capacity(most);
+    let mut serials: HashMap<(&CampaignId, &RoundId, Serial), (usize, &Applicant)> =
+        HashMap::with_capacity(most);
+    let mut people: HashSet<(&CampaignId, &str, &Applicant)> = HashSet::with_capacity(most);
     for planned in events {
         let event = planned.event;
+        let serial = (&event.campaign, &event.round, event.serial);
         let person = (&event.campaign, planned.person_scope(), &event.applicant);
         if event.event_type == EventType::Granted {
-            let holder = serials.get(&event.key()).copied();
+            let holder = serials.get(&serial).copied();
             if let Some((first, _)) = holder.filter(|(_, holder)| *holder == &event.applicant) {
                 plan.repeats.push((planned.place, first));
                 continue;
             }
             if holder.is_none() && !people.contains(&person) {
-                serials.insert(event.key(), (planned.place, &event.applicant));
+                serials.insert(serial, (planned.place, &event.applicant));
                 people.insert(person);
                 grants.push(planned);
                 continue;
@@ -86,7 +86,7 @@ pub fn plan<'a>(events: impl IntoIterator<Item = Planned<'a>>) -> Plan<'a> {
             people.clear();
         }
         if event.event_type == EventType::Granted {
-            serials.insert(event.key(), (planned.place, &event.applicant));
+            serials.insert(serial, (planned.place, &event.applicant));
             people.insert(person);
             grants.push(planned);
         } else {

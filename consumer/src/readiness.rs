@@ -3,18 +3,26 @@
 use crate::metrics;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Ready is who has a database that answers, with its tables, and a group that has given him his partitions
-/// (which may be none). Shown as a gauge.
-#[derive(Debug, Default)]
+/// Ready is who has a database that answers in every lane, with its tables, and a group that has given him his
+/// partitions (which may be none). Shown as a gauge.
+#[derive(Debug)]
 pub struct Readiness {
-    database: AtomicBool,
+    database: Vec<AtomicBool>,
     group: AtomicBool,
 }
 
 impl Readiness {
-    /// Whether the database answers.
-    pub fn database(&self, answers: bool) {
-        self.database.store(answers, Ordering::SeqCst);
+    /// Nothing is known yet.
+    pub fn new(lanes: usize) -> Self {
+        Self {
+            database: (0..lanes).map(|_| AtomicBool::default()).collect(),
+            group: AtomicBool::default(),
+        }
+    }
+
+    /// Whether the database answers in that lane.
+    pub fn database(&self, lane: usize, answers: bool) {
+        self.database[lane].store(answers, Ordering::SeqCst);
         self.show();
     }
 
@@ -25,6 +33,7 @@ impl Readiness {
     }
 
     fn show(&self) {
-        metrics::ready(self.database.load(Ordering::SeqCst) && self.group.load(Ordering::SeqCst));
+        let all = self.database.iter().chain([&self.group]);
+        metrics::ready(all.into_iter().all(|part| part.load(Ordering::SeqCst)));
     }
 }

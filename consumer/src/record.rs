@@ -1,6 +1,6 @@
 //! What comes out of Kafka: a record with all that a dead letter of it must keep, within bounds.
 
-use crate::decode::decode;
+use crate::headers::Headers;
 use crate::offsets::Ticket;
 use crate::refusal::Refusal;
 use rushgate_gate::Event;
@@ -12,11 +12,6 @@ pub const LONGEST_VALUE: usize = 65_535;
 
 /// The longest record key that is kept. Ours have at most 91 bytes.
 pub const LONGEST_KEY: usize = 1_024;
-
-/// How many headers are kept, and how much of each. All of them escaped as JSON fit a `TEXT`.
-const HEADERS: usize = 32;
-const LONGEST_HEADER_NAME: usize = 64;
-const LONGEST_HEADER_VALUE: usize = 256;
 
 /// One record of the topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,8 +26,8 @@ pub struct Record {
     pub key: Option<Clipped>,
     /// Its value.
     pub value: Option<Clipped>,
-    /// `content-type` and those of CloudEvents (`ce_…`), in their order.
-    pub headers: Vec<(String, Vec<u8>)>,
+    /// Those of its headers that are worth keeping.
+    pub headers: Headers,
 }
 
 /// Bytes, of which at most so many are kept.
@@ -69,45 +64,5 @@ impl Clipped {
     /// All the bytes, unless some were left out.
     pub fn whole(&self) -> Option<&[u8]> {
         (self.kept.len() == self.length).then_some(&self.kept)
-    }
-}
-
-impl Record {
-    /// The headers worth keeping among all those of a record.
-    pub fn keep_headers<'a>(
-        headers: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>,
-    ) -> Vec<(String, Vec<u8>)> {
-        headers
-            .filter(|(name, _)| {
-                name.len() <= LONGEST_HEADER_NAME
-                    && (name.eq_ignore_ascii_case("content-type") || name.starts_with("ce_"))
-            })
-            .take(HEADERS)
-            .map(|(name, value)| {
-                let value = value.unwrap_or_default();
-                let kept = &value[..value.len().min(LONGEST_HEADER_VALUE)];
-                (name.to_owned(), kept.to_vec())
-            })
-            .collect()
-    }
-
-    /// The header of that name, whatever its case.
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers
-            .iter()
-            .find(|(candidate, _)| candidate.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_slice())
-    }
-}
-
-impl Delivery {
-    /// Decodes the record.
-    pub fn new(record: Record, ticket: Ticket, read_at: Instant) -> Self {
-        Self {
-            decoded: decode(&record),
-            record,
-            ticket,
-            read_at,
-        }
     }
 }

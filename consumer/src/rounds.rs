@@ -1,12 +1,15 @@
 //! What the database says of the rounds that a batch speaks of, and what that says of its records.
 
-use crate::plan::{Planned, RoundInForce, RoundKey};
+use crate::plan::{Planned, RoundInForce};
 use crate::record::Delivery;
 use crate::refusal::{Reason, Refusal};
 use crate::shape::{padded, placeholders};
 use rushgate_gate::{CampaignId, Quota, RoundId};
 use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 use std::collections::{BTreeSet, HashMap};
+
+/// Rounds by campaign and name.
+pub type Rounds = HashMap<CampaignId, HashMap<RoundId, RoundInForce>>;
 
 /// Quotas and rules of the rounds in the batch, locked against change until the commit.
 ///
@@ -15,15 +18,15 @@ use std::collections::{BTreeSet, HashMap};
 pub async fn rounds_in_force(
     connection: &mut MySqlConnection,
     batch: &[Delivery],
-) -> Result<HashMap<RoundKey, RoundInForce>, sqlx::Error> {
-    let distinct: BTreeSet<RoundKey> = batch
+) -> Result<Rounds, sqlx::Error> {
+    let distinct: BTreeSet<(&CampaignId, &RoundId)> = batch
         .iter()
         .filter_map(|delivery| delivery.decoded.as_ref().ok())
-        .map(|event| (event.campaign.clone(), event.round.clone()))
+        .map(|event| (&event.campaign, &event.round))
         .collect();
-    let keys: Vec<RoundKey> = distinct.into_iter().collect();
+    let keys: Vec<_> = distinct.into_iter().collect();
     if keys.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(Rounds::new());
     }
     // OR, because MariaDB does not use the key for a list of pairs.
     let any = placeholders(&keys, "(r.campaign_id = ? AND r.round_id = ?)", " OR ");
@@ -36,20 +39,20 @@ pub async fn rounds_in_force(
         query = query.bind(campaign.as_str()).bind(round.as_str());
     }
     let rows = query.fetch_all(connection).await?;
-    rows.iter()
-        .map(|row| {
-            let decoded = |error| sqlx::Error::Decode(error);
-            let text = |column: usize| row.try_get::<String, _>(column);
-            let campaign: CampaignId = text(0)?.parse().map_err(|e| decoded(Box::from(e)))?;
-            let round: RoundId = text(1)?.parse().map_err(|e| decoded(Box::from(e)))?;
-            let quota = Quota::try_from(row.try_get::<u32, _>(2)?);
-            let in_force = RoundInForce {
-                quota: quota.map_err(|e| decoded(Box::from(e)))?,
-                one_per: text(3)?.parse().map_err(|e| decoded(Box::from(e)))?,
-            };
-            Ok(((campaign, round), in_force))
-        })
-        .collect()
+    let mut rounds = Rounds::new();
+    for row in &rows {
+        let decoded = |error| sqlx::Error::Decode(error);
+        let text = |column: usize| row.try_get::<String, _>(column);
+        let campaign: CampaignId = text(0)?.parse().map_err(|e| decoded(Box::from(e)))?;
+        let round: RoundId = text(1)?.parse().map_err(|e| decoded(Box::from(e)))?;
+        let quota = Quota::try_from(row.try_get::<u32, _>(2)?);
+        let in_force = RoundInForce {
+            quota: quota.map_err(|e| decoded(Box::from(e)))?,
+            one_per: text(3)?.parse().map_err(|e| decoded(Box::from(e)))?,
+        };
+        rounds.entry(campaign).or_default().insert(round, in_force);
+    }
+    Ok(rounds)
 }
 
 /// What can be said of a record before any row of it is tried.
@@ -59,11 +62,12 @@ pub async fn rounds_in_force(
 pub fn admit<'a>(
     place: usize,
     delivery: &'a Delivery,
-    rounds: &HashMap<RoundKey, RoundInForce>,
+    rounds: &Rounds,
 ) -> Result<Planned<'a>, Refusal> {
     let event = delivery.decoded.as_ref().map_err(Refusal::clone)?;
     let round = rounds
-        .get(&(event.campaign.clone(), event.round.clone()))
+        .get(&event.campaign)
+        .and_then(|rounds| rounds.get(&event.round))
         .copied()
         .ok_or_else(|| {
             Refusal::new(

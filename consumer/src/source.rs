@@ -4,14 +4,19 @@
 //! [`group`](crate::group), while the database is away for hours.
 
 use crate::config::KafkaConfig;
+use crate::decode::decode;
 use crate::group::{Context, Group, TICK};
+use crate::headers::Headers;
+use crate::lane::lane;
 use crate::readiness::Readiness;
 use crate::record::{Clipped, Delivery, LONGEST_KEY, LONGEST_VALUE, Record};
+use crate::refusal::Refusal;
 use crate::tracker::Tracker;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::message::{BorrowedMessage, Headers as _};
+use rushgate_gate::Event;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,8 +38,8 @@ pub struct Source {
 }
 
 impl Source {
-    /// Joins the group. Records come out of the channel, which holds at most `capacity` of them: when nobody
-    /// takes them, reading stops. The channel closes when the source has stopped.
+    /// Joins the group. Records come out of so many lanes' channels, each of which holds at most `capacity` of them:
+    /// when one is full, reading stops. They close when the source has stopped.
     ///
     /// # Errors
     /// When librdkafka refuses the configuration.
@@ -42,19 +47,20 @@ impl Source {
         config: &KafkaConfig,
         tracker: Arc<Tracker>,
         readiness: Arc<Readiness>,
+        lanes: usize,
         capacity: usize,
-    ) -> Result<(Self, mpsc::Receiver<Delivery>), KafkaError> {
+    ) -> Result<(Self, Vec<mpsc::Receiver<Delivery>>), KafkaError> {
         let group = Arc::new(Group::new(tracker, readiness, &config.topic));
         let consumer: BaseConsumer<Context> = config
             .client()
             .create_with_context(Context(Arc::clone(&group)))?;
         consumer.subscribe(&[&config.topic])?;
-        let (sender, receiver) = mpsc::channel(capacity);
+        let (lanes, receivers) = (0..lanes).map(|_| mpsc::channel(capacity)).unzip();
         let (report, stopped) = oneshot::channel();
         let reader = Reader {
             consumer,
             group: Arc::clone(&group),
-            sender,
+            lanes,
             runtime: Handle::current(),
             held: VecDeque::new(),
             full_since: None,
@@ -68,7 +74,7 @@ impl Source {
                 let _ = report.send(reader.run());
             })
             .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
-        Ok((Self { group, stopped }, receiver))
+        Ok((Self { group, stopped }, receivers))
     }
 
     /// Asks it to stop reading, to wait until all that was read is done (at most [`DRAIN`](crate::group::DRAIN)), to commit, and to
@@ -82,11 +88,14 @@ impl Source {
         self.group.abandon();
     }
 
-    /// Waits until it has stopped.
+    /// Waits until it has stopped, for the first time or again.
     ///
     /// # Errors
     /// When it stopped because Kafka can no longer be used.
     pub async fn stopped(&mut self) -> Result<(), KafkaError> {
+        if self.stopped.is_terminated() {
+            return Ok(());
+        }
         // An error means that the thread is gone without a word, so it has stopped.
         (&mut self.stopped).await.unwrap_or(Ok(()))
     }
@@ -95,18 +104,26 @@ impl Source {
 struct Reader {
     consumer: BaseConsumer<Context>,
     group: Arc<Group>,
-    sender: mpsc::Sender<Delivery>,
+    lanes: Vec<mpsc::Sender<Delivery>>,
     runtime: Handle,
     /// Read, but there was no room for them yet. They count as read only once they are sent.
-    held: VecDeque<(u64, Record, Instant)>,
+    held: VecDeque<Held>,
     full_since: Option<Instant>,
     paused: bool,
     commit_again_at: Option<Instant>,
 }
 
+/// A record that was read under the assignment of that generation.
+struct Held {
+    generation: u64,
+    record: Record,
+    decoded: Result<Event, Refusal>,
+    read_at: Instant,
+}
+
 impl Reader {
     fn run(mut self) -> Result<(), KafkaError> {
-        while self.group.is_running() && !self.sender.is_closed() {
+        while self.group.is_running() && !self.lanes.iter().any(mpsc::Sender::is_closed) {
             self.hand_over();
             let wait = if self.held.is_empty() {
                 TICK
@@ -116,9 +133,13 @@ impl Reader {
             if self.held.is_empty() || self.paused {
                 match self.consumer.poll(wait) {
                     Some(Ok(message)) => {
-                        let generation = self.group.tracker.lock().generation();
-                        self.held
-                            .push_back((generation, record(&message), Instant::now()));
+                        let record = record(&message);
+                        self.held.push_back(Held {
+                            generation: self.group.tracker.lock().generation(),
+                            decoded: decode(&record),
+                            record,
+                            read_at: Instant::now(),
+                        });
                     }
                     Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
                         return Err(KafkaError::MessageConsumptionFatal(code));
@@ -138,14 +159,13 @@ impl Reader {
 
     /// Sends what is held, as far as there is room; waits a tick for room where there is none.
     fn hand_over(&mut self) {
-        let sender = self.sender.clone();
-        while let Some((generation, record, read_at)) = self.held.pop_front() {
-            let permit = sender.try_reserve().ok().or_else(|| {
-                let room = async { tokio::time::timeout(TICK, sender.reserve()).await };
+        while let Some(held) = self.held.pop_front() {
+            let lane = &self.lanes[lane(&held.decoded, self.lanes.len())];
+            let Some(permit) = lane.try_reserve().ok().or_else(|| {
+                let room = async { tokio::time::timeout(TICK, lane.reserve()).await };
                 self.runtime.block_on(room).ok()?.ok()
-            });
-            let Some(permit) = permit else {
-                self.held.push_front((generation, record, read_at));
+            }) else {
+                self.held.push_front(held);
                 let full_since = *self.full_since.get_or_insert_with(Instant::now);
                 if full_since.elapsed() >= PAUSE_AFTER {
                     // Again each time: a rebalance may have brought partitions that are not paused.
@@ -156,9 +176,17 @@ impl Reader {
             self.full_since = None;
             let mut offsets = self.group.tracker.lock();
             // None: its partition was given back while it was held; it is read again by whoever has it now.
-            if let Some(ticket) = offsets.read(generation, record.partition, record.offset) {
+            let Record {
+                partition, offset, ..
+            } = held.record;
+            if let Some(ticket) = offsets.read(held.generation, partition, offset) {
                 drop(offsets);
-                permit.send(Delivery::new(record, ticket, read_at));
+                permit.send(Delivery {
+                    record: held.record,
+                    decoded: held.decoded,
+                    ticket,
+                    read_at: held.read_at,
+                });
             }
         }
         if self.paused {
@@ -209,8 +237,8 @@ fn record(message: &BorrowedMessage<'_>) -> Record {
         value: message
             .payload()
             .map(|value| Clipped::new(value, LONGEST_VALUE)),
-        headers: message.headers().map_or_else(Vec::new, |headers| {
-            Record::keep_headers(headers.iter().map(|header| (header.key, header.value)))
+        headers: message.headers().map_or_else(Headers::default, |headers| {
+            Headers::keep(headers.iter().map(|header| (header.key, header.value)))
         }),
     }
 }

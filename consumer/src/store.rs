@@ -11,6 +11,7 @@ use crate::plan::{Plan, Planned, Step, plan};
 use crate::record::Delivery;
 use crate::refusal::{Reason, Refusal};
 use crate::rounds::{admit, rounds_in_force};
+use crate::streak::{Longer, Streak};
 use rushgate_gate::fault::may_die;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions, Connection, MySqlConnection, Row};
@@ -86,28 +87,24 @@ impl StoreError {
     }
 }
 
-/// The database, through one connection: there is one writer, and a pool would only hide when it is lost.
+/// The database, through one connection: a lane has one writer, and a pool would only hide when it is lost.
 pub struct Store {
     options: MySqlConnectOptions,
     connection: Option<MySqlConnection>,
     statements: InsertStatements,
     topic: String,
-    /// A batch that would make so many dead letters in a row is not written; 0: all are.
-    all_bad_stops_at: usize,
-    /// Dead letters since the last batch with a good record.
-    in_a_row: usize,
+    streak: Streak,
 }
 
 impl Store {
     /// A store that connects when it is first used.
-    pub fn new(options: MySqlConnectOptions, topic: String, all_bad_stops_at: usize) -> Self {
+    pub fn new(options: MySqlConnectOptions, topic: String, streak: Streak) -> Self {
         Self {
             options,
             connection: None,
             statements: InsertStatements::default(),
             topic,
-            all_bad_stops_at,
-            in_a_row: 0,
+            streak,
         }
     }
 
@@ -136,11 +133,16 @@ impl Store {
     pub async fn settle(&mut self, batch: &[Delivery]) -> Result<Settled, StoreError> {
         let mut connection = self.connect().await?;
         let mut transaction = connection.begin().await?;
-        let (fates, in_a_row) = self.write(&mut transaction, batch).await?;
+        let fates = self.write(&mut transaction, batch).await?;
+        let fresh = self.bury_refused(&mut transaction, batch, &fates).await?;
+        let longer = self.lengthen_streak(batch, &fates, fresh).await?;
         may_die("consumer::inserted");
         transaction.commit().await?;
         may_die("consumer::committed");
-        self.in_a_row = in_a_row;
+        match longer {
+            Some(longer) => longer.keep(),
+            None => self.streak.end().await,
+        }
         self.connection = Some(connection);
         Ok(Settled { fates })
     }
@@ -170,7 +172,7 @@ impl Store {
         &self,
         connection: &mut MySqlConnection,
         batch: &[Delivery],
-    ) -> Result<(Vec<Fate>, usize), StoreError> {
+    ) -> Result<Vec<Fate>, StoreError> {
         let rounds = rounds_in_force(connection, batch).await?;
         let mut fates: Vec<Option<Fate>> = vec![None; batch.len()];
         let mut planned = vec![];
@@ -199,12 +201,10 @@ impl Store {
         }
         // Every place has its fate by now; one that had none would have to be tried again.
         let fates: Option<Vec<Fate>> = fates.into_iter().collect();
-        let fates = fates.ok_or(StoreError::Unsettled)?;
-        let in_a_row = self.bury_refused(connection, batch, &fates).await?;
-        Ok((fates, in_a_row))
+        fates.ok_or(StoreError::Unsettled)
     }
 
-    /// Writes the dead letters, unless that would be too many in a row; how many in a row there are then.
+    /// Writes the dead letters; how many there are that say something about this deployment.
     async fn bury_refused(
         &self,
         connection: &mut MySqlConnection,
@@ -212,34 +212,38 @@ impl Store {
         fates: &[Fate],
     ) -> Result<usize, StoreError> {
         let mut fresh = 0;
-        let mut first = None;
         for (delivery, fate) in batch.iter().zip(fates) {
             if let Fate::Refused(refusal) = fate {
-                first.get_or_insert((delivery, refusal));
                 let is_new = bury(connection, &self.topic, delivery, refusal).await?;
                 // One that was buried before says nothing about this deployment; nor does one that contradicts a
                 // coupon: that is between the gate and the table, and the gate is asked about it.
                 fresh += usize::from(is_new && refusal.rival.is_none());
             }
         }
-        if fates.iter().any(|fate| !matches!(fate, Fate::Refused(_))) {
-            return Ok(0);
-        }
-        let in_a_row = self.in_a_row + fresh;
-        match first {
-            Some((delivery, refusal))
-                if fresh > 0 && self.all_bad_stops_at > 0 && in_a_row >= self.all_bad_stops_at =>
-            {
-                Err(StoreError::AllBad {
-                    in_a_row,
-                    records: fates.len(),
-                    reason: refusal.reason,
-                    partition: delivery.record.partition,
-                    offset: delivery.record.offset,
-                })
-            }
-            _ => Ok(in_a_row),
-        }
+        Ok(fresh)
+    }
+
+    /// A batch that is all bad may be committed only when that does not make too many in a row; `None` if it is not.
+    async fn lengthen_streak(
+        &self,
+        batch: &[Delivery],
+        fates: &[Fate],
+        fresh: usize,
+    ) -> Result<Option<Longer>, StoreError> {
+        let all_bad = fates.iter().all(|fate| matches!(fate, Fate::Refused(_)));
+        let (Some(delivery), Some(Fate::Refused(refusal)), true) =
+            (batch.first(), fates.first(), all_bad)
+        else {
+            return Ok(None);
+        };
+        let longer = self.streak.lengthen(fresh).await;
+        longer.map(Some).map_err(|in_a_row| StoreError::AllBad {
+            in_a_row,
+            records: fates.len(),
+            reason: refusal.reason,
+            partition: delivery.record.partition,
+            offset: delivery.record.offset,
+        })
     }
 }
 

@@ -190,6 +190,11 @@ impl Event {
         })
     }
 
+    /// Whether it happened to that serial.
+    pub fn is_of(&self, key: &EventKey) -> bool {
+        self.serial == key.serial && self.round == key.round && self.campaign == key.campaign
+    }
+
     /// The serial that it happened to.
     pub fn key(&self) -> EventKey {
         EventKey {

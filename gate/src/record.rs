@@ -90,7 +90,7 @@ fn long<'a>(
 fn json(key: EventKey, value: &[u8]) -> Result<Event, RecordError> {
     let event: Event = serde_json::from_slice(value)
         .map_err(|error| undecodable(format_args!("value: {error}")))?;
-    if event.key() == key {
+    if event.is_of(&key) {
         Ok(event)
     } else {
         let value = event.key();

@@ -137,8 +137,8 @@ impl KafkaConfig {
             // Fetched ahead: little, since the database is slower than Kafka. Fetching goes on at once when
             // there is room again (the default is to look a second later).
             .set("queued.min.messages", "10000")
-            .set("queued.max.messages.kbytes", "8192")
-            .set("fetch.message.max.bytes", "1048576")
+            .set("queued.max.messages.kbytes", "4096")
+            .set("fetch.message.max.bytes", "65536")
             .set("fetch.queue.backoff.ms", "20")
             // Not by default: a topic that does not exist yet is asked for again soon.
             .set("topic.metadata.refresh.interval.ms", "10000")

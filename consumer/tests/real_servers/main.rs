@@ -13,6 +13,7 @@ mod faults;
 mod flow;
 mod group;
 mod keys;
+mod lanes;
 mod refused;
 mod server;
 mod topic;

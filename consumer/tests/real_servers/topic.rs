@@ -93,7 +93,8 @@ impl Topic {
         });
     }
 
-    fn send(&self, letter: &Letter<'_>) {
+    /// Sends one record as it is; [`flush`](Self::flush) waits for it.
+    pub(crate) fn send(&self, letter: &Letter<'_>) {
         let headers = letter
             .headers
             .iter()
@@ -117,7 +118,7 @@ impl Topic {
         }
     }
 
-    fn flush(&self) {
+    pub(crate) fn flush(&self) {
         self.producer.flush(LONG).expect("is published");
     }
 

@@ -12,6 +12,7 @@ pub(crate) const FRONT: Pipeline = Pipeline {
     window: 1,
     partitions: 1,
     consumers: 0,
+    lanes: 1,
     faults: 2,
     kinds: FRONT_FAULTS,
     mutation: None,
@@ -34,6 +35,17 @@ pub(crate) const BACK: Pipeline = Pipeline {
     consumers: 2,
     kinds: BACK_FAULTS,
     ..FRONT
+};
+
+/// The same with one partition, of which each consumer writes in two lanes, and one fault.
+pub(crate) const LANES: Pipeline = Pipeline {
+    name: "lanes",
+    people: 3,
+    quota: 3,
+    partitions: 1,
+    lanes: 2,
+    faults: 1,
+    ..BACK
 };
 
 /// Everything, and one part dies or is thrown out.
@@ -65,7 +77,7 @@ pub(crate) const LOSS: Pipeline = Pipeline {
 };
 
 /// All of them.
-pub(crate) const ALL: [&Pipeline; 6] = [&FRONT, &WINDOW, &BACK, &WHOLE, &SINGLE, &LOSS];
+pub(crate) const ALL: [&Pipeline; 7] = [&FRONT, &WINDOW, &BACK, &LANES, &WHOLE, &SINGLE, &LOSS];
 
 const FRONT_FAULTS: &[Fault] = &[
     AnswerLost,

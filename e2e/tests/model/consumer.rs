@@ -15,8 +15,8 @@ pub(crate) struct Consumer {
     generation: u64,
     /// The next offset to read of each partition that it takes for its own.
     next: BTreeMap<usize, usize>,
-    /// Read, and not written yet.
-    batch: Vec<Delivery>,
+    /// Read, and not written yet: the batches of all lanes.
+    unwritten: Vec<Delivery>,
     /// Written, and not confirmed to the gate yet.
     written: Vec<Delivery>,
     /// In the order in which they were sent.
@@ -32,6 +32,14 @@ struct Delivery {
     /// Which grant is to be confirmed when it is written: its own if it has its row, or the one that stood in
     /// the way.
     to_confirm: Option<Grant>,
+}
+
+/// One of the lanes of a consumer, which write independently of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lane {
+    pub(crate) number: u8,
+    /// How many there are.
+    pub(crate) of: u8,
 }
 
 /// A commit that the broker has carried out, or refused; the consumer has not heard of it yet.
@@ -77,7 +85,7 @@ impl Consumer {
             if mutation == Some(Mutation::CommitBeforeWrite) {
                 self.offsets.done(&ticket);
             }
-            self.batch.push(Delivery {
+            self.unwritten.push(Delivery {
                 ticket,
                 grant,
                 to_confirm: None,
@@ -85,24 +93,30 @@ impl Consumer {
         }
     }
 
-    /// Writes what was read and is still ours, in one transaction. With its answer lost, it will be written again.
+    /// Writes what was read of a lane and is still ours, in one transaction. With its answer lost, it will be written
+    /// again.
     pub(crate) fn write(
         &mut self,
+        lane: Lane,
         table: &mut Table,
         quota: u8,
         answered: bool,
         mutation: Option<Mutation>,
     ) {
         let offsets = &self.offsets;
-        self.batch
+        self.unwritten
             .retain(|delivery| offsets.is_valid(&delivery.ticket));
-        let grants: Vec<Grant> = self.batch.iter().map(|delivery| delivery.grant).collect();
+        let batch = self.unwritten.iter().copied();
+        let (batch, others): (Vec<_>, Vec<_>) =
+            batch.partition(|delivery| lane.has(delivery.grant));
+        let grants: Vec<Grant> = batch.iter().map(|delivery| delivery.grant).collect();
         let ignore = mutation == Some(Mutation::InsertIgnore);
         let to_confirm = table.write(&grants, quota, ignore);
         if !answered {
             return;
         }
-        for (mut delivery, to_confirm) in self.batch.drain(..).zip(to_confirm) {
+        self.unwritten = others;
+        for (mut delivery, to_confirm) in batch.into_iter().zip(to_confirm) {
             if mutation == Some(Mutation::CommitBeforeConfirm) {
                 self.offsets.done(&delivery.ticket);
             }
@@ -118,9 +132,12 @@ impl Consumer {
         let looks = mutation != Some(Mutation::ConfirmBlindly);
         gate.confirm(to_confirm, looks);
         if answered {
-            for delivery in self.written.drain(..) {
+            let past = mutation == Some(Mutation::CommitPastOtherLane);
+            let others = self.unwritten.iter().filter(|_| past);
+            for delivery in self.written.iter().chain(others) {
                 self.offsets.done(&delivery.ticket);
             }
+            self.written.clear();
         }
     }
 
@@ -163,8 +180,9 @@ impl Consumer {
         self.generation
     }
 
-    pub(crate) fn has_batch(&self) -> bool {
-        !self.batch.is_empty()
+    pub(crate) fn has_batch(&self, lane: Lane) -> bool {
+        let mut unwritten = self.unwritten.iter();
+        unwritten.any(|delivery| lane.has(delivery.grant))
     }
 
     pub(crate) fn has_written(&self) -> bool {
@@ -179,6 +197,13 @@ impl Consumer {
     /// Whether it would commit now, if there is anything to.
     pub(crate) fn may_commit(&self) -> bool {
         !self.refused
+    }
+}
+
+impl Lane {
+    /// All that happens to a serial is of one lane.
+    fn has(self, grant: Grant) -> bool {
+        grant.serial % self.of == self.number
     }
 }
 

@@ -1,7 +1,7 @@
 //! What can go wrong, where it can, and what it does. Each fault that happens is counted.
 
 use crate::bridge::Bridge;
-use crate::consumer::Consumer;
+use crate::consumer::{Consumer, Lane};
 use crate::pipeline::{Action, Pipeline, Place, State};
 
 /// A kind of fault.
@@ -65,10 +65,10 @@ impl Pipeline {
                 Fault::GrantLost if !state.gate.grants().is_empty() => push(Place::Redis),
                 Fault::GroupLost | Fault::GrantLost => {}
                 Fault::RecordAgain => state.broker.grants().map(Place::Topic).for_each(push),
+                Fault::WriteAnswerLost => self.lanes_with_batches(state).for_each(push),
                 Fault::ConsumerCrashes
                 | Fault::Rebalance
                 | Fault::Expelled
-                | Fault::WriteAnswerLost
                 | Fault::ConfirmAnswerLost
                 | Fault::CommitAnswerLost => consumer_faults(state, *fault, &mut push),
                 _ => bridge_faults(state, *fault, &mut push),
@@ -100,6 +100,7 @@ impl Pipeline {
                 None => {}
             }),
             Place::Consumer(me) => self.consumer_fails(state, me, fault),
+            Place::Lane(me, lane) => self.write_answer_lost(state, me, lane),
             Place::Partitions(from, to) => rebalance(state, from, to, fault),
         }
     }
@@ -123,12 +124,24 @@ impl Pipeline {
         });
     }
 
+    fn lanes_with_batches(&self, state: &State) -> impl Iterator<Item = Place> {
+        let consumers = state.consumers.iter().enumerate();
+        consumers.flat_map(|(me, consumer)| {
+            let lanes = self.lanes().filter(|lane| consumer.has_batch(*lane));
+            lanes.map(move |lane| Place::Lane(me, lane))
+        })
+    }
+
+    fn write_answer_lost(&self, state: &mut State, me: usize, lane: Lane) {
+        let table = &mut state.table;
+        state.consumers[me].change(|consumer| {
+            table.change(|table| consumer.write(lane, table, self.quota, false, self.mutation));
+        });
+    }
+
     fn consumer_fails(&self, state: &mut State, me: usize, fault: Fault) {
-        let State { table, gate, .. } = state;
+        let State { gate, .. } = state;
         state.consumers[me].change(|consumer| match fault {
-            Fault::WriteAnswerLost => {
-                table.change(|table| consumer.write(table, self.quota, false, self.mutation));
-            }
             Fault::ConfirmAnswerLost => {
                 gate.change(|gate| consumer.confirm(gate, false, self.mutation));
             }
@@ -196,7 +209,6 @@ fn bridge_faults(state: &State, fault: Fault, push: &mut impl FnMut(Place)) {
 fn consumer_faults(state: &State, fault: Fault, push: &mut impl FnMut(Place)) {
     for (me, consumer) in state.consumers.iter().enumerate() {
         let can = match fault {
-            Fault::WriteAnswerLost => consumer.has_batch(),
             Fault::ConfirmAnswerLost => consumer.has_written(),
             Fault::CommitAnswerLost => consumer.is_committing(),
             _ => false,

@@ -20,7 +20,7 @@ mod shared;
 mod stream;
 mod table;
 
-use configurations::{BACK, FRONT, LOSS, WINDOW};
+use configurations::{BACK, FRONT, LANES, LOSS, WINDOW};
 use mutation::Mutation::{self, *};
 use pipeline::Pipeline;
 use properties::{C1, C2, C3, C5, C6, HALTED, ONCE, REMOVED};
@@ -29,13 +29,14 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 /// Each known bug, where it is put in, and the property that it breaks.
-const CAUGHT: [(Mutation, Pipeline, &str); 10] = [
+const CAUGHT: [(Mutation, Pipeline, &str); 11] = [
     (AckBeforeReport, FRONT, C3),
     (AckNotRetried, FRONT, ONCE),
     (InsertIgnore, LOSS, C3),
     (TrimmedStream, FRONT, REMOVED),
     (CommitBeforeWrite, BACK, C3),
     (CommitBeforeConfirm, BACK, C5),
+    (CommitPastOtherLane, LANES, C3),
     (QuotaOutsideScript, WINDOW, C1),
     (DuplicateCheckAfterCount, FRONT, C6),
     (NoDuplicateCheck, FRONT, C2),

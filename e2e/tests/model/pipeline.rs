@@ -2,7 +2,7 @@
 
 use crate::bridge::Bridge;
 use crate::broker::{Broker, ConsumerNo};
-use crate::consumer::Consumer;
+use crate::consumer::{Consumer, Lane};
 use crate::fault::Fault;
 use crate::gate::{Decision, Gate, Grant, Person};
 use crate::mutation::Mutation;
@@ -24,6 +24,8 @@ pub(crate) struct Pipeline {
     pub(crate) window: usize,
     pub(crate) partitions: usize,
     pub(crate) consumers: usize,
+    /// In how many lanes a consumer writes.
+    pub(crate) lanes: u8,
     /// How many faults may happen, of these kinds.
     pub(crate) faults: u8,
     pub(crate) kinds: &'static [Fault],
@@ -83,7 +85,7 @@ pub(crate) enum BridgeAction {
 pub(crate) enum ConsumerAction {
     Join,
     Read(usize),
-    Write,
+    Write(Lane),
     Confirm,
     Commit,
     CommitAnswered,
@@ -98,6 +100,7 @@ pub(crate) enum Place {
     Bridge(BridgeNo),
     Record(BridgeNo, usize),
     Consumer(ConsumerNo),
+    Lane(ConsumerNo, Lane),
     /// From the first to the second.
     Partitions(ConsumerNo, ConsumerNo),
 }
@@ -145,7 +148,7 @@ impl Pipeline {
         }
         for (me, consumer) in state.consumers.iter().enumerate() {
             let mut push = |action| actions.push(Action::Consumer(me, action));
-            consumer_work(state, consumer, &mut push);
+            self.consumer_work(state, consumer, &mut push);
         }
     }
 
@@ -214,15 +217,46 @@ impl Pipeline {
         }
     }
 
+    /// The lanes of a consumer.
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = Lane> {
+        let of = self.lanes;
+        (0..of).map(move |number| Lane { number, of })
+    }
+
+    fn consumer_work(
+        &self,
+        state: &State,
+        consumer: &Consumer,
+        push: &mut impl FnMut(ConsumerAction),
+    ) {
+        if consumer.generation() != state.broker.generation() {
+            push(ConsumerAction::Join);
+        }
+        consumer
+            .readable(&state.broker)
+            .for_each(|partition| push(ConsumerAction::Read(partition)));
+        let full = self.lanes().filter(|lane| consumer.has_batch(*lane));
+        full.for_each(|lane| push(ConsumerAction::Write(lane)));
+        if consumer.has_written() {
+            push(ConsumerAction::Confirm);
+        }
+        if consumer.is_committing() {
+            push(ConsumerAction::CommitAnswered);
+        }
+        if consumer.may_commit() {
+            push(ConsumerAction::Commit);
+        }
+    }
+
     fn consumer_performs(&self, state: &mut State, me: ConsumerNo, action: ConsumerAction) {
         let mutation = self.mutation;
         let broker = &mut state.broker;
         state.consumers[me].change(|consumer| match action {
             ConsumerAction::Join => consumer.join(me, broker),
             ConsumerAction::Read(partition) => consumer.read(partition, broker, mutation),
-            ConsumerAction::Write => {
+            ConsumerAction::Write(lane) => {
                 let table = &mut state.table;
-                table.change(|table| consumer.write(table, self.quota, true, mutation));
+                table.change(|table| consumer.write(lane, table, self.quota, true, mutation));
             }
             ConsumerAction::Confirm => {
                 let gate = &mut state.gate;
@@ -272,26 +306,5 @@ fn bridge_work(state: &State, me: BridgeNo, bridge: &Bridge, push: &mut impl FnM
         push(BridgeAction::SettlementAnswered);
     } else if bridge.has_settlements() {
         push(BridgeAction::Settle);
-    }
-}
-
-fn consumer_work(state: &State, consumer: &Consumer, push: &mut impl FnMut(ConsumerAction)) {
-    if consumer.generation() != state.broker.generation() {
-        push(ConsumerAction::Join);
-    }
-    consumer
-        .readable(&state.broker)
-        .for_each(|partition| push(ConsumerAction::Read(partition)));
-    if consumer.has_batch() {
-        push(ConsumerAction::Write);
-    }
-    if consumer.has_written() {
-        push(ConsumerAction::Confirm);
-    }
-    if consumer.is_committing() {
-        push(ConsumerAction::CommitAnswered);
-    }
-    if consumer.may_commit() {
-        push(ConsumerAction::Commit);
     }
 }

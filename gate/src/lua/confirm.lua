@@ -22,19 +22,27 @@ if not one_per then
   redis.call('HSET', KEYS[1], 'state', 'halted')
   return { 'unknown_campaign', 0 }
 end
-local issued, lost = 0, 0
+local holders = {}
 for i = 1, #ARGV, 3 do
-  local round, serial, user_id = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local holder = user_id
+  local holder = ARGV[i + 2]
   if one_per == 'round' then
-    holder = round .. '/' .. user_id
+    holder = ARGV[i] .. '/' .. holder
   end
-  local held = redis.call('HGET', KEYS[3], holder)
+  holders[#holders + 1] = holder
+end
+-- One command for all of them: each costs more than what this script does with its answer.
+local all_held = redis.call('HMGET', KEYS[3], unpack(holders))
+local marked, marks, issued_of, issued, lost = {}, {}, {}, 0, 0
+for i, holder in ipairs(holders) do
+  local round, serial, user_id = ARGV[3 * i - 2], ARGV[3 * i - 1], ARGV[3 * i]
+  local held = all_held[i]
   local held_round, held_serial, _, mark = string.match(held or '', '^([^/]+)/(%d+)/(%d+)(.*)$')
   if held_round == round and held_serial == serial then
-    if mark == '' then
-      redis.call('HSET', KEYS[3], holder, held .. '/issued')
-      redis.call('HINCRBY', KEYS[2], round .. '/issued', 1)
+    if mark == '' and not marked[holder] then
+      marked[holder] = true
+      marks[#marks + 1] = holder
+      marks[#marks + 1] = held .. '/issued'
+      issued_of[round] = (issued_of[round] or 0) + 1
       issued = issued + 1
     end
   else
@@ -42,6 +50,12 @@ for i = 1, #ARGV, 3 do
     if not past or string.match(past, '^%d+') ~= serial then
       lost = lost + 1
     end
+  end
+end
+if issued > 0 then
+  redis.call('HSET', KEYS[3], unpack(marks))
+  for round, count in pairs(issued_of) do
+    redis.call('HINCRBY', KEYS[2], round .. '/issued', count)
   end
 end
 if lost > 0 then

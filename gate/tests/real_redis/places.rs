@@ -155,6 +155,41 @@ fn a_grant_that_redis_lost_halts_the_campaign() {
 }
 
 #[test]
+fn many_are_confirmed_in_one_call_each_once_and_in_its_round() {
+    let mut gate = Gate::unknown();
+    let (now, running) = (gate.now(), CampaignState::Running);
+    let rounds = |turn_of_day| {
+        [
+            round("first", Some(now - HOUR), Some(turn_of_day), 5),
+            round("second", Some(turn_of_day), Some(now + 2 * HOUR), 5),
+        ]
+    };
+    gate.project(Origin::New, running, OnePer::Round, &rounds(now + HOUR));
+    let first = ["a", "b"].map(|user_id| ("first", gate.serial(user_id), user_id));
+    let mut grants = first.to_vec();
+    gate.project(Origin::Known, running, OnePer::Round, &rounds(now));
+    gate.settle();
+    grants.push(("second", gate.serial("a"), "a"));
+    grants.push(grants[0]);
+    let issued = |issued| confirm::Outcome::Confirmed { issued };
+    assert_eq!(gate.confirm_many(&grants), issued(3));
+    let second = gate.overview().and_then(|overview| overview.round);
+    assert_eq!(second.map(|round| round.issued), Some(1));
+    assert_eq!(gate.confirm_many(&grants), issued(0));
+
+    // What is lost does not keep the others from being marked.
+    grants.push(("second", gate.serial("c"), "c"));
+    let held = Keys::of(&gate.id).grants();
+    gate.redis.hdel(held, "first/b").expect("HDEL");
+    let lost = confirm::Outcome::Lost { grants: 1 };
+    assert_eq!(gate.confirm_many(&grants), lost);
+    assert!(matches!(
+        gate.status_in("c", Some("second")),
+        application::Status::Issued(_)
+    ),);
+}
+
+#[test]
 fn a_grant_under_another_serial_than_the_committed_one_is_a_loss() {
     let mut gate = with_waitlist(5, 0);
     let serial = gate.serial("a");

@@ -125,11 +125,22 @@ impl Gate {
     }
 
     pub(crate) fn confirm(&mut self, round: &str, serial: u32, user_id: &str) -> confirm::Outcome {
-        let round = round.parse().expect("a round id");
-        let serial = Serial::try_from(serial).expect("a serial");
-        let applicant = applicant(user_id);
+        self.confirm_many(&[(round, serial, user_id)])
+    }
+
+    /// In one call.
+    pub(crate) fn confirm_many(&mut self, grants: &[(&str, u32, &str)]) -> confirm::Outcome {
+        let grants = grants.iter().map(|(round, serial, user_id)| {
+            let round: RoundId = round.parse().expect("a round id");
+            let serial = Serial::try_from(*serial).expect("a serial");
+            (round, serial, applicant(user_id))
+        });
+        let grants: Vec<_> = grants.collect();
+        let grants = grants
+            .iter()
+            .map(|(round, serial, applicant)| (round, *serial, applicant));
         let reply = self
-            .call(&confirm::call(&self.id, [(&round, serial, &applicant)]))
+            .call(&confirm::call(&self.id, grants))
             .expect("confirm");
         confirm::outcome(&reply).expect("its reply")
     }

@@ -1,0 +1,172 @@
+//! One lane's writing: take a batch, settle it in as many attempts as it takes, hand it on to be confirmed.
+
+use crate::batch::Batch;
+use crate::confirm::Committed;
+use crate::failure::{Backoff, number};
+use crate::metrics;
+use crate::pace::Pace;
+use crate::readiness::Readiness;
+use crate::record::Delivery;
+use crate::store::{Fate, Settled, Store, StoreError};
+use crate::tracker::Tracker;
+use rushgate_gate::fault::{is_planted, may_die};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, sleep_until, timeout};
+use tracing::{info, warn};
+
+/// What writes in one lane.
+pub struct Writer {
+    /// Which lane.
+    pub lane: usize,
+    /// Where to.
+    pub store: Store,
+    /// Which records are still ours.
+    pub tracker: Arc<Tracker>,
+    /// Is told whether the database answers.
+    pub readiness: Arc<Readiness>,
+    /// How fast all lanes together may write.
+    pub pace: Arc<Pace>,
+    /// Takes what is committed.
+    pub committed: mpsc::Sender<Committed>,
+}
+
+impl Writer {
+    /// Writes what comes until the channel is closed (`None`) or a batch must not be written.
+    pub async fn run(
+        mut self,
+        mut batch: Batch<Delivery>,
+        mut deliveries: mpsc::Receiver<Delivery>,
+    ) -> Option<StoreError> {
+        loop {
+            let due_at = batch.due_at();
+            tokio::select! {
+                biased;
+                delivery = deliveries.recv() => match delivery {
+                    Some(delivery) => {
+                        let read_at = delivery.read_at;
+                        batch.push(delivery, read_at);
+                    }
+                    None => return None,
+                },
+                () = sleep_until(due_at.unwrap_or_else(Instant::now).into()), if due_at.is_some() => {}
+            }
+            while !batch.is_full()
+                && let Ok(delivery) = deliveries.try_recv()
+            {
+                let read_at = delivery.read_at;
+                batch.push(delivery, read_at);
+            }
+            if batch.is_due(Instant::now()) {
+                let batch = batch.take();
+                sleep(self.pace.admit(batch.len(), Instant::now())).await;
+                if let Err(error) = self.write(batch).await {
+                    return Some(error);
+                }
+            }
+        }
+    }
+
+    /// Settles a batch, in as many attempts as it takes, and lets its offsets go.
+    async fn write(&mut self, mut batch: Vec<Delivery>) -> Result<(), StoreError> {
+        let taken_up = Instant::now();
+        let mut backoff = Backoff::default();
+        loop {
+            {
+                // What was given back meanwhile is read, and written, by whoever has it now.
+                let offsets = self.tracker.lock();
+                batch.retain(|delivery| offsets.is_valid(&delivery.ticket));
+            }
+            if batch.is_empty() {
+                return Ok(());
+            }
+            may_die("consumer::read");
+            if is_planted("bug::offsets_before_commit") {
+                self.tracker.change(|offsets| {
+                    batch
+                        .iter()
+                        .for_each(|delivery| offsets.done(&delivery.ticket))
+                });
+            }
+            match timeout(backoff.deadline(), self.store.settle(&batch)).await {
+                Ok(Ok(settled)) => {
+                    self.readiness.database(self.lane, true);
+                    if backoff.failures() > 0 {
+                        info!(
+                            failures = backoff.failures(),
+                            records = batch.len(),
+                            "written after all"
+                        );
+                    }
+                    metrics::batch(batch.len(), taken_up.elapsed());
+                    count(&batch, &settled);
+                    let committed = Committed::of(batch, settled.fates);
+                    // Nobody receives any more only when all of this is being dropped.
+                    let _ = self.committed.send(committed).await;
+                    return Ok(());
+                }
+                Ok(Err(error)) if !error.is_retryable() => return Err(error),
+                Ok(Err(error)) => self.retry_later(&mut backoff, &batch, Some(error)).await,
+                Err(_) => self.retry_later(&mut backoff, &batch, None).await,
+            }
+        }
+    }
+
+    /// After an attempt that failed, or (`None`) took too long.
+    async fn retry_later(
+        &self,
+        backoff: &mut Backoff,
+        batch: &[Delivery],
+        error: Option<StoreError>,
+    ) {
+        let code = match &error {
+            Some(StoreError::Database(error)) => number(error),
+            _ => 0,
+        };
+        metrics::retry(code);
+        let wait = backoff.failed(rand::random());
+        // A deadlock or two is everyday business; who waits longer is not ready.
+        if backoff.failures() > 2 {
+            self.readiness.database(self.lane, false);
+        }
+        warn!(
+            error = error.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string()),
+            code,
+            failures = backoff.failures(),
+            records = batch.len(),
+            wait_ms = wait.as_millis(),
+            "a batch is to be written again"
+        );
+        sleep(wait).await;
+    }
+}
+
+/// Counts what became of a batch, and logs what was refused: where it stands, and never whose it is.
+fn count(batch: &[Delivery], settled: &Settled) {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let mut since_grants = Vec::with_capacity(batch.len());
+    for (delivery, fate) in batch.iter().zip(&settled.fates) {
+        match fate {
+            Fate::Inserted => {
+                let granted_at = delivery.decoded.as_ref().map_or(0, |event| event.at.get());
+                let granted_at = Duration::from_millis(granted_at.unsigned_abs());
+                since_grants.push(now.saturating_sub(granted_at));
+            }
+            Fate::Done => metrics::already_done(),
+            Fate::Revoked => metrics::revoked(),
+            Fate::Refused(refusal) => {
+                metrics::failed(refusal.reason);
+                warn!(
+                    reason = %refusal.reason,
+                    partition = delivery.record.partition,
+                    offset = delivery.record.offset,
+                    "dead letter"
+                );
+            }
+        }
+    }
+    metrics::inserted(&since_grants);
+}

@@ -1,0 +1,162 @@
+//! Two lanes of one consumer: serials 1 to 512 are of the first, 513 to 1,024 of the second.
+
+use crate::database::run;
+use crate::topic::Letter;
+use crate::{CAMPAIGN, Rig, wait};
+use sqlx::MySqlConnection;
+
+const LANES: (&str, &str) = ("CONSUMER_LANES", "2");
+
+/// Long enough for all that is in the topic to be read before anything is written.
+const GATHERING: (&str, &str) = ("CONSUMER_BATCH_AGE_MS", "1000");
+
+/// Records of the second lane in 1 to 1,000.
+const OF_SECOND: i64 = 488;
+
+impl Rig {
+    /// Somebody who has inserted these serials, and holds up whoever wants to, until ROLLBACK.
+    async fn hold_up(&self, serials: &[u32]) -> MySqlConnection {
+        let mut holder = self.database.connect().await;
+        run(&mut holder, "BEGIN").await;
+        for serial in serials {
+            let sql = format!(
+                "INSERT INTO coupons (campaign_id, round_id, serial, user_id, quota, person_scope, granted_at) \
+                 VALUES ('{CAMPAIGN}', 'once', {serial}, 'u{serial}', 1000, '', '2026-12-01')"
+            );
+            run(&mut holder, sql).await;
+        }
+        holder
+    }
+
+    async fn until_active(&self, rows: i64) {
+        let what = format!("{rows} rows stand");
+        wait::until(&what, async || self.database.active().await == rows).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_that_is_held_up_holds_up_the_offsets_and_not_the_other_lane() {
+    let rig = Rig::new(1_000, 1).await;
+    let mut holder = rig.hold_up(&[50]).await;
+    rig.topic.publish_grants(1..=1_000);
+    let consumer = rig.consumer(&[LANES]);
+    rig.until_active(OF_SECOND).await;
+    for retries in [1.0, 3.0] {
+        consumer
+            .until_at_least(r#"rushgate_consumer_retries_total{code="1205"}"#, retries)
+            .await;
+        assert_eq!(
+            (rig.database.active().await, rig.topic.committed()),
+            (OF_SECOND, 0)
+        );
+    }
+    assert_eq!(consumer.metric("rushgate_consumer_ready").await, Some(0.0));
+    run(&mut holder, "ROLLBACK").await;
+    rig.topic.until_committed(1_000).await;
+    rig.database.assert_exact(1_000).await;
+    consumer.until_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_with_one_lane_ahead_of_the_other_it_loses_nothing() {
+    let rig = Rig::new(1_000, 1).await;
+    let mut holder = rig.hold_up(&[50]).await;
+    rig.topic.publish_grants(1..=1_000);
+    let mut consumer = rig.consumer(&[LANES]);
+    rig.until_active(OF_SECOND).await;
+    // By the third attempt of the first lane, whatever could be committed of the second one is.
+    consumer
+        .until_at_least(r#"rushgate_consumer_retries_total{code="1205"}"#, 3.0)
+        .await;
+    consumer.kill();
+    run(&mut holder, "ROLLBACK").await;
+    assert_eq!(rig.topic.committed(), 0);
+    let again = rig.consumer(&[LANES]);
+    rig.topic.until_committed(1_000).await;
+    rig.database.assert_exact(1_000).await;
+    let done = again.metric("rushgate_consumer_already_done_total").await;
+    assert_eq!(done, Some(OF_SECOND as f64));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_are_given_away_when_both_lanes_are_done() {
+    let rig = Rig::new(1_000, 2).await;
+    let mut holder = rig.hold_up(&[50, 600]).await;
+    rig.topic.publish_grants(1..=1_000);
+    let first = rig.consumer(&[LANES]);
+    // The second lane's transaction is held up too.
+    first
+        .until_at_least(r#"rushgate_consumer_retries_total{code="1205"}"#, 2.0)
+        .await;
+    let second = rig.consumer(&[LANES]);
+    wait::until("it is to give partitions away", async || {
+        first.log().contains("partitions are given back when")
+    })
+    .await;
+    assert_eq!((rig.database.active().await, rig.topic.committed()), (0, 0));
+    run(&mut holder, "ROLLBACK").await;
+    rig.topic.until_committed(1_000).await;
+    second
+        .until_at_least("rushgate_consumer_partitions_assigned", 1.0)
+        .await;
+    rig.database.assert_exact(1_000).await;
+    for consumer in [&first, &second] {
+        let again = consumer
+            .metric("rushgate_consumer_already_done_total")
+            .await;
+        assert_eq!(again, Some(0.0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_in_a_row_are_counted_over_both_lanes() {
+    let rig = Rig::new(100, 1).await;
+    for serial in 101..=110 {
+        for serial in [serial, 500 + serial] {
+            rig.topic.publish("granted", serial, &format!("u{serial}"));
+        }
+    }
+    let mut consumer = rig.consumer(&[
+        LANES,
+        ("CONSUMER_BATCH_SIZE", "1"),
+        ("CONSUMER_ALL_BAD_STOPS_AT", "6"),
+    ]);
+    assert_eq!(consumer.until_exit().await.code(), Some(1));
+    let log = consumer.log();
+    assert!(log.contains("6 dead letters in a row"), "{log}");
+    assert_eq!(rig.database.failed().await, 5);
+    assert!(rig.topic.committed() <= 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_both_lanes_write_of_the_same_people_ends_the_same() {
+    const PEOPLE: u32 = 200;
+    let rig = Rig::new(1_000, 1).await;
+    let publish = |what: &str, serial: u32, person: u32, win: u32| {
+        let value = format!(
+            r#"{{"type":"coupon.{what}","campaign":"{CAMPAIGN}","round":"once","serial":{serial},"user_id":"p{person}","at":0,"win":{win}}}"#
+        );
+        rig.topic.send(&Letter {
+            key: &format!("{CAMPAIGN}/once/{serial}"),
+            value: value.as_bytes(),
+            headers: &[("content-type", "application/json")],
+        });
+    };
+    for person in 1..=PEOPLE {
+        publish("granted", person, person, 1);
+        publish("revoked", person, person, 1);
+        // In the other lane, and the other way round: so that they are in each other's way.
+        publish("granted", 1_000 - person, person, 2);
+    }
+    rig.topic.flush();
+    let _consumer = rig.consumer(&[LANES, GATHERING]);
+    rig.topic.until_committed(3 * i64::from(PEOPLE)).await;
+    let wrong = "SELECT COUNT(*) FROM coupons WHERE (state = 'active') <> (serial > 512)";
+    assert_eq!(rig.database.number(wrong).await, 0);
+    assert_eq!(rig.database.active().await, i64::from(PEOPLE));
+    let rows = rig.database.number("SELECT COUNT(*) FROM coupons").await;
+    assert_eq!(
+        (rows, rig.database.failed().await),
+        (2 * i64::from(PEOPLE), 0)
+    );
+}
