@@ -5,7 +5,6 @@ use crate::gate::Gate;
 use crate::ground::Ground;
 use crate::load::{Load, Until};
 use crate::measure::Figure;
-use crate::process::Usage;
 use crate::report::{Finding, Goal, Unit};
 use anyhow::Result;
 use std::sync::Arc;
@@ -22,23 +21,7 @@ const INSTANCE: f64 = 8.0;
 pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
     let applications = ground.scale.backlog();
     let mut pipeline = Pipeline::start(ground)?;
-    let mut processes = vec![];
-    let redis = ground.gate.info("process_id")?.parse()?;
-    processes.push(("Redis", Some(redis)));
-    processes.push(("handler", Some(pipeline.handler.process.id())));
-    processes.push(("bridge", Some(pipeline.bridge.process.id())));
-    processes.push(("Kafka", ground.servers.kafka_process));
-    processes.push(("consumer", Some(pipeline.consumer.process.id())));
-    processes.push(("database", ground.servers.database_process));
-    let of_all = || -> Result<Vec<(&str, Usage)>> {
-        let known = processes
-            .iter()
-            .filter_map(|(name, process)| Some((*name, (*process)?)));
-        known
-            .map(|(name, process)| Ok((name, Usage::of(process)?)))
-            .collect()
-    };
-    let before = of_all()?;
+    let before = pipeline.usage(ground)?;
     let clients = ground.gate.info("connected_clients")?.parse::<u64>()?;
     let instances = Instances::watch(ground)?;
     let load = Load {
@@ -48,7 +31,7 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
     let outcome = load.run()?.all(201)?;
     let instances = instances.most()?.saturating_sub(clients).max(1);
     pipeline.until_issued(applications)?;
-    let after = of_all()?;
+    let after = pipeline.usage(ground)?;
 
     let mut findings = vec![];
     let mut handler_grew = 0;

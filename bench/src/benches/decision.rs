@@ -137,7 +137,7 @@ fn flood(gate: &mut Gate, scale: Scale, handler: &Server, campaign: &CampaignId)
     let template = Template::application(campaign.as_str(), false);
     let usage = || Ok::<_, anyhow::Error>(handler.process.usage()?.cpu.as_secs_f64());
     let before = (usage()?, cpu(gate)?, scripts(gate)?);
-    let outcome = applications(scale, handler.address, template)
+    let outcome = applications(scale, handler.address, vec![template])
         .run()?
         .all(410)?;
     let after = (usage()?, cpu(gate)?, scripts(gate)?);

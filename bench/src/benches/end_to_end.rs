@@ -11,7 +11,7 @@ use crate::topic::handed_over;
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use sqlx::Row;
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
+use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,8 +28,12 @@ const BATCH_AGE: f64 = 20.0;
 /// How often is looked which rows are there: they may have been there for so much longer than it is said here.
 const LOOK: Duration = Duration::from_millis(4);
 
-/// When rows were first seen: milliseconds since 1970, and the highest id then.
-type Seen = Vec<(u64, u64)>;
+/// Transactions are committed in another order than they take ids, and an id may never come to anything: for how long the
+/// rows after a missing one are looked at again and again.
+const GAP: Duration = Duration::from_secs(1);
+
+/// When each row was first seen, by its id: milliseconds since 1970.
+type Seen = HashMap<u64, u64>;
 
 pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
     let scale = ground.scale;
@@ -50,7 +54,7 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
     for _ in 0..scale.long_rounds() {
         let before = highest(ground)?;
         let done = Arc::new(AtomicBool::new(false));
-        let watching = ground.spawn(watch(ground.database()?, done.clone()));
+        let watching = ground.spawn(watch(ground.database()?, before, done.clone()));
         let load = Load {
             until: Until::Elapsed(scale.turn() * if scale == Scale::Full { 3 } else { 4 }),
             ..pipeline.applications(ground, people)
@@ -98,16 +102,32 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
     ])
 }
 
-/// Looks again and again which is the highest row, until it is told to stop.
-async fn watch(options: MySqlConnectOptions, done: Arc<AtomicBool>) -> Result<Seen> {
+/// Looks again and again which rows there are after `before`, until it is told to stop.
+async fn watch(options: MySqlConnectOptions, before: u64, done: Arc<AtomicBool>) -> Result<Seen> {
     let mut database = options.connect().await.context("the database")?;
-    let mut seen: Seen = vec![];
+    let mut seen = Seen::new();
+    // All before this one have been seen.
+    let mut next = before + 1;
+    let mut missing_since = Instant::now();
     loop {
         let over = done.load(Ordering::Relaxed);
-        let id = highest_on(&mut database).await?;
-        if seen.last().is_none_or(|(_, last)| *last < id) {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-            seen.push((u64::try_from(now.as_millis())?, id));
+        let ids: Vec<u64> = sqlx::query_scalar(
+            "SELECT CAST(id AS UNSIGNED) FROM coupons WHERE id >= ? ORDER BY id",
+        )
+        .bind(next)
+        .fetch_all(&mut database)
+        .await?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let now = u64::try_from(now.as_millis())?;
+        if ids.is_empty() {
+            missing_since = Instant::now();
+        }
+        for id in ids {
+            seen.entry(id).or_insert(now);
+            if id == next || missing_since.elapsed() > GAP {
+                next = id + 1;
+                missing_since = Instant::now();
+            }
         }
         if over {
             database.close().await?;
@@ -118,13 +138,11 @@ async fn watch(options: MySqlConnectOptions, done: Arc<AtomicBool>) -> Result<Se
 }
 
 fn highest(ground: &Ground) -> Result<u64> {
-    ground.with_database(async |database| highest_on(database).await)
-}
-
-async fn highest_on(database: &mut MySqlConnection) -> sqlx::Result<u64> {
-    sqlx::query_scalar("SELECT CAST(COALESCE(MAX(id), 0) AS UNSIGNED) FROM coupons")
-        .fetch_one(database)
-        .await
+    ground.with_database(async |database| {
+        sqlx::query_scalar("SELECT CAST(COALESCE(MAX(id), 0) AS UNSIGNED) FROM coupons")
+            .fetch_one(database)
+            .await
+    })
 }
 
 /// Milliseconds from each grant to its row.
@@ -135,8 +153,7 @@ struct Delays {
 }
 
 impl Delays {
-    /// Those of the rows after `before`, from each grant to when its row was first seen. One consumer writes, so that rows
-    /// come in the order of their ids.
+    /// Those of the rows after `before`, from each grant to when its row was first seen.
     fn of(
         ground: &Ground,
         before: u64,
@@ -157,14 +174,10 @@ impl Delays {
             all: histogram()?,
             hops: [histogram()?, histogram()?],
         };
-        let mut seen = seen.iter().peekable();
         for row in rows {
             let (id, serial): (u64, u64) = (row.try_get(0)?, row.try_get(1)?);
             let granted: u64 = row.try_get(2)?;
-            while seen.peek().is_some_and(|(_, highest)| *highest < id) {
-                seen.next();
-            }
-            let (at, _) = seen.peek().context("a row that nobody has seen")?;
+            let at = seen.get(&id).context("a row that nobody has seen")?;
             let published = handed_over.get(&serial).context("a row without a record")?;
             let [bridge, consumer] = &mut delays.hops;
             delays.all.saturating_record(at.saturating_sub(granted));

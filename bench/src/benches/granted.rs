@@ -23,7 +23,7 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
         move || {
             on_a_campaign(gate, kind, |campaign| {
                 let template = Template::application(campaign.as_str(), minimal);
-                applications(scale, address, template)
+                applications(scale, address, vec![template])
             })
         }
     };
@@ -66,7 +66,7 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
         move || {
             on_a_campaign(gate, kind, |campaign| {
                 let template = Template::application(campaign.as_str(), minimal);
-                steady(applications(scale, address, template), rate)
+                steady(applications(scale, address, vec![template]), rate)
             })
         }
     };

@@ -1,5 +1,7 @@
-//! What a grant costs the gate as things grow: grants of a campaign, campaigns, and entries that nobody has read yet. Each
-//! is compared with itself at the smallest size.
+//! What a grant costs as things grow. The gate alone: grants of a campaign, campaigns, and entries that nobody has read yet.
+//! The whole system, part by part ([`system`]): campaigns, and rows. Each is compared with itself at the smallest size.
+
+mod system;
 
 use crate::gate::Gate;
 use crate::ground::Ground;
@@ -37,6 +39,13 @@ struct Growing<'a> {
 }
 
 pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
+    let mut findings = at_the_gate(ground)?;
+    findings.extend(system::over_campaigns(ground)?);
+    findings.extend(system::over_rows(ground)?);
+    Ok(findings)
+}
+
+fn at_the_gate(ground: &mut Ground) -> Result<Vec<Finding>> {
     let scale = ground.scale;
     let (most, count): (u32, u64) = match scale {
         Scale::Full => (7, 50_000),
@@ -89,7 +98,7 @@ impl What {
             Self::Backlog(number) => (number, "entries in the stream"),
         };
         let number = Unit::Count.show(number as f64);
-        format!("grant at {number} {what}")
+        format!("Redis, grant at {number} {what}")
     }
 }
 

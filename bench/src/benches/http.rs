@@ -13,12 +13,12 @@ use std::net::SocketAddr;
 /// As many connections as an open pace may take: more than there are as long as nothing is overloaded.
 const MOST_CONNECTIONS: usize = 256;
 
-/// Applications by HTTP for as long as a turn takes.
-pub(super) fn applications(scale: Scale, address: SocketAddr, template: Template) -> Load {
+/// Applications by HTTP for as long as a turn takes; the templates take turns.
+pub(super) fn applications(scale: Scale, address: SocketAddr, templates: Vec<Template>) -> Load {
     Load {
         address,
         protocol: Protocol::Http,
-        templates: vec![template],
+        templates,
         first: 0,
         people: None,
         connections: scale.connections(),

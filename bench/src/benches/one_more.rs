@@ -129,7 +129,7 @@ fn at_handlers(ground: &mut Ground, handlers: &[Server]) -> Result<f64> {
     let template = Template::application(campaign.as_str(), false);
     let loads = handlers.iter().zip(0..).map(|(handler, number)| Load {
         first: number << 36,
-        ..applications(ground.scale, handler.address, template.clone())
+        ..applications(ground.scale, handler.address, vec![template.clone()])
     });
     let per_second = at_once(loads.collect(), 201)?;
     ground.gate.remove(&campaign)?;

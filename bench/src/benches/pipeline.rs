@@ -1,8 +1,9 @@
-//! The whole system, for the benches that need it: handler, bridge and consumer, and a campaign that all of them know.
+//! The whole system, for the benches that need it: handler, bridge and consumer, and campaigns that all of them know.
 
 use super::http::applications;
 use crate::ground::{Ground, Route, Server};
 use crate::load::{Load, Template};
+use crate::process::Usage;
 use anyhow::{Result, bail};
 use rushgate_gate::{CampaignId, Quota};
 use std::thread::sleep;
@@ -16,31 +17,55 @@ pub(super) struct Pipeline {
     pub(super) handler: Server,
     pub(super) bridge: Server,
     pub(super) consumer: Server,
-    pub(super) campaign: CampaignId,
+    pub(super) campaigns: Vec<CampaignId>,
     pub(super) route: Route,
 }
 
 impl Pipeline {
-    /// Starts it, with no coupon in the tables.
+    /// Starts it, with no coupon in the tables and one campaign.
     pub(super) fn start(ground: &mut Ground) -> Result<Self> {
         let route = ground.route()?;
         ground.empty_tables()?;
         let campaign = ground.campaign(u64::from(Quota::MAX), &route)?;
+        Self::over(ground, vec![campaign], route)
+    }
+
+    /// Starts it for campaigns that there are.
+    pub(super) fn over(ground: &Ground, campaigns: Vec<CampaignId>, route: Route) -> Result<Self> {
         Ok(Self {
             handler: ground.handler()?,
             bridge: ground.bridge(&route)?,
             consumer: ground.consumer(&route)?,
-            campaign,
+            campaigns,
             route,
         })
     }
 
-    /// Applications of people from number `first` on.
+    /// What all parts and servers have used so far, those of which it can be known.
+    pub(super) fn usage(&self, ground: &mut Ground) -> Result<Vec<(&'static str, Usage)>> {
+        let redis = ground.gate.info("process_id")?.parse()?;
+        let processes = [
+            ("Redis", Some(redis)),
+            ("handler", Some(self.handler.process.id())),
+            ("bridge", Some(self.bridge.process.id())),
+            ("Kafka", ground.servers.kafka_process),
+            ("consumer", Some(self.consumer.process.id())),
+            ("database", ground.servers.database_process),
+        ];
+        let known = processes.into_iter();
+        known
+            .filter_map(|(name, process)| Some((name, process?)))
+            .map(|(name, process)| Ok((name, Usage::of(process)?)))
+            .collect()
+    }
+
+    /// Applications of people from number `first` on, to the campaigns in turn.
     pub(super) fn applications(&self, ground: &Ground, first: u64) -> Load {
-        let template = Template::application(self.campaign.as_str(), false);
+        let campaigns = self.campaigns.iter();
+        let templates = campaigns.map(|campaign| Template::application(campaign.as_str(), false));
         Load {
             first,
-            ..applications(ground.scale, self.handler.address, template)
+            ..applications(ground.scale, self.handler.address, templates.collect())
         }
     }
 
@@ -70,10 +95,13 @@ impl Pipeline {
             handler,
             bridge,
             consumer,
-            campaign,
+            campaigns,
             ..
         } = self;
         drop((handler, bridge, consumer));
-        ground.gate.remove(&campaign)
+        for campaign in &campaigns {
+            ground.gate.remove(campaign)?;
+        }
+        Ok(())
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
 
     let load = |server: &Server| {
         let template = Template::application(campaign.as_str(), false);
-        applications(scale, server.address, template)
+        applications(scale, server.address, vec![template])
     };
     let turn = |server: &Server, kind| {
         let load = load(server);

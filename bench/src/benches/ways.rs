@@ -71,7 +71,7 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
             ..super::http::applications(
                 scale,
                 server.address,
-                Template::application(campaign, false).with_second_clicks(SECOND_CLICKS),
+                vec![Template::application(campaign, false).with_second_clicks(SECOND_CLICKS)],
             )
         },
         quota,
