@@ -13,7 +13,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use std::path::Path;
 use std::sync::Arc;
 use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{Config, Engine, PoolingAllocationConfig, Store};
+use wasmtime::{Cache, CacheConfig, Config, Engine, PoolingAllocationConfig, Store};
 use wasmtime_wasi::{TrappableError, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::WasiHttpCtx;
 use wasmtime_wasi_http::p3::bindings::http::types::{self, ErrorCode};
@@ -140,11 +140,22 @@ fn engine(instances: u32) -> wasmtime::Result<Engine> {
         .linear_memory_keep_resident(2 << 20)
         .table_keep_resident(512 << 10);
     let mut config = Config::new();
-    config.wasm_component_model_async(true);
+    config.wasm_component_model_async(true).cache(cache());
     Engine::new(config.clone().allocation_strategy(pool)).or_else(|error| {
         tracing::debug!("no pool for instances: {error:#}");
         Engine::new(&config)
     })
+}
+
+/// Where compiled components are kept, as Spin keeps them: beside this program. Without one they are compiled at every start.
+fn cache() -> Option<Cache> {
+    let program = std::env::current_exe().ok()?;
+    let mut config = CacheConfig::new();
+    config.with_directory(program.with_file_name("wasm-host-cache"));
+    let cache = Cache::new(config);
+    cache
+        .inspect_err(|error| tracing::debug!("compiled components are not kept: {error:#}"))
+        .ok()
 }
 
 impl WasiView for State {

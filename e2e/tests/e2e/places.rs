@@ -203,7 +203,11 @@ async fn revoked_coupons_go_to_those_who_wait_and_never_is_there_one_too_many() 
     assert_eq!(winners.len() - revoked.len() + promoted, QUOTA as usize);
     let in_line = positions.len() as u32;
     assert_eq!(positions, (1..=in_line).collect());
-    assert_eq!(view.counts().await.waitlisted, in_line);
+    // Counts are remembered for a moment.
+    until("the line is counted", async || {
+        (view.counts().await.waitlisted == in_line).then_some(())
+    })
+    .await;
     let shown = system
         .operator
         .run(&["campaign", "show", "launch"])
