@@ -7,10 +7,13 @@
     reason = "for tests: what cannot be set up ends the test, and says why"
 )]
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
+use std::sync::Mutex;
 
 /// A running program.
 pub struct Process {
@@ -126,8 +129,21 @@ pub fn program(name: &str) -> PathBuf {
     }
 }
 
-/// A port that nobody listens on just now.
+/// Below those from which systems serve outgoing connections, so that a server that is killed finds its port free when it
+/// comes back, and apart from those of `cargo xtask` (20,000 and up).
+const PORTS: Range<u16> = 10_000..20_000;
+
+/// A port that nobody listens on just now, and that was not given to anybody else in this process.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN
+        .lock()
+        .expect("nobody panics while he asks for a port");
+    loop {
+        let port = rand::random_range(PORTS);
+        if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            given.insert(port);
+            return port;
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! Things picked at random: free ports, passwords, identifiers.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::net::TcpListener;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -10,17 +12,19 @@ use anyhow::{Context, Result, bail};
 /// is restarted in the middle of a rush.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// That many ports on 127.0.0.1 that nobody listens on.
+/// That many ports on 127.0.0.1 that nobody listens on, none of which was given before: some are used much later.
 pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    let mut held = Vec::with_capacity(N);
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ports = Vec::with_capacity(N);
     for _ in 0..10_000 {
         let random = u16::from_ne_bytes(bytes()?);
         let port = PORTS.start + random % (PORTS.end - PORTS.start);
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            held.push((port, listener));
+        if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            given.insert(port);
+            ports.push(port);
         }
-        if held.len() == N {
-            let ports: Vec<u16> = held.iter().map(|(port, _)| *port).collect();
+        if ports.len() == N {
             return ports.try_into().ok().context("as many ports as asked for");
         }
     }

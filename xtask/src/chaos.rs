@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
@@ -81,7 +82,9 @@ impl Ground {
     pub(crate) fn lay_out() -> Result<Self> {
         let servers = packages::servers()?;
         kafka::fetch()?;
-        let dir = workspace::target().join(format!("chaos-{}", std::process::id()));
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = workspace::target().join(format!("chaos-{}-{number}", std::process::id()));
         let ground = Self {
             state: State::at(dir),
         };

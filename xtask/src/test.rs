@@ -68,14 +68,16 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     )?;
     document()?;
 
-    let ground = Ground::lay_out()?;
+    // One for the faults and one for the planted bugs, so that neither waits for the other.
+    let grounds = [Ground::lay_out()?, Ground::lay_out()?];
+    let dirs = std::env::join_paths(grounds.each_ref().map(Ground::dir))?;
     let servers = Servers::start("test-stack")?;
     let step = say::heading("Testing");
     let mut command = cargo(["test", "--workspace", "--locked", FAILPOINTS]);
     command.args(arguments).envs(servers.stack.env());
     command.env("RUSHGATE_BIN_DIR", workspace::target().join("debug"));
     command
-        .env("RUSHGATE_CHAOS", ground.dir())
+        .env("RUSHGATE_CHAOS", dirs)
         .env("RUSHGATE_BROWSER", browser)
         .env("RUSHGATE_SCHEMATHESIS", schemathesis)
         .env("PYTHONPATH", SCHEMATHESIS.directory());

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use tokio::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// Where they are and how they are started.
 pub(crate) struct Ground {
@@ -13,25 +14,40 @@ pub(crate) struct Ground {
     pub(crate) kafka_door: u16,
     pub(crate) database: u16,
     password: String,
-    _turn: MutexGuard<'static, ()>,
+    _turn: OwnedMutexGuard<()>,
 }
 
+/// Those that `RUSHGATE_CHAOS` names, a list like that of `PATH`, each with the turn to be on it.
+static ALL: LazyLock<Vec<(PathBuf, Arc<Mutex<()>>)>> = LazyLock::new(|| {
+    let dirs = std::env::var_os("RUSHGATE_CHAOS");
+    let dirs =
+        dirs.expect("RUSHGATE_CHAOS is not set: run `cargo xtask test` or `cargo xtask chaos`");
+    std::env::split_paths(&dirs)
+        .map(|dir| (dir, Arc::default()))
+        .collect()
+});
+
 impl Ground {
-    /// The one that `RUSHGATE_CHAOS` names, once nobody else is on it.
+    /// One that nobody else is on, or the first as soon as that is so.
     pub(crate) async fn take() -> Self {
-        static TURN: Mutex<()> = Mutex::const_new(());
-        let turn = TURN.lock().await;
-        let dir = std::env::var_os("RUSHGATE_CHAOS");
-        let dir = PathBuf::from(
-            dir.expect("RUSHGATE_CHAOS is not set: run `cargo xtask test` or `cargo xtask chaos`"),
-        );
+        let free = ALL.iter().find_map(|(dir, turn)| {
+            let turn = turn.clone().try_lock_owned().ok()?;
+            Some((dir, turn))
+        });
+        let (dir, turn) = match free {
+            Some(free) => free,
+            None => {
+                let (dir, turn) = ALL.first().expect("a ground");
+                (dir, turn.clone().lock_owned().await)
+            }
+        };
         let ports = std::fs::read_to_string(dir.join("ports")).expect("the ports");
         let mut words = ports.split_whitespace();
         let mut word = || words.next().expect("a word more");
         let (kafka, kafka_door, database) = (word().parse(), word().parse(), word().parse());
         let password = word().to_owned();
         Self {
-            dir,
+            dir: dir.clone(),
             kafka: kafka.expect("a port"),
             kafka_door: kafka_door.expect("a port"),
             database: database.expect("a port"),

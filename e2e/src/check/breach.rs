@@ -1,0 +1,129 @@
+//! One thing that must not be, and how it is said.
+
+use crate::history::Place;
+use serde::Serialize;
+use std::fmt;
+
+/// One thing that must not be, with its evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+pub enum Breach {
+    /// C1: more coupons than there are.
+    OverQuota {
+        /// The round.
+        round: String,
+        /// Who says so.
+        store: &'static str,
+        /// Coupons that are held.
+        held: u64,
+        /// The quota.
+        quota: u32,
+    },
+    /// C1: one serial, several holders.
+    SerialDoubled(&'static str, Place),
+    /// C1: a serial that is in no quota.
+    SerialOutOfRange(Place),
+    /// Fewer were given than people came for, though there was room.
+    SerialMissing(Place),
+    /// C2: one person, several rows.
+    PersonDoubled(String),
+    /// C2: one person was told several serials.
+    ToldTwo(String, Vec<Place>),
+    /// C2: several people were told one serial.
+    SharedSerial(Place, Vec<String>),
+    /// C3: told, but there is neither such a row nor a dead letter. Where it was seen last.
+    NoRow(String, Place, String),
+    /// C4: a row that nobody was told of.
+    NobodyTold(String, Place),
+    /// C4: a row that the gate does not hold, or does not know to be committed.
+    GateDisagrees(String, Place, &'static str),
+    /// C5: something is still on its way, or waits for somebody to deal with it.
+    LeftBehind(&'static str, u64),
+    /// C6: somebody was told "sold out" before somebody else, who came later, was granted a place.
+    SoldOutTooEarly {
+        /// Who was turned away.
+        loser: String,
+        /// Who came after that.
+        winner: String,
+        /// What he got.
+        place: Place,
+        /// By how much he came later, in microseconds.
+        micros: u128,
+    },
+    /// An answer that nothing explains.
+    Unexplained(String),
+    /// Somebody who came for a coupon got no answer at all.
+    Unanswered(u64),
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OverQuota {
+                round,
+                store,
+                held,
+                quota,
+            } => {
+                write!(
+                    f,
+                    "C1: {store} holds {held} coupons of round {round} for a quota of {quota}"
+                )
+            }
+            Self::SerialDoubled(store, serial) => {
+                write!(f, "C1: {store} holds serial {serial} twice")
+            }
+            Self::SerialOutOfRange(serial) => {
+                write!(f, "C1: serial {serial} is not within the quota")
+            }
+            Self::SerialMissing(serial) => write!(f, "serial {serial} was due and has no row"),
+            Self::PersonDoubled(user_id) => write!(f, "C2: {user_id} holds two coupons"),
+            Self::ToldTwo(user_id, serials) => {
+                write!(f, "C2: {user_id} was told {}", listed(serials))
+            }
+            Self::SharedSerial(serial, people) => {
+                write!(f, "C2: serial {serial} was told to {people:?}")
+            }
+            Self::NoRow(user_id, serial, trail) => write!(
+                f,
+                "C3: {user_id} was told serial {serial} and has no row of it; {trail}"
+            ),
+            Self::NobodyTold(user_id, serial) => write!(
+                f,
+                "C4: {user_id} has a row of serial {serial} and was never told"
+            ),
+            Self::GateDisagrees(user_id, serial, problem) => write!(
+                f,
+                "C4: {user_id} has a row of serial {serial}, and the gate {problem}"
+            ),
+            Self::LeftBehind(what, count) => {
+                write!(f, "C5: {count} {what} more or fewer than should be")
+            }
+            Self::SoldOutTooEarly {
+                loser,
+                winner,
+                place,
+                micros,
+            } => write!(
+                f,
+                "C6: {loser} was told that all is sold out, and {winner}, who came {micros} µs after that, got {place}"
+            ),
+            Self::Unexplained(answer) => write!(f, "an answer that nothing explains: {answer}"),
+            Self::Unanswered(requests) => write!(
+                f,
+                "{requests} requests got no answer, however often they were sent"
+            ),
+        }
+    }
+}
+
+fn listed(places: &[Place]) -> String {
+    let places: Vec<String> = places.iter().map(Place::to_string).collect();
+    places.join(" and ")
+}
+
+impl From<Breach> for String {
+    fn from(breach: Breach) -> Self {
+        breach.to_string()
+    }
+}

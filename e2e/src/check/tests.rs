@@ -1,0 +1,326 @@
+use super::*;
+use crate::rows::{Letter, Row};
+use rushgate_gate::holding::Held;
+use rushgate_gate::{Event, EventType, Millis, Ordinal};
+use std::time::{Duration, Instant};
+
+fn at(serial: u32) -> Place {
+    Place::new("once", serial)
+}
+
+/// Calls that begin and end one after the other.
+fn history(told: &[(&str, Told)]) -> History {
+    let mut history = History::default();
+    let mut now = Instant::now();
+    for (user_id, told) in told {
+        let began = now;
+        now += Duration::from_millis(1);
+        history.note(Call {
+            user_id: (*user_id).to_owned(),
+            began,
+            ended: now,
+            told: told.clone(),
+        });
+    }
+    history
+}
+
+fn rows(rows: &[(&str, Place)]) -> Vec<Row> {
+    rows.iter()
+        .map(|(user_id, place)| Row {
+            place: place.clone(),
+            user_id: (*user_id).to_owned(),
+            delay: Duration::ZERO,
+        })
+        .collect()
+}
+
+fn held(user_id: &str, place: &Place) -> Held {
+    Held {
+        place: rushgate_gate::Place {
+            round: place.round.parse().expect("a round"),
+            serial: place.serial.to_string().parse().expect("a serial"),
+            applicant: user_id.parse().expect("an applicant"),
+        },
+        at: Millis::try_from(1_i64).expect("a time"),
+        issued: true,
+    }
+}
+
+fn event(user_id: &str, serial: u32) -> Event {
+    let held = held(user_id, &at(serial)).place;
+    Event {
+        event_type: EventType::Granted,
+        campaign: "launch".parse().expect("a campaign"),
+        round: held.round,
+        serial: held.serial,
+        turn: Ordinal::FIRST,
+        applicant: held.applicant,
+        win: Ordinal::FIRST,
+        at: Millis::try_from(1_i64).expect("a time"),
+    }
+}
+
+/// These rows, all of which the gate knows.
+fn standing(these: &[(&str, Place)]) -> Evidence {
+    Evidence {
+        rows: rows(these),
+        held: these
+            .iter()
+            .map(|(user_id, place)| held(user_id, place))
+            .collect(),
+        ..Evidence::default()
+    }
+}
+
+fn good() -> Vec<(&'static str, Told)> {
+    vec![
+        ("a", Told::Granted(at(1))),
+        ("b", Told::Granted(at(2))),
+        ("c", Told::SoldOut),
+        ("a", Told::AlreadyGranted(at(1))),
+    ]
+}
+
+fn found(history: &History, evidence: &Evidence) -> Vec<Breach> {
+    breaches(&Expected::once(2, 3), history, evidence)
+}
+
+#[test]
+fn an_exact_rush_has_no_breach() {
+    let evidence = standing(&[("a", at(1)), ("b", at(2))]);
+    assert_eq!(found(&history(&good()), &evidence), vec![]);
+}
+
+#[test]
+fn each_wrong_row_is_found() {
+    use Breach::*;
+    let a = || "a".to_owned();
+    let no_row = || NoRow("b".into(), at(2), "it is nowhere".into());
+    for (rows, expected) in [
+        (vec![("a", at(1))], vec![SerialMissing(at(2)), no_row()]),
+        (
+            vec![("a", at(1)), ("b", at(2)), ("c", at(3))],
+            vec![
+                OverQuota {
+                    round: "once".into(),
+                    store: "the table",
+                    held: 3,
+                    quota: 2,
+                },
+                SerialOutOfRange(at(3)),
+                OverQuota {
+                    round: "once".into(),
+                    store: "the gate",
+                    held: 3,
+                    quota: 2,
+                },
+                NobodyTold("c".into(), at(3)),
+            ],
+        ),
+        (
+            vec![("a", at(1)), ("b", at(1))],
+            vec![
+                SerialDoubled("the table", at(1)),
+                SerialMissing(at(2)),
+                SerialDoubled("the gate", at(1)),
+                no_row(),
+                NobodyTold("b".into(), at(1)),
+            ],
+        ),
+        (
+            vec![("a", at(1)), ("a", at(2))],
+            vec![PersonDoubled(a()), no_row(), NobodyTold(a(), at(2))],
+        ),
+    ] {
+        assert_eq!(found(&history(&good()), &standing(&rows)), expected);
+    }
+}
+
+#[test]
+fn each_wrong_answer_is_found() {
+    use Breach::*;
+    let evidence = standing(&[("a", at(1)), ("b", at(2))]);
+    let nowhere = |user_id: &str, place| NoRow(user_id.into(), place, "it is nowhere".into());
+    let early = SoldOutTooEarly {
+        loser: "c".into(),
+        winner: "d".into(),
+        place: at(2),
+        micros: 1_000,
+    };
+    for (told, expected) in [
+        (
+            ("b", Told::Granted(at(1))),
+            vec![
+                ToldTwo("b".into(), vec![at(2), at(1)]),
+                SharedSerial(at(1), vec!["a".into(), "b".into()]),
+                nowhere("b", at(1)),
+            ],
+        ),
+        (
+            ("d", Told::Granted(at(2))),
+            vec![
+                SharedSerial(at(2), vec!["b".into(), "d".into()]),
+                nowhere("d", at(2)),
+                early,
+            ],
+        ),
+        (
+            ("c", Told::Unexplained("500".into())),
+            vec![Unexplained("500".into())],
+        ),
+        (("c", Told::Unavailable), vec![Unanswered(1)]),
+    ] {
+        let mut calls = good();
+        calls.push(told);
+        assert_eq!(found(&history(&calls), &evidence), expected);
+    }
+}
+
+#[test]
+fn who_came_first_may_be_answered_last() {
+    let now = Instant::now();
+    let mut history = history(&good());
+    let mut evidence = standing(&[("a", at(1)), ("b", at(2)), ("d", at(3))]);
+    history.note(Call {
+        user_id: "d".into(),
+        began: now - Duration::from_secs(1),
+        ended: now + Duration::from_secs(1),
+        told: Told::Granted(at(3)),
+    });
+    assert_eq!(breaches(&Expected::once(3, 3), &history, &evidence), vec![]);
+    evidence.rows.clear();
+    assert!(!breaches(&Expected::once(3, 3), &history, &evidence).is_empty());
+}
+
+#[test]
+fn what_gate_and_table_do_not_share_is_found() {
+    let mut evidence = standing(&[("a", at(1)), ("b", at(2))]);
+    evidence.held[0].issued = false;
+    evidence.held.remove(1);
+    assert_eq!(
+        found(&history(&good()), &evidence),
+        [
+            Breach::GateDisagrees("a".into(), at(1), "does not know that it is committed"),
+            Breach::GateDisagrees("b".into(), at(2), "does not hold it"),
+        ]
+    );
+}
+
+#[test]
+fn what_is_left_behind_is_found() {
+    let letter = Letter {
+        key: "launch/once/9".into(),
+        event: None,
+        reason: "undecodable".into(),
+    };
+    let evidence = Evidence {
+        entries: 1,
+        pending: 2,
+        lag: 3,
+        unpublished: 4,
+        letters: vec![letter],
+        ..standing(&[("a", at(1)), ("b", at(2))])
+    };
+    let left = |what, count| Breach::LeftBehind(what, count);
+    assert_eq!(
+        found(&history(&good()), &evidence),
+        [
+            left("entries in the stream", 1),
+            left("entries that a bridge has read and not acked", 2),
+            left("records that the consumers have not committed", 3),
+            left("dead letters of the bridge", 4),
+            left("dead letters of the consumer", 1),
+        ]
+    );
+}
+
+#[test]
+fn a_grant_without_a_row_is_followed_to_where_it_was_seen_last() {
+    let calls = history(&good());
+    let mut evidence = standing(&[("a", at(1))]);
+    evidence.held.push(held("b", &at(2)));
+    evidence.published.push(event("b", 2));
+    let expected = Expected {
+        due: BTreeMap::new(),
+        ..Expected::once(2, 3)
+    };
+    let trail = "it is held by the gate and in the topic".to_owned();
+    let no_row = Breach::NoRow("b".into(), at(2), trail);
+    assert_eq!(breaches(&expected, &calls, &evidence), [no_row]);
+
+    // With a dead letter, somebody can see it.
+    evidence.letters.push(Letter {
+        key: "launch/once/2".into(),
+        event: Some(event("b", 2)),
+        reason: "serial_taken".into(),
+    });
+    let expected = Expected {
+        dead_letters: (1, 0),
+        ..expected
+    };
+    assert_eq!(breaches(&expected, &calls, &evidence), []);
+}
+
+#[test]
+fn after_a_loss_everybody_is_seated_or_stands_among_the_dead_letters() {
+    let mut calls = good();
+    calls.push(("d", Told::Granted(at(2))));
+    let calls = history(&calls);
+    let mut evidence = standing(&[("a", at(1)), ("b", at(2))]);
+    evidence.published = vec![event("a", 1), event("b", 2), event("d", 2)];
+    let expected = Expected {
+        restored: true,
+        ..Expected::once(3, 3)
+    };
+    let expected = Expected {
+        due: BTreeMap::new(),
+        ..expected
+    };
+    let lost = "it is in the topic".to_owned();
+    assert_eq!(
+        breaches(&expected, &calls, &evidence),
+        [Breach::NoRow("d".into(), at(2), lost)]
+    );
+    assert_eq!(lost_with_redis(&calls, &evidence), []);
+    // Nobody but himself has ever seen it: it was lost with Redis.
+    let published = evidence.published.pop();
+    assert_eq!(breaches(&expected, &calls, &evidence), []);
+    assert_eq!(
+        lost_with_redis(&calls, &evidence),
+        [(&"d".to_owned(), &at(2))]
+    );
+    // Seated again.
+    evidence.published.extend(published);
+    evidence.rows.extend(rows(&[("d", at(3))]));
+    evidence.held.push(held("d", &at(3)));
+    assert_eq!(breaches(&expected, &calls, &evidence), []);
+}
+
+#[test]
+fn each_round_has_its_own_serials_and_perhaps_its_own_people() {
+    let day = |day: &str, serial| Place::new(day, serial);
+    let places = [("a", day("1", 1)), ("b", day("1", 2)), ("a", day("2", 1))];
+    let calls = places
+        .clone()
+        .map(|(user_id, place)| (user_id, Told::Granted(place)));
+    let (calls, evidence) = (history(&calls), standing(&places));
+    let mut expected = Expected {
+        quota: 2,
+        one_per_round: true,
+        due: [("1".to_owned(), 2), ("2".to_owned(), 1)].into(),
+        ..Expected::default()
+    };
+    assert_eq!(breaches(&expected, &calls, &evidence), vec![]);
+    expected.one_per_round = false;
+    assert_eq!(
+        breaches(&expected, &calls, &evidence),
+        vec![
+            Breach::PersonDoubled("a".into()),
+            Breach::ToldTwo("a".into(), vec![day("1", 1), day("2", 1)]),
+        ]
+    );
+    expected.due.insert("3".to_owned(), 1);
+    let missing = Breach::SerialMissing(day("3", 1));
+    assert!(breaches(&expected, &calls, &evidence).contains(&missing));
+}

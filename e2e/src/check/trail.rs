@@ -1,0 +1,51 @@
+//! Where grants were seen on their way.
+
+use crate::evidence::Evidence;
+use crate::history::Place;
+use rushgate_gate::{Event, EventType};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How a trail begins that ends among the dead letters.
+pub(super) const DEAD_LETTER: &str = "a dead letter";
+
+/// Where grants were seen, by applicant and place.
+pub(super) struct Trail(BTreeMap<(String, Place), BTreeSet<String>>);
+
+impl Trail {
+    pub(super) fn of(evidence: &Evidence) -> Self {
+        let mut trail = Self(BTreeMap::new());
+        for held in &evidence.held {
+            let place = Place::new(held.place.round.as_str(), held.place.serial.get());
+            trail.add(held.place.applicant.to_string(), place, "held by the gate");
+        }
+        for event in &evidence.in_stream {
+            trail.add_event(event, "in the stream");
+        }
+        for event in &evidence.published {
+            trail.add_event(event, "in the topic");
+        }
+        for letter in &evidence.letters {
+            if let Some(event) = &letter.event {
+                trail.add_event(event, &format!("{DEAD_LETTER} ({})", letter.reason));
+            }
+        }
+        trail
+    }
+
+    fn add_event(&mut self, event: &Event, seen: &str) {
+        if event.event_type == EventType::Granted {
+            let place = Place::new(event.round.as_str(), event.serial.get());
+            self.add(event.applicant.to_string(), place, seen);
+        }
+    }
+
+    fn add(&mut self, user_id: String, place: Place, seen: &str) {
+        let trail = self.0.entry((user_id, place)).or_default();
+        trail.insert(seen.to_owned());
+    }
+
+    pub(super) fn of_grant(&self, user_id: &str, place: &Place) -> Vec<&str> {
+        let trail = self.0.get(&(user_id.to_owned(), place.clone()));
+        trail.into_iter().flatten().map(String::as_str).collect()
+    }
+}

@@ -1,0 +1,62 @@
+//! What dead letters are called.
+
+use rushgate_gate::CampaignId;
+use std::fmt;
+use std::str::FromStr;
+
+/// The name of a dead letter: `17`, or `welcome/1796086800123-0`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LetterId {
+    /// The consumer's, by its number.
+    Consumer(u64),
+    /// The bridge's, by its campaign and entry id.
+    Bridge(CampaignId, String),
+}
+
+impl FromStr for LetterId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let hint = || {
+            format!(
+                "{text:?} is no dead letter: give a number such as 17, or CAMPAIGN/ENTRY-ID, as `rushgate failed list` shows them"
+            )
+        };
+        match text.split_once('/') {
+            None => text.parse().map(Self::Consumer).map_err(|_| hint()),
+            Some((campaign, entry)) => {
+                let (ms, seq) = entry.split_once('-').ok_or_else(hint)?;
+                ms.parse::<u64>().map_err(|_| hint())?;
+                seq.parse::<u64>().map_err(|_| hint())?;
+                let campaign = campaign.parse().map_err(|_| hint())?;
+                Ok(Self::Bridge(campaign, entry.to_owned()))
+            }
+        }
+    }
+}
+
+impl fmt::Display for LetterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Consumer(id) => f.pad(&id.to_string()),
+            Self::Bridge(campaign, entry) => f.pad(&format!("{campaign}/{entry}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_dead_letters_are_read_back() {
+        for name in ["17", "welcome/1796086800123-0"] {
+            let id: LetterId = name.parse().expect(name);
+            assert_eq!(id.to_string(), name);
+        }
+        for name in ["", "x", "welcome/", "welcome/5", "WELCOME/5-0", "-1"] {
+            let error = name.parse::<LetterId>().expect_err(name);
+            assert!(error.contains("failed list"), "{error}");
+        }
+    }
+}
