@@ -31,8 +31,7 @@ impl Replica {
         tell(primary, &delay).await;
         tell(port, &["REPLICAOF", "127.0.0.1", &primary.to_string()]).await;
         until("the replica has everything", async || {
-            let (theirs, ours) = (offset(primary).await?, offset(port).await?);
-            (theirs == ours).then_some(())
+            has_replica(primary).await?.then_some(())
         })
         .await;
         Self {
@@ -101,17 +100,24 @@ async fn tell(port: u16, words: &[&str]) {
     done.await.expect("Redis does it");
 }
 
-/// How much of the replication it has written or read.
-async fn offset(port: u16) -> Option<String> {
-    let mut connection = connection(port).await?;
-    let mut command = redis::cmd("INFO");
-    command.arg("replication");
-    let info: String = command.query_async(&mut connection).await.ok()?;
-    if info.contains("master_link_status:down") {
-        return None;
-    }
-    let offset = info
-        .lines()
-        .find_map(|line| line.strip_prefix("master_repl_offset:"));
-    offset.map(ToOwned::to_owned)
+/// Whether a replica has what is written now. That it is said to be up is too early: what comes after the first copy is sent
+/// when it has acknowledged that one, up to a second later.
+async fn has_replica(primary: u16) -> Option<bool> {
+    const PROBE: &str = "rushgate:probe";
+    const MILLIS: u64 = 100;
+    let mut connection = connection(primary).await?;
+    let (replicas,): (u32,) = redis::pipe()
+        .cmd("SET")
+        .arg(&[PROBE, ""])
+        .ignore()
+        .cmd("DEL")
+        .arg(PROBE)
+        .ignore()
+        .cmd("WAIT")
+        .arg(1)
+        .arg(MILLIS)
+        .query_async(&mut connection)
+        .await
+        .ok()?;
+    Some(replicas == 1)
 }
