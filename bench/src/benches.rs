@@ -11,6 +11,7 @@ mod growth;
 mod http;
 mod one_more;
 mod pipeline;
+mod progress;
 mod sold_out;
 mod ways;
 

@@ -1,24 +1,21 @@
 //! A backlog in the stream, drained by the bridge as it is shipped, beside the same stream read and published with nothing
 //! acked.
 
+use super::progress::progress;
 use crate::bare;
 use crate::ground::Ground;
 use crate::measure::{Contender, Figure, interleaved};
 use crate::report::{Finding, Goal, Unit};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use std::cell::RefCell;
 use std::slice::from_ref;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Its name.
 pub(super) const NAME: &str = "bridge";
 
 /// What bridge and consumer may take, in MiB.
 pub(super) const MEMORY: f64 = 64.0;
-
-/// How long no entry may leave the stream.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Drained {
     per_second: f64,
@@ -83,35 +80,16 @@ fn ours(ground: &mut Ground, backlog: u64) -> Result<Drained> {
     let campaign = ground.gate.open(u32::try_from(backlog)?)?;
     ground.gate.announce(&campaign)?;
     ground.gate.grant(from_ref(&campaign), 0, backlog)?;
-    let mut begun = Instant::now();
     let mut bridge = ground.starting_bridge(&route)?;
-    // The clock runs from the first entry that has gone: before, it starts and connects.
-    let mut gone_before = 0;
-    let mut left = backlog;
-    let mut moved = begun;
-    while left > 0 {
-        sleep(Duration::from_millis(5));
-        let now_left = ground.gate.backlog(&campaign)?;
-        let now = Instant::now();
-        if now_left < left {
-            moved = now;
-        }
-        if left == backlog && (1..backlog).contains(&now_left) {
-            begun = now;
-            gone_before = backlog - now_left;
-        }
-        left = now_left;
+    let per_second = progress(backlog, || {
         bridge.process.check()?;
-        if now - moved > PATIENCE {
-            bail!("{left} entries stay in the stream");
-        }
-    }
-    let took = begun.elapsed();
+        Ok(backlog - ground.gate.backlog(&campaign)?)
+    })?;
     let usage = bridge.process.usage()?;
     drop(bridge);
     ground.gate.remove(&campaign)?;
     Ok(Drained {
-        per_second: (backlog - gone_before) as f64 / took.as_secs_f64(),
+        per_second,
         mebibytes: usage.peak_memory as f64 / f64::from(1 << 20),
         cpu: usage.cpu,
     })

@@ -2,6 +2,7 @@
 //! table, by the same driver, without Kafka and without anybody being told.
 
 use super::bridge::MEMORY;
+use super::progress::progress;
 use crate::bare::{self, Rows};
 use crate::ground::Ground;
 use crate::measure::{Contender, Figure, interleaved};
@@ -10,14 +11,10 @@ use anyhow::{Result, bail};
 use rushgate_gate::CampaignId;
 use std::cell::RefCell;
 use std::slice::from_ref;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Its name.
 pub(super) const NAME: &str = "consumer";
-
-/// How long no row may be inserted.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Ways of inserting plainly, of which the fastest is the baseline: rows in a statement, and connections.
 const WAYS: [(u64, u64); 6] = [
@@ -97,31 +94,12 @@ fn ours(ground: &mut Ground, records: u64) -> Result<Inserted> {
     ground.gate.grant(from_ref(&campaign), 0, records)?;
     bare::publish(&mut ground.gate, &campaign, &brokers, &route.topic)?;
     ground.empty_tables()?;
-    let mut begun = Instant::now();
     let mut consumer = ground.starting_consumer(&route)?;
-    // The clock runs from the first rows: before, it starts and joins the group.
-    let mut rows_before = 0;
-    let mut rows = 0;
-    let mut moved = begun;
     // Done is what the gate was told of.
-    while rows < records {
-        sleep(Duration::from_millis(20));
-        let now_rows = consumer.counted("rushgate_consumer_confirmed_total");
-        let now = Instant::now();
-        if now_rows > rows {
-            moved = now;
-        }
-        if rows == 0 && (1..records).contains(&now_rows) {
-            begun = now;
-            rows_before = now_rows;
-        }
-        rows = now_rows;
+    let per_second = progress(records, || {
         consumer.process.check()?;
-        if now - moved > PATIENCE {
-            bail!("{rows} rows of {records}, and no more");
-        }
-    }
-    let took = begun.elapsed();
+        Ok(consumer.counted("rushgate_consumer_confirmed_total"))
+    })?;
     let usage = consumer.process.usage()?;
     drop(consumer);
     let stands = count(ground, &campaign)?;
@@ -130,7 +108,7 @@ fn ours(ground: &mut Ground, records: u64) -> Result<Inserted> {
     }
     ground.gate.remove(&campaign)?;
     Ok(Inserted {
-        per_second: (records - rows_before) as f64 / took.as_secs_f64(),
+        per_second,
         mebibytes: usage.peak_memory as f64 / f64::from(1 << 20),
         cpu: usage.cpu,
     })

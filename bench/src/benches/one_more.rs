@@ -2,6 +2,7 @@
 //! no core left for the second one; where there are more, it shows what the second one adds.
 
 use super::http::applications;
+use super::progress::progress;
 use crate::bare;
 use crate::gate::Gate;
 use crate::ground::{Ground, Server};
@@ -240,27 +241,4 @@ fn inserted(ground: &mut Ground, consumers: usize, partitions: usize) -> Result<
     drop(consumers);
     ground.gate.remove(&campaign)?;
     Ok(per_second)
-}
-
-/// How many a second are done of so many, from the first that is seen to be done.
-fn progress(all: u64, mut done: impl FnMut() -> Result<u64>) -> Result<f64> {
-    let mut begun = Instant::now();
-    let mut moved = begun;
-    let (mut before, mut last) = (0, 0);
-    while last < all {
-        sleep(Duration::from_millis(10));
-        let now_done = done()?;
-        let now = Instant::now();
-        if now_done > last {
-            moved = now;
-        }
-        if last == 0 && (1..all).contains(&now_done) {
-            (begun, before) = (now, now_done);
-        }
-        last = now_done;
-        if now - moved > PATIENCE {
-            bail!("{last} of {all} are done, and no more");
-        }
-    }
-    Ok((all - before) as f64 / begun.elapsed().as_secs_f64())
 }

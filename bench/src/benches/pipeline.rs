@@ -1,16 +1,12 @@
 //! The whole system, for the benches that need it: handler, bridge and consumer, and campaigns that all of them know.
 
 use super::http::applications;
+use super::progress::progress;
 use crate::ground::{Ground, Route, Server};
 use crate::load::{Load, Template};
 use crate::process::Usage;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use rushgate_gate::{CampaignId, Quota};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-/// How long no row may be inserted.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Everything from the request to the row.
 pub(super) struct Pipeline {
@@ -71,21 +67,11 @@ impl Pipeline {
 
     /// Waits until so many grants have their rows and the gate knows of it.
     pub(super) fn until_issued(&mut self, grants: u64) -> Result<()> {
-        let mut issued = 0;
-        let mut moved = Instant::now();
-        while issued < grants {
-            sleep(Duration::from_millis(10));
-            let now_issued = self.consumer.counted("rushgate_consumer_confirmed_total");
-            if now_issued > issued {
-                moved = Instant::now();
-            }
-            issued = now_issued;
+        progress(grants, || {
             self.bridge.process.check()?;
             self.consumer.process.check()?;
-            if moved.elapsed() > PATIENCE {
-                bail!("{issued} rows of {grants}, and no more");
-            }
-        }
+            Ok(self.consumer.counted("rushgate_consumer_confirmed_total"))
+        })?;
         Ok(())
     }
 

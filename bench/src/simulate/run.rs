@@ -23,6 +23,18 @@ pub(crate) struct Parts {
     pub(crate) consumers: usize,
 }
 
+impl Parts {
+    /// One of each.
+    pub(crate) const ONE_OF_EACH: Self = Self {
+        handler_cores: 1,
+        gates: 1,
+        bridges: 1,
+        broker_cores: 1,
+        partitions: 1,
+        consumers: 1,
+    };
+}
+
 /// One run to be made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {

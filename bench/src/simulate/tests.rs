@@ -161,15 +161,6 @@ mod system {
     use crate::simulate::outcome::Part;
     use crate::simulate::run::{Parts, Run};
 
-    const ONE: Parts = Parts {
-        handler_cores: 1,
-        gates: 1,
-        bridges: 1,
-        broker_cores: 1,
-        partitions: 1,
-        consumers: 1,
-    };
-
     fn run(parts: Parts, quota: u64) -> Run {
         Run {
             parts,
@@ -189,9 +180,13 @@ mod system {
             gates: 2,
             consumers: 2,
             partitions: 3,
-            ..ONE
+            ..Parts::ONE_OF_EACH
         };
-        for (parts, quota, rows) in [(ONE, 500, 500), (ONE, 9_000, 2_000), (two, 501, 501)] {
+        for (parts, quota, rows) in [
+            (Parts::ONE_OF_EACH, 500, 500),
+            (Parts::ONE_OF_EACH, 9_000, 2_000),
+            (two, 501, 501),
+        ] {
             let outcome = run(parts, quota).simulate(&Costs::round());
             assert_eq!((outcome.answers(), outcome.rows), (2_000, rows));
             assert_eq!(outcome.decisions, 2_000);
@@ -200,7 +195,7 @@ mod system {
 
     #[test]
     fn the_slowest_part_is_what_is_waited_for() {
-        let outcome = run(ONE, 2_000).simulate(&Costs::round());
+        let outcome = run(Parts::ONE_OF_EACH, 2_000).simulate(&Costs::round());
         // A handler's core takes 100 µs, which is more than anything else.
         assert_eq!(outcome.bottleneck(|_| true), Some(Part::Handler));
         assert!(
@@ -209,7 +204,7 @@ mod system {
         );
         let parts = Parts {
             handler_cores: 100,
-            ..ONE
+            ..Parts::ONE_OF_EACH
         };
         let mut many = run(parts, 20_000);
         many.crowd.people = 20_000;
@@ -223,7 +218,7 @@ mod system {
     #[test]
     fn the_same_seed_gives_the_same_result_and_another_one_does_not() {
         let costs = Costs::round();
-        let one = run(ONE, 500);
+        let one = run(Parts::ONE_OF_EACH, 500);
         let other = Run { seed: 2, ..one };
         assert_eq!(one.simulate(&costs), one.simulate(&costs));
         assert_ne!(one.simulate(&costs), other.simulate(&costs));
@@ -240,7 +235,7 @@ mod system {
         for (quota, remembers) in [(10, true), (11, false)] {
             let run = Run {
                 memory: Some(memory),
-                ..run(ONE, quota)
+                ..run(Parts::ONE_OF_EACH, quota)
             };
             let outcome = run.simulate(&Costs::round());
             assert_eq!(outcome.answers(), 2_000);

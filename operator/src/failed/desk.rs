@@ -209,13 +209,8 @@ impl Desk {
                 if let Some(before) = resolved(&letter) {
                     return Ok(before);
                 }
-                let returned = if return_serial {
-                    let event = letter.event();
-                    self.take_back(&event.context("nobody can say whose grant it is")?)
-                        .await?
-                } else {
-                    String::new()
-                };
+                let event = letter.event().context(NOBODYS);
+                let returned = self.returned(return_serial, event).await?;
                 self.database
                     .resolve(*number, Resolution::Discarded, note.unwrap_or_default())
                     .await?;
@@ -223,13 +218,8 @@ impl Desk {
             }
             LetterId::Bridge(campaign, entry_id) => {
                 let letter = self.of_bridge(campaign, entry_id).await?;
-                let returned = if return_serial {
-                    let event = letter.event();
-                    self.take_back(&event.context("nobody can say whose grant it is")?)
-                        .await?
-                } else {
-                    String::new()
-                };
+                let event = letter.event().context(NOBODYS);
+                let returned = self.returned(return_serial, event).await?;
                 // The log keeps what the entry said, because nothing else does.
                 let fields: Vec<String> = letter
                     .fields
@@ -243,6 +233,14 @@ impl Desk {
                 self.gate.discard(campaign, entry_id).await?;
                 Ok(format!("discarded{returned}"))
             }
+        }
+    }
+
+    /// What becomes of the serial, if it is to be returned.
+    async fn returned(&mut self, return_serial: bool, event: Result<Event>) -> Result<String> {
+        match return_serial {
+            true => self.take_back(&event?).await,
+            false => Ok(String::new()),
         }
     }
 
@@ -303,6 +301,9 @@ impl Desk {
         }
     }
 }
+
+/// Why a serial cannot be returned.
+const NOBODYS: &str = "nobody can say whose grant it is";
 
 /// The reason of the bridge's dead letters.
 const UNPUBLISHED: &str = "unpublishable";

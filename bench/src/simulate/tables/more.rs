@@ -16,24 +16,14 @@ const AT_ONCE: f64 = 10.0;
 /// For the latency: this part of the rows that stand in the first line.
 const LOAD: f64 = 0.8;
 
-/// One of each.
-const ONE: Parts = Parts {
-    handler_cores: 1,
-    gates: 1,
-    bridges: 1,
-    broker_cores: 1,
-    partitions: 1,
-    consumers: 1,
-};
-
 /// As many handlers as keep everything behind them busy.
 const HANDLERS: usize = 64;
 
 pub(super) fn tables(costs: &Costs) -> Vec<Table> {
-    let few = one_more("**one of everything**", ONE, costs);
+    let few = one_more("**one of everything**", Parts::ONE_OF_EACH, costs);
     let handlers = Parts {
         handler_cores: HANDLERS,
-        ..ONE
+        ..Parts::ONE_OF_EACH
     };
     let many = one_more(
         "**64 handler cores, one of everything else**",
@@ -128,7 +118,7 @@ fn add_consumer(parts: &mut Parts) {
 
 /// Always one more of what rows wait for, until that is the database.
 fn growing(costs: &Costs) -> Table {
-    let mut parts = ONE;
+    let mut parts = Parts::ONE_OF_EACH;
     let mut rows = vec![];
     loop {
         let outcome = rush(parts, costs);
