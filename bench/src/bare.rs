@@ -58,7 +58,7 @@ pub fn publish(
     Ok(begun.elapsed())
 }
 
-/// With the settings of the bridge.
+/// With the settings of the bridge, but for the time that a record waits for others: here nothing else gathers batches.
 fn producer(brokers: &str) -> Result<ThreadedProducer<DefaultProducerContext>> {
     let mut config = ClientConfig::new();
     config

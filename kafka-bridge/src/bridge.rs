@@ -7,7 +7,6 @@ use crate::config::{BadRedisUrl, Config, NoName};
 use crate::entry::{EntryRef, Fields, StreamNo};
 use crate::flow::{Flow, Read};
 use crate::health::Health;
-use crate::ledger::Settlement;
 use crate::metrics::Metrics;
 use crate::record::{Record, ValueFormat};
 use crate::sink::{Notice, ProbeError, SendError, Sink};
@@ -18,6 +17,7 @@ use crate::timers::Timers;
 use rdkafka::error::KafkaError;
 use rushgate_gate::Keys;
 use rushgate_gate::fault::{is_planted, may_die};
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -71,7 +71,7 @@ struct Bridge {
     settler: Slot<Settler, (Vec<Settled>, Option<SourceError>)>,
     sink: Sink,
     notices: UnboundedReceiver<Notice>,
-    probe: Slot<(), Result<(), ProbeError>>,
+    probe: Slot<(), Result<Option<i32>, ProbeError>>,
     value_format: ValueFormat,
     metrics: Metrics,
 
@@ -89,7 +89,7 @@ enum Event {
     Read(Step, Result<Answer, SourceError>),
     Settled(Vec<Settled>, Option<SourceError>),
     Notices(Vec<Notice>),
-    Probed(Result<(), ProbeError>),
+    Probed(Result<Option<i32>, ProbeError>),
     Timer,
 }
 
@@ -148,7 +148,7 @@ impl Bridge {
             && self.reading.wait_until(now).is_none()
             && let Some(step) = self.flow.next_step(self.kafka.is_up())
         {
-            let keys = self.keys_of(&step);
+            let keys = self.keys_of(step.streams().into_iter().collect());
             self.reader.fill(|mut reader| async move {
                 let answer = reader.ask(&step, &keys).await;
                 (reader, (step, answer))
@@ -163,12 +163,10 @@ impl Bridge {
         let batch = self.flow.take_settlements(MOST_SETTLED);
         if !batch.is_empty() {
             may_die("bridge::before_ack");
-            let batch = batch.into_iter();
-            let batch =
-                batch.map(|(entry, settlement)| (entry, self.keys(entry.stream), settlement));
-            let batch: Vec<(EntryRef, Keys, Settlement)> = batch.collect();
+            let streams = batch.iter().map(|(entry, _)| entry.stream);
+            let keys = self.keys_of(streams.collect());
             self.settler.fill(|mut settler| async move {
-                let outcome = settler.settle(batch).await;
+                let outcome = settler.settle(batch, &keys).await;
                 (settler, outcome)
             });
         }
@@ -204,7 +202,10 @@ impl Bridge {
             Event::Read(step, answer) => self.read(&step, answer, now),
             Event::Settled(settled, error) => self.settled(settled, error, now),
             Event::Notices(notices) => self.noticed(notices, now),
-            Event::Probed(Ok(())) => {
+            Event::Probed(Ok(partitions)) => {
+                if let Some(partitions) = partitions {
+                    self.sink.has_partitions(partitions);
+                }
                 self.kafka.succeeded(now);
                 self.timers.probed(now, None);
             }
@@ -252,14 +253,17 @@ impl Bridge {
                 .increment(to_do.publish.len() as u64);
         }
         for (entry, fields) in to_do.publish {
-            let record = match Record::of(&fields, self.value_format) {
-                Ok(record) => record,
-                Err(error) => {
-                    self.flow.rejected(entry, error.to_string());
-                    continue;
-                }
-            };
-            match self.sink.send(entry, &record) {
+            match Record::of(&fields, self.value_format) {
+                Ok(record) => self.sink.add(entry, record),
+                Err(error) => self.flow.rejected(entry, error.to_string()),
+            }
+        }
+        self.hand_over(now);
+    }
+
+    fn hand_over(&mut self, now: Instant) {
+        for (entry, outcome) in self.sink.hand_over() {
+            match outcome {
                 Ok(()) if is_planted("bug::ack_before_report") => self.flow.delivered(entry),
                 Ok(()) => {}
                 Err(SendError::Permanent(error)) => self.flow.rejected(entry, error.to_string()),
@@ -273,18 +277,15 @@ impl Bridge {
         let mut delivered = 0;
         for notice in notices {
             match notice {
-                Notice::Report {
-                    entry,
-                    outcome: Ok(()),
-                } => {
-                    delivered += 1;
-                    self.flow.delivered(entry);
-                }
-                Notice::Report {
-                    entry,
-                    outcome: Err(error),
-                } => {
-                    self.not_delivered(entry, &error, now);
+                Notice::Report { sent, outcome } => {
+                    self.sink.heard_of(sent);
+                    match outcome {
+                        Ok(()) => {
+                            delivered += 1;
+                            self.flow.delivered(sent.entry);
+                        }
+                        Err(error) => self.not_delivered(sent.entry, &error, now),
+                    }
                 }
                 Notice::Trouble => self.look_at_kafka(now),
             }
@@ -294,6 +295,7 @@ impl Bridge {
             self.metrics.published.increment(delivered);
             self.delivering.succeeded(now);
         }
+        self.hand_over(now);
     }
 
     fn not_delivered(&mut self, entry: EntryRef, error: &KafkaError, now: Instant) {
@@ -388,12 +390,9 @@ impl Bridge {
         self.metrics.unsettled.set(ledger.unsettled() as f64);
     }
 
-    fn keys(&self, stream: StreamNo) -> Keys {
-        Keys::of(self.flow.streams().campaign(stream))
-    }
-
-    fn keys_of(&self, step: &Step) -> KeysOf {
-        let streams = step.streams().into_iter();
-        streams.map(|stream| (stream, self.keys(stream))).collect()
+    fn keys_of(&self, streams: BTreeSet<StreamNo>) -> KeysOf {
+        let keys = |stream| Keys::of(self.flow.streams().campaign(stream));
+        let streams = streams.into_iter();
+        streams.map(|stream| (stream, keys(stream))).collect()
     }
 }

@@ -5,6 +5,7 @@ pub mod config;
 pub mod entry;
 pub mod flow;
 pub mod health;
+pub mod lanes;
 pub mod ledger;
 pub mod metrics;
 pub mod record;

@@ -5,6 +5,7 @@
 
 use crate::config::KafkaConfig;
 use crate::entry::EntryRef;
+use crate::lanes::{Lanes, partition};
 use crate::record::Record;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
@@ -24,13 +25,21 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(3);
 pub enum Notice {
     /// What became of a record.
     Report {
-        /// The entry it was made of.
-        entry: EntryRef,
+        /// Of which.
+        sent: Sent,
         /// Whether Kafka has it, as the broker confirmed.
         outcome: Result<(), KafkaError>,
     },
     /// Something is wrong with the connection to Kafka.
     Trouble,
+}
+
+/// A record that was handed over.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// The entry it was made of.
+    pub entry: EntryRef,
+    partition: i32,
 }
 
 /// Why a record was not taken.
@@ -91,16 +100,16 @@ impl ClientContext for Ear {
 }
 
 impl ProducerContext for Ear {
-    type DeliveryOpaque = Box<EntryRef>;
+    type DeliveryOpaque = Box<Sent>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, entry: Box<EntryRef>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
         let outcome = match result {
             Ok(_) => Ok(()),
             Err((error, _)) => Err(error.clone()),
         };
         // Nobody listens any more once the bridge has ended; the entry is pending in Redis.
         let _ = self.notices.send(Notice::Report {
-            entry: *entry,
+            sent: *sent,
             outcome,
         });
     }
@@ -113,6 +122,9 @@ pub struct Sink {
     config: ClientConfig,
     notices: UnboundedSender<Notice>,
     producer: Arc<ThreadedProducer<Ear>>,
+    /// How many the topic has, as a broker said last.
+    partitions: i32,
+    lanes: Lanes<(EntryRef, Record)>,
 }
 
 impl Sink {
@@ -133,21 +145,52 @@ impl Sink {
             producer: Arc::new(producer(&config, &notices)?),
             config,
             notices,
+            partitions: 0,
+            lanes: Lanes::default(),
         };
         Ok((sink, heard))
     }
 
-    /// Hands over a record; a report about `entry` will follow if it is taken.
-    ///
-    /// # Errors
-    /// When it is not taken; then no report follows.
-    pub fn send(&self, entry: EntryRef, record: &Record) -> Result<(), SendError> {
+    /// The topic has so many partitions, as a [probe](Self::probe) found.
+    pub fn has_partitions(&mut self, partitions: i32) {
+        self.partitions = partitions;
+    }
+
+    /// Takes a record, which is sent by [`Self::hand_over`] when its partition's turn has come.
+    pub fn add(&mut self, entry: EntryRef, record: Record) {
+        let partition = partition(&record.key, self.partitions);
+        self.lanes.add(partition, (entry, record));
+    }
+
+    /// A report was heard.
+    pub fn heard_of(&mut self, sent: Sent) {
+        self.lanes.ended(sent.partition);
+    }
+
+    /// Hands over the records whose turn has come. A report will follow for each that is taken, and none for the
+    /// others.
+    pub fn hand_over(&mut self) -> Vec<(EntryRef, Result<(), SendError>)> {
+        let mut outcomes = Vec::new();
+        for (partition, records) in self.lanes.take_ready() {
+            for (entry, record) in records {
+                let outcome = self.send(Sent { entry, partition }, &record);
+                if outcome.is_err() {
+                    self.lanes.ended(partition);
+                }
+                outcomes.push((entry, outcome));
+            }
+        }
+        outcomes
+    }
+
+    fn send(&self, sent: Sent, record: &Record) -> Result<(), SendError> {
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
         for (key, value) in &record.headers {
             let value = Some(value);
             headers = headers.insert(Header { key, value });
         }
-        let message = BaseRecord::with_opaque_to(&self.topic, Box::new(entry))
+        let message = BaseRecord::with_opaque_to(&self.topic, Box::new(sent))
+            .partition(sent.partition)
             .key(&record.key)
             .payload(&record.value)
             .headers(headers);
@@ -160,8 +203,8 @@ impl Sink {
         })
     }
 
-    /// Asks a broker whether it serves the topic.
-    pub fn probe(&self) -> impl Future<Output = Result<(), ProbeError>> + Send + use<> {
+    /// Asks a broker whether it serves the topic, and with how many partitions. `None` if there is no telling.
+    pub fn probe(&self) -> impl Future<Output = Result<Option<i32>, ProbeError>> + Send + use<> {
         let producer = Arc::clone(&self.producer);
         let (topic, brokers) = (self.topic.clone(), self.brokers.clone());
         async move {
@@ -171,8 +214,12 @@ impl Sink {
                     .fetch_metadata(Some(&topic), PROBE_PATIENCE);
                 let metadata = metadata.map_err(|error| ProbeError::Away { brokers, error })?;
                 let error = metadata.topics().iter().find_map(|topic| topic.error());
+                let partitions = metadata
+                    .topics()
+                    .iter()
+                    .map(|topic| topic.partitions().len());
                 match error {
-                    None => Ok(()),
+                    None => Ok(partitions.sum::<usize>().try_into().ok()),
                     Some(error) => Err(ProbeError::Topic {
                         topic,
                         error: error.into(),
@@ -180,7 +227,7 @@ impl Sink {
                 }
             });
             // It is not cancelled, and does not panic.
-            answer.await.unwrap_or(Ok(()))
+            answer.await.unwrap_or(Ok(None))
         }
     }
 
@@ -233,14 +280,12 @@ fn client_config(settings: &KafkaConfig, window: usize) -> ClientConfig {
         .set("acks", "all")
         .set("compression.type", "lz4")
         // Long enough for a batch under a rush, too short for a person to notice.
-        .set("linger.ms", "5")
+        .set("linger.ms", "1")
         .set(
             "message.timeout.ms",
             settings.delivery_timeout.as_millis().to_string(),
         )
         .set("queue.buffering.max.messages", window.to_string())
-        // The partition that Java's producers would choose for the same key.
-        .set("partitioner", "murmur2_random")
         .set("reconnect.backoff.max.ms", "2000");
     let passed_on = [
         ("security.protocol", settings.security_protocol.as_deref()),

@@ -1,6 +1,6 @@
 //! What Redis is told.
 
-use super::{Link, PATIENCE, SourceError};
+use super::{KeysOf, Link, PATIENCE, SourceError};
 use crate::entry::{EntryRef, StreamNo};
 use crate::ledger::Settlement;
 use redis::{Client, Cmd, Value, cmd};
@@ -36,13 +36,14 @@ impl Settler {
         }
     }
 
-    /// Settles `batch` and tells how it went for every entry of it, with the error if it did not go well
-    /// for all.
+    /// Settles `batch`, of streams that are all in `keys`, and tells how it went for every entry of it, with the
+    /// error if it did not go well for all.
     pub async fn settle(
         &mut self,
-        batch: Vec<(EntryRef, Keys, Settlement)>,
+        batch: Vec<(EntryRef, Settlement)>,
+        keys: &KeysOf,
     ) -> (Vec<Settled>, Option<SourceError>) {
-        let commands = Command::of(batch);
+        let commands = Command::of(batch, keys);
         let mut pipeline = redis::pipe();
         for command in &commands {
             pipeline.add_command(command.eval.clone());
@@ -87,22 +88,21 @@ struct Command {
 }
 
 impl Command {
-    fn of(batch: Vec<(EntryRef, Keys, Settlement)>) -> Vec<Self> {
+    fn of(batch: Vec<(EntryRef, Settlement)>, keys: &KeysOf) -> Vec<Self> {
         let mut commands = Vec::new();
-        let mut acks: BTreeMap<StreamNo, (Keys, Vec<EntryRef>)> = BTreeMap::new();
-        for (entry, keys, settlement) in batch {
+        let mut acks: BTreeMap<StreamNo, Vec<EntryRef>> = BTreeMap::new();
+        for (entry, settlement) in batch {
             match settlement {
-                Settlement::Ack => {
-                    let (_, entries) = acks.entry(entry.stream).or_insert((keys, Vec::new()));
-                    entries.push(entry);
-                }
+                Settlement::Ack => acks.entry(entry.stream).or_default().push(entry),
                 Settlement::DeadLetter(reason) => {
-                    commands.push(Self::dead_letter(entry, reason, &keys));
+                    let keys = keys.get(&entry.stream);
+                    commands.extend(keys.map(|keys| Self::dead_letter(entry, reason, keys)));
                 }
             }
         }
-        let acks = acks.into_values();
-        commands.extend(acks.map(|(keys, entries)| Self::ack(entries, &keys)));
+        for (stream, entries) in acks {
+            commands.extend(keys.get(&stream).map(|keys| Self::ack(entries, keys)));
+        }
         commands
     }
 
