@@ -114,6 +114,7 @@ mod tests {
                 finding(9.0, Goal::AtMost(0.8)),
             ],
             seconds: 1,
+            again: vec![],
         };
         let chart = svg(&report);
         assert_eq!(chart.matches("#2e7d5b").count(), 1);

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// A file that Redis appends to is written anew between two turns once it is as large as this, in bytes: never in one.
+/// The file that Redis appends to is written anew once so many bytes have come to it, between two turns and never in one.
 const LARGE: u64 = 256 << 20;
 
 /// A connection to the gate's Redis.
@@ -201,7 +201,9 @@ impl Gate {
             return Ok(());
         }
         let size: u64 = self.info("aof_current_size")?.parse()?;
-        if size > LARGE {
+        // As it was when it was last rewritten: what is kept on purpose is not written again and again.
+        let base: u64 = self.info("aof_base_size")?.parse()?;
+        if size > base + LARGE {
             self.run::<()>(&mut cmd("BGREWRITEAOF"))?;
             while self.info("aof_rewrite_in_progress")? != "0"
                 || self.info("aof_rewrite_scheduled")? != "0"

@@ -2,7 +2,7 @@
 
 use crate::say;
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// So many times a turn may fail and is taken again.
 const FAILURES: usize = 2;
@@ -18,7 +18,7 @@ pub struct Contender<'a, T> {
 pub struct Turns<T>(pub Vec<T>);
 
 /// A number that was measured several times.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Figure {
     /// The one in the middle.
     pub median: f64,

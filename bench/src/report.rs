@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display};
 
 /// Everything worth knowing of one run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// What it ran on.
     pub machine: Machine,
@@ -18,13 +18,16 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// How long it took.
     pub seconds: u64,
+    /// Benches that were run again, each by itself.
+    #[serde(default)]
+    pub again: Vec<String>,
 }
 
 /// One figure, beside what it is to be compared with.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Finding {
     /// The bench.
-    pub bench: &'static str,
+    pub bench: String,
     /// What was measured.
     pub what: String,
     /// How much of it there was.
@@ -42,7 +45,7 @@ pub struct Finding {
 }
 
 /// What a figure is compared with.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Baseline {
     /// What it is.
     pub what: String,
@@ -71,7 +74,7 @@ pub enum Unit {
 }
 
 /// What a ratio is to be.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
     /// This, or more.
@@ -82,9 +85,9 @@ pub enum Goal {
 
 impl Finding {
     /// A figure without a baseline.
-    pub fn new(bench: &'static str, what: impl Into<String>, figure: Figure, unit: Unit) -> Self {
+    pub fn new(bench: &str, what: impl Into<String>, figure: Figure, unit: Unit) -> Self {
         Self {
-            bench,
+            bench: bench.to_owned(),
             what: what.into(),
             figure,
             unit,
@@ -181,6 +184,20 @@ impl Report {
             .all(|finding| finding.met != Some(false))
     }
 
+    /// The same with what a bench found when it was run again, in the place of what it had found. `order` are the benches'
+    /// names.
+    #[must_use]
+    pub fn amended(mut self, bench: &str, again: Self, order: &[&str]) -> Self {
+        self.findings.retain(|finding| finding.bench != bench);
+        self.findings.extend(again.findings);
+        let place = |finding: &Finding| order.iter().position(|name| *name == finding.bench);
+        self.findings.sort_by_key(place);
+        self.seconds += again.seconds;
+        self.again.retain(|name| name != bench);
+        self.again.push(bench.to_owned());
+        self
+    }
+
     fn cells(finding: &Finding) -> [String; 7] {
         let unit = finding.unit;
         let baseline = finding.baseline.as_ref();
@@ -194,7 +211,7 @@ impl Report {
             unit.show(figure.median) + &spread
         };
         [
-            finding.bench.to_owned(),
+            finding.bench.clone(),
             finding.what.clone() + unit.suffix(),
             figure(&finding.figure),
             baseline.map_or(String::new(), |baseline| {
@@ -235,7 +252,11 @@ impl Display for Report {
             f,
             "Medians of turns taken alternately, with half of the distance from the smallest to the largest. {} s in all.",
             self.seconds
-        )
+        )?;
+        if !self.again.is_empty() {
+            write!(f, " Run again by itself: {}.", self.again.join(", "))?;
+        }
+        Ok(())
     }
 }
 
@@ -280,12 +301,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_found_again_takes_the_place_of_what_was_found_first() {
+        let report = |seconds, findings: &[(&str, &str)]| {
+            let figure = || Figure::known(1.0);
+            let finding =
+                |(bench, what): &(&str, &str)| Finding::new(bench, *what, figure(), Unit::Seconds);
+            Report {
+                machine: Machine::this(),
+                scale: Scale::Full,
+                findings: findings.iter().map(finding).collect(),
+                seconds,
+                again: vec![],
+            }
+        };
+        let first = report(60, &[("a", "1"), ("a", "2"), ("b", "3"), ("c", "4")]);
+        let amended = first.amended("b", report(7, &[("b", "5"), ("b", "6")]), &["a", "b", "c"]);
+        let found: Vec<_> = amended
+            .findings
+            .iter()
+            .map(|finding| finding.what.as_str())
+            .collect();
+        assert_eq!(found, ["1", "2", "5", "6", "4"]);
+        let again = amended.amended("b", report(3, &[("b", "7")]), &["a", "b", "c"]);
+        assert_eq!(again.seconds, 70);
+        assert!(
+            again
+                .to_string()
+                .ends_with("70 s in all. Run again by itself: b.")
+        );
+    }
+
+    #[test]
     fn the_table_says_everything() {
         let report = Report {
             machine: Machine::this(),
             scale: Scale::Smoke,
             findings: vec![finding(65_432.1, Goal::AtLeast(0.7))],
             seconds: 7,
+            again: vec![],
         };
         let table = report.to_string();
         for part in [

@@ -56,6 +56,7 @@ fn every_bench_finds_what_it_looks_for() {
         scale: Scale::Smoke,
         findings: vec![],
         seconds: 0,
+        again: vec![],
     };
     for bench in ALL {
         let findings = (bench.run)(&mut ground);

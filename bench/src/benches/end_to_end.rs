@@ -3,8 +3,8 @@
 use super::http::steady;
 use super::pipeline::Pipeline;
 use crate::ground::Ground;
-use crate::load::{Load, Until};
-use crate::measure::Figure;
+use crate::load::{Load, Outcome, Until};
+use crate::measure::{Contender, Figure, interleaved};
 use crate::report::{Finding, Goal, Unit};
 use crate::scale::Scale;
 use crate::topic::handed_over;
@@ -38,7 +38,7 @@ type Seen = HashMap<u64, u64>;
 pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
     let scale = ground.scale;
     let mut pipeline = Pipeline::start(ground)?;
-    let mut people = 0;
+    let mut sent = Sent::default();
     // What it can do: grants until all have their rows, the requests included. The first turn is not counted: Kafka
     // compiles itself while it runs, on a core that the others need.
     let mut capacity = 0.0;
@@ -46,54 +46,28 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
         let begun = Instant::now();
         let load = Load {
             until: Until::Elapsed(scale.turn() * turns),
-            ..pipeline.applications(ground, people)
+            ..pipeline.applications(ground, sent.people)
         };
-        let granted = load.run()?.all(201)?.sent;
-        people += granted;
-        pipeline.until_issued(people)?;
-        capacity = granted as f64 / begun.elapsed().as_secs_f64();
+        let before = sent.grants;
+        sent.all_the_way(&mut pipeline, &load)?;
+        capacity = (sent.grants - before) as f64 / begun.elapsed().as_secs_f64();
     }
 
     let rate = capacity / 2.0;
-    let mut delays = vec![];
-    let mut answers = vec![];
-    let mut bridge = vec![];
-    for _ in 0..scale.long_rounds() {
-        let before = highest(ground)?;
-        let done = Arc::new(AtomicBool::new(false));
-        let watching = ground.spawn(watch(ground.database()?, before, done.clone()));
-        let load = Load {
-            until: Until::Elapsed(scale.turn() * if scale == Scale::Full { 3 } else { 4 }),
-            ..pipeline.applications(ground, people)
-        };
-        let used = pipeline.bridge.process.usage()?.cpu;
-        let outcome = steady(load, rate).run()?.all(201)?;
-        people += outcome.sent;
-        pipeline.until_issued(people)?;
-        let used = pipeline.bridge.process.usage()?.cpu - used;
-        bridge.push(used.as_secs_f64() * 1e6 / outcome.sent as f64);
-        done.store(true, Ordering::Relaxed);
-        let seen = ground.wait_for(watching)??;
-        let topic = &pipeline.route.topic;
-        let handed_over = handed_over(&ground.servers.kafka_brokers, topic)?;
-        delays.push(Delays::of(ground, before, &seen, &handed_over)?);
-        answers.push(outcome);
-    }
+    let turn = || Turn::take(ground, &mut pipeline, &mut sent, rate);
+    let [turns] = interleaved(scale.long_rounds(), [Contender::new("steady", turn)])?;
     pipeline.end(ground)?;
 
-    let figure = |milliseconds: fn(&Delays) -> u64| {
-        Figure::of(delays.iter().map(|d| milliseconds(d) as f64).collect())
-    };
-    let median = figure(|delays| delays.all.value_at_quantile(0.5));
-    let p99 = figure(|delays| delays.all.value_at_quantile(0.99));
-    let hops = figure(|delays| {
-        let [bridge, consumer] = &delays.hops;
-        bridge.value_at_quantile(0.5) + consumer.value_at_quantile(0.5)
+    let grant_to_row =
+        |quantile| turns.figure(|turn| turn.delays.all.value_at_quantile(quantile) as f64);
+    let (median, p99) = (grant_to_row(0.5), grant_to_row(0.99));
+    let hops = turns.figure(|turn| {
+        let hops = turn.delays.hops.iter();
+        hops.map(|hop| hop.value_at_quantile(0.5) as f64).sum()
     });
+    let answer = |quantile| turns.figure(|turn| turn.answers.quantile(quantile) / 1e3);
     let ms = Unit::Milliseconds;
     let at = format!("at {}/s", Unit::PerSecond.show(rate));
-    let answer = Figure::of(answers.iter().map(|o| o.quantile(0.99) / 1e3).collect());
-    let answer_p50 = Figure::of(answers.iter().map(|o| o.quantile(0.5) / 1e3).collect());
     Ok(vec![
         Finding::new(
             NAME,
@@ -108,14 +82,67 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
             .beside("its p50", median.clone()),
         Finding::new(NAME, format!("grant to row, p50 {at}"), median, ms)
             .beside("p50 to the topic and p50 from there", hops),
-        Finding::new(NAME, format!("answer, p99 {at}"), answer, ms).beside("its p50", answer_p50),
+        Finding::new(NAME, format!("answer, p99 {at}"), answer(0.99), ms)
+            .beside("its p50", answer(0.5)),
         Finding::new(
             NAME,
             format!("bridge, for a grant {at}"),
-            Figure::of(bridge),
+            turns.figure(|turn| turn.bridge_cpu),
             Unit::CpuMicroseconds,
         ),
     ])
+}
+
+/// Who has applied so far, and who was granted.
+#[derive(Default)]
+struct Sent {
+    people: u64,
+    grants: u64,
+}
+
+impl Sent {
+    /// Sends applications, and waits for the rows of all who were granted.
+    fn all_the_way(&mut self, pipeline: &mut Pipeline, load: &Load) -> Result<Outcome> {
+        let outcome = load.run()?;
+        self.people += outcome.sent;
+        self.grants += outcome.answers.get(&201).copied().unwrap_or(0);
+        pipeline.until_issued(self.grants)?;
+        Ok(outcome)
+    }
+}
+
+/// What one turn at a steady rate showed.
+struct Turn {
+    delays: Delays,
+    answers: Outcome,
+    /// The bridge's, in microseconds for each grant.
+    bridge_cpu: f64,
+}
+
+impl Turn {
+    fn take(ground: &Ground, pipeline: &mut Pipeline, sent: &mut Sent, rate: f64) -> Result<Self> {
+        let turn = ground.scale.turn();
+        let before = highest(ground)?;
+        let done = Arc::new(AtomicBool::new(false));
+        let watching = ground.spawn(watch(ground.database()?, before, done.clone()));
+        let load = Load {
+            until: Until::Elapsed(turn * if ground.scale == Scale::Full { 3 } else { 4 }),
+            ..pipeline.applications(ground, sent.people)
+        };
+        let used = pipeline.bridge.process.usage()?.cpu;
+        let answers = sent.all_the_way(pipeline, &steady(load, rate));
+        done.store(true, Ordering::Relaxed);
+        let seen = ground.wait_for(watching)??;
+        let answers = answers?.all(201)?;
+        let used = pipeline.bridge.process.usage()?.cpu - used;
+        let topic = &pipeline.route.topic;
+        let handed_over = handed_over(&ground.servers.kafka_brokers, topic)?;
+        Ok(Self {
+            delays: Delays::of(ground, before, &seen, &handed_over)?,
+            bridge_cpu: used.as_secs_f64() * 1e6 / answers.sent as f64,
+            answers,
+        })
+    }
 }
 
 /// Looks again and again which rows there are after `before`, until it is told to stop.

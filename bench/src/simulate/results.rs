@@ -3,41 +3,14 @@
 use super::agenda::{Nanos, micros, millis};
 use super::costs::Costs;
 use super::tables::Table;
-use crate::machine::Machine;
-use crate::report::Unit;
+use crate::report::{Finding, Report, Unit};
 use crate::scale::Scale;
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
 use std::fs;
 use std::path::Path;
 
 /// What a run of the benches has written.
-#[derive(Deserialize)]
-pub(super) struct Results {
-    machine: Machine,
-    scale: Scale,
-    findings: Vec<Finding>,
-}
-
-#[derive(Deserialize)]
-struct Finding {
-    bench: String,
-    what: String,
-    figure: Figure,
-    unit: Unit,
-    baseline: Option<Baseline>,
-}
-
-#[derive(Deserialize)]
-struct Figure {
-    median: f64,
-}
-
-#[derive(Deserialize)]
-struct Baseline {
-    what: String,
-    figure: Figure,
-}
+pub(super) struct Results(Report);
 
 /// What a run of all benches has written into a file.
 ///
@@ -54,23 +27,23 @@ pub(super) fn read(path: &Path) -> Result<Results> {
 impl Results {
     /// Reads it.
     pub(super) fn of(json: &str) -> Result<Self> {
-        Ok(serde_json::from_str(json)?)
+        Ok(Self(serde_json::from_str(json)?))
     }
 
     /// What run it was.
     pub(super) fn provenance(&self) -> Table {
-        let run = match self.scale {
+        let run = match self.0.scale {
             Scale::Full => "a full run",
             Scale::Quick => "a quick run, whose figures are rough,",
             Scale::Smoke => "a run whose figures mean nothing",
         };
-        let text = format!("Costs are from {run} of the benches: {}.", self.machine);
+        let text = format!("Costs are from {run} of the benches: {}.", self.0.machine);
         Table::text("provenance", text)
     }
 
     /// What one more of a part has added where it was measured.
     pub(super) fn measured(&self) -> Table {
-        let findings = self.findings.iter();
+        let findings = self.0.findings.iter();
         let findings = findings.filter(|finding| finding.bench == "one-more");
         let rows = findings.filter_map(|finding| {
             let baseline = finding.baseline.as_ref()?;
@@ -129,7 +102,7 @@ impl Results {
 
     /// The first such finding of a bench; of whatever, if that is left out.
     fn finding(&self, bench: &str, what: Option<&str>, unit: Unit) -> Result<&Finding> {
-        let found = self.findings.iter().find(|finding| {
+        let found = self.0.findings.iter().find(|finding| {
             let is_it = what.is_none_or(|what| what == finding.what);
             finding.bench == bench && finding.unit == unit && is_it
         });
@@ -157,6 +130,7 @@ impl Results {
 mod tests {
     use super::super::costs::KNOWN;
     use super::*;
+    use crate::machine::Machine;
     use serde_json::{Value, json};
 
     fn finding(bench: &str, what: &str, median: f64, unit: &str) -> Value {
@@ -165,13 +139,14 @@ mod tests {
 
     fn results() -> Value {
         let mut consumer = finding("consumer", "records", 40_000.0, "per_second");
-        consumer["baseline"] = json!({"what": "plain", "figure": {"median": 50_000.0}});
+        consumer["baseline"] =
+            json!({"what": "plain", "figure": {"median": 50_000.0, "samples": []}});
         let (million, each, ms) = (
             "cpu_seconds_per_million",
             "cpu_microseconds",
             "milliseconds",
         );
-        json!({"machine": Machine::this(), "scale": "full", "findings": [
+        json!({"machine": Machine::this(), "scale": "full", "seconds": 1, "findings": [
             finding("cost", "handler", 150.0, million),
             finding("cost", "Redis", 50.0, million),
             finding("cost", "Kafka", 70.0, million),

@@ -116,6 +116,7 @@ mod tests {
             scale: Scale::Smoke,
             findings: vec![],
             seconds: 1,
+            again: vec![],
         };
         assert!(svg(&report).is_none());
         for (name, number) in [("Rushgate", 0.0), ("count, then insert", 7.0)] {
