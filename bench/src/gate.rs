@@ -26,6 +26,15 @@ pub struct Gate {
     scale: Scale,
 }
 
+/// Grants of a campaign.
+#[derive(Clone, Copy, Debug)]
+pub struct Grants {
+    /// All that were given.
+    pub given: u64,
+    /// Of these, how many have their rows.
+    pub issued: u64,
+}
+
 impl Gate {
     /// Connects, and loads the script that decides.
     ///
@@ -137,6 +146,22 @@ impl Gate {
     /// When Redis does not answer.
     pub fn backlog(&mut self, campaign: &CampaignId) -> Result<u64> {
         self.run(cmd("XLEN").arg(Keys::of(campaign).stream()))
+    }
+
+    /// How many grants a campaign has given.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub fn grants(&mut self, campaign: &CampaignId) -> Result<Grants> {
+        let once = RoundId::once();
+        let fields = [format!("{once}/granted"), format!("{once}/issued")];
+        let mut command = cmd("HMGET");
+        command.arg(Keys::of(campaign).rounds()).arg(&fields);
+        let (given, issued): (Option<u64>, Option<u64>) = self.run(&mut command)?;
+        Ok(Grants {
+            given: given.unwrap_or(0),
+            issued: issued.unwrap_or(0),
+        })
     }
 
     /// Runs a script of the gate's.

@@ -30,7 +30,7 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
     };
     let outcome = load.run()?.all(201)?;
     let instances = instances.most()?.saturating_sub(clients).max(1);
-    pipeline.until_issued(applications)?;
+    pipeline.until_issued(ground)?;
     let after = pipeline.usage(ground)?;
 
     let mut findings = vec![];

@@ -49,7 +49,7 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
             ..pipeline.applications(ground, sent.people)
         };
         let before = sent.grants;
-        sent.all_the_way(&mut pipeline, &load)?;
+        sent.all_the_way(ground, &mut pipeline, &load)?;
         capacity = (sent.grants - before) as f64 / begun.elapsed().as_secs_f64();
     }
 
@@ -102,11 +102,16 @@ struct Sent {
 
 impl Sent {
     /// Sends applications, and waits for the rows of all who were granted.
-    fn all_the_way(&mut self, pipeline: &mut Pipeline, load: &Load) -> Result<Outcome> {
+    fn all_the_way(
+        &mut self,
+        ground: &mut Ground,
+        pipeline: &mut Pipeline,
+        load: &Load,
+    ) -> Result<Outcome> {
         let outcome = load.run()?;
         self.people += outcome.sent;
         self.grants += outcome.answers.get(&201).copied().unwrap_or(0);
-        pipeline.until_issued(self.grants)?;
+        pipeline.until_issued(ground)?;
         Ok(outcome)
     }
 }
@@ -120,7 +125,12 @@ struct Turn {
 }
 
 impl Turn {
-    fn take(ground: &Ground, pipeline: &mut Pipeline, sent: &mut Sent, rate: f64) -> Result<Self> {
+    fn take(
+        ground: &mut Ground,
+        pipeline: &mut Pipeline,
+        sent: &mut Sent,
+        rate: f64,
+    ) -> Result<Self> {
         let turn = ground.scale.turn();
         let before = highest(ground)?;
         let done = Arc::new(AtomicBool::new(false));
@@ -130,7 +140,7 @@ impl Turn {
             ..pipeline.applications(ground, sent.people)
         };
         let used = pipeline.bridge.process.usage()?.cpu;
-        let answers = sent.all_the_way(pipeline, &steady(load, rate));
+        let answers = sent.all_the_way(ground, pipeline, &steady(load, rate));
         done.store(true, Ordering::Relaxed);
         let seen = ground.wait_for(watching)??;
         let answers = answers?.all(201)?;
@@ -154,6 +164,10 @@ async fn watch(options: MySqlConnectOptions, before: u64, done: Arc<AtomicBool>)
     let mut missing_since = Instant::now();
     loop {
         let over = done.load(Ordering::Relaxed);
+        if over {
+            // Also those that took longer than the gap.
+            next = before + 1;
+        }
         let ids: Vec<u64> = sqlx::query_scalar(
             "SELECT CAST(id AS UNSIGNED) FROM coupons WHERE id >= ? ORDER BY id",
         )

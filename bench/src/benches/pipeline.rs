@@ -15,6 +15,8 @@ pub(super) struct Pipeline {
     pub(super) consumer: Server,
     pub(super) campaigns: Vec<CampaignId>,
     pub(super) route: Route,
+    /// Of each campaign, how many grants will never have a row: they were there before.
+    rowless: Vec<u64>,
 }
 
 impl Pipeline {
@@ -27,8 +29,17 @@ impl Pipeline {
     }
 
     /// Starts it for campaigns that there are.
-    pub(super) fn over(ground: &Ground, campaigns: Vec<CampaignId>, route: Route) -> Result<Self> {
+    pub(super) fn over(
+        ground: &mut Ground,
+        campaigns: Vec<CampaignId>,
+        route: Route,
+    ) -> Result<Self> {
+        let rowless = campaigns.iter().map(|campaign| {
+            let grants = ground.gate.grants(campaign)?;
+            Ok(grants.given - grants.issued)
+        });
         Ok(Self {
+            rowless: rowless.collect::<Result<_>>()?,
             handler: ground.handler()?,
             bridge: ground.bridge(&route)?,
             consumer: ground.consumer(&route)?,
@@ -65,13 +76,18 @@ impl Pipeline {
         }
     }
 
-    /// Waits until so many grants have their rows and the gate knows of it.
-    pub(super) fn until_issued(&mut self, grants: u64) -> Result<()> {
-        progress(grants, || {
-            self.bridge.process.check()?;
-            self.consumer.process.check()?;
-            Ok(self.consumer.counted("rushgate_consumer_confirmed_total"))
-        })?;
+    /// Waits until every grant that was given has its row and the gate knows of it. The gate is asked, for others may count
+    /// otherwise: an application whose answer nobody waited for may have been granted, and a record that comes twice is
+    /// confirmed twice.
+    pub(super) fn until_issued(&mut self, ground: &mut Ground) -> Result<()> {
+        for (campaign, rowless) in self.campaigns.iter().zip(&self.rowless) {
+            let given = ground.gate.grants(campaign)?.given;
+            progress(given - rowless, || {
+                self.bridge.process.check()?;
+                self.consumer.process.check()?;
+                Ok(ground.gate.grants(campaign)?.issued)
+            })?;
+        }
         Ok(())
     }
 

@@ -139,7 +139,7 @@ impl<'a> Applicants<'a> {
             ..pipeline.applications(self.ground, self.next)
         };
         self.next += load.run()?.all(201)?.sent;
-        pipeline.until_issued(count)?;
+        pipeline.until_issued(self.ground)?;
         let after = pipeline.usage(self.ground)?;
         drop(pipeline);
         for campaign in campaigns {
@@ -156,12 +156,7 @@ impl<'a> Applicants<'a> {
     /// Inserts rows until there are so many, and lets the gate go on after them. It is told of no more than their number: what
     /// they cost it is measured at the gate.
     fn fill(&mut self, campaign: &CampaignId, size: u64) -> Result<()> {
-        let rounds = Keys::of(campaign).rounds();
-        let granted = format!("{}/granted", RoundId::once());
-        let given: u64 = self
-            .ground
-            .gate
-            .run(cmd("HGET").arg(&rounds).arg(&granted))?;
+        let given = self.ground.gate.grants(campaign)?.given;
         if size <= given {
             return Ok(());
         }
@@ -174,8 +169,11 @@ impl<'a> Applicants<'a> {
         };
         let insert = bare::insert(self.ground.database()?, rows);
         self.ground.all_of(vec![insert])?;
-        self.ground
-            .gate
-            .run(cmd("HSET").arg(rounds).arg(granted).arg(size))
+        let mut command = cmd("HSET");
+        command
+            .arg(Keys::of(campaign).rounds())
+            .arg(format!("{}/granted", RoundId::once()))
+            .arg(size);
+        self.ground.gate.run(&mut command)
     }
 }
