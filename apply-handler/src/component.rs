@@ -12,6 +12,6 @@ export!(Component);
 
 impl Guest for Component {
     async fn handle(request: types::Request) -> Result<types::Response, types::ErrorCode> {
-        response(handle(request).await)
+        response(handle(request).await).await
     }
 }

@@ -7,6 +7,8 @@ pub use kafka::{KafkaConfig, SecurityProtocol};
 pub use secret::Secret;
 
 use clap::Parser;
+use redis::IntoConnectionInfo;
+use redis::io::tcp::TcpSettings;
 use sqlx::ConnectOptions;
 use sqlx::mysql::MySqlConnectOptions;
 use std::net::SocketAddr;
@@ -117,7 +119,11 @@ impl Config {
     /// # Errors
     /// When the address cannot be used. The error does not quote it.
     pub fn redis(&self) -> Result<redis::Client, BadSetting> {
-        redis::Client::open(self.redis_url.reveal()).map_err(|_| {
+        let address = self.redis_url.reveal().into_connection_info();
+        // The end of a long pipeline does not wait until its beginning is acknowledged.
+        let undelayed = TcpSettings::default().set_nodelay(true);
+        let client = address.and_then(|it| redis::Client::open(it.set_tcp_settings(undelayed)));
+        client.map_err(|_| {
             bad(
                 "REDIS_URL",
                 "is not the address of a Redis; it is written redis://host:port, \

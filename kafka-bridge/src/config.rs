@@ -2,6 +2,8 @@
 
 use crate::record::ValueFormat;
 use clap::{Args, Parser};
+use redis::IntoConnectionInfo;
+use redis::io::tcp::TcpSettings;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -122,7 +124,11 @@ impl RedisConfig {
     /// # Errors
     /// When the address is none. The client's own message is left out: it may hold parts of a password.
     pub fn client(&self) -> Result<redis::Client, BadRedisUrl> {
-        redis::Client::open(self.redis_url.expose()).map_err(|_| BadRedisUrl)
+        let address = self.redis_url.expose().into_connection_info();
+        // The end of a long pipeline does not wait until its beginning is acknowledged.
+        let undelayed = TcpSettings::default().set_nodelay(true);
+        let client = address.and_then(|it| redis::Client::open(it.set_tcp_settings(undelayed)));
+        client.map_err(|_| BadRedisUrl)
     }
 
     /// The name under which to read.
