@@ -19,24 +19,31 @@ pub async fn rounds_in_force(
     connection: &mut MySqlConnection,
     batch: &[Delivery],
 ) -> Result<Rounds, sqlx::Error> {
-    let distinct: BTreeSet<(&CampaignId, &RoundId)> = batch
+    let (campaigns, names): (BTreeSet<_>, BTreeSet<_>) = batch
         .iter()
         .filter_map(|delivery| delivery.decoded.as_ref().ok())
         .map(|event| (&event.campaign, &event.round))
-        .collect();
-    let keys: Vec<_> = distinct.into_iter().collect();
-    if keys.is_empty() {
+        .unzip();
+    if campaigns.is_empty() {
         return Ok(Rounds::new());
     }
-    // OR, because MariaDB does not use the key for a list of pairs.
-    let any = placeholders(&keys, "(r.campaign_id = ? AND r.round_id = ?)", " OR ");
+    let campaigns: Vec<&CampaignId> = campaigns.into_iter().collect();
+    let names: Vec<&RoundId> = names.into_iter().collect();
+    // Two lists, although they find rounds that the batch does not speak of: MariaDB does not use the key for a list of
+    // pairs, and where pairs are joined by OR it compares each row with all of them.
     let sql = format!(
         "SELECT r.campaign_id, r.round_id, r.quota, c.one_per \
-         FROM rounds r JOIN campaigns c ON c.campaign_id = r.campaign_id WHERE {any} LOCK IN SHARE MODE"
+         FROM rounds r JOIN campaigns c ON c.campaign_id = r.campaign_id \
+         WHERE r.campaign_id IN ({}) AND r.round_id IN ({}) LOCK IN SHARE MODE",
+        placeholders(&campaigns, "?", ", "),
+        placeholders(&names, "?", ", ")
     );
     let mut query = sqlx::query(AssertSqlSafe(sql));
-    for (campaign, round) in padded(&keys) {
-        query = query.bind(campaign.as_str()).bind(round.as_str());
+    for campaign in padded(&campaigns) {
+        query = query.bind(campaign.as_str());
+    }
+    for name in padded(&names) {
+        query = query.bind(name.as_str());
     }
     let rows = query.fetch_all(connection).await?;
     let mut rounds = Rounds::new();
