@@ -19,6 +19,9 @@ use crate::ground::Ground;
 use crate::report::Finding;
 use anyhow::Result;
 
+/// The name of the bench in which everything is compared with itself.
+pub const GROWTH: &str = growth::NAME;
+
 /// A bench.
 #[derive(Clone, Copy, Debug)]
 pub struct Bench {

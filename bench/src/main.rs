@@ -8,7 +8,7 @@ use rushgate_bench::load::{Load, Pace, Protocol, Template, Until};
 use rushgate_bench::report::{Report, Unit};
 use rushgate_bench::scale::Scale;
 use rushgate_bench::ways::{self, program};
-use rushgate_bench::{chart, constant, native, say, simulate};
+use rushgate_bench::{chart, constant, goals, native, page, say, simulate};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -73,6 +73,9 @@ struct Run {
     /// Where JSON and chart go
     #[arg(long, value_name = "DIRECTORY")]
     results: PathBuf,
+    /// The page whose table of goals is written anew with the figures of a full run
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
     #[command(flatten)]
     servers: Servers,
 }
@@ -161,7 +164,7 @@ impl Run {
         };
         fs::create_dir_all(&self.results)?;
         match (&self.name, scale) {
-            (None, Scale::Full) => self.write(LATEST, &report)?,
+            (None, Scale::Full) => self.publish(&report)?,
             (None, _) => self.write("quick", &report)?,
             (Some(name), _) => {
                 self.write(name, &report)?;
@@ -189,7 +192,15 @@ impl Run {
             return Ok(());
         }
         let order: Vec<&str> = ALL.iter().map(|bench| bench.name).collect();
-        self.write(LATEST, &latest.amended(bench, again.clone(), &order))
+        self.publish(&latest.amended(bench, again.clone(), &order))
+    }
+
+    /// Writes what is quoted.
+    fn publish(&self, report: &Report) -> Result<()> {
+        self.write(LATEST, report)?;
+        let goals = ("measured:goals".to_owned(), goals::table_of(report));
+        let page = self.page.as_deref();
+        page.map_or(Ok(()), |page| page::refresh(page, [goals]))
     }
 
     fn write(&self, file: &str, report: &Report) -> Result<()> {

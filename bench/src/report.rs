@@ -7,6 +7,9 @@ use crate::ways::table as ways;
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display};
 
+/// The titles of the table.
+pub(crate) const TITLES: [&str; 7] = ["bench", "measured", "median", "beside", "ratio", "goal", ""];
+
 /// Everything worth knowing of one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
@@ -198,7 +201,8 @@ impl Report {
         self
     }
 
-    fn cells(finding: &Finding) -> [String; 7] {
+    /// A line of the table, under [`TITLES`].
+    pub(crate) fn cells(finding: &Finding) -> [String; 7] {
         let unit = finding.unit;
         let baseline = finding.baseline.as_ref();
         let figure = |figure: &Figure| {
@@ -234,8 +238,7 @@ impl Report {
 /// A table, which is Markdown too.
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let titles = ["bench", "measured", "median", "beside", "ratio", "goal", ""];
-        let mut rows = vec![titles.map(str::to_owned).to_vec()];
+        let mut rows = vec![TITLES.map(str::to_owned).to_vec()];
         let others = self
             .findings
             .iter()

@@ -11,7 +11,6 @@ mod edges;
 mod memory;
 mod order;
 mod outcome;
-mod page;
 mod random;
 mod results;
 mod rows;
@@ -26,7 +25,7 @@ mod tests;
 
 pub use costs::{Costs, KNOWN};
 
-use crate::say;
+use crate::{page, say};
 use anyhow::{Context, Result};
 use std::path::Path;
 
@@ -47,5 +46,9 @@ pub fn run(results_file: &Path, page_file: &Path) -> Result<()> {
         }
         tables.extend(simulated);
     }
-    page::refresh(page_file, &tables)
+    let texts = tables.iter();
+    page::refresh(
+        page_file,
+        texts.map(|table| (format!("simulated:{}", table.name), table.to_string())),
+    )
 }

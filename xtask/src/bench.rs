@@ -43,6 +43,8 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
         .args(options.quick.then_some("--quick"))
         .arg("--results")
         .arg(workspace::root().join("bench/results"))
+        .arg("--page")
+        .arg(workspace::root().join("README.md"))
         .envs(servers.stack.env())
         .env("RUSHGATE_BIN_DIR", workspace::target().join("release"))
         .env("RUSHGATE_HOST", host.name())

@@ -1,29 +1,28 @@
-//! The page that shows the tables: each stands between two marks, and is put there anew.
+//! Pages that show what was found: each part of it stands between two marks, and is put there anew.
 
-use super::tables::Table;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
 
-/// Ends a table.
+/// Ends what is put there anew.
 const END: &str = "<!-- end -->";
 
-/// Puts the tables between their marks.
+/// Puts texts between the marks of their names, such as `simulated:costs`.
 ///
 /// # Errors
 /// When there is no such file, or it lacks a mark.
-pub(super) fn refresh(page: &Path, tables: &[Table]) -> Result<()> {
-    let text =
+pub fn refresh(page: &Path, texts: impl IntoIterator<Item = (String, String)>) -> Result<()> {
+    let old =
         fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
-    let text = tables.iter().try_fold(text, |text, table| {
-        replaced(&text, table.name, &table.to_string())
-    })?;
+    let text = texts
+        .into_iter()
+        .try_fold(old, |page, (name, text)| replaced(&page, &name, &text))?;
     fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))
 }
 
 /// The page with something else between the marks of that name.
 fn replaced(page: &str, name: &str, text: &str) -> Result<String> {
-    let begin = format!("<!-- simulated:{name} -->");
+    let begin = format!("<!-- {name} -->");
     let (before, rest) = page
         .split_once(&begin)
         .with_context(|| format!("the page has no {begin}"))?;
@@ -44,10 +43,10 @@ mod tests {
 
     #[test]
     fn what_stands_between_the_marks_is_replaced_and_nothing_else() {
-        let page = replaced(PAGE, "one", "new\n").unwrap();
+        let page = replaced(PAGE, "simulated:one", "new\n").unwrap();
         assert_eq!(page, PAGE.replace("old", "new"));
-        assert_eq!(replaced(&page, "one", "new").unwrap(), page);
-        let page = replaced(&page, "two", "2").unwrap();
+        assert_eq!(replaced(&page, "simulated:one", "new").unwrap(), page);
+        let page = replaced(&page, "simulated:two", "2").unwrap();
         assert!(
             page.ends_with("<!-- simulated:two -->\n\n2\n\n<!-- end -->\n"),
             "{page}"
@@ -56,9 +55,11 @@ mod tests {
 
     #[test]
     fn a_mark_that_is_missing_is_named() {
-        let error = replaced(PAGE, "three", "").unwrap_err().to_string();
+        let error = replaced(PAGE, "simulated:three", "")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("simulated:three"), "{error}");
-        let error = replaced("<!-- simulated:one -->", "one", "").unwrap_err();
+        let error = replaced("<!-- simulated:one -->", "simulated:one", "").unwrap_err();
         assert!(error.to_string().contains(END), "{error}");
     }
 }
