@@ -1,17 +1,19 @@
-//! The machinery of the hops without what makes them safe: a stream read and published with nothing acked, rows inserted
-//! with nobody told.
+//! The machinery of the hops without what makes them safe: a stream read and published with nothing acked, or with acks and
+//! nothing else, rows inserted with nobody told.
 
 use crate::gate::Gate;
 use anyhow::{Context, Result, bail};
+use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
-use redis::{Value, cmd};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use redis::{Pipeline, Value, cmd};
 use rushgate_gate::{CampaignId, Event, Keys};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions};
-use std::sync::Arc;
+use std::mem::take;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -21,10 +23,22 @@ const READ: usize = 1_000;
 /// How long Kafka may take over what is left at the end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What of a stream entry goes into a record.
-type Entry = Vec<(Vec<u8>, Vec<u8>)>;
+/// The group of whoever reads here.
+const GROUP: &str = "bare";
 
-/// Reads the stream of a campaign to its end and publishes it; nothing is acked, nothing removed. How long it took.
+/// An entry of a stream: its id, and what goes into a record.
+type Entry = (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>);
+
+/// What is kept of an entry that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing: it is read with NOACK.
+    Nothing,
+    /// It is pending until Kafka has it, then acked and removed: the least that loses no entry.
+    Pending,
+}
+
+/// Reads the stream of a campaign to its end and publishes it. How long it took.
 ///
 /// # Errors
 /// When Redis or Kafka refuse.
@@ -33,33 +47,84 @@ pub fn publish(
     campaign: &CampaignId,
     brokers: &str,
     topic: &str,
+    kept: Kept,
 ) -> Result<Duration> {
     let producer = producer(brokers)?;
     // It is connected, and knows the topic, before the clock runs.
     producer.client().fetch_metadata(Some(topic), PATIENCE)?;
     let stream = Keys::of(campaign).stream();
     let mut group = cmd("XGROUP");
-    gate.run::<()>(group.arg("CREATE").arg(&stream).arg("bare").arg("0"))?;
+    gate.run::<()>(group.arg("CREATE").arg(&stream).arg(GROUP).arg("0"))?;
     let mut read = cmd("XREADGROUP");
-    read.arg("GROUP").arg("bare").arg("bare");
-    read.arg("COUNT").arg(READ).arg("NOACK");
+    read.arg("GROUP").arg(GROUP).arg("bare");
+    read.arg("COUNT").arg(READ);
+    if kept == Kept::Nothing {
+        read.arg("NOACK");
+    }
     read.arg("STREAMS").arg(&stream).arg(">");
     let begun = Instant::now();
     loop {
-        let entries = entries(gate.run(&mut read)?).context("a reply that is no entries")?;
+        let mut commands = match kept {
+            Kept::Nothing => Pipeline::new(),
+            Kept::Pending => acks(&producer, &stream),
+        };
+        let (found,): (Value,) = gate.run_all(commands.add_command(read.clone()))?;
+        let entries = entries(found).context("a reply that is no entries")?;
         if entries.is_empty() {
             break;
         }
         for entry in entries {
-            send(&producer, topic, &entry)?;
+            send(&producer, topic, entry)?;
         }
     }
     producer.flush(PATIENCE).context("flushing")?;
+    if kept == Kept::Pending {
+        gate.run_all::<()>(&acks(&producer, &stream))?;
+    }
     Ok(begun.elapsed())
 }
 
+/// Acks and removes what Kafka has by now.
+fn acks(producer: &ThreadedProducer<Delivered>, stream: &str) -> Pipeline {
+    let mut commands = Pipeline::new();
+    let ids = take(&mut *producer.context().lock());
+    if !ids.is_empty() {
+        commands
+            .cmd("XACK")
+            .arg(stream)
+            .arg(GROUP)
+            .arg(&ids)
+            .ignore();
+        commands.cmd("XDEL").arg(stream).arg(&ids).ignore();
+    }
+    commands
+}
+
+/// The ids of entries that Kafka has, and that were not acked yet.
+#[derive(Default)]
+struct Delivered(Mutex<Vec<Vec<u8>>>);
+
+impl Delivered {
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        // Nobody panics between two of its states.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Delivered {}
+
+impl ProducerContext for Delivered {
+    type DeliveryOpaque = Box<Vec<u8>>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, id: Box<Vec<u8>>) {
+        if result.is_ok() {
+            self.lock().push(*id);
+        }
+    }
+}
+
 /// With the settings of the bridge, but for the time that a record waits for others: here nothing else gathers batches.
-fn producer(brokers: &str) -> Result<ThreadedProducer<DefaultProducerContext>> {
+fn producer(brokers: &str) -> Result<ThreadedProducer<Delivered>> {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", brokers)
@@ -68,17 +133,14 @@ fn producer(brokers: &str) -> Result<ThreadedProducer<DefaultProducerContext>> {
         .set("compression.type", "lz4")
         .set("linger.ms", "5")
         .set("partitioner", "murmur2_random");
-    config.create().context("Kafka's settings")
+    let producer = config.create_with_context(Delivered::default());
+    producer.context("Kafka's settings")
 }
 
 /// The record that the bridge would make of it.
-fn send(
-    producer: &ThreadedProducer<DefaultProducerContext>,
-    topic: &str,
-    entry: &Entry,
-) -> Result<()> {
+fn send(producer: &ThreadedProducer<Delivered>, topic: &str, (id, fields): Entry) -> Result<()> {
     let event = Event::from_fields(|name| {
-        let field = entry.iter().find(|(field, _)| field == name.as_bytes());
+        let field = fields.iter().find(|(field, _)| field == name.as_bytes());
         field.map(|(_, value)| value.as_slice())
     })?;
     let (key, value) = (event.key().to_string(), serde_json::to_vec(&event)?);
@@ -94,7 +156,7 @@ fn send(
         let value = Some(value);
         headers = headers.insert(Header { key, value });
     }
-    let mut record = BaseRecord::to(topic)
+    let mut record = BaseRecord::with_opaque_to(topic, Box::new(id))
         .key(&key)
         .payload(&value)
         .headers(headers);
@@ -127,18 +189,22 @@ fn entries(reply: Value) -> Option<Vec<Entry>> {
             let Value::Array(entry) = entry else {
                 return None;
             };
-            let Value::Array(fields) = entry.into_iter().nth(1)? else {
+            let mut entry = entry.into_iter();
+            let Value::BulkString(id) = entry.next()? else {
+                return None;
+            };
+            let Value::Array(fields) = entry.next()? else {
                 return None;
             };
             let mut texts = fields.into_iter().map(|field| match field {
                 Value::BulkString(bytes) => Some(bytes),
                 _ => None,
             });
-            let mut entry = vec![];
+            let mut fields = vec![];
             while let Some(name) = texts.next() {
-                entry.push((name?, texts.next()??));
+                fields.push((name?, texts.next()??));
             }
-            Some(entry)
+            Some((id, fields))
         })
         .collect()
 }

@@ -4,7 +4,7 @@
 use crate::load::{Load, Outcome, Pace, Protocol, Template, Until};
 use crate::scale::Scale;
 use anyhow::{Context, Result, bail};
-use redis::{Cmd, Connection, FromRedisValue, cmd};
+use redis::{Cmd, Connection, FromRedisValue, Pipeline, cmd};
 use rushgate_gate::project::{self, Origin};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
@@ -78,6 +78,14 @@ impl Gate {
     /// When Redis refuses it.
     pub fn run<T: FromRedisValue>(&mut self, command: &mut Cmd) -> Result<T> {
         Ok(command.query(&mut self.redis)?)
+    }
+
+    /// Runs commands, sent in one go.
+    ///
+    /// # Errors
+    /// When Redis refuses one of them.
+    pub fn run_all<T: FromRedisValue>(&mut self, commands: &Pipeline) -> Result<T> {
+        Ok(commands.query(&mut self.redis)?)
     }
 
     /// Lets Redis know a script; its SHA-1.

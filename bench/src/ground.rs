@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
+use url::Url;
 
 /// Where the servers and the programs are. `cargo xtask bench` says it by environment.
 #[derive(Args, Clone, Debug)]
@@ -140,6 +141,22 @@ impl Ground {
         Ok(options
             .timezone(Some("+00:00".to_owned()))
             .disable_statement_logging())
+    }
+
+    /// Goes on with another database on the same server, made with its tables if it is missing.
+    ///
+    /// # Errors
+    /// When DATABASE_URL is none, or the server refuses.
+    pub fn change_database(&mut self, name: &str) -> Result<()> {
+        self.with_database(async |database| {
+            let create = AssertSqlSafe(format!("CREATE DATABASE IF NOT EXISTS `{name}`"));
+            sqlx::raw_sql(create).execute(database).await
+        })?;
+        let mut url: Url = self.servers.database_url.parse().context("DATABASE_URL")?;
+        url.set_path(name);
+        self.servers.database_url = url.into();
+        self.route()?;
+        Ok(())
     }
 
     /// Does all of that at once.

@@ -135,8 +135,8 @@ impl Bridge {
         if self.timers.retry(now) {
             self.flow.retry();
         }
+        self.begin_reading(now);
         if !self.draining {
-            self.begin_reading(now);
             self.begin_probing(now);
         }
         self.begin_settling(now);
@@ -144,7 +144,10 @@ impl Bridge {
     }
 
     fn begin_reading(&mut self, now: Instant) {
-        if self.reader.is_free()
+        let gathered = self.timers.gathered(now);
+        if gathered
+            && !self.draining
+            && self.reader.is_free()
             && self.reading.wait_until(now).is_none()
             && let Some(step) = self.flow.next_step(self.kafka.is_up())
         {
@@ -228,6 +231,11 @@ impl Bridge {
                         if !read.entries.is_empty() {
                             may_die("bridge::read");
                         }
+                        if let Step::New { count, .. } = step
+                            && (1..*count).contains(&read.entries.len())
+                        {
+                            self.timers.gather(now);
+                        }
                         self.publish(read, !matches!(step, Step::New { .. }), now);
                     }
                 }
@@ -242,6 +250,8 @@ impl Bridge {
 
     fn publish(&mut self, read: Read<Fields>, given_before: bool, now: Instant) {
         let to_do = self.flow.read(read);
+        // Redis is asked for the next ones while these are made into records.
+        self.begin_reading(now);
         for entry in to_do.lost {
             self.metrics.lost_entries.increment(1);
             let campaign = self.flow.streams().campaign(entry.stream);

@@ -1,16 +1,20 @@
 //! A place for one piece of work at a time, and for the tool that does it.
 
-use std::pin::Pin;
+use std::panic::resume_unwind;
+use tokio::task::JoinHandle;
 
-/// Holds the tool `T` while nothing is under way, else the work, which gives it back with its outcome `O`.
+/// Holds the tool `T` while nothing is under way, else the work, which gives it back with its outcome `O`. Work is a
+/// task of its own: it goes on while whoever began it is busy with something else.
 pub(crate) struct Slot<T, O> {
     tool: Option<T>,
-    under_way: Option<UnderWay<T, O>>,
+    under_way: Option<JoinHandle<(T, O)>>,
 }
 
-type UnderWay<T, O> = Pin<Box<dyn Future<Output = (T, O)> + Send>>;
-
-impl<T, O> Slot<T, O> {
+impl<T, O> Slot<T, O>
+where
+    T: Send + 'static,
+    O: Send + 'static,
+{
     pub(crate) fn free(tool: T) -> Self {
         Self {
             tool: Some(tool),
@@ -28,7 +32,7 @@ impl<T, O> Slot<T, O> {
         F: Future<Output = (T, O)> + Send + 'static,
     {
         if let Some(tool) = self.tool.take() {
-            self.under_way = Some(Box::pin(work(tool)));
+            self.under_way = Some(tokio::spawn(work(tool)));
         }
     }
 
@@ -38,7 +42,11 @@ impl<T, O> Slot<T, O> {
         let Some(work) = &mut self.under_way else {
             return std::future::pending().await;
         };
-        let (tool, outcome) = work.await;
+        // It is not cancelled; if it panicked, so does this.
+        let (tool, outcome) = match work.await {
+            Ok(done) => done,
+            Err(error) => resume_unwind(error.into_panic()),
+        };
         self.tool = Some(tool);
         self.under_way = None;
         outcome

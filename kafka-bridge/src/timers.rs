@@ -9,6 +9,10 @@ const DISCOVER_EVERY: Duration = Duration::from_millis(150);
 /// How often Kafka is asked whether it still serves the topic, when nothing seems wrong.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 
+/// How long entries gather after a read that found some, but fewer than it would have taken. The first grant after a
+/// pause is read at once; of those that follow one another, each read, record batch and ack would else be of one or two.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// When what is due next.
 #[derive(Debug)]
 pub struct Timers {
@@ -17,6 +21,7 @@ pub struct Timers {
     claim_every: Duration,
     probe: Option<Instant>,
     retry: Option<Instant>,
+    read: Option<Instant>,
 }
 
 impl Timers {
@@ -30,7 +35,19 @@ impl Timers {
             claim_every,
             probe: Some(now),
             retry: None,
+            read: None,
         }
+    }
+
+    /// All that there was has been read: what comes now is let gather.
+    pub fn gather(&mut self, now: Instant) {
+        self.read = Some(now + GATHER);
+    }
+
+    /// Whether what comes has gathered for long enough to be read.
+    pub fn gathered(&mut self, now: Instant) -> bool {
+        self.read.take_if(|at| now >= *at);
+        self.read.is_none()
     }
 
     /// Whether it is time to look for campaigns; if so, the next time is set.
@@ -85,7 +102,7 @@ impl Timers {
 
     /// When something is due next.
     pub fn next(&self) -> Instant {
-        let optional = self.probe.into_iter().chain(self.retry);
+        let optional = [self.probe, self.retry, self.read].into_iter().flatten();
         optional.fold(self.discover.min(self.claim), Instant::min)
     }
 }
@@ -107,6 +124,18 @@ mod tests {
         assert!(timers.claim(later) && !timers.claim(later));
         timers.retry_at(later);
         assert!(timers.will_retry() && timers.retry(later) && !timers.retry(later));
+    }
+
+    #[test]
+    fn entries_gather_between_two_reads() {
+        let now = Instant::now();
+        let mut timers = Timers::start(now, Duration::from_secs(60));
+        timers.probed(now, None);
+        assert!(timers.gathered(now), "the first read is at once");
+        timers.gather(now);
+        assert!(!timers.gathered(now) && timers.next() == now + GATHER);
+        assert!(timers.gathered(now + GATHER) && timers.gathered(now));
+        assert_eq!(timers.next(), now + DISCOVER_EVERY);
     }
 
     #[test]

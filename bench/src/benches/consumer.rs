@@ -3,7 +3,7 @@
 
 use super::bridge::MEMORY;
 use super::progress::progress;
-use crate::bare::{self, Rows};
+use crate::bare::{self, Kept, Rows};
 use crate::ground::Ground;
 use crate::measure::{Contender, Figure, interleaved};
 use crate::report::{Finding, Goal, Unit};
@@ -92,7 +92,13 @@ fn ours(ground: &mut Ground, records: u64) -> Result<Inserted> {
     let campaign = ground.campaign(records, &route)?;
     let brokers = ground.servers.kafka_brokers.clone();
     ground.gate.grant(from_ref(&campaign), 0, records)?;
-    bare::publish(&mut ground.gate, &campaign, &brokers, &route.topic)?;
+    bare::publish(
+        &mut ground.gate,
+        &campaign,
+        &brokers,
+        &route.topic,
+        Kept::Nothing,
+    )?;
     ground.empty_tables()?;
     let mut consumer = ground.starting_consumer(&route)?;
     // Done is what the gate was told of.

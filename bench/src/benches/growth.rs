@@ -16,7 +16,7 @@ use std::cell::RefCell;
 /// Its name.
 pub(super) const NAME: &str = "growth";
 
-/// From this many grants on, a turn's own make no difference to a campaign, and it is kept from turn to turn.
+/// From this many grants on, a turn's own make no difference to a campaign or its table, which are kept from turn to turn.
 const KEPT: u64 = 1_000_000;
 
 /// What grows.

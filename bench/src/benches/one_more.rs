@@ -3,7 +3,7 @@
 
 use super::http::applications;
 use super::progress::progress;
-use crate::bare;
+use crate::bare::{self, Kept};
 use crate::gate::Gate;
 use crate::ground::{Ground, Server};
 use crate::load::{Load, Template, Until};
@@ -229,7 +229,13 @@ fn inserted(ground: &mut Ground, consumers: usize, partitions: usize) -> Result<
     let campaign = ground.campaign(records, &route)?;
     let brokers = ground.servers.kafka_brokers.clone();
     ground.gate.grant(from_ref(&campaign), 0, records)?;
-    bare::publish(&mut ground.gate, &campaign, &brokers, &route.topic)?;
+    bare::publish(
+        &mut ground.gate,
+        &campaign,
+        &brokers,
+        &route.topic,
+        Kept::Nothing,
+    )?;
     ground.empty_tables()?;
     let consumers = (0..consumers).map(|_| ground.starting_consumer(&route));
     let consumers = consumers.collect::<Result<Vec<_>>>()?;

@@ -8,7 +8,6 @@ use rushgate_gate::Keys;
 use rushgate_gate::keys::BRIDGE_GROUP;
 use std::collections::BTreeMap;
 
-const ACK: &str = include_str!("../lua/ack.lua");
 const DEAD_LETTER: &str = include_str!("../lua/dead_letter.lua");
 
 /// Tells Redis which entries are done.
@@ -45,8 +44,8 @@ impl Settler {
     ) -> (Vec<Settled>, Option<SourceError>) {
         let commands = Command::of(batch, keys);
         let mut pipeline = redis::pipe();
-        for command in &commands {
-            pipeline.add_command(command.eval.clone());
+        for step in commands.iter().flat_map(|command| &command.steps) {
+            pipeline.add_command(step.clone());
         }
         let answers = self.link.ask_all(pipeline.ignore_errors()).await;
         let (answers, mut error) = match answers {
@@ -56,7 +55,9 @@ impl Settler {
         let mut answers = answers.into_iter();
         let mut settled = Vec::new();
         for command in commands {
-            let answer = answers.next();
+            // The last one counts: a script's only one, or that of EXEC.
+            let answer = answers.by_ref().take(command.steps.len()).last();
+            let answer = answer.map(|answer| answer.and_then(Value::extract_error));
             let confirmed = match &answer {
                 Some(Ok(_)) => true,
                 // Something else stands where the stream was: there is nothing left to settle.
@@ -80,9 +81,9 @@ impl Settler {
     }
 }
 
-/// One script call: the acks of one stream, or one dead letter.
+/// The acks of one stream, or one dead letter: all of it happens in Redis, or nothing.
 struct Command {
-    eval: Cmd,
+    steps: Vec<Cmd>,
     entries: Vec<EntryRef>,
     is_dead_letter: bool,
 }
@@ -106,20 +107,20 @@ impl Command {
         commands
     }
 
-    // By source, not by SHA-1: the scripts are short, and a batch shares one call.
+    /// No longer pending, and out of the stream. Done twice, it changes nothing.
     fn ack(entries: Vec<EntryRef>, keys: &Keys) -> Self {
-        let mut eval = cmd("EVAL");
-        eval.arg(ACK).arg(1).arg(keys.stream()).arg(BRIDGE_GROUP);
-        for entry in &entries {
-            eval.arg(entry.id.to_string());
-        }
+        let ids: Vec<_> = entries.iter().map(|entry| entry.id.to_string()).collect();
+        let (mut ack, mut delete) = (cmd("XACK"), cmd("XDEL"));
+        ack.arg(keys.stream()).arg(BRIDGE_GROUP).arg(&ids);
+        delete.arg(keys.stream()).arg(&ids);
         Self {
-            eval,
+            steps: vec![cmd("MULTI"), ack, delete, cmd("EXEC")],
             entries,
             is_dead_letter: false,
         }
     }
 
+    // By source, not by SHA-1: the script is short, and seldom needed.
     fn dead_letter(entry: EntryRef, reason: String, keys: &Keys) -> Self {
         let mut eval = cmd("EVAL");
         eval.arg(DEAD_LETTER)
@@ -128,7 +129,7 @@ impl Command {
             .arg(keys.dead_letters());
         eval.arg(BRIDGE_GROUP).arg(entry.id.to_string()).arg(reason);
         Self {
-            eval,
+            steps: vec![eval],
             entries: vec![entry],
             is_dead_letter: true,
         }

@@ -2,7 +2,7 @@
 //! table before.
 
 use super::super::pipeline::Pipeline;
-use super::NAME;
+use super::{KEPT, NAME};
 use crate::bare::{self, Rows};
 use crate::ground::{Ground, Route};
 use crate::load::{Load, Until};
@@ -12,6 +12,7 @@ use crate::scale::Scale;
 use anyhow::Result;
 use redis::cmd;
 use rushgate_gate::{CampaignId, Keys, Quota, RoundId, keys};
+use sqlx::AssertSqlSafe;
 use std::cell::RefCell;
 use std::slice::from_ref;
 
@@ -50,27 +51,34 @@ pub(super) fn over_campaigns(ground: &mut Ground) -> Result<Vec<Finding>> {
     Ok(compared(&names.collect::<Vec<_>>(), &turns))
 }
 
-/// A grant with more rows in the table. They cannot take turns: rows that are there are there for all.
+/// A grant with more rows in the table. Each size has a database of its own, so that they can take turns.
 pub(super) fn over_rows(ground: &mut Ground) -> Result<Vec<Finding>> {
     let sizes: [u64; 3] = match ground.scale {
         Scale::Full => [1_000, 100_000, 10_000_000],
         Scale::Quick => [1_000, 10_000, 100_000],
         Scale::Smoke => [10, 20, 40],
     };
-    ground.empty_tables()?;
-    let route = ground.route()?;
-    let campaign = unannounced(ground, &route)?;
     let rounds = ground.scale.long_rounds();
-    let mut applicants = Applicants::new(ground);
-    let mut turns = vec![];
-    for size in sizes {
-        applicants.fill(&campaign, size)?;
-        let costs = (0..rounds).map(|_| applicants.apply_to(from_ref(&campaign)));
-        turns.push(Turns(costs.collect::<Result<_>>()?));
+    let home = ground.servers.database_url.clone();
+    let applicants = RefCell::new(Applicants::new(ground));
+    let mut tables = sizes.map(|size| Table {
+        applicants: &applicants,
+        size,
+        campaign: None,
+    });
+    let contenders = tables
+        .iter_mut()
+        .map(|table| Contender::new(rows_named(table.size), || table.turn()));
+    let turns = interleaved_all(rounds, contenders.collect())?;
+    applicants.borrow_mut().ground.servers.database_url = home;
+    for table in tables {
+        table.remove()?;
     }
-    ground.gate.remove(&campaign)?;
-    let names = sizes.map(|size| format!("{} rows", Unit::Count.show(size as f64)));
-    Ok(compared(&names, &turns))
+    Ok(compared(&sizes.map(rows_named), &turns))
+}
+
+fn rows_named(size: u64) -> String {
+    format!("{} rows", Unit::Count.show(size as f64))
 }
 
 fn campaigns_named(size: usize) -> String {
@@ -109,6 +117,49 @@ fn compared(names: &[String], turns: &[Turns<Costs>]) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// A database of its own with so many rows.
+struct Table<'a, 'b> {
+    applicants: &'a RefCell<Applicants<'b>>,
+    size: u64,
+    /// Whose rows they are, while they are kept.
+    campaign: Option<CampaignId>,
+}
+
+impl Table<'_, '_> {
+    fn database(&self) -> String {
+        format!("{NAME}_{}", self.size)
+    }
+
+    fn turn(&mut self) -> Result<Costs> {
+        let mut applicants = self.applicants.borrow_mut();
+        applicants.ground.change_database(&self.database())?;
+        let campaign = match self.campaign.take() {
+            Some(campaign) => campaign,
+            None => {
+                applicants.ground.empty_tables()?;
+                applicants.laid_out(self.size)?
+            }
+        };
+        let costs = applicants.apply_to(from_ref(&campaign))?;
+        if self.size >= KEPT {
+            self.campaign = Some(campaign);
+        } else {
+            applicants.ground.gate.remove(&campaign)?;
+        }
+        Ok(costs)
+    }
+
+    fn remove(self) -> Result<()> {
+        let ground = &mut self.applicants.borrow_mut().ground;
+        if let Some(campaign) = &self.campaign {
+            ground.gate.remove(campaign)?;
+        }
+        let drop = AssertSqlSafe(format!("DROP DATABASE `{}`", self.database()));
+        ground.with_database(async |database| sqlx::raw_sql(drop).execute(database).await)?;
+        Ok(())
+    }
 }
 
 /// People who apply, everyone once.
@@ -153,17 +204,15 @@ impl<'a> Applicants<'a> {
         Ok(costs.collect())
     }
 
-    /// Inserts rows until there are so many, and lets the gate go on after them. It is told of no more than their number: what
-    /// they cost it is measured at the gate.
-    fn fill(&mut self, campaign: &CampaignId, size: u64) -> Result<()> {
-        let given = self.ground.gate.grants(campaign)?.given;
-        if size <= given {
-            return Ok(());
-        }
+    /// A campaign with so many rows, after which the gate goes on. It is told of no more than their number: what they cost
+    /// it is measured at the gate.
+    fn laid_out(&mut self, size: u64) -> Result<CampaignId> {
+        let route = self.ground.route()?;
+        let campaign = unannounced(self.ground, &route)?;
         let rows = Rows {
             campaign: campaign.clone(),
-            first: given + 1,
-            count: size - given,
+            first: 1,
+            count: size,
             quota: u64::from(Quota::MAX),
             at_once: AT_ONCE,
         };
@@ -171,9 +220,10 @@ impl<'a> Applicants<'a> {
         self.ground.all_of(vec![insert])?;
         let mut command = cmd("HSET");
         command
-            .arg(Keys::of(campaign).rounds())
+            .arg(Keys::of(&campaign).rounds())
             .arg(format!("{}/granted", RoundId::once()))
             .arg(size);
-        self.ground.gate.run(&mut command)
+        self.ground.gate.run::<()>(&mut command)?;
+        Ok(campaign)
     }
 }
