@@ -21,7 +21,7 @@ pub fn table_of(report: &Report) -> String {
     let lines = others.into_iter().chain(most);
     rows.extend(lines.map(|finding| Report::cells(finding).to_vec()));
     let table = fmt::from_fn(|f| table(f, &rows));
-    format!("{table}\n{}.", report.machine)
+    format!("{table}\n{}.{}", report.machine, report.run_again())
 }
 
 #[cfg(test)]
@@ -50,7 +50,7 @@ mod tests {
             scale: Scale::Full,
             findings,
             seconds: 1,
-            again: vec![],
+            again: vec!["gate".to_owned()],
         });
         let lines: Vec<_> = table.lines().collect();
         assert!(
@@ -62,5 +62,6 @@ mod tests {
             "{table}"
         );
         assert_eq!(lines.len(), 6, "{table}");
+        assert!(table.ends_with("Run again by itself: gate."), "{table}");
     }
 }

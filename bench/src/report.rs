@@ -187,6 +187,14 @@ impl Report {
             .all(|finding| finding.met != Some(false))
     }
 
+    /// A sentence with the benches that were run again, none if none was.
+    pub(crate) fn run_again(&self) -> String {
+        if self.again.is_empty() {
+            return String::new();
+        }
+        format!(" Run again by itself: {}.", self.again.join(", "))
+    }
+
     /// The same with what a bench found when it was run again, in the place of what it had found. `order` are the benches'
     /// names.
     #[must_use]
@@ -256,10 +264,7 @@ impl Display for Report {
             "Medians of turns taken alternately, with half of the distance from the smallest to the largest. {} s in all.",
             self.seconds
         )?;
-        if !self.again.is_empty() {
-            write!(f, " Run again by itself: {}.", self.again.join(", "))?;
-        }
-        Ok(())
+        f.write_str(&self.run_again())
     }
 }
 
