@@ -11,7 +11,8 @@ use std::collections::{BTreeSet, HashMap};
 /// Rounds by campaign and name.
 pub type Rounds = HashMap<CampaignId, HashMap<RoundId, RoundInForce>>;
 
-/// Quotas and rules of the rounds in the batch, locked against change until the commit.
+/// Quotas and rules of the rounds in the batch, the rounds locked against change until the commit. Their campaigns are
+/// not: who may win how often never changes, and whoever changes a campaign locks it before its rounds.
 ///
 /// # Errors
 /// When the transaction has to be tried again.
@@ -32,9 +33,9 @@ pub async fn rounds_in_force(
     // Two lists, although they find rounds that the batch does not speak of: MariaDB does not use the key for a list of
     // pairs, and where pairs are joined by OR it compares each row with all of them.
     let sql = format!(
-        "SELECT r.campaign_id, r.round_id, r.quota, c.one_per \
-         FROM rounds r JOIN campaigns c ON c.campaign_id = r.campaign_id \
-         WHERE r.campaign_id IN ({}) AND r.round_id IN ({}) LOCK IN SHARE MODE",
+        "SELECT campaign_id, round_id, quota, \
+         (SELECT one_per FROM campaigns WHERE campaign_id = rounds.campaign_id) \
+         FROM rounds WHERE campaign_id IN ({}) AND round_id IN ({}) LOCK IN SHARE MODE",
         placeholders(&campaigns, "?", ", "),
         placeholders(&names, "?", ", ")
     );

@@ -4,7 +4,8 @@ use crate::history::Place;
 use anyhow::{Context, Result};
 use rushgate_gate::Event;
 use rushgate_gate::record::event;
-use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
+use sqlx::mysql::{MySql, MySqlPool, MySqlPoolOptions};
+use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -51,6 +52,16 @@ impl Database {
         Ok(Self { pool })
     }
 
+    /// A session by itself, whose locks and open transaction go with it.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn session(&self) -> Result<PoolConnection<MySql>> {
+        let mut connection = self.pool.acquire().await?;
+        connection.close_on_drop();
+        Ok(connection)
+    }
+
     /// Runs these statements, one after the other on one connection, and then closes it: what they leave behind in the
     /// session goes with it. How many rows they have changed.
     ///
@@ -58,11 +69,9 @@ impl Database {
     /// When one of them fails, or all of them take longer than half a minute.
     pub async fn run(&self, sql: &str) -> Result<u64> {
         let statements = async {
-            let mut connection = self.pool.acquire().await?;
-            connection.close_on_drop();
-            sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
-                .execute(&mut *connection)
-                .await
+            let mut session = self.session().await?;
+            let statements = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+            anyhow::Ok(statements.execute(&mut *session).await?)
         };
         let done = timeout(Duration::from_secs(30), statements).await??;
         Ok(done.rows_affected())

@@ -15,11 +15,17 @@ use anyhow::{Context, Result, bail};
 use rushgate_gate::{CampaignId, Millis};
 use sqlx::Connection;
 use sqlx::migrate::Migrator;
-use sqlx::mysql::MySqlConnection;
+use sqlx::mysql::{MySqlConnection, MySqlDatabaseError};
 use tokio::sync::Mutex;
 
 /// Every change of the tables, in order.
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+/// How often a transaction is tried before a deadlock is an error.
+const ATTEMPTS: u32 = 10;
+
+/// MySQL's number of a deadlock, whose victim was rolled back as a whole.
+const DEADLOCK: u16 = 1213;
 
 /// What to say when the tables may be missing.
 const ARE_THE_TABLES_THERE: &str = "are all tables there? `rushgate setup` makes them";
@@ -79,6 +85,37 @@ impl Database {
         }
         Ok(())
     }
+
+    /// Does `work` and commits it; all of it again when the server took it back to end a deadlock, for which of two
+    /// gives way is the server's choice. Whoever does not give way goes on at once, so there is nothing to wait for.
+    ///
+    /// # Errors
+    /// When the work fails, or only ever meets deadlocks. Nothing of it was done then, unless the answer to the commit
+    /// was lost.
+    async fn transact(&self, work: impl AsyncFn(&mut MySqlConnection) -> Result<()>) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        let mut attempts = 1;
+        loop {
+            let mut transaction = connection.begin().await?;
+            let done = match work(&mut transaction).await {
+                Ok(()) => transaction.commit().await.map_err(anyhow::Error::from),
+                Err(error) => Err(error),
+            };
+            match done {
+                Err(error) if attempts < ATTEMPTS && is_deadlock(&error) => attempts += 1,
+                done => return done,
+            }
+        }
+    }
+}
+
+/// Whether the server rolled the transaction back so that another one could go on.
+fn is_deadlock(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<sqlx::Error>()
+        .and_then(sqlx::Error::as_database_error)
+        .and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>())
+        .is_some_and(|error| error.number() == DEADLOCK)
 }
 
 /// What MySQL calls a DATETIME: RFC 3339 without the letters.

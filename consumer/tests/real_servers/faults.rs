@@ -44,6 +44,23 @@ async fn a_lock_that_is_held_too_long_is_waited_for() {
     rig.database.assert_exact(100).await;
 }
 
+/// An operator takes the campaign and then its rounds. Whoever took them the other way round would deadlock with him.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_that_is_being_changed_is_not_waited_for() {
+    let rig = Rig::new(100, 1).await;
+    let mut operator = rig.database.connect().await;
+    run(&mut operator, "BEGIN").await;
+    run(&mut operator, "UPDATE campaigns SET waitlist = 5").await;
+    rig.topic.publish_grants(1..=100);
+    let _consumer = rig.consumer(&[]);
+    wait::until("the rows are there", async || {
+        rig.database.active().await == 100
+    })
+    .await;
+    run(&mut operator, "ROLLBACK").await;
+    rig.database.assert_exact(100).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_victim_of_a_deadlock_tries_again() {
     let (server, rig) = private(10_000, 1).await;

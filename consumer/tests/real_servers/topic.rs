@@ -10,7 +10,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -130,7 +130,15 @@ impl Topic {
             .expect("a consumer");
         let mut list = TopicPartitionList::new();
         list.add_partition_range(&self.name, 0, self.partitions - 1);
-        let committed = consumer.committed_offsets(list, LONG).expect("answers");
+        let deadline = Instant::now() + LONG;
+        let committed = loop {
+            match consumer.committed_offsets(list.clone(), LONG) {
+                Err(error) if has_no_coordinator_yet(&error) && Instant::now() < deadline => {
+                    std::thread::sleep(wait::INTERVAL);
+                }
+                committed => break committed.expect("answers"),
+            }
+        };
         let offset = |offset| match offset {
             Offset::Offset(offset) => offset,
             _ => 0,
@@ -160,6 +168,15 @@ impl Drop for Topic {
             let _ = admin().delete_groups(&[&group], &AdminOptions::new()).await;
         });
     }
+}
+
+/// A broker that has just started first has to find out who keeps the offsets of groups.
+fn has_no_coordinator_yet(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    matches!(
+        error.rdkafka_error_code(),
+        Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator)
+    )
 }
 
 /// Runs something to its end from a destructor.

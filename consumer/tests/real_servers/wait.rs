@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// How often a condition is looked at.
-const INTERVAL: Duration = Duration::from_millis(20);
+pub(crate) const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Waits until the condition holds.
 pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {

@@ -188,6 +188,36 @@ async fn days_are_added_and_removed_while_nobody_has_won_in_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_a_deadlock_took_back_is_made_again() {
+    let system = System::start(Size::ONLY_A_HANDLER).await;
+    let launch = View::of(&system, "launch");
+    launch
+        .does(&["campaign", "create", "--id", "launch", "--quota", "2"])
+        .await;
+    // Somebody has the round and wants the campaign, which the operator has, who wants the round. Having done more, he
+    // is not the one who has to give way.
+    let mut rival = system.database.session().await.expect("a session");
+    let mut does = async |statement: &'static str| {
+        let done = sqlx::raw_sql(statement).execute(&mut *rival).await;
+        done.expect(statement);
+    };
+    does("BEGIN").await;
+    does("INSERT INTO campaigns (campaign_id, state, one_per) VALUES ('a', 'closed', 'round'), ('b', 'closed', 'round')").await;
+    does("UPDATE rounds SET quota = 3").await;
+    let change = ["campaign", "change", "launch", "--quota", "5"];
+    let (said, ()) = tokio::join!(launch.does(&change), async {
+        until("the operator has the campaign", async || {
+            let take = "SELECT state FROM campaigns WHERE campaign_id = 'launch' FOR UPDATE NOWAIT";
+            system.database.run(take).await.is_err().then_some(())
+        })
+        .await;
+        does("UPDATE campaigns SET waitlist = 1 WHERE campaign_id = 'launch'").await;
+        does("ROLLBACK").await;
+    });
+    assert!(said.contains("changed: quota 5"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_says_what_to_do_next() {
     let system = System::start(Size::ONLY_A_HANDLER).await;
     let launch = View::of(&system, "launch");

@@ -7,8 +7,8 @@ use crate::terms::Campaign;
 use anyhow::{Context, Result};
 use jiff::SignedDuration;
 use rushgate_gate::{CampaignId, CampaignState, Round, RoundId, Terms, Waitlist};
+use sqlx::Row;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
-use sqlx::{Connection, Row};
 
 impl Database {
     /// Writes `campaign` down, unless one of that name is there; returns what is there afterwards.
@@ -19,31 +19,22 @@ impl Database {
         if let Some(there) = self.campaign(&campaign.id).await? {
             return Ok(there);
         }
-        {
-            let mut connection = self.connection.lock().await;
-            let mut transaction = connection.begin().await?;
+        self.transact(async |connection| {
             sqlx::query("INSERT INTO campaigns (campaign_id, state, one_per) VALUES (?, ?, ?)")
                 .bind(campaign.id.as_str())
                 .bind(campaign.state.as_str())
                 .bind(campaign.terms.one_per.as_str())
-                .execute(&mut *transaction)
+                .execute(&mut *connection)
                 .await
                 .context("the database refused the campaign")?;
-            write_terms(&mut transaction, campaign).await?;
+            write_terms(connection, campaign).await?;
             for round in &campaign.rounds {
-                write_round(&mut transaction, &campaign.id, round).await?;
+                write_round(connection, &campaign.id, round).await?;
             }
             let detail = campaign.to_string();
-            log::append(
-                &mut transaction,
-                &campaign.id,
-                Action::Created,
-                &detail,
-                None,
-            )
-            .await?;
-            transaction.commit().await?;
-        }
+            log::append(connection, &campaign.id, Action::Created, &detail, None).await
+        })
+        .await?;
         self.campaign(&campaign.id)
             .await?
             .context("the campaign has vanished from the database")
@@ -69,23 +60,24 @@ impl Database {
     /// # Errors
     /// When the database refuses.
     pub async fn make_room(&self, wanted: &Campaign) -> Result<()> {
-        let mut connection = self.connection.lock().await;
-        let mut transaction = connection.begin().await?;
-        for round in &wanted.rounds {
-            sqlx::query(
-                "INSERT INTO rounds (campaign_id, round_id, opens_at, closes_at, quota) VALUES (?, ?, ?, ?, ?) \
-                 ON DUPLICATE KEY UPDATE quota = GREATEST(quota, VALUES(quota))",
-            )
-            .bind(wanted.id.as_str())
-            .bind(round.id.as_str())
-            .bind(round.opens_at.map(datetime))
-            .bind(round.closes_at.map(datetime))
-            .bind(round.quota.get())
-            .execute(&mut *transaction)
-            .await
-            .context("the database refused a round")?;
-        }
-        Ok(transaction.commit().await?)
+        self.transact(async |connection| {
+            for round in &wanted.rounds {
+                sqlx::query(
+                    "INSERT INTO rounds (campaign_id, round_id, opens_at, closes_at, quota) VALUES (?, ?, ?, ?, ?) \
+                     ON DUPLICATE KEY UPDATE quota = GREATEST(quota, VALUES(quota))",
+                )
+                .bind(wanted.id.as_str())
+                .bind(round.id.as_str())
+                .bind(round.opens_at.map(datetime))
+                .bind(round.closes_at.map(datetime))
+                .bind(round.quota.get())
+                .execute(&mut *connection)
+                .await
+                .context("the database refused a round")?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// After the gate was told of `campaign` (or, `changed` being `None`, has refused what was wanted instead):
@@ -98,33 +90,27 @@ impl Database {
         campaign: &Campaign,
         changed: Option<(&str, Option<&str>)>,
     ) -> Result<()> {
-        let mut connection = self.connection.lock().await;
-        let mut transaction = connection.begin().await?;
-        write_terms(&mut transaction, campaign).await?;
-        for round in &campaign.rounds {
-            write_round(&mut transaction, &campaign.id, round).await?;
-        }
-        for gone in rounds(&mut transaction, &campaign.id).await? {
-            if !campaign.rounds.iter().any(|round| round.id == gone.id) {
-                sqlx::query("DELETE FROM rounds WHERE campaign_id = ? AND round_id = ?")
-                    .bind(campaign.id.as_str())
-                    .bind(gone.id.as_str())
-                    .execute(&mut *transaction)
-                    .await
-                    .context("the database refused to remove a round")?;
+        self.transact(async |connection| {
+            write_terms(connection, campaign).await?;
+            for round in &campaign.rounds {
+                write_round(connection, &campaign.id, round).await?;
             }
-        }
-        if let Some((detail, reason)) = changed {
-            log::append(
-                &mut transaction,
-                &campaign.id,
-                Action::Changed,
-                detail,
-                reason,
-            )
-            .await?;
-        }
-        Ok(transaction.commit().await?)
+            for gone in rounds(connection, &campaign.id).await? {
+                if !campaign.rounds.iter().any(|round| round.id == gone.id) {
+                    sqlx::query("DELETE FROM rounds WHERE campaign_id = ? AND round_id = ?")
+                        .bind(campaign.id.as_str())
+                        .bind(gone.id.as_str())
+                        .execute(&mut *connection)
+                        .await
+                        .context("the database refused to remove a round")?;
+                }
+            }
+            if let Some((detail, reason)) = changed {
+                log::append(connection, &campaign.id, Action::Changed, detail, reason).await?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Changes the state, and writes that into the log.
@@ -138,17 +124,17 @@ impl Database {
         action: Action,
         reason: Option<&str>,
     ) -> Result<()> {
-        let mut connection = self.connection.lock().await;
-        let mut transaction = connection.begin().await?;
-        sqlx::query("UPDATE campaigns SET state = ? WHERE campaign_id = ?")
-            .bind(state.as_str())
-            .bind(campaign.as_str())
-            .execute(&mut *transaction)
-            .await
-            .context("the database refused the new state")?;
-        let detail = format!("is {state}");
-        log::append(&mut transaction, campaign, action, &detail, reason).await?;
-        Ok(transaction.commit().await?)
+        self.transact(async |connection| {
+            sqlx::query("UPDATE campaigns SET state = ? WHERE campaign_id = ?")
+                .bind(state.as_str())
+                .bind(campaign.as_str())
+                .execute(&mut *connection)
+                .await
+                .context("the database refused the new state")?;
+            let detail = format!("is {state}");
+            log::append(connection, campaign, action, &detail, reason).await
+        })
+        .await
     }
 
     /// The campaign of that name, if there is one.
