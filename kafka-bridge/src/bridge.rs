@@ -26,7 +26,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 /// change of state.
 const DELIVERY_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Most entries in one settlement. Lua's stack would hold some thousands.
+/// Most entries in one settlement: Redis does nothing else meanwhile.
 const MOST_SETTLED: usize = 1_000;
 
 /// Most notices handled before something else has its turn.
@@ -81,7 +81,6 @@ struct Bridge {
     delivering: Health,
 
     timers: Timers,
-    draining: bool,
 }
 
 /// What the loop waits for.
@@ -121,7 +120,6 @@ impl Bridge {
             kafka: Health::of("asking Kafka for the topic", Duration::ZERO),
             delivering: Health::of("delivering to Kafka", DELIVERY_PATIENCE),
             timers: Timers::start(Instant::now(), claim_idle),
-            draining: false,
         })
     }
 
@@ -136,9 +134,7 @@ impl Bridge {
             self.flow.retry();
         }
         self.begin_reading(now);
-        if !self.draining {
-            self.begin_probing(now);
-        }
+        self.begin_probing(now);
         self.begin_settling(now);
         self.show();
     }
@@ -146,7 +142,6 @@ impl Bridge {
     fn begin_reading(&mut self, now: Instant) {
         let gathered = self.timers.gathered(now);
         if gathered
-            && !self.draining
             && self.reader.is_free()
             && self.reading.wait_until(now).is_none()
             && let Some(step) = self.flow.next_step(self.kafka.is_up())
@@ -365,7 +360,7 @@ impl Bridge {
         let (deadline, ledger) = (Instant::now() + patience, self.flow.ledger());
         let (in_flight, unsettled) = (ledger.in_flight(), ledger.unsettled());
         tracing::info!(in_flight, unsettled, "bridge drains");
-        self.draining = true;
+        self.timers.drain();
         while !self.is_drained() && Instant::now() < deadline {
             self.begin_what_is_due(Instant::now());
             if let Ok(event) = tokio::time::timeout_at(deadline.into(), self.next_event()).await {
@@ -395,7 +390,7 @@ impl Bridge {
         let ready = self.reading.is_up() && streams.are_set_up() && self.kafka.is_up();
         self.metrics
             .ready
-            .set(f64::from(u8::from(ready && !self.draining)));
+            .set(f64::from(u8::from(ready && !self.timers.is_draining())));
         self.metrics.in_flight.set(ledger.in_flight() as f64);
         self.metrics.unsettled.set(ledger.unsettled() as f64);
     }

@@ -22,6 +22,7 @@ pub struct Timers {
     probe: Option<Instant>,
     retry: Option<Instant>,
     read: Option<Instant>,
+    draining: bool,
 }
 
 impl Timers {
@@ -36,7 +37,18 @@ impl Timers {
             probe: Some(now),
             retry: None,
             read: None,
+            draining: false,
         }
+    }
+
+    /// From now on nothing is due but what helps what is under way to its end: no reads, no questions to Kafka.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Whether what is under way is only to come to its end.
+    pub fn is_draining(&self) -> bool {
+        self.draining
     }
 
     /// All that there was has been read: what comes now is let gather.
@@ -47,7 +59,7 @@ impl Timers {
     /// Whether what comes has gathered for long enough to be read.
     pub fn gathered(&mut self, now: Instant) -> bool {
         self.read.take_if(|at| now >= *at);
-        self.read.is_none()
+        self.read.is_none() && !self.draining
     }
 
     /// Whether it is time to look for campaigns; if so, the next time is set.
@@ -70,7 +82,7 @@ impl Timers {
 
     /// Whether it is time to ask Kafka; if so, not again before [`Self::probed`].
     pub fn probe(&mut self, now: Instant) -> bool {
-        self.probe.take_if(|at| now >= *at).is_some()
+        self.probe.take_if(|at| now >= *at).is_some() && !self.draining
     }
 
     /// Kafka has been asked: again at `at`, or when the usual time has passed.
@@ -136,6 +148,33 @@ mod tests {
         assert!(!timers.gathered(now) && timers.next() == now + GATHER);
         assert!(timers.gathered(now + GATHER) && timers.gathered(now));
         assert_eq!(timers.next(), now + DISCOVER_EVERY);
+    }
+
+    /// Who is woken for what he then does not do is woken again at once, and so on.
+    #[test]
+    fn nobody_is_woken_in_a_drain_for_what_is_not_begun_any_more() {
+        let now = Instant::now();
+        let later = now + PROBE_EVERY;
+        let woken = |reading: bool, asking: bool| {
+            let mut timers = Timers::start(now, Duration::from_secs(60));
+            if reading {
+                timers.gather(now);
+            }
+            timers.drain();
+            // The answers to what was under way, and trouble.
+            timers.gather(now);
+            if asking {
+                assert!(!timers.probe(now));
+                timers.probed(now, Some(now));
+            }
+            timers.probe_soon(now);
+            assert!(!timers.gathered(later) && !timers.probe(later));
+            assert!(timers.discover(later) && !timers.claim(later));
+            timers.next()
+        };
+        for (reading, asking) in [(false, false), (false, true), (true, false), (true, true)] {
+            assert_eq!(woken(reading, asking), later + DISCOVER_EVERY);
+        }
     }
 
     #[test]
