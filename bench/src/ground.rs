@@ -6,6 +6,7 @@ mod ways;
 
 pub use parts::Server;
 
+use crate::bare::{self, Kept};
 use crate::gate::Gate;
 use crate::machine::Machine;
 use crate::scale::Scale;
@@ -16,6 +17,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions};
 use std::path::PathBuf;
 use std::process::Command;
+use std::slice::from_ref;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -225,6 +227,24 @@ impl Ground {
         let create = ["campaign", "create", "--id", &id, "--quota", &quota];
         self.operator(&create, route)?;
         Ok(id.parse()?)
+    }
+
+    /// A campaign all of whose coupons are granted and stand on the topic, with no bridge about; its id.
+    ///
+    /// # Errors
+    /// When the operator's command fails, or Redis or Kafka refuse.
+    pub fn published(&mut self, records: u64, route: &Route) -> Result<CampaignId> {
+        let campaign = self.campaign(records, route)?;
+        self.gate.grant(from_ref(&campaign), 0, records)?;
+        let brokers = &self.servers.kafka_brokers;
+        bare::publish(
+            &mut self.gate,
+            &campaign,
+            brokers,
+            &route.topic,
+            Kept::Nothing,
+        )?;
+        Ok(campaign)
     }
 
     fn operator(&self, arguments: &[&str], route: &Route) -> Result<()> {

@@ -3,14 +3,13 @@
 
 use super::bridge::MEMORY;
 use super::progress::progress;
-use crate::bare::{self, Kept, Rows};
+use crate::bare::{self, Rows};
 use crate::ground::Ground;
 use crate::measure::{Contender, Figure, interleaved};
 use crate::report::{Finding, Goal, Unit};
 use anyhow::{Result, bail};
 use rushgate_gate::CampaignId;
 use std::cell::RefCell;
-use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
 /// Its name.
@@ -89,16 +88,7 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
 
 fn ours(ground: &mut Ground, records: u64) -> Result<Inserted> {
     let route = ground.route()?;
-    let campaign = ground.campaign(records, &route)?;
-    let brokers = ground.servers.kafka_brokers.clone();
-    ground.gate.grant(from_ref(&campaign), 0, records)?;
-    bare::publish(
-        &mut ground.gate,
-        &campaign,
-        &brokers,
-        &route.topic,
-        Kept::Nothing,
-    )?;
+    let campaign = ground.published(records, &route)?;
     ground.empty_tables()?;
     let mut consumer = ground.starting_consumer(&route)?;
     // Done is what the gate was told of.

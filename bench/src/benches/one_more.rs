@@ -3,7 +3,6 @@
 
 use super::http::applications;
 use super::progress::progress;
-use crate::bare::{self, Kept};
 use crate::gate::Gate;
 use crate::ground::{Ground, Server};
 use crate::load::{Load, Template, Until};
@@ -226,16 +225,7 @@ fn drained(ground: &mut Ground, bridges: usize) -> Result<f64> {
 fn inserted(ground: &mut Ground, consumers: usize, partitions: usize) -> Result<f64> {
     let records = ground.scale.backlog();
     let route = ground.partitioned(partitions)?;
-    let campaign = ground.campaign(records, &route)?;
-    let brokers = ground.servers.kafka_brokers.clone();
-    ground.gate.grant(from_ref(&campaign), 0, records)?;
-    bare::publish(
-        &mut ground.gate,
-        &campaign,
-        &brokers,
-        &route.topic,
-        Kept::Nothing,
-    )?;
+    let campaign = ground.published(records, &route)?;
     ground.empty_tables()?;
     let consumers = (0..consumers).map(|_| ground.starting_consumer(&route));
     let consumers = consumers.collect::<Result<Vec<_>>>()?;
