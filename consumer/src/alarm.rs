@@ -1,9 +1,10 @@
 //! What is done when the gate has lost grants whose coupons are committed: the database says so too.
 
+use crate::session;
 use crate::store::StoreError;
 use rushgate_gate::CampaignId;
+use sqlx::Connection;
 use sqlx::mysql::MySqlConnectOptions;
-use sqlx::{ConnectOptions, Connection};
 use std::fmt;
 
 /// What the gate has lost.
@@ -42,7 +43,7 @@ impl Alarm {
     /// # Errors
     /// When the database could not do it now. Doing it again is harmless.
     pub async fn raise(&self, campaign: &CampaignId, loss: &Loss) -> Result<bool, StoreError> {
-        let mut connection = self.options.connect().await?;
+        let mut connection = session::open(&self.options).await?;
         let mut transaction = connection.begin().await?;
         let halted = sqlx::query(
             "UPDATE campaigns SET state = 'halted' WHERE campaign_id = ? AND state <> 'halted'",

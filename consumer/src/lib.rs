@@ -21,6 +21,7 @@ pub mod readiness;
 pub mod record;
 pub mod refusal;
 pub mod rounds;
+pub mod session;
 pub mod shape;
 pub mod source;
 pub mod store;

@@ -11,10 +11,11 @@ use crate::plan::{Plan, Planned, Step, plan};
 use crate::record::Delivery;
 use crate::refusal::{Reason, Refusal};
 use crate::rounds::{admit, rounds_in_force};
+use crate::session::{self, Idle};
 use crate::streak::{Longer, Streak};
 use rushgate_gate::fault::may_die;
 use sqlx::mysql::MySqlConnectOptions;
-use sqlx::{ConnectOptions, Connection, MySqlConnection, Row};
+use sqlx::{Connection, MySqlConnection, Row};
 
 /// What became of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +91,7 @@ impl StoreError {
 /// The database, through one connection: a lane has one writer, and a pool would only hide when it is lost.
 pub struct Store {
     options: MySqlConnectOptions,
-    connection: Option<MySqlConnection>,
+    connection: Option<Idle>,
     statements: InsertStatements,
     topic: String,
     streak: Streak,
@@ -120,7 +121,7 @@ impl Store {
         )
         .execute(&mut connection)
         .await?;
-        self.connection = Some(connection);
+        self.connection = Some(Idle::new(connection));
         Ok(())
     }
 
@@ -143,29 +144,18 @@ impl Store {
             Some(longer) => longer.keep(),
             None => self.streak.end().await,
         }
-        self.connection = Some(connection);
+        self.connection = Some(Idle::new(connection));
         Ok(Settled { fates })
     }
 
     /// The connection, taken out: only who succeeds puts it back.
     async fn connect(&mut self) -> Result<MySqlConnection, sqlx::Error> {
-        if let Some(connection) = self.connection.take() {
+        if let Some(idle) = self.connection.take()
+            && let Some(connection) = idle.wake().await
+        {
             return Ok(connection);
         }
-        let mut connection = self.options.connect().await?;
-        // Strict, or a server that is not would cut a value silently to what fits. And waiting long for a
-        // row or (during an ALTER TABLE) a table achieves nothing that the next attempt would not.
-        sqlx::query(
-            "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), \
-             innodb_lock_wait_timeout = 5, lock_wait_timeout = 10",
-        )
-        .execute(&mut connection)
-        .await?;
-        // Fewer gap locks, so fewer deadlocks; what must not change under us is read with a lock.
-        sqlx::query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            .execute(&mut connection)
-            .await?;
-        Ok(connection)
+        session::open(&self.options).await
     }
 
     async fn write(

@@ -126,6 +126,42 @@ async fn a_connection_killed_in_the_middle_of_a_transaction_is_replaced() {
     rig.database.assert_exact(300).await;
 }
 
+/// As a virtual machine that is frozen, or cut off: nobody tells the database that there is nobody any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_falls_silent_in_a_transaction_does_not_hold_up_his_heir_for_long() {
+    let (server, rig) = private(300, 1).await;
+    let mut holder = rig.database.connect().await;
+    run(&mut holder, "BEGIN").await;
+    run(&mut holder, HALF_WAY).await;
+    rig.topic.publish_grants(1..=300);
+    let mut silent = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "1000")]);
+    server.until_waiting(INSERT).await;
+    silent.signal("STOP");
+    // Now its rows go in, and nobody commits them.
+    run(&mut holder, "ROLLBACK").await;
+    let mut heir = rig.consumer(&[]);
+    rig.topic.until_committed(300).await;
+    rig.database.assert_exact(300).await;
+    heir.stop().await;
+    silent.signal("CONT");
+    silent.stop().await;
+    rig.database.assert_exact(300).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_long_pause_nothing_has_to_be_tried_twice() {
+    let (server, rig) = private(2, 1).await;
+    let consumer = rig.consumer(&[]);
+    for serial in 1..=2 {
+        rig.topic.publish_grants(serial..=serial);
+        rig.topic.until_committed(serial.into()).await;
+        server.until_it_has_closed_all_sessions().await;
+    }
+    let retries = consumer.metric(r#"rushgate_consumer_retries_total{code="0"}"#);
+    assert_eq!(retries.await, None);
+    rig.database.assert_exact(2).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_database_is_waited_for() {
     let (server, rig) = private(200, 1).await;

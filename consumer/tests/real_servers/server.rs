@@ -118,6 +118,18 @@ impl Server {
         .await;
     }
 
+    /// Waits until nobody but the superuser is connected any more.
+    pub(crate) async fn until_it_has_closed_all_sessions(&self) {
+        let mut root = self.root().await;
+        wait::until("the server has closed all sessions", async || {
+            let rows = sqlx::raw_sql("SHOW PROCESSLIST").fetch_all(&mut root).await;
+            let rows = rows.expect("lists");
+            let mut users = rows.iter().map(|row| row.get::<String, _>("User"));
+            !users.any(|user| user == "app")
+        })
+        .await;
+    }
+
     fn url(&self, user: &str) -> String {
         format!("mysql://{user}@127.0.0.1:{}", self.port)
     }
