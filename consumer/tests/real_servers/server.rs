@@ -29,6 +29,7 @@ impl Server {
                 "--datadir={}",
                 directory.path().join("data").display()
             ))
+            .env("TMPDIR", directory.path())
             .stdout(Stdio::null())
             .status();
         assert!(installed.expect("mariadb-install-db runs").success());
@@ -63,6 +64,8 @@ impl Server {
             .arg(format!("--datadir={}", path("data")))
             .arg(format!("--socket={}", path("socket")))
             .arg(format!("--pid-file={}", path("pid")))
+            // One that starts removes what others have in the same directory for temporary files.
+            .env("TMPDIR", self.directory.path())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn();
