@@ -117,6 +117,8 @@ async fn drive_the_parts(
             [Part::Bridge(1), Part::Bridge(2)]
                 .into_iter()
                 .for_each(|bridge| world.kill(bridge));
+            // What the network has held back of it is gone too, or Kafka gets that after all.
+            world.link(Link::Kafka).reset();
         }
         Bug::OffsetsBeforeCommit => {
             world.link(Link::ConsumerDatabase).set(Trouble::Hang);
@@ -124,6 +126,7 @@ async fn drive_the_parts(
             [Part::Consumer(1), Part::Consumer(2)]
                 .into_iter()
                 .for_each(|consumer| world.kill(consumer));
+            world.link(Link::ConsumerDatabase).reset();
         }
         Bug::InsertIgnore => {
             until("somebody has the first coupon", async || {

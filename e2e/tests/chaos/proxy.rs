@@ -97,8 +97,10 @@ async fn pass_on(
             )
         };
         tokio::select! {
-            both = both => both.is_ok(),
+            // First, so that what was held back does not get through after a reset.
+            biased;
             _ = reset.changed() => false,
+            both = both => both.is_ok(),
         }
     };
     if !is_whole {
