@@ -107,7 +107,7 @@ pub(super) async fn log(config: &Config, id: &CampaignId) -> Result<String> {
                 .map_or_else(String::new, |reason| format!(" ({reason})"));
             let actor = line
                 .actor
-                .map_or_else(String::new, |actor| format!(" by {actor}"));
+                .map_or_else(String::new, |actor| format!(" [{actor}]"));
             format!(
                 "{} {:<8} {}{reason}{actor}",
                 line.at, line.action, line.detail
