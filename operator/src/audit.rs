@@ -216,6 +216,7 @@ impl Auditor<'_> {
         }
         let intention = operation.intend(Deed::Repair, None).await?;
         let repaired = match repair(&mut operation, &intention, found).await {
+            Ok((0, _)) => 0,
             Ok((repaired, done)) => {
                 writeln!(text, "  repaired: {done}")?;
                 repaired
@@ -268,10 +269,10 @@ async fn repair(
     if agreed > 0 {
         done.push_str(", database and gate have the same terms and state again");
     }
-    operation
-        .end(intention, Some((Action::Repaired, &done)))
-        .await?;
-    Ok((sent + confirmed + agreed, done))
+    let repaired = sent + confirmed + agreed;
+    let line = (repaired > 0).then_some((Action::Repaired, done.as_str()));
+    operation.end(intention, line).await?;
+    Ok((repaired, done))
 }
 
 fn place(event: &Event) -> Place {

@@ -283,25 +283,37 @@ impl Operation {
                 content,
                 grant,
             } => {
-                let returned = match grant {
-                    None => String::new(),
-                    Some(grant) => match self.revoke(grant).await? {
-                        Ok(passed_on) => format!(", {grant} is taken back{passed_on}"),
-                        Err(Declined::Refused(_)) => ", the gate knows of no such grant".to_owned(),
-                        Err(waits) => return Ok(Err(waits)),
-                    },
+                let entry = |action, detail| Entry {
+                    action,
+                    detail,
+                    reason,
+                    actor: Some(&intention.actor),
                 };
+                let (mut returned, mut revoked) = (String::new(), None);
+                if let Some(grant) = grant {
+                    match self.revoke(grant).await? {
+                        Ok(passed_on) => {
+                            returned = format!(", {grant} is taken back{passed_on}");
+                            revoked = Some(format!(
+                                "{}/{grant} is revoked{passed_on}",
+                                intention.campaign
+                            ));
+                        }
+                        Err(Declined::Refused(_)) => {
+                            returned.push_str(", the gate knows of no such grant");
+                        }
+                        Err(waits) => return Ok(Err(waits)),
+                    }
+                }
                 let detail = match content {
                     Some(content) => format!("{letter}{returned}: {content}"),
                     None => format!("{letter}{returned}"),
                 };
-                let entry = Entry {
-                    action: Action::Discarded,
-                    detail: &detail,
-                    reason,
-                    actor: Some(&intention.actor),
-                };
-                let mut writes = vec![Write::End(intention), Write::Log(entry)];
+                let mut writes = vec![Write::End(intention)];
+                if let Some(revoked) = &revoked {
+                    writes.push(Write::Log(entry(Action::Revoked, revoked)));
+                }
+                writes.push(Write::Log(entry(Action::Discarded, &detail)));
                 match letter.parse() {
                     Ok(LetterId::Consumer(id)) => {
                         let note = reason.unwrap_or_default();
