@@ -45,6 +45,7 @@ struct Grant {
     round: RoundId,
     serial: Serial,
     applicant: Applicant,
+    is_revoked: bool,
 }
 
 /// Why nothing could be confirmed now.
@@ -67,8 +68,8 @@ pub struct Confirmer {
 }
 
 impl Committed {
-    /// What is to be confirmed of a batch: every grant that has a row, and every coupon that stood in the way of
-    /// one. All of its records are done with that.
+    /// What is to be confirmed of a batch: every grant that has a row, also one that is revoked by now, and every coupon
+    /// that stood in the way of one. All of its records are done with that.
     pub fn of(batch: Vec<Delivery>, fates: Vec<Fate>) -> Self {
         let mut committed = Self {
             tickets: Vec::with_capacity(batch.len()),
@@ -84,12 +85,14 @@ impl Committed {
                     round: rival.round,
                     serial: rival.serial,
                     applicant: rival.applicant,
+                    is_revoked: false,
                 }),
-                _ => Some(Grant {
+                fate => Some(Grant {
                     campaign: grant.campaign,
                     round: grant.round,
                     serial: grant.serial,
                     applicant: grant.applicant,
+                    is_revoked: fate == Fate::Past,
                 }),
             }));
         }
@@ -206,7 +209,12 @@ fn calls(batches: &[Committed]) -> Vec<(CampaignId, u64, Call)> {
     let mut campaigns: BTreeMap<&CampaignId, Vec<_>> = BTreeMap::new();
     for grant in batches.iter().flat_map(|batch| &batch.grants) {
         let grants = campaigns.entry(&grant.campaign).or_default();
-        grants.push((&grant.round, grant.serial, &grant.applicant));
+        grants.push(confirm::Row {
+            round: &grant.round,
+            serial: grant.serial,
+            applicant: &grant.applicant,
+            is_revoked: grant.is_revoked,
+        });
     }
     campaigns
         .into_iter()

@@ -101,6 +101,7 @@ pub async fn insert(
                             fates[row.place] = Some(Fate::Inserted);
                         }
                         judge::Verdict::Done => fates[row.place] = Some(Fate::Done),
+                        judge::Verdict::Past => fates[row.place] = Some(Fate::Past),
                         judge::Verdict::Refused(refusal) => {
                             fates[row.place] = Some(Fate::Refused(refusal));
                         }

@@ -34,6 +34,8 @@ pub struct Met {
 pub enum Verdict {
     /// It has its row.
     Done,
+    /// It has its row, which was revoked since.
+    Past,
     /// It has its row, which was made when its revocation arrived: the time of the grant is missing there.
     Fill(u64),
     /// Revoke these rows, whose revocations are still on their way. Then insert it: as a coupon that is held, or
@@ -55,7 +57,8 @@ pub fn judge(grant: &Event, of_serial: &[Met], of_person: Option<&Met>) -> Verdi
     if let Some(own) = of_serial.iter().find(is_own) {
         // Also if it was revoked since: the same grant does not come back to life.
         return match own.granted_at {
-            Some(_) => Verdict::Done,
+            Some(_) if own.active => Verdict::Done,
+            Some(_) => Verdict::Past,
             None => Verdict::Fill(own.id),
         };
     }
@@ -154,7 +157,7 @@ pub(crate) mod tests {
                     && (!self.one_per_round || row.round == event.round.as_str())
             });
             match judge(event, &of_serial, of_person) {
-                Verdict::Done => "done",
+                Verdict::Done | Verdict::Past => "done",
                 Verdict::Fill(id) => {
                     if let Some(row) = self.rows.iter_mut().find(|row| row.id == id) {
                         row.granted_at = Some(event.at);

@@ -24,6 +24,8 @@ pub enum Fate {
     Inserted,
     /// It was there already.
     Done,
+    /// It was there already, and has been revoked since.
+    Past,
     /// A row was revoked.
     Revoked,
     /// It is a dead letter.

@@ -155,7 +155,7 @@ fn count(batch: &[Delivery], settled: &Settled) {
                 let granted_at = Duration::from_millis(granted_at.unsigned_abs());
                 since_grants.push(now.saturating_sub(granted_at));
             }
-            Fate::Done => metrics::already_done(),
+            Fate::Done | Fate::Past => metrics::already_done(),
             Fate::Revoked => metrics::revoked(),
             Fate::Refused(refusal) => {
                 metrics::failed(refusal.reason);

@@ -22,7 +22,7 @@ pub enum Outcome {
         /// How many were not marked as issued before.
         issued: u32,
     },
-    /// Redis has lost acknowledged grants. The campaign is halted now.
+    /// Redis has lost acknowledged grants or revocations. The campaign is halted now.
     Lost {
         /// How many of these.
         grants: u32,
@@ -31,11 +31,21 @@ pub enum Outcome {
     UnknownCampaign,
 }
 
+/// A grant that has its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row<'a> {
+    /// The round.
+    pub round: &'a RoundId,
+    /// The serial.
+    pub serial: Serial,
+    /// To whom it was granted.
+    pub applicant: &'a Applicant,
+    /// Whether the row says that the grant was taken back since.
+    pub is_revoked: bool,
+}
+
 /// The call that confirms grants of `campaign`: at least one, at most [`MOST`].
-pub fn call<'a>(
-    campaign: &CampaignId,
-    grants: impl IntoIterator<Item = (&'a RoundId, Serial, &'a Applicant)>,
-) -> Call {
+pub fn call<'a>(campaign: &CampaignId, rows: impl IntoIterator<Item = Row<'a>>) -> Call {
     let keys = Keys::of(campaign);
     Call {
         script: &SCRIPT,
@@ -45,10 +55,15 @@ pub fn call<'a>(
             keys.grants(),
             keys.revoked(),
         ],
-        args: grants
+        args: rows
             .into_iter()
-            .flat_map(|(round, serial, applicant)| {
-                [round.to_string(), serial.to_string(), applicant.to_string()]
+            .flat_map(|row| {
+                let mark = if row.is_revoked { "-" } else { "" };
+                [
+                    row.round.to_string(),
+                    format!("{mark}{}", row.serial),
+                    row.applicant.to_string(),
+                ]
             })
             .collect(),
     }

@@ -193,10 +193,13 @@ impl Gate {
     ) -> Result<confirm::Outcome> {
         let mut issued = 0;
         for places in places.chunks(confirm::MOST) {
-            let grants = places
-                .iter()
-                .map(|place| (&place.round, place.serial, &place.applicant));
-            let call = confirm::call(campaign, grants);
+            let rows = places.iter().map(|place| confirm::Row {
+                round: &place.round,
+                serial: place.serial,
+                applicant: &place.applicant,
+                is_revoked: false,
+            });
+            let call = confirm::call(campaign, rows);
             match confirm::outcome(&self.call(&call).await?)? {
                 confirm::Outcome::Confirmed { issued: more } => issued += more,
                 other => return Ok(other),

@@ -15,7 +15,7 @@ use crate::gate::{Gate, superseded};
 use crate::intention::{Deed, Intention, Taken};
 use crate::terms::Campaign;
 use crate::unknown::Unknown;
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use rushgate_gate::project::{Origin, Outcome};
 use rushgate_gate::projection::Projection;
 use rushgate_gate::{CampaignId, CampaignState, FencingToken, revoke};
@@ -40,6 +40,8 @@ pub(crate) struct Operation {
     actor: Actor,
     /// What became of what an interrupted command had left.
     finished: Vec<String>,
+    /// What it had left.
+    deed: Option<Deed>,
 }
 
 /// Why something was not done.
@@ -78,6 +80,7 @@ impl Reserved {
             fence,
             actor: self.actor,
             finished: vec![],
+            deed: None,
         })
     }
 
@@ -123,6 +126,14 @@ impl Operation {
         let Some(intention) = self.database.intention(&self.campaign.id).await? else {
             return Ok(());
         };
+        if let Deed::Change { after, .. } = &intention.deed {
+            // A restore may have taken away what its own command had made.
+            let wanted = self.campaign.with(after);
+            let written = self.database.write(&wanted.id, &[Write::Room(&wanted)]);
+            written
+                .await
+                .map_err(|error| self.unfinished(&intention, error))?;
+        }
         let text = match self.carry_out(&intention).await {
             Ok(Ok(text)) => text,
             Ok(Err(Declined::Refused(why))) => {
@@ -137,6 +148,7 @@ impl Operation {
         };
         self.finished
             .push(format!("finished first: {intention}: {text}"));
+        self.deed = Some(intention.deed);
         Ok(())
     }
 
@@ -175,13 +187,16 @@ impl Operation {
             writes.push(Write::Room(&wanted));
         }
         let written = self.database.write(&self.campaign.id, &writes).await;
-        written.map_err(|error| self.unfinished(&intention, error))?;
+        written.map_err(|error| match is_refused(&error) {
+            true => error,
+            false => self.unfinished(&intention, error),
+        })?;
         Ok(intention)
     }
 
-    /// Whether an interrupted command had left something.
-    pub(crate) fn has_finished(&self) -> bool {
-        !self.finished.is_empty()
+    /// What an interrupted command had left, and this one has finished.
+    pub(crate) fn finished_deed(&self) -> Option<&Deed> {
+        self.deed.as_ref()
     }
 
     /// Everything that the command has to say: first what it has finished, then what it has done.
@@ -193,22 +208,44 @@ impl Operation {
 
     /// Tells the gate of a campaign that only the database knows, paused until the database knows that the gate knows.
     /// So a gate that has lost its grants is never taken for a new one.
-    pub(crate) async fn create(&mut self) -> Result<()> {
+    async fn create(&mut self) -> Result<()> {
         let campaign = self.campaign.clone();
-        let created = async {
-            self.gate.register(&campaign.id).await?;
-            if !campaign.projected {
-                self.project(&campaign, Origin::New, CampaignState::Paused)
-                    .await?;
-                let projected = [Write::Projected];
-                self.database.write(&campaign.id, &projected).await?;
-            }
-            self.project(&campaign, Origin::Known, campaign.state).await
+        let id = &campaign.id;
+        let declined = |declined| match declined {
+            Declined::Refused(why) | Declined::Waits(why) => anyhow!(
+                "{why}: the campaign is in the database only, and `rushgate campaign create --id {id}` again, with terms \
+                 that the gate takes, replaces those"
+            ),
         };
-        match created.await {
-            Ok(_) => self.campaign.projected = true,
-            Err(error) => return Err(unknown_creation(&campaign.id, error)),
-        }
+        let unknown = |error| unknown_creation(id, error);
+        self.gate.register(id).await.map_err(unknown)?;
+        let paused = self
+            .try_project(&campaign, Origin::New, CampaignState::Paused)
+            .await;
+        paused.map_err(unknown)?.map_err(declined)?;
+        let projected = [Write::Projected];
+        let written = self.database.write(id, &projected).await;
+        written.map_err(unknown)?;
+        self.campaign.projected = true;
+        let running = self
+            .try_project(&campaign, Origin::Known, campaign.state)
+            .await;
+        running.map_err(unknown)?.map_err(declined)?;
+        Ok(())
+    }
+
+    /// Makes the terms of a campaign that the gate was never told of those of `wanted`.
+    pub(crate) async fn replace(&mut self, wanted: &Campaign) -> Result<()> {
+        let entry = Entry {
+            action: Action::Changed,
+            detail: &wanted.to_string(),
+            reason: None,
+            actor: Some(&self.actor),
+        };
+        let writes = [Write::Told(wanted), Write::Log(entry)];
+        let written = self.database.write(&wanted.id, &writes).await;
+        written.map_err(|error| unknown_creation(&wanted.id, error))?;
+        self.campaign.clone_from(wanted);
         Ok(())
     }
 
@@ -353,10 +390,12 @@ impl Operation {
         {
             Ok(promoted) => promoted,
             Err(Declined::Refused(why)) => {
-                // The gate has not taken it, so the room for it goes again.
-                self.campaign = self.campaign.with(before);
-                let told = [Write::Told(&self.campaign)];
-                self.database.write(&intention.campaign, &told).await?;
+                // The gate has not taken it, so the room for it goes again; but not what the gate was told otherwise.
+                let campaign = self.campaign.with(before);
+                let told = self.gate.projection(&intention.campaign).await?;
+                self.campaign = told.map_or(campaign.clone(), |told| campaign.with_room_for(&told));
+                let writes = [Write::Told(&self.campaign)];
+                self.database.write(&intention.campaign, &writes).await?;
                 return Ok(Err(Declined::Refused(why)));
             }
             Err(waits) => return Ok(Err(waits)),
@@ -496,11 +535,27 @@ impl Operation {
     /// Says that it is not known whether it was done, and what leads out.
     pub(crate) fn unfinished(&self, intention: &Intention, error: anyhow::Error) -> anyhow::Error {
         let id = &intention.campaign;
+        let again = match &intention.deed {
+            // Not the same command: the person may have won in another round since.
+            Deed::Revoke { grant } => format!(
+                "`rushgate revoke {id} {} --round {}`",
+                grant.user_id, grant.round
+            ),
+            _ => "the same command again".to_owned(),
+        };
         error.context(Unknown::new(
             format!("campaign {id}: {}", intention.deed),
-            same_again(id),
+            format!("Run {again}, or `rushgate campaign finish {id}`"),
         ))
     }
+}
+
+/// Whether the database has replied that it does not do it: nothing of the transaction is left.
+fn is_refused(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<sqlx::Error>())
+        .any(|error| error.as_database_error().is_some())
 }
 
 /// Says that it is not known how far the creation of a campaign has come.
@@ -512,11 +567,6 @@ pub(crate) fn unknown_creation(id: &CampaignId, error: anyhow::Error) -> anyhow:
         format!("the creation of campaign {id}"),
         way_out,
     ))
-}
-
-/// What leads out of every interruption.
-fn same_again(id: &CampaignId) -> String {
-    format!("Run the same command again, or `rushgate campaign finish {id}`")
 }
 
 /// What to say of people who have moved up from waitlists.

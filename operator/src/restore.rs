@@ -11,6 +11,7 @@ pub use plan::{Claim, Known, Plan, plan};
 use crate::config::Config;
 use crate::database::{Action, Entry, Letter, LogLine, Resolution, Which, Write};
 use crate::gate::superseded;
+use crate::intention::Deed;
 use crate::kafka::Kafka;
 use crate::operation::{Operation, Reserved};
 use crate::terms::Campaign;
@@ -163,8 +164,15 @@ impl Rebuild<'_> {
     async fn halt(&mut self, reason: Option<&str>) -> Result<()> {
         let operation = &mut self.operation;
         let before = operation.campaign.clone();
-        if let Some(told) = &operation.told {
-            operation.campaign = before.with_room_for(told);
+        if let Some(told) = operation.told.as_ref().filter(|told| told.terms.is_some()) {
+            // Room for a change that the gate has not taken is not for the gate. Where Redis has lost the terms, nobody
+            // knows whether the gate had taken it, and the room stays.
+            let intention = operation.database.intention(&before.id).await?;
+            let meant = match intention.map(|intention| intention.deed) {
+                Some(Deed::Change { before: shape, .. }) => before.with(&shape),
+                _ => before.clone(),
+            };
+            operation.campaign = meant.with_room_for(told);
         }
         let campaign = operation.campaign.clone();
         let id = &campaign.id;

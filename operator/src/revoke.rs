@@ -39,6 +39,16 @@ impl Revoke {
     pub async fn run(&self, config: &Config) -> Result<String> {
         let (id, user_id) = (&self.campaign, &self.user_id);
         let mut operation = Operation::begin(config, id).await?;
+        if let Some(Deed::Revoke { grant }) = operation.finished_deed()
+            && grant.user_id == *user_id
+            && self
+                .round
+                .as_ref()
+                .is_none_or(|round| *round == grant.round)
+        {
+            // That was this very command. What the person has won since is not meant.
+            return Ok(operation.report(""));
+        }
         let status = operation
             .gate
             .application(id, user_id, self.round.as_ref())

@@ -3,10 +3,10 @@
 /// The exit code of a command whose effect is unknown.
 pub const UNKNOWN: u8 = 3;
 
-/// No answer came, so the command may have been carried out or not. It is attached to the error that says why, as its
-/// context. Any other error means that nothing was done.
+/// A command was interrupted, by an answer that did not come or by an error in the middle of it, so it may have taken
+/// effect or not. It is attached to the error that says why, as its context. Any other error means that nothing was done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} may have been done or not, because an answer did not come. {way_out}")]
+#[error("{what} was interrupted, and may have taken effect or not. {way_out}")]
 pub struct Unknown {
     what: String,
     way_out: String,

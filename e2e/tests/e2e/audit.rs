@@ -151,7 +151,7 @@ async fn every_disagreement_is_told_and_what_can_be_proven_is_repaired() {
     let lost =
         "once/4 of p4 has an active row, and the gate does not know it: Redis has lost grants";
     let contradiction =
-        "once/5 of p5 is held at the gate, and its row is revoked: gate and table contradict";
+        "once/5 of p5 is held at the gate, and its row is revoked: Redis has lost a revocation";
     let letter = "is open: undecodable: `rushgate failed show`";
     let unpublished = "of the bridge is open: `rushgate failed show`";
     let repairable = [

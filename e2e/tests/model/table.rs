@@ -72,7 +72,7 @@ impl Table {
             .find(|row| row.active && row.grant.person == grant.person)
             .map(met);
         match judge(event, &of_serial, of_person.as_ref()) {
-            Verdict::Done | Verdict::Fill(_) => Some(grant),
+            Verdict::Done | Verdict::Past | Verdict::Fill(_) => Some(grant),
             Verdict::Insert {
                 supersedes,
                 revoked_at,

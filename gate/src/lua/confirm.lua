@@ -1,13 +1,14 @@
 -- Marks grants whose coupons are committed to the database as issued. Doing it twice changes nothing.
 --
--- A committed grant that the gate does not know means that Redis has lost acknowledged writes. The campaign is
--- halted then: going on would give serials a second time.
+-- A committed grant that the gate does not know means that Redis has lost acknowledged writes; so does a grant that the
+-- gate still holds although its row is revoked, for only the gate revokes. The campaign is halted then: going on would
+-- give serials a second time.
 --
 -- KEYS  1 campaign  2 rounds  3 grants  4 revoked
--- ARGV  three for each grant: round, serial, user id
+-- ARGV  three for each grant: round, serial ('-' before it: the row is revoked), user id
 -- Reply {outcome, number}: flat and always two long.
 --   confirmed         number: how many are issued now and were not before
---   lost              number: how many the gate does not know; the campaign is halted
+--   lost              number: how many the gate does not know, or not as revoked; the campaign is halted
 --   unknown_campaign  the gate has lost it altogether; it is known again, and halted
 --
 -- Example
@@ -34,11 +35,14 @@ end
 local all_held = redis.call('HMGET', KEYS[3], unpack(holders))
 local marked, marks, issued_of, issued, lost = {}, {}, {}, 0, 0
 for i, holder in ipairs(holders) do
-  local round, serial, user_id = ARGV[3 * i - 2], ARGV[3 * i - 1], ARGV[3 * i]
+  local round, user_id = ARGV[3 * i - 2], ARGV[3 * i]
+  local is_revoked, serial = string.match(ARGV[3 * i - 1], '^(%-?)(%d+)$')
   local held = all_held[i]
   local held_round, held_serial, _, mark = string.match(held or '', '^([^/]+)/(%d+)/(%d+)(.*)$')
   if held_round == round and held_serial == serial then
-    if mark == '' and not marked[holder] then
+    if is_revoked ~= '' then
+      lost = lost + 1
+    elseif mark == '' and not marked[holder] then
       marked[holder] = true
       marks[#marks + 1] = holder
       marks[#marks + 1] = held .. '/issued'

@@ -242,6 +242,34 @@ fn a_wiped_campaign_that_is_confirmed_is_halted_and_no_longer_unknown() {
 }
 
 #[test]
+fn a_row_that_is_revoked_while_the_gate_holds_its_grant_halts_the_campaign() {
+    let mut gate = Gate::open(QUOTA);
+    for user_id in ["1", "2"] {
+        gate.serial(user_id);
+    }
+    assert!(matches!(
+        gate.revoke("1", None),
+        revoke::Outcome::Revoked { .. }
+    ));
+    let (round, applicants) = (RoundId::once(), [applicant("1"), applicant("2")]);
+    let row = |serial: u32| confirm::Row {
+        round: &round,
+        serial: serial.try_into().expect("a serial"),
+        applicant: &applicants[serial as usize - 1],
+        is_revoked: true,
+    };
+    assert_eq!(
+        gate.confirm_rows([row(1)]),
+        confirm::Outcome::Confirmed { issued: 0 }
+    );
+    assert_eq!(
+        gate.confirm_rows([row(2)]),
+        confirm::Outcome::Lost { grants: 1 }
+    );
+    assert_eq!(gate.apply("3"), rushgate_gate::Decision::Halted);
+}
+
+#[test]
 fn what_the_gate_knows_can_be_sent_again() {
     let mut gate = Gate::open(QUOTA);
     for user_id in ["1", "2"] {

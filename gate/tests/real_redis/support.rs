@@ -148,12 +148,22 @@ impl Gate {
             (round, serial, applicant(user_id))
         });
         let grants: Vec<_> = grants.collect();
-        let grants = grants
+        let rows = grants
             .iter()
-            .map(|(round, serial, applicant)| (round, *serial, applicant));
-        let reply = self
-            .call(&confirm::call(&self.id, grants))
-            .expect("confirm");
+            .map(|(round, serial, applicant)| confirm::Row {
+                round,
+                serial: *serial,
+                applicant,
+                is_revoked: false,
+            });
+        self.confirm_rows(rows)
+    }
+
+    pub(crate) fn confirm_rows<'a>(
+        &mut self,
+        rows: impl IntoIterator<Item = confirm::Row<'a>>,
+    ) -> confirm::Outcome {
+        let reply = self.call(&confirm::call(&self.id, rows)).expect("confirm");
         confirm::outcome(&reply).expect("its reply")
     }
 

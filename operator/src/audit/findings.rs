@@ -71,6 +71,8 @@ pub enum Finding {
     LostByGate(Place),
     /// The gate holds it, and the row says that it was taken back.
     RevokedInTable(Place),
+    /// The row says that it was taken back, and the gate has never heard of the grant.
+    RevocationLostByGate(Place),
     /// More coupons than the round has.
     OverQuota {
         /// The round.
@@ -129,6 +131,13 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
     let mut active: BTreeMap<&RoundId, u32> = BTreeMap::new();
     for (place, is_active) in &seen.rows {
         if !is_active {
+            let is_known = seen.held.contains_key(place)
+                || seen.taken_back.contains(place)
+                || [EventType::Granted, EventType::Revoked].map(|what| on_the_way(place, what))
+                    != [false; 2];
+            if !is_known {
+                findings.insert(Finding::RevocationLostByGate(place.clone()));
+            }
             continue;
         }
         *active.entry(&place.round).or_default() += 1;
@@ -215,7 +224,8 @@ impl Finding {
         match self {
             Self::Missing { .. } | Self::Unconfirmed(_) | Self::StillActive(_) => true,
             Self::Unfinished(_) | Self::State { .. } | Self::Terms(_) => true,
-            Self::Unknown | Self::Halted | Self::LostByGate(_) | Self::RevokedInTable(_) => false,
+            Self::Unknown | Self::Halted | Self::LostByGate(_) => false,
+            Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => false,
             Self::OverQuota { .. } | Self::Letter { .. } | Self::Unpublished(_) => false,
         }
     }
@@ -232,8 +242,8 @@ impl Finding {
             Self::State { .. } => "--repair tells the gate what the database says",
             Self::Terms(_) => "--repair writes down what the gate says, by which it has granted",
             Self::LostByGate(_) => "Redis has lost grants: `rushgate restore --halt`",
-            Self::RevokedInTable(_) => {
-                "gate and table contradict each other: `rushgate coupon find` shows both"
+            Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => {
+                "Redis has lost a revocation: `rushgate restore --halt`"
             }
             Self::OverQuota { .. } => {
                 "the table's keys do not allow that: were they changed by hand?"
@@ -292,6 +302,13 @@ impl fmt::Display for Finding {
                 write!(
                     f,
                     "{} is held at the gate, and its row is revoked",
+                    shown(place)
+                )
+            }
+            Self::RevocationLostByGate(place) => {
+                write!(
+                    f,
+                    "{} has a revoked row, and the gate does not know it",
                     shown(place)
                 )
             }
@@ -390,6 +407,13 @@ mod tests {
                 seen.rows.insert(a(), false);
             }),
             [Finding::RevokedInTable(a())]
+        );
+        assert_eq!(
+            found(|seen| {
+                seen.held.clear();
+                seen.rows.insert(a(), false);
+            }),
+            [Finding::RevocationLostByGate(a())]
         );
         let over = Finding::OverQuota {
             round: RoundId::once(),

@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use jiff::SignedDuration;
 use jiff::civil::{Date, Time};
+use rushgate_gate::project::Origin;
 use rushgate_gate::{
     CampaignId, CampaignState, Millis, OnePer, Quota, Round, RoundId, Terms, Waitlist,
 };
@@ -72,13 +73,16 @@ impl Create {
         let reserved = Reserved::new(config, id).await?;
         let there = reserved.database.create(&wanted, reserved.actor()).await;
         let campaign = there.map_err(|error| unknown_creation(id, error))?;
-        if !self.if_missing && !campaign.has_same_terms(&wanted) {
-            bail!(
-                "campaign {id} exists with other terms ({campaign}): choose another --id, or see \
-                 `rushgate campaign change --help`"
-            );
-        }
         let mut operation = reserved.take_over().await?;
+        if !self.if_missing && !campaign.has_same_terms(&wanted) {
+            if campaign.projected || campaign.terms.one_per != wanted.terms.one_per {
+                bail!(
+                    "campaign {id} exists with other terms ({campaign}): choose another --id, or see \
+                     `rushgate campaign change --help`"
+                );
+            }
+            operation.replace(&wanted).await?;
+        }
         if operation.is_halted() {
             return Ok(format!("campaign {id} is halted: {campaign}"));
         }
@@ -91,9 +95,12 @@ impl Create {
             }
             bail!("{}", lost(id));
         }
-        operation.create().await?;
         operation.finish().await?;
-        let campaign = &operation.campaign;
+        let campaign = operation.campaign.clone();
+        operation.gate.register(id).await?;
+        operation
+            .project(&campaign, Origin::Known, campaign.state)
+            .await?;
         Ok(operation.report(&format!("campaign {id} is {}: {campaign}", campaign.state)))
     }
 

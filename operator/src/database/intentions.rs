@@ -115,7 +115,7 @@ async fn begin(connection: &mut MySqlConnection, intention: &Intention) -> Resul
     .bind(intention.fence.get())
     .bind(intention.actor.as_str())
     .bind(serde_json::to_string(&intention.deed)?)
-    .bind(&intention.reason)
+    .bind(intention.reason.as_deref().map(log::cut))
     .execute(connection)
     .await
     .context("writing down what is to be done")?;

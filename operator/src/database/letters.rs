@@ -1,5 +1,6 @@
 //! `failed_events`: records that could not become a coupon.
 
+use super::log::cut;
 use super::{ARE_THE_TABLES_THERE, Database};
 use anyhow::{Context, Result, bail};
 use rushgate_gate::record::{self, RecordError};
@@ -164,7 +165,7 @@ pub(super) async fn resolve(
          WHERE id = ? AND resolution IS NULL",
     )
     .bind(resolution.as_str())
-    .bind(note.chars().take(1_024).collect::<String>())
+    .bind(cut(note))
     .bind(id)
     .execute(connection)
     .await

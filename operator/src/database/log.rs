@@ -114,15 +114,18 @@ impl Database {
     }
 }
 
+/// Cuts a text to what the columns for people hold.
+pub(super) fn cut(text: &str) -> String {
+    const LONGEST: usize = 1_024;
+    text.chars().take(LONGEST).collect()
+}
+
 /// Adds a line, in the transaction of what it tells.
 pub(super) async fn append(
     connection: &mut MySqlConnection,
     campaign: &CampaignId,
     entry: Entry<'_>,
 ) -> Result<()> {
-    /// Characters in the columns for people.
-    const LONGEST: usize = 1_024;
-    let cut = |text: &str| text.chars().take(LONGEST).collect::<String>();
     sqlx::query(
         "INSERT INTO campaign_log (campaign_id, action, detail, reason, actor) VALUES (?, ?, ?, ?, ?)",
     )

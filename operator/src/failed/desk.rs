@@ -190,10 +190,15 @@ impl Desk<'_> {
             }
             LetterId::Bridge(campaign, entry_id) => {
                 let mut operation = Operation::begin(self.config, campaign).await?;
-                if operation.has_finished() && self.is_gone(campaign, entry_id).await? {
-                    return Ok(operation.report(""));
-                }
-                self.of_bridge(campaign, entry_id).await?;
+                match operation.finished_deed() {
+                    Some(Deed::Replay { entry_id: finished }) if finished == entry_id => {
+                        return Ok(operation.report(""));
+                    }
+                    _ => self
+                        .of_bridge(campaign, entry_id)
+                        .await
+                        .map_err(|error| after(&operation, error))?,
+                };
                 let entry_id = entry_id.clone();
                 operation.perform(Deed::Replay { entry_id }, None).await?;
                 Ok(operation
@@ -226,10 +231,15 @@ impl Desk<'_> {
             }
             LetterId::Bridge(campaign, entry_id) => {
                 let mut operation = Operation::begin(self.config, campaign).await?;
-                if operation.has_finished() && self.is_gone(campaign, entry_id).await? {
-                    return Ok(operation.report(""));
-                }
-                let letter = self.of_bridge(campaign, entry_id).await?;
+                let letter = match operation.finished_deed() {
+                    Some(Deed::Discard { letter, .. }) if *letter == id.to_string() => {
+                        return Ok(operation.report(""));
+                    }
+                    _ => self
+                        .of_bridge(campaign, entry_id)
+                        .await
+                        .map_err(|error| after(&operation, error))?,
+                };
                 // The log keeps what the entry said, because nothing else does.
                 let fields: Vec<String> = letter
                     .fields
@@ -246,11 +256,6 @@ impl Desk<'_> {
                 Ok(operation.report(&text))
             }
         }
-    }
-
-    async fn is_gone(&mut self, campaign: &CampaignId, entry_id: &str) -> Result<bool> {
-        let letters = self.gate.unpublished(campaign).await?;
-        Ok(!letters.iter().any(|letter| letter.entry_id == entry_id))
     }
 
     /// Discards a dead letter, and takes its grant back if the gate still has it just so and it has no coupon.
@@ -308,6 +313,14 @@ impl Desk<'_> {
         let deed = Deed::discard(id, content, grant);
         let text = operation.perform(deed, note).await?;
         Ok(operation.report(&format!("{text}{remark}")))
+    }
+}
+
+/// Says what was finished first, which may be why there is no such dead letter any more.
+fn after(operation: &Operation, error: anyhow::Error) -> anyhow::Error {
+    match operation.report("") {
+        finished if finished.is_empty() => error,
+        finished => error.context(finished),
     }
 }
 
