@@ -128,6 +128,8 @@ impl Auditor<'_> {
         let mut seen = Seen {
             is_unknown: campaign.projected && at_gate.is_none(),
             is_halted,
+            is_halted_here: is_halted
+                && at_gate.is_some_and(|state| state != CampaignState::Halted),
             ..Seen::default()
         };
         if !is_at_work {
@@ -234,10 +236,6 @@ async fn repair(
     found: &BTreeSet<Finding>,
 ) -> Result<(usize, String)> {
     let id = &operation.campaign.id.clone();
-    // A gate that has lost grants may have lost terms with them.
-    let is_gate_whole = !found
-        .iter()
-        .any(|finding| matches!(finding, Finding::LostByGate(_) | Finding::OverQuota { .. }));
     let (mut sent, mut agreed, mut unconfirmed) = (0, 0, vec![]);
     for finding in found {
         match finding {
@@ -248,13 +246,14 @@ async fn repair(
                 sent += usize::from(resent != resend::Outcome::Nothing);
             }
             Finding::Unconfirmed(place) => unconfirmed.push(place.clone()),
-            Finding::State { .. } | Finding::Terms(_) if is_gate_whole => agreed += 1,
+            Finding::State { .. } | Finding::Terms(_) => agreed += 1,
             _ => {}
         }
     }
-    if agreed > 0 {
-        operation.agree_with_gate().await?;
-    }
+    let told = match agreed {
+        0 => String::new(),
+        _ => operation.agree_with_gate().await?,
+    };
     let mut done = format!("{sent} put back on the stream");
     let confirmed = match operation.gate.confirm(id, &unconfirmed).await? {
         confirm::Outcome::Confirmed { .. } => unconfirmed.len(),
@@ -266,9 +265,7 @@ async fn repair(
         }
     };
     done.push_str(&format!(", {confirmed} confirmed"));
-    if agreed > 0 {
-        done.push_str(", database and gate have the same terms and state again");
-    }
+    done.push_str(&told);
     let repaired = sent + confirmed + agreed;
     let line = (repaired > 0).then_some((Action::Repaired, done.as_str()));
     operation.end(intention, line).await?;

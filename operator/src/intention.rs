@@ -121,6 +121,11 @@ impl Deed {
         }
     }
 
+    /// Whether it is one call of the gate, and then what the database writes: if that call is refused, nothing was done.
+    pub fn is_one_call(&self) -> bool {
+        !matches!(self, Self::Discard { .. } | Self::Repair)
+    }
+
     /// The state that the campaign is to have, if that is what is to be done.
     pub fn state(&self) -> Option<CampaignState> {
         match self {

@@ -7,11 +7,12 @@
 //! it wakes up: its fencing token is too low for the gate, and its intention is gone.
 
 use crate::actor::Actor;
+use crate::audit::differing_terms;
 use crate::campaign::existing;
 use crate::config::Config;
 use crate::database::{Action, Database, Entry, Resolution, Write};
 use crate::failed::LetterId;
-use crate::gate::{Gate, superseded};
+use crate::gate::{Gate, GateError, superseded};
 use crate::intention::{Deed, Intention, Taken};
 use crate::terms::Campaign;
 use crate::unknown::Unknown;
@@ -129,10 +130,9 @@ impl Operation {
         if let Deed::Change { after, .. } = &intention.deed {
             // A restore may have taken away what its own command had made.
             let wanted = self.campaign.with(after);
-            let written = self.database.write(&wanted.id, &[Write::Room(&wanted)]);
-            written
-                .await
-                .map_err(|error| self.unfinished(&intention, error))?;
+            let room = [Write::Room(&wanted)];
+            let written = self.database.write(&wanted.id, &room).await;
+            written.map_err(|error| self.unfinished(&intention, error))?;
         }
         let text = match self.carry_out(&intention).await {
             Ok(Ok(text)) => text,
@@ -166,9 +166,29 @@ impl Operation {
                     .map_err(|error| self.unfinished(&intention, error))?;
                 bail!("{why}")
             }
-            Ok(Err(Declined::Waits(why))) => bail!("{why}"),
+            Ok(Err(Declined::Waits(why))) => {
+                let what = format!("campaign {}: {}", intention.campaign, intention.deed);
+                let stays = "It stays written down, and is finished when this has been put right";
+                Err(anyhow!("{why}").context(Unknown::new(what, stays)))
+            }
+            Err(error) if is_refused(&error) && intention.deed.is_one_call() => {
+                self.give_up(&intention)
+                    .await
+                    .map_err(|error| self.unfinished(&intention, error))?;
+                Err(error)
+            }
             Err(error) => Err(self.unfinished(&intention, error)),
         }
+    }
+
+    /// Ends an intention of which nothing was done.
+    async fn give_up(&mut self, intention: &Intention) -> Result<()> {
+        if let Deed::Change { before, .. } = &intention.deed {
+            self.campaign = self.campaign.with(before);
+            let told = [Write::Told(&self.campaign)];
+            self.database.write(&intention.campaign, &told).await?;
+        }
+        self.end(intention, None).await
     }
 
     /// Writes down what is to be done, and makes room for it in the database.
@@ -256,9 +276,18 @@ impl Operation {
         origin: Origin,
         state: CampaignState,
     ) -> Result<u32> {
-        match self.try_project(campaign, origin, state).await? {
+        let told = self.try_project(campaign, origin, state).await;
+        let told = told.map_err(|error| match is_refused(&error) {
+            true => error,
+            false => error.context(Unknown::new(
+                format!("campaign {}: what the gate is told of it", campaign.id),
+                "Run the same command again",
+            )),
+        });
+        match told? {
             Ok(promoted) => Ok(promoted),
-            Err(Declined::Refused(why) | Declined::Waits(why)) => bail!("{why}"),
+            Err(Declined::Refused(why)) => bail!("{why}{}", or_repair(&campaign.id)),
+            Err(Declined::Waits(why)) => bail!("{why}"),
         }
     }
 
@@ -429,8 +458,13 @@ impl Operation {
             bail!("{} is no change of the state", intention.deed);
         };
         let campaign = self.campaign.clone();
-        if let Err(declined) = self.try_project(&campaign, Origin::Known, state).await? {
-            return Ok(Err(declined));
+        match self.try_project(&campaign, Origin::Known, state).await? {
+            Ok(_) => {}
+            Err(Declined::Refused(why)) => {
+                let why = format!("{why}{}", or_repair(&campaign.id));
+                return Ok(Err(Declined::Refused(why)));
+            }
+            Err(waits) => return Ok(Err(waits)),
         }
         let writes = [
             Write::State(state),
@@ -473,19 +507,38 @@ impl Operation {
         })
     }
 
-    /// Makes the database say of rounds and rules what the gate says, by which it has granted; and the gate of the state
-    /// what the database says, which an operator has decided.
-    pub(crate) async fn agree_with_gate(&mut self) -> Result<()> {
+    /// Tells the gate the terms and the state that the database has, which operators have decided; with room for what the
+    /// gate has granted meanwhile. What was different, for the log.
+    pub(crate) async fn agree_with_gate(&mut self) -> Result<String> {
         let id = self.campaign.id.clone();
         let Some(told) = self.gate.projection(&id).await? else {
             bail!("{}", lost(&id));
         };
-        let campaign = self.campaign.as_told(&told);
-        self.database.write(&id, &[Write::Told(&campaign)]).await?;
+        let mut differing = differing_terms(&self.campaign, &told);
+        if self.campaign.state != told.state {
+            let (here, there) = (self.campaign.state, told.state);
+            differing.push(format!(
+                "state: {here} in the database, {there} at the gate"
+            ));
+        }
+        let campaign = self.campaign.with_room_for(&told);
+        let raised = self
+            .campaign
+            .rounds_and_rules()
+            .differences(&campaign.rounds_and_rules());
+        self.database.write(&id, &[Write::Room(&campaign)]).await?;
         self.project(&campaign, Origin::Known, campaign.state)
             .await?;
+        self.database.write(&id, &[Write::Told(&campaign)]).await?;
         self.campaign = campaign;
-        Ok(())
+        let mut text = format!(
+            ", the gate was told what the database says ({} before)",
+            differing.join("; ")
+        );
+        if !raised.is_empty() {
+            text.push_str(&format!(", with room for what it has granted ({raised})"));
+        }
+        Ok(text)
     }
 
     /// Halts the campaign where it is not halted yet: at the gate, or in the database. What to say of it.
@@ -550,12 +603,13 @@ impl Operation {
     }
 }
 
-/// Whether the database has replied that it does not do it: nothing of the transaction is left.
+/// Whether a server has replied that it does not do it: nothing of the call or of the transaction was done.
 fn is_refused(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<sqlx::Error>())
-        .any(|error| error.as_database_error().is_some())
+    error.chain().any(|cause| {
+        let by_redis = matches!(cause.downcast_ref(), Some(GateError::Refused { .. }));
+        let by_database = cause.downcast_ref::<sqlx::Error>();
+        by_redis || by_database.is_some_and(|error| error.as_database_error().is_some())
+    })
 }
 
 /// Says that it is not known how far the creation of a campaign has come.
@@ -567,6 +621,13 @@ pub(crate) fn unknown_creation(id: &CampaignId, error: anyhow::Error) -> anyhow:
         format!("the creation of campaign {id}"),
         way_out,
     ))
+}
+
+/// What to say when the gate refuses terms that nobody has just asked for.
+fn or_repair(id: &CampaignId) -> String {
+    format!(
+        ". Database and gate have different terms: `rushgate audit {id} --repair` makes them agree"
+    )
 }
 
 /// What to say of people who have moved up from waitlists.

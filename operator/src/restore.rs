@@ -77,7 +77,7 @@ impl Restore {
             deadline: begun + Duration::from_secs(self.wait),
         };
         rebuild.check(self.halt)?;
-        let way_out = "The campaign stays halted. Run the same command again";
+        let way_out = "Run the same command again";
         let unknown = |error: anyhow::Error| {
             error.context(Unknown::new(
                 format!("the restore of campaign {id}"),

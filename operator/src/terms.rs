@@ -99,27 +99,15 @@ impl Campaign {
         campaign
     }
 
-    /// The same campaign with the rounds and rules that the gate was told: what the gate has granted, it has granted by
-    /// those. Nothing changes where the gate has lost them.
-    pub fn as_told(&self, told: &Projection) -> Self {
-        let mut campaign = self.clone();
-        if let Some(terms) = told.terms {
-            campaign.terms.waitlist = terms.waitlist;
-            campaign.rounds = told.rounds.iter().map(|(round, _)| round.clone()).collect();
-            campaign.rounds.sort_by(|a, b| a.id.cmp(&b.id));
-            campaign.span_days();
-        }
-        campaign
-    }
-
-    /// The same campaign with room for all that the gate has granted: where the gate has a higher quota, or a round that
-    /// is not here, that of the gate counts.
+    /// The same campaign with room for all that the gate has granted: where it has given serials above the quota, or in
+    /// a round that is not here, the quota, or the round, is as the gate was told.
     pub fn with_room_for(&self, told: &Projection) -> Self {
         let mut campaign = self.clone();
-        for (round, _) in &told.rounds {
+        for (round, granted) in &told.rounds {
             match campaign.rounds.iter_mut().find(|here| here.id == round.id) {
-                Some(here) => here.quota = here.quota.max(round.quota),
-                None => campaign.rounds.push(round.clone()),
+                Some(here) if here.quota.get() < *granted => here.quota = round.quota,
+                None if *granted > 0 => campaign.rounds.push(round.clone()),
+                _ => {}
             }
         }
         campaign.rounds.sort_by(|a, b| a.id.cmp(&b.id));
@@ -127,11 +115,11 @@ impl Campaign {
         campaign
     }
 
-    /// Lets the days of a daily campaign end with its last round.
+    /// Lets the days of a daily campaign end with its last round, not earlier.
     fn span_days(&mut self) {
         let last = self.rounds.last().map(|round| round.id.as_str().parse());
         if let (Some(daily), Some(Ok(last_day))) = (&mut self.daily, last) {
-            daily.last_day = last_day;
+            daily.last_day = daily.last_day.max(last_day);
         }
     }
 

@@ -162,7 +162,7 @@ async fn every_disagreement_is_told_and_what_can_be_proven_is_repaired() {
     ];
     let over_quota =
         "round once has 6 active coupons for a quota of 5: the table's keys do not allow that";
-    let terms = "quota of round once: 5 in the database, 10 at the gate: --repair writes down";
+    let terms = "quota of round once: 5 in the database, 10 at the gate: --repair tells the gate";
     for expected in [lost, contradiction, letter, unpublished, over_quota, terms] {
         assert!(said.contains(expected), "{expected}: {said}");
     }

@@ -46,10 +46,48 @@ async fn terms_that_differ_are_found_and_repaired() {
     launch.exits(0, &["audit", "--repair"]).await;
     let agreed = launch.exits(0, &["audit"]).await;
     assert!(agreed.ends_with("all agree"), "{agreed}");
-    assert_eq!(quota(&system).await, 25);
+    assert_eq!(quota(&system).await, 5);
+    let log = launch.does(&["campaign", "log", LAUNCH]).await;
+    assert!(
+        log.contains("quota of round once: 5 in the database, 25 at the gate"),
+        "{log}"
+    );
     assert_eq!(launch.refusal("b").await, (503, "paused".to_owned()));
     launch.does(&["campaign", "resume", LAUNCH]).await;
     assert_eq!(launch.apply("b").await, granted(2));
+
+    // What the gate has granted keeps its room.
+    launch.has_rows(2).await;
+    system.drained(LAUNCH).await;
+    let wound = "UPDATE rounds SET quota = 1";
+    system.database.run(wound).await.expect("done");
+    let refused = launch.exits(1, &["campaign", "pause", LAUNCH]).await;
+    assert!(
+        refused.contains("`rushgate audit launch --repair` makes them agree"),
+        "{refused}"
+    );
+    launch.exits(0, &["audit", "--repair"]).await;
+    launch.exits(0, &["audit"]).await;
+    assert_eq!(quota(&system).await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_has_lost_its_schedule_is_told_it_again() {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    let launch = View::of(&system, LAUNCH);
+    let create = ["campaign", "create", "--id", LAUNCH, "--quota", "3"];
+    launch.does(&create).await;
+    assert_eq!(launch.apply("a").await, granted(1));
+    launch.has_rows(1).await;
+    let mut redis = system.redis_connection().await.expect("Redis");
+    let mut lose = redis::cmd("DEL");
+    lose.arg("rushgate:{launch}:schedule");
+    lose.exec_async(&mut redis).await.expect("DEL");
+    launch.exits(2, &["audit"]).await;
+    launch.exits(0, &["audit", "--repair"]).await;
+    launch.exits(0, &["audit"]).await;
+    assert_eq!(launch.apply("b").await, granted(2));
+    assert_eq!(quota(&system).await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

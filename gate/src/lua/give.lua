@@ -89,7 +89,8 @@ local function give(campaign_id, one_per, round, user_id, granted, free, revokes
 end
 
 -- Gives what places there are to those who wait, in their order. Returns how many, and who was the first.
--- Who has won in another round meanwhile, where one may win once in all, leaves the line without a second place.
+-- Applicants leave the waitlist without a place if they have won in another round meanwhile, where one may win once in
+-- all, or if their grant of this round was taken back: a Redis that has lost a promotion may have them waiting again.
 local function promote(campaign_id, one_per, round)
   local promoted, first = 0, ''
   while true do
@@ -101,7 +102,8 @@ local function promote(campaign_id, one_per, round)
     end
     local head = redis.call('ZRANGEBYLEX', KEYS[6], '[' .. round .. '/', '(' .. round .. '0', 'LIMIT', 0, 1)[1]
     local user_id = string.match(head, '([^/]+)$')
-    if redis.call('HEXISTS', KEYS[4], holder_of(one_per, round, user_id)) == 0 then
+    if redis.call('HEXISTS', KEYS[4], holder_of(one_per, round, user_id)) == 0
+      and redis.call('HEXISTS', KEYS[8], round .. '/' .. user_id) == 0 then
       give(campaign_id, one_per, round, user_id, granted, free, true)
       promoted = promoted + 1
       if promoted == 1 then

@@ -30,6 +30,8 @@ pub struct Seen {
     pub unpublished: BTreeMap<String, Option<Place>>,
     /// Quotas, as the database has them.
     pub quotas: BTreeMap<RoundId, u32>,
+    /// Whether only the database says that it is halted.
+    pub is_halted_here: bool,
     /// What a command has begun and not finished, although none is at work.
     pub unfinished: Option<String>,
     /// The states that database and gate have, if they differ and the campaign is not halted.
@@ -45,6 +47,8 @@ pub enum Finding {
     Unknown,
     /// The campaign is halted.
     Halted,
+    /// The campaign is halted in the database, and the gate grants.
+    HaltedHere,
     /// A command has begun something and not finished it.
     Unfinished(String),
     /// Database and gate have different states.
@@ -101,6 +105,9 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
     }
     if seen.is_halted {
         findings.insert(Finding::Halted);
+    }
+    if seen.is_halted_here {
+        findings.insert(Finding::HaltedHere);
     }
     findings.extend(seen.unfinished.clone().map(Finding::Unfinished));
     let states = seen.states;
@@ -224,6 +231,7 @@ impl Finding {
         match self {
             Self::Missing { .. } | Self::Unconfirmed(_) | Self::StillActive(_) => true,
             Self::Unfinished(_) | Self::State { .. } | Self::Terms(_) => true,
+            Self::HaltedHere => true,
             Self::Unknown | Self::Halted | Self::LostByGate(_) => false,
             Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => false,
             Self::OverQuota { .. } | Self::Letter { .. } | Self::Unpublished(_) => false,
@@ -240,7 +248,10 @@ impl Finding {
             Self::Halted => "Redis has lost grants: `rushgate restore`",
             Self::Unfinished(_) => "--repair finishes it, and so does `rushgate campaign finish`",
             Self::State { .. } => "--repair tells the gate what the database says",
-            Self::Terms(_) => "--repair writes down what the gate says, by which it has granted",
+            Self::Terms(_) => {
+                "--repair tells the gate what the database says, with room for what the gate has granted"
+            }
+            Self::HaltedHere => "--repair halts the gate, and `rushgate restore` leads on",
             Self::LostByGate(_) => "Redis has lost grants: `rushgate restore --halt`",
             Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => {
                 "Redis has lost a revocation: `rushgate restore --halt`"
@@ -258,6 +269,9 @@ impl fmt::Display for Finding {
         match self {
             Self::Unknown => f.write_str("the gate does not know the campaign"),
             Self::Halted => f.write_str("the campaign is halted, and gives nothing"),
+            Self::HaltedHere => {
+                f.write_str("the campaign is halted in the database, and the gate still grants")
+            }
             Self::Unfinished(what) => write!(f, "a command was interrupted: {what}"),
             Self::State { database, gate } => {
                 write!(

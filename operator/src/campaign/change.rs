@@ -61,6 +61,15 @@ impl Change {
         }
         let now = Millis::try_from(jiff::Timestamp::now().as_millisecond())?;
         let wanted = self.applied_to(&current, now)?;
+        let stays = |id: &RoundId| wanted.rounds.iter().any(|round| round.id == *id);
+        let gone = current.rounds.iter().map(|round| &round.id);
+        let gone = gone.filter(|id| !stays(id));
+        if let Some(round) = operation.database.with_coupons(&self.id, gone).await? {
+            bail!(
+                "round {round} of campaign {} has coupons, so it cannot be removed: choose a later --to",
+                self.id
+            );
+        }
         let text = if wanted.has_same_terms(&current) {
             let promoted = operation
                 .project(&current, Origin::Known, current.state)

@@ -81,6 +81,32 @@ impl Database {
         Ok(token.into_inner().into())
     }
 
+    /// Of these rounds, one that has coupons, also if they are revoked.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn with_coupons(
+        &self,
+        campaign: &CampaignId,
+        rounds: impl Iterator<Item = &RoundId>,
+    ) -> Result<Option<RoundId>> {
+        let mut connection = self.connection.lock().await;
+        for round in rounds {
+            let coupon: Option<u64> = sqlx::query_scalar(
+                "SELECT id FROM coupons WHERE campaign_id = ? AND round_id = ? LIMIT 1",
+            )
+            .bind(campaign.as_str())
+            .bind(round.as_str())
+            .fetch_optional(&mut *connection)
+            .await
+            .context("the database refused to look for coupons")?;
+            if coupon.is_some() {
+                return Ok(Some(round.clone()));
+            }
+        }
+        Ok(None)
+    }
+
     /// The campaign of that name, if there is one.
     ///
     /// # Errors
@@ -174,7 +200,7 @@ pub(super) async fn make_room(connection: &mut MySqlConnection, wanted: &Campaig
     Ok(())
 }
 
-/// Writes down exactly what the gate was told: rules and rounds, and no round beside them.
+/// Writes down what the gate was told: rules and rounds, and no round beside them that has no coupon.
 pub(super) async fn write_told(
     connection: &mut MySqlConnection,
     campaign: &Campaign,
@@ -185,7 +211,10 @@ pub(super) async fn write_told(
     }
     for gone in rounds(connection, &campaign.id).await? {
         if !campaign.rounds.iter().any(|round| round.id == gone.id) {
-            sqlx::query("DELETE FROM rounds WHERE campaign_id = ? AND round_id = ?")
+            sqlx::query(
+                "DELETE FROM rounds WHERE campaign_id = ? AND round_id = ? AND NOT EXISTS (SELECT 1 FROM coupons \
+                 WHERE coupons.campaign_id = rounds.campaign_id AND coupons.round_id = rounds.round_id)",
+            )
                 .bind(campaign.id.as_str())
                 .bind(gone.id.as_str())
                 .execute(&mut *connection)
