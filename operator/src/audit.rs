@@ -9,12 +9,12 @@ pub use findings::{Finding, Seen, differing_terms, findings};
 
 use crate::campaign::existing;
 use crate::config::Config;
-use crate::database::{Action, Database, Which};
+use crate::database::{Action, Database, Resolution, Which};
 use crate::failed::LetterId;
 use crate::gate::Gate;
 use crate::intention::{Deed, Intention};
 use crate::kafka::Kafka;
-use crate::operation::{Operation, Reserved};
+use crate::operation::{BEAT_EVERY, Operation, Reserved};
 use anyhow::Result;
 use clap::Args;
 use rushgate_gate::restore::Standing;
@@ -177,11 +177,20 @@ impl Auditor<'_> {
         }
         let which = Which {
             campaign: Some(id.clone()),
+            resolved: true,
             ..Which::default()
         };
         for letter in self.database.letters(&which).await? {
             let about = letter.event().ok().map(|event| place(&event));
-            seen.letters.insert(letter.id, (about, letter.reason));
+            match &letter.resolution {
+                None => {
+                    seen.letters.insert(letter.id, (about, letter.reason));
+                }
+                Some((word, _)) if word == Resolution::Discarded.as_str() => {
+                    seen.discarded.extend(about);
+                }
+                Some(_) => {}
+            }
         }
         let rounds = campaign.rounds.iter();
         seen.quotas = rounds
@@ -237,7 +246,10 @@ async fn repair(
 ) -> Result<(usize, String)> {
     let id = &operation.campaign.id.clone();
     let (mut sent, mut agreed, mut unconfirmed) = (0, 0, vec![]);
-    for finding in found {
+    for (done, finding) in found.iter().enumerate() {
+        if done % BEAT_EVERY == 0 {
+            operation.database.beat().await?;
+        }
         match finding {
             // The gate itself says what goes on the stream: if it has changed its mind meanwhile, that does.
             Finding::Missing { place, .. } | Finding::StillActive(place) => {

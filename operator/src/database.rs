@@ -18,7 +18,10 @@ use rushgate_gate::{CampaignId, Millis};
 use sqlx::Connection;
 use sqlx::migrate::Migrator;
 use sqlx::mysql::{MySqlConnection, MySqlDatabaseError};
+use std::pin::pin;
+use std::time::Duration;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 /// Every change of the tables, in order.
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
@@ -76,12 +79,18 @@ impl Database {
         Ok(MIGRATIONS.iter().count())
     }
 
-    /// Keeps other operators from changing `campaign` until this connection is gone.
+    /// Keeps other operators from changing `campaign` until this connection is gone. From now on the server ends the
+    /// connection when nothing comes for 20 s, with the reservation and what it has locked: a command that is frozen, or
+    /// cut off, holds up consumers and other operators for no longer. [`Database::keep`] and [`Database::beat`] keep it through long work elsewhere.
     ///
     /// # Errors
     /// When somebody else is changing it for longer than 30 s.
     pub async fn reserve(&self, campaign: &CampaignId) -> Result<()> {
         let mut connection = self.connection.lock().await;
+        sqlx::query("SET SESSION wait_timeout = 20, innodb_lock_wait_timeout = 20")
+            .execute(&mut *connection)
+            .await
+            .context("the database refused to limit how long the command may be silent")?;
         let reserved: Option<i64> =
             sqlx::query_scalar(concat!("SELECT GET_LOCK(", lock!(), ", 30)"))
                 .bind(campaign.as_str())
@@ -100,12 +109,40 @@ impl Database {
     /// When the database refuses.
     pub async fn is_reserved(&self, campaign: &CampaignId) -> Result<bool> {
         let mut connection = self.connection.lock().await;
-        let holder: Option<u64> = sqlx::query_scalar(concat!("SELECT IS_USED_LOCK(", lock!(), ")"))
-            .bind(campaign.as_str())
-            .fetch_one(&mut *connection)
+        let is_reserved: i64 =
+            sqlx::query_scalar(concat!("SELECT IS_USED_LOCK(", lock!(), ") IS NOT NULL"))
+                .bind(campaign.as_str())
+                .fetch_one(&mut *connection)
+                .await
+                .context("the database refused to say whether the campaign is reserved")?;
+        Ok(is_reserved != 0)
+    }
+
+    /// Does `work`, which does not ask the database, and keeps the reservation meanwhile.
+    ///
+    /// # Errors
+    /// When the work fails, or the reservation is lost.
+    pub async fn keep<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        const BEAT: Duration = Duration::from_secs(5);
+        let mut work = pin!(work);
+        loop {
+            match timeout(BEAT, &mut work).await {
+                Ok(done) => return done,
+                Err(_) => self.beat().await?,
+            }
+        }
+    }
+
+    /// Lets the server know that the command is alive, so that it keeps the reservation.
+    ///
+    /// # Errors
+    /// When the reservation is lost.
+    pub async fn beat(&self) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        connection
+            .ping()
             .await
-            .context("the database refused to say whether the campaign is reserved")?;
-        Ok(holder.is_some())
+            .context("the reservation of the campaign was lost")
     }
 
     /// Does `work` and commits it; all of it again when the server took it back to end a deadlock, for which of two

@@ -21,6 +21,9 @@ use rushgate_gate::project::{Origin, Outcome};
 use rushgate_gate::projection::Projection;
 use rushgate_gate::{CampaignId, CampaignState, FencingToken, revoke};
 
+/// After how many calls of the gate the database hears again that the command is alive.
+pub(crate) const BEAT_EVERY: usize = 1_000;
+
 /// A campaign that no other command works on, as long as the database keeps the reservation.
 pub(crate) struct Reserved {
     pub(crate) database: Database,
@@ -338,9 +341,13 @@ impl Operation {
                 Ok(Ok(text))
             }
             Deed::Replay { entry_id } => {
-                // Whether or not it was there: if not, it was put back before the interruption.
-                self.gate.readmit(&intention.campaign, entry_id).await?;
-                let text = format!("{}/{entry_id} is on the stream again", intention.campaign);
+                let id = &intention.campaign;
+                let text = match self.gate.readmit(id, entry_id).await? {
+                    true => format!("{id}/{entry_id} is on the stream again"),
+                    false if self.told.is_none() => return Ok(Err(Declined::Waits(lost(id)))),
+                    // It was put back before the interruption.
+                    false => format!("{id}/{entry_id} is no dead letter any more"),
+                };
                 self.end(intention, Some((Action::Replayed, &text))).await?;
                 Ok(Ok(text))
             }
@@ -357,13 +364,21 @@ impl Operation {
                 };
                 let (mut returned, mut revoked) = (String::new(), None);
                 if let Some(grant) = grant {
-                    match self.revoke(grant).await? {
+                    // It may have got its row since the command began.
+                    let revocation = match self.has_coupon(grant).await? {
+                        true => Err(Declined::Refused(String::new())),
+                        false => self.revoke(grant).await?,
+                    };
+                    match revocation {
                         Ok(passed_on) => {
                             returned = format!(", {grant} is taken back{passed_on}");
                             revoked = Some(format!(
                                 "{}/{grant} is revoked{passed_on}",
                                 intention.campaign
                             ));
+                        }
+                        Err(Declined::Refused(why)) if why.is_empty() => {
+                            returned.push_str(", the person has the coupon and keeps it");
                         }
                         Err(Declined::Refused(_)) => {
                             returned.push_str(", the gate knows of no such grant");
@@ -402,6 +417,17 @@ impl Operation {
                 Ok(Ok(text))
             }
         }
+    }
+
+    /// Whether just this grant has become a coupon that is held.
+    pub(crate) async fn has_coupon(&self, grant: &Taken) -> Result<bool> {
+        let id = &self.campaign.id;
+        let coupons = self.database.coupons(id, &grant.user_id).await?;
+        Ok(coupons.iter().any(|coupon| {
+            coupon.round == grant.round.as_str()
+                && coupon.serial == grant.serial.get()
+                && coupon.state == "active"
+        }))
     }
 
     async fn change(

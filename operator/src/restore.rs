@@ -13,7 +13,7 @@ use crate::database::{Action, Entry, Letter, LogLine, Resolution, Which, Write};
 use crate::gate::superseded;
 use crate::intention::Deed;
 use crate::kafka::Kafka;
-use crate::operation::{Operation, Reserved};
+use crate::operation::{BEAT_EVERY, Operation, Reserved};
 use crate::terms::Campaign;
 use crate::unknown::Unknown;
 use anyhow::{Context, Result, bail, ensure};
@@ -281,9 +281,11 @@ impl Rebuild<'_> {
     }
 
     async fn on_the_way(&mut self, id: &CampaignId) -> Result<(usize, usize)> {
+        self.operation.database.beat().await?;
         let in_stream = self.operation.gate.in_stream(id).await?;
         let (kafka, id) = (Kafka::new(self.config)?, id.clone());
-        let in_kafka = tokio::task::spawn_blocking(move || kafka.waiting(&id)).await??;
+        let waiting = async { tokio::task::spawn_blocking(move || kafka.waiting(&id)).await? };
+        let in_kafka = self.operation.database.keep(waiting).await?;
         Ok((in_stream, in_kafka))
     }
 
@@ -307,7 +309,8 @@ impl Rebuild<'_> {
         }
         let events = {
             let (kafka, id) = (Kafka::new(self.config)?, id.clone());
-            tokio::task::spawn_blocking(move || kafka.events(&id)).await??
+            let events = async { tokio::task::spawn_blocking(move || kafka.events(&id)).await? };
+            self.operation.database.keep(events).await?
         };
         let mut others = BTreeMap::new();
         for (event, _) in &events {
@@ -363,7 +366,10 @@ impl Rebuild<'_> {
     async fn seat(&mut self, plan: &Plan) -> Result<String> {
         let operation = &mut self.operation;
         let (id, fence) = (&operation.campaign.id, operation.fence);
-        for place in &plan.resend {
+        for (done, place) in plan.resend.iter().enumerate() {
+            if done % BEAT_EVERY == 0 {
+                operation.database.beat().await?;
+            }
             let (round, applicant) = (&place.round, &place.applicant);
             operation.gate.resend(id, round, applicant).await?;
         }
@@ -373,7 +379,10 @@ impl Rebuild<'_> {
             operation.database.write(id, &resolved).await?;
         }
         let (mut seated, mut without) = (0, 0);
-        for (letter, round, applicant) in &plan.seat {
+        for (done, (letter, round, applicant)) in plan.seat.iter().enumerate() {
+            if done % BEAT_EVERY == 0 {
+                operation.database.beat().await?;
+            }
             match operation.gate.seat(id, round, applicant, fence).await? {
                 Outcome::Seated(serial) | Outcome::Holds(serial) => {
                     seated += 1;

@@ -26,6 +26,8 @@ pub struct Seen {
     pub rows: BTreeMap<Place, bool>,
     /// Open dead letters of the consumer, by number: what they are about, and why.
     pub letters: BTreeMap<u64, (Option<Place>, String)>,
+    /// What the dead letters of the consumer were about that an operator has discarded.
+    pub discarded: BTreeSet<Place>,
     /// Open dead letters of the bridge, by entry id: what they are about.
     pub unpublished: BTreeMap<String, Option<Place>>,
     /// Quotas, as the database has them.
@@ -67,6 +69,8 @@ pub enum Finding {
         /// Whether Kafka had it.
         was_in_topic: bool,
     },
+    /// The gate holds it, and an operator has discarded its dead letter.
+    Discarded(Place),
     /// It has its row, and the gate does not know.
     Unconfirmed(Place),
     /// The gate has taken it back, the row is still active, and nothing is on the way.
@@ -128,6 +132,7 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
             Some(true) => Some(Finding::Unconfirmed(place.clone())),
             Some(false) => Some(Finding::RevokedInTable(place.clone())),
             None if on_the_way(place, EventType::Granted) || dead.contains(place) => None,
+            None if seen.discarded.contains(place) => Some(Finding::Discarded(place.clone())),
             None => Some(Finding::Missing {
                 place: place.clone(),
                 was_in_topic: seen.in_topic.contains(place),
@@ -232,6 +237,7 @@ impl Finding {
             Self::Missing { .. } | Self::Unconfirmed(_) | Self::StillActive(_) => true,
             Self::Unfinished(_) | Self::State { .. } | Self::Terms(_) => true,
             Self::HaltedHere => true,
+            Self::Discarded(_) => false,
             Self::Unknown | Self::Halted | Self::LostByGate(_) => false,
             Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => false,
             Self::OverQuota { .. } | Self::Letter { .. } | Self::Unpublished(_) => false,
@@ -242,6 +248,7 @@ impl Finding {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::Missing { .. } => "--repair puts it back on the stream",
+            Self::Discarded(_) => "`rushgate revoke` gives its serial back",
             Self::Unconfirmed(_) => "--repair confirms it",
             Self::StillActive(_) => "--repair puts the revocation back on the stream",
             Self::Unknown => "Redis has lost it: `rushgate restore`",
@@ -295,6 +302,11 @@ impl fmt::Display for Finding {
                     shown(place)
                 )
             }
+            Self::Discarded(place) => write!(
+                f,
+                "{} is held at the gate, and its dead letter was discarded",
+                shown(place)
+            ),
             Self::Unconfirmed(place) => {
                 write!(f, "{} has its row, and the gate was not told", shown(place))
             }

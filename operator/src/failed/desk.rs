@@ -3,17 +3,17 @@
 use super::{Chosen, Filter, LetterId};
 use crate::campaign::existing;
 use crate::config::Config;
-use crate::database::{Database, Letter, Resolution, Which};
+use crate::database::{Action, Database, Entry, Letter, Resolution, Which, Write};
 use crate::gate::{Gate, Unpublished};
 use crate::intention::{Deed, Taken};
 use crate::kafka::Kafka;
 use crate::operation::Operation;
 use crate::unknown::Unknown;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rushgate_gate::application::Status;
 use rushgate_gate::record::ATTEMPT_HEADER;
-use rushgate_gate::{CampaignId, Event, EventType};
-use std::fmt::Write;
+use rushgate_gate::{CampaignId, CampaignState, Event, EventType};
+use std::fmt::Write as _;
 
 /// The most of a record that is kept, and so can be sent again: what the column holds.
 const LONGEST_VALUE: usize = 65_535;
@@ -168,6 +168,12 @@ impl Desk<'_> {
                 if let Some(before) = resolved(&letter) {
                     return Ok(before);
                 }
+                // What an interrupted command was about to do with it comes first.
+                let operation = self.operation_on(&letter).await?;
+                let wanted = Resolution::Replayed;
+                if let Some(finished) = self.finished(operation.as_ref(), *number, wanted).await? {
+                    return Ok(finished);
+                }
                 let value = letter.value.as_deref();
                 ensure!(
                     value.is_none_or(|value| value.len() < LONGEST_VALUE),
@@ -180,10 +186,8 @@ impl Desk<'_> {
                 let published = self.kafka.publish(key, value, &headers).await;
                 published.map_err(|error| unknown("the replay", error))?;
                 let note = format!("attempt {attempt}");
-                let written = self.database.resolve(*number, Resolution::Replayed, &note);
-                written
-                    .await
-                    .map_err(|error| unknown("the replay", error))?;
+                self.resolve(operation.as_ref(), *number, Resolution::Replayed, &note)
+                    .await?;
                 Ok(format!(
                     "sent again, as {note}; if it fails again it is a dead letter again"
                 ))
@@ -222,11 +226,14 @@ impl Desk<'_> {
                 if return_serial {
                     return self.take_back(id, letter.event(), None, note).await;
                 }
+                let operation = self.operation_on(&letter).await?;
+                let wanted = Resolution::Discarded;
+                if let Some(finished) = self.finished(operation.as_ref(), *number, wanted).await? {
+                    return Ok(finished);
+                }
                 let note = note.unwrap_or_default();
-                let written = self.database.resolve(*number, Resolution::Discarded, note);
-                written
-                    .await
-                    .map_err(|error| unknown("the discard", error))?;
+                self.resolve(operation.as_ref(), *number, Resolution::Discarded, note)
+                    .await?;
                 Ok("discarded".to_owned())
             }
             LetterId::Bridge(campaign, entry_id) => {
@@ -258,6 +265,69 @@ impl Desk<'_> {
         }
     }
 
+    /// An operation on the campaign that the dead letter is about, where that is known and is not halted.
+    async fn operation_on(&self, letter: &Letter) -> Result<Option<Operation>> {
+        let Ok(event) = letter.event() else {
+            return Ok(None);
+        };
+        match self.database.campaign(&event.campaign).await? {
+            Some(campaign) if campaign.state != CampaignState::Halted => {
+                Ok(Some(Operation::begin(self.config, &campaign.id).await?))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What is to be said if an interrupted command, which was finished first, has resolved the dead letter.
+    async fn finished(
+        &self,
+        operation: Option<&Operation>,
+        number: u64,
+        wanted: Resolution,
+    ) -> Result<Option<String>> {
+        let Some(operation) = operation.filter(|it| it.finished_deed().is_some()) else {
+            return Ok(None);
+        };
+        let letter = self.database.letter(number).await?;
+        match (&letter.resolution, resolved(&letter)) {
+            (Some((word, _)), Some(before)) if word == wanted.as_str() => {
+                Ok(Some(operation.report(&before)))
+            }
+            (_, Some(before)) => bail!("{}", operation.report(&before)),
+            (_, None) => Ok(None),
+        }
+    }
+
+    /// Notes what was done with a dead letter of the consumer, also in the log of its campaign.
+    async fn resolve(
+        &self,
+        operation: Option<&Operation>,
+        number: u64,
+        resolution: Resolution,
+        note: &str,
+    ) -> Result<()> {
+        let written = match operation {
+            None => self.database.resolve(number, resolution, note).await,
+            Some(operation) => {
+                let (action, detail) = match resolution {
+                    Resolution::Replayed => (Action::Replayed, format!("{number}: {note}")),
+                    Resolution::Discarded => (Action::Discarded, number.to_string()),
+                };
+                let entry = Entry {
+                    action,
+                    detail: &detail,
+                    reason: Some(note)
+                        .filter(|note| !note.is_empty() && action == Action::Discarded),
+                    actor: Some(operation.actor()),
+                };
+                let writes = [Write::Resolved(number, resolution, note), Write::Log(entry)];
+                let id = &operation.campaign.id;
+                operation.database.write(id, &writes).await
+            }
+        };
+        written.map_err(|error| unknown("what was done with the dead letter", error))
+    }
+
     /// Discards a dead letter, and takes its grant back if the gate still has it just so and it has no coupon.
     async fn take_back<E: std::error::Error + Send + Sync + 'static>(
         &mut self,
@@ -284,18 +354,12 @@ impl Desk<'_> {
             .await?;
         let (grant, remark) = match status {
             Status::Granted(held) | Status::Issued(held) if held.serial == event.serial => {
-                let coupons = self.database.coupons(campaign, applicant).await?;
-                let has_coupon = coupons.iter().any(|coupon| {
-                    coupon.round == round.as_str()
-                        && coupon.serial == event.serial.get()
-                        && coupon.state == "active"
-                });
+                let grant = Taken::new(round.clone(), held.serial, applicant.clone());
                 ensure!(
-                    !has_coupon,
+                    !operation.has_coupon(&grant).await?,
                     "the person has the coupon of this very grant: `rushgate revoke` takes it back, \
                      `rushgate failed discard` without --return-serial leaves it"
                 );
-                let grant = Taken::new(round.clone(), held.serial, applicant.clone());
                 (Some(grant), String::new())
             }
             Status::Granted(held) | Status::Issued(held) => (
