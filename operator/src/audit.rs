@@ -143,7 +143,9 @@ impl Auditor<'_> {
                 seen.terms = differing_terms(campaign, told);
             }
         }
-        for held in self.gate.held(id, campaign.terms.one_per).await? {
+        let (held, unreadable) = self.gate.held(id, campaign.terms.one_per).await?;
+        seen.unreadable.extend(unreadable);
+        for held in held {
             seen.held.insert(held.place, held.issued);
         }
         seen.taken_back.extend(self.gate.revoked(id).await?);

@@ -17,9 +17,10 @@ use crate::intention::{Deed, Intention, Taken};
 use crate::terms::Campaign;
 use crate::unknown::Unknown;
 use anyhow::{Result, anyhow, bail};
+use rushgate_gate::application::Status;
 use rushgate_gate::project::{Origin, Outcome};
 use rushgate_gate::projection::Projection;
-use rushgate_gate::{CampaignId, CampaignState, FencingToken, revoke};
+use rushgate_gate::{CampaignId, CampaignState, FencingToken, Grant, revoke};
 
 /// After how many calls of the gate the database hears again that the command is alive.
 pub(crate) const BEAT_EVERY: usize = 1_000;
@@ -54,6 +55,8 @@ enum Declined {
     Refused(String),
     /// It cannot be done now; it stays written down.
     Waits(String),
+    /// Another operator has taken the campaign over, and has finished it.
+    Superseded(String),
 }
 
 impl Reserved {
@@ -130,6 +133,9 @@ impl Operation {
         let Some(intention) = self.database.intention(&self.campaign.id).await? else {
             return Ok(());
         };
+        // A restore that was interrupted may have left the gate paused.
+        let state = self.campaign.state;
+        let is_state_right = self.told.as_ref().is_none_or(|told| told.state == state);
         if let Deed::Change { after, .. } = &intention.deed {
             // A restore may have taken away what its own command had made.
             let wanted = self.campaign.with(after);
@@ -146,9 +152,13 @@ impl Operation {
                     .map_err(|error| self.unfinished(&intention, error))?;
                 format!("not done: {why}")
             }
-            Ok(Err(Declined::Waits(why))) => bail!("{why}"),
+            Ok(Err(Declined::Waits(why) | Declined::Superseded(why))) => bail!("{why}"),
             Err(error) => return Err(self.unfinished(&intention, error)),
         };
+        if !is_state_right && self.campaign.state == state {
+            let campaign = self.campaign.clone();
+            self.project(&campaign, Origin::Known, state).await?;
+        }
         self.finished
             .push(format!("finished first: {intention}: {text}"));
         self.deed = Some(intention.deed);
@@ -173,6 +183,10 @@ impl Operation {
                 let what = format!("campaign {}: {}", intention.campaign, intention.deed);
                 let stays = "It stays written down, and is finished when this has been put right";
                 Err(anyhow!("{why}").context(Unknown::new(what, stays)))
+            }
+            Ok(Err(Declined::Superseded(why))) => {
+                let what = format!("campaign {}: {}", intention.campaign, intention.deed);
+                Err(anyhow!("{why}").context(Unknown::new(what, "See what became of it")))
             }
             Err(error) if is_refused(&error) && intention.deed.is_one_call() => {
                 self.give_up(&intention)
@@ -235,7 +249,7 @@ impl Operation {
         let campaign = self.campaign.clone();
         let id = &campaign.id;
         let declined = |declined| match declined {
-            Declined::Refused(why) | Declined::Waits(why) => anyhow!(
+            Declined::Refused(why) | Declined::Waits(why) | Declined::Superseded(why) => anyhow!(
                 "{why}: the campaign is in the database only, and `rushgate campaign create --id {id}` again, with terms \
                  that the gate takes, replaces those"
             ),
@@ -290,7 +304,7 @@ impl Operation {
         match told? {
             Ok(promoted) => Ok(promoted),
             Err(Declined::Refused(why)) => bail!("{why}{}", or_repair(&campaign.id)),
-            Err(Declined::Waits(why)) => bail!("{why}"),
+            Err(Declined::Waits(why) | Declined::Superseded(why)) => bail!("{why}"),
         }
     }
 
@@ -310,7 +324,7 @@ impl Operation {
             Outcome::Projected { promoted } => return Ok(Ok(promoted)),
             Outcome::UnknownCampaign => Declined::Waits(lost(id)),
             Outcome::Halted => Declined::Waits(halted(id)),
-            Outcome::Superseded => Declined::Waits(superseded(id)),
+            Outcome::Superseded => Declined::Superseded(superseded(id)),
             Outcome::QuotaBelowGranted { round, granted } => Declined::Refused(format!(
                 "round {round} of campaign {id} has given serials up to {granted} already: choose a --quota of at \
                  least that"
@@ -332,11 +346,11 @@ impl Operation {
             Deed::Resume => self.set_state(intention, Action::Resumed).await,
             Deed::Close => self.set_state(intention, Action::Closed).await,
             Deed::Revoke { grant } => {
-                let revoked = match self.revoke(grant).await? {
-                    Ok(passed_on) => passed_on,
+                let (grant, passed_on) = match self.revoke(grant).await? {
+                    Ok(revoked) => revoked,
                     Err(declined) => return Ok(Err(declined)),
                 };
-                let text = format!("{}/{grant} is revoked{revoked}", intention.campaign);
+                let text = format!("{}/{grant} is revoked{passed_on}", intention.campaign);
                 self.end(intention, Some((Action::Revoked, &text))).await?;
                 Ok(Ok(text))
             }
@@ -365,24 +379,20 @@ impl Operation {
                 let (mut returned, mut revoked) = (String::new(), None);
                 if let Some(grant) = grant {
                     // It may have got its row since the command began.
-                    let revocation = match self.has_coupon(grant).await? {
-                        true => Err(Declined::Refused(String::new())),
-                        false => self.revoke(grant).await?,
+                    let keeps = self.keeps(grant).await?;
+                    let revocation = match keeps {
+                        Some(keeps) => Err(Declined::Refused(keeps)),
+                        None => self.revoke(grant).await?,
                     };
                     match revocation {
-                        Ok(passed_on) => {
+                        Ok((grant, passed_on)) => {
                             returned = format!(", {grant} is taken back{passed_on}");
                             revoked = Some(format!(
                                 "{}/{grant} is revoked{passed_on}",
                                 intention.campaign
                             ));
                         }
-                        Err(Declined::Refused(why)) if why.is_empty() => {
-                            returned.push_str(", the person has the coupon and keeps it");
-                        }
-                        Err(Declined::Refused(_)) => {
-                            returned.push_str(", the gate knows of no such grant");
-                        }
+                        Err(Declined::Refused(why)) => returned = format!(", {why}"),
                         Err(waits) => return Ok(Err(waits)),
                     }
                 }
@@ -417,6 +427,24 @@ impl Operation {
                 Ok(Ok(text))
             }
         }
+    }
+
+    /// Why a grant is not to be taken back with its dead letter, if it is not as it was when the command began.
+    async fn keeps(&mut self, grant: &Taken) -> Result<Option<String>> {
+        if self.has_coupon(grant).await? {
+            return Ok(Some("the person has the coupon and keeps it".to_owned()));
+        }
+        let id = self.campaign.id.clone();
+        let status = self
+            .gate
+            .application(&id, &grant.user_id, Some(&grant.round))
+            .await?;
+        Ok(match status {
+            Status::Granted(held) | Status::Issued(held) if held.serial != grant.serial => Some(
+                format!("the person holds serial {} and keeps it", held.serial),
+            ),
+            _ => None,
+        })
     }
 
     /// Whether just this grant has become a coupon that is held.
@@ -507,23 +535,27 @@ impl Operation {
         Ok(Ok(format!("campaign {} is {state}", intention.campaign)))
     }
 
-    /// Takes a grant back at the gate, if that has not been done before; what became of its serial.
-    async fn revoke(&mut self, grant: &Taken) -> Result<Result<String, Declined>> {
+    /// Takes a grant back at the gate, if that has not been done before: what was taken back (another serial, if a restore
+    /// has given the person one), and what became of it.
+    async fn revoke(&mut self, grant: &Taken) -> Result<Result<(Taken, String), Declined>> {
         let id = self.campaign.id.clone();
         let outcome = self
             .gate
             .revoke(&id, &grant.user_id, Some(&grant.round))
             .await?;
+        let taken = |taken: Grant| Taken::new(taken.round, taken.serial, grant.user_id.clone());
         Ok(match outcome {
-            revoke::Outcome::Revoked { promoted: None, .. } => {
-                Ok(", its serial is free again".to_owned())
+            revoke::Outcome::Revoked { grant, promoted } => {
+                let passed_on = match promoted {
+                    None => ", its serial is free again".to_owned(),
+                    Some(next) => format!(", its serial is {next}'s now"),
+                };
+                Ok((taken(grant), passed_on))
             }
-            revoke::Outcome::Revoked {
-                promoted: Some(next),
-                ..
-            } => Ok(format!(", its serial is {next}'s now")),
             // Before the interruption. Who has the serial now, the gate has told nobody.
-            revoke::Outcome::AlreadyRevoked { revoked_at, .. } => Ok(format!(", at {revoked_at}")),
+            revoke::Outcome::AlreadyRevoked { grant, revoked_at } => {
+                Ok((taken(grant), format!(", at {revoked_at}")))
+            }
             revoke::Outcome::NotGranted => Err(Declined::Refused(format!(
                 "{grant} is not held at the gate of campaign {id}: `rushgate coupon find {}` shows what there is",
                 grant.user_id

@@ -91,7 +91,7 @@ impl Restore {
 
         let rebuilt = rebuild.rebuild().await;
         let (knew, plan) = rebuilt.with_context(|| {
-            format!("campaign {id} stays halted, and the same command again goes on with it")
+            format!("the restore of campaign {id} is not finished; the same command again goes on with it")
         })?;
         let text = rebuild.seat(&plan).await.map_err(unknown)?;
         let held = plan
@@ -109,10 +109,7 @@ impl Restore {
             0 => String::new(),
             people => format!("; {people} who waited moved up"),
         };
-        // What a command had begun before the halt.
-        let mut operation = rebuild.operation;
-        operation.campaign.state = state;
-        operation.finish().await?;
+        let operation = rebuild.operation;
         Ok(operation.report(&format!(
             "campaign {id} is {} again after {:.1} s: {text}{moved_up}",
             operation.campaign.state,
@@ -207,7 +204,8 @@ impl Rebuild<'_> {
     }
 
     /// Ends the halt; how many people have moved up from waitlists with it. The database is told first: if the gate is
-    /// not, it is still halted, and this is run again.
+    /// not, it is still halted, and this is run again. What a command had begun before the halt is finished while the gate
+    /// is paused, because applicants may have been told of it already.
     async fn reopen(&mut self, state: CampaignState, text: &str) -> Result<u32> {
         let operation = &mut self.operation;
         let campaign = operation.campaign.clone();
@@ -222,7 +220,20 @@ impl Rebuild<'_> {
             }),
         ];
         operation.database.write(&campaign.id, &writes).await?;
-        operation.project(&campaign, Origin::Restored, state).await
+        operation.campaign.state = state;
+        if operation.database.intention(&campaign.id).await?.is_none() {
+            return operation.project(&campaign, Origin::Restored, state).await;
+        }
+        let paused = CampaignState::Paused;
+        operation
+            .project(&campaign, Origin::Restored, paused)
+            .await?;
+        operation.told = None;
+        operation.finish().await?;
+        let campaign = operation.campaign.clone();
+        operation
+            .project(&campaign, Origin::Known, campaign.state)
+            .await
     }
 
     /// Rebuilds the gate, until nothing has arrived meanwhile; how many of the grants it knew, and what it knows.
@@ -234,14 +245,8 @@ impl Rebuild<'_> {
             self.drain(id).await?;
             let known = self.known(campaign).await?;
             let rows = known.rows.clone();
-            let held: BTreeSet<_> = self
-                .operation
-                .gate
-                .held(id, one_per)
-                .await?
-                .into_iter()
-                .map(|held| held.place)
-                .collect();
+            let (held, _) = self.operation.gate.held(id, one_per).await?;
+            let held: BTreeSet<_> = held.into_iter().map(|held| held.place).collect();
             let plan = plan(one_per, known);
             let still = plan.granted.iter().filter(|granted| is_held(granted));
             let still = still
@@ -317,7 +322,9 @@ impl Rebuild<'_> {
             let granted = of_event(event);
             others.insert(plan::place(&granted), granted);
         }
-        for held in self.operation.gate.held(id, campaign.terms.one_per).await? {
+        // What cannot be read goes when the gate is rebuilt.
+        let (held, _) = self.operation.gate.held(id, campaign.terms.one_per).await?;
+        for held in held {
             let place = held.place.clone();
             others.entry(held.place).or_insert(Granted {
                 applicant: place.applicant,

@@ -16,6 +16,8 @@ pub struct Seen {
     pub is_halted: bool,
     /// What the gate says is held, and whether it knows the coupon to be committed.
     pub held: BTreeMap<Place, bool>,
+    /// What the gate says and nobody can read.
+    pub unreadable: BTreeSet<String>,
     /// What the gate says was taken back.
     pub taken_back: BTreeSet<Place>,
     /// In the stream, or in Kafka and not committed yet.
@@ -53,6 +55,8 @@ pub enum Finding {
     HaltedHere,
     /// A command has begun something and not finished it.
     Unfinished(String),
+    /// The gate has a grant that nobody can read.
+    Unreadable(String),
     /// Database and gate have different states.
     State {
         /// In the database.
@@ -113,6 +117,7 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
     if seen.is_halted_here {
         findings.insert(Finding::HaltedHere);
     }
+    findings.extend(seen.unreadable.iter().cloned().map(Finding::Unreadable));
     findings.extend(seen.unfinished.clone().map(Finding::Unfinished));
     let states = seen.states;
     findings.extend(states.map(|(database, gate)| Finding::State { database, gate }));
@@ -237,7 +242,7 @@ impl Finding {
             Self::Missing { .. } | Self::Unconfirmed(_) | Self::StillActive(_) => true,
             Self::Unfinished(_) | Self::State { .. } | Self::Terms(_) => true,
             Self::HaltedHere => true,
-            Self::Discarded(_) => false,
+            Self::Discarded(_) | Self::Unreadable(_) => false,
             Self::Unknown | Self::Halted | Self::LostByGate(_) => false,
             Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => false,
             Self::OverQuota { .. } | Self::Letter { .. } | Self::Unpublished(_) => false,
@@ -259,6 +264,7 @@ impl Finding {
                 "--repair tells the gate what the database says, with room for what the gate has granted"
             }
             Self::HaltedHere => "--repair halts the gate, and `rushgate restore` leads on",
+            Self::Unreadable(_) => "`rushgate restore --halt` rebuilds the gate without it",
             Self::LostByGate(_) => "Redis has lost grants: `rushgate restore --halt`",
             Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => {
                 "Redis has lost a revocation: `rushgate restore --halt`"
@@ -280,6 +286,7 @@ impl fmt::Display for Finding {
                 f.write_str("the campaign is halted in the database, and the gate still grants")
             }
             Self::Unfinished(what) => write!(f, "a command was interrupted: {what}"),
+            Self::Unreadable(entry) => write!(f, "the gate's grant {entry} cannot be read"),
             Self::State { database, gate } => {
                 write!(
                     f,

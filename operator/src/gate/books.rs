@@ -109,19 +109,24 @@ impl Gate {
         Ok(removed > 0)
     }
 
-    /// Everything that is held.
+    /// Everything that is held, and what cannot be read.
     ///
     /// # Errors
-    /// When Redis refuses or does not answer, or an entry cannot be read.
-    pub async fn held(&mut self, campaign: &CampaignId, one_per: OnePer) -> Result<Vec<Held>> {
+    /// When Redis refuses or does not answer.
+    pub async fn held(
+        &mut self,
+        campaign: &CampaignId,
+        one_per: OnePer,
+    ) -> Result<(Vec<Held>, Vec<String>)> {
         let fields = self.hash(&Keys::of(campaign).grants()).await?;
-        fields
-            .into_iter()
-            .map(|(field, value)| {
-                Held::of(one_per, &field, &value)
-                    .with_context(|| format!("the gate's grant {field} → {value} cannot be read"))
-            })
-            .collect()
+        let (mut read, mut unreadable) = (vec![], vec![]);
+        for (field, value) in fields {
+            match Held::of(one_per, &field, &value) {
+                Some(held) => read.push(held),
+                None => unreadable.push(format!("{field} → {value}")),
+            }
+        }
+        Ok((read, unreadable))
     }
 
     /// Everything that was taken back.
