@@ -81,8 +81,12 @@ struct Case {
 struct Control {
     before: Standing,
     after: Standing,
-    /// After another command instead, and after both.
-    other: Option<(Standing, Standing)>,
+    /// After another command instead.
+    other: Option<Standing>,
+    /// Whether an audit finds nothing then.
+    other_agrees: bool,
+    /// After both.
+    both: Option<Standing>,
     requests: BTreeMap<Link, usize>,
 }
 
@@ -211,22 +215,40 @@ async fn control(scene: &Scene, deed: Deed) -> Control {
             does(&links.operator, &deed.other(&campaign).expect("another")).await;
         }
         let after = Standing::of(scene, &campaign).await;
-        (before, after, requests)
+        (before, after, requests, finding(scene, &campaign).await)
     };
-    let (before, after, requests) = standing(true, false).await;
-    assert_eq!(after.differs_from(&before).is_some(), true, "{deed:?}");
-    let other = match deed.other("c") {
-        None => None,
-        // A campaign that is not there cannot be paused.
-        Some(_) if deed.creates() => Some((before.clone(), standing(true, true).await.1)),
-        Some(_) => Some((standing(false, true).await.1, standing(true, true).await.1)),
-    };
-    Control {
+    let (before, after, requests, found) = standing(true, false).await;
+    assert_eq!(found, None, "{deed:?}");
+    assert_ne!(after, before, "{deed:?}");
+    let mut control = Control {
         before,
         after,
-        other,
+        other: None,
+        other_agrees: true,
+        both: None,
         requests,
+    };
+    if deed.other("c").is_some() {
+        control.both = Some(standing(true, true).await.1);
+        // A campaign that is not there cannot be paused.
+        if !deed.creates() {
+            let (_, other, _, found) = standing(false, true).await;
+            control.other = Some(other);
+            control.other_agrees = found.is_none();
+        }
     }
+    control
+}
+
+/// What an audit finds.
+async fn finding(scene: &Scene, campaign: &str) -> Option<String> {
+    let audit = run(
+        &scene.system.operator,
+        &["audit", campaign].map(str::to_owned),
+        pending(),
+    )
+    .await;
+    (audit.code != Some(0)).then(|| format!("audit: {}{}", audit.stdout, audit.stderr))
 }
 
 async fn does(operator: &Operator, command: &[String]) {
@@ -272,15 +294,13 @@ impl Case {
                 "it failed without having been interrupted: {ended:?}"
             ));
         }
-        complaints.extend(told_wrong(&ended, control, &left));
-        complaints.extend(
-            self.leads_out(scene, control, &campaign, &command, &ended, &left)
-                .await,
-        );
-        let audit = scene.system.operator.end_of(&["audit", &campaign]).await;
-        let audit = audit.expect("run");
-        if audit.code != Some(0) {
-            complaints.push(format!("audit: {}{}", audit.stdout, audit.stderr));
+        complaints.extend(self.told_wrong(&ended, control, &left));
+        let led = self.leads_out(scene, control, &campaign, &command, &ended, &left);
+        complaints.extend(led.await);
+        let stands = Standing::of(scene, &campaign).await;
+        let is_undone = control.other.as_ref() == Some(&stands) && !control.other_agrees;
+        if stands != Standing::default() && !is_undone {
+            complaints.extend(finding(scene, &campaign).await);
         }
         if !complaints.is_empty() {
             let said = format!(
@@ -290,6 +310,31 @@ impl Case {
             complaints.push(said.trim().to_owned());
         }
         complaints
+    }
+
+    /// What its exit code says and is not so.
+    fn told_wrong(self, ended: &Ended, control: &Control, left: &Standing) -> Option<String> {
+        match ended.code {
+            None => None,
+            Some(0) => {
+                let wrong = left.differs_from(&control.after)?;
+                Some(format!("it said that it was done: {wrong}"))
+            }
+            // Refused, or failed: it knows that nothing was done; or that the campaign gives nothing until it is restored.
+            Some(1)
+                if self.deed.restores() && left.gate.iter().any(|line| line == "state halted") =>
+            {
+                None
+            }
+            Some(1) if left.gate != control.before.gate => {
+                let changed = left.differs_from(&control.before)?;
+                Some(format!("it said that it was refused: {changed}"))
+            }
+            Some(1) => None,
+            Some(3) if named(&ended.stderr).is_some() => None,
+            Some(3) => Some("no command is named".to_owned()),
+            Some(code) => Some(format!("exit code {code}")),
+        }
     }
 
     async fn leads_out(
@@ -308,16 +353,16 @@ impl Case {
             // Said again it is done again.
             return complaints;
         }
-        match (self.next, &control.other) {
-            (Next::Other, Some((other, both))) => {
+        match (self.next, &control.both) {
+            (Next::Other, Some(both)) => {
                 let command = self.deed.other(campaign).expect("another");
                 let ended = run(operator, &command, pending()).await;
                 let now = Standing::of(scene, campaign).await;
                 let has_begun = left.gate != control.before.gate;
-                let allowed = match ended.code {
-                    Some(0) if has_begun => vec![both],
-                    Some(0) => vec![both, other],
-                    Some(1) if self.deed.creates() => vec![&control.before],
+                let allowed = match (ended.code, &control.other) {
+                    (Some(0), Some(other)) if !has_begun => vec![both, other],
+                    (Some(0), _) => vec![both],
+                    (Some(1), None) => vec![&control.before],
                     _ => vec![],
                 };
                 if !allowed.contains(&&now) {
@@ -355,26 +400,6 @@ impl Case {
             }
         }
         complaints
-    }
-}
-
-/// What its exit code says and is not so.
-fn told_wrong(ended: &Ended, control: &Control, left: &Standing) -> Option<String> {
-    match ended.code {
-        None => None,
-        Some(0) => {
-            let wrong = left.differs_from(&control.after)?;
-            Some(format!("it said that it was done: {wrong}"))
-        }
-        // Refused, or failed: it knows that nothing was done.
-        Some(1) if left.gate != control.before.gate => {
-            let changed = left.differs_from(&control.before)?;
-            Some(format!("it said that it was refused: {changed}"))
-        }
-        Some(1) => None,
-        Some(3) if named(&ended.stderr).is_some() => None,
-        Some(3) => Some("no command is named".to_owned()),
-        Some(code) => Some(format!("exit code {code}")),
     }
 }
 

@@ -87,6 +87,14 @@ impl Deed {
         matches!(self, Self::CreateOnce | Self::CreateDaily)
     }
 
+    /// Whether nothing is granted until it has come to its end.
+    pub(super) fn restores(self) -> bool {
+        matches!(
+            self,
+            Self::RestoreLost | Self::RestoreHalted | Self::HaltAndRestore
+        )
+    }
+
     /// Makes the campaign; the dead letter, if it is about one.
     pub(super) async fn prepare(self, scene: &Scene, campaign: &str) -> Option<LetterId> {
         let sold_out = async || {
