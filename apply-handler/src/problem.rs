@@ -184,7 +184,7 @@ impl Problem {
             Self::Token(refusal) => refusal.detail().into(),
             Self::NotYourApplication => "The token names somebody else: apply, and ask, for yourself.".into(),
             Self::GateUnavailable => {
-                "The gate does not answer just now. Ask again: an application is decided once, however often it is sent.".into()
+                "The gate does not answer just now, so this request may have been carried out or not. Send it again: an application is decided once, however often it is sent.".into()
             }
             Self::Overloaded => {
                 "More people are asking than the gate can answer just now, and you were not put in line. Ask again after Retry-After.".into()

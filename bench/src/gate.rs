@@ -8,8 +8,8 @@ use redis::{Cmd, Connection, FromRedisValue, Pipeline, cmd};
 use rushgate_gate::project::{self, Origin};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
-    Call, CampaignId, CampaignState, Keys, Millis, OnePer, Quota, Round, RoundId, Terms, Value,
-    Waitlist, apply, keys,
+    Call, CampaignId, CampaignState, FencingToken, Keys, Millis, OnePer, Quota, Round, RoundId,
+    Terms, Value, Waitlist, apply, keys,
 };
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -132,7 +132,8 @@ impl Gate {
             waitlist: Waitlist::default(),
         };
         let running = CampaignState::Running;
-        let call = project::call(&campaign, Origin::New, running, &terms, &[round]);
+        let fence = FencingToken::default();
+        let call = project::call(&campaign, Origin::New, running, &terms, &[round], fence);
         let reply = self.call(&call)?;
         match project::outcome(&reply)? {
             project::Outcome::Projected { .. } => Ok(campaign),

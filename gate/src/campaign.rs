@@ -10,7 +10,7 @@ checked_text! {
 }
 
 /// Whether a campaign takes applications.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CampaignState {
     /// Applications are decided by window and quota.
     Running,

@@ -2,6 +2,7 @@
 
 use crate::apply::{count, round_id};
 use crate::campaign::{CampaignId, CampaignState, Terms};
+use crate::fence::FencingToken;
 use crate::keys::Keys;
 use crate::round::{Round, RoundId};
 use crate::script::{Call, Reply, ReplyError, Script, Value};
@@ -13,16 +14,18 @@ pub static SCRIPT: Script = Script::new(concat!(
     include_str!("lua/project.lua")
 ));
 
-/// Whether the gate may be told of a campaign that it does not know.
+/// What the gate may take the campaign for.
 ///
 /// Serials of a campaign that the gate forgot must not start again at 1, so only a campaign that has
-/// never been open may be [`Origin::New`].
+/// never been open, or is to be halted, may be [`Origin::New`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// It has never been open.
     New,
     /// It may have granted; the gate must know it.
     Known,
+    /// It may have granted, and its grants have just been rebuilt: a halt ends.
+    Restored,
 }
 
 /// What came of it.
@@ -49,6 +52,8 @@ pub enum Outcome {
     },
     /// The campaign waits to be restored; nothing was changed.
     Halted,
+    /// Somebody with a higher fencing token has changed the campaign since; nothing was changed.
+    Superseded,
 }
 
 /// The call that projects a campaign with all its rounds; one that is not listed is removed.
@@ -58,10 +63,12 @@ pub fn call(
     state: CampaignState,
     terms: &Terms,
     rounds: &[Round],
+    fence: FencingToken,
 ) -> Call {
     let origin = match origin {
         Origin::New => "new",
         Origin::Known => "known",
+        Origin::Restored => "restored",
     };
     let mut args = vec![
         campaign.to_string(),
@@ -69,6 +76,7 @@ pub fn call(
         state.to_string(),
         terms.one_per.to_string(),
         terms.waitlist.to_string(),
+        fence.to_string(),
     ];
     for round in rounds {
         args.extend([
@@ -102,6 +110,7 @@ pub fn outcome(reply: &[Value]) -> Result<Outcome, ReplyError> {
         }),
         "unknown_campaign" => Ok(Outcome::UnknownCampaign),
         "halted" => Ok(Outcome::Halted),
+        "superseded" => Ok(Outcome::Superseded),
         "quota_below_granted" => Ok(Outcome::QuotaBelowGranted {
             round: round_id(round)?,
             granted: count(number)?,

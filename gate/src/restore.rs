@@ -1,12 +1,14 @@
 //! Rebuilding what the gate knows of a campaign after Redis has lost grants of it.
 //!
 //! The campaign is halted while this goes on. [`calls`] forgets all grants and writes down those that the database
-//! has; [`seat`] gives a place to somebody who lost his to a rival; [`lift`] ends the halt.
+//! has; [`seat`] gives a place to an applicant who lost one to another grant. [`project`](crate::project) with
+//! [`Origin::Restored`](crate::project::Origin::Restored) ends the halt.
 
 use crate::applicant::Applicant;
 use crate::apply::serial;
 use crate::campaign::{CampaignId, OnePer};
 use crate::event::Ordinal;
+use crate::fence::FencingToken;
 use crate::keys::Keys;
 use crate::round::{RoundId, Serial};
 use crate::script::{Call, Reply, ReplyError, Script, Value};
@@ -65,12 +67,19 @@ pub enum Outcome {
     Full,
     /// The campaign is not halted; nothing was changed.
     NotHalted,
+    /// Somebody with a higher fencing token restores the campaign since; nothing was changed.
+    Superseded,
 }
 
 /// The calls that make the gate know exactly these grants, to be made in this order.
 ///
 /// A serial that nobody holds, below the highest one that was ever given, is free to be given again.
-pub fn calls(campaign: &CampaignId, one_per: OnePer, granted: &[Granted]) -> Vec<Call> {
+pub fn calls(
+    campaign: &CampaignId,
+    one_per: OnePer,
+    granted: &[Granted],
+    fence: FencingToken,
+) -> Vec<Call> {
     let mut grants = vec![];
     let mut revoked: BTreeMap<String, String> = BTreeMap::new();
     let mut last_wins: BTreeMap<&Applicant, &Granted> = BTreeMap::new();
@@ -144,7 +153,7 @@ pub fn calls(campaign: &CampaignId, one_per: OnePer, granted: &[Granted]) -> Vec
         .flat_map(|(field, value)| [field, value])
         .collect();
 
-    let mut calls = vec![call(campaign, ["forget".to_owned()])];
+    let mut calls = vec![call(campaign, fence, ["forget".to_owned()])];
     for (step, words) in [
         ("grants", grants),
         ("revoked", revoked),
@@ -156,18 +165,29 @@ pub fn calls(campaign: &CampaignId, one_per: OnePer, granted: &[Granted]) -> Vec
             let words = chunk.iter().cloned();
             calls.push(call(
                 campaign,
+                fence,
                 std::iter::once(step.to_owned()).chain(words),
             ));
         }
     }
-    calls.push(call(campaign, ["revokes".to_owned(), revokes.to_string()]));
+    calls.push(call(
+        campaign,
+        fence,
+        ["revokes".to_owned(), revokes.to_string()],
+    ));
     calls
 }
 
 /// The call that gives `applicant` a place in `round`, if there is one, before anybody who waits.
-pub fn seat(campaign: &CampaignId, round: &RoundId, applicant: &Applicant) -> Call {
+pub fn seat(
+    campaign: &CampaignId,
+    round: &RoundId,
+    applicant: &Applicant,
+    fence: FencingToken,
+) -> Call {
     call(
         campaign,
+        fence,
         [
             "seat".to_owned(),
             campaign.to_string(),
@@ -175,11 +195,6 @@ pub fn seat(campaign: &CampaignId, round: &RoundId, applicant: &Applicant) -> Ca
             applicant.to_string(),
         ],
     )
-}
-
-/// The call that ends the halt: the campaign is paused.
-pub fn lift(campaign: &CampaignId) -> Call {
-    call(campaign, ["lift".to_owned()])
 }
 
 /// Reads the script's reply.
@@ -196,6 +211,7 @@ pub fn outcome(reply: &[Value]) -> Result<Outcome, ReplyError> {
         "holds" => Ok(Outcome::Holds(serial(number)?)),
         "full" => Ok(Outcome::Full),
         "not_halted" => Ok(Outcome::NotHalted),
+        "superseded" => Ok(Outcome::Superseded),
         other => Err(ReplyError::new(format_args!("{other:?} is not an outcome"))),
     }
 }
@@ -208,10 +224,14 @@ struct Round {
     issued: u32,
 }
 
-fn call(campaign: &CampaignId, args: impl IntoIterator<Item = String>) -> Call {
+fn call(
+    campaign: &CampaignId,
+    fence: FencingToken,
+    args: impl IntoIterator<Item = String>,
+) -> Call {
     Call {
         script: &SCRIPT,
         keys: Keys::of(campaign).of_places().into(),
-        args: args.into_iter().collect(),
+        args: std::iter::once(fence.to_string()).chain(args).collect(),
     }
 }

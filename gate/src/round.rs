@@ -25,7 +25,8 @@ impl RoundId {
 pub struct Serial(NonZeroU32);
 
 /// How many coupons a round may give: 1 to [`Quota::MAX`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
 pub struct Quota(NonZeroU32);
 
 /// A number that is not a serial or a quota.
@@ -104,7 +105,7 @@ one_to_max!(Serial, "serial");
 one_to_max!(Quota, "quota");
 
 /// One opening of a campaign.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Round {
     /// Its name.
     pub id: RoundId,

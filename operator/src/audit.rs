@@ -5,16 +5,17 @@
 
 mod findings;
 
-pub use findings::{Finding, Seen, findings};
+pub use findings::{Finding, Seen, differing_terms, findings};
 
 use crate::campaign::existing;
 use crate::config::Config;
 use crate::database::{Action, Database, Which};
 use crate::failed::LetterId;
 use crate::gate::Gate;
+use crate::intention::{Deed, Intention};
 use crate::kafka::Kafka;
-use crate::terms::Campaign;
-use anyhow::{Context, Result};
+use crate::operation::{Operation, Reserved};
+use anyhow::Result;
 use clap::Args;
 use rushgate_gate::restore::Standing;
 use rushgate_gate::{CampaignId, CampaignState, Event, Place, confirm, resend};
@@ -25,8 +26,8 @@ use std::fmt::Write;
 pub const EXAMPLES: &str = "Examples:
   rushgate audit                   all campaigns; for a cron job: the exit code is 0 if all agree, 2 if they do not, 1 if
                                    that could not be found out
-  rushgate audit welcome --repair  puts back on the stream what is missing, confirms what was not confirmed; 0 if that
-                                   was all
+  rushgate audit welcome --repair  finishes what was interrupted, puts back on the stream what is missing, confirms what
+                                   was not confirmed, makes database and gate agree on the terms; 0 if that was all
 
 It locks nothing and may run in the middle of a rush. Every finding says what is to be done about it.";
 
@@ -63,9 +64,8 @@ impl Audit {
         };
         let mut text = String::new();
         let mut agrees = true;
-        for id in campaigns {
-            let campaign = existing(&auditor.database, &id).await?;
-            agrees &= auditor.audit(&campaign, self.repair, &mut text).await?;
+        for id in &campaigns {
+            agrees &= auditor.audit(id, self.repair, &mut text).await?;
         }
         if text.is_empty() {
             text.push_str("there is no campaign");
@@ -82,19 +82,13 @@ struct Auditor<'a> {
 
 impl Auditor<'_> {
     /// Audits a campaign; whether it agrees, or what did not was repaired.
-    async fn audit(
-        &mut self,
-        campaign: &Campaign,
-        repair: bool,
-        text: &mut String,
-    ) -> Result<bool> {
-        let seen = self.look(campaign).await?;
+    async fn audit(&mut self, id: &CampaignId, repair: bool, text: &mut String) -> Result<bool> {
+        let seen = self.look(id).await?;
         let mut found = findings(&seen);
         if !found.is_empty() {
-            let again = findings(&self.look(campaign).await?);
+            let again = findings(&self.look(id).await?);
             found = found.intersection(&again).cloned().collect();
         }
-        let id = &campaign.id;
         let (held, rows) = (
             seen.held.len(),
             seen.rows.values().filter(|active| **active).count(),
@@ -115,23 +109,38 @@ impl Auditor<'_> {
         if found.len() > SHOWN {
             writeln!(text, "  … and {} more", found.len() - SHOWN)?;
         }
-        let repaired = if repair {
-            self.repair(campaign, &found, text).await?
-        } else {
-            0
+        let repaired = match repair && !found.is_empty() {
+            true => self.repair(id, &found, text).await?,
+            false => 0,
         };
         Ok(found.len() == repaired)
     }
 
     /// Looks at everything, upstream first, so that what moves on meanwhile is seen at least once.
-    async fn look(&mut self, campaign: &Campaign) -> Result<Seen> {
-        let id = &campaign.id;
-        let at_gate = self.gate.overview(id).await?.map(|overview| overview.state);
+    async fn look(&mut self, id: &CampaignId) -> Result<Seen> {
+        // A command that is at work has not been interrupted, and changes what is compared.
+        let is_at_work = self.database.is_reserved(id).await?;
+        let campaign = &existing(&self.database, id).await?;
+        let intention = self.database.intention(id).await?;
+        let told = self.gate.projection(id).await?;
+        let at_gate = told.as_ref().map(|told| told.state);
+        let is_halted = [at_gate, Some(campaign.state)].contains(&Some(CampaignState::Halted));
         let mut seen = Seen {
             is_unknown: campaign.projected && at_gate.is_none(),
-            is_halted: [at_gate, Some(campaign.state)].contains(&Some(CampaignState::Halted)),
+            is_halted,
             ..Seen::default()
         };
+        if !is_at_work {
+            seen.unfinished = match campaign.projected {
+                true => intention.map(|intention| intention.to_string()),
+                false => Some("the campaign was not created to the end".to_owned()),
+            };
+            if let (Some(told), false) = (&told, is_halted || seen.unfinished.is_some()) {
+                let states = (campaign.state, told.state);
+                seen.states = (states.0 != states.1).then_some(states);
+                seen.terms = differing_terms(campaign, told);
+            }
+        }
         for held in self.gate.held(id, campaign.terms.one_per).await? {
             seen.held.insert(held.place, held.issued);
         }
@@ -181,39 +190,89 @@ impl Auditor<'_> {
 
     /// Puts right what can be proven; how many of the findings that is.
     async fn repair(
-        &mut self,
-        campaign: &Campaign,
+        &self,
+        id: &CampaignId,
         found: &BTreeSet<Finding>,
         text: &mut String,
     ) -> Result<usize> {
-        let id = &campaign.id;
-        let (mut sent, mut unconfirmed) = (0, vec![]);
-        for finding in found {
-            match finding {
-                // The gate itself says what goes on the stream: if it has changed its mind meanwhile, that does.
-                Finding::Missing { place, .. } | Finding::StillActive(place) => {
-                    let resent = self.gate.resend(id, &place.round, &place.applicant).await?;
-                    sent += usize::from(resent != resend::Outcome::Nothing);
-                }
-                Finding::Unconfirmed(place) => unconfirmed.push(place.clone()),
-                _ => {}
+        let mut operation = Reserved::new(self.config, id).await?.take_over().await?;
+        if operation.is_halted() {
+            writeln!(
+                text,
+                "  {}",
+                operation.halt_both("an audit has found it").await?
+            )?;
+            return Ok(0);
+        }
+        operation.finish().await?;
+        let finished = operation.report("");
+        if !finished.is_empty() {
+            writeln!(text, "  {}", finished.replace('\n', "\n  "))?;
+        }
+        let repairable = found.iter().filter(|finding| finding.is_repairable());
+        let unfinished = usize::from(found.iter().any(Finding::is_unfinished));
+        if repairable.count() == unfinished {
+            return Ok(unfinished);
+        }
+        let intention = operation.intend(Deed::Repair, None).await?;
+        let repaired = match repair(&mut operation, &intention, found).await {
+            Ok((0, _)) => 0,
+            Ok((repaired, done)) => {
+                writeln!(text, "  repaired: {done}")?;
+                repaired
             }
-        }
-        let confirmed = match self.gate.confirm(id, &unconfirmed).await? {
-            confirm::Outcome::Confirmed { .. } => unconfirmed.len(),
-            // It went back in time between our looking and our asking, and is halted now.
-            confirm::Outcome::Lost { .. } | confirm::Outcome::UnknownCampaign => 0,
+            Err(error) => return Err(operation.unfinished(&intention, error)),
         };
-        if sent + confirmed > 0 {
-            let done = format!("{sent} put back on the stream, {confirmed} confirmed");
-            writeln!(text, "  repaired: {done}")?;
-            self.database
-                .note(id, Action::Repaired, &done, None)
-                .await
-                .context(format!("{done}; but it could not be logged"))?;
-        }
-        Ok(sent + confirmed)
+        Ok(unfinished + repaired)
     }
+}
+
+/// Repairs, and writes what was done; how many of the findings that is.
+async fn repair(
+    operation: &mut Operation,
+    intention: &Intention,
+    found: &BTreeSet<Finding>,
+) -> Result<(usize, String)> {
+    let id = &operation.campaign.id.clone();
+    // A gate that has lost grants may have lost terms with them.
+    let is_gate_whole = !found
+        .iter()
+        .any(|finding| matches!(finding, Finding::LostByGate(_) | Finding::OverQuota { .. }));
+    let (mut sent, mut agreed, mut unconfirmed) = (0, 0, vec![]);
+    for finding in found {
+        match finding {
+            // The gate itself says what goes on the stream: if it has changed its mind meanwhile, that does.
+            Finding::Missing { place, .. } | Finding::StillActive(place) => {
+                let (round, applicant) = (&place.round, &place.applicant);
+                let resent = operation.gate.resend(id, round, applicant).await?;
+                sent += usize::from(resent != resend::Outcome::Nothing);
+            }
+            Finding::Unconfirmed(place) => unconfirmed.push(place.clone()),
+            Finding::State { .. } | Finding::Terms(_) if is_gate_whole => agreed += 1,
+            _ => {}
+        }
+    }
+    if agreed > 0 {
+        operation.agree_with_gate().await?;
+    }
+    let mut done = format!("{sent} put back on the stream");
+    let confirmed = match operation.gate.confirm(id, &unconfirmed).await? {
+        confirm::Outcome::Confirmed { .. } => unconfirmed.len(),
+        // It went back in time between our looking and our asking: the gate has halted it, and the database does too.
+        confirm::Outcome::Lost { .. } | confirm::Outcome::UnknownCampaign => {
+            let halted = operation.halt_both("Redis has lost grants").await?;
+            done.push_str(&format!(", {halted}"));
+            0
+        }
+    };
+    done.push_str(&format!(", {confirmed} confirmed"));
+    if agreed > 0 {
+        done.push_str(", database and gate have the same terms and state again");
+    }
+    let repaired = sent + confirmed + agreed;
+    let line = (repaired > 0).then_some((Action::Repaired, done.as_str()));
+    operation.end(intention, line).await?;
+    Ok((repaired, done))
 }
 
 fn place(event: &Event) -> Place {

@@ -7,14 +7,14 @@ mod state;
 
 use crate::config::Config;
 use crate::database::Database;
-use crate::gate::Gate;
+use crate::intention::Deed;
+use crate::operation::Operation;
 use crate::terms::Campaign;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use change::Change;
 use clap::{Args, Subcommand};
 use create::Create;
-use rushgate_gate::project::{Origin, Outcome};
-use rushgate_gate::{CampaignId, CampaignState, Millis};
+use rushgate_gate::{CampaignId, Millis};
 
 /// What an operator can do with campaigns.
 #[derive(Subcommand)]
@@ -31,6 +31,11 @@ pub enum CampaignCommand {
     Resume(Target),
     /// End it for good; winners keep what they have, and waitlists still move up when something is revoked
     Close(Target),
+    /// Finish what an interrupted command has left; every other command does so too
+    Finish {
+        /// The campaign
+        id: CampaignId,
+    },
     /// One line for each campaign
     List,
     /// Its terms, and where its grants are: granted, in the stream, in Kafka, inserted
@@ -64,9 +69,10 @@ impl CampaignCommand {
         match self {
             Self::Create(create) => create.run(config).await,
             Self::Change(change) => change.run(config).await,
-            Self::Pause(target) => state::set(config, target, CampaignState::Paused).await,
-            Self::Resume(target) => state::set(config, target, CampaignState::Running).await,
-            Self::Close(target) => state::set(config, target, CampaignState::Closed).await,
+            Self::Pause(target) => state::set(config, target, Deed::Pause).await,
+            Self::Resume(target) => state::set(config, target, Deed::Resume).await,
+            Self::Close(target) => state::set(config, target, Deed::Close).await,
+            Self::Finish { id } => finish(config, id).await,
             Self::List => show::list(config).await,
             Self::Show { id } => show::show(config, id).await,
             Self::Log { id } => show::log(config, id).await,
@@ -74,47 +80,19 @@ impl CampaignCommand {
     }
 }
 
+async fn finish(config: &Config, id: &CampaignId) -> Result<String> {
+    let operation = Operation::begin(config, id).await?;
+    Ok(match operation.report("") {
+        finished if finished.is_empty() => format!("nothing is unfinished in campaign {id}"),
+        finished => finished,
+    })
+}
+
 /// The campaign of that name.
 pub(crate) async fn existing(database: &Database, id: &CampaignId) -> Result<Campaign> {
     database.campaign(id).await?.with_context(|| {
         format!("there is no campaign {id}: `rushgate campaign list` shows those there are")
     })
-}
-
-/// Tells the gate; how many people have moved up from waitlists with it.
-pub(crate) async fn project(
-    gate: &mut Gate,
-    campaign: &Campaign,
-    origin: Origin,
-    state: CampaignState,
-) -> Result<u32> {
-    let id = &campaign.id;
-    match gate
-        .project(id, origin, state, &campaign.terms, &campaign.rounds)
-        .await?
-    {
-        Outcome::Projected { promoted } => Ok(promoted),
-        Outcome::UnknownCampaign => bail!(
-            "Redis has lost campaign {id} and who won in it; beginning again would give serials twice. \
-             Bring back Redis' data (its append-only file or a replica) and run this again, or let `rushgate restore {id}` \
-             rebuild it from the database"
-        ),
-        Outcome::QuotaBelowGranted { round, granted } => bail!(
-            "round {round} of campaign {id} has given serials up to {granted} already: choose a --quota of at least that"
-        ),
-        Outcome::RoundHasGrants { round } => bail!(
-            "somebody has won in round {round} of campaign {id} already, so it cannot be removed: choose a later --to"
-        ),
-        Outcome::Halted => bail!("{}", halted(id)),
-    }
-}
-
-/// What to say of a campaign that waits to be restored.
-pub(crate) fn halted(id: &CampaignId) -> String {
-    format!(
-        "campaign {id} is halted, because Redis has lost grants of it (`rushgate campaign log {id}` says when): \
-         `rushgate restore {id}` rebuilds what it has lost"
-    )
 }
 
 /// Reads an instant with its offset.

@@ -1,5 +1,6 @@
 //! Where the servers are.
 
+use crate::actor::Actor;
 use clap::Args;
 
 /// Addresses and credentials, from flags or environment.
@@ -49,4 +50,13 @@ pub struct Config {
         default_value = "rushgate-consumer"
     )]
     pub kafka_group: String,
+    /// Who runs the command, for the log of the campaign; the user and host of the operating system if not given
+    #[arg(
+        long,
+        env = "RUSHGATE_ACTOR",
+        global = true,
+        default_value_t = Actor::default(),
+        hide_default_value = true
+    )]
+    pub actor: Actor,
 }

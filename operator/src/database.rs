@@ -2,12 +2,14 @@
 
 mod campaigns;
 mod coupons;
+mod intentions;
 mod letters;
 mod log;
 
 pub use coupons::{Arrived, Coupon};
+pub use intentions::Write;
 pub use letters::{Letter, Resolution, Which};
-pub use log::{Action, LogLine};
+pub use log::{Action, Entry, LogLine};
 
 use crate::address;
 use crate::config::Config;
@@ -26,6 +28,13 @@ const ATTEMPTS: u32 = 10;
 
 /// MySQL's number of a deadlock, whose victim was rolled back as a whole.
 const DEADLOCK: u16 = 1213;
+
+/// The name of a campaign's lock. All schemas of a server share the names of locks, and these have at most 64 characters.
+macro_rules! lock {
+    () => {
+        "SHA2(CONCAT(DATABASE(), '/rushgate/', ?), 256)"
+    };
+}
 
 /// What to say when the tables may be missing.
 const ARE_THE_TABLES_THERE: &str = "are all tables there? `rushgate setup` makes them";
@@ -73,9 +82,8 @@ impl Database {
     /// When somebody else is changing it for longer than 30 s.
     pub async fn reserve(&self, campaign: &CampaignId) -> Result<()> {
         let mut connection = self.connection.lock().await;
-        // Names of locks are shared by all schemas of a server, and have at most 64 characters.
         let reserved: Option<i64> =
-            sqlx::query_scalar("SELECT GET_LOCK(SHA1(CONCAT(DATABASE(), '/rushgate/', ?)), 30)")
+            sqlx::query_scalar(concat!("SELECT GET_LOCK(", lock!(), ", 30)"))
                 .bind(campaign.as_str())
                 .fetch_one(&mut *connection)
                 .await
@@ -84,6 +92,20 @@ impl Database {
             bail!("somebody else is changing campaign {campaign} just now: try again");
         }
         Ok(())
+    }
+
+    /// Whether a command is at work on `campaign`.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn is_reserved(&self, campaign: &CampaignId) -> Result<bool> {
+        let mut connection = self.connection.lock().await;
+        let holder: Option<u64> = sqlx::query_scalar(concat!("SELECT IS_USED_LOCK(", lock!(), ")"))
+            .bind(campaign.as_str())
+            .fetch_one(&mut *connection)
+            .await
+            .context("the database refused to say whether the campaign is reserved")?;
+        Ok(holder.is_some())
     }
 
     /// Does `work` and commits it; all of it again when the server took it back to end a deadlock, for which of two

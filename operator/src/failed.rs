@@ -99,6 +99,7 @@ impl FailedCommand {
     /// When a server does not answer or refuses, or there is no such dead letter.
     pub async fn run(&self, config: &Config) -> Result<String> {
         let mut desk = Desk {
+            config,
             database: Database::connect(config).await?,
             gate: Gate::connect(config).await?,
             kafka: Kafka::new(config)?,

@@ -9,24 +9,76 @@ use crate::address;
 use crate::config::Config;
 use anyhow::{Context, Result};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, AsyncTypedCommands};
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError};
 use rushgate_gate::overview::{self, Overview};
 use rushgate_gate::project::{self, Origin, Outcome};
-use rushgate_gate::revoke;
+use rushgate_gate::projection::{self, Projection};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
-    Applicant, Call, CampaignId, CampaignState, Place, Round, RoundId, Terms, Value, application,
-    confirm, keys, resend,
+    Applicant, Call, CampaignId, CampaignState, FencingToken, Place, Round, RoundId, Terms, Value,
+    application, confirm, keys, resend, revoke,
 };
+use std::io::ErrorKind;
 use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// How long Redis may take over anything. In the middle of a rush, when what an operator asks is most needed, it takes
 /// its time; the client's own half a second is for whoever serves that rush.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The gate, by way of one connection.
+/// For how long Redis is asked again after an answer was lost.
+const AGAIN_FOR: Duration = Duration::from_secs(5);
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What Redis replies before it runs anything: nothing was done. An error with any other code comes out of a script or a
+/// command that was begun.
+const REFUSALS: [&str; 13] = [
+    "NOSCRIPT",
+    "OOM",
+    "MISCONF",
+    "READONLY",
+    "NOAUTH",
+    "WRONGPASS",
+    "NOPERM",
+    "NOREPLICAS",
+    "MOVED",
+    "ASK",
+    "CLUSTERDOWN",
+    "CROSSSLOT",
+    "EXECABORT",
+];
+
+/// What Redis replies while it cannot run anything yet, or not now.
+const NOT_NOW: [&str; 4] = ["LOADING", "BUSY", "MASTERDOWN", "TRYAGAIN"];
+
+/// Why the gate has not done what it was asked to do.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// Redis replied that it does not do it. Nothing was done.
+    #[error("Redis at {address} has not done it: {error}")]
+    Refused {
+        /// Which Redis.
+        address: String,
+        /// Its reply.
+        error: RedisError,
+    },
+    /// No reply came, or one that leaves open how much was done.
+    #[error("Redis at {address} did not answer, or not to the end: {error}")]
+    Unanswered {
+        /// Which Redis.
+        address: String,
+        /// What came instead.
+        error: RedisError,
+    },
+}
+
+/// The gate, by way of one connection, which is opened again when it breaks.
 pub struct Gate {
-    redis: MultiplexedConnection,
+    client: Client,
+    connection: Option<MultiplexedConnection>,
+    address: String,
 }
 
 impl Gate {
@@ -35,43 +87,50 @@ impl Gate {
     /// # Errors
     /// When it is not.
     pub async fn connect(config: &Config) -> Result<Self> {
+        let address = address::shown(&config.redis_url);
         let connect = async {
-            let client = redis::Client::open(config.redis_url.as_str())?;
-            let settings = AsyncConnectionConfig::new()
-                .set_connection_timeout(Some(PATIENCE))
-                .set_response_timeout(Some(PATIENCE));
-            let mut redis = client
-                .get_multiplexed_async_connection_with_config(&settings)
-                .await?;
-            redis.ping().await?;
-            Ok::<_, redis::RedisError>(redis)
+            let client = Client::open(config.redis_url.as_str())?;
+            let mut gate = Self {
+                client,
+                connection: None,
+                address: address.clone(),
+            };
+            let pong: Result<String, _> = gate.ask(&redis::cmd("PING")).await;
+            pong.map(|_| gate)
         };
-        let redis = connect.await.with_context(|| {
-            format!(
-                "cannot use Redis at {}: is it running, and is REDIS_URL right?",
-                address::shown(&config.redis_url)
-            )
-        })?;
-        Ok(Self { redis })
+        connect.await.with_context(|| {
+            format!("cannot use Redis at {address}: is it running, and is REDIS_URL right?")
+        })
     }
 
     /// Makes bridges and lists aware of `campaign`. Comes before it can grant anything, so that no grant
     /// waits in a stream that nobody reads.
     ///
     /// # Errors
-    /// When Redis refuses.
+    /// When Redis refuses or does not answer.
     pub async fn register(&mut self, campaign: &CampaignId) -> Result<()> {
-        self.redis
-            .sadd(keys::CAMPAIGNS, campaign.as_str())
+        let mut add = redis::cmd("SADD");
+        add.arg(keys::CAMPAIGNS).arg(campaign.as_str());
+        self.query::<i64>(&add)
             .await
-            .context("Redis refused to register the campaign")?;
+            .context("telling bridges and lists of the campaign")?;
         Ok(())
+    }
+
+    /// What the gate was told of a campaign; `None` if it does not know it.
+    ///
+    /// # Errors
+    /// When Redis refuses or does not answer.
+    pub async fn projection(&mut self, campaign: &CampaignId) -> Result<Option<Projection>> {
+        Ok(projection::projection(
+            &self.call(&projection::call(campaign)).await?,
+        )?)
     }
 
     /// Brings the gate in line with what the database says.
     ///
     /// # Errors
-    /// When Redis refuses. That the gate declines is an [`Outcome`].
+    /// When Redis refuses or does not answer. That the gate declines is an [`Outcome`].
     pub async fn project(
         &mut self,
         campaign: &CampaignId,
@@ -79,15 +138,16 @@ impl Gate {
         state: CampaignState,
         terms: &Terms,
         rounds: &[Round],
+        fence: FencingToken,
     ) -> Result<Outcome> {
-        let call = project::call(campaign, origin, state, terms, rounds);
+        let call = project::call(campaign, origin, state, terms, rounds, fence);
         Ok(project::outcome(&self.call(&call).await?)?)
     }
 
     /// How a campaign stands; `None` if the gate does not know it.
     ///
     /// # Errors
-    /// When Redis refuses.
+    /// When Redis refuses or does not answer.
     pub async fn overview(&mut self, campaign: &CampaignId) -> Result<Option<Overview>> {
         Ok(overview::overview(
             &self.call(&overview::call(campaign)).await?,
@@ -97,7 +157,7 @@ impl Gate {
     /// Takes `applicant`'s grant back and passes its serial on.
     ///
     /// # Errors
-    /// When Redis refuses. That there is nothing to take back is an [`revoke::Outcome`].
+    /// When Redis refuses or does not answer. That there is nothing to take back is an [`revoke::Outcome`].
     pub async fn revoke(
         &mut self,
         campaign: &CampaignId,
@@ -111,7 +171,7 @@ impl Gate {
     /// What became of `applicant`'s application.
     ///
     /// # Errors
-    /// When Redis refuses.
+    /// When Redis refuses or does not answer.
     pub async fn application(
         &mut self,
         campaign: &CampaignId,
@@ -125,7 +185,7 @@ impl Gate {
     /// Marks grants as issued, as the consumers do after the commit.
     ///
     /// # Errors
-    /// When Redis refuses. That the gate does not know one of them is an [`confirm::Outcome`].
+    /// When Redis refuses or does not answer. That the gate does not know one of them is an [`confirm::Outcome`].
     pub async fn confirm(
         &mut self,
         campaign: &CampaignId,
@@ -148,7 +208,7 @@ impl Gate {
     /// Puts on the stream again what the gate knows of a grant.
     ///
     /// # Errors
-    /// When Redis refuses.
+    /// When Redis refuses or does not answer.
     pub async fn resend(
         &mut self,
         campaign: &CampaignId,
@@ -160,20 +220,22 @@ impl Gate {
     }
 
     async fn call(&mut self, call: &Call) -> Result<Vec<Value>> {
-        let mut run = async |eval: Eval| {
+        let command = |eval: Eval| {
             let mut command = redis::cmd(eval.command());
             for argument in call.arguments(eval) {
                 command.arg(argument);
             }
             command
-                .query_async::<Vec<redis::Value>>(&mut self.redis)
-                .await
         };
-        let reply = match run(Eval::BySha).await {
-            Err(error) if error.code() == Some("NOSCRIPT") => run(Eval::BySource).await,
+        let reply = match self.query(&command(Eval::BySha)).await {
+            Err(GateError::Refused { error, .. } | GateError::Unanswered { error, .. })
+                if error.code() == Some("NOSCRIPT") =>
+            {
+                self.query(&command(Eval::BySource)).await
+            }
             reply => reply,
-        }
-        .context("Redis refused to run a script of the gate")?;
+        };
+        let reply: Vec<redis::Value> = reply?;
         Ok(reply
             .into_iter()
             .map(|value| match value {
@@ -183,4 +245,63 @@ impl Gate {
             })
             .collect())
     }
+
+    /// Runs a command that may be run again: if no answer comes, it is, for as long as [`AGAIN_FOR`]. So a connection
+    /// that breaks, or a Redis that starts again, fails nothing.
+    async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, GateError> {
+        let mut deadline = None;
+        // Whether an attempt may have been carried out.
+        let mut may_be_done = false;
+        loop {
+            let attempt = self.ask(command);
+            let result = match deadline {
+                None => attempt.await,
+                Some(deadline) => timeout_at(deadline, attempt)
+                    .await
+                    .unwrap_or_else(|_| Err(std::io::Error::from(ErrorKind::TimedOut).into())),
+            };
+            let error = match result {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            };
+            let replied = |codes: &[&str]| error.code().is_some_and(|code| codes.contains(&code));
+            let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            may_be_done |= self.connection.is_some() && !replied(&REFUSALS) && !replied(&NOT_NOW);
+            if error.code().is_some() && !replied(&NOT_NOW) || is_over {
+                let address = self.address.clone();
+                return Err(match may_be_done {
+                    false => GateError::Refused { address, error },
+                    true => GateError::Unanswered { address, error },
+                });
+            }
+            self.connection = None;
+            deadline.get_or_insert(Instant::now() + AGAIN_FOR);
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Runs a command once. Without a connection afterwards, it was not even sent.
+    async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            None => {
+                let settings = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(PATIENCE))
+                    .set_response_timeout(Some(PATIENCE));
+                let connection = self
+                    .client
+                    .get_multiplexed_async_connection_with_config(&settings)
+                    .await?;
+                self.connection.insert(connection)
+            }
+        };
+        command.query_async(connection).await
+    }
+}
+
+/// What to say of a command that was interrupted for so long that another one has taken the campaign over.
+pub(crate) fn superseded(campaign: &CampaignId) -> String {
+    format!(
+        "another operator has taken campaign {campaign} over: `rushgate campaign log {campaign}` tells what was done"
+    )
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod actor;
 pub mod audit;
 pub mod campaign;
 pub mod config;
@@ -7,11 +8,14 @@ pub mod coupon;
 pub mod database;
 pub mod failed;
 pub mod gate;
+pub mod intention;
 pub mod kafka;
 pub mod restore;
 pub mod revoke;
 pub mod schedule;
 pub mod setup;
 pub mod terms;
+pub mod unknown;
 
 mod address;
+mod operation;

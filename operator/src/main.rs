@@ -10,6 +10,7 @@ use rushgate_operator::failed::{self, FailedCommand};
 use rushgate_operator::restore::{self, Restore};
 use rushgate_operator::revoke::{self, Revoke};
 use rushgate_operator::setup::Setup;
+use rushgate_operator::unknown::{UNKNOWN, Unknown};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -68,7 +69,10 @@ async fn main() -> ExitCode {
         Err(error) => {
             // The chain of causes on one line; a backtrace would say nothing to an operator.
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref::<Unknown>() {
+                Some(_) => ExitCode::from(UNKNOWN),
+                None => ExitCode::FAILURE,
+            }
         }
     }
 }

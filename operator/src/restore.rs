@@ -8,13 +8,14 @@ mod plan;
 
 pub use plan::{Claim, Known, Plan, plan};
 
-use crate::campaign::{existing, project};
 use crate::config::Config;
-use crate::database::{Action, Database, Letter, LogLine, Resolution, Which};
-use crate::gate::Gate;
+use crate::database::{Action, Entry, Letter, LogLine, Resolution, Which, Write};
+use crate::gate::superseded;
 use crate::kafka::Kafka;
+use crate::operation::{Operation, Reserved};
 use crate::terms::Campaign;
-use anyhow::{Result, bail, ensure};
+use crate::unknown::Unknown;
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use rushgate_gate::project::Origin;
 use rushgate_gate::restore::{Granted, Outcome, Standing};
@@ -66,22 +67,32 @@ impl Restore {
     /// When a server does not answer or refuses, there is nothing to restore, or what is on its way does not arrive.
     pub async fn run(&self, config: &Config) -> Result<String> {
         let begun = Instant::now();
+        let id = &self.campaign;
+        let operation = Reserved::new(config, id).await?.take_over().await?;
+        let state = state_before(&operation.database.log(id).await?);
         let mut rebuild = Rebuild {
-            database: Database::connect(config).await?,
-            gate: Gate::connect(config).await?,
+            operation,
             config,
             deadline: begun + Duration::from_secs(self.wait),
         };
-        let id = &self.campaign;
-        rebuild.database.reserve(id).await?;
-        let campaign = existing(&rebuild.database, id).await?;
-        let state = state_before(&rebuild.database.log(id).await?);
+        rebuild.check(self.halt)?;
+        let way_out = "The campaign stays halted. Run the same command again";
+        let unknown = |error: anyhow::Error| {
+            error.context(Unknown::new(
+                format!("the restore of campaign {id}"),
+                way_out,
+            ))
+        };
         rebuild
-            .halt(&campaign, self.halt, self.reason.as_deref())
-            .await?;
+            .halt(self.reason.as_deref())
+            .await
+            .map_err(unknown)?;
 
-        let (knew, plan) = rebuild.rebuild(&campaign).await?;
-        let text = rebuild.seat(&campaign, &plan).await?;
+        let rebuilt = rebuild.rebuild().await;
+        let (knew, plan) = rebuilt.with_context(|| {
+            format!("campaign {id} stays halted, and the same command again goes on with it")
+        })?;
+        let text = rebuild.seat(&plan).await.map_err(unknown)?;
         let held = plan
             .granted
             .iter()
@@ -92,22 +103,20 @@ impl Restore {
             "the gate knew {knew} of {held} grants that are held and knows all of them again, with {taken_back} that \
              were taken back; {text}"
         );
-
-        // The database first, then the gate: who dies in between runs this again.
-        rebuild
-            .database
-            .set_state(id, state, Action::Restored, Some(&text))
-            .await?;
-        rebuild.gate.lift(id).await?;
-        let promoted = project(&mut rebuild.gate, &campaign, Origin::Known, state).await?;
+        let promoted = rebuild.reopen(state, &text).await.map_err(unknown)?;
         let moved_up = match promoted {
             0 => String::new(),
             people => format!("; {people} who waited moved up"),
         };
-        Ok(format!(
-            "campaign {id} is {state} again after {:.1} s: {text}{moved_up}",
+        // What a command had begun before the halt.
+        let mut operation = rebuild.operation;
+        operation.campaign.state = state;
+        operation.finish().await?;
+        Ok(operation.report(&format!(
+            "campaign {id} is {} again after {:.1} s: {text}{moved_up}",
+            operation.campaign.state,
             begun.elapsed().as_secs_f64()
-        ))
+        )))
     }
 }
 
@@ -128,60 +137,97 @@ fn is_held(granted: &Granted) -> bool {
 
 /// A rebuilding that is going on.
 struct Rebuild<'a> {
-    database: Database,
-    gate: Gate,
+    operation: Operation,
     config: &'a Config,
     deadline: Instant,
 }
 
 impl Rebuild<'_> {
-    /// Sees to it that nobody is granted anything meanwhile.
-    async fn halt(
-        &mut self,
-        campaign: &Campaign,
-        even_if_running: bool,
-        reason: Option<&str>,
-    ) -> Result<()> {
-        let id = &campaign.id;
+    /// Whether there is something to restore.
+    fn check(&self, even_if_running: bool) -> Result<()> {
+        let id = &self.operation.campaign.id;
         ensure!(
-            campaign.projected,
-            "the gate was never told of campaign {id}: `rushgate campaign create` finishes that"
+            self.operation.campaign.projected,
+            "the gate was never told of campaign {id}: `rushgate campaign finish {id}` does that"
         );
-        let at_gate = self.gate.overview(id).await?.map(|overview| overview.state);
-        let is_halted =
-            at_gate == Some(CampaignState::Halted) || campaign.state == CampaignState::Halted;
         ensure!(
-            at_gate.is_none() || is_halted || even_if_running,
+            self.operation.told.is_none() || self.operation.is_halted() || even_if_running,
             "campaign {id} is not halted: `rushgate audit {id}` tells whether the gate has lost grants; if so, --halt \
              halts it and restores it"
         );
-        // The gate first: from here on nothing is granted.
-        project(&mut self.gate, campaign, Origin::New, CampaignState::Halted).await?;
-        // What handlers have remembered of before comes to its end.
-        sleep(SETTLE).await;
-        self.gate.register(id).await?;
-        if campaign.state != CampaignState::Halted {
-            self.database
-                .set_state(
-                    id,
-                    CampaignState::Halted,
-                    Action::Halted,
-                    reason.or(Some("to be restored")),
-                )
-                .await?;
-        }
         Ok(())
     }
 
+    /// Sees to it that nobody is granted anything meanwhile. The database is told first: from then on this command is
+    /// what leads out. Where the gate was told of more rounds or higher quotas than the database knows of, these count.
+    async fn halt(&mut self, reason: Option<&str>) -> Result<()> {
+        let operation = &mut self.operation;
+        let before = operation.campaign.clone();
+        if let Some(told) = &operation.told {
+            operation.campaign = before.with_room_for(told);
+        }
+        let campaign = operation.campaign.clone();
+        let id = &campaign.id;
+        let differences = before
+            .rounds_and_rules()
+            .differences(&campaign.rounds_and_rules());
+        let actor = operation.actor().clone();
+        let entry = |action, detail, reason| Entry {
+            action,
+            detail,
+            reason,
+            actor: Some(&actor),
+        };
+        let taken = format!("taken from the gate: {differences}");
+        let mut writes = vec![Write::Told(&campaign)];
+        if !differences.is_empty() {
+            writes.push(Write::Log(entry(Action::Repaired, &taken, None)));
+        }
+        if campaign.state != CampaignState::Halted {
+            let reason = reason.or(Some("to be restored"));
+            writes.push(Write::State(CampaignState::Halted));
+            writes.push(Write::Log(entry(Action::Halted, "is halted", reason)));
+        }
+        operation.database.write(id, &writes).await?;
+        operation.campaign.state = CampaignState::Halted;
+        operation
+            .project(&campaign, Origin::New, CampaignState::Halted)
+            .await?;
+        // What handlers have remembered of before comes to its end.
+        sleep(SETTLE).await;
+        operation.gate.register(id).await
+    }
+
+    /// Ends the halt; how many people have moved up from waitlists with it. The database is told first: if the gate is
+    /// not, it is still halted, and this is run again.
+    async fn reopen(&mut self, state: CampaignState, text: &str) -> Result<u32> {
+        let operation = &mut self.operation;
+        let campaign = operation.campaign.clone();
+        let actor = operation.actor().clone();
+        let writes = [
+            Write::Reopened(state),
+            Write::Log(Entry {
+                action: Action::Restored,
+                detail: &format!("is {state}"),
+                reason: Some(text),
+                actor: Some(&actor),
+            }),
+        ];
+        operation.database.write(&campaign.id, &writes).await?;
+        operation.project(&campaign, Origin::Restored, state).await
+    }
+
     /// Rebuilds the gate, until nothing has arrived meanwhile; how many of the grants it knew, and what it knows.
-    async fn rebuild(&mut self, campaign: &Campaign) -> Result<(usize, Plan)> {
-        let (id, one_per) = (&campaign.id, campaign.terms.one_per);
+    async fn rebuild(&mut self) -> Result<(usize, Plan)> {
+        let campaign = &self.operation.campaign.clone();
+        let (id, one_per, fence) = (&campaign.id, campaign.terms.one_per, self.operation.fence);
         let mut knew = None;
         for _ in 0..TRIES {
             self.drain(id).await?;
             let known = self.known(campaign).await?;
             let rows = known.rows.clone();
             let held: BTreeSet<_> = self
+                .operation
                 .gate
                 .held(id, one_per)
                 .await?
@@ -195,8 +241,13 @@ impl Rebuild<'_> {
                 .count();
             // What it knew before the first attempt.
             let knew = *knew.get_or_insert(still);
-            self.gate.restore(id, one_per, &plan.granted).await?;
-            if self.on_the_way(id).await? == (0, 0) && self.database.granted(id).await? == rows {
+            self.operation
+                .gate
+                .restore(id, one_per, &plan.granted, fence)
+                .await?;
+            if self.on_the_way(id).await? == (0, 0)
+                && self.operation.database.granted(id).await? == rows
+            {
                 return Ok((knew, plan));
             }
         }
@@ -214,15 +265,15 @@ impl Rebuild<'_> {
             }
             ensure!(
                 Instant::now() < self.deadline,
-                "campaign {id} stays halted: {in_stream} events wait in its stream and {in_kafka} in Kafka. Are bridge \
-                 and consumer running? Run this again when they are, or with a longer --wait"
+                "{in_stream} events wait in its stream and {in_kafka} in Kafka. Are bridge and consumer running? Run \
+                 this again when they are, or with a longer --wait"
             );
             sleep(LOOK_AGAIN).await;
         }
     }
 
     async fn on_the_way(&mut self, id: &CampaignId) -> Result<(usize, usize)> {
-        let in_stream = self.gate.in_stream(id).await?;
+        let in_stream = self.operation.gate.in_stream(id).await?;
         let (kafka, id) = (Kafka::new(self.config)?, id.clone());
         let in_kafka = tokio::task::spawn_blocking(move || kafka.waiting(&id)).await??;
         Ok((in_stream, in_kafka))
@@ -230,7 +281,7 @@ impl Rebuild<'_> {
 
     async fn known(&mut self, campaign: &Campaign) -> Result<Known> {
         let id = &campaign.id;
-        let rows = self.database.granted(id).await?;
+        let rows = self.operation.database.granted(id).await?;
         let letters = self.letters(id).await?;
         let mut accounted: BTreeSet<_> = rows.iter().map(plan::place).collect();
         let mut claims = vec![];
@@ -255,7 +306,7 @@ impl Rebuild<'_> {
             let granted = of_event(event);
             others.insert(plan::place(&granted), granted);
         }
-        for held in self.gate.held(id, campaign.terms.one_per).await? {
+        for held in self.operation.gate.held(id, campaign.terms.one_per).await? {
             let place = held.place.clone();
             others.entry(held.place).or_insert(Granted {
                 applicant: place.applicant,
@@ -297,34 +348,35 @@ impl Rebuild<'_> {
             resolved: true,
             ..Which::default()
         };
-        self.database.letters(&which).await
+        self.operation.database.letters(&which).await
     }
 
     /// Gives a place to those who lost theirs, as long as there are any; what to say of it.
-    async fn seat(&mut self, campaign: &Campaign, plan: &Plan) -> Result<String> {
-        let id = &campaign.id;
+    async fn seat(&mut self, plan: &Plan) -> Result<String> {
+        let operation = &mut self.operation;
+        let (id, fence) = (&operation.campaign.id, operation.fence);
         for place in &plan.resend {
-            self.gate.resend(id, &place.round, &place.applicant).await?;
+            let (round, applicant) = (&place.round, &place.applicant);
+            operation.gate.resend(id, round, applicant).await?;
         }
         for (letter, place) in &plan.settled {
             let note = format!("the person has, or had, {}/{}", place.round, place.serial);
-            self.database
-                .resolve(*letter, Resolution::Discarded, &note)
-                .await?;
+            let resolved = [Write::Resolved(*letter, Resolution::Discarded, &note)];
+            operation.database.write(id, &resolved).await?;
         }
         let (mut seated, mut without) = (0, 0);
         for (letter, round, applicant) in &plan.seat {
-            match self.gate.seat(id, round, applicant).await? {
+            match operation.gate.seat(id, round, applicant, fence).await? {
                 Outcome::Seated(serial) | Outcome::Holds(serial) => {
                     seated += 1;
                     if let Some(letter) = letter {
                         let note = format!("seated again as {round}/{serial}");
-                        self.database
-                            .resolve(*letter, Resolution::Replayed, &note)
-                            .await?;
+                        let resolved = [Write::Resolved(*letter, Resolution::Replayed, &note)];
+                        operation.database.write(id, &resolved).await?;
                     }
                 }
                 Outcome::Full => without += 1,
+                Outcome::Superseded => bail!("{}", superseded(id)),
                 Outcome::Done | Outcome::NotHalted => {
                     bail!("campaign {id} is no longer halted: is somebody else restoring it?")
                 }
@@ -370,6 +422,7 @@ mod tests {
                     action: (*action).to_owned(),
                     detail: String::new(),
                     reason: None,
+                    actor: None,
                 })
                 .collect();
             state_before(&lines)

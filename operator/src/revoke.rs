@@ -1,12 +1,11 @@
 //! `rushgate revoke`: takes a grant back.
 
-use crate::campaign::{existing, halted};
 use crate::config::Config;
-use crate::database::{Action, Database};
-use crate::gate::Gate;
-use anyhow::{Context, Result, bail};
+use crate::intention::{Deed, Taken};
+use crate::operation::{Operation, lost};
+use anyhow::{Result, bail};
 use clap::Args;
-use rushgate_gate::revoke::Outcome;
+use rushgate_gate::application::Status;
 use rushgate_gate::{Applicant, CampaignId, RoundId};
 
 /// Shown below the flags.
@@ -39,39 +38,29 @@ impl Revoke {
     /// When a server does not answer or refuses, or there is nothing to take back.
     pub async fn run(&self, config: &Config) -> Result<String> {
         let (id, user_id) = (&self.campaign, &self.user_id);
-        let database = Database::connect(config).await?;
-        let mut gate = Gate::connect(config).await?;
-        existing(&database, id).await?;
-        match gate.revoke(id, user_id, self.round.as_ref()).await? {
-            Outcome::Revoked { grant, promoted } => {
-                let passed_on = promoted.map_or_else(
-                    || "its serial is free again".to_owned(),
-                    |next| format!("its serial is {next}'s now"),
-                );
-                let text = format!(
-                    "{id}/{}/{} of {user_id} is revoked, {passed_on}",
-                    grant.round, grant.serial
-                );
-                let reason = self.reason.as_deref();
-                database
-                    .note(id, Action::Revoked, &text, reason)
-                    .await
-                    .context(format!("{text}; but it could not be logged"))?;
-                Ok(text)
+        let mut operation = Operation::begin(config, id).await?;
+        let status = operation
+            .gate
+            .application(id, user_id, self.round.as_ref())
+            .await?;
+        let text = match status {
+            Status::Granted(grant) | Status::Issued(grant) => {
+                // From here on the round is certain, whichever opened last when this is finished.
+                let grant = Taken::new(grant.round, grant.serial, user_id.clone());
+                operation
+                    .perform(Deed::Revoke { grant }, self.reason.as_deref())
+                    .await?
             }
-            Outcome::AlreadyRevoked { grant, revoked_at } => Ok(format!(
+            Status::Revoked { grant, revoked_at } => format!(
                 "{id}/{}/{} of {user_id} was revoked already, at {revoked_at}",
                 grant.round, grant.serial
-            )),
-            Outcome::NotGranted => bail!(
+            ),
+            Status::Waitlisted(_) | Status::NotFound => bail!(
                 "{user_id} holds nothing of campaign {id} that could be taken back: `rushgate coupon find {user_id}` \
                  shows what there is"
             ),
-            Outcome::Halted => bail!("{}", halted(id)),
-            Outcome::UnknownCampaign => bail!(
-                "the database knows campaign {id}, the gate does not: Redis has lost it, or `rushgate campaign create` \
-                 was never finished"
-            ),
-        }
+            Status::UnknownCampaign => bail!("{}", lost(id)),
+        };
+        Ok(operation.report(&text))
     }
 }

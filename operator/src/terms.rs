@@ -1,7 +1,10 @@
 //! A campaign as it was meant: its rules, its rounds, and how they are told in a few words.
 
 use crate::schedule::Daily;
-use rushgate_gate::{CampaignId, CampaignState, Millis, Quota, Round, RoundId, Terms};
+use jiff::civil::Date;
+use rushgate_gate::projection::Projection;
+use rushgate_gate::{CampaignId, CampaignState, Millis, Quota, Round, RoundId, Terms, Waitlist};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A campaign as it was meant.
@@ -21,6 +24,45 @@ pub struct Campaign {
     pub projected: bool,
 }
 
+/// What of a campaign can be changed after it was created.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoundsAndRules {
+    waitlist: u32,
+    /// The last day of a campaign that opens daily.
+    last_day: Option<Date>,
+    rounds: Vec<Round>,
+}
+
+impl RoundsAndRules {
+    /// What is different in `after`, in words; empty if nothing is.
+    pub fn differences(&self, after: &Self) -> String {
+        let mut differences = vec![];
+        if self.waitlist != after.waitlist {
+            differences.push(format!("waitlist {} -> {}", self.waitlist, after.waitlist));
+        }
+        if let (Some(before), Some(after)) = (self.last_day, after.last_day)
+            && before != after
+        {
+            differences.push(format!("last day {before} -> {after}"));
+        }
+        for round in &after.rounds {
+            let Some(before) = self.rounds.iter().find(|there| there.id == round.id) else {
+                continue;
+            };
+            if before.quota != round.quota {
+                differences.push(format!(
+                    "{}: quota {} -> {}",
+                    round.id, before.quota, round.quota
+                ));
+            }
+            if (before.opens_at, before.closes_at) != (round.opens_at, round.closes_at) {
+                differences.push(format!("{}: {}", round.id, window(round)));
+            }
+        }
+        differences.join("; ")
+    }
+}
+
 /// Two rounds that would be open at once.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("round {first} would still be open when round {second} opens: move one of them")]
@@ -33,6 +75,64 @@ impl Campaign {
     /// Whether `other` was meant in the same way; their states do not matter.
     pub fn has_same_terms(&self, other: &Self) -> bool {
         (self.terms, &self.daily, &self.rounds) == (other.terms, &other.daily, &other.rounds)
+    }
+
+    /// What of it can be changed.
+    pub fn rounds_and_rules(&self) -> RoundsAndRules {
+        RoundsAndRules {
+            waitlist: self.terms.waitlist.get(),
+            last_day: self.daily.as_ref().map(|daily| daily.last_day),
+            rounds: self.rounds.clone(),
+        }
+    }
+
+    /// The same campaign with other rounds and rules; a waitlist out of range is left as it is.
+    pub fn with(&self, changed: &RoundsAndRules) -> Self {
+        let mut campaign = self.clone();
+        campaign.rounds.clone_from(&changed.rounds);
+        if let Ok(waitlist) = Waitlist::try_from(changed.waitlist) {
+            campaign.terms.waitlist = waitlist;
+        }
+        if let (Some(daily), Some(last_day)) = (&mut campaign.daily, changed.last_day) {
+            daily.last_day = last_day;
+        }
+        campaign
+    }
+
+    /// The same campaign with the rounds and rules that the gate was told: what the gate has granted, it has granted by
+    /// those. Nothing changes where the gate has lost them.
+    pub fn as_told(&self, told: &Projection) -> Self {
+        let mut campaign = self.clone();
+        if let Some(terms) = told.terms {
+            campaign.terms.waitlist = terms.waitlist;
+            campaign.rounds = told.rounds.iter().map(|(round, _)| round.clone()).collect();
+            campaign.rounds.sort_by(|a, b| a.id.cmp(&b.id));
+            campaign.span_days();
+        }
+        campaign
+    }
+
+    /// The same campaign with room for all that the gate has granted: where the gate has a higher quota, or a round that
+    /// is not here, that of the gate counts.
+    pub fn with_room_for(&self, told: &Projection) -> Self {
+        let mut campaign = self.clone();
+        for (round, _) in &told.rounds {
+            match campaign.rounds.iter_mut().find(|here| here.id == round.id) {
+                Some(here) => here.quota = here.quota.max(round.quota),
+                None => campaign.rounds.push(round.clone()),
+            }
+        }
+        campaign.rounds.sort_by(|a, b| a.id.cmp(&b.id));
+        campaign.span_days();
+        campaign
+    }
+
+    /// Lets the days of a daily campaign end with its last round.
+    fn span_days(&mut self) {
+        let last = self.rounds.last().map(|round| round.id.as_str().parse());
+        if let (Some(daily), Some(Ok(last_day))) = (&mut self.daily, last) {
+            daily.last_day = last_day;
+        }
     }
 
     /// That no two rounds are open at once: which of them somebody applies to must not be a question.

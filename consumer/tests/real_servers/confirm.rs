@@ -8,8 +8,8 @@ use rushgate_gate::application::{self, Status};
 use rushgate_gate::project::{self, Origin};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
-    Applicant, Call, CampaignId, CampaignState, Decision, Keys, OnePer, Quota, Round, RoundId,
-    Terms, Value, Waitlist, apply, revoke,
+    Applicant, Call, CampaignId, CampaignState, Decision, FencingToken, Keys, OnePer, Quota, Round,
+    RoundId, Terms, Value, Waitlist, apply, revoke,
 };
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -49,6 +49,7 @@ impl Gate {
             running,
             &terms,
             &[round],
+            FencingToken::default(),
         ))
         .await;
         this

@@ -141,7 +141,7 @@ async fn every_disagreement_is_told_and_what_can_be_proven_is_repaired() {
     let bridges = "rushgate:{launch}:dead-letters";
     assert!(
         said.starts_with(
-            "campaign launch: 7 held at the gate, 6 coupons, 0 on the way, 9 findings\n"
+            "campaign launch: 7 held at the gate, 6 coupons, 0 on the way, 10 findings\n"
         ),
         "{said}"
     );
@@ -159,7 +159,8 @@ async fn every_disagreement_is_told_and_what_can_be_proven_is_repaired() {
     ];
     let over_quota =
         "round once has 6 active coupons for a quota of 5: the table's keys do not allow that";
-    for expected in [lost, contradiction, letter, unpublished, over_quota] {
+    let terms = "quota of round once: 5 in the database, 10 at the gate: --repair writes down";
+    for expected in [lost, contradiction, letter, unpublished, over_quota, terms] {
         assert!(said.contains(expected), "{expected}: {said}");
     }
     for expected in repairable {

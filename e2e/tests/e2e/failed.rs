@@ -254,7 +254,7 @@ async fn the_serial_of_a_discarded_grant_goes_to_somebody_else() {
     let said = launch.does(&discard).await;
     assert_eq!(
         said.trim(),
-        format!("{id}: discarded, its serial 2 is free again")
+        format!("{id}: discarded, once/2 of b is taken back, its serial is free again")
     );
     let said = launch.does(&discard).await;
     assert!(said.contains("was discarded already"), "{said}");
@@ -267,7 +267,7 @@ async fn the_serial_of_a_discarded_grant_goes_to_somebody_else() {
     assert_eq!(holders, ["a", "c"]);
     let log = launch.does(&["campaign", "log", "launch"]).await;
     assert!(
-        log.contains("revoked  launch/once/2 of a dead letter is taken back"),
+        log.contains("revoked  launch/once/2 of b is revoked, its serial is free again"),
         "{log}"
     );
     launch.exits(0, &["audit", "launch"]).await;
@@ -349,7 +349,7 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
             .await;
         assert_eq!(
             said.trim(),
-            format!("{ben}: discarded, its serial 2 is free again")
+            format!("{ben}: discarded, once/2 of ben is taken back, its serial is free again")
         );
         launch.gets("7", Place::new("once", 2)).await;
         launch.has_rows(1).await;

@@ -24,5 +24,6 @@ mod redis_away;
 mod refusals;
 mod restore;
 mod rounds;
+mod terms;
 mod view;
 mod watch;

@@ -79,10 +79,10 @@ async fn quotas_go_up_at_once_and_down_to_what_is_given() {
         "{log}"
     );
     assert!(
-        lines[1].ends_with("changed  once: quota 2 -> 5 (another box)"),
+        lines[1].contains("changed  once: quota 2 -> 5 (another box) ["),
         "{log}"
     );
-    assert!(lines[2].ends_with("changed  waitlist 2 -> 0"), "{log}");
+    assert!(lines[2].contains("changed  waitlist 2 -> 0 ["), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,13 +1,15 @@
 -- Brings the gate in line with what the database says of a campaign. Doing it twice changes nothing.
 --
 -- It never takes back a grant: counts are only ever started at 0, and a quota below what is granted is
--- refused. It can halt a campaign and never lifts a halt; that is for restore.lua. Where a quota has grown, those
+-- refused. It can halt a campaign; only 'restored' ends a halt, after restore.lua has rebuilt the grants. A caller whose
+-- fencing token is lower than one that was seen before is refused: its command was interrupted for so long that another
+-- operator has taken the campaign over. Where a quota has grown, those
 -- who wait get the places at once (a waitlist has at most 10,000 people, which takes a moment), unless halted. Strangers
 -- get what they were refused once that has settled (strangers.lua says why).
 --
 -- KEYS  those of give.lua, which stands before this, with settle.lua
--- ARGV  1 campaign id   2 'new' if the campaign may be unknown to the gate, else 'known'   3 state   4 one_per
---       5 waitlist: how many may wait in a round
+-- ARGV  1 campaign id   2 'new' if the campaign may be unknown to the gate, 'restored' to end a halt, else 'known'
+--       3 state   4 one_per   5 waitlist: how many may wait in a round   6 fencing token of the caller
 --       then four for each round: id, opens_at (ms), closes_at (ms, '' for never), quota
 -- Reply {outcome, round, number}: flat and always three long.
 --   projected            number: how many were promoted from waitlists
@@ -15,24 +17,29 @@
 --   quota_below_granted  with the round, and the highest serial that it has given
 --   round_has_grants     a round that is no longer listed, and has given serials or has people waiting
 --   halted               and another state was asked for
+--   superseded           a caller with a higher fencing token was here before; number: that token
 --
 -- Example
---   EVAL … 9 rushgate:{welcome}:campaign … rushgate:{welcome}:pool welcome new running campaign 0 once 0 '' 100
+--   EVAL … 9 rushgate:{welcome}:campaign … rushgate:{welcome}:pool welcome new running campaign 0 1 once 0 '' 100
 --   → projected '' 0
-if #KEYS ~= 9 or #ARGV < 9 or (#ARGV - 5) % 4 ~= 0 then
-  return redis.error_reply('ERR project.lua takes 9 keys and 5 arguments, then 4 for each round')
+if #KEYS ~= 9 or #ARGV < 10 or (#ARGV - 6) % 4 ~= 0 then
+  return redis.error_reply('ERR project.lua takes 9 keys and 6 arguments, then 4 for each round')
 end
 local campaign_id, one_per = ARGV[1], ARGV[4]
 
-local state = redis.call('HGET', KEYS[1], 'state')
+local campaign = redis.call('HMGET', KEYS[1], 'state', 'fence')
+local state, fence = campaign[1], tonumber(campaign[2]) or 0
+if tonumber(ARGV[6]) < fence then
+  return { 'superseded', '', fence }
+end
 if not state and ARGV[2] ~= 'new' then
   return { 'unknown_campaign', '', 0 }
 end
-if state == 'halted' and ARGV[3] ~= 'halted' then
+if state == 'halted' and ARGV[3] ~= 'halted' and ARGV[2] ~= 'restored' then
   return { 'halted', '', 0 }
 end
 local listed = {}
-for i = 6, #ARGV, 4 do
+for i = 7, #ARGV, 4 do
   listed[ARGV[i]] = true
   local granted = tonumber(redis.call('HGET', KEYS[3], ARGV[i] .. '/granted') or 0)
   if tonumber(ARGV[i + 3]) < granted then
@@ -55,19 +62,19 @@ for _, round in ipairs(gone) do
   redis.call('ZREM', KEYS[2], round)
   redis.call('HDEL', KEYS[3], round .. '/closes_at', round .. '/quota', round .. '/granted')
 end
-for i = 6, #ARGV, 4 do
+for i = 7, #ARGV, 4 do
   local round = ARGV[i]
   redis.call('HSET', KEYS[3], round .. '/closes_at', ARGV[i + 2], round .. '/quota', ARGV[i + 3])
   redis.call('HSETNX', KEYS[3], round .. '/granted', 0)
   redis.call('ZADD', KEYS[2], ARGV[i + 1], round)
 end
-redis.call('HSET', KEYS[1], 'state', ARGV[3], 'one_per', one_per, 'waitlist', ARGV[5])
+redis.call('HSET', KEYS[1], 'state', ARGV[3], 'one_per', one_per, 'waitlist', ARGV[5], 'fence', ARGV[6])
 note_current()
 local promoted = 0
 if ARGV[3] == 'halted' then
   return { 'projected', '', 0 }
 end
-for i = 6, #ARGV, 4 do
+for i = 7, #ARGV, 4 do
   promoted = promoted + promote(campaign_id, one_per, ARGV[i])
 end
 settle(before)

@@ -5,7 +5,8 @@
 -- Whoever calls it lets what strangers were told before the halt settle first (strangers.lua says why): for a second.
 --
 -- KEYS  those of give.lua, which stands before this
--- ARGV  1 step, and what it takes:
+-- ARGV  1 fencing token of the caller, as project.lua was told when it halted the campaign
+--       2 step, and what it takes:
 --   forget   nothing: forgets all grants, revocations and free serials
 --   grants   field and value, for each grant
 --   revoked  field and value, three for each revocation
@@ -13,22 +14,26 @@
 --   rounds   of each round: id, highest serial given, how many are free, how many issued
 --   revokes  how many revocations there were in all
 --   seat     campaign id, round, user id: gives a place to somebody who was granted one and lost it to a rival
---   lift     nothing: the campaign is paused, and no longer halted
 -- Reply {outcome, number}: flat and always two long.
 --   done        number: how many were written
 --   seated      number: the serial
 --   holds       number: the serial that he holds already
 --   full        no place is left in that round
 --   not_halted  nothing was changed
+--   superseded  another operator restores the campaign now; nothing was changed
 --
 -- Example
---   EVAL … 9 rushgate:{welcome}:campaign … rushgate:{welcome}:pool grants 7 once/42/1796086800123/issued
+--   EVAL … 9 rushgate:{welcome}:campaign … rushgate:{welcome}:pool 17 grants 7 once/42/1796086800123/issued
 --   → done 1
-if #KEYS ~= 9 or #ARGV == 0 then
-  return redis.error_reply('ERR restore.lua takes 9 keys and a step')
+if #KEYS ~= 9 or #ARGV < 2 then
+  return redis.error_reply('ERR restore.lua takes 9 keys, a fencing token and a step')
 end
-local step = ARGV[1]
-if redis.call('HGET', KEYS[1], 'state') ~= 'halted' then
+local step = ARGV[2]
+local campaign = redis.call('HMGET', KEYS[1], 'state', 'fence')
+if tonumber(ARGV[1]) < (tonumber(campaign[2]) or 0) then
+  return { 'superseded', 0 }
+end
+if campaign[1] ~= 'halted' then
   return { 'not_halted', 0 }
 end
 
@@ -40,24 +45,22 @@ if step == 'forget' then
   end
   redis.call('HDEL', KEYS[1], 'revokes')
 elseif step == 'grants' then
-  redis.call('HSET', KEYS[4], unpack(ARGV, 2))
+  redis.call('HSET', KEYS[4], unpack(ARGV, 3))
 elseif step == 'revoked' then
-  redis.call('HSET', KEYS[8], unpack(ARGV, 2))
+  redis.call('HSET', KEYS[8], unpack(ARGV, 3))
 elseif step == 'pool' then
-  for i = 2, #ARGV do
+  for i = 3, #ARGV do
     redis.call('ZADD', KEYS[9], 0, ARGV[i])
   end
 elseif step == 'rounds' then
-  for i = 2, #ARGV, 4 do
+  for i = 3, #ARGV, 4 do
     redis.call('HSET', KEYS[3], ARGV[i] .. '/granted', ARGV[i + 1], ARGV[i] .. '/free', ARGV[i + 2],
       ARGV[i] .. '/issued', ARGV[i + 3])
   end
 elseif step == 'revokes' then
-  redis.call('HSET', KEYS[1], 'revokes', ARGV[2])
-elseif step == 'lift' then
-  redis.call('HSET', KEYS[1], 'state', 'paused')
+  redis.call('HSET', KEYS[1], 'revokes', ARGV[3])
 elseif step == 'seat' then
-  local campaign_id, round, user_id = ARGV[2], ARGV[3], ARGV[4]
+  local campaign_id, round, user_id = ARGV[3], ARGV[4], ARGV[5]
   local one_per = redis.call('HGET', KEYS[1], 'one_per')
   local held = redis.call('HGET', KEYS[4], holder_of(one_per, round, user_id))
   if held then
@@ -72,4 +75,4 @@ elseif step == 'seat' then
 else
   return redis.error_reply('ERR restore.lua knows no step ' .. step)
 end
-return { 'done', #ARGV - 1 }
+return { 'done', #ARGV - 2 }

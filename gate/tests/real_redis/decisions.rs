@@ -4,7 +4,9 @@ use crate::support::{Gate, always_open, applicant, eval, round};
 use redis::TypedCommands;
 use rushgate_gate::project::{Origin, Outcome};
 use rushgate_gate::script::Eval;
-use rushgate_gate::{CampaignState, Decision, EventType, Keys, OnePer, application, apply};
+use rushgate_gate::{
+    CampaignState, Decision, EventType, Keys, OnePer, Quota, Round, application, apply,
+};
 use std::collections::BTreeSet;
 use std::sync::Barrier;
 
@@ -390,6 +392,39 @@ fn a_call_with_the_wrong_number_of_keys_is_refused() {
 }
 
 #[test]
+fn the_gate_says_what_it_was_told() {
+    let mut gate = Gate::unknown();
+    assert_eq!(gate.projection(), None);
+    (gate.waitlist, gate.fence) = (7, 3.into());
+    let at = |millis: i64| Some(millis.try_into().expect("an instant"));
+    let (first, second) = (
+        Round {
+            closes_at: at(5),
+            ..always_open(2)
+        },
+        Round {
+            id: "later".parse().expect("a round"),
+            opens_at: at(253_402_207_199_999),
+            closes_at: None,
+            quota: Quota::try_from(100_000_000_u32).expect("a quota"),
+        },
+    );
+    let rounds = [second.clone(), first.clone()];
+    let paused = CampaignState::Paused;
+    gate.project(Origin::New, paused, OnePer::Round, &rounds);
+    let told = gate.projection().expect("known");
+    assert_eq!((told.state, told.fence), (paused, 3.into()));
+    let terms = told.terms.expect("terms");
+    assert_eq!((terms.one_per, terms.waitlist.get()), (OnePer::Round, 7));
+    assert_eq!(told.rounds, [(first, 0), (second, 0)]);
+
+    let mut gate = Gate::open(2);
+    gate.serial("a");
+    let told = gate.projection().expect("known");
+    assert_eq!(told.rounds, [(always_open(2), 1)]);
+}
+
+#[test]
 fn the_sha_is_the_one_that_redis_computes() {
     let mut gate = Gate::unknown();
     for script in [
@@ -399,6 +434,7 @@ fn the_sha_is_the_one_that_redis_computes() {
         &rushgate_gate::overview::SCRIPT,
         &rushgate_gate::revoke::SCRIPT,
         &rushgate_gate::project::SCRIPT,
+        &rushgate_gate::projection::SCRIPT,
         &rushgate_gate::strangers::SCRIPT,
     ] {
         let sha1: String = redis::cmd("SCRIPT")

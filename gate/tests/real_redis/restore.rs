@@ -48,7 +48,7 @@ impl Gate {
     }
 
     fn restore(&mut self, one_per: OnePer, granted: &[Granted]) {
-        for call in restore::calls(&self.id.clone(), one_per, granted) {
+        for call in restore::calls(&self.id.clone(), one_per, granted, self.fence) {
             let reply = self.call(&call).expect("restore");
             assert_eq!(
                 restore::outcome(&reply),
@@ -60,15 +60,18 @@ impl Gate {
     }
 
     fn seat(&mut self, user_id: &str) -> Outcome {
-        let call = restore::seat(&self.id.clone(), &RoundId::once(), &applicant(user_id));
+        let call = restore::seat(
+            &self.id.clone(),
+            &RoundId::once(),
+            &applicant(user_id),
+            self.fence,
+        );
         restore::outcome(&self.call(&call).expect("seat")).expect("its reply")
     }
 
     fn lift(&mut self, one_per: OnePer) {
-        let reply = self.call(&restore::lift(&self.id.clone())).expect("lift");
-        assert_eq!(restore::outcome(&reply), Ok(Outcome::Done));
         self.project(
-            Origin::Known,
+            Origin::Restored,
             CampaignState::Running,
             one_per,
             &[always_open(QUOTA)],
@@ -191,6 +194,36 @@ fn a_halted_campaign_is_not_lifted_by_a_projection() {
     );
     assert_eq!(outcome, Projected::Halted);
     assert_eq!(gate.apply("1"), rushgate_gate::Decision::Halted);
+}
+
+#[test]
+fn a_command_that_was_interrupted_for_too_long_changes_nothing() {
+    let mut gate = Gate::open(QUOTA);
+    let granted = granted(&gate.events());
+    (gate.fence, gate.waitlist) = (2.into(), 7);
+    gate.halt(OnePer::Campaign);
+    let before = gate.projection();
+
+    gate.fence = 1.into();
+    for (origin, state) in [
+        (Origin::New, CampaignState::Halted),
+        (Origin::Known, CampaignState::Running),
+        (Origin::Restored, CampaignState::Running),
+    ] {
+        let rounds = [always_open(QUOTA + 1)];
+        let outcome = gate.try_project(origin, state, OnePer::Campaign, &rounds);
+        assert_eq!(outcome, Projected::Superseded, "{origin:?}");
+    }
+    for call in restore::calls(&gate.id.clone(), OnePer::Campaign, &granted, gate.fence) {
+        let outcome = restore::outcome(&gate.call(&call).expect("restore"));
+        assert_eq!(outcome, Ok(Outcome::Superseded), "{:?}", call.args);
+    }
+    assert_eq!(gate.seat("9"), Outcome::Superseded);
+    assert_eq!(gate.projection(), before);
+
+    gate.fence = 3.into();
+    gate.lift(OnePer::Campaign);
+    assert_eq!(gate.projection().map(|told| told.fence), Some(3.into()));
 }
 
 #[test]

@@ -4,9 +4,10 @@ use redis::Commands;
 use rushgate_gate::project::{self, Origin, Outcome};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
-    Applicant, Call, CampaignId, CampaignState, Decision, Event, Keys, OnePer, Quota, Round,
-    RoundId, Serial, Terms, Value, Waitlist, application, apply, confirm, overview, revoke,
-    strangers,
+    Applicant, Call, CampaignId, CampaignState, Decision, Event, FencingToken, Keys, OnePer, Quota,
+    Round, RoundId, Serial, Terms, Value, Waitlist, application, apply, confirm, overview,
+    projection::{self, Projection},
+    revoke, strangers,
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,6 +18,8 @@ pub(crate) struct Gate {
     pub(crate) id: CampaignId,
     /// How many may wait, from the next projection on.
     pub(crate) waitlist: u32,
+    /// Under which token it is projected and restored.
+    pub(crate) fence: FencingToken,
 }
 
 impl Gate {
@@ -37,6 +40,7 @@ impl Gate {
             redis: connect(url),
             id: id.parse().expect("an id"),
             waitlist: 0,
+            fence: FencingToken::default(),
         }
     }
 
@@ -79,9 +83,17 @@ impl Gate {
             waitlist: Waitlist::try_from(self.waitlist).expect("a waitlist"),
         };
         let reply = self
-            .call(&project::call(&self.id, origin, state, &terms, rounds))
+            .call(&project::call(
+                &self.id, origin, state, &terms, rounds, self.fence,
+            ))
             .expect("project");
         project::outcome(&reply).expect("its reply")
+    }
+
+    /// What the gate was told of the campaign.
+    pub(crate) fn projection(&mut self) -> Option<Projection> {
+        let reply = self.call(&projection::call(&self.id)).expect("projection");
+        projection::projection(&reply).expect("its reply")
     }
 
     pub(crate) fn apply(&mut self, user_id: &str) -> Decision {

@@ -1,6 +1,8 @@
 //! Whether gate, stream, topic, tables and dead letters agree: a pure function over what was seen of them.
 
-use rushgate_gate::{EventType, Place, RoundId};
+use crate::terms::{Campaign, window};
+use rushgate_gate::projection::Projection;
+use rushgate_gate::{CampaignState, EventType, Place, RoundId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -28,6 +30,12 @@ pub struct Seen {
     pub unpublished: BTreeMap<String, Option<Place>>,
     /// Quotas, as the database has them.
     pub quotas: BTreeMap<RoundId, u32>,
+    /// What a command has begun and not finished, although none is at work.
+    pub unfinished: Option<String>,
+    /// The states that database and gate have, if they differ and the campaign is not halted.
+    pub states: Option<(CampaignState, CampaignState)>,
+    /// Each difference between the terms in the database and those at the gate, in words.
+    pub terms: Vec<String>,
 }
 
 /// One thing that does not agree.
@@ -37,6 +45,17 @@ pub enum Finding {
     Unknown,
     /// The campaign is halted.
     Halted,
+    /// A command has begun something and not finished it.
+    Unfinished(String),
+    /// Database and gate have different states.
+    State {
+        /// In the database.
+        database: CampaignState,
+        /// At the gate.
+        gate: CampaignState,
+    },
+    /// Database and gate have different terms.
+    Terms(String),
     /// The gate holds it, and there is neither a row, nor anything on the way, nor a dead letter.
     Missing {
         /// What.
@@ -81,6 +100,10 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
     if seen.is_halted {
         findings.insert(Finding::Halted);
     }
+    findings.extend(seen.unfinished.clone().map(Finding::Unfinished));
+    let states = seen.states;
+    findings.extend(states.map(|(database, gate)| Finding::State { database, gate }));
+    findings.extend(seen.terms.iter().cloned().map(Finding::Terms));
     let letters = seen
         .letters
         .values()
@@ -138,7 +161,65 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
     findings
 }
 
+/// What differs between the terms that the database has and those that the gate was told, each in words.
+pub fn differing_terms(campaign: &Campaign, told: &Projection) -> Vec<String> {
+    let mut differing = vec![];
+    // Of a wiped campaign that was halted, the gate knows no terms.
+    let Some(terms) = told.terms else {
+        return differing;
+    };
+    let mut differ = |what: &str, here: &dyn fmt::Display, there: &dyn fmt::Display| {
+        differing.push(format!(
+            "{what}: {here} in the database, {there} at the gate"
+        ));
+    };
+    if campaign.terms.waitlist != terms.waitlist {
+        differ("waitlist", &campaign.terms.waitlist, &terms.waitlist);
+    }
+    if campaign.terms.one_per != terms.one_per {
+        differ("one per", &campaign.terms.one_per, &terms.one_per);
+    }
+    let at_gate: BTreeMap<_, _> = told
+        .rounds
+        .iter()
+        .map(|(round, _)| (&round.id, round))
+        .collect();
+    let ids: BTreeSet<_> = campaign.rounds.iter().map(|round| &round.id).collect();
+    for id in ids.iter().chain(at_gate.keys()).collect::<BTreeSet<_>>() {
+        let here = campaign.rounds.iter().find(|round| round.id == **id);
+        match (here, at_gate.get(*id)) {
+            (Some(here), Some(there)) => {
+                if here.quota != there.quota {
+                    differ(&format!("quota of round {id}"), &here.quota, &there.quota);
+                }
+                if window(here) != window(there) {
+                    differ(&format!("round {id}"), &window(here), &window(there));
+                }
+            }
+            (Some(here), None) => differ(&format!("round {id}"), &window(here), &"none"),
+            (None, Some(there)) => differ(&format!("round {id}"), &"none", &window(there)),
+            (None, None) => {}
+        }
+    }
+    differing
+}
+
 impl Finding {
+    /// Whether a command was interrupted.
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self, Self::Unfinished(_))
+    }
+
+    /// Whether `--repair` can put it right.
+    pub fn is_repairable(&self) -> bool {
+        match self {
+            Self::Missing { .. } | Self::Unconfirmed(_) | Self::StillActive(_) => true,
+            Self::Unfinished(_) | Self::State { .. } | Self::Terms(_) => true,
+            Self::Unknown | Self::Halted | Self::LostByGate(_) | Self::RevokedInTable(_) => false,
+            Self::OverQuota { .. } | Self::Letter { .. } | Self::Unpublished(_) => false,
+        }
+    }
+
     /// What to do about it, beyond `--repair`.
     pub fn advice(&self) -> &'static str {
         match self {
@@ -147,6 +228,9 @@ impl Finding {
             Self::StillActive(_) => "--repair puts the revocation back on the stream",
             Self::Unknown => "Redis has lost it: `rushgate restore`",
             Self::Halted => "Redis has lost grants: `rushgate restore`",
+            Self::Unfinished(_) => "--repair finishes it, and so does `rushgate campaign finish`",
+            Self::State { .. } => "--repair tells the gate what the database says",
+            Self::Terms(_) => "--repair writes down what the gate says, by which it has granted",
             Self::LostByGate(_) => "Redis has lost grants: `rushgate restore --halt`",
             Self::RevokedInTable(_) => {
                 "gate and table contradict each other: `rushgate coupon find` shows both"
@@ -164,6 +248,14 @@ impl fmt::Display for Finding {
         match self {
             Self::Unknown => f.write_str("the gate does not know the campaign"),
             Self::Halted => f.write_str("the campaign is halted, and gives nothing"),
+            Self::Unfinished(what) => write!(f, "a command was interrupted: {what}"),
+            Self::State { database, gate } => {
+                write!(
+                    f,
+                    "the campaign is {database} in the database and {gate} at the gate"
+                )
+            }
+            Self::Terms(difference) => f.write_str(difference),
             Self::Missing {
                 place,
                 was_in_topic,
@@ -224,6 +316,7 @@ fn shown(place: &Place) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rushgate_gate::{OnePer, Round, Terms};
 
     fn place(serial: u32, user_id: &str) -> Place {
         Place {
@@ -319,6 +412,63 @@ mod tests {
         assert_eq!(of(true, false), [Finding::Unknown]);
         assert_eq!(of(false, true), [Finding::Halted]);
         assert_eq!(of(false, false), []);
+    }
+
+    #[test]
+    fn terms_that_differ_are_told_one_by_one() {
+        let round = |id: &str, quota: u32| Round {
+            id: id.parse().expect("a round"),
+            opens_at: None,
+            closes_at: None,
+            quota: quota.try_into().expect("a quota"),
+        };
+        let terms = |waitlist: u32| Terms {
+            one_per: OnePer::Campaign,
+            waitlist: waitlist.try_into().expect("a waitlist"),
+        };
+        let campaign = Campaign {
+            id: "c".parse().expect("an id"),
+            state: CampaignState::Running,
+            terms: terms(1),
+            daily: None,
+            rounds: vec![round("a", 5), round("b", 5)],
+            projected: true,
+        };
+        let mut told = Projection {
+            state: CampaignState::Running,
+            terms: Some(terms(1)),
+            fence: 1.into(),
+            rounds: vec![(round("b", 5), 0), (round("a", 5), 3)],
+        };
+        assert_eq!(differing_terms(&campaign, &told), [""; 0]);
+        told.terms = Some(terms(2));
+        told.rounds = vec![(round("b", 25), 9), (round("c", 5), 0)];
+        assert_eq!(
+            differing_terms(&campaign, &told),
+            [
+                "waitlist: 1 in the database, 2 at the gate",
+                "round a: opens now, closes never in the database, none at the gate",
+                "quota of round b: 5 in the database, 25 at the gate",
+                "round c: none in the database, opens now, closes never at the gate",
+            ]
+        );
+        told.terms = None;
+        assert_eq!(differing_terms(&campaign, &told), [""; 0]);
+        let seen = Seen {
+            unfinished: Some("pause by kim".to_owned()),
+            states: Some((CampaignState::Paused, CampaignState::Running)),
+            terms: vec!["waitlist".to_owned()],
+            ..Seen::default()
+        };
+        let found: Vec<String> = findings(&seen).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "a command was interrupted: pause by kim",
+                "the campaign is paused in the database and running at the gate",
+                "waitlist",
+            ]
+        );
     }
 
     #[test]

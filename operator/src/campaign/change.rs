@@ -1,9 +1,9 @@
 //! `rushgate campaign change`.
 
-use super::{existing, halted, instant, project};
+use super::instant;
 use crate::config::Config;
-use crate::database::Database;
-use crate::gate::Gate;
+use crate::intention::Deed;
+use crate::operation::{Operation, moved_up};
 use crate::terms::{Campaign, window};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -51,45 +51,30 @@ pub struct Change {
 }
 
 impl Change {
-    /// The database makes room, the gate is told, the database writes down what the gate has taken. The quota of the
-    /// database is never below the gate's, so no grant meets a database that has no room for it; and wherever this
-    /// dies, the same command again does the rest.
+    /// Room is made in the database before the gate is told, so that the database's quota is never below the gate's, and
+    /// no grant meets a database that has no room for it.
     pub(super) async fn run(&self, config: &Config) -> Result<String> {
-        let database = Database::connect(config).await?;
-        let mut gate = Gate::connect(config).await?;
-        database.reserve(&self.id).await?;
-        let current = existing(&database, &self.id).await?;
-        match current.state {
-            CampaignState::Halted => bail!("{}", halted(&self.id)),
-            CampaignState::Closed => bail!("campaign {} is closed for good", self.id),
-            CampaignState::Running | CampaignState::Paused => {}
+        let mut operation = Operation::begin(config, &self.id).await?;
+        let current = operation.campaign.clone();
+        if current.state == CampaignState::Closed {
+            bail!("campaign {} is closed for good", self.id);
         }
         let now = Millis::try_from(jiff::Timestamp::now().as_millisecond())?;
         let wanted = self.applied_to(&current, now)?;
-        database.make_room(&wanted).await?;
-        let promoted = match project(&mut gate, &wanted, Origin::Known, wanted.state).await {
-            Ok(promoted) => promoted,
-            Err(refusal) => {
-                return match database.settle(&current, None).await {
-                    Ok(()) => Err(refusal),
-                    Err(error) => Err(error.context(format!("{refusal:#}; and then"))),
-                };
-            }
-        };
-        let detail = differences(&current, &wanted);
-        let changed = !detail.is_empty();
-        database
-            .settle(
-                &wanted,
-                changed.then_some((detail.as_str(), self.reason.as_deref())),
+        let text = if wanted.has_same_terms(&current) {
+            let promoted = operation
+                .project(&current, Origin::Known, current.state)
+                .await?;
+            format!(
+                "campaign {} unchanged: {current}{}",
+                self.id,
+                moved_up(promoted)
             )
-            .await?;
-        let what = if changed { "changed" } else { "unchanged" };
-        let moved_up = match promoted {
-            0 => String::new(),
-            people => format!("; {people} who waited have a coupon now"),
+        } else {
+            let deed = Deed::change(&current, &wanted);
+            operation.perform(deed, self.reason.as_deref()).await?
         };
-        Ok(format!("campaign {} {what}: {wanted}{moved_up}", self.id))
+        Ok(operation.report(&text))
     }
 
     /// What it is to be. Pure, and the same again when it is applied to its own outcome.
@@ -162,38 +147,6 @@ fn names(rounds: &[Round]) -> String {
     }
 }
 
-/// What is different, for the log; nothing if nothing is.
-fn differences(before: &Campaign, after: &Campaign) -> String {
-    let mut differences = vec![];
-    if before.terms.waitlist != after.terms.waitlist {
-        let (before, after) = (before.terms.waitlist, after.terms.waitlist);
-        differences.push(format!("waitlist {before} -> {after}"));
-    }
-    if let (Some(before), Some(after)) = (&before.daily, &after.daily)
-        && before.last_day != after.last_day
-    {
-        differences.push(format!(
-            "last day {} -> {}",
-            before.last_day, after.last_day
-        ));
-    }
-    for round in &after.rounds {
-        let Some(there) = before.rounds.iter().find(|there| there.id == round.id) else {
-            continue;
-        };
-        if there.quota != round.quota {
-            differences.push(format!(
-                "{}: quota {} -> {}",
-                round.id, there.quota, round.quota
-            ));
-        }
-        if (there.opens_at, there.closes_at) != (round.opens_at, round.closes_at) {
-            differences.push(format!("{}: {}", round.id, window(round)));
-        }
-    }
-    differences.join("; ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +195,16 @@ mod tests {
         change(arguments).applied_to(&campaign(), now())
     }
 
+    fn differences_of(before: &Campaign, after: &Campaign) -> String {
+        before
+            .rounds_and_rules()
+            .differences(&after.rounds_and_rules())
+    }
+
+    fn differences(after: &Campaign) -> String {
+        differences_of(&campaign(), after)
+    }
+
     fn quotas(campaign: &Campaign) -> Vec<u32> {
         campaign
             .rounds
@@ -256,10 +219,7 @@ mod tests {
         assert_eq!(quotas(&all), [100, 200, 200]);
         let one = applied(&["--quota", "200", "--round", "2026-12-01"]).expect("fine");
         assert_eq!(quotas(&one), [200, 100, 100]);
-        assert_eq!(
-            differences(&campaign(), &one),
-            "2026-12-01: quota 100 -> 200"
-        );
+        assert_eq!(differences(&one), "2026-12-01: quota 100 -> 200");
     }
 
     #[test]
@@ -281,7 +241,7 @@ mod tests {
             .expect("fine");
         assert_eq!(fewer.rounds, before.rounds[..2]);
         assert_eq!(
-            differences(&more, &fewer),
+            differences_of(&more, &fewer),
             "last day 2026-12-05 -> 2026-12-02"
         );
     }
@@ -301,9 +261,9 @@ mod tests {
         ] {
             let change = change(&arguments);
             let once = change.applied_to(&campaign(), now()).expect("fine");
-            assert_ne!(differences(&campaign(), &once), "", "{arguments:?}");
+            assert_ne!(differences(&once), "", "{arguments:?}");
             let twice = change.applied_to(&once, now()).expect("fine");
-            assert_eq!(differences(&once, &twice), "", "{arguments:?}");
+            assert_eq!(differences_of(&once, &twice), "", "{arguments:?}");
             assert!(twice.has_same_terms(&once));
         }
     }

@@ -1,16 +1,14 @@
 //! `rushgate campaign create`.
 
-use super::{instant, project};
+use super::instant;
 use crate::config::Config;
-use crate::database::Database;
-use crate::gate::Gate;
+use crate::operation::{Reserved, lost, unknown_creation};
 use crate::schedule::Daily;
 use crate::terms::Campaign;
 use anyhow::{Result, bail};
 use clap::Args;
 use jiff::SignedDuration;
 use jiff::civil::{Date, Time};
-use rushgate_gate::project::Origin;
 use rushgate_gate::{
     CampaignId, CampaignState, Millis, OnePer, Quota, Round, RoundId, Terms, Waitlist,
 };
@@ -61,40 +59,42 @@ pub struct Create {
     /// Whose clocks and days these are, such as Asia/Seoul
     #[arg(long, value_name = "ZONE", requires = "from")]
     timezone: Option<String>,
-    /// Be content with a campaign of that name, whatever its terms
+    /// Succeed if the campaign already exists, whatever its terms, also if Redis has lost it
     #[arg(long)]
     if_missing: bool,
 }
 
 impl Create {
-    /// The database first, which keeps what was meant; then Redis, paused until the database knows that Redis
-    /// knows. So at whatever point this dies, it can be run again, and a gate that has lost its grants is
-    /// never taken for a new one.
+    /// The database first, which keeps what was meant; then the gate. Interrupted anywhere, it can be run again.
     pub(super) async fn run(&self, config: &Config) -> Result<String> {
         let wanted = self.campaign()?;
-        let database = Database::connect(config).await?;
-        let mut gate = Gate::connect(config).await?;
-        database.reserve(&wanted.id).await?;
-        let campaign = database.create(&wanted).await?;
+        let id = &wanted.id;
+        let reserved = Reserved::new(config, id).await?;
+        let there = reserved.database.create(&wanted, reserved.actor()).await;
+        let campaign = there.map_err(|error| unknown_creation(id, error))?;
         if !self.if_missing && !campaign.has_same_terms(&wanted) {
             bail!(
                 "campaign {id} exists with other terms ({campaign}): choose another --id, or see \
-                 `rushgate campaign change --help`",
-                id = campaign.id,
+                 `rushgate campaign change --help`"
             );
         }
-        gate.register(&campaign.id).await?;
-        if !campaign.projected {
-            project(&mut gate, &campaign, Origin::New, CampaignState::Paused).await?;
-            database.set_projected(&campaign.id).await?;
+        let mut operation = reserved.take_over().await?;
+        if operation.is_halted() {
+            return Ok(format!("campaign {id} is halted: {campaign}"));
         }
-        if campaign.state != CampaignState::Halted {
-            project(&mut gate, &campaign, Origin::Known, campaign.state).await?;
+        if campaign.projected && operation.told.is_none() {
+            if self.if_missing {
+                eprintln!("warning: {}", lost(id));
+                return Ok(format!(
+                    "campaign {id} exists in the database only: {campaign}"
+                ));
+            }
+            bail!("{}", lost(id));
         }
-        Ok(format!(
-            "campaign {} is {}: {campaign}",
-            campaign.id, campaign.state
-        ))
+        operation.create().await?;
+        operation.finish().await?;
+        let campaign = &operation.campaign;
+        Ok(operation.report(&format!("campaign {id} is {}: {campaign}", campaign.state)))
     }
 
     fn campaign(&self) -> Result<Campaign> {

@@ -105,7 +105,13 @@ pub(super) async fn log(config: &Config, id: &CampaignId) -> Result<String> {
             let reason = line
                 .reason
                 .map_or_else(String::new, |reason| format!(" ({reason})"));
-            format!("{} {:<8} {}{reason}", line.at, line.action, line.detail)
+            let actor = line
+                .actor
+                .map_or_else(String::new, |actor| format!(" [{actor}]"));
+            format!(
+                "{} {:<8} {}{reason}{actor}",
+                line.at, line.action, line.detail
+            )
         })
         .collect();
     Ok(lines.join("\n"))

@@ -1,21 +1,25 @@
 //! `campaigns` and `rounds`: what was meant.
 
-use super::log::{self, Action};
+use super::intentions;
+use super::log::{self, Action, Entry};
 use super::{ARE_THE_TABLES_THERE, Database, datetime, instant};
+use crate::actor::Actor;
 use crate::schedule::Daily;
 use crate::terms::Campaign;
 use anyhow::{Context, Result};
 use jiff::SignedDuration;
-use rushgate_gate::{CampaignId, CampaignState, Round, RoundId, Terms, Waitlist};
-use sqlx::Row;
+use rushgate_gate::{CampaignId, CampaignState, FencingToken, Round, RoundId, Terms, Waitlist};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
+use sqlx::{AssertSqlSafe, Row};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 impl Database {
-    /// Writes `campaign` down, unless one of that name is there; returns what is there afterwards.
+    /// Writes `campaign` down, unless one of that name is there; returns what is there afterwards. As long as it is not
+    /// `projected`, its row is the intention to create it.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn create(&self, campaign: &Campaign) -> Result<Campaign> {
+    pub async fn create(&self, campaign: &Campaign, actor: &Actor) -> Result<Campaign> {
         if let Some(there) = self.campaign(&campaign.id).await? {
             return Ok(there);
         }
@@ -31,8 +35,13 @@ impl Database {
             for round in &campaign.rounds {
                 write_round(connection, &campaign.id, round).await?;
             }
-            let detail = campaign.to_string();
-            log::append(connection, &campaign.id, Action::Created, &detail, None).await
+            let entry = Entry {
+                action: Action::Created,
+                detail: &campaign.to_string(),
+                reason: None,
+                actor: Some(actor),
+            };
+            log::append(connection, &campaign.id, entry).await
         })
         .await?;
         self.campaign(&campaign.id)
@@ -40,101 +49,36 @@ impl Database {
             .context("the campaign has vanished from the database")
     }
 
-    /// Notes that the gate knows the campaign.
+    /// Takes the campaign over: a token that is higher than any before, also than `at_gate`, which the gate has seen. An
+    /// intention that was interrupted is this command's from now on.
     ///
     /// # Errors
-    /// When the database refuses.
-    pub async fn set_projected(&self, campaign: &CampaignId) -> Result<()> {
-        let mut connection = self.connection.lock().await;
-        sqlx::query("UPDATE campaigns SET projected_at = COALESCE(projected_at, UTC_TIMESTAMP(3)) WHERE campaign_id = ?")
-            .bind(campaign.as_str())
-            .execute(&mut *connection)
-            .await
-            .context("the database refused to note the projection")?;
-        Ok(())
-    }
-
-    /// Before the gate is told of `wanted`: makes room for it, so that the gate never grants what the database
-    /// would refuse. Rounds are added, quotas are raised; nothing is taken away.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub async fn make_room(&self, wanted: &Campaign) -> Result<()> {
-        self.transact(async |connection| {
-            for round in &wanted.rounds {
-                sqlx::query(
-                    "INSERT INTO rounds (campaign_id, round_id, opens_at, closes_at, quota) VALUES (?, ?, ?, ?, ?) \
-                     ON DUPLICATE KEY UPDATE quota = GREATEST(quota, VALUES(quota))",
-                )
-                .bind(wanted.id.as_str())
-                .bind(round.id.as_str())
-                .bind(round.opens_at.map(datetime))
-                .bind(round.closes_at.map(datetime))
-                .bind(round.quota.get())
-                .execute(&mut *connection)
-                .await
-                .context("the database refused a round")?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// After the gate was told of `campaign` (or, `changed` being `None`, has refused what was wanted instead):
-    /// writes exactly that down.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub async fn settle(
-        &self,
-        campaign: &Campaign,
-        changed: Option<(&str, Option<&str>)>,
-    ) -> Result<()> {
-        self.transact(async |connection| {
-            write_terms(connection, campaign).await?;
-            for round in &campaign.rounds {
-                write_round(connection, &campaign.id, round).await?;
-            }
-            for gone in rounds(connection, &campaign.id).await? {
-                if !campaign.rounds.iter().any(|round| round.id == gone.id) {
-                    sqlx::query("DELETE FROM rounds WHERE campaign_id = ? AND round_id = ?")
-                        .bind(campaign.id.as_str())
-                        .bind(gone.id.as_str())
-                        .execute(&mut *connection)
-                        .await
-                        .context("the database refused to remove a round")?;
-                }
-            }
-            if let Some((detail, reason)) = changed {
-                log::append(connection, &campaign.id, Action::Changed, detail, reason).await?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// Changes the state, and writes that into the log.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub async fn set_state(
+    /// When the database refuses or does not answer.
+    pub async fn fencing_token(
         &self,
         campaign: &CampaignId,
-        state: CampaignState,
-        action: Action,
-        reason: Option<&str>,
-    ) -> Result<()> {
+        at_gate: FencingToken,
+    ) -> Result<FencingToken> {
+        let token = AtomicU64::new(0);
         self.transact(async |connection| {
-            sqlx::query("UPDATE campaigns SET state = ? WHERE campaign_id = ?")
-                .bind(state.as_str())
-                .bind(campaign.as_str())
-                .execute(&mut *connection)
-                .await
-                .context("the database refused the new state")?;
-            let detail = format!("is {state}");
-            log::append(connection, campaign, action, &detail, reason).await
+            sqlx::query(
+                "UPDATE campaigns SET fencing_token = GREATEST(fencing_token, ?) + 1 WHERE campaign_id = ?",
+            )
+            .bind(at_gate.get())
+            .bind(campaign.as_str())
+            .execute(&mut *connection)
+            .await?;
+            let taken: u64 =
+                sqlx::query_scalar("SELECT fencing_token FROM campaigns WHERE campaign_id = ?")
+                    .bind(campaign.as_str())
+                    .fetch_one(&mut *connection)
+                    .await?;
+            token.store(taken, Ordering::Relaxed);
+            intentions::take_over(connection, campaign, taken.into()).await
         })
         .await
+        .context("taking the campaign over in the database")?;
+        Ok(token.into_inner().into())
     }
 
     /// The campaign of that name, if there is one.
@@ -184,6 +128,74 @@ impl Database {
     }
 }
 
+/// Notes that the gate knows the campaign.
+pub(super) async fn set_projected(
+    connection: &mut MySqlConnection,
+    campaign: &CampaignId,
+) -> Result<()> {
+    sqlx::query("UPDATE campaigns SET projected_at = COALESCE(projected_at, UTC_TIMESTAMP(3)) WHERE campaign_id = ?")
+        .bind(campaign.as_str())
+        .execute(connection)
+        .await
+        .context("the database refused to note the projection")?;
+    Ok(())
+}
+
+/// Changes the state. A halt, which the consumers may have written meanwhile, ends only if that is meant.
+pub(super) async fn set_state(
+    connection: &mut MySqlConnection,
+    campaign: &CampaignId,
+    state: CampaignState,
+    ends_halt: bool,
+) -> Result<()> {
+    sqlx::query(
+        "UPDATE campaigns SET state = ? WHERE campaign_id = ? AND (state <> 'halted' OR ?)",
+    )
+    .bind(state.as_str())
+    .bind(campaign.as_str())
+    .bind(ends_halt)
+    .execute(connection)
+    .await
+    .context("the database refused the new state")?;
+    Ok(())
+}
+
+/// Adds rounds and raises quotas, so that the gate never grants what the database would refuse. Takes nothing away.
+pub(super) async fn make_room(connection: &mut MySqlConnection, wanted: &Campaign) -> Result<()> {
+    for round in &wanted.rounds {
+        insert_round(
+            connection,
+            &wanted.id,
+            round,
+            "quota = GREATEST(quota, VALUES(quota))",
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Writes down exactly what the gate was told: rules and rounds, and no round beside them.
+pub(super) async fn write_told(
+    connection: &mut MySqlConnection,
+    campaign: &Campaign,
+) -> Result<()> {
+    write_terms(connection, campaign).await?;
+    for round in &campaign.rounds {
+        write_round(connection, &campaign.id, round).await?;
+    }
+    for gone in rounds(connection, &campaign.id).await? {
+        if !campaign.rounds.iter().any(|round| round.id == gone.id) {
+            sqlx::query("DELETE FROM rounds WHERE campaign_id = ? AND round_id = ?")
+                .bind(campaign.id.as_str())
+                .bind(gone.id.as_str())
+                .execute(&mut *connection)
+                .await
+                .context("the database refused to remove a round")?;
+        }
+    }
+    Ok(())
+}
+
 async fn write_terms(connection: &mut MySqlConnection, campaign: &Campaign) -> Result<()> {
     let daily = campaign.daily.as_ref();
     sqlx::query(
@@ -208,18 +220,29 @@ async fn write_round(
     campaign: &CampaignId,
     round: &Round,
 ) -> Result<()> {
-    sqlx::query(
+    let all = "opens_at = VALUES(opens_at), closes_at = VALUES(closes_at), quota = VALUES(quota)";
+    insert_round(connection, campaign, round, all).await
+}
+
+async fn insert_round(
+    connection: &mut MySqlConnection,
+    campaign: &CampaignId,
+    round: &Round,
+    if_there: &'static str,
+) -> Result<()> {
+    let statement = format!(
         "INSERT INTO rounds (campaign_id, round_id, opens_at, closes_at, quota) VALUES (?, ?, ?, ?, ?) \
-         ON DUPLICATE KEY UPDATE opens_at = VALUES(opens_at), closes_at = VALUES(closes_at), quota = VALUES(quota)",
-    )
-    .bind(campaign.as_str())
-    .bind(round.id.as_str())
-    .bind(round.opens_at.map(datetime))
-    .bind(round.closes_at.map(datetime))
-    .bind(round.quota.get())
-    .execute(connection)
-    .await
-    .context("the database refused a round")?;
+         ON DUPLICATE KEY UPDATE {if_there}"
+    );
+    sqlx::query(AssertSqlSafe(statement))
+        .bind(campaign.as_str())
+        .bind(round.id.as_str())
+        .bind(round.opens_at.map(datetime))
+        .bind(round.closes_at.map(datetime))
+        .bind(round.quota.get())
+        .execute(connection)
+        .await
+        .context("the database refused a round")?;
     Ok(())
 }
 

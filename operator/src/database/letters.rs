@@ -4,7 +4,7 @@ use super::{ARE_THE_TABLES_THERE, Database};
 use anyhow::{Context, Result, bail};
 use rushgate_gate::record::{self, RecordError};
 use rushgate_gate::{CampaignId, Event};
-use sqlx::mysql::MySqlRow;
+use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{QueryBuilder, Row};
 use std::collections::BTreeMap;
 
@@ -150,25 +150,26 @@ impl Database {
             None => bail!("there is none: `rushgate failed list --all` shows those there are"),
         }
     }
+}
 
-    /// Notes what was done with a dead letter, unless something was done with it before.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub async fn resolve(&self, id: u64, resolution: Resolution, note: &str) -> Result<()> {
-        let mut connection = self.connection.lock().await;
-        sqlx::query(
-            "UPDATE failed_events SET resolution = ?, resolved_at = UTC_TIMESTAMP(3), resolution_note = ? \
-             WHERE id = ? AND resolution IS NULL",
-        )
-        .bind(resolution.as_str())
-        .bind(note.chars().take(1_024).collect::<String>())
-        .bind(id)
-        .execute(&mut *connection)
-        .await
-        .context("the database refused to note what was done with the dead letter")?;
-        Ok(())
-    }
+/// Notes what was done with a dead letter, unless something was done with it before.
+pub(super) async fn resolve(
+    connection: &mut MySqlConnection,
+    id: u64,
+    resolution: Resolution,
+    note: &str,
+) -> Result<()> {
+    sqlx::query(
+        "UPDATE failed_events SET resolution = ?, resolved_at = UTC_TIMESTAMP(3), resolution_note = ? \
+         WHERE id = ? AND resolution IS NULL",
+    )
+    .bind(resolution.as_str())
+    .bind(note.chars().take(1_024).collect::<String>())
+    .bind(id)
+    .execute(connection)
+    .await
+    .context("the database refused to note what was done with the dead letter")?;
+    Ok(())
 }
 
 fn letter(row: &MySqlRow) -> Result<Letter> {

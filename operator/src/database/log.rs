@@ -1,6 +1,7 @@
 //! `campaign_log`: what was done to campaigns, and why. Lines are added and never changed.
 
 use super::{ARE_THE_TABLES_THERE, Database};
+use crate::actor::Actor;
 use anyhow::{Context, Result};
 use rushgate_gate::CampaignId;
 use sqlx::Row;
@@ -31,6 +32,21 @@ pub enum Action {
     Discarded,
     /// What an audit found was repaired.
     Repaired,
+    /// What an interrupted command had begun was refused by the gate, and not done.
+    Refused,
+}
+
+/// A line that is to be added.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// What was done.
+    pub action: Action,
+    /// What exactly.
+    pub detail: &'a str,
+    /// Why, in the operator's words.
+    pub reason: Option<&'a str>,
+    /// Who ran the command.
+    pub actor: Option<&'a Actor>,
 }
 
 /// One line of the log.
@@ -44,6 +60,8 @@ pub struct LogLine {
     pub detail: String,
     /// Why, in the operator's words.
     pub reason: Option<String>,
+    /// Who ran the command; `None` if a program did it by itself.
+    pub actor: Option<String>,
 }
 
 impl Action {
@@ -61,6 +79,7 @@ impl Action {
             Self::Replayed => "replayed",
             Self::Discarded => "discarded",
             Self::Repaired => "repaired",
+            Self::Refused => "refused",
         }
     }
 }
@@ -73,7 +92,7 @@ impl Database {
     pub async fn log(&self, campaign: &CampaignId) -> Result<Vec<LogLine>> {
         let mut connection = self.connection.lock().await;
         let rows = sqlx::query(
-            "SELECT DATE_FORMAT(at, '%Y-%m-%dT%H:%i:%s.%f') AS at, action, detail, reason FROM campaign_log \
+            "SELECT DATE_FORMAT(at, '%Y-%m-%dT%H:%i:%s.%f') AS at, action, detail, reason, actor FROM campaign_log \
              WHERE campaign_id = ? ORDER BY id",
         )
         .bind(campaign.as_str())
@@ -88,24 +107,10 @@ impl Database {
                     action: row.try_get("action")?,
                     detail: row.try_get("detail")?,
                     reason: row.try_get("reason")?,
+                    actor: row.try_get("actor")?,
                 })
             })
             .collect()
-    }
-
-    /// Adds a line by itself.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub async fn note(
-        &self,
-        campaign: &CampaignId,
-        action: Action,
-        detail: &str,
-        reason: Option<&str>,
-    ) -> Result<()> {
-        let mut connection = self.connection.lock().await;
-        append(&mut connection, campaign, action, detail, reason).await
     }
 }
 
@@ -113,20 +118,19 @@ impl Database {
 pub(super) async fn append(
     connection: &mut MySqlConnection,
     campaign: &CampaignId,
-    action: Action,
-    detail: &str,
-    reason: Option<&str>,
+    entry: Entry<'_>,
 ) -> Result<()> {
     /// Characters in the columns for people.
     const LONGEST: usize = 1_024;
     let cut = |text: &str| text.chars().take(LONGEST).collect::<String>();
     sqlx::query(
-        "INSERT INTO campaign_log (campaign_id, action, detail, reason) VALUES (?, ?, ?, ?)",
+        "INSERT INTO campaign_log (campaign_id, action, detail, reason, actor) VALUES (?, ?, ?, ?, ?)",
     )
     .bind(campaign.as_str())
-    .bind(action.as_str())
-    .bind(cut(detail))
-    .bind(reason.map(cut))
+    .bind(entry.action.as_str())
+    .bind(cut(entry.detail))
+    .bind(entry.reason.map(cut))
+    .bind(entry.actor.map(Actor::as_str))
     .execute(connection)
     .await
     .context("the database refused the line of the log")?;

@@ -1,14 +1,17 @@
 //! Where dead letters are dealt with.
 
 use super::{Chosen, Filter, LetterId};
-use crate::campaign::{existing, halted};
-use crate::database::{Action, Database, Letter, Resolution, Which};
+use crate::campaign::existing;
+use crate::config::Config;
+use crate::database::{Database, Letter, Resolution, Which};
 use crate::gate::{Gate, Unpublished};
+use crate::intention::{Deed, Taken};
 use crate::kafka::Kafka;
-use anyhow::{Context, Result, bail, ensure};
+use crate::operation::Operation;
+use crate::unknown::Unknown;
+use anyhow::{Context, Result, ensure};
 use rushgate_gate::application::Status;
 use rushgate_gate::record::ATTEMPT_HEADER;
-use rushgate_gate::revoke::Outcome;
 use rushgate_gate::{CampaignId, Event, EventType};
 use std::fmt::Write;
 
@@ -16,13 +19,14 @@ use std::fmt::Write;
 const LONGEST_VALUE: usize = 65_535;
 
 /// The servers that know of them.
-pub(super) struct Desk {
+pub(super) struct Desk<'a> {
+    pub(super) config: &'a Config,
     pub(super) database: Database,
     pub(super) gate: Gate,
     pub(super) kafka: Kafka,
 }
 
-impl Desk {
+impl Desk<'_> {
     pub(super) async fn list(&mut self, filter: &Filter, all: bool, limit: u32) -> Result<String> {
         let mut text = format!(
             "{:<32} {:<20} {:<14} {:<32} {:>8}  RESOLUTION",
@@ -156,11 +160,11 @@ impl Desk {
         Ok(ids)
     }
 
-    /// Published first and noted second: who dies in between replays it twice, which is harmless.
+    /// Published first and noted second: interrupted in between, it is replayed twice, which is harmless.
     pub(super) async fn replay(&mut self, id: &LetterId) -> Result<String> {
         match id {
-            LetterId::Consumer(id) => {
-                let letter = self.database.letter(*id).await?;
+            LetterId::Consumer(number) => {
+                let letter = self.database.letter(*number).await?;
                 if let Some(before) = resolved(&letter) {
                     return Ok(before);
                 }
@@ -173,26 +177,27 @@ impl Desk {
                 let attempt = letter.attempts.saturating_add(1);
                 headers.insert(ATTEMPT_HEADER.to_owned(), attempt.to_string());
                 let key = letter.key.as_deref();
-                self.kafka.publish(key, value, &headers).await?;
+                let published = self.kafka.publish(key, value, &headers).await;
+                published.map_err(|error| unknown("the replay", error))?;
                 let note = format!("attempt {attempt}");
-                self.database
-                    .resolve(*id, Resolution::Replayed, &note)
-                    .await?;
+                let written = self.database.resolve(*number, Resolution::Replayed, &note);
+                written
+                    .await
+                    .map_err(|error| unknown("the replay", error))?;
                 Ok(format!(
                     "sent again, as {note}; if it fails again it is a dead letter again"
                 ))
             }
             LetterId::Bridge(campaign, entry_id) => {
+                let mut operation = Operation::begin(self.config, campaign).await?;
+                if operation.has_finished() && self.is_gone(campaign, entry_id).await? {
+                    return Ok(operation.report(""));
+                }
                 self.of_bridge(campaign, entry_id).await?;
-                ensure!(
-                    self.gate.readmit(campaign, entry_id).await?,
-                    no_such(campaign)
-                );
-                let text = format!("{id} is on the stream again");
-                self.database
-                    .note(campaign, Action::Replayed, &text, None)
-                    .await?;
-                Ok("on the stream again; if it fails again it is a dead letter again".to_owned())
+                let entry_id = entry_id.clone();
+                operation.perform(Deed::Replay { entry_id }, None).await?;
+                Ok(operation
+                    .report("on the stream again; if it fails again it is a dead letter again"))
             }
         }
     }
@@ -209,97 +214,106 @@ impl Desk {
                 if let Some(before) = resolved(&letter) {
                     return Ok(before);
                 }
-                let event = letter.event().context(NOBODYS);
-                let returned = self.returned(return_serial, event).await?;
-                self.database
-                    .resolve(*number, Resolution::Discarded, note.unwrap_or_default())
-                    .await?;
-                Ok(format!("discarded{returned}"))
+                if return_serial {
+                    return self.take_back(id, letter.event(), None, note).await;
+                }
+                let note = note.unwrap_or_default();
+                let written = self.database.resolve(*number, Resolution::Discarded, note);
+                written
+                    .await
+                    .map_err(|error| unknown("the discard", error))?;
+                Ok("discarded".to_owned())
             }
             LetterId::Bridge(campaign, entry_id) => {
+                let mut operation = Operation::begin(self.config, campaign).await?;
+                if operation.has_finished() && self.is_gone(campaign, entry_id).await? {
+                    return Ok(operation.report(""));
+                }
                 let letter = self.of_bridge(campaign, entry_id).await?;
-                let event = letter.event().context(NOBODYS);
-                let returned = self.returned(return_serial, event).await?;
                 // The log keeps what the entry said, because nothing else does.
                 let fields: Vec<String> = letter
                     .fields
                     .iter()
                     .map(|(name, value)| format!("{name}={}", shown(Some(value))))
                     .collect();
-                let text = format!("{id}{returned}: {}", fields.join(" "));
-                self.database
-                    .note(campaign, Action::Discarded, &text, note)
-                    .await?;
-                self.gate.discard(campaign, entry_id).await?;
-                Ok(format!("discarded{returned}"))
+                let content = Some(fields.join(" "));
+                if return_serial {
+                    drop(operation);
+                    return self.take_back(id, letter.event(), content, note).await;
+                }
+                let deed = Deed::discard(id, content, None);
+                let text = operation.perform(deed, note).await?;
+                Ok(operation.report(&text))
             }
         }
     }
 
-    /// What becomes of the serial, if it is to be returned.
-    async fn returned(&mut self, return_serial: bool, event: Result<Event>) -> Result<String> {
-        match return_serial {
-            true => self.take_back(&event?).await,
-            false => Ok(String::new()),
-        }
+    async fn is_gone(&mut self, campaign: &CampaignId, entry_id: &str) -> Result<bool> {
+        let letters = self.gate.unpublished(campaign).await?;
+        Ok(!letters.iter().any(|letter| letter.entry_id == entry_id))
     }
 
-    /// Takes the grant back at the gate, if the gate still has it just so and it has no coupon.
-    async fn take_back(&mut self, event: &Event) -> Result<String> {
+    /// Discards a dead letter, and takes its grant back if the gate still has it just so and it has no coupon.
+    async fn take_back<E: std::error::Error + Send + Sync + 'static>(
+        &mut self,
+        id: &LetterId,
+        event: Result<Event, E>,
+        content: Option<String>,
+        note: Option<&str>,
+    ) -> Result<String> {
+        let event = event.context(NOBODYS)?;
         let (campaign, round, applicant) = (&event.campaign, &event.round, &event.applicant);
         ensure!(
             event.event_type == EventType::Granted,
             "it is not about a grant, so there is no serial to return"
         );
-        self.database.reserve(campaign).await?;
+        let mut operation = Operation::begin(self.config, campaign).await?;
+        if let LetterId::Consumer(number) = id
+            && let Some(before) = resolved(&self.database.letter(*number).await?)
+        {
+            return Ok(operation.report(&before));
+        }
         let status = self
             .gate
             .application(campaign, applicant, Some(round))
             .await?;
-        let held = match status {
-            Status::Granted(held) | Status::Issued(held) => held,
-            Status::Revoked { .. } => {
-                return Ok(", the gate had taken the grant back before".to_owned());
+        let (grant, remark) = match status {
+            Status::Granted(held) | Status::Issued(held) if held.serial == event.serial => {
+                let coupons = self.database.coupons(campaign, applicant).await?;
+                let has_coupon = coupons.iter().any(|coupon| {
+                    coupon.round == round.as_str()
+                        && coupon.serial == event.serial.get()
+                        && coupon.state == "active"
+                });
+                ensure!(
+                    !has_coupon,
+                    "the person has the coupon of this very grant: `rushgate revoke` takes it back, \
+                     `rushgate failed discard` without --return-serial leaves it"
+                );
+                let grant = Taken::new(round.clone(), held.serial, applicant.clone());
+                (Some(grant), String::new())
             }
+            Status::Granted(held) | Status::Issued(held) => (
+                None,
+                format!(", the person holds serial {} and keeps it", held.serial),
+            ),
+            Status::Revoked { .. } => (
+                None,
+                ", the gate had taken the grant back before".to_owned(),
+            ),
             Status::Waitlisted(_) | Status::NotFound | Status::UnknownCampaign => {
-                return Ok(", the gate knows of no such grant".to_owned());
+                (None, ", the gate knows of no such grant".to_owned())
             }
         };
-        if held.serial != event.serial {
-            return Ok(format!(
-                ", the person holds serial {} and keeps it",
-                held.serial
-            ));
-        }
-        let coupons = self.database.coupons(campaign, applicant).await?;
-        let has_coupon = coupons.iter().any(|coupon| {
-            coupon.round == round.as_str()
-                && coupon.serial == event.serial.get()
-                && coupon.state == "active"
-        });
-        ensure!(
-            !has_coupon,
-            "the person has the coupon of this very grant: `rushgate revoke` takes it back, \
-             `rushgate failed discard` without --return-serial leaves it"
-        );
-        match self.gate.revoke(campaign, applicant, Some(round)).await? {
-            Outcome::Revoked { grant, promoted } => {
-                let text = format!(
-                    "{campaign}/{round}/{} of a dead letter is taken back",
-                    grant.serial
-                );
-                self.database
-                    .note(campaign, Action::Revoked, &text, None)
-                    .await?;
-                Ok(match promoted {
-                    Some(next) => format!(", its serial {} is {next}'s now", grant.serial),
-                    None => format!(", its serial {} is free again", grant.serial),
-                })
-            }
-            Outcome::Halted => bail!("{}", halted(campaign)),
-            other => bail!("the gate declined to take the grant back: {other:?}"),
-        }
+        let deed = Deed::discard(id, content, grant);
+        let text = operation.perform(deed, note).await?;
+        Ok(operation.report(&format!("{text}{remark}")))
     }
+}
+
+/// Says that it is not known whether it was done; doing it again is harmless.
+fn unknown(what: &str, error: anyhow::Error) -> anyhow::Error {
+    error.context(Unknown::new(what, "Run the same command again"))
 }
 
 /// Why a serial cannot be returned.

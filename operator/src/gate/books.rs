@@ -2,7 +2,6 @@
 
 use super::Gate;
 use anyhow::{Context, Result};
-use redis::AsyncTypedCommands;
 use redis::streams::{StreamId, StreamRangeReply};
 use rushgate_gate::event::MalformedEvent;
 use rushgate_gate::holding::{Held, revoked};
@@ -41,20 +40,18 @@ impl Gate {
     /// Entries of the campaign's stream: grants that are not known to be in Kafka yet.
     ///
     /// # Errors
-    /// When Redis refuses.
+    /// When Redis refuses or does not answer.
     pub async fn in_stream(&mut self, campaign: &CampaignId) -> Result<usize> {
-        let stream = Keys::of(campaign).stream();
-        self.redis
-            .xlen(stream)
-            .await
-            .context("Redis refused to count the stream")
+        let mut count = redis::cmd("XLEN");
+        count.arg(Keys::of(campaign).stream());
+        self.query(&count).await.context("counting the stream")
     }
 
     /// The events of the campaign's stream. Entries that are none are passed over: the bridge makes dead letters of
     /// them.
     ///
     /// # Errors
-    /// When Redis refuses.
+    /// When Redis refuses or does not answer.
     pub async fn events(&mut self, campaign: &CampaignId) -> Result<Vec<Event>> {
         let entries = self.entries(&Keys::of(campaign).stream()).await?;
         let events = entries.into_iter().filter_map(|entry| {
@@ -67,19 +64,19 @@ impl Gate {
     /// How many entries the bridge could not publish.
     ///
     /// # Errors
-    /// When Redis refuses.
+    /// When Redis refuses or does not answer.
     pub async fn dead_letters(&mut self, campaign: &CampaignId) -> Result<usize> {
-        let dead_letters = Keys::of(campaign).dead_letters();
-        self.redis
-            .xlen(dead_letters)
+        let mut count = redis::cmd("XLEN");
+        count.arg(Keys::of(campaign).dead_letters());
+        self.query(&count)
             .await
-            .context("Redis refused to count the dead letters")
+            .context("counting the dead letters of the bridge")
     }
 
     /// The entries that the bridge could not publish.
     ///
     /// # Errors
-    /// When Redis refuses.
+    /// When Redis refuses or does not answer.
     pub async fn unpublished(&mut self, campaign: &CampaignId) -> Result<Vec<Unpublished>> {
         let entries = self.entries(&Keys::of(campaign).dead_letters()).await?;
         let entries = entries.into_iter().map(|entry| Unpublished {
@@ -92,7 +89,7 @@ impl Gate {
     /// Puts a dead letter of the bridge back on the stream; whether there was one.
     ///
     /// # Errors
-    /// When Redis refuses.
+    /// When Redis refuses or does not answer.
     pub async fn readmit(&mut self, campaign: &CampaignId, entry_id: &str) -> Result<bool> {
         let reply = self.call(&readmit::call(campaign, entry_id)).await?;
         Ok(readmit::outcome(&reply)?)
@@ -101,17 +98,21 @@ impl Gate {
     /// Removes a dead letter of the bridge; whether there was one.
     ///
     /// # Errors
-    /// When Redis refuses.
+    /// When Redis refuses or does not answer.
     pub async fn discard(&mut self, campaign: &CampaignId, entry_id: &str) -> Result<bool> {
-        let dead_letters = Keys::of(campaign).dead_letters();
-        let removed = self.redis.xdel(dead_letters, &[entry_id]).await;
-        Ok(removed.context("Redis refused to remove the dead letter")? > 0)
+        let mut remove = redis::cmd("XDEL");
+        remove.arg(Keys::of(campaign).dead_letters()).arg(entry_id);
+        let removed: u64 = self
+            .query(&remove)
+            .await
+            .context("removing the dead letter")?;
+        Ok(removed > 0)
     }
 
     /// Everything that is held.
     ///
     /// # Errors
-    /// When Redis refuses, or an entry cannot be read.
+    /// When Redis refuses or does not answer, or an entry cannot be read.
     pub async fn held(&mut self, campaign: &CampaignId, one_per: OnePer) -> Result<Vec<Held>> {
         let fields = self.hash(&Keys::of(campaign).grants()).await?;
         fields
@@ -126,7 +127,7 @@ impl Gate {
     /// Everything that was taken back.
     ///
     /// # Errors
-    /// When Redis refuses.
+    /// When Redis refuses or does not answer.
     pub async fn revoked(&mut self, campaign: &CampaignId) -> Result<Vec<Place>> {
         let fields = self.hash(&Keys::of(campaign).revoked()).await?;
         let places = fields
@@ -140,14 +141,12 @@ impl Gate {
         let mut hash = BTreeMap::new();
         let mut cursor = 0_u64;
         loop {
-            let (next, fields): (u64, Vec<(String, String)>) = redis::cmd("HSCAN")
-                .arg(key)
-                .arg(cursor)
-                .arg("COUNT")
-                .arg(PAGE)
-                .query_async(&mut self.redis)
+            let mut scan = redis::cmd("HSCAN");
+            scan.arg(key).arg(cursor).arg("COUNT").arg(PAGE);
+            let (next, fields): (u64, Vec<(String, String)>) = self
+                .query(&scan)
                 .await
-                .with_context(|| format!("Redis refused to read {key}"))?;
+                .with_context(|| format!("reading {key}"))?;
             hash.extend(fields);
             cursor = next;
             if cursor == 0 {
@@ -162,15 +161,12 @@ impl Gate {
             let after = entries
                 .last()
                 .map_or_else(|| "-".to_owned(), |entry| format!("({}", entry.id));
-            let page: StreamRangeReply = redis::cmd("XRANGE")
-                .arg(key)
-                .arg(after)
-                .arg("+")
-                .arg("COUNT")
-                .arg(PAGE)
-                .query_async(&mut self.redis)
+            let mut range = redis::cmd("XRANGE");
+            range.arg(key).arg(after).arg("+").arg("COUNT").arg(PAGE);
+            let page: StreamRangeReply = self
+                .query(&range)
                 .await
-                .with_context(|| format!("Redis refused to read {key}"))?;
+                .with_context(|| format!("reading {key}"))?;
             if page.ids.is_empty() {
                 return Ok(entries);
             }

@@ -1,0 +1,131 @@
+//! Gate and database have the same terms, or a command leads there: whatever an older version, a lost Redis or a change
+//! made by hand has left.
+
+use crate::view::{View, granted};
+use rushgate_e2e::history::Told;
+use rushgate_e2e::system::{Size, System};
+
+const LAUNCH: &str = "launch";
+
+/// What the database says of the quota.
+async fn quota(system: &System) -> u32 {
+    let mut session = system.database.session().await.expect("the database");
+    let quota = sqlx::query_scalar("SELECT quota FROM rounds WHERE campaign_id = ?").bind(LAUNCH);
+    quota.fetch_one(&mut *session).await.expect("a round")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn terms_that_differ_are_found_and_repaired() {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    let launch = View::of(&system, LAUNCH);
+    let create = ["campaign", "create", "--id", LAUNCH, "--quota", "5"];
+    launch.does(&create).await;
+    assert_eq!(launch.apply("a").await, granted(1));
+    launch.has_rows(1).await;
+    system.drained(LAUNCH).await;
+
+    // As a version before intentions left it when an answer was lost: the gate has 25, the database 5.
+    launch
+        .does(&["campaign", "change", LAUNCH, "--quota", "25"])
+        .await;
+    let wound = [
+        "UPDATE rounds SET quota = 5, closes_at = '2099-01-01 00:00:00'",
+        "UPDATE campaigns SET waitlist = 3, state = 'paused'",
+    ];
+    system.database.run(&wound.join("; ")).await.expect("done");
+    let found = launch.exits(2, &["audit"]).await;
+    for expected in [
+        "4 findings",
+        "quota of round once: 5 in the database, 25 at the gate",
+        "waitlist: 3 in the database, 0 at the gate",
+        "closes 2099-01-01T00:00:00.000Z in the database, opens now, closes never at the gate",
+        "the campaign is paused in the database and running at the gate",
+    ] {
+        assert!(found.contains(expected), "{expected} is not in: {found}");
+    }
+    launch.exits(0, &["audit", "--repair"]).await;
+    let agreed = launch.exits(0, &["audit"]).await;
+    assert!(agreed.ends_with("all agree"), "{agreed}");
+    assert_eq!(quota(&system).await, 25);
+    assert_eq!(launch.refusal("b").await, (503, "paused".to_owned()));
+    launch.does(&["campaign", "resume", LAUNCH]).await;
+    assert_eq!(launch.apply("b").await, granted(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_makes_room_for_what_the_gate_has_granted() {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    let launch = View::of(&system, LAUNCH);
+    let create = ["campaign", "create", "--id", LAUNCH, "--quota", "3"];
+    launch.does(&create).await;
+    for (user_id, serial) in [("a", 1), ("b", 2), ("c", 3)] {
+        assert_eq!(launch.apply(user_id).await, granted(serial));
+    }
+    launch.has_rows(3).await;
+    system.drained(LAUNCH).await;
+    let wound = "UPDATE rounds SET quota = 2; UPDATE campaigns SET state = 'halted'";
+    system.database.run(wound).await.expect("done");
+    let restored = launch.does(&["restore", LAUNCH]).await;
+    assert!(restored.contains("knew 3 of 3 grants"), "{restored}");
+    assert_eq!(quota(&system).await, 3);
+    let log = launch.does(&["campaign", "log", LAUNCH]).await;
+    assert!(
+        log.contains("taken from the gate: once: quota 2 -> 3"),
+        "{log}"
+    );
+    assert_eq!(launch.apply("d").await, Told::SoldOut);
+    let agreed = launch.exits(0, &["audit"]).await;
+    assert!(agreed.ends_with("all agree"), "{agreed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_halt_that_only_one_of_them_knows_is_told_to_the_other() {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    let launch = View::of(&system, LAUNCH);
+    launch
+        .does(&["campaign", "create", "--id", LAUNCH, "--quota", "3"])
+        .await;
+    let halt = "UPDATE campaigns SET state = 'halted'";
+    system.database.run(halt).await.expect("done");
+    assert_eq!(launch.apply("a").await, granted(1));
+    let found = launch.exits(2, &["audit", "--repair"]).await;
+    assert!(found.contains("`rushgate restore launch`"), "{found}");
+    assert_eq!(launch.refusal("b").await, (503, "halted".to_owned()));
+    launch.does(&["restore", LAUNCH]).await;
+    assert_eq!(launch.apply("b").await, granted(2));
+    launch.has_rows(2).await;
+    launch.exits(0, &["audit"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_that_exists_is_enough_also_when_redis_has_lost_it() {
+    let mut system = System::start(Size::ONE_OF_EACH).await;
+    let create = [
+        "campaign",
+        "create",
+        "--id",
+        LAUNCH,
+        "--quota",
+        "3",
+        "--if-missing",
+    ];
+    let launch = View::of(&system, LAUNCH);
+    launch.does(&create).await;
+    assert_eq!(launch.apply("a").await, granted(1));
+    launch.has_rows(1).await;
+    launch.exits(0, &create).await;
+
+    system.crash_redis();
+    system.lose_redis_data();
+    system.start_redis().await;
+    let launch = View::of(&system, LAUNCH);
+    let warned = launch.exits(0, &create).await;
+    assert!(
+        warned.contains("warning: Redis has lost campaign launch")
+            && warned.contains("`rushgate restore launch`"),
+        "{warned}"
+    );
+    launch.exits(1, &create[..6]).await;
+    launch.does(&["restore", LAUNCH]).await;
+    assert_eq!(launch.apply("b").await, granted(2));
+}

@@ -1,0 +1,152 @@
+//! `intentions`: what commands are about to do, and the one transaction in which what came of it is written.
+
+use super::log::{self, Entry};
+use super::{ARE_THE_TABLES_THERE, Database, Resolution, campaigns, letters};
+use crate::intention::{Deed, Intention};
+use crate::terms::Campaign;
+use anyhow::{Context, Result, ensure};
+use rushgate_gate::{CampaignId, CampaignState, FencingToken};
+use sqlx::Row;
+use sqlx::mysql::MySqlConnection;
+
+/// One of the things that a transaction writes.
+#[derive(Clone, Copy, Debug)]
+pub enum Write<'a> {
+    /// A command is about to do this.
+    Begin(&'a Intention),
+    /// It was done, or refused. Fails if another command has taken it over.
+    End(&'a Intention),
+    /// Rounds are added and quotas raised to those of this campaign.
+    Room(&'a Campaign),
+    /// Rules and rounds are exactly these.
+    Told(&'a Campaign),
+    /// The gate knows the campaign.
+    Projected,
+    /// The state is this, unless the campaign was halted meanwhile.
+    State(CampaignState),
+    /// The state is this, also if the campaign is halted.
+    Reopened(CampaignState),
+    /// A dead letter of the consumer is resolved, unless it was before.
+    Resolved(u64, Resolution, &'a str),
+    /// A line of the log.
+    Log(Entry<'a>),
+}
+
+impl Database {
+    /// Writes all of this in one transaction.
+    ///
+    /// # Errors
+    /// When the database refuses, or another command has taken the campaign over. Nothing was written then, unless the
+    /// answer to the commit was lost.
+    pub async fn write(&self, campaign: &CampaignId, writes: &[Write<'_>]) -> Result<()> {
+        self.transact(async |connection| {
+            for write in writes {
+                one(connection, campaign, write).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Notes what was done with a dead letter of the consumer, unless something was done with it before.
+    ///
+    /// # Errors
+    /// When the database refuses or does not answer.
+    pub async fn resolve(&self, id: u64, resolution: Resolution, note: &str) -> Result<()> {
+        self.transact(async |connection| letters::resolve(connection, id, resolution, note).await)
+            .await
+    }
+
+    /// What a command was about to do and has not finished, if anything.
+    ///
+    /// # Errors
+    /// When the database refuses, or holds what a newer version has written.
+    pub async fn intention(&self, campaign: &CampaignId) -> Result<Option<Intention>> {
+        let mut connection = self.connection.lock().await;
+        let row = sqlx::query(
+            "SELECT fencing_token, actor, deed, reason FROM intentions WHERE campaign_id = ?",
+        )
+        .bind(campaign.as_str())
+        .fetch_optional(&mut *connection)
+        .await
+        .context(ARE_THE_TABLES_THERE)?;
+        let Some(row) = row else { return Ok(None) };
+        let deed: String = row.try_get("deed")?;
+        Ok(Some(Intention {
+            campaign: campaign.clone(),
+            fence: row.try_get::<u64, _>("fencing_token")?.into(),
+            actor: row.try_get::<String, _>("actor")?.parse()?,
+            deed: serde_json::from_str::<Deed>(&deed).with_context(|| {
+                format!(
+                    "reading what a command on campaign {campaign} has left unfinished: was it a newer version of \
+                     rushgate? Run that one"
+                )
+            })?,
+            reason: row.try_get("reason")?,
+        }))
+    }
+}
+
+async fn one(
+    connection: &mut MySqlConnection,
+    campaign: &CampaignId,
+    write: &Write<'_>,
+) -> Result<()> {
+    match write {
+        Write::Begin(intention) => begin(connection, intention).await,
+        Write::End(intention) => end(connection, intention).await,
+        Write::Room(wanted) => campaigns::make_room(connection, wanted).await,
+        Write::Told(told) => campaigns::write_told(connection, told).await,
+        Write::Projected => campaigns::set_projected(connection, campaign).await,
+        Write::State(state) => campaigns::set_state(connection, campaign, *state, false).await,
+        Write::Reopened(state) => campaigns::set_state(connection, campaign, *state, true).await,
+        Write::Resolved(id, resolution, note) => {
+            letters::resolve(connection, *id, *resolution, note).await
+        }
+        Write::Log(entry) => log::append(connection, campaign, *entry).await,
+    }
+}
+
+async fn begin(connection: &mut MySqlConnection, intention: &Intention) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO intentions (campaign_id, fencing_token, actor, deed, reason) VALUES (?, ?, ?, ?, ?)",
+    )
+    .bind(intention.campaign.as_str())
+    .bind(intention.fence.get())
+    .bind(intention.actor.as_str())
+    .bind(serde_json::to_string(&intention.deed)?)
+    .bind(&intention.reason)
+    .execute(connection)
+    .await
+    .context("writing down what is to be done")?;
+    Ok(())
+}
+
+async fn end(connection: &mut MySqlConnection, intention: &Intention) -> Result<()> {
+    let ended = sqlx::query("DELETE FROM intentions WHERE campaign_id = ? AND fencing_token = ?")
+        .bind(intention.campaign.as_str())
+        .bind(intention.fence.get())
+        .execute(connection)
+        .await
+        .context("writing down what was done")?;
+    ensure!(
+        ended.rows_affected() == 1,
+        "another operator has taken campaign {0} over and finished this: `rushgate campaign log {0}` tells how",
+        intention.campaign
+    );
+    Ok(())
+}
+
+/// Makes an interrupted command's intention that of the command with this token.
+pub(super) async fn take_over(
+    connection: &mut MySqlConnection,
+    campaign: &CampaignId,
+    token: FencingToken,
+) -> Result<()> {
+    sqlx::query("UPDATE intentions SET fencing_token = ? WHERE campaign_id = ?")
+        .bind(token.get())
+        .bind(campaign.as_str())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
