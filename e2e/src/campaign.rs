@@ -1,7 +1,10 @@
 //! Creating a campaign as an operator does.
 
 use anyhow::{Context, Result, bail};
+use std::future::{Future, pending};
 use std::path::PathBuf;
+use std::process::Stdio;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 /// The `rushgate` command.
@@ -29,6 +32,15 @@ impl Operator {
             program,
             environment,
         }
+    }
+
+    /// The same command, with these addresses instead of those.
+    pub fn at(&self, addresses: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        let mut operator = self.clone();
+        for (variable, address) in addresses {
+            operator.environment.push((variable.to_owned(), address));
+        }
+        operator
     }
 
     /// The command that `RUSHGATE_OPERATOR` names, or the one beside this program.
@@ -78,16 +90,54 @@ impl Operator {
     /// # Errors
     /// When it cannot be run.
     pub async fn end_of(&self, arguments: &[&str]) -> Result<Ended> {
-        let output = Command::new(&self.program)
+        self.end_of_unless(arguments, pending()).await
+    }
+
+    /// The same, but ends it at once (`kill -9`) when `killed` is, if it has not ended by then.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub async fn end_of_unless(
+        &self,
+        arguments: &[&str],
+        killed: impl Future<Output = ()>,
+    ) -> Result<Ended> {
+        let mut child = Command::new(&self.program)
             .args(arguments)
             .envs(self.environment.iter().cloned())
-            .output()
-            .await
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
             .with_context(|| format!("cannot run {}", self.program.display()))?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let ends = async {
+            let ended = tokio::select! {
+                status = child.wait() => Some(status),
+                () = killed => None,
+            };
+            match ended {
+                Some(status) => status,
+                None => {
+                    child.start_kill()?;
+                    child.wait().await
+                }
+            }
+        };
+        let (status, stdout, stderr) = tokio::try_join!(ends, text(stdout), text(stderr))?;
         Ok(Ended {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout)?,
-            stderr: String::from_utf8(output.stderr)?,
+            code: status.code(),
+            stdout,
+            stderr,
         })
     }
+}
+
+async fn text(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<String> {
+    let mut text = String::new();
+    if let Some(mut pipe) = pipe {
+        pipe.read_to_string(&mut text).await?;
+    }
+    Ok(text)
 }

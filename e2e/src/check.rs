@@ -3,11 +3,13 @@
 //! A pure function over both, so that it can be shown to find what it is for.
 
 mod breach;
+mod operated;
 #[cfg(test)]
 mod tests;
 mod trail;
 
 pub use breach::Breach;
+pub use operated::Operated;
 
 use crate::evidence::Evidence;
 use crate::history::{Call, History, Place, Told};
@@ -28,6 +30,8 @@ pub struct Expected {
     /// Whether Redis has lost what it had acknowledged, and the campaign was restored. Then people may have been told
     /// places that went to others; they must have another one, or stand among the dead letters.
     pub restored: bool,
+    /// What an operator did meanwhile.
+    pub operated: Operated,
 }
 
 impl Expected {
@@ -50,10 +54,12 @@ impl Expected {
 pub fn breaches(expected: &Expected, history: &History, evidence: &Evidence) -> Vec<Breach> {
     let mut breaches = in_the_table(expected, evidence);
     breaches.extend(at_the_gate(expected, evidence));
-    breaches.extend(between_people(expected, history));
+    breaches.extend(between_people(expected, history, evidence));
+    breaches.extend(taken_back(expected, history, evidence));
     breaches.extend(told_and_standing(expected, history, evidence));
     breaches.extend(left_behind(expected, evidence));
     breaches.extend(too_early(expected, history));
+    breaches.extend(turned_away(expected, history, evidence));
     breaches.extend(history.unexplained.iter().cloned().map(Breach::Unexplained));
     if history.unavailable > 0 {
         breaches.push(Breach::Unanswered(history.unavailable));
@@ -115,6 +121,12 @@ fn at_the_gate(expected: &Expected, evidence: &Evidence) -> Vec<Breach> {
         };
         breaches.push(Breach::GateDisagrees(grant.0, grant.1, problem));
     }
+    let held: BTreeSet<&Place> = held.keys().map(|(_, place)| place).collect();
+    for (round, given) in &evidence.given {
+        let given = (1..=*given).map(|serial| Place::new(round, serial));
+        let lost = given.filter(|place| !held.contains(place) && !evidence.free.contains(place));
+        breaches.extend(lost.map(Breach::SerialLost));
+    }
     breaches
 }
 
@@ -146,7 +158,7 @@ fn over_quota(
 }
 
 /// C2, by what people were told.
-fn between_people(expected: &Expected, history: &History) -> Vec<Breach> {
+fn between_people(expected: &Expected, history: &History, evidence: &Evidence) -> Vec<Breach> {
     let mut breaches = Vec::new();
     if expected.restored {
         return breaches;
@@ -158,7 +170,10 @@ fn between_people(expected: &Expected, history: &History) -> Vec<Breach> {
             breaches.push(Breach::ToldTwo(user_id.clone(), places.clone()));
         }
         for place in places {
-            holders.entry(place).or_default().push(user_id.clone());
+            // What was taken back from somebody may be another's.
+            if !evidence.revoked.contains(&(user_id.clone(), place.clone())) {
+                holders.entry(place).or_default().push(user_id.clone());
+            }
         }
     }
     for (place, holders) in holders {
@@ -166,6 +181,46 @@ fn between_people(expected: &Expected, history: &History) -> Vec<Breach> {
             breaches.push(Breach::SharedSerial(place.clone(), holders));
         }
     }
+    breaches
+}
+
+/// C4 of what was taken back: gate and table say the same, and so does the operator who did it.
+fn taken_back(expected: &Expected, history: &History, evidence: &Evidence) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    let operated = &expected.operated;
+    let mut problem = |(user_id, place): &(String, Place), problem| {
+        breaches.push(Breach::TakenBack(user_id.clone(), place.clone(), problem));
+    };
+    for grant in &evidence.revoked {
+        if !operated.may_have_revoked(&grant.0) {
+            problem(grant, "no operator did that");
+        }
+        if !evidence.taken_back.contains(grant) {
+            problem(grant, "the gate does not know");
+        }
+    }
+    let in_table = |grant: &&(String, Place)| evidence.revoked.contains(grant);
+    for grant in evidence.taken_back.iter().filter(|grant| !in_table(grant)) {
+        problem(grant, "the table does not know");
+    }
+    let people: BTreeSet<&String> = evidence
+        .revoked
+        .iter()
+        .map(|(user_id, _)| user_id)
+        .collect();
+    let missing = operated
+        .revoked
+        .iter()
+        .filter(|user_id| !people.contains(user_id));
+    breaches.extend(missing.cloned().map(Breach::NotTakenBack));
+    let told = history
+        .calls
+        .iter()
+        .filter(|call| call.told == Told::Revoked);
+    let wrongly = told.filter(|call| !people.contains(&call.user_id));
+    breaches.extend(wrongly.map(|call| {
+        Breach::Unexplained(format!("{} was told that it was taken back", call.user_id))
+    }));
     breaches
 }
 
@@ -181,22 +236,40 @@ fn told_and_standing(expected: &Expected, history: &History, evidence: &Evidence
         let excused = || {
             let trail = trail.of_grant(user_id, place);
             let is_buried = trail.iter().any(|seen| seen.starts_with(DEAD_LETTER));
-            is_buried || expected.restored && (seated.contains(user_id) || trail.is_empty())
+            let is_revoked = evidence.revoked.contains(&(user_id.clone(), place.clone()));
+            is_revoked
+                || is_buried
+                || expected.restored && (seated.contains(user_id) || trail.is_empty())
         };
         if !standing.contains(&(user_id, place)) && !excused() {
-            let trail = trail.of_grant(user_id, place);
-            let trail = match trail.is_empty() {
-                true => "it is nowhere".to_owned(),
-                false => format!("it is {}", trail.join(" and ")),
-            };
+            let trail = trail.in_words(user_id, place);
             breaches.push(Breach::NoRow(user_id.clone(), place.clone(), trail));
         }
     }
     let told: BTreeSet<(&String, &Place)> = told(history).collect();
-    for (user_id, place) in standing {
-        let knows_another = expected.restored && history.places.contains_key(user_id);
-        if !told.contains(&(user_id, place)) && !knows_another {
-            breaches.push(Breach::NobodyTold(user_id.clone(), place.clone()));
+    // Those who wait are not told when they are promoted.
+    let waited = |call: &&Call| matches!(call.told, Told::Waitlisted(_));
+    let waited: BTreeSet<&String> = history
+        .calls
+        .iter()
+        .filter(waited)
+        .map(|call| &call.user_id)
+        .collect();
+    for (user_id, place) in &standing {
+        let knows_another = expected.restored && history.places.contains_key(*user_id);
+        if !told.contains(&(*user_id, *place)) && !knows_another && !waited.contains(user_id) {
+            breaches.push(Breach::NobodyTold((*user_id).clone(), (*place).clone()));
+        }
+    }
+    for held in &evidence.held {
+        let user_id = held.place.applicant.to_string();
+        let place = Place::new(held.place.round.as_str(), held.place.serial.get());
+        let seen = trail.of_grant(&user_id, &place);
+        let is_buried = seen.iter().any(|seen| seen.starts_with(DEAD_LETTER));
+        let has_row = standing.contains(&(&user_id, &place));
+        if !has_row && !is_buried && !told.contains(&(&user_id, &place)) {
+            let trail = trail.in_words(&user_id, &place);
+            breaches.push(Breach::NoCoupon(user_id, place, trail));
         }
     }
     breaches
@@ -235,23 +308,27 @@ fn too_early(expected: &Expected, history: &History) -> Option<Breach> {
     if expected.restored || expected.due.len() > 1 {
         return None;
     }
-    let ends = |call: &&Call| call.told == Told::SoldOut;
-    let loser = history
-        .calls
-        .iter()
-        .filter(ends)
-        .min_by_key(|call| call.ended)?;
-    let winners = told(history)
-        .filter_map(|(user_id, place)| Some((*history.came.get(user_id)?, user_id, place)));
-    let (began, winner, place) = winners
-        .filter(|(began, ..)| *began > loser.ended)
-        .max_by_key(|(began, ..)| *began)?;
+    let found = expected.operated.too_early(history, told(history));
+    let (loser, began, winner, place) = found?;
     Some(Breach::SoldOutTooEarly {
         loser: loser.user_id.clone(),
         winner: winner.clone(),
         place: place.clone(),
         micros: (began - loser.ended).as_micros(),
     })
+}
+
+/// That nobody was turned away, in the end, when places are left.
+fn turned_away(expected: &Expected, history: &History, evidence: &Evidence) -> Option<Breach> {
+    let [given] = evidence.given.values().collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    let left = expected.quota.saturating_sub(*given) as usize + evidence.free.len();
+    if expected.restored || left == 0 {
+        return None;
+    }
+    let loser = expected.operated.turned_away_last(history)?;
+    Some(Breach::SoldOutWithRoom(loser.user_id.clone(), left))
 }
 
 fn told(history: &History) -> impl Iterator<Item = (&String, &Place)> {

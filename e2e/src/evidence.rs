@@ -1,5 +1,6 @@
 //! What stands where, once the clients have their answers: gate, stream, topic, tables and dead letters.
 
+use crate::history::Place;
 use crate::rows::{Database, Letter, Row};
 use anyhow::{Context, Result, bail};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -7,10 +8,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use redis::streams::{StreamPendingReply, StreamRangeReply};
 use redis::{AsyncTypedCommands, Client};
-use rushgate_gate::holding::Held;
+use rushgate_gate::holding::{Held, revoked};
 use rushgate_gate::keys::BRIDGE_GROUP;
 use rushgate_gate::{CampaignId, Event, Keys, OnePer, record};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long Kafka may take over one question.
@@ -36,6 +37,8 @@ pub struct Stores {
 pub struct Evidence {
     /// Coupons that are held.
     pub rows: Vec<Row>,
+    /// Coupons that were taken back: from whom, and which.
+    pub revoked: BTreeSet<(String, Place)>,
     /// Dead letters of the consumer that are open.
     pub letters: Vec<Letter>,
     /// Events in the topic, whether consumed or not.
@@ -52,6 +55,12 @@ pub struct Evidence {
     pub unpublished: u64,
     /// What the gate holds.
     pub held: Vec<Held>,
+    /// What the gate has taken back: from whom, and which.
+    pub taken_back: BTreeSet<(String, Place)>,
+    /// The highest serial that the gate has given in each round.
+    pub given: BTreeMap<String, u32>,
+    /// Serials that were given and are to be given again.
+    pub free: BTreeSet<Place>,
 }
 
 impl Evidence {
@@ -77,6 +86,7 @@ impl Stores {
         let topic = tokio::task::spawn_blocking(move || stores.read_topic(&id));
         (evidence.published, evidence.lag) = topic.await??;
         evidence.rows = self.database.rows(campaign).await?;
+        evidence.revoked = self.database.revoked(campaign).await?.into_iter().collect();
         evidence.letters = self.database.letters(campaign).await?;
         Ok(evidence)
     }
@@ -110,6 +120,25 @@ impl Stores {
             let held =
                 held.with_context(|| format!("the grant {field} → {value} cannot be read"))?;
             evidence.held.push(held);
+        }
+        let revocations = redis.hgetall(keys.revoked()).await?;
+        let taken_back = revocations.iter().filter_map(|(field, value)| {
+            let place = revoked(field, value)?;
+            let user_id = place.applicant.to_string();
+            Some((
+                user_id,
+                Place::new(place.round.as_str(), place.serial.get()),
+            ))
+        });
+        evidence.taken_back = taken_back.collect();
+        for (field, value) in redis.hgetall(keys.rounds()).await? {
+            if let Some(round) = field.strip_suffix("/granted") {
+                evidence.given.insert(round.to_owned(), value.parse()?);
+            }
+        }
+        for member in redis.zrange(keys.pool(), 0, -1).await? {
+            let (round, serial) = member.split_once('/').context("a free serial")?;
+            evidence.free.insert(Place::new(round, serial.parse()?));
         }
         Ok(())
     }

@@ -41,6 +41,8 @@ pub enum Told {
     Waitlisted(u32),
     /// 410: nothing left.
     SoldOut,
+    /// 410: it was yours, and was taken back.
+    Revoked,
     /// 4xx: the request makes no sense, as was meant.
     Rejected,
     /// 503, over and over.
@@ -119,6 +121,7 @@ impl History {
             }
             Told::Waitlisted(_) => self.waitlisted += 1,
             Told::SoldOut => self.sold_out += 1,
+            Told::Revoked => {}
             Told::Rejected => self.rejected += 1,
             Told::Unavailable => self.unavailable += 1,
             Told::NoCampaign => self.unexplained.push("no such campaign".to_owned()),

@@ -52,6 +52,10 @@ impl Database {
         Ok(Self { pool })
     }
 
+    pub(crate) fn pool(&self) -> &MySqlPool {
+        &self.pool
+    }
+
     /// A session by itself, whose locks and open transaction go with it.
     ///
     /// # Errors
@@ -136,6 +140,23 @@ impl Database {
         .collect()
     }
 
+    /// The coupons of `campaign` that were taken back: from whom, and which.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn revoked(&self, campaign: &str) -> Result<Vec<(String, Place)>> {
+        let rows: Vec<(String, String, u32)> = sqlx::query_as(
+            "SELECT user_id, round_id, serial FROM coupons WHERE campaign_id = ? AND state = 'revoked'",
+        )
+        .bind(campaign)
+        .fetch_all(&self.pool)
+        .await?;
+        let rows = rows.into_iter();
+        Ok(rows
+            .map(|(user_id, round, serial)| (user_id, Place { round, serial }))
+            .collect())
+    }
+
     /// The state of `campaign`, as the database has it.
     ///
     /// # Errors
@@ -143,6 +164,16 @@ impl Database {
     pub async fn state(&self, campaign: &str) -> Result<String> {
         let state = sqlx::query_scalar("SELECT state FROM campaigns WHERE campaign_id = ?");
         Ok(state.bind(campaign).fetch_one(&self.pool).await?)
+    }
+
+    /// What was done to `campaign`, in a word, and why.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn log(&self, campaign: &str) -> Result<Vec<(String, Option<String>)>> {
+        let log = "SELECT action, reason FROM campaign_log WHERE campaign_id = ? ORDER BY id";
+        let log = sqlx::query_as(log).bind(campaign);
+        Ok(log.fetch_all(&self.pool).await?)
     }
 
     /// Dead letters of `campaign` that nobody has resolved.

@@ -202,6 +202,7 @@ pub async fn apply(client: &Client, url: &str, user_id: &str) -> reqwest::Result
             _ => Told::Unexplained(format!("{status} {text}")),
         },
         (StatusCode::GONE, _) if text.contains(r#""decision":"sold_out""#) => Told::SoldOut,
+        (StatusCode::GONE, _) if text.contains(r#""decision":"revoked""#) => Told::Revoked,
         (StatusCode::SERVICE_UNAVAILABLE, _) => Told::Unavailable,
         (StatusCode::NOT_FOUND, _) if text.contains(r#""code":"campaign_not_found""#) => {
             Told::NoCampaign

@@ -37,6 +37,14 @@ pub enum Breach {
     NobodyTold(String, Place),
     /// C4: a row that the gate does not hold, or does not know to be committed.
     GateDisagrees(String, Place, &'static str),
+    /// C3: somebody who waited was promoted, and has neither a row nor a dead letter. Where it was seen last.
+    NoCoupon(String, Place, String),
+    /// A serial that was given, and that neither is held nor is to be given again.
+    SerialLost(Place),
+    /// C4: a coupon that was taken back, and what is wrong with that.
+    TakenBack(String, Place, &'static str),
+    /// An operator was told that somebody's coupon was taken back, and none was.
+    NotTakenBack(String),
     /// C5: something is still on its way, or waits for somebody to deal with it.
     LeftBehind(&'static str, u64),
     /// C6: somebody was told "sold out" before somebody else, who came later, was granted a place.
@@ -50,6 +58,8 @@ pub enum Breach {
         /// By how much he came later, in microseconds.
         micros: u128,
     },
+    /// C6: the last who was told "sold out" was told so while so many coupons were left, and still are.
+    SoldOutWithRoom(String, usize),
     /// An answer that nothing explains.
     Unexplained(String),
     /// Somebody who came for a coupon got no answer at all.
@@ -96,6 +106,22 @@ impl fmt::Display for Breach {
                 f,
                 "C4: {user_id} has a row of serial {serial}, and the gate {problem}"
             ),
+            Self::NoCoupon(user_id, serial, trail) => write!(
+                f,
+                "C3: {user_id} was promoted to serial {serial} and has no row of it; {trail}"
+            ),
+            Self::SerialLost(serial) => write!(
+                f,
+                "serial {serial} was given, is held by nobody and is not free"
+            ),
+            Self::TakenBack(user_id, serial, problem) => write!(
+                f,
+                "C4: serial {serial} was taken back from {user_id}, and {problem}"
+            ),
+            Self::NotTakenBack(user_id) => write!(
+                f,
+                "the operator was told that {user_id} holds nothing any more, and no coupon was taken back"
+            ),
             Self::LeftBehind(what, count) => {
                 write!(f, "C5: {count} {what} more or fewer than should be")
             }
@@ -107,6 +133,10 @@ impl fmt::Display for Breach {
             } => write!(
                 f,
                 "C6: {loser} was told that all is sold out, and {winner}, who came {micros} µs after that, got {place}"
+            ),
+            Self::SoldOutWithRoom(loser, left) => write!(
+                f,
+                "C6: {loser} was told that all is sold out, and {left} coupons are left"
             ),
             Self::Unexplained(answer) => write!(f, "an answer that nothing explains: {answer}"),
             Self::Unanswered(requests) => write!(

@@ -324,3 +324,144 @@ fn each_round_has_its_own_serials_and_perhaps_its_own_people() {
     let missing = Breach::SerialMissing(day("3", 1));
     assert!(breaches(&expected, &calls, &evidence).contains(&missing));
 }
+
+/// What stands when a's coupon was taken back and given to b, who waited.
+fn passed_on() -> (History, Evidence, Operated) {
+    let calls = history(&[
+        ("a", Told::Granted(at(1))),
+        ("b", Told::Waitlisted(1)),
+        ("a", Told::Revoked),
+    ]);
+    let taken_back = ("a".to_owned(), at(1));
+    let evidence = Evidence {
+        revoked: [taken_back.clone()].into(),
+        taken_back: [taken_back].into(),
+        given: [("once".to_owned(), 1)].into(),
+        ..standing(&[("b", at(1))])
+    };
+    let operated = Operated {
+        revoked: ["a".to_owned()].into(),
+        ..Operated::default()
+    };
+    (calls, evidence, operated)
+}
+
+#[test]
+fn a_coupon_that_an_operator_took_back_is_the_next_one_s() {
+    let (mut calls, evidence, operated) = passed_on();
+    let expected = |operated| Expected {
+        operated,
+        ..Expected::once(1, 1)
+    };
+    assert_eq!(breaches(&expected(operated.clone()), &calls, &evidence), []);
+    let perhaps = Operated {
+        perhaps_revoked: operated.revoked.clone(),
+        ..Operated::default()
+    };
+    assert_eq!(breaches(&expected(perhaps), &calls, &evidence), []);
+    calls.places.insert("b".into(), vec![at(1)]);
+    assert_eq!(breaches(&expected(operated), &calls, &evidence), []);
+}
+
+#[test]
+fn what_is_wrong_with_a_coupon_that_was_taken_back_is_found() {
+    use Breach::*;
+    let taken_back = |problem| TakenBack("a".into(), at(1), problem);
+    let found = |change: fn(&mut History, &mut Evidence, &mut Operated)| {
+        let (mut calls, mut evidence, mut operated) = passed_on();
+        change(&mut calls, &mut evidence, &mut operated);
+        let expected = Expected {
+            operated,
+            ..Expected::once(1, 1)
+        };
+        breaches(&expected, &calls, &evidence)
+    };
+    assert_eq!(
+        found(|_, _, operated| operated.revoked.clear()),
+        [taken_back("no operator did that")]
+    );
+    assert_eq!(
+        found(|_, evidence, _| evidence.taken_back.clear()),
+        [taken_back("the gate does not know")]
+    );
+    assert_eq!(
+        found(|_, evidence, _| evidence.revoked.clear()),
+        [
+            taken_back("the table does not know"),
+            NotTakenBack("a".into()),
+            Unexplained("a was told that it was taken back".into()),
+            NoRow("a".into(), at(1), "it is nowhere".into()),
+        ]
+    );
+    assert_eq!(
+        found(|_, evidence, _| evidence.rows.clear()),
+        [
+            SerialMissing(at(1)),
+            NoCoupon("b".into(), at(1), "it is held by the gate".into()),
+        ]
+    );
+    assert_eq!(
+        found(|_, evidence, _| {
+            evidence.given.insert("once".into(), 2);
+        }),
+        [SerialLost(at(2))]
+    );
+}
+
+#[test]
+fn who_is_turned_away_before_a_place_comes_free_is_not_wronged() {
+    // b is turned away and c gets a place, which came free before, in between, or after that.
+    let calls = history(&[
+        ("a", Told::Granted(at(1))),
+        ("b", Told::SoldOut),
+        ("a", Told::AlreadyGranted(at(1))),
+        ("c", Told::Granted(at(2))),
+    ]);
+    let evidence = standing(&[("a", at(1)), ("c", at(2))]);
+    let (lost, won) = (&calls.calls[1], &calls.calls[3]);
+    let moment = Duration::from_micros(100);
+    let long_ago = lost.began - 2 * rushgate_gate::strangers::SETTLE;
+    for (freed, is_wronged) in [
+        (vec![], true),
+        (vec![(lost.ended, won.began)], false),
+        (vec![(lost.began - moment, lost.began - moment)], false),
+        (vec![(long_ago, long_ago + moment)], true),
+        (vec![(won.ended + moment, won.ended + moment)], true),
+        (
+            vec![
+                (won.ended + moment, won.ended + moment),
+                (lost.ended, lost.ended),
+            ],
+            false,
+        ),
+    ] {
+        let shown = format!("{freed:?}");
+        let expected = Expected {
+            operated: Operated {
+                freed,
+                ..Operated::default()
+            },
+            ..Expected::once(2, 2)
+        };
+        let found = breaches(&expected, &calls, &evidence);
+        assert_eq!(found.is_empty(), !is_wronged, "{shown}: {found:?}");
+    }
+}
+
+#[test]
+fn nobody_is_turned_away_for_good_while_places_are_left() {
+    let calls = history(&[("a", Told::Granted(at(1))), ("b", Told::SoldOut)]);
+    let mut evidence = standing(&[("a", at(1))]);
+    evidence.given.insert("once".into(), 1);
+    let freed = |freed| Expected {
+        operated: Operated {
+            freed,
+            ..Operated::default()
+        },
+        ..Expected::once(2, 1)
+    };
+    let wronged = [Breach::SoldOutWithRoom("b".into(), 1)];
+    assert_eq!(breaches(&freed(vec![]), &calls, &evidence), wronged);
+    let now = calls.calls[1].ended;
+    assert_eq!(breaches(&freed(vec![(now, now)]), &calls, &evidence), []);
+}

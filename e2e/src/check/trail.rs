@@ -48,4 +48,11 @@ impl Trail {
         let trail = self.0.get(&(user_id.to_owned(), place.clone()));
         trail.into_iter().flatten().map(String::as_str).collect()
     }
+
+    pub(super) fn in_words(&self, user_id: &str, place: &Place) -> String {
+        match self.of_grant(user_id, place)[..] {
+            [] => "it is nowhere".to_owned(),
+            ref seen => format!("it is {}", seen.join(" and ")),
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! A campaign, a crowd, some faults, and what came of it.
 
+use crate::contradictions::contradictions;
 use crate::fault::{Deck, Fault, Planned};
 use crate::load::Load;
 use crate::loss;
+use crate::operator::Operator;
 use crate::sabotage::{self, Planted};
 use crate::tally::Tally;
 use crate::world::World;
@@ -68,35 +70,49 @@ impl Episode {
         let is_loss = self.faults.iter().any(|planned| planned.fault.is_loss());
 
         let load = Load::begin(world.urls(), &campaign, self.seed, is_loss);
+        // What the gate has lost and an operator has taken back, nobody could tell from each other.
+        let (people, may_take) = (load.people(), !is_loss);
+        let operator = Operator::begin(world, &campaign, self.seed, self.quota, people, may_take);
         let mut planted = Planted::default();
-        for fault in &self.faults {
+        let stopped = if let [fault] = self.faults[..]
+            && is_loss
+        {
             sleep(fault.before).await;
-            tally.fault(fault);
-            if is_loss {
-                loss::commit(world, fault, &campaign).await;
-            } else {
-                sabotage::commit(world, fault, &campaign, self.quota, &mut planted).await;
+            tally.fault(&fault);
+            let stopped = loss::stop_in_the_middle(world, &fault, operator).await;
+            loss::commit(world, &fault, &campaign).await;
+            stopped
+        } else {
+            for fault in &self.faults {
+                sleep(fault.before).await;
+                tally.fault(fault);
+                sabotage::commit(world, fault, &campaign, self.quota, &operator, &mut planted)
+                    .await;
+                world.revive();
             }
-            world.revive();
-        }
-        world.heal().await;
-        sabotage::mend(world).await;
-        let (people, history) = load.end().await;
+            world.heal().await;
+            sabotage::mend(world).await;
+            operator.stop().await
+        };
+        let diary = stopped.finish().await;
+        let history = load.end().await;
         let evidence = at_rest(world, &campaign, REST).await;
 
+        let mut contradictions = contradictions(world, &campaign, &diary).await;
+        let terms = world.database.terms(&campaign).await.expect("the database");
+        let rounds = terms.expect("the campaign").rounds;
         let expected = Expected {
-            due: match is_loss {
-                true => Default::default(),
-                false => [("once".to_owned(), people.min(self.quota))].into(),
-            },
+            quota: rounds.values().next().expect("a round").quota,
             dead_letters: (planted.letters, planted.unpublished),
             restored: is_loss,
-            ..Expected::once(self.quota, people)
+            operated: diary.operated,
+            ..Expected::default()
         };
         let mut breaches: Vec<String> = breaches(&expected, &history, &evidence)
             .iter()
             .map(ToString::to_string)
             .collect();
+        breaches.append(&mut contradictions);
         breaches.append(&mut world.deserters);
 
         let again = published_again(&evidence);
@@ -109,24 +125,14 @@ impl Episode {
         tally.already_done += done.checked_sub(already_done).unwrap_or(done);
         tally.dead_at_points += std::mem::take(&mut world.dead_at_points);
         tally.dead_letters += planted.letters + planted.unpublished;
+        tally.commands += diary.commands;
+        tally.unknown += diary.unknown;
         tally.restored += u64::from(is_loss);
         tally.lost_with_redis += lost;
         Result {
-            summary: self.summary(&history, &evidence, again, lost),
+            summary: summary(&history, &evidence, expected.quota, again, lost),
             breaches,
         }
-    }
-
-    fn summary(&self, history: &History, evidence: &Evidence, again: u64, lost: u64) -> String {
-        let rows = evidence.rows.len();
-        let mut summary = format!(
-            "{} answers ({} sent again), {rows} of {} coupons, {again} published again",
-            history.sent, history.retried, self.quota
-        );
-        if lost > 0 {
-            summary.push_str(&format!(", {lost} lost with Redis"));
-        }
-        summary
     }
 }
 
@@ -139,6 +145,18 @@ impl fmt::Display for Episode {
             .collect();
         write!(f, "{} {}", self.number, faults.join(" "))
     }
+}
+
+fn summary(history: &History, evidence: &Evidence, quota: u32, again: u64, lost: u64) -> String {
+    let (rows, revoked) = (evidence.rows.len(), evidence.revoked.len());
+    let mut summary = format!(
+        "{} answers ({} sent again), {rows} of {quota} coupons, {revoked} taken back, {again} published again",
+        history.sent, history.retried
+    );
+    if lost > 0 {
+        summary.push_str(&format!(", {lost} lost with Redis"));
+    }
+    summary
 }
 
 const ALREADY_DONE: &str = "rushgate_consumer_already_done_total";

@@ -38,6 +38,8 @@ pub(crate) enum Fault {
     Cut(Link),
     /// Answers break off.
     AnswersLost(Link),
+    /// `kill -9` of the operator's command, at some step of it.
+    KillOperator,
     /// Redis forgets its scripts.
     ScriptsFlushed,
     /// Somebody destroys the bridges' consumer group.
@@ -84,7 +86,7 @@ pub(crate) struct Planned {
     pub(crate) before: Duration,
     /// How long it lasts, where it lasts.
     pub(crate) lasts: Duration,
-    /// For what can be counted: bytes of an answer, visits of a point.
+    /// For what can be counted: bytes of an answer, visits of a point, requests.
     pub(crate) count: u8,
 }
 
@@ -131,6 +133,7 @@ impl Fault {
             ]);
         }
         all.extend([
+            Self::KillOperator,
             Self::ScriptsFlushed,
             Self::GroupDestroyed,
             Self::AcksRefused,
@@ -171,6 +174,7 @@ impl fmt::Display for Fault {
             Self::Hang(link) => write!(f, "hang-{link}"),
             Self::Cut(link) => write!(f, "cut-{link}"),
             Self::AnswersLost(link) => write!(f, "answers-lost-{link}"),
+            Self::KillOperator => f.write_str("kill-operator"),
             Self::ScriptsFlushed => f.write_str("scripts-flushed"),
             Self::GroupDestroyed => f.write_str("group-destroyed"),
             Self::AcksRefused => f.write_str("acks-refused"),

@@ -32,7 +32,7 @@ pub(crate) struct Load {
 struct Shared {
     urls: Vec<String>,
     campaign: String,
-    people: AtomicU32,
+    people: Arc<AtomicU32>,
     is_over: AtomicBool,
     /// Whether the campaign may be unknown for a while.
     may_be_lost: bool,
@@ -44,7 +44,7 @@ impl Load {
         let shared = Arc::new(Shared {
             urls,
             campaign: campaign.to_owned(),
-            people: AtomicU32::new(0),
+            people: Arc::default(),
             is_over: AtomicBool::new(false),
             may_be_lost,
         });
@@ -58,15 +58,19 @@ impl Load {
         }
     }
 
-    /// Lets nobody more come, and waits until those who are there have their answers. How many people there were,
-    /// and what they were told.
-    pub(crate) async fn end(self) -> (u32, History) {
+    /// How many people have come.
+    pub(crate) fn people(&self) -> Arc<AtomicU32> {
+        self.shared.people.clone()
+    }
+
+    /// Lets nobody more come, and waits until those who are there have their answers: what they were told.
+    pub(crate) async fn end(self) -> History {
         self.shared.is_over.store(true, Ordering::Relaxed);
         let mut history = History::default();
         for client in self.clients {
             history.add(client.await.expect("no panic"));
         }
-        (self.shared.people.load(Ordering::Relaxed), history)
+        history
     }
 }
 

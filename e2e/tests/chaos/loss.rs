@@ -1,14 +1,18 @@
 //! Redis forgets what it had acknowledged; the one case that a human has to say a word about.
 
 use crate::fault::{Fault, Planned};
+use crate::operator::{Operator, Stopped};
 use crate::part::Part;
+use crate::sabotage::step;
 use crate::world::World;
+use rushgate_e2e::proxy::{Then, Trouble};
 use rushgate_e2e::redis_server::Replica;
 use rushgate_e2e::wait::until;
+use std::future::pending;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// How long people go on applying after the moment that Redis goes back to, and after it has come back.
 const WHILE: Duration = Duration::from_secs(1);
@@ -35,6 +39,7 @@ pub(crate) async fn commit(world: &mut World, planned: &Planned, campaign: &str)
     sleep(WHILE + planned.lasts).await;
     world.heal().await;
     let restore = ["restore", campaign, "--halt", "--wait", "60"];
+    interrupt(world, planned.count, &restore).await;
     until("the campaign is restored", async || {
         let restored = world.operator.run(&restore).await;
         if let Err(error) = &restored {
@@ -44,6 +49,47 @@ pub(crate) async fn commit(world: &mut World, planned: &Planned, campaign: &str)
     })
     .await;
     sleep(WHILE).await;
+}
+
+/// An operator is at work until Redis forgets: what it does then comes to its end, or does not.
+pub(crate) async fn stop_in_the_middle(
+    world: &World,
+    planned: &Planned,
+    operator: Operator,
+) -> Stopped {
+    sleep(WHILE).await;
+    if planned.count % 2 == 0 {
+        let (link, request) = step(planned.count / 2);
+        world.link(link).set(Trouble::HoldAnswer(request.max(1)));
+        let _ = timeout(WHILE, world.link(link).strikes()).await;
+        operator.kill();
+        world.link(link).set(Trouble::None);
+    }
+    operator.stop().await
+}
+
+/// Restores it twice, and is interrupted each time.
+async fn interrupt(world: &World, count: u8, restore: &[&str]) {
+    let operator = world.operator_on_links();
+    let blows: [fn(usize) -> Trouble; 4] = [
+        |request| Trouble::LoseAnswer(request, Then::Cut),
+        Trouble::HoldAnswer,
+        |request| Trouble::DropRequest(request, Then::Works),
+        |request| Trouble::LoseAnswer(request, Then::Works),
+    ];
+    for turn in [count, count / 2] {
+        let (link, request) = step(turn.max(1));
+        let (link, trouble) = (world.link(link), blows[usize::from(turn) % 4](request));
+        link.set(trouble);
+        let killed = async {
+            match trouble {
+                Trouble::HoldAnswer(_) => link.strikes().await,
+                _ => pending().await,
+            }
+        };
+        operator.end_of_unless(restore, killed).await.expect("run");
+        link.set(Trouble::None);
+    }
 }
 
 /// A replica takes over that has not heard of the last grants.

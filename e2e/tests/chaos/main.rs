@@ -9,14 +9,15 @@
     reason = "helpers of tests, outside #[test] functions"
 )]
 
+mod contradictions;
 mod episode;
 mod fault;
 mod ground;
 mod load;
 mod loss;
 mod mutations;
+mod operator;
 mod part;
-mod proxy;
 mod sabotage;
 mod table;
 mod tally;

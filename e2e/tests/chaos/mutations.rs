@@ -6,15 +6,16 @@ use crate::episode::at_rest;
 use crate::ground::Ground;
 use crate::load::Load;
 use crate::part::{Link, Part};
-use crate::proxy::Trouble;
 use crate::sabotage::{forged, publish};
 use crate::world::World;
 use redis::aio::MultiplexedConnection;
 use rushgate_e2e::check::{Expected, breaches};
 use rushgate_e2e::history::{Call, History, Place, Told};
 use rushgate_e2e::process::Signal;
+use rushgate_e2e::proxy::Trouble;
 use rushgate_e2e::wait::until;
 use rushgate_gate::{Keys, apply};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -142,10 +143,11 @@ async fn drive_the_parts(
         _ => {}
     }
     world.heal().await;
-    let (people, history) = load.end().await;
+    let people = load.people();
+    let history = load.end().await;
     let expected = Expected {
         dead_letters: (dead_letters, 0),
-        ..Expected::once(quota, people)
+        ..Expected::once(quota, people.load(Ordering::Relaxed))
     };
     (expected, history)
 }

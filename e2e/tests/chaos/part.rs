@@ -21,6 +21,9 @@ pub(crate) enum Link {
     ConsumerRedis,
     ConsumerDatabase,
     Kafka,
+    OperatorRedis,
+    OperatorDatabase,
+    OperatorKafka,
 }
 
 impl Part {
@@ -53,12 +56,15 @@ impl fmt::Display for Part {
 
 impl Link {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::HandlerRedis,
         Self::BridgeRedis,
         Self::ConsumerRedis,
         Self::ConsumerDatabase,
         Self::Kafka,
+        Self::OperatorRedis,
+        Self::OperatorDatabase,
+        Self::OperatorKafka,
     ];
 }
 
@@ -70,6 +76,9 @@ impl fmt::Display for Link {
             Self::ConsumerRedis => "consumer-redis",
             Self::ConsumerDatabase => "consumer-database",
             Self::Kafka => "kafka",
+            Self::OperatorRedis => "operator-redis",
+            Self::OperatorDatabase => "operator-database",
+            Self::OperatorKafka => "operator-kafka",
         })
     }
 }

@@ -1,17 +1,18 @@
 //! Breaking things, and mending them.
 
 use crate::fault::{Fault, Planned};
-use crate::part::Part;
-use crate::proxy::Trouble;
+use crate::operator::Operator;
+use crate::part::{Link, Part};
 use crate::world::World;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use redis::aio::MultiplexedConnection;
 use rushgate_e2e::process::Signal;
+use rushgate_e2e::proxy::Trouble;
 use rushgate_gate::keys::BRIDGE_GROUP;
 use rushgate_gate::{Event, EventType, Keys, Millis, Ordinal};
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// Dead letters that must come of it.
 #[derive(Default)]
@@ -28,6 +29,7 @@ pub(crate) async fn commit(
     planned: &Planned,
     campaign: &str,
     quota: u32,
+    operator: &Operator,
     planted: &mut Planted,
 ) {
     let lasts = planned.lasts;
@@ -77,6 +79,14 @@ pub(crate) async fn commit(
             world.link(link).set(Trouble::AnswersLostAfter(bytes));
             sleep(lasts).await;
             world.link(link).set(Trouble::None);
+        }
+        Fault::KillOperator => {
+            let link = step(planned.count);
+            world.link(link.0).set(Trouble::HoldAnswer(link.1));
+            // It may be at something that has no such step.
+            let _ = timeout(LAST_STEP, world.link(link.0).strikes()).await;
+            operator.kill();
+            world.link(link.0).set(Trouble::None);
         }
         Fault::ScriptsFlushed => {
             tell_redis(world, redis::cmd("SCRIPT").arg("FLUSH")).await;
@@ -131,7 +141,8 @@ pub(crate) async fn commit(
         }
         Fault::PoisonRows => {
             for beyond in 1..=3 {
-                let event = forged(campaign, quota + beyond);
+                // Beyond whatever an operator makes of the quota.
+                let event = forged(campaign, 10 * quota.max(1_000) + beyond);
                 let value = serde_json::to_vec(&event).expect("JSON");
                 publish(world, &event.key().to_string(), &value).await;
                 planted.letters += 1;
@@ -148,6 +159,19 @@ pub(crate) async fn commit(
             planted.unpublished += u64::from(tell_redis(world, &add).await);
         }
         Fault::RolledBack | Fault::LaggingReplica | Fault::Wiped => {}
+    }
+}
+
+/// How long an operator's step is waited for.
+const LAST_STEP: Duration = Duration::from_secs(3);
+
+/// A step of an operator: the request to whom, counted from now. Most are of the database, and Kafka is seldom asked.
+pub(crate) fn step(count: u8) -> (Link, usize) {
+    let nth = usize::from(count);
+    match count % 4 {
+        0 => (Link::OperatorRedis, nth.div_ceil(4)),
+        1 => (Link::OperatorKafka, nth.div_ceil(4)),
+        _ => (Link::OperatorDatabase, nth),
     }
 }
 

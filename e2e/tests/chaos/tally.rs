@@ -24,6 +24,10 @@ pub(crate) struct Tally {
     pub(crate) dead_letters: u64,
     /// Campaigns that were rebuilt after Redis had lost grants.
     pub(crate) restored: u64,
+    /// Commands of the operator.
+    pub(crate) commands: u64,
+    /// Those that ended so that nobody knew what had become of it.
+    pub(crate) unknown: u64,
     /// Grants that were lost with Redis before Kafka had them.
     pub(crate) lost_with_redis: u64,
 }
@@ -44,6 +48,8 @@ impl fmt::Display for Tally {
             ("redelivered to the table, absorbed", self.already_done),
             ("deaths at named points", self.dead_at_points),
             ("dead letters, as planted", self.dead_letters),
+            ("commands of the operator", self.commands),
+            ("of which interrupted, outcome unknown", self.unknown),
             ("campaigns restored", self.restored),
             (
                 "grants lost with Redis before Kafka had them",

@@ -2,10 +2,10 @@
 
 use crate::ground::Ground;
 use crate::part::{Link, Part};
-use crate::proxy::{Proxy, Trouble};
 use rushgate_e2e::campaign::Operator;
 use rushgate_e2e::evidence::Stores;
 use rushgate_e2e::process::{Process, Signal, free_port, program};
+use rushgate_e2e::proxy::{Proxy, Trouble};
 use rushgate_e2e::redis_server::{self, Replica};
 use rushgate_e2e::rows::Database;
 use rushgate_e2e::wait::until;
@@ -61,12 +61,15 @@ impl World {
         let redis = free_port();
         let mut links = BTreeMap::new();
         for link in Link::ALL {
-            let (port, target) = match link {
-                Link::Kafka => (ground.kafka_door, ground.kafka),
-                Link::ConsumerDatabase => (0, ground.database),
-                _ => (0, redis),
+            let proxy = match link {
+                Link::Kafka => Proxy::open(ground.kafka_door, ground.kafka).await,
+                Link::OperatorKafka => Proxy::open_kafka(ground.kafka, ground.kafka_door).await,
+                Link::ConsumerDatabase | Link::OperatorDatabase => {
+                    Proxy::open(0, ground.database).await
+                }
+                _ => Proxy::open(0, redis).await,
             };
-            links.insert(link, Proxy::open(port, target).await);
+            links.insert(link, proxy);
         }
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut processes = BTreeMap::new();
@@ -142,6 +145,23 @@ impl World {
         [Part::Handler(1), Part::Handler(2)]
             .map(|handler| format!("http://127.0.0.1:{}", self.ports[&handler]))
             .into()
+    }
+
+    /// The operator's command, on connections that can be broken.
+    pub(crate) fn operator_on_links(&self) -> Operator {
+        let port = |link| self.link(link).port;
+        let database = self
+            .ground
+            .database_url(port(Link::OperatorDatabase), "rushgate");
+        let redis = format!("redis://127.0.0.1:{}", port(Link::OperatorRedis));
+        self.operator.at([
+            ("REDIS_URL", redis),
+            ("DATABASE_URL", database),
+            (
+                "KAFKA_BROKERS",
+                format!("127.0.0.1:{}", port(Link::OperatorKafka)),
+            ),
+        ])
     }
 
     pub(crate) fn link(&self, link: Link) -> &Proxy {

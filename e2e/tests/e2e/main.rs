@@ -13,6 +13,7 @@ mod auth;
 mod browser;
 mod failed;
 mod http;
+mod interrupted;
 mod journey;
 mod kills;
 mod openapi;

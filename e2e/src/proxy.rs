@@ -1,0 +1,526 @@
+//! A connection through which everything goes that a part says, and what can go wrong with one.
+//!
+//! A *request* is what a client sends from one answer to the next, whatever the protocol. Requests are counted over all
+//! connections of a proxy, from the moment that it was last told what is wrong, so that a test can strike at exactly one
+//! of those that a program makes.
+
+#![allow(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "for tests: what cannot be set up ends the test, and says why"
+)]
+
+use crate::wait::until;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing.
+    None,
+    /// Every piece of data is late by so much.
+    Delay(Duration),
+    /// Nothing gets through, and nobody is told.
+    Hang,
+    /// Connections are reset, and so are new ones.
+    Cut,
+    /// Each connection is reset when so many bytes of answers have come through.
+    AnswersLostAfter(usize),
+    /// This request does not get through: its connection is reset.
+    DropRequest(usize, Then),
+    /// The server answers this request, so that it has done what it was asked for; its connection is reset instead of
+    /// being given the answer.
+    LoseAnswer(usize, Then),
+    /// The server answers this request, and its answer is held back until something else is wrong.
+    HoldAnswer(usize),
+}
+
+/// What becomes of other connections when one was reset at a certain request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// They work.
+    Works,
+    /// All are [`Trouble::Cut`].
+    Cut,
+}
+
+/// Listens at a port and passes on what comes.
+pub struct Proxy {
+    /// Where it listens.
+    pub port: u16,
+    line: Line,
+    accepts: JoinHandle<()>,
+}
+
+/// What all connections share.
+#[derive(Clone)]
+struct Line {
+    now: watch::Sender<Now>,
+    resets: watch::Sender<u64>,
+}
+
+#[derive(Clone, Copy)]
+struct Now {
+    trouble: Trouble,
+    /// Requests since that is so.
+    requests: usize,
+    /// Whether the one has come that it is about.
+    has_struck: bool,
+}
+
+/// Where it goes to.
+#[derive(Clone, Copy)]
+struct Route {
+    server: SocketAddr,
+    /// What the server calls itself where it names itself to clients, and what they are told instead.
+    renamed: Option<([u8; 13], [u8; 13])>,
+}
+
+impl Proxy {
+    /// Listens at `port` (0: at a free one) and passes on to `target`, both on this machine.
+    pub async fn open(port: u16, target: u16) -> Self {
+        Self::listen(port, target, None).await
+    }
+
+    /// In front of the Kafka at `target`, which tells its clients to come to 127.0.0.1 at `advertised`: clients that come
+    /// this way are told to come this way again.
+    pub async fn open_kafka(target: u16, advertised: u16) -> Self {
+        Self::listen(0, target, Some(advertised)).await
+    }
+
+    async fn listen(port: u16, target: u16, advertised: Option<u16>) -> Self {
+        // Who had the port before may be about to end.
+        let listener = until("the port is free", async || {
+            TcpListener::bind(("127.0.0.1", port)).await.ok()
+        })
+        .await;
+        let port = listener.local_addr().expect("an address").port();
+        let (now, _) = watch::channel(Now {
+            trouble: Trouble::None,
+            requests: 0,
+            has_struck: false,
+        });
+        let (resets, _) = watch::channel(0);
+        let route = Route {
+            server: SocketAddr::from(([127, 0, 0, 1], target)),
+            renamed: advertised.map(|advertised| (kafka_name(advertised), kafka_name(port))),
+        };
+        let line = Line { now, resets };
+        let accepts = tokio::spawn({
+            let line = line.clone();
+            async move {
+                while let Ok((client, _)) = listener.accept().await {
+                    tokio::spawn(pass_on(client, route, line.clone()));
+                }
+            }
+        });
+        Self {
+            port,
+            line,
+            accepts,
+        }
+    }
+
+    /// From now on this is wrong.
+    pub fn set(&self, trouble: Trouble) {
+        self.line.now.send_replace(Now {
+            trouble,
+            requests: 0,
+            has_struck: false,
+        });
+        if trouble == Trouble::Cut {
+            self.reset();
+        }
+    }
+
+    /// Resets the connections that there are.
+    pub fn reset(&self) {
+        self.line.reset();
+    }
+
+    /// How many requests there were since it was last told what is wrong.
+    pub fn requests(&self) -> usize {
+        self.line.now.borrow().requests
+    }
+
+    /// Whether the request has come that a trouble is about.
+    pub fn has_struck(&self) -> bool {
+        self.line.now.borrow().has_struck
+    }
+
+    /// Waits for that.
+    pub async fn strikes(&self) {
+        let mut now = self.line.now.subscribe();
+        // The sender is here.
+        let _ = now.wait_for(|now| now.has_struck).await;
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepts.abort();
+        self.reset();
+    }
+}
+
+impl Line {
+    fn trouble(&self) -> Trouble {
+        self.now.borrow().trouble
+    }
+
+    fn reset(&self) {
+        self.resets.send_modify(|resets| *resets += 1);
+    }
+
+    /// Counts a request; what is wrong, if it is wrong with this one.
+    fn count(&self) -> Option<Trouble> {
+        let mut met = None;
+        self.now.send_if_modified(|now| {
+            now.requests += 1;
+            let (Trouble::DropRequest(nth, _)
+            | Trouble::LoseAnswer(nth, _)
+            | Trouble::HoldAnswer(nth)) = now.trouble
+            else {
+                return false;
+            };
+            met = (nth == now.requests).then_some(now.trouble);
+            // Nobody waits for a number.
+            false
+        });
+        met
+    }
+
+    /// The moment of `trouble` has come; whether it is still wanted.
+    fn strike(&self, trouble: Trouble) -> bool {
+        let mut then = Then::Works;
+        let is_wanted = self.now.send_if_modified(|now| {
+            if now.trouble != trouble {
+                return false;
+            }
+            now.has_struck = true;
+            if let Trouble::DropRequest(_, Then::Cut) | Trouble::LoseAnswer(_, Then::Cut) = trouble
+            {
+                now.trouble = Trouble::Cut;
+                then = Then::Cut;
+            }
+            true
+        });
+        if then == Then::Cut {
+            self.reset();
+        }
+        is_wanted
+    }
+}
+
+async fn pass_on(mut client: TcpStream, route: Route, line: Line) {
+    let mut reset = line.resets.subscribe();
+    let server = match line.trouble() {
+        Trouble::Cut => None,
+        _ => TcpStream::connect(route.server).await.ok(),
+    };
+    let Some(mut server) = server else {
+        let _ = client.set_zero_linger();
+        return;
+    };
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let exchange = Exchange {
+        is_answered: AtomicBool::new(true),
+        is_marked: AtomicBool::new(false),
+    };
+    let is_whole = {
+        let (from_client, to_client) = client.split();
+        let (from_server, to_server) = server.split();
+        let both = async {
+            tokio::try_join!(
+                requests(from_client, to_server, &line, &exchange),
+                answers(from_server, to_client, &line, &exchange, route)
+            )
+        };
+        tokio::select! {
+            // First, so that what was held back does not get through after a reset.
+            biased;
+            _ = reset.changed() => false,
+            both = both => both.is_ok(),
+        }
+    };
+    if !is_whole {
+        // What is dropped is reset then, not closed.
+        let _ = (client.set_zero_linger(), server.set_zero_linger());
+    }
+}
+
+/// Where one connection stands.
+struct Exchange {
+    /// Whether what the client sends next is a new request.
+    is_answered: AtomicBool,
+    /// Whether the answer is the one that the trouble is about.
+    is_marked: AtomicBool,
+}
+
+/// The connection is to be broken.
+struct Broken;
+
+/// As much as is passed on at once.
+const PIECE: usize = 16 * 1024;
+
+/// Passes on what the client says until there is no more.
+async fn requests(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    line: &Line,
+    exchange: &Exchange,
+) -> Result<(), Broken> {
+    let mut buffer = vec![0; PIECE];
+    loop {
+        let read = from.read(&mut buffer).await.map_err(|_| Broken)?;
+        if read == 0 {
+            return to.shutdown().await.map_err(|_| Broken);
+        }
+        wait_out(line).await?;
+        if exchange.is_answered.swap(false, Ordering::Relaxed) {
+            match line.count() {
+                Some(trouble @ Trouble::DropRequest(..)) if line.strike(trouble) => {
+                    return Err(Broken);
+                }
+                Some(_) => exchange.is_marked.store(true, Ordering::Relaxed),
+                None => {}
+            }
+        }
+        to.write_all(&buffer[..read]).await.map_err(|_| Broken)?;
+    }
+}
+
+/// Passes on what the server says until there is no more.
+async fn answers(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    line: &Line,
+    exchange: &Exchange,
+    route: Route,
+) -> Result<(), Broken> {
+    let mut buffer = vec![0; PIECE];
+    let mut passed = 0;
+    loop {
+        let read = from.read(&mut buffer).await.map_err(|_| Broken)?;
+        if read == 0 {
+            return to.shutdown().await.map_err(|_| Broken);
+        }
+        exchange.is_answered.store(true, Ordering::Relaxed);
+        if exchange.is_marked.swap(false, Ordering::Relaxed) {
+            match line.trouble() {
+                trouble @ Trouble::LoseAnswer(..) if line.strike(trouble) => return Err(Broken),
+                trouble @ Trouble::HoldAnswer(_) if line.strike(trouble) => {
+                    let mut now = line.now.subscribe();
+                    let over = now.wait_for(|now| now.trouble != trouble).await;
+                    over.map_err(|_| Broken)?;
+                }
+                _ => {}
+            }
+        }
+        let now = wait_out(line).await?;
+        if let Some((name, ours)) = route.renamed {
+            rename(&mut buffer[..read], name, ours);
+        }
+        let mut piece = &buffer[..read];
+        match now {
+            Trouble::AnswersLostAfter(most) => {
+                piece = &piece[..piece.len().min(most.saturating_sub(passed))];
+                passed += piece.len();
+            }
+            _ => passed = 0,
+        }
+        to.write_all(piece).await.map_err(|_| Broken)?;
+        if piece.len() < read {
+            return Err(Broken);
+        }
+    }
+}
+
+/// Waits as long as data have to wait; what is wrong then.
+async fn wait_out(line: &Line) -> Result<Trouble, Broken> {
+    let mut now = line.now.subscribe();
+    let trouble = {
+        let now = now.wait_for(|now| now.trouble != Trouble::Hang).await;
+        now.map_err(|_| Broken)?.trouble
+    };
+    if let Trouble::Delay(delay) = trouble {
+        tokio::time::sleep(delay).await;
+    }
+    Ok(trouble)
+}
+
+/// How Kafka writes an address of this machine: the host's name, then its port in four bytes.
+fn kafka_name(port: u16) -> [u8; 13] {
+    let mut name = *b"127.0.0.1\0\0\0\0";
+    name[11..].copy_from_slice(&port.to_be_bytes());
+    name
+}
+
+fn rename(data: &mut [u8], name: [u8; 13], ours: [u8; 13]) {
+    let mut at = 0;
+    while let Some(found) = data[at..].windows(name.len()).position(|seen| seen == name) {
+        at += found;
+        data[at..at + ours.len()].copy_from_slice(&ours);
+        at += ours.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    /// Sends every byte back.
+    async fn echo() -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut from, mut to) = client.split();
+                    tokio::io::copy(&mut from, &mut to).await
+                });
+            }
+        });
+        port
+    }
+
+    async fn connect(proxy: &Proxy) -> TcpStream {
+        TcpStream::connect(("127.0.0.1", proxy.port)).await.unwrap()
+    }
+
+    /// What comes back of `text`, until the connection breaks.
+    async fn say(connection: &mut TcpStream, text: &[u8]) -> Vec<u8> {
+        let mut back = vec![];
+        if connection.write_all(text).await.is_ok() {
+            while back.len() < text.len() {
+                match connection.read_buf(&mut back).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(_) => {}
+                }
+            }
+        }
+        back
+    }
+
+    #[tokio::test]
+    async fn each_trouble_is_what_it_says() {
+        let proxy = Proxy::open(0, echo().await).await;
+        let mut connection = connect(&proxy).await;
+        assert_eq!(say(&mut connection, b"all is well").await, b"all is well");
+
+        proxy.reset();
+        assert_eq!(say(&mut connection, b"gone").await, b"");
+
+        let mut connection = connect(&proxy).await;
+        proxy.set(Trouble::AnswersLostAfter(3));
+        assert_eq!(say(&mut connection, b"answer").await, b"ans");
+
+        proxy.set(Trouble::Cut);
+        assert_eq!(say(&mut connect(&proxy).await, b"refused").await, b"");
+
+        proxy.set(Trouble::Delay(Duration::from_millis(20)));
+        let mut connection = connect(&proxy).await;
+        let begun = Instant::now();
+        assert_eq!(say(&mut connection, b"late").await, b"late");
+        assert!(begun.elapsed() >= Duration::from_millis(40));
+
+        proxy.set(Trouble::Hang);
+        let answer = tokio::spawn(async move { say(&mut connection, b"held up").await });
+        tokio::task::yield_now().await;
+        assert!(!answer.is_finished());
+        proxy.set(Trouble::None);
+        assert_eq!(answer.await.unwrap(), b"held up");
+    }
+
+    #[tokio::test]
+    async fn requests_are_counted_and_one_of_them_is_struck() {
+        let (heard, listening) = listener_that_hears().await;
+        let proxy = Proxy::open(0, listening).await;
+        let mut connection = connect(&proxy).await;
+        for text in [b"one", b"two"] {
+            assert_eq!(say(&mut connection, text).await, text);
+        }
+        assert_eq!(
+            say(&mut connect(&proxy).await, b"another's").await,
+            b"another's"
+        );
+        assert_eq!(proxy.requests(), 3);
+
+        proxy.set(Trouble::DropRequest(2, Then::Works));
+        assert_eq!(say(&mut connection, b"first").await, b"first");
+        assert!(!proxy.has_struck());
+        assert_eq!(say(&mut connection, b"dropped").await, b"");
+        assert!(proxy.has_struck());
+        assert!(!heard.borrow().contains("dropped"));
+        let mut connection = connect(&proxy).await;
+        assert_eq!(say(&mut connection, b"third").await, b"third");
+
+        proxy.set(Trouble::LoseAnswer(1, Then::Works));
+        assert_eq!(say(&mut connection, b"lost").await, b"");
+        assert!(heard.borrow().contains("lost"));
+        let mut connection = connect(&proxy).await;
+        assert_eq!(say(&mut connection, b"again").await, b"again");
+
+        proxy.set(Trouble::HoldAnswer(1));
+        let answer = tokio::spawn(async move { (say(&mut connection, b"held").await, connection) });
+        proxy.strikes().await;
+        assert!(heard.borrow().contains("held") && !answer.is_finished());
+        proxy.set(Trouble::None);
+        let (held, mut connection) = answer.await.unwrap();
+        assert_eq!(held, b"held");
+
+        proxy.set(Trouble::LoseAnswer(1, Then::Cut));
+        let mut other = connect(&proxy).await;
+        assert_eq!(say(&mut connection, b"the last").await, b"");
+        assert!(heard.borrow().contains("the last"));
+        assert_eq!(say(&mut other, b"cut").await, b"");
+        assert_eq!(say(&mut connect(&proxy).await, b"refused").await, b"");
+        assert!(proxy.has_struck());
+        proxy.set(Trouble::None);
+        assert_eq!(
+            say(&mut connect(&proxy).await, b"all is well").await,
+            b"all is well"
+        );
+    }
+
+    /// Sends every byte back, and keeps what it has heard.
+    async fn listener_that_hears() -> (watch::Receiver<String>, u16) {
+        let (hears, heard) = watch::channel(String::new());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let hears = hears.clone();
+                tokio::spawn(async move {
+                    let mut buffer = [0; 64];
+                    while let Ok(read @ 1..) = client.read(&mut buffer).await {
+                        let text = String::from_utf8_lossy(&buffer[..read]);
+                        hears.send_modify(|heard| heard.push_str(&text));
+                        if client.write_all(&buffer[..read]).await.is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+        });
+        (heard, port)
+    }
+
+    #[tokio::test]
+    async fn kafka_s_clients_are_told_to_come_the_same_way_again() {
+        let proxy = Proxy::open_kafka(echo().await, 9_092).await;
+        let mut connection = connect(&proxy).await;
+        let brokers = |port| [b"\x0a".as_slice(), &kafka_name(port), b"rack"].concat();
+        let back = say(&mut connection, &brokers(9_092)).await;
+        assert_eq!(back, brokers(proxy.port));
+        assert_eq!(say(&mut connection, &brokers(9_093)).await, brokers(9_093));
+    }
+}

@@ -1,0 +1,117 @@
+//! A campaign's terms: as they are meant (the database), and as they are kept to (the gate).
+
+use crate::evidence::Stores;
+use crate::rows::Database;
+use anyhow::{Context, Result};
+use redis::{AsyncTypedCommands, Client};
+use rushgate_gate::Keys;
+use std::collections::BTreeMap;
+
+/// What a campaign is to keep to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// `running`, `paused`, `closed` or `halted`.
+    pub state: String,
+    /// `campaign` or `round`.
+    pub one_per: String,
+    /// How many may wait in a round.
+    pub waitlist: u32,
+    /// Its rounds, by name.
+    pub rounds: BTreeMap<String, Round>,
+}
+
+/// A round of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// From when, in ms; 0: it has always been open.
+    pub opens_at: i64,
+    /// Until when, in ms; `None`: it never closes.
+    pub closes_at: Option<i64>,
+    /// How many coupons it has.
+    pub quota: u32,
+}
+
+impl Stores {
+    /// The terms of `campaign` as the gate has them; `None` if it does not know the campaign.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or the gate's own books contradict each other.
+    pub async fn terms_at_gate(&self, campaign: &str) -> Result<Option<Terms>> {
+        let keys = Keys::of(&campaign.parse().context("no campaign id")?);
+        let client = Client::open(self.redis_url.as_str())?;
+        let mut redis = client.get_multiplexed_async_connection().await?;
+        let mut rules = redis.hgetall(keys.campaign()).await?;
+        let (Some(state), Some(one_per), Some(waitlist)) = (
+            rules.remove("state"),
+            rules.remove("one_per"),
+            rules.remove("waitlist"),
+        ) else {
+            return Ok(None);
+        };
+        let fields = redis.hgetall(keys.rounds()).await?;
+        let field = |round: &str, name: &str| {
+            let value = fields.get(&format!("{round}/{name}"));
+            value.with_context(|| format!("round {round} has no {name} at the gate"))
+        };
+        let mut rounds = BTreeMap::new();
+        for (round, opens_at) in redis.zrange_withscores(keys.schedule(), 0, -1).await? {
+            let closes_at = match field(&round, "closes_at")?.as_str() {
+                "" => None,
+                at => Some(at.parse()?),
+            };
+            let terms = Round {
+                opens_at: opens_at as i64,
+                closes_at,
+                quota: field(&round, "quota")?.parse()?,
+            };
+            rounds.insert(round, terms);
+        }
+        Ok(Some(Terms {
+            state,
+            one_per,
+            waitlist: waitlist.parse()?,
+            rounds,
+        }))
+    }
+}
+
+impl Database {
+    /// The terms of `campaign` as the database has them; `None` if it has no such campaign.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn terms(&self, campaign: &str) -> Result<Option<Terms>> {
+        let rules = "SELECT state, one_per, waitlist FROM campaigns WHERE campaign_id = ?";
+        let rules: Option<(String, String, u32)> = sqlx::query_as(rules)
+            .bind(campaign)
+            .fetch_optional(self.pool())
+            .await?;
+        let Some((state, one_per, waitlist)) = rules else {
+            return Ok(None);
+        };
+        let rounds: Vec<(String, Option<i64>, Option<i64>, u32)> = sqlx::query_as(
+            "SELECT round_id, CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', opens_at) DIV 1000 AS SIGNED), \
+             CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', closes_at) DIV 1000 AS SIGNED), quota \
+             FROM rounds WHERE campaign_id = ?",
+        )
+        .bind(campaign)
+        .fetch_all(self.pool())
+        .await?;
+        let rounds = rounds
+            .into_iter()
+            .map(|(round, opens_at, closes_at, quota)| {
+                let terms = Round {
+                    opens_at: opens_at.unwrap_or_default(),
+                    closes_at,
+                    quota,
+                };
+                (round, terms)
+            });
+        Ok(Some(Terms {
+            state,
+            one_per,
+            waitlist,
+            rounds: rounds.collect(),
+        }))
+    }
+}

@@ -1,0 +1,381 @@
+//! An operator who is at work all the time, beside the people who apply, and whose commands are interrupted.
+//!
+//! Like a human, this one believes what a command says: what is done, what was refused, and what nobody knows; runs it
+//! again, or goes on to something else. What it was told is kept, to be compared with what stands in the end.
+
+use crate::world::World;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rushgate_e2e::campaign::{self, Ended};
+use rushgate_e2e::check::Operated;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+/// How long it thinks, on average, before the next command.
+const PACE: Duration = Duration::from_millis(250);
+
+/// How long a command may take that nothing disturbs any more.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The exit codes of the command.
+const DONE: i32 = 0;
+const REFUSED: i32 = 1;
+const DISAGREES: i32 = 2;
+
+/// The operator.
+pub(crate) struct Operator {
+    hand: Arc<Hand>,
+    work: JoinHandle<Diary>,
+}
+
+/// What can be done to it from outside.
+struct Hand {
+    command: campaign::Operator,
+    campaign: String,
+    /// Whether it may lower quotas and take coupons back.
+    may_take: bool,
+    people: Arc<AtomicU32>,
+    is_over: watch::Sender<bool>,
+    kills: watch::Sender<u64>,
+}
+
+/// What it was told.
+#[derive(Default)]
+pub(crate) struct Diary {
+    /// Decides what the others may have been told.
+    pub(crate) operated: Operated,
+    /// What the quota may be.
+    pub(crate) quotas: BTreeSet<u32>,
+    /// How many may wait.
+    pub(crate) waitlists: BTreeSet<u32>,
+    /// Campaigns beside the one that people apply to.
+    pub(crate) sides: Vec<String>,
+    /// Reasons that must stand in the log, once.
+    pub(crate) told: BTreeSet<String>,
+    /// All reasons: none may stand in the log more than once.
+    pub(crate) reasons: BTreeSet<String>,
+    /// What has gone wrong by itself.
+    pub(crate) complaints: Vec<String>,
+    /// How many commands there were.
+    pub(crate) commands: u64,
+    /// How many of them ended so that nobody knew what had become of it.
+    pub(crate) unknown: u64,
+    /// The last command of each campaign, if that is so of it.
+    unfinished: BTreeMap<String, Command>,
+    /// Since when places may have come free by those.
+    may_free: Vec<Instant>,
+    campaign: String,
+}
+
+/// A command.
+#[derive(Clone)]
+struct Command {
+    campaign: String,
+    what: What,
+    reason: String,
+    /// Whether there is something to be told in the log when it is done.
+    is_news: bool,
+}
+
+#[derive(Clone)]
+enum What {
+    Quota(u32),
+    Waitlist(u32),
+    Revoke(String),
+    Pause,
+    Resume,
+    Repair,
+    Create,
+    Close,
+}
+
+impl Operator {
+    /// Begins to work on `campaign`, to which `people` have come, over connections that break.
+    pub(crate) fn begin(
+        world: &World,
+        campaign: &str,
+        seed: u64,
+        quota: u32,
+        people: Arc<AtomicU32>,
+        may_take: bool,
+    ) -> Self {
+        let hand = Arc::new(Hand {
+            command: world.operator_on_links(),
+            campaign: campaign.to_owned(),
+            may_take,
+            people,
+            is_over: watch::channel(false).0,
+            kills: watch::channel(0).0,
+        });
+        let diary = Diary {
+            quotas: [quota].into(),
+            waitlists: [0].into(),
+            campaign: campaign.to_owned(),
+            ..Diary::default()
+        };
+        let random = StdRng::seed_from_u64(!seed);
+        let work = tokio::spawn(Arc::clone(&hand).works(random, diary));
+        Self { hand, work }
+    }
+
+    /// Kills the command that runs, if one does.
+    pub(crate) fn kill(&self) {
+        self.hand.kills.send_modify(|kills| *kills += 1);
+    }
+
+    /// Lets it begin nothing more, and waits until what has begun has ended, in whatever way.
+    pub(crate) async fn stop(self) -> Stopped {
+        self.hand.is_over.send_replace(true);
+        let mut work = self.work;
+        let diary = match timeout(PATIENCE, &mut work).await {
+            Ok(diary) => diary.expect("no panic"),
+            Err(_) => {
+                self.hand.kills.send_modify(|kills| *kills += 1);
+                let mut diary = work.await.expect("no panic");
+                let complaint =
+                    format!("a command of the operator has not ended after {PATIENCE:?}");
+                diary.complaints.push(complaint);
+                diary
+            }
+        };
+        Stopped {
+            hand: self.hand,
+            diary,
+        }
+    }
+}
+
+/// An operator whose last commands may have been interrupted.
+pub(crate) struct Stopped {
+    hand: Arc<Hand>,
+    diary: Diary,
+}
+
+impl Stopped {
+    /// Where nothing disturbs any more, the same command leads out. Nothing else is done by hand.
+    pub(crate) async fn finish(mut self) -> Diary {
+        for command in std::mem::take(&mut self.diary.unfinished).into_values() {
+            self.runs(command).await;
+        }
+        let campaign = self.hand.campaign.clone();
+        let resume = self.diary.command(campaign, What::Resume);
+        self.runs(resume).await;
+        let now = Instant::now();
+        self.diary.settle(now);
+        self.diary
+    }
+
+    async fn runs(&mut self, command: Command) {
+        let ended = self.hand.run(&command, &mut self.diary).await;
+        let is_refused = ended.code == Some(REFUSED) && command.what.may_be_refused();
+        if ended.code != Some(DONE) && !is_refused {
+            let complaint = format!(
+                "{:?} does not lead out: {:?} {}{}",
+                command.words(),
+                ended.code,
+                ended.stdout,
+                ended.stderr
+            );
+            self.diary.complaints.push(complaint);
+        }
+    }
+}
+
+impl Hand {
+    async fn works(self: Arc<Self>, mut random: StdRng, mut diary: Diary) -> Diary {
+        let mut is_over = self.is_over.subscribe();
+        loop {
+            tokio::select! {
+                _ = is_over.wait_for(|is_over| *is_over) => return diary,
+                () = sleep(PACE.mul_f64(random.random_range(0.0..2.0))) => {}
+            }
+            let mut command = self.next(&mut random, &mut diary);
+            loop {
+                let ended = self.run(&command, &mut diary).await;
+                if *is_over.borrow() {
+                    return diary;
+                }
+                command = match (ended.code, &command.what) {
+                    // Nobody can apply meanwhile.
+                    (Some(DONE), What::Pause) => {
+                        let campaign = command.campaign.clone();
+                        diary.command(campaign, What::Resume)
+                    }
+                    (Some(DONE), _) => break,
+                    // Not for long: those who apply do not wait for ever.
+                    (_, What::Resume | What::Pause) => command,
+                    // Again, or something else first.
+                    _ if random.random_bool(0.5) => command,
+                    _ => break,
+                };
+                sleep(PACE).await;
+            }
+        }
+    }
+
+    fn next(&self, random: &mut StdRng, diary: &mut Diary) -> Command {
+        let campaign = self.campaign.clone();
+        let highest = diary.quotas.last().copied().unwrap_or(1);
+        let what = match random.random_range(0..20) {
+            0..5 => What::Quota(highest + random.random_range(1..40)),
+            5..7 if self.may_take && highest > 40 => {
+                What::Quota(highest - random.random_range(1..40))
+            }
+            7..10 => {
+                let before = diary.waitlists.last().copied().unwrap_or(0);
+                What::Waitlist((before + random.random_range(1..30)) % 40)
+            }
+            10..14 if self.may_take => {
+                let people = self.people.load(Ordering::Relaxed).max(1);
+                let person = random.random_range(0..people.min(highest));
+                What::Revoke(format!("user-{person}"))
+            }
+            14..16 => What::Pause,
+            16 => What::Repair,
+            17..19 => {
+                let side = format!("{campaign}-{}", diary.sides.len());
+                diary.sides.push(side.clone());
+                return diary.command(side, What::Create);
+            }
+            _ => match diary.sides.last().cloned() {
+                Some(side) => return diary.command(side, What::Close),
+                None => What::Repair,
+            },
+        };
+        diary.command(campaign, what)
+    }
+
+    async fn run(&self, command: &Command, diary: &mut Diary) -> Ended {
+        let began = Instant::now();
+        let mut kills = self.kills.subscribe();
+        let killed = async {
+            let _ = kills.changed().await;
+        };
+        let words = command.words();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let ended = self.command.end_of_unless(&words, killed).await;
+        let ended = ended.expect("run");
+        diary.note(command, began, &ended);
+        ended
+    }
+}
+
+impl Diary {
+    fn command(&mut self, campaign: String, what: What) -> Command {
+        let reason = format!("{campaign}/{}", self.reasons.len());
+        self.reasons.insert(reason.clone());
+        let is_news = match &what {
+            What::Quota(quota) => !self.quotas.contains(quota),
+            What::Waitlist(people) => !self.waitlists.contains(people),
+            _ => false,
+        };
+        Command {
+            campaign,
+            what,
+            reason,
+            is_news,
+        }
+    }
+
+    fn note(&mut self, command: &Command, began: Instant, ended: &Ended) {
+        self.commands += 1;
+        match ended.code {
+            Some(DONE) => self.did(command, began, &ended.stdout),
+            // What was asked for was not done, nor ever will be.
+            Some(REFUSED) => {}
+            // It found something that it cannot put right: dead letters that were planted.
+            Some(DISAGREES) if matches!(command.what, What::Repair) => {}
+            _ => self.may_have_done(command, began),
+        }
+    }
+
+    /// It was done, and whatever was begun before it is done, or never will be.
+    fn did(&mut self, command: &Command, began: Instant, said: &str) {
+        self.unfinished.remove(&command.campaign);
+        if command.is_news {
+            self.told.insert(command.reason.clone());
+        }
+        match &command.what {
+            What::Quota(quota) => {
+                self.quotas = [*quota].into();
+                self.may_free.push(began);
+            }
+            What::Waitlist(people) => self.waitlists = [*people].into(),
+            What::Revoke(user_id) => {
+                self.operated.perhaps_revoked.remove(user_id);
+                self.operated.revoked.insert(user_id.clone());
+                self.may_free.push(began);
+                // Not if another command has done it.
+                if said.contains("is revoked") {
+                    self.told.insert(command.reason.clone());
+                }
+            }
+            _ => {}
+        }
+        if command.campaign == self.campaign {
+            self.settle(Instant::now());
+        }
+    }
+
+    /// Nobody knows whether it was done.
+    fn may_have_done(&mut self, command: &Command, began: Instant) {
+        self.unknown += 1;
+        self.unfinished
+            .insert(command.campaign.clone(), command.clone());
+        match &command.what {
+            What::Quota(quota) => {
+                self.quotas.insert(*quota);
+                self.may_free.push(began);
+            }
+            What::Waitlist(people) => {
+                self.waitlists.insert(*people);
+            }
+            What::Revoke(user_id) => {
+                if !self.operated.revoked.contains(user_id) {
+                    self.operated.perhaps_revoked.insert(user_id.clone());
+                }
+                self.may_free.push(began);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whatever places may have come free are free by now.
+    fn settle(&mut self, now: Instant) {
+        let freed = self.may_free.drain(..).map(|from| (from, now));
+        self.operated.freed.extend(freed);
+    }
+}
+
+impl Command {
+    fn words(&self) -> Vec<String> {
+        let id = &self.campaign;
+        let words = match &self.what {
+            What::Quota(quota) => format!("campaign change {id} --quota {quota}"),
+            What::Waitlist(people) => format!("campaign change {id} --waitlist {people}"),
+            What::Revoke(user_id) => format!("revoke {id} {user_id}"),
+            What::Pause => format!("campaign pause {id}"),
+            What::Resume => format!("campaign resume {id}"),
+            What::Close => format!("campaign close {id}"),
+            What::Repair => format!("audit {id} --repair"),
+            What::Create => format!("campaign create --id {id} --quota 5"),
+        };
+        let mut words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+        if !matches!(self.what, What::Repair | What::Create) {
+            words.extend(["--reason".to_owned(), self.reason.clone()]);
+        }
+        words
+    }
+}
+
+impl What {
+    /// Whether there may be a good reason not to do it.
+    fn may_be_refused(&self) -> bool {
+        matches!(self, Self::Quota(_) | Self::Revoke(_) | Self::Close)
+    }
+}

@@ -1,0 +1,455 @@
+//! Every command of an operator, interrupted at every step: after that nothing contradicts, nothing is lost or told twice,
+//! and running the same command again, or the one that the error names, leads out.
+//!
+//! A command's steps are the requests that it makes of Redis, the database and Kafka. It is run once for each of them and
+//! each kind of interruption, on a campaign of its own, and what stands in the end is compared with what stands after the
+//! same commands without one. `RUSHGATE_INTERRUPTED=all` runs all of them, and a part of a name (`RaiseQuota/redis`) those
+//! with that in their names; else it is a choice that is always the same.
+
+mod deed;
+mod scene;
+mod standing;
+
+use deed::Deed;
+use futures::{StreamExt, stream};
+use rushgate_e2e::campaign::{Ended, Operator};
+use rushgate_e2e::proxy::{Proxy, Then, Trouble};
+use rushgate_e2e::system::{Size, System, server};
+use scene::Scene;
+use standing::Standing;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::pending;
+use std::io::Write;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+/// Commands that run at the same time: most of them wait for something.
+const AT_ONCE: usize = 12;
+
+/// How long a command may take, whatever happens to it.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// So many cases are run where not all are asked for.
+const USUALLY: usize = 160;
+
+/// Where a command is interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Link {
+    Redis,
+    Database,
+    Kafka,
+}
+
+/// How.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blow {
+    /// The answer is lost, and the server stays away.
+    LostAndCut,
+    /// The answer is lost, once.
+    Lost,
+    /// The request does not arrive, and the server stays away.
+    DroppedAndCut,
+    /// The request does not arrive, once.
+    Dropped,
+    /// The command is killed when the server has done what it was asked for.
+    Killed,
+}
+
+/// What is run after that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// The same command.
+    Again,
+    /// The command that the error names, then the same.
+    Named,
+    /// Another one.
+    Other,
+}
+
+/// One interruption.
+#[derive(Clone, Copy)]
+struct Case {
+    deed: Deed,
+    link: Link,
+    request: usize,
+    blow: Blow,
+    next: Next,
+}
+
+/// What stands when nothing goes wrong.
+struct Control {
+    before: Standing,
+    after: Standing,
+    /// After another command instead.
+    other: Option<Standing>,
+    /// Whether an audit finds nothing then.
+    other_agrees: bool,
+    /// After both.
+    both: Option<Standing>,
+    requests: BTreeMap<Link, usize>,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_interrupted_the_same_command_or_the_one_that_is_named_leads_out() {
+    let scene = Scene::of(System::start(Size::ONLY_A_HANDLER).await).await;
+    let begun = Instant::now();
+    let controls: BTreeMap<Deed, Control> = stream::iter(Deed::ALL)
+        .map(async |deed| (deed, control(&scene, deed).await))
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let cases = chosen(cases(&controls));
+    let count = cases.len();
+    let complaints: Vec<String> = stream::iter(cases)
+        .map(async |case| {
+            let complaints = case.play(&scene, &controls[&case.deed]).await;
+            let complaints = complaints.into_iter();
+            complaints.map(move |complaint| format!("{case}: {complaint}"))
+        })
+        .buffer_unordered(AT_ONCE)
+        .flat_map(stream::iter)
+        .collect()
+        .await;
+    let took = begun.elapsed().as_secs_f64();
+    // Not `eprintln!`, which nobody sees of a test that succeeds.
+    writeln!(std::io::stderr(), "{count} interruptions in {took:.1} s").expect("written");
+    assert!(
+        complaints.is_empty(),
+        "{} of {count} interruptions did not end well:\n{}",
+        complaints.len(),
+        complaints.join("\n")
+    );
+}
+
+/// Every case that there is.
+fn cases(controls: &BTreeMap<Deed, Control>) -> Vec<Case> {
+    let mut cases = vec![];
+    for (deed, control) in controls {
+        for (link, requests) in &control.requests {
+            for request in 1..=*requests {
+                for blow in Blow::ALL {
+                    for next in [Next::Again, Next::Named, Next::Other] {
+                        // Where nobody is told anything, no command is named.
+                        let is_told = blow != Blow::Killed || next != Next::Named;
+                        if is_told && (next != Next::Other || control.other.is_some()) {
+                            cases.push(Case {
+                                deed: *deed,
+                                link: *link,
+                                request,
+                                blow,
+                                next,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+    }
+    cases
+}
+
+fn chosen(mut cases: Vec<Case>) -> Vec<Case> {
+    match std::env::var("RUSHGATE_INTERRUPTED").as_deref() {
+        Ok("all") => {}
+        Ok(part) => cases.retain(|case| case.to_string().contains(part)),
+        Err(_) => {
+            // No common divisor with the kinds, so that each deed meets all of them somewhere.
+            let step = (cases.len() / USUALLY).max(1) | 1;
+            cases = cases.into_iter().step_by(step).collect();
+        }
+    }
+    cases
+}
+
+/// The three servers, each behind a proxy, and the command that comes to them so.
+struct Links {
+    proxies: BTreeMap<Link, Proxy>,
+    operator: Operator,
+}
+
+impl Links {
+    async fn of(scene: &Scene) -> Self {
+        let port = |url: &str| url::Url::parse(url).expect("a URL").port().expect("a port");
+        let stores = scene.system.stores();
+        let kafka = port(&format!("kafka://{}", stores.kafka_brokers));
+        let redis = Proxy::open(0, port(&stores.redis_url)).await;
+        let database = Proxy::open(0, port(&server("DATABASE_URL"))).await;
+        let kafka = Proxy::open_kafka(kafka, kafka).await;
+        let mut url = url::Url::parse(scene.system.database_url()).expect("a URL");
+        url.set_port(Some(database.port)).expect("a port");
+        let operator = scene.system.operator.at([
+            ("REDIS_URL", format!("redis://127.0.0.1:{}", redis.port)),
+            ("DATABASE_URL", url.into()),
+            ("KAFKA_BROKERS", format!("127.0.0.1:{}", kafka.port)),
+        ]);
+        let proxies = [
+            (Link::Redis, redis),
+            (Link::Database, database),
+            (Link::Kafka, kafka),
+        ];
+        Self {
+            proxies: proxies.into(),
+            operator,
+        }
+    }
+}
+
+/// What stands without any interruption, and what the command asks of whom.
+async fn control(scene: &Scene, deed: Deed) -> Control {
+    let standing = async |first: bool, second: bool| {
+        let campaign = fresh(scene);
+        let letter = deed.prepare(scene, &campaign).await;
+        let before = Standing::of(scene, &campaign).await;
+        let links = Links::of(scene).await;
+        if first {
+            let command = deed.command(&campaign, letter.as_deref());
+            does(&links.operator, &command).await;
+        }
+        let requests = links
+            .proxies
+            .iter()
+            .map(|(link, proxy)| (*link, proxy.requests()));
+        let requests = requests.collect::<BTreeMap<_, _>>();
+        if second {
+            does(&links.operator, &deed.other(&campaign).expect("another")).await;
+        }
+        let after = Standing::of(scene, &campaign).await;
+        (before, after, requests, finding(scene, &campaign).await)
+    };
+    let (before, after, requests, found) = standing(true, false).await;
+    assert_eq!(found, None, "{deed:?}");
+    assert_ne!(after, before, "{deed:?}");
+    let mut control = Control {
+        before,
+        after,
+        other: None,
+        other_agrees: true,
+        both: None,
+        requests,
+    };
+    if deed.other("c").is_some() {
+        control.both = Some(standing(true, true).await.1);
+        // A campaign that is not there cannot be paused.
+        if !deed.creates() {
+            let (_, other, _, found) = standing(false, true).await;
+            control.other = Some(other);
+            control.other_agrees = found.is_none();
+        }
+    }
+    control
+}
+
+/// What an audit finds.
+async fn finding(scene: &Scene, campaign: &str) -> Option<String> {
+    let audit = run(
+        &scene.system.operator,
+        &["audit", campaign].map(str::to_owned),
+        pending(),
+    )
+    .await;
+    (audit.code != Some(0)).then(|| format!("audit: {}{}", audit.stdout, audit.stderr))
+}
+
+async fn does(operator: &Operator, command: &[String]) {
+    let ended = run(operator, command, pending()).await;
+    assert_eq!(ended.code, Some(0), "{command:?}: {ended:?}");
+}
+
+async fn run(operator: &Operator, command: &[String], killed: impl Future<Output = ()>) -> Ended {
+    let words: Vec<&str> = command.iter().map(String::as_str).collect();
+    let ended = timeout(PATIENCE, operator.end_of_unless(&words, killed)).await;
+    let ended = ended.unwrap_or_else(|_| panic!("{words:?} has not ended after {PATIENCE:?}"));
+    ended.expect("run")
+}
+
+/// A name of its own. None is the beginning of another one.
+fn fresh(scene: &Scene) -> String {
+    format!("i{:06}", scene.number())
+}
+
+impl Case {
+    /// Interrupts it; what is wrong then.
+    async fn play(self, scene: &Scene, control: &Control) -> Vec<String> {
+        let campaign = fresh(scene);
+        let letter = self.deed.prepare(scene, &campaign).await;
+        let command = self.deed.command(&campaign, letter.as_deref());
+        let links = Links::of(scene).await;
+        let proxy = &links.proxies[&self.link];
+        proxy.set(self.blow.at(self.request));
+        let killed = async {
+            match self.blow {
+                Blow::Killed => proxy.strikes().await,
+                _ => pending().await,
+            }
+        };
+        let ended = run(&links.operator, &command, killed).await;
+        let has_struck = proxy.has_struck();
+        proxy.set(Trouble::None);
+        let left = Standing::of(scene, &campaign).await;
+
+        let mut complaints = vec![];
+        if !has_struck && ended.code != Some(0) {
+            complaints.push(format!(
+                "it failed without having been interrupted: {ended:?}"
+            ));
+        }
+        complaints.extend(self.told_wrong(&ended, control, &left));
+        let led = self.leads_out(scene, control, &campaign, &command, &ended, &left);
+        complaints.extend(led.await);
+        let stands = Standing::of(scene, &campaign).await;
+        let is_undone = control.other.as_ref() == Some(&stands) && !control.other_agrees;
+        if stands != Standing::default() && !is_undone {
+            complaints.extend(finding(scene, &campaign).await);
+        }
+        if !complaints.is_empty() {
+            let said = format!(
+                "it had said {:?}: {}{}",
+                ended.code, ended.stdout, ended.stderr
+            );
+            complaints.push(said.trim().to_owned());
+        }
+        complaints
+    }
+
+    /// What its exit code says and is not so.
+    fn told_wrong(self, ended: &Ended, control: &Control, left: &Standing) -> Option<String> {
+        match ended.code {
+            None => None,
+            Some(0) => {
+                let wrong = left.differs_from(&control.after)?;
+                Some(format!("it said that it was done: {wrong}"))
+            }
+            // Refused, or failed: it knows that nothing was done; or that the campaign gives nothing until it is restored.
+            Some(1)
+                if self.deed.restores() && left.gate.iter().any(|line| line == "state halted") =>
+            {
+                None
+            }
+            Some(1) if left.gate != control.before.gate => {
+                let changed = left.differs_from(&control.before)?;
+                Some(format!("it said that it was refused: {changed}"))
+            }
+            Some(1) => None,
+            Some(3) if named(&ended.stderr).is_some() => None,
+            Some(3) => Some("no command is named".to_owned()),
+            Some(code) => Some(format!("exit code {code}")),
+        }
+    }
+
+    async fn leads_out(
+        self,
+        scene: &Scene,
+        control: &Control,
+        campaign: &str,
+        command: &[String],
+        ended: &Ended,
+        left: &Standing,
+    ) -> Vec<String> {
+        let operator = &scene.system.operator;
+        let mut complaints = vec![];
+        let is_done = *left == control.after;
+        if is_done && self.deed == Deed::HaltAndRestore {
+            // Said again it is done again.
+            return complaints;
+        }
+        match (self.next, &control.both) {
+            (Next::Other, Some(both)) => {
+                let command = self.deed.other(campaign).expect("another");
+                let ended = run(operator, &command, pending()).await;
+                let now = Standing::of(scene, campaign).await;
+                let has_begun = left.gate != control.before.gate;
+                let allowed = match (ended.code, &control.other) {
+                    (Some(0), Some(other)) if !has_begun => vec![both, other],
+                    (Some(0), _) => vec![both],
+                    (Some(1), None) => vec![&control.before],
+                    _ => vec![],
+                };
+                if !allowed.contains(&&now) {
+                    let wrong = match allowed.first() {
+                        Some(expected) => now.differs_from(expected),
+                        None => Some(format!("{ended:?}")),
+                    };
+                    complaints.push(format!("{command:?}: {}", wrong.unwrap_or_default()));
+                }
+            }
+            (next, _) => {
+                let named = match next {
+                    Next::Named => named(&ended.stderr),
+                    _ => None,
+                };
+                if let Some(named) = named {
+                    let ended = run(operator, &named, pending()).await;
+                    let now = Standing::of(scene, campaign).await;
+                    let has_ended = [&control.before, &control.after].contains(&&now);
+                    if ended.code != Some(0) || !has_ended {
+                        let wrong = now.differs_from(&control.after).unwrap_or_default();
+                        complaints.push(format!("{named:?}: {ended:?}; {wrong}"));
+                    }
+                }
+                let again = run(operator, command, pending()).await;
+                let is_refused = again.code == Some(1) && is_done;
+                if again.code != Some(0) && !is_refused {
+                    complaints.push(format!("again: {:?} {}", again.code, again.stderr.trim()));
+                }
+                let now = Standing::of(scene, campaign).await;
+                complaints.extend(
+                    now.differs_from(&control.after)
+                        .map(|wrong| format!("in the end {wrong}")),
+                );
+            }
+        }
+        complaints
+    }
+}
+
+/// The first command in the text that does something.
+fn named(text: &str) -> Option<Vec<String>> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let mut commands = quoted.filter_map(|quoted| quoted.strip_prefix("rushgate "));
+    let looks = |command: &&str| {
+        let looks = [
+            "campaign list",
+            "campaign show",
+            "campaign log",
+            "coupon find",
+            "failed list",
+        ];
+        !looks.iter().any(|looks| command.starts_with(looks)) && !command.contains("--help")
+    };
+    let command = commands.find(looks)?;
+    Some(command.split_whitespace().map(str::to_owned).collect())
+}
+
+impl Blow {
+    const ALL: [Self; 5] = [
+        Self::LostAndCut,
+        Self::Lost,
+        Self::DroppedAndCut,
+        Self::Dropped,
+        Self::Killed,
+    ];
+
+    fn at(self, request: usize) -> Trouble {
+        match self {
+            Self::LostAndCut => Trouble::LoseAnswer(request, Then::Cut),
+            Self::Lost => Trouble::LoseAnswer(request, Then::Works),
+            Self::DroppedAndCut => Trouble::DropRequest(request, Then::Cut),
+            Self::Dropped => Trouble::DropRequest(request, Then::Works),
+            Self::Killed => Trouble::HoldAnswer(request),
+        }
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            deed,
+            link,
+            request,
+            blow,
+            next,
+        } = self;
+        write!(f, "{deed:?}/{link:?}/{request}/{blow:?}/{next:?}")
+    }
+}
