@@ -17,7 +17,9 @@ use redis::{AsyncConnectionConfig, Client, RedisError};
 use rushgate_gate::confirm::{self, Outcome};
 use rushgate_gate::fault::{is_planted, may_die};
 use rushgate_gate::script::Eval;
-use rushgate_gate::{Applicant, Call, CampaignId, EventType, ReplyError, RoundId, Serial, Value};
+use rushgate_gate::{
+    Applicant, Call, CampaignId, CampaignState, EventType, Keys, ReplyError, RoundId, Serial, Value,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -174,6 +176,15 @@ impl Confirmer {
                 Outcome::Lost { grants } => Loss::Grants(grants),
                 Outcome::UnknownCampaign => Loss::Campaign,
             };
+            // Not if it was restored since: this consumer may have slept meanwhile.
+            let state: Option<String> = redis::cmd("HGET")
+                .arg(Keys::of(campaign).campaign())
+                .arg("state")
+                .query_async(connection)
+                .await?;
+            if state.as_deref() != Some(CampaignState::Halted.as_str()) {
+                continue;
+            }
             if self.alarm.raise(campaign, &loss).await? {
                 error!(
                     %campaign,

@@ -35,6 +35,9 @@ pub enum CampaignCommand {
     Finish {
         /// The campaign
         id: CampaignId,
+        /// Leave it undone instead, if it can never be finished; what the gate has done of it stays
+        #[arg(long)]
+        give_up: bool,
     },
     /// One line for each campaign
     List,
@@ -72,7 +75,7 @@ impl CampaignCommand {
             Self::Pause(target) => state::set(config, target, Deed::Pause).await,
             Self::Resume(target) => state::set(config, target, Deed::Resume).await,
             Self::Close(target) => state::set(config, target, Deed::Close).await,
-            Self::Finish { id } => finish(config, id).await,
+            Self::Finish { id, give_up } => finish(config, id, *give_up).await,
             Self::List => show::list(config).await,
             Self::Show { id } => show::show(config, id).await,
             Self::Log { id } => show::log(config, id).await,
@@ -80,8 +83,11 @@ impl CampaignCommand {
     }
 }
 
-async fn finish(config: &Config, id: &CampaignId) -> Result<String> {
-    let operation = Operation::begin(config, id).await?;
+async fn finish(config: &Config, id: &CampaignId, give_up: bool) -> Result<String> {
+    let operation = match give_up {
+        true => Operation::give_up_on(config, id).await?,
+        false => Operation::begin(config, id).await?,
+    };
     Ok(match operation.report("") {
         finished if finished.is_empty() => format!("nothing is unfinished in campaign {id}"),
         finished => finished,

@@ -18,6 +18,7 @@ use rushgate_gate::{CampaignId, Millis};
 use sqlx::Connection;
 use sqlx::migrate::Migrator;
 use sqlx::mysql::{MySqlConnection, MySqlDatabaseError};
+use std::io::ErrorKind;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -28,6 +29,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// How often a transaction is tried before a deadlock is an error.
 const ATTEMPTS: u32 = 10;
+
+/// How long the database may take over one transaction, a reservation or a connection.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// MySQL's number of a deadlock, whose victim was rolled back as a whole.
 const DEADLOCK: u16 = 1213;
@@ -53,7 +57,7 @@ impl Database {
     /// # Errors
     /// When the database does not answer, or refuses.
     pub async fn connect(config: &Config) -> Result<Self> {
-        let connection = MySqlConnection::connect(&config.database_url)
+        let connection = answered(MySqlConnection::connect(&config.database_url))
             .await
             .with_context(|| {
                 format!(
@@ -91,12 +95,12 @@ impl Database {
             .execute(&mut *connection)
             .await
             .context("the database refused to limit how long the command may be silent")?;
-        let reserved: Option<i64> =
-            sqlx::query_scalar(concat!("SELECT GET_LOCK(", lock!(), ", 30)"))
-                .bind(campaign.as_str())
-                .fetch_one(&mut *connection)
-                .await
-                .context("the database refused to reserve the campaign")?;
+        let lock = sqlx::query_scalar(concat!("SELECT GET_LOCK(", lock!(), ", 30)"))
+            .bind(campaign.as_str())
+            .fetch_one(&mut *connection);
+        let reserved: Option<i64> = answered(lock)
+            .await
+            .context("the database refused to reserve the campaign, or did not answer")?;
         if reserved != Some(1) {
             bail!("somebody else is changing campaign {campaign} just now: try again");
         }
@@ -155,10 +159,14 @@ impl Database {
         let mut connection = self.connection.lock().await;
         let mut attempts = 1;
         loop {
-            let mut transaction = connection.begin().await?;
-            let done = match work(&mut transaction).await {
-                Ok(()) => transaction.commit().await.map_err(anyhow::Error::from),
-                Err(error) => Err(error),
+            let attempt = async {
+                let mut transaction = connection.begin().await?;
+                work(&mut transaction).await?;
+                anyhow::Ok(transaction.commit().await?)
+            };
+            let done = match timeout(PATIENCE, attempt).await {
+                Ok(done) => done,
+                Err(_) => bail!("the database has not answered for {} s", PATIENCE.as_secs()),
             };
             match done {
                 Err(error) if attempts < ATTEMPTS && is_deadlock(&error) => attempts += 1,
@@ -166,6 +174,12 @@ impl Database {
             }
         }
     }
+}
+
+/// What the database answers, unless it takes longer than [`PATIENCE`].
+async fn answered<T>(asked: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    let answer = timeout(PATIENCE, asked).await;
+    answer.unwrap_or_else(|_| Err(std::io::Error::from(ErrorKind::TimedOut).into()))
 }
 
 /// Whether the server rolled the transaction back so that another one could go on.

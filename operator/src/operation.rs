@@ -110,6 +110,32 @@ impl Operation {
         Ok(operation)
     }
 
+    /// Reserves the campaign, and leaves undone what an interrupted command has left.
+    ///
+    /// # Errors
+    /// When a server does not answer or refuses.
+    pub(crate) async fn give_up_on(config: &Config, id: &CampaignId) -> Result<Self> {
+        let mut operation = Reserved::new(config, id).await?.take_over().await?;
+        let Some(intention) = operation.database.intention(id).await? else {
+            return Ok(operation);
+        };
+        if let (Deed::Change { before, .. }, Some(told)) = (&intention.deed, &operation.told) {
+            let campaign = operation.campaign.with(before).with_room_for(told);
+            let told = [Write::Told(&campaign)];
+            operation.database.write(id, &told).await?;
+            operation.campaign = campaign;
+        }
+        let detail = format!("{}: given up by {}", intention.deed, operation.actor);
+        operation
+            .end(&intention, Some((Action::Refused, &detail)))
+            .await
+            .map_err(|error| operation.unfinished(&intention, error))?;
+        operation.finished.push(format!(
+            "given up: {intention}. `rushgate audit {id}` tells whether the gate had done it"
+        ));
+        Ok(operation)
+    }
+
     /// Whether database or gate say that grants were lost.
     pub(crate) fn is_halted(&self) -> bool {
         let at_gate = self.told.as_ref().map(|told| told.state);
@@ -656,7 +682,9 @@ impl Operation {
         };
         error.context(Unknown::new(
             format!("campaign {id}: {}", intention.deed),
-            format!("Run {again}, or `rushgate campaign finish {id}`"),
+            format!(
+                "Run {again}, or `rushgate campaign finish {id}` (with --give-up, if it can never be done)"
+            ),
         ))
     }
 }

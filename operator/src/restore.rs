@@ -145,7 +145,7 @@ impl Rebuild<'_> {
     fn check(&self, even_if_running: bool) -> Result<()> {
         let id = &self.operation.campaign.id;
         ensure!(
-            self.operation.campaign.projected,
+            self.operation.campaign.projected || self.operation.is_halted(),
             "the gate was never told of campaign {id}: `rushgate campaign finish {id}` does that"
         );
         ensure!(
@@ -184,7 +184,8 @@ impl Rebuild<'_> {
             actor: Some(&actor),
         };
         let taken = format!("taken from the gate: {differences}");
-        let mut writes = vec![Write::Told(&campaign)];
+        // Also if its creation was interrupted: a gate that was halted for it knows it.
+        let mut writes = vec![Write::Projected, Write::Told(&campaign)];
         if !differences.is_empty() {
             writes.push(Write::Log(entry(Action::Repaired, &taken, None)));
         }
@@ -195,6 +196,7 @@ impl Rebuild<'_> {
         }
         operation.database.write(id, &writes).await?;
         operation.campaign.state = CampaignState::Halted;
+        operation.campaign.projected = true;
         operation
             .project(&campaign, Origin::New, CampaignState::Halted)
             .await?;

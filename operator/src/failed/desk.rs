@@ -194,7 +194,7 @@ impl Desk<'_> {
             }
             LetterId::Bridge(campaign, entry_id) => {
                 let mut operation = Operation::begin(self.config, campaign).await?;
-                match operation.finished_deed() {
+                let letter = match operation.finished_deed() {
                     Some(Deed::Replay { entry_id: finished }) if finished == entry_id => {
                         return Ok(operation.report(""));
                     }
@@ -203,6 +203,13 @@ impl Desk<'_> {
                         .await
                         .map_err(|error| after(&operation, error))?,
                 };
+                ensure!(
+                    letter
+                        .fields
+                        .keys()
+                        .any(|name| !["reason", "entry_id"].contains(&name.as_str())),
+                    "the entry has no fields, so it cannot be sent again: discard it"
+                );
                 let entry_id = entry_id.clone();
                 operation.perform(Deed::Replay { entry_id }, None).await?;
                 Ok(operation
