@@ -9,16 +9,16 @@ pub use findings::{Finding, Seen, differing_terms, findings};
 
 use crate::campaign::existing;
 use crate::config::Config;
-use crate::database::{Action, Database, Resolution, Which};
+use crate::database::{Database, Resolution, Which};
 use crate::failed::LetterId;
 use crate::gate::Gate;
-use crate::intention::{Deed, Intention};
+use crate::intention::{Deed, Taken};
 use crate::kafka::Kafka;
-use crate::operation::{BEAT_EVERY, Operation, Reserved};
+use crate::operation::Reserved;
 use anyhow::Result;
 use clap::Args;
 use rushgate_gate::restore::Standing;
-use rushgate_gate::{CampaignId, CampaignState, Event, Place, confirm, resend};
+use rushgate_gate::{CampaignId, CampaignState, Event, Place};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -33,6 +33,9 @@ It locks nothing and may run in the middle of a rush. Every finding says what is
 
 /// The exit code when something does not agree.
 pub const DISAGREES: u8 = 2;
+
+/// Findings that are repaired in one go.
+const AT_ONCE: usize = 5_000;
 
 /// Findings that are told one by one; of more, how many there are.
 const SHOWN: usize = 50;
@@ -222,68 +225,35 @@ impl Auditor<'_> {
         if !finished.is_empty() {
             writeln!(text, "  {}", finished.replace('\n', "\n  "))?;
         }
-        let repairable = found.iter().filter(|finding| finding.is_repairable());
-        let unfinished = usize::from(found.iter().any(Finding::is_unfinished));
-        if repairable.count() == unfinished {
-            return Ok(unfinished);
+        let mut repaired = usize::from(found.iter().any(Finding::is_unfinished));
+        let mut left: Vec<&Finding> = found.iter().filter(|it| it.is_repairable()).collect();
+        left.retain(|finding| !finding.is_unfinished());
+        for findings in left.chunks(AT_ONCE) {
+            let done = operation.perform(deed(findings), None).await?;
+            writeln!(text, "  repaired: {done}")?;
+            repaired += findings.len();
         }
-        let intention = operation.intend(Deed::Repair, None).await?;
-        let repaired = match repair(&mut operation, &intention, found).await {
-            Ok((0, _)) => 0,
-            Ok((repaired, done)) => {
-                writeln!(text, "  repaired: {done}")?;
-                repaired
-            }
-            Err(error) => return Err(operation.unfinished(&intention, error)),
-        };
-        Ok(unfinished + repaired)
+        Ok(repaired)
     }
 }
 
-/// Repairs, and writes what was done; how many of the findings that is.
-async fn repair(
-    operation: &mut Operation,
-    intention: &Intention,
-    found: &BTreeSet<Finding>,
-) -> Result<(usize, String)> {
-    let id = &operation.campaign.id.clone();
-    let (mut sent, mut agreed, mut unconfirmed) = (0, 0, vec![]);
-    for (done, finding) in found.iter().enumerate() {
-        if done % BEAT_EVERY == 0 {
-            operation.database.beat().await?;
-        }
+/// What is to be done about findings that can be repaired.
+fn deed(findings: &[&Finding]) -> Deed {
+    let (mut resend, mut confirm, mut agree) = (vec![], vec![], false);
+    for finding in findings {
         match finding {
-            // The gate itself says what goes on the stream: if it has changed its mind meanwhile, that does.
             Finding::Missing { place, .. } | Finding::StillActive(place) => {
-                let (round, applicant) = (&place.round, &place.applicant);
-                let resent = operation.gate.resend(id, round, applicant).await?;
-                sent += usize::from(resent != resend::Outcome::Nothing);
+                resend.push(Taken::from(place));
             }
-            Finding::Unconfirmed(place) => unconfirmed.push(place.clone()),
-            Finding::State { .. } | Finding::Terms(_) => agreed += 1,
-            _ => {}
+            Finding::Unconfirmed(place) => confirm.push(Taken::from(place)),
+            _ => agree = true,
         }
     }
-    let told = match agreed {
-        0 => String::new(),
-        _ => operation.agree_with_gate().await?,
-    };
-    let mut done = format!("{sent} put back on the stream");
-    let confirmed = match operation.gate.confirm(id, &unconfirmed).await? {
-        confirm::Outcome::Confirmed { .. } => unconfirmed.len(),
-        // It went back in time between our looking and our asking: the gate has halted it, and the database does too.
-        confirm::Outcome::Lost { .. } | confirm::Outcome::UnknownCampaign => {
-            let halted = operation.halt_both("Redis has lost grants").await?;
-            done.push_str(&format!(", {halted}"));
-            0
-        }
-    };
-    done.push_str(&format!(", {confirmed} confirmed"));
-    done.push_str(&told);
-    let repaired = sent + confirmed + agreed;
-    let line = (repaired > 0).then_some((Action::Repaired, done.as_str()));
-    operation.end(intention, line).await?;
-    Ok((repaired, done))
+    Deed::Repair {
+        resend,
+        confirm,
+        agree,
+    }
 }
 
 fn place(event: &Event) -> Place {

@@ -62,7 +62,14 @@ pub enum Deed {
         grant: Option<Taken>,
     },
     /// What an audit has found is repaired, as far as it can be proven.
-    Repair,
+    Repair {
+        /// What is put on the stream again.
+        resend: Vec<Taken>,
+        /// What has its row, and the gate is told so.
+        confirm: Vec<Taken>,
+        /// Whether database and gate have different terms, and are to agree.
+        agree: bool,
+    },
 }
 
 /// A grant that is to be taken back.
@@ -84,6 +91,12 @@ impl Taken {
             serial,
             user_id,
         }
+    }
+}
+
+impl From<&Place> for Taken {
+    fn from(place: &Place) -> Self {
+        Self::new(place.round.clone(), place.serial, place.applicant.clone())
     }
 }
 
@@ -123,7 +136,7 @@ impl Deed {
 
     /// Whether it is one call of the gate, and then what the database writes: if that call is refused, nothing was done.
     pub fn is_one_call(&self) -> bool {
-        !matches!(self, Self::Discard { .. } | Self::Repair)
+        !matches!(self, Self::Discard { .. } | Self::Repair { .. })
     }
 
     /// The state that the campaign is to have, if that is what is to be done.
@@ -149,7 +162,7 @@ impl fmt::Display for Deed {
             Self::Revoke { grant } => write!(f, "revoke {grant}"),
             Self::Replay { entry_id } => write!(f, "replay of dead letter {entry_id}"),
             Self::Discard { letter, .. } => write!(f, "discard of dead letter {letter}"),
-            Self::Repair => f.write_str("repair"),
+            Self::Repair { .. } => f.write_str("repair"),
         }
     }
 }

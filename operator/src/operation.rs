@@ -20,7 +20,9 @@ use anyhow::{Result, anyhow, bail};
 use rushgate_gate::application::Status;
 use rushgate_gate::project::{Origin, Outcome};
 use rushgate_gate::projection::Projection;
-use rushgate_gate::{CampaignId, CampaignState, FencingToken, Grant, revoke};
+use rushgate_gate::{
+    CampaignId, CampaignState, FencingToken, Grant, Place, confirm, resend, revoke,
+};
 
 /// After how many calls of the gate the database hears again that the command is alive.
 pub(crate) const BEAT_EVERY: usize = 1_000;
@@ -382,12 +384,11 @@ impl Operation {
             }
             Deed::Replay { entry_id } => {
                 let id = &intention.campaign;
-                let text = match self.gate.readmit(id, entry_id).await? {
-                    true => format!("{id}/{entry_id} is on the stream again"),
-                    false if self.told.is_none() => return Ok(Err(Declined::Waits(lost(id)))),
-                    // It was put back before the interruption.
-                    false => format!("{id}/{entry_id} is no dead letter any more"),
-                };
+                // If it is not there, it was put back before the interruption; unless Redis has lost all.
+                if !self.gate.readmit(id, entry_id).await? && self.told.is_none() {
+                    return Ok(Err(Declined::Waits(lost(id))));
+                }
+                let text = format!("{id}/{entry_id} is on the stream again");
                 self.end(intention, Some((Action::Replayed, &text))).await?;
                 Ok(Ok(text))
             }
@@ -423,7 +424,7 @@ impl Operation {
                     }
                 }
                 let detail = match content {
-                    Some(content) => format!("{letter}{returned}: {content}"),
+                    Some(content) => format!("{letter}: {content}{returned}"),
                     None => format!("{letter}{returned}"),
                 };
                 let mut writes = vec![Write::End(intention)];
@@ -444,14 +445,11 @@ impl Operation {
                 self.database.write(&intention.campaign, &writes).await?;
                 Ok(Ok(format!("discarded{returned}")))
             }
-            Deed::Repair => {
-                let text = format!(
-                    "interrupted; `rushgate audit {} --repair` does what is left",
-                    intention.campaign
-                );
-                self.end(intention, Some((Action::Repaired, &text))).await?;
-                Ok(Ok(text))
-            }
+            Deed::Repair {
+                resend,
+                confirm,
+                agree,
+            } => self.repair(intention, resend, confirm, *agree).await,
         }
     }
 
@@ -561,6 +559,44 @@ impl Operation {
         Ok(Ok(format!("campaign {} is {state}", intention.campaign)))
     }
 
+    /// Puts grants and revocations on the stream again, confirms rows, and makes database and gate agree on the terms.
+    async fn repair(
+        &mut self,
+        intention: &Intention,
+        resend: &[Taken],
+        unconfirmed: &[Taken],
+        agree: bool,
+    ) -> Result<Result<String, Declined>> {
+        let id = &intention.campaign;
+        let mut sent = 0;
+        for (done, taken) in resend.iter().enumerate() {
+            if done % BEAT_EVERY == 0 {
+                self.database.beat().await?;
+            }
+            // The gate itself says what goes on the stream: if it has changed its mind meanwhile, that does.
+            let resent = self.gate.resend(id, &taken.round, &taken.user_id).await?;
+            sent += usize::from(resent != resend::Outcome::Nothing);
+        }
+        let told = match agree {
+            true => self.agree_with_gate().await?,
+            false => String::new(),
+        };
+        let mut text = format!("{sent} put back on the stream");
+        let places: Vec<Place> = unconfirmed.iter().cloned().map(Place::from).collect();
+        let confirmed = match self.gate.confirm(id, &places).await? {
+            confirm::Outcome::Confirmed { .. } => places.len(),
+            // It went back in time between our looking and our asking: the gate has halted it, and the database does too.
+            confirm::Outcome::Lost { .. } | confirm::Outcome::UnknownCampaign => {
+                let halted = self.halt_both("Redis has lost grants").await?;
+                text.push_str(&format!(", {halted}"));
+                0
+            }
+        };
+        text.push_str(&format!(", {confirmed} confirmed{told}"));
+        self.end(intention, Some((Action::Repaired, &text))).await?;
+        Ok(Ok(text))
+    }
+
     /// Takes a grant back at the gate, if that has not been done before: what was taken back (another serial, if a restore
     /// has given the person one), and what became of it.
     async fn revoke(&mut self, grant: &Taken) -> Result<Result<(Taken, String), Declined>> {
@@ -579,9 +615,7 @@ impl Operation {
                 Ok((taken(grant), passed_on))
             }
             // Before the interruption. Who has the serial now, the gate has told nobody.
-            revoke::Outcome::AlreadyRevoked { grant, revoked_at } => {
-                Ok((taken(grant), format!(", at {revoked_at}")))
-            }
+            revoke::Outcome::AlreadyRevoked { grant, .. } => Ok((taken(grant), String::new())),
             revoke::Outcome::NotGranted => Err(Declined::Refused(format!(
                 "{grant} is not held at the gate of campaign {id}: `rushgate coupon find {}` shows what there is",
                 grant.user_id
@@ -673,11 +707,10 @@ impl Operation {
     pub(crate) fn unfinished(&self, intention: &Intention, error: anyhow::Error) -> anyhow::Error {
         let id = &intention.campaign;
         let again = match &intention.deed {
-            // Not the same command: the person may have won in another round since.
-            Deed::Revoke { grant } => format!(
-                "`rushgate revoke {id} {} --round {}`",
-                grant.user_id, grant.round
-            ),
+            // The person may have won in another round since.
+            Deed::Revoke { grant } => {
+                format!("the same command again with `--round {}`", grant.round)
+            }
             _ => "the same command again".to_owned(),
         };
         error.context(Unknown::new(

@@ -77,12 +77,10 @@ impl Restore {
             deadline: begun + Duration::from_secs(self.wait),
         };
         rebuild.check(self.halt)?;
-        let way_out = "Run the same command again";
+        let way_out = format!("Run the same command again, or `rushgate restore {id} --halt`");
         let unknown = |error: anyhow::Error| {
-            error.context(Unknown::new(
-                format!("the restore of campaign {id}"),
-                way_out,
-            ))
+            let what = format!("the restore of campaign {id}");
+            error.context(Unknown::new(what, way_out.clone()))
         };
         rebuild
             .halt(self.reason.as_deref())
@@ -91,7 +89,7 @@ impl Restore {
 
         let rebuilt = rebuild.rebuild().await;
         let (knew, plan) = rebuilt.with_context(|| {
-            format!("the restore of campaign {id} is not finished; the same command again goes on with it")
+            format!("the restore of campaign {id} is not finished: `rushgate restore {id} --halt` goes on with it")
         })?;
         let text = rebuild.seat(&plan).await.map_err(unknown)?;
         let held = plan

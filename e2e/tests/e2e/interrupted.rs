@@ -374,13 +374,16 @@ impl Case {
                 }
             }
             (next, _) => {
+                let mut is_done = is_done;
                 let named = match next {
-                    Next::Named => named(&ended.stderr),
+                    // The command that is named there is the same, without the reason; and said again it is done again.
+                    Next::Named if self.deed != Deed::HaltAndRestore => named(&ended.stderr),
                     _ => None,
                 };
                 if let Some(named) = named {
                     let ended = run(operator, &named, pending()).await;
                     let now = Standing::of(scene, campaign).await;
+                    is_done |= now == control.after;
                     let has_ended = [&control.before, &control.after].contains(&&now);
                     if ended.code != Some(0) || !has_ended {
                         let wrong = now.differs_from(&control.after).unwrap_or_default();
