@@ -94,7 +94,7 @@ impl Committed {
                     round: grant.round,
                     serial: grant.serial,
                     applicant: grant.applicant,
-                    is_revoked: fate == Fate::Past,
+                    is_revoked: matches!(fate, Fate::Past | Fate::InsertedAsPast),
                 }),
             }));
         }

@@ -88,7 +88,7 @@ pub async fn insert(
                                 Some(at) => {
                                     insert_revoked(connection, &row, Some(row.event.at), at)
                                         .await?;
-                                    fates[row.place] = Some(Fate::Inserted);
+                                    fates[row.place] = Some(Fate::InsertedAsPast);
                                 }
                             }
                         }
@@ -98,7 +98,7 @@ pub async fn insert(
                                 .bind(id)
                                 .execute(&mut *connection)
                                 .await?;
-                            fates[row.place] = Some(Fate::Inserted);
+                            fates[row.place] = Some(Fate::InsertedAsPast);
                         }
                         judge::Verdict::Done => fates[row.place] = Some(Fate::Done),
                         judge::Verdict::Past => fates[row.place] = Some(Fate::Past),

@@ -26,6 +26,8 @@ pub enum Fate {
     Done,
     /// It was there already, and has been revoked since.
     Past,
+    /// It is a row now, and one that is revoked: the coupon was passed on before this was heard of.
+    InsertedAsPast,
     /// A row was revoked.
     Revoked,
     /// It is a dead letter.
@@ -188,6 +190,7 @@ impl Store {
         for (place, first) in repeats {
             fates[place] = match &fates[first] {
                 Some(Fate::Inserted) => Some(Fate::Done),
+                Some(Fate::InsertedAsPast) => Some(Fate::Past),
                 other => other.clone(),
             };
         }

@@ -150,7 +150,7 @@ fn count(batch: &[Delivery], settled: &Settled) {
     let mut since_grants = Vec::with_capacity(batch.len());
     for (delivery, fate) in batch.iter().zip(&settled.fates) {
         match fate {
-            Fate::Inserted => {
+            Fate::Inserted | Fate::InsertedAsPast => {
                 let granted_at = delivery.decoded.as_ref().map_or(0, |event| event.at.get());
                 let granted_at = Duration::from_millis(granted_at.unsigned_abs());
                 since_grants.push(now.saturating_sub(granted_at));

@@ -568,6 +568,11 @@ impl Operation {
         agree: bool,
     ) -> Result<Result<String, Declined>> {
         let id = &intention.campaign;
+        // The database first: it has room for all that is put on the stream.
+        let told = match agree {
+            true => self.agree_with_gate().await?,
+            false => String::new(),
+        };
         let mut sent = 0;
         for (done, taken) in resend.iter().enumerate() {
             if done % BEAT_EVERY == 0 {
@@ -577,10 +582,6 @@ impl Operation {
             let resent = self.gate.resend(id, &taken.round, &taken.user_id).await?;
             sent += usize::from(resent != resend::Outcome::Nothing);
         }
-        let told = match agree {
-            true => self.agree_with_gate().await?,
-            false => String::new(),
-        };
         let mut text = format!("{sent} put back on the stream");
         let places: Vec<Place> = unconfirmed.iter().cloned().map(Place::from).collect();
         let confirmed = match self.gate.confirm(id, &places).await? {

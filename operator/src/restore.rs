@@ -21,7 +21,7 @@ use clap::Args;
 use rushgate_gate::project::Origin;
 use rushgate_gate::restore::{Granted, Outcome, Standing};
 use rushgate_gate::strangers::SETTLE;
-use rushgate_gate::{CampaignId, CampaignState, Event, EventType, Ordinal};
+use rushgate_gate::{CampaignId, CampaignState, Event, EventType, Ordinal, Place};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -243,8 +243,8 @@ impl Rebuild<'_> {
         let mut knew = None;
         for _ in 0..TRIES {
             self.drain(id).await?;
+            let rows = self.operation.database.granted(id).await?;
             let known = self.known(campaign).await?;
-            let rows = known.rows.clone();
             let (held, _) = self.operation.gate.held(id, one_per).await?;
             let held: BTreeSet<_> = held.into_iter().map(|held| held.place).collect();
             let plan = plan(one_per, known);
@@ -324,6 +324,17 @@ impl Rebuild<'_> {
         }
         // What cannot be read goes when the gate is rebuilt.
         let (held, _) = self.operation.gate.held(id, campaign.terms.one_per).await?;
+        let is_revoked = |place: &Place| {
+            let mut events = events.iter().map(|(event, _)| event);
+            events.any(|event| {
+                event.event_type == EventType::Revoked && plan::place(&of_event(event)) == *place
+            })
+        };
+        let at_gate: BTreeSet<&Place> = held.iter().map(|held| &held.place).collect();
+        let (overtaken, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| {
+            let place = plan::place(row);
+            !is_held(row) && at_gate.contains(&place) && !is_revoked(&place)
+        });
         for held in held {
             let place = held.place.clone();
             others.entry(held.place).or_insert(Granted {
@@ -354,6 +365,7 @@ impl Rebuild<'_> {
             rows,
             claims,
             others,
+            overtaken,
             quotas: rounds
                 .map(|round| (round.id.clone(), round.quota.get()))
                 .collect(),

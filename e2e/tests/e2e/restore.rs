@@ -350,3 +350,98 @@ async fn who_lost_a_serial_when_no_place_was_left_is_a_dead_letter_until_there_i
         "{log}"
     );
 }
+
+/// What Redis has on disk, as if somebody had kept a copy; Redis ends for it and starts again.
+async fn kept(system: &mut System, copy: &Path) {
+    let log = system.redis_log();
+    system.crash_redis();
+    let directory = log.parent().expect("a directory");
+    std::fs::create_dir_all(copy).expect("a directory");
+    for file in std::fs::read_dir(directory).expect("files") {
+        let file = file.expect("a file");
+        std::fs::copy(file.path(), copy.join(file.file_name())).expect("copied");
+    }
+    system.start_redis().await;
+}
+
+/// Redis goes back to the copy.
+async fn goes_back(system: &mut System, copy: &Path) {
+    let directory = system.redis_log().parent().expect("a directory").to_owned();
+    system.crash_redis();
+    std::fs::remove_dir_all(&directory).expect("removed");
+    std::fs::rename(copy, &directory).expect("put back");
+    system.start_redis().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_winner_of_a_serial_that_had_been_passed_on_is_seated_on_another() {
+    let mut system = System::start(Size::ONE_OF_EACH).await;
+    let copies = tempfile::tempdir().expect("a directory");
+    let copy = copies.path().join("copy");
+    system.operator.create(LAUNCH, 2).await.expect("created");
+    kept(&mut system, &copy).await;
+    {
+        let launch = View::of(&system, LAUNCH);
+        assert_eq!(launch.apply("q").await, granted(1));
+        launch.has_rows(1).await;
+        launch.does(&["revoke", LAUNCH, "q"]).await;
+        launch.gets("p", Place::new("once", 1)).await;
+        launch.has_rows(1).await;
+        system.drained(LAUNCH).await;
+    }
+    goes_back(&mut system, &copy).await;
+    let launch = View::of(&system, LAUNCH);
+    // The gate has heard of nobody; the serial has been passed on in the table.
+    assert_eq!(launch.apply("z").await, granted(1));
+    until("the campaign is halted", async || {
+        let list = launch.does(&["campaign", "list"]).await;
+        list.contains("halted").then_some(())
+    })
+    .await;
+    launch.does(&["restore", LAUNCH]).await;
+    launch.has_rows(2).await;
+    system.drained(LAUNCH).await;
+    let rows = system.database.rows(LAUNCH).await.expect("the database");
+    let holders: Vec<_> = rows
+        .iter()
+        .map(|row| (row.place.serial, row.user_id.as_str()))
+        .collect();
+    assert_eq!(holders, [(1, "p"), (2, "z")]);
+    assert_eq!(launch.apply("y").await, Told::SoldOut);
+    launch.exits(0, &["audit", LAUNCH]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_that_redis_has_lost_is_found() {
+    let mut system = System::start(Size::ONE_OF_EACH).await;
+    let copies = tempfile::tempdir().expect("a directory");
+    let copy = copies.path().join("copy");
+    system.operator.create(LAUNCH, 2).await.expect("created");
+    kept(&mut system, &copy).await;
+    {
+        let launch = View::of(&system, LAUNCH);
+        assert_eq!(launch.apply("a").await, granted(1));
+        launch.has_rows(1).await;
+        launch.does(&["revoke", LAUNCH, "a"]).await;
+        launch.has_rows(0).await;
+        system.drained(LAUNCH).await;
+    }
+    goes_back(&mut system, &copy).await;
+    let launch = View::of(&system, LAUNCH);
+    let found = launch.exits(2, &["audit", LAUNCH]).await;
+    assert!(
+        found.contains("once/1 of a has a revoked row, and the gate does not know it")
+            && found.contains("`rushgate restore --halt`"),
+        "{found}"
+    );
+    // The same serial again is not taken for the coupon that was revoked.
+    assert_eq!(launch.apply("a").await, granted(1));
+    until("the campaign is halted", async || {
+        let list = launch.does(&["campaign", "list"]).await;
+        list.contains("halted").then_some(())
+    })
+    .await;
+    launch.does(&["restore", LAUNCH]).await;
+    assert_eq!(launch.refusal("a").await, (410, "revoked".to_owned()));
+    launch.exits(0, &["audit", LAUNCH]).await;
+}

@@ -145,10 +145,16 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
         };
         findings.extend(finding);
     }
+    let seated: BTreeSet<_> = seen
+        .held
+        .keys()
+        .map(|held| (&held.round, &held.applicant))
+        .collect();
     let mut active: BTreeMap<&RoundId, u32> = BTreeMap::new();
     for (place, is_active) in &seen.rows {
         if !is_active {
-            let is_known = seen.held.contains_key(place)
+            // Who holds another serial was seated on that by a restore.
+            let is_known = seated.contains(&(&place.round, &place.applicant))
                 || seen.taken_back.contains(place)
                 || [EventType::Granted, EventType::Revoked].map(|what| on_the_way(place, what))
                     != [false; 2];

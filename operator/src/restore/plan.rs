@@ -27,6 +27,9 @@ pub struct Known {
     pub claims: Vec<Claim>,
     /// Grants that only topic or gate know.
     pub others: Vec<Granted>,
+    /// Grants whose row is revoked although nobody has revoked them: a Redis that had gone back in time gave a serial
+    /// again that had been passed on.
+    pub overtaken: Vec<Granted>,
     /// Quotas of all rounds.
     pub quotas: BTreeMap<RoundId, u32>,
 }
@@ -66,9 +69,13 @@ pub fn plan(one_per: OnePer, known: Known) -> Plan {
         .others
         .into_iter()
         .map(|granted| (None, true, granted));
+    let overtaken = known
+        .overtaken
+        .into_iter()
+        .map(|granted| (None, false, granted));
     let mut losers = vec![];
     // First those who may keep their serial, so that nobody else is seated on it.
-    for (letter, may_keep, granted) in claims.chain(others) {
+    for (letter, may_keep, granted) in claims.chain(others).chain(overtaken) {
         if may_keep && books.is_free_for(&granted) {
             let granted = Granted {
                 standing: Standing::Held,
