@@ -11,6 +11,7 @@ pub mod redis_server;
 pub mod report;
 pub mod rows;
 pub mod rush;
+pub mod schema;
 pub mod system;
 pub mod terms;
 pub mod wait;

@@ -14,9 +14,9 @@ use crate::process::{Process, free_port, program};
 use crate::redis_server::{self, Replica};
 use crate::rows::Database;
 use crate::rush::{self, Rush};
+use crate::schema::Schema;
 use crate::wait::until;
 use redis::aio::MultiplexedConnection;
-use sqlx::{Connection, MySqlConnection};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,6 +41,7 @@ pub struct System {
     pub operator: Operator,
     /// Its tables.
     pub database: Database,
+    // Last, because it is dropped after the consumers, which hold on to it.
     schema: Schema,
 }
 
@@ -453,55 +454,4 @@ impl System {
 pub fn server(variable: &str) -> String {
     std::env::var(variable)
         .unwrap_or_else(|_| panic!("{variable} is not set: run `cargo xtask test`"))
-}
-
-/// A schema that goes with the test.
-struct Schema {
-    name: String,
-    server: String,
-    url: String,
-}
-
-impl Schema {
-    async fn create(name: &str) -> Self {
-        let server = server("DATABASE_URL");
-        let mut url = url::Url::parse(&server).expect("DATABASE_URL is a URL");
-        url.set_path(name);
-        let schema = Self {
-            name: name.to_owned(),
-            server,
-            url: url.into(),
-        };
-        schema
-            .administer("CREATE DATABASE")
-            .await
-            .expect("CREATE DATABASE");
-        schema
-    }
-
-    async fn administer(&self, what: &str) -> sqlx::Result<()> {
-        let mut connection = MySqlConnection::connect(&self.server).await?;
-        let statement = format!("{what} {}", self.name);
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
-            .execute(&mut connection)
-            .await?;
-        Ok(())
-    }
-}
-
-impl Drop for System {
-    fn drop(&mut self) {
-        // Before the schema, which they hold on to.
-        self.consumers.clear();
-        let schema = &self.schema;
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build();
-                // What is left of a test is no reason to fail it.
-                let _ = runtime.map(|runtime| runtime.block_on(schema.administer("DROP DATABASE")));
-            });
-        });
-    }
 }

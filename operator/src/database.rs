@@ -5,6 +5,7 @@ mod coupons;
 mod intentions;
 mod letters;
 mod log;
+mod migrations;
 
 pub use coupons::{Arrived, Coupon};
 pub use intentions::Write;
@@ -16,16 +17,12 @@ use crate::config::Config;
 use anyhow::{Context, Result, bail};
 use rushgate_gate::{CampaignId, Millis};
 use sqlx::Connection;
-use sqlx::migrate::Migrator;
 use sqlx::mysql::{MySqlConnection, MySqlDatabaseError};
 use std::io::ErrorKind;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
-
-/// Every change of the tables, in order.
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// How often a transaction is tried before a deadlock is an error.
 const ATTEMPTS: u32 = 10;
@@ -70,17 +67,14 @@ impl Database {
         })
     }
 
-    /// Applies what is missing; how many migrations there are in all.
+    /// Makes the tables, as far as they are missing; how many migrations there are in all. Another run on the same
+    /// schema is waited for, for `patience`.
     ///
     /// # Errors
-    /// When the database refuses one.
-    pub async fn migrate(&self) -> Result<usize> {
+    /// When the database refuses a migration, or has tables of another program or of a newer one.
+    pub async fn migrate(&self, patience: Duration) -> Result<usize> {
         let mut connection = self.connection.lock().await;
-        MIGRATIONS
-            .run(&mut *connection)
-            .await
-            .context("the database refused a migration")?;
-        Ok(MIGRATIONS.iter().count())
+        migrations::run(&mut connection, patience).await
     }
 
     /// Keeps other operators from changing `campaign` until this connection is gone. From now on the server ends the

@@ -6,8 +6,9 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedHeaders, Header, Headers, OwnedHeaders};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use rushgate_gate::{CampaignId, Event, event::EventKey, record};
@@ -24,6 +25,16 @@ enum From {
     Beginning,
     /// Where the consumers stand.
     Committed,
+}
+
+/// What became of a topic that was to be created.
+pub enum Creation {
+    /// It is there now.
+    Created,
+    /// It was there already.
+    WasThere,
+    /// It will not be created by trying again.
+    Declined(RDKafkaErrorCode),
 }
 
 /// A record with our key.
@@ -72,28 +83,69 @@ impl Kafka {
         })
     }
 
-    /// Creates the topic unless it is there; whether it had to.
+    /// Whether the topic is there, as far as this user may see. Asking does not create it, whatever the brokers are
+    /// set to.
     ///
     /// # Errors
-    /// When Kafka does not answer or refuses.
-    pub async fn create_topic(&self, partitions: i32, replicas: Option<i32>) -> Result<bool> {
-        let admin: AdminClient<DefaultClientContext> = self.client.create()?;
+    /// When Kafka does not answer within `limit`.
+    pub async fn has_topic(&self, limit: Duration) -> Result<bool> {
+        let admin = self.admin()?;
+        let topic = self.topic.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let metadata = admin.inner().fetch_metadata(Some(&topic), limit)?;
+            let error = metadata.topics().first().and_then(MetadataTopic::error);
+            Ok::<_, KafkaError>(error.map(RDKafkaErrorCode::from))
+        });
+        let error = asked.await?.with_context(|| self.unreachable())?;
+        // Without a leader it cannot be used yet, but it is there.
+        Ok(matches!(
+            error,
+            None | Some(RDKafkaErrorCode::LeaderNotAvailable)
+        ))
+    }
+
+    /// Creates the topic.
+    ///
+    /// # Errors
+    /// When Kafka does not answer within `limit`, or cannot do it just now. That it declines is a [`Creation`].
+    pub async fn create_topic(
+        &self,
+        partitions: i32,
+        replicas: Option<i32>,
+        limit: Duration,
+    ) -> Result<Creation> {
         let topic = NewTopic::new(
             &self.topic,
             partitions,
             TopicReplication::Fixed(replicas.unwrap_or(-1)),
         );
-        let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
-        let results = admin
+        let options = AdminOptions::new()
+            .request_timeout(Some(limit))
+            .operation_timeout(Some(limit));
+        let results = self
+            .admin()?
             .create_topics([&topic], &options)
             .await
             .with_context(|| self.unreachable())?;
         match results.into_iter().next() {
-            Some(Ok(_)) => Ok(true),
-            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(false),
-            Some(Err((topic, code))) => bail!("Kafka refused to create topic {topic}: {code}"),
+            Some(Ok(_)) => Ok(Creation::Created),
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(Creation::WasThere),
+            Some(Err((
+                _,
+                code @ (RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+                | RDKafkaErrorCode::PolicyViolation
+                | RDKafkaErrorCode::InvalidTopic),
+            ))) => Ok(Creation::Declined(code)),
+            Some(Err((topic, code))) => bail!("Kafka did not create topic {topic}: {code}"),
             None => bail!("Kafka did not say whether it created topic {}", self.topic),
         }
+    }
+
+    fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
+        // A producer's way, which this is, would be to have brokers create a topic that is asked for.
+        let mut client = self.client.clone();
+        Ok(client.set("allow.auto.create.topics", "false").create()?)
     }
 
     /// Events of `campaign` that the consumers have not committed yet. Reads them all, so it takes as long as the

@@ -19,3 +19,4 @@ pub mod unknown;
 
 mod address;
 mod operation;
+mod waiting;

@@ -1,6 +1,6 @@
 //! The `rushgate` command.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use rushgate_operator::audit::{self, Audit};
 use rushgate_operator::campaign::CampaignCommand;
@@ -13,6 +13,7 @@ use rushgate_operator::setup::Setup;
 use rushgate_operator::unknown::{UNKNOWN, Unknown};
 use std::io::Write;
 use std::process::ExitCode;
+use tokio::runtime::Builder;
 
 /// Runs campaigns: coupons given out first come, first served, never one too many.
 #[derive(Parser)]
@@ -48,8 +49,7 @@ enum Command {
     Restore(Restore),
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -60,7 +60,17 @@ async fn main() -> ExitCode {
             return code;
         }
     };
-    match run(cli).await {
+    let ended = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+        .and_then(|runtime| {
+            let ended = runtime.block_on(run(cli));
+            // What was given up may go on in the background, such as asking a name server that does not answer.
+            runtime.shutdown_background();
+            ended
+        });
+    match ended {
         Ok((text, code)) => {
             // A reader that has gone away, such as `head`, is no failure of ours.
             let _ = writeln!(std::io::stdout(), "{text}");

@@ -1,19 +1,29 @@
 //! `rushgate setup`: everything that has to exist before a campaign can.
 
+use crate::address;
 use crate::config::Config;
 use crate::database::Database;
 use crate::gate::Gate;
-use crate::kafka::Kafka;
-use anyhow::{Context, Result};
+use crate::kafka::{Creation, Kafka};
+use crate::waiting::announced;
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use std::fmt::Display;
+use std::cell::RefCell;
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
+use tokio::try_join;
+
+/// The longest that one attempt may take. A server that accepted a connection while it was starting may never answer on
+/// it.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Creates the tables and the topic, as far as they are missing.
 #[derive(Args)]
 pub struct Setup {
-    /// How many seconds to wait for servers that are still starting
+    /// How many seconds to wait for servers that are still starting; 0: one attempt
     #[arg(long, default_value_t = 60)]
     wait: u64,
     /// Partitions of a new topic: as many consumers can share the work
@@ -25,43 +35,99 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Does it; the text for the operator.
+    /// Does it; the text for the operator. Nothing is changed before all servers have answered.
     ///
     /// # Errors
     /// When a server does not answer in time or refuses.
     pub async fn run(&self, config: &Config) -> Result<String> {
         let deadline = Instant::now() + Duration::from_secs(self.wait);
-        let database = until(deadline, "the database", || Database::connect(config)).await?;
-        let applied = database.migrate().await?;
-        until(deadline, "Redis", || Gate::connect(config)).await?;
         let kafka = Kafka::new(config)?;
-        let created = until(deadline, "Kafka", || {
-            kafka.create_topic(self.partitions, self.replicas)
-        })
-        .await?;
-        let topic = &config.kafka_topic;
-        let topic = if created {
-            format!("topic {topic} created")
+        let (database, _, has_topic) = try_join!(
+            until(
+                deadline,
+                "the database",
+                address::shown(&config.database_url),
+                async |_| Database::connect(config).await
+            ),
+            until(
+                deadline,
+                "Redis",
+                address::shown(&config.redis_url),
+                async |_| Gate::connect(config).await
+            ),
+            until(
+                deadline,
+                "Kafka",
+                config.kafka_brokers.clone(),
+                async |limit| kafka.has_topic(limit).await
+            ),
+        )?;
+
+        let applied = database.migrate(left(deadline)).await?;
+        let creation = if has_topic {
+            Creation::WasThere
         } else {
-            format!("topic {topic} was there")
+            // The migrations may have taken their time.
+            let deadline = deadline.max(Instant::now() + ATTEMPT);
+            let at = config.kafka_brokers.clone();
+            until(deadline, "Kafka", at, async |limit| {
+                kafka
+                    .create_topic(self.partitions, self.replicas, limit)
+                    .await
+            })
+            .await?
+        };
+        let topic = &config.kafka_topic;
+        let topic = match creation {
+            Creation::Created => format!("topic {topic} created"),
+            Creation::WasThere => format!("topic {topic} was there"),
+            Creation::Declined(code) => bail!(
+                "topic {topic} is not there, or this user may not see it, and Kafka does not let this user create it: \
+                 {code}. Have it created, with {} partitions or as many as there will be consumers, or be granted \
+                 Describe and Create on it; then run `rushgate setup` again",
+                self.partitions
+            ),
         };
         Ok(format!("tables ready ({applied} migrations), {topic}"))
     }
 }
 
-/// Tries again until it works or the deadline has passed.
-async fn until<T, E: Display + Into<anyhow::Error>>(
+/// Tries again until it works or the deadline has passed. An attempt is told how long it may take, and ended then.
+async fn until<T>(
     deadline: Instant,
     server: &str,
-    attempt: impl AsyncFn() -> Result<T, E>,
+    address: String,
+    attempt: impl AsyncFn(Duration) -> Result<T>,
 ) -> Result<T> {
-    loop {
-        match attempt().await {
-            Ok(done) => return Ok(done),
-            Err(error) if Instant::now() >= deadline => {
-                return Err(error.into()).context(format!("{server} is not ready"));
+    let last = RefCell::new("it has not answered yet".to_owned());
+    let attempts = async {
+        let mut limit = match left(deadline) {
+            // No waiting; but an attempt.
+            Duration::ZERO => ATTEMPT,
+            left => left.min(ATTEMPT),
+        };
+        loop {
+            let error = match timeout(limit, attempt(limit)).await {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err(error)) => error,
+                Err(_) => anyhow!(
+                    "no answer from {address} within {:.1} s",
+                    limit.as_secs_f64()
+                ),
+            };
+            // An attempt that is cut off at once would say nothing.
+            if left(deadline) < 2 * PAUSE {
+                return Err(error).context(format!("{server} is not ready"));
             }
-            Err(_) => sleep(Duration::from_millis(200)).await,
+            last.replace(format!("{error:#}"));
+            sleep(PAUSE).await;
+            limit = left(deadline).min(ATTEMPT);
         }
-    }
+    };
+    let what = || format!("waiting for {server}: {}", last.borrow());
+    announced(what, attempts).await
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }

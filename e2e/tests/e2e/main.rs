@@ -24,6 +24,7 @@ mod redis_away;
 mod refusals;
 mod restore;
 mod rounds;
+mod setup;
 mod terms;
 mod view;
 mod watch;

@@ -1,0 +1,59 @@
+//! A database schema of a test's own.
+
+#![allow(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "for tests: what cannot be set up ends the test, and says why"
+)]
+
+use crate::system::server;
+use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
+
+/// An empty schema on the server that `DATABASE_URL` names, dropped with this.
+pub struct Schema {
+    name: String,
+    /// Where it is.
+    pub url: String,
+}
+
+impl Schema {
+    /// Creates it.
+    pub async fn create(name: &str) -> Self {
+        let mut url = url::Url::parse(&server("DATABASE_URL")).expect("DATABASE_URL is a URL");
+        url.set_path(name);
+        administer(&format!("CREATE DATABASE {name}"))
+            .await
+            .expect("CREATE DATABASE");
+        Self {
+            name: name.to_owned(),
+            url: url.into(),
+        }
+    }
+}
+
+impl Drop for Schema {
+    fn drop(&mut self) {
+        let drop = format!("DROP DATABASE {}", self.name);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build();
+                // What is left of a test is no reason to fail it.
+                let _ = runtime.map(|runtime| runtime.block_on(administer(&drop)));
+            });
+        });
+    }
+}
+
+/// Runs a statement in no schema in particular.
+///
+/// # Errors
+/// When the server refuses.
+pub async fn administer(statement: &str) -> sqlx::Result<()> {
+    let mut connection = MySqlConnection::connect(&server("DATABASE_URL")).await?;
+    sqlx::raw_sql(AssertSqlSafe(statement))
+        .execute(&mut connection)
+        .await?;
+    connection.close().await
+}

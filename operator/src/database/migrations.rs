@@ -1,0 +1,273 @@
+//! The tables, made and changed by migrations. However often and wherever this is interrupted, the next run completes
+//! it.
+//!
+//! The database commits each statement that changes a table by itself, so a migration may be half done; a statement
+//! may not. That is why the names of what a statement makes are looked up before it is run: a statement of which all
+//! is there has been done. The notes of what is done are those of sqlx's own migrator, in its table and its format:
+//! either can go on where the other one stopped.
+
+mod statement;
+
+use crate::waiting::announced;
+use anyhow::{Context, Result, anyhow, bail};
+use sqlx::migrate::{Migration, Migrator};
+use sqlx::mysql::{MySqlConnection, MySqlDatabaseError, MySqlRow};
+use sqlx::{AssertSqlSafe, Row};
+use statement::Statement;
+use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, Instant};
+
+/// Every change of the tables, in order.
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+/// The name of the lock that sqlx's migrator takes as well, so that a program that still runs that one is kept out.
+/// (On MariaDB it asks in vain: MariaDB does not know endless waiting for a lock.)
+const LOCK: &str = "LOWER(HEX(1026731422 * CRC32(DATABASE())))";
+
+/// The table of the notes, as [`objects`] names it.
+const NOTES: &str = "table _sqlx_migrations";
+
+/// Creates it as sqlx's migrator does.
+const CREATE_NOTES: &str = "CREATE TABLE _sqlx_migrations (
+    version BIGINT PRIMARY KEY,
+    description TEXT NOT NULL,
+    installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    success BOOLEAN NOT NULL,
+    checksum BLOB NOT NULL,
+    execution_time BIGINT NOT NULL
+)";
+
+/// What the user needs on the schema to run every migration.
+const RIGHTS: &str = "SELECT, INSERT, UPDATE, CREATE, ALTER and REFERENCES";
+
+/// The database's numbers of errors that mean: the user lacks a right.
+const DENIED: [u16; 4] = [1044, 1142, 1143, 1227];
+
+/// How to go on after an interruption.
+const GOES_ON: &str = "run `rushgate setup` again: it goes on where this one stopped";
+
+/// Runs what is missing; how many migrations there are in all. Another run on the same schema is waited for, for
+/// `patience`.
+///
+/// # Errors
+/// When the database refuses, or has tables of another program or of a newer one.
+pub(super) async fn run(connection: &mut MySqlConnection, patience: Duration) -> Result<usize> {
+    lock(connection, patience).await?;
+    let notes = notes(connection).await?;
+    for migration in MIGRATIONS.iter() {
+        let note = notes.get(&migration.version);
+        if note.is_none_or(|note| !note.success) {
+            apply(connection, migration, note.is_some())
+                .await
+                .with_context(|| format!("cannot run {}", shown(migration)))?;
+        }
+    }
+    // Other runs need not wait for the end of the connection.
+    execute(connection, &format!("DO RELEASE_LOCK({LOCK})")).await?;
+    Ok(MIGRATIONS.iter().count())
+}
+
+/// Keeps other runs out until this connection ends.
+async fn lock(connection: &mut MySqlConnection, patience: Duration) -> Result<()> {
+    // A run that is cut off from the database must not keep the lock for the eight hours that are usual, nor wait a
+    // year for a table that a forgotten transaction holds.
+    let limits = "SET SESSION wait_timeout = 60, lock_wait_timeout = 60";
+    execute(connection, limits).await?;
+    let schema: Option<String> = value(connection, "SELECT DATABASE()").await?;
+    if schema.is_none() {
+        bail!("DATABASE_URL names no schema: add its name, as in mysql://HOST:3306/rushgate");
+    }
+    let seconds = patience.as_secs_f64().ceil();
+    let get = format!("SELECT GET_LOCK({LOCK}, {seconds})");
+    let locked: Option<i64> = announced(
+        || "waiting for another `rushgate setup` on the same schema".to_owned(),
+        value(connection, &get),
+    )
+    .await?;
+    if locked == Some(1) {
+        return Ok(());
+    }
+    let holder = format!("SELECT CAST(IS_USED_LOCK({LOCK}) AS SIGNED)");
+    let holder: Option<i64> = value(connection, &holder).await?;
+    let way_on = holder.map_or_else(
+        || "it has ended just now".to_owned(),
+        |id| format!("wait for its end, or end its connection to the database with KILL {id}"),
+    );
+    bail!("another `rushgate setup` is at work on the same schema: {way_on}; then run this again")
+}
+
+/// What is noted of a migration.
+struct Note {
+    success: bool,
+    checksum: Vec<u8>,
+}
+
+/// All notes, by version. There are none of migrations that this program does not know.
+async fn notes(connection: &mut MySqlConnection) -> Result<BTreeMap<i64, Note>> {
+    let mut notes = BTreeMap::new();
+    if !objects(connection).await?.contains(NOTES) {
+        return Ok(notes);
+    }
+    let select = "SELECT version, success, checksum FROM _sqlx_migrations";
+    for row in rows(connection, select).await? {
+        let version = row.try_get("version")?;
+        let note = Note {
+            success: row.try_get("success")?,
+            checksum: row.try_get("checksum")?,
+        };
+        match MIGRATIONS.iter().find(|known| known.version == version) {
+            None => bail!(
+                "the database has migration {version}, which this rushgate ({}) does not know: use the rushgate that \
+                 set it up, or a newer one",
+                env!("CARGO_PKG_VERSION")
+            ),
+            Some(known) if *known.checksum != note.checksum => bail!(
+                "{} is not the one that the database was set up with: use the rushgate that set it up, or a newer one",
+                shown(known)
+            ),
+            Some(_) => notes.insert(version, note),
+        };
+    }
+    Ok(notes)
+}
+
+/// Runs what of `migration` has not been done yet.
+async fn apply(
+    connection: &mut MySqlConnection,
+    migration: &Migration,
+    is_noted: bool,
+) -> Result<()> {
+    let begun = Instant::now();
+    let statements = Statement::all_of(migration.sql.as_str())?;
+    // Before anything is written: tables of another application are left as they are.
+    let there = objects(connection).await?;
+    let mut missing = vec![];
+    for statement in &statements {
+        if !is_done(statement, &there)? {
+            missing.push(&statement.sql);
+        }
+    }
+
+    if !there.contains(NOTES) {
+        execute(connection, CREATE_NOTES).await?;
+    }
+    if !is_noted {
+        let note = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                    VALUES (?, ?, FALSE, ?, -1)";
+        sqlx::query(note)
+            .bind(migration.version)
+            .bind(&*migration.description)
+            .bind(&*migration.checksum)
+            .execute(&mut *connection)
+            .await
+            .map_err(|error| failed(error, note))?;
+    }
+    for sql in missing {
+        announced(
+            || format!("running {}: {}", shown(migration), head(sql)),
+            execute(connection, sql),
+        )
+        .await?;
+    }
+    let note = "UPDATE _sqlx_migrations SET success = TRUE, execution_time = ? WHERE version = ?";
+    sqlx::query(note)
+        .bind(i64::try_from(begun.elapsed().as_nanos())?)
+        .bind(migration.version)
+        .execute(connection)
+        .await
+        .map_err(|error| failed(error, note))?;
+    Ok(())
+}
+
+/// Whether everything that `statement` makes is there.
+fn is_done(statement: &Statement, there: &HashSet<String>) -> Result<bool> {
+    let (found, lacking): (Vec<&str>, Vec<&str>) = statement
+        .makes
+        .iter()
+        .map(String::as_str)
+        .partition(|made| there.contains(*made));
+    if !found.is_empty() && !lacking.is_empty() {
+        bail!(
+            "`{}` makes all of its parts or none, but the schema has {} and lacks {}: somebody changed it by hand, or \
+             the tables are those of another application. Give Rushgate a schema of its own (DATABASE_URL), or remove \
+             what is there, or add what is lacking; then run `rushgate setup` again",
+            head(&statement.sql),
+            found.join(", "),
+            lacking.join(", ")
+        );
+    }
+    Ok(!found.is_empty())
+}
+
+/// The names of all that is in the schema, as [`Statement::makes`] has them.
+async fn objects(connection: &mut MySqlConnection) -> Result<HashSet<String>> {
+    let select = "SELECT CONCAT('table ', table_name) FROM information_schema.tables \
+             WHERE table_schema = DATABASE() \
+         UNION ALL SELECT CONCAT('column ', table_name, '.', column_name) FROM information_schema.columns \
+             WHERE table_schema = DATABASE() \
+         UNION ALL SELECT CONCAT('constraint ', table_name, '.', constraint_name) \
+             FROM information_schema.table_constraints WHERE table_schema = DATABASE() \
+         UNION ALL SELECT CONCAT('index ', table_name, '.', index_name) FROM information_schema.statistics \
+             WHERE table_schema = DATABASE()";
+    let rows = rows(connection, select).await?;
+    Ok(rows
+        .iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, _>>()?)
+}
+
+/// The one value that `select` gives.
+async fn value<T>(connection: &mut MySqlConnection, select: &str) -> Result<T>
+where
+    T: for<'r> sqlx::Decode<'r, sqlx::MySql> + sqlx::Type<sqlx::MySql>,
+{
+    let rows = rows(connection, select).await?;
+    Ok(rows.first().context("no row")?.try_get(0)?)
+}
+
+// In the text protocol, which takes every kind of statement.
+
+async fn rows(connection: &mut MySqlConnection, select: &str) -> Result<Vec<MySqlRow>> {
+    let rows = sqlx::raw_sql(AssertSqlSafe(select)).fetch_all(connection);
+    rows.await.map_err(|error| failed(error, select))
+}
+
+async fn execute(connection: &mut MySqlConnection, sql: &str) -> Result<()> {
+    let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
+    done.map(drop).map_err(|error| failed(error, sql))
+}
+
+/// What to do about a statement that failed.
+fn failed(error: sqlx::Error, sql: &str) -> anyhow::Error {
+    let number = error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>())
+        .map(MySqlDatabaseError::number);
+    let advice = match number {
+        Some(number) if DENIED.contains(&number) => format!(
+            "the database user lacks a right (`rushgate setup` needs {RIGHTS} on the schema): grant it, then {GOES_ON}"
+        ),
+        Some(_) => format!(
+            "the database refused `{}`: end the cause, then {GOES_ON}",
+            head(sql)
+        ),
+        None => format!(
+            "the connection to the database broke at `{}`, which may be done or not: {GOES_ON}",
+            head(sql)
+        ),
+    };
+    anyhow!(error).context(advice)
+}
+
+/// The first words of a statement.
+fn head(sql: &str) -> String {
+    let words: Vec<_> = sql.split_whitespace().take(3).collect();
+    format!("{} …", words.join(" "))
+}
+
+fn shown(migration: &Migration) -> String {
+    format!(
+        "migration {} ({})",
+        migration.version, migration.description
+    )
+}
