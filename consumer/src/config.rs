@@ -1,16 +1,10 @@
 //! All settings, from flags and environment, checked before anything starts.
 
-mod kafka;
-mod secret;
-
-pub use kafka::{KafkaConfig, SecurityProtocol};
-pub use secret::Secret;
-
 use clap::Parser;
-use redis::IntoConnectionInfo;
-use redis::io::tcp::TcpSettings;
-use sqlx::ConnectOptions;
-use sqlx::mysql::MySqlConnectOptions;
+use rdkafka::ClientConfig;
+use rushgate_settings::{
+    BadSetting, ConsumerGroup, DatabaseSettings, KafkaSettings, RedisSettings,
+};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -19,21 +13,21 @@ use std::time::Duration;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "consumer", version)]
 pub struct Config {
-    /// The database: mysql://user:password@host:port/name
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    #[arg(default_value = "", hide_default_value = true)]
-    // check() names the variable, clap would not
-    pub database_url: Secret,
+    /// Where to write.
+    #[command(flatten)]
+    pub database: DatabaseSettings,
 
-    /// The gate, which is told what is committed: redis://host:port, redis://user:password@host:port/database,
-    /// or rediss:// for TLS
-    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
-    #[arg(default_value = "", hide_default_value = true)]
-    pub redis_url: Secret,
+    /// The gate, which is told what is committed.
+    #[command(flatten)]
+    pub redis: RedisSettings,
 
     /// Where to read.
     #[command(flatten)]
-    pub kafka: KafkaConfig,
+    pub kafka: KafkaSettings,
+
+    /// As part of which group.
+    #[command(flatten)]
+    pub group: ConsumerGroup,
 
     /// The most records in a transaction.
     #[arg(long, env = "CONSUMER_BATCH_SIZE", default_value_t = 1024)]
@@ -65,71 +59,44 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
 }
 
-/// A setting that cannot be used, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{variable}: {problem}")]
-pub struct BadSetting {
-    variable: &'static str,
-    problem: String,
-}
-
 impl Config {
-    /// Checks what a single setting cannot know, and that the database's address can be used.
+    /// Checks what a single setting cannot know, and that the addresses can be used.
     ///
     /// # Errors
     /// With the variable's name and what to do.
     pub fn check(&self) -> Result<(), BadSetting> {
-        self.database()?;
-        self.redis()?;
-        self.kafka.check()
+        self.database.options()?;
+        self.redis.client()?;
+        self.kafka_client().map(drop)
     }
 
-    /// How to connect to the database; never shown, because it holds the password.
+    /// librdkafka's configuration.
     ///
     /// # Errors
-    /// When the address cannot be used. The error does not quote it.
-    pub fn database(&self) -> Result<MySqlConnectOptions, BadSetting> {
-        let url = self.database_url.reveal();
-        let bad = |problem: &str| {
-            bad(
-                "DATABASE_URL",
-                format!(
-                    "{problem}; it is written mysql://user:password@host:port/name, with % @ : / in user or password as %25 %40 %3A %2F"
-                ),
-            )
-        };
-        if url.is_empty() {
-            return Err(bad("is not set"));
-        }
-        if !url.starts_with("mysql://") && !url.starts_with("mariadb://") {
-            return Err(bad("does not begin with mysql:// (or mariadb://)"));
-        }
-        let options: MySqlConnectOptions = url.parse().map_err(|_| bad("is not an address"))?;
-        if options.get_database().is_none_or(str::is_empty) {
-            return Err(bad("names no database"));
-        }
-        Ok(options
-            .timezone(Some("+00:00".to_owned()))
-            .charset("utf8mb4")
-            .disable_statement_logging())
-    }
-
-    /// A client of the gate's Redis. It does not connect yet.
-    ///
-    /// # Errors
-    /// When the address cannot be used. The error does not quote it.
-    pub fn redis(&self) -> Result<redis::Client, BadSetting> {
-        let address = self.redis_url.reveal().into_connection_info();
-        // The end of a long pipeline does not wait until its beginning is acknowledged.
-        let undelayed = TcpSettings::default().set_nodelay(true);
-        let client = address.and_then(|it| redis::Client::open(it.set_tcp_settings(undelayed)));
-        client.map_err(|_| {
-            bad(
-                "REDIS_URL",
-                "is not the address of a Redis; it is written redis://host:port, \
-                 redis://user:password@host:port/database, or rediss:// for TLS",
-            )
-        })
+    /// When the settings do not fit each other.
+    pub fn kafka_client(&self) -> Result<ClientConfig, BadSetting> {
+        let mut client = self.kafka.client("rushgate-consumer")?;
+        client
+            .set("group.id", self.group.id()?)
+            // Offsets are committed by us, after the database's COMMIT.
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            // A new group begins with the first grant, not with the next one.
+            .set("auto.offset.reset", "earliest")
+            .set("partition.assignment.strategy", "range")
+            // How long the partitions of a consumer that died wait for another (heartbeats have a thread of
+            // their own, so a busy consumer is not taken for a dead one).
+            .set("session.timeout.ms", "10000")
+            .set("heartbeat.interval.ms", "3000")
+            // Fetched ahead: little, since the database is slower than Kafka. Fetching goes on at once when
+            // there is room again (the default is to look a second later).
+            .set("queued.min.messages", "10000")
+            .set("queued.max.messages.kbytes", "4096")
+            .set("fetch.message.max.bytes", "65536")
+            .set("fetch.queue.backoff.ms", "20")
+            // Not by default: a topic that does not exist yet is asked for again soon.
+            .set("topic.metadata.refresh.interval.ms", "10000");
+        Ok(client)
     }
 
     /// The longest that a record waits for others.
@@ -143,103 +110,44 @@ impl Config {
     }
 }
 
-fn bad(variable: &'static str, problem: impl Into<String>) -> BadSetting {
-    BadSetting {
-        variable,
-        problem: problem.into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const WORKING: &[&str] = &[
-        "--database-url",
-        "mysql://user:hush@host/name",
-        "--kafka-brokers",
-        "host:9092",
-        "--redis-url",
-        "redis://:hush@host",
+    const WORKING: [[&str; 2]; 3] = [
+        ["--database-url", "mysql://user:hush@host/name"],
+        ["--kafka-brokers", "host:9092"],
+        ["--redis-url", "redis://:hush@host"],
     ];
 
     fn config(more: &[&str]) -> Result<Config, String> {
-        let arguments = ["consumer"].iter().chain(WORKING).chain(more);
+        let working = WORKING.iter().filter(|[flag, _]| !more.contains(flag));
+        let arguments = ["consumer"].iter().chain(working.flatten()).chain(more);
         Config::try_parse_from(arguments).map_err(|error| error.to_string())
     }
 
     #[test]
     fn secrets_are_never_shown() {
-        let more = [
-            "--kafka-security-protocol",
-            "SASL_SSL",
-            "--kafka-sasl-mechanism",
-            "plain",
-            "--kafka-sasl-username",
-            "me",
-            "--kafka-sasl-password",
-            "hush",
-        ];
-        let config = config(&more).expect("fine");
+        let config = config(&[]).expect("fine");
         config.check().expect("fine");
-        assert!(!format!("{config:?}").contains("hush"));
-        assert!(!format!("{config:#?}").contains("hush"));
-        assert_eq!(config.kafka.client().get("sasl.password"), Some("hush"));
+        assert!(!format!("{config:?} {config:#?}").contains("hush"));
     }
 
     #[test]
-    fn a_bad_database_url_is_explained_and_not_quoted() {
-        for url in [
-            "",
-            "hush",
-            "postgres://user:hush@host/name",
-            "mysql://user:hush@host",
-            "mysql://user:hush@host/",
-            "mysql://user:hu sh@ho st:port/x",
-        ] {
-            let config = Config {
-                database_url: Secret::from(url),
-                ..config(&[]).expect("fine")
-            };
-            let error = config.check().expect_err(url).to_string();
-            assert!(error.starts_with("DATABASE_URL: "), "{error}");
-            assert!(
-                error.contains("mysql://user:password@host:port/name"),
-                "{error}"
-            );
-            assert!(!error.contains("hush"), "{error}");
-        }
-    }
-
-    #[test]
-    fn settings_that_do_not_fit_each_other_are_refused() {
+    fn what_cannot_be_used_is_refused() {
         for (more, expected) in [
-            (&["--kafka-topic", " "][..], "KAFKA_TOPIC: is not set"),
             (
-                &["--kafka-security-protocol", "sasl_ssl"],
-                "KAFKA_SASL_MECHANISM: is needed",
+                ["--database-url", "hush"],
+                "DATABASE_URL: does not begin with",
             ),
-            (
-                &["--kafka-sasl-username", "me"],
-                "KAFKA_SASL_USERNAME: is used only with",
-            ),
-            (&["--kafka-ssl-ca", "/x"], "KAFKA_SSL_CA: is used only with"),
-            (
-                &[
-                    "--kafka-security-protocol",
-                    "ssl",
-                    "--kafka-ssl-ca",
-                    "/no/such",
-                ],
-                "KAFKA_SSL_CA: /no/such is not a file",
-            ),
+            (["--redis-url", "hush"], "REDIS_URL: is not the address"),
+            (["--kafka-topic", " "], "KAFKA_TOPIC: is not set"),
+            (["--kafka-group", " "], "KAFKA_GROUP: is not set"),
         ] {
-            let error = config(more)
-                .expect("parses")
-                .check()
-                .expect_err(expected)
-                .to_string();
+            let config = config(&more).expect("parses");
+            let error = config.check().expect_err(expected).to_string();
             assert!(error.starts_with(expected), "{error}");
+            assert!(!error.contains("hush"), "{error}");
         }
         for more in [
             ["--batch-size", "0"],
@@ -248,7 +156,6 @@ mod tests {
             ["--batch-age-ms", "-1"],
             ["--max-rows-per-second", "many"],
             ["--metrics-listen", "9000"],
-            ["--kafka-sasl-mechanism", "GUESS"],
         ] {
             config(&more).expect_err(more[0]);
         }

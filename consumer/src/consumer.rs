@@ -2,7 +2,7 @@
 
 use crate::alarm::Alarm;
 use crate::batch::Batch;
-use crate::config::{BadSetting, Config};
+use crate::config::Config;
 use crate::confirm::{Committed, Confirmer, WAITING};
 use crate::failure::Backoff;
 use crate::group::DRAIN;
@@ -14,6 +14,7 @@ use crate::streak::Streak;
 use crate::tracker::Tracker;
 use crate::writer::Writer;
 use rdkafka::error::KafkaError;
+use rushgate_settings::BadSetting;
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;
@@ -56,7 +57,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let mut shutdown = pin!(shutdown);
     let readiness = Arc::new(Readiness::new(config.lanes as usize));
     let streak = Streak::new(config.all_bad_stops_at as usize);
-    let (database, topic) = (config.database()?, &config.kafka.topic);
+    let (database, topic) = (config.database.options()?, &config.kafka.topic);
     let stores =
         (0..config.lanes).map(|_| Store::new(database.clone(), topic.clone(), streak.clone()));
     let mut stores: Vec<Store> = stores.collect();
@@ -70,13 +71,18 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let tracker = Arc::new(Tracker::default());
     // Each lane gathers a batch while it writes another; what is beyond that waits in Kafka.
     let (mut source, lanes) = Source::start(
-        &config.kafka,
+        &config.kafka_client()?,
+        topic,
         Arc::clone(&tracker),
         Arc::clone(&readiness),
         stores.len(),
         size,
     )?;
-    let confirmer = Confirmer::new(config.redis()?, Alarm::new(database), Arc::clone(&tracker));
+    let confirmer = Confirmer::new(
+        config.redis.client()?,
+        Alarm::new(database),
+        Arc::clone(&tracker),
+    );
     let (committed, to_confirm) = mpsc::channel(WAITING);
     let mut writers = JoinSet::new();
     for (lane, (store, deliveries)) in stores.into_iter().zip(lanes).enumerate() {

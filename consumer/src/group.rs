@@ -10,10 +10,12 @@
 use crate::metrics;
 use crate::readiness::Readiness;
 use crate::tracker::Tracker;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{ClientContext, Offset, TopicPartitionList, bindings};
 use rushgate_gate::fault::may_die;
+use rushgate_settings::LastKafkaError;
 use std::ptr::null_mut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -38,6 +40,7 @@ pub(crate) struct Group {
     topic: String,
     stop: AtomicU8,
     commit_failed: AtomicBool,
+    last_error: LastKafkaError,
 }
 
 /// What librdkafka calls, in the thread that polls.
@@ -52,6 +55,7 @@ impl Group {
             topic: topic.to_owned(),
             stop: AtomicU8::new(RUNNING),
             commit_failed: AtomicBool::new(false),
+            last_error: LastKafkaError::default(),
         }
     }
 
@@ -180,15 +184,17 @@ fn commit_and_hear(consumer: &BaseConsumer<Context>, list: &TopicPartitionList) 
 }
 
 impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        debug!(target: "librdkafka", facility, message);
+        self.0.last_error.log(level, facility, message);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
-        match error.rdkafka_error_code() {
-            // librdkafka logs a lost connection itself, and knows when it has said so often enough.
-            Some(
-                RDKafkaErrorCode::AllBrokersDown
-                | RDKafkaErrorCode::BrokerTransportFailure
-                | RDKafkaErrorCode::Resolve,
-            ) => debug!(%error, reason, "kafka"),
-            _ => warn!(%error, reason, "kafka"),
+        debug!(target: "librdkafka", %error, reason);
+        self.0.last_error.error(error, reason);
+        // That all brokers are down comes with every attempt, why they are is told once in 30 s.
+        if let Some(error) = self.0.last_error.take() {
+            warn!(error, "the Kafka client reports an error");
         }
     }
 }

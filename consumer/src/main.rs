@@ -1,7 +1,6 @@
 //! Kafka to MySQL, as a program: settings, logs, metrics and signals around [`rushgate_consumer::run`].
 
 use anyhow::Context;
-use clap::Parser;
 use rushgate_consumer::{Config, metrics, run};
 use std::io::IsTerminal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let config = Config::parse();
+    let config: Config = rushgate_settings::try_parse().unwrap_or_else(|error| error.exit());
     config.check()?;
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)

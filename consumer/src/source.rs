@@ -3,7 +3,6 @@
 //! The thread never waits long for anything but Kafka, so it goes on polling, and keeps its place in the
 //! [`group`](crate::group), while the database is away for hours.
 
-use crate::config::KafkaConfig;
 use crate::decode::decode;
 use crate::group::{Context, Group, TICK};
 use crate::headers::Headers;
@@ -12,10 +11,10 @@ use crate::readiness::Readiness;
 use crate::record::{Clipped, Delivery, LONGEST_KEY, LONGEST_VALUE, Record};
 use crate::refusal::Refusal;
 use crate::tracker::Tracker;
-use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::{ClientConfig, Message};
 use rushgate_gate::Event;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -44,17 +43,17 @@ impl Source {
     /// # Errors
     /// When librdkafka refuses the configuration.
     pub fn start(
-        config: &KafkaConfig,
+        config: &ClientConfig,
+        topic: &str,
         tracker: Arc<Tracker>,
         readiness: Arc<Readiness>,
         lanes: usize,
         capacity: usize,
     ) -> Result<(Self, Vec<mpsc::Receiver<Delivery>>), KafkaError> {
-        let group = Arc::new(Group::new(tracker, readiness, &config.topic));
-        let consumer: BaseConsumer<Context> = config
-            .client()
-            .create_with_context(Context(Arc::clone(&group)))?;
-        consumer.subscribe(&[&config.topic])?;
+        let group = Arc::new(Group::new(tracker, readiness, topic));
+        let consumer: BaseConsumer<Context> =
+            config.create_with_context(Context(Arc::clone(&group)))?;
+        consumer.subscribe(&[topic])?;
         let (lanes, receivers) = (0..lanes).map(|_| mpsc::channel(capacity)).unzip();
         let (report, stopped) = oneshot::channel();
         let reader = Reader {

@@ -34,12 +34,14 @@ impl Operator {
         }
     }
 
-    /// The same command, with these addresses instead of those.
-    pub fn at(&self, addresses: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+    /// The same command, with other settings.
+    #[must_use]
+    pub fn with(&self, settings: &[(&str, &str)]) -> Self {
         let mut operator = self.clone();
-        for (variable, address) in addresses {
-            operator.environment.push((variable.to_owned(), address));
-        }
+        let settings = settings.iter();
+        operator
+            .environment
+            .extend(settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         operator
     }
 

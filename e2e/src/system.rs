@@ -69,7 +69,8 @@ impl Size {
         bridges: 2,
         consumers: 2,
     };
-    const NONE: Self = Self {
+    /// The servers alone, set up.
+    pub const NONE: Self = Self {
         handlers: 0,
         bridges: 0,
         consumers: 0,
@@ -358,6 +359,16 @@ impl System {
     pub async fn metrics(&self, name: &str) -> Option<String> {
         let response = reqwest::get(self.metrics.get(name)?).await.ok()?;
         response.text().await.ok()
+    }
+
+    /// Starts a bridge or a consumer with `settings` of its own, which need not be such that it can work.
+    pub fn spawn(&self, name: &str, settings: &[(&str, &str)]) -> Process {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let mut command = Command::new(program(name));
+        command.envs(self.environment.iter().cloned());
+        command.envs(settings.iter().copied());
+        Process::start(&mut command, self.log(&format!("{name}-spawned-{number}")))
     }
 
     fn run(&self, command: &mut Command, name: &str) -> Process {

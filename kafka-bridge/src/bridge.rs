@@ -3,13 +3,13 @@
 //! One task, which waits for whatever comes first: an answer to the read under way, an answer to the
 //! settlement under way, what librdkafka says, or a timer.
 
-use crate::config::{BadRedisUrl, Config, NoName};
+use crate::config::Config;
 use crate::entry::{EntryRef, Fields, StreamNo};
 use crate::flow::{Flow, Read};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::record::{Record, ValueFormat};
-use crate::sink::{Notice, ProbeError, SendError, Sink};
+use crate::sink::{Notice, ProbeError, SendError, Sink, client_config};
 use crate::slot::Slot;
 use crate::source::{Answer, KeysOf, Reader, Settled, Settler, SourceError};
 use crate::streams::Step;
@@ -17,6 +17,7 @@ use crate::timers::Timers;
 use rdkafka::error::KafkaError;
 use rushgate_gate::Keys;
 use rushgate_gate::fault::{is_planted, may_die};
+use rushgate_settings::BadSetting;
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -35,12 +36,9 @@ const MOST_NOTICES: usize = 1_000;
 /// Why a bridge does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address of Redis is none.
+    /// A setting cannot be used.
     #[error(transparent)]
-    RedisUrl(#[from] BadRedisUrl),
-    /// It has no name.
-    #[error(transparent)]
-    Name(#[from] NoName),
+    Setting(#[from] BadSetting),
     /// librdkafka refuses a setting.
     #[error("Kafka's settings are refused, look at KAFKA_*: {0}")]
     Kafka(#[from] KafkaError),
@@ -95,9 +93,9 @@ enum Event {
 impl Bridge {
     fn new(config: Config) -> Result<Self, StartError> {
         let client = config.redis.client()?;
-        let consumer = config.redis.consumer()?;
+        let consumer = config.consumer()?;
         let window = config.window.get();
-        let (sink, notices) = Sink::open(&config.kafka, window)?;
+        let (sink, notices) = Sink::open(client_config(&config)?, &config.kafka)?;
         tracing::info!(
             consumer,
             redis = %client.get_connection_info().addr(),
@@ -105,7 +103,7 @@ impl Bridge {
             topic = config.kafka.topic,
             "bridge starts"
         );
-        let claim_idle = config.redis.claim_idle;
+        let claim_idle = config.claim_idle;
         Ok(Self {
             flow: Flow::new(window, config.read_count.get()),
             reader: Slot::free(Reader::new(client.clone(), consumer, claim_idle)),
@@ -113,7 +111,7 @@ impl Bridge {
             sink,
             notices,
             probe: Slot::free(()),
-            value_format: config.kafka.value_format,
+            value_format: config.value_format,
             metrics: Metrics::register(),
             reading: Health::of("reading from Redis", Duration::ZERO),
             settling: Health::of("acking in Redis", Duration::ZERO),

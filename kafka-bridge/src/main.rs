@@ -1,7 +1,6 @@
 //! The `kafka-bridge` command: settings, logs, metrics, signals. The work is done in the library.
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use rushgate_kafka_bridge::config::Config;
 use rushgate_kafka_bridge::{bridge, metrics};
 use std::io::IsTerminal as _;
@@ -10,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let config = Config::parse();
+    let config: Config = rushgate_settings::try_parse().unwrap_or_else(|error| error.exit());
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -3,7 +3,7 @@
 //! Records are handed to librdkafka, which batches them; its delivery reports come back as [`Notice`]s. Every
 //! record that was taken is reported exactly once, also when the producer is closed or replaced.
 
-use crate::config::KafkaConfig;
+use crate::config::Config;
 use crate::entry::EntryRef;
 use crate::lanes::{Lanes, partition};
 use crate::record::Record;
@@ -12,6 +12,7 @@ use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel}
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rushgate_settings::{BadSetting, KafkaSettings, LastKafkaError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -57,12 +58,12 @@ pub enum SendError {
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// No broker answers, or not in time.
-    #[error("no broker answers at {brokers}: {error}")]
+    #[error("no broker answers at {brokers}: {reason}")]
     Away {
         /// Where one was looked for.
         brokers: String,
-        /// What librdkafka says.
-        error: KafkaError,
+        /// What librdkafka says, and what to look at.
+        reason: String,
     },
     /// The brokers answer, but not for this topic.
     #[error("topic {topic}: {error}; create it, or set KAFKA_TOPIC to one that exists")]
@@ -83,18 +84,22 @@ fn is_permanent(error: &KafkaError) -> bool {
 }
 
 /// Hears what librdkafka's threads say.
+#[derive(Clone)]
 struct Ear {
     notices: UnboundedSender<Notice>,
+    last_error: LastKafkaError,
 }
 
 impl ClientContext for Ear {
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // It repeats itself with every attempt; what matters comes as a notice.
         tracing::debug!(target: "librdkafka", facility, message);
+        self.last_error.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", %error, reason);
+        self.last_error.error(error, reason);
         let _ = self.notices.send(Notice::Trouble);
     }
 }
@@ -120,7 +125,7 @@ pub struct Sink {
     topic: String,
     brokers: String,
     config: ClientConfig,
-    notices: UnboundedSender<Notice>,
+    ear: Ear,
     producer: Arc<ThreadedProducer<Ear>>,
     /// How many the topic has, as a broker said last.
     partitions: i32,
@@ -128,23 +133,25 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// A producer that will hold up to `window` records, and where it will be heard. Connects in the
-    /// background.
+    /// A producer by that [`client_config`], and where it will be heard. Connects in the background.
     ///
     /// # Errors
     /// When librdkafka refuses the settings.
     pub fn open(
-        settings: &KafkaConfig,
-        window: usize,
+        config: ClientConfig,
+        settings: &KafkaSettings,
     ) -> Result<(Self, UnboundedReceiver<Notice>), KafkaError> {
         let (notices, heard) = unbounded_channel();
-        let config = client_config(settings, window);
+        let ear = Ear {
+            notices,
+            last_error: LastKafkaError::default(),
+        };
         let sink = Self {
             topic: settings.topic.clone(),
             brokers: settings.brokers.clone(),
-            producer: Arc::new(producer(&config, &notices)?),
+            producer: Arc::new(producer(&config, &ear)?),
             config,
-            notices,
+            ear,
             partitions: 0,
             lanes: Lanes::default(),
         };
@@ -207,19 +214,26 @@ impl Sink {
     pub fn probe(&self) -> impl Future<Output = Result<Option<i32>, ProbeError>> + Send + use<> {
         let producer = Arc::clone(&self.producer);
         let (topic, brokers) = (self.topic.clone(), self.brokers.clone());
+        let last_error = self.ear.last_error.clone();
         async move {
             let answer = tokio::task::spawn_blocking(move || {
                 let metadata = producer
                     .client()
                     .fetch_metadata(Some(&topic), PROBE_PATIENCE);
-                let metadata = metadata.map_err(|error| ProbeError::Away { brokers, error })?;
+                let metadata = metadata.map_err(|error| ProbeError::Away {
+                    brokers,
+                    reason: last_error.explain(&error),
+                })?;
                 let error = metadata.topics().iter().find_map(|topic| topic.error());
                 let partitions = metadata
                     .topics()
                     .iter()
                     .map(|topic| topic.partitions().len());
                 match error {
-                    None => Ok(partitions.sum::<usize>().try_into().ok()),
+                    None => {
+                        last_error.forget();
+                        Ok(partitions.sum::<usize>().try_into().ok())
+                    }
                     Some(error) => Err(ProbeError::Topic {
                         topic,
                         error: error.into(),
@@ -240,7 +254,7 @@ impl Sink {
         let Some((_, reason)) = self.producer.client().fatal_error() else {
             return Ok(None);
         };
-        let fresh = Arc::new(producer(&self.config, &self.notices)?);
+        let fresh = Arc::new(producer(&self.config, &self.ear)?);
         let broken = std::mem::replace(&mut self.producer, fresh);
         // Dropping it joins its thread and collects the last reports.
         tokio::task::spawn_blocking(move || drop(broken));
@@ -262,19 +276,17 @@ impl Sink {
     }
 }
 
-fn producer(
-    config: &ClientConfig,
-    notices: &UnboundedSender<Notice>,
-) -> Result<ThreadedProducer<Ear>, KafkaError> {
-    let notices = notices.clone();
-    ThreadedProducer::from_config_and_context(config, Ear { notices })
+fn producer(config: &ClientConfig, ear: &Ear) -> Result<ThreadedProducer<Ear>, KafkaError> {
+    ThreadedProducer::from_config_and_context(config, ear.clone())
 }
 
-fn client_config(settings: &KafkaConfig, window: usize) -> ClientConfig {
-    let mut config = ClientConfig::new();
+/// librdkafka's settings, for a producer that holds up to a window of records.
+///
+/// # Errors
+/// When the settings do not fit each other.
+pub fn client_config(settings: &Config) -> Result<ClientConfig, BadSetting> {
+    let mut config = settings.kafka.client("rushgate-kafka-bridge")?;
     config
-        .set("client.id", "rushgate-kafka-bridge")
-        .set("bootstrap.servers", &settings.brokers)
         // acks=all, and no duplicates nor disorder from librdkafka's own retries.
         .set("enable.idempotence", "true")
         .set("acks", "all")
@@ -285,25 +297,7 @@ fn client_config(settings: &KafkaConfig, window: usize) -> ClientConfig {
             "message.timeout.ms",
             settings.delivery_timeout.as_millis().to_string(),
         )
-        .set("queue.buffering.max.messages", window.to_string())
+        .set("queue.buffering.max.messages", settings.window.to_string())
         .set("reconnect.backoff.max.ms", "2000");
-    let passed_on = [
-        ("security.protocol", settings.security_protocol.as_deref()),
-        ("sasl.mechanism", settings.sasl_mechanism.as_deref()),
-        ("sasl.username", settings.sasl_username.as_deref()),
-        (
-            "sasl.password",
-            settings
-                .sasl_password
-                .as_ref()
-                .map(|secret| secret.expose()),
-        ),
-        ("ssl.ca.location", settings.ssl_ca.as_deref()),
-    ];
-    for (name, value) in passed_on {
-        if let Some(value) = value {
-            config.set(name, value);
-        }
-    }
-    config
+    Ok(config)
 }

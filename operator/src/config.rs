@@ -2,54 +2,34 @@
 
 use crate::actor::Actor;
 use clap::Args;
+use rushgate_settings::{
+    BadSetting, ConsumerGroup, DatabaseSettings, KafkaSettings, RedisSettings,
+};
 
-/// Addresses and credentials, from flags or environment.
+/// Addresses and credentials, from flags or environment: those of bridge and consumer, and for a first look at a machine
+/// with all servers on it, the usual addresses there.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Where the servers are")]
+#[command(
+    mut_arg("redis_url", |arg| arg.default_value("redis://127.0.0.1:6379").hide_default_value(false)),
+    mut_arg("database_url", |arg| {
+        arg.default_value("mysql://rushgate@127.0.0.1:3306/rushgate").hide_default_value(false)
+    }),
+    mut_arg("kafka_brokers", |arg| arg.default_value("127.0.0.1:9092").hide_default_value(false))
+)]
 pub struct Config {
-    /// Redis, such as redis://:PASSWORD@HOST:6379/0
-    #[arg(
-        long,
-        env = "REDIS_URL",
-        hide_env_values = true,
-        global = true,
-        default_value = "redis://127.0.0.1:6379",
-        hide_default_value = false
-    )]
-    pub redis_url: String,
-    /// MySQL or MariaDB, such as mysql://USER:PASSWORD@HOST:3306/rushgate
-    #[arg(
-        long,
-        env = "DATABASE_URL",
-        hide_env_values = true,
-        global = true,
-        default_value = "mysql://rushgate@127.0.0.1:3306/rushgate"
-    )]
-    pub database_url: String,
-    /// Kafka's bootstrap servers, such as HOST:9092,HOST:9092
-    #[arg(
-        long,
-        env = "KAFKA_BROKERS",
-        global = true,
-        default_value = "127.0.0.1:9092"
-    )]
-    pub kafka_brokers: String,
-    /// The topic that grants travel through
-    #[arg(
-        long,
-        env = "KAFKA_TOPIC",
-        global = true,
-        default_value = "coupon_create"
-    )]
-    pub kafka_topic: String,
-    /// The consumer group of the consumers
-    #[arg(
-        long,
-        env = "KAFKA_GROUP",
-        global = true,
-        default_value = "rushgate-consumer"
-    )]
-    pub kafka_group: String,
+    /// Redis.
+    #[command(flatten)]
+    pub redis: RedisSettings,
+    /// The database.
+    #[command(flatten)]
+    pub database: DatabaseSettings,
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaSettings,
+    /// The consumers' group.
+    #[command(flatten)]
+    pub group: ConsumerGroup,
     /// Who runs the command, for the log of the campaign; the user and host of the operating system if not given
     #[arg(
         long,
@@ -59,4 +39,62 @@ pub struct Config {
         hide_default_value = true
     )]
     pub actor: Actor,
+}
+
+impl Config {
+    /// Checks what waiting would not mend.
+    ///
+    /// # Errors
+    /// When a setting cannot be used.
+    pub fn check(&self) -> Result<(), BadSetting> {
+        self.redis.client()?;
+        self.database.options()?;
+        self.kafka.client("rushgate")?;
+        self.group.id().map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, Parser, Subcommand};
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        config: Config,
+        #[command(subcommand)]
+        _command: Command,
+    }
+
+    #[derive(Subcommand)]
+    enum Command {
+        List,
+    }
+
+    #[test]
+    fn settings_may_come_before_and_after_the_command() {
+        Program::command().debug_assert();
+        let arguments = [
+            "rushgate",
+            "--kafka-brokers",
+            "host:9092",
+            "list",
+            "--redis-url",
+            "redis://host",
+            "--database-url",
+            "mysql://host/name",
+            "--kafka-topic",
+            "topic",
+            "--kafka-group",
+            "group",
+        ];
+        let config = Program::try_parse_from(arguments).expect("settings").config;
+        config.check().expect("they fit");
+        assert_eq!(config.kafka.brokers, "host:9092");
+        assert_eq!(config.redis.url.reveal(), "redis://host");
+        assert_eq!(config.database.url.reveal(), "mysql://host/name");
+        assert_eq!(config.kafka.topic, "topic");
+        assert_eq!(config.group.name, "group");
+    }
 }

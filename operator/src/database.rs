@@ -12,12 +12,12 @@ pub use intentions::Write;
 pub use letters::{Letter, Resolution, Which};
 pub use log::{Action, Entry, LogLine};
 
-use crate::address;
 use crate::config::Config;
 use anyhow::{Context, Result, bail};
 use rushgate_gate::{CampaignId, Millis};
-use sqlx::Connection;
+use rushgate_settings::DatabaseSettings;
 use sqlx::mysql::{MySqlConnection, MySqlDatabaseError};
+use sqlx::{ConnectOptions, Connection};
 use std::io::ErrorKind;
 use std::pin::pin;
 use std::time::Duration;
@@ -54,14 +54,13 @@ impl Database {
     /// # Errors
     /// When the database does not answer, or refuses.
     pub async fn connect(config: &Config) -> Result<Self> {
-        let connection = answered(MySqlConnection::connect(&config.database_url))
-            .await
-            .with_context(|| {
-                format!(
-                    "cannot use the database at {}: is it running, and is DATABASE_URL right?",
-                    address::shown(&config.database_url)
-                )
-            })?;
+        let options = config.database.options()?;
+        let connection = answered(options.connect()).await.with_context(|| {
+            format!(
+                "cannot use the database at {}: is it running, and is DATABASE_URL right?",
+                DatabaseSettings::shown(&options)
+            )
+        })?;
         Ok(Self {
             connection: Mutex::new(connection),
         })

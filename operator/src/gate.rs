@@ -5,7 +5,6 @@ mod restore;
 
 pub use books::Unpublished;
 
-use crate::address;
 use crate::config::Config;
 use anyhow::{Context, Result};
 use redis::aio::MultiplexedConnection;
@@ -87,20 +86,18 @@ impl Gate {
     /// # Errors
     /// When it is not.
     pub async fn connect(config: &Config) -> Result<Self> {
-        let address = address::shown(&config.redis_url);
-        let connect = async {
-            let client = Client::open(config.redis_url.as_str())?;
-            let mut gate = Self {
-                client,
-                connection: None,
-                address: address.clone(),
-            };
-            let pong: Result<String, _> = gate.ask(&redis::cmd("PING")).await;
-            pong.map(|_| gate)
+        let client = config.redis.client()?;
+        let address = client.get_connection_info().addr().to_string();
+        let mut gate = Self {
+            client,
+            connection: None,
+            address: address.clone(),
         };
-        connect.await.with_context(|| {
+        let pong: Result<String, _> = gate.ask(&redis::cmd("PING")).await;
+        pong.with_context(|| {
             format!("cannot use Redis at {address}: is it running, and is REDIS_URL right?")
-        })
+        })?;
+        Ok(gate)
     }
 
     /// Makes bridges and lists aware of `campaign`. Comes before it can grant anything, so that no grant

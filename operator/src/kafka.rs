@@ -1,22 +1,25 @@
 //! Kafka: the topic, and what waits in it.
 
 use crate::config::Config;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedHeaders, Header, Headers, OwnedHeaders};
-use rdkafka::metadata::MetadataTopic;
+use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use rushgate_gate::{CampaignId, Event, event::EventKey, record};
+use rushgate_settings::LastKafkaError;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 /// How long Kafka may take over one question.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether Kafka has refused the login, while an answer is waited for.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Where reading begins.
 #[derive(Clone, Copy)]
@@ -56,8 +59,10 @@ impl<'a> Seen<'a> {
 }
 
 /// The topic that grants travel through.
+#[derive(Clone)]
 pub struct Kafka {
     client: ClientConfig,
+    last_error: LastKafkaError,
     brokers: String,
     topic: String,
 }
@@ -66,20 +71,18 @@ impl Kafka {
     /// Speaks to the brokers that `config` names. Connects when first asked something.
     ///
     /// # Errors
-    /// When an address makes no sense.
+    /// When the settings do not fit each other.
     pub fn new(config: &Config) -> Result<Self> {
-        let mut client = ClientConfig::new();
+        let mut client = config.kafka.client("rushgate")?;
         client
-            .set("bootstrap.servers", &config.kafka_brokers)
-            .set("group.id", &config.kafka_group)
+            .set("group.id", config.group.id()?)
             .set("enable.auto.commit", "false")
-            .set("enable.partition.eof", "false")
-            // What matters comes back as an error; librdkafka's own log would repeat it.
-            .set_log_level(RDKafkaLogLevel::Emerg);
+            .set("enable.partition.eof", "false");
         Ok(Self {
             client,
-            brokers: config.kafka_brokers.clone(),
-            topic: config.kafka_topic.clone(),
+            last_error: LastKafkaError::default(),
+            brokers: config.kafka.brokers.clone(),
+            topic: config.kafka.topic.clone(),
         })
     }
 
@@ -87,19 +90,18 @@ impl Kafka {
     /// set to.
     ///
     /// # Errors
-    /// When Kafka does not answer within `limit`.
+    /// When Kafka does not answer within `limit`, or refuses the login.
     pub async fn has_topic(&self, limit: Duration) -> Result<bool> {
-        let admin = self.admin()?;
-        let topic = self.topic.clone();
+        let kafka = self.clone();
         let asked = tokio::task::spawn_blocking(move || {
-            let metadata = admin.inner().fetch_metadata(Some(&topic), limit)?;
+            // A consumer's question creates no topic, and hears of a login that is refused.
+            let metadata = kafka.metadata(&kafka.consumer()?, limit)?;
             let error = metadata.topics().first().and_then(MetadataTopic::error);
-            Ok::<_, KafkaError>(error.map(RDKafkaErrorCode::from))
+            anyhow::Ok(error.map(RDKafkaErrorCode::from))
         });
-        let error = asked.await?.with_context(|| self.unreachable())?;
         // Without a leader it cannot be used yet, but it is there.
         Ok(matches!(
-            error,
+            asked.await??,
             None | Some(RDKafkaErrorCode::LeaderNotAvailable)
         ))
     }
@@ -114,6 +116,7 @@ impl Kafka {
         replicas: Option<i32>,
         limit: Duration,
     ) -> Result<Creation> {
+        let admin: AdminClient<_> = self.client.create_with_context(self.last_error.clone())?;
         let topic = NewTopic::new(
             &self.topic,
             partitions,
@@ -122,11 +125,10 @@ impl Kafka {
         let options = AdminOptions::new()
             .request_timeout(Some(limit))
             .operation_timeout(Some(limit));
-        let results = self
-            .admin()?
+        let results = admin
             .create_topics([&topic], &options)
             .await
-            .with_context(|| self.unreachable())?;
+            .map_err(|error| self.unusable(&error))?;
         match results.into_iter().next() {
             Some(Ok(_)) => Ok(Creation::Created),
             Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(Creation::WasThere),
@@ -140,12 +142,6 @@ impl Kafka {
             Some(Err((topic, code))) => bail!("Kafka did not create topic {topic}: {code}"),
             None => bail!("Kafka did not say whether it created topic {}", self.topic),
         }
-    }
-
-    fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
-        // A producer's way, which this is, would be to have brokers create a topic that is asked for.
-        let mut client = self.client.clone();
-        Ok(client.set("allow.auto.create.topics", "false").create()?)
     }
 
     /// Events of `campaign` that the consumers have not committed yet. Reads them all, so it takes as long as the
@@ -189,7 +185,12 @@ impl Kafka {
         value: Option<&[u8]>,
         headers: &BTreeMap<String, String>,
     ) -> Result<()> {
-        let producer: FutureProducer = self.client.clone().set("acks", "all").create()?;
+        let producer: FutureProducer<_> = self
+            .client
+            .clone()
+            .set("acks", "all")
+            .set("message.timeout.ms", TIMEOUT.as_millis().to_string())
+            .create_with_context(self.last_error.clone())?;
         let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&self.topic);
         if let Some(key) = key {
             record = record.key(key);
@@ -208,17 +209,21 @@ impl Kafka {
         producer
             .send(record.headers(headers), TIMEOUT)
             .await
-            .map_err(|(error, _)| error)
-            .with_context(|| self.unreachable())?;
+            .map_err(|(error, _)| self.unusable(&error))?;
         Ok(())
     }
 
     /// Hands out every record with our key, from there to where the topic ends now.
     fn read(&self, from: From, mut each: impl FnMut(EventKey, Seen<'_>)) -> Result<()> {
-        let consumer: BaseConsumer = self.client.create()?;
-        let metadata = consumer
-            .fetch_metadata(Some(&self.topic), TIMEOUT)
-            .with_context(|| self.unreachable())?;
+        let consumer = self.consumer()?;
+        let metadata = self.metadata(&consumer, TIMEOUT)?;
+        let topic = metadata.topics().first();
+        if topic.is_none_or(|topic| topic.partitions().is_empty()) {
+            bail!(
+                "topic {} is not there, or this user may not see it: is KAFKA_TOPIC right? `rushgate setup` creates it",
+                self.topic
+            );
+        }
         let mut asked = TopicPartitionList::new();
         for partition in metadata
             .topics()
@@ -234,7 +239,7 @@ impl Kafka {
         for partition in committed.elements() {
             let (low, high) = consumer
                 .fetch_watermarks(&self.topic, partition.partition(), TIMEOUT)
-                .with_context(|| self.unreachable())?;
+                .map_err(|error| self.unusable(&error))?;
             let next = match partition.offset() {
                 Offset::Offset(offset) => offset.max(low),
                 _ => low,
@@ -256,7 +261,7 @@ impl Kafka {
 
         while !bounds.is_empty() {
             let record = match consumer.poll(TIMEOUT) {
-                Some(record) => record.with_context(|| self.unreachable())?,
+                Some(record) => record.map_err(|error| self.unusable(&error))?,
                 None => bail!("Kafka does not hand out the records that it says it has"),
             };
             let Some((next, high)) = bounds.get(&record.partition()).copied() else {
@@ -283,7 +288,7 @@ impl Kafka {
     /// find out who keeps its offsets.
     fn committed(
         &self,
-        consumer: &BaseConsumer,
+        consumer: &BaseConsumer<LastKafkaError>,
         asked: &TopicPartitionList,
     ) -> Result<TopicPartitionList> {
         let deadline = Instant::now() + TIMEOUT;
@@ -302,15 +307,41 @@ impl Kafka {
                 {
                     std::thread::sleep(Duration::from_millis(100));
                 }
-                committed => return committed.with_context(|| self.unreachable()),
+                committed => return committed.map_err(|error| self.unusable(&error)),
             }
         }
     }
 
-    fn unreachable(&self) -> String {
-        format!(
-            "cannot use Kafka at {}: is it running, and is KAFKA_BROKERS right?",
-            self.brokers
-        )
+    fn consumer(&self) -> Result<BaseConsumer<LastKafkaError>> {
+        Ok(self.client.create_with_context(self.last_error.clone())?)
+    }
+
+    /// What the brokers know of the topic. A login that they refuse is told at once: waiting does not mend it.
+    fn metadata(
+        &self,
+        consumer: &BaseConsumer<LastKafkaError>,
+        limit: Duration,
+    ) -> Result<Metadata> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let answer = consumer.fetch_metadata(Some(&self.topic), LOOK_AGAIN.min(limit));
+            let error = match answer {
+                Ok(metadata) => {
+                    self.last_error.forget();
+                    return Ok(metadata);
+                }
+                Err(error) => error,
+            };
+            // What went wrong is heard only while polling.
+            while consumer.poll(Duration::from_millis(10)).is_some() {}
+            if self.last_error.is_refusal() || Instant::now() >= deadline {
+                return Err(self.unusable(&error));
+            }
+        }
+    }
+
+    fn unusable(&self, error: &KafkaError) -> anyhow::Error {
+        let reason = self.last_error.explain(error);
+        anyhow!("cannot use Kafka at {}: {reason}", self.brokers)
     }
 }

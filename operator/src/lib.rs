@@ -17,6 +17,5 @@ pub mod setup;
 pub mod terms;
 pub mod unknown;
 
-mod address;
 mod operation;
 mod waiting;

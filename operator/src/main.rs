@@ -50,7 +50,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match rushgate_settings::try_parse::<Cli>() {
         Ok(cli) => cli,
         Err(error) => {
             // Not clap's 2, which is the word of `audit` for something that does not agree.

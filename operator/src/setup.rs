@@ -1,6 +1,5 @@
 //! `rushgate setup`: everything that has to exist before a campaign can.
 
-use crate::address;
 use crate::config::Config;
 use crate::database::Database;
 use crate::gate::Gate;
@@ -8,6 +7,7 @@ use crate::kafka::{Creation, Kafka};
 use crate::waiting::announced;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use rushgate_settings::DatabaseSettings;
 use std::cell::RefCell;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
@@ -40,25 +40,31 @@ impl Setup {
     /// # Errors
     /// When a server does not answer in time or refuses.
     pub async fn run(&self, config: &Config) -> Result<String> {
+        config.check()?;
         let deadline = Instant::now() + Duration::from_secs(self.wait);
         let kafka = Kafka::new(config)?;
         let (database, _, has_topic) = try_join!(
             until(
                 deadline,
                 "the database",
-                address::shown(&config.database_url),
+                DatabaseSettings::shown(&config.database.options()?),
                 async |_| Database::connect(config).await
             ),
             until(
                 deadline,
                 "Redis",
-                address::shown(&config.redis_url),
+                config
+                    .redis
+                    .client()?
+                    .get_connection_info()
+                    .addr()
+                    .to_string(),
                 async |_| Gate::connect(config).await
             ),
             until(
                 deadline,
                 "Kafka",
-                config.kafka_brokers.clone(),
+                config.kafka.brokers.clone(),
                 async |limit| kafka.has_topic(limit).await
             ),
         )?;
@@ -69,7 +75,7 @@ impl Setup {
         } else {
             // The migrations may have taken their time.
             let deadline = deadline.max(Instant::now() + ATTEMPT);
-            let at = config.kafka_brokers.clone();
+            let at = config.kafka.brokers.clone();
             until(deadline, "Kafka", at, async |limit| {
                 kafka
                     .create_topic(self.partitions, self.replicas, limit)
@@ -77,7 +83,7 @@ impl Setup {
             })
             .await?
         };
-        let topic = &config.kafka_topic;
+        let topic = &config.kafka.topic;
         let topic = match creation {
             Creation::Created => format!("topic {topic} created"),
             Creation::WasThere => format!("topic {topic} was there"),

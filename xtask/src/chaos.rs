@@ -97,7 +97,11 @@ impl Ground {
         ground.keep("database", &database.command)?;
         // Clients come in through a door that can be shut: it is the address that Kafka names to them.
         let listens = std::mem::replace(&mut stack.kafka, door);
-        let kafka = kafka::part(&servers.java, &stack, Some(listens), state)?;
+        let listeners = kafka::Listeners {
+            behind: Some(listens),
+            ..kafka::Listeners::default()
+        };
+        let kafka = kafka::part(&servers.java, &stack, listeners, state)?;
         ground.keep("kafka", &kafka.command)?;
         let ports = format!("{listens} {door} {}\n{}\n", stack.database, stack.password);
         fs::write(state.path("ports"), ports).context("cannot write the ports")?;

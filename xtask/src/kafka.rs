@@ -63,13 +63,33 @@ pub(crate) fn fetch() -> Result<()> {
     Ok(())
 }
 
-/// The broker, its storage formatted. Clients find it at the stack's port; it listens at `behind` if something else
-/// listens there and passes on what comes.
-pub(crate) fn part(java: &Path, stack: &Stack, behind: Option<u16>, state: &State) -> Result<Part> {
+/// Listeners that not every broker has.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Listeners {
+    /// Where it listens if something else listens at the stack's port and passes on what comes.
+    pub(crate) behind: Option<u16>,
+    /// Where it asks for a login: the user [`SASL_USER`], by PLAIN or SCRAM-SHA-256, with the stack's password.
+    pub(crate) sasl: Option<u16>,
+}
+
+/// The user who may log in.
+pub(crate) const SASL_USER: &str = "rushgate";
+
+/// The broker, its storage formatted. Clients find it at the stack's port.
+pub(crate) fn part(
+    java: &Path,
+    stack: &Stack,
+    listeners: Listeners,
+    state: &State,
+) -> Result<Part> {
     let dir = state.path("kafka");
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let properties = dir.join("server.properties");
-    fs::write(&properties, settings(stack, behind, &dir))
+    let mut lines = settings(stack, listeners, &dir);
+    if listeners.sasl.is_some() {
+        lines.push_str(&sasl_settings(&stack.password));
+    }
+    fs::write(&properties, lines)
         .with_context(|| format!("cannot write {}", properties.display()))?;
     if !dir.join("data/meta.properties").is_file() {
         run::quietly(
@@ -82,20 +102,26 @@ pub(crate) fn part(java: &Path, stack: &Stack, behind: Option<u16>, state: &Stat
                 ])
                 .arg(cluster_id()?)
                 .arg("--config")
-                .arg(&properties),
+                .arg(&properties)
+                .args(listeners.sasl.map(|_| {
+                    let password = &stack.password;
+                    format!("--add-scram=SCRAM-SHA-256=[name={SASL_USER},password={password}]")
+                })),
         )
         .context("cannot format Kafka's storage")?;
     }
     let mut command = virtual_machine(java, state)?;
     command.arg("kafka.Kafka").arg(properties).current_dir(dir);
     let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let ports = [listeners.behind.unwrap_or(stack.kafka), stack.controller];
     Ok(Part {
         name: "kafka".into(),
         command,
-        listens: vec![
-            address(behind.unwrap_or(stack.kafka)),
-            address(stack.controller),
-        ],
+        listens: ports
+            .into_iter()
+            .chain(listeners.sasl)
+            .map(address)
+            .collect(),
         ready: Ready::Accepts(address(stack.kafka)),
         patience: Duration::from_secs(90),
     })
@@ -142,19 +168,23 @@ fn virtual_machine(java: &Path, state: &State) -> Result<Command> {
     Ok(command)
 }
 
-fn settings(stack: &Stack, behind: Option<u16>, dir: &Path) -> String {
+fn settings(stack: &Stack, listeners: Listeners, dir: &Path) -> String {
     let Stack {
         kafka, controller, ..
     } = stack;
-    let listens = behind.unwrap_or(*kafka);
+    let listens = listeners.behind.unwrap_or(*kafka);
+    let sasl = listeners
+        .sasl
+        .map_or_else(String::new, |port| format!(",SASL://127.0.0.1:{port}"));
     let data = dir.join("data");
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.voters=1@127.0.0.1:{controller}\n\
          controller.listener.names=CONTROLLER\n\
-         listeners=PLAINTEXT://127.0.0.1:{listens},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{kafka}\n\
+         listeners=PLAINTEXT://127.0.0.1:{listens},CONTROLLER://127.0.0.1:{controller}{sasl}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{kafka}{sasl}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT\n\
          log.dirs={data}\n\
          # Topics are made by `rushgate setup`, on purpose, and by nothing else.\n\
          auto.create.topics.enable=false\n\
@@ -169,6 +199,17 @@ fn settings(stack: &Stack, behind: Option<u16>, dir: &Path) -> String {
          share.coordinator.state.topic.replication.factor=1\n\
          share.coordinator.state.topic.min.isr=1\n",
         data = data.display()
+    )
+}
+
+/// Who may log in at the listener that asks for it.
+fn sasl_settings(password: &str) -> String {
+    format!(
+        "listener.name.sasl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n\
+         listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
+         required user_{SASL_USER}=\"{password}\";\n\
+         listener.name.sasl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule \
+         required;\n"
     )
 }
 

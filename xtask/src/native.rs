@@ -38,7 +38,7 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
     retire(previous.as_ref(), &stack, state)?;
 
     // The servers come up while the compiler works.
-    let starting = start_servers(&servers, &stack, state)?;
+    let starting = start_servers(&servers, &stack, None, state)?;
     let host = Host::find();
     workspace::build(Runner::Native)?;
     workspace::build_component()?;
@@ -70,18 +70,19 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
     Ok(stack)
 }
 
-/// Brings up the servers alone, for tests and benches.
-pub(crate) fn up_servers(state: &State) -> Result<Stack> {
+/// Brings up the servers alone, for tests and benches; and the port where their Kafka asks for a login.
+pub(crate) fn up_servers(state: &State) -> Result<(Stack, u16)> {
     let servers = packages::servers()?;
     kafka::fetch()?;
     let stack = Stack::servers()?;
     state.save(&stack)?;
-    let starting = start_servers(&servers, &stack, state)?;
+    let [sasl] = chance::free_ports()?;
+    let starting = start_servers(&servers, &stack, Some(sasl), state)?;
     wait(
         "Starting a Redis, a Kafka and a database of our own",
         starting,
     )?;
-    Ok(stack)
+    Ok((stack, sasl))
 }
 
 /// Ends every part that was started: those that use the servers first, then the servers.
@@ -202,12 +203,14 @@ fn retire(previous: Option<&Stack>, stack: &Stack, state: &State) -> Result<()> 
 fn start_servers(
     servers: &packages::Servers,
     stack: &Stack,
+    sasl: Option<u16>,
     state: &State,
 ) -> Result<Vec<Starting>> {
+    let listeners = kafka::Listeners { behind: None, sasl };
     // One after the other: each lays out its data while those before it come up.
     Ok(vec![
         redis::part(&servers.redis, stack, state)?.start(state)?,
-        kafka::part(&servers.java, stack, None, state)?.start(state)?,
+        kafka::part(&servers.java, stack, listeners, state)?.start(state)?,
         database::part(&servers.database, stack, state)?.start(state)?,
     ])
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 
+use crate::kafka::SASL_USER;
 use crate::native;
 use crate::say;
 use crate::stack::Stack;
@@ -11,6 +12,7 @@ use crate::workspace;
 /// A Redis, a Kafka and a database that nobody else uses.
 pub(crate) struct Servers {
     pub(crate) stack: Stack,
+    sasl: u16,
     state: State,
     _lock: std::fs::File,
 }
@@ -25,8 +27,9 @@ impl Servers {
         native::down(&state)?;
         state.clear()?;
         match native::up_servers(&state) {
-            Ok(stack) => Ok(Self {
+            Ok((stack, sasl)) => Ok(Self {
                 stack,
+                sasl,
                 state,
                 _lock: lock,
             }),
@@ -35,6 +38,12 @@ impl Servers {
                 Err(error)
             }
         }
+    }
+
+    /// Where Kafka asks for a login, and with which it is content: `user:password@host:port`.
+    pub(crate) fn sasl_kafka(&self) -> String {
+        let (password, port) = (&self.stack.password, self.sasl);
+        format!("{SASL_USER}:{password}@127.0.0.1:{port}")
     }
 
     /// The process of one of them.

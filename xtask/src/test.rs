@@ -78,6 +78,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     command.env("RUSHGATE_BIN_DIR", workspace::target().join("debug"));
     command
         .env("RUSHGATE_CHAOS", dirs)
+        .env("RUSHGATE_SASL_KAFKA", servers.sasl_kafka())
         .env("RUSHGATE_BROWSER", browser)
         .env("RUSHGATE_SCHEMATHESIS", schemathesis)
         .env("PYTHONPATH", SCHEMATHESIS.directory());

@@ -13,7 +13,7 @@ fn grant(round: &str, serial: u32, user_id: &str) -> String {
 
 impl View<'_> {
     /// Waits until so many dead letters are open, and nothing else is on its way; the list of them.
-    async fn lists(&self, letters: usize) -> String {
+    pub(crate) async fn lists(&self, letters: usize) -> String {
         until(&format!("{letters} dead letters are open"), async || {
             let list = self.does(&["failed", "list"]).await;
             let shown = self.does(&["campaign", "show", self.campaign]).await;
@@ -31,7 +31,7 @@ impl View<'_> {
 }
 
 /// The name of the one dead letter whose line contains all of these.
-fn named(list: &str, words: &[&str]) -> String {
+pub(crate) fn named(list: &str, words: &[&str]) -> String {
     let mut lines = list
         .lines()
         .skip(1)

@@ -178,10 +178,10 @@ impl Links {
         let kafka = Proxy::open_kafka(kafka, kafka).await;
         let mut url = url::Url::parse(scene.system.database_url()).expect("a URL");
         url.set_port(Some(database.port)).expect("a port");
-        let operator = scene.system.operator.at([
-            ("REDIS_URL", format!("redis://127.0.0.1:{}", redis.port)),
-            ("DATABASE_URL", url.into()),
-            ("KAFKA_BROKERS", format!("127.0.0.1:{}", kafka.port)),
+        let operator = scene.system.operator.with(&[
+            ("REDIS_URL", &format!("redis://127.0.0.1:{}", redis.port)),
+            ("DATABASE_URL", url.as_str()),
+            ("KAFKA_BROKERS", &format!("127.0.0.1:{}", kafka.port)),
         ]);
         let proxies = [
             (Link::Redis, redis),

@@ -1,6 +1,7 @@
 //! The composed system, each test with one of its own: a private Redis, a topic, a schema, and as many handlers,
 //! bridges and consumers as it asks for, all of them the compiled programs. Kafka and the database server are
-//! those that `KAFKA_BROKERS` and `DATABASE_URL` name.
+//! those that `KAFKA_BROKERS` and `DATABASE_URL` name; `RUSHGATE_SASL_KAFKA` names a listener of that Kafka which asks for a
+//! login, and which one: `user:password@host:port`.
 
 #![allow(
     clippy::expect_used,
@@ -16,6 +17,7 @@ mod http;
 mod interrupted;
 mod journey;
 mod kills;
+mod login;
 mod openapi;
 mod operator;
 mod overload;

@@ -141,9 +141,18 @@ fn settings_that_cannot_be_right_end_it_with_advice() {
         (
             "--redis-url",
             "http://:s3cret@h",
-            "REDIS_URL is not the address of a Redis",
+            "REDIS_URL: is not the address of a Redis",
         ),
-        ("--kafka-security-protocol", "telnet", "look at KAFKA_*"),
+        (
+            "--kafka-security-protocol",
+            "telnet",
+            "possible values: plaintext, ssl, sasl_plaintext, sasl_ssl",
+        ),
+        (
+            "--kafka-security-protocol",
+            "sasl_ssl",
+            "KAFKA_SASL_MECHANISM: is needed",
+        ),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-bridge"));
         let ended = command

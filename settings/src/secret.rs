@@ -1,5 +1,6 @@
 //! Texts that no log line, error or `--help` may show.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
@@ -8,29 +9,29 @@ use std::str::FromStr;
 pub struct Secret(String);
 
 impl Secret {
-    /// The text, for whoever needs it.
+    /// The text itself, for the client that needs it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 }
 
 impl FromStr for Secret {
-    type Err = std::convert::Infallible;
+    type Err = Infallible;
 
     // It takes anything, so that clap has no reason to quote it in an error.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
     }
 }
 
 impl From<&str> for Secret {
     fn from(text: &str) -> Self {
         Self(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
     }
 }

@@ -1,0 +1,151 @@
+//! A Kafka that asks for a login.
+
+use crate::failed::named;
+use crate::view::{View, granted};
+use rushgate_e2e::system::{Size, System, server};
+use rushgate_e2e::wait::until;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// Longer than any command waits, and shorter than an operator does.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What all programs need for that login. What no login of this kind needs is empty, as Compose hands it on.
+fn login(mechanism: &str) -> Vec<(&'static str, String)> {
+    let kafka = server("RUSHGATE_SASL_KAFKA");
+    let (login, brokers) = kafka.split_once('@').expect("user:password@host:port");
+    let (user, password) = login.split_once(':').expect("user:password");
+    [
+        ("KAFKA_BROKERS", brokers),
+        ("KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT"),
+        ("KAFKA_SASL_MECHANISM", mechanism),
+        ("KAFKA_SASL_USERNAME", user),
+        ("KAFKA_SASL_PASSWORD", password),
+        ("KAFKA_SSL_CA", ""),
+    ]
+    .map(|(variable, value)| (variable, value.to_owned()))
+    .into()
+}
+
+fn borrowed<'a>(login: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
+    let pairs = login.iter();
+    pairs.map(|(name, value)| (*name, value.as_str())).collect()
+}
+
+/// A grant from application to row, and each of the operator's commands that asks Kafka.
+async fn works_with(mechanism: &str) {
+    let login = login(mechanism);
+    // `setup` is done by then.
+    let system = System::start_with(Size::ONE_OF_EACH, &borrowed(&login)).await;
+    system.operator.create("launch", 3).await.expect("created");
+    let launch = View::of(&system, "launch");
+    assert_eq!(launch.apply("a").await, granted(1));
+    launch.has_rows(1).await;
+
+    let lower = "UPDATE rounds SET quota = 1";
+    system.database.run(lower).await.expect("lowered");
+    assert_eq!(launch.apply("b").await, granted(2));
+    let list = launch.lists(1).await;
+    let raise = "UPDATE rounds SET quota = 3";
+    system.database.run(raise).await.expect("raised");
+    let id = named(&list, &["over_quota", "launch/once/2"]);
+    let said = launch.does(&["failed", "replay", &id]).await;
+    assert!(said.contains("sent again"), "{said}");
+    launch.has_rows(2).await;
+
+    let said = launch.exits(0, &["audit", "launch"]).await;
+    assert!(said.contains("2 held at the gate, 2 coupons"), "{said}");
+    let said = launch.does(&["restore", "launch", "--halt"]).await;
+    assert!(said.contains("campaign launch is running again"), "{said}");
+    let said = launch.does(&["setup"]).await;
+    assert!(said.contains("was there"), "{said}");
+    launch.exits(0, &["audit", "launch"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_programs_work_with_a_password() {
+    works_with("PLAIN").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_programs_work_with_scram() {
+    works_with("scram-sha-256").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_is_missing_or_wrong_is_told_by_the_name_of_the_variable() {
+    let login = login("PLAIN");
+    let system = System::start_with(Size::ONLY_A_HANDLER, &borrowed(&login)).await;
+    system.operator.create("launch", 1).await.expect("created");
+    let bury = "INSERT INTO failed_events (topic, kafka_partition, kafka_offset, kafka_timestamp, record_key, payload, \
+                headers, reason, detail) VALUES ('a', 0, 0, 0, 'b', '{', '{}', 'undecodable', 'a test')";
+    system.database.run(bury).await.expect("a dead letter");
+    let password = &login[4].1;
+    let help = system.operator.run(&["audit", "--help"]).await;
+    let help = help.expect("help");
+    assert!(help.contains("KAFKA_SASL_PASSWORD"), "{help}");
+    assert!(!help.contains(password), "{help}");
+    for (case, settings, expected) in [
+        (
+            "a wrong password",
+            &[("KAFKA_SASL_PASSWORD", "wr0ng")][..],
+            "are KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM right?",
+        ),
+        (
+            "a mechanism that the broker does not have",
+            &[("KAFKA_SASL_MECHANISM", "SCRAM-SHA-512")],
+            "are KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM right?",
+        ),
+        (
+            "no login",
+            &[
+                ("KAFKA_SECURITY_PROTOCOL", ""),
+                ("KAFKA_SASL_MECHANISM", ""),
+                ("KAFKA_SASL_USERNAME", ""),
+                ("KAFKA_SASL_PASSWORD", ""),
+            ],
+            "are KAFKA_BROKERS and KAFKA_SECURITY_PROTOCOL right?",
+        ),
+        (
+            "no password",
+            &[("KAFKA_SASL_PASSWORD", "")],
+            "KAFKA_SASL_PASSWORD: is needed with KAFKA_SECURITY_PROTOCOL=sasl_…",
+        ),
+    ] {
+        let says = |what: &str, text: &str| {
+            assert!(text.contains(expected), "{case}, {what}: {text}");
+            let secrets = ["wr0ng", password.as_str()];
+            let hidden = secrets.iter().all(|secret| !text.contains(secret));
+            assert!(hidden, "{case}, {what}: {text}");
+        };
+        let operator = system.operator.with(settings);
+        let mut commands = JoinSet::new();
+        for command in [
+            &["setup", "--wait", "0"][..],
+            &["campaign", "show", "launch"],
+            &["audit", "launch"],
+            &["failed", "replay", "1"],
+            &["restore", "launch", "--halt"],
+        ] {
+            let operator = operator.clone();
+            let end = async move { (command, timeout(PATIENCE, operator.end_of(command)).await) };
+            commands.spawn(end);
+        }
+        for (command, ended) in commands.join_all().await {
+            let ended = ended.unwrap_or_else(|_| panic!("{case}, {command:?}: it hangs"));
+            let ended = ended.expect("run");
+            assert_eq!(ended.code, Some(1), "{case}, {command:?}: {ended:?}");
+            assert_eq!(ended.stderr.trim().lines().count(), 1, "{ended:?}");
+            says(command[0], &ended.stderr);
+        }
+        for name in ["kafka-bridge", "consumer"] {
+            let process = system.spawn(name, settings);
+            until(&format!("{name} says what is wrong: {case}"), async || {
+                process.log().contains(expected).then_some(())
+            })
+            .await;
+            says(name, &process.log());
+        }
+    }
+}

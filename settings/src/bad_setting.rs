@@ -1,0 +1,27 @@
+//! What is said of a setting that cannot be used.
+
+/// A setting that cannot be used, and what to do. It quotes no secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}: {problem}")]
+pub struct BadSetting {
+    variable: &'static str,
+    problem: String,
+}
+
+impl BadSetting {
+    /// That of a variable, with a problem that reads on from its name: "is not set".
+    pub fn new(variable: &'static str, problem: impl Into<String>) -> Self {
+        Self {
+            variable,
+            problem: problem.into(),
+        }
+    }
+
+    /// Refuses a value that is missing or blank.
+    pub(crate) fn unless_set(variable: &'static str, value: &str) -> Result<(), Self> {
+        if value.trim().is_empty() {
+            return Err(Self::new(variable, "is not set: give it a value"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,288 @@
+//! Where Kafka is, and how to log in there.
+
+use crate::{BadSetting, Secret};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueEnum};
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use std::path::PathBuf;
+
+/// By their names in Kafka; librdkafka knows some of them in capitals alone.
+const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+
+/// How to reach Kafka, and which topic to use.
+#[derive(Args, Clone, Debug)]
+pub struct KafkaSettings {
+    /// Kafka's bootstrap servers: host:port, several with commas between them
+    #[arg(id = "kafka_brokers", long = "kafka-brokers", env = "KAFKA_BROKERS")]
+    #[arg(value_name = "BROKERS", global = true)]
+    #[arg(default_value = "", hide_default_value = true)]
+    pub brokers: String,
+
+    /// The topic that grants travel through
+    #[arg(id = "kafka_topic", long = "kafka-topic", env = "KAFKA_TOPIC")]
+    #[arg(value_name = "TOPIC", global = true, default_value = "coupon_create")]
+    pub topic: String,
+
+    /// How to speak to Kafka
+    #[arg(long = "kafka-security-protocol", env = "KAFKA_SECURITY_PROTOCOL")]
+    #[arg(id = "kafka_security_protocol", value_name = "PROTOCOL", global = true)]
+    #[arg(value_enum, ignore_case = true, default_value = "plaintext")]
+    pub security_protocol: SecurityProtocol,
+
+    /// How to log in
+    #[arg(long = "kafka-sasl-mechanism", env = "KAFKA_SASL_MECHANISM")]
+    #[arg(id = "kafka_sasl_mechanism", value_name = "MECHANISM", global = true)]
+    #[arg(value_parser = PossibleValuesParser::new(MECHANISMS).map(|name| name.to_uppercase()))]
+    #[arg(ignore_case = true)]
+    pub sasl_mechanism: Option<String>,
+
+    /// The user to log in as
+    #[arg(long = "kafka-sasl-username", env = "KAFKA_SASL_USERNAME")]
+    #[arg(id = "kafka_sasl_username", value_name = "NAME", global = true)]
+    pub sasl_username: Option<String>,
+
+    /// The user's password
+    #[arg(long = "kafka-sasl-password", env = "KAFKA_SASL_PASSWORD")]
+    #[arg(id = "kafka_sasl_password", value_name = "PASSWORD", global = true)]
+    #[arg(hide_env_values = true)]
+    pub sasl_password: Option<Secret>,
+
+    /// The certificates (PEM) of the authorities that signed the brokers', if the system does not know them
+    #[arg(long = "kafka-ssl-ca", env = "KAFKA_SSL_CA")]
+    #[arg(id = "kafka_ssl_ca", value_name = "FILE", global = true)]
+    pub ssl_ca: Option<PathBuf>,
+}
+
+/// The consumer group, for programs that read the topic.
+#[derive(Args, Clone, Debug)]
+pub struct ConsumerGroup {
+    /// The consumer group of the consumers
+    #[arg(id = "kafka_group", long = "kafka-group", env = "KAFKA_GROUP")]
+    #[arg(
+        value_name = "GROUP",
+        global = true,
+        default_value = "rushgate-consumer"
+    )]
+    pub name: String,
+}
+
+/// Kafka's `security.protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum SecurityProtocol {
+    /// Neither encrypted nor logged in
+    Plaintext,
+    /// Encrypted
+    Ssl,
+    /// Logged in, not encrypted
+    SaslPlaintext,
+    /// Logged in and encrypted
+    SaslSsl,
+}
+
+impl KafkaSettings {
+    /// What librdkafka has to know to connect, under that `client.id`.
+    ///
+    /// # Errors
+    /// When a setting is missing, or does not fit the others.
+    pub fn client(&self, client_id: &str) -> Result<ClientConfig, BadSetting> {
+        self.check()?;
+        let mut client = ClientConfig::new();
+        client
+            .set("client.id", client_id)
+            .set("bootstrap.servers", &self.brokers)
+            .set("security.protocol", self.security_protocol.as_str())
+            // The context decides what is logged: `LastKafkaError` has to hear of lost connections.
+            .set_log_level(RDKafkaLogLevel::Info);
+        let ca = self.ssl_ca.as_ref().map(|file| file.display().to_string());
+        let optional = [
+            ("sasl.mechanism", self.sasl_mechanism.as_deref()),
+            ("sasl.username", self.sasl_username.as_deref()),
+            (
+                "sasl.password",
+                self.sasl_password.as_ref().map(Secret::reveal),
+            ),
+            ("ssl.ca.location", ca.as_deref()),
+        ];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                client.set(name, value);
+            }
+        }
+        Ok(client)
+    }
+
+    fn check(&self) -> Result<(), BadSetting> {
+        BadSetting::unless_set("KAFKA_BROKERS", &self.brokers)?;
+        BadSetting::unless_set("KAFKA_TOPIC", &self.topic)?;
+        let sasl = self.security_protocol.logs_in();
+        for (variable, is_set) in [
+            ("KAFKA_SASL_MECHANISM", self.sasl_mechanism.is_some()),
+            ("KAFKA_SASL_USERNAME", self.sasl_username.is_some()),
+            ("KAFKA_SASL_PASSWORD", self.sasl_password.is_some()),
+        ] {
+            if sasl && !is_set {
+                let problem = "is needed with KAFKA_SECURITY_PROTOCOL=sasl_…: set it";
+                return Err(BadSetting::new(variable, problem));
+            }
+            if is_set && !sasl {
+                let problem = "is used only with KAFKA_SECURITY_PROTOCOL=sasl_ssl or sasl_plaintext: set that, or remove it";
+                return Err(BadSetting::new(variable, problem));
+            }
+        }
+        let Some(ca) = &self.ssl_ca else {
+            return Ok(());
+        };
+        if !self.security_protocol.encrypts() {
+            let problem =
+                "is used only with KAFKA_SECURITY_PROTOCOL=ssl or sasl_ssl: set that, or remove it";
+            return Err(BadSetting::new("KAFKA_SSL_CA", problem));
+        }
+        if !ca.is_file() && !ca.is_dir() {
+            let problem = format!("{} is not a file", ca.display());
+            return Err(BadSetting::new("KAFKA_SSL_CA", problem));
+        }
+        Ok(())
+    }
+}
+
+impl ConsumerGroup {
+    /// Its name, which librdkafka calls `group.id`.
+    ///
+    /// # Errors
+    /// When it is blank.
+    pub fn id(&self) -> Result<&str, BadSetting> {
+        BadSetting::unless_set("KAFKA_GROUP", &self.name)?;
+        Ok(&self.name)
+    }
+}
+
+impl SecurityProtocol {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Plaintext => "plaintext",
+            Self::Ssl => "ssl",
+            Self::SaslPlaintext => "sasl_plaintext",
+            Self::SaslSsl => "sasl_ssl",
+        }
+    }
+
+    fn logs_in(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
+
+    fn encrypts(self) -> bool {
+        matches!(self, Self::Ssl | Self::SaslSsl)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        kafka: KafkaSettings,
+        #[command(flatten)]
+        group: ConsumerGroup,
+    }
+
+    /// A file, at least.
+    const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/kafka.rs");
+
+    fn program(more: &[&str]) -> Result<Program, String> {
+        let mut arguments = vec!["program"];
+        if !more.contains(&"--kafka-brokers") {
+            arguments.extend(["--kafka-brokers", "host:9092"]);
+        }
+        let parsed = Program::try_parse_from(arguments.iter().chain(more));
+        parsed.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_readme() {
+        let program = program(&[]).expect("enough");
+        assert_eq!(program.kafka.topic, "coupon_create");
+        assert_eq!(program.group.id(), Ok("rushgate-consumer"));
+        let client = program.kafka.client("me").expect("fine");
+        for (name, value) in [
+            ("client.id", Some("me")),
+            ("bootstrap.servers", Some("host:9092")),
+            ("security.protocol", Some("plaintext")),
+            ("sasl.mechanism", None),
+        ] {
+            assert_eq!(client.get(name), value, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_client_logs_in_and_secrets_are_not_shown() {
+        let program = program(&[
+            "--kafka-security-protocol",
+            "SASL_SSL",
+            "--kafka-sasl-mechanism",
+            "scram-sha-512",
+            "--kafka-sasl-username",
+            "me",
+            "--kafka-sasl-password",
+            "hush",
+            "--kafka-ssl-ca",
+            CA,
+        ]);
+        let program = program.expect("fine");
+        assert!(!format!("{program:?} {program:#?}").contains("hush"));
+        let client = program.kafka.client("me").expect("fine");
+        for (name, value) in [
+            ("security.protocol", "sasl_ssl"),
+            ("sasl.mechanism", "SCRAM-SHA-512"),
+            ("sasl.username", "me"),
+            ("sasl.password", "hush"),
+            ("ssl.ca.location", CA),
+        ] {
+            assert_eq!(client.get(name), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn settings_that_do_not_fit_each_other_are_refused() {
+        for (more, expected) in [
+            (&["--kafka-brokers", " "][..], "KAFKA_BROKERS: is not set"),
+            (&["--kafka-topic", " "], "KAFKA_TOPIC: is not set"),
+            (
+                &["--kafka-security-protocol", "sasl_ssl"],
+                "KAFKA_SASL_MECHANISM: is needed",
+            ),
+            (
+                &["--kafka-sasl-username", "me"],
+                "KAFKA_SASL_USERNAME: is used only with",
+            ),
+            (&["--kafka-ssl-ca", "/x"], "KAFKA_SSL_CA: is used only with"),
+            (
+                &[
+                    "--kafka-security-protocol",
+                    "ssl",
+                    "--kafka-ssl-ca",
+                    "/no/such",
+                ],
+                "KAFKA_SSL_CA: /no/such is not a file",
+            ),
+        ] {
+            let kafka = program(more).expect("parses").kafka;
+            let error = kafka.client("me").expect_err(expected).to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+        let group = program(&["--kafka-group", " "]).expect("parses").group;
+        let error = group.id().expect_err("blank").to_string();
+        assert!(error.starts_with("KAFKA_GROUP: is not set"), "{error}");
+        for more in [
+            ["--kafka-sasl-mechanism", "GUESS"],
+            ["--kafka-security-protocol", "telnet"],
+        ] {
+            let error = program(&more).expect_err(more[0]);
+            assert!(error.contains("possible values"), "{error}");
+        }
+    }
+}

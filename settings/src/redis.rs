@@ -1,0 +1,80 @@
+//! Where Redis is.
+
+use crate::{BadSetting, Secret};
+use clap::Args;
+use redis::io::tcp::TcpSettings;
+use redis::{Client, IntoConnectionInfo};
+
+const VARIABLE: &str = "REDIS_URL";
+
+/// How to reach Redis.
+#[derive(Args, Clone, Debug)]
+pub struct RedisSettings {
+    /// Redis: redis://host:port, redis://user:password@host:port/database, or rediss:// for TLS
+    #[arg(id = "redis_url", long = "redis-url", env = VARIABLE, value_name = "URL")]
+    #[arg(hide_env_values = true, global = true)]
+    #[arg(default_value = "", hide_default_value = true)]
+    pub url: Secret,
+}
+
+impl RedisSettings {
+    /// A client of that Redis. It does not connect yet. What it shows of the address is host and port.
+    ///
+    /// # Errors
+    /// When the address is missing or is none. It is not quoted.
+    pub fn client(&self) -> Result<Client, BadSetting> {
+        let bad = |problem: &str| {
+            BadSetting::new(
+                VARIABLE,
+                format!(
+                    "{problem}: write redis://host:port, redis://user:password@host:port/database, or rediss:// for \
+                     TLS"
+                ),
+            )
+        };
+        let url = self.url.reveal();
+        if url.trim().is_empty() {
+            return Err(bad("is not set"));
+        }
+        // The end of a long pipeline does not wait until its beginning is acknowledged.
+        let undelayed = TcpSettings::default().set_nodelay(true);
+        let address = url.into_connection_info();
+        let client = address.and_then(|it| Client::open(it.set_tcp_settings(undelayed)));
+        // The client's own message is left out: it may hold parts of a password.
+        client.map_err(|_| bad("is not the address of a Redis"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(url: &str) -> Result<Client, String> {
+        let settings = RedisSettings { url: url.into() };
+        settings.client().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_bad_address_is_explained_and_not_quoted() {
+        for url in ["hush", "http://:hush@host", "redis://:hush@host:port"] {
+            let error = client(url).expect_err(url);
+            assert!(
+                error.starts_with("REDIS_URL: is not the address of a Redis: write redis://"),
+                "{error}"
+            );
+            assert!(!error.contains("hush"), "{error}");
+        }
+        let error = client(" ").expect_err("nothing");
+        assert!(
+            error.starts_with("REDIS_URL: is not set: write redis://"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_client_shows_host_and_port_alone() {
+        let client = client("redis://anna:hush@host:6380/2").expect("an address");
+        let shown = client.get_connection_info().addr().to_string();
+        assert_eq!(shown, "host:6380");
+    }
+}
