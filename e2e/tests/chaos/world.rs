@@ -154,13 +154,11 @@ impl World {
             .ground
             .database_url(port(Link::OperatorDatabase), "rushgate");
         let redis = format!("redis://127.0.0.1:{}", port(Link::OperatorRedis));
-        self.operator.at([
-            ("REDIS_URL", redis),
-            ("DATABASE_URL", database),
-            (
-                "KAFKA_BROKERS",
-                format!("127.0.0.1:{}", port(Link::OperatorKafka)),
-            ),
+        let kafka = format!("127.0.0.1:{}", port(Link::OperatorKafka));
+        self.operator.with(&[
+            ("REDIS_URL", &redis),
+            ("DATABASE_URL", &database),
+            ("KAFKA_BROKERS", &kafka),
         ])
     }
 

@@ -190,8 +190,25 @@ mod tests {
             claims,
             others,
             quotas: [(RoundId::once(), 5)].into(),
+            ..Known::default()
         };
         plan(OnePer::Campaign, known)
+    }
+
+    #[test]
+    fn a_grant_whose_row_nobody_has_revoked_is_seated_on_another_serial() {
+        let known = Known {
+            rows: vec![granted(1, "p", Standing::Held)],
+            overtaken: vec![
+                granted(1, "z", Standing::Held),
+                granted(2, "y", Standing::Held),
+            ],
+            quotas: [(RoundId::once(), 5)].into(),
+            ..Known::default()
+        };
+        let plan = plan(OnePer::Campaign, known);
+        assert_eq!(plan.granted.len(), 1);
+        assert_eq!(seated(&plan), [(None, "z"), (None, "y")]);
     }
 
     fn seated(plan: &Plan) -> Vec<(Option<u64>, &str)> {
