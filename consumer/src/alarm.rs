@@ -63,6 +63,7 @@ impl Alarm {
             .await?;
         }
         transaction.commit().await?;
+        session::close(connection).await;
         Ok(halted)
     }
 }

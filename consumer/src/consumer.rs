@@ -27,6 +27,9 @@ use tracing::{info, warn};
 /// How long Kafka gets, beyond [`DRAIN`], to take the last commit and let us leave the group.
 const LEAVE: Duration = Duration::from_secs(15);
 
+/// How long the lanes may take to end once the topic is left.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// How long what is committed may still wait for its confirmation when a batch must not be written.
 const LAST_CONFIRMATIONS: Duration = Duration::from_secs(5);
 
@@ -121,7 +124,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
                 // It ends when the source has closed the lanes; or one meets a batch that it must not write.
                 tokio::select! {
                     error = &mut writer => error.map_or(Ok(()), |error| Err(Stopped::from(error))),
-                    _ = source.stopped() => Ok(()),
+                    _ = source.stopped() => {
+                        // Nothing is left to write, or it cannot be written now. The lanes end their sessions.
+                        let _ = timeout(CLOSING, writer.as_mut()).await;
+                        Ok(())
+                    }
                 }
             };
             let drained = timeout(DRAIN + LEAVE, left).await;

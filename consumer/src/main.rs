@@ -1,7 +1,8 @@
 //! Kafka to MySQL, as a program: settings, logs, metrics and signals around [`rushgate_consumer::run`].
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use rushgate_consumer::{Config, metrics, run};
+use rushgate_gate::causes::causes;
 use std::io::IsTerminal;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
@@ -23,13 +24,13 @@ async fn main() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     info!(?config, "started");
-    run(config, async move {
+    let stopped = run(config, async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-    })
-    .await?;
+    });
+    stopped.await.map_err(|error| anyhow!(causes(&error)))?;
     info!("stopped");
     Ok(())
 }

@@ -27,10 +27,20 @@ impl Idle {
         if self.since.elapsed() < KEPT {
             return Some(self.connection);
         }
-        // If that cannot be said to the server, it finds out by itself.
-        let _ = self.connection.close().await;
+        close(self.connection).await;
         None
     }
+
+    /// Ends the session.
+    pub async fn close(self) {
+        close(self.connection).await;
+    }
+}
+
+/// Ends a session as the server expects it; one that is just dropped counts as aborted, and is in the server's log.
+pub async fn close(connection: MySqlConnection) {
+    // If that cannot be said to the server, it finds out by itself.
+    let _ = connection.close().await;
 }
 
 /// Opens a session.

@@ -129,6 +129,13 @@ impl Store {
         Ok(())
     }
 
+    /// Ends the session with the database.
+    pub async fn close(self) {
+        if let Some(idle) = self.connection {
+            idle.close().await;
+        }
+    }
+
     /// Writes a batch and commits it. After an error, or when this future is dropped, the connection is given
     /// up, and whatever was open on it with it.
     ///

@@ -48,7 +48,10 @@ impl Writer {
                         let read_at = delivery.read_at;
                         batch.push(delivery, read_at);
                     }
-                    None => return None,
+                    None => {
+                        self.store.close().await;
+                        return None;
+                    }
                 },
                 () = sleep_until(due_at.unwrap_or_else(Instant::now).into()), if due_at.is_some() => {}
             }

@@ -3,8 +3,11 @@
 use crate::history::Place;
 use crate::rows::{Database, Letter, Row};
 use anyhow::{Context, Result, bail};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use redis::streams::{StreamPendingReply, StreamRangeReply};
 use redis::{AsyncTypedCommands, Client};
@@ -83,12 +86,62 @@ impl Stores {
             .await
             .context("Redis does not show what it has")?;
         let stores = self.clone();
-        let topic = tokio::task::spawn_blocking(move || stores.read_topic(&id));
+        let topic = tokio::task::spawn_blocking(move || {
+            let mut events = vec![];
+            let lag = stores.read_topic(|record| {
+                let (key, value) = (record.key().unwrap_or_default(), record.payload());
+                let event = record::event(key, value.unwrap_or_default(), |_| None).ok();
+                events.extend(event.filter(|event| event.campaign == id));
+            })?;
+            anyhow::Ok((events, lag))
+        });
         (evidence.published, evidence.lag) = topic.await??;
         evidence.rows = self.database.rows(campaign).await?;
         evidence.revoked = self.database.revoked(campaign).await?.into_iter().collect();
         evidence.letters = self.database.letters(campaign).await?;
         Ok(evidence)
+    }
+
+    /// The partitions of the topic on which there are records of each key, one for each record.
+    ///
+    /// # Errors
+    /// When Kafka does not answer.
+    pub async fn partitions(&self) -> Result<BTreeMap<String, Vec<i32>>> {
+        let stores = self.clone();
+        let topic = tokio::task::spawn_blocking(move || {
+            let mut partitions: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+            stores.read_topic(|record| {
+                let key = String::from_utf8_lossy(record.key().unwrap_or_default());
+                let of_key = partitions.entry(key.into_owned()).or_default();
+                of_key.push(record.partition());
+            })?;
+            Ok(partitions)
+        });
+        topic.await?
+    }
+
+    /// Removes from the topic all that it holds, as its retention does in time.
+    ///
+    /// # Errors
+    /// When Kafka does not answer or refuses.
+    pub async fn empty_topic(&self) -> Result<()> {
+        let stores = self.clone();
+        let ends = tokio::task::spawn_blocking(move || {
+            let consumer = stores.consumer()?;
+            let mut ends = TopicPartitionList::new();
+            for partition in stores.all_partitions(&consumer)?.elements() {
+                let partition = partition.partition();
+                let (_, high) = consumer.fetch_watermarks(&stores.topic, partition, TIMEOUT)?;
+                ends.add_partition_offset(&stores.topic, partition, Offset::Offset(high))?;
+            }
+            anyhow::Ok(ends)
+        });
+        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
+        let emptied = admin.delete_records(&ends.await??, &AdminOptions::new());
+        for partition in emptied.await?.elements() {
+            partition.error()?;
+        }
+        Ok(())
     }
 
     async fn read_gate(&self, keys: &Keys, evidence: &mut Evidence) -> Result<()> {
@@ -143,22 +196,10 @@ impl Stores {
         Ok(())
     }
 
-    fn read_topic(&self, campaign: &CampaignId) -> Result<(Vec<Event>, u64)> {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &self.kafka_brokers)
-            .set("group.id", &self.group)
-            .set("enable.auto.commit", "false")
-            .set_log_level(RDKafkaLogLevel::Emerg)
-            .create()?;
-        let metadata = consumer.fetch_metadata(Some(&self.topic), TIMEOUT)?;
-        let partitions = metadata
-            .topics()
-            .iter()
-            .flat_map(|topic| topic.partitions());
-        let mut asked = TopicPartitionList::new();
-        for partition in partitions {
-            asked.add_partition(&self.topic, partition.id());
-        }
+    /// Hands out every record of the topic; how many are not committed.
+    fn read_topic(&self, mut each: impl FnMut(&BorrowedMessage<'_>)) -> Result<u64> {
+        let consumer = self.consumer()?;
+        let asked = self.all_partitions(&consumer)?;
         let committed = consumer.committed_offsets(asked, TIMEOUT)?;
         let (mut ends, mut unread, mut lag) = (BTreeMap::new(), TopicPartitionList::new(), 0);
         for element in committed.elements() {
@@ -175,15 +216,12 @@ impl Stores {
             }
         }
         consumer.assign(&unread)?;
-        let mut events = vec![];
         while !ends.is_empty() {
             let Some(record) = consumer.poll(TIMEOUT) else {
                 bail!("Kafka does not hand out the records that it says it has");
             };
             let record = record?;
-            let (key, value) = (record.key().unwrap_or_default(), record.payload());
-            let event = record::event(key, value.unwrap_or_default(), |_| None).ok();
-            events.extend(event.filter(|event| event.campaign == *campaign));
+            each(&record);
             if ends
                 .get(&record.partition())
                 .is_some_and(|end| record.offset() + 1 >= *end)
@@ -191,6 +229,33 @@ impl Stores {
                 ends.remove(&record.partition());
             }
         }
-        Ok((events, lag))
+        Ok(lag)
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client
+            .set("bootstrap.servers", &self.kafka_brokers)
+            .set("group.id", &self.group)
+            .set("enable.auto.commit", "false")
+            .set_log_level(RDKafkaLogLevel::Emerg);
+        client
+    }
+
+    fn consumer(&self) -> Result<BaseConsumer> {
+        Ok(self.client().create()?)
+    }
+
+    fn all_partitions(&self, consumer: &BaseConsumer) -> Result<TopicPartitionList> {
+        let metadata = consumer.fetch_metadata(Some(&self.topic), TIMEOUT)?;
+        let partitions = metadata
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions());
+        let mut all = TopicPartitionList::new();
+        for partition in partitions {
+            all.add_partition(&self.topic, partition.id());
+        }
+        Ok(all)
     }
 }

@@ -302,6 +302,12 @@ impl System {
             .push((variable.to_owned(), value.to_owned()));
     }
 
+    /// Starts the operator's command and does not wait for its end; what it prints is in its log.
+    pub fn start_operator(&self, arguments: &[&str]) -> Process {
+        let mut command = Command::new(program("rushgate"));
+        self.run(command.args(arguments), &arguments.join("-"))
+    }
+
     /// Starts one more bridge, under a name that depends on how many there are, and waits until it is ready.
     pub async fn start_bridge(&mut self) {
         let number = self.bridges.len();

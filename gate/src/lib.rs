@@ -4,6 +4,7 @@ pub mod applicant;
 pub mod application;
 pub mod apply;
 pub mod campaign;
+pub mod causes;
 pub mod confirm;
 pub mod event;
 pub mod fault;

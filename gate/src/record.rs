@@ -1,4 +1,4 @@
-//! From a Kafka record to the event that it carries: strict in what it takes.
+//! From a Kafka record to the event that it carries: strict in what it takes. And the partition that it belongs to.
 //!
 //! Two formats are known by the `content-type` header: `application/json` (also when there is none), an
 //! [`Event`] as JSON; and `application/octet-stream`, the bare user id as 8 bytes big-endian, where the rest
@@ -98,6 +98,14 @@ fn json(key: EventKey, value: &[u8]) -> Result<Event, RecordError> {
     }
 }
 
+/// The partition of a key, among so many: the one that Java's producers choose. All records of a serial have the same key,
+/// so whatever publishes one has to choose by this, or they lose their order.
+pub fn partition(key: &[u8], partitions: i32) -> i32 {
+    let hash = murmur2::murmur2(key, murmur2::KAFKA_SEED);
+    // As in Java: the sign is cut off, not turned round.
+    (hash & 0x7fff_ffff).cast_signed() % partitions.max(1)
+}
+
 /// `type/subtype` in lower case, without parameters.
 fn media_type(content_type: Option<&[u8]>) -> Result<String, RecordError> {
     let Some(header) = content_type else {
@@ -118,4 +126,33 @@ fn parse<T: FromStr<Err: fmt::Display>>(what: &str, bytes: &[u8]) -> Result<T, R
 
 fn undecodable(detail: impl fmt::Display) -> RecordError {
     RecordError::Undecodable(detail.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_go_where_java_sends_them() {
+        // From the tests of Kafka's own Utils.murmur2: the hash as a signed number.
+        for (key, hash) in [
+            ("21", -973_932_308),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+            ("a-little-bit-longer-string", -1_486_304_829),
+            (
+                "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
+                -58_897_971,
+            ),
+            ("abc", 479_470_107),
+        ] {
+            for partitions in [1, 3, 12] {
+                assert_eq!(
+                    partition(key.as_bytes(), partitions),
+                    (hash & i32::MAX) % partitions,
+                    "{key}"
+                );
+            }
+        }
+    }
 }

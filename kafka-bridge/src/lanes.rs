@@ -56,13 +56,6 @@ impl<T> Lanes<T> {
     }
 }
 
-/// The partition of a key, among so many: the one that Java's producers choose.
-pub fn partition(key: &str, partitions: i32) -> i32 {
-    let hash = murmur2::murmur2(key.as_bytes(), murmur2::KAFKA_SEED);
-    // As in Java: the sign is cut off, not turned round.
-    (hash & 0x7fff_ffff).cast_signed() % partitions.max(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,29 +97,5 @@ mod tests {
         lanes.ended(7);
         lanes.add(7, 'd');
         assert_eq!(lanes.take_ready(), []);
-    }
-
-    #[test]
-    fn keys_go_where_java_sends_them() {
-        // From the tests of Kafka's own Utils.murmur2: the hash as a signed number.
-        for (key, hash) in [
-            ("21", -973_932_308),
-            ("foobar", -790_332_482),
-            ("a-little-bit-long-string", -985_981_536),
-            ("a-little-bit-longer-string", -1_486_304_829),
-            (
-                "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
-                -58_897_971,
-            ),
-            ("abc", 479_470_107),
-        ] {
-            for partitions in [1, 3, 12] {
-                assert_eq!(
-                    partition(key, partitions),
-                    (hash & i32::MAX) % partitions,
-                    "{key}"
-                );
-            }
-        }
     }
 }

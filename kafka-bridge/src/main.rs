@@ -1,6 +1,7 @@
 //! The `kafka-bridge` command: settings, logs, metrics, signals. The work is done in the library.
 
 use anyhow::Context as _;
+use rushgate_gate::causes::causes;
 use rushgate_kafka_bridge::config::Config;
 use rushgate_kafka_bridge::{bridge, metrics};
 use std::io::IsTerminal as _;
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "bridge cannot run");
+            tracing::error!(error = causes(error.as_ref()), "bridge cannot run");
             ExitCode::FAILURE
         }
     }

@@ -5,13 +5,14 @@
 
 use crate::config::Config;
 use crate::entry::EntryRef;
-use crate::lanes::{Lanes, partition};
+use crate::lanes::Lanes;
 use crate::record::Record;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rushgate_gate::record::partition;
 use rushgate_settings::{BadSetting, KafkaSettings, LastKafkaError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,7 +166,7 @@ impl Sink {
 
     /// Takes a record, which is sent by [`Self::hand_over`] when its partition's turn has come.
     pub fn add(&mut self, entry: EntryRef, record: Record) {
-        let partition = partition(&record.key, self.partitions);
+        let partition = partition(record.key.as_bytes(), self.partitions);
         self.lanes.add(partition, (entry, record));
     }
 

@@ -4,18 +4,21 @@
 //! once; so whatever looks wrong is looked at a second time, and only what is wrong both times is told.
 
 mod findings;
+mod lines;
 
 pub use findings::{Finding, Seen, differing_terms, findings};
+use lines::lines;
 
-use crate::campaign::existing;
+use crate::answer::{Answer, figure};
+use crate::campaign::no_such;
 use crate::config::Config;
 use crate::database::{Database, Resolution, Which};
 use crate::failed::LetterId;
 use crate::gate::Gate;
 use crate::intention::{Deed, Taken};
-use crate::kafka::Kafka;
 use crate::operation::Reserved;
-use anyhow::Result;
+use crate::servers::Servers;
+use anyhow::{Result, bail};
 use clap::Args;
 use rushgate_gate::restore::Standing;
 use rushgate_gate::{CampaignId, CampaignState, Event, Place};
@@ -24,21 +27,16 @@ use std::fmt::Write;
 
 /// Shown below the flags.
 pub const EXAMPLES: &str = "Examples:
-  rushgate audit                   all campaigns; for a cron job: the exit code is 0 if all agree, 2 if they do not, 1 if
-                                   that could not be found out
+  rushgate audit                   all campaigns; for a cron job: the exit code is 0 if all agree, 2 if something does
+                                   not, 1 if nothing was found but not everything could be looked at
   rushgate audit welcome --repair  finishes what was interrupted, puts back on the stream what is missing, confirms what
                                    was not confirmed, makes database and gate agree on the terms; 0 if that was all
 
-It locks nothing and may run in the middle of a rush. Every finding says what is to be done about it.";
-
-/// The exit code when something does not agree.
-pub const DISAGREES: u8 = 2;
+It locks nothing and may run in the middle of a rush. Every finding says what is to be done about it. A server that does
+not answer hides nothing of what the others show.";
 
 /// Findings that are repaired in one go.
 const AT_ONCE: usize = 5_000;
-
-/// Findings that are told one by one; of more, how many there are.
-const SHOWN: usize = 50;
 
 /// What is to be audited.
 #[derive(Args)]
@@ -48,71 +46,87 @@ pub struct Audit {
     /// Put right what can be proven: missing grants go back on the stream, committed ones are confirmed
     #[arg(long)]
     repair: bool,
+    /// Show every finding by itself, instead of counting those that are alike
+    #[arg(long)]
+    all: bool,
 }
 
 impl Audit {
-    /// Does it; the text for the operator, and whether all agree.
+    /// Does it; what the operator is told.
     ///
     /// # Errors
-    /// When a server does not answer or refuses.
-    pub async fn run(&self, config: &Config) -> Result<(String, bool)> {
+    /// When there is no such campaign, or something cannot be repaired.
+    pub async fn run(&self, config: &Config) -> Result<Answer> {
         let mut auditor = Auditor {
-            database: Database::connect(config).await?,
-            gate: Gate::connect(config).await?,
+            servers: Servers::connect(config).await,
             config,
         };
         let campaigns = match &self.campaign {
             Some(id) => vec![id.clone()],
-            None => auditor.database.campaigns().await?,
+            None => auditor.servers.campaigns().await,
         };
         let mut text = String::new();
         let mut agrees = true;
         for id in &campaigns {
-            agrees &= auditor.audit(id, self.repair, &mut text).await?;
+            agrees &= auditor.audit(id, self, &mut text).await?;
         }
-        if text.is_empty() {
+        let missing = auditor.servers.missing;
+        if text.is_empty() && missing.is_empty() {
             text.push_str("there is no campaign");
         }
-        Ok((text.trim_end().to_owned(), agrees))
+        Ok(Answer {
+            text: text.trim_end().to_owned(),
+            missing,
+            disagrees: !agrees,
+        })
     }
 }
 
 struct Auditor<'a> {
-    database: Database,
-    gate: Gate,
+    servers: Servers,
     config: &'a Config,
 }
 
+/// What was seen, and how much of it; `None` where that could not be found out.
+struct Look {
+    seen: Seen,
+    held: Option<usize>,
+    coupons: Option<usize>,
+    on_the_way: Option<usize>,
+}
+
 impl Auditor<'_> {
-    /// Audits a campaign; whether it agrees, or what did not was repaired.
-    async fn audit(&mut self, id: &CampaignId, repair: bool, text: &mut String) -> Result<bool> {
-        let seen = self.look(id).await?;
-        let mut found = findings(&seen);
-        if !found.is_empty() {
-            let again = findings(&self.look(id).await?);
-            found = found.intersection(&again).cloned().collect();
+    /// Audits a campaign; whether nothing was found, or what was found is repaired.
+    async fn audit(&mut self, id: &CampaignId, audit: &Audit, text: &mut String) -> Result<bool> {
+        let Some(look) = self.look(id).await else {
+            bail!("{}", no_such(id));
+        };
+        let mut found = findings(&look.seen);
+        if !found.is_empty()
+            && let Some(again) = self.look(id).await
+        {
+            found = found
+                .intersection(&findings(&again.seen))
+                .cloned()
+                .collect();
         }
-        let (held, rows) = (
-            seen.held.len(),
-            seen.rows.values().filter(|active| **active).count(),
-        );
         writeln!(
             text,
-            "campaign {id}: {held} held at the gate, {rows} coupons, {} on the way, {}",
-            seen.on_the_way.len(),
-            match found.len() {
-                0 => "all agree".to_owned(),
-                1 => "1 finding".to_owned(),
-                count => format!("{count} findings"),
+            "campaign {id}: {} held at the gate, {} coupons, {} on the way, {}",
+            figure(look.held),
+            figure(look.coupons),
+            figure(look.on_the_way),
+            match (found.len(), look.seen.is_partial) {
+                (0, false) => "all agree".to_owned(),
+                (0, true) => "nothing found as far as could be looked".to_owned(),
+                (1, _) => "1 finding".to_owned(),
+                (count, _) => format!("{count} findings"),
             }
         )?;
-        for finding in found.iter().take(SHOWN) {
-            writeln!(text, "  {finding}: {}", finding.advice())?;
+        for line in lines(id, &found, audit.all) {
+            writeln!(text, "  {line}")?;
         }
-        if found.len() > SHOWN {
-            writeln!(text, "  … and {} more", found.len() - SHOWN)?;
-        }
-        let repaired = match repair && !found.is_empty() {
+        let repaired = match audit.repair && !found.is_empty() {
             true => self.repair(id, &found, text).await?,
             false => 0,
         };
@@ -120,88 +134,146 @@ impl Auditor<'_> {
     }
 
     /// Looks at everything, upstream first, so that what moves on meanwhile is seen at least once.
-    async fn look(&mut self, id: &CampaignId) -> Result<Seen> {
-        // A command that is at work has not been interrupted, and changes what is compared.
-        let is_at_work = self.database.is_reserved(id).await?;
-        let campaign = &existing(&self.database, id).await?;
-        let intention = self.database.intention(id).await?;
-        let told = self.gate.projection(id).await?;
-        let at_gate = told.as_ref().map(|told| told.state);
-        let is_halted = [at_gate, Some(campaign.state)].contains(&Some(CampaignState::Halted));
-        let mut seen = Seen {
-            is_unknown: campaign.projected && at_gate.is_none(),
-            is_halted,
-            is_halted_here: is_halted
-                && at_gate.is_some_and(|state| state != CampaignState::Halted),
-            ..Seen::default()
+    /// `None` if there is no such campaign.
+    async fn look(&mut self, id: &CampaignId) -> Option<Look> {
+        let mut seen = Seen::default();
+        let servers = &mut self.servers;
+        let what = format!("the terms of campaign {id}");
+        let question = async |database: &mut Database| {
+            // A command that is at work has not been interrupted, and changes what is compared.
+            let is_at_work = database.is_reserved(id).await?;
+            let terms = database.campaign(id).await?;
+            Ok((is_at_work, terms, database.intention(id).await?))
         };
-        if !is_at_work {
-            seen.unfinished = match campaign.projected {
-                true => intention.map(|intention| intention.to_string()),
-                false => Some("the campaign was not created to the end".to_owned()),
-            };
-            if let (Some(told), false) = (&told, is_halted || seen.unfinished.is_some()) {
-                let states = (campaign.state, told.state);
-                seen.states = (states.0 != states.1).then_some(states);
-                seen.terms = differing_terms(campaign, told);
+        let (is_at_work, terms, intention) = match servers.database(&what, question).await {
+            Some((_, None, _)) => return None,
+            Some(found) => found,
+            None => (true, None, None),
+        };
+        let what = format!("the state of campaign {id} at the gate");
+        let told = servers
+            .gate(&what, async |gate| gate.projection(id).await)
+            .await;
+        if let Some(told) = &told {
+            let at_gate = told.as_ref().map(|told| told.state);
+            let was_told = terms.as_ref().is_some_and(|terms| terms.projected);
+            seen.is_unknown = was_told && at_gate.is_none();
+            seen.is_halted = at_gate == Some(CampaignState::Halted);
+        }
+        if let Some(terms) = &terms {
+            let at_gate = told.as_ref().and_then(Option::as_ref);
+            let is_halted = terms.state == CampaignState::Halted;
+            seen.is_halted_here =
+                is_halted && at_gate.is_some_and(|told| told.state != CampaignState::Halted);
+            seen.is_halted |= is_halted;
+            if !is_at_work {
+                seen.unfinished = match terms.projected {
+                    true => intention.map(|intention| intention.to_string()),
+                    false => Some("the campaign was not created to the end".to_owned()),
+                };
+                if let (Some(told), false) = (at_gate, seen.is_halted || seen.unfinished.is_some())
+                {
+                    let states = (terms.state, told.state);
+                    seen.states = (states.0 != states.1).then_some(states);
+                    seen.terms = differing_terms(terms, told);
+                }
             }
         }
-        let (held, unreadable) = self.gate.held(id, campaign.terms.one_per).await?;
-        seen.unreadable.extend(unreadable);
-        for held in held {
-            seen.held.insert(held.place, held.issued);
+        let what = format!("grants of campaign {id} at the gate");
+        let books = match &terms {
+            Some(terms) => {
+                let one_per = terms.terms.one_per;
+                let books = async |gate: &mut Gate| {
+                    let held = gate.held(id, one_per).await?;
+                    Ok((held, gate.revoked(id).await?, gate.events(id).await?))
+                };
+                servers.gate(&what, books).await
+            }
+            None => None,
+        };
+        let held = books.as_ref().map(|((held, _), ..)| held.len());
+        if let Some(((held, unreadable), revoked, events)) = books {
+            seen.unreadable.extend(unreadable);
+            let held = held.into_iter();
+            seen.held = held.map(|held| (held.place, held.issued)).collect();
+            seen.taken_back.extend(revoked);
+            for event in events {
+                seen.on_the_way.insert((place(&event), event.event_type));
+            }
         }
-        seen.taken_back.extend(self.gate.revoked(id).await?);
-        for event in self.gate.events(id).await? {
-            seen.on_the_way.insert((place(&event), event.event_type));
-        }
-        for unpublished in self.gate.unpublished(id).await? {
+        let what = format!("dead letters of the bridge in campaign {id}");
+        let unpublished = servers
+            .gate(&what, async |gate| gate.unpublished(id).await)
+            .await;
+        for unpublished in unpublished.iter().flatten() {
             let about = unpublished.event().ok().map(|event| place(&event));
-            let letter = LetterId::Bridge(id.clone(), unpublished.entry_id);
+            let letter = LetterId::Bridge(id.clone(), unpublished.entry_id.clone());
             seen.unpublished.insert(letter.to_string(), about);
         }
-        let events = {
-            let (kafka, id) = (Kafka::new(self.config)?, id.clone());
-            tokio::task::spawn_blocking(move || kafka.events(&id)).await??
-        };
-        for (event, waits) in events {
-            let about = place(&event);
-            if waits {
+        let what = format!("campaign {id} in Kafka");
+        let topic = servers
+            .kafka(&what, async |kafka| kafka.events(id).await)
+            .await;
+        for (event, waits) in topic.iter().flatten() {
+            let about = place(event);
+            if *waits {
                 seen.on_the_way.insert((about.clone(), event.event_type));
             }
             seen.in_topic.insert(about);
         }
-        for granted in self.database.granted(id).await? {
-            let active = !matches!(granted.standing, Standing::Revoked(_));
-            let about = Place {
-                round: granted.round,
-                serial: granted.serial,
-                applicant: granted.applicant,
-            };
-            seen.rows.insert(about, active);
-        }
+        let what = format!("coupons and dead letters of campaign {id}");
         let which = Which {
             campaign: Some(id.clone()),
             resolved: true,
             ..Which::default()
         };
-        for letter in self.database.letters(&which).await? {
-            let about = letter.event().ok().map(|event| place(&event));
-            match &letter.resolution {
-                None => {
-                    seen.letters.insert(letter.id, (about, letter.reason));
+        let tables = match &terms {
+            Some(_) => {
+                let question = async |database: &mut Database| {
+                    let granted = database.granted(id).await?;
+                    Ok((granted, database.letters(&which).await?))
+                };
+                servers.database(&what, question).await
+            }
+            None => None,
+        };
+        let has_tables = tables.is_some();
+        if let Some((granted, letters)) = tables {
+            for granted in granted {
+                let active = !matches!(granted.standing, Standing::Revoked(_));
+                let about = Place {
+                    round: granted.round,
+                    serial: granted.serial,
+                    applicant: granted.applicant,
+                };
+                seen.rows.insert(about, active);
+            }
+            for letter in letters {
+                let about = letter.event().ok().map(|event| place(&event));
+                match &letter.resolution {
+                    None => {
+                        seen.letters.insert(letter.id, (about, letter.reason));
+                    }
+                    Some((word, _)) if word == Resolution::Discarded.as_str() => {
+                        seen.discarded.extend(about);
+                    }
+                    Some(_) => {}
                 }
-                Some((word, _)) if word == Resolution::Discarded.as_str() => {
-                    seen.discarded.extend(about);
-                }
-                Some(_) => {}
             }
         }
-        let rounds = campaign.rounds.iter();
+        let rounds = terms.iter().flat_map(|terms| &terms.rounds);
         seen.quotas = rounds
             .map(|round| (round.id.clone(), round.quota.get()))
             .collect();
-        Ok(seen)
+        let has_all_on_the_way = held.is_some() && topic.is_some();
+        seen.is_partial =
+            told.is_none() || unpublished.is_none() || !has_all_on_the_way || !has_tables;
+        Some(Look {
+            held,
+            coupons: has_tables.then(|| seen.rows.values().filter(|active| **active).count()),
+            on_the_way: has_all_on_the_way.then_some(seen.on_the_way.len()),
+            seen,
+        })
     }
 
     /// Puts right what can be proven; how many of the findings that is.

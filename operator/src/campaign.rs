@@ -5,6 +5,7 @@ mod create;
 mod show;
 mod state;
 
+use crate::answer::Answer;
 use crate::config::Config;
 use crate::database::Database;
 use crate::intention::Deed;
@@ -68,18 +69,19 @@ impl CampaignCommand {
     ///
     /// # Errors
     /// When a server does not answer or refuses, or what was asked for makes no sense.
-    pub async fn run(&self, config: &Config) -> Result<String> {
-        match self {
-            Self::Create(create) => create.run(config).await,
-            Self::Change(change) => change.run(config).await,
-            Self::Pause(target) => state::set(config, target, Deed::Pause).await,
-            Self::Resume(target) => state::set(config, target, Deed::Resume).await,
-            Self::Close(target) => state::set(config, target, Deed::Close).await,
-            Self::Finish { id, give_up } => finish(config, id, *give_up).await,
-            Self::List => show::list(config).await,
-            Self::Show { id } => show::show(config, id).await,
-            Self::Log { id } => show::log(config, id).await,
-        }
+    pub async fn run(&self, config: &Config) -> Result<Answer> {
+        let text = match self {
+            Self::Create(create) => create.run(config).await?,
+            Self::Change(change) => change.run(config).await?,
+            Self::Pause(target) => state::set(config, target, Deed::Pause).await?,
+            Self::Resume(target) => state::set(config, target, Deed::Resume).await?,
+            Self::Close(target) => state::set(config, target, Deed::Close).await?,
+            Self::Finish { id, give_up } => finish(config, id, *give_up).await?,
+            Self::List => return show::list(config).await,
+            Self::Show { id } => return show::show(config, id).await,
+            Self::Log { id } => show::log(config, id).await?,
+        };
+        Ok(text.into())
     }
 }
 
@@ -96,9 +98,12 @@ async fn finish(config: &Config, id: &CampaignId, give_up: bool) -> Result<Strin
 
 /// The campaign of that name.
 pub(crate) async fn existing(database: &Database, id: &CampaignId) -> Result<Campaign> {
-    database.campaign(id).await?.with_context(|| {
-        format!("there is no campaign {id}: `rushgate campaign list` shows those there are")
-    })
+    database.campaign(id).await?.with_context(|| no_such(id))
+}
+
+/// What to say of a campaign that is none.
+pub(crate) fn no_such(id: &CampaignId) -> String {
+    format!("there is no campaign {id}: `rushgate campaign list` shows those there are")
 }
 
 /// Reads an instant with its offset.

@@ -1,10 +1,10 @@
 //! `rushgate coupon find`: what the help desk asks.
 
-use crate::campaign::existing;
+use crate::answer::{Answer, UNKNOWN};
+use crate::campaign::no_such;
 use crate::config::Config;
-use crate::database::Database;
-use crate::gate::Gate;
-use anyhow::Result;
+use crate::servers::Servers;
+use anyhow::{Result, bail};
 use clap::Subcommand;
 use rushgate_gate::application::Status;
 use rushgate_gate::{Applicant, CampaignId};
@@ -25,28 +25,44 @@ pub enum CouponCommand {
 }
 
 impl CouponCommand {
-    /// Does it; the text for the operator.
+    /// Does it; what the operator is told.
     ///
     /// # Errors
-    /// When a server does not answer or refuses, or there is no such campaign.
-    pub async fn run(&self, config: &Config) -> Result<String> {
+    /// When there is no such campaign.
+    pub async fn run(&self, config: &Config) -> Result<Answer> {
         let Self::Find { user_id, campaign } = self;
-        let database = Database::connect(config).await?;
-        let mut gate = Gate::connect(config).await?;
+        let mut servers = Servers::connect(config).await;
         let campaigns = match campaign {
-            Some(id) => vec![existing(&database, id).await?.id],
-            None => database.campaigns().await?,
+            Some(id) => match servers.campaign(id).await {
+                Some(None) => bail!("{}", no_such(id)),
+                _ => vec![id.clone()],
+            },
+            None => servers.campaigns().await,
         };
         let mut text = String::new();
         for id in campaigns {
-            let status = gate.application(&id, user_id, None).await?;
-            let coupons = database.coupons(&id, user_id).await?;
-            let dead_letters = database.dead_letters_of(&id, user_id).await?;
-            let knows = !matches!(status, Status::NotFound | Status::UnknownCampaign);
+            let status = servers
+                .gate(
+                    &format!("what the gate says in campaign {id}"),
+                    async |gate| gate.application(&id, user_id, None).await,
+                )
+                .await;
+            let rows = servers
+                .database(&format!("coupons in campaign {id}"), async |database| {
+                    let coupons = database.coupons(&id, user_id).await?;
+                    Ok((coupons, database.dead_letters_of(&id, user_id).await?))
+                })
+                .await;
+            let knows = match &status {
+                None => false,
+                Some(status) => !matches!(status, Status::NotFound | Status::UnknownCampaign),
+            };
+            let (coupons, dead_letters) = rows.unwrap_or_default();
             if campaign.is_none() && !knows && coupons.is_empty() && dead_letters.is_empty() {
                 continue;
             }
-            writeln!(text, "campaign {id}: {}", told(&status))?;
+            let told = status.as_ref().map_or_else(|| UNKNOWN.to_owned(), told);
+            writeln!(text, "campaign {id}: {told}")?;
             for coupon in coupons {
                 let (round, serial) = (&coupon.round, coupon.serial);
                 writeln!(
@@ -60,9 +76,17 @@ impl CouponCommand {
             }
         }
         if text.is_empty() {
-            text.push_str("no campaign knows that person: never applied, or was refused");
+            text.push_str(if servers.missing.is_empty() {
+                "no campaign knows that person: never applied, or was refused"
+            } else {
+                "nothing was found as far as could be looked"
+            });
         }
-        Ok(text.trim_end().to_owned())
+        Ok(Answer {
+            text: text.trim_end().to_owned(),
+            missing: servers.missing,
+            ..Answer::default()
+        })
     }
 }
 

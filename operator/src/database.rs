@@ -13,15 +13,18 @@ pub use letters::{Letter, Resolution, Which};
 pub use log::{Action, Entry, LogLine};
 
 use crate::config::Config;
+use crate::waiting::{noting, within};
 use anyhow::{Context, Result, bail};
 use rushgate_gate::{CampaignId, Millis};
 use rushgate_settings::DatabaseSettings;
 use sqlx::mysql::{MySqlConnection, MySqlDatabaseError};
 use sqlx::{ConnectOptions, Connection};
-use std::io::ErrorKind;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
+use tokio::task::block_in_place;
 use tokio::time::timeout;
 
 /// How often a transaction is tried before a deadlock is an error.
@@ -40,12 +43,36 @@ macro_rules! lock {
     };
 }
 
+/// How long other operators may take over a campaign before it is given up.
+const RESERVATION: Duration = Duration::from_secs(30);
+
+/// How long the server may take over the end of a connection.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// What to say when the tables may be missing.
-const ARE_THE_TABLES_THERE: &str = "are all tables there? `rushgate setup` makes them";
+const ARE_THE_TABLES_THERE: &str =
+    "cannot read the tables (are all there? `rushgate setup` makes those that are missing)";
 
 /// The database, by way of one connection.
 pub struct Database {
-    connection: Mutex<MySqlConnection>,
+    connection: Arc<Mutex<MySqlConnection>>,
+    /// Is dropped after the connection above, and so has the last word on it.
+    _closing: Closing,
+}
+
+/// Ends a connection as the server expects it, however the command ends: else it counts as aborted, and the server's log
+/// says so.
+struct Closing(Option<Arc<Mutex<MySqlConnection>>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let Some(connection) = self.0.take().and_then(Arc::into_inner) else {
+            return;
+        };
+        let close = timeout(CLOSING, connection.into_inner().close());
+        // Whether that could be said to the server makes no difference to what the command has done.
+        let _ = block_in_place(|| Handle::current().block_on(close));
+    }
 }
 
 impl Database {
@@ -57,12 +84,14 @@ impl Database {
         let options = config.database.options()?;
         let connection = answered(options.connect()).await.with_context(|| {
             format!(
-                "cannot use the database at {}: is it running, and is DATABASE_URL right?",
+                "cannot use the database at {} (is it running, and is DATABASE_URL right?)",
                 DatabaseSettings::shown(&options)
             )
         })?;
+        let connection = Arc::new(Mutex::new(connection));
         Ok(Self {
-            connection: Mutex::new(connection),
+            _closing: Closing(Some(Arc::clone(&connection))),
+            connection,
         })
     }
 
@@ -88,14 +117,21 @@ impl Database {
             .execute(&mut *connection)
             .await
             .context("the database refused to limit how long the command may be silent")?;
-        let lock = sqlx::query_scalar(concat!("SELECT GET_LOCK(", lock!(), ", 30)"))
-            .bind(campaign.as_str())
-            .fetch_one(&mut *connection);
-        let reserved: Option<i64> = answered(lock)
-            .await
-            .context("the database refused to reserve the campaign, or did not answer")?;
+        let reserve =
+            sqlx::query_scalar::<_, Option<i64>>(concat!("SELECT GET_LOCK(", lock!(), ", ?)"))
+                .bind(campaign.as_str())
+                .bind(RESERVATION.as_secs())
+                .fetch_one(&mut *connection);
+        let other = format!("another operator is changing campaign {campaign}");
+        let reserved = timeout(PATIENCE, noting(&other, Some(RESERVATION), reserve)).await;
+        let reserved = reserved
+            .with_context(|| format!("the database has not answered for {} s", PATIENCE.as_secs()))?
+            .context("the database refused to reserve the campaign")?;
         if reserved != Some(1) {
-            bail!("somebody else is changing campaign {campaign} just now: try again");
+            bail!(
+                "{other}, and has not finished within {} s: run this again when that is over",
+                RESERVATION.as_secs()
+            );
         }
         Ok(())
     }
@@ -169,10 +205,9 @@ impl Database {
     }
 }
 
-/// What the database answers, unless it takes longer than [`PATIENCE`].
-async fn answered<T>(asked: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-    let answer = timeout(PATIENCE, asked).await;
-    answer.unwrap_or_else(|_| Err(std::io::Error::from(ErrorKind::TimedOut).into()))
+/// What a statement gives, unless the server takes longer over it than it may.
+async fn answered<T>(statement: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
+    within("the database", async { Ok(statement.await?) }).await
 }
 
 /// Whether the server rolled the transaction back so that another one could go on.

@@ -5,9 +5,12 @@
 
 mod desk;
 mod letter_id;
+mod show;
 
 pub use letter_id::LetterId;
+pub(crate) use show::UNPUBLISHED;
 
+use crate::answer::Answer;
 use crate::config::Config;
 use crate::database::Database;
 use crate::gate::Gate;
@@ -21,12 +24,13 @@ use rushgate_gate::CampaignId;
 pub const EXAMPLES: &str = "Examples:
   rushgate failed list --campaign welcome
   rushgate failed show 17
-  rushgate failed replay 17 18            after whatever was wrong has been put right
+  rushgate failed replay 17 18            after the cause has been removed
   rushgate failed replay --all --reason unknown_round
   rushgate failed discard 17 --note 'test record'
   rushgate failed discard welcome/1796086800123-0 --return-serial --note 'left the country'
 
-Replaying is safe, also twice: whoever has his coupon keeps it, and what fails again is a dead letter again.";
+Replaying is safe, also twice: a person who has the coupon keeps it, and a record that fails again is a dead letter
+again.";
 
 /// What can be done about dead letters.
 #[derive(Subcommand)]
@@ -39,30 +43,30 @@ pub enum FailedCommand {
         /// Also those that are resolved
         #[arg(long)]
         all: bool,
-        /// So many of the consumer's at most
+        /// The most of the consumer's dead letters to list
         #[arg(long, default_value_t = 1_000)]
         limit: u32,
     },
     /// All of one: the record, the reason, and what was done about it
     Show {
-        /// Which
+        /// The dead letter, as `failed list` names it
         id: LetterId,
     },
-    /// Send it again, through the very path that it took
+    /// Send dead letters again, through the very path that they took
     Replay {
         /// Which
         #[command(flatten)]
         chosen: Chosen,
     },
-    /// Give it up
+    /// Give dead letters up
     Discard {
         /// Which
         #[command(flatten)]
         chosen: Chosen,
-        /// Take the grant back at the gate, so that its serial goes to the next who waits, or back to the pool
+        /// Take the grant back at the gate: its serial goes to the head of the waitlist, or back to the pool
         #[arg(long)]
         return_serial: bool,
-        /// Why
+        /// Why, for `failed show` and the log of the campaign
         #[arg(long, value_name = "TEXT")]
         note: Option<String>,
     },
@@ -82,7 +86,7 @@ pub struct Filter {
 /// Which dead letters are to be dealt with.
 #[derive(Args)]
 pub struct Chosen {
-    /// Which, as `failed list` names them
+    /// The dead letters, as `failed list` names them
     #[arg(required_unless_present = "all")]
     ids: Vec<LetterId>,
     /// All that are open, of that campaign and with that reason if given
@@ -97,40 +101,51 @@ impl FailedCommand {
     ///
     /// # Errors
     /// When a server does not answer or refuses, or there is no such dead letter.
-    pub async fn run(&self, config: &Config) -> Result<String> {
-        let mut desk = Desk {
-            config,
-            database: Database::connect(config).await?,
-            gate: Gate::connect(config).await?,
-            kafka: Kafka::new(config)?,
-        };
-        match self {
-            Self::List { filter, all, limit } => desk.list(filter, *all, *limit).await,
-            Self::Show { id } => desk.show(id).await.with_context(|| about(id, &[])),
+    pub async fn run(&self, config: &Config) -> Result<Answer> {
+        let text = match self {
+            Self::List { filter, all, limit } => {
+                return show::list(config, filter, *all, *limit).await;
+            }
+            Self::Show { id } => {
+                let shown = show::show(config, id).await;
+                shown.with_context(|| about(id, &[]))?
+            }
             Self::Replay { chosen } => {
+                let mut desk = desk(config).await?;
                 let mut done = vec![];
                 for id in desk.chosen(chosen).await? {
                     let replayed = desk.replay(&id).await;
                     let replayed = replayed.with_context(|| about(&id, &done))?;
                     done.push(format!("{id}: {replayed}"));
                 }
-                Ok(all(&done))
+                all(&done)
             }
             Self::Discard {
                 chosen,
                 return_serial,
                 note,
             } => {
+                let mut desk = desk(config).await?;
                 let mut done = vec![];
                 for id in desk.chosen(chosen).await? {
                     let discarded = desk.discard(&id, *return_serial, note.as_deref()).await;
                     let discarded = discarded.with_context(|| about(&id, &done))?;
                     done.push(format!("{id}: {discarded}"));
                 }
-                Ok(all(&done))
+                all(&done)
             }
-        }
+        };
+        Ok(text.into())
     }
+}
+
+async fn desk(config: &Config) -> Result<Desk<'_>> {
+    Ok(Desk {
+        config,
+        database: Database::connect(config).await?,
+        gate: Gate::connect(config).await?,
+        kafka: Kafka::new(config)?,
+    })
 }
 
 fn all(done: &[String]) -> String {

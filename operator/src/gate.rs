@@ -6,6 +6,7 @@ mod restore;
 pub use books::Unpublished;
 
 use crate::config::Config;
+use crate::waiting::{PATIENCE, noting};
 use anyhow::{Context, Result};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError};
@@ -20,10 +21,6 @@ use rushgate_gate::{
 use std::io::ErrorKind;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
-
-/// How long Redis may take over anything. In the middle of a rush, when what an operator asks is most needed, it takes
-/// its time; the client's own half a second is for whoever serves that rush.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// For how long Redis is asked again after an answer was lost.
 const AGAIN_FOR: Duration = Duration::from_secs(5);
@@ -93,9 +90,11 @@ impl Gate {
             connection: None,
             address: address.clone(),
         };
-        let pong: Result<String, _> = gate.ask(&redis::cmd("PING")).await;
+        let ping = redis::cmd("PING");
+        let pong = gate.ask::<String>(&ping);
+        let pong = noting("Redis has not answered yet", Some(PATIENCE), pong).await;
         pong.with_context(|| {
-            format!("cannot use Redis at {address}: is it running, and is REDIS_URL right?")
+            format!("cannot use Redis at {address} (is it running, and is REDIS_URL right?)")
         })?;
         Ok(gate)
     }

@@ -1,7 +1,8 @@
 //! Kafka: the topic, and what waits in it.
 
 use crate::config::Config;
-use anyhow::{Result, anyhow, bail};
+use crate::waiting::{PATIENCE, noting};
+use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -14,9 +15,8 @@ use rushgate_gate::{CampaignId, Event, event::EventKey, record};
 use rushgate_settings::LastKafkaError;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
-
-/// How long Kafka may take over one question.
-const TIMEOUT: Duration = Duration::from_secs(10);
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
 
 /// How often it is looked whether Kafka has refused the login, while an answer is waited for.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -65,6 +65,15 @@ pub struct Kafka {
     last_error: LastKafkaError,
     brokers: String,
     topic: String,
+    producer: OnceCell<Publisher>,
+}
+
+/// What publishes records.
+#[derive(Clone)]
+struct Publisher {
+    producer: FutureProducer<LastKafkaError>,
+    /// How many the topic has.
+    partitions: i32,
 }
 
 impl Kafka {
@@ -83,6 +92,7 @@ impl Kafka {
             last_error: LastKafkaError::default(),
             brokers: config.kafka.brokers.clone(),
             topic: config.kafka.topic.clone(),
+            producer: OnceCell::new(),
         })
     }
 
@@ -149,12 +159,16 @@ impl Kafka {
     ///
     /// # Errors
     /// When Kafka does not answer or refuses.
-    pub fn waiting(&self, campaign: &CampaignId) -> Result<usize> {
-        let mut waiting = 0;
-        self.read(From::Committed, |key, _| {
-            waiting += usize::from(key.campaign == *campaign);
-        })?;
-        Ok(waiting)
+    pub async fn waiting(&self, campaign: &CampaignId) -> Result<usize> {
+        let campaign = campaign.clone();
+        self.ask(move |kafka| {
+            let mut waiting = 0;
+            kafka.read(From::Committed, |key, _| {
+                waiting += usize::from(key.campaign == campaign);
+            })?;
+            Ok(waiting)
+        })
+        .await
     }
 
     /// Every event of `campaign` that the topic still holds, and whether it waits for the consumers. Records that
@@ -162,20 +176,24 @@ impl Kafka {
     ///
     /// # Errors
     /// When Kafka does not answer or refuses.
-    pub fn events(&self, campaign: &CampaignId) -> Result<Vec<(Event, bool)>> {
-        let mut events = vec![];
-        self.read(From::Beginning, |key, record| {
-            if key.campaign != *campaign {
-                return;
-            }
-            let header = |name: &str| record.header(name);
-            let event = record::event(record.key, record.value, header);
-            events.extend(event.ok().map(|event| (event, record.waits)));
-        })?;
-        Ok(events)
+    pub async fn events(&self, campaign: &CampaignId) -> Result<Vec<(Event, bool)>> {
+        let campaign = campaign.clone();
+        self.ask(move |kafka| {
+            let mut events = vec![];
+            kafka.read(From::Beginning, |key, record| {
+                if key.campaign != campaign {
+                    return;
+                }
+                let header = |name: &str| record.header(name);
+                let event = record::event(record.key, record.value, header);
+                events.extend(event.ok().map(|event| (event, record.waits)));
+            })?;
+            Ok(events)
+        })
+        .await
     }
 
-    /// Publishes a record once more, and waits until Kafka has it.
+    /// Publishes a record once more, to the partition where the bridge has put it, and waits until Kafka has it.
     ///
     /// # Errors
     /// When Kafka does not answer or refuses.
@@ -185,15 +203,15 @@ impl Kafka {
         value: Option<&[u8]>,
         headers: &BTreeMap<String, String>,
     ) -> Result<()> {
-        let producer: FutureProducer<_> = self
-            .client
-            .clone()
-            .set("acks", "all")
-            .set("message.timeout.ms", TIMEOUT.as_millis().to_string())
-            .create_with_context(self.last_error.clone())?;
+        let publisher = self.producer.get_or_try_init(|| self.ask(Self::publisher));
+        let Publisher {
+            producer,
+            partitions,
+        } = publisher.await?;
         let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&self.topic);
         if let Some(key) = key {
-            record = record.key(key);
+            let partition = record::partition(key, *partitions);
+            record = record.key(key).partition(partition);
         }
         if let Some(value) = value {
             record = record.payload(value);
@@ -206,31 +224,61 @@ impl Kafka {
                     value: Some(value),
                 })
             });
-        producer
-            .send(record.headers(headers), TIMEOUT)
+        let sending = producer.send(record.headers(headers), PATIENCE);
+        noting("Kafka has not answered yet", Some(PATIENCE), sending)
             .await
             .map_err(|(error, _)| self.unusable(&error))?;
         Ok(())
     }
 
+    /// Connects for publishing.
+    fn publisher(&self) -> Result<Publisher> {
+        let mut client = self.client.clone();
+        client
+            .set("acks", "all")
+            .set("message.timeout.ms", PATIENCE.as_millis().to_string());
+        let producer = client.create_with_context(self.last_error.clone())?;
+        let partitions = self.partitions(&self.consumer()?)?;
+        Ok(Publisher {
+            producer,
+            partitions: i32::try_from(partitions.len())?,
+        })
+    }
+
+    /// What Kafka answers to a question that keeps a thread waiting. The question itself sees to it that this ends.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let kafka = self.clone();
+        let answer = spawn_blocking(move || question(&kafka));
+        noting("reading from Kafka", None, answer).await?
+    }
+
+    /// The topic's partitions.
+    fn partitions(&self, consumer: &BaseConsumer<LastKafkaError>) -> Result<Vec<i32>> {
+        let metadata = self.metadata(consumer, PATIENCE)?;
+        let Some(topic) = metadata.topics().first() else {
+            bail!("Kafka says nothing about topic {}", self.topic);
+        };
+        if let Some(error) = topic.error() {
+            return Err(RDKafkaErrorCode::from(error)).with_context(|| {
+                format!(
+                    "cannot use topic {} (is KAFKA_TOPIC right? `rushgate setup` makes it if it is missing)",
+                    self.topic
+                )
+            });
+        }
+        let partitions = topic.partitions().iter();
+        Ok(partitions.map(|partition| partition.id()).collect())
+    }
+
     /// Hands out every record with our key, from there to where the topic ends now.
     fn read(&self, from: From, mut each: impl FnMut(EventKey, Seen<'_>)) -> Result<()> {
         let consumer = self.consumer()?;
-        let metadata = self.metadata(&consumer, TIMEOUT)?;
-        let topic = metadata.topics().first();
-        if topic.is_none_or(|topic| topic.partitions().is_empty()) {
-            bail!(
-                "topic {} is not there, or this user may not see it: is KAFKA_TOPIC right? `rushgate setup` creates it",
-                self.topic
-            );
-        }
         let mut asked = TopicPartitionList::new();
-        for partition in metadata
-            .topics()
-            .iter()
-            .flat_map(|topic| topic.partitions())
-        {
-            asked.add_partition(&self.topic, partition.id());
+        for partition in self.partitions(&consumer)? {
+            asked.add_partition(&self.topic, partition);
         }
         let committed = self.committed(&consumer, &asked)?;
 
@@ -238,7 +286,7 @@ impl Kafka {
         let mut bounds = HashMap::new();
         for partition in committed.elements() {
             let (low, high) = consumer
-                .fetch_watermarks(&self.topic, partition.partition(), TIMEOUT)
+                .fetch_watermarks(&self.topic, partition.partition(), PATIENCE)
                 .map_err(|error| self.unusable(&error))?;
             let next = match partition.offset() {
                 Offset::Offset(offset) => offset.max(low),
@@ -260,7 +308,7 @@ impl Kafka {
         consumer.assign(&unread)?;
 
         while !bounds.is_empty() {
-            let record = match consumer.poll(TIMEOUT) {
+            let record = match consumer.poll(PATIENCE) {
                 Some(record) => record.map_err(|error| self.unusable(&error))?,
                 None => bail!("Kafka does not hand out the records that it says it has"),
             };
@@ -291,9 +339,9 @@ impl Kafka {
         consumer: &BaseConsumer<LastKafkaError>,
         asked: &TopicPartitionList,
     ) -> Result<TopicPartitionList> {
-        let deadline = Instant::now() + TIMEOUT;
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            match consumer.committed_offsets(asked.clone(), TIMEOUT) {
+            match consumer.committed_offsets(asked.clone(), PATIENCE) {
                 Err(error)
                     if Instant::now() < deadline
                         && matches!(

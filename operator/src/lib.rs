@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod actor;
+pub mod answer;
 pub mod audit;
 pub mod campaign;
 pub mod config;
@@ -13,9 +14,10 @@ pub mod kafka;
 pub mod restore;
 pub mod revoke;
 pub mod schedule;
+pub mod servers;
 pub mod setup;
 pub mod terms;
 pub mod unknown;
+pub mod waiting;
 
 mod operation;
-mod waiting;

@@ -2,6 +2,8 @@
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use rushgate_gate::causes::causes;
+use rushgate_operator::answer::Answer;
 use rushgate_operator::audit::{self, Audit};
 use rushgate_operator::campaign::CampaignCommand;
 use rushgate_operator::config::Config;
@@ -38,7 +40,7 @@ enum Command {
     /// Find out what a person has
     #[command(subcommand)]
     Coupon(CouponCommand),
-    /// Dead letters: what could not become a coupon, and what a human decides about it
+    /// List, show, replay and discard dead letters: what could not become a coupon
     #[command(subcommand, after_help = failed::EXAMPLES)]
     Failed(FailedCommand),
     /// Compare gate, stream, topic and tables; exit code 2 if they disagree
@@ -55,12 +57,14 @@ fn main() -> ExitCode {
         Err(error) => {
             // Not clap's 2, which is the word of `audit` for something that does not agree.
             let code = ExitCode::from(u8::from(error.use_stderr()));
-            // Nobody there to read it is no failure of ours.
+            // That nobody is there to read it is no failure of the command.
             let _ = error.print();
             return code;
         }
     };
-    let ended = Builder::new_current_thread()
+    // Not on one thread alone: a connection is closed where it is dropped, which must not keep its own driver waiting.
+    let ended = Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()
         .context("cannot start the runtime")
@@ -71,14 +75,17 @@ fn main() -> ExitCode {
             ended
         });
     match ended {
-        Ok((text, code)) => {
-            // A reader that has gone away, such as `head`, is no failure of ours.
-            let _ = writeln!(std::io::stdout(), "{text}");
-            code
+        Ok(answer) => {
+            // Nor is a reader that has gone away, such as `head`.
+            let _ = writeln!(std::io::stdout(), "{}", answer.text);
+            for line in answer.missing.to_string().lines() {
+                complain(line);
+            }
+            ExitCode::from(answer.exit_code())
         }
         Err(error) => {
-            // The chain of causes on one line; a backtrace would say nothing to an operator.
-            eprintln!("error: {error:#}");
+            // A backtrace would say nothing to an operator.
+            complain(&causes(error.as_ref()));
             match error.downcast_ref::<Unknown>() {
                 Some(_) => ExitCode::from(UNKNOWN),
                 None => ExitCode::FAILURE,
@@ -87,19 +94,18 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(Cli { config, command }: Cli) -> Result<(String, ExitCode)> {
-    let text = match command {
-        Command::Setup(setup) => setup.run(&config).await?,
+fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "error: {line}");
+}
+
+async fn run(Cli { config, command }: Cli) -> Result<Answer> {
+    Ok(match command {
+        Command::Setup(setup) => setup.run(&config).await?.into(),
         Command::Campaign(command) => command.run(&config).await?,
-        Command::Revoke(revoke) => revoke.run(&config).await?,
+        Command::Revoke(revoke) => revoke.run(&config).await?.into(),
         Command::Coupon(command) => command.run(&config).await?,
         Command::Failed(command) => command.run(&config).await?,
-        Command::Restore(restore) => restore.run(&config).await?,
-        Command::Audit(audit) => {
-            let (text, agrees) = audit.run(&config).await?;
-            let code = if agrees { 0 } else { audit::DISAGREES };
-            return Ok((text, ExitCode::from(code)));
-        }
-    };
-    Ok((text, ExitCode::SUCCESS))
+        Command::Restore(restore) => restore.run(&config).await?.into(),
+        Command::Audit(audit) => audit.run(&config).await?,
+    })
 }

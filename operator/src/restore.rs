@@ -16,6 +16,7 @@ use crate::kafka::Kafka;
 use crate::operation::{BEAT_EVERY, Operation, Reserved};
 use crate::terms::Campaign;
 use crate::unknown::Unknown;
+use crate::waiting::Notes;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use rushgate_gate::project::Origin;
@@ -32,9 +33,9 @@ pub const EXAMPLES: &str = "Examples:
   rushgate restore welcome --halt    after `rushgate audit` found that the gate has lost grants, before it was halted;
                                      or to seat those whose dead letters say serial_taken, after the quota was raised
 
-Bridge and consumer have to be running: what is on its way is let through first. Everybody whose grant has reached Kafka
-keeps his place, or gets another one, or stands in `rushgate failed list` if none is left. What nobody but the lost
-Redis knew is gone: those people may apply again. People who waited keep their place as far as Redis still knows it.";
+Bridge and consumer have to be running: what is on its way is let through first. A person whose grant has reached Kafka
+keeps that place, or gets another one, or stands in `rushgate failed list` if none is left. Grants that only the lost
+Redis knew are gone: those people may apply again. People who waited keep their place as far as Redis still knows it.";
 
 /// How often it is looked whether everything has gone through.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -73,7 +74,7 @@ impl Restore {
         let state = state_before(&operation.database.log(id).await?);
         let mut rebuild = Rebuild {
             operation,
-            config,
+            kafka: Kafka::new(config)?,
             deadline: begun + Duration::from_secs(self.wait),
         };
         rebuild.check(self.halt)?;
@@ -132,13 +133,13 @@ fn is_held(granted: &Granted) -> bool {
 }
 
 /// A rebuilding that is going on.
-struct Rebuild<'a> {
+struct Rebuild {
     operation: Operation,
-    config: &'a Config,
+    kafka: Kafka,
     deadline: Instant,
 }
 
-impl Rebuild<'_> {
+impl Rebuild {
     /// Whether there is something to restore.
     fn check(&self, even_if_running: bool) -> Result<()> {
         let id = &self.operation.campaign.id;
@@ -271,11 +272,16 @@ impl Rebuild<'_> {
 
     /// Lets everything through that is on its way.
     async fn drain(&mut self, id: &CampaignId) -> Result<()> {
+        let mut notes = Notes::begin(Some(self.deadline - Instant::now()));
         loop {
             let (in_stream, in_kafka) = self.on_the_way(id).await?;
             if (in_stream, in_kafka) == (0, 0) {
                 return Ok(());
             }
+            notes.say(&format!(
+                "campaign {id}: {in_stream} events are in its stream, which the bridge empties, and {in_kafka} in Kafka, \
+                 which the consumer reads"
+            ));
             ensure!(
                 Instant::now() < self.deadline,
                 "{in_stream} events wait in its stream and {in_kafka} in Kafka. Are bridge and consumer running? Run \
@@ -288,8 +294,7 @@ impl Rebuild<'_> {
     async fn on_the_way(&mut self, id: &CampaignId) -> Result<(usize, usize)> {
         self.operation.database.beat().await?;
         let in_stream = self.operation.gate.in_stream(id).await?;
-        let (kafka, id) = (Kafka::new(self.config)?, id.clone());
-        let waiting = async { tokio::task::spawn_blocking(move || kafka.waiting(&id)).await? };
+        let waiting = self.kafka.waiting(id);
         let in_kafka = self.operation.database.keep(waiting).await?;
         Ok((in_stream, in_kafka))
     }
@@ -312,11 +317,8 @@ impl Rebuild<'_> {
                 });
             }
         }
-        let events = {
-            let (kafka, id) = (Kafka::new(self.config)?, id.clone());
-            let events = async { tokio::task::spawn_blocking(move || kafka.events(&id)).await? };
-            self.operation.database.keep(events).await?
-        };
+        let events = self.kafka.events(id);
+        let events = self.operation.database.keep(events).await?;
         let mut others = BTreeMap::new();
         for (event, _) in &events {
             let granted = of_event(event);

@@ -4,11 +4,10 @@ use crate::config::Config;
 use crate::database::Database;
 use crate::gate::Gate;
 use crate::kafka::{Creation, Kafka};
-use crate::waiting::announced;
+use crate::waiting::noting;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use rushgate_settings::DatabaseSettings;
-use std::cell::RefCell;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tokio::try_join;
@@ -105,7 +104,6 @@ async fn until<T>(
     address: String,
     attempt: impl AsyncFn(Duration) -> Result<T>,
 ) -> Result<T> {
-    let last = RefCell::new("it has not answered yet".to_owned());
     let attempts = async {
         let mut limit = match left(deadline) {
             // No waiting; but an attempt.
@@ -125,13 +123,12 @@ async fn until<T>(
             if left(deadline) < 2 * PAUSE {
                 return Err(error).context(format!("{server} is not ready"));
             }
-            last.replace(format!("{error:#}"));
             sleep(PAUSE).await;
             limit = left(deadline).min(ATTEMPT);
         }
     };
-    let what = || format!("waiting for {server}: {}", last.borrow());
-    announced(what, attempts).await
+    let what = format!("{server} at {address} is not ready yet");
+    noting(&what, Some(left(deadline)), attempts).await
 }
 
 fn left(deadline: Instant) -> Duration {

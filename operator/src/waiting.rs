@@ -1,22 +1,138 @@
-//! Waiting that the operator is told of.
+//! How long a server may take, and what an operator is told meanwhile.
+//!
+//! Nothing is said of what takes less than a second. Then a line on stderr says what is waited for, and for how long at
+//! most; again when that has changed, after 3 s at the earliest, and else every 10 s.
 
+use anyhow::Result;
 use std::io::Write;
 use std::pin::pin;
 use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
 
-/// For how long nobody wonders.
-const UNNOTICED: Duration = Duration::from_secs(1);
+/// How long a server may take over one question. In the middle of a rush, when what an operator asks is most needed, it
+/// takes its time.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Does `work`, and says once on the error stream what it is when it takes longer than a second.
-pub(crate) async fn announced<T>(
-    what: impl FnOnce() -> String,
-    work: impl Future<Output = T>,
-) -> T {
+/// Nothing is said before that.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// How soon a line may follow another one.
+const GAP: Duration = Duration::from_secs(3);
+
+/// When the same line is said again.
+const REPEAT: Duration = Duration::from_secs(10);
+
+/// A server did not answer within [`PATIENCE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} has not answered within {patience} s", patience = PATIENCE.as_secs())]
+pub struct NoAnswer(&'static str);
+
+/// What the server of that name answers within [`PATIENCE`].
+///
+/// # Errors
+/// [`NoAnswer`], or what the question itself fails with.
+pub async fn within<T>(
+    server: &'static str,
+    question: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let what = format!("{server} has not answered yet");
+    let answer = noting(&what, Some(PATIENCE), timeout(PATIENCE, question)).await;
+    answer.unwrap_or_else(|_| Err(NoAnswer(server).into()))
+}
+
+/// The output of `work`, which takes no longer than `limit` if there is one; an operator is told that it is waited for.
+pub async fn noting<T>(what: &str, limit: Option<Duration>, work: impl Future<Output = T>) -> T {
+    let mut notes = Notes::begin(limit);
     let mut work = pin!(work);
-    if let Ok(done) = tokio::time::timeout(UNNOTICED, &mut work).await {
-        return done;
+    loop {
+        match timeout_at(notes.due(), &mut work).await {
+            Ok(output) => return output,
+            Err(_) => notes.say(what),
+        }
     }
-    // Nobody there to read it is no failure of ours.
-    let _ = writeln!(std::io::stderr(), "{}", what());
-    work.await
+}
+
+/// What an operator is told while something is waited for.
+#[derive(Debug)]
+pub struct Notes {
+    begun: Instant,
+    limit: Option<Duration>,
+    said: Option<(Instant, String)>,
+}
+
+impl Notes {
+    /// Of a wait that begins now and takes no longer than `limit`, if there is one.
+    pub fn begin(limit: Option<Duration>) -> Self {
+        Self {
+            begun: Instant::now(),
+            limit,
+            said: None,
+        }
+    }
+
+    /// Says what is waited for, if it is time to.
+    pub fn say(&mut self, what: &str) {
+        if let Some(line) = self.line(what, Instant::now()) {
+            // That stderr is closed does not end a wait.
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    }
+
+    /// When it is time to say something even if nothing changes.
+    fn due(&self) -> Instant {
+        match &self.said {
+            None => self.begun + SILENCE,
+            Some((at, _)) => *at + REPEAT,
+        }
+    }
+
+    fn line(&mut self, what: &str, now: Instant) -> Option<String> {
+        let due = match &self.said {
+            Some((at, said)) if said != what => *at + GAP,
+            _ => self.due(),
+        };
+        if now < due {
+            return None;
+        }
+        self.said = Some((now, what.to_owned()));
+        let waited = now - self.begun;
+        Some(match self.limit {
+            Some(limit) => {
+                let left = limit.saturating_sub(waited).as_secs_f64();
+                format!("{what}: waiting up to {left:.0} s more")
+            }
+            None => format!("{what}: {:.0} s so far", waited.as_secs_f64()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_comes_after_a_second_then_when_something_has_changed_and_every_ten_seconds() {
+        let mut notes = Notes::begin(Some(Duration::from_secs(60)));
+        let begun = notes.begun;
+        let mut at = |tenths: u64, what: &str| {
+            let now = begun + Duration::from_millis(tenths * 100);
+            notes.line(what, now)
+        };
+        let line = |what: &str, left: u32| Some(format!("{what}: waiting up to {left} s more"));
+        assert_eq!(at(9, "3 left"), None);
+        assert_eq!(at(10, "3 left"), line("3 left", 59));
+        assert_eq!(at(39, "2 left"), None, "too soon after the first");
+        assert_eq!(at(40, "2 left"), line("2 left", 56));
+        assert_eq!(at(139, "2 left"), None, "nothing has changed");
+        assert_eq!(at(140, "2 left"), line("2 left", 46));
+        assert_eq!(at(700, "2 left"), line("2 left", 0));
+    }
+
+    #[test]
+    fn without_a_limit_it_says_for_how_long_it_has_waited() {
+        let mut notes = Notes::begin(None);
+        let now = notes.begun + Duration::from_secs(12);
+        let line = notes.line("reading the topic", now);
+        assert_eq!(line.as_deref(), Some("reading the topic: 12 s so far"));
+    }
 }

@@ -228,6 +228,39 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replayed_record_goes_to_the_partition_where_the_bridge_has_put_it() {
+    let settings = [("CONSUMER_ALL_BAD_STOPS_AT", "0")];
+    let system = System::start_with(Size::ONE_OF_EACH, &settings).await;
+    system.operator.create("launch", 20).await.expect("created");
+    let launch = View::of(&system, "launch");
+    // All but the first are grants for which the database has no room.
+    let lower = "UPDATE rounds SET quota = 1";
+    system.database.run(lower).await.expect("lowered");
+    for serial in 1..=20 {
+        assert_eq!(launch.apply(&format!("p{serial}")).await, granted(serial));
+    }
+    launch.lists(19).await;
+    let raise = "UPDATE rounds SET quota = 20";
+    system.database.run(raise).await.expect("raised");
+    let said = launch.does(&["failed", "replay", "--all"]).await;
+    assert_eq!(
+        said.matches("sent again, as attempt 2").count(),
+        19,
+        "{said}"
+    );
+    launch.has_rows(20).await;
+
+    let partitions = system.stores().partitions().await.expect("the topic");
+    for (key, partitions) in &partitions {
+        let first = partitions.first();
+        let all_the_same = partitions.iter().all(|partition| Some(partition) == first);
+        assert!(all_the_same, "{key} is on {partitions:?}");
+    }
+    let records: usize = partitions.values().map(Vec::len).sum();
+    assert_eq!((partitions.len(), records), (20, 39), "{partitions:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_serial_of_a_discarded_grant_goes_to_somebody_else() {
     let system = System::start(Size::ONE_OF_EACH).await;
     system.operator.create("launch", 2).await.expect("created");

@@ -28,5 +28,6 @@ mod restore;
 mod rounds;
 mod setup;
 mod terms;
+mod told;
 mod view;
 mod watch;

@@ -42,6 +42,8 @@ pub struct Seen {
     pub states: Option<(CampaignState, CampaignState)>,
     /// Each difference between the terms in the database and those at the gate, in words.
     pub terms: Vec<String>,
+    /// Whether something of this could not be seen. What is not in it may be there all the same then.
+    pub is_partial: bool,
 }
 
 /// One thing that does not agree.
@@ -70,8 +72,8 @@ pub enum Finding {
     Missing {
         /// What.
         place: Place,
-        /// Whether Kafka had it.
-        was_in_topic: bool,
+        /// Whether the topic holds a record of it.
+        in_topic: bool,
     },
     /// The gate holds it, and an operator has discarded its dead letter.
     Discarded(Place),
@@ -105,7 +107,7 @@ pub enum Finding {
     Unpublished(String),
 }
 
-/// Everything that does not agree, in a fixed order.
+/// Everything that is certain not to agree, in a fixed order.
 pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
     let mut findings = BTreeSet::new();
     if seen.is_unknown {
@@ -133,14 +135,15 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
     for (place, issued) in &seen.held {
         let finding = match seen.rows.get(place) {
             Some(true) if *issued => None,
+            Some(false) => Some(Finding::RevokedInTable(place.clone())),
+            _ if seen.is_partial => None,
             Some(true) if on_the_way(place, EventType::Granted) => None,
             Some(true) => Some(Finding::Unconfirmed(place.clone())),
-            Some(false) => Some(Finding::RevokedInTable(place.clone())),
             None if on_the_way(place, EventType::Granted) || dead.contains(place) => None,
             None if seen.discarded.contains(place) => Some(Finding::Discarded(place.clone())),
             None => Some(Finding::Missing {
                 place: place.clone(),
-                was_in_topic: seen.in_topic.contains(place),
+                in_topic: seen.in_topic.contains(place),
             }),
         };
         findings.extend(finding);
@@ -154,7 +157,8 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
     for (place, is_active) in &seen.rows {
         if !is_active {
             // Who holds another serial was seated on that by a restore.
-            let is_known = seated.contains(&(&place.round, &place.applicant))
+            let is_known = seen.is_partial
+                || seated.contains(&(&place.round, &place.applicant))
                 || seen.taken_back.contains(place)
                 || [EventType::Granted, EventType::Revoked].map(|what| on_the_way(place, what))
                     != [false; 2];
@@ -164,7 +168,8 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
             continue;
         }
         *active.entry(&place.round).or_default() += 1;
-        if seen.held.contains_key(place) || on_the_way(place, EventType::Revoked) {
+        if seen.is_partial || seen.held.contains_key(place) || on_the_way(place, EventType::Revoked)
+        {
             continue;
         }
         findings.insert(if seen.taken_back.contains(place) {
@@ -300,18 +305,16 @@ impl fmt::Display for Finding {
                 )
             }
             Self::Terms(difference) => f.write_str(difference),
-            Self::Missing {
-                place,
-                was_in_topic,
-            } => {
-                let seen = if *was_in_topic {
-                    "was in Kafka"
+            Self::Missing { place, in_topic } => {
+                // What has left the stream was in Kafka, unless Redis or a hand has lost it; Kafka keeps nothing for ever.
+                let kafka = if *in_topic {
+                    "its record is in Kafka, and the consumers have passed it"
                 } else {
-                    "was never seen in Kafka"
+                    "it has left the stream, and Kafka holds no record of it now"
                 };
                 write!(
                     f,
-                    "{} is held at the gate, {seen}, and has no row",
+                    "{} is held at the gate and has no row: {kafka}",
                     shown(place)
                 )
             }
@@ -365,7 +368,7 @@ impl fmt::Display for Finding {
     }
 }
 
-fn shown(place: &Place) -> String {
+pub(super) fn shown(place: &Place) -> String {
     format!("{}/{} of {}", place.round, place.serial, place.applicant)
 }
 
@@ -424,7 +427,7 @@ mod tests {
             found(|seen| seen.rows.clear()),
             [Finding::Missing {
                 place: a(),
-                was_in_topic: true
+                in_topic: true
             }]
         );
         assert_eq!(
@@ -555,6 +558,31 @@ mod tests {
         assert_eq!(
             found(unpublished),
             [Finding::Unpublished("welcome/5-0".to_owned())]
+        );
+    }
+
+    #[test]
+    fn what_could_not_be_seen_makes_no_finding() {
+        let granted = (place(1, "a"), false);
+        let no_topic = |seen: &mut Seen| {
+            seen.is_partial = true;
+            seen.rows.clear();
+            seen.held = [granted].into();
+        };
+        assert_eq!(found(no_topic), [], "its record may be in Kafka");
+        let no_gate = |seen: &mut Seen| {
+            seen.is_partial = true;
+            seen.held.clear();
+        };
+        assert_eq!(found(no_gate), [], "the gate may hold it");
+        // What is certain all the same.
+        let contradiction = |seen: &mut Seen| {
+            seen.is_partial = true;
+            seen.rows = [(place(1, "a"), false)].into();
+        };
+        assert_eq!(
+            found(contradiction),
+            [Finding::RevokedInTable(place(1, "a"))]
         );
     }
 }

@@ -1,63 +1,139 @@
 //! `rushgate campaign list`, `show` and `log`.
 
-use super::existing;
+use super::{existing, no_such};
+use crate::answer::{Answer, UNKNOWN, figure};
 use crate::config::Config;
 use crate::database::Database;
-use crate::gate::Gate;
-use crate::kafka::Kafka;
+use crate::servers::Servers;
 use crate::terms::window;
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use rushgate_gate::CampaignId;
+use rushgate_gate::overview::Overview;
 use std::fmt::Write;
 
-pub(super) async fn list(config: &Config) -> Result<String> {
-    let database = Database::connect(config).await?;
-    let mut gate = Gate::connect(config).await?;
+pub(super) async fn list(config: &Config) -> Result<Answer> {
+    let mut servers = Servers::connect(config).await;
     let mut text = format!(
         "{:<24} {:<10} {:<12} {:>9} {:>9} {:>9} {:>10}  NEXT",
         "CAMPAIGN", "STATE", "ROUND", "QUOTA", "GRANTED", "ISSUED", "WAITLISTED"
     );
-    for id in database.campaigns().await? {
-        let Some(overview) = gate.overview(&id).await? else {
-            write!(text, "\n{id:<24} unknown to the gate")?;
-            continue;
+    for id in servers.campaigns().await {
+        let overview = servers
+            .gate(&format!("campaign {id}"), async |gate| {
+                gate.overview(&id).await
+            })
+            .await;
+        let line = match overview {
+            None => format!("{id:<24} {UNKNOWN}"),
+            Some(None) => format!("{id:<24} unknown to the gate"),
+            Some(Some(overview)) => listed(&id, &overview),
         };
-        let (round, counts) = overview.round.as_ref().map_or_else(
-            || (String::new(), [0; 4]),
-            |round| {
-                let quota = round.round.quota.get();
-                let counts = [quota, round.granted, round.issued, round.waitlisted];
-                (round.round.id.to_string(), counts)
-            },
-        );
-        let [quota, granted, issued, waitlisted] = counts;
-        let next = overview.next.map_or_else(String::new, |(round, opens_at)| {
-            format!("{round} at {opens_at}")
-        });
-        let line = format!(
-            "{id:<24} {:<10} {round:<12} {quota:>9} {granted:>9} {issued:>9} {waitlisted:>10}  {next}",
-            overview.state
-        );
-        write!(text, "\n{}", line.trim_end())?;
+        write!(text, "\n{line}")?;
     }
-    Ok(text)
+    Ok(Answer {
+        text,
+        missing: servers.missing,
+        ..Answer::default()
+    })
 }
 
-pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<String> {
-    let database = Database::connect(config).await?;
-    let campaign = existing(&database, id).await?;
-    let mut gate = Gate::connect(config).await?;
-    let overview = gate.overview(id).await?.with_context(|| {
-        format!("the database knows campaign {id}, the gate does not: if it never did, run `rushgate campaign create` again with the same terms ({campaign})")
-    })?;
-    let in_stream = gate.in_stream(id).await?;
-    let unpublished = gate.dead_letters(id).await?;
-    let waiting = {
-        let (kafka, id) = (Kafka::new(config)?, id.clone());
-        tokio::task::spawn_blocking(move || kafka.waiting(&id)).await??
+fn listed(id: &CampaignId, overview: &Overview) -> String {
+    let (round, counts) = overview.round.as_ref().map_or_else(
+        || (String::new(), [0; 4]),
+        |round| {
+            let quota = round.round.quota.get();
+            let counts = [quota, round.granted, round.issued, round.waitlisted];
+            (round.round.id.to_string(), counts)
+        },
+    );
+    let [quota, granted, issued, waitlisted] = counts;
+    let next = overview.next.as_ref();
+    let next = next.map_or_else(String::new, |(round, opens_at)| {
+        format!("{round} at {opens_at}")
+    });
+    let line = format!(
+        "{id:<24} {:<10} {round:<12} {quota:>9} {granted:>9} {issued:>9} {waitlisted:>10}  {next}",
+        overview.state
+    );
+    line.trim_end().to_owned()
+}
+
+pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<Answer> {
+    const COUNTS: &str = "granted, issued, waitlisted";
+    let mut servers = Servers::connect(config).await;
+    let terms = servers.campaign(id).await;
+    if let Some(None) = terms {
+        bail!("{}", no_such(id));
+    }
+    let terms = terms.flatten();
+    // In the order in which a grant passes through them, so that one which moves on meanwhile is counted at least once.
+    let at_gate = servers
+        .gate(COUNTS, async |gate| gate.overview(id).await)
+        .await;
+    let overview = match at_gate {
+        Some(None) => {
+            let why = match &terms {
+                Some(terms) => format!(
+                    "the database knows campaign {id}, the gate does not: if it never did, run `rushgate campaign create` \
+                     again with the same terms ({terms})"
+                ),
+                None => format!("the gate does not know campaign {id}"),
+            };
+            servers.missing.add(COUNTS, &why);
+            None
+        }
+        overview => overview.flatten(),
     };
-    let arrived = database.arrived(id).await?;
-    let mut text = format!("campaign {id}: {}, {campaign}", overview.state);
+    let in_stream = servers
+        .gate("in the stream", async |gate| gate.in_stream(id).await)
+        .await;
+    let unpublished = servers
+        .gate("dead letters of the bridge", async |gate| {
+            gate.dead_letters(id).await
+        })
+        .await;
+    let in_kafka = servers
+        .kafka("in Kafka", async |kafka| kafka.waiting(id).await)
+        .await;
+    let arrived = servers
+        .database("inserted, dead letters of the consumer", async |database| {
+            database.arrived(id).await
+        })
+        .await;
+
+    let state = match (&overview, &terms) {
+        (Some(overview), _) => overview.state.to_string(),
+        (None, Some(terms)) => format!("{} (the database says)", terms.state),
+        (None, None) => UNKNOWN.to_owned(),
+    };
+    let mut text = format!("campaign {id}: {state}, {}", figure(terms));
+    match &overview {
+        Some(overview) => text.push_str(&rounds(overview)?),
+        None => write!(text, "\n  {COUNTS}: {UNKNOWN}")?,
+    }
+    text.push_str("\n  of all rounds");
+    for (what, number) in [
+        ("in the stream", figure(in_stream)),
+        ("in Kafka", figure(in_kafka)),
+        ("inserted", figure(arrived.map(|arrived| arrived.inserted))),
+        ("dead letters of the bridge", figure(unpublished)),
+        (
+            "dead letters of the consumer",
+            figure(arrived.map(|arrived| arrived.failed)),
+        ),
+    ] {
+        write!(text, "\n    {what:<28} {number:>9}")?;
+    }
+    Ok(Answer {
+        text,
+        missing: servers.missing,
+        ..Answer::default()
+    })
+}
+
+/// The round that opened last, and the next one.
+fn rounds(overview: &Overview) -> Result<String> {
+    let mut text = String::new();
     match &overview.round {
         None => text.push_str("\n  no round has opened yet"),
         Some(current) => {
@@ -80,16 +156,6 @@ pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<String> {
     }
     if let Some((round, opens_at)) = &overview.next {
         write!(text, "\n  next round {round}, opens {opens_at}")?;
-    }
-    text.push_str("\n  of all rounds");
-    for (what, number) in [
-        ("in the stream", i64::try_from(in_stream)?),
-        ("in Kafka", i64::try_from(waiting)?),
-        ("inserted", arrived.inserted),
-        ("dead letters of the bridge", i64::try_from(unpublished)?),
-        ("dead letters of the consumer", arrived.failed),
-    ] {
-        write!(text, "\n    {what:<28} {number:>9}")?;
     }
     Ok(text)
 }

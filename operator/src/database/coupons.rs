@@ -1,7 +1,8 @@
 //! What became of grants: rows of `coupons`, and dead letters.
 
-use super::Database;
+use super::{Database, answered};
 use anyhow::{Context, Result};
+use futures::TryStreamExt;
 use rushgate_gate::restore::{Granted, Standing};
 use rushgate_gate::{Applicant, CampaignId};
 use sqlx::Row;
@@ -40,16 +41,18 @@ impl Database {
             "SELECT COUNT(*) FROM coupons WHERE campaign_id = ? AND state = 'active'",
         )
         .bind(campaign.as_str())
-        .fetch_one(&mut *connection)
-        .await
-        .context("the database refused to count coupons")?;
+        .fetch_one(&mut *connection);
+        let inserted = answered(inserted)
+            .await
+            .context("the database refused to count coupons")?;
         let failed = sqlx::query_scalar(
             "SELECT COUNT(*) FROM failed_events WHERE record_key LIKE CONCAT(?, '/%') AND resolution IS NULL",
         )
         .bind(pattern(campaign))
-        .fetch_one(&mut *connection)
-        .await
-        .context("the database refused to count dead letters")?;
+        .fetch_one(&mut *connection);
+        let failed = answered(failed)
+            .await
+            .context("the database refused to count dead letters")?;
         Ok(Arrived { inserted, failed })
     }
 
@@ -59,17 +62,23 @@ impl Database {
     /// When the database refuses, or holds something that is no grant.
     pub async fn granted(&self, campaign: &CampaignId) -> Result<Vec<Granted>> {
         let mut connection = self.connection.lock().await;
-        let rows = sqlx::query(
+        let mut rows = sqlx::query(
             "SELECT round_id, serial, user_id, turn, win, \
              CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', granted_at) DIV 1000 AS SIGNED) AS granted_at, \
              CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', revoked_at) DIV 1000 AS SIGNED) AS revoked_at \
              FROM coupons WHERE campaign_id = ? ORDER BY id",
         )
         .bind(campaign.as_str())
-        .fetch_all(&mut *connection)
-        .await
-        .context("the database refused to read coupons")?;
-        rows.iter().map(granted).collect()
+        .fetch(&mut *connection);
+        let mut all = vec![];
+        // There may be many, so it is each of them that has to come in time.
+        while let Some(row) = answered(rows.try_next())
+            .await
+            .context("the database refused to read coupons")?
+        {
+            all.push(granted(&row)?);
+        }
+        Ok(all)
     }
 
     /// Somebody's coupons of a campaign, those that were revoked among them, oldest first.
@@ -91,9 +100,10 @@ impl Database {
         )
         .bind(applicant.as_str())
         .bind(campaign.as_str())
-        .fetch_all(&mut *connection)
-        .await
-        .context("the database refused to look for coupons")?;
+        .fetch_all(&mut *connection);
+        let rows = answered(rows)
+            .await
+            .context("the database refused to look for coupons")?;
         rows.iter()
             .map(|row| {
                 Ok(Coupon {
@@ -116,7 +126,7 @@ impl Database {
         applicant: &Applicant,
     ) -> Result<Vec<String>> {
         let mut connection = self.connection.lock().await;
-        sqlx::query_scalar(
+        let letters = sqlx::query_scalar(
             "SELECT CONVERT(CONCAT(record_key, ': ', reason) USING utf8mb4) FROM failed_events \
              WHERE record_key LIKE CONCAT(?, '/%') AND resolution IS NULL \
              AND (payload LIKE CONCAT('%\"user_id\":\"', ?, '\"%') OR payload = ?) ORDER BY id",
@@ -128,9 +138,10 @@ impl Database {
                 .as_number()
                 .map(|number| number.to_be_bytes().to_vec()),
         )
-        .fetch_all(&mut *connection)
-        .await
-        .context("the database refused to look for dead letters")
+        .fetch_all(&mut *connection);
+        answered(letters)
+            .await
+            .context("the database refused to look for dead letters")
     }
 }
 

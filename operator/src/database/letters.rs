@@ -1,7 +1,7 @@
 //! `failed_events`: records that could not become a coupon.
 
 use super::log::cut;
-use super::{ARE_THE_TABLES_THERE, Database};
+use super::{ARE_THE_TABLES_THERE, Database, answered};
 use anyhow::{Context, Result, bail};
 use rushgate_gate::record::{self, RecordError};
 use rushgate_gate::{CampaignId, Event};
@@ -129,7 +129,7 @@ impl Database {
             query.push_bind(limit);
         }
         let mut connection = self.connection.lock().await;
-        let rows = query.build().fetch_all(&mut *connection).await;
+        let rows = answered(query.build().fetch_all(&mut *connection)).await;
         rows.context(ARE_THE_TABLES_THERE)?
             .iter()
             .map(letter)

@@ -8,7 +8,7 @@
 
 mod statement;
 
-use crate::waiting::announced;
+use crate::waiting::noting;
 use anyhow::{Context, Result, anyhow, bail};
 use sqlx::migrate::{Migration, Migrator};
 use sqlx::mysql::{MySqlConnection, MySqlDatabaseError, MySqlRow};
@@ -79,11 +79,8 @@ async fn lock(connection: &mut MySqlConnection, patience: Duration) -> Result<()
     }
     let seconds = patience.as_secs_f64().ceil();
     let get = format!("SELECT GET_LOCK({LOCK}, {seconds})");
-    let locked: Option<i64> = announced(
-        || "waiting for another `rushgate setup` on the same schema".to_owned(),
-        value(connection, &get),
-    )
-    .await?;
+    let other = "another `rushgate setup` is at work on the same schema";
+    let locked: Option<i64> = noting(other, Some(patience), value(connection, &get)).await?;
     if locked == Some(1) {
         return Ok(());
     }
@@ -163,11 +160,8 @@ async fn apply(
             .map_err(|error| failed(error, note))?;
     }
     for sql in missing {
-        announced(
-            || format!("running {}: {}", shown(migration), head(sql)),
-            execute(connection, sql),
-        )
-        .await?;
+        let what = format!("running {}: {}", shown(migration), head(sql));
+        noting(&what, None, execute(connection, sql)).await?;
     }
     let note = "UPDATE _sqlx_migrations SET success = TRUE, execution_time = ? WHERE version = ?";
     sqlx::query(note)

@@ -1,5 +1,6 @@
 //! Where dead letters are dealt with.
 
+use super::show::{UNPUBLISHED, of_bridge, shown};
 use super::{Chosen, Filter, LetterId};
 use crate::campaign::existing;
 use crate::config::Config;
@@ -13,7 +14,6 @@ use anyhow::{Context, Result, bail, ensure};
 use rushgate_gate::application::Status;
 use rushgate_gate::record::ATTEMPT_HEADER;
 use rushgate_gate::{CampaignId, CampaignState, Event, EventType};
-use std::fmt::Write as _;
 
 /// The most of a record that is kept, and so can be sent again: what the column holds.
 const LONGEST_VALUE: usize = 65_535;
@@ -27,48 +27,6 @@ pub(super) struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    pub(super) async fn list(&mut self, filter: &Filter, all: bool, limit: u32) -> Result<String> {
-        let mut text = format!(
-            "{:<32} {:<20} {:<14} {:<32} {:>8}  RESOLUTION",
-            "ID", "SINCE", "REASON", "RECORD", "ATTEMPTS"
-        );
-        let which = Which {
-            campaign: filter.campaign.clone(),
-            reason: filter.reason.clone(),
-            resolved: all,
-            limit: Some(limit),
-            ..Which::default()
-        };
-        for letter in self.database.letters(&which).await? {
-            let resolution = letter
-                .resolution
-                .as_ref()
-                .map_or("open", |(word, _)| word.as_str());
-            write!(
-                text,
-                "\n{:<32} {:<20} {:<14} {:<32} {:>8}  {resolution}",
-                letter.id,
-                letter.at,
-                letter.reason,
-                shown(letter.key.as_deref()),
-                letter.attempts
-            )?;
-        }
-        for (campaign, unpublished) in self.unpublished(filter).await? {
-            let id = LetterId::Bridge(campaign, unpublished.entry_id.clone());
-            write!(
-                text,
-                "\n{id:<32} {:<20} {UNPUBLISHED:<14} {:<32} {:>8}  open",
-                since(&unpublished.entry_id),
-                unpublished
-                    .event()
-                    .map_or_else(|_| "no event".to_owned(), |event| event.key().to_string()),
-                1
-            )?;
-        }
-        Ok(text)
-    }
-
     /// The bridge's dead letters.
     async fn unpublished(&mut self, filter: &Filter) -> Result<Vec<(CampaignId, Unpublished)>> {
         if filter
@@ -91,53 +49,9 @@ impl Desk<'_> {
         Ok(letters)
     }
 
-    pub(super) async fn show(&mut self, id: &LetterId) -> Result<String> {
-        let mut text = format!("dead letter {id}");
-        let mut line = |what: &str, value: &str| write!(text, "\n  {what:<12} {value}");
-        match id {
-            LetterId::Consumer(id) => {
-                let letter = self.database.letter(*id).await?;
-                line("since", &letter.at)?;
-                line("reason", &format!("{}: {}", letter.reason, letter.detail))?;
-                let place = format!(
-                    "{} partition {} offset {}",
-                    letter.topic, letter.partition, letter.offset
-                );
-                line("record", &place)?;
-                line("key", &shown(letter.key.as_deref()))?;
-                line("value", &shown(letter.value.as_deref()))?;
-                for (name, value) in &letter.headers {
-                    line("header", &format!("{name}: {value}"))?;
-                }
-                line("attempts", &letter.attempts.to_string())?;
-                match &letter.resolution {
-                    None => line("resolution", "open")?,
-                    Some((word, at)) => line("resolution", &format!("{word} at {at}"))?,
-                }
-                if let Some(note) = &letter.note {
-                    line("note", note)?;
-                }
-            }
-            LetterId::Bridge(campaign, entry_id) => {
-                let letter = self.of_bridge(campaign, entry_id).await?;
-                line("since", &since(entry_id))?;
-                line("reason", &letter.reason())?;
-                for (name, value) in &letter.fields {
-                    if name != "reason" {
-                        line("field", &format!("{name}: {}", shown(Some(value))))?;
-                    }
-                }
-            }
-        }
-        Ok(text)
-    }
-
     /// The dead letter of the bridge of that name.
     async fn of_bridge(&mut self, campaign: &CampaignId, entry_id: &str) -> Result<Unpublished> {
-        existing(&self.database, campaign).await?;
-        let mut letters = self.gate.unpublished(campaign).await?.into_iter();
-        let letter = letters.find(|letter| letter.entry_id == entry_id);
-        letter.with_context(|| no_such(campaign))
+        of_bridge(&self.database, &mut self.gate, campaign, entry_id).await
     }
 
     pub(super) async fn chosen(&mut self, chosen: &Chosen) -> Result<Vec<LetterId>> {
@@ -403,10 +317,7 @@ fn unknown(what: &str, error: anyhow::Error) -> anyhow::Error {
 /// Why a serial cannot be returned.
 const NOBODYS: &str = "nobody can say whose grant it is";
 
-/// The reason of the bridge's dead letters.
-const UNPUBLISHED: &str = "unpublishable";
-
-fn no_such(campaign: &CampaignId) -> String {
+pub(super) fn no_such(campaign: &CampaignId) -> String {
     format!(
         "there is none, or no more: `rushgate failed list --campaign {campaign}` shows those there are, \
          `rushgate campaign log {campaign}` what was done with others"
@@ -417,39 +328,4 @@ fn no_such(campaign: &CampaignId) -> String {
 fn resolved(letter: &Letter) -> Option<String> {
     let (word, at) = letter.resolution.as_ref()?;
     Some(format!("was {word} already, at {at}"))
-}
-
-/// Bytes as text, or in hexadecimal where they are none.
-fn shown(bytes: Option<&[u8]>) -> String {
-    match bytes.map(str::from_utf8) {
-        None => "none".to_owned(),
-        Some(Ok(text)) if !text.contains(char::is_control) => text.to_owned(),
-        Some(_) => {
-            let bytes = bytes.unwrap_or_default().iter();
-            bytes.fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}"))
-        }
-    }
-}
-
-/// When Redis made the entry.
-fn since(entry_id: &str) -> String {
-    let millis = entry_id
-        .split('-')
-        .next()
-        .and_then(|ms| ms.parse::<i64>().ok());
-    let instant = millis.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    instant.map_or_else(String::new, |instant| format!("{instant:.0}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_that_are_no_text_are_shown_all_the_same() {
-        assert_eq!(shown(Some(b"a/b/1")), "a/b/1");
-        assert_eq!(shown(Some(&[0, 0xff])), "0x00ff");
-        assert_eq!(shown(None), "none");
-        assert_eq!(since("1796086800123-0"), "2026-12-01T01:00:00Z");
-    }
 }

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use redis::streams::{StreamId, StreamRangeReply};
 use rushgate_gate::event::MalformedEvent;
 use rushgate_gate::holding::{Held, revoked};
-use rushgate_gate::{CampaignId, Event, Keys, OnePer, Place, readmit};
+use rushgate_gate::{CampaignId, Event, Keys, OnePer, Place, keys, readmit};
 use std::collections::BTreeMap;
 
 /// How much is asked for at once.
@@ -37,6 +37,22 @@ impl Unpublished {
 }
 
 impl Gate {
+    /// The names of the campaigns that bridges and lists know of.
+    ///
+    /// # Errors
+    /// When Redis refuses or does not answer.
+    pub async fn campaigns(&mut self) -> Result<Vec<CampaignId>> {
+        let mut members = redis::cmd("SMEMBERS");
+        members.arg(keys::CAMPAIGNS);
+        let names: Vec<String> = self
+            .query(&members)
+            .await
+            .context("listing the campaigns")?;
+        let mut ids: Vec<CampaignId> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        ids.sort();
+        Ok(ids)
+    }
+
     /// Entries of the campaign's stream: grants that are not known to be in Kafka yet.
     ///
     /// # Errors

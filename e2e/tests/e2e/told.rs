@@ -1,0 +1,499 @@
+//! What an operator is told while a server is away, slow or broken.
+
+use crate::view::{View, granted};
+use rushgate_e2e::campaign::{Ended, Operator};
+use rushgate_e2e::system::{Size, System, server};
+use rushgate_e2e::wait::until;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Nobody listens there.
+const NOWHERE: &str = "127.0.0.1:1";
+
+/// The same system, one of whose servers is not where the operator looks for it.
+fn without(system: &System, server: &str) -> Operator {
+    let operator = &system.operator;
+    match server {
+        "Redis" => operator.with(&[("REDIS_URL", &format!("redis://{NOWHERE}"))]),
+        "the database" => {
+            operator.with(&[("DATABASE_URL", &format!("mysql://rushgate@{NOWHERE}/x"))])
+        }
+        _ => operator.with(&[("KAFKA_BROKERS", NOWHERE)]),
+    }
+}
+
+async fn end_of(operator: &Operator, arguments: &[&str]) -> Ended {
+    operator.end_of(arguments).await.expect("run")
+}
+
+/// The figure in the line that begins so.
+fn figure<'a>(text: &'a str, what: &str) -> &'a str {
+    let mut lines = text.lines();
+    let line = lines.find(|line| line.trim_start().starts_with(what));
+    let line = line.unwrap_or_else(|| panic!("{what}: {text}"));
+    line.split_whitespace().next_back().expect("a figure")
+}
+
+/// One campaign with a grant that became a row, another with a grant that became a dead letter.
+async fn two_campaigns() -> System {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    for campaign in ["launch", "other"] {
+        system.operator.create(campaign, 5).await.expect("created");
+    }
+    let lower = "UPDATE rounds SET quota = 1 WHERE campaign_id = 'other'";
+    system.database.run(lower).await.expect("lowered");
+    let other = View::of(&system, "other");
+    assert_eq!(other.apply("a").await, granted(1));
+    assert_eq!(other.apply("b").await, granted(2));
+    until("there is a dead letter", async || {
+        let list = other.does(&["failed", "list"]).await;
+        list.contains("over_quota").then_some(())
+    })
+    .await;
+    let launch = View::of(&system, "launch");
+    assert_eq!(launch.apply("a").await, granted(1));
+    launch.has_rows(1).await;
+    system.drained("launch").await;
+    system
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_cause_stands_once_in_an_error() {
+    let system = System::start(Size::ONLY_A_HANDLER).await;
+    system.operator.create("launch", 5).await.expect("created");
+    let operator = &system.operator;
+    let database = server("DATABASE_URL");
+    let mut wrong_password = url::Url::parse(&database).expect("a URL");
+    wrong_password
+        .set_password(Some("wrong"))
+        .expect("a password");
+    let wrong_redis_password = system.stores().redis_url.replace("//", "//:wrong@");
+    let renamed = "RENAME TABLE coupons TO elsewhere";
+    system.database.run(renamed).await.expect("renamed");
+    let set = ["SET", "rushgate:{launch}:campaign", "no hash"];
+    let mut redis = system.redis_connection().await.expect("Redis");
+    let set = redis::cmd(set[0])
+        .arg(&set[1..])
+        .exec_async(&mut redis)
+        .await;
+    set.expect("set");
+    let letter = "INSERT INTO failed_events (topic, kafka_partition, kafka_offset, kafka_timestamp, headers, reason, detail) \
+                  VALUES ('t', 0, 0, 0, '{}', 'undecodable', '')";
+    system.database.run(letter).await.expect("inserted");
+
+    let log = ["campaign", "log", "launch"];
+    for (operator, arguments, cause) in [
+        (without(&system, "the database"), log, "Connection refused"),
+        (
+            operator.with(&[("DATABASE_URL", wrong_password.as_str())]),
+            log,
+            "1045",
+        ),
+        (operator.clone(), ["coupon", "find", "a"], "1146"),
+        (
+            without(&system, "Redis"),
+            ["campaign", "pause", "launch"],
+            "Connection refused",
+        ),
+        (
+            operator.with(&[("REDIS_URL", &wrong_redis_password)]),
+            ["campaign", "pause", "launch"],
+            "authentication",
+        ),
+        (
+            operator.clone(),
+            ["campaign", "pause", "launch"],
+            "WRONGTYPE",
+        ),
+        (
+            without(&system, "Kafka"),
+            ["failed", "replay", "1"],
+            "cannot use Kafka",
+        ),
+        (
+            operator.with(&[("KAFKA_TOPIC", "no-such-topic")]),
+            ["failed", "replay", "1"],
+            "no-such-topic",
+        ),
+    ] {
+        let ended = end_of(&operator, &arguments).await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let lines: Vec<&str> = ended.stderr.lines().collect();
+        let error = lines.last().and_then(|line| line.strip_prefix("error: "));
+        let error = error.unwrap_or_else(|| panic!("{ended:?}"));
+        assert_eq!(error.matches(cause).count(), 1, "{cause}: {error}");
+        let parts: Vec<&str> = error.split(": ").collect();
+        for (number, part) in parts.iter().enumerate() {
+            let before = parts[..number].join(": ");
+            assert!(!before.contains(part), "{part:?} stands twice: {error}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_away_hides_nothing_of_what_the_others_know() {
+    let system = two_campaigns().await;
+    let show = ["campaign", "show", "launch"];
+
+    let operator = without(&system, "Kafka");
+    let begun = Instant::now();
+    let ended = end_of(&operator, &show).await;
+    assert!(begun.elapsed() < Duration::from_secs(30), "{ended:?}");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    for (what, expected) in [
+        ("granted", "1"),
+        ("in the stream", "0"),
+        ("in Kafka", "unknown"),
+        ("inserted", "1"),
+        ("dead letters of the consumer", "0"),
+    ] {
+        assert_eq!(figure(&ended.stdout, what), expected, "{ended:?}");
+    }
+    let why = format!("error: in Kafka: unknown: cannot use Kafka at {NOWHERE} ");
+    assert!(ended.stderr.contains(&why), "{ended:?}");
+    // Waited for once, not once for each campaign.
+    let begun = Instant::now();
+    let ended = end_of(&operator, &["audit"]).await;
+    assert!(begun.elapsed() < Duration::from_secs(30), "{ended:?}");
+    assert_eq!(
+        ended.code,
+        Some(2),
+        "a dead letter is one, whatever Kafka says: {ended:?}"
+    );
+    assert!(
+        ended.stdout.contains(
+            "campaign launch: 1 held at the gate, 1 coupons, unknown on the way, nothing found as far as could be looked"
+        ) && ended.stdout.contains("is open: over_quota"),
+        "{ended:?}"
+    );
+    let why = "error: campaign launch in Kafka, campaign other in Kafka: unknown: cannot use Kafka";
+    assert!(ended.stderr.contains(why), "{ended:?}");
+    let ended = end_of(&operator, &["audit", "launch"]).await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+
+    let operator = without(&system, "Redis");
+    let ended = end_of(&operator, &show).await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended
+            .stdout
+            .starts_with("campaign launch: running (the database says), quota 5, "),
+        "{ended:?}"
+    );
+    for (what, expected) in [
+        ("granted, issued, waitlisted", "unknown"),
+        ("in the stream", "unknown"),
+        ("in Kafka", "0"),
+        ("inserted", "1"),
+        ("dead letters of the bridge", "unknown"),
+    ] {
+        assert_eq!(figure(&ended.stdout, what), expected, "{ended:?}");
+    }
+    let why = "error: granted, issued, waitlisted, in the stream, dead letters of the bridge: unknown: cannot use Redis";
+    assert!(ended.stderr.contains(why), "{ended:?}");
+    for (arguments, expected) in [
+        (
+            ["campaign", "list"].as_slice(),
+            "\nother                    unknown",
+        ),
+        (
+            &["coupon", "find", "a"],
+            "campaign launch: unknown\n  coupon once/1 active",
+        ),
+        (&["failed", "list"], "over_quota"),
+    ] {
+        let ended = end_of(&operator, arguments).await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stdout.contains(expected), "{ended:?}");
+        assert_eq!(
+            ended.stderr.matches("cannot use Redis").count(),
+            1,
+            "{ended:?}"
+        );
+    }
+    // Redis has nothing to do with it.
+    let ended = end_of(&operator, &["failed", "show", "1"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+
+    let operator = without(&system, "the database");
+    let ended = end_of(&operator, &show).await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended
+            .stdout
+            .starts_with("campaign launch: running, unknown\n"),
+        "{ended:?}"
+    );
+    for (what, expected) in [
+        ("granted", "1"),
+        ("in the stream", "0"),
+        ("in Kafka", "0"),
+        ("inserted", "unknown"),
+    ] {
+        assert_eq!(figure(&ended.stdout, what), expected, "{ended:?}");
+    }
+    for (arguments, expected) in [
+        (
+            ["campaign", "list"].as_slice(),
+            "\nother                    running",
+        ),
+        (&["coupon", "find", "a"], "campaign launch: issued once/1"),
+        (&["failed", "list"], "ID"),
+        (
+            &["audit"],
+            "campaign launch: unknown held at the gate, unknown coupons, ",
+        ),
+    ] {
+        let ended = end_of(&operator, arguments).await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stdout.contains(expected), "{ended:?}");
+        assert_eq!(
+            ended.stderr.matches("cannot use the database").count(),
+            1,
+            "{ended:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_campaign_hides_nothing_of_the_others() {
+    let system = two_campaigns().await;
+    let mut redis = system.redis_connection().await.expect("Redis");
+    for key in ["campaign", "grants", "dead-letters"] {
+        let key = format!("rushgate:{{other}}:{key}");
+        redis::cmd("SET")
+            .arg(&[&key, "no hash"])
+            .exec_async(&mut redis)
+            .await
+            .expect("set");
+    }
+    for (arguments, code, expected) in [
+        (
+            ["campaign", "list"].as_slice(),
+            1,
+            "\nlaunch                   running",
+        ),
+        (
+            &["coupon", "find", "a"],
+            1,
+            "campaign launch: issued once/1",
+        ),
+        (&["failed", "list"], 1, "over_quota"),
+        (
+            &["audit"],
+            2,
+            "campaign launch: 1 held at the gate, 1 coupons, 0 on the way, all agree",
+        ),
+        (
+            &["campaign", "show", "other"],
+            1,
+            "inserted                             1",
+        ),
+    ] {
+        let ended = end_of(&system.operator, arguments).await;
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        assert!(ended.stdout.contains(expected), "{ended:?}");
+        assert!(
+            ended.stderr.contains("unknown: ") && ended.stderr.contains("WRONGTYPE"),
+            "{ended:?}"
+        );
+        assert!(!ended.stderr.contains("launch"), "{ended:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_waits_says_for_what_and_how_long() {
+    let system = System::start(Size::NO_CONSUMER).await;
+    system.operator.create("launch", 5).await.expect("created");
+    let launch = View::of(&system, "launch");
+    assert_eq!(launch.apply("a").await, granted(1));
+    until("it is in Kafka", async || {
+        let shown = launch.does(&["campaign", "show", "launch"]).await;
+        (figure(&shown, "in Kafka") == "1").then_some(())
+    })
+    .await;
+    let restore = ["restore", "launch", "--halt", "--wait", "12"];
+    let ended = end_of(&system.operator, &restore).await;
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (Some(1), ""),
+        "{ended:?}"
+    );
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    let waits = |line: &&&str| line.contains("0 events are in its stream");
+    let said = lines.iter().filter(waits).count();
+    // After a second, and ten seconds later.
+    assert!((1..=3).contains(&said), "{ended:?}");
+    assert!(
+        lines[0].contains("and 1 in Kafka, which the consumer reads: waiting up to "),
+        "{ended:?}"
+    );
+
+    // Two operators at once, while somebody else has the round: the second one waits for the first.
+    let mut rival = system.database.session().await.expect("a session");
+    let mut does = async |statement: &'static str| {
+        let done = sqlx::raw_sql(statement).execute(&mut *rival).await;
+        done.expect(statement);
+    };
+    does("UPDATE campaigns SET state = 'running'").await;
+    does("BEGIN").await;
+    does("SELECT * FROM campaigns c, rounds r FOR UPDATE").await;
+    let operators = [1, 2].map(|_| system.start_operator(&["campaign", "pause", "launch"]));
+    until("the second one says that it waits", async || {
+        let mut logs = operators.iter().map(rushgate_e2e::process::Process::log);
+        let waits = "another operator is changing campaign launch: waiting up to ";
+        logs.any(|log| log.contains(waits)).then_some(())
+    })
+    .await;
+    does("ROLLBACK").await;
+}
+
+/// Accepts connections and says nothing, as a server does that hangs; its address.
+async fn hanging() -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        let mut connections = vec![];
+        while let Ok((connection, _)) = listener.accept().await {
+            connections.push(connection);
+        }
+    });
+    address.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_is_given_up_and_hides_nothing_of_the_others() {
+    let system = System::welcome().await;
+    let nowhere = hanging().await;
+    let database = format!("mysql://rushgate@{nowhere}/x");
+    let redis = format!("redis://{nowhere}");
+    let begun = Instant::now();
+    let show = async |variable: &str, value: &str| {
+        let operator = system.operator.with(&[(variable, value)]);
+        end_of(&operator, &["campaign", "show", "welcome"]).await
+    };
+    let all = async {
+        tokio::join!(
+            show("DATABASE_URL", &database),
+            show("REDIS_URL", &redis),
+            show("KAFKA_BROKERS", &nowhere)
+        )
+    };
+    let all = tokio::time::timeout(Duration::from_secs(60), all).await;
+    let (database, redis, kafka) = all.expect("given up");
+    for (ended, missing) in [
+        (&database, "inserted"),
+        (&redis, "in the stream"),
+        (&kafka, "in Kafka"),
+    ] {
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let rows = ["in the stream", "in Kafka", "inserted"];
+        let unknown = rows.map(|row| figure(&ended.stdout, row) == "unknown");
+        assert_eq!(unknown, rows.map(|row| row == missing), "{ended:?}");
+        assert!(ended.stderr.contains(": unknown: cannot use "), "{ended:?}");
+    }
+    let note = "the database has not answered yet: waiting up to 9 s more";
+    assert!(database.stderr.starts_with(note), "{database:?}");
+    assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
+/// Passes on what comes at a port to the database, and notes what the client says last on each connection.
+struct Eavesdropper {
+    port: u16,
+    connections: Arc<Mutex<Vec<Option<Vec<u8>>>>>,
+}
+
+impl Eavesdropper {
+    async fn of(database: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let connections = Arc::new(Mutex::new(vec![]));
+        let heard = Arc::clone(&connections);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(("127.0.0.1", database)).await;
+                let (mut from_server, mut to_server) = server.expect("the database").into_split();
+                let (mut from_client, mut to_client) = client.into_split();
+                tokio::spawn(async move {
+                    // Until one of them has had enough.
+                    let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
+                });
+                let heard = Arc::clone(&heard);
+                let number = {
+                    let mut connections = heard.lock().expect("no panic");
+                    connections.push(None);
+                    connections.len() - 1
+                };
+                tokio::spawn(async move {
+                    let mut last = vec![];
+                    let mut buffer = vec![0; 16 * 1024];
+                    while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
+                        last = buffer[..read].to_vec();
+                        // The server may have left first.
+                        let _ = to_server.write_all(&last).await;
+                    }
+                    heard.lock().expect("no panic")[number] = Some(last);
+                });
+            }
+        });
+        Self { port, connections }
+    }
+
+    /// Waits until all connections are closed, and forgets them: what was said last on each.
+    async fn last_words(&self, of: &str) -> Vec<Vec<u8>> {
+        until(&format!("all connections of {of} are closed"), async || {
+            let mut connections = self.connections.lock().expect("no panic");
+            let all: Option<Vec<_>> = connections.iter().cloned().collect();
+            let all = all.filter(|all| !all.is_empty())?;
+            connections.clear();
+            Some(all)
+        })
+        .await
+    }
+}
+
+/// Else the server counts the connection as aborted, and writes a warning into its log.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_to_the_database_are_closed_and_not_just_dropped() {
+    /// The packet that says so: a length of 1, number 0, COM_QUIT.
+    const QUIT: [u8; 5] = [1, 0, 0, 0, 1];
+    let mut system = System::start(Size::ONLY_A_HANDLER).await;
+    system.operator.create("launch", 5).await.expect("created");
+    let mut url = url::Url::parse(system.database_url()).expect("a URL");
+    let database = Eavesdropper::of(url.port().expect("a port")).await;
+    url.set_port(Some(database.port)).expect("an address");
+    let operator = system.operator.with(&[("DATABASE_URL", url.as_str())]);
+    for (arguments, code) in [
+        (
+            ["campaign", "create", "--id", "x", "--quota", "1"].as_slice(),
+            0,
+        ),
+        (&["campaign", "change", "launch", "--quota", "6"], 0),
+        (&["campaign", "change", "launch", "--to", "2126-01-01"], 1),
+        (&["campaign", "pause", "launch"], 0),
+        (&["campaign", "list"], 0),
+        (&["campaign", "show", "launch"], 0),
+        (&["campaign", "log", "nope"], 1),
+        (&["coupon", "find", "a"], 0),
+        (&["revoke", "launch", "a"], 1),
+        (&["failed", "list"], 0),
+        (&["failed", "show", "7"], 1),
+        (&["audit"], 0),
+        (&["restore", "launch"], 1),
+        (&["setup"], 0),
+    ] {
+        let ended = end_of(&operator, arguments).await;
+        assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
+        for last in database.last_words(&arguments.join(" ")).await {
+            assert!(last.ends_with(&QUIT), "{arguments:?} ends with {last:?}");
+        }
+    }
+    system.set("DATABASE_URL", url.as_str());
+    system.start_consumer().await;
+    assert_eq!(system.consumers.remove(0).terminate(), Some(0));
+    for last in database.last_words("the consumer").await {
+        assert!(last.ends_with(&QUIT), "the consumer ends with {last:?}");
+    }
+}

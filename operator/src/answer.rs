@@ -1,0 +1,118 @@
+//! What a command found out, and what it could not.
+
+use std::fmt;
+
+/// Stands for what could not be found out.
+pub const UNKNOWN: &str = "unknown";
+
+/// What was found out, or that it is unknown.
+pub fn figure(found: Option<impl fmt::Display>) -> String {
+    found.map_or_else(|| UNKNOWN.to_owned(), |found| found.to_string())
+}
+
+/// What a command has to say.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// For stdout.
+    pub text: String,
+    /// For stderr.
+    pub missing: Missing,
+    /// Whether something was found that does not agree.
+    pub disagrees: bool,
+}
+
+impl Answer {
+    /// 2 if something does not agree, however much is unknown; else 1 if something could not be found out; else 0.
+    pub fn exit_code(&self) -> u8 {
+        match (self.disagrees, self.missing.is_empty()) {
+            (true, _) => 2,
+            (false, false) => 1,
+            (false, true) => 0,
+        }
+    }
+}
+
+impl From<String> for Answer {
+    fn from(text: String) -> Self {
+        Self {
+            text,
+            ..Self::default()
+        }
+    }
+}
+
+/// What could not be found out, by the reason why.
+#[derive(Debug, Default)]
+pub struct Missing(Vec<(String, Vec<String>)>);
+
+impl Missing {
+    /// Things that are named for one reason; of more, how many there are.
+    const SHOWN: usize = 8;
+
+    /// Whether everything was found out.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// `what` is unknown, because of `why`.
+    pub fn add(&mut self, what: &str, why: &str) {
+        let what = what.to_owned();
+        match self.0.iter_mut().find(|(reason, _)| reason == why) {
+            Some((_, things)) if things.contains(&what) => {}
+            Some((_, things)) => things.push(what),
+            None => self.0.push((why.to_owned(), vec![what])),
+        }
+    }
+}
+
+impl fmt::Display for Missing {
+    /// One line for each reason.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (why, things)) in self.0.iter().enumerate() {
+            let separator = if number == 0 { "" } else { "\n" };
+            let shown = things.get(..Self::SHOWN).unwrap_or(things);
+            write!(f, "{separator}{}", shown.join(", "))?;
+            if things.len() > shown.len() {
+                write!(f, " and {} more", things.len() - shown.len())?;
+            }
+            write!(f, ": {UNKNOWN}: {why}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unknown_for_one_reason_stands_in_one_line() {
+        let mut missing = Missing::default();
+        missing.add("granted", "no Redis");
+        missing.add("in Kafka", "no Kafka");
+        missing.add("granted", "no Redis");
+        missing.add("in the stream", "no Redis");
+        assert_eq!(
+            missing.to_string(),
+            "granted, in the stream: unknown: no Redis\nin Kafka: unknown: no Kafka"
+        );
+        for number in 0..8 {
+            missing.add(&format!("c{number}"), "no Redis");
+        }
+        let text = missing.to_string();
+        assert!(
+            text.contains("c4, c5 and 2 more: unknown: no Redis"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_exit_code_says_yes_no_or_unknown() {
+        let mut answer = Answer::default();
+        assert_eq!(answer.exit_code(), 0);
+        answer.missing.add("in Kafka", "no Kafka");
+        assert_eq!(answer.exit_code(), 1);
+        answer.disagrees = true;
+        assert_eq!(answer.exit_code(), 2);
+    }
+}

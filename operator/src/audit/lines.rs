@@ -1,0 +1,137 @@
+//! Findings as an operator is told them.
+
+use super::findings::{Finding, shown};
+use crate::failed::UNPUBLISHED;
+use rushgate_gate::CampaignId;
+use std::collections::BTreeSet;
+use std::mem::discriminant;
+
+/// One line for each finding; for those that are alike one together, unless `all` are asked for.
+pub(super) fn lines(campaign: &CampaignId, found: &BTreeSet<Finding>, all: bool) -> Vec<String> {
+    let mut groups: Vec<Vec<&Finding>> = vec![];
+    for finding in found {
+        let group = groups.iter_mut().find(|group| {
+            let first = group.first();
+            !all && first.is_some_and(|first| are_alike(first, finding))
+        });
+        match group {
+            Some(group) => group.push(finding),
+            None => groups.push(vec![finding]),
+        }
+    }
+    let groups = groups.iter();
+    groups
+        .filter_map(|group| {
+            let (first, others) = group.split_first()?;
+            let more = match others {
+                [] => String::new(),
+                [second] => format!("; the same goes for {}", subject(second)),
+                [second, rest @ ..] => format!(
+                    "; the same goes for {} and {} more ({} in all)",
+                    subject(second),
+                    rest.len(),
+                    group.len()
+                ),
+            };
+            let list = match others {
+                [_, _, ..] => format!("; `{}` lists them", list(campaign, first)),
+                _ => String::new(),
+            };
+            Some(format!("{first}{more}: {}{list}", first.advice()))
+        })
+        .collect()
+}
+
+/// Whether they differ in nothing but what they are about.
+fn are_alike(one: &Finding, other: &Finding) -> bool {
+    match (one, other) {
+        (
+            Finding::Missing { in_topic: one, .. },
+            Finding::Missing {
+                in_topic: other, ..
+            },
+        ) => one == other,
+        (Finding::Letter { reason: one, .. }, Finding::Letter { reason: other, .. }) => {
+            one == other
+        }
+        (Finding::OverQuota { .. } | Finding::Terms(_), _) => false,
+        _ => discriminant(one) == discriminant(other),
+    }
+}
+
+/// What it is about.
+fn subject(finding: &Finding) -> String {
+    match finding {
+        Finding::Missing { place, .. }
+        | Finding::Unconfirmed(place)
+        | Finding::StillActive(place)
+        | Finding::LostByGate(place)
+        | Finding::RevokedInTable(place)
+        | Finding::RevocationLostByGate(place)
+        | Finding::Discarded(place) => shown(place),
+        Finding::Unreadable(entry) => entry.clone(),
+        Finding::Letter { id, .. } => id.to_string(),
+        Finding::Unpublished(id) => id.clone(),
+        Finding::Unknown | Finding::Halted | Finding::HaltedHere => finding.to_string(),
+        Finding::OverQuota { .. } | Finding::Unfinished(_) => finding.to_string(),
+        Finding::State { .. } | Finding::Terms(_) => finding.to_string(),
+    }
+}
+
+/// The command that lists all that are alike.
+fn list(campaign: &CampaignId, finding: &Finding) -> String {
+    let failed =
+        |reason: &str| format!("rushgate failed list --campaign {campaign} --reason {reason}");
+    match finding {
+        Finding::Letter { reason, .. } => failed(reason),
+        Finding::Unpublished(_) => failed(UNPUBLISHED),
+        _ => format!("rushgate audit {campaign} --all"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rushgate_gate::{Place, RoundId};
+
+    fn missing(serial: u32, in_topic: bool) -> Finding {
+        let place = Place {
+            round: RoundId::once(),
+            serial: serial.try_into().expect("a serial"),
+            applicant: "a".parse().expect("a user id"),
+        };
+        Finding::Missing { place, in_topic }
+    }
+
+    #[test]
+    fn findings_that_are_alike_are_counted_with_two_examples() {
+        let campaign: CampaignId = "launch".parse().expect("an id");
+        let letter = |id: u64, reason: &str| Finding::Letter {
+            id,
+            reason: reason.to_owned(),
+        };
+        let mut found: BTreeSet<Finding> = (1..=100).map(|id| letter(id, "over_quota")).collect();
+        found.insert(letter(101, "undecodable"));
+        found.extend([missing(1, false), missing(2, false)]);
+        assert_eq!(
+            lines(&campaign, &found, false),
+            [
+                "once/1 of a is held at the gate and has no row: it has left the stream, and Kafka holds no record of it \
+                 now; the same goes for once/2 of a: --repair puts it back on the stream",
+                "dead letter 1 is open: over_quota; the same goes for 2 and 98 more (100 in all): `rushgate failed show` \
+                 tells more; `rushgate failed list --campaign launch --reason over_quota` lists them",
+                "dead letter 101 is open: undecodable: `rushgate failed show` tells more",
+            ]
+        );
+        assert_eq!(lines(&campaign, &found, true).len(), 103);
+    }
+
+    #[test]
+    fn what_is_known_of_kafka_is_not_mixed() {
+        let campaign: CampaignId = "launch".parse().expect("an id");
+        let found = [missing(1, false), missing(2, true), missing(3, true)].into();
+        let said = lines(&campaign, &found, false);
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[1].contains("the consumers have passed it; the same goes for once/3 of a: "));
+    }
+}

@@ -1,0 +1,195 @@
+//! `rushgate failed list` and `show`: what dead letters there are.
+
+use super::desk::no_such;
+use super::{Filter, LetterId};
+use crate::answer::Answer;
+use crate::campaign::{self, existing};
+use crate::config::Config;
+use crate::database::{Database, Which};
+use crate::gate::{Gate, Unpublished};
+use crate::servers::Servers;
+use anyhow::{Context, Result, bail};
+use rushgate_gate::CampaignId;
+use std::fmt::Write;
+
+/// The reason of the bridge's dead letters.
+pub(crate) const UNPUBLISHED: &str = "unpublishable";
+
+/// One line for each.
+pub(super) async fn list(
+    config: &Config,
+    filter: &Filter,
+    all: bool,
+    limit: u32,
+) -> Result<Answer> {
+    let mut servers = Servers::connect(config).await;
+    let mut text = format!(
+        "{:<32} {:<20} {:<14} {:<32} {:>8}  RESOLUTION",
+        "ID", "SINCE", "REASON", "RECORD", "ATTEMPTS"
+    );
+    let which = Which {
+        campaign: filter.campaign.clone(),
+        reason: filter.reason.clone(),
+        resolved: all,
+        limit: Some(limit),
+        ..Which::default()
+    };
+    let letters = servers
+        .database("dead letters of the consumer", async |database| {
+            database.letters(&which).await
+        })
+        .await;
+    for letter in letters.unwrap_or_default() {
+        let resolution = letter
+            .resolution
+            .as_ref()
+            .map_or("open", |(word, _)| word.as_str());
+        write!(
+            text,
+            "\n{:<32} {:<20} {:<14} {:<32} {:>8}  {resolution}",
+            letter.id,
+            letter.at,
+            letter.reason,
+            shown(letter.key.as_deref()),
+            letter.attempts
+        )?;
+    }
+    let is_asked_for = |reason: &String| reason == UNPUBLISHED;
+    if filter.reason.as_ref().is_none_or(is_asked_for) {
+        for (campaign, unpublished) in unpublished(&mut servers, filter).await? {
+            let id = LetterId::Bridge(campaign, unpublished.entry_id.clone());
+            write!(
+                text,
+                "\n{id:<32} {:<20} {UNPUBLISHED:<14} {:<32} {:>8}  open",
+                since(&unpublished.entry_id),
+                unpublished
+                    .event()
+                    .map_or_else(|_| "no event".to_owned(), |event| event.key().to_string()),
+                1
+            )?;
+        }
+    }
+    Ok(Answer {
+        text,
+        missing: servers.missing,
+        ..Answer::default()
+    })
+}
+
+/// The bridge's dead letters.
+async fn unpublished(
+    servers: &mut Servers,
+    filter: &Filter,
+) -> Result<Vec<(CampaignId, Unpublished)>> {
+    let campaigns = match &filter.campaign {
+        Some(id) => match servers.campaign(id).await {
+            Some(None) => bail!("{}", campaign::no_such(id)),
+            _ => vec![id.clone()],
+        },
+        None => servers.campaigns().await,
+    };
+    let mut letters = vec![];
+    for id in campaigns {
+        let of_campaign = servers
+            .gate(
+                &format!("dead letters of the bridge in campaign {id}"),
+                async |gate| gate.unpublished(&id).await,
+            )
+            .await;
+        let of_campaign = of_campaign.unwrap_or_default().into_iter();
+        letters.extend(of_campaign.map(|letter| (id.clone(), letter)));
+    }
+    Ok(letters)
+}
+
+/// All of one. Only the server that has it is asked.
+pub(super) async fn show(config: &Config, id: &LetterId) -> Result<String> {
+    let database = Database::connect(config).await?;
+    let mut text = format!("dead letter {id}");
+    let mut line = |what: &str, value: &str| write!(text, "\n  {what:<12} {value}");
+    match id {
+        LetterId::Consumer(id) => {
+            let letter = database.letter(*id).await?;
+            line("since", &letter.at)?;
+            line("reason", &format!("{}: {}", letter.reason, letter.detail))?;
+            let place = format!(
+                "{} partition {} offset {}",
+                letter.topic, letter.partition, letter.offset
+            );
+            line("record", &place)?;
+            line("key", &shown(letter.key.as_deref()))?;
+            line("value", &shown(letter.value.as_deref()))?;
+            for (name, value) in &letter.headers {
+                line("header", &format!("{name}: {value}"))?;
+            }
+            line("attempts", &letter.attempts.to_string())?;
+            match &letter.resolution {
+                None => line("resolution", "open")?,
+                Some((word, at)) => line("resolution", &format!("{word} at {at}"))?,
+            }
+            if let Some(note) = &letter.note {
+                line("note", note)?;
+            }
+        }
+        LetterId::Bridge(campaign, entry_id) => {
+            let mut gate = Gate::connect(config).await?;
+            let letter = of_bridge(&database, &mut gate, campaign, entry_id).await?;
+            line("since", &since(entry_id))?;
+            line("reason", &letter.reason())?;
+            for (name, value) in &letter.fields {
+                if name != "reason" {
+                    line("field", &format!("{name}: {}", shown(Some(value))))?;
+                }
+            }
+        }
+    }
+    Ok(text)
+}
+
+/// The dead letter of the bridge of that name.
+pub(super) async fn of_bridge(
+    database: &Database,
+    gate: &mut Gate,
+    campaign: &CampaignId,
+    entry_id: &str,
+) -> Result<Unpublished> {
+    existing(database, campaign).await?;
+    let mut letters = gate.unpublished(campaign).await?.into_iter();
+    let letter = letters.find(|letter| letter.entry_id == entry_id);
+    letter.with_context(|| no_such(campaign))
+}
+
+/// Bytes as text, or in hexadecimal where they are none.
+pub(super) fn shown(bytes: Option<&[u8]>) -> String {
+    match bytes.map(str::from_utf8) {
+        None => "none".to_owned(),
+        Some(Ok(text)) if !text.contains(char::is_control) => text.to_owned(),
+        Some(_) => {
+            let bytes = bytes.unwrap_or_default().iter();
+            bytes.fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+        }
+    }
+}
+
+/// When Redis made the entry.
+fn since(entry_id: &str) -> String {
+    let millis = entry_id
+        .split('-')
+        .next()
+        .and_then(|ms| ms.parse::<i64>().ok());
+    let instant = millis.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    instant.map_or_else(String::new, |instant| format!("{instant:.0}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_no_text_are_shown_all_the_same() {
+        assert_eq!(shown(Some(b"a/b/1")), "a/b/1");
+        assert_eq!(shown(Some(&[0, 0xff])), "0x00ff");
+        assert_eq!(shown(None), "none");
+        assert_eq!(since("1796086800123-0"), "2026-12-01T01:00:00Z");
+    }
+}
