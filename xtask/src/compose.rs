@@ -1,6 +1,7 @@
 //! The stack in containers: Docker Compose does the work, this finds it, gives it passwords, and says where things are.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -15,27 +16,88 @@ use crate::say;
 use crate::stack::{Runner, Stack};
 use crate::state::State;
 use crate::up::Options;
+use crate::version::Version;
 use crate::workspace;
 
 /// How a `.env` begins that is ours to remove.
 const OURS: &str = "# Written by `cargo xtask up`, removed by `cargo xtask down`.";
 
-/// Whether a Docker engine and its Compose plugin answer.
-pub(crate) fn answers() -> bool {
-    engine_answers() && compose_answers()
+/// The variables of the compose file that say where the stack is and how to get in.
+const DESCRIBED: [&str; 5] = [
+    "MYSQL_PASSWORD",
+    "REDIS_PORT",
+    "KAFKA_PORT",
+    "MYSQL_PORT",
+    "RUSHGATE_LISTEN",
+];
+
+/// What the compose file's `start_interval` needs of the engine's API. Engine 25 is the first to have it.
+const ENGINE_API: Version = Version(1, 44, 0);
+/// The first Compose that passes it on to every such engine.
+const COMPOSE: Version = Version(2, 24, 1);
+
+/// Why containers cannot be had here, for people.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// Something does not answer, or is not there.
+    Absent(&'static str),
+    /// Something is older than what the compose file needs.
+    TooOld(String),
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent(what) => f.write_str(what),
+            Self::TooOld(what) => write!(
+                f,
+                "{what}, and docker-compose.yml needs Docker Engine 25 or later and Compose {COMPOSE} or later"
+            ),
+        }
+    }
+}
+
+/// Whether a Docker engine and its Compose plugin answer, and are new enough for the compose file.
+pub(crate) fn usable() -> Result<(), Unusable> {
+    judged(
+        printed(&["version", "--format", "{{.Server.APIVersion}}"]).as_deref(),
+        printed(&["compose", "version", "--short"]).as_deref(),
+    )
+}
+
+/// The same, from what the two print as their versions.
+fn judged(engine_api: Option<&str>, compose: Option<&str>) -> Result<(), Unusable> {
+    let api = engine_api.ok_or(Unusable::Absent(
+        "no Docker engine answers `docker version`",
+    ))?;
+    let compose = compose.ok_or(Unusable::Absent(
+        "`docker compose version` fails: Docker's Compose plugin is not installed",
+    ))?;
+    let older = |text: &str, than: Version| {
+        let version = text.trim_start_matches('v').parse::<Version>();
+        version.map_or(true, |version| version < than)
+    };
+    if older(api, ENGINE_API) {
+        return Err(Unusable::TooOld(format!(
+            "the API of the Docker engine that answers is {api}"
+        )));
+    }
+    if older(compose, COMPOSE) {
+        return Err(Unusable::TooOld(format!("Docker Compose is {compose}")));
+    }
+    Ok(())
 }
 
 /// Whether `docker compose` is a command here; it can check files without an engine.
 pub(crate) fn compose_answers() -> bool {
-    succeeds(&["compose", "version"])
+    printed(&["compose", "version"]).is_some()
 }
 
 /// Builds the images, starts everything, and waits until it is healthy.
 pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
-    if !answers() {
+    if let Err(why) = usable() {
         bail!(
-            "no Docker engine with the Compose plugin answers (`docker info`, `docker compose version`); \
-             start it, or use `cargo xtask up --native`"
+            "cannot run in containers: {why}; install or start that, or run natively: `cargo xtask up --native`"
         );
     }
     if options.handlers.is_some_and(|handlers| handlers > 1) {
@@ -43,7 +105,7 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
             "in containers there is one handler, for it has a published port; use --native for more"
         );
     }
-    let values = read_or_write_env()?;
+    let values = with_environment(read_or_write_env()?, |name| std::env::var(name).ok());
     let stack = planned(&values, state.stack()?, options)?;
     state.save(&stack)?;
     let listen = stack.handlers.first().context("a stack has a handler")?;
@@ -156,20 +218,32 @@ fn read_or_write_env() -> Result<BTreeMap<String, String>> {
     })?))
 }
 
+/// What Compose goes by: a variable of the environment comes before the same one in `.env`, unless it is empty.
+fn with_environment(
+    mut values: BTreeMap<String, String>,
+    environment: impl Fn(&str) -> Option<String>,
+) -> BTreeMap<String, String> {
+    for name in DESCRIBED {
+        if let Some(value) = environment(name).filter(|value| !value.is_empty()) {
+            values.insert(name.to_owned(), value);
+        }
+    }
+    values
+}
+
 fn env_path() -> PathBuf {
     workspace::root().join(".env")
 }
 
-fn engine_answers() -> bool {
-    succeeds(&["info"])
-}
-
-fn succeeds(arguments: &[&str]) -> bool {
-    Command::new("docker")
+/// What `docker` prints with these arguments, unless it fails.
+fn printed(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("docker")
         .args(arguments)
         .stdin(Stdio::null())
         .output()
-        .is_ok_and(|output| output.status.success())
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    output.status.success().then(|| text.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -198,6 +272,56 @@ mod tests {
         let kept = planned(&values, Some(moved.clone()), &Options::default()).unwrap();
         assert_eq!(kept, moved);
         assert_eq!(kept.bridges.len(), 2);
+    }
+
+    #[test]
+    fn the_environment_comes_before_the_env_file() {
+        let written = env_file::parse("MYSQL_PASSWORD=pw\nREDIS_PORT=20001\nKAFKA_PORT=20002\n");
+        let exported = |name: &str| match name {
+            "REDIS_PORT" => Some("30001".to_owned()),
+            "MYSQL_PORT" => Some("30003".to_owned()),
+            "KAFKA_PORT" => Some(String::new()),
+            _ => None,
+        };
+        let values = with_environment(written, exported);
+        let stack = planned(&values, None, &Options::default()).unwrap();
+        assert_eq!(
+            (stack.redis, stack.kafka, stack.database),
+            (30001, 20002, 30003)
+        );
+        assert_eq!(stack.password, "pw");
+    }
+
+    #[test]
+    fn what_is_too_old_for_the_compose_file_is_named() {
+        assert_eq!(judged(Some("1.44"), Some("2.24.1")), Ok(()));
+        // As Debian and as Docker itself number them.
+        assert_eq!(judged(Some("1.51"), Some("2.40.3-3")), Ok(()));
+        assert_eq!(judged(Some("1.51"), Some("v5.1.0")), Ok(()));
+        for (api, compose, complaint) in [
+            (
+                Some("1.43"),
+                Some("2.40.3"),
+                "API of the Docker engine that answers is 1.43, ",
+            ),
+            (Some("1.9"), Some("2.40.3"), "1.9, "),
+            (Some("1.44"), Some("2.24.0"), "Compose is 2.24.0, "),
+            (Some("1.44"), Some("v2.5.0"), "Compose is v2.5.0, "),
+            (Some(""), Some("2.40.3"), "is , "),
+        ] {
+            let why = judged(api, compose).unwrap_err();
+            assert!(matches!(why, Unusable::TooOld(_)), "{why:?}");
+            let text = why.to_string();
+            assert!(text.contains(complaint), "{text}");
+            assert!(
+                text.contains("needs Docker Engine 25 or later and Compose 2.24.1"),
+                "{text}"
+            );
+        }
+        for (api, compose) in [(None, Some("2.40.3")), (Some("1.51"), None), (None, None)] {
+            let why = judged(api, compose).unwrap_err();
+            assert!(matches!(why, Unusable::Absent(_)), "{why:?}");
+        }
     }
 
     #[test]

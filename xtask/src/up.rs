@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Result;
 
-use crate::compose;
+use crate::compose::{self, Unusable};
 use crate::native;
 use crate::say;
 use crate::stack::{Runner, Stack};
@@ -51,8 +51,15 @@ impl Options {
             (true, _, _) => Runner::Native,
             (_, true, _) => Runner::Docker,
             (_, _, Some(stack)) => stack.runner,
-            _ if compose::answers() => Runner::Docker,
-            _ => Runner::Native,
+            _ => match compose::usable() {
+                Ok(()) => Runner::Docker,
+                Err(why) => {
+                    if let Unusable::TooOld(_) = why {
+                        say::note(format_args!("Not in containers, but natively: {why}."));
+                    }
+                    Runner::Native
+                }
+            },
         }
     }
 }

@@ -12,11 +12,16 @@ fn problems(text: &str) -> Vec<String> {
     for (name, service) in entries(&file["services"]) {
         let mut found = Vec::new();
         found.extend(image_problem(service));
-        found.extend(health_problem(&name, service, file));
+        found.extend(health_problems(&name, service, file));
         found.extend(order_problems(service, file));
         found.extend(secret_problems(service));
         found.extend(exposure_problems(service));
         found.extend(volume_problems(service, file));
+        if !service["ulimits"].is_badvalue() {
+            found.push(
+                "has ulimits, with which it starts only where the engine may have as much".into(),
+            );
+        }
         if service["restart"].as_str().is_none() {
             found.push("has no restart policy".into());
         }
@@ -60,10 +65,50 @@ fn is_one_shot(name: &str, file: &Yaml) -> bool {
     })
 }
 
-fn health_problem(name: &str, service: &Yaml, file: &Yaml) -> Option<String> {
-    let healthy = !service["healthcheck"]["test"].is_badvalue();
-    (!healthy && !is_one_shot(name, file))
-        .then(|| "has no healthcheck and nobody waits for its end".into())
+fn health_problems(name: &str, service: &Yaml, file: &Yaml) -> Vec<String> {
+    let check = &service["healthcheck"];
+    let Some(test) = check["test"].as_vec() else {
+        return if is_one_shot(name, file) {
+            Vec::new()
+        } else {
+            vec!["has no healthcheck and nobody waits for its end".into()]
+        };
+    };
+    let mut problems = Vec::new();
+    let words: Vec<&str> = test.iter().filter_map(Yaml::as_str).collect();
+    if !is_one_process(&words) {
+        problems.push(format!(
+            "has a healthcheck {words:?} whose children outlive it when it is killed"
+        ));
+    }
+    let minutes = setting(check, "start_period")
+        .and_then(|period| period.strip_suffix('m')?.parse::<u32>().ok());
+    if minutes.is_none_or(|minutes| minutes < 5) {
+        problems.push("is given less than 5 minutes to start".into());
+    }
+    if setting(check, "start_interval").is_none() {
+        problems.push("has no start_interval, so that every start takes an interval".into());
+    }
+    problems
+}
+
+/// A text of a mapping, or of the mapping that is merged into it.
+fn setting<'a>(mapping: &'a Yaml, key: &str) -> Option<&'a str> {
+    mapping[key]
+        .as_str()
+        .or_else(|| mapping["<<"][key].as_str())
+}
+
+/// Whether a command is one process from beginning to end: a program, or a shell that becomes one or starts none.
+fn is_one_process(test: &[&str]) -> bool {
+    match test {
+        ["CMD-SHELL", script] | ["CMD", "bash" | "sh", "-c", script] => {
+            let last = script.rsplit("; ").next().unwrap_or_default();
+            last.starts_with("exec ") && !script.contains(['|', '&', '`', '('])
+        }
+        ["CMD", program, ..] => !program.ends_with(".sh"),
+        _ => false,
+    }
 }
 
 fn order_problems(service: &Yaml, file: &Yaml) -> Vec<String> {
@@ -168,6 +213,10 @@ services:
     image: mysql:8.4.11
     healthcheck: { disable: true }
     stop_grace_period: 1s
+  c:
+    image: redis:8.2.3
+    healthcheck: { test: [CMD-SHELL, 'redis-cli ping | grep -q PONG'], start_period: 60s }
+    ulimits: { nofile: 65536 }
 ";
     let problems = problems(text);
     for expected in [
@@ -181,11 +230,34 @@ services:
         "a: has no stop_grace_period",
         "b: has no healthcheck",
         "b: has no restart",
+        "c: has a healthcheck",
+        "c: is given less than 5 minutes",
+        "c: has no start_interval",
+        "c: has ulimits",
     ] {
         assert!(
             problems.iter().any(|problem| problem.starts_with(expected)),
             "{expected} not among {problems:#?}"
         );
+    }
+}
+
+#[test]
+fn a_check_is_one_process() {
+    for one in [
+        &["CMD", "redis-cli", "-e", "ping"][..],
+        &["CMD", "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/19092"],
+        &["CMD-SHELL", "export PASSWORD=$$P; exec mysql >/dev/null"],
+    ] {
+        assert!(is_one_process(one), "{one:?}");
+    }
+    for several in [
+        &["CMD-SHELL", "redis-cli ping | grep -q PONG"][..],
+        &["CMD-SHELL", "PASSWORD=$$P mysql >/dev/null"],
+        &["CMD", "/opt/kafka/bin/kafka-broker-api-versions.sh"],
+        &["NONE"],
+    ] {
+        assert!(!is_one_process(several), "{several:?}");
     }
 }
 

@@ -63,3 +63,57 @@ fn the_handler_runs_what_spin_toml_names() {
     assert!(text.contains(&format!("COPY --from=component /out/{file} {directory}/\n")));
     assert!(text.contains(&format!("cp {source} /out/")));
 }
+
+/// The caches of a Dockerfile, as the stage and the options of the mount.
+fn caches(text: &str) -> Vec<(String, Vec<String>)> {
+    let mut stage = String::new();
+    let mut caches = Vec::new();
+    for line in text.lines() {
+        if let Some((_, name)) = line.split_once(" AS ") {
+            stage = name.to_owned();
+        }
+        caches.extend(
+            line.split_whitespace()
+                .filter_map(|word| word.strip_prefix("--mount=type=cache,"))
+                .map(|options| {
+                    let options = options.split(',').map(str::to_owned).collect();
+                    (stage.clone(), options)
+                }),
+        );
+    }
+    caches
+}
+
+#[test]
+fn stages_that_build_at_once_share_no_cache() {
+    let caches = caches(&read("deploy/Dockerfile"));
+    assert_eq!(caches.len(), 4, "{caches:?}");
+    let mut ids = BTreeSet::new();
+    for (stage, options) in caches {
+        // Two builds at once have the same ids: the second waits.
+        assert!(
+            options.contains(&"sharing=locked".to_owned()),
+            "{stage}: {options:?} is not locked"
+        );
+        let id = options.iter().find(|option| option.starts_with("id="));
+        let id = id.unwrap_or_else(|| panic!("{stage}: {options:?} has no id of its own"));
+        assert!(ids.insert(id.clone()), "{stage}: {id} is used twice");
+    }
+}
+
+#[test]
+fn only_bases_come_from_a_registry() {
+    // `# syntax=` makes every build ask a registry for another front end, and ours needs nothing that engines lack.
+    assert!(!read("deploy/Dockerfile").contains("# syntax="));
+}
+
+#[test]
+fn what_is_compiled_is_what_was_copied() {
+    let text = read("deploy/Dockerfile");
+    for (build, _) in text.match_indices("cargo build") {
+        assert!(
+            text[..build].ends_with("-exec touch {} + \\\n    && "),
+            "cargo takes files that are older than its cache for compiled already"
+        );
+    }
+}

@@ -6,6 +6,7 @@
 
 mod compose;
 mod dockerfile;
+mod healthcheck;
 mod spin;
 
 use std::fs;
