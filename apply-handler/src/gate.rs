@@ -2,8 +2,9 @@
 //!
 //! Spin opens a TCP connection for every [`Connection::open`] and neither reconnects nor times out by itself.
 //! So the connection is kept in a static, shared by the requests that the instance serves at once, reopened
-//! once when a call fails, and every call is raced against a timer. Calling a script again is always safe:
-//! an application that was decided is answered with the same decision.
+//! once when a call gets no reply, and every call is raced against a timer. Calling a script again is always safe:
+//! an application that was decided is answered with the same decision. An error that Redis replies with is an answer:
+//! it is handed on, and nothing is called again for it.
 
 use crate::pressure::Pressure;
 use crate::settings::Settings;
@@ -112,7 +113,7 @@ impl<'a> Gate<'a> {
         result
     }
 
-    /// Does `work` on the connection, a second time on a new one if the first fails, all within the timeout.
+    /// Does `work` on the connection, a second time on a new one if the first gets no reply, all within the timeout.
     async fn within<T>(
         &self,
         work: impl AsyncFn(&Connection) -> Result<T, Error>,
@@ -122,7 +123,12 @@ impl<'a> Gate<'a> {
         let attempts = async {
             let first = connection(self.settings, None, &used).await?;
             match work(&first).await {
-                Err(_) => {
+                // A replica that was the master: the next request finds out who is.
+                Err(error) if reply_code(&error) == Some("READONLY") => {
+                    forget(Some(&first)).await;
+                    Err(error)
+                }
+                Err(error) if reply_code(&error).is_none() => {
                     let second = connection(self.settings, Some(&first), &used).await?;
                     work(&second).await
                 }
@@ -190,7 +196,7 @@ async fn eval(connection: &Connection, call: &Call) -> Result<Vec<Value>, Error>
         connection.execute(eval.command(), arguments)
     };
     let reply = match execute(Eval::BySha).await {
-        Err(error) if is_unknown_script(&error) => execute(Eval::BySource).await,
+        Err(error) if reply_code(&error) == Some("NOSCRIPT") => execute(Eval::BySource).await,
         reply => reply,
     }?;
     Ok(reply
@@ -203,10 +209,29 @@ async fn eval(connection: &Connection, call: &Call) -> Result<Vec<Value>, Error>
         .collect())
 }
 
-/// Spin hands errors over as text. `NoScriptError` is how its redis-rs shows the code, `NOSCRIPT` how Redis
-/// writes it.
-fn is_unknown_script(error: &Error) -> bool {
-    matches!(error, Error::Other(text) if text.contains("NoScriptError") || text.contains("NOSCRIPT"))
+/// The code of an error that Redis has replied with; nothing if no reply came. Spin hands errors over as the text that
+/// redis-rs has for them: `… signalled by the server - NoScriptError: …` for the codes that it knows, else the code as
+/// Redis writes it. Those of connections begin with a word of a sentence.
+fn reply_code(error: &Error) -> Option<&str> {
+    let Error::Other(text) = error else {
+        return None;
+    };
+    let code = match text.split_once("signalled by the server - ") {
+        Some((_, known)) => known.split(':').next()?,
+        None => text.split([':', ' ']).next()?,
+    };
+    match code {
+        "ReadOnly" => Some("READONLY"),
+        "NoScriptError" => Some("NOSCRIPT"),
+        code if code.len() < text.len() && (text.contains("signalled by") || is_code(code)) => {
+            Some(code)
+        }
+        _ => None,
+    }
+}
+
+fn is_code(word: &str) -> bool {
+    word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 fn log_change<T>(result: &Result<T, GateError>) {
@@ -231,24 +256,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_script_is_told_from_other_errors() {
-        for (text, unknown) in [
+    fn an_error_that_redis_replied_with_is_told_from_a_reply_that_did_not_come() {
+        for (text, code) in [
             (
                 "An error was signalled by the server - NoScriptError: No matching script. Please use EVAL.",
-                true,
+                Some("NOSCRIPT"),
             ),
-            ("NOSCRIPT No matching script. Please use EVAL.", true),
             (
-                "OOM command not allowed when used memory > 'maxmemory'.",
-                false,
+                "NOSCRIPT No matching script. Please use EVAL.",
+                Some("NOSCRIPT"),
             ),
-            ("broken pipe", false),
+            (
+                "An error was signalled by the server - ReadOnly: You can't write against a read only replica.",
+                Some("READONLY"),
+            ),
+            (
+                "An error was signalled by the server - ResponseError: Error running script",
+                Some("ResponseError"),
+            ),
+            (
+                "OOM: command not allowed when used memory > 'maxmemory'.",
+                Some("OOM"),
+            ),
+            (
+                "WRONGTYPE: Operation against a key holding the wrong kind of value",
+                Some("WRONGTYPE"),
+            ),
+            ("BUSY: Redis is busy running a script.", Some("BUSY")),
+            ("broken pipe", None),
+            ("Connection refused (os error 111)", None),
+            (
+                "Multiplexed connection driver unexpectedly terminated- IoError",
+                None,
+            ),
+            ("timed out", None),
+            ("", None),
         ] {
-            assert_eq!(
-                is_unknown_script(&Error::Other(text.to_owned())),
-                unknown,
-                "{text}"
-            );
+            assert_eq!(reply_code(&Error::Other(text.to_owned())), code, "{text}");
         }
+        assert_eq!(reply_code(&Error::InvalidAddress), None);
     }
 }

@@ -11,14 +11,16 @@ use crate::problem::Problem;
 use crate::refusals;
 use crate::route::{Resource, takes};
 use crate::settings::Settings;
-use futures::future::{select, try_join_all};
+use futures::future::{Either, select, try_join_all};
+use futures::poll;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use rushgate_gate::{CampaignId, RoundId, application, apply, keys};
 use spin_sdk::http::{HeaderMap, Method, StatusCode};
 use spin_sdk::wasip3::http::types::Request;
 use std::pin::pin;
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 /// The page, with its style and script in it.
 const PAGE: &str = include_str!("../../web/index.html");
@@ -110,7 +112,9 @@ async fn apply(
     campaign: &CampaignId,
 ) -> Result<Answer, Problem> {
     let known = settings.auth.applicant(headers)?;
-    let body = read(headers, body).await?;
+    let body = within(settings.body_timeout, read(headers, body))
+        .await
+        .unwrap_or(Err(Problem::BodyTimeout))?;
     let applicant = match known {
         None => applicant(&body)?,
         Some(known) => match named(&body)? {
@@ -206,20 +210,31 @@ async fn read(headers: &HeaderMap, body: &mut Body) -> Result<Vec<u8>, Problem> 
     Ok(read)
 }
 
-/// Lets a client that is still sending come to its end, as far as that is reasonable: one whose connection is
-/// closed under its hands sees a broken pipe and not the answer.
+/// Takes in what a client is still sending, because one whose connection is closed while it sends sees a broken pipe and
+/// not the answer. A client that sends nothing does not hold up its answer.
 async fn discard(body: &mut Body) {
     const MOST: usize = 2 * 1024 * 1024;
     const PATIENCE: Duration = Duration::from_secs(1);
-    let discarding = async {
-        let mut discarded = 0;
-        while discarded < MOST
-            && let Ok(Some(piece)) = body.next().await
-        {
-            discarded += piece.len();
+    const SILENCE: Duration = Duration::from_millis(50);
+    let (begun, mut discarded) = (Instant::now(), 0);
+    while discarded < MOST && begun.elapsed() < PATIENCE {
+        match within(SILENCE, body.next()).await {
+            Some(Ok(Some(piece))) => discarded += piece.len(),
+            _ => return,
         }
-    };
-    select(pin!(discarding), pin!(spin_sdk::time::sleep(PATIENCE))).await;
+    }
+}
+
+/// What `work` comes to, unless it takes longer than `limit`. The clock is not asked for what is ready at once.
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    if let Poll::Ready(done) = poll!(&mut work) {
+        return Some(done);
+    }
+    match select(work, pin!(spin_sdk::time::sleep(limit))).await {
+        Either::Left((done, _)) => Some(done),
+        Either::Right(((), _)) => None,
+    }
 }
 
 /// RFC 7240: whether the client asked for an answer without a body.

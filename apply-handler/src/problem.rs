@@ -27,6 +27,8 @@ pub enum Problem {
     UnsupportedMediaType,
     /// The body is too long.
     BodyTooLarge,
+    /// The body did not come in time.
+    BodyTimeout,
     /// The body ended before its Content-Length.
     IncompleteBody,
     /// There is no body.
@@ -97,6 +99,7 @@ impl Problem {
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::MalformedRequest
             | Self::IncompleteBody
             | Self::EmptyBody
@@ -126,6 +129,7 @@ impl Problem {
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::BodyTooLarge => "body_too_large",
             Self::IncompleteBody => "incomplete_body",
+            Self::BodyTimeout => "body_timeout",
             Self::EmptyBody => "empty_body",
             Self::InvalidJson { .. } => "invalid_json",
             Self::NotAnObject => "not_an_object",
@@ -149,8 +153,7 @@ impl Problem {
         match self {
             Self::MethodNotAllowed { allow } => answer.with("allow", allow),
             Self::Token(refusal) => answer.with_text("www-authenticate", &refusal.challenge()),
-            Self::GateUnavailable => answer.retry_after(1),
-            Self::Overloaded => answer.retry_after(spread()),
+            Self::GateUnavailable | Self::Overloaded => answer.retry_after(spread()),
             _ => answer,
         }
     }
@@ -166,6 +169,7 @@ impl Problem {
             Self::UnsupportedMediaType => "Send the body with Content-Type: application/json.".into(),
             Self::BodyTooLarge => "Send at most 4096 bytes.".into(),
             Self::IncompleteBody => "The body ended before its Content-Length.".into(),
+            Self::BodyTimeout => "The body did not come in time. Send head and body together, and again: nothing was decided.".into(),
             Self::EmptyBody => r#"Send a body such as {"user_id":"42"}."#.into(),
             Self::InvalidJson { line, column } => format!(
                 r#"The body is not JSON at line {line} column {column}. Send a body such as {{"user_id":"42"}}."#
@@ -216,6 +220,7 @@ mod tests {
             Problem::UnsupportedMediaType,
             Problem::BodyTooLarge,
             Problem::IncompleteBody,
+            Problem::BodyTimeout,
             Problem::EmptyBody,
             Problem::InvalidJson { line: 1, column: 1 },
             Problem::NotAnObject,

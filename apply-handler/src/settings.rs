@@ -15,6 +15,8 @@ pub struct Settings {
     pub redis_address: String,
     /// How long one request may wait for Redis, connecting included (1 ms to 60 s), and how slow it may be.
     pub patience: Patience,
+    /// How long the body of a request may take to come (1 ms to 60 s).
+    pub body_timeout: Duration,
     /// Pages that may apply.
     pub allowed_origins: AllowedOrigins,
     /// How applicants are known.
@@ -97,6 +99,7 @@ impl Settings {
                 timeout: millis("redis_timeout_ms", 1)?,
                 budget: Some(millis("gate_budget_ms", 0)?).filter(|budget| !budget.is_zero()),
             },
+            body_timeout: millis("body_timeout_ms", 1)?,
             allowed_origins: AllowedOrigins::parse(value("cors_allowed_origins"))
                 .map_err(|problem| invalid("cors_allowed_origins", problem))?,
             auth: Self::auth(value)?,
@@ -129,13 +132,14 @@ impl Settings {
 }
 
 /// Every variable that `spin.toml` hands to the component.
-const VARIABLES: [&str; 12] = [
+const VARIABLES: [&str; 13] = [
     "redis_url",
     "redis_username",
     "redis_password",
     "redis_database",
     "redis_timeout_ms",
     "gate_budget_ms",
+    "body_timeout_ms",
     "cors_allowed_origins",
     "auth_mode",
     "jwt_keys",
@@ -164,6 +168,7 @@ mod tests {
             ("redis_database", "0"),
             ("redis_timeout_ms", "1000"),
             ("gate_budget_ms", "500"),
+            ("body_timeout_ms", "5000"),
             ("auth_mode", "none"),
             ("jwt_leeway_seconds", "30"),
         ]);

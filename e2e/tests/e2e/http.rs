@@ -3,6 +3,7 @@
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use rushgate_e2e::system::{Size, System};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -414,4 +415,50 @@ async fn a_body_that_breaks_off_is_told_so() {
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
         assert!(answer.contains(r#""code":"incomplete_body""#), "{answer}");
     }
+}
+
+/// What a client is answered that sends this and then nothing, and after how long.
+async fn silent(system: &System, sent: &str) -> (String, Duration) {
+    let address = system.url().trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    let begun = Instant::now();
+    stream.write_all(sent.as_bytes()).await.expect("sent");
+    let mut answer = vec![0; 64];
+    let read = stream.read(&mut answer).await.expect("an answer");
+    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+    (answer, begun.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_announces_a_body_and_sends_none_is_answered_in_time() {
+    let limit = [("SPIN_VARIABLE_BODY_TIMEOUT_MS", "3000")];
+    let system = System::start_with(Size::ONLY_A_HANDLER, &limit).await;
+    system
+        .operator
+        .create("welcome", 10)
+        .await
+        .expect("created");
+    let head = |request: &str, length: usize| {
+        format!(
+            "{request} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        )
+    };
+    let apply = "POST /v1/campaigns/welcome/applications";
+    for (sent, expected, is_late) in [
+        (head(apply, 16), "HTTP/1.1 408 ", true),
+        (head(apply, 16) + "{\"user_id\":", "HTTP/1.1 408 ", true),
+        // What is refused without a look at the body does not wait for it.
+        (head(apply, 100_000), "HTTP/1.1 413 ", false),
+        (head("POST /nowhere", 16), "HTTP/1.1 404 ", false),
+        (head("PATCH /v1/campaigns", 16), "HTTP/1.1 405 ", false),
+    ] {
+        let (answer, after) = silent(&system, &sent).await;
+        assert!(answer.starts_with(expected), "{sent:?}: {answer:?}");
+        let seconds = after.as_secs_f64();
+        assert_eq!(seconds >= 3.0, is_late, "{sent:?}: after {seconds} s");
+    }
+    let client = Client::new();
+    let url = format!("{}/v1/campaigns/welcome/applications", system.url());
+    let answer = Answer::to(json_body(client.post(url), r#"{"user_id":"a"}"#)).await;
+    assert_eq!(answer.header("rushgate-serial"), Some("1"));
 }

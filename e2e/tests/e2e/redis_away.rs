@@ -5,6 +5,7 @@ use reqwest::{Client, Response};
 use rushgate_e2e::process::Signal;
 use rushgate_e2e::system::System;
 use rushgate_e2e::wait::until;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 async fn apply(system: &System, user_id: u32) -> Response {
@@ -109,4 +110,60 @@ async fn a_full_redis_is_503_and_its_winners_still_learn_that_they_won() {
     assert_eq!(apply(&system, 1).await.status(), 200);
     config("0").await;
     assert_eq!(apply(&system, 2).await.headers()["rushgate-serial"], "2");
+}
+
+/// Scripts that Redis has run, and connections that it has taken, since it started.
+async fn effort(system: &System) -> (u64, u64) {
+    let mut redis = system.redis_connection().await.expect("Redis");
+    let mut info = async |section: &str, field: &str| {
+        let info: redis::InfoDict = redis::cmd("INFO")
+            .arg(section)
+            .query_async(&mut redis)
+            .await
+            .expect("INFO");
+        info.get::<String>(field).unwrap_or_default()
+    };
+    let calls = info("commandstats", "cmdstat_evalsha").await;
+    let calls = calls
+        .strip_prefix("calls=")
+        .and_then(|rest| rest.split(',').next());
+    let connections = info("stats", "total_connections_received").await;
+    (
+        calls.unwrap_or("0").parse().expect("a number"),
+        connections.parse().expect("a number"),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_that_redis_replies_with_is_handed_on_and_nothing_is_called_again() {
+    const PEOPLE: u64 = 60;
+    let system = System::welcome().await;
+    assert_eq!(apply(&system, 1).await.status(), 201);
+    let mut redis = system.redis_connection().await.expect("Redis");
+    let mut full = redis::cmd("CONFIG");
+    full.arg("SET").arg("maxmemory").arg("1");
+    full.exec_async(&mut redis).await.expect("CONFIG SET");
+
+    let before = effort(&system).await;
+    let mut waits = BTreeSet::new();
+    for user_id in 0..PEOPLE {
+        let response = apply(&system, 100 + user_id as u32).await;
+        let wait = response.headers()["retry-after"]
+            .to_str()
+            .expect("a number");
+        waits.insert(wait.to_owned());
+        assert_unavailable(response).await;
+    }
+    let after = effort(&system).await;
+    let (scripts, connections) = (after.0 - before.0, after.1 - before.1);
+    // A new instance of the component connects anew, and this test asks as well.
+    assert!(
+        scripts <= PEOPLE && connections < PEOPLE / 4,
+        "{PEOPLE} requests: {scripts} scripts and {connections} connections"
+    );
+    // Those who were refused together do not come back together.
+    assert!(
+        waits.len() > 1,
+        "all were told to come back after {waits:?}"
+    );
 }
