@@ -332,6 +332,7 @@ impl Case {
             }
             Some(1) => None,
             Some(3) if named(&ended.stderr).is_some() => None,
+            Some(3) if ended.stderr.contains("Run the same command again") => None,
             Some(3) => Some("no command is named".to_owned()),
             Some(code) => Some(format!("exit code {code}")),
         }

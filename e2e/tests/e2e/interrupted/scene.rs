@@ -9,6 +9,7 @@ use reqwest::Client;
 use rushgate_e2e::history::Told;
 use rushgate_e2e::rush::apply;
 use rushgate_e2e::system::System;
+use rushgate_e2e::wait::until;
 use rushgate_gate::{Event, Keys};
 use sqlx::MySqlPool;
 use std::collections::BTreeMap;
@@ -54,7 +55,11 @@ impl Scene {
         self.does(&create).await;
         let url = format!("{}/v1/campaigns/{id}/applications", self.system.url());
         for user_id in people {
-            let told = apply(&self.client, &url, user_id).await.expect("an answer");
+            let told = until(&format!("{user_id} has an answer"), async || {
+                let told = apply(&self.client, &url, user_id).await.ok()?;
+                (told != Told::Unavailable).then_some(told)
+            })
+            .await;
             let is_in = matches!(told, Told::Granted(_) | Told::Waitlisted(_));
             assert!(is_in, "{id}, {user_id}: {told:?}");
         }
