@@ -58,7 +58,7 @@ pub(crate) async fn stop_in_the_middle(
     operator: Operator,
 ) -> Stopped {
     sleep(WHILE).await;
-    if planned.count % 2 == 0 {
+    if planned.count.is_multiple_of(2) {
         let (link, request) = step(planned.count / 2);
         world.link(link).set(Trouble::HoldAnswer(request.max(1)));
         let _ = timeout(WHILE, world.link(link).strikes()).await;

@@ -92,6 +92,7 @@ enum What {
     Repair,
     Create,
     Close,
+    Finish,
 }
 
 impl Operator {
@@ -157,10 +158,16 @@ pub(crate) struct Stopped {
 }
 
 impl Stopped {
-    /// Where nothing disturbs any more, the same command leads out. Nothing else is done by hand.
+    /// Where nothing disturbs any more, the same command leads out, or the one that finishes it. Nothing else is done by
+    /// hand.
     pub(crate) async fn finish(mut self) -> Diary {
-        for command in std::mem::take(&mut self.diary.unfinished).into_values() {
-            self.runs(command).await;
+        for again in std::mem::take(&mut self.diary.unfinished).into_values() {
+            let is_there = !matches!(again.what, What::Create);
+            let next = match is_there && self.diary.commands.is_multiple_of(2) {
+                true => self.diary.command(again.campaign, What::Finish),
+                false => again,
+            };
+            self.runs(next).await;
         }
         let campaign = self.hand.campaign.clone();
         let resume = self.diary.command(campaign, What::Resume);
@@ -364,9 +371,10 @@ impl Command {
             What::Close => format!("campaign close {id}"),
             What::Repair => format!("audit {id} --repair"),
             What::Create => format!("campaign create --id {id} --quota 5"),
+            What::Finish => format!("campaign finish {id}"),
         };
         let mut words: Vec<String> = words.split(' ').map(str::to_owned).collect();
-        if !matches!(self.what, What::Repair | What::Create) {
+        if !matches!(self.what, What::Repair | What::Create | What::Finish) {
             words.extend(["--reason".to_owned(), self.reason.clone()]);
         }
         words
