@@ -203,11 +203,10 @@ impl Kafka {
         value: Option<&[u8]>,
         headers: &BTreeMap<String, String>,
     ) -> Result<()> {
-        let publisher = self.producer.get_or_try_init(|| self.ask(Self::publisher));
         let Publisher {
             producer,
             partitions,
-        } = publisher.await?;
+        } = self.connected().await?;
         let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&self.topic);
         if let Some(key) = key {
             let partition = record::partition(key, *partitions);
@@ -229,6 +228,19 @@ impl Kafka {
             .await
             .map_err(|(error, _)| self.unusable(&error))?;
         Ok(())
+    }
+
+    /// Connects for publishing, unless that was done before.
+    ///
+    /// # Errors
+    /// When Kafka does not answer or refuses. Nothing was published then.
+    pub async fn connect(&self) -> Result<()> {
+        self.connected().await.map(drop)
+    }
+
+    async fn connected(&self) -> Result<&Publisher> {
+        let publisher = self.producer.get_or_try_init(|| self.ask(Self::publisher));
+        publisher.await
     }
 
     /// Connects for publishing.

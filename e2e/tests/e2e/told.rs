@@ -151,7 +151,7 @@ async fn a_server_that_is_away_hides_nothing_of_what_the_others_know() {
     ] {
         assert_eq!(figure(&ended.stdout, what), expected, "{ended:?}");
     }
-    let why = format!("error: in Kafka: unknown: cannot use Kafka at {NOWHERE} ");
+    let why = format!("error: in Kafka: unknown: cannot use Kafka at {NOWHERE}: ");
     assert!(ended.stderr.contains(&why), "{ended:?}");
     // Waited for once, not once for each campaign.
     let begun = Instant::now();

@@ -97,8 +97,9 @@ impl Desk<'_> {
                 let attempt = letter.attempts.saturating_add(1);
                 headers.insert(ATTEMPT_HEADER.to_owned(), attempt.to_string());
                 let key = letter.key.as_deref();
+                self.kafka.connect().await?;
                 let published = self.kafka.publish(key, value, &headers).await;
-                published.map_err(|error| unknown("the replay", error))?;
+                published.map_err(|error| unknown("its replay", *number, error))?;
                 let note = format!("attempt {attempt}");
                 self.resolve(operation.as_ref(), *number, Resolution::Replayed, &note)
                     .await?;
@@ -246,7 +247,7 @@ impl Desk<'_> {
                 operation.database.write(id, &writes).await
             }
         };
-        written.map_err(|error| unknown("what was done with the dead letter", error))
+        written.map_err(|error| unknown("what was done with it", number, error))
     }
 
     /// Discards a dead letter, and takes its grant back if the gate still has it just so and it has no coupon.
@@ -310,8 +311,11 @@ fn after(operation: &Operation, error: anyhow::Error) -> anyhow::Error {
 }
 
 /// Says that it is not known whether it was done; doing it again is harmless.
-fn unknown(what: &str, error: anyhow::Error) -> anyhow::Error {
-    error.context(Unknown::new(what, "Run the same command again"))
+fn unknown(what: &str, number: u64, error: anyhow::Error) -> anyhow::Error {
+    let way_out = format!(
+        "Run the same command again; `rushgate failed show {number}` tells whether it was done"
+    );
+    error.context(Unknown::new(what, way_out))
 }
 
 /// Why a serial cannot be returned.
