@@ -94,7 +94,7 @@ impl Episode {
             sabotage::mend(world).await;
             operator.stop().await
         };
-        let diary = stopped.finish().await;
+        let diary = stopped.finish(is_loss).await;
         let history = load.end().await;
         let evidence = at_rest(world, &campaign, REST).await;
 

@@ -160,7 +160,24 @@ pub(crate) struct Stopped {
 impl Stopped {
     /// Where nothing disturbs any more, the same command leads out, or the one that finishes it. Nothing else is done by
     /// hand.
-    pub(crate) async fn finish(mut self) -> Diary {
+    ///
+    /// After a loss (`is_loss`), the campaigns that Redis has lost are restored first: that is what `audit` says of them.
+    pub(crate) async fn finish(mut self, is_loss: bool) -> Diary {
+        let lost = match is_loss {
+            true => self.diary.sides.clone(),
+            false => vec![],
+        };
+        for side in lost {
+            let restore = ["restore", &side, "--halt", "--wait", "60"];
+            let ended = self.hand.command.end_of(&restore).await.expect("run");
+            // One whose creation was interrupted has nothing to lose; that command is run again.
+            let has_nothing = ["there is no campaign", "was never told of"];
+            let has_nothing = has_nothing.iter().any(|why| ended.stderr.contains(why));
+            if ended.code != Some(DONE) && !has_nothing {
+                let complaint = format!("{restore:?} does not lead out: {ended:?}");
+                self.diary.complaints.push(complaint);
+            }
+        }
         for again in std::mem::take(&mut self.diary.unfinished).into_values() {
             let is_there = !matches!(again.what, What::Create);
             let next = match is_there && self.diary.commands.is_multiple_of(2) {
