@@ -1,0 +1,70 @@
+//! Making database and gate say the same.
+
+use super::{Operation, halted, lost};
+use crate::audit::differing_terms;
+use crate::database::{Action, Entry, Write};
+use anyhow::{Result, bail};
+use rushgate_gate::CampaignState;
+use rushgate_gate::project::Origin;
+
+impl Operation {
+    /// Tells the gate the terms and the state that the database has, which operators have decided; with room for what the
+    /// gate has granted meanwhile. What was different, for the log.
+    pub(crate) async fn agree_with_gate(&mut self) -> Result<String> {
+        let id = self.campaign.id.clone();
+        let Some(told) = self.gate.projection(&id).await? else {
+            bail!("{}", lost(&id));
+        };
+        let mut differing = differing_terms(&self.campaign, &told);
+        if self.campaign.state != told.state {
+            let (here, there) = (self.campaign.state, told.state);
+            differing.push(format!(
+                "state: {here} in the database, {there} at the gate"
+            ));
+        }
+        let campaign = self.campaign.with_room_for(&told);
+        let raised = self
+            .campaign
+            .rounds_and_rules()
+            .differences(&campaign.rounds_and_rules());
+        self.database.write(&id, &[Write::Room(&campaign)]).await?;
+        self.project(&campaign, Origin::Known, campaign.state)
+            .await?;
+        self.database.write(&id, &[Write::Told(&campaign)]).await?;
+        self.campaign = campaign;
+        let mut text = format!(
+            ", the gate was told what the database says ({} before)",
+            differing.join("; ")
+        );
+        if !raised.is_empty() {
+            text.push_str(&format!(", with room for what it has granted ({raised})"));
+        }
+        Ok(text)
+    }
+
+    /// Halts the campaign where it is not halted yet: at the gate, or in the database. What to say of it.
+    pub(crate) async fn halt_both(&mut self, why: &str) -> Result<String> {
+        let campaign = self.campaign.clone();
+        let id = &campaign.id;
+        if campaign.state != CampaignState::Halted {
+            let entry = Entry {
+                action: Action::Halted,
+                detail: why,
+                reason: None,
+                actor: Some(&self.actor),
+            };
+            let halted = [Write::State(CampaignState::Halted), Write::Log(entry)];
+            self.database.write(id, &halted).await?;
+            self.campaign.state = CampaignState::Halted;
+        }
+        // A gate that does not know the campaign grants nothing; it is told when the campaign is restored.
+        if let Some(told) = self.gate.projection(id).await?
+            && told.state != CampaignState::Halted
+        {
+            let campaign = campaign.with_room_for(&told);
+            self.project(&campaign, Origin::Known, CampaignState::Halted)
+                .await?;
+        }
+        Ok(halted(id))
+    }
+}
