@@ -4,6 +4,7 @@ use crate::load::{Load, Pace, Protocol, Template, Until};
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -144,13 +145,21 @@ impl Usage {
     }
 }
 
+/// Below those from which systems serve outgoing connections: a load generator takes many of these, and one of them may be
+/// the one that a program was to listen at.
+const PORTS: Range<u16> = 5_000..10_000;
+
 /// An address of this machine where nobody listens just now.
 ///
 /// # Errors
 /// When there is none.
 pub fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
-    Ok(listener.local_addr()?)
+    let mut ports = (0..PORTS.len()).map(|_| rand::random_range(PORTS));
+    ports
+        .find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())
+        .context("no free port")?
+        .local_addr()
+        .context("a port without an address")
 }
 
 /// The page at `path`, head and body, if it is there and says how long it is.
