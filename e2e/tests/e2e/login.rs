@@ -135,7 +135,10 @@ async fn a_login_that_is_missing_or_wrong_is_told_by_the_name_of_the_variable() 
         for (command, ended) in commands.join_all().await {
             let ended = ended.unwrap_or_else(|_| panic!("{case}, {command:?}: it hangs"));
             let ended = ended.expect("run");
-            assert_eq!(ended.code, Some(1), "{case}, {command:?}: {ended:?}");
+            // The restore beside it has halted the campaign, or has not yet: then an audit has found something.
+            let allowed: &[i32] = if command[0] == "audit" { &[1, 2] } else { &[1] };
+            let code = ended.code.expect("an exit code");
+            assert!(allowed.contains(&code), "{case}, {command:?}: {ended:?}");
             // Beside it, only what was waited for.
             let errors = ended
                 .stderr

@@ -154,6 +154,8 @@ async fn a_campaign_that_exists_is_enough_also_when_redis_has_lost_it() {
     launch.has_rows(1).await;
     launch.exits(0, &create).await;
 
+    // A consumer that confirms something would halt it first.
+    assert_eq!(system.consumers.remove(0).terminate(), Some(0));
     system.crash_redis();
     system.lose_redis_data();
     system.start_redis().await;

@@ -97,7 +97,8 @@ impl Create {
         }
         operation.finish().await?;
         let campaign = operation.campaign.clone();
-        operation.gate.register(id).await?;
+        let registered = operation.gate.register(id).await;
+        registered.map_err(|error| unknown_creation(id, error))?;
         operation
             .project(&campaign, Origin::Known, campaign.state)
             .await?;
