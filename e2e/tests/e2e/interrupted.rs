@@ -3,8 +3,8 @@
 //!
 //! A command's steps are the requests that it makes of Redis, the database and Kafka. It is run once for each of them and
 //! each kind of interruption, on a campaign of its own, and what stands in the end is compared with what stands after the
-//! same commands without one. `RUSHGATE_INTERRUPTED=all` runs all of them, and a part of a name (`RaiseQuota/redis`) those
-//! with that in their names; else it is a choice that is always the same.
+//! same commands without one. `RUSHGATE_INTERRUPTED=all` runs all of them, and parts of names (`RaiseQuota/Redis,Killed`) those
+//! with all of these in their names; else it is a choice that is always the same.
 
 mod deed;
 mod scene;
@@ -152,7 +152,10 @@ fn cases(controls: &BTreeMap<Deed, Control>) -> Vec<Case> {
 fn chosen(mut cases: Vec<Case>) -> Vec<Case> {
     match std::env::var("RUSHGATE_INTERRUPTED").as_deref() {
         Ok("all") => {}
-        Ok(part) => cases.retain(|case| case.to_string().contains(part)),
+        Ok(parts) => cases.retain(|case| {
+            let name = case.to_string();
+            parts.split(',').all(|part| name.contains(part))
+        }),
         Err(_) => {
             // No common divisor with the kinds, so that each deed meets all of them somewhere.
             let step = (cases.len() / USUALLY).max(1) | 1;
