@@ -297,6 +297,10 @@ impl Auditor<'_> {
         if !finished.is_empty() {
             writeln!(text, "  {}", finished.replace('\n', "\n  "))?;
         }
+        if let Some(Deed::Repair { .. }) = operation.finished_deed() {
+            // That was this very repair, of what is found as well.
+            return Ok(found.iter().filter(|it| it.is_repairable()).count());
+        }
         let mut repaired = usize::from(found.iter().any(Finding::is_unfinished));
         let mut left: Vec<&Finding> = found.iter().filter(|it| it.is_repairable()).collect();
         left.retain(|finding| !finding.is_unfinished());

@@ -384,7 +384,9 @@ impl Kafka {
     ) -> Result<Metadata> {
         let deadline = Instant::now() + limit;
         loop {
-            let answer = consumer.fetch_metadata(Some(&self.topic), LOOK_AGAIN.min(limit));
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = LOOK_AGAIN.min(left.max(Duration::from_millis(10)));
+            let answer = consumer.fetch_metadata(Some(&self.topic), left);
             let error = match answer {
                 Ok(metadata) => {
                     self.last_error.forget();

@@ -10,6 +10,7 @@ mod agreement;
 mod deeds;
 
 use crate::actor::Actor;
+use crate::audit::differing_terms;
 use crate::campaign::existing;
 use crate::config::Config;
 use crate::database::{Action, Database, Entry, Write};
@@ -156,12 +157,22 @@ impl Operation {
                 self.campaign.id
             ));
         }
-        let Some(intention) = self.database.intention(&self.campaign.id).await? else {
-            return Ok(());
-        };
-        // A restore that was interrupted may have left the gate paused.
+        // A creation or a restore that was interrupted may have left the gate paused.
         let state = self.campaign.state;
         let is_state_right = self.told.as_ref().is_none_or(|told| told.state == state);
+        let Some(intention) = self.database.intention(&self.campaign.id).await? else {
+            // Where the terms differ as well, it was something else: that is for an audit.
+            let is_all = |told: &Projection| differing_terms(&self.campaign, told).is_empty();
+            if !is_state_right && self.told.as_ref().is_some_and(is_all) {
+                let campaign = self.campaign.clone();
+                self.project(&campaign, Origin::Known, state).await?;
+                self.finished.push(format!(
+                    "finished first: the gate was told that campaign {} is {state}",
+                    campaign.id
+                ));
+            }
+            return Ok(());
+        };
         if let Deed::Change { after, .. } = &intention.deed {
             // A restore may have taken away what its own command had made.
             let wanted = self.campaign.with(after);

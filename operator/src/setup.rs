@@ -111,7 +111,8 @@ async fn until<T>(
             left => left.min(ATTEMPT),
         };
         loop {
-            let error = match timeout(limit, attempt(limit)).await {
+            // A little less, so that it can say itself why it has ended.
+            let error = match timeout(limit, attempt(limit.mul_f64(0.8))).await {
                 Ok(Ok(done)) => return Ok(done),
                 Ok(Err(error)) => error,
                 Err(_) => anyhow!(

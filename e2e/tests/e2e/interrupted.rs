@@ -300,6 +300,10 @@ impl Case {
         complaints.extend(self.told_wrong(&ended, control, &left));
         let led = self.leads_out(scene, control, &campaign, &command, &ended, &left);
         complaints.extend(led.await);
+        if self.deed.restores() {
+            // Interrupted when all but the answer is there, a campaign is halted and restored once more, and that is logged.
+            complaints.retain(|complaint| !is_only_of_the_log(complaint));
+        }
         let stands = Standing::of(scene, &campaign).await;
         let is_undone = control.other.as_ref() == Some(&stands) && !control.other_agrees;
         if stands != Standing::default() && !is_undone {
@@ -381,7 +385,7 @@ impl Case {
                 let mut is_done = is_done;
                 let named = match next {
                     // The command that is named there is the same, without the reason; and said again it is done again.
-                    Next::Named if self.deed != Deed::HaltAndRestore => named(&ended.stderr),
+                    Next::Named if !self.deed.restores() => named(&ended.stderr),
                     _ => None,
                 };
                 if let Some(named) = named {
@@ -410,6 +414,12 @@ impl Case {
         }
         complaints
     }
+}
+
+/// Whether all that it names are lines of the log.
+fn is_only_of_the_log(complaint: &str) -> bool {
+    let mut named = complaint.split(" of [").skip(1).peekable();
+    named.peek().is_some() && named.all(|line| line.starts_with("log "))
 }
 
 /// The first command in the text that does something.

@@ -73,7 +73,8 @@ impl Create {
         let reserved = Reserved::new(config, id).await?;
         let there = reserved.database.create(&wanted, reserved.actor()).await;
         let campaign = there.map_err(|error| unknown_creation(id, error))?;
-        let mut operation = reserved.take_over().await?;
+        let operation = reserved.take_over().await;
+        let mut operation = operation.map_err(|error| unknown_creation(id, error))?;
         if !self.if_missing && !campaign.has_same_terms(&wanted) {
             if campaign.projected || campaign.terms.one_per != wanted.terms.one_per {
                 bail!(
