@@ -131,10 +131,10 @@ impl Drop for Database {
     }
 }
 
-/// Runs one statement on a connection.
+/// Runs one statement on a connection, in the text protocol: MySQL does not prepare every kind, such as BEGIN.
 pub(crate) async fn run(connection: &mut MySqlConnection, sql: impl Into<String>) {
     let sql = sql.into();
-    sqlx::query(AssertSqlSafe(sql.clone()))
+    sqlx::raw_sql(AssertSqlSafe(sql.clone()))
         .execute(connection)
         .await
         .expect(&sql);
