@@ -87,9 +87,9 @@ impl Setup {
             Creation::Created => format!("topic {topic} created"),
             Creation::WasThere => format!("topic {topic} was there"),
             Creation::Declined(code) => bail!(
-                "topic {topic} is not there, or this user may not see it, and Kafka does not let this user create it: \
-                 {code}. Have it created, with {} partitions or as many as there will be consumers, or be granted \
-                 Describe and Create on it; then run `rushgate setup` again",
+                "topic {topic} is not there, or this user may not see it, and Kafka does not create it: {code}. Have an \
+                 administrator create it, with {} partitions or as many as there will be consumers, or grant this user \
+                 Describe and Create on it, or choose another one (KAFKA_TOPIC); then run `rushgate setup` again",
                 self.partitions
             ),
         };

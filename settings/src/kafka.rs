@@ -93,6 +93,9 @@ impl KafkaSettings {
             .set("client.id", client_id)
             .set("bootstrap.servers", &self.brokers)
             .set("security.protocol", self.security_protocol.as_str())
+            // `rushgate setup` creates the topic. A producer would, by asking for one of that name: with as many
+            // partitions as the brokers give to topics of their own making.
+            .set("allow.auto.create.topics", "false")
             // The context decides what is logged: `LastKafkaError` has to hear of lost connections.
             .set_log_level(RDKafkaLogLevel::Info);
         let ca = self.ssl_ca.as_ref().map(|file| file.display().to_string());
@@ -212,6 +215,7 @@ mod tests {
             ("client.id", Some("me")),
             ("bootstrap.servers", Some("host:9092")),
             ("security.protocol", Some("plaintext")),
+            ("allow.auto.create.topics", Some("false")),
             ("sasl.mechanism", None),
         ] {
             assert_eq!(client.get(name), value, "{name}");

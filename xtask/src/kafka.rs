@@ -68,12 +68,17 @@ pub(crate) fn fetch() -> Result<()> {
 pub(crate) struct Listeners {
     /// Where it listens if something else listens at the stack's port and passes on what comes.
     pub(crate) behind: Option<u16>,
-    /// Where it asks for a login: the user [`SASL_USER`], by PLAIN or SCRAM-SHA-256, with the stack's password.
+    /// Where it asks for a login, with the stack's password: [`SASL_USER`] by PLAIN or SCRAM-SHA-256, and
+    /// [`SASL_GUEST`] by PLAIN. A broker that does is one for tests, and creates topics that somebody asks for, as many
+    /// brokers do and none of our programs may rely on.
     pub(crate) sasl: Option<u16>,
 }
 
-/// The user who may log in.
+/// The user who may log in and do everything, as those may who need no login.
 pub(crate) const SASL_USER: &str = "rushgate";
+
+/// The user who may log in, and do nothing else until it is allowed.
+const SASL_GUEST: &str = "guest";
 
 /// The broker, its storage formatted. Clients find it at the stack's port.
 pub(crate) fn part(
@@ -177,6 +182,7 @@ fn settings(stack: &Stack, listeners: Listeners, dir: &Path) -> String {
         .sasl
         .map_or_else(String::new, |port| format!(",SASL://127.0.0.1:{port}"));
     let data = dir.join("data");
+    let creates_topics = listeners.sasl.is_some();
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
@@ -187,7 +193,7 @@ fn settings(stack: &Stack, listeners: Listeners, dir: &Path) -> String {
          listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT\n\
          log.dirs={data}\n\
          # Topics are made by `rushgate setup`, on purpose, and by nothing else.\n\
-         auto.create.topics.enable=false\n\
+         auto.create.topics.enable={creates_topics}\n\
          # One node, few groups.\n\
          group.initial.rebalance.delay.ms=0\n\
          offsets.topic.num.partitions=4\n\
@@ -202,14 +208,16 @@ fn settings(stack: &Stack, listeners: Listeners, dir: &Path) -> String {
     )
 }
 
-/// Who may log in at the listener that asks for it.
+/// Who may log in at the listener that asks for it, and who may do what.
 fn sasl_settings(password: &str) -> String {
     format!(
         "listener.name.sasl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n\
          listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
-         required user_{SASL_USER}=\"{password}\";\n\
+         required user_{SASL_USER}=\"{password}\" user_{SASL_GUEST}=\"{password}\";\n\
          listener.name.sasl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule \
-         required;\n"
+         required;\n\
+         authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+         super.users=User:ANONYMOUS;User:{SASL_USER}\n"
     )
 }
 

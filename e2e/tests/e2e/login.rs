@@ -12,7 +12,7 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What all programs need for that login. What no login of this kind needs is empty, as Compose hands it on.
-fn login(mechanism: &str) -> Vec<(&'static str, String)> {
+pub(crate) fn login(mechanism: &str) -> Vec<(&'static str, String)> {
     let kafka = server("RUSHGATE_SASL_KAFKA");
     let (login, brokers) = kafka.split_once('@').expect("user:password@host:port");
     let (user, password) = login.split_once(':').expect("user:password");

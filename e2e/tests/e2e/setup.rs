@@ -1,11 +1,17 @@
 //! `rushgate setup`: interrupted everywhere, run by several at once, by users who lack a right, and without its servers.
 
+mod acl;
 mod interceptor;
 
+use crate::login::login;
 use futures::future::join_all;
 use interceptor::{At, Interceptor};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rushgate_e2e::process::{free_port, program};
 use rushgate_e2e::schema::{Schema, administer};
+use rushgate_e2e::system::{Size, System, server};
+use rushgate_e2e::wait::until;
 use sqlx::migrate::{Migration, Migrator};
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row};
 use std::collections::BTreeMap;
@@ -233,6 +239,78 @@ async fn it_waits_as_long_as_it_is_told_to_and_says_for_what() {
         BTreeMap::new(),
         "is changed before all servers answer"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_there_needs_no_right_to_create_it() {
+    let ground = Ground::new().await;
+    let topic = &ground.name;
+    let as_guest = async || {
+        let mut setup = ground.command(&ground.schema.url, &[]);
+        setup.envs(login("PLAIN")).env("KAFKA_TOPIC", topic);
+        let output = setup.env("KAFKA_SASL_USERNAME", "guest").output().await;
+        output.expect("the command")
+    };
+    let refused = as_guest().await;
+    let said = stderr(&refused);
+    let complaint = format!("topic {topic} is not there, or this user may not see it");
+    assert!(!refused.status.success(), "{said}");
+    assert!(said.contains(&complaint), "{said}");
+    assert!(
+        said.contains("Have an administrator create it, with 4 partitions"),
+        "{said}"
+    );
+    assert_eq!(partitions(topic), 0);
+
+    let mut setup = ground.command(&ground.schema.url, &["--partitions", "3"]);
+    let done = setup.env("KAFKA_TOPIC", topic).output().await;
+    assert!(done.expect("the command").status.success());
+    acl::allow_describe("User:guest", topic).await;
+    let done = as_guest().await;
+    assert!(done.status.success(), "{}", stderr(&done));
+    assert_eq!(partitions(topic), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_setup_creates_a_topic() {
+    // Of a broker that creates topics that somebody asks for.
+    let system = System::start(Size::ONE_OF_EACH).await;
+    system.operator.create("welcome", 1).await.expect("created");
+    let letter = "INSERT INTO failed_events (topic, kafka_partition, kafka_offset, kafka_timestamp, record_key, payload, \
+                  headers, reason, detail) VALUES ('a', 0, 0, 0, 'b', '{', '{}', 'undecodable', 'a test')";
+    system.database.run(letter).await.expect("a dead letter");
+    let missing = format!("{}-missing", system.topic());
+    let topic = [("KAFKA_TOPIC", missing.as_str())];
+    for name in ["kafka-bridge", "consumer"] {
+        let part = system.spawn(name, &topic);
+        until(&format!("{name} has asked for the topic"), async || {
+            let is_unknown = part.log().contains("Broker: Unknown topic or partition");
+            (is_unknown || partitions(&missing) > 0).then_some(())
+        })
+        .await;
+    }
+    let operator = system.operator.with(&topic);
+    for command in [
+        &["audit"][..],
+        &["campaign", "show", "welcome"],
+        &["failed", "replay", "1"],
+    ] {
+        operator.end_of(command).await.expect("run");
+    }
+    assert_eq!(partitions(&missing), 0);
+}
+
+/// How many partitions `topic` has: none if it does not exist.
+fn partitions(topic: &str) -> usize {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", server("KAFKA_BROKERS"));
+    let consumer: BaseConsumer = client.create().expect("a consumer");
+    // Of all topics, which is not asking for one.
+    let metadata = consumer.fetch_metadata(None, Duration::from_secs(30));
+    let metadata = metadata.expect("the topics");
+    let mut topics = metadata.topics().iter();
+    let found = topics.find(|found| found.name() == topic);
+    found.map_or(0, |found| found.partitions().len())
 }
 
 /// A schema of a test's own.
