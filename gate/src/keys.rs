@@ -7,6 +7,10 @@ use crate::campaign::CampaignId;
 /// It lives in a slot of its own, so no script may touch it.
 pub const CAMPAIGNS: &str = "rushgate:campaigns";
 
+/// The same ids as a sorted set, by name: where pages of them begin. `rushgate setup` and each creation of a campaign make it
+/// of [`CAMPAIGNS`], with which it shares its slot; before the first of these there is none.
+pub const CAMPAIGN_INDEX: &str = "{rushgate:campaigns}:index";
+
 /// The consumer group of the bridges, on every campaign's stream.
 pub const BRIDGE_GROUP: &str = "kafka-bridge";
 

@@ -110,6 +110,21 @@ impl Gate {
         self.query::<i64>(&add)
             .await
             .context("telling bridges and lists of the campaign")?;
+        self.index_campaigns().await
+    }
+
+    /// Makes the index of all campaigns anew, in one step, so that none is ever missing in it: neither those that were created
+    /// before there was an index, nor those that an older `rushgate` has created since.
+    ///
+    /// # Errors
+    /// When Redis refuses or does not answer.
+    pub async fn index_campaigns(&mut self) -> Result<()> {
+        let mut store = redis::cmd("ZUNIONSTORE");
+        store.arg(keys::CAMPAIGN_INDEX).arg(1).arg(keys::CAMPAIGNS);
+        store.arg("WEIGHTS").arg(0);
+        self.query::<i64>(&store)
+            .await
+            .context("writing the index of campaigns")?;
         Ok(())
     }
 

@@ -19,7 +19,7 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Creates the tables and the topic, as far as they are missing.
+/// Creates the tables, the index of campaigns and the topic, as far as they are missing.
 #[derive(Args)]
 pub struct Setup {
     /// How many seconds to wait for servers that are still starting; 0: one attempt
@@ -42,7 +42,7 @@ impl Setup {
         config.check()?;
         let deadline = Instant::now() + Duration::from_secs(self.wait);
         let kafka = Kafka::new(config)?;
-        let (database, _, has_topic) = try_join!(
+        let (database, mut gate, has_topic) = try_join!(
             until(
                 deadline,
                 "the database",
@@ -69,6 +69,7 @@ impl Setup {
         )?;
 
         let applied = database.migrate(left(deadline)).await?;
+        gate.index_campaigns().await?;
         let creation = if has_topic {
             Creation::WasThere
         } else {
