@@ -6,12 +6,13 @@
 //! an application that was decided is answered with the same decision. An error that Redis replies with is an answer:
 //! it is handed on, and nothing is called again for it.
 
-use crate::pressure::Pressure;
+use crate::clock;
+use crate::pressure::{Admission, Pressure};
 use crate::settings::Settings;
 use futures::future::{Either, select};
-use futures::lock::Mutex;
-use rushgate_gate::script::Eval;
-use rushgate_gate::{Call, ReplyError, Value};
+use futures::lock::{Mutex, MutexGuard};
+use rushgate_gate::script::{self, Eval};
+use rushgate_gate::{Call, CampaignId, ReplyError, Value, keys};
 use spin_sdk::redis::{Connection, Error, RedisParameter, RedisResult};
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
@@ -34,6 +35,17 @@ pub enum GateError {
     /// Something that no script of ours answers.
     #[error("{0}")]
     Reply(#[from] ReplyError),
+}
+
+impl GateError {
+    /// Whether the gate answers, and only what it keeps of one campaign makes no sense to it or to us.
+    pub fn is_of_one_campaign(&self) -> bool {
+        match self {
+            Self::Reply(_) => true,
+            Self::Redis(error) => matches!(reply_code(error), Some("WRONGTYPE" | "ResponseError")),
+            Self::Behind(_) | Self::TimedOut(_) => false,
+        }
+    }
 }
 
 /// The connection of this instance, while it has one.
@@ -77,29 +89,66 @@ impl<'a> Gate<'a> {
         call: &Call,
         read: impl FnOnce(&[Value]) -> Result<T, ReplyError>,
     ) -> Result<T, GateError> {
-        let patience = self.settings.patience;
-        let result = match (PRESSURE.admit(patience, Instant::now()), patience.budget) {
-            (None, Some(budget)) => Err(GateError::Behind(budget)),
-            (admission, _) => {
-                let reply = self.within(async |connection| eval(connection, call).await);
-                let reply = reply.await;
-                drop(admission);
-                reply.and_then(|reply| read(&reply).map_err(GateError::from))
+        let result = async {
+            let _admission = self.admit()?;
+            let reply = self
+                .within(async |connection| eval(connection, call).await)
+                .await?;
+            if let Some(now) = script::clock(&reply) {
+                clock::hear(now);
             }
+            Ok(read(&reply)?)
         };
+        let result = result.await;
         log_change(&result);
         result
     }
 
-    /// The members of a set.
+    /// Names of campaigns in their order, so many at most; the first ones, or those that come after one.
     ///
     /// # Errors
     /// As for [`Gate::call`].
-    pub async fn members(&self, key: &str) -> Result<Vec<String>, GateError> {
-        let members = self.within(async |connection| connection.smembers(key).await);
-        let result = members.await;
+    pub async fn names(
+        &self,
+        after: Option<&CampaignId>,
+        most: usize,
+    ) -> Result<Vec<String>, GateError> {
+        let result = async {
+            let _admission = self.admit()?;
+            self.within(async |connection| names(connection, after, most).await)
+                .await
+        };
+        let result = result.await;
         log_change(&result);
         result
+    }
+
+    /// Waits until it is this request's turn to ask what others ask, too; as long as for an answer at most.
+    ///
+    /// # Errors
+    /// When that takes too long, because the gate does not answer those whose turn it is.
+    pub async fn turn<'t>(&self, turn: &'t Mutex<()>) -> Result<MutexGuard<'t, ()>, GateError> {
+        let begun = Instant::now();
+        let timeout = self.settings.patience.timeout;
+        let turn = match select(turn.lock(), pin!(spin_sdk::time::sleep(timeout))).await {
+            Either::Left((turn, _)) => Ok(turn),
+            Either::Right(((), _)) => Err(GateError::TimedOut(timeout)),
+        };
+        self.note_waiting(begun);
+        turn
+    }
+
+    /// That what was `begun` then, and takes several questions, does not take longer than one may.
+    ///
+    /// # Errors
+    /// When it does.
+    pub fn check(&self, begun: Instant) -> Result<(), GateError> {
+        let timeout = self.settings.patience.timeout;
+        if begun.elapsed() < timeout {
+            Ok(())
+        } else {
+            Err(GateError::TimedOut(timeout))
+        }
     }
 
     /// Asks Redis whether it is there.
@@ -111,6 +160,20 @@ impl<'a> Gate<'a> {
         let result = pong.await;
         log_change(&result);
         result
+    }
+
+    /// Lets a question through, if the gate keeps up.
+    fn admit(&self) -> Result<Option<Admission<'static>>, GateError> {
+        let patience = self.settings.patience;
+        match (PRESSURE.admit(patience, Instant::now()), patience.budget) {
+            (None, Some(budget)) => Err(GateError::Behind(budget)),
+            (admission, _) => Ok(admission),
+        }
+    }
+
+    fn note_waiting(&self, begun: Instant) {
+        let waited = self.waited.get().unwrap_or_default().max(begun.elapsed());
+        self.waited.set(Some(waited));
     }
 
     /// Does `work` on the connection, a second time on a new one if the first gets no reply, all within the timeout.
@@ -141,8 +204,7 @@ impl<'a> Gate<'a> {
             Either::Left((result, _)) => Some(result),
             Either::Right(((), _)) => None,
         };
-        let waited = self.waited.get().unwrap_or_default().max(begun.elapsed());
-        self.waited.set(Some(waited));
+        self.note_waiting(begun);
         match finished {
             Some(result) => Ok(result?),
             None => {
@@ -207,6 +269,44 @@ async fn eval(connection: &Connection, call: &Call) -> Result<Vec<Value>, Error>
             RedisResult::Nil | RedisResult::Status(_) => Value::Other,
         })
         .collect())
+}
+
+/// A page of the index of campaigns; of the set that it is made of, while nobody has made it.
+async fn names(
+    connection: &Connection,
+    after: Option<&CampaignId>,
+    most: usize,
+) -> Result<Vec<String>, Error> {
+    let execute = async |command: &str, arguments: &[&str]| {
+        let arguments: Vec<_> = arguments
+            .iter()
+            .map(|argument| RedisParameter::Binary(argument.as_bytes().to_vec()))
+            .collect();
+        connection.execute(command, arguments).await
+    };
+    let from = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
+    let count = most.to_string();
+    let range = [keys::CAMPAIGN_INDEX, &from, "+", "LIMIT", "0", &count];
+    let names: Vec<String> = execute("ZRANGEBYLEX", &range)
+        .await?
+        .into_iter()
+        .filter_map(|name| match name {
+            RedisResult::Binary(name) => String::from_utf8(name).ok(),
+            _ => None,
+        })
+        .collect();
+    if !names.is_empty() {
+        return Ok(names);
+    }
+    let is_indexed = execute("EXISTS", &[keys::CAMPAIGN_INDEX]).await?;
+    if let [RedisResult::Int64(1)] = is_indexed[..] {
+        return Ok(names);
+    }
+    let mut names = connection.smembers(keys::CAMPAIGNS).await?;
+    names.retain(|name| after.is_none_or(|after| name.as_str() > after.as_str()));
+    names.sort_unstable();
+    names.truncate(most);
+    Ok(names)
 }
 
 /// The code of an error that Redis has replied with; nothing if no reply came. Spin hands errors over as the text that

@@ -3,22 +3,27 @@
 use crate::answer::Answer;
 use crate::application::{MAX_BODY, applicant, is_json, named};
 use crate::auth::Refusal;
+use crate::clock;
 use crate::cors;
-use crate::counts;
+use crate::counts::{self, FRESH};
 use crate::exchange::{self, Body};
 use crate::gate::{Gate, GateError};
+use crate::lists;
+use crate::misses;
 use crate::problem::Problem;
 use crate::refusals;
 use crate::route::{Resource, takes};
 use crate::settings::Settings;
-use futures::future::{Either, select, try_join_all};
+use futures::future::{Either, select};
 use futures::poll;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
-use rushgate_gate::{CampaignId, RoundId, application, apply, keys};
+use rushgate_gate::application::Status;
+use rushgate_gate::{CampaignId, Decision, RoundId, application, apply};
 use spin_sdk::http::{HeaderMap, Method, StatusCode};
 use spin_sdk::wasip3::http::types::Request;
 use std::pin::pin;
+use std::str::FromStr;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -51,7 +56,7 @@ pub async fn handle(request: Request) -> Answer {
             problem.answer()
         }
     };
-    let answer = answer.timed(gate.waited());
+    let answer = answer.timed(gate.waited()).at(clock::now());
     settings.allowed_origins.share(&head.headers, answer)
 }
 
@@ -82,10 +87,17 @@ async fn answer(
             Ok(Answer::empty(StatusCode::OK))
         }
         Resource::Description => Ok(description()),
-        Resource::Campaigns => campaigns(gate, &head.headers).await,
+        Resource::Campaigns => {
+            let after = parameter(head, "after", Problem::InvalidAfter)?;
+            let page = lists::page(gate, after.as_ref()).await?;
+            Ok(Answer::page(&page).unless_known(&head.headers))
+        }
         Resource::Campaign(campaign) => {
-            let overview = counts::overview(gate, &campaign).await?;
-            let overview = overview.ok_or(Problem::CampaignNotFound)?;
+            if misses::recall(&campaign) {
+                return Err(Problem::CampaignNotFound);
+            }
+            let overview = counts::overview(gate, &campaign, FRESH).await?;
+            let overview = overview.ok_or_else(|| unknown(gate, &campaign))?;
             Ok(Answer::overview(&campaign, &overview).unless_known(&head.headers))
         }
         Resource::Applications(campaign) => {
@@ -96,10 +108,16 @@ async fn answer(
             if known.is_some_and(|known| known != applicant) {
                 return Err(Problem::NotYourApplication);
             }
-            let round = round_asked_for(head)?;
+            // A round that nobody can have is as unknown as one that there is not.
+            let round: Option<RoundId> = parameter(head, "round", Problem::ApplicationNotFound)?;
+            if misses::recall(&campaign) {
+                return Err(Problem::CampaignNotFound);
+            }
             let call = application::call(&campaign, &applicant, round.as_ref());
-            let status = gate.call(&call, application::status).await?;
-            Ok(Answer::status(&status, &campaign, &applicant))
+            match gate.call(&call, application::status).await? {
+                Status::UnknownCampaign => Err(unknown(gate, &campaign)),
+                status => Ok(Answer::status(&status, &campaign, &applicant)),
+            }
         }
     }
 }
@@ -124,9 +142,13 @@ async fn apply(
     };
     let decided = match refusals::recall(campaign, &applicant) {
         Some(refused) => refused,
+        None if misses::recall(campaign) => return Err(Problem::CampaignNotFound),
         None => {
             let call = apply::call(campaign, &applicant);
             let decided = gate.call(&call, apply::answer).await?;
+            if decided.decision == Decision::UnknownCampaign {
+                return Err(unknown(gate, campaign));
+            }
             refusals::learn(gate, campaign, &decided.decision).await;
             decided
         }
@@ -139,37 +161,23 @@ async fn apply(
     })
 }
 
-/// The round that `?round=` names. One that nobody can have is as unknown as one that there is not.
-fn round_asked_for(head: &Parts) -> Result<Option<RoundId>, Problem> {
+/// What the gate, which was asked for it, does not know.
+fn unknown(gate: &Gate<'_>, campaign: &CampaignId) -> Problem {
+    misses::learn(gate, campaign);
+    Problem::CampaignNotFound
+}
+
+/// What the parameter `name` of the query says; `wrong`, if it cannot be that.
+fn parameter<T: FromStr>(head: &Parts, name: &str, wrong: Problem) -> Result<Option<T>, Problem> {
     let query = head.uri.query().unwrap_or_default();
     query
         .split('&')
-        .find_map(|pair| pair.strip_prefix("round="))
-        .map(|round| {
-            let round = percent_decode_str(round).decode_utf8();
-            round
-                .ok()
-                .and_then(|round| round.parse().ok())
-                .ok_or(Problem::ApplicationNotFound)
+        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+        .map(|value| {
+            let value = percent_decode_str(value).decode_utf8();
+            value.ok().and_then(|value| value.parse().ok()).ok_or(wrong)
         })
         .transpose()
-}
-
-async fn campaigns(gate: &Gate<'_>, headers: &HeaderMap) -> Result<Answer, Problem> {
-    let mut ids: Vec<CampaignId> = gate
-        .members(keys::CAMPAIGNS)
-        .await?
-        .iter()
-        .filter_map(|id| id.parse().ok())
-        .collect();
-    ids.sort();
-    let overviews = try_join_all(ids.into_iter().map(async |id| {
-        let overview = counts::overview(gate, &id).await?;
-        Ok::<_, GateError>(overview.map(|overview| (id, overview)))
-    }))
-    .await?;
-    let known: Vec<_> = overviews.into_iter().flatten().collect();
-    Ok(Answer::overviews(&known).unless_known(headers))
 }
 
 fn page() -> Answer {

@@ -18,6 +18,8 @@ pub enum Problem {
     CampaignNotFound,
     /// Nobody of that name holds a grant.
     ApplicationNotFound,
+    /// The list is asked for from what is no name of a campaign on.
+    InvalidAfter,
     /// The resource does not take that method.
     MethodNotAllowed {
         /// The methods it takes.
@@ -101,6 +103,7 @@ impl Problem {
         match self {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::MalformedRequest
+            | Self::InvalidAfter
             | Self::IncompleteBody
             | Self::EmptyBody
             | Self::InvalidJson { .. } => StatusCode::BAD_REQUEST,
@@ -125,6 +128,7 @@ impl Problem {
             Self::NoSuchResource => "no_such_resource",
             Self::CampaignNotFound => "campaign_not_found",
             Self::ApplicationNotFound => "application_not_found",
+            Self::InvalidAfter => "invalid_after",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::BodyTooLarge => "body_too_large",
@@ -146,9 +150,11 @@ impl Problem {
     pub fn answer(&self) -> Answer {
         let detail = self.detail();
         let mut details = Details::new(self.status(), self.code(), &detail);
-        if let Self::UserId(_) = self {
-            details.field = Some("user_id");
-        }
+        details.field = match self {
+            Self::UserId(_) => Some("user_id"),
+            Self::InvalidAfter => Some("after"),
+            _ => None,
+        };
         let answer = Answer::problem(self.status(), &details);
         match self {
             Self::MethodNotAllowed { allow } => answer.with("allow", allow),
@@ -165,6 +171,7 @@ impl Problem {
             Self::NoSuchResource => "Nothing is here. Applications go to POST /v1/campaigns/{campaign}/applications.".into(),
             Self::CampaignNotFound => "There is no campaign of that name. GET /v1/campaigns lists them.".into(),
             Self::ApplicationNotFound => "Nobody of that name holds a coupon of the current round.".into(),
+            Self::InvalidAfter => "after must be the name of a campaign, as `next` of a page says it: 1 to 48 characters of a-z 0-9 - _".into(),
             Self::MethodNotAllowed { allow } => format!("Use one of {allow}."),
             Self::UnsupportedMediaType => "Send the body with Content-Type: application/json.".into(),
             Self::BodyTooLarge => "Send at most 4096 bytes.".into(),
@@ -216,6 +223,7 @@ mod tests {
             Problem::NoSuchResource,
             Problem::CampaignNotFound,
             Problem::ApplicationNotFound,
+            Problem::InvalidAfter,
             Problem::MethodNotAllowed { allow: "GET" },
             Problem::UnsupportedMediaType,
             Problem::BodyTooLarge,

@@ -17,6 +17,7 @@ mod http;
 mod interrupted;
 mod journey;
 mod kills;
+mod lists;
 mod login;
 mod openapi;
 mod operator;
