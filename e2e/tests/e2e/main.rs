@@ -22,6 +22,7 @@ mod login;
 mod openapi;
 mod operator;
 mod overload;
+mod page;
 mod places;
 mod redis_away;
 mod refusals;
