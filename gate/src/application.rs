@@ -29,6 +29,8 @@ pub enum Status {
     },
     /// Nobody of that name has won or waits.
     NotFound,
+    /// The gate has lost grants, and knows of none of that applicant just now.
+    Halted,
     /// The gate knows no such campaign.
     UnknownCampaign,
 }
@@ -76,6 +78,7 @@ pub fn status(reply: &[Value]) -> Result<Status, ReplyError> {
             revoked_at: instant(revoked_at)?,
         }),
         "not_found" => Ok(Status::NotFound),
+        "halted" => Ok(Status::Halted),
         "unknown_campaign" => Ok(Status::UnknownCampaign),
         other => Err(ReplyError::new(format_args!("{other:?} is not a status"))),
     }

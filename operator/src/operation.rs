@@ -137,6 +137,13 @@ impl Operation {
         Ok(operation)
     }
 
+    /// Makes bridges, lists and handlers aware of the campaign, and of all others that the database has: a Redis that was
+    /// wiped may have forgotten those as well.
+    pub(crate) async fn register(&mut self) -> Result<()> {
+        let campaigns = self.database.campaigns().await?;
+        self.gate.register(&campaigns).await
+    }
+
     /// Whether database or gate say that grants were lost.
     pub(crate) fn is_halted(&self) -> bool {
         let at_gate = self.told.as_ref().map(|told| told.state);
@@ -292,7 +299,7 @@ impl Operation {
             ),
         };
         let unknown = |error| unknown_creation(id, error);
-        self.gate.register(id).await.map_err(unknown)?;
+        self.register().await.map_err(unknown)?;
         let paused = self
             .try_project(&campaign, Origin::New, CampaignState::Paused)
             .await;

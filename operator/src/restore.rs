@@ -201,7 +201,7 @@ impl Rebuild {
             .await?;
         // What handlers have remembered of before comes to its end.
         sleep(SETTLE).await;
-        operation.gate.register(id).await
+        operation.register().await
     }
 
     /// Ends the halt; how many people have moved up from waitlists with it. The database is told first: if the gate is

@@ -7,6 +7,7 @@ use crate::kafka::{Creation, Kafka};
 use crate::waiting::noting;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use rushgate_gate::causes::causes;
 use rushgate_settings::DatabaseSettings;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
@@ -42,7 +43,7 @@ impl Setup {
         config.check()?;
         let deadline = Instant::now() + Duration::from_secs(self.wait);
         let kafka = Kafka::new(config)?;
-        let (database, _, has_topic) = try_join!(
+        let (database, mut gate, has_topic) = try_join!(
             until(
                 deadline,
                 "the database",
@@ -69,6 +70,14 @@ impl Setup {
         )?;
 
         let applied = database.migrate(left(deadline)).await?;
+        // A Redis that is full must not keep the bridge from starting, which makes room in it.
+        if let Err(error) = gate.register(&database.campaigns().await?).await {
+            eprintln!(
+                "warning: {}; until `rushgate setup` has done that, applicants are told 503 about campaigns that Redis does \
+                 not know",
+                causes(error.as_ref())
+            );
+        }
         let creation = if has_topic {
             Creation::WasThere
         } else {

@@ -69,7 +69,7 @@ impl Episode {
         let already_done = world.metric(ALREADY_DONE).await;
         let is_loss = self.faults.iter().any(|planned| planned.fault.is_loss());
 
-        let load = Load::begin(world.urls(), &campaign, self.seed, is_loss);
+        let load = Load::begin(world.urls(), &campaign, self.seed);
         // What the gate has lost and an operator has taken back, nobody could tell from each other.
         let (people, may_take) = (load.people(), !is_loss);
         let operator = Operator::begin(world, &campaign, self.seed, self.quota, people, may_take);

@@ -102,7 +102,7 @@ impl Crisis {
         until("handlers have noticed", async || {
             let (status, code) = view.refusal("nobody").await;
             let told = (status, code.as_str());
-            let lost = matches!(told, (404, "campaign_not_found") | (503, "halted"));
+            let lost = matches!(told, (503, "books_incomplete" | "halted"));
             assert!(lost || told == (410, "sold_out"), "{status} {code}");
             lost.then_some(())
         })

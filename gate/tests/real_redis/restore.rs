@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use rushgate_gate::project::{Origin, Outcome as Projected};
 use rushgate_gate::restore::{self, Granted, Outcome, Standing};
 use rushgate_gate::{
-    CampaignState, Event, EventType, Keys, OnePer, RoundId, confirm, resend, revoke,
+    CampaignState, Event, EventType, Keys, OnePer, RoundId, application, confirm, resend, revoke,
 };
 use std::collections::BTreeMap;
 
@@ -239,6 +239,9 @@ fn a_wiped_campaign_that_is_confirmed_is_halted_and_no_longer_unknown() {
         confirm::Outcome::UnknownCampaign
     );
     assert_eq!(gate.apply("2"), rushgate_gate::Decision::Halted);
+    for user_id in ["1", "2"] {
+        assert_eq!(gate.status(user_id), application::Status::Halted);
+    }
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl Create {
         }
         operation.finish().await?;
         let campaign = operation.campaign.clone();
-        let registered = operation.gate.register(id).await;
+        let registered = operation.register().await;
         registered.map_err(|error| unknown_creation(id, error))?;
         operation
             .project(&campaign, Origin::Known, campaign.state)

@@ -8,7 +8,7 @@ use crate::database::{Action, Database, Entry, Letter, Resolution, Which, Write}
 use crate::gate::{Gate, Unpublished};
 use crate::intention::{Deed, Taken};
 use crate::kafka::Kafka;
-use crate::operation::Operation;
+use crate::operation::{Operation, halted};
 use crate::unknown::Unknown;
 use anyhow::{Context, Result, bail, ensure};
 use rushgate_gate::application::Status;
@@ -292,6 +292,7 @@ impl Desk<'_> {
                 None,
                 ", the gate had taken the grant back before".to_owned(),
             ),
+            Status::Halted => bail!("{}", halted(campaign)),
             Status::Waitlisted(_) | Status::NotFound | Status::UnknownCampaign => {
                 (None, ", the gate knows of no such grant".to_owned())
             }
