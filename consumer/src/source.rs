@@ -3,19 +3,21 @@
 //! The thread never waits long for anything but Kafka, so it goes on polling, and keeps its place in the
 //! [`group`](crate::group), while the database is away for hours.
 
-use crate::decode::decode;
+use crate::decode::{decode, doubt};
 use crate::group::{Context, Group, TICK};
 use crate::headers::Headers;
 use crate::lane::lane;
+use crate::metrics;
 use crate::readiness::Readiness;
 use crate::record::{Clipped, Delivery, LONGEST_KEY, LONGEST_VALUE, Record};
-use crate::refusal::Refusal;
+use crate::refusal::{Reason, Refusal};
 use crate::tracker::Tracker;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{ClientConfig, Message};
 use rushgate_gate::Event;
+use rushgate_gate::signature::Trust;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,6 +47,7 @@ impl Source {
     pub fn start(
         config: &ClientConfig,
         topic: &str,
+        trust: Trust,
         tracker: Arc<Tracker>,
         readiness: Arc<Readiness>,
         lanes: usize,
@@ -58,6 +61,7 @@ impl Source {
         let (report, stopped) = oneshot::channel();
         let reader = Reader {
             consumer,
+            trust,
             group: Arc::clone(&group),
             lanes,
             runtime: Handle::current(),
@@ -102,6 +106,7 @@ impl Source {
 
 struct Reader {
     consumer: BaseConsumer<Context>,
+    trust: Trust,
     group: Arc<Group>,
     lanes: Vec<mpsc::Sender<Delivery>>,
     runtime: Handle,
@@ -135,7 +140,7 @@ impl Reader {
                         let record = record(&message);
                         self.held.push_back(Held {
                             generation: self.group.tracker.lock().generation(),
-                            decoded: decode(&record),
+                            decoded: self.decoded(&record),
                             record,
                             read_at: Instant::now(),
                         });
@@ -191,6 +196,17 @@ impl Reader {
         if self.paused {
             self.set_paused(false);
         }
+    }
+
+    /// What the record says, unless somebody other than a bridge may have said it.
+    fn decoded(&self, record: &Record) -> Result<Event, Refusal> {
+        if let Some(doubt) = doubt(record, &self.trust) {
+            if self.trust.is_strict() {
+                return Err(Refusal::new(Reason::BadSignature, doubt));
+            }
+            metrics::unsigned();
+        }
+        decode(record)
     }
 
     fn set_paused(&mut self, paused: bool) {

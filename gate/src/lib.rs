@@ -6,6 +6,7 @@ pub mod apply;
 pub mod campaign;
 pub mod causes;
 pub mod confirm;
+pub mod dead_letter;
 pub mod event;
 pub mod fault;
 pub mod fence;
@@ -21,6 +22,7 @@ pub mod restore;
 pub mod revoke;
 pub mod round;
 pub mod script;
+pub mod signature;
 pub mod strangers;
 pub mod time;
 

@@ -17,7 +17,8 @@ use crate::timers::Timers;
 use rdkafka::error::KafkaError;
 use rushgate_gate::Keys;
 use rushgate_gate::fault::{is_planted, may_die};
-use rushgate_settings::BadSetting;
+use rushgate_gate::signature::SigningKeys;
+use rushgate_settings::{BadSetting, Secret};
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -78,6 +79,7 @@ struct Bridge {
     kafka: Health,
     delivering: Health,
 
+    keys: Option<SigningKeys>,
     timers: Timers,
 }
 
@@ -101,6 +103,7 @@ impl Bridge {
             redis = %client.get_connection_info().addr(),
             brokers = config.kafka.brokers,
             topic = config.kafka.topic,
+        let keys = config.kafka.signing.keys()?;
             "bridge starts"
         );
         let claim_idle = config.claim_idle;
@@ -119,6 +122,7 @@ impl Bridge {
             delivering: Health::of("delivering to Kafka", DELIVERY_PATIENCE),
             timers: Timers::start(Instant::now(), claim_idle),
         })
+            keys: SigningKeys::new(keys.iter().map(Secret::reveal)),
     }
 
     fn begin_what_is_due(&mut self, now: Instant) {
@@ -256,7 +260,7 @@ impl Bridge {
                 .increment(to_do.publish.len() as u64);
         }
         for (entry, fields) in to_do.publish {
-            match Record::of(&fields, self.value_format) {
+            match Record::of(&fields, self.value_format, self.keys.as_ref()) {
                 Ok(record) => self.sink.add(entry, record),
                 Err(error) => self.flow.rejected(entry, error.to_string()),
             }

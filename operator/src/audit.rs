@@ -249,7 +249,7 @@ impl Auditor<'_> {
                 seen.rows.insert(about, active);
             }
             for letter in letters {
-                let about = letter.event().ok().map(|event| place(&event));
+                let about = letter.place();
                 match &letter.resolution {
                     None => {
                         seen.letters.insert(letter.id, (about, letter.reason));

@@ -11,9 +11,10 @@ use rdkafka::message::{BorrowedHeaders, Header, Headers, OwnedHeaders};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Message, Offset, TopicPartitionList};
-use rushgate_gate::{CampaignId, Event, event::EventKey, record};
-use rushgate_settings::LastKafkaError;
-use std::collections::{BTreeMap, HashMap};
+use rushgate_gate::signature::Trust;
+use rushgate_gate::{CampaignId, Event, dead_letter, event::EventKey, record};
+use rushgate_settings::{LastKafkaError, Secret};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
@@ -98,6 +99,7 @@ impl Kafka {
 
     /// Whether the topic is there, as far as this user may see. Asking does not create it, whatever the brokers are
     /// set to.
+    trust: Trust,
     ///
     /// # Errors
     /// When Kafka does not answer within `limit`, or refuses the login.
@@ -116,6 +118,7 @@ impl Kafka {
         ))
     }
 
+        let keys = config.kafka.signing.keys()?;
     /// Creates the topic.
     ///
     /// # Errors
@@ -125,6 +128,10 @@ impl Kafka {
         partitions: i32,
         replicas: Option<i32>,
         limit: Duration,
+            trust: Trust::new(
+                keys.iter().map(Secret::reveal),
+                config.kafka.signing.are_required,
+            ),
     ) -> Result<Creation> {
         let admin: AdminClient<_> = self.client.create_with_context(self.last_error.clone())?;
         let topic = NewTopic::new(
@@ -172,7 +179,7 @@ impl Kafka {
     }
 
     /// Every event of `campaign` that the topic still holds, and whether it waits for the consumers. Records that
-    /// carry no event are passed over: the consumers make dead letters of them.
+    /// carry no event, or are not believed to be a bridge's, are passed over: the consumers make dead letters of them.
     ///
     /// # Errors
     /// When Kafka does not answer or refuses.
@@ -201,7 +208,7 @@ impl Kafka {
         &self,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-        headers: &BTreeMap<String, String>,
+        headers: &[dead_letter::Header],
     ) -> Result<()> {
         let Publisher {
             producer,
@@ -220,7 +227,7 @@ impl Kafka {
             .fold(OwnedHeaders::new(), |headers, (key, value)| {
                 headers.insert(Header {
                     key,
-                    value: Some(value),
+                    value: value.as_ref(),
                 })
             });
         let sending = producer.send(record.headers(headers), PATIENCE);
@@ -253,6 +260,15 @@ impl Kafka {
         let partitions = self.partitions(&self.consumer()?)?;
         Ok(Publisher {
             producer,
+                let is_doubtful = || {
+                    kafka
+                        .trust
+                        .doubt(record.key, record.value, header)
+                        .is_some()
+                };
+                if kafka.trust.is_strict() && is_doubtful() {
+                    return;
+                }
             partitions: i32::try_from(partitions.len())?,
         })
     }

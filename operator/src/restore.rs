@@ -22,7 +22,7 @@ use clap::Args;
 use rushgate_gate::project::Origin;
 use rushgate_gate::restore::{Granted, Outcome, Standing};
 use rushgate_gate::strangers::SETTLE;
-use rushgate_gate::{CampaignId, CampaignState, Event, EventType, Ordinal, Place};
+use rushgate_gate::{CampaignId, CampaignState, Event, EventType, Ordinal, Place, signature};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -307,6 +307,9 @@ impl Rebuild {
         let mut claims = vec![];
         for letter in &letters {
             let Ok(event) = letter.event() else { continue };
+            if letter.reason == signature::REASON {
+                continue;
+            }
             let granted = of_event(&event);
             accounted.insert(plan::place(&granted));
             if letter.resolution.is_none() && event.event_type == EventType::Granted {

@@ -340,14 +340,22 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
         let mut redis = system.redis_connection().await.expect("Redis");
         redis::cmd("XADD")
             .arg("rushgate:{launch}:stream")
-            .arg(["*", "type", "coupon.granted"].as_slice())
+            .arg(["*", "type", "coupon.granted", "reason", "its own"].as_slice())
             .exec_async(&mut redis)
             .await
             .expect("added");
         let list = launch.lists(3).await;
         anna = named(&list, &["unpublishable", "launch/once/1 "]);
         ben = named(&list, &["unpublishable", "launch/once/2 "]);
+        let first = named(&list, &["unpublishable", "no event"]);
+        // Replayed, it has all that it had, also a field that is named as one of the bridge's.
+        launch.does(&["failed", "replay", &first]).await;
+        let list = launch.lists(3).await;
         malformed = named(&list, &["unpublishable", "no event"]);
+        let mut range = redis::cmd("XRANGE");
+        range.arg(["rushgate:{launch}:dead-letters", "-", "+"].as_slice());
+        let letters: redis::Value = range.query_async(&mut redis).await.expect("letters");
+        assert!(format!("{letters:?}").contains("its own"), "{letters:?}");
         assert!(anna.starts_with("launch/"), "{anna}");
         for (arguments, expected) in [
             (["--reason", "unpublishable"], 4),

@@ -27,6 +27,7 @@ mod refusals;
 mod restore;
 mod rounds;
 mod setup;
+mod signatures;
 mod terms;
 mod told;
 mod view;

@@ -13,7 +13,7 @@ use crate::unknown::Unknown;
 use anyhow::{Context, Result, bail, ensure};
 use rushgate_gate::application::Status;
 use rushgate_gate::record::ATTEMPT_HEADER;
-use rushgate_gate::{CampaignId, CampaignState, Event, EventType};
+use rushgate_gate::{CampaignId, CampaignState, Event, EventType, signature};
 
 /// The most of a record that is kept, and so can be sent again: what the column holds.
 const LONGEST_VALUE: usize = 65_535;
@@ -93,9 +93,15 @@ impl Desk<'_> {
                     value.is_none_or(|value| value.len() < LONGEST_VALUE),
                     "the record was longer than what is kept of it, so it cannot be sent again: discard it"
                 );
+                ensure!(
+                    !letter.has_lost_headers,
+                    "the record's headers were longer than what is kept of them, so it cannot be sent again: discard it"
+                );
                 let mut headers = letter.headers.clone();
                 let attempt = letter.attempts.saturating_add(1);
-                headers.insert(ATTEMPT_HEADER.to_owned(), attempt.to_string());
+                headers.retain(|(name, _)| !name.eq_ignore_ascii_case(ATTEMPT_HEADER));
+                let text = attempt.to_string().into_bytes();
+                headers.push((ATTEMPT_HEADER.to_owned(), Some(text)));
                 let key = letter.key.as_deref();
                 self.kafka.connect().await?;
                 let published = self.kafka.publish(key, value, &headers).await;
@@ -146,6 +152,7 @@ impl Desk<'_> {
                     return Ok(before);
                 }
                 if return_serial {
+                    ensure!(letter.reason != signature::REASON, NOBODYS);
                     return self.take_back(id, letter.event(), None, note).await;
                 }
                 let operation = self.operation_on(&letter).await?;
