@@ -30,5 +30,6 @@ mod setup;
 mod signatures;
 mod terms;
 mod told;
+mod topic;
 mod view;
 mod watch;
