@@ -180,6 +180,7 @@ impl Rebuild {
             detail,
             reason,
             actor: Some(&actor),
+            about: None,
         };
         let taken = format!("taken from the gate: {differences}");
         // Also if its creation was interrupted: a gate that was halted for it knows it.
@@ -217,6 +218,7 @@ impl Rebuild {
                 detail: &format!("is {state}"),
                 reason: Some(text),
                 actor: Some(&actor),
+                about: None,
             }),
         ];
         operation.database.write(&campaign.id, &writes).await?;

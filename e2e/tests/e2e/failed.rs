@@ -438,3 +438,30 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
     );
     launch.exits(0, &["audit", "launch"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_discarded_is_not_brought_back_by_a_repair() {
+    // Of longs, which user ids such as `anna` are not.
+    let long = [("KAFKA_VALUE_FORMAT", "long")];
+    let mut system = System::start_with(Size::ONE_OF_EACH, &long).await;
+    system.operator.create("launch", 2).await.expect("created");
+    {
+        let launch = View::of(&system, "launch");
+        assert_eq!(launch.apply("anna").await, granted(1));
+        let list = launch.lists(1).await;
+        let anna = named(&list, &["unpublishable", "launch/once/1 "]);
+        let said = launch.does(&["failed", "discard", &anna]).await;
+        assert_eq!(said.trim(), format!("{anna}: discarded"));
+        let found = launch.exits(2, &["audit", "launch", "--repair"]).await;
+        let expected = "once/1 of anna is held at the gate, and its dead letter was discarded: `rushgate revoke`";
+        assert!(found.contains(expected), "{found}");
+        launch.lists(0).await;
+    }
+    assert_eq!(system.bridges.remove(0).terminate(), Some(0));
+    system.set("KAFKA_VALUE_FORMAT", "json");
+    system.start_bridge().await;
+    let launch = View::of(&system, "launch");
+    launch.does(&["revoke", "launch", "anna"]).await;
+    system.drained("launch").await;
+    launch.exits(0, &["audit", "launch"]).await;
+}

@@ -235,7 +235,8 @@ impl Desk<'_> {
             let event = letter.event().context(NOBODYS)?;
             return self.take_back(operation, id, &event, content, note).await;
         }
-        let deed = Deed::discard(id, content, None);
+        let about = letter.event().ok().map(|event| about(&event));
+        let deed = Deed::discard(id, content, about, None);
         operation.perform(deed, note).await
     }
 
@@ -273,6 +274,7 @@ impl Desk<'_> {
                     reason: Some(note)
                         .filter(|note| !note.is_empty() && action == Action::Discarded),
                     actor: Some(operation.actor()),
+                    about: None,
                 };
                 let writes = [Write::Resolved(number, resolution, note), Write::Log(entry)];
                 let id = &operation.campaign.id;
@@ -322,10 +324,14 @@ impl Desk<'_> {
                 (None, ", the gate knows of no such grant".to_owned())
             }
         };
-        let deed = Deed::discard(id, content, grant);
+        let deed = Deed::discard(id, content, Some(about(event)), grant);
         let text = operation.perform(deed, note).await?;
         Ok(format!("{text}{remark}"))
     }
+}
+
+fn about(event: &Event) -> Taken {
+    Taken::new(event.round.clone(), event.serial, event.applicant.clone())
 }
 
 /// What there is to say, with what was finished first on the campaign, if the dead letter is about one.
