@@ -99,11 +99,14 @@ impl Create {
         operation.finish().await?;
         let campaign = operation.campaign.clone();
         let registered = operation.register().await;
-        registered.map_err(|error| unknown_creation(id, error))?;
-        operation
-            .project(&campaign, Origin::Known, campaign.state)
-            .await?;
-        Ok(operation.report(&format!("campaign {id} is {}: {campaign}", campaign.state)))
+        let told = match registered {
+            Ok(()) => {
+                let project = operation.project(&campaign, Origin::Known, campaign.state);
+                project.await.map(drop)
+            }
+            Err(error) => Err(unknown_creation(id, error)),
+        };
+        operation.tell(told.map(|()| format!("campaign {id} is {}: {campaign}", campaign.state)))
     }
 
     fn campaign(&self) -> Result<Campaign> {

@@ -40,6 +40,7 @@ impl Database {
                 detail: &campaign.to_string(),
                 reason: None,
                 actor: Some(actor),
+                about: None,
             };
             log::append(connection, &campaign.id, entry).await
         })
@@ -228,9 +229,10 @@ pub(super) async fn write_told(
 async fn write_terms(connection: &mut MySqlConnection, campaign: &Campaign) -> Result<()> {
     let daily = campaign.daily.as_ref();
     sqlx::query(
-        "UPDATE campaigns SET waitlist = ?, timezone = ?, first_day = ?, last_day = ?, opens_local = ?, \
+        "UPDATE campaigns SET one_per = ?, waitlist = ?, timezone = ?, first_day = ?, last_day = ?, opens_local = ?, \
          open_for_s = ? WHERE campaign_id = ?",
     )
+    .bind(campaign.terms.one_per.as_str())
     .bind(campaign.terms.waitlist.get())
     .bind(daily.map(|daily| daily.timezone.clone()))
     .bind(daily.map(|daily| daily.first_day.to_string()))
