@@ -99,7 +99,7 @@ async fn answer(
             let round = round_asked_for(head)?;
             let call = application::call(&campaign, &applicant, round.as_ref());
             let status = gate.call(&call, application::status).await?;
-            Ok(Answer::status(&status, &campaign, &applicant))
+            Ok(Answer::status(&status, &campaign, &applicant, round))
         }
     }
 }
@@ -139,7 +139,7 @@ async fn apply(
     })
 }
 
-/// The round that `?round=` names. One that nobody can have is as unknown as one that there is not.
+/// The round that `?round=` names. One that no round can have is as unknown as one that there is not.
 fn round_asked_for(head: &Parts) -> Result<Option<RoundId>, Problem> {
     let query = head.uri.query().unwrap_or_default();
     query
@@ -150,7 +150,7 @@ fn round_asked_for(head: &Parts) -> Result<Option<RoundId>, Problem> {
             round
                 .ok()
                 .and_then(|round| round.parse().ok())
-                .ok_or(Problem::ApplicationNotFound)
+                .ok_or(Problem::RoundNotFound)
         })
         .transpose()
 }

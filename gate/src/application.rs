@@ -29,6 +29,8 @@ pub enum Status {
     },
     /// Nobody of that name has won or waits.
     NotFound,
+    /// The campaign has no round of the name that was asked for.
+    UnknownRound,
     /// The gate knows no such campaign.
     UnknownCampaign,
 }
@@ -76,6 +78,7 @@ pub fn status(reply: &[Value]) -> Result<Status, ReplyError> {
             revoked_at: instant(revoked_at)?,
         }),
         "not_found" => Ok(Status::NotFound),
+        "unknown_round" => Ok(Status::UnknownRound),
         "unknown_campaign" => Ok(Status::UnknownCampaign),
         other => Err(ReplyError::new(format_args!("{other:?} is not a status"))),
     }

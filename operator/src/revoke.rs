@@ -69,6 +69,10 @@ impl Revoke {
                 "{user_id} holds nothing of campaign {id} that could be taken back: `rushgate coupon find {user_id}` \
                  shows what there is"
             ),
+            Status::UnknownRound => {
+                let round = self.round.as_ref().map_or("", RoundId::as_str);
+                bail!("campaign {id} has no round {round}: give one that it has to --round")
+            }
             Status::UnknownCampaign => bail!("{}", lost(id)),
         };
         Ok(operation.report(&text))

@@ -5,7 +5,7 @@
 --       round that opened last)
 -- Reply {status, round, serial, at, revoked_at, now}: flat and always six long; '' and 0 where there is nothing
 -- to say.
---   status  granted, issued, waitlisted, revoked, not_found, unknown_campaign
+--   status  granted, issued, waitlisted, revoked, not_found, unknown_campaign, unknown_round (the one that was asked for)
 --   serial  for waitlisted, the position: 1 is next
 --   at      when the serial was granted; for waitlisted, since when
 --
@@ -58,5 +58,8 @@ end
 if past then
   local serial, at, revoked_at = string.match(past, '^(%d+)/(%d+)/(%d+)$')
   return { 'revoked', round, tonumber(serial), tonumber(at), tonumber(revoked_at), now }
+end
+if asked ~= '' and not redis.call('ZSCORE', KEYS[2], asked) then
+  return { 'unknown_round', '', 0, 0, 0, now }
 end
 return { 'not_found', '', 0, 0, 0, now }
