@@ -55,6 +55,12 @@ impl Held {
     }
 }
 
+/// The serial that a member of the `pool` names; `None` if it names none.
+pub fn free(member: &str) -> Option<(RoundId, Serial)> {
+    let (round, serial) = member.split_once('/')?;
+    Some((round.parse().ok()?, serial.parse().ok()?))
+}
+
 /// What the entry `<round>/<user_id>` of the `revoked` hash speaks of; `None` if it is another kind of entry.
 pub fn revoked(field: &str, value: &str) -> Option<Place> {
     let (round, applicant) = field.split_once('/')?;
@@ -97,6 +103,9 @@ mod tests {
         }
         assert_eq!(Held::of(OnePer::Round, "r2/7", "r1/1/5"), None);
 
+        let (round, serial) = free("once/000000042").expect("free");
+        assert_eq!((round.as_str(), serial.get()), ("once", 42));
+        assert_eq!(free("once/0"), None);
         let past = revoked("once/7", "42/5/6").expect("revoked");
         assert_eq!((past.serial.get(), past.applicant.as_str()), (42, "7"));
         // How often a serial was taken back, and how often a person had won.

@@ -3,6 +3,7 @@
 pub mod applicant;
 pub mod application;
 pub mod apply;
+pub mod balance;
 pub mod campaign;
 pub mod causes;
 pub mod confirm;

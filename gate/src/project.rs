@@ -1,7 +1,7 @@
 //! Bringing the gate in line with what the database says of a campaign.
 
 use crate::apply::{count, round_id};
-use crate::campaign::{CampaignId, CampaignState, Terms};
+use crate::campaign::{CampaignId, CampaignState, OnePer, Terms};
 use crate::fence::FencingToken;
 use crate::keys::Keys;
 use crate::round::{Round, RoundId};
@@ -49,6 +49,11 @@ pub enum Outcome {
     RoundHasGrants {
         /// The round.
         round: RoundId,
+    },
+    /// Somebody has won by another rule, which the campaign keeps; nothing was changed.
+    OtherOnePer {
+        /// That rule.
+        rule: OnePer,
     },
     /// The campaign waits to be restored; nothing was changed.
     Halted,
@@ -115,6 +120,9 @@ pub fn outcome(reply: &[Value]) -> Result<Outcome, ReplyError> {
         "quota_below_granted" => Ok(Outcome::QuotaBelowGranted {
             round: round_id(round)?,
             granted: count(number)?,
+        }),
+        "other_one_per" => Ok(Outcome::OtherOnePer {
+            rule: round.parse().map_err(ReplyError::new)?,
         }),
         "round_has_grants" => Ok(Outcome::RoundHasGrants {
             round: round_id(round)?,

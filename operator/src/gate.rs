@@ -10,6 +10,7 @@ use crate::waiting::{PATIENCE, noting};
 use anyhow::{Context, Result};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError};
+use rushgate_gate::balance::{self, Miscount};
 use rushgate_gate::overview::{self, Overview};
 use rushgate_gate::project::{self, Origin, Outcome};
 use rushgate_gate::projection::{self, Projection};
@@ -120,6 +121,16 @@ impl Gate {
     pub async fn projection(&mut self, campaign: &CampaignId) -> Result<Option<Projection>> {
         Ok(projection::projection(
             &self.call(&projection::call(campaign)).await?,
+        )?)
+    }
+
+    /// What the gate counts otherwise than it is there.
+    ///
+    /// # Errors
+    /// When Redis refuses or does not answer.
+    pub async fn miscounts(&mut self, campaign: &CampaignId) -> Result<Vec<Miscount>> {
+        Ok(balance::miscounts(
+            &self.call(&balance::call(campaign)).await?,
         )?)
     }
 

@@ -280,6 +280,15 @@ impl Operation {
         lines.join("\n")
     }
 
+    /// The same of a command that may have failed: what it has finished first is said also then.
+    pub(crate) fn tell(&self, done: Result<String>) -> Result<String> {
+        match (done, self.finished.is_empty()) {
+            (Ok(text), _) => Ok(self.report(&text)),
+            (Err(error), true) => Err(error),
+            (Err(error), false) => Err(error.context(self.report(""))),
+        }
+    }
+
     /// Tells the gate of a campaign that only the database knows, paused until the database knows that the gate knows.
     /// So a gate that has lost its grants is never taken for a new one.
     async fn create(&mut self) -> Result<()> {
@@ -365,6 +374,9 @@ impl Operation {
             Outcome::QuotaBelowGranted { round, granted } => Declined::Refused(format!(
                 "round {round} of campaign {id} has given serials up to {granted} already: choose a --quota of at \
                  least that"
+            )),
+            Outcome::OtherOnePer { rule } => Declined::Refused(format!(
+                "somebody has won in campaign {id} already, by the rule of one per {rule}, so that rule stays"
             )),
             Outcome::RoundHasGrants { round } => Declined::Refused(format!(
                 "somebody has won in round {round} of campaign {id} already, so it cannot be removed: choose a later --to"

@@ -17,7 +17,7 @@ use crate::operation::{BEAT_EVERY, Operation, Reserved};
 use crate::terms::Campaign;
 use crate::unknown::Unknown;
 use crate::waiting::Notes;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 use rushgate_gate::project::Origin;
 use rushgate_gate::restore::{Granted, Outcome, Standing};
@@ -89,9 +89,8 @@ impl Restore {
             .map_err(unknown)?;
 
         let rebuilt = rebuild.rebuild().await;
-        let (knew, plan) = rebuilt.with_context(|| {
-            format!("the restore of campaign {id} is not finished: `rushgate restore {id} --halt` goes on with it")
-        })?;
+        // It was halted at least.
+        let (knew, plan) = rebuilt.map_err(unknown)?;
         let text = rebuild.seat(&plan).await.map_err(unknown)?;
         let held = plan
             .granted

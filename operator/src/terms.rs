@@ -110,7 +110,7 @@ impl Campaign {
     }
 
     /// The same campaign with room for all that the gate has granted: where it has given serials above the quota, or in
-    /// a round that is not here, the quota, or the round, is as the gate was told.
+    /// a round that is not here, the quota, or the round, is as the gate was told. So is the rule that people have won by.
     pub fn with_room_for(&self, told: &Projection) -> Self {
         let mut campaign = self.clone();
         for (round, granted) in &told.rounds {
@@ -119,6 +119,10 @@ impl Campaign {
                 None if *granted > 0 => campaign.rounds.push(round.clone()),
                 _ => {}
             }
+        }
+        let has_grants = told.rounds.iter().any(|(_, granted)| *granted > 0);
+        if let Some(terms) = told.terms.filter(|_| has_grants) {
+            campaign.terms.one_per = terms.one_per;
         }
         campaign.rounds.sort_by(|a, b| a.id.cmp(&b.id));
         campaign.span_days();

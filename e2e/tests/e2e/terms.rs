@@ -78,6 +78,73 @@ async fn terms_that_differ_are_found_and_repaired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_rule_that_somebody_has_won_by_stays() {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    let launch = View::of(&system, LAUNCH);
+    launch
+        .does(&["campaign", "create", "--id", LAUNCH, "--quota", "3"])
+        .await;
+    assert_eq!(launch.apply("a").await, granted(1));
+    launch.has_rows(1).await;
+    let wound = "UPDATE campaigns SET one_per = 'round'";
+    system.database.run(wound).await.expect("done");
+    let refused = launch.exits(1, &["campaign", "pause", LAUNCH]).await;
+    for expected in [
+        "by the rule of one per campaign",
+        "`rushgate audit launch --repair`",
+    ] {
+        assert!(refused.contains(expected), "{refused}");
+    }
+    let found = launch.exits(2, &["audit"]).await;
+    let expected = "one per: round in the database, campaign at the gate";
+    assert!(
+        found.contains(expected) && found.contains("1 finding"),
+        "{found}"
+    );
+    launch.exits(0, &["audit", "--repair"]).await;
+    launch.exits(0, &["audit"]).await;
+    launch.does(&["campaign", "pause", LAUNCH]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_finished_first_is_told_also_by_a_command_that_fails() {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    let launch = View::of(&system, LAUNCH);
+    launch
+        .does(&["campaign", "create", "--id", LAUNCH, "--quota", "3"])
+        .await;
+    let interrupted = "INSERT INTO intentions (campaign_id, fencing_token, actor, deed) \
+                       SELECT campaign_id, fencing_token, 'kim', '\"pause\"' FROM campaigns";
+    for (command, expected) in [
+        (&["revoke", LAUNCH, "nobody"][..], "nobody holds nothing"),
+        (
+            &["campaign", "change", LAUNCH, "--round", "none"],
+            "has no round none",
+        ),
+        (
+            &["failed", "replay", "launch/1-1"],
+            "there is none, or no more",
+        ),
+        (
+            &["failed", "discard", "launch/1-1", "--return-serial"],
+            "there is none, or no more",
+        ),
+    ] {
+        launch.does(&["campaign", "resume", LAUNCH]).await;
+        system.database.run(interrupted).await.expect("done");
+        let shown = launch.does(&["campaign", "show", LAUNCH]).await;
+        assert!(shown.contains("unfinished: pause by kim"), "{shown}");
+        let failed = launch.exits(1, command).await;
+        let finished = "finished first: pause by kim: campaign launch is paused: ";
+        let finished = failed.find(finished).expect(&failed);
+        let why = failed.find(expected).expect(&failed);
+        assert!(finished < why, "{failed}");
+    }
+    let shown = launch.does(&["campaign", "show", LAUNCH]).await;
+    assert!(!shown.contains("unfinished"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_gate_that_has_lost_its_schedule_is_told_it_again() {
     let system = System::start(Size::ONE_OF_EACH).await;
     let launch = View::of(&system, LAUNCH);

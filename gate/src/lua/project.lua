@@ -17,6 +17,7 @@
 --   unknown_campaign     said 'known', but the gate has lost it
 --   quota_below_granted  with the round, and the highest serial that it has given
 --   round_has_grants     a round that is no longer listed, and has given serials or has people waiting
+--   other_one_per        somebody has won by the rule that the gate was told before; round: that rule
 --   halted               and another state was asked for
 --   superseded           a caller with a higher fencing token was here before; number: that token
 --
@@ -28,7 +29,7 @@ if #KEYS ~= 9 or #ARGV < 11 or (#ARGV - 7) % 4 ~= 0 then
 end
 local campaign_id, one_per = ARGV[1], ARGV[4]
 
-local campaign = redis.call('HMGET', KEYS[1], 'state', 'fence')
+local campaign = redis.call('HMGET', KEYS[1], 'state', 'fence', 'one_per')
 local state, fence = campaign[1], tonumber(campaign[2]) or 0
 if tonumber(ARGV[6]) < fence then
   return { 'superseded', '', fence }
@@ -38,6 +39,10 @@ if not state and ARGV[2] ~= 'new' then
 end
 if state == 'halted' and ARGV[3] ~= 'halted' and ARGV[2] ~= 'restored' then
   return { 'halted', '', 0 }
+end
+-- The rule is in the name of each grant: by another one, the same person could win twice.
+if (campaign[3] or one_per) ~= one_per and redis.call('EXISTS', KEYS[4], KEYS[8]) > 0 then
+  return { 'other_one_per', campaign[3], 0 }
 end
 local listed = {}
 for i = 8, #ARGV, 4 do

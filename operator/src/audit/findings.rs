@@ -1,8 +1,9 @@
 //! Whether gate, stream, topic, tables and dead letters agree: a pure function over what was seen of them.
 
 use crate::terms::{Campaign, window};
+use rushgate_gate::balance::Miscount;
 use rushgate_gate::projection::Projection;
-use rushgate_gate::{CampaignState, EventType, Place, RoundId};
+use rushgate_gate::{CampaignState, EventType, Place, RoundId, Serial};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -18,6 +19,10 @@ pub struct Seen {
     pub held: BTreeMap<Place, bool>,
     /// What the gate says and nobody can read.
     pub unreadable: BTreeSet<String>,
+    /// Serials that the gate would give again.
+    pub free: BTreeSet<(RoundId, Serial)>,
+    /// What the gate counts otherwise than it is there.
+    pub miscounts: BTreeSet<Miscount>,
     /// What the gate says was taken back.
     pub taken_back: BTreeSet<Place>,
     /// In the stream, or in Kafka and not committed yet.
@@ -57,8 +62,12 @@ pub enum Finding {
     HaltedHere,
     /// A command has begun something and not finished it.
     Unfinished(String),
-    /// The gate has a grant that nobody can read.
+    /// The gate has a grant or a free serial that cannot be read.
     Unreadable(String),
+    /// The gate counts otherwise than it is there.
+    Miscount(Miscount),
+    /// The gate would give a serial again that is held.
+    HeldAndFree(Place),
     /// Database and gate have different states.
     State {
         /// In the database.
@@ -120,6 +129,13 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
         findings.insert(Finding::HaltedHere);
     }
     findings.extend(seen.unreadable.iter().cloned().map(Finding::Unreadable));
+    // A halted gate is rebuilt anyway.
+    if !seen.is_halted {
+        findings.extend(seen.miscounts.iter().cloned().map(Finding::Miscount));
+        let held = seen.held.keys();
+        let is_free = |held: &&Place| seen.free.contains(&(held.round.clone(), held.serial));
+        findings.extend(held.filter(is_free).cloned().map(Finding::HeldAndFree));
+    }
     findings.extend(seen.unfinished.clone().map(Finding::Unfinished));
     let states = seen.states;
     findings.extend(states.map(|(database, gate)| Finding::State { database, gate }));
@@ -257,6 +273,7 @@ impl Finding {
             Self::Unfinished(_) | Self::State { .. } | Self::Terms(_) => true,
             Self::HaltedHere => true,
             Self::Discarded(_) | Self::Unreadable(_) => false,
+            Self::Miscount(_) | Self::HeldAndFree(_) => false,
             Self::Unknown | Self::Halted | Self::LostByGate(_) => false,
             Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => false,
             Self::OverQuota { .. } | Self::Letter { .. } | Self::Unpublished(_) => false,
@@ -279,6 +296,9 @@ impl Finding {
             }
             Self::HaltedHere => "--repair halts the gate, and `rushgate restore` leads on",
             Self::Unreadable(_) => "`rushgate restore --halt` rebuilds the gate without it",
+            Self::Miscount(_) | Self::HeldAndFree(_) => {
+                "Redis has lost something: `rushgate restore --halt` counts again"
+            }
             Self::LostByGate(_) => "Redis has lost grants: `rushgate restore --halt`",
             Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => {
                 "Redis has lost a revocation: `rushgate restore --halt`"
@@ -300,7 +320,11 @@ impl fmt::Display for Finding {
                 f.write_str("the campaign is halted in the database, and the gate still grants")
             }
             Self::Unfinished(what) => write!(f, "a command was interrupted: {what}"),
-            Self::Unreadable(entry) => write!(f, "the gate's grant {entry} cannot be read"),
+            Self::Unreadable(entry) => write!(f, "the gate's entry {entry} cannot be read"),
+            Self::Miscount(miscount) => miscount.fmt(f),
+            Self::HeldAndFree(place) => {
+                write!(f, "{} is held, and free to be given again", shown(place))
+            }
             Self::State { database, gate } => {
                 write!(
                     f,
@@ -445,6 +469,10 @@ mod tests {
                 seen.taken_back.insert(a());
             }),
             [Finding::StillActive(a())]
+        );
+        assert_eq!(
+            found(|seen| seen.free = [(a().round, a().serial)].into()),
+            [Finding::HeldAndFree(a())]
         );
         assert_eq!(found(|seen| seen.held.clear()), [Finding::LostByGate(a())]);
         assert_eq!(

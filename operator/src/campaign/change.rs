@@ -56,6 +56,11 @@ impl Change {
     /// no grant meets a database that has no room for it.
     pub(super) async fn run(&self, config: &Config) -> Result<String> {
         let mut operation = Operation::begin(config, &self.id).await?;
+        let done = self.change(&mut operation).await;
+        operation.tell(done)
+    }
+
+    async fn change(&self, operation: &mut Operation) -> Result<String> {
         let current = operation.campaign.clone();
         if current.state == CampaignState::Closed {
             bail!("campaign {} is closed for good", self.id);
@@ -71,7 +76,7 @@ impl Change {
                 self.id
             );
         }
-        let text = if wanted.has_same_terms(&current) {
+        Ok(if wanted.has_same_terms(&current) {
             let promoted = operation
                 .project(&current, Origin::Known, current.state)
                 .await?;
@@ -88,8 +93,7 @@ impl Change {
                 warn(&self.id, &over);
             }
             operation.perform(deed, self.reason.as_deref()).await?
-        };
-        Ok(operation.report(&text))
+        })
     }
 
     /// What it is to be. Pure, and the same again when it is applied to its own outcome.

@@ -109,11 +109,14 @@ impl Create {
             warn(id, &over);
         }
         let registered = operation.gate.register(id).await;
-        registered.map_err(|error| unknown_creation(id, error))?;
-        operation
-            .project(&campaign, Origin::Known, campaign.state)
-            .await?;
-        Ok(operation.report(&format!("campaign {id} is {}: {campaign}", campaign.state)))
+        let told = match registered {
+            Ok(()) => {
+                let project = operation.project(&campaign, Origin::Known, campaign.state);
+                project.await.map(drop)
+            }
+            Err(error) => Err(unknown_creation(id, error)),
+        };
+        operation.tell(told.map(|()| format!("campaign {id} is {}: {campaign}", campaign.state)))
     }
 
     fn campaign(&self) -> Result<Campaign> {

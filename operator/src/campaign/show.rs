@@ -4,6 +4,7 @@ use super::{existing, no_such};
 use crate::answer::{Answer, UNKNOWN, figure};
 use crate::config::Config;
 use crate::database::Database;
+use crate::operation::lost;
 use crate::servers::Servers;
 use crate::terms::window;
 use anyhow::{Result, bail};
@@ -73,9 +74,9 @@ pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<Answer> {
     let overview = match at_gate {
         Some(None) => {
             let why = match &terms {
-                Some(terms) => format!(
-                    "the database knows campaign {id}, the gate does not: if it never did, run `rushgate campaign create` \
-                     again with the same terms ({terms})"
+                Some(terms) if terms.projected => lost(id),
+                Some(_) => format!(
+                    "the gate was never told of campaign {id}: `rushgate campaign finish {id}` does that"
                 ),
                 None => format!("the gate does not know campaign {id}"),
             };
@@ -101,12 +102,24 @@ pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<Answer> {
         })
         .await;
 
+    let unfinished = servers
+        .database("what a command has left unfinished", async |database| {
+            database.intention(id).await
+        })
+        .await;
+
     let state = match (&overview, &terms) {
         (Some(overview), _) => overview.state.to_string(),
         (None, Some(terms)) => format!("{} (the database says)", terms.state),
         (None, None) => UNKNOWN.to_owned(),
     };
     let mut text = format!("campaign {id}: {state}, {}", figure(terms));
+    if let Some(intention) = unfinished.flatten() {
+        write!(
+            text,
+            "\n  unfinished: {intention}. Unless it is at work just now, `rushgate campaign finish {id}` finishes it"
+        )?;
+    }
     match &overview {
         Some(overview) => text.push_str(&rounds(overview)?),
         None => write!(text, "\n  {COUNTS}: {UNKNOWN}")?,

@@ -229,9 +229,10 @@ pub(super) async fn write_told(
 async fn write_terms(connection: &mut MySqlConnection, campaign: &Campaign) -> Result<()> {
     let daily = campaign.daily.as_ref();
     sqlx::query(
-        "UPDATE campaigns SET waitlist = ?, user_ids = ?, timezone = ?, first_day = ?, last_day = ?, opens_local = ?, \
-         open_for_s = ? WHERE campaign_id = ?",
+        "UPDATE campaigns SET one_per = ?, waitlist = ?, user_ids = ?, timezone = ?, first_day = ?, last_day = ?, \
+         opens_local = ?, open_for_s = ? WHERE campaign_id = ?",
     )
+    .bind(campaign.terms.one_per.as_str())
     .bind(campaign.terms.waitlist.get())
     .bind(campaign.terms.user_ids.as_str())
     .bind(daily.map(|daily| daily.timezone.clone()))

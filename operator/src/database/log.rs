@@ -2,6 +2,7 @@
 
 use super::{ARE_THE_TABLES_THERE, Database};
 use crate::actor::Actor;
+use crate::failed::LetterId;
 use anyhow::{Context, Result};
 use rushgate_gate::CampaignId;
 use sqlx::Row;
@@ -111,6 +112,34 @@ impl Database {
                 })
             })
             .collect()
+    }
+}
+
+impl Database {
+    /// What was done with a dead letter, and when, if the log of its campaign tells.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn dealt_with(
+        &self,
+        campaign: &CampaignId,
+        letter: &LetterId,
+    ) -> Result<Option<(String, String)>> {
+        let name = letter.to_string();
+        let mut connection = self.connection.lock().await;
+        // The name comes first in the line, and ends where no digit follows.
+        let found = sqlx::query_as(
+            "SELECT action, DATE_FORMAT(at, '%Y-%m-%dT%H:%i:%sZ') FROM campaign_log WHERE campaign_id = ? \
+             AND action IN ('replayed', 'discarded') AND LEFT(detail, CHAR_LENGTH(?)) = ? \
+             AND SUBSTRING(detail, CHAR_LENGTH(?) + 1, 1) NOT BETWEEN '0' AND '9' ORDER BY id DESC LIMIT 1",
+        )
+        .bind(campaign.as_str())
+        .bind(&name)
+        .bind(&name)
+        .bind(&name)
+        .fetch_optional(&mut *connection)
+        .await;
+        found.context(ARE_THE_TABLES_THERE)
     }
 }
 
