@@ -57,6 +57,12 @@ static AWAY: AtomicBool = AtomicBool::new(false);
 /// Whether this instance has refused somebody because of that: once is enough for the log.
 static BEHIND: AtomicBool = AtomicBool::new(false);
 
+/// Whether this instance has met something that Redis may have lost: once is enough for the log.
+static INCOMPLETE: AtomicBool = AtomicBool::new(false);
+
+/// Whether this instance has met a campaign that the gate cannot read: once is enough for the log, and others are answered.
+static UNREADABLE: AtomicBool = AtomicBool::new(false);
+
 /// How the gate keeps up with this instance.
 static PRESSURE: Pressure = Pressure::new();
 
@@ -149,6 +155,43 @@ impl<'a> Gate<'a> {
         } else {
             Err(GateError::TimedOut(timeout))
         }
+    }
+
+    /// Whether Redis, which does not know `campaign`, may have lost it: it was told of it, or it was wiped.
+    ///
+    /// # Errors
+    /// As for [`Gate::call`].
+    pub async fn may_have_lost(&self, campaign: &CampaignId) -> Result<bool, GateError> {
+        let answers = self.within(async |connection| {
+            let listed = number(
+                connection,
+                "SISMEMBER",
+                [keys::CAMPAIGNS, campaign.as_str()],
+            )
+            .await?;
+            Ok(listed > 0 || is_wiped(connection).await?)
+        });
+        let result = answers.await;
+        log_change(&result);
+        if let Ok(true) = result
+            && !INCOMPLETE.swap(true, Ordering::Relaxed)
+        {
+            eprintln!(
+                "gate: Redis does not know campaign {campaign}, and may have lost it: see `rushgate audit`; a Redis that was \
+                 never set up needs `rushgate setup`"
+            );
+        }
+        result
+    }
+
+    /// Whether Redis knows neither a campaign nor that there is none: it was wiped, or was never set up.
+    ///
+    /// # Errors
+    /// As for [`Gate::call`].
+    pub async fn is_wiped(&self) -> Result<bool, GateError> {
+        let result = self.within(is_wiped).await;
+        log_change(&result);
+        result
     }
 
     /// Asks Redis whether it is there.
@@ -248,6 +291,20 @@ async fn forget(connection: Option<&Arc<Connection>>) {
     }
 }
 
+async fn is_wiped(connection: &Connection) -> Result<bool, Error> {
+    Ok(number(connection, "EXISTS", [keys::CAMPAIGNS, keys::SET_UP]).await? == 0)
+}
+
+/// What Redis replies to a command that counts.
+async fn number(connection: &Connection, command: &str, words: [&str; 2]) -> Result<i64, Error> {
+    let words = words.map(|word| RedisParameter::Binary(word.as_bytes().to_vec()));
+    let reply = connection.execute(command, words).await?;
+    match reply.as_slice() {
+        [RedisResult::Int64(number)] => Ok(*number),
+        _ => Err(Error::TypeError),
+    }
+}
+
 /// By SHA-1; by source where the server has not seen the script since it started.
 async fn eval(connection: &Connection, call: &Call) -> Result<Vec<Value>, Error> {
     let execute = |eval: Eval| {
@@ -338,6 +395,14 @@ fn log_change<T>(result: &Result<T, GateError>) {
     if let Err(error @ GateError::Behind(_)) = result {
         if !BEHIND.swap(true, Ordering::Relaxed) {
             eprintln!("gate: {error}, requests are refused");
+        }
+        return;
+    }
+    if let Err(error) = result
+        && error.is_of_one_campaign()
+    {
+        if !UNREADABLE.swap(true, Ordering::Relaxed) {
+            eprintln!("gate: a campaign cannot be read, see `rushgate audit`: {error}");
         }
         return;
     }

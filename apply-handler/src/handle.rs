@@ -90,14 +90,16 @@ async fn answer(
         Resource::Campaigns => {
             let after = parameter(head, "after", Problem::InvalidAfter)?;
             let page = lists::page(gate, after.as_ref()).await?;
+            let page = page.ok_or(Problem::BooksIncomplete)?;
             Ok(Answer::page(&page).unless_known(&head.headers))
         }
         Resource::Campaign(campaign) => {
             if misses::recall(&campaign) {
                 return Err(Problem::CampaignNotFound);
             }
-            let overview = counts::overview(gate, &campaign, FRESH).await?;
-            let overview = overview.ok_or_else(|| unknown(gate, &campaign))?;
+            let Some(overview) = counts::overview(gate, &campaign, FRESH).await? else {
+                return Err(unknown(gate, &campaign).await?);
+            };
             Ok(Answer::overview(&campaign, &overview).unless_known(&head.headers))
         }
         Resource::Applications(campaign) => {
@@ -108,16 +110,17 @@ async fn answer(
             if known.is_some_and(|known| known != applicant) {
                 return Err(Problem::NotYourApplication);
             }
-            // A round that nobody can have is as unknown as one that there is not.
-            let round: Option<RoundId> = parameter(head, "round", Problem::ApplicationNotFound)?;
+            // A round that no campaign can have is as unknown as one that there is not.
+            let round: Option<RoundId> = parameter(head, "round", Problem::RoundNotFound)?;
             if misses::recall(&campaign) {
                 return Err(Problem::CampaignNotFound);
             }
             let call = application::call(&campaign, &applicant, round.as_ref());
-            match gate.call(&call, application::status).await? {
-                Status::UnknownCampaign => Err(unknown(gate, &campaign)),
-                status => Ok(Answer::status(&status, &campaign, &applicant)),
+            let status = gate.call(&call, application::status).await?;
+            if status == Status::UnknownCampaign {
+                return Err(unknown(gate, &campaign).await?);
             }
+            Ok(Answer::status(&status, &campaign, &applicant, round))
         }
     }
 }
@@ -147,7 +150,7 @@ async fn apply(
             let call = apply::call(campaign, &applicant);
             let decided = gate.call(&call, apply::answer).await?;
             if decided.decision == Decision::UnknownCampaign {
-                return Err(unknown(gate, campaign));
+                return Err(unknown(gate, campaign).await?);
             }
             refusals::learn(gate, campaign, &decided.decision).await;
             decided
@@ -161,10 +164,16 @@ async fn apply(
     })
 }
 
-/// What the gate, which was asked for it, does not know.
-fn unknown(gate: &Gate<'_>, campaign: &CampaignId) -> Problem {
-    misses::learn(gate, campaign);
-    Problem::CampaignNotFound
+/// What is wrong with a campaign that the gate does not know. That there is none is certain only where Redis has been told
+/// of all that there are, and this one is not among them.
+async fn unknown(gate: &Gate<'_>, campaign: &CampaignId) -> Result<Problem, GateError> {
+    Ok(match gate.may_have_lost(campaign).await? {
+        true => Problem::BooksIncomplete,
+        false => {
+            misses::learn(gate, campaign);
+            Problem::CampaignNotFound
+        }
+    })
 }
 
 /// What the parameter `name` of the query says; `wrong`, if it cannot be that.

@@ -43,11 +43,12 @@ struct Names {
 /// The names of pages, each by what stands before it, and when it was asked for.
 struct Memory(BTreeMap<Option<CampaignId>, (Names, Instant)>);
 
-/// The page that begins after the name `after`, or with the first one.
+/// The page that begins after the name `after`, or with the first one; `None` if Redis knows neither a campaign nor that
+/// there is none.
 ///
 /// # Errors
 /// When the gate has to be asked, and does not answer.
-pub async fn page(gate: &Gate<'_>, after: Option<&CampaignId>) -> Result<Page, GateError> {
+pub async fn page(gate: &Gate<'_>, after: Option<&CampaignId>) -> Result<Option<Page>, GateError> {
     let begun = Instant::now();
     // Taken with the first question, and kept until the last.
     let mut turn = None;
@@ -57,7 +58,10 @@ pub async fn page(gate: &Gate<'_>, after: Option<&CampaignId>) -> Result<Page, G
             turn = Some(gate.turn(&TURN).await?);
             match recall(after) {
                 Some(names) => names,
-                None => ask(gate, after).await?,
+                None => match ask(gate, after).await? {
+                    Some(names) => names,
+                    None => return Ok(None),
+                },
             }
         }
     };
@@ -84,15 +88,19 @@ pub async fn page(gate: &Gate<'_>, after: Option<&CampaignId>) -> Result<Page, G
             Err(error) => return Err(error),
         }
     }
-    Ok(page)
+    Ok(Some(page))
 }
 
-async fn ask(gate: &Gate<'_>, after: Option<&CampaignId>) -> Result<Names, GateError> {
+async fn ask(gate: &Gate<'_>, after: Option<&CampaignId>) -> Result<Option<Names>, GateError> {
     let asked = Instant::now();
     // One more, which tells whether there is another page.
-    let names = Names::of(&gate.names(after, PAGE + 1).await?);
+    let listed = gate.names(after, PAGE + 1).await?;
+    if listed.is_empty() && gate.is_wiped().await? {
+        return Ok(None);
+    }
+    let names = Names::of(&listed);
     memory().keep(after, &names, asked);
-    Ok(names)
+    Ok(Some(names))
 }
 
 fn recall(after: Option<&CampaignId>) -> Option<Names> {

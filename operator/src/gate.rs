@@ -10,6 +10,7 @@ use crate::waiting::{PATIENCE, noting};
 use anyhow::{Context, Result};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError};
+use rushgate_gate::balance::{self, Miscount};
 use rushgate_gate::overview::{self, Overview};
 use rushgate_gate::project::{self, Origin, Outcome};
 use rushgate_gate::projection::{self, Projection};
@@ -99,32 +100,31 @@ impl Gate {
         Ok(gate)
     }
 
-    /// Makes bridges and lists aware of `campaign`. Comes before it can grant anything, so that no grant
-    /// waits in a stream that nobody reads.
+    /// Makes bridges, lists and handlers aware of `campaigns`, which are all that the database has: from now on an unknown
+    /// one is none, and one of these that Redis does not know has been lost. Comes before a campaign can grant anything,
+    /// so that no grant waits in a stream that nobody reads.
     ///
     /// # Errors
     /// When Redis refuses or does not answer.
-    pub async fn register(&mut self, campaign: &CampaignId) -> Result<()> {
-        let mut add = redis::cmd("SADD");
-        add.arg(keys::CAMPAIGNS).arg(campaign.as_str());
-        self.query::<i64>(&add)
-            .await
-            .context("telling bridges and lists of the campaign")?;
-        self.index_campaigns().await
-    }
-
-    /// Makes the index of all campaigns anew, in one step, so that none is ever missing in it: neither those that were created
-    /// before there was an index, nor those that an older `rushgate` has created since.
-    ///
-    /// # Errors
-    /// When Redis refuses or does not answer.
-    pub async fn index_campaigns(&mut self) -> Result<()> {
-        let mut store = redis::cmd("ZUNIONSTORE");
-        store.arg(keys::CAMPAIGN_INDEX).arg(1).arg(keys::CAMPAIGNS);
-        store.arg("WEIGHTS").arg(0);
-        self.query::<i64>(&store)
-            .await
-            .context("writing the index of campaigns")?;
+    pub async fn register(&mut self, campaigns: &[CampaignId]) -> Result<()> {
+        const WHAT: &str = "telling bridges, lists and handlers which campaigns there are";
+        if !campaigns.is_empty() {
+            let mut add = redis::cmd("SADD");
+            add.arg(keys::CAMPAIGNS);
+            for campaign in campaigns {
+                add.arg(campaign.as_str());
+            }
+            self.query::<i64>(&add).await.context(WHAT)?;
+        }
+        // Anew and in one step, so that none is ever missing in it: neither those that were created before there was an
+        // index, nor those that an older `rushgate` has created since.
+        let mut index = redis::cmd("ZUNIONSTORE");
+        index.arg(keys::CAMPAIGN_INDEX).arg(1).arg(keys::CAMPAIGNS);
+        index.arg("WEIGHTS").arg(0);
+        self.query::<i64>(&index).await.context(WHAT)?;
+        let mut mark = redis::cmd("SET");
+        mark.arg(keys::SET_UP).arg(1);
+        self.query::<String>(&mark).await.context(WHAT)?;
         Ok(())
     }
 
@@ -135,6 +135,16 @@ impl Gate {
     pub async fn projection(&mut self, campaign: &CampaignId) -> Result<Option<Projection>> {
         Ok(projection::projection(
             &self.call(&projection::call(campaign)).await?,
+        )?)
+    }
+
+    /// What the gate counts otherwise than it is there.
+    ///
+    /// # Errors
+    /// When Redis refuses or does not answer.
+    pub async fn miscounts(&mut self, campaign: &CampaignId) -> Result<Vec<Miscount>> {
+        Ok(balance::miscounts(
+            &self.call(&balance::call(campaign)).await?,
         )?)
     }
 

@@ -30,7 +30,7 @@ await fetch("/seen", {method: "POST", body: JSON.stringify(seen)});
 
 /// What a browser asks for.
 pub(crate) struct Request {
-    /// Request line and headers, in lower case.
+    /// Request line and headers.
     pub(crate) head: String,
     /// As long as the Content-Length says.
     pub(crate) body: Vec<u8>,
@@ -49,7 +49,7 @@ impl Request {
             }
         };
         let mut body = read.split_off(end + 4);
-        let head = String::from_utf8_lossy(&read).to_ascii_lowercase();
+        let head = String::from_utf8_lossy(&read).into_owned();
         let length = header(&head, "content-length");
         let length: usize = length.map_or(0, |length| length.parse().expect("a length"));
         while body.len() < length {
@@ -63,8 +63,9 @@ impl Request {
 
 /// The value of a header.
 pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    let mut headers = head.lines().filter_map(|line| line.split_once(": "));
+    let header = headers.find(|(header, _)| header.eq_ignore_ascii_case(name));
+    header.map(|(_, value)| value)
 }
 
 /// The page's own server: its address is the origin.
@@ -90,7 +91,7 @@ impl Site {
             let (mut connection, _) = self.listener.accept().await.expect("a connection");
             let request = Request::read(&mut connection).await;
             if let Some(Request { head, body }) = request
-                && head.starts_with("post /seen")
+                && head.starts_with("POST /seen")
             {
                 return serde_json::from_slice(&body).expect("JSON");
             }

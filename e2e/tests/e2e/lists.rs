@@ -7,7 +7,9 @@ use rushgate_e2e::system::{Size, System};
 use rushgate_e2e::wait::until;
 use rushgate_gate::project::{self, Origin};
 use rushgate_gate::script::Eval;
-use rushgate_gate::{CampaignState, FencingToken, OnePer, Quota, Round, RoundId, Terms, Waitlist};
+use rushgate_gate::{
+    CampaignState, FencingToken, OnePer, Quota, Round, RoundId, Terms, UserIds, Waitlist,
+};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -30,6 +32,7 @@ async fn create_as_before(redis: &mut MultiplexedConnection, id: &str) {
     let terms = Terms {
         one_per: OnePer::Campaign,
         waitlist: Waitlist::default(),
+        user_ids: UserIds::default(),
     };
     let call = project::call(
         &id.parse().expect("an id"),
@@ -129,7 +132,7 @@ async fn a_list_is_told_page_by_page_and_asked_for_at_most_once_a_second() {
     expected.push("d".to_owned());
     lists(&system, &expected).await;
     redis::cmd("DEL")
-        .arg("{rushgate:campaigns}:index")
+        .arg("rushgate:{rushgate:campaigns}:index")
         .exec_async(&mut redis)
         .await
         .expect("DEL");

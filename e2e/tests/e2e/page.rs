@@ -91,7 +91,6 @@ impl Front {
             let _ = self.news.send(News::Seen(seen));
             return b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".to_vec();
         }
-        let method = method.to_ascii_uppercase();
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         let mut request = self
             .client
