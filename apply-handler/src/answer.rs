@@ -8,7 +8,7 @@ use crate::problem::{Details, Problem};
 use bytes::Bytes;
 use rushgate_gate::apply::{Answer as Decided, Grant};
 use rushgate_gate::overview::Overview;
-use rushgate_gate::{Applicant, CampaignId, Decision, Waiting, application};
+use rushgate_gate::{Applicant, CampaignId, Decision, RoundId, Waiting, application};
 use serde::Serialize;
 use spin_sdk::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -113,17 +113,19 @@ impl Answer {
             .retry_after(RETRY_AFTER_PAUSE),
             Decision::Halted => halted(campaign),
             Decision::UnknownCampaign => return Problem::CampaignNotFound.answer(),
+            Decision::UserIdNotNumeric => return Problem::UserIdNotNumeric.answer(),
         };
         answer
             .with("rushgate-decision", word)
             .with("cache-control", "no-store")
     }
 
-    /// What became of an application.
+    /// What became of an application, in `round` if one was asked for.
     pub fn status(
         status: &application::Status,
         campaign: &CampaignId,
         applicant: &Applicant,
+        round: Option<RoundId>,
     ) -> Self {
         match status {
             application::Status::Granted(grant) => {
@@ -146,7 +148,8 @@ impl Answer {
                 Self::json(StatusCode::OK, &body).with("cache-control", "no-store")
             }
             application::Status::Halted => halted(campaign),
-            application::Status::NotFound => Problem::ApplicationNotFound.answer(),
+            application::Status::NotFound => Problem::ApplicationNotFound { round }.answer(),
+            application::Status::UnknownRound => Problem::RoundNotFound.answer(),
             application::Status::UnknownCampaign => Problem::CampaignNotFound.answer(),
         }
     }

@@ -104,7 +104,7 @@ async fn answer(
             if status == Status::UnknownCampaign {
                 return Err(unknown(gate, &campaign).await?);
             }
-            Ok(Answer::status(&status, &campaign, &applicant))
+            Ok(Answer::status(&status, &campaign, &applicant, round))
         }
     }
 }
@@ -156,7 +156,7 @@ async fn unknown(gate: &Gate<'_>, campaign: &CampaignId) -> Result<Problem, Gate
     })
 }
 
-/// The round that `?round=` names. One that nobody can have is as unknown as one that there is not.
+/// The round that `?round=` names. One that no round can have is as unknown as one that there is not.
 fn round_asked_for(head: &Parts) -> Result<Option<RoundId>, Problem> {
     let query = head.uri.query().unwrap_or_default();
     query
@@ -167,7 +167,7 @@ fn round_asked_for(head: &Parts) -> Result<Option<RoundId>, Problem> {
             round
                 .ok()
                 .and_then(|round| round.parse().ok())
-                .ok_or(Problem::ApplicationNotFound)
+                .ok_or(Problem::RoundNotFound)
         })
         .transpose()
 }

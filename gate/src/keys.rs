@@ -19,7 +19,7 @@ pub const BRIDGE_GROUP: &str = "kafka-bridge";
 ///
 /// | key | type | content |
 /// |---|---|---|
-/// | `campaign` | hash | `state`, `one_per`, `waitlist` (how many may wait in a round), `revokes` (how many ever), `settling` (`<until when, in ms>/<word>`: what strangers are told as before), `fence` (the highest fencing token of an operator's command), and of the schedule, as last noted: `round` (empty: none has opened), `from`, `until` (ms) and `next` |
+/// | `campaign` | hash | `state`, `one_per`, `waitlist` (how many may wait in a round), `user_ids` (which are taken: `any`, `numeric` or `unstated`; not there in a campaign that is older than this field), `revokes` (how many ever), `settling` (`<until when, in ms>/<word>`: what strangers are told as before), `fence` (the highest fencing token of an operator's command), and of the schedule, as last noted: `round` (empty: none has opened), `from`, `until` (ms) and `next` |
 /// | `schedule` | sorted set | round id, scored by `opens_at` (ms) |
 /// | `rounds` | hash | of each round: `<round>/closes_at` (ms, empty: never), `/quota`, `/granted` (the highest serial given), `/free` (serials in the pool), `/issued`, `/waiting`, `/tickets` (places ever given on the waitlist) |
 /// | `grants` | hash | `<user_id>`, or `<round>/<user_id>` where one may win in every round → `<round>/<serial>/<at>`, with `/issued` after it once the coupon is committed |

@@ -31,7 +31,7 @@ mod text;
 
 pub use applicant::Applicant;
 pub use apply::{Decision, Grant, Waiting};
-pub use campaign::{CampaignId, CampaignState, OnePer, Terms, Waitlist};
+pub use campaign::{CampaignId, CampaignState, OnePer, Terms, UserIds, Waitlist};
 pub use event::{Event, EventType, Ordinal};
 pub use fence::FencingToken;
 pub use holding::Place;

@@ -82,6 +82,7 @@ pub fn call(
         terms.one_per.to_string(),
         terms.waitlist.to_string(),
         fence.to_string(),
+        terms.user_ids.to_string(),
     ];
     for round in rounds {
         args.extend([

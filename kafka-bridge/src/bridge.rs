@@ -116,7 +116,12 @@ impl Bridge {
         let claim_idle = config.claim_idle;
         Ok(Self {
             flow: Flow::new(window, config.read_count.get()),
-            reader: Slot::free(Reader::new(client.clone(), consumer, claim_idle)),
+            reader: Slot::free(Reader::new(
+                client.clone(),
+                consumer,
+                claim_idle,
+                config.value_format,
+            )),
             settler: Slot::free(Settler::new(client)),
             sink,
             notices,
@@ -229,7 +234,10 @@ impl Bridge {
             Ok(answer) => {
                 self.reading.succeeded(now);
                 match answer {
-                    Answer::Campaigns(campaigns) => self.flow.discovered(campaigns),
+                    Answer::Campaigns { read, unread } => {
+                        self.metrics.unread_campaigns.set(unread as f64);
+                        self.flow.discovered(read);
+                    }
                     Answer::Groups(groups) => self.flow.groups_answered(&groups),
                     Answer::Entries(read) => {
                         if !read.entries.is_empty() {

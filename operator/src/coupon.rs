@@ -57,7 +57,10 @@ impl CouponCommand {
                 None => false,
                 Some(status) => !matches!(
                     status,
-                    Status::NotFound | Status::Halted | Status::UnknownCampaign
+                    Status::NotFound
+                        | Status::Halted
+                        | Status::UnknownRound
+                        | Status::UnknownCampaign
                 ),
             };
             let (coupons, dead_letters) = rows.unwrap_or_default();
@@ -113,7 +116,7 @@ fn told(status: &Status) -> String {
         Status::Revoked { grant, revoked_at } => {
             format!("revoked {}/{} at {revoked_at}", grant.round, grant.serial)
         }
-        Status::NotFound => "never applied, or was refused".to_owned(),
+        Status::NotFound | Status::UnknownRound => "never applied, or was refused".to_owned(),
         Status::Halted => {
             "not known to the gate, which has lost grants of this campaign and is halted".to_owned()
         }

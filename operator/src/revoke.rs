@@ -75,6 +75,10 @@ impl Revoke {
                  shows what there is"
             ),
             Status::Halted => bail!("{}", halted(id)),
+            Status::UnknownRound => {
+                let round = self.round.as_ref().map_or("", RoundId::as_str);
+                bail!("campaign {id} has no round {round}: give one that it has to --round")
+            }
             Status::UnknownCampaign => bail!("{}", lost(id)),
         })
     }

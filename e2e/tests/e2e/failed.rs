@@ -339,6 +339,14 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
         assert_eq!(launch.apply("anna").await, granted(1));
         assert_eq!(launch.apply("ben").await, granted(2));
         let mut redis = system.redis_connection().await.expect("Redis");
+        // A campaign that is older than `--user-ids` is read whatever its user ids are.
+        let older = "UPDATE campaigns SET user_ids = 'unstated'";
+        system.database.run(older).await.expect("done");
+        redis::cmd("HDEL")
+            .arg(["rushgate:{launch}:campaign", "user_ids"].as_slice())
+            .exec_async(&mut redis)
+            .await
+            .expect("removed");
         redis::cmd("XADD")
             .arg("rushgate:{launch}:stream")
             .arg(["*", "type", "coupon.granted", "reason", "its own"].as_slice())

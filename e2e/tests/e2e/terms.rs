@@ -30,19 +30,24 @@ async fn terms_that_differ_are_found_and_repaired() {
         .await;
     let wound = [
         "UPDATE rounds SET quota = 5, closes_at = '2099-01-01 00:00:00'",
-        "UPDATE campaigns SET waitlist = 3, state = 'paused'",
+        "UPDATE campaigns SET waitlist = 3, user_ids = 'numeric', state = 'paused'",
     ];
     system.database.run(&wound.join("; ")).await.expect("done");
     let found = launch.exits(2, &["audit"]).await;
     for expected in [
-        "4 findings",
+        "5 findings",
         "quota of round once: 5 in the database, 25 at the gate",
         "waitlist: 3 in the database, 0 at the gate",
+        "user ids: numeric in the database, any at the gate",
         "closes 2099-01-01T00:00:00.000Z in the database, opens now, closes never at the gate",
         "the campaign is paused in the database and running at the gate",
     ] {
         assert!(found.contains(expected), "{expected} is not in: {found}");
     }
+    launch.exits(0, &["audit", "--repair"]).await;
+    // As it was, for the applicants below.
+    let any = "UPDATE campaigns SET user_ids = 'any'";
+    system.database.run(any).await.expect("done");
     launch.exits(0, &["audit", "--repair"]).await;
     let agreed = launch.exits(0, &["audit"]).await;
     assert!(agreed.ends_with("all agree"), "{agreed}");

@@ -5,8 +5,9 @@
 --       round that opened last)
 -- Reply {status, round, serial, at, revoked_at, now}: flat and always six long; '' and 0 where there is nothing
 -- to say.
---   status  granted, issued, waitlisted, revoked, not_found, halted, unknown_campaign; halted takes the place of
---           not_found while Redis has lost grants, of which this may be one
+--   status  granted, issued, waitlisted, revoked, not_found, unknown_round (the one that was asked for), halted,
+--           unknown_campaign; halted takes the place of not_found and unknown_round while Redis has lost grants, of
+--           which this may be one
 --   serial  for waitlisted, the position: 1 is next
 --   at      when the serial was granted; for waitlisted, since when
 --
@@ -62,4 +63,10 @@ if past then
   local serial, at, revoked_at = string.match(past, '^(%d+)/(%d+)/(%d+)$')
   return { 'revoked', round, tonumber(serial), tonumber(at), tonumber(revoked_at), now }
 end
-return { state == 'halted' and 'halted' or 'not_found', '', 0, 0, 0, now }
+if state == 'halted' then
+  return { 'halted', '', 0, 0, 0, now }
+end
+if asked ~= '' and not redis.call('ZSCORE', KEYS[2], asked) then
+  return { 'unknown_round', '', 0, 0, 0, now }
+end
+return { 'not_found', '', 0, 0, 0, now }

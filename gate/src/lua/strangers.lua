@@ -20,16 +20,18 @@
 -- clock of Redis that jumps forward cuts short what settles, as it does every window.
 --
 -- KEYS  those of give.lua, which stands before this, with settle.lua
--- Reply {decision, round, at, now, ends, known}: flat and always six long; '' and 0 where there is nothing to say.
+-- Reply {decision, round, at, now, ends, user_ids, known}: flat and always seven long; '' and 0 where there is nothing to
+-- say.
 --   decision  sold_out, not_open, closed; '' if there is nothing to repeat: somebody would get a place, the campaign is
 --             paused, halted or unknown, or too many are known
 --   at        for not_open, when the round opens
 --   ends      when this must not be repeated any more; not after the next opening
+--   user_ids  which the campaign takes: of numeric alone, no other stranger is told this
 --   known     everybody who is no stranger, separated by spaces: <user id> or <round>/<user id>
 --
 -- Example
 --   EVAL … 9 rushgate:{welcome}:campaign … rushgate:{welcome}:pool
---   → sold_out once 0 1796086800123 1796086801023 '7 8 once/9'
+--   → sold_out once 0 1796086800123 1796086801023 any '7 8 once/9'
 if #KEYS ~= 9 or #ARGV ~= 0 then
   return redis.error_reply('ERR strangers.lua takes 9 keys and no argument')
 end
@@ -37,8 +39,8 @@ end
 -- The most entries that are looked through, which takes as long as some twenty grants or thirty refusals.
 local MOST = 2048
 
-local nothing = { '', '', 0, now, 0, '' }
-local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per', 'waitlist', 'settling')
+local nothing = { '', '', 0, now, 0, '', '' }
+local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per', 'waitlist', 'settling', 'user_ids')
 local state, one_per = campaign[1], campaign[2]
 if state ~= 'running' and state ~= 'closed' then
   return nothing
@@ -83,4 +85,4 @@ for i, key in ipairs({ KEYS[4], KEYS[7], KEYS[8] }) do
   end
   known[i] = table.concat(fields, ' ')
 end
-return { word, round, at, now, ends, table.concat(known, ' ') }
+return { word, round, at, now, ends, campaign[5] or '', table.concat(known, ' ') }

@@ -5,7 +5,7 @@ use redis::TypedCommands;
 use rushgate_gate::project::{Origin, Outcome};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
-    CampaignState, Decision, EventType, Keys, OnePer, Quota, Round, application, apply,
+    CampaignState, Decision, EventType, Keys, OnePer, Quota, Round, UserIds, application, apply,
 };
 use std::collections::BTreeSet;
 use std::sync::Barrier;
@@ -53,6 +53,95 @@ fn a_retry_gets_the_same_grant_also_when_sold_out_or_closed() {
     assert_eq!(gate.apply("b"), Decision::Closed);
     assert_eq!(gate.apply("a"), Decision::AlreadyGranted(first));
     assert_eq!(gate.events().len(), 1);
+}
+
+#[test]
+fn a_numeric_campaign_takes_numbers_alone() {
+    let mut gate = Gate::unknown();
+    gate.user_ids = UserIds::Numeric;
+    let round = always_open(20);
+    let project = |gate: &mut Gate, state| {
+        gate.project(
+            Origin::New,
+            state,
+            OnePer::Campaign,
+            std::slice::from_ref(&round),
+        );
+    };
+    project(&mut gate, CampaignState::Running);
+    for user_id in [
+        "0",
+        "7",
+        "42",
+        "999999999999999999",
+        "1000000000000000000",
+        "9223372036854775807",
+        "9223372036854775808",
+        "10000000000000000000",
+        "99999999999999999999999",
+        "007",
+        "00",
+        "-1",
+        "-0",
+        "4.2",
+        "1e3",
+        "0x10",
+        "anna",
+        "7a",
+        "..",
+    ] {
+        let is_number = applicant(user_id).as_number().is_some();
+        let decision = gate.apply(user_id);
+        assert_eq!(
+            matches!(decision, Decision::Granted(_)),
+            is_number,
+            "{user_id}"
+        );
+        assert_eq!(
+            decision == Decision::UserIdNotNumeric,
+            !is_number,
+            "{user_id}"
+        );
+    }
+    assert_eq!(gate.events().len(), 6);
+    let terms = gate.projection().expect("known").terms.expect("told");
+    assert_eq!(terms.user_ids, UserIds::Numeric);
+
+    // The gate takes nobody while it is paused; whom it would never take, it says before and after the window, too.
+    project(&mut gate, CampaignState::Paused);
+    assert_eq!(gate.apply("anna"), Decision::Paused);
+    project(&mut gate, CampaignState::Closed);
+    assert_eq!(gate.apply("anna"), Decision::UserIdNotNumeric);
+    assert_eq!(gate.refusal().expect("one").user_ids, UserIds::Numeric);
+}
+
+#[test]
+fn a_campaign_that_is_older_than_the_rule_for_user_ids_takes_any() {
+    let mut gate = Gate::open(2);
+    let campaign = Keys::of(&gate.id).campaign();
+    gate.redis.hdel(campaign, "user_ids").expect("HDEL");
+    assert_eq!(gate.serial("anna"), 1);
+    let terms = gate.projection().expect("known").terms.expect("told");
+    assert_eq!(terms.user_ids, UserIds::Unstated);
+}
+
+#[test]
+fn a_round_that_there_is_not_is_told_from_one_without_a_grant() {
+    let mut gate = Gate::open(1);
+    assert_eq!(
+        gate.status_in("a", Some("once")),
+        application::Status::NotFound
+    );
+    assert_eq!(
+        gate.status_in("a", Some("nope")),
+        application::Status::UnknownRound
+    );
+    assert_eq!(gate.serial("a"), 1);
+    assert_eq!(
+        gate.status_in("a", Some("nope")),
+        application::Status::UnknownRound
+    );
+    assert_eq!(gate.status("b"), application::Status::NotFound);
 }
 
 #[test]

@@ -239,6 +239,9 @@ pub fn differing_terms(campaign: &Campaign, told: &Projection) -> Vec<String> {
     if campaign.terms.one_per != terms.one_per {
         differ("one per", &campaign.terms.one_per, &terms.one_per);
     }
+    if campaign.terms.user_ids != terms.user_ids {
+        differ("user ids", &campaign.terms.user_ids, &terms.user_ids);
+    }
     let at_gate: BTreeMap<_, _> = told
         .rounds
         .iter()
@@ -415,7 +418,7 @@ pub(super) fn shown(place: &Place) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rushgate_gate::{OnePer, Round, Terms};
+    use rushgate_gate::{OnePer, Round, Terms, UserIds};
 
     fn place(serial: u32, user_id: &str) -> Place {
         Place {
@@ -534,31 +537,33 @@ mod tests {
             closes_at: None,
             quota: quota.try_into().expect("a quota"),
         };
-        let terms = |waitlist: u32| Terms {
+        let terms = |waitlist: u32, user_ids| Terms {
             one_per: OnePer::Campaign,
             waitlist: waitlist.try_into().expect("a waitlist"),
+            user_ids,
         };
         let campaign = Campaign {
             id: "c".parse().expect("an id"),
             state: CampaignState::Running,
-            terms: terms(1),
+            terms: terms(1, UserIds::Numeric),
             daily: None,
             rounds: vec![round("a", 5), round("b", 5)],
             projected: true,
         };
         let mut told = Projection {
             state: CampaignState::Running,
-            terms: Some(terms(1)),
+            terms: Some(terms(1, UserIds::Numeric)),
             fence: 1.into(),
             rounds: vec![(round("b", 5), 0), (round("a", 5), 3)],
         };
         assert_eq!(differing_terms(&campaign, &told), [""; 0]);
-        told.terms = Some(terms(2));
+        told.terms = Some(terms(2, UserIds::Unstated));
         told.rounds = vec![(round("b", 25), 9), (round("c", 5), 0)];
         assert_eq!(
             differing_terms(&campaign, &told),
             [
                 "waitlist: 1 in the database, 2 at the gate",
+                "user ids: numeric in the database, unstated at the gate",
                 "round a: opens now, closes never in the database, none at the gate",
                 "quota of round b: 5 in the database, 25 at the gate",
                 "round c: none in the database, opens now, closes never at the gate",

@@ -328,9 +328,10 @@ impl Desk<'_> {
                 ", the gate had taken the grant back before".to_owned(),
             ),
             Status::Halted => bail!("{}", halted(campaign)),
-            Status::Waitlisted(_) | Status::NotFound | Status::UnknownCampaign => {
-                (None, ", the gate knows of no such grant".to_owned())
-            }
+            Status::Waitlisted(_)
+            | Status::NotFound
+            | Status::UnknownRound
+            | Status::UnknownCampaign => (None, ", the gate knows of no such grant".to_owned()),
         };
         let deed = Deed::discard(id, content, Some(about(event)), grant);
         let text = operation.perform(deed, note).await?;
