@@ -18,6 +18,7 @@ pub fn decode(record: &Record) -> Result<Event, Refusal> {
     event(key, value, |name| record.headers.get(name)).map_err(|error| {
         let reason = match error {
             RecordError::Undecodable(_) => Reason::Undecodable,
+            RecordError::UnknownVersion(_) => Reason::UnknownVersion,
             RecordError::KeyMismatch { .. } => Reason::KeyMismatch,
         };
         Refusal::new(reason, error)
