@@ -56,7 +56,7 @@ pub async fn handle(request: Request) -> Answer {
 }
 
 async fn answer(
-    settings: &Settings,
+    settings: &'static Settings,
     gate: &Gate<'_>,
     head: &Parts,
     body: &mut Body,
@@ -105,7 +105,7 @@ async fn answer(
 }
 
 async fn apply(
-    settings: &Settings,
+    settings: &'static Settings,
     gate: &Gate<'_>,
     headers: &HeaderMap,
     body: &mut Body,
@@ -127,7 +127,7 @@ async fn apply(
         None => {
             let call = apply::call(campaign, &applicant);
             let decided = gate.call(&call, apply::answer).await?;
-            refusals::learn(gate, campaign, &decided.decision).await;
+            refusals::learn(settings, campaign, &decided.decision);
             decided
         }
     };
