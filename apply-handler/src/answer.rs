@@ -8,7 +8,7 @@ use crate::problem::{Details, Problem};
 use bytes::Bytes;
 use rushgate_gate::apply::{Answer as Decided, Grant};
 use rushgate_gate::overview::Overview;
-use rushgate_gate::{Applicant, CampaignId, Decision, Waiting, application};
+use rushgate_gate::{Applicant, CampaignId, Decision, RoundId, Waiting, application};
 use serde::Serialize;
 use spin_sdk::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -23,7 +23,7 @@ pub struct Answer {
 }
 
 /// How long, in seconds, to stay away from a campaign that an operator has to touch first.
-const RETRY_AFTER_PAUSE: i64 = 10;
+pub(crate) const RETRY_AFTER_PAUSE: i64 = 10;
 
 impl Answer {
     /// No body at all.
@@ -111,26 +111,21 @@ impl Answer {
                 "The campaign is paused.",
             )
             .retry_after(RETRY_AFTER_PAUSE),
-            Decision::Halted => refused(
-                StatusCode::SERVICE_UNAVAILABLE,
-                word,
-                campaign,
-                None,
-                "The campaign is halted until its grants are restored.",
-            )
-            .retry_after(RETRY_AFTER_PAUSE),
+            Decision::Halted => halted(campaign),
             Decision::UnknownCampaign => return Problem::CampaignNotFound.answer(),
+            Decision::UserIdNotNumeric => return Problem::UserIdNotNumeric.answer(),
         };
         answer
             .with("rushgate-decision", word)
             .with("cache-control", "no-store")
     }
 
-    /// What became of an application.
+    /// What became of an application, in `round` if one was asked for.
     pub fn status(
         status: &application::Status,
         campaign: &CampaignId,
         applicant: &Applicant,
+        round: Option<RoundId>,
     ) -> Self {
         match status {
             application::Status::Granted(grant) => {
@@ -152,7 +147,9 @@ impl Answer {
                 };
                 Self::json(StatusCode::OK, &body).with("cache-control", "no-store")
             }
-            application::Status::NotFound => Problem::ApplicationNotFound.answer(),
+            application::Status::Halted => halted(campaign),
+            application::Status::NotFound => Problem::ApplicationNotFound { round }.answer(),
+            application::Status::UnknownRound => Problem::RoundNotFound.answer(),
             application::Status::UnknownCampaign => Problem::CampaignNotFound.answer(),
         }
     }
@@ -302,6 +299,18 @@ impl Answer {
         self.headers.insert(HeaderName::from_static(name), value);
         self
     }
+}
+
+/// The gate has lost grants.
+fn halted(campaign: &CampaignId) -> Answer {
+    refused(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Decision::Halted.as_str(),
+        campaign,
+        None,
+        "The campaign is halted until its grants are restored.",
+    )
+    .retry_after(RETRY_AFTER_PAUSE)
 }
 
 /// A refusal is a problem whose `code` is the decision.

@@ -92,7 +92,11 @@ impl Tokens {
         let token = decode::<Claims>(token, key.key(), &validation)
             .map_err(|error| refusal(error.kind()))?;
         match token.claims.sub {
-            Some(Value::String(subject)) => subject.parse().map_err(|_| Refusal::Subject),
+            Some(Value::String(subject)) => subject
+                .parse()
+                .ok()
+                .filter(Applicant::is_addressable)
+                .ok_or(Refusal::Subject),
             _ => Err(Refusal::Subject),
         }
     }

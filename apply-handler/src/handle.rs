@@ -15,7 +15,8 @@ use futures::future::{Either, select, try_join_all};
 use futures::poll;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
-use rushgate_gate::{CampaignId, RoundId, application, apply, keys};
+use rushgate_gate::application::Status;
+use rushgate_gate::{CampaignId, Decision, RoundId, application, apply, keys};
 use spin_sdk::http::{HeaderMap, Method, StatusCode};
 use spin_sdk::wasip3::http::types::Request;
 use std::pin::pin;
@@ -84,8 +85,9 @@ async fn answer(
         Resource::Description => Ok(description()),
         Resource::Campaigns => campaigns(gate, &head.headers).await,
         Resource::Campaign(campaign) => {
-            let overview = counts::overview(gate, &campaign).await?;
-            let overview = overview.ok_or(Problem::CampaignNotFound)?;
+            let Some(overview) = counts::overview(gate, &campaign).await? else {
+                return Err(unknown(gate, &campaign).await?);
+            };
             Ok(Answer::overview(&campaign, &overview).unless_known(&head.headers))
         }
         Resource::Applications(campaign) => {
@@ -99,7 +101,10 @@ async fn answer(
             let round = round_asked_for(head)?;
             let call = application::call(&campaign, &applicant, round.as_ref());
             let status = gate.call(&call, application::status).await?;
-            Ok(Answer::status(&status, &campaign, &applicant))
+            if status == Status::UnknownCampaign {
+                return Err(unknown(gate, &campaign).await?);
+            }
+            Ok(Answer::status(&status, &campaign, &applicant, round))
         }
     }
 }
@@ -127,6 +132,9 @@ async fn apply(
         None => {
             let call = apply::call(campaign, &applicant);
             let decided = gate.call(&call, apply::answer).await?;
+            if decided.decision == Decision::UnknownCampaign {
+                return Err(unknown(gate, campaign).await?);
+            }
             refusals::learn(settings, campaign, &decided.decision);
             decided
         }
@@ -139,7 +147,16 @@ async fn apply(
     })
 }
 
-/// The round that `?round=` names. One that nobody can have is as unknown as one that there is not.
+/// What is wrong with a campaign that the gate does not know. That there is none is certain only where Redis has been told
+/// of all that there are, and this one is not among them.
+async fn unknown(gate: &Gate<'_>, campaign: &CampaignId) -> Result<Problem, GateError> {
+    Ok(match gate.may_have_lost(campaign).await? {
+        true => Problem::BooksIncomplete,
+        false => Problem::CampaignNotFound,
+    })
+}
+
+/// The round that `?round=` names. One that no round can have is as unknown as one that there is not.
 fn round_asked_for(head: &Parts) -> Result<Option<RoundId>, Problem> {
     let query = head.uri.query().unwrap_or_default();
     query
@@ -150,7 +167,7 @@ fn round_asked_for(head: &Parts) -> Result<Option<RoundId>, Problem> {
             round
                 .ok()
                 .and_then(|round| round.parse().ok())
-                .ok_or(Problem::ApplicationNotFound)
+                .ok_or(Problem::RoundNotFound)
         })
         .transpose()
 }
@@ -162,6 +179,9 @@ async fn campaigns(gate: &Gate<'_>, headers: &HeaderMap) -> Result<Answer, Probl
         .iter()
         .filter_map(|id| id.parse().ok())
         .collect();
+    if ids.is_empty() && gate.is_wiped().await? {
+        return Err(Problem::BooksIncomplete);
+    }
     ids.sort();
     let overviews = try_join_all(ids.into_iter().map(async |id| {
         let overview = counts::overview(gate, &id).await?;

@@ -1,7 +1,8 @@
 //! Everything that can be wrong with a request, or keep the gate from answering it: RFC 9457 problem details.
 
-use crate::answer::Answer;
+use crate::answer::{Answer, RETRY_AFTER_PAUSE};
 use crate::auth::Refusal;
+use rushgate_gate::RoundId;
 use rushgate_gate::applicant::MAX_NUMERIC_USER_ID;
 use serde::Serialize;
 use spin_sdk::http::StatusCode;
@@ -17,7 +18,12 @@ pub enum Problem {
     /// The gate knows no such campaign.
     CampaignNotFound,
     /// Nobody of that name holds a grant.
-    ApplicationNotFound,
+    ApplicationNotFound {
+        /// In the round that was asked for; `None` if none was.
+        round: Option<RoundId>,
+    },
+    /// The campaign has no round of the name that was asked for.
+    RoundNotFound,
     /// The resource does not take that method.
     MethodNotAllowed {
         /// The methods it takes.
@@ -44,6 +50,8 @@ pub enum Problem {
     NotAnObject,
     /// The body names nobody who can apply.
     UserId(InvalidUserId),
+    /// The campaign takes numbers for user ids alone.
+    UserIdNotNumeric,
     /// The request has no token to be believed.
     Token(Refusal),
     /// The token names somebody else.
@@ -52,6 +60,8 @@ pub enum Problem {
     GateUnavailable,
     /// The gate does not keep up: it was not asked.
     Overloaded,
+    /// Redis does not know what it would know if it had lost nothing.
+    BooksIncomplete,
     /// A variable of the component has a value it cannot work with.
     Misconfigured,
 }
@@ -104,16 +114,21 @@ impl Problem {
             | Self::IncompleteBody
             | Self::EmptyBody
             | Self::InvalidJson { .. } => StatusCode::BAD_REQUEST,
-            Self::NoSuchResource | Self::CampaignNotFound | Self::ApplicationNotFound => {
-                StatusCode::NOT_FOUND
-            }
+            Self::NoSuchResource
+            | Self::CampaignNotFound
+            | Self::ApplicationNotFound { .. }
+            | Self::RoundNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NotAnObject | Self::UserId(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::NotAnObject | Self::UserId(_) | Self::UserIdNotNumeric => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Self::Token(_) => StatusCode::UNAUTHORIZED,
             Self::NotYourApplication => StatusCode::FORBIDDEN,
-            Self::GateUnavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::GateUnavailable | Self::Overloaded | Self::BooksIncomplete => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -124,7 +139,8 @@ impl Problem {
             Self::MalformedRequest => "malformed_request",
             Self::NoSuchResource => "no_such_resource",
             Self::CampaignNotFound => "campaign_not_found",
-            Self::ApplicationNotFound => "application_not_found",
+            Self::ApplicationNotFound { .. } => "application_not_found",
+            Self::RoundNotFound => "round_not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::BodyTooLarge => "body_too_large",
@@ -134,10 +150,12 @@ impl Problem {
             Self::InvalidJson { .. } => "invalid_json",
             Self::NotAnObject => "not_an_object",
             Self::UserId(_) => "invalid_user_id",
+            Self::UserIdNotNumeric => "user_id_not_numeric",
             Self::Token(refusal) => refusal.code(),
             Self::NotYourApplication => "not_your_application",
             Self::GateUnavailable => "gate_unavailable",
             Self::Overloaded => "overloaded",
+            Self::BooksIncomplete => "books_incomplete",
             Self::Misconfigured => "misconfigured",
         }
     }
@@ -146,7 +164,7 @@ impl Problem {
     pub fn answer(&self) -> Answer {
         let detail = self.detail();
         let mut details = Details::new(self.status(), self.code(), &detail);
-        if let Self::UserId(_) = self {
+        if let Self::UserId(_) | Self::UserIdNotNumeric = self {
             details.field = Some("user_id");
         }
         let answer = Answer::problem(self.status(), &details);
@@ -154,6 +172,7 @@ impl Problem {
             Self::MethodNotAllowed { allow } => answer.with("allow", allow),
             Self::Token(refusal) => answer.with_text("www-authenticate", &refusal.challenge()),
             Self::GateUnavailable | Self::Overloaded => answer.retry_after(spread()),
+            Self::BooksIncomplete => answer.retry_after(RETRY_AFTER_PAUSE),
             _ => answer,
         }
     }
@@ -164,7 +183,11 @@ impl Problem {
             Self::MalformedRequest => "The request line or a header is malformed.".into(),
             Self::NoSuchResource => "Nothing is here. Applications go to POST /v1/campaigns/{campaign}/applications.".into(),
             Self::CampaignNotFound => "There is no campaign of that name. GET /v1/campaigns lists them.".into(),
-            Self::ApplicationNotFound => "Nobody of that name holds a coupon of the current round.".into(),
+            Self::ApplicationNotFound { round: None } => "Nobody of that name holds a coupon of the current round.".into(),
+            Self::ApplicationNotFound { round: Some(round) } => {
+                format!("Nobody of that name holds a coupon of round {round}.")
+            }
+            Self::RoundNotFound => "The campaign has no round of the name that ?round= gives. GET /v1/campaigns/{campaign} names the current round and the next.".into(),
             Self::MethodNotAllowed { allow } => format!("Use one of {allow}."),
             Self::UnsupportedMediaType => "Send the body with Content-Type: application/json.".into(),
             Self::BodyTooLarge => "Send at most 4096 bytes.".into(),
@@ -180,8 +203,11 @@ impl Problem {
             Self::UserId(InvalidUserId::Missing) => "user_id is missing.".into(),
             Self::UserId(InvalidUserId::WrongType) => "user_id must be a string or an integer.".into(),
             Self::UserId(InvalidUserId::NotAllowed) => {
-                "user_id must be 1 to 64 characters of A-Z a-z 0-9 . _ : @ -".into()
+                "user_id must be 1 to 64 characters of A-Z a-z 0-9 . _ : @ -, and not . or ..".into()
             }
+            Self::UserIdNotNumeric => format!(
+                "This campaign takes integers from 0 to {MAX_NUMERIC_USER_ID} for user ids, without leading zeros, and nobody else."
+            ),
             Self::UserId(InvalidUserId::NotAnInteger) => {
                 format!("A numeric user_id must be an integer from 0 to {MAX_NUMERIC_USER_ID}.")
             }
@@ -192,6 +218,9 @@ impl Problem {
             }
             Self::Overloaded => {
                 "More people are asking than the gate can answer just now, and you were not put in line. Ask again after Retry-After.".into()
+            }
+            Self::BooksIncomplete => {
+                "The gate has lost what it knew, so it cannot tell whether there is that campaign, or what became of an application. Ask again after Retry-After.".into()
             }
             Self::Misconfigured => "The service is misconfigured; its log says how.".into(),
         }
@@ -215,7 +244,8 @@ mod tests {
             Problem::MalformedRequest,
             Problem::NoSuchResource,
             Problem::CampaignNotFound,
-            Problem::ApplicationNotFound,
+            Problem::ApplicationNotFound { round: None },
+            Problem::RoundNotFound,
             Problem::MethodNotAllowed { allow: "GET" },
             Problem::UnsupportedMediaType,
             Problem::BodyTooLarge,
@@ -225,9 +255,11 @@ mod tests {
             Problem::InvalidJson { line: 1, column: 1 },
             Problem::NotAnObject,
             Problem::UserId(InvalidUserId::Missing),
+            Problem::UserIdNotNumeric,
             Problem::NotYourApplication,
             Problem::GateUnavailable,
             Problem::Overloaded,
+            Problem::BooksIncomplete,
             Problem::Misconfigured,
         ]
         .into_iter()

@@ -10,7 +10,7 @@ use crate::gate::Gate;
 use crate::settings::Settings;
 use rushgate_gate::apply::Answer;
 use rushgate_gate::strangers::{self, Refusal, SETTLE};
-use rushgate_gate::{Applicant, CampaignId, Decision, Millis};
+use rushgate_gate::{Applicant, CampaignId, Decision, Millis, UserIds};
 use spin_sdk::wasip3::wit_bindgen;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -37,6 +37,8 @@ struct Remembered {
 
 struct Refused {
     answer: Answer,
+    /// Which user ids the campaign takes.
+    user_ids: UserIds,
     /// When the answer was there.
     at: Instant,
     /// Hashes of the user ids of all who are no strangers, in order. Whoever shares one with them is decided by the gate.
@@ -86,7 +88,10 @@ impl Memory {
         let age = now.saturating_duration_since(refused.at);
         Some(Answer {
             now: later(refused.answer.now, age),
-            ..refused.answer.clone()
+            decision: match refused.user_ids.take(applicant) {
+                true => refused.answer.decision.clone(),
+                false => Decision::UserIdNotNumeric,
+            },
         })
     }
 
@@ -124,6 +129,7 @@ impl Memory {
         known.sort_unstable();
         let refused = Refused {
             answer: refusal.answer.clone(),
+            user_ids: refusal.user_ids,
             at: now,
             known,
         };
@@ -163,7 +169,15 @@ mod tests {
     fn refusal(word: &str, opens_at: i64, ends: i64, known: &str) -> Refusal {
         let text = |text: &str| Value::Bytes(text.as_bytes().to_vec());
         let [at, now, ends] = [opens_at, 5_000, ends].map(Value::Integer);
-        let reply = [text(word), text("once"), at, now, ends, text(known)];
+        let reply = [
+            text(word),
+            text("once"),
+            at,
+            now,
+            ends,
+            text("any"),
+            text(known),
+        ];
         let read = strangers::refusal(&reply).expect("a reply");
         read.expect("a refusal")
     }
@@ -192,6 +206,21 @@ mod tests {
             memory.recall(&id(1), &applicant("x"), after(start, 20)),
             None
         );
+    }
+
+    #[test]
+    fn an_unknown_applicant_whom_the_campaign_does_not_take_is_told_that() {
+        let (mut memory, start) = (Memory::default(), Instant::now());
+        let mut sold_out = refusal("sold_out", 0, 5_900, "7");
+        sold_out.user_ids = UserIds::Numeric;
+        memory.keep(&id(0), &sold_out, start, start);
+        for (user_id, decision) in [
+            ("8", sold_out.answer.decision.clone()),
+            ("anna", Decision::UserIdNotNumeric),
+        ] {
+            let told = memory.recall(&id(0), &applicant(user_id), start);
+            assert_eq!(told.expect("an answer").decision, decision);
+        }
     }
 
     #[test]

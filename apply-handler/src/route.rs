@@ -51,7 +51,7 @@ impl Resource {
                 campaign(id)?,
                 decoded(user_id)
                     .and_then(|user_id| user_id.parse().ok())
-                    .ok_or(Problem::ApplicationNotFound)?,
+                    .ok_or(Problem::ApplicationNotFound { round: None })?,
             )),
             _ => Err(Problem::NoSuchResource),
         }
@@ -116,11 +116,11 @@ mod tests {
             ),
             (
                 "/v1/campaigns/welcome/applications/",
-                Err(Problem::ApplicationNotFound),
+                Err(Problem::ApplicationNotFound { round: None }),
             ),
             (
                 "/v1/campaigns/welcome/applications/%ff",
-                Err(Problem::ApplicationNotFound),
+                Err(Problem::ApplicationNotFound { round: None }),
             ),
             (
                 "/v1/campaigns/welcome/applications/7/x",

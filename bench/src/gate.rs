@@ -9,7 +9,7 @@ use rushgate_gate::project::{self, Origin};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
     Call, CampaignId, CampaignState, FencingToken, Keys, Millis, OnePer, Quota, Round, RoundId,
-    Terms, Value, Waitlist, apply, keys,
+    Terms, UserIds, Value, Waitlist, apply, keys,
 };
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -130,6 +130,7 @@ impl Gate {
         let terms = Terms {
             one_per: OnePer::Campaign,
             waitlist: Waitlist::default(),
+            user_ids: UserIds::Any,
         };
         let running = CampaignState::Running;
         let fence = FencingToken::default();

@@ -78,6 +78,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let (mut source, lanes) = Source::start(
         &config.kafka_client()?,
         topic,
+        config.trust()?,
         Arc::clone(&tracker),
         Arc::clone(&readiness),
         stores.len(),
@@ -102,7 +103,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         };
         writers.spawn(writer.run(Batch::new(size, config.batch_age()), deliveries));
     }
-    let replayer = Replayer::new(store(), pace, committed);
+    let replayer = Replayer::new(store(), config.trust()?, pace, committed);
     let mut writer = pin!(write_and_confirm(
         all_written(writers, replayer),
         confirmer.run(to_confirm)

@@ -1,10 +1,12 @@
 //! From a record, of which perhaps not all was kept, to the event that it carries: a pure function.
 //! [`rushgate_gate::record`] knows the formats.
 
+use crate::metrics;
 use crate::record::{Clipped, LONGEST_KEY, LONGEST_VALUE, Record};
 use crate::refusal::{Reason, Refusal};
 use rushgate_gate::Event;
 use rushgate_gate::record::{RecordError, event};
+use rushgate_gate::signature::Trust;
 
 /// What the record says.
 ///
@@ -23,6 +25,29 @@ pub fn decode(record: &Record) -> Result<Event, Refusal> {
         };
         Refusal::new(reason, error)
     })
+}
+
+/// What the record says, unless somebody other than a bridge may have said it.
+///
+/// # Errors
+/// As [`decode`]; and where signatures are required, when it has none of a bridge.
+pub fn trusted(record: &Record, trust: &Trust) -> Result<Event, Refusal> {
+    let doubt = trust.doubt(
+        kept(record.key.as_ref()),
+        kept(record.value.as_ref()),
+        |name| record.headers.get(name),
+    );
+    if let Some(doubt) = doubt {
+        if trust.is_strict() {
+            return Err(Refusal::new(Reason::BadSignature, doubt));
+        }
+        metrics::unsigned();
+    }
+    decode(record)
+}
+
+fn kept(bytes: Option<&Clipped>) -> &[u8] {
+    bytes.map_or(&[], |bytes| bytes.kept.as_slice())
 }
 
 fn whole<'a>(what: &str, bytes: Option<&'a Clipped>, most: usize) -> Result<&'a [u8], Refusal> {

@@ -21,6 +21,8 @@ pub const REVOKED: &str = "rushgate_consumer_revoked_total";
 pub const FAILED: &str = "rushgate_consumer_failed_events_total";
 /// Counter: parked records that are parked no more, because they were replayed.
 pub const REPLAYED: &str = "rushgate_consumer_replayed_total";
+/// Counter: records that were taken although none of our keys has signed them (a redelivered one counts again).
+pub const UNSIGNED: &str = "rushgate_consumer_unsigned_records_total";
 /// Counter, label `code` (MySQL's error number, 0 for a lost connection or a timeout): transactions that have
 /// to be tried again.
 pub const RETRIES: &str = "rushgate_consumer_retries_total";
@@ -64,6 +66,7 @@ pub fn serve(listen: SocketAddr) -> Result<(), BuildError> {
     describe_counter!(REVOKED, "Coupons revoked");
     describe_counter!(FAILED, "Records refused into failed_events, by reason");
     describe_counter!(REPLAYED, "Parked records replayed");
+    describe_counter!(UNSIGNED, "Records taken without a signature of our keys");
     describe_counter!(RETRIES, "Transactions to be tried again, by error number");
     describe_counter!(CONFIRMED, "Grants confirmed at the gate");
     describe_counter!(CONFIRM_RETRIES, "Attempts at confirming that failed");
@@ -84,6 +87,7 @@ pub fn serve(listen: SocketAddr) -> Result<(), BuildError> {
         ALREADY_DONE,
         REVOKED,
         REPLAYED,
+        UNSIGNED,
         CONFIRMED,
         CONFIRM_RETRIES,
         LOST,
@@ -132,6 +136,11 @@ pub fn failed(reason: Reason) {
 pub fn replayed(records: usize, inserted: usize) {
     counter!(REPLAYED).increment(records as u64);
     counter!(INSERTED).increment(inserted as u64);
+}
+
+/// Counts in [`UNSIGNED`].
+pub fn unsigned() {
+    counter!(UNSIGNED).increment(1);
 }
 
 /// Counts in [`RETRIES`].

@@ -13,7 +13,8 @@ use crate::session::{self, Idle};
 use crate::shape::{padded, placeholders};
 use crate::store::{Fate, StoreError};
 use rushgate_gate::event::EventKey;
-use rushgate_gate::{CampaignId, CampaignState};
+use rushgate_gate::signature::Trust;
+use rushgate_gate::{CampaignId, CampaignState, dead_letter};
 use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row};
 use std::collections::{BTreeMap, HashMap};
@@ -169,9 +170,10 @@ pub async fn is_halted(
 pub async fn read(
     connection: &mut MySqlConnection,
     ids: &[u64],
+    trust: &Trust,
 ) -> Result<(Vec<Parked>, Vec<Delivery>), sqlx::Error> {
     let sql = format!(
-        "SELECT id, reason, kafka_partition, kafka_offset, kafka_timestamp, record_key, payload, headers \
+        "SELECT id, reason, kafka_partition, kafka_offset, kafka_timestamp, record_key, payload, headers, all_headers \
          FROM failed_events WHERE id IN ({}) AND resolution IS NULL ORDER BY id FOR UPDATE",
         placeholders(ids, "?", ", ")
     );
@@ -180,20 +182,19 @@ pub async fn read(
         query = query.bind(id);
     }
     let rows = query.fetch_all(connection).await?;
-    rows.iter().map(letter).collect()
+    rows.iter().map(|row| letter(row, trust)).collect()
 }
 
-fn letter(row: &MySqlRow) -> Result<(Parked, Delivery), sqlx::Error> {
+fn letter(row: &MySqlRow, trust: &Trust) -> Result<(Parked, Delivery), sqlx::Error> {
     let number = |column: &str| row.try_get::<u64, _>(column).map(u64::cast_signed);
     let bytes = |column: &str, most: usize| {
         let bytes = row.try_get::<Option<Vec<u8>>, _>(column);
         bytes.map(|bytes| bytes.map(|bytes| Clipped::new(&bytes, most)))
     };
-    let headers: BTreeMap<String, String> = serde_json::from_str(row.try_get("headers")?)
-        .map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let headers = headers(row)?;
     let headers = headers
         .iter()
-        .map(|(name, value)| (name.as_str(), Some(value.as_bytes())));
+        .map(|(name, value)| (name.as_str(), value.as_deref()));
     let record = Record {
         partition: row.try_get::<u32, _>("kafka_partition")?.cast_signed(),
         offset: number("kafka_offset")?,
@@ -206,7 +207,22 @@ fn letter(row: &MySqlRow) -> Result<(Parked, Delivery), sqlx::Error> {
         id: row.try_get("id")?,
         reason: row.try_get("reason")?,
     };
-    Ok((parked, Delivery::parked(record)))
+    Ok((parked, Delivery::parked(record, trust)))
+}
+
+/// All of its headers, or those that are shown of it: an older version kept no others.
+fn headers(row: &MySqlRow) -> Result<Vec<dead_letter::Header>, sqlx::Error> {
+    let decoded = |error: serde_json::Error| sqlx::Error::Decode(error.into());
+    let all: Option<&str> = row.try_get("all_headers")?;
+    if let Some(all) = all.filter(|all| *all != "null") {
+        return dead_letter::headers(all).map_err(decoded);
+    }
+    let shown: BTreeMap<String, String> =
+        serde_json::from_str(row.try_get("headers")?).map_err(decoded)?;
+    let shown = shown.into_iter();
+    Ok(shown
+        .map(|(name, value)| (name, Some(value.into_bytes())))
+        .collect())
 }
 
 /// Notes what became of letters: replayed, or dead for another reason than before. How many of them that is.

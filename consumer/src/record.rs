@@ -1,10 +1,11 @@
 //! What comes out of Kafka: a record with all that a dead letter of it must keep, within bounds.
 
-use crate::decode::decode;
+use crate::decode::trusted;
 use crate::headers::Headers;
 use crate::offsets::Ticket;
 use crate::refusal::Refusal;
 use rushgate_gate::event::EventKey;
+use rushgate_gate::signature::Trust;
 use rushgate_gate::{CampaignId, Event};
 use std::time::Instant;
 
@@ -28,7 +29,7 @@ pub struct Record {
     pub key: Option<Clipped>,
     /// Its value.
     pub value: Option<Clipped>,
-    /// Those of its headers that are worth keeping.
+    /// Its headers.
     pub headers: Headers,
 }
 
@@ -56,9 +57,9 @@ pub struct Delivery {
 
 impl Delivery {
     /// A record that was parked, and is read once more.
-    pub fn parked(record: Record) -> Self {
+    pub fn parked(record: Record, trust: &Trust) -> Self {
         Self {
-            decoded: decode(&record),
+            decoded: trusted(&record, trust),
             record,
             ticket: Ticket::VOID,
             read_at: Instant::now(),

@@ -12,6 +12,7 @@ use crate::parked::{self, Cursor};
 use crate::store::{Fate, Replayed, Store, StoreError};
 use rushgate_gate::CampaignId;
 use rushgate_gate::record::PARKED;
+use rushgate_gate::signature::Trust;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Replays what is parked.
 pub struct Replayer {
     store: Store,
+    trust: Trust,
     pace: Arc<Pace>,
     committed: mpsc::Sender<Committed>,
     /// How far each campaign's letters have been looked at, by reason.
@@ -38,9 +40,15 @@ pub struct Replayer {
 
 impl Replayer {
     /// One that writes over a connection of its own, at the pace of all, and has its rows confirmed like all others.
-    pub fn new(store: Store, pace: Arc<Pace>, committed: mpsc::Sender<Committed>) -> Self {
+    pub fn new(
+        store: Store,
+        trust: Trust,
+        pace: Arc<Pace>,
+        committed: mpsc::Sender<Committed>,
+    ) -> Self {
         Self {
             store,
+            trust,
             pace,
             committed,
             cursors: HashMap::new(),
@@ -121,7 +129,7 @@ impl Replayer {
             letters,
             batch,
             fates,
-        } = in_time(self.store.replay(campaign, &page.ids)).await?;
+        } = in_time(self.store.replay(campaign, &page.ids, &self.trust)).await?;
         let inserted = fates
             .iter()
             .filter(|fate| matches!(fate, Fate::Inserted | Fate::InsertedAsPast))

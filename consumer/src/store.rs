@@ -16,6 +16,7 @@ use crate::session::{self, Idle};
 use crate::streak::{Counts, Longer, Streak};
 use rushgate_gate::CampaignId;
 use rushgate_gate::fault::may_die;
+use rushgate_gate::signature::Trust;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{Connection, MySqlConnection, Row};
 
@@ -187,12 +188,13 @@ impl Store {
         &mut self,
         campaign: &CampaignId,
         ids: &[u64],
+        trust: &Trust,
     ) -> Result<Replayed, StoreError> {
         let mut connection = self.connect().await?;
         let mut transaction = connection.begin().await?;
         let mut replayed = Replayed::default();
         if !parked::is_halted(&mut transaction, campaign).await? {
-            (replayed.letters, replayed.batch) = parked::read(&mut transaction, ids).await?;
+            (replayed.letters, replayed.batch) = parked::read(&mut transaction, ids, trust).await?;
             replayed.fates = self.write(&mut transaction, &replayed.batch).await?;
         }
         transaction.commit().await?;

@@ -18,6 +18,11 @@ impl Applicant {
         (user_id <= MAX_NUMERIC_USER_ID).then(|| Self(user_id.to_string()))
     }
 
+    /// Whether a path of a URL can name it: clients take `.` and `..` out of every path.
+    pub fn is_addressable(&self) -> bool {
+        !matches!(self.as_str(), "." | "..")
+    }
+
     /// The user id as a number, if it is written as one in canonical form (no sign, no leading zeros)
     /// and is at most [`MAX_NUMERIC_USER_ID`].
     pub fn as_number(&self) -> Option<i64> {
@@ -39,6 +44,14 @@ mod tests {
                 error,
                 "user_id must be 1 to 64 characters of A-Z a-z 0-9 . _ : @ -"
             );
+        }
+    }
+
+    #[test]
+    fn a_dot_or_two_cannot_be_asked_about() {
+        for (text, is_addressable) in [(".", false), ("..", false), ("...", true), (".a", true)] {
+            let applicant: Applicant = text.parse().expect(text);
+            assert_eq!(applicant.is_addressable(), is_addressable, "{text}");
         }
     }
 

@@ -69,6 +69,8 @@ pub enum Decision {
     Halted,
     /// The gate knows no such campaign.
     UnknownCampaign,
+    /// The campaign takes numbers for user ids alone, and this is none.
+    UserIdNotNumeric,
 }
 
 impl Decision {
@@ -85,6 +87,7 @@ impl Decision {
             Self::Paused => "paused",
             Self::Halted => "halted",
             Self::UnknownCampaign => "unknown_campaign",
+            Self::UserIdNotNumeric => "user_id_not_numeric",
         }
     }
 }
@@ -136,6 +139,7 @@ pub fn answer(reply: &[Value]) -> Result<Answer, ReplyError> {
         "paused" => Decision::Paused,
         "halted" => Decision::Halted,
         "unknown_campaign" => Decision::UnknownCampaign,
+        "user_id_not_numeric" => Decision::UserIdNotNumeric,
         other => {
             return Err(ReplyError::new(format_args!("{other:?} is not a decision")));
         }

@@ -1,5 +1,6 @@
 //! A promotion and its standing rules.
 
+use crate::applicant::Applicant;
 use crate::text::{Rule, checked_text};
 use std::fmt;
 use std::str::FromStr;
@@ -29,6 +30,33 @@ pub enum OnePer {
     Campaign,
     /// Once in every round.
     Round,
+}
+
+/// Which user ids a campaign takes. It is said when the campaign is created, and never changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UserIds {
+    /// Nothing was said: the campaign is older than this rule. It takes any user id.
+    #[default]
+    Unstated,
+    /// Every user id.
+    Any,
+    /// Whole numbers from 0 to 2^63-1 alone, as `KAFKA_VALUE_FORMAT=long` needs.
+    Numeric,
+}
+
+impl UserIds {
+    /// Whether the campaign takes `applicant`.
+    pub fn take(self, applicant: &Applicant) -> bool {
+        self != Self::Numeric || applicant.as_number().is_some()
+    }
+
+    /// What Redis has of it; a campaign of which nothing was said has no such field.
+    pub(crate) fn read(word: &str) -> Result<Self, UnknownWord> {
+        match word {
+            "" => Ok(Self::Unstated),
+            word => word.parse(),
+        }
+    }
 }
 
 /// How many people may wait in a round for what is revoked: 0 to [`Waitlist::MAX`].
@@ -81,6 +109,8 @@ pub struct Terms {
     pub one_per: OnePer,
     /// How many people may wait in a round.
     pub waitlist: Waitlist,
+    /// Which user ids it takes.
+    pub user_ids: UserIds,
 }
 
 /// A word that is none of those expected.
@@ -122,4 +152,5 @@ macro_rules! words {
 
 words!(CampaignState, "running, paused, closed, halted",
     Running => "running", Paused => "paused", Closed => "closed", Halted => "halted");
+words!(UserIds, "any, numeric, unstated", Any => "any", Numeric => "numeric", Unstated => "unstated");
 words!(OnePer, "campaign, round", Campaign => "campaign", Round => "round");

@@ -7,6 +7,10 @@ use crate::campaign::CampaignId;
 /// It lives in a slot of its own, so no script may touch it.
 pub const CAMPAIGNS: &str = "rushgate:campaigns";
 
+/// Is there once Redis has been told of every campaign that the database has, if only that there is none. In a Redis that
+/// has neither this nor [`CAMPAIGNS`], an unknown campaign may be one that was lost. It shares the slot of that set.
+pub const SET_UP: &str = "rushgate:{rushgate:campaigns}:set-up";
+
 /// The consumer group of the bridges, on every campaign's stream.
 pub const BRIDGE_GROUP: &str = "kafka-bridge";
 
@@ -15,7 +19,7 @@ pub const BRIDGE_GROUP: &str = "kafka-bridge";
 ///
 /// | key | type | content |
 /// |---|---|---|
-/// | `campaign` | hash | `state`, `one_per`, `waitlist` (how many may wait in a round), `revokes` (how many ever), `settling` (`<until when, in ms>/<word>`: what strangers are told as before), `fence` (the highest fencing token of an operator's command), `known` (`<round>/<how many grants there were before it>`: what the key `known` is about), and of the schedule, as last noted: `round` (empty: none has opened), `from`, `until` (ms) and `next` |
+/// | `campaign` | hash | `state`, `one_per`, `waitlist` (how many may wait in a round), `user_ids` (which are taken: `any`, `numeric` or `unstated`; not there in a campaign that is older than this field), `revokes` (how many ever), `settling` (`<until when, in ms>/<word>`: what strangers are told as before), `fence` (the highest fencing token of an operator's command), `known` (`<round>/<how many grants there were before it>`: what the key `known` is about), and of the schedule, as last noted: `round` (empty: none has opened), `from`, `until` (ms) and `next` |
 /// | `schedule` | sorted set | round id, scored by `opens_at` (ms) |
 /// | `rounds` | hash | of each round: `<round>/closes_at` (ms, empty: never), `/quota`, `/granted` (the highest serial given), `/free` (serials in the pool), `/issued`, `/waiting`, `/tickets` (places ever given on the waitlist) |
 /// | `grants` | hash | `<user_id>`, or `<round>/<user_id>` where one may win in every round → `<round>/<serial>/<at>`, with `/issued` after it once the coupon is committed |

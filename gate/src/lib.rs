@@ -3,9 +3,11 @@
 pub mod applicant;
 pub mod application;
 pub mod apply;
+pub mod balance;
 pub mod campaign;
 pub mod causes;
 pub mod confirm;
+pub mod dead_letter;
 pub mod event;
 pub mod fault;
 pub mod fence;
@@ -21,6 +23,7 @@ pub mod restore;
 pub mod revoke;
 pub mod round;
 pub mod script;
+pub mod signature;
 pub mod strangers;
 pub mod time;
 
@@ -28,7 +31,7 @@ mod text;
 
 pub use applicant::Applicant;
 pub use apply::{Decision, Grant, Waiting};
-pub use campaign::{CampaignId, CampaignState, OnePer, Terms, Waitlist};
+pub use campaign::{CampaignId, CampaignState, OnePer, Terms, UserIds, Waitlist};
 pub use event::{Event, EventType, Ordinal};
 pub use fence::FencingToken;
 pub use holding::Place;

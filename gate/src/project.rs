@@ -1,7 +1,7 @@
 //! Bringing the gate in line with what the database says of a campaign.
 
 use crate::apply::{count, round_id};
-use crate::campaign::{CampaignId, CampaignState, Terms};
+use crate::campaign::{CampaignId, CampaignState, OnePer, Terms};
 use crate::fence::FencingToken;
 use crate::keys::Keys;
 use crate::round::{Round, RoundId};
@@ -50,6 +50,11 @@ pub enum Outcome {
         /// The round.
         round: RoundId,
     },
+    /// Somebody has won by another rule, which the campaign keeps; nothing was changed.
+    OtherOnePer {
+        /// That rule.
+        rule: OnePer,
+    },
     /// The campaign waits to be restored; nothing was changed.
     Halted,
     /// Somebody with a higher fencing token has changed the campaign since; nothing was changed.
@@ -77,6 +82,7 @@ pub fn call(
         terms.one_per.to_string(),
         terms.waitlist.to_string(),
         fence.to_string(),
+        terms.user_ids.to_string(),
     ];
     for round in rounds {
         args.extend([
@@ -114,6 +120,9 @@ pub fn outcome(reply: &[Value]) -> Result<Outcome, ReplyError> {
         "quota_below_granted" => Ok(Outcome::QuotaBelowGranted {
             round: round_id(round)?,
             granted: count(number)?,
+        }),
+        "other_one_per" => Ok(Outcome::OtherOnePer {
+            rule: round.parse().map_err(ReplyError::new)?,
         }),
         "round_has_grants" => Ok(Outcome::RoundHasGrants {
             round: round_id(round)?,

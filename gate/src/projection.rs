@@ -1,7 +1,7 @@
 //! What the gate was told of a campaign: the counterpart of [`project`](crate::project).
 
 use crate::apply::{count, instant, round_id};
-use crate::campaign::{CampaignId, CampaignState, OnePer, Terms, Waitlist};
+use crate::campaign::{CampaignId, CampaignState, OnePer, Terms, UserIds, Waitlist};
 use crate::fence::FencingToken;
 use crate::keys::Keys;
 use crate::round::{Quota, Round};
@@ -38,7 +38,7 @@ pub fn call(campaign: &CampaignId) -> Call {
 /// # Errors
 /// When it is not a reply that `projection.lua` gives.
 pub fn projection(reply: &[Value]) -> Result<Option<Projection>, ReplyError> {
-    const HEAD: usize = 4;
+    const HEAD: usize = 5;
     const ROUND: usize = 5;
     let rounds = reply.len().saturating_sub(HEAD) / ROUND;
     let mut reply = Reply::of(reply, HEAD + ROUND * rounds)?;
@@ -49,14 +49,16 @@ pub fn projection(reply: &[Value]) -> Result<Option<Projection>, ReplyError> {
     let state = state.parse().map_err(ReplyError::new)?;
     let one_per = reply.text()?;
     let waitlist = Waitlist::try_from(count(reply.integer()?)?).map_err(ReplyError::new)?;
+    let fence = u64::try_from(reply.integer()?).map_err(ReplyError::new)?;
+    let user_ids = UserIds::read(reply.text()?).map_err(ReplyError::new)?;
     let terms = match one_per {
         "" => None,
         word => Some(Terms {
             one_per: word.parse::<OnePer>().map_err(ReplyError::new)?,
             waitlist,
+            user_ids,
         }),
     };
-    let fence = u64::try_from(reply.integer()?).map_err(ReplyError::new)?;
     let mut read = || -> Result<Option<(Round, u32)>, ReplyError> {
         let id = round_id(reply.text()?)?;
         let opens_at = match reply.integer()? {

@@ -116,3 +116,10 @@ pub struct Round {
     /// Coupons it may give.
     pub quota: Quota,
 }
+
+impl Round {
+    /// Whether it no longer grants at `now`.
+    pub fn is_over(&self, now: Millis) -> bool {
+        self.closes_at.is_some_and(|closes_at| closes_at <= now)
+    }
+}

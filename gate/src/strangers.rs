@@ -1,7 +1,7 @@
 //! What all those are told of whom the gate knows nothing, and who is known.
 
 use crate::apply::{Answer, Decision, instant, round_id};
-use crate::campaign::CampaignId;
+use crate::campaign::{CampaignId, UserIds};
 use crate::keys::Keys;
 use crate::script::{Call, Reply, ReplyError, Script, Value};
 use crate::time::Millis;
@@ -25,6 +25,8 @@ pub struct Refusal {
     pub answer: Answer,
     /// When it must not be repeated any more.
     pub ends: Millis,
+    /// Which user ids the campaign takes; others are told that instead.
+    pub user_ids: UserIds,
     known: String,
 }
 
@@ -57,7 +59,7 @@ pub fn call(campaign: &CampaignId) -> Call {
 /// # Errors
 /// When it is not a reply that `strangers.lua` gives.
 pub fn refusal(reply: &[Value]) -> Result<Option<Refusal>, ReplyError> {
-    let mut reply = Reply::of(reply, 6)?;
+    let mut reply = Reply::of(reply, 7)?;
     let word = reply.text()?;
     let round = reply.text()?;
     let at = reply.integer()?;
@@ -77,6 +79,7 @@ pub fn refusal(reply: &[Value]) -> Result<Option<Refusal>, ReplyError> {
     Ok(Some(Refusal {
         answer: Answer { decision, now },
         ends: instant(reply.integer()?)?,
+        user_ids: UserIds::read(reply.text()?).map_err(ReplyError::new)?,
         known: reply.text()?.to_owned(),
     }))
 }
@@ -98,7 +101,7 @@ mod tests {
             let numbers = [0, 5_000, 5_900].map(Value::Integer);
             let mut reply = vec![text(word), text("once")];
             reply.extend(numbers);
-            reply.push(text(known));
+            reply.extend([text("any"), text(known)]);
             reply
         };
         let read = refusal(&reply("sold_out", "7 b@c once/9")).expect("a reply");

@@ -1,5 +1,6 @@
 //! What a command found out, and what it could not.
 
+use crate::unknown::exit_code;
 use std::fmt;
 
 /// Stands for what could not be found out.
@@ -19,15 +20,18 @@ pub struct Answer {
     pub missing: Missing,
     /// Whether something was found that does not agree.
     pub disagrees: bool,
+    /// For stderr: why some of what was asked for was not done.
+    pub errors: Vec<anyhow::Error>,
 }
 
 impl Answer {
-    /// 2 if something does not agree, however much is unknown; else 1 if something could not be found out; else 0.
+    /// 2 if something does not agree, however much is unknown; 3 if the effect of something is unknown; 1 if something was
+    /// not done or could not be found out; else 0.
     pub fn exit_code(&self) -> u8 {
-        match (self.disagrees, self.missing.is_empty()) {
-            (true, _) => 2,
-            (false, false) => 1,
-            (false, true) => 0,
+        match self.errors.iter().map(exit_code).max() {
+            _ if self.disagrees => 2,
+            Some(code) => code,
+            None => u8::from(!self.missing.is_empty()),
         }
     }
 }

@@ -12,7 +12,7 @@ use lines::lines;
 use crate::answer::{Answer, figure};
 use crate::campaign::no_such;
 use crate::config::Config;
-use crate::database::{Database, Resolution, Which};
+use crate::database::{Action, Database, Letter, Resolution, Which};
 use crate::failed::LetterId;
 use crate::gate::Gate;
 use crate::intention::{Deed, Taken};
@@ -70,6 +70,9 @@ impl Audit {
         for id in &campaigns {
             agrees &= auditor.audit(id, self, &mut text).await?;
         }
+        if self.campaign.is_none() {
+            agrees &= auditor.audit_rest(&campaigns, &mut text).await?;
+        }
         let missing = auditor.servers.missing;
         if text.is_empty() && missing.is_empty() {
             text.push_str("there is no campaign");
@@ -78,6 +81,7 @@ impl Audit {
             text: text.trim_end().to_owned(),
             missing,
             disagrees: !agrees,
+            ..Answer::default()
         })
     }
 }
@@ -133,6 +137,35 @@ impl Auditor<'_> {
         Ok(found.len() == repaired)
     }
 
+    /// Audits what belongs to none of `campaigns`; whether nothing was found.
+    async fn audit_rest(&mut self, campaigns: &[CampaignId], text: &mut String) -> Result<bool> {
+        let open = Which::default();
+        let question = async |database: &mut Database| database.letters(&open).await;
+        let what = "dead letters of no campaign";
+        let letters = self.servers.database(what, question).await;
+        let belongs = |letter: &Letter| {
+            let key = letter.key.as_deref().unwrap_or_default();
+            campaigns.iter().any(|campaign| {
+                let rest = key.strip_prefix(campaign.as_str().as_bytes());
+                rest.is_some_and(|rest| rest.starts_with(b"/"))
+            })
+        };
+        let mut letters = letters.unwrap_or_default();
+        letters.retain(|letter| !belongs(letter));
+        let Some(first) = letters.first() else {
+            return Ok(true);
+        };
+        writeln!(
+            text,
+            "no campaign: {} open dead letters name none that is known, such as {} ({}): `rushgate failed show {}` tells more",
+            letters.len(),
+            first.id,
+            first.reason,
+            first.id
+        )?;
+        Ok(false)
+    }
+
     /// Looks at everything, upstream first, so that what moves on meanwhile is seen at least once.
     /// `None` if there is no such campaign.
     async fn look(&mut self, id: &CampaignId) -> Option<Look> {
@@ -182,18 +215,29 @@ impl Auditor<'_> {
         let what = format!("grants of campaign {id} at the gate");
         let books = match &terms {
             Some(terms) => {
-                let one_per = terms.terms.one_per;
+                // The rule is in the name of each grant: it is the one that the gate was told.
+                let at_gate = told.as_ref().and_then(Option::as_ref);
+                let at_gate = at_gate.and_then(|told| told.terms);
+                let one_per = at_gate.unwrap_or(terms.terms).one_per;
                 let books = async |gate: &mut Gate| {
                     let held = gate.held(id, one_per).await?;
-                    Ok((held, gate.revoked(id).await?, gate.events(id).await?))
+                    let unheld = (gate.pool(id).await?, gate.miscounts(id).await?);
+                    Ok((
+                        held,
+                        unheld,
+                        gate.revoked(id).await?,
+                        gate.events(id).await?,
+                    ))
                 };
                 servers.gate(&what, books).await
             }
             None => None,
         };
         let held = books.as_ref().map(|((held, _), ..)| held.len());
-        if let Some(((held, unreadable), revoked, events)) = books {
-            seen.unreadable.extend(unreadable);
+        if let Some(((held, unreadable), ((free, odd), miscounts), revoked, events)) = books {
+            seen.unreadable.extend(unreadable.into_iter().chain(odd));
+            seen.free = free;
+            seen.miscounts.extend(miscounts);
             let held = held.into_iter();
             seen.held = held.map(|held| (held.place, held.issued)).collect();
             seen.taken_back.extend(revoked);
@@ -231,14 +275,19 @@ impl Auditor<'_> {
             Some(_) => {
                 let question = async |database: &mut Database| {
                     let granted = database.granted(id).await?;
-                    Ok((granted, database.letters(&which).await?))
+                    let letters = database.letters(&which).await?;
+                    let discarded = database.grants_of(id, Action::Discarded).await?;
+                    let revoked = database.grants_of(id, Action::Revoked).await?;
+                    Ok((granted, letters, discarded, revoked))
                 };
                 servers.database(&what, question).await
             }
             None => None,
         };
         let has_tables = tables.is_some();
-        if let Some((granted, letters)) = tables {
+        if let Some((granted, letters, discarded, revoked)) = tables {
+            seen.discarded.extend(discarded);
+            seen.revoked_by_log.extend(revoked);
             for granted in granted {
                 let active = !matches!(granted.standing, Standing::Revoked(_));
                 let about = Place {
@@ -249,7 +298,7 @@ impl Auditor<'_> {
                 seen.rows.insert(about, active);
             }
             for letter in letters {
-                let about = letter.event().ok().map(|event| place(&event));
+                let about = letter.place();
                 match &letter.resolution {
                     None => {
                         seen.letters.insert(letter.id, (about, letter.reason));

@@ -106,6 +106,11 @@ pub(crate) fn no_such(id: &CampaignId) -> String {
     format!("there is no campaign {id}: `rushgate campaign list` shows those there are")
 }
 
+/// Says what of a campaign may not be meant.
+fn warn(id: &CampaignId, what: &str) {
+    eprintln!("warning: campaign {id}: {what}");
+}
+
 /// Reads an instant with its offset.
 fn instant(text: &str) -> Result<Millis, String> {
     text.parse::<jiff::Timestamp>()

@@ -55,7 +55,13 @@ impl CouponCommand {
                 .await;
             let knows = match &status {
                 None => false,
-                Some(status) => !matches!(status, Status::NotFound | Status::UnknownCampaign),
+                Some(status) => !matches!(
+                    status,
+                    Status::NotFound
+                        | Status::Halted
+                        | Status::UnknownRound
+                        | Status::UnknownCampaign
+                ),
             };
             let (coupons, dead_letters) = rows.unwrap_or_default();
             if campaign.is_none() && !knows && coupons.is_empty() && dead_letters.is_empty() {
@@ -110,7 +116,10 @@ fn told(status: &Status) -> String {
         Status::Revoked { grant, revoked_at } => {
             format!("revoked {}/{} at {revoked_at}", grant.round, grant.serial)
         }
-        Status::NotFound => "never applied, or was refused".to_owned(),
+        Status::NotFound | Status::UnknownRound => "never applied, or was refused".to_owned(),
+        Status::Halted => {
+            "not known to the gate, which has lost grants of this campaign and is halted".to_owned()
+        }
         Status::UnknownCampaign => "the gate does not know this campaign".to_owned(),
     }
 }

@@ -15,6 +15,8 @@ use crate::config::Config;
 use crate::database::Database;
 use crate::gate::Gate;
 use crate::kafka::Kafka;
+use crate::servers::is_away;
+use crate::unknown::{UNKNOWN, exit_code};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use desk::Desk;
@@ -102,23 +104,22 @@ impl FailedCommand {
     /// # Errors
     /// When a server does not answer or refuses, or there is no such dead letter.
     pub async fn run(&self, config: &Config) -> Result<Answer> {
-        let text = match self {
-            Self::List { filter, all, limit } => {
-                return show::list(config, filter, *all, *limit).await;
-            }
+        match self {
+            Self::List { filter, all, limit } => show::list(config, filter, *all, *limit).await,
             Self::Show { id } => {
                 let shown = show::show(config, id).await;
-                shown.with_context(|| about(id, &[]))?
+                Ok(shown.with_context(|| format!("dead letter {id}"))?.into())
             }
             Self::Replay { chosen } => {
                 let mut desk = desk(config).await?;
-                let mut done = vec![];
+                let mut dealt_with = DealtWith::default();
                 for id in desk.chosen(chosen).await? {
                     let replayed = desk.replay(&id).await;
-                    let replayed = replayed.with_context(|| about(&id, &done))?;
-                    done.push(format!("{id}: {replayed}"));
+                    if !dealt_with.add(&id, replayed) {
+                        break;
+                    }
                 }
-                all(&done)
+                Ok(dealt_with.end())
             }
             Self::Discard {
                 chosen,
@@ -126,16 +127,16 @@ impl FailedCommand {
                 note,
             } => {
                 let mut desk = desk(config).await?;
-                let mut done = vec![];
+                let mut dealt_with = DealtWith::default();
                 for id in desk.chosen(chosen).await? {
                     let discarded = desk.discard(&id, *return_serial, note.as_deref()).await;
-                    let discarded = discarded.with_context(|| about(&id, &done))?;
-                    done.push(format!("{id}: {discarded}"));
+                    if !dealt_with.add(&id, discarded) {
+                        break;
+                    }
                 }
-                all(&done)
+                Ok(dealt_with.end())
             }
-        };
-        Ok(text.into())
+        }
     }
 }
 
@@ -148,17 +149,39 @@ async fn desk(config: &Config) -> Result<Desk<'_>> {
     })
 }
 
-fn all(done: &[String]) -> String {
-    match done {
-        [] => "no dead letter is open".to_owned(),
-        done => done.join("\n"),
-    }
+/// What became of each dead letter.
+#[derive(Default)]
+struct DealtWith {
+    answer: Answer,
+    done: usize,
 }
 
-/// What an error is about, and what was done before it.
-fn about(id: &LetterId, done: &[String]) -> String {
-    match done.len() {
-        0 => format!("dead letter {id}"),
-        count => format!("dead letter {id}, after {count} that were dealt with"),
+impl DealtWith {
+    /// Whether it makes sense to go on with the next one: not if a server is away.
+    fn add(&mut self, id: &LetterId, dealt_with: Result<String>) -> bool {
+        match dealt_with {
+            Ok(text) => {
+                self.done += 1;
+                let separator = if self.done == 1 { "" } else { "\n" };
+                self.answer
+                    .text
+                    .push_str(&format!("{separator}{id}: {text}"));
+                true
+            }
+            Err(error) => {
+                let goes_on = exit_code(&error) != UNKNOWN && !is_away(&error);
+                self.answer
+                    .errors
+                    .push(error.context(format!("dead letter {id}")));
+                goes_on
+            }
+        }
+    }
+
+    fn end(mut self) -> Answer {
+        if self.done == 0 && self.answer.errors.is_empty() {
+            self.answer.text.push_str("no dead letter is open");
+        }
+        self.answer
     }
 }

@@ -12,7 +12,7 @@ use rushgate_operator::failed::{self, FailedCommand};
 use rushgate_operator::restore::{self, Restore};
 use rushgate_operator::revoke::{self, Revoke};
 use rushgate_operator::setup::Setup;
-use rushgate_operator::unknown::{UNKNOWN, Unknown};
+use rushgate_operator::unknown::exit_code;
 use std::io::Write;
 use std::process::ExitCode;
 use tokio::runtime::Builder;
@@ -77,7 +77,12 @@ fn main() -> ExitCode {
     match ended {
         Ok(answer) => {
             // Nor is a reader that has gone away, such as `head`.
-            let _ = writeln!(std::io::stdout(), "{}", answer.text);
+            if !answer.text.is_empty() {
+                let _ = writeln!(std::io::stdout(), "{}", answer.text);
+            }
+            for error in &answer.errors {
+                complain(&causes(error.as_ref()));
+            }
             for line in answer.missing.to_string().lines() {
                 complain(line);
             }
@@ -86,10 +91,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // A backtrace would say nothing to an operator.
             complain(&causes(error.as_ref()));
-            match error.downcast_ref::<Unknown>() {
-                Some(_) => ExitCode::from(UNKNOWN),
-                None => ExitCode::FAILURE,
-            }
+            ExitCode::from(exit_code(&error))
         }
     }
 }

@@ -17,12 +17,12 @@ use crate::operation::{BEAT_EVERY, Operation, Reserved};
 use crate::terms::Campaign;
 use crate::unknown::Unknown;
 use crate::waiting::Notes;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 use rushgate_gate::project::Origin;
 use rushgate_gate::restore::{Granted, Outcome, Standing};
 use rushgate_gate::strangers::SETTLE;
-use rushgate_gate::{CampaignId, CampaignState, Event, EventType, Ordinal, Place};
+use rushgate_gate::{CampaignId, CampaignState, Event, EventType, Ordinal, Place, signature};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -89,9 +89,8 @@ impl Restore {
             .map_err(unknown)?;
 
         let rebuilt = rebuild.rebuild().await;
-        let (knew, plan) = rebuilt.with_context(|| {
-            format!("the restore of campaign {id} is not finished: `rushgate restore {id} --halt` goes on with it")
-        })?;
+        // It was halted at least.
+        let (knew, plan) = rebuilt.map_err(unknown)?;
         let text = rebuild.seat(&plan).await.map_err(unknown)?;
         let held = plan
             .granted
@@ -181,6 +180,7 @@ impl Rebuild {
             detail,
             reason,
             actor: Some(&actor),
+            about: None,
         };
         let taken = format!("taken from the gate: {differences}");
         // Also if its creation was interrupted: a gate that was halted for it knows it.
@@ -201,7 +201,7 @@ impl Rebuild {
             .await?;
         // What handlers have remembered of before comes to its end.
         sleep(SETTLE).await;
-        operation.gate.register(id).await
+        operation.register().await
     }
 
     /// Ends the halt; how many people have moved up from waitlists with it. The database is told first: if the gate is
@@ -218,6 +218,7 @@ impl Rebuild {
                 detail: &format!("is {state}"),
                 reason: Some(text),
                 actor: Some(&actor),
+                about: None,
             }),
         ];
         operation.database.write(&campaign.id, &writes).await?;
@@ -307,6 +308,9 @@ impl Rebuild {
         let mut claims = vec![];
         for letter in &letters {
             let Ok(event) = letter.event() else { continue };
+            if letter.reason == signature::REASON {
+                continue;
+            }
             let granted = of_event(&event);
             accounted.insert(plan::place(&granted));
             if letter.resolution.is_none() && event.event_type == EventType::Granted {

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::intention::{Deed, Taken};
-use crate::operation::{Operation, lost};
+use crate::operation::{Operation, halted, lost};
 use anyhow::{Result, bail};
 use clap::Args;
 use rushgate_gate::application::Status;
@@ -37,8 +37,13 @@ impl Revoke {
     /// # Errors
     /// When a server does not answer or refuses, or there is nothing to take back.
     pub async fn run(&self, config: &Config) -> Result<String> {
+        let mut operation = Operation::begin(config, &self.campaign).await?;
+        let done = self.take_back(&mut operation).await;
+        operation.tell(done)
+    }
+
+    async fn take_back(&self, operation: &mut Operation) -> Result<String> {
         let (id, user_id) = (&self.campaign, &self.user_id);
-        let mut operation = Operation::begin(config, id).await?;
         if let Some(Deed::Revoke { grant }) = operation.finished_deed()
             && grant.user_id == *user_id
             && self
@@ -47,13 +52,13 @@ impl Revoke {
                 .is_none_or(|round| *round == grant.round)
         {
             // That was this very command. What the person has won since is not meant.
-            return Ok(operation.report(""));
+            return Ok(String::new());
         }
         let status = operation
             .gate
             .application(id, user_id, self.round.as_ref())
             .await?;
-        let text = match status {
+        Ok(match status {
             Status::Granted(grant) | Status::Issued(grant) => {
                 // From here on the round is certain, whichever opened last when this is finished.
                 let grant = Taken::new(grant.round, grant.serial, user_id.clone());
@@ -69,8 +74,12 @@ impl Revoke {
                 "{user_id} holds nothing of campaign {id} that could be taken back: `rushgate coupon find {user_id}` \
                  shows what there is"
             ),
+            Status::Halted => bail!("{}", halted(id)),
+            Status::UnknownRound => {
+                let round = self.round.as_ref().map_or("", RoundId::as_str);
+                bail!("campaign {id} has no round {round}: give one that it has to --round")
+            }
             Status::UnknownCampaign => bail!("{}", lost(id)),
-        };
-        Ok(operation.report(&text))
+        })
     }
 }

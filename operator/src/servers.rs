@@ -120,7 +120,7 @@ async fn ask<S, T>(
 }
 
 /// Whether the server did not answer at all: then it is not asked again, which might take as long again.
-fn is_away(error: &Error) -> bool {
+pub(crate) fn is_away(error: &Error) -> bool {
     let database = error.downcast_ref::<sqlx::Error>();
     let redis = error.downcast_ref::<RedisError>();
     let gate = error.downcast_ref::<GateError>();

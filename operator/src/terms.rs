@@ -3,7 +3,9 @@
 use crate::schedule::Daily;
 use jiff::civil::Date;
 use rushgate_gate::projection::Projection;
-use rushgate_gate::{CampaignId, CampaignState, Millis, Quota, Round, RoundId, Terms, Waitlist};
+use rushgate_gate::{
+    CampaignId, CampaignState, Millis, Quota, Round, RoundId, Terms, UserIds, Waitlist,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -72,9 +74,17 @@ pub struct Overlap {
 }
 
 impl Campaign {
-    /// Whether `other` was meant in the same way; their states do not matter.
+    /// Whether `other` was meant in the same way; their states do not matter. Where nothing was said of user ids, any are
+    /// meant.
     pub fn has_same_terms(&self, other: &Self) -> bool {
-        (self.terms, &self.daily, &self.rounds) == (other.terms, &other.daily, &other.rounds)
+        let terms = |mut terms: Terms| {
+            if terms.user_ids == UserIds::Unstated {
+                terms.user_ids = UserIds::Any;
+            }
+            terms
+        };
+        (terms(self.terms), &self.daily, &self.rounds)
+            == (terms(other.terms), &other.daily, &other.rounds)
     }
 
     /// What of it can be changed.
@@ -100,7 +110,7 @@ impl Campaign {
     }
 
     /// The same campaign with room for all that the gate has granted: where it has given serials above the quota, or in
-    /// a round that is not here, the quota, or the round, is as the gate was told.
+    /// a round that is not here, the quota, or the round, is as the gate was told. So is the rule that people have won by.
     pub fn with_room_for(&self, told: &Projection) -> Self {
         let mut campaign = self.clone();
         for (round, granted) in &told.rounds {
@@ -109,6 +119,10 @@ impl Campaign {
                 None if *granted > 0 => campaign.rounds.push(round.clone()),
                 _ => {}
             }
+        }
+        let has_grants = told.rounds.iter().any(|(_, granted)| *granted > 0);
+        if let Some(terms) = told.terms.filter(|_| has_grants) {
+            campaign.terms.one_per = terms.one_per;
         }
         campaign.rounds.sort_by(|a, b| a.id.cmp(&b.id));
         campaign.span_days();
@@ -121,6 +135,20 @@ impl Campaign {
         if let (Some(daily), Some(Ok(last_day))) = (&mut self.daily, last) {
             daily.last_day = daily.last_day.max(last_day);
         }
+    }
+
+    /// The rounds that are over at `now`, if there are any, in words.
+    pub fn over(&self, now: Millis) -> Option<String> {
+        let over = self.rounds.iter().filter(|round| round.is_over(now));
+        let over: Vec<_> = over.collect();
+        let last = over.iter().filter_map(|round| round.closes_at).max()?;
+        Some(match (&over[..], self.rounds.len()) {
+            ([round], 2..) => format!("round {} is over: it closed at {last}", round.id),
+            (_, all) if all == over.len() => {
+                format!("it is over: its last round closed at {last}")
+            }
+            (over, all) => format!("{} of its {all} rounds are over", over.len()),
+        })
     }
 
     /// That no two rounds are open at once: which of them somebody applies to must not be a question.
@@ -164,6 +192,9 @@ impl fmt::Display for Campaign {
             (None, rounds) => write!(f, "quota {}, {} rounds", quotas(rounds), rounds.len())?,
         }
         write!(f, ", one per {}", self.terms.one_per)?;
+        if self.terms.user_ids == UserIds::Numeric {
+            write!(f, ", user ids {}", self.terms.user_ids)?;
+        }
         match self.terms.waitlist.get() {
             0 => Ok(()),
             people => write!(f, ", waitlist {people}"),
@@ -195,7 +226,7 @@ fn quotas(rounds: &[Round]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rushgate_gate::{OnePer, Waitlist};
+    use rushgate_gate::OnePer;
 
     fn campaign(windows: &[(Option<i64>, Option<i64>)]) -> Campaign {
         let at = |millis: Option<i64>| millis.map(|at| at.try_into().expect("an instant"));
@@ -211,6 +242,7 @@ mod tests {
             terms: Terms {
                 one_per: OnePer::Round,
                 waitlist: Waitlist::try_from(5).expect("a waitlist"),
+                user_ids: UserIds::Any,
             },
             daily: None,
             rounds: windows.iter().enumerate().map(round).collect(),
@@ -231,6 +263,51 @@ mod tests {
             let checked = campaign(&windows).check_rounds();
             assert_eq!(checked.is_err(), overlap, "{windows:?}");
         }
+    }
+
+    #[test]
+    fn rounds_that_are_over_are_told() {
+        let (now, later) = (Millis::try_from(6).expect("an instant"), Some(7));
+        for (windows, told) in [
+            (vec![(None, None)], None),
+            (vec![(Some(1), later)], None),
+            (
+                vec![(None, Some(6))],
+                Some("it is over: its last round closed at 1970-01-01T00:00:00.006Z"),
+            ),
+            (
+                vec![(None, Some(2)), (Some(5), Some(6))],
+                Some("it is over: its last round closed at 1970-01-01T00:00:00.006Z"),
+            ),
+            (
+                vec![(None, Some(2)), (Some(5), later)],
+                Some("round r0 is over: it closed at 1970-01-01T00:00:00.002Z"),
+            ),
+            (
+                vec![(None, Some(2)), (Some(3), Some(4)), (Some(5), None)],
+                Some("2 of its 3 rounds are over"),
+            ),
+        ] {
+            let over = campaign(&windows).over(now);
+            assert_eq!(over.as_deref(), told, "{windows:?}");
+        }
+    }
+
+    #[test]
+    fn a_campaign_older_than_the_rule_for_user_ids_takes_any() {
+        let of = |user_ids| {
+            let mut campaign = campaign(&[(None, None)]);
+            campaign.terms.user_ids = user_ids;
+            campaign
+        };
+        let [unstated, any, numeric] = [UserIds::Unstated, UserIds::Any, UserIds::Numeric].map(of);
+        assert!(unstated.has_same_terms(&any) && any.has_same_terms(&unstated));
+        assert!(!unstated.has_same_terms(&numeric) && !numeric.has_same_terms(&any));
+        assert!(
+            numeric
+                .to_string()
+                .contains("one per round, user ids numeric, waitlist 5")
+        );
     }
 
     #[test]

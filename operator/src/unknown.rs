@@ -3,6 +3,14 @@
 /// The exit code of a command whose effect is unknown.
 pub const UNKNOWN: u8 = 3;
 
+/// The exit code of a command that ended with `error`: 3 if its effect is unknown, 1 if nothing was done.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<Unknown>() {
+        Some(_) => UNKNOWN,
+        None => 1,
+    }
+}
+
 /// A command was interrupted, by an answer that did not come or by an error in the middle of it, so it may have taken
 /// effect or not. It is attached to the error that says why, as its context. Any other error means that nothing was done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

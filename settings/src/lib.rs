@@ -7,6 +7,7 @@ mod kafka_error;
 mod parse;
 mod redis;
 mod secret;
+mod signing;
 
 pub use bad_setting::BadSetting;
 pub use database::DatabaseSettings;
@@ -15,3 +16,4 @@ pub use kafka_error::LastKafkaError;
 pub use parse::try_parse;
 pub use redis::RedisSettings;
 pub use secret::Secret;
+pub use signing::SigningSettings;

@@ -46,6 +46,8 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
 
     let step = say::step("Creating tables, topic and campaign");
     operator(&stack, &["setup"])?;
+    // A bridge whose records are numbers serves nothing else.
+    let is_long = std::env::var("KAFKA_VALUE_FORMAT").is_ok_and(|format| format == "long");
     operator(
         &stack,
         &[
@@ -55,6 +57,8 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
             CAMPAIGN,
             "--quota",
             QUOTA,
+            "--user-ids",
+            if is_long { "numeric" } else { "any" },
             "--if-missing",
         ],
     )?;

@@ -85,7 +85,9 @@ impl Refusal {
             Self::NotYetValid => "The token is not valid yet.",
             Self::Issuer => "The token is of another issuer.",
             Self::Audience => "The token is for another audience.",
-            Self::Subject => "The token's sub must be 1 to 64 characters of A-Z a-z 0-9 . _ : @ -",
+            Self::Subject => {
+                "The token's sub must be 1 to 64 characters of A-Z a-z 0-9 . _ : @ -, and not . or .."
+            }
         }
     }
 

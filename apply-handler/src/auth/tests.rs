@@ -346,6 +346,11 @@ fn hostile(signer: &Signer, others: &[Signer]) -> Vec<(&'static str, String, Ref
             Refusal::Subject,
         ),
         (
+            "sub that no path can name",
+            with_claim("sub", "..".into()),
+            Refusal::Subject,
+        ),
+        (
             "sub too long",
             with_claim("sub", "x".repeat(65).into()),
             Refusal::Subject,

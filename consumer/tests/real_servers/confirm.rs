@@ -9,7 +9,7 @@ use rushgate_gate::project::{self, Origin};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
     Applicant, Call, CampaignId, CampaignState, Decision, FencingToken, Keys, OnePer, Quota, Round,
-    RoundId, Terms, Value, Waitlist, apply, revoke,
+    RoundId, Terms, UserIds, Value, Waitlist, apply, revoke,
 };
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -41,6 +41,7 @@ impl Gate {
         let terms = Terms {
             one_per: OnePer::Campaign,
             waitlist: Waitlist::default(),
+            user_ids: UserIds::Any,
         };
         let round = Round {
             id: RoundId::once(),

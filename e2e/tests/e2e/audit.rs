@@ -1,6 +1,7 @@
 //! Whether all agree, and what an operator is told when they do not.
 
 use crate::view::{View, granted};
+use rushgate_e2e::history::{Place, Told};
 use rushgate_e2e::rush;
 use rushgate_e2e::system::{Size, System};
 use rushgate_e2e::wait::until;
@@ -245,6 +246,70 @@ async fn every_disagreement_is_told_and_what_can_be_proven_is_repaired() {
         said,
         "campaign launch: 8 held at the gate, 8 coupons, 0 on the way, all agree"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_gate_has_lost_of_its_own_books_is_found_and_counted_again() {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    let launch = View::of(&system, LAUNCH);
+    let create = ["campaign", "create", "--id", LAUNCH, "--quota", "3"];
+    launch.does(&create).await;
+    for (serial, person) in (1..).zip(["a", "b", "c"]) {
+        assert_eq!(launch.apply(person).await, granted(serial));
+    }
+    launch.has_rows(3).await;
+    launch.does(&["revoke", LAUNCH, "c"]).await;
+    system.drained(LAUNCH).await;
+    let finds = async |wound: &[&str], expected: &[&str]| {
+        launch.exits(0, &["audit", LAUNCH]).await;
+        redis(&system, wound).await;
+        let found = launch.exits(2, &["audit", LAUNCH]).await;
+        for expected in expected {
+            assert!(found.contains(expected), "{expected} is not in: {found}");
+        }
+        assert!(found.contains("`rushgate restore --halt`"), "{found}");
+        launch.does(&["restore", LAUNCH, "--halt"]).await;
+        launch.exits(0, &["audit", LAUNCH]).await;
+    };
+    let no_free = "the gate counts 1 free serials in round once and has 0";
+    finds(&["DEL", "rushgate:{launch}:pool"], &[no_free]).await;
+    let held = ["ZADD", "rushgate:{launch}:pool", "0", "once/000000002"];
+    let is_free = "once/2 of b is held, and free to be given again";
+    finds(
+        &held,
+        &[
+            is_free,
+            "the gate counts 1 free serials in round once and has 2",
+        ],
+    )
+    .await;
+    let no_revocation = "the gate counts 1 revocations and has 0";
+    finds(&["DEL", "rushgate:{launch}:revoked"], &[no_revocation]).await;
+
+    launch.gets("d", Place::new("once", 3)).await;
+    launch
+        .does(&["campaign", "change", LAUNCH, "--waitlist", "5"])
+        .await;
+    until("e waits", async || {
+        (launch.apply("e").await == Told::Waitlisted(1)).then_some(())
+    })
+    .await;
+    launch.has_rows(3).await;
+    system.drained(LAUNCH).await;
+    let nobody = "the gate counts 1 people on the waitlist of round once and has 0";
+    finds(&["DEL", "rushgate:{launch}:waitlist"], &[nobody]).await;
+    let nobody = "the gate counts 1 people on all waitlists and has the places of 0";
+    finds(&["DEL", "rushgate:{launch}:waiting"], &[nobody]).await;
+    launch.does(&["revoke", LAUNCH, "a"]).await;
+    let place = Place::new("once", 1);
+    assert_eq!(launch.apply("e").await, Told::AlreadyGranted(place));
+
+    // What names no campaign belongs to the audit of all.
+    launch.publish("nothing", "{").await;
+    launch.lists(1).await;
+    let found = launch.exits(2, &["audit"]).await;
+    let expected = "no campaign: 1 open dead letters name none that is known, such as ";
+    assert!(found.contains(expected), "{found}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

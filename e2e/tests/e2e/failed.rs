@@ -166,7 +166,7 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
     assert_eq!(said.trim(), format!("{already_holds}: discarded"));
     let said = launch.does(&discard).await;
     assert!(said.contains("was discarded already, at 20"), "{said}");
-    let said = launch.does(&["failed", "replay", &already_holds]).await;
+    let said = launch.exits(1, &["failed", "replay", &already_holds]).await;
     assert!(said.contains("was discarded already, at 20"), "{said}");
     let shown = launch.does(&["failed", "show", &already_holds]).await;
     assert!(shown.contains("note         a test record"), "{shown}");
@@ -211,7 +211,7 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
     let list = launch.does(&["failed", "list", "--all"]).await;
     assert_eq!(list.matches("discarded").count(), 7, "{list}");
 
-    // What is none says so, before anything is done and in the middle of it.
+    // What is none says so, and keeps nothing from being done with the others.
     for (arguments, expected) in [
         (vec!["show", "999"], "dead letter 999: there is none"),
         (
@@ -220,9 +220,10 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
         ),
         (vec!["discard", "none/1-1"], "there is no campaign none"),
         (vec!["replay", "launch/1-1"], "there is none, or no more"),
+        (vec!["replay", "999", &again], "was replayed already, at 20"),
         (
-            vec!["replay", &again, "999"],
-            "dead letter 999, after 1 that were dealt with: there is none",
+            vec!["replay", "999", &again],
+            "dead letter 999: there is none",
         ),
         (
             vec!["replay", "once/3"],
@@ -344,16 +345,32 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
         assert_eq!(launch.apply("anna").await, granted(1));
         assert_eq!(launch.apply("ben").await, granted(2));
         let mut redis = system.redis_connection().await.expect("Redis");
+        // A campaign that is older than `--user-ids` is read whatever its user ids are.
+        let older = "UPDATE campaigns SET user_ids = 'unstated'";
+        system.database.run(older).await.expect("done");
+        redis::cmd("HDEL")
+            .arg(["rushgate:{launch}:campaign", "user_ids"].as_slice())
+            .exec_async(&mut redis)
+            .await
+            .expect("removed");
         redis::cmd("XADD")
             .arg("rushgate:{launch}:stream")
-            .arg(["*", "type", "coupon.granted"].as_slice())
+            .arg(["*", "type", "coupon.granted", "reason", "its own"].as_slice())
             .exec_async(&mut redis)
             .await
             .expect("added");
         let list = launch.lists(3).await;
         anna = named(&list, &["unpublishable", "launch/once/1 "]);
         ben = named(&list, &["unpublishable", "launch/once/2 "]);
+        let first = named(&list, &["unpublishable", "no event"]);
+        // Replayed, it has all that it had, also a field that is named as one of the bridge's.
+        launch.does(&["failed", "replay", &first]).await;
+        let list = launch.lists(3).await;
         malformed = named(&list, &["unpublishable", "no event"]);
+        let mut range = redis::cmd("XRANGE");
+        range.arg(["rushgate:{launch}:dead-letters", "-", "+"].as_slice());
+        let letters: redis::Value = range.query_async(&mut redis).await.expect("letters");
+        assert!(format!("{letters:?}").contains("its own"), "{letters:?}");
         assert!(anna.starts_with("launch/"), "{anna}");
         for (arguments, expected) in [
             (["--reason", "unpublishable"], 4),
@@ -400,9 +417,14 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
         assert!(said.contains("nobody can say whose grant it is"), "{said}");
         let said = launch.does(&["failed", "discard", &malformed]).await;
         assert_eq!(said.trim(), format!("{malformed}: discarded"));
-        for command in ["discard", "replay", "show"] {
-            let refused = launch.exits(1, &["failed", command, &malformed]).await;
-            assert!(refused.contains("there is none, or no more"), "{refused}");
+        // Again, as after an answer that was lost: it was done.
+        for (code, command, expected) in [
+            (0, "discard", "was discarded already, at 20"),
+            (1, "replay", "was discarded already, at 20"),
+            (1, "show", "there is none, or no more"),
+        ] {
+            let said = launch.exits(code, &["failed", command, &malformed]).await;
+            assert!(said.contains(expected), "{said}");
         }
         let log = launch.does(&["campaign", "log", "launch"]).await;
         assert!(
@@ -420,8 +442,8 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
     let launch = View::of(&system, "launch");
     let said = launch.does(&["failed", "replay", &anna]).await;
     assert!(said.contains("on the stream again"), "{said}");
-    let refused = launch.exits(1, &["failed", "replay", &anna]).await;
-    assert!(refused.contains("there is none, or no more"), "{refused}");
+    let said = launch.does(&["failed", "replay", &anna]).await;
+    assert!(said.contains("was replayed already, at 20"), "{said}");
     let said = launch.does(&["failed", "replay", "--all"]).await;
     assert_eq!(said.lines().count(), 1, "{said}");
     launch.has_rows(2).await;
@@ -436,5 +458,32 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
         rows,
         [(place(1), "anna".to_owned()), (place(2), "7".to_owned())]
     );
+    launch.exits(0, &["audit", "launch"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_discarded_is_not_brought_back_by_a_repair() {
+    // Of longs, which user ids such as `anna` are not.
+    let long = [("KAFKA_VALUE_FORMAT", "long")];
+    let mut system = System::start_with(Size::ONE_OF_EACH, &long).await;
+    system.operator.create("launch", 2).await.expect("created");
+    {
+        let launch = View::of(&system, "launch");
+        assert_eq!(launch.apply("anna").await, granted(1));
+        let list = launch.lists(1).await;
+        let anna = named(&list, &["unpublishable", "launch/once/1 "]);
+        let said = launch.does(&["failed", "discard", &anna]).await;
+        assert_eq!(said.trim(), format!("{anna}: discarded"));
+        let found = launch.exits(2, &["audit", "launch", "--repair"]).await;
+        let expected = "once/1 of anna is held at the gate, and its dead letter was discarded: `rushgate revoke`";
+        assert!(found.contains(expected), "{found}");
+        launch.lists(0).await;
+    }
+    assert_eq!(system.bridges.remove(0).terminate(), Some(0));
+    system.set("KAFKA_VALUE_FORMAT", "json");
+    system.start_bridge().await;
+    let launch = View::of(&system, "launch");
+    launch.does(&["revoke", "launch", "anna"]).await;
+    system.drained("launch").await;
     launch.exits(0, &["audit", "launch"]).await;
 }

@@ -136,6 +136,10 @@ async fn every_bad_request_is_told_what_is_wrong_and_the_next_good_one_works() {
         (of(r#"{"user_id":null}"#), 422, "invalid_user_id"),
         (of(r#"{"user_id":""}"#), 422, "invalid_user_id"),
         (of(r#"{"user_id":-1}"#), 422, "invalid_user_id"),
+        (of(r#"{"user_id":42.0}"#), 422, "invalid_user_id"),
+        (of(r#"{"user_id":4.2e1}"#), 422, "invalid_user_id"),
+        (of(r#"{"user_id":"."}"#), 422, "invalid_user_id"),
+        (of(r#"{"user_id":".."}"#), 422, "invalid_user_id"),
         (of(r#"{"user_id":1.5}"#), 422, "invalid_user_id"),
         (
             of(r#"{"user_id":9223372036854775808}"#),
@@ -205,6 +209,21 @@ async fn every_bad_request_is_told_what_is_wrong_and_the_next_good_one_works() {
             client.get(format!("{base}{good}/a%20b")),
             404,
             "application_not_found",
+        ),
+        (
+            client.get(format!("{base}{good}/nobody?round=once")),
+            404,
+            "application_not_found",
+        ),
+        (
+            client.get(format!("{base}{good}/nobody?round=nope")),
+            404,
+            "round_not_found",
+        ),
+        (
+            client.get(format!("{base}{good}/nobody?round=no%20such")),
+            404,
+            "round_not_found",
         ),
         (client.get(format!("{base}/v2")), 404, "no_such_resource"),
     ];

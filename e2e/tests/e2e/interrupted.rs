@@ -152,10 +152,13 @@ fn cases(controls: &BTreeMap<Deed, Control>) -> Vec<Case> {
 fn chosen(mut cases: Vec<Case>) -> Vec<Case> {
     match std::env::var("RUSHGATE_INTERRUPTED").as_deref() {
         Ok("all") => {}
-        Ok(parts) => cases.retain(|case| {
-            let name = case.to_string();
-            parts.split(',').all(|part| name.contains(part))
-        }),
+        Ok(parts) => {
+            cases.retain(|case| {
+                let name = case.to_string();
+                parts.split(',').all(|part| name.contains(part))
+            });
+            assert!(!cases.is_empty(), "no interruption is called {parts}");
+        }
         Err(_) => {
             // No common divisor with the kinds, so that each deed meets all of them somewhere.
             let step = (cases.len() / USUALLY).max(1) | 1;

@@ -66,9 +66,31 @@ async fn a_quota_that_is_not_reached_leaves_the_rest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn long_values_are_eight_bytes_and_become_rows_too() {
-    let system = System::start_with(Size::ONE_OF_EACH, &[("KAFKA_VALUE_FORMAT", "long")]).await;
-    system.operator.create("spring", 5).await.expect("created");
+    let long = [("KAFKA_VALUE_FORMAT", "long")];
+    let mut system = System::start_with(Size::ONE_OF_EACH, &long).await;
+    let create = ["campaign", "create", "--id", "spring", "--quota", "5"];
+    let numeric = [&create[..], &["--user-ids", "numeric"]].concat();
+    system.operator.run(&numeric).await.expect("created");
+    // Of a campaign that takes any, every grant waits for a bridge that can publish it.
+    system.operator.create("anybody", 1).await.expect("created");
     let client = reqwest::Client::new();
+    let anna = client
+        .post(format!(
+            "{}/v1/campaigns/anybody/applications",
+            system.url()
+        ))
+        .header("content-type", "application/json")
+        .body(r#"{"user_id":"anna"}"#);
+    assert_eq!(anna.send().await.expect("an answer").status(), 201);
+    let anna = client
+        .post(format!("{}/v1/campaigns/spring/applications", system.url()))
+        .header("content-type", "application/json")
+        .body(r#"{"user_id":"anna"}"#);
+    let refused = anna.send().await.expect("an answer");
+    assert_eq!(refused.status(), 422);
+    let problem: serde_json::Value = refused.json().await.expect("a problem");
+    assert_eq!(problem["code"], "user_id_not_numeric");
+    assert_eq!(problem["field"], "user_id");
     for user_id in [7_i64, i64::MAX] {
         let response = client
             .post(format!("{}/v1/campaigns/spring/applications", system.url()))
@@ -105,6 +127,30 @@ async fn long_values_are_eight_bytes_and_become_rows_too() {
             .map(|row| (row.place.serial, row.user_id.as_str()))
             .collect();
         (held == [(1, "7"), (2, "9223372036854775807")]).then_some(())
+    })
+    .await;
+
+    let show = system.operator.run(&["campaign", "show", "anybody"]).await;
+    let show = show.expect("shown");
+    for line in ["in the stream", "dead letters of the bridge"] {
+        let count = show.lines().find(|shown| shown.contains(line));
+        let expected = if line == "in the stream" { "1" } else { "0" };
+        assert_eq!(
+            count.and_then(|line| line.split_whitespace().last()),
+            Some(expected),
+            "{show}"
+        );
+    }
+    let log = system.bridges[0].log();
+    assert_eq!(log.matches("its stream is left unread").count(), 1, "{log}");
+    assert!(log.contains("campaign=anybody"), "{log}");
+
+    assert_eq!(system.bridges.remove(0).terminate(), Some(0));
+    system.set("KAFKA_VALUE_FORMAT", "json");
+    system.start_bridge().await;
+    rushgate_e2e::wait::until("anna has her row", async || {
+        let rows = system.database.rows("anybody").await.expect("the database");
+        (rows.len() == 1 && rows[0].user_id == "anna").then_some(())
     })
     .await;
 }

@@ -59,6 +59,15 @@ async fn the_api_is_as_its_description_says() {
     assert!(cases >= 2_000, "only {cases} cases");
 }
 
+/// To JSON Schema, 42.0 is an integer. To this API it is none, and no schema can say so: its description does.
+const HOOKS: &str = r#"
+import schemathesis
+
+@schemathesis.hook
+def filter_body(context, body):
+    return not (isinstance(body, dict) and isinstance(body.get("user_id"), float))
+"#;
+
 /// One run; how many cases it made.
 fn schemathesis(url: &str, campaign: Option<&str>, seed: &str) -> u64 {
     // Sequences of requests only where it chooses the campaign: where that is given to it, schemathesis 4.32 takes
@@ -72,7 +81,7 @@ fn schemathesis(url: &str, campaign: Option<&str>, seed: &str) -> u64 {
         .expect("RUSHGATE_SCHEMATHESIS is not set: run `cargo xtask test`");
     let directory = tempfile::tempdir().expect("a temporary directory");
     // A refusal is an answer to good data too: 410 is not among the statuses that the check knows by itself.
-    let mut config = "[checks.positive_data_acceptance]\n\
+    let mut config = "hooks = \"hooks.py\"\n[checks.positive_data_acceptance]\n\
          expected-statuses = [\"2xx\", 304, 401, 403, 404, 409, 410]\n"
         .to_owned();
     if let Some(campaign) = campaign {
@@ -80,6 +89,7 @@ fn schemathesis(url: &str, campaign: Option<&str>, seed: &str) -> u64 {
     }
     let file = directory.path().join("schemathesis.toml");
     std::fs::write(&file, config).expect("written");
+    std::fs::write(directory.path().join("hooks.py"), HOOKS).expect("written");
     let output = Command::new("python3")
         .arg(program)
         .arg("--config-file")

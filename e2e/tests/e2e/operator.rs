@@ -258,10 +258,62 @@ async fn what_cannot_be_says_what_to_do_next() {
             vec!["campaign", "create", "--id", "x", "--quota", "0"],
             "whole number from 1",
         ),
+        (
+            vec!["campaign", "change", "launch", "--user-ids", "numeric"],
+            "unexpected argument '--user-ids'",
+        ),
+        (
+            vec![
+                "campaign",
+                "create",
+                "--id",
+                "x",
+                "--quota",
+                "1",
+                "--user-ids",
+                "unstated",
+            ],
+            "possible values: any, numeric",
+        ),
+        (
+            vec!["revoke", "launch", "a", "--round", "nope"],
+            "has no round nope",
+        ),
     ] {
         let refused = launch.cannot(&arguments).await;
         assert!(refused.contains(expected), "{arguments:?}: {refused}");
     }
+    // A campaign that nobody can win anything of any more is what nobody means to create.
+    let create = ["campaign", "create", "--id", "late", "--quota", "1"];
+    let late = [&create[..], &["--closes-at", "2024-12-01T10:00:00Z"]].concat();
+    let said = launch.exits(0, &late).await;
+    let warning =
+        "warning: campaign late: it is over: its last round closed at 2024-12-01T10:00:00.000Z";
+    assert!(said.contains(warning), "{said}");
+    let list = launch.does(&["campaign", "list"]).await;
+    let shown = |id| list.lines().find(|line| line.starts_with(id));
+    assert!(
+        shown("late").is_some_and(|line| line.contains("once (over)")),
+        "{list}"
+    );
+    assert!(
+        shown("launch").is_some_and(|line| !line.contains("over")),
+        "{list}"
+    );
+    let show = launch.does(&["campaign", "show", "late"]).await;
+    assert!(show.contains("round once (over)"), "{show}");
+    // The same goes for one that was mistyped when it was changed.
+    let past = ["--closes-at", "2024-12-01T10:00:00Z"];
+    let soon = ["campaign", "create", "--id", "soon", "--quota", "1"];
+    assert!(!launch.exits(0, &soon).await.contains("warning"));
+    let said = launch
+        .exits(0, &[&["campaign", "change", "soon"], &past[..]].concat())
+        .await;
+    assert!(
+        said.contains("warning: campaign soon: it is over"),
+        "{said}"
+    );
+
     // Passwords come by the environment, and do not leave it.
     let password = url::Url::parse(&rushgate_e2e::system::server("DATABASE_URL")).expect("a URL");
     let password = password.password().expect("a password").to_owned();

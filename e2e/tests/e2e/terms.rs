@@ -30,19 +30,24 @@ async fn terms_that_differ_are_found_and_repaired() {
         .await;
     let wound = [
         "UPDATE rounds SET quota = 5, closes_at = '2099-01-01 00:00:00'",
-        "UPDATE campaigns SET waitlist = 3, state = 'paused'",
+        "UPDATE campaigns SET waitlist = 3, user_ids = 'numeric', state = 'paused'",
     ];
     system.database.run(&wound.join("; ")).await.expect("done");
     let found = launch.exits(2, &["audit"]).await;
     for expected in [
-        "4 findings",
+        "5 findings",
         "quota of round once: 5 in the database, 25 at the gate",
         "waitlist: 3 in the database, 0 at the gate",
+        "user ids: numeric in the database, any at the gate",
         "closes 2099-01-01T00:00:00.000Z in the database, opens now, closes never at the gate",
         "the campaign is paused in the database and running at the gate",
     ] {
         assert!(found.contains(expected), "{expected} is not in: {found}");
     }
+    launch.exits(0, &["audit", "--repair"]).await;
+    // As it was, for the applicants below.
+    let any = "UPDATE campaigns SET user_ids = 'any'";
+    system.database.run(any).await.expect("done");
     launch.exits(0, &["audit", "--repair"]).await;
     let agreed = launch.exits(0, &["audit"]).await;
     assert!(agreed.ends_with("all agree"), "{agreed}");
@@ -70,6 +75,73 @@ async fn terms_that_differ_are_found_and_repaired() {
     launch.exits(2, &["audit", "--repair"]).await;
     launch.exits(0, &["audit"]).await;
     assert_eq!(quota(&system).await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rule_that_somebody_has_won_by_stays() {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    let launch = View::of(&system, LAUNCH);
+    launch
+        .does(&["campaign", "create", "--id", LAUNCH, "--quota", "3"])
+        .await;
+    assert_eq!(launch.apply("a").await, granted(1));
+    launch.has_rows(1).await;
+    let wound = "UPDATE campaigns SET one_per = 'round'";
+    system.database.run(wound).await.expect("done");
+    let refused = launch.exits(1, &["campaign", "pause", LAUNCH]).await;
+    for expected in [
+        "by the rule of one per campaign",
+        "`rushgate audit launch --repair`",
+    ] {
+        assert!(refused.contains(expected), "{refused}");
+    }
+    let found = launch.exits(2, &["audit"]).await;
+    let expected = "one per: round in the database, campaign at the gate";
+    assert!(
+        found.contains(expected) && found.contains("1 finding"),
+        "{found}"
+    );
+    launch.exits(0, &["audit", "--repair"]).await;
+    launch.exits(0, &["audit"]).await;
+    launch.does(&["campaign", "pause", LAUNCH]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_finished_first_is_told_also_by_a_command_that_fails() {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    let launch = View::of(&system, LAUNCH);
+    launch
+        .does(&["campaign", "create", "--id", LAUNCH, "--quota", "3"])
+        .await;
+    let interrupted = "INSERT INTO intentions (campaign_id, fencing_token, actor, deed) \
+                       SELECT campaign_id, fencing_token, 'kim', '\"pause\"' FROM campaigns";
+    for (command, expected) in [
+        (&["revoke", LAUNCH, "nobody"][..], "nobody holds nothing"),
+        (
+            &["campaign", "change", LAUNCH, "--round", "none"],
+            "has no round none",
+        ),
+        (
+            &["failed", "replay", "launch/1-1"],
+            "there is none, or no more",
+        ),
+        (
+            &["failed", "discard", "launch/1-1", "--return-serial"],
+            "there is none, or no more",
+        ),
+    ] {
+        launch.does(&["campaign", "resume", LAUNCH]).await;
+        system.database.run(interrupted).await.expect("done");
+        let shown = launch.does(&["campaign", "show", LAUNCH]).await;
+        assert!(shown.contains("unfinished: pause by kim"), "{shown}");
+        let failed = launch.exits(1, command).await;
+        let finished = "finished first: pause by kim: campaign launch is paused: ";
+        let finished = failed.find(finished).expect(&failed);
+        let why = failed.find(expected).expect(&failed);
+        assert!(finished < why, "{failed}");
+    }
+    let shown = launch.does(&["campaign", "show", LAUNCH]).await;
+    assert!(!shown.contains("unfinished"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

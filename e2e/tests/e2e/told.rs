@@ -318,7 +318,8 @@ async fn a_command_that_waits_says_for_what_and_how_long() {
     let ended = end_of(&system.operator, &restore).await;
     assert_eq!(
         (ended.code, ended.stdout.as_str()),
-        (Some(1), ""),
+        // It has halted the campaign.
+        (Some(3), ""),
         "{ended:?}"
     );
     let lines: Vec<&str> = ended.stderr.lines().collect();

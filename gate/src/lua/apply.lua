@@ -10,7 +10,7 @@
 -- ARGV  1 campaign id  2 user id
 -- Reply {decision, round, serial, at, now}: flat and always five long; '' and 0 where there is nothing to say.
 --   decision  granted, already_granted, waitlisted, sold_out, revoked, not_open, closed, paused, halted,
---             unknown_campaign
+--             unknown_campaign, user_id_not_numeric (the campaign takes numbers alone)
 --   serial    for waitlisted, the position: 1 is next
 --   at        when the serial was granted; for waitlisted, since when; for not_open, when the round opens (for
 --             strangers: strangers.lua says who and why)
@@ -25,13 +25,18 @@ end
 local campaign_id, user_id = ARGV[1], ARGV[2]
 
 local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per', 'waitlist', 'revokes', 'settling',
-  'round', 'from', 'until', 'next')
+  'round', 'from', 'until', 'next', 'user_ids')
 local state, one_per = campaign[1], campaign[2]
 if not state then
   return { 'unknown_campaign', '', 0, 0, now }
 end
 if state == 'paused' or state == 'halted' then
   return { state, '', 0, 0, now }
+end
+-- A number as `Applicant::as_number` reads it: 0 to 2^63-1, without leading zeros.
+if campaign[10] == 'numeric' and not (user_id == '0' or string.find(user_id, '^[1-9]%d*$') and (#user_id < 19
+  or #user_id == 19 and user_id <= '9223372036854775807')) then
+  return { 'user_id_not_numeric', '', 0, 0, now }
 end
 
 -- What project.lua or the last round's first grant has noted, as long as it lasts.

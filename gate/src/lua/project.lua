@@ -10,24 +10,26 @@
 -- KEYS  those of give.lua, which stands before this, with settle.lua
 -- ARGV  1 campaign id   2 'new' if the campaign may be unknown to the gate, 'restored' to end a halt, else 'known'
 --       3 state   4 one_per   5 waitlist: how many may wait in a round   6 fencing token of the caller
+--       7 user_ids: which are taken, any, numeric or unstated
 --       then four for each round: id, opens_at (ms), closes_at (ms, '' for never), quota
 -- Reply {outcome, round, number}: flat and always three long.
 --   projected            number: how many were promoted from waitlists
 --   unknown_campaign     said 'known', but the gate has lost it
 --   quota_below_granted  with the round, and the highest serial that it has given
 --   round_has_grants     a round that is no longer listed, and has given serials or has people waiting
+--   other_one_per        somebody has won by the rule that the gate was told before; round: that rule
 --   halted               and another state was asked for
 --   superseded           a caller with a higher fencing token was here before; number: that token
 --
 -- Example
---   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known welcome new running campaign 0 1 once 0 '' 100
+--   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known welcome new running campaign 0 1 any once 0 '' 100
 --   → projected '' 0
-if #KEYS ~= 10 or #ARGV < 10 or (#ARGV - 6) % 4 ~= 0 then
-  return redis.error_reply('ERR project.lua takes 10 keys and 6 arguments, then 4 for each round')
+if #KEYS ~= 10 or #ARGV < 11 or (#ARGV - 7) % 4 ~= 0 then
+  return redis.error_reply('ERR project.lua takes 10 keys and 7 arguments, then 4 for each round')
 end
 local campaign_id, one_per = ARGV[1], ARGV[4]
 
-local campaign = redis.call('HMGET', KEYS[1], 'state', 'fence')
+local campaign = redis.call('HMGET', KEYS[1], 'state', 'fence', 'one_per')
 local state, fence = campaign[1], tonumber(campaign[2]) or 0
 if tonumber(ARGV[6]) < fence then
   return { 'superseded', '', fence }
@@ -38,8 +40,12 @@ end
 if state == 'halted' and ARGV[3] ~= 'halted' and ARGV[2] ~= 'restored' then
   return { 'halted', '', 0 }
 end
+-- The rule is in the name of each grant: by another one, the same person could win twice.
+if (campaign[3] or one_per) ~= one_per and redis.call('EXISTS', KEYS[4], KEYS[8]) > 0 then
+  return { 'other_one_per', campaign[3], 0 }
+end
 local listed = {}
-for i = 7, #ARGV, 4 do
+for i = 8, #ARGV, 4 do
   listed[ARGV[i]] = true
   local granted = tonumber(redis.call('HGET', KEYS[3], ARGV[i] .. '/granted') or 0)
   if tonumber(ARGV[i + 3]) < granted then
@@ -62,19 +68,20 @@ for _, round in ipairs(gone) do
   redis.call('ZREM', KEYS[2], round)
   redis.call('HDEL', KEYS[3], round .. '/closes_at', round .. '/quota', round .. '/granted')
 end
-for i = 7, #ARGV, 4 do
+for i = 8, #ARGV, 4 do
   local round = ARGV[i]
   redis.call('HSET', KEYS[3], round .. '/closes_at', ARGV[i + 2], round .. '/quota', ARGV[i + 3])
   redis.call('HSETNX', KEYS[3], round .. '/granted', 0)
   redis.call('ZADD', KEYS[2], ARGV[i + 1], round)
 end
-redis.call('HSET', KEYS[1], 'state', ARGV[3], 'one_per', one_per, 'waitlist', ARGV[5], 'fence', ARGV[6])
+redis.call('HSET', KEYS[1], 'state', ARGV[3], 'one_per', one_per, 'waitlist', ARGV[5], 'fence', ARGV[6],
+  'user_ids', ARGV[7])
 note_current()
 local promoted = 0
 if ARGV[3] == 'halted' then
   return { 'projected', '', 0 }
 end
-for i = 7, #ARGV, 4 do
+for i = 8, #ARGV, 4 do
   promoted = promoted + promote(campaign_id, one_per, ARGV[i])
 end
 settle(before)

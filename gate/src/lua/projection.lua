@@ -1,24 +1,26 @@
 -- Tells what the gate was told of a campaign: state, rules and rounds. Writes nothing.
 --
 -- KEYS  1 campaign  2 schedule  3 rounds
--- Reply {state, one_per, waitlist, fence}, then five for each round, in the order of their opening: id, opens_at (ms, 0:
--- always open), closes_at (ms, '' for never), quota, granted (the highest serial given). Flat.
+-- Reply {state, one_per, waitlist, fence, user_ids}, then five for each round, in the order of their opening: id, opens_at
+-- (ms, 0: always open), closes_at (ms, '' for never), quota, granted (the highest serial given). Flat.
+--   user_ids  any, numeric, unstated; '' where the gate was never told
 --   state  running, paused, closed, halted; unknown_campaign, and then no round follows
 --   fence  the highest fencing token that project.lua was told; 0 before the first
 --   A field that Redis has lost is '' or 0.
 --
 -- Example
 --   EVAL … 3 rushgate:{welcome}:campaign rushgate:{welcome}:schedule rushgate:{welcome}:rounds
---   → running campaign 0 1 once 0 '' 100 42
+--   → running campaign 0 1 any once 0 '' 100 42
 if #KEYS ~= 3 or #ARGV ~= 0 then
   return redis.error_reply('ERR projection.lua takes 3 keys and no argument')
 end
 
-local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per', 'waitlist', 'fence')
+local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per', 'waitlist', 'fence', 'user_ids')
 if not campaign[1] then
-  return { 'unknown_campaign', '', 0, 0 }
+  return { 'unknown_campaign', '', 0, 0, '' }
 end
-local reply = { campaign[1], campaign[2] or '', tonumber(campaign[3]) or 0, tonumber(campaign[4]) or 0 }
+local reply = { campaign[1], campaign[2] or '', tonumber(campaign[3]) or 0, tonumber(campaign[4]) or 0,
+  campaign[5] or '' }
 local schedule = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
 for i = 1, #schedule, 2 do
   local round = schedule[i]

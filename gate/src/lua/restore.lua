@@ -1,13 +1,13 @@
 -- Writes down who holds what, as the database has it, into a campaign whose grants Redis has lost. It is called
 -- step by step, while the campaign is halted: nobody is granted anything meanwhile, and whoever dies in the middle
--- begins again. The waitlist stays as Redis still knows it.
+-- begins again. The waitlist stays as Redis still knows it: what one of its two keys has lost, the other one tells.
 --
 -- Whoever calls it lets what strangers were told before the halt settle first (strangers.lua says why): for a second.
 --
 -- KEYS  those of give.lua, which stands before this
 -- ARGV  1 fencing token of the caller, as project.lua was told when it halted the campaign
 --       2 step, and what it takes:
---   forget   nothing: forgets all grants, revocations and free serials
+--   forget   nothing: forgets all grants, revocations and free serials, and counts anew who waits
 --   grants   field and value, for each grant
 --   revoked  field and value, three for each revocation
 --   pool     members, one for each free serial
@@ -28,6 +28,38 @@
 if #KEYS ~= 10 or #ARGV < 2 then
   return redis.error_reply('ERR restore.lua takes 10 keys, a fencing token and a step')
 end
+
+-- Who waits stands in two keys and in the counts of the rounds. Where they differ, whoever is in one of them waits.
+local function recount_waitlists()
+  local rounds = redis.call('ZRANGE', KEYS[2], 0, -1)
+  local is_right, waiting = true, 0
+  local function count(round)
+    return redis.call('ZLEXCOUNT', KEYS[6], '[' .. round .. '/', '(' .. round .. '0')
+  end
+  for _, round in ipairs(rounds) do
+    local counted = tonumber(redis.call('HGET', KEYS[3], round .. '/waiting')) or 0
+    is_right = is_right and counted == count(round)
+    waiting = waiting + counted
+  end
+  if is_right and waiting == redis.call('HLEN', KEYS[7]) then
+    return
+  end
+  local known = redis.call('HGETALL', KEYS[7])
+  for i = 1, #known, 2 do
+    local round, user_id = string.match(known[i], '^([^/]+)/(.+)$')
+    redis.call('ZADD', KEYS[6], 0, round .. '/' .. string.match(known[i + 1], '^%d+') .. '/' .. user_id)
+  end
+  for _, round in ipairs(rounds) do
+    local tickets = tonumber(redis.call('HGET', KEYS[3], round .. '/tickets')) or 0
+    for _, member in ipairs(redis.call('ZRANGEBYLEX', KEYS[6], '[' .. round .. '/', '(' .. round .. '0')) do
+      local ticket, user_id = string.match(member, '/(%d+)/(.+)$')
+      redis.call('HSETNX', KEYS[7], round .. '/' .. user_id, ticket .. '/' .. now)
+      tickets = math.max(tickets, tonumber(ticket))
+    end
+    redis.call('HSET', KEYS[3], round .. '/waiting', count(round), round .. '/tickets', tickets)
+  end
+end
+
 local step = ARGV[2]
 local campaign = redis.call('HMGET', KEYS[1], 'state', 'fence')
 if tonumber(ARGV[1]) < (tonumber(campaign[2]) or 0) then
@@ -44,6 +76,7 @@ if step == 'forget' then
     redis.call('HDEL', KEYS[3], round .. '/free', round .. '/issued')
   end
   redis.call('HDEL', KEYS[1], 'revokes', 'known')
+  recount_waitlists()
 elseif step == 'grants' then
   redis.call('HSET', KEYS[4], unpack(ARGV, 3))
 elseif step == 'revoked' then

@@ -20,22 +20,24 @@
 -- clock of Redis that jumps forward cuts short what settles, as it does every window.
 --
 -- KEYS  those of give.lua, which stands before this, with settle.lua
--- Reply {decision, round, at, now, ends, known}: flat and always six long; '' and 0 where there is nothing to say.
+-- Reply {decision, round, at, now, ends, user_ids, known}: flat and always seven long; '' and 0 where there is nothing to
+-- say.
 --   decision  sold_out, not_open, closed; '' if there is nothing to repeat: somebody would get a place, the campaign is
 --             paused, halted or unknown, or too many are known
 --   at        for not_open, when the round opens
 --   ends      when this must not be repeated any more; not after the next opening
+--   user_ids  which the campaign takes: of numeric alone, no other stranger is told this
 --   known     everybody who is no stranger, separated by spaces: a user id, perhaps with something and `/` before it
 --
 -- Example
 --   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known
---   → sold_out once 0 1796086800123 1796086801023 '7 8 once/9'
+--   → sold_out once 0 1796086800123 1796086801023 any '7 8 once/9'
 if #KEYS ~= 10 or #ARGV ~= 0 then
   return redis.error_reply('ERR strangers.lua takes 10 keys and no argument')
 end
 
-local nothing = { '', '', 0, now, 0, '' }
-local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per', 'waitlist', 'settling')
+local nothing = { '', '', 0, now, 0, '', '' }
+local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per', 'waitlist', 'settling', 'user_ids')
 local state, one_per = campaign[1], campaign[2]
 if state ~= 'running' and state ~= 'closed' then
   return nothing
@@ -109,4 +111,4 @@ local known = (one_per == 'round' and known_of_this()) or all_known()
 if not known then
   return nothing
 end
-return { word, round, at, now, ends, table.concat(known, ' ') }
+return { word, round, at, now, ends, campaign[5] or '', table.concat(known, ' ') }

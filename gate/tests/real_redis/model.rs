@@ -415,7 +415,8 @@ fn answered(status: application::Status) -> Expected {
         }
         Status::Revoked { grant, .. } => Expected::Revoked(index(&grant.round)),
         Status::NotFound => Expected::NotFound,
-        Status::UnknownCampaign => panic!("the gate forgot the campaign"),
+        Status::UnknownRound => panic!("the gate forgot a round"),
+        Status::Halted | Status::UnknownCampaign => panic!("the gate forgot grants"),
     }
 }
 

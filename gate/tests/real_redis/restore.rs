@@ -2,10 +2,11 @@
 
 use crate::support::{Gate, always_open, applicant};
 use proptest::prelude::*;
+use rushgate_gate::balance::{self, Miscount};
 use rushgate_gate::project::{Origin, Outcome as Projected};
 use rushgate_gate::restore::{self, Granted, Outcome, Standing};
 use rushgate_gate::{
-    CampaignState, Event, EventType, Keys, OnePer, RoundId, confirm, resend, revoke,
+    CampaignState, Event, EventType, Keys, OnePer, RoundId, application, confirm, resend, revoke,
 };
 use std::collections::BTreeMap;
 
@@ -87,12 +88,16 @@ impl Gate {
                 .arg(&key)
                 .query(&mut self.redis)
                 .expect("HGETALL");
-            knowledge.extend(
-                fields
-                    .into_iter()
-                    .filter(|(_, value)| value != "0")
-                    .map(|(field, value)| (format!("{key} {field}"), value)),
-            );
+            knowledge.extend(fields.into_iter().filter(|(_, value)| value != "0").map(
+                |(field, value)| match key == keys.waiting() {
+                    // Since when, nobody knows any more once it is lost.
+                    true => (
+                        format!("{key} {field}"),
+                        value.split('/').next().unwrap_or_default().to_owned(),
+                    ),
+                    false => (format!("{key} {field}"), value),
+                },
+            ));
         }
         for key in [keys.pool(), keys.waitlist()] {
             let members: Vec<String> = redis::cmd("ZRANGE")
@@ -108,6 +113,11 @@ impl Gate {
             );
         }
         knowledge
+    }
+
+    fn miscounts(&mut self) -> Vec<Miscount> {
+        let reply = self.call(&balance::call(&self.id)).expect("balance");
+        balance::miscounts(&reply).expect("its reply")
     }
 
     /// Confirms whatever is held.
@@ -129,7 +139,7 @@ proptest! {
     #[test]
     fn what_is_rebuilt_is_what_was_lost(
         one_per in prop_oneof![Just(OnePer::Campaign), Just(OnePer::Round)],
-        moves in prop::collection::vec((0u8..3, 0u8..7), 0..30), waitlist in 0u32..3, wiped: bool,
+        moves in prop::collection::vec((0u8..3, 0u8..7), 0..30), waitlist in 0u32..3, lost in 0usize..6,
     ) {
         let mut gate = Gate::unknown();
         gate.waitlist = waitlist;
@@ -143,14 +153,30 @@ proptest! {
         let granted = granted(&gate.events());
         gate.confirm_all(&granted);
         let mut before = gate.knowledge();
-        if wiped {
-            redis::cmd("DEL").arg(&Keys::of(&gate.id).all()).exec(&mut gate.redis).expect("DEL");
+        prop_assert_eq!(gate.miscounts(), []);
+        let keys = Keys::of(&gate.id);
+        let lost: &[String] = &match lost {
+            0 => vec![],
+            1 => keys.all().into(),
+            2 => vec![keys.waitlist()],
+            3 => vec![keys.waiting()],
+            4 => vec![keys.pool()],
+            _ => vec![keys.revoked()],
+        };
+        if lost.len() > 1 {
             // Nobody knows any more who waited.
             before.retain(|field, _| !["waiting", "waitlist", "tickets"].iter().any(|word| field.contains(word)));
+        }
+        if !lost.is_empty() {
+            let removed: u32 = redis::cmd("DEL").arg(lost).query(&mut gate.redis).expect("DEL");
+            if lost.len() == 1 {
+                prop_assert_eq!(gate.miscounts().is_empty(), removed == 0);
+            }
         }
         let halted = gate.halt(one_per);
         prop_assert!(matches!(halted, Projected::Projected { .. }), "{:?}", halted);
         gate.restore(one_per, &granted);
+        prop_assert_eq!(gate.miscounts(), []);
         prop_assert_eq!(gate.knowledge(), before);
         // And again, as when the first attempt died in the middle.
         gate.restore(one_per, &granted);
@@ -179,6 +205,24 @@ fn who_lost_a_place_to_a_rival_gets_another_before_anybody_who_waits() {
     assert_eq!(gate.serial("3"), 3);
     let last = gate.events().pop().expect("its event");
     assert_eq!((last.serial.get(), last.applicant.as_str()), (4, "4"));
+}
+
+#[test]
+fn the_rule_that_somebody_has_won_by_stays() {
+    let mut gate = Gate::open(QUOTA);
+    let rounds = [always_open(QUOTA)];
+    let (known, running) = (Origin::Known, CampaignState::Running);
+    gate.project(known, running, OnePer::Round, &rounds);
+    gate.project(known, running, OnePer::Campaign, &rounds);
+    gate.serial("1");
+    let outcome = gate.try_project(known, running, OnePer::Round, &rounds);
+    let rule = OnePer::Campaign;
+    assert_eq!(outcome, Projected::OtherOnePer { rule });
+    // Also when nobody holds anything any more: who has won once may not win again.
+    gate.revoke("1", None);
+    let outcome = gate.try_project(known, running, OnePer::Round, &rounds);
+    assert_eq!(outcome, Projected::OtherOnePer { rule });
+    gate.project(known, running, OnePer::Campaign, &rounds);
 }
 
 #[test]
@@ -239,6 +283,9 @@ fn a_wiped_campaign_that_is_confirmed_is_halted_and_no_longer_unknown() {
         confirm::Outcome::UnknownCampaign
     );
     assert_eq!(gate.apply("2"), rushgate_gate::Decision::Halted);
+    for user_id in ["1", "2"] {
+        assert_eq!(gate.status(user_id), application::Status::Halted);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use rushgate_gate::project::{self, Origin, Outcome};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
     Applicant, Call, CampaignId, CampaignState, Decision, Event, FencingToken, Keys, OnePer, Quota,
-    Round, RoundId, Serial, Terms, Value, Waitlist, application, apply, confirm, overview,
+    Round, RoundId, Serial, Terms, UserIds, Value, Waitlist, application, apply, confirm, overview,
     projection::{self, Projection},
     revoke, strangers,
 };
@@ -18,6 +18,8 @@ pub(crate) struct Gate {
     pub(crate) id: CampaignId,
     /// How many may wait, from the next projection on.
     pub(crate) waitlist: u32,
+    /// Which user ids it takes, from the next projection on.
+    pub(crate) user_ids: UserIds,
     /// Under which token it is projected and restored.
     pub(crate) fence: FencingToken,
 }
@@ -40,6 +42,7 @@ impl Gate {
             redis: connect(url),
             id: id.parse().expect("an id"),
             waitlist: 0,
+            user_ids: UserIds::Any,
             fence: FencingToken::default(),
         }
     }
@@ -81,6 +84,7 @@ impl Gate {
         let terms = Terms {
             one_per,
             waitlist: Waitlist::try_from(self.waitlist).expect("a waitlist"),
+            user_ids: self.user_ids,
         };
         let reply = self
             .call(&project::call(

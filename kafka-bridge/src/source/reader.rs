@@ -3,11 +3,12 @@
 use super::{Link, PATIENCE, SourceError};
 use crate::entry::{EntryId, EntryRef, Fields, StreamNo};
 use crate::flow::Read;
+use crate::record::ValueFormat;
 use crate::reply;
 use crate::streams::Step;
-use redis::{Client, Cmd, RedisError, cmd};
+use redis::{Client, Cmd, RedisError, Value, cmd};
 use rushgate_gate::keys::{BRIDGE_GROUP, CAMPAIGNS};
-use rushgate_gate::{CampaignId, Keys};
+use rushgate_gate::{CampaignId, Keys, UserIds};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ pub struct Reader {
     link: Link,
     consumer: String,
     claim_idle: Duration,
+    value_format: ValueFormat,
+    /// Campaigns of which it is known that all user ids are numbers, which never changes.
+    numeric: BTreeSet<CampaignId>,
     /// What was complained about already.
     complaints: BTreeSet<String>,
 }
@@ -31,7 +35,12 @@ pub type KeysOf = BTreeMap<StreamNo, Keys>;
 #[derive(Debug)]
 pub enum Answer {
     /// To [`Step::Discover`].
-    Campaigns(BTreeSet<CampaignId>),
+    Campaigns {
+        /// Those whose streams are to be read.
+        read: BTreeSet<CampaignId>,
+        /// How many others there are, whose user ids need not fit the values of the records.
+        unread: usize,
+    },
     /// To [`Step::CreateGroups`]: whether there is one now.
     Groups(Vec<(StreamNo, bool)>),
     /// To all others.
@@ -61,12 +70,20 @@ impl Verdict {
 }
 
 impl Reader {
-    /// Reads as `consumer`, and claims what has been pending for `claim_idle`.
-    pub fn new(client: Client, consumer: String, claim_idle: Duration) -> Self {
+    /// Reads as `consumer`, and claims what has been pending for `claim_idle`. Campaigns whose user ids need not fit the
+    /// values of the records are left out.
+    pub fn new(
+        client: Client,
+        consumer: String,
+        claim_idle: Duration,
+        value_format: ValueFormat,
+    ) -> Self {
         Self {
             link: Link::new(client, BLOCK + PATIENCE),
             consumer,
             claim_idle,
+            value_format,
+            numeric: BTreeSet::new(),
             complaints: BTreeSet::new(),
         }
     }
@@ -119,7 +136,74 @@ impl Reader {
                 }
             }
         }
-        Ok(Answer::Campaigns(campaigns))
+        let found = campaigns.len();
+        if self.value_format == ValueFormat::Long {
+            self.leave_out_unfit(&mut campaigns).await?;
+        }
+        Ok(Answer::Campaigns {
+            unread: found - campaigns.len(),
+            read: campaigns,
+        })
+    }
+
+    /// Leaves those campaigns out whose user ids need not be numbers: a grant that can become no record, and so no coupon,
+    /// is better kept in the stream for a bridge that can publish it. Nothing was said of user ids in campaigns that are
+    /// older than that rule; they are read, and only what is no number becomes a dead letter.
+    async fn leave_out_unfit(
+        &mut self,
+        campaigns: &mut BTreeSet<CampaignId>,
+    ) -> Result<(), SourceError> {
+        let asked: Vec<CampaignId> = campaigns.difference(&self.numeric).cloned().collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let mut commands = redis::pipe();
+        for campaign in &asked {
+            let command = commands.cmd("HGET").arg(Keys::of(campaign).campaign());
+            command.arg("user_ids");
+        }
+        let answers = self.link.ask_all(commands.ignore_errors()).await?;
+        for (campaign, answer) in asked.into_iter().zip(answers) {
+            // An error, such as that of a key of another type, says that nothing is known of this campaign.
+            let user_ids = match answer {
+                Ok(Value::BulkString(word)) => str::from_utf8(&word)
+                    .ok()
+                    .and_then(|word| word.parse().ok()),
+                _ => None,
+            };
+            match user_ids {
+                Some(UserIds::Numeric) => {
+                    self.numeric.insert(campaign);
+                }
+                Some(UserIds::Any) => {
+                    if self
+                        .complaints
+                        .insert(format!("any user ids in {campaign}"))
+                    {
+                        tracing::error!(
+                            %campaign,
+                            "its stream is left unread: it takes user ids that are no numbers, which \
+                             KAFKA_VALUE_FORMAT=long cannot carry. Run a bridge with KAFKA_VALUE_FORMAT=json for it, or \
+                             create campaigns with --user-ids numeric"
+                        );
+                    }
+                    campaigns.remove(&campaign);
+                }
+                Some(UserIds::Unstated) | None => {
+                    if self
+                        .complaints
+                        .insert(format!("no word on user ids in {campaign}"))
+                    {
+                        tracing::warn!(
+                            %campaign,
+                            "nothing says that its user ids are numbers: others become dead letters, as \
+                             KAFKA_VALUE_FORMAT=long cannot carry them"
+                        );
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn create_groups(&mut self, keys: &KeysOf) -> Result<Answer, SourceError> {

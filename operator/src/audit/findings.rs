@@ -1,8 +1,9 @@
 //! Whether gate, stream, topic, tables and dead letters agree: a pure function over what was seen of them.
 
 use crate::terms::{Campaign, window};
+use rushgate_gate::balance::Miscount;
 use rushgate_gate::projection::Projection;
-use rushgate_gate::{CampaignState, EventType, Place, RoundId};
+use rushgate_gate::{CampaignState, EventType, Place, RoundId, Serial};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -18,6 +19,10 @@ pub struct Seen {
     pub held: BTreeMap<Place, bool>,
     /// What the gate says and nobody can read.
     pub unreadable: BTreeSet<String>,
+    /// Serials that the gate would give again.
+    pub free: BTreeSet<(RoundId, Serial)>,
+    /// What the gate counts otherwise than it is there.
+    pub miscounts: BTreeSet<Miscount>,
     /// What the gate says was taken back.
     pub taken_back: BTreeSet<Place>,
     /// In the stream, or in Kafka and not committed yet.
@@ -28,8 +33,10 @@ pub struct Seen {
     pub rows: BTreeMap<Place, bool>,
     /// Open dead letters of the consumer, by number: what they are about, and why.
     pub letters: BTreeMap<u64, (Option<Place>, String)>,
-    /// What the dead letters of the consumer were about that an operator has discarded.
+    /// What the dead letters were about that an operator has discarded.
     pub discarded: BTreeSet<Place>,
+    /// What an operator has revoked, by the log.
+    pub revoked_by_log: BTreeSet<Place>,
     /// Open dead letters of the bridge, by entry id: what they are about.
     pub unpublished: BTreeMap<String, Option<Place>>,
     /// Quotas, as the database has them.
@@ -57,8 +64,12 @@ pub enum Finding {
     HaltedHere,
     /// A command has begun something and not finished it.
     Unfinished(String),
-    /// The gate has a grant that nobody can read.
+    /// The gate has a grant or a free serial that cannot be read.
     Unreadable(String),
+    /// The gate counts otherwise than it is there.
+    Miscount(Miscount),
+    /// The gate would give a serial again that is held.
+    HeldAndFree(Place),
     /// Database and gate have different states.
     State {
         /// In the database.
@@ -87,6 +98,8 @@ pub enum Finding {
     RevokedInTable(Place),
     /// The row says that it was taken back, and the gate has never heard of the grant.
     RevocationLostByGate(Place),
+    /// The gate holds it, and nothing but the log says that it was taken back.
+    RevocationLost(Place),
     /// More coupons than the round has.
     OverQuota {
         /// The round.
@@ -120,6 +133,13 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
         findings.insert(Finding::HaltedHere);
     }
     findings.extend(seen.unreadable.iter().cloned().map(Finding::Unreadable));
+    // A halted gate is rebuilt anyway.
+    if !seen.is_halted {
+        findings.extend(seen.miscounts.iter().cloned().map(Finding::Miscount));
+        let held = seen.held.keys();
+        let is_free = |held: &&Place| seen.free.contains(&(held.round.clone(), held.serial));
+        findings.extend(held.filter(is_free).cloned().map(Finding::HeldAndFree));
+    }
     findings.extend(seen.unfinished.clone().map(Finding::Unfinished));
     let states = seen.states;
     findings.extend(states.map(|(database, gate)| Finding::State { database, gate }));
@@ -134,9 +154,12 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
 
     for (place, issued) in &seen.held {
         let finding = match seen.rows.get(place) {
-            Some(true) if *issued => None,
             Some(false) => Some(Finding::RevokedInTable(place.clone())),
             _ if seen.is_partial => None,
+            _ if seen.revoked_by_log.contains(place) && !on_the_way(place, EventType::Revoked) => {
+                Some(Finding::RevocationLost(place.clone()))
+            }
+            Some(true) if *issued => None,
             Some(true) if on_the_way(place, EventType::Granted) => None,
             Some(true) => Some(Finding::Unconfirmed(place.clone())),
             None if on_the_way(place, EventType::Granted) || dead.contains(place) => None,
@@ -216,6 +239,9 @@ pub fn differing_terms(campaign: &Campaign, told: &Projection) -> Vec<String> {
     if campaign.terms.one_per != terms.one_per {
         differ("one per", &campaign.terms.one_per, &terms.one_per);
     }
+    if campaign.terms.user_ids != terms.user_ids {
+        differ("user ids", &campaign.terms.user_ids, &terms.user_ids);
+    }
     let at_gate: BTreeMap<_, _> = told
         .rounds
         .iter()
@@ -254,8 +280,10 @@ impl Finding {
             Self::Unfinished(_) | Self::State { .. } | Self::Terms(_) => true,
             Self::HaltedHere => true,
             Self::Discarded(_) | Self::Unreadable(_) => false,
+            Self::Miscount(_) | Self::HeldAndFree(_) => false,
             Self::Unknown | Self::Halted | Self::LostByGate(_) => false,
             Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => false,
+            Self::RevocationLost(_) => false,
             Self::OverQuota { .. } | Self::Letter { .. } | Self::Unpublished(_) => false,
         }
     }
@@ -276,9 +304,15 @@ impl Finding {
             }
             Self::HaltedHere => "--repair halts the gate, and `rushgate restore` leads on",
             Self::Unreadable(_) => "`rushgate restore --halt` rebuilds the gate without it",
+            Self::Miscount(_) | Self::HeldAndFree(_) => {
+                "Redis has lost something: `rushgate restore --halt` counts again"
+            }
             Self::LostByGate(_) => "Redis has lost grants: `rushgate restore --halt`",
             Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => {
                 "Redis has lost a revocation: `rushgate restore --halt`"
+            }
+            Self::RevocationLost(_) => {
+                "Redis has lost the revocation: `rushgate revoke` takes it back again"
             }
             Self::OverQuota { .. } => {
                 "the table's keys do not allow that: were they changed by hand?"
@@ -297,7 +331,11 @@ impl fmt::Display for Finding {
                 f.write_str("the campaign is halted in the database, and the gate still grants")
             }
             Self::Unfinished(what) => write!(f, "a command was interrupted: {what}"),
-            Self::Unreadable(entry) => write!(f, "the gate's grant {entry} cannot be read"),
+            Self::Unreadable(entry) => write!(f, "the gate's entry {entry} cannot be read"),
+            Self::Miscount(miscount) => miscount.fmt(f),
+            Self::HeldAndFree(place) => {
+                write!(f, "{} is held, and free to be given again", shown(place))
+            }
             Self::State { database, gate } => {
                 write!(
                     f,
@@ -326,6 +364,11 @@ impl fmt::Display for Finding {
             Self::Unconfirmed(place) => {
                 write!(f, "{} has its row, and the gate was not told", shown(place))
             }
+            Self::RevocationLost(place) => write!(
+                f,
+                "{} is held at the gate, though an operator has revoked it",
+                shown(place)
+            ),
             Self::StillActive(place) => {
                 write!(
                     f,
@@ -375,7 +418,7 @@ pub(super) fn shown(place: &Place) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rushgate_gate::{OnePer, Round, Terms};
+    use rushgate_gate::{OnePer, Round, Terms, UserIds};
 
     fn place(serial: u32, user_id: &str) -> Place {
         Place {
@@ -443,6 +486,10 @@ mod tests {
             }),
             [Finding::StillActive(a())]
         );
+        assert_eq!(
+            found(|seen| seen.free = [(a().round, a().serial)].into()),
+            [Finding::HeldAndFree(a())]
+        );
         assert_eq!(found(|seen| seen.held.clear()), [Finding::LostByGate(a())]);
         assert_eq!(
             found(|seen| {
@@ -457,6 +504,8 @@ mod tests {
             }),
             [Finding::RevocationLostByGate(a())]
         );
+        let lost = |seen: &mut Seen| seen.revoked_by_log = [a()].into();
+        assert_eq!(found(lost), [Finding::RevocationLost(a())]);
         let over = Finding::OverQuota {
             round: RoundId::once(),
             active: 1,
@@ -488,31 +537,33 @@ mod tests {
             closes_at: None,
             quota: quota.try_into().expect("a quota"),
         };
-        let terms = |waitlist: u32| Terms {
+        let terms = |waitlist: u32, user_ids| Terms {
             one_per: OnePer::Campaign,
             waitlist: waitlist.try_into().expect("a waitlist"),
+            user_ids,
         };
         let campaign = Campaign {
             id: "c".parse().expect("an id"),
             state: CampaignState::Running,
-            terms: terms(1),
+            terms: terms(1, UserIds::Numeric),
             daily: None,
             rounds: vec![round("a", 5), round("b", 5)],
             projected: true,
         };
         let mut told = Projection {
             state: CampaignState::Running,
-            terms: Some(terms(1)),
+            terms: Some(terms(1, UserIds::Numeric)),
             fence: 1.into(),
             rounds: vec![(round("b", 5), 0), (round("a", 5), 3)],
         };
         assert_eq!(differing_terms(&campaign, &told), [""; 0]);
-        told.terms = Some(terms(2));
+        told.terms = Some(terms(2, UserIds::Unstated));
         told.rounds = vec![(round("b", 25), 9), (round("c", 5), 0)];
         assert_eq!(
             differing_terms(&campaign, &told),
             [
                 "waitlist: 1 in the database, 2 at the gate",
+                "user ids: numeric in the database, unstated at the gate",
                 "round a: opens now, closes never in the database, none at the gate",
                 "quota of round b: 5 in the database, 25 at the gate",
                 "round c: none in the database, opens now, closes never at the gate",

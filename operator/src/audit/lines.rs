@@ -54,7 +54,7 @@ fn are_alike(one: &Finding, other: &Finding) -> bool {
         (Finding::Letter { reason: one, .. }, Finding::Letter { reason: other, .. }) => {
             one == other
         }
-        (Finding::OverQuota { .. } | Finding::Terms(_), _) => false,
+        (Finding::OverQuota { .. } | Finding::Terms(_) | Finding::Miscount(_), _) => false,
         _ => discriminant(one) == discriminant(other),
     }
 }
@@ -68,13 +68,15 @@ fn subject(finding: &Finding) -> String {
         | Finding::LostByGate(place)
         | Finding::RevokedInTable(place)
         | Finding::RevocationLostByGate(place)
+        | Finding::RevocationLost(place)
+        | Finding::HeldAndFree(place)
         | Finding::Discarded(place) => shown(place),
         Finding::Unreadable(entry) => entry.clone(),
         Finding::Letter { id, .. } => id.to_string(),
         Finding::Unpublished(id) => id.clone(),
         Finding::Unknown | Finding::Halted | Finding::HaltedHere => finding.to_string(),
         Finding::OverQuota { .. } | Finding::Unfinished(_) => finding.to_string(),
-        Finding::State { .. } | Finding::Terms(_) => finding.to_string(),
+        Finding::State { .. } | Finding::Terms(_) | Finding::Miscount(_) => finding.to_string(),
     }
 }
 

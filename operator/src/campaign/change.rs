@@ -1,6 +1,6 @@
 //! `rushgate campaign change`.
 
-use super::instant;
+use super::{instant, warn};
 use crate::config::Config;
 use crate::intention::Deed;
 use crate::operation::{Operation, moved_up};
@@ -19,7 +19,8 @@ pub(super) const EXAMPLES: &str = "Examples:
   rushgate campaign change advent --to 2026-12-31
 
 It takes effect at every edge at once. A quota can be lowered to the highest serial that was given, and no further;
-where it grows, those who wait move up. A round in which somebody has won stays.";
+where it grows, those who wait move up. A round in which somebody has won stays. How often one person may win, and which
+user ids are taken, cannot be changed.";
 
 /// What is to be different.
 #[derive(Args)]
@@ -55,6 +56,11 @@ impl Change {
     /// no grant meets a database that has no room for it.
     pub(super) async fn run(&self, config: &Config) -> Result<String> {
         let mut operation = Operation::begin(config, &self.id).await?;
+        let done = self.change(&mut operation).await;
+        operation.tell(done)
+    }
+
+    async fn change(&self, operation: &mut Operation) -> Result<String> {
         let current = operation.campaign.clone();
         if current.state == CampaignState::Closed {
             bail!("campaign {} is closed for good", self.id);
@@ -70,7 +76,7 @@ impl Change {
                 self.id
             );
         }
-        let text = if wanted.has_same_terms(&current) {
+        Ok(if wanted.has_same_terms(&current) {
             let promoted = operation
                 .project(&current, Origin::Known, current.state)
                 .await?;
@@ -81,9 +87,13 @@ impl Change {
             )
         } else {
             let deed = Deed::change(&current, &wanted);
+            if wanted.over(now) != current.over(now)
+                && let Some(over) = wanted.over(now)
+            {
+                warn(&self.id, &over);
+            }
             operation.perform(deed, self.reason.as_deref()).await?
-        };
-        Ok(operation.report(&text))
+        })
     }
 
     /// What it is to be. Pure, and the same again when it is applied to its own outcome.
@@ -119,11 +129,10 @@ impl Change {
         }
         let is_meant = |round: &Round| self.round.as_ref().is_none_or(|id| *id == round.id);
         if let Some(quota) = self.quota {
-            let is_over = |round: &Round| round.closes_at.is_some_and(|at| at <= now);
             wanted
                 .rounds
                 .iter_mut()
-                .filter(|round| is_meant(round) && (self.round.is_some() || !is_over(round)))
+                .filter(|round| is_meant(round) && (self.round.is_some() || !round.is_over(now)))
                 .for_each(|round| round.quota = quota);
         }
         if self.opens_at.is_some() || self.closes_at.is_some() {
@@ -160,7 +169,7 @@ fn names(rounds: &[Round]) -> String {
 mod tests {
     use super::*;
     use clap::Parser;
-    use rushgate_gate::{OnePer, Terms};
+    use rushgate_gate::{OnePer, Terms, UserIds};
 
     #[derive(Parser)]
     struct Cli {
@@ -188,6 +197,7 @@ mod tests {
             terms: Terms {
                 one_per: OnePer::Round,
                 waitlist: Waitlist::default(),
+                user_ids: UserIds::Any,
             },
             rounds: daily.rounds(quota).expect("rounds"),
             daily: Some(daily),

@@ -1,17 +1,18 @@
 //! `rushgate campaign create`.
 
-use super::instant;
+use super::{instant, warn};
 use crate::config::Config;
 use crate::operation::{Reserved, lost, unknown_creation};
 use crate::schedule::Daily;
 use crate::terms::Campaign;
 use anyhow::{Result, bail};
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::SignedDuration;
 use jiff::civil::{Date, Time};
 use rushgate_gate::project::Origin;
 use rushgate_gate::{
-    CampaignId, CampaignState, Millis, OnePer, Quota, Round, RoundId, Terms, Waitlist,
+    CampaignId, CampaignState, Millis, OnePer, Quota, Round, RoundId, Terms, UserIds, Waitlist,
 };
 
 /// Shown below the flags.
@@ -39,6 +40,11 @@ pub struct Create {
     /// How many people may wait in a round for what is revoked: 0 to 10000
     #[arg(long, value_name = "PEOPLE", default_value_t = Waitlist::default())]
     waitlist: Waitlist,
+    /// Which user ids are taken: any, or whole numbers from 0 to 2^63-1 alone, as bridges need whose KAFKA_VALUE_FORMAT is
+    /// long; not to be changed
+    #[arg(long, value_name = "WHICH", default_value = UserIds::Any.as_str())]
+    #[arg(value_parser = PossibleValuesParser::new([UserIds::Any, UserIds::Numeric].map(UserIds::as_str)).try_map(|word| word.parse::<UserIds>()))]
+    user_ids: UserIds,
     /// Opens once, at this instant, such as 2026-12-01T10:00:00+09:00; now, if it is not given
     #[arg(long, value_name = "INSTANT", value_parser = instant, conflicts_with = "from")]
     opens_at: Option<Millis>,
@@ -98,12 +104,19 @@ impl Create {
         }
         operation.finish().await?;
         let campaign = operation.campaign.clone();
-        let registered = operation.gate.register(id).await;
-        registered.map_err(|error| unknown_creation(id, error))?;
-        operation
-            .project(&campaign, Origin::Known, campaign.state)
-            .await?;
-        Ok(operation.report(&format!("campaign {id} is {}: {campaign}", campaign.state)))
+        let now = Millis::try_from(jiff::Timestamp::now().as_millisecond())?;
+        if let Some(over) = campaign.over(now) {
+            warn(id, &over);
+        }
+        let registered = operation.register().await;
+        let told = match registered {
+            Ok(()) => {
+                let project = operation.project(&campaign, Origin::Known, campaign.state);
+                project.await.map(drop)
+            }
+            Err(error) => Err(unknown_creation(id, error)),
+        };
+        operation.tell(told.map(|()| format!("campaign {id} is {}: {campaign}", campaign.state)))
     }
 
     fn campaign(&self) -> Result<Campaign> {
@@ -128,6 +141,7 @@ impl Create {
             terms: Terms {
                 one_per: self.one_per,
                 waitlist: self.waitlist,
+                user_ids: self.user_ids,
             },
             daily,
             rounds,

@@ -4,17 +4,18 @@ use super::{existing, no_such};
 use crate::answer::{Answer, UNKNOWN, figure};
 use crate::config::Config;
 use crate::database::Database;
+use crate::operation::lost;
 use crate::servers::Servers;
 use crate::terms::window;
 use anyhow::{Result, bail};
-use rushgate_gate::CampaignId;
 use rushgate_gate::overview::Overview;
+use rushgate_gate::{CampaignId, Millis, Round};
 use std::fmt::Write;
 
 pub(super) async fn list(config: &Config) -> Result<Answer> {
     let mut servers = Servers::connect(config).await;
     let mut text = format!(
-        "{:<24} {:<10} {:<12} {:>9} {:>9} {:>9} {:>10}  NEXT",
+        "{:<24} {:<10} {:<18} {:>9} {:>9} {:>9} {:>10}  NEXT",
         "CAMPAIGN", "STATE", "ROUND", "QUOTA", "GRANTED", "ISSUED", "WAITLISTED"
     );
     for id in servers.campaigns().await {
@@ -43,7 +44,7 @@ fn listed(id: &CampaignId, overview: &Overview) -> String {
         |round| {
             let quota = round.round.quota.get();
             let counts = [quota, round.granted, round.issued, round.waitlisted];
-            (round.round.id.to_string(), counts)
+            (shown(&round.round, overview.now), counts)
         },
     );
     let [quota, granted, issued, waitlisted] = counts;
@@ -52,7 +53,7 @@ fn listed(id: &CampaignId, overview: &Overview) -> String {
         format!("{round} at {opens_at}")
     });
     let line = format!(
-        "{id:<24} {:<10} {round:<12} {quota:>9} {granted:>9} {issued:>9} {waitlisted:>10}  {next}",
+        "{id:<24} {:<10} {round:<18} {quota:>9} {granted:>9} {issued:>9} {waitlisted:>10}  {next}",
         overview.state
     );
     line.trim_end().to_owned()
@@ -73,9 +74,9 @@ pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<Answer> {
     let overview = match at_gate {
         Some(None) => {
             let why = match &terms {
-                Some(terms) => format!(
-                    "the database knows campaign {id}, the gate does not: if it never did, run `rushgate campaign create` \
-                     again with the same terms ({terms})"
+                Some(terms) if terms.projected => lost(id),
+                Some(_) => format!(
+                    "the gate was never told of campaign {id}: `rushgate campaign finish {id}` does that"
                 ),
                 None => format!("the gate does not know campaign {id}"),
             };
@@ -101,12 +102,24 @@ pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<Answer> {
         })
         .await;
 
+    let unfinished = servers
+        .database("what a command has left unfinished", async |database| {
+            database.intention(id).await
+        })
+        .await;
+
     let state = match (&overview, &terms) {
         (Some(overview), _) => overview.state.to_string(),
         (None, Some(terms)) => format!("{} (the database says)", terms.state),
         (None, None) => UNKNOWN.to_owned(),
     };
     let mut text = format!("campaign {id}: {state}, {}", figure(terms));
+    if let Some(intention) = unfinished.flatten() {
+        write!(
+            text,
+            "\n  unfinished: {intention}. Unless it is at work just now, `rushgate campaign finish {id}` finishes it"
+        )?;
+    }
     match &overview {
         Some(overview) => text.push_str(&rounds(overview)?),
         None => write!(text, "\n  {COUNTS}: {UNKNOWN}")?,
@@ -131,6 +144,14 @@ pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<Answer> {
     })
 }
 
+/// Its name, and whether it is over.
+fn shown(round: &Round, now: Millis) -> String {
+    match round.is_over(now) {
+        true => format!("{} (over)", round.id),
+        false => round.id.to_string(),
+    }
+}
+
 /// The round that opened last, and the next one.
 fn rounds(overview: &Overview) -> Result<String> {
     let mut text = String::new();
@@ -141,7 +162,7 @@ fn rounds(overview: &Overview) -> Result<String> {
             write!(
                 text,
                 "\n  round {}, quota {quota}, {}",
-                round.id,
+                shown(round, overview.now),
                 window(round)
             )?;
             for (what, number) in [

@@ -10,10 +10,15 @@ use rushgate_gate::project::Origin;
 
 /// Said again it tells the gate again.
 pub(super) async fn set(config: &Config, target: &Target, deed: Deed) -> Result<String> {
-    let id = &target.id;
-    let mut operation = Operation::begin(config, id).await?;
+    let mut operation = Operation::begin(config, &target.id).await?;
+    let done = set_state(&mut operation, target, deed).await;
+    operation.tell(done)
+}
+
+async fn set_state(operation: &mut Operation, target: &Target, deed: Deed) -> Result<String> {
     let campaign = operation.campaign.clone();
-    let text = match (campaign.state, deed.state()) {
+    let id = &campaign.id;
+    Ok(match (campaign.state, deed.state()) {
         (is, Some(wanted)) if is == wanted => {
             operation.project(&campaign, Origin::Known, is).await?;
             format!("campaign {id} is {is} already")
@@ -22,6 +27,5 @@ pub(super) async fn set(config: &Config, target: &Target, deed: Deed) -> Result<
             bail!("campaign {id} is closed for good: create another one")
         }
         _ => operation.perform(deed, target.reason.as_deref()).await?,
-    };
-    Ok(operation.report(&text))
+    })
 }

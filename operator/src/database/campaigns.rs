@@ -40,6 +40,7 @@ impl Database {
                 detail: &campaign.to_string(),
                 reason: None,
                 actor: Some(actor),
+                about: None,
             };
             log::append(connection, &campaign.id, entry).await
         })
@@ -114,7 +115,7 @@ impl Database {
     pub async fn campaign(&self, id: &CampaignId) -> Result<Option<Campaign>> {
         let mut connection = self.connection.lock().await;
         let Some(row) = sqlx::query(
-            "SELECT state, one_per, waitlist, timezone, CAST(first_day AS CHAR) AS first_day, \
+            "SELECT state, one_per, waitlist, user_ids, timezone, CAST(first_day AS CHAR) AS first_day, \
              CAST(last_day AS CHAR) AS last_day, CAST(opens_local AS CHAR) AS opens_local, open_for_s, \
              projected_at IS NOT NULL AS projected FROM campaigns WHERE campaign_id = ?",
         )
@@ -131,6 +132,7 @@ impl Database {
             terms: Terms {
                 one_per: row.try_get::<String, _>("one_per")?.parse()?,
                 waitlist: Waitlist::try_from(row.try_get::<u32, _>("waitlist")?)?,
+                user_ids: row.try_get::<String, _>("user_ids")?.parse()?,
             },
             daily: daily(&row)?,
             rounds: rounds(&mut connection, id).await?,
@@ -228,10 +230,12 @@ pub(super) async fn write_told(
 async fn write_terms(connection: &mut MySqlConnection, campaign: &Campaign) -> Result<()> {
     let daily = campaign.daily.as_ref();
     sqlx::query(
-        "UPDATE campaigns SET waitlist = ?, timezone = ?, first_day = ?, last_day = ?, opens_local = ?, \
-         open_for_s = ? WHERE campaign_id = ?",
+        "UPDATE campaigns SET one_per = ?, waitlist = ?, user_ids = ?, timezone = ?, first_day = ?, last_day = ?, \
+         opens_local = ?, open_for_s = ? WHERE campaign_id = ?",
     )
+    .bind(campaign.terms.one_per.as_str())
     .bind(campaign.terms.waitlist.get())
+    .bind(campaign.terms.user_ids.as_str())
     .bind(daily.map(|daily| daily.timezone.clone()))
     .bind(daily.map(|daily| daily.first_day.to_string()))
     .bind(daily.map(|daily| daily.last_day.to_string()))

@@ -1,6 +1,6 @@
 //! Where dead letters are dealt with.
 
-use super::show::{UNPUBLISHED, of_bridge, shown};
+use super::show::{UNPUBLISHED, shown};
 use super::{Chosen, Filter, LetterId};
 use crate::campaign::existing;
 use crate::config::Config;
@@ -8,12 +8,12 @@ use crate::database::{Action, Database, Entry, Letter, Resolution, Which, Write}
 use crate::gate::{Gate, Unpublished};
 use crate::intention::{Deed, Taken};
 use crate::kafka::Kafka;
-use crate::operation::Operation;
+use crate::operation::{Operation, halted};
 use crate::unknown::Unknown;
 use anyhow::{Context, Result, bail, ensure};
 use rushgate_gate::application::Status;
 use rushgate_gate::record::ATTEMPT_HEADER;
-use rushgate_gate::{CampaignId, CampaignState, Event, EventType};
+use rushgate_gate::{CampaignId, CampaignState, Event, EventType, signature};
 
 /// The most of a record that is kept, and so can be sent again: what the column holds.
 const LONGEST_VALUE: usize = 65_535;
@@ -50,8 +50,13 @@ impl Desk<'_> {
     }
 
     /// The dead letter of the bridge of that name.
-    async fn of_bridge(&mut self, campaign: &CampaignId, entry_id: &str) -> Result<Unpublished> {
-        of_bridge(&self.database, &mut self.gate, campaign, entry_id).await
+    async fn of_bridge(
+        &mut self,
+        campaign: &CampaignId,
+        entry_id: &str,
+    ) -> Result<Option<Unpublished>> {
+        let mut letters = self.gate.unpublished(campaign).await?.into_iter();
+        Ok(letters.find(|letter| letter.entry_id == entry_id))
     }
 
     pub(super) async fn chosen(&mut self, chosen: &Chosen) -> Result<Vec<LetterId>> {
@@ -79,58 +84,78 @@ impl Desk<'_> {
         match id {
             LetterId::Consumer(number) => {
                 let letter = self.database.letter(*number).await?;
-                if let Some(before) = resolved(&letter) {
+                if let Some(before) = before(&letter, Resolution::Replayed)? {
                     return Ok(before);
                 }
                 // What an interrupted command was about to do with it comes first.
                 let operation = self.operation_on(&letter).await?;
-                let wanted = Resolution::Replayed;
-                if let Some(finished) = self.finished(operation.as_ref(), *number, wanted).await? {
-                    return Ok(finished);
-                }
-                let value = letter.value.as_deref();
-                ensure!(
-                    value.is_none_or(|value| value.len() < LONGEST_VALUE),
-                    "the record was longer than what is kept of it, so it cannot be sent again: discard it"
-                );
-                let mut headers = letter.headers.clone();
-                let attempt = letter.attempts.saturating_add(1);
-                headers.insert(ATTEMPT_HEADER.to_owned(), attempt.to_string());
-                let key = letter.key.as_deref();
-                self.kafka.connect().await?;
-                let published = self.kafka.publish(key, value, &headers).await;
-                published.map_err(|error| unknown("its replay", *number, error))?;
-                let note = format!("attempt {attempt}");
-                self.resolve(operation.as_ref(), *number, Resolution::Replayed, &note)
-                    .await?;
-                Ok(format!(
-                    "sent again, as {note}; if it fails again it is a dead letter again"
-                ))
+                let done = self.send_again(operation.as_ref(), *number).await;
+                told(operation.as_ref(), done)
             }
             LetterId::Bridge(campaign, entry_id) => {
                 let mut operation = Operation::begin(self.config, campaign).await?;
-                let letter = match operation.finished_deed() {
-                    Some(Deed::Replay { entry_id: finished }) if finished == entry_id => {
-                        return Ok(operation.report(""));
-                    }
-                    _ => self
-                        .of_bridge(campaign, entry_id)
-                        .await
-                        .map_err(|error| after(&operation, error))?,
-                };
-                ensure!(
-                    letter
-                        .fields
-                        .keys()
-                        .any(|name| !["reason", "entry_id"].contains(&name.as_str())),
-                    "the entry has no fields, so it cannot be sent again: discard it"
-                );
-                let entry_id = entry_id.clone();
-                operation.perform(Deed::Replay { entry_id }, None).await?;
-                Ok(operation
-                    .report("on the stream again; if it fails again it is a dead letter again"))
+                let done = self.readmit(&mut operation, id, entry_id).await;
+                operation.tell(done)
             }
         }
+    }
+
+    async fn send_again(&mut self, operation: Option<&Operation>, number: u64) -> Result<String> {
+        // As it stands after what was finished first.
+        let letter = self.database.letter(number).await?;
+        if let Some(before) = before(&letter, Resolution::Replayed)? {
+            return Ok(before);
+        }
+        let value = letter.value.as_deref();
+        ensure!(
+            value.is_none_or(|value| value.len() < LONGEST_VALUE),
+            "the record was longer than what is kept of it, so it cannot be sent again: discard it"
+        );
+        ensure!(
+            !letter.has_lost_headers,
+            "the record's headers were longer than what is kept of them, so it cannot be sent again: discard it"
+        );
+        let mut headers = letter.headers.clone();
+        let attempt = letter.attempts.saturating_add(1);
+        headers.retain(|(name, _)| !name.eq_ignore_ascii_case(ATTEMPT_HEADER));
+        let text = attempt.to_string().into_bytes();
+        headers.push((ATTEMPT_HEADER.to_owned(), Some(text)));
+        let key = letter.key.as_deref();
+        self.kafka.connect().await?;
+        let published = self.kafka.publish(key, value, &headers).await;
+        published.map_err(|error| unknown("its replay", number, error))?;
+        let note = format!("attempt {attempt}");
+        self.resolve(operation, number, Resolution::Replayed, &note)
+            .await?;
+        Ok(format!(
+            "sent again, as {note}; if it fails again it is a dead letter again"
+        ))
+    }
+
+    async fn readmit(
+        &mut self,
+        operation: &mut Operation,
+        id: &LetterId,
+        entry_id: &str,
+    ) -> Result<String> {
+        if matches!(operation.finished_deed(), Some(Deed::Replay { entry_id: finished }) if finished == entry_id)
+        {
+            return Ok(String::new());
+        }
+        let campaign = operation.campaign.id.clone();
+        let Some(letter) = self.of_bridge(&campaign, entry_id).await? else {
+            return gone(operation, id, Action::Replayed).await;
+        };
+        ensure!(
+            letter
+                .fields
+                .keys()
+                .any(|name| !["reason", "entry_id"].contains(&name.as_str())),
+            "the entry has no fields, so it cannot be sent again: discard it"
+        );
+        let entry_id = entry_id.to_owned();
+        operation.perform(Deed::Replay { entry_id }, None).await?;
+        Ok("on the stream again; if it fails again it is a dead letter again".to_owned())
     }
 
     pub(super) async fn discard(
@@ -142,49 +167,84 @@ impl Desk<'_> {
         match id {
             LetterId::Consumer(number) => {
                 let letter = self.database.letter(*number).await?;
-                if let Some(before) = resolved(&letter) {
+                if let Some(before) = before(&letter, Resolution::Discarded)? {
                     return Ok(before);
                 }
                 if return_serial {
-                    return self.take_back(id, letter.event(), None, note).await;
+                    ensure!(letter.reason != signature::REASON, NOBODYS);
+                    let event = letter.event().context(NOBODYS)?;
+                    let mut operation = Operation::begin(self.config, &event.campaign).await?;
+                    let done = match before(
+                        &self.database.letter(*number).await?,
+                        Resolution::Discarded,
+                    ) {
+                        Ok(Some(before)) => Ok(before),
+                        Ok(None) => self.take_back(&mut operation, id, &event, None, note).await,
+                        Err(error) => Err(error),
+                    };
+                    return operation.tell(done);
                 }
                 let operation = self.operation_on(&letter).await?;
-                let wanted = Resolution::Discarded;
-                if let Some(finished) = self.finished(operation.as_ref(), *number, wanted).await? {
-                    return Ok(finished);
-                }
-                let note = note.unwrap_or_default();
-                self.resolve(operation.as_ref(), *number, Resolution::Discarded, note)
-                    .await?;
-                Ok("discarded".to_owned())
+                let done = self.give_up(operation.as_ref(), *number, note).await;
+                told(operation.as_ref(), done)
             }
             LetterId::Bridge(campaign, entry_id) => {
                 let mut operation = Operation::begin(self.config, campaign).await?;
-                let letter = match operation.finished_deed() {
-                    Some(Deed::Discard { letter, .. }) if *letter == id.to_string() => {
-                        return Ok(operation.report(""));
-                    }
-                    _ => self
-                        .of_bridge(campaign, entry_id)
-                        .await
-                        .map_err(|error| after(&operation, error))?,
-                };
-                // The log keeps what the entry said, because nothing else does.
-                let fields: Vec<String> = letter
-                    .fields
-                    .iter()
-                    .map(|(name, value)| format!("{name}={}", shown(Some(value))))
-                    .collect();
-                let content = Some(fields.join(" "));
-                if return_serial {
-                    drop(operation);
-                    return self.take_back(id, letter.event(), content, note).await;
-                }
-                let deed = Deed::discard(id, content, None);
-                let text = operation.perform(deed, note).await?;
-                Ok(operation.report(&text))
+                let done = self
+                    .discard_entry(&mut operation, id, entry_id, return_serial, note)
+                    .await;
+                operation.tell(done)
             }
         }
+    }
+
+    async fn give_up(
+        &self,
+        operation: Option<&Operation>,
+        number: u64,
+        note: Option<&str>,
+    ) -> Result<String> {
+        // As it stands after what was finished first.
+        let letter = self.database.letter(number).await?;
+        if let Some(before) = before(&letter, Resolution::Discarded)? {
+            return Ok(before);
+        }
+        let note = note.unwrap_or_default();
+        self.resolve(operation, number, Resolution::Discarded, note)
+            .await?;
+        Ok("discarded".to_owned())
+    }
+
+    async fn discard_entry(
+        &mut self,
+        operation: &mut Operation,
+        id: &LetterId,
+        entry_id: &str,
+        return_serial: bool,
+        note: Option<&str>,
+    ) -> Result<String> {
+        if matches!(operation.finished_deed(), Some(Deed::Discard { letter, .. }) if *letter == id.to_string())
+        {
+            return Ok(String::new());
+        }
+        let campaign = operation.campaign.id.clone();
+        let Some(letter) = self.of_bridge(&campaign, entry_id).await? else {
+            return gone(operation, id, Action::Discarded).await;
+        };
+        // The log keeps what the entry said, because nothing else does.
+        let fields: Vec<String> = letter
+            .fields
+            .iter()
+            .map(|(name, value)| format!("{name}={}", shown(Some(value))))
+            .collect();
+        let content = Some(fields.join(" "));
+        if return_serial {
+            let event = letter.event().context(NOBODYS)?;
+            return self.take_back(operation, id, &event, content, note).await;
+        }
+        let about = letter.event().ok().map(|event| about(&event));
+        let deed = Deed::discard(id, content, about, None);
+        operation.perform(deed, note).await
     }
 
     /// An operation on the campaign that the dead letter is about, where that is known and is not halted.
@@ -197,26 +257,6 @@ impl Desk<'_> {
                 Ok(Some(Operation::begin(self.config, &campaign.id).await?))
             }
             _ => Ok(None),
-        }
-    }
-
-    /// What is to be said if an interrupted command, which was finished first, has resolved the dead letter.
-    async fn finished(
-        &self,
-        operation: Option<&Operation>,
-        number: u64,
-        wanted: Resolution,
-    ) -> Result<Option<String>> {
-        let Some(operation) = operation.filter(|it| it.finished_deed().is_some()) else {
-            return Ok(None);
-        };
-        let letter = self.database.letter(number).await?;
-        match (&letter.resolution, resolved(&letter)) {
-            (Some((word, _)), Some(before)) if word == wanted.as_str() => {
-                Ok(Some(operation.report(&before)))
-            }
-            (_, Some(before)) => bail!("{}", operation.report(&before)),
-            (_, None) => Ok(None),
         }
     }
 
@@ -241,6 +281,7 @@ impl Desk<'_> {
                     reason: Some(note)
                         .filter(|note| !note.is_empty() && action == Action::Discarded),
                     actor: Some(operation.actor()),
+                    about: None,
                 };
                 let writes = [Write::Resolved(number, resolution, note), Write::Log(entry)];
                 let id = &operation.campaign.id;
@@ -251,25 +292,19 @@ impl Desk<'_> {
     }
 
     /// Discards a dead letter, and takes its grant back if the gate still has it just so and it has no coupon.
-    async fn take_back<E: std::error::Error + Send + Sync + 'static>(
+    async fn take_back(
         &mut self,
+        operation: &mut Operation,
         id: &LetterId,
-        event: Result<Event, E>,
+        event: &Event,
         content: Option<String>,
         note: Option<&str>,
     ) -> Result<String> {
-        let event = event.context(NOBODYS)?;
         let (campaign, round, applicant) = (&event.campaign, &event.round, &event.applicant);
         ensure!(
             event.event_type == EventType::Granted,
             "it is not about a grant, so there is no serial to return"
         );
-        let mut operation = Operation::begin(self.config, campaign).await?;
-        if let LetterId::Consumer(number) = id
-            && let Some(before) = resolved(&self.database.letter(*number).await?)
-        {
-            return Ok(operation.report(&before));
-        }
         let status = self
             .gate
             .application(campaign, applicant, Some(round))
@@ -292,21 +327,43 @@ impl Desk<'_> {
                 None,
                 ", the gate had taken the grant back before".to_owned(),
             ),
-            Status::Waitlisted(_) | Status::NotFound | Status::UnknownCampaign => {
-                (None, ", the gate knows of no such grant".to_owned())
-            }
+            Status::Halted => bail!("{}", halted(campaign)),
+            Status::Waitlisted(_)
+            | Status::NotFound
+            | Status::UnknownRound
+            | Status::UnknownCampaign => (None, ", the gate knows of no such grant".to_owned()),
         };
-        let deed = Deed::discard(id, content, grant);
+        let deed = Deed::discard(id, content, Some(about(event)), grant);
         let text = operation.perform(deed, note).await?;
-        Ok(operation.report(&format!("{text}{remark}")))
+        Ok(format!("{text}{remark}"))
     }
 }
 
-/// Says what was finished first, which may be why there is no such dead letter any more.
-fn after(operation: &Operation, error: anyhow::Error) -> anyhow::Error {
-    match operation.report("") {
-        finished if finished.is_empty() => error,
-        finished => error.context(finished),
+fn about(event: &Event) -> Taken {
+    Taken::new(event.round.clone(), event.serial, event.applicant.clone())
+}
+
+/// What there is to say, with what was finished first on the campaign, if the dead letter is about one.
+fn told(operation: Option<&Operation>, done: Result<String>) -> Result<String> {
+    match operation {
+        Some(operation) => operation.tell(done),
+        None => done,
+    }
+}
+
+/// What to say of a dead letter of the bridge that is not there: whether it was dealt with before, as the log has it.
+///
+/// # Errors
+/// When something else was done with it, or the log knows nothing of it.
+async fn gone(operation: &Operation, id: &LetterId, wanted: Action) -> Result<String> {
+    let campaign = &operation.campaign.id;
+    let dealt_with = operation.database.dealt_with(campaign, id).await?;
+    match dealt_with {
+        Some((action, at)) if action == wanted.as_str() => {
+            Ok(format!("was {action} already, at {at}"))
+        }
+        Some((action, at)) => bail!("was {action} already, at {at}"),
+        None => bail!("{}", no_such(campaign)),
     }
 }
 
@@ -328,8 +385,15 @@ pub(super) fn no_such(campaign: &CampaignId) -> String {
     )
 }
 
-/// What was done with it before, if anything.
-fn resolved(letter: &Letter) -> Option<String> {
-    let (word, at) = letter.resolution.as_ref()?;
-    Some(format!("was {word} already, at {at}"))
+/// What to say if it was dealt with before.
+///
+/// # Errors
+/// When that was something else.
+fn before(letter: &Letter, wanted: Resolution) -> Result<Option<String>> {
+    let Some((word, at)) = &letter.resolution else {
+        return Ok(None);
+    };
+    let before = format!("was {word} already, at {at}");
+    ensure!(word == wanted.as_str(), "{before}");
+    Ok(Some(before))
 }

@@ -121,7 +121,10 @@ pub(super) async fn show(config: &Config, id: &LetterId) -> Result<String> {
             line("key", &shown(letter.key.as_deref()))?;
             line("value", &shown(letter.value.as_deref()))?;
             for (name, value) in &letter.headers {
-                line("header", &format!("{name}: {value}"))?;
+                line("header", &format!("{name}: {}", shown(value.as_deref())))?;
+            }
+            if letter.has_lost_headers {
+                line("header", "… and more, which are not kept")?;
             }
             line("attempts", &letter.attempts.to_string())?;
             let parked = PARKED.iter().find(|(reason, _)| *reason == letter.reason);
@@ -141,7 +144,10 @@ pub(super) async fn show(config: &Config, id: &LetterId) -> Result<String> {
         }
         LetterId::Bridge(campaign, entry_id) => {
             let mut gate = Gate::connect(config).await?;
-            let letter = of_bridge(&database, &mut gate, campaign, entry_id).await?;
+            existing(&database, campaign).await?;
+            let mut letters = gate.unpublished(campaign).await?.into_iter();
+            let letter = letters.find(|letter| letter.entry_id == *entry_id);
+            let letter = letter.with_context(|| no_such(campaign))?;
             line("since", &since(entry_id))?;
             line("reason", &letter.reason())?;
             for (name, value) in &letter.fields {
@@ -152,19 +158,6 @@ pub(super) async fn show(config: &Config, id: &LetterId) -> Result<String> {
         }
     }
     Ok(text)
-}
-
-/// The dead letter of the bridge of that name.
-pub(super) async fn of_bridge(
-    database: &Database,
-    gate: &mut Gate,
-    campaign: &CampaignId,
-    entry_id: &str,
-) -> Result<Unpublished> {
-    existing(database, campaign).await?;
-    let mut letters = gate.unpublished(campaign).await?.into_iter();
-    let letter = letters.find(|letter| letter.entry_id == entry_id);
-    letter.with_context(|| no_such(campaign))
 }
 
 /// Bytes as text, or in hexadecimal where they are none.

@@ -4,9 +4,9 @@ use super::Gate;
 use anyhow::{Context, Result};
 use redis::streams::{StreamId, StreamRangeReply};
 use rushgate_gate::event::MalformedEvent;
-use rushgate_gate::holding::{Held, revoked};
-use rushgate_gate::{CampaignId, Event, Keys, OnePer, Place, keys, readmit};
-use std::collections::BTreeMap;
+use rushgate_gate::holding::{Held, free, revoked};
+use rushgate_gate::{CampaignId, Event, Keys, OnePer, Place, RoundId, Serial, keys, readmit};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How much is asked for at once.
 const PAGE: usize = 1_000;
@@ -145,6 +145,27 @@ impl Gate {
         Ok((read, unreadable))
     }
 
+    /// Every serial that is free to be given again, as `<round>/<serial>`; and what of the pool cannot be read.
+    ///
+    /// # Errors
+    /// When Redis refuses or does not answer.
+    pub async fn pool(
+        &mut self,
+        campaign: &CampaignId,
+    ) -> Result<(BTreeSet<(RoundId, Serial)>, Vec<String>)> {
+        let (mut read, mut unreadable) = (BTreeSet::new(), vec![]);
+        let members = self.scan("ZSCAN", &Keys::of(campaign).pool()).await?;
+        for member in members.into_keys() {
+            match free(&member) {
+                Some(free) => {
+                    read.insert(free);
+                }
+                None => unreadable.push(member),
+            }
+        }
+        Ok((read, unreadable))
+    }
+
     /// Everything that was taken back.
     ///
     /// # Errors
@@ -157,12 +178,16 @@ impl Gate {
         Ok(places.collect())
     }
 
-    /// A hash, read in pieces, so that nobody waits for it; a field may come twice, and is kept once.
     async fn hash(&mut self, key: &str) -> Result<BTreeMap<String, String>> {
+        self.scan("HSCAN", key).await
+    }
+
+    /// A hash or a sorted set, read in pieces, so that nobody waits for it; what comes twice is kept once.
+    async fn scan(&mut self, command: &str, key: &str) -> Result<BTreeMap<String, String>> {
         let mut hash = BTreeMap::new();
         let mut cursor = 0_u64;
         loop {
-            let mut scan = redis::cmd("HSCAN");
+            let mut scan = redis::cmd(command);
             scan.arg(key).arg(cursor).arg("COUNT").arg(PAGE);
             let (next, fields): (u64, Vec<(String, String)>) = self
                 .query(&scan)
