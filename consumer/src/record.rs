@@ -3,7 +3,7 @@
 use crate::decode::trusted;
 use crate::headers::Headers;
 use crate::offsets::Ticket;
-use crate::refusal::Refusal;
+use crate::refusal::{Reason, Refusal};
 use rushgate_gate::event::EventKey;
 use rushgate_gate::signature::Trust;
 use rushgate_gate::{CampaignId, Event};
@@ -66,10 +66,11 @@ impl Delivery {
         }
     }
 
-    /// The campaign that it is of, or says that it is of; `None` if it names none.
+    /// The campaign that it is of, or says that it is of; `None` if it names none, or nobody need believe it.
     pub fn campaign(&self) -> Option<CampaignId> {
         match &self.decoded {
             Ok(event) => Some(event.campaign.clone()),
+            Err(refusal) if refusal.reason == Reason::BadSignature => None,
             Err(_) => self.record.event_key().map(|key| key.campaign),
         }
     }
