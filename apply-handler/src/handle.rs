@@ -57,7 +57,7 @@ pub async fn handle(request: Request) -> Answer {
 }
 
 async fn answer(
-    settings: &Settings,
+    settings: &'static Settings,
     gate: &Gate<'_>,
     head: &Parts,
     body: &mut Body,
@@ -110,7 +110,7 @@ async fn answer(
 }
 
 async fn apply(
-    settings: &Settings,
+    settings: &'static Settings,
     gate: &Gate<'_>,
     headers: &HeaderMap,
     body: &mut Body,
@@ -135,7 +135,7 @@ async fn apply(
             if decided.decision == Decision::UnknownCampaign {
                 return Err(unknown(gate, campaign).await?);
             }
-            refusals::learn(gate, campaign, &decided.decision).await;
+            refusals::learn(settings, campaign, &decided.decision);
             decided
         }
     };

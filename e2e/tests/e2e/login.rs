@@ -43,13 +43,11 @@ async fn works_with(mechanism: &str) {
     assert_eq!(launch.apply("a").await, granted(1));
     launch.has_rows(1).await;
 
-    let lower = "UPDATE rounds SET quota = 1";
-    system.database.run(lower).await.expect("lowered");
+    launch.refuses("user_id = 'b'").await;
     assert_eq!(launch.apply("b").await, granted(2));
     let list = launch.lists(1).await;
-    let raise = "UPDATE rounds SET quota = 3";
-    system.database.run(raise).await.expect("raised");
-    let id = named(&list, &["over_quota", "launch/once/2"]);
+    launch.refuses_nothing().await;
+    let id = named(&list, &["row_refused", "launch/once/2"]);
     let said = launch.does(&["failed", "replay", &id]).await;
     assert!(said.contains("sent again"), "{said}");
     launch.has_rows(2).await;
