@@ -50,7 +50,9 @@ impl Config {
     /// # Errors
     /// When none is set and the host has none.
     pub fn consumer(&self) -> Result<String, BadSetting> {
-        if let Some(name) = &self.consumer_name {
+        // Two bridges without a name would read each other's pending entries.
+        let named = self.consumer_name.as_ref();
+        if let Some(name) = named.filter(|name| !name.trim().is_empty()) {
             return Ok(name.clone());
         }
         let host = rustix::system::uname()
@@ -110,7 +112,12 @@ mod tests {
         assert_eq!(config.claim_idle, Duration::from_secs(60));
         assert_eq!(config.drain_timeout, Duration::from_secs(10));
         assert_eq!(config.delivery_timeout, Duration::from_secs(120));
-        assert!(!config.consumer().expect("a host name").is_empty());
+        let host = config.consumer().expect("a host name");
+        assert!(!host.is_empty());
+        for blank in ["", " "] {
+            let unnamed = parse(&["--consumer-name", blank]).expect("enough");
+            assert_eq!(unnamed.consumer().as_ref(), Ok(&host));
+        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Setup {
         config.check()?;
         let deadline = Instant::now() + Duration::from_secs(self.wait);
         let kafka = Kafka::new(config)?;
-        let (database, _, has_topic) = try_join!(
+        let (database, mut gate, has_topic) = try_join!(
             until(
                 deadline,
                 "the database",
@@ -68,6 +68,10 @@ impl Setup {
             ),
         )?;
 
+        // Not every user may ask for them.
+        for danger in gate.dangers().await.unwrap_or_default() {
+            eprintln!("warning: {danger}");
+        }
         let applied = database.migrate(left(deadline)).await?;
         let creation = if has_topic {
             Creation::WasThere

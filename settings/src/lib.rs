@@ -4,14 +4,18 @@ mod bad_setting;
 mod database;
 mod kafka;
 mod kafka_error;
+mod log;
 mod parse;
 mod redis;
+mod redis_dangers;
 mod secret;
 
 pub use bad_setting::BadSetting;
 pub use database::DatabaseSettings;
 pub use kafka::{ConsumerGroup, KafkaSettings, SecurityProtocol};
 pub use kafka_error::LastKafkaError;
+pub use log::log_to_stderr;
 pub use parse::try_parse;
 pub use redis::RedisSettings;
+pub use redis_dangers::redis_dangers;
 pub use secret::Secret;

@@ -9,6 +9,7 @@ use crate::streams::Step;
 use redis::{Client, Cmd, RedisError, Value, cmd};
 use rushgate_gate::keys::{BRIDGE_GROUP, CAMPAIGNS};
 use rushgate_gate::{CampaignId, Keys, UserIds};
+use rushgate_settings::redis_dangers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub struct Reader {
     value_format: ValueFormat,
     /// Campaigns of which it is known that all user ids are numbers, which never changes.
     numeric: BTreeSet<CampaignId>,
+    /// Whether it was said what is unsafe about Redis' own settings.
+    has_warned: bool,
     /// What was complained about already.
     complaints: BTreeSet<String>,
 }
@@ -84,6 +87,7 @@ impl Reader {
             claim_idle,
             value_format,
             numeric: BTreeSet::new(),
+            has_warned: false,
             complaints: BTreeSet::new(),
         }
     }
@@ -120,7 +124,28 @@ impl Reader {
         }
     }
 
+    /// Says what of Redis' own settings may lose grants, unless this user may not ask for them.
+    async fn warn_of_settings(&mut self) -> Result<(), SourceError> {
+        let mut info = cmd("INFO");
+        info.arg("memory").arg("persistence");
+        match self.link.ask(&info).await {
+            Ok(info) => {
+                let info: String = redis::from_redis_value(info).map_err(RedisError::from)?;
+                for danger in redis_dangers(&info) {
+                    tracing::warn!("Redis: {danger}");
+                }
+            }
+            Err(error) if error.code().is_some() => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.has_warned = true;
+        Ok(())
+    }
+
     async fn campaigns(&mut self) -> Result<Answer, SourceError> {
+        if !self.has_warned {
+            self.warn_of_settings().await?;
+        }
         let members = self.link.ask(cmd("SMEMBERS").arg(CAMPAIGNS)).await?;
         let members: Vec<String> = redis::from_redis_value(members).map_err(RedisError::from)?;
         let mut campaigns = BTreeSet::new();
