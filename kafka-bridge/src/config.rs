@@ -21,6 +21,9 @@ pub struct Config {
     /// After how long another bridge's pending entries are taken over
     #[arg(long, env = "BRIDGE_CLAIM_IDLE", default_value = "60s", value_parser = duration)]
     pub claim_idle: Duration,
+    /// After how long without a sign of life the name of a bridge is forgotten, if nothing is pending under it
+    #[arg(long, env = "BRIDGE_FORGET_IDLE", default_value = "1440m", value_parser = duration)]
+    pub forget_idle: Duration,
     /// The Kafka to publish to.
     #[command(flatten)]
     pub kafka: KafkaSettings,
@@ -110,6 +113,7 @@ mod tests {
             (10_000, 1_000)
         );
         assert_eq!(config.claim_idle, Duration::from_secs(60));
+        assert_eq!(config.forget_idle, Duration::from_secs(86_400));
         assert_eq!(config.drain_timeout, Duration::from_secs(10));
         assert_eq!(config.delivery_timeout, Duration::from_secs(120));
         let host = config.consumer().expect("a host name");
