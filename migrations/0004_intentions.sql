@@ -8,6 +8,10 @@ ALTER TABLE campaigns
 ALTER TABLE campaign_log
     -- Who ran the command. NULL: a program did it by itself, or the row is older than this column.
     ADD COLUMN actor VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL,
+    -- The grant that was revoked or given up with its dead letter. NULL: the line is about none, or older than this.
+    ADD COLUMN round_id VARCHAR(32) NULL,
+    ADD COLUMN serial INT UNSIGNED NULL,
+    ADD COLUMN user_id VARCHAR(64) NULL,
     DROP CONSTRAINT campaign_log_action_is_known,
     ADD CONSTRAINT campaign_log_action_is_known CHECK (action IN
         ('created', 'changed', 'paused', 'resumed', 'closed', 'halted', 'restored', 'revoked', 'replayed', 'discarded',

@@ -23,7 +23,7 @@ pub struct Answer {
 }
 
 /// How long, in seconds, to stay away from a campaign that an operator has to touch first.
-const RETRY_AFTER_PAUSE: i64 = 10;
+pub(crate) const RETRY_AFTER_PAUSE: i64 = 10;
 
 impl Answer {
     /// No body at all.
@@ -111,14 +111,7 @@ impl Answer {
                 "The campaign is paused.",
             )
             .retry_after(RETRY_AFTER_PAUSE),
-            Decision::Halted => refused(
-                StatusCode::SERVICE_UNAVAILABLE,
-                word,
-                campaign,
-                None,
-                "The campaign is halted until its grants are restored.",
-            )
-            .retry_after(RETRY_AFTER_PAUSE),
+            Decision::Halted => halted(campaign),
             Decision::UnknownCampaign => return Problem::CampaignNotFound.answer(),
             Decision::UserIdNotNumeric => return Problem::UserIdNotNumeric.answer(),
         };
@@ -154,6 +147,7 @@ impl Answer {
                 };
                 Self::json(StatusCode::OK, &body).with("cache-control", "no-store")
             }
+            application::Status::Halted => halted(campaign),
             application::Status::NotFound => Problem::ApplicationNotFound { round }.answer(),
             application::Status::UnknownRound => Problem::RoundNotFound.answer(),
             application::Status::UnknownCampaign => Problem::CampaignNotFound.answer(),
@@ -305,6 +299,18 @@ impl Answer {
         self.headers.insert(HeaderName::from_static(name), value);
         self
     }
+}
+
+/// The gate has lost grants.
+fn halted(campaign: &CampaignId) -> Answer {
+    refused(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Decision::Halted.as_str(),
+        campaign,
+        None,
+        "The campaign is halted until its grants are restored.",
+    )
+    .retry_after(RETRY_AFTER_PAUSE)
 }
 
 /// A refusal is a problem whose `code` is the decision.

@@ -10,8 +10,9 @@ use crate::pressure::Pressure;
 use crate::settings::Settings;
 use futures::future::{Either, select};
 use futures::lock::Mutex;
+use rushgate_gate::keys::{CAMPAIGNS, SET_UP};
 use rushgate_gate::script::Eval;
-use rushgate_gate::{Call, ReplyError, Value};
+use rushgate_gate::{Call, CampaignId, ReplyError, Value};
 use spin_sdk::redis::{Connection, Error, RedisParameter, RedisResult};
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
@@ -44,6 +45,9 @@ static AWAY: AtomicBool = AtomicBool::new(false);
 
 /// Whether this instance has refused somebody because of that: once is enough for the log.
 static BEHIND: AtomicBool = AtomicBool::new(false);
+
+/// Whether this instance has met something that Redis may have lost: once is enough for the log.
+static INCOMPLETE: AtomicBool = AtomicBool::new(false);
 
 /// How the gate keeps up with this instance.
 static PRESSURE: Pressure = Pressure::new();
@@ -98,6 +102,38 @@ impl<'a> Gate<'a> {
     pub async fn members(&self, key: &str) -> Result<Vec<String>, GateError> {
         let members = self.within(async |connection| connection.smembers(key).await);
         let result = members.await;
+        log_change(&result);
+        result
+    }
+
+    /// Whether Redis, which does not know `campaign`, may have lost it: it was told of it, or it was wiped.
+    ///
+    /// # Errors
+    /// As for [`Gate::call`].
+    pub async fn may_have_lost(&self, campaign: &CampaignId) -> Result<bool, GateError> {
+        let answers = self.within(async |connection| {
+            let listed = number(connection, "SISMEMBER", [CAMPAIGNS, campaign.as_str()]).await?;
+            Ok(listed > 0 || is_wiped(connection).await?)
+        });
+        let result = answers.await;
+        log_change(&result);
+        if let Ok(true) = result
+            && !INCOMPLETE.swap(true, Ordering::Relaxed)
+        {
+            eprintln!(
+                "gate: Redis does not know campaign {campaign}, and may have lost it: see `rushgate audit`; a Redis that was \
+                 never set up needs `rushgate setup`"
+            );
+        }
+        result
+    }
+
+    /// Whether Redis knows neither a campaign nor that there is none: it was wiped, or was never set up.
+    ///
+    /// # Errors
+    /// As for [`Gate::call`].
+    pub async fn is_wiped(&self) -> Result<bool, GateError> {
+        let result = self.within(is_wiped).await;
         log_change(&result);
         result
     }
@@ -183,6 +219,20 @@ async fn forget(connection: Option<&Arc<Connection>>) {
         && Arc::ptr_eq(current, connection)
     {
         *shared = None;
+    }
+}
+
+async fn is_wiped(connection: &Connection) -> Result<bool, Error> {
+    Ok(number(connection, "EXISTS", [CAMPAIGNS, SET_UP]).await? == 0)
+}
+
+/// What Redis replies to a command that counts.
+async fn number(connection: &Connection, command: &str, words: [&str; 2]) -> Result<i64, Error> {
+    let words = words.map(|word| RedisParameter::Binary(word.as_bytes().to_vec()));
+    let reply = connection.execute(command, words).await?;
+    match reply.as_slice() {
+        [RedisResult::Int64(number)] => Ok(*number),
+        _ => Err(Error::TypeError),
     }
 }
 

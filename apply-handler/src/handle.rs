@@ -15,7 +15,8 @@ use futures::future::{Either, select, try_join_all};
 use futures::poll;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
-use rushgate_gate::{CampaignId, RoundId, application, apply, keys};
+use rushgate_gate::application::Status;
+use rushgate_gate::{CampaignId, Decision, RoundId, application, apply, keys};
 use spin_sdk::http::{HeaderMap, Method, StatusCode};
 use spin_sdk::wasip3::http::types::Request;
 use std::pin::pin;
@@ -107,8 +108,9 @@ async fn answer(
         Resource::Description => Ok(description()),
         Resource::Campaigns => campaigns(gate, &head.headers).await,
         Resource::Campaign(campaign) => {
-            let overview = counts::overview(gate, &campaign).await?;
-            let overview = overview.ok_or(Problem::CampaignNotFound)?;
+            let Some(overview) = counts::overview(gate, &campaign).await? else {
+                return Err(unknown(gate, &campaign).await?);
+            };
             Ok(Answer::overview(&campaign, &overview).unless_known(&head.headers))
         }
         Resource::Applications(campaign) => {
@@ -122,6 +124,9 @@ async fn answer(
             let round = round_asked_for(head)?;
             let call = application::call(&campaign, &applicant, round.as_ref());
             let status = gate.call(&call, application::status).await?;
+            if status == Status::UnknownCampaign {
+                return Err(unknown(gate, &campaign).await?);
+            }
             Ok(Answer::status(&status, &campaign, &applicant, round))
         }
     }
@@ -150,6 +155,9 @@ async fn apply(
         None => {
             let call = apply::call(campaign, &applicant);
             let decided = gate.call(&call, apply::answer).await?;
+            if decided.decision == Decision::UnknownCampaign {
+                return Err(unknown(gate, campaign).await?);
+            }
             refusals::learn(gate, campaign, &decided.decision).await;
             decided
         }
@@ -159,6 +167,15 @@ async fn apply(
         answer.minimal()
     } else {
         answer
+    })
+}
+
+/// What is wrong with a campaign that the gate does not know. That there is none is certain only where Redis has been told
+/// of all that there are, and this one is not among them.
+async fn unknown(gate: &Gate<'_>, campaign: &CampaignId) -> Result<Problem, GateError> {
+    Ok(match gate.may_have_lost(campaign).await? {
+        true => Problem::BooksIncomplete,
+        false => Problem::CampaignNotFound,
     })
 }
 
@@ -185,6 +202,9 @@ async fn campaigns(gate: &Gate<'_>, headers: &HeaderMap) -> Result<Answer, Probl
         .iter()
         .filter_map(|id| id.parse().ok())
         .collect();
+    if ids.is_empty() && gate.is_wiped().await? {
+        return Err(Problem::BooksIncomplete);
+    }
     ids.sort();
     let overviews = try_join_all(ids.into_iter().map(async |id| {
         let overview = counts::overview(gate, &id).await?;

@@ -1,6 +1,6 @@
 //! Everything that can be wrong with a request, or keep the gate from answering it: RFC 9457 problem details.
 
-use crate::answer::Answer;
+use crate::answer::{Answer, RETRY_AFTER_PAUSE};
 use crate::auth::Refusal;
 use rushgate_gate::RoundId;
 use rushgate_gate::applicant::MAX_NUMERIC_USER_ID;
@@ -60,6 +60,8 @@ pub enum Problem {
     GateUnavailable,
     /// The gate does not keep up: it was not asked.
     Overloaded,
+    /// Redis does not know what it would know if it had lost nothing.
+    BooksIncomplete,
     /// A variable of the component has a value it cannot work with.
     Misconfigured,
 }
@@ -124,7 +126,9 @@ impl Problem {
             }
             Self::Token(_) => StatusCode::UNAUTHORIZED,
             Self::NotYourApplication => StatusCode::FORBIDDEN,
-            Self::GateUnavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::GateUnavailable | Self::Overloaded | Self::BooksIncomplete => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -151,6 +155,7 @@ impl Problem {
             Self::NotYourApplication => "not_your_application",
             Self::GateUnavailable => "gate_unavailable",
             Self::Overloaded => "overloaded",
+            Self::BooksIncomplete => "books_incomplete",
             Self::Misconfigured => "misconfigured",
         }
     }
@@ -167,6 +172,7 @@ impl Problem {
             Self::MethodNotAllowed { allow } => answer.with("allow", allow),
             Self::Token(refusal) => answer.with_text("www-authenticate", &refusal.challenge()),
             Self::GateUnavailable | Self::Overloaded => answer.retry_after(spread()),
+            Self::BooksIncomplete => answer.retry_after(RETRY_AFTER_PAUSE),
             _ => answer,
         }
     }
@@ -213,6 +219,9 @@ impl Problem {
             Self::Overloaded => {
                 "More people are asking than the gate can answer just now, and you were not put in line. Ask again after Retry-After.".into()
             }
+            Self::BooksIncomplete => {
+                "The gate has lost what it knew, so it cannot tell whether there is that campaign, or what became of an application. Ask again after Retry-After.".into()
+            }
             Self::Misconfigured => "The service is misconfigured; its log says how.".into(),
         }
     }
@@ -250,6 +259,7 @@ mod tests {
             Problem::NotYourApplication,
             Problem::GateUnavailable,
             Problem::Overloaded,
+            Problem::BooksIncomplete,
             Problem::Misconfigured,
         ]
         .into_iter()

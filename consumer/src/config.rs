@@ -2,8 +2,9 @@
 
 use clap::Parser;
 use rdkafka::ClientConfig;
+use rushgate_gate::signature::Trust;
 use rushgate_settings::{
-    BadSetting, ConsumerGroup, DatabaseSettings, KafkaSettings, RedisSettings,
+    BadSetting, ConsumerGroup, DatabaseSettings, KafkaSettings, RedisSettings, Secret,
 };
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -97,6 +98,19 @@ impl Config {
             // Not by default: a topic that does not exist yet is asked for again soon.
             .set("topic.metadata.refresh.interval.ms", "10000");
         Ok(client)
+    }
+
+    /// Which records are believed to be a bridge's.
+    ///
+    /// # Errors
+    /// When a key cannot be used.
+    pub fn trust(&self) -> Result<Trust, BadSetting> {
+        let signing = &self.kafka.signing;
+        let keys = signing.keys()?;
+        Ok(Trust::new(
+            keys.iter().map(Secret::reveal),
+            signing.are_required,
+        ))
     }
 
     /// The longest that a record waits for others.

@@ -76,6 +76,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let (mut source, lanes) = Source::start(
         &config.kafka_client()?,
         topic,
+        config.trust()?,
         Arc::clone(&tracker),
         Arc::clone(&readiness),
         stores.len(),

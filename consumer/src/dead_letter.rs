@@ -1,9 +1,11 @@
 //! Dead letters: what can never become a coupon goes to `failed_events`, with all that is needed to replay it.
 
 use crate::failure::{Verdict, number, verdict};
+use crate::headers::Headers;
 use crate::record::{Clipped, Delivery, Record};
 use crate::refusal::Refusal;
 use crate::store::StoreError;
+use rushgate_gate::dead_letter;
 use rushgate_gate::record::ATTEMPT_HEADER;
 use sqlx::MySqlConnection;
 
@@ -18,14 +20,9 @@ pub async fn bury(
     refusal: &Refusal,
 ) -> Result<bool, StoreError> {
     let record = &delivery.record;
-    let headers: serde_json::Map<String, serde_json::Value> = record
-        .headers
-        .iter()
-        .map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into()))
-        .collect();
     let inserted = sqlx::query(
         "INSERT INTO failed_events (topic, kafka_partition, kafka_offset, kafka_timestamp, record_key, \
-         payload, headers, reason, detail, attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         payload, headers, all_headers, reason, detail, attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(topic)
     .bind(record.partition)
@@ -33,7 +30,11 @@ pub async fn bury(
     .bind(record.timestamp)
     .bind(kept(record.key.as_ref()))
     .bind(kept(record.value.as_ref()))
-    .bind(serde_json::Value::Object(headers).to_string())
+    .bind(shown(&record.headers))
+    .bind(match record.headers.is_cut() {
+        true => "null".to_owned(),
+        false => dead_letter::kept(record.headers.iter()),
+    })
     .bind(refusal.reason.as_str())
     .bind(&refusal.detail)
     .bind(attempt(record))
@@ -58,6 +59,23 @@ fn attempt(record: &Record) -> u32 {
     let header = record.headers.get(ATTEMPT_HEADER);
     let number = header.and_then(|number| str::from_utf8(number).ok()?.parse().ok());
     number.unwrap_or(1)
+}
+
+/// The headers for people: as many of them, and as much of each, as fits a `TEXT` however it is escaped.
+fn shown(headers: &Headers) -> String {
+    const MOST: usize = 32;
+    const LONGEST_NAME: usize = 64;
+    const LONGEST_VALUE: usize = 256;
+    let short = headers
+        .iter()
+        .filter(|(name, _)| name.len() <= LONGEST_NAME);
+    let shown = short.take(MOST).map(|(name, value)| {
+        let value = value.unwrap_or_default();
+        let value = &value[..value.len().min(LONGEST_VALUE)];
+        (name.to_owned(), String::from_utf8_lossy(value).into())
+    });
+    let shown: serde_json::Map<String, serde_json::Value> = shown.collect();
+    serde_json::Value::Object(shown).to_string()
 }
 
 fn kept(bytes: Option<&Clipped>) -> Option<&[u8]> {

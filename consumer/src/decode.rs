@@ -5,6 +5,7 @@ use crate::record::{Clipped, LONGEST_KEY, LONGEST_VALUE, Record};
 use crate::refusal::{Reason, Refusal};
 use rushgate_gate::Event;
 use rushgate_gate::record::{RecordError, event};
+use rushgate_gate::signature::{SignatureError, Trust};
 
 /// What the record says.
 ///
@@ -22,6 +23,19 @@ pub fn decode(record: &Record) -> Result<Event, Refusal> {
         };
         Refusal::new(reason, error)
     })
+}
+
+/// Why the record may be none of a bridge's.
+pub fn doubt(record: &Record, trust: &Trust) -> Option<SignatureError> {
+    trust.doubt(
+        kept(record.key.as_ref()),
+        kept(record.value.as_ref()),
+        |name| record.headers.get(name),
+    )
+}
+
+fn kept(bytes: Option<&Clipped>) -> &[u8] {
+    bytes.map_or(&[], |bytes| bytes.kept.as_slice())
 }
 
 fn whole<'a>(what: &str, bytes: Option<&'a Clipped>, most: usize) -> Result<&'a [u8], Refusal> {

@@ -1,45 +1,57 @@
-//! The headers of a record, as far as they are worth keeping.
+//! The headers of a record, all of them unless they are very long.
 
-/// How many headers are kept, and how much of each. All of them escaped as JSON fit a `TEXT`.
-const MOST: usize = 32;
-const LONGEST_NAME: usize = 64;
-const LONGEST_VALUE: usize = 256;
+/// How many bytes of them are kept, with their lengths: as much as of a value.
+pub const LONGEST: usize = 65_535;
 
-/// `content-type` and those of CloudEvents (`ce_…`), in their order.
+/// What stands for the length of a value that is not there.
+const NONE: u16 = u16::MAX;
+
+/// Names and values in their order.
 ///
-/// In one piece of memory, for there are six of them on every record, and they are asked for once: each is the length
-/// of its name (1 byte), the length of its value (2 bytes), name, value.
+/// In one piece of memory, for there are six of them on every record, and they are seldom asked for: each is the length
+/// of its name (2 bytes), the length of its value (2 bytes), name, value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<u8>);
+pub struct Headers {
+    kept: Vec<u8>,
+    is_cut: bool,
+}
 
 impl Headers {
-    /// Those worth keeping among all of a record.
+    /// Those of a record; if they are too long, the first of them.
     pub fn keep<'a>(all: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>) -> Self {
-        let worth_keeping = all.filter(|(name, _)| {
-            name.len() <= LONGEST_NAME
-                && (name.eq_ignore_ascii_case("content-type") || name.starts_with("ce_"))
-        });
         let mut kept = vec![];
-        for (name, value) in worth_keeping.take(MOST) {
-            let value = value.unwrap_or_default();
-            let value = &value[..value.len().min(LONGEST_VALUE)];
-            kept.push(name.len() as u8);
-            kept.extend((value.len() as u16).to_le_bytes());
+        for (name, value) in all {
+            let bytes = value.unwrap_or_default();
+            if kept.len() + 4 + name.len() + bytes.len() > LONGEST {
+                return Self { kept, is_cut: true };
+            }
+            kept.extend((name.len() as u16).to_le_bytes());
+            kept.extend(value.map_or(NONE, |value| value.len() as u16).to_le_bytes());
             kept.extend(name.as_bytes());
-            kept.extend(value);
+            kept.extend(bytes);
         }
-        Self(kept)
+        Self {
+            kept,
+            is_cut: false,
+        }
     }
 
-    /// Names and values.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        let mut rest = self.0.as_slice();
+    /// Names and values, where they have one.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+        let mut rest = self.kept.as_slice();
         std::iter::from_fn(move || {
-            let [name_length, a, b, texts @ ..] = rest else {
+            let [a, b, c, d, texts @ ..] = rest else {
                 return None;
             };
-            let (name, texts) = texts.split_at_checked(usize::from(*name_length))?;
-            let (value, next) = texts.split_at_checked(u16::from_le_bytes([*a, *b]).into())?;
+            let (name, texts) = texts.split_at_checked(u16::from_le_bytes([*a, *b]).into())?;
+            let length = u16::from_le_bytes([*c, *d]);
+            let (value, next) = match length {
+                NONE => (None, texts),
+                length => {
+                    let (value, next) = texts.split_at_checked(length.into())?;
+                    (Some(value), next)
+                }
+            };
             rest = next;
             Some((str::from_utf8(name).ok()?, value))
         })
@@ -48,8 +60,13 @@ impl Headers {
     /// The value of that name, whatever its case.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.iter()
-            .find(|(candidate, _)| candidate.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+            .find(|(candidate, _)| candidate.eq_ignore_ascii_case(name))?
+            .1
+    }
+
+    /// Whether there were more.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
     }
 }
 
@@ -59,35 +76,36 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn only_ours_are_kept_and_not_all_of_them() {
-        let long = [b'x'; 300];
+    fn all_are_kept_until_they_are_too_long() {
+        let long = vec![b'x'; LONGEST - 60];
         let all = [
             ("Content-Type", Some(&b"text/plain"[..])),
-            ("trace", Some(b"y")),
-            ("ce_id", None),
-            ("ce_long", Some(&long)),
+            ("none", None),
+            ("long", Some(&long)),
+            ("late", Some(b"x")),
         ];
-        let kept = Headers::keep(all.into_iter());
-        let expected = [
-            ("Content-Type", &b"text/plain"[..]),
-            ("ce_id", b""),
-            ("ce_long", &long[..256]),
-        ];
-        assert_eq!(kept.iter().collect::<Vec<_>>(), expected);
+        let kept = Headers::keep(all[..3].iter().copied());
+        assert_eq!(kept.iter().collect::<Vec<_>>(), all[..3]);
         assert_eq!(kept.get("content-type"), Some(&b"text/plain"[..]));
-        assert_eq!(kept.get("ce_other"), None);
-        let many = std::iter::repeat_n(("ce_x", None), 40);
-        assert_eq!(Headers::keep(many).iter().count(), 32);
+        assert_eq!((kept.get("none"), kept.get("other")), (None, None));
+        assert!(!kept.is_cut());
+        let cut = Headers::keep(
+            [all[0], ("more", Some(&[0; 10][..]))]
+                .into_iter()
+                .chain(all),
+        );
+        assert!(cut.is_cut() && cut.iter().count() == 4);
+        let many = std::iter::repeat_n(("", None), LONGEST);
+        assert!(Headers::keep(many).is_cut());
     }
 
     proptest! {
         #[test]
         fn what_is_kept_is_read_back(
-            all in prop::collection::vec(("ce_[a-zé]{0,40}", prop::collection::vec(any::<u8>(), 0..=256)), 0..=32),
+            all in prop::collection::vec(("[a-zé]{0,40}", prop::option::of(prop::collection::vec(any::<u8>(), 0..=256))), 0..=32),
         ) {
-            let all: Vec<(&str, &[u8])> = all.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
-            let all: Vec<(&str, &[u8])> = all.into_iter().filter(|(name, _)| name.len() <= 64).collect();
-            let kept = Headers::keep(all.iter().map(|(name, value)| (*name, Some(*value))));
+            let all: Vec<(&str, Option<&[u8]>)> = all.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+            let kept = Headers::keep(all.iter().copied());
             prop_assert_eq!(kept.iter().collect::<Vec<_>>(), all);
         }
     }

@@ -19,6 +19,8 @@ pub const ALREADY_DONE: &str = "rushgate_consumer_already_done_total";
 pub const REVOKED: &str = "rushgate_consumer_revoked_total";
 /// Counter, label `reason`: records refused into `failed_events` (a redelivered one counts again).
 pub const FAILED: &str = "rushgate_consumer_failed_events_total";
+/// Counter: records that were taken although none of our keys has signed them (a redelivered one counts again).
+pub const UNSIGNED: &str = "rushgate_consumer_unsigned_records_total";
 /// Counter, label `code` (MySQL's error number, 0 for a lost connection or a timeout): transactions that have
 /// to be tried again.
 pub const RETRIES: &str = "rushgate_consumer_retries_total";
@@ -61,6 +63,7 @@ pub fn serve(listen: SocketAddr) -> Result<(), BuildError> {
     describe_counter!(ALREADY_DONE, "Records delivered again, nothing left to do");
     describe_counter!(REVOKED, "Coupons revoked");
     describe_counter!(FAILED, "Records refused into failed_events, by reason");
+    describe_counter!(UNSIGNED, "Records taken without a signature of our keys");
     describe_counter!(RETRIES, "Transactions to be tried again, by error number");
     describe_counter!(CONFIRMED, "Grants confirmed at the gate");
     describe_counter!(CONFIRM_RETRIES, "Attempts at confirming that failed");
@@ -80,6 +83,7 @@ pub fn serve(listen: SocketAddr) -> Result<(), BuildError> {
         INSERTED,
         ALREADY_DONE,
         REVOKED,
+        UNSIGNED,
         CONFIRMED,
         CONFIRM_RETRIES,
         LOST,
@@ -122,6 +126,11 @@ pub fn revoked() {
 /// Counts in [`FAILED`].
 pub fn failed(reason: Reason) {
     counter!(FAILED, "reason" => reason.as_str()).increment(1);
+}
+
+/// Counts in [`UNSIGNED`].
+pub fn unsigned() {
+    counter!(UNSIGNED).increment(1);
 }
 
 /// Counts in [`RETRIES`].

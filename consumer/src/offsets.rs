@@ -143,6 +143,14 @@ impl Offsets {
         }
     }
 
+    /// Partitions of which the last commit handed out was not answered, and what Kafka has confirmed before it.
+    pub fn unanswered(&self) -> impl Iterator<Item = (i32, Option<i64>)> {
+        let partitions = self.partitions.iter();
+        partitions
+            .filter(|(_, prefix)| prefix.sent != prefix.committed)
+            .map(|(partition, prefix)| (*partition, prefix.committed))
+    }
+
     fn advance(&mut self, from: impl Fn(&Prefix) -> Option<i64>) -> Vec<(i32, i64)> {
         let mut progress = vec![];
         for (partition, prefix) in &mut self.partitions {
@@ -195,12 +203,15 @@ mod tests {
         offsets.done(&ticket);
         assert_eq!(offsets.take_progress(), [(0, 6)]);
         assert_eq!(offsets.take_unconfirmed(), [(0, 6)]);
+        assert_eq!(offsets.unanswered().collect::<Vec<_>>(), [(0, None)]);
         offsets.commit_failed(0);
+        assert_eq!(offsets.unanswered().count(), 0);
         assert_eq!(offsets.take_progress(), [(0, 6)]);
         offsets.committed(0, 6);
         offsets.commit_failed(0);
         assert_eq!(offsets.take_progress(), []);
         assert_eq!(offsets.take_unconfirmed(), []);
+        assert_eq!(offsets.unanswered().count(), 0);
     }
 
     #[test]

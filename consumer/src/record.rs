@@ -26,7 +26,7 @@ pub struct Record {
     pub key: Option<Clipped>,
     /// Its value.
     pub value: Option<Clipped>,
-    /// Those of its headers that are worth keeping.
+    /// Its headers.
     pub headers: Headers,
 }
 

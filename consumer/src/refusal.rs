@@ -1,11 +1,13 @@
 //! Why a record can never become a coupon, as things stand.
 
-use rushgate_gate::{Applicant, RoundId, Serial};
+use rushgate_gate::{Applicant, RoundId, Serial, signature};
 use std::fmt;
 
 /// The code of a refusal: the `reason` of a dead letter, and the label of its metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
+    /// No bridge has signed the record.
+    BadSignature,
     /// The record is not an event.
     Undecodable,
     /// The record's key names another serial than its value does.
@@ -49,6 +51,7 @@ impl Reason {
     /// The word for it in `failed_events` and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::BadSignature => signature::REASON,
             Self::Undecodable => "undecodable",
             Self::KeyMismatch => "key_mismatch",
             Self::UnknownRound => "unknown_round",

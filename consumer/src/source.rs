@@ -3,20 +3,22 @@
 //! The thread never waits long for anything but Kafka, so it goes on polling, and keeps its place in the
 //! [`group`](crate::group), while the database is away for hours.
 
-use crate::decode::decode;
+use crate::decode::{decode, doubt};
 use crate::group::{Context, Group, TICK};
 use crate::headers::Headers;
 use crate::lane::lane;
+use crate::metrics;
 use crate::readiness::Readiness;
 use crate::record::{Clipped, Delivery, LONGEST_KEY, LONGEST_VALUE, Record};
-use crate::refusal::Refusal;
+use crate::refusal::{Reason, Refusal};
 use crate::tracker::Tracker;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{ClientConfig, Message};
 use rushgate_gate::Event;
-use std::collections::VecDeque;
+use rushgate_gate::signature::Trust;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -29,6 +31,10 @@ const PAUSE_AFTER: Duration = Duration::from_secs(2);
 
 /// How long to wait after a commit that failed.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
+
+/// How long an answer to a commit is waited for. Then it is taken for lost: without new records nothing else would be
+/// committed, and the last records would wait in Kafka for ever. Committing the same offset twice is harmless.
+const COMMIT_ANSWER: Duration = Duration::from_secs(15);
 
 /// The reading thread.
 pub struct Source {
@@ -45,6 +51,7 @@ impl Source {
     pub fn start(
         config: &ClientConfig,
         topic: &str,
+        trust: Trust,
         tracker: Arc<Tracker>,
         readiness: Arc<Readiness>,
         lanes: usize,
@@ -58,6 +65,7 @@ impl Source {
         let (report, stopped) = oneshot::channel();
         let reader = Reader {
             consumer,
+            trust,
             group: Arc::clone(&group),
             lanes,
             runtime: Handle::current(),
@@ -65,6 +73,7 @@ impl Source {
             full_since: None,
             paused: false,
             commit_again_at: None,
+            answers: Answers::default(),
         };
         std::thread::Builder::new()
             .name("kafka".to_owned())
@@ -102,6 +111,7 @@ impl Source {
 
 struct Reader {
     consumer: BaseConsumer<Context>,
+    trust: Trust,
     group: Arc<Group>,
     lanes: Vec<mpsc::Sender<Delivery>>,
     runtime: Handle,
@@ -110,6 +120,7 @@ struct Reader {
     full_since: Option<Instant>,
     paused: bool,
     commit_again_at: Option<Instant>,
+    answers: Answers,
 }
 
 /// A record that was read under the assignment of that generation.
@@ -135,7 +146,7 @@ impl Reader {
                         let record = record(&message);
                         self.held.push_back(Held {
                             generation: self.group.tracker.lock().generation(),
-                            decoded: decode(&record),
+                            decoded: self.decoded(&record),
                             record,
                             read_at: Instant::now(),
                         });
@@ -193,6 +204,17 @@ impl Reader {
         }
     }
 
+    /// What the record says, unless somebody other than a bridge may have said it.
+    fn decoded(&self, record: &Record) -> Result<Event, Refusal> {
+        if let Some(doubt) = doubt(record, &self.trust) {
+            if self.trust.is_strict() {
+                return Err(Refusal::new(Reason::BadSignature, doubt));
+            }
+            metrics::unsigned();
+        }
+        decode(record)
+    }
+
     fn set_paused(&mut self, paused: bool) {
         let partitions = self.consumer.assignment();
         let outcome = partitions.and_then(|partitions| {
@@ -213,6 +235,7 @@ impl Reader {
     }
 
     fn commit_progress(&mut self) {
+        self.answers.look(&self.group.tracker, Instant::now());
         if self.group.take_commit_failed() {
             self.commit_again_at = Some(Instant::now() + COMMIT_RETRY);
         }
@@ -223,6 +246,44 @@ impl Reader {
         let progress = self.group.tracker.lock().take_progress();
         if !progress.is_empty() {
             self.group.commit(&self.consumer, &progress);
+        }
+    }
+}
+
+/// Since when the answer to a commit is missing, and what Kafka had confirmed then.
+#[derive(Default)]
+struct Answers {
+    missing: BTreeMap<i32, (Option<i64>, Instant)>,
+    looked_at: Option<Instant>,
+}
+
+impl Answers {
+    /// Sees to it that what was not answered for too long is committed again. It looks once a second at most.
+    fn look(&mut self, tracker: &Tracker, now: Instant) {
+        const EVERY: Duration = Duration::from_secs(1);
+        if self.looked_at.is_some_and(|at| now < at + EVERY) {
+            return;
+        }
+        self.looked_at = Some(now);
+        let mut offsets = tracker.lock();
+        let before = std::mem::take(&mut self.missing);
+        for (partition, confirmed) in offsets.unanswered() {
+            // An answer to an earlier commit shows that answers come.
+            let since = match before.get(&partition) {
+                Some((then, since)) if *then == confirmed => *since,
+                _ => now,
+            };
+            self.missing.insert(partition, (confirmed, since));
+        }
+        let lost = self
+            .missing
+            .extract_if(.., |_, (_, since)| now >= *since + COMMIT_ANSWER);
+        for (partition, _) in lost {
+            warn!(
+                partition,
+                "Kafka has not answered a commit of offsets, which is made again"
+            );
+            offsets.commit_failed(partition);
         }
     }
 }
@@ -239,5 +300,39 @@ fn record(message: &BorrowedMessage<'_>) -> Record {
         headers: message.headers().map_or_else(Headers::default, |headers| {
             Headers::keep(headers.iter().map(|header| (header.key, header.value)))
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_whose_answer_is_lost_is_made_again() {
+        let tracker = Tracker::default();
+        let (mut answers, begun) = (Answers::default(), Instant::now());
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let does = |offset: i64| {
+            let mut offsets = tracker.lock();
+            let generation = offsets.generation();
+            let ticket = offsets.read(generation, 0, offset).expect("is ours");
+            offsets.done(&ticket);
+            offsets.take_progress()
+        };
+        tracker.change(|offsets| offsets.assign([0]));
+        assert_eq!(does(5), [(0, 6)]);
+        answers.look(&tracker, at(0));
+        // An answer comes, to the first of two commits.
+        assert_eq!(does(6), [(0, 7)]);
+        tracker.change(|offsets| offsets.committed(0, 6));
+        for second in 14..29 {
+            answers.look(&tracker, at(second));
+            assert_eq!(tracker.lock().take_progress(), []);
+        }
+        answers.look(&tracker, at(29));
+        assert_eq!(tracker.lock().take_progress(), [(0, 7)]);
+        tracker.change(|offsets| offsets.committed(0, 7));
+        answers.look(&tracker, at(60));
+        assert_eq!(tracker.lock().take_progress(), []);
     }
 }

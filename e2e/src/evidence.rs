@@ -197,7 +197,10 @@ impl Stores {
     }
 
     /// Hands out every record of the topic; how many are not committed.
-    fn read_topic(&self, mut each: impl FnMut(&BorrowedMessage<'_>)) -> Result<u64> {
+    ///
+    /// # Errors
+    /// When Kafka does not answer.
+    pub fn read_topic(&self, mut each: impl FnMut(&BorrowedMessage<'_>)) -> Result<u64> {
         let consumer = self.consumer()?;
         let asked = self.all_partitions(&consumer)?;
         let committed = consumer.committed_offsets(asked, TIMEOUT)?;

@@ -47,8 +47,6 @@ pub enum Told {
     Rejected,
     /// 503, over and over.
     Unavailable,
-    /// 404: there is no such campaign.
-    NoCampaign,
     /// Anything else.
     Unexplained(String),
 }
@@ -124,7 +122,6 @@ impl History {
             Told::Revoked => {}
             Told::Rejected => self.rejected += 1,
             Told::Unavailable => self.unavailable += 1,
-            Told::NoCampaign => self.unexplained.push("no such campaign".to_owned()),
             Told::Unexplained(answer) => self.unexplained.push(answer.clone()),
         }
         self.calls.push(call);

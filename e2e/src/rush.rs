@@ -23,8 +23,7 @@ pub struct Rush {
     pub concurrency: usize,
     /// How often one in ten of them clicks; the others click once.
     pub repeats: usize,
-    /// Whether people go on for longer, and also while the campaign is unknown, because the gate is to be lost in the
-    /// middle of it, and to be restored.
+    /// Whether people go on for longer, because the gate is to be lost in the middle of it, and to be restored.
     pub outlasts_a_loss: bool,
 }
 
@@ -167,10 +166,6 @@ async fn send(
                 history.retried += 1;
                 tokio::time::sleep(PAUSE).await;
             }
-            Ok(Told::NoCampaign) if rush.outlasts_a_loss => {
-                history.retried += 1;
-                tokio::time::sleep(PAUSE).await;
-            }
             Ok(told) => {
                 let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
                 latency.saturating_record(micros);
@@ -204,9 +199,6 @@ pub async fn apply(client: &Client, url: &str, user_id: &str) -> reqwest::Result
         (StatusCode::GONE, _) if text.contains(r#""decision":"sold_out""#) => Told::SoldOut,
         (StatusCode::GONE, _) if text.contains(r#""decision":"revoked""#) => Told::Revoked,
         (StatusCode::SERVICE_UNAVAILABLE, _) => Told::Unavailable,
-        (StatusCode::NOT_FOUND, _) if text.contains(r#""code":"campaign_not_found""#) => {
-            Told::NoCampaign
-        }
         _ => Told::Unexplained(format!("{status} {text}")),
     })
 }

@@ -29,6 +29,8 @@ pub enum Status {
     },
     /// Nobody of that name has won or waits.
     NotFound,
+    /// The gate has lost grants, and knows of none of that applicant just now.
+    Halted,
     /// The campaign has no round of the name that was asked for.
     UnknownRound,
     /// The gate knows no such campaign.
@@ -78,6 +80,7 @@ pub fn status(reply: &[Value]) -> Result<Status, ReplyError> {
             revoked_at: instant(revoked_at)?,
         }),
         "not_found" => Ok(Status::NotFound),
+        "halted" => Ok(Status::Halted),
         "unknown_round" => Ok(Status::UnknownRound),
         "unknown_campaign" => Ok(Status::UnknownCampaign),
         other => Err(ReplyError::new(format_args!("{other:?} is not a status"))),

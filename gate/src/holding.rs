@@ -55,6 +55,30 @@ impl Held {
     }
 }
 
+/// How many grants are not known to be committed, by the counts of the `rounds` hash.
+pub fn without_row<'a>(counts: impl IntoIterator<Item = (&'a str, &'a str)>) -> i64 {
+    let counts = counts.into_iter().filter_map(|(field, count)| {
+        let (_, what) = field.split_once('/')?;
+        let sign = match what {
+            "granted" => 1,
+            "free" | "issued" => -1,
+            _ => return None,
+        };
+        Some(sign * count.parse::<i64>().ok()?)
+    });
+    counts.sum()
+}
+
+/// When the grant of that entry of the `grants` hash was made, unless its coupon is known to be committed.
+pub fn granted_without_row(value: &str) -> Option<Millis> {
+    let mut parts = value.split('/').skip(2);
+    let at = parts.next()?.parse::<i64>().ok()?;
+    match parts.next() {
+        None => Millis::try_from(at).ok(),
+        Some(_) => None,
+    }
+}
+
 /// The serial that a member of the `pool` names; `None` if it names none.
 pub fn free(member: &str) -> Option<(RoundId, Serial)> {
     let (round, serial) = member.split_once('/')?;
@@ -102,6 +126,23 @@ mod tests {
             assert_eq!(Held::of(OnePer::Campaign, field, value), None, "{value}");
         }
         assert_eq!(Held::of(OnePer::Round, "r2/7", "r1/1/5"), None);
+
+        for (value, at) in [
+            ("once/42/5", Some(5)),
+            ("once/42/5/issued", None),
+            ("once", None),
+        ] {
+            assert_eq!(granted_without_row(value).map(Millis::get), at, "{value}");
+        }
+        let counts = [
+            ("r1/quota", "9"),
+            ("r1/granted", "5"),
+            ("r1/free", "1"),
+            ("r1/issued", "2"),
+            ("r2/granted", "3"),
+            ("r2/closes_at", ""),
+        ];
+        assert_eq!(without_row(counts), 5);
 
         let (round, serial) = free("once/000000042").expect("free");
         assert_eq!((round.as_str(), serial.get()), ("once", 42));

@@ -7,6 +7,10 @@ use crate::campaign::CampaignId;
 /// It lives in a slot of its own, so no script may touch it.
 pub const CAMPAIGNS: &str = "rushgate:campaigns";
 
+/// Is there once Redis has been told of every campaign that the database has, if only that there is none. In a Redis that
+/// has neither this nor [`CAMPAIGNS`], an unknown campaign may be one that was lost. It shares the slot of that set.
+pub const SET_UP: &str = "rushgate:{rushgate:campaigns}:set-up";
+
 /// The consumer group of the bridges, on every campaign's stream.
 pub const BRIDGE_GROUP: &str = "kafka-bridge";
 

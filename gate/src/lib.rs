@@ -7,6 +7,7 @@ pub mod balance;
 pub mod campaign;
 pub mod causes;
 pub mod confirm;
+pub mod dead_letter;
 pub mod event;
 pub mod fault;
 pub mod fence;
@@ -22,6 +23,7 @@ pub mod restore;
 pub mod revoke;
 pub mod round;
 pub mod script;
+pub mod signature;
 pub mod strangers;
 pub mod time;
 

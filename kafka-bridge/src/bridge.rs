@@ -8,6 +8,7 @@ use crate::entry::{EntryRef, Fields, StreamNo};
 use crate::flow::{Flow, Read};
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::overdue::watch;
 use crate::record::{Record, ValueFormat};
 use crate::sink::{Notice, ProbeError, SendError, Sink, client_config};
 use crate::slot::Slot;
@@ -17,11 +18,13 @@ use crate::timers::Timers;
 use rdkafka::error::KafkaError;
 use rushgate_gate::Keys;
 use rushgate_gate::fault::{is_planted, may_die};
-use rushgate_settings::BadSetting;
+use rushgate_gate::signature::SigningKeys;
+use rushgate_settings::{BadSetting, Secret};
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
 
 /// How long deliveries must go well to count as well again: one that fails among many that do not is no
 /// change of state.
@@ -50,8 +53,13 @@ pub enum StartError {
 /// Only at the start, when the settings cannot be right. What is away is waited for.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
     let drain_timeout = config.drain_timeout;
+    let (client, every) = (config.redis.client()?, config.overdue_every);
     let mut bridge = Bridge::new(config)?;
     let mut shutdown = pin!(shutdown);
+    // It ends with this.
+    let gauge = bridge.metrics.oldest_without_row.clone();
+    let mut watching = JoinSet::new();
+    watching.spawn(watch(client, every, gauge));
     loop {
         bridge.begin_what_is_due(Instant::now());
         tokio::select! {
@@ -71,6 +79,7 @@ struct Bridge {
     notices: UnboundedReceiver<Notice>,
     probe: Slot<(), Result<Option<i32>, ProbeError>>,
     value_format: ValueFormat,
+    keys: Option<SigningKeys>,
     metrics: Metrics,
 
     reading: Health,
@@ -94,6 +103,7 @@ impl Bridge {
     fn new(config: Config) -> Result<Self, StartError> {
         let client = config.redis.client()?;
         let consumer = config.consumer()?;
+        let keys = config.kafka.signing.keys()?;
         let window = config.window.get();
         let (sink, notices) = Sink::open(client_config(&config)?, &config.kafka)?;
         tracing::info!(
@@ -112,6 +122,7 @@ impl Bridge {
             notices,
             probe: Slot::free(()),
             value_format: config.value_format,
+            keys: SigningKeys::new(keys.iter().map(Secret::reveal)),
             metrics: Metrics::register(),
             reading: Health::of("reading from Redis", Duration::ZERO),
             settling: Health::of("acking in Redis", Duration::ZERO),
@@ -259,7 +270,7 @@ impl Bridge {
                 .increment(to_do.publish.len() as u64);
         }
         for (entry, fields) in to_do.publish {
-            match Record::of(&fields, self.value_format) {
+            match Record::of(&fields, self.value_format, self.keys.as_ref()) {
                 Ok(record) => self.sink.add(entry, record),
                 Err(error) => self.flow.rejected(entry, error.to_string()),
             }

@@ -42,6 +42,9 @@ pub struct Config {
     /// How long to wait at the end for delivery reports and acks
     #[arg(long, env = "BRIDGE_DRAIN_TIMEOUT", default_value = "10s", value_parser = duration)]
     pub drain_timeout: Duration,
+    /// How often to look for how long the oldest grant has been without a row
+    #[arg(long, env = "BRIDGE_OVERDUE_EVERY", default_value = "30s", value_parser = duration)]
+    pub overdue_every: Duration,
     /// Where to serve metrics, such as 0.0.0.0:9100; not served if left out
     #[arg(long, env = "METRICS_LISTEN", value_name = "ADDRESS")]
     pub metrics_listen: Option<SocketAddr>,
@@ -115,6 +118,7 @@ mod tests {
         assert_eq!(config.claim_idle, Duration::from_secs(60));
         assert_eq!(config.forget_idle, Duration::from_secs(86_400));
         assert_eq!(config.drain_timeout, Duration::from_secs(10));
+        assert_eq!(config.overdue_every, Duration::from_secs(30));
         assert_eq!(config.delivery_timeout, Duration::from_secs(120));
         let host = config.consumer().expect("a host name");
         assert!(!host.is_empty());

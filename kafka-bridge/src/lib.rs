@@ -8,6 +8,7 @@ pub mod health;
 pub mod lanes;
 pub mod ledger;
 pub mod metrics;
+pub mod overdue;
 pub mod record;
 pub mod reply;
 pub mod sink;

@@ -12,6 +12,9 @@ pub struct Metrics {
     pub in_flight: Gauge,
     /// `rushgate_bridge_unsettled`: entries that Redis has still to confirm as acked or moved.
     pub unsettled: Gauge,
+    /// `rushgate_bridge_oldest_grant_without_row_seconds`: for how long the oldest grant has been without a row, of all
+    /// campaigns; 0 if all have one.
+    pub oldest_without_row: Gauge,
     /// `rushgate_bridge_unread_campaigns`: campaigns whose stream is left unread, because they take user ids that
     /// `KAFKA_VALUE_FORMAT=long` cannot carry.
     pub unread_campaigns: Gauge,
@@ -52,6 +55,10 @@ impl Metrics {
             unsettled: described_gauge(
                 "rushgate_bridge_unsettled",
                 "Entries that Redis has still to confirm as acked.",
+            ),
+            oldest_without_row: described_gauge(
+                "rushgate_bridge_oldest_grant_without_row_seconds",
+                "For how long the oldest grant has been without a row.",
             ),
             unread_campaigns: described_gauge(
                 "rushgate_bridge_unread_campaigns",

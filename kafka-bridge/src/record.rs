@@ -2,7 +2,8 @@
 //!
 //! The headers are those of CloudEvents 1.0 in Kafka's binary mode. A consumer tells the format of the value
 //! from `content-type`; of a bare user id it takes campaign, round and serial from the key, what happened from
-//! `ce_type` and when from `ce_time`.
+//! `ce_type` and when from `ce_time`. A signature over key, value and these headers tells it that a bridge has published
+//! the record.
 //!
 //! The record's own timestamp is left to the producer's clock. Retention goes by it: a grant that waited for
 //! longer than that, or was restored, would be removed before anybody read it. And a broker refuses the whole
@@ -11,6 +12,7 @@
 use crate::entry::Fields;
 use rushgate_gate::Event;
 use rushgate_gate::event::MalformedEvent;
+use rushgate_gate::signature::{self, SigningKeys};
 
 /// What the value of a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -70,11 +72,15 @@ impl ValueFormat {
 }
 
 impl Record {
-    /// The record of an entry with these fields.
+    /// The record of an entry with these fields, signed if there are keys.
     ///
     /// # Errors
     /// When the fields are not an event, or its user id does not fit the format.
-    pub fn of(fields: &Fields, format: ValueFormat) -> Result<Self, Unpublishable> {
+    pub fn of(
+        fields: &Fields,
+        format: ValueFormat,
+        keys: Option<&SigningKeys>,
+    ) -> Result<Self, Unpublishable> {
         let event = Event::from_fields(|name| {
             let field = fields.iter().find(|(field, _)| field == name.as_bytes());
             field.map(|(_, value)| value.as_slice())
@@ -91,9 +97,17 @@ impl Record {
         let ordinals = [("ce_turn", event.turn), ("ce_win", event.win)];
         let later = ordinals.iter().filter(|(_, ordinal)| !ordinal.is_first());
         headers.extend(later.map(|(name, ordinal)| (*name, ordinal.to_string())));
+        let (key, value) = (event.key().to_string(), format.value(&event)?);
+        if let Some(keys) = keys {
+            let signature = keys.sign(key.as_bytes(), &value, |name| {
+                let header = headers.iter().find(|(header, _)| *header == name);
+                header.map(|(_, value)| value.as_bytes())
+            });
+            headers.push((signature::HEADER, signature));
+        }
         Ok(Self {
-            key: event.key().to_string(),
-            value: format.value(&event)?,
+            key,
+            value,
             headers,
         })
     }
@@ -119,7 +133,7 @@ mod tests {
 
     #[test]
     fn json_is_the_event_with_cloudevents_headers() {
-        let record = Record::of(&fields("7"), ValueFormat::Json).expect("well formed");
+        let record = Record::of(&fields("7"), ValueFormat::Json, None).expect("well formed");
         assert_eq!(record.key, "welcome/once/42");
         assert_eq!(
             str::from_utf8(&record.value),
@@ -153,7 +167,7 @@ mod tests {
             (ValueFormat::Json, &br#"{"type":"coupon.granted","campaign":"welcome","round":"once","serial":42,"turn":2,"user_id":"7","win":3,"at":1796086800123}"#[..]),
             (ValueFormat::Long, &7i64.to_be_bytes()),
         ] {
-            let record = Record::of(&fields, format).expect("well formed");
+            let record = Record::of(&fields, format, None).expect("well formed");
             assert_eq!(record.value, value);
             let header = |name| record.headers.iter().find(|(header, _)| *header == name);
             assert_eq!(header("ce_id"), Some(&("ce_id", "welcome/once/42/coupon.granted/2".to_owned())));
@@ -163,9 +177,29 @@ mod tests {
     }
 
     #[test]
+    fn a_signature_is_the_last_header_and_covers_the_others() {
+        let keys = SigningKeys::new(["key"]).expect("a key");
+        for format in [ValueFormat::Json, ValueFormat::Long] {
+            let record = Record::of(&fields("7"), format, Some(&keys)).expect("well formed");
+            let verify = |changed: &str| {
+                keys.verify(record.key.as_bytes(), &record.value, |name| {
+                    let header = record.headers.iter().find(|(header, _)| *header == name);
+                    header.map(|(_, value)| match name == changed {
+                        true => &b"coupon.revoked"[..],
+                        false => value.as_bytes(),
+                    })
+                })
+            };
+            assert_eq!(record.headers[6].0, signature::HEADER);
+            assert_eq!(verify(""), Ok(()));
+            assert!(verify("ce_type").is_err());
+        }
+    }
+
+    #[test]
     fn a_user_id_that_is_no_number_cannot_be_a_long() {
         for user_id in ["anna", "042", "9223372036854775808", "-1"] {
-            let record = Record::of(&fields(user_id), ValueFormat::Long);
+            let record = Record::of(&fields(user_id), ValueFormat::Long, None);
             assert_eq!(record, Err(Unpublishable::NotNumeric), "{user_id}");
         }
     }
@@ -174,16 +208,17 @@ mod tests {
     fn the_reason_names_the_field_and_not_the_person() {
         let mut broken = fields("anna@example.org");
         broken.retain(|(name, _)| name != b"serial");
-        let error = Record::of(&broken, ValueFormat::Json).expect_err("no serial");
+        let error = Record::of(&broken, ValueFormat::Json, None).expect_err("no serial");
         assert_eq!(error.to_string(), "not an event: field serial is missing");
-        let error = Record::of(&fields("anna@example.org"), ValueFormat::Long).expect_err("text");
+        let error =
+            Record::of(&fields("anna@example.org"), ValueFormat::Long, None).expect_err("text");
         assert!(!error.to_string().contains("anna"));
     }
 
     proptest! {
         #[test]
         fn a_long_is_eight_bytes_big_endian(user_id in 0..=i64::MAX) {
-            let record = Record::of(&fields(&user_id.to_string()), ValueFormat::Long).expect("a number");
+            let record = Record::of(&fields(&user_id.to_string()), ValueFormat::Long, None).expect("a number");
             let bytes = <[u8; 8]>::try_from(record.value).expect("eight bytes");
             prop_assert_eq!(i64::from_be_bytes(bytes), user_id);
             prop_assert_eq!(&record.headers[5].1, "application/octet-stream");
@@ -191,7 +226,7 @@ mod tests {
 
         #[test]
         fn arbitrary_fields_are_refused_not_panicked_over(fields: Fields) {
-            prop_assert!(Record::of(&fields, ValueFormat::Json).is_err());
+            prop_assert!(Record::of(&fields, ValueFormat::Json, None).is_err());
         }
     }
 }

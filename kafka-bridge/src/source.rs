@@ -16,7 +16,7 @@ pub use reader::{Answer, KeysOf, Reader};
 pub use settler::{Settled, Settler};
 
 /// How long Redis may take over anything else, waiting for the disk included.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why Redis could not be asked, or what it answered instead.
 #[derive(Debug, thiserror::Error)]
@@ -31,14 +31,14 @@ pub enum SourceError {
 
 /// A connection that is opened when it is needed.
 #[derive(Debug)]
-struct Link {
+pub(crate) struct Link {
     client: Client,
     response_timeout: Duration,
     connection: Option<MultiplexedConnection>,
 }
 
 impl Link {
-    fn new(client: Client, response_timeout: Duration) -> Self {
+    pub(crate) fn new(client: Client, response_timeout: Duration) -> Self {
         Self {
             client,
             response_timeout,
@@ -62,7 +62,7 @@ impl Link {
         Ok(self.connection.insert(connection))
     }
 
-    async fn ask(&mut self, command: &Cmd) -> RedisResult<Value> {
+    pub(crate) async fn ask(&mut self, command: &Cmd) -> RedisResult<Value> {
         command.query_async(self.open().await?).await
     }
 
@@ -71,7 +71,7 @@ impl Link {
         commands.query_async(self.open().await?).await
     }
 
-    fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.connection = None;
     }
 }

@@ -12,7 +12,7 @@ use lines::lines;
 use crate::answer::{Answer, figure};
 use crate::campaign::no_such;
 use crate::config::Config;
-use crate::database::{Database, Letter, Resolution, Which};
+use crate::database::{Action, Database, Letter, Resolution, Which};
 use crate::failed::LetterId;
 use crate::gate::Gate;
 use crate::intention::{Deed, Taken};
@@ -279,14 +279,19 @@ impl Auditor<'_> {
             Some(_) => {
                 let question = async |database: &mut Database| {
                     let granted = database.granted(id).await?;
-                    Ok((granted, database.letters(&which).await?))
+                    let letters = database.letters(&which).await?;
+                    let discarded = database.grants_of(id, Action::Discarded).await?;
+                    let revoked = database.grants_of(id, Action::Revoked).await?;
+                    Ok((granted, letters, discarded, revoked))
                 };
                 servers.database(&what, question).await
             }
             None => None,
         };
         let has_tables = tables.is_some();
-        if let Some((granted, letters)) = tables {
+        if let Some((granted, letters, discarded, revoked)) = tables {
+            seen.discarded.extend(discarded);
+            seen.revoked_by_log.extend(revoked);
             for granted in granted {
                 let active = !matches!(granted.standing, Standing::Revoked(_));
                 let about = Place {
@@ -297,7 +302,7 @@ impl Auditor<'_> {
                 seen.rows.insert(about, active);
             }
             for letter in letters {
-                let about = letter.event().ok().map(|event| place(&event));
+                let about = letter.place();
                 match &letter.resolution {
                     None => {
                         seen.letters.insert(letter.id, (about, letter.reason));

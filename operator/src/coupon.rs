@@ -57,7 +57,10 @@ impl CouponCommand {
                 None => false,
                 Some(status) => !matches!(
                     status,
-                    Status::NotFound | Status::UnknownRound | Status::UnknownCampaign
+                    Status::NotFound
+                        | Status::Halted
+                        | Status::UnknownRound
+                        | Status::UnknownCampaign
                 ),
             };
             let (coupons, dead_letters) = rows.unwrap_or_default();
@@ -114,6 +117,9 @@ fn told(status: &Status) -> String {
             format!("revoked {}/{} at {revoked_at}", grant.round, grant.serial)
         }
         Status::NotFound | Status::UnknownRound => "never applied, or was refused".to_owned(),
+        Status::Halted => {
+            "not known to the gate, which has lost grants of this campaign and is halted".to_owned()
+        }
         Status::UnknownCampaign => "the gate does not know this campaign".to_owned(),
     }
 }

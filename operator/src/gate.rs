@@ -101,17 +101,25 @@ impl Gate {
         Ok(gate)
     }
 
-    /// Makes bridges and lists aware of `campaign`. Comes before it can grant anything, so that no grant
-    /// waits in a stream that nobody reads.
+    /// Makes bridges, lists and handlers aware of `campaigns`, which are all that the database has: from now on an unknown
+    /// one is none, and one of these that Redis does not know has been lost. Comes before a campaign can grant anything,
+    /// so that no grant waits in a stream that nobody reads.
     ///
     /// # Errors
     /// When Redis refuses or does not answer.
-    pub async fn register(&mut self, campaign: &CampaignId) -> Result<()> {
-        let mut add = redis::cmd("SADD");
-        add.arg(keys::CAMPAIGNS).arg(campaign.as_str());
-        self.query::<i64>(&add)
-            .await
-            .context("telling bridges and lists of the campaign")?;
+    pub async fn register(&mut self, campaigns: &[CampaignId]) -> Result<()> {
+        const WHAT: &str = "telling bridges, lists and handlers which campaigns there are";
+        if !campaigns.is_empty() {
+            let mut add = redis::cmd("SADD");
+            add.arg(keys::CAMPAIGNS);
+            for campaign in campaigns {
+                add.arg(campaign.as_str());
+            }
+            self.query::<i64>(&add).await.context(WHAT)?;
+        }
+        let mut mark = redis::cmd("SET");
+        mark.arg(keys::SET_UP).arg(1);
+        self.query::<String>(&mark).await.context(WHAT)?;
         Ok(())
     }
 

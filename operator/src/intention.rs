@@ -58,6 +58,8 @@ pub enum Deed {
         letter: String,
         /// What it said, for the log; nothing else keeps what an entry of the bridge said.
         content: Option<String>,
+        /// The grant that it is about.
+        about: Option<Taken>,
         /// The grant that is taken back with it.
         grant: Option<Taken>,
     },
@@ -126,10 +128,16 @@ impl Deed {
     }
 
     /// That a dead letter is given up.
-    pub fn discard(letter: &LetterId, content: Option<String>, grant: Option<Taken>) -> Self {
+    pub fn discard(
+        letter: &LetterId,
+        content: Option<String>,
+        about: Option<Taken>,
+        grant: Option<Taken>,
+    ) -> Self {
         Self::Discard {
             letter: letter.to_string(),
             content,
+            about,
             grant,
         }
     }

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::waiting::{PATIENCE, noting};
 use anyhow::{Context, Result, anyhow, bail};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -11,15 +11,29 @@ use rdkafka::message::{BorrowedHeaders, Header, Headers, OwnedHeaders};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Message, Offset, TopicPartitionList};
-use rushgate_gate::{CampaignId, Event, event::EventKey, record};
-use rushgate_settings::LastKafkaError;
-use std::collections::{BTreeMap, HashMap};
+use rushgate_gate::signature::Trust;
+use rushgate_gate::{CampaignId, Event, dead_letter, event::EventKey, record};
+use rushgate_settings::{LastKafkaError, Secret};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
 /// How often it is looked whether Kafka has refused the login, while an answer is waited for.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How many brokers must have a record before Kafka confirms it, where there are so many.
+const IN_SYNC: i32 = 2;
+
+/// A week: consumers that are down over a long weekend lose nothing.
+const SHORTEST_RETENTION: Duration = Duration::from_secs(7 * 86_400);
+
+// Settings of a topic.
+const MIN_IN_SYNC: &str = "min.insync.replicas";
+const UNCLEAN: &str = "unclean.leader.election.enable";
+const POLICY: &str = "cleanup.policy";
+const RETENTION: &str = "retention.ms";
+const RETENTION_BYTES: &str = "retention.bytes";
 
 /// Where reading begins.
 #[derive(Clone, Copy)]
@@ -38,6 +52,26 @@ pub enum Creation {
     WasThere,
     /// It will not be created by trying again.
     Declined(RDKafkaErrorCode),
+}
+
+/// How a new topic is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct TopicTerms {
+    /// As many consumers can share the work.
+    pub partitions: i32,
+    /// On so many brokers each record is kept.
+    pub replicas: i32,
+    /// For so long each record is kept.
+    pub retention: Duration,
+}
+
+/// The topic, as far as this user may see it.
+#[derive(Clone, Copy, Debug)]
+pub struct TopicStatus {
+    /// Whether it is there.
+    pub is_there: bool,
+    /// How many brokers there are.
+    pub brokers: i32,
 }
 
 /// A record with our key.
@@ -65,6 +99,7 @@ pub struct Kafka {
     last_error: LastKafkaError,
     brokers: String,
     topic: String,
+    trust: Trust,
     producer: OnceCell<Publisher>,
 }
 
@@ -83,6 +118,7 @@ impl Kafka {
     /// When the settings do not fit each other.
     pub fn new(config: &Config) -> Result<Self> {
         let mut client = config.kafka.client("rushgate")?;
+        let keys = config.kafka.signing.keys()?;
         client
             .set("group.id", config.group.id()?)
             .set("enable.auto.commit", "false")
@@ -92,6 +128,10 @@ impl Kafka {
             last_error: LastKafkaError::default(),
             brokers: config.kafka.brokers.clone(),
             topic: config.kafka.topic.clone(),
+            trust: Trust::new(
+                keys.iter().map(Secret::reveal),
+                config.kafka.signing.are_required,
+            ),
             producer: OnceCell::new(),
         })
     }
@@ -101,37 +141,71 @@ impl Kafka {
     ///
     /// # Errors
     /// When Kafka does not answer within `limit`, or refuses the login.
-    pub async fn has_topic(&self, limit: Duration) -> Result<bool> {
+    pub async fn status(&self, limit: Duration) -> Result<TopicStatus> {
         let kafka = self.clone();
         let asked = tokio::task::spawn_blocking(move || {
             // A consumer's question creates no topic, and hears of a login that is refused.
             let metadata = kafka.metadata(&kafka.consumer()?, limit)?;
             let error = metadata.topics().first().and_then(MetadataTopic::error);
-            anyhow::Ok(error.map(RDKafkaErrorCode::from))
+            // Without a leader it cannot be used yet, but it is there.
+            let is_there = matches!(
+                error.map(RDKafkaErrorCode::from),
+                None | Some(RDKafkaErrorCode::LeaderNotAvailable)
+            );
+            let brokers = i32::try_from(metadata.brokers().len())?;
+            anyhow::Ok(TopicStatus { is_there, brokers })
         });
-        // Without a leader it cannot be used yet, but it is there.
-        Ok(matches!(
-            asked.await??,
-            None | Some(RDKafkaErrorCode::LeaderNotAvailable)
-        ))
+        asked.await?
     }
 
-    /// Creates the topic.
+    /// In what ways the topic, as it is set up, may lose what it has confirmed.
+    ///
+    /// # Errors
+    /// When Kafka does not answer within `limit`, or does not tell.
+    pub async fn risks(&self, limit: Duration) -> Result<Vec<String>> {
+        let admin: AdminClient<_> = self.client.create_with_context(self.last_error.clone())?;
+        let options = AdminOptions::new().request_timeout(Some(limit));
+        let topic = [ResourceSpecifier::Topic(&self.topic)];
+        let described = admin.describe_configs(&topic, &options).await;
+        let described = described.map_err(|error| self.unusable(&error))?;
+        let Some(Ok(config)) = described.into_iter().next() else {
+            bail!("Kafka does not tell how topic {} is set up", self.topic);
+        };
+        let kafka = self.clone();
+        let replicas = spawn_blocking(move || {
+            let (consumer, deadline) = (kafka.consumer()?, Instant::now() + limit);
+            loop {
+                let metadata = kafka.metadata(&consumer, limit)?;
+                let topic = metadata.topics().first();
+                let partitions = topic.into_iter().flat_map(MetadataTopic::partitions);
+                // A broker may not have heard of a topic that was just created.
+                match partitions.map(|it| it.replicas().len()).min() {
+                    Some(replicas) => return Ok(replicas),
+                    None if Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN / 10),
+                    None => bail!("Kafka does not tell where topic {} is kept", kafka.topic),
+                }
+            }
+        });
+        let replicas = replicas.await??;
+        Ok(risks(replicas, |name| config.get(name)?.value.as_deref()))
+    }
+
+    /// Creates the topic, so that what it has confirmed stays: two brokers have it where there are two, none takes over that
+    /// lags, and it is kept for long enough.
     ///
     /// # Errors
     /// When Kafka does not answer within `limit`, or cannot do it just now. That it declines is a [`Creation`].
-    pub async fn create_topic(
-        &self,
-        partitions: i32,
-        replicas: Option<i32>,
-        limit: Duration,
-    ) -> Result<Creation> {
+    pub async fn create_topic(&self, terms: TopicTerms, limit: Duration) -> Result<Creation> {
         let admin: AdminClient<_> = self.client.create_with_context(self.last_error.clone())?;
-        let topic = NewTopic::new(
-            &self.topic,
-            partitions,
-            TopicReplication::Fixed(replicas.unwrap_or(-1)),
-        );
+        let in_sync = terms.replicas.min(IN_SYNC).to_string();
+        let retention = terms.retention.as_millis().to_string();
+        let replication = TopicReplication::Fixed(terms.replicas);
+        let topic = NewTopic::new(&self.topic, terms.partitions, replication)
+            .set(MIN_IN_SYNC, &in_sync)
+            .set(UNCLEAN, "false")
+            .set(POLICY, "delete")
+            .set(RETENTION, &retention)
+            .set(RETENTION_BYTES, "-1");
         let options = AdminOptions::new()
             .request_timeout(Some(limit))
             .operation_timeout(Some(limit));
@@ -147,6 +221,7 @@ impl Kafka {
                 code @ (RDKafkaErrorCode::TopicAuthorizationFailed
                 | RDKafkaErrorCode::ClusterAuthorizationFailed
                 | RDKafkaErrorCode::PolicyViolation
+                | RDKafkaErrorCode::InvalidConfig
                 | RDKafkaErrorCode::InvalidTopic),
             ))) => Ok(Creation::Declined(code)),
             Some(Err((topic, code))) => bail!("Kafka did not create topic {topic}: {code}"),
@@ -172,7 +247,7 @@ impl Kafka {
     }
 
     /// Every event of `campaign` that the topic still holds, and whether it waits for the consumers. Records that
-    /// carry no event are passed over: the consumers make dead letters of them.
+    /// carry no event, or are not believed to be a bridge's, are passed over: the consumers make dead letters of them.
     ///
     /// # Errors
     /// When Kafka does not answer or refuses.
@@ -185,6 +260,15 @@ impl Kafka {
                     return;
                 }
                 let header = |name: &str| record.header(name);
+                let is_doubtful = || {
+                    kafka
+                        .trust
+                        .doubt(record.key, record.value, header)
+                        .is_some()
+                };
+                if kafka.trust.is_strict() && is_doubtful() {
+                    return;
+                }
                 let event = record::event(record.key, record.value, header);
                 events.extend(event.ok().map(|event| (event, record.waits)));
             })?;
@@ -201,7 +285,7 @@ impl Kafka {
         &self,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-        headers: &BTreeMap<String, String>,
+        headers: &[dead_letter::Header],
     ) -> Result<()> {
         let Publisher {
             producer,
@@ -220,7 +304,7 @@ impl Kafka {
             .fold(OwnedHeaders::new(), |headers, (key, value)| {
                 headers.insert(Header {
                     key,
-                    value: Some(value),
+                    value: value.as_ref(),
                 })
             });
         let sending = producer.send(record.headers(headers), PATIENCE);
@@ -405,5 +489,88 @@ impl Kafka {
     fn unusable(&self, error: &KafkaError) -> anyhow::Error {
         let reason = self.last_error.explain(error);
         anyhow!("cannot use Kafka at {}: {reason}", self.brokers)
+    }
+}
+
+/// In what ways a topic with so many replicas and these settings may lose what it has confirmed.
+fn risks<'a>(replicas: usize, setting: impl Fn(&str) -> Option<&'a str>) -> Vec<String> {
+    let mut risks = vec![];
+    let number = |name: &str| setting(name)?.parse::<i64>().ok();
+    let in_sync = number(MIN_IN_SYNC).unwrap_or(1);
+    if replicas < 2 {
+        risks.push(
+            "has one replica: with the disk of its broker, grants are lost that are not in the database yet. Give it three, \
+             on as many brokers"
+                .to_owned(),
+        );
+    } else if in_sync < IN_SYNC.into() {
+        risks.push(format!(
+            "has {MIN_IN_SYNC} {in_sync}: grants are confirmed that one broker alone has. Set it to {IN_SYNC}"
+        ));
+    }
+    if usize::try_from(in_sync).is_ok_and(|in_sync| in_sync > replicas) {
+        risks.push(format!(
+            "has {MIN_IN_SYNC} {in_sync} and {replicas} replicas, so nothing can be published: grants wait in the stream"
+        ));
+    }
+    if setting(UNCLEAN) == Some("true") {
+        risks.push(format!(
+            "has {UNCLEAN} true: a broker that lags may take over without the last grants. Set it to false"
+        ));
+    }
+    if setting(POLICY).is_some_and(|policy| policy != "delete") {
+        risks.push(format!(
+            "has a {POLICY} other than delete: of what happens to a serial, only the last may be left. Set it to delete"
+        ));
+    }
+    let retention = number(RETENTION).and_then(|millis| u64::try_from(millis).ok());
+    if let Some(millis) = retention.filter(|it| Duration::from_millis(*it) < SHORTEST_RETENTION) {
+        risks.push(format!(
+            "keeps records for {} h ({RETENTION}), whether or not they are in the database by then. Set a week at least",
+            millis / 3_600_000
+        ));
+    }
+    if number(RETENTION_BYTES).is_some_and(|bytes| bytes >= 0) {
+        risks.push(format!(
+            "has {RETENTION_BYTES}: records go when they are many, whether or not they are in the database by then. Set it \
+             to -1"
+        ));
+    }
+    risks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(replicas: usize, settings: &[(&str, &str)]) -> usize {
+        let find = |name: &str| settings.iter().find(|(setting, _)| *setting == name);
+        risks(replicas, |name| find(name).map(|(_, value)| *value)).len()
+    }
+
+    #[test]
+    fn each_way_to_lose_what_was_confirmed_is_told() {
+        let safe = [
+            (MIN_IN_SYNC, "2"),
+            (UNCLEAN, "false"),
+            (POLICY, "delete"),
+            (RETENTION, "604800000"),
+            (RETENTION_BYTES, "-1"),
+        ];
+        assert_eq!(found(3, &safe), 0);
+        assert_eq!(found(3, &[(RETENTION, "-1"), safe[0]]), 0, "for ever");
+        assert_eq!(found(1, &[]), 1);
+        assert_eq!(found(1, &safe[..1]), 2, "and cannot be written");
+        for worse in [
+            (MIN_IN_SYNC, "1"),
+            (UNCLEAN, "true"),
+            (POLICY, "compact,delete"),
+            (RETENTION, "604799999"),
+            (RETENTION_BYTES, "0"),
+        ] {
+            let mut settings = vec![worse];
+            settings.extend(safe);
+            assert_eq!(found(3, &settings), 1, "{worse:?}");
+        }
     }
 }

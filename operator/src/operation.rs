@@ -137,6 +137,13 @@ impl Operation {
         Ok(operation)
     }
 
+    /// Makes bridges, lists and handlers aware of the campaign, and of all others that the database has: a Redis that was
+    /// wiped may have forgotten those as well.
+    pub(crate) async fn register(&mut self) -> Result<()> {
+        let campaigns = self.database.campaigns().await?;
+        self.gate.register(&campaigns).await
+    }
+
     /// Whether database or gate say that grants were lost.
     pub(crate) fn is_halted(&self) -> bool {
         let at_gate = self.told.as_ref().map(|told| told.state);
@@ -150,7 +157,8 @@ impl Operation {
 
     /// Finishes what an interrupted command has left, if anything.
     pub(crate) async fn finish(&mut self) -> Result<()> {
-        if !self.campaign.projected {
+        let is_new = !self.campaign.projected;
+        if is_new {
             self.create().await?;
             self.finished.push(format!(
                 "finished first: campaign {} was not created to the end",
@@ -160,7 +168,12 @@ impl Operation {
         // A creation or a restore that was interrupted may have left the gate paused.
         let state = self.campaign.state;
         let is_state_right = self.told.as_ref().is_none_or(|told| told.state == state);
-        let Some(intention) = self.database.intention(&self.campaign.id).await? else {
+        let intention = self.database.intention(&self.campaign.id).await;
+        let intention = intention.map_err(|error| match is_new {
+            true => unknown_creation(&self.campaign.id, error),
+            false => error,
+        })?;
+        let Some(intention) = intention else {
             // Where the terms differ as well, it was something else: that is for an audit.
             let is_all = |told: &Projection| differing_terms(&self.campaign, told).is_empty();
             if !is_state_right && self.told.as_ref().is_some_and(is_all) {
@@ -301,7 +314,7 @@ impl Operation {
             ),
         };
         let unknown = |error| unknown_creation(id, error);
-        self.gate.register(id).await.map_err(unknown)?;
+        self.register().await.map_err(unknown)?;
         let paused = self
             .try_project(&campaign, Origin::New, CampaignState::Paused)
             .await;
@@ -324,6 +337,7 @@ impl Operation {
             detail: &wanted.to_string(),
             reason: None,
             actor: Some(&self.actor),
+            about: None,
         };
         let writes = [Write::Told(wanted), Write::Log(entry)];
         let written = self.database.write(&wanted.id, &writes).await;
@@ -392,12 +406,7 @@ impl Operation {
     ) -> Result<()> {
         let mut writes = vec![Write::End(intention)];
         if let Some((action, detail)) = line {
-            writes.push(Write::Log(Entry {
-                action,
-                detail,
-                reason: intention.reason.as_deref(),
-                actor: Some(&intention.actor),
-            }));
+            writes.push(Write::Log(Entry::of(intention, action, detail)));
         }
         self.database.write(&intention.campaign, &writes).await
     }

@@ -22,7 +22,7 @@ use clap::Args;
 use rushgate_gate::project::Origin;
 use rushgate_gate::restore::{Granted, Outcome, Standing};
 use rushgate_gate::strangers::SETTLE;
-use rushgate_gate::{CampaignId, CampaignState, Event, EventType, Ordinal, Place};
+use rushgate_gate::{CampaignId, CampaignState, Event, EventType, Ordinal, Place, signature};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -180,6 +180,7 @@ impl Rebuild {
             detail,
             reason,
             actor: Some(&actor),
+            about: None,
         };
         let taken = format!("taken from the gate: {differences}");
         // Also if its creation was interrupted: a gate that was halted for it knows it.
@@ -200,7 +201,7 @@ impl Rebuild {
             .await?;
         // What handlers have remembered of before comes to its end.
         sleep(SETTLE).await;
-        operation.gate.register(id).await
+        operation.register().await
     }
 
     /// Ends the halt; how many people have moved up from waitlists with it. The database is told first: if the gate is
@@ -217,6 +218,7 @@ impl Rebuild {
                 detail: &format!("is {state}"),
                 reason: Some(text),
                 actor: Some(&actor),
+                about: None,
             }),
         ];
         operation.database.write(&campaign.id, &writes).await?;
@@ -306,6 +308,9 @@ impl Rebuild {
         let mut claims = vec![];
         for letter in &letters {
             let Ok(event) = letter.event() else { continue };
+            if letter.reason == signature::REASON {
+                continue;
+            }
             let granted = of_event(&event);
             accounted.insert(plan::place(&granted));
             if letter.resolution.is_none() && event.event_type == EventType::Granted {

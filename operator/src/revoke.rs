@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::intention::{Deed, Taken};
-use crate::operation::{Operation, lost};
+use crate::operation::{Operation, halted, lost};
 use anyhow::{Result, bail};
 use clap::Args;
 use rushgate_gate::application::Status;
@@ -74,6 +74,7 @@ impl Revoke {
                 "{user_id} holds nothing of campaign {id} that could be taken back: `rushgate coupon find {user_id}` \
                  shows what there is"
             ),
+            Status::Halted => bail!("{}", halted(id)),
             Status::UnknownRound => {
                 let round = self.round.as_ref().map_or("", RoundId::as_str);
                 bail!("campaign {id} has no round {round}: give one that it has to --round")

@@ -3,10 +3,11 @@
 use crate::config::Config;
 use crate::database::Database;
 use crate::gate::Gate;
-use crate::kafka::{Creation, Kafka};
+use crate::kafka::{Creation, Kafka, TopicTerms};
 use crate::waiting::noting;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use rushgate_gate::causes::causes;
 use rushgate_settings::DatabaseSettings;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
@@ -15,6 +16,9 @@ use tokio::try_join;
 /// The longest that one attempt may take. A server that accepted a connection while it was starting may never answer on
 /// it.
 const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// The most replicas of a new topic that nobody has asked for.
+const MOST_REPLICAS: i32 = 3;
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -28,9 +32,13 @@ pub struct Setup {
     /// Partitions of a new topic: as many consumers can share the work
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=1000))]
     partitions: i32,
-    /// Replicas of a new topic; the brokers' default if it is not given
+    /// Replicas of a new topic; as many as there are brokers, up to three, if it is not given
     #[arg(long, value_parser = clap::value_parser!(i32).range(1..=100))]
     replicas: Option<i32>,
+    /// For how many days a new topic keeps its records
+    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=36_500))]
+    retention: u64,
 }
 
 impl Setup {
@@ -42,7 +50,7 @@ impl Setup {
         config.check()?;
         let deadline = Instant::now() + Duration::from_secs(self.wait);
         let kafka = Kafka::new(config)?;
-        let (database, mut gate, has_topic) = try_join!(
+        let (database, mut gate, status) = try_join!(
             until(
                 deadline,
                 "the database",
@@ -64,7 +72,7 @@ impl Setup {
                 deadline,
                 "Kafka",
                 config.kafka.brokers.clone(),
-                async |limit| kafka.has_topic(limit).await
+                async |limit| kafka.status(limit).await
             ),
         )?;
 
@@ -73,21 +81,34 @@ impl Setup {
             eprintln!("warning: {danger}");
         }
         let applied = database.migrate(left(deadline)).await?;
-        let creation = if has_topic {
+        // A Redis that is full must not keep the bridge from starting, which makes room in it.
+        if let Err(error) = gate.register(&database.campaigns().await?).await {
+            eprintln!(
+                "warning: {}; until `rushgate setup` has done that, applicants are told 503 about campaigns that Redis does \
+                 not know",
+                causes(error.as_ref())
+            );
+        }
+        let creation = if status.is_there {
             Creation::WasThere
         } else {
             // The migrations may have taken their time.
             let deadline = deadline.max(Instant::now() + ATTEMPT);
             let at = config.kafka.brokers.clone();
+            let terms = TopicTerms {
+                partitions: self.partitions,
+                replicas: self
+                    .replicas
+                    .unwrap_or(status.brokers.clamp(1, MOST_REPLICAS)),
+                retention: Duration::from_secs(self.retention * 86_400),
+            };
             until(deadline, "Kafka", at, async |limit| {
-                kafka
-                    .create_topic(self.partitions, self.replicas, limit)
-                    .await
+                kafka.create_topic(terms, limit).await
             })
             .await?
         };
         let topic = &config.kafka.topic;
-        let topic = match creation {
+        let text = match creation {
             Creation::Created => format!("topic {topic} created"),
             Creation::WasThere => format!("topic {topic} was there"),
             Creation::Declined(code) => bail!(
@@ -97,7 +118,18 @@ impl Setup {
                 self.partitions
             ),
         };
-        Ok(format!("tables ready ({applied} migrations), {topic}"))
+        match kafka.risks(ATTEMPT).await {
+            Ok(risks) => {
+                for risk in risks {
+                    eprintln!("warning: topic {topic} {risk}");
+                }
+            }
+            Err(error) => eprintln!(
+                "warning: whether topic {topic} may lose grants is not known: {}",
+                causes(error.as_ref())
+            ),
+        }
+        Ok(format!("tables ready ({applied} migrations), {text}"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where Kafka is, and how to log in there.
 
-use crate::{BadSetting, Secret};
+use crate::{BadSetting, Secret, SigningSettings};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use rdkafka::ClientConfig;
@@ -52,6 +52,10 @@ pub struct KafkaSettings {
     #[arg(long = "kafka-ssl-ca", env = "KAFKA_SSL_CA")]
     #[arg(id = "kafka_ssl_ca", value_name = "FILE", global = true)]
     pub ssl_ca: Option<PathBuf>,
+
+    /// How bridge and consumer know each other's records
+    #[command(flatten)]
+    pub signing: SigningSettings,
 }
 
 /// The consumer group, for programs that read the topic.
@@ -119,6 +123,7 @@ impl KafkaSettings {
     fn check(&self) -> Result<(), BadSetting> {
         BadSetting::unless_set("KAFKA_BROKERS", &self.brokers)?;
         BadSetting::unless_set("KAFKA_TOPIC", &self.topic)?;
+        self.signing.keys()?;
         let sasl = self.security_protocol.logs_in();
         for (variable, is_set) in [
             ("KAFKA_SASL_MECHANISM", self.sasl_mechanism.is_some()),

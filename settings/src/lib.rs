@@ -9,6 +9,7 @@ mod parse;
 mod redis;
 mod redis_dangers;
 mod secret;
+mod signing;
 
 pub use bad_setting::BadSetting;
 pub use database::DatabaseSettings;
@@ -19,3 +20,4 @@ pub use parse::try_parse;
 pub use redis::RedisSettings;
 pub use redis_dangers::redis_dangers;
 pub use secret::Secret;
+pub use signing::SigningSettings;

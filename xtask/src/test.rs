@@ -20,12 +20,15 @@ use crate::toolchain;
 use crate::workspace::{self, cargo};
 
 /// What a shell may hold of another stack, or `stack.env` name, and tests must not see: they choose their own.
-const FOREIGN: [&str; 6] = [
+const FOREIGN: [&str; 9] = [
     "RUSHGATE_URL",
     "RUSHGATE_URLS",
     "RUSHGATE_OPERATOR",
     "KAFKA_TOPIC",
     "KAFKA_VALUE_FORMAT",
+    "KAFKA_SIGNING_KEYS",
+    "KAFKA_SIGNING_KEYS_FILE",
+    "KAFKA_REQUIRE_SIGNATURES",
     "METRICS_LISTEN",
 ];
 

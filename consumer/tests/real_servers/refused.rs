@@ -183,6 +183,7 @@ async fn a_record_that_is_no_event_is_kept_as_it_is() {
         ("content-type", "application/json"),
         ("ce_id", "x"),
         ("trace", "y"),
+        ("trace", "z"),
     ];
     let large = vec![b'x'; 70_000];
     for (key, value) in [
@@ -211,11 +212,13 @@ async fn a_record_that_is_no_event_is_kept_as_it_is() {
         "0 4 over_quota welcome/once/11 is above the round's quota of 10",
     ];
     assert_eq!(rig.database.texts(FAILED).await, expected);
-    let kept = "SELECT CONCAT_WS(' ', CONVERT(record_key USING utf8mb4), HEX(payload), headers, attempts, kafka_timestamp > 0, \
+    let kept = "SELECT CONCAT_WS(' ', CONVERT(record_key USING utf8mb4), HEX(payload), headers, all_headers, attempts, kafka_timestamp > 0, \
         resolution IS NULL) FROM failed_events WHERE kafka_offset = 0";
     assert_eq!(
         rig.database.texts(kept).await,
-        [r#"welcome/once/1 00FF7B {"ce_id":"x","content-type":"application/json"} 1 1 1"#]
+        [
+            r#"welcome/once/1 00FF7B {"ce_id":"x","content-type":"application/json","trace":"z"} [["content-type","application/json"],["ce_id","x"],["trace","y"],["trace","z"]] 1 1 1"#
+        ]
     );
     assert_eq!(
         rig.database

@@ -58,6 +58,11 @@ impl Episode {
         }
     }
 
+    fn truncates(&self) -> bool {
+        let mut faults = self.faults.iter();
+        faults.any(|planned| planned.fault == Fault::TopicTruncated)
+    }
+
     /// Lets it happen.
     pub(crate) async fn play(&self, world: &mut World, tally: &mut Tally) -> Result {
         let campaign = format!("chaos-{}-{}", std::process::id(), self.number);
@@ -69,9 +74,9 @@ impl Episode {
         let already_done = world.metric(ALREADY_DONE).await;
         let is_loss = self.faults.iter().any(|planned| planned.fault.is_loss());
 
-        let load = Load::begin(world.urls(), &campaign, self.seed, is_loss);
-        // What the gate has lost and an operator has taken back, nobody could tell from each other.
-        let (people, may_take) = (load.people(), !is_loss);
+        let load = Load::begin(world.urls(), &campaign, self.seed);
+        // What the gate or Kafka has lost and an operator has taken back, nobody could tell from each other.
+        let (people, may_take) = (load.people(), !is_loss && !self.truncates());
         let operator = Operator::begin(world, &campaign, self.seed, self.quota, people, may_take);
         let mut planted = Planted::default();
         let stopped = if let [fault] = self.faults[..]
@@ -96,7 +101,14 @@ impl Episode {
         };
         let diary = stopped.finish(is_loss).await;
         let history = load.end().await;
-        let evidence = at_rest(world, &campaign, REST).await;
+        let mut evidence = at_rest(world, &campaign, REST).await;
+        if self.truncates() {
+            let repair = world.operator.end_of(&["audit", "--repair"]).await;
+            let repair = repair.expect("run");
+            // Dead letters of episodes before are none of its business.
+            assert!(matches!(repair.code, Some(0 | 2)), "{repair:?}");
+            evidence = at_rest(world, &campaign, REST).await;
+        }
 
         let mut contradictions = contradictions(world, &campaign, &diary).await;
         let terms = world.database.terms(&campaign).await.expect("the database");

@@ -70,6 +70,8 @@ pub(crate) enum Fault {
     UndecodableRecord,
     /// An entry of the stream that is no event.
     MalformedEntry,
+    /// Kafka loses all that it holds, whether or not it was read.
+    TopicTruncated,
     /// Redis comes back with its last writes gone.
     RolledBack,
     /// A replica that lagged becomes the master.
@@ -96,6 +98,11 @@ impl Fault {
         matches!(self, Self::RolledBack | Self::LaggingReplica | Self::Wiped)
     }
 
+    /// Whether nothing else may go wrong beside it, because somebody has to mend it by hand.
+    pub(crate) fn comes_alone(self) -> bool {
+        self.is_loss() || self == Self::TopicTruncated
+    }
+
     /// How long it lasts, in ms.
     fn span(self, thorough: bool) -> std::ops::Range<u64> {
         match self {
@@ -109,6 +116,7 @@ impl Fault {
             // Longer than a transaction waits for a lock.
             Self::RoundLocked => 5_500..7_000,
             Self::Stop(_) | Self::Hang(_) => 200..4_000,
+            Self::TopicTruncated => 500..3_000,
             _ => 0..2_500,
         }
     }
@@ -149,6 +157,7 @@ impl Fault {
             Self::PoisonRows,
             Self::UndecodableRecord,
             Self::MalformedEntry,
+            Self::TopicTruncated,
             Self::RolledBack,
             Self::LaggingReplica,
             Self::Wiped,
@@ -190,6 +199,7 @@ impl fmt::Display for Fault {
             Self::PoisonRows => f.write_str("poison-rows"),
             Self::UndecodableRecord => f.write_str("undecodable-record"),
             Self::MalformedEntry => f.write_str("malformed-entry"),
+            Self::TopicTruncated => f.write_str("topic-truncated"),
             Self::RolledBack => f.write_str("redis-rolled-back"),
             Self::LaggingReplica => f.write_str("redis-lagging-replica"),
             Self::Wiped => f.write_str("redis-wiped"),
@@ -249,12 +259,12 @@ impl Deck {
             let Some(fault) = self.left.last().copied() else {
                 break;
             };
-            if fault.is_loss() && !hand.is_empty() {
+            if fault.comes_alone() && !hand.is_empty() {
                 break;
             }
             self.left.pop();
             hand.push(self.plan(fault));
-            if fault.is_loss() {
+            if fault.comes_alone() {
                 break;
             }
         }
@@ -315,7 +325,7 @@ mod tests {
         let mut deck = Deck::new(3, None, false);
         for _ in 0..100 {
             let hand = deck.draw();
-            assert!(hand.len() == 1 || !hand.iter().any(|planned| planned.fault.is_loss()));
+            assert!(hand.len() == 1 || !hand.iter().any(|planned| planned.fault.comes_alone()));
         }
     }
 

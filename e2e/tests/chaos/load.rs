@@ -34,19 +34,16 @@ struct Shared {
     campaign: String,
     people: Arc<AtomicU32>,
     is_over: AtomicBool,
-    /// Whether the campaign may be unknown for a while.
-    may_be_lost: bool,
 }
 
 impl Load {
     /// Begins to apply.
-    pub(crate) fn begin(urls: Vec<String>, campaign: &str, seed: u64, may_be_lost: bool) -> Self {
+    pub(crate) fn begin(urls: Vec<String>, campaign: &str, seed: u64) -> Self {
         let shared = Arc::new(Shared {
             urls,
             campaign: campaign.to_owned(),
             people: Arc::default(),
             is_over: AtomicBool::new(false),
-            may_be_lost,
         });
         let clients = (0..CLIENTS).map(|client| {
             let random = StdRng::seed_from_u64(seed.wrapping_mul(CLIENTS).wrapping_add(client));
@@ -104,7 +101,6 @@ impl Shared {
         let told = loop {
             match apply(client, url, &user_id).await {
                 Err(_) | Ok(Told::Unavailable) => {}
-                Ok(Told::NoCampaign) if self.may_be_lost => {}
                 Ok(told) => break told,
             }
             history.retried += 1;

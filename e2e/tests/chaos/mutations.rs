@@ -108,7 +108,7 @@ async fn drive_the_parts(
     quota: u32,
     provoke: Bug,
 ) -> (Expected, History) {
-    let load = Load::begin(world.urls(), campaign, 1, false);
+    let load = Load::begin(world.urls(), campaign, 1);
     sleep(WHILE).await;
     let mut dead_letters = 0;
     match provoke {

@@ -158,6 +158,19 @@ pub(crate) async fn commit(
             add.arg(stream).arg("*").arg("no").arg("event");
             planted.unpublished += u64::from(tell_redis(world, &add).await);
         }
+        Fault::TopicTruncated => {
+            // So that there is something that nobody has read.
+            let consumers = [Part::Consumer(1), Part::Consumer(2)];
+            for consumer in consumers {
+                world.signal(consumer, Signal::Stop);
+            }
+            sleep(lasts).await;
+            let emptied = world.stores().empty_topic().await;
+            for consumer in consumers {
+                world.signal(consumer, Signal::Continue);
+            }
+            emptied.expect("Kafka answers");
+        }
         Fault::RolledBack | Fault::LaggingReplica | Fault::Wiped => {}
     }
 }

@@ -349,14 +349,22 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
             .expect("removed");
         redis::cmd("XADD")
             .arg("rushgate:{launch}:stream")
-            .arg(["*", "type", "coupon.granted"].as_slice())
+            .arg(["*", "type", "coupon.granted", "reason", "its own"].as_slice())
             .exec_async(&mut redis)
             .await
             .expect("added");
         let list = launch.lists(3).await;
         anna = named(&list, &["unpublishable", "launch/once/1 "]);
         ben = named(&list, &["unpublishable", "launch/once/2 "]);
+        let first = named(&list, &["unpublishable", "no event"]);
+        // Replayed, it has all that it had, also a field that is named as one of the bridge's.
+        launch.does(&["failed", "replay", &first]).await;
+        let list = launch.lists(3).await;
         malformed = named(&list, &["unpublishable", "no event"]);
+        let mut range = redis::cmd("XRANGE");
+        range.arg(["rushgate:{launch}:dead-letters", "-", "+"].as_slice());
+        let letters: redis::Value = range.query_async(&mut redis).await.expect("letters");
+        assert!(format!("{letters:?}").contains("its own"), "{letters:?}");
         assert!(anna.starts_with("launch/"), "{anna}");
         for (arguments, expected) in [
             (["--reason", "unpublishable"], 4),
@@ -444,5 +452,32 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
         rows,
         [(place(1), "anna".to_owned()), (place(2), "7".to_owned())]
     );
+    launch.exits(0, &["audit", "launch"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_discarded_is_not_brought_back_by_a_repair() {
+    // Of longs, which user ids such as `anna` are not.
+    let long = [("KAFKA_VALUE_FORMAT", "long")];
+    let mut system = System::start_with(Size::ONE_OF_EACH, &long).await;
+    system.operator.create("launch", 2).await.expect("created");
+    {
+        let launch = View::of(&system, "launch");
+        assert_eq!(launch.apply("anna").await, granted(1));
+        let list = launch.lists(1).await;
+        let anna = named(&list, &["unpublishable", "launch/once/1 "]);
+        let said = launch.does(&["failed", "discard", &anna]).await;
+        assert_eq!(said.trim(), format!("{anna}: discarded"));
+        let found = launch.exits(2, &["audit", "launch", "--repair"]).await;
+        let expected = "once/1 of anna is held at the gate, and its dead letter was discarded: `rushgate revoke`";
+        assert!(found.contains(expected), "{found}");
+        launch.lists(0).await;
+    }
+    assert_eq!(system.bridges.remove(0).terminate(), Some(0));
+    system.set("KAFKA_VALUE_FORMAT", "json");
+    system.start_bridge().await;
+    let launch = View::of(&system, "launch");
+    launch.does(&["revoke", "launch", "anna"]).await;
+    system.drained("launch").await;
     launch.exits(0, &["audit", "launch"]).await;
 }

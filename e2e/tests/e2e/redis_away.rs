@@ -5,6 +5,7 @@ use reqwest::{Client, Response};
 use rushgate_e2e::process::Signal;
 use rushgate_e2e::system::System;
 use rushgate_e2e::wait::until;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -75,6 +76,93 @@ async fn a_redis_that_hangs_is_503_for_all_who_wait() {
         (apply(&system, 1).await.status() == 200).then_some(())
     })
     .await;
+}
+
+/// What POST and GET of an application, and GET of the campaign, come to: status and code, or the campaign's state.
+async fn told(system: &System, campaign: &str, user_id: &str) -> [String; 3] {
+    let url = format!("{}/v1/campaigns/{campaign}", system.url());
+    let client = Client::new();
+    let post = client
+        .post(format!("{url}/applications"))
+        .header("content-type", "application/json")
+        .body(format!(r#"{{"user_id":"{user_id}"}}"#));
+    let application = client.get(format!("{url}/applications/{user_id}"));
+    let answers = [post, application, client.get(&url)].map(async |request| {
+        let response = request.send().await.expect("an answer");
+        let status = response.status().as_u16();
+        let may_wait = response.headers().contains_key("retry-after");
+        let body: Value = response.json().await.expect("JSON");
+        assert_eq!(may_wait, status == 503, "{body}");
+        let word = ["code", "decision", "state"].map(|field| body[field].as_str());
+        let word = word.into_iter().flatten().next().expect("a word");
+        format!("{status} {word}")
+    });
+    join_all(answers).await.try_into().expect("three")
+}
+
+/// Waits until that is what all three come to: what was known is remembered for a moment.
+async fn is_told(system: &System, campaign: &str, user_id: &str, expected: [&str; 3]) {
+    until(&format!("{campaign}: {expected:?}"), async || {
+        let told = told(system, campaign, user_id).await;
+        (told == expected).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_redis_that_lost_something_does_not_know_is_503_and_not_404() {
+    let system = System::welcome().await;
+    system.operator.create("other", 10).await.expect("created");
+    assert_eq!(apply(&system, 1).await.status(), 201);
+    let mut redis = system.redis_connection().await.expect("Redis");
+    let mut does = async |words: &[&str]| {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        command.exec_async(&mut redis).await.expect(words[0]);
+    };
+    let unknown = ["404 campaign_not_found"; 3];
+    let incomplete = ["503 books_incomplete"; 3];
+    is_told(&system, "nope", "1", unknown).await;
+
+    // A grant that Redis has forgotten, and then the campaign is halted for it.
+    does(&["HDEL", "rushgate:{welcome}:grants", "1"]).await;
+    does(&["HSET", "rushgate:{welcome}:campaign", "state", "halted"]).await;
+    let halted = ["503 halted", "503 halted", "200 halted"];
+    is_told(&system, "welcome", "1", halted).await;
+
+    // One campaign beside others.
+    does(&[
+        "DEL",
+        "rushgate:{welcome}:campaign",
+        "rushgate:{welcome}:grants",
+    ])
+    .await;
+    is_told(&system, "welcome", "1", incomplete).await;
+    is_told(&system, "nope", "1", unknown).await;
+    // A version before has set it up, and has left no mark.
+    does(&["DEL", rushgate_gate::keys::SET_UP]).await;
+    is_told(&system, "nope", "1", unknown).await;
+
+    // All of it.
+    does(&["FLUSHALL"]).await;
+    for campaign in ["welcome", "other", "nope"] {
+        is_told(&system, campaign, "1", incomplete).await;
+    }
+    let list = reqwest::get(format!("{}/v1/campaigns", system.url())).await;
+    assert_eq!(list.expect("an answer").status(), 503);
+    // Set up again, as it is whenever the stack starts; or another campaign is created: the lost ones are lost.
+    system.operator.create("third", 10).await.expect("created");
+    is_told(&system, "nope", "1", unknown).await;
+    is_told(&system, "welcome", "1", incomplete).await;
+    does(&["FLUSHALL"]).await;
+    system.operator.run(&["setup"]).await.expect("set up");
+    is_told(&system, "nope", "1", unknown).await;
+    for campaign in ["welcome", "other"] {
+        is_told(&system, campaign, "1", incomplete).await;
+    }
+    // What the first confirmation does.
+    does(&["HSET", "rushgate:{welcome}:campaign", "state", "halted"]).await;
+    is_told(&system, "welcome", "1", halted).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! A campaign as an applicant and as its operator see it.
 
 use rdkafka::ClientConfig;
+use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use reqwest::Client;
 use rushgate_e2e::history::{Place, Told};
@@ -76,12 +77,18 @@ impl<'a> View<'a> {
 
     /// Puts a record on the topic that no bridge has made.
     pub(crate) async fn publish(&self, key: &str, value: &str) {
+        self.publish_with(key, value, OwnedHeaders::new()).await;
+    }
+
+    /// The same, with headers.
+    pub(crate) async fn publish_with(&self, key: &str, value: &str, headers: OwnedHeaders) {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", server("KAFKA_BROKERS"));
         let producer: FutureProducer = client.create().expect("a producer");
         let record = FutureRecord::to(self.system.topic())
             .key(key)
-            .payload(value);
+            .payload(value)
+            .headers(headers);
         let sent = producer.send(record, Duration::from_secs(30)).await;
         sent.expect("delivered");
     }

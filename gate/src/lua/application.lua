@@ -5,7 +5,9 @@
 --       round that opened last)
 -- Reply {status, round, serial, at, revoked_at, now}: flat and always six long; '' and 0 where there is nothing
 -- to say.
---   status  granted, issued, waitlisted, revoked, not_found, unknown_campaign, unknown_round (the one that was asked for)
+--   status  granted, issued, waitlisted, revoked, not_found, unknown_round (the one that was asked for), halted,
+--           unknown_campaign; halted takes the place of not_found and unknown_round while Redis has lost grants, of
+--           which this may be one
 --   serial  for waitlisted, the position: 1 is next
 --   at      when the serial was granted; for waitlisted, since when
 --
@@ -20,8 +22,10 @@ local user_id, asked = ARGV[1], ARGV[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local one_per = redis.call('HGET', KEYS[1], 'one_per')
-if not one_per then
+-- Of a campaign that was lost altogether, confirm.lua has written down the state alone.
+local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per')
+local state, one_per = campaign[1], campaign[2]
+if not state then
   return { 'unknown_campaign', '', 0, 0, 0, now }
 end
 local round = asked
@@ -58,6 +62,9 @@ end
 if past then
   local serial, at, revoked_at = string.match(past, '^(%d+)/(%d+)/(%d+)$')
   return { 'revoked', round, tonumber(serial), tonumber(at), tonumber(revoked_at), now }
+end
+if state == 'halted' then
+  return { 'halted', '', 0, 0, 0, now }
 end
 if asked ~= '' and not redis.call('ZSCORE', KEYS[2], asked) then
   return { 'unknown_round', '', 0, 0, 0, now }

@@ -16,13 +16,10 @@ local entry = redis.call('XRANGE', KEYS[2], ARGV[1], ARGV[1])[1]
 if not entry then
   return { 'not_found', '' }
 end
+-- The bridge has added `reason` and `entry_id` at the end (dead_letter.lua). The entry may have had such fields of its own.
 local fields = {}
-for i = 1, #entry[2], 2 do
-  local name = entry[2][i]
-  if name ~= 'reason' and name ~= 'entry_id' then
-    fields[#fields + 1] = name
-    fields[#fields + 1] = entry[2][i + 1]
-  end
+for i = 1, #entry[2] - 4 do
+  fields[i] = entry[2][i]
 end
 if #fields == 0 then
   return redis.error_reply('ERR dead letter ' .. ARGV[1] .. ' has no field')

@@ -384,6 +384,10 @@ fn a_status_tells_winners_from_others() {
     assert!(matches!(gate.apply("b"), Decision::SoldOut { .. }));
     assert_eq!(gate.status("a"), application::Status::Granted(grant));
     assert_eq!(gate.status("b"), application::Status::NotFound);
+    let campaign = Keys::of(&gate.id).campaign();
+    gate.redis.hset(campaign, "state", "halted").expect("HSET");
+    assert!(matches!(gate.status("a"), application::Status::Granted(_)));
+    assert_eq!(gate.status("b"), application::Status::Halted);
     assert_eq!(
         Gate::unknown().status("a"),
         application::Status::UnknownCampaign

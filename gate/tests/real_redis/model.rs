@@ -416,7 +416,7 @@ fn answered(status: application::Status) -> Expected {
         Status::Revoked { grant, .. } => Expected::Revoked(index(&grant.round)),
         Status::NotFound => Expected::NotFound,
         Status::UnknownRound => panic!("the gate forgot a round"),
-        Status::UnknownCampaign => panic!("the gate forgot the campaign"),
+        Status::Halted | Status::UnknownCampaign => panic!("the gate forgot grants"),
     }
 }
 

@@ -6,7 +6,7 @@ use rushgate_gate::balance::{self, Miscount};
 use rushgate_gate::project::{Origin, Outcome as Projected};
 use rushgate_gate::restore::{self, Granted, Outcome, Standing};
 use rushgate_gate::{
-    CampaignState, Event, EventType, Keys, OnePer, RoundId, confirm, resend, revoke,
+    CampaignState, Event, EventType, Keys, OnePer, RoundId, application, confirm, resend, revoke,
 };
 use std::collections::BTreeMap;
 
@@ -283,6 +283,9 @@ fn a_wiped_campaign_that_is_confirmed_is_halted_and_no_longer_unknown() {
         confirm::Outcome::UnknownCampaign
     );
     assert_eq!(gate.apply("2"), rushgate_gate::Decision::Halted);
+    for user_id in ["1", "2"] {
+        assert_eq!(gate.status(user_id), application::Status::Halted);
+    }
 }
 
 #[test]

@@ -33,8 +33,10 @@ pub struct Seen {
     pub rows: BTreeMap<Place, bool>,
     /// Open dead letters of the consumer, by number: what they are about, and why.
     pub letters: BTreeMap<u64, (Option<Place>, String)>,
-    /// What the dead letters of the consumer were about that an operator has discarded.
+    /// What the dead letters were about that an operator has discarded.
     pub discarded: BTreeSet<Place>,
+    /// What an operator has revoked, by the log.
+    pub revoked_by_log: BTreeSet<Place>,
     /// Open dead letters of the bridge, by entry id: what they are about.
     pub unpublished: BTreeMap<String, Option<Place>>,
     /// Quotas, as the database has them.
@@ -96,6 +98,8 @@ pub enum Finding {
     RevokedInTable(Place),
     /// The row says that it was taken back, and the gate has never heard of the grant.
     RevocationLostByGate(Place),
+    /// The gate holds it, and nothing but the log says that it was taken back.
+    RevocationLost(Place),
     /// More coupons than the round has.
     OverQuota {
         /// The round.
@@ -150,9 +154,12 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
 
     for (place, issued) in &seen.held {
         let finding = match seen.rows.get(place) {
-            Some(true) if *issued => None,
             Some(false) => Some(Finding::RevokedInTable(place.clone())),
             _ if seen.is_partial => None,
+            _ if seen.revoked_by_log.contains(place) && !on_the_way(place, EventType::Revoked) => {
+                Some(Finding::RevocationLost(place.clone()))
+            }
+            Some(true) if *issued => None,
             Some(true) if on_the_way(place, EventType::Granted) => None,
             Some(true) => Some(Finding::Unconfirmed(place.clone())),
             None if on_the_way(place, EventType::Granted) || dead.contains(place) => None,
@@ -276,6 +283,7 @@ impl Finding {
             Self::Miscount(_) | Self::HeldAndFree(_) => false,
             Self::Unknown | Self::Halted | Self::LostByGate(_) => false,
             Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => false,
+            Self::RevocationLost(_) => false,
             Self::OverQuota { .. } | Self::Letter { .. } | Self::Unpublished(_) => false,
         }
     }
@@ -302,6 +310,9 @@ impl Finding {
             Self::LostByGate(_) => "Redis has lost grants: `rushgate restore --halt`",
             Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => {
                 "Redis has lost a revocation: `rushgate restore --halt`"
+            }
+            Self::RevocationLost(_) => {
+                "Redis has lost the revocation: `rushgate revoke` takes it back again"
             }
             Self::OverQuota { .. } => {
                 "the table's keys do not allow that: were they changed by hand?"
@@ -353,6 +364,11 @@ impl fmt::Display for Finding {
             Self::Unconfirmed(place) => {
                 write!(f, "{} has its row, and the gate was not told", shown(place))
             }
+            Self::RevocationLost(place) => write!(
+                f,
+                "{} is held at the gate, though an operator has revoked it",
+                shown(place)
+            ),
             Self::StillActive(place) => {
                 write!(
                     f,
@@ -488,6 +504,8 @@ mod tests {
             }),
             [Finding::RevocationLostByGate(a())]
         );
+        let lost = |seen: &mut Seen| seen.revoked_by_log = [a()].into();
+        assert_eq!(found(lost), [Finding::RevocationLost(a())]);
         let over = Finding::OverQuota {
             round: RoundId::once(),
             active: 1,

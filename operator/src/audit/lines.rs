@@ -68,6 +68,7 @@ fn subject(finding: &Finding) -> String {
         | Finding::LostByGate(place)
         | Finding::RevokedInTable(place)
         | Finding::RevocationLostByGate(place)
+        | Finding::RevocationLost(place)
         | Finding::HeldAndFree(place)
         | Finding::Discarded(place) => shown(place),
         Finding::Unreadable(entry) => entry.clone(),

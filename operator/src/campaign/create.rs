@@ -108,7 +108,7 @@ impl Create {
         if let Some(over) = campaign.over(now) {
             warn(id, &over);
         }
-        let registered = operation.gate.register(id).await;
+        let registered = operation.register().await;
         let told = match registered {
             Ok(()) => {
                 let project = operation.project(&campaign, Origin::Known, campaign.state);

@@ -40,6 +40,7 @@ impl Database {
                 detail: &campaign.to_string(),
                 reason: None,
                 actor: Some(actor),
+                about: None,
             };
             log::append(connection, &campaign.id, entry).await
         })

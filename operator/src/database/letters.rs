@@ -3,8 +3,9 @@
 use super::log::cut;
 use super::{ARE_THE_TABLES_THERE, Database, answered};
 use anyhow::{Context, Result, bail};
+use rushgate_gate::dead_letter::Header;
 use rushgate_gate::record::{self, RecordError};
-use rushgate_gate::{CampaignId, Event};
+use rushgate_gate::{CampaignId, Event, Place, dead_letter, signature};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{QueryBuilder, Row};
 use std::collections::BTreeMap;
@@ -26,8 +27,10 @@ pub struct Letter {
     pub key: Option<Vec<u8>>,
     /// The record's value, or its first 65,535 bytes.
     pub value: Option<Vec<u8>>,
-    /// The record's headers, as far as they are ours.
-    pub headers: BTreeMap<String, String>,
+    /// The record's headers.
+    pub headers: Vec<Header>,
+    /// Whether there were more, or longer ones, than are kept.
+    pub has_lost_headers: bool,
     /// A stable code.
     pub reason: String,
     /// The same for people.
@@ -75,7 +78,17 @@ impl Letter {
         record::event(key, value, |name| {
             let mut headers = self.headers.iter();
             let (_, value) = headers.find(|(header, _)| header.eq_ignore_ascii_case(name))?;
-            Some(value.as_bytes())
+            value.as_deref()
+        })
+    }
+
+    /// The place that it is about. What no bridge has signed is about none, whatever it says.
+    pub fn place(&self) -> Option<Place> {
+        let event = self.event().ok()?;
+        (self.reason != signature::REASON).then_some(Place {
+            round: event.round,
+            serial: event.serial,
+            applicant: event.applicant,
         })
     }
 }
@@ -98,7 +111,7 @@ impl Database {
     pub async fn letters(&self, which: &Which) -> Result<Vec<Letter>> {
         let mut query = QueryBuilder::new(
             "SELECT id, DATE_FORMAT(created_at, '%Y-%m-%dT%H:%i:%sZ') AS at, topic, kafka_partition, kafka_offset, \
-             record_key, payload, headers, reason, detail, attempts, resolution, \
+             record_key, payload, headers, all_headers, reason, detail, attempts, resolution, \
              DATE_FORMAT(resolved_at, '%Y-%m-%dT%H:%i:%sZ') AS resolved_at, resolution_note FROM failed_events WHERE ",
         );
         query.push(if which.resolved {
@@ -173,8 +186,26 @@ pub(super) async fn resolve(
     Ok(())
 }
 
-fn letter(row: &MySqlRow) -> Result<Letter> {
+/// What is said of headers that cannot be read.
+const HEADERS: &str = "the headers of a dead letter";
+
+/// Those that are kept for people; a version before kept no others.
+fn some_headers(row: &MySqlRow) -> Result<Vec<Header>> {
     let headers: String = row.try_get("headers")?;
+    let headers: BTreeMap<String, String> = serde_json::from_str(&headers).context(HEADERS)?;
+    let headers = headers
+        .into_iter()
+        .map(|(name, value)| (name, Some(value.into_bytes())));
+    Ok(headers.collect())
+}
+
+fn letter(row: &MySqlRow) -> Result<Letter> {
+    let all_headers: Option<String> = row.try_get("all_headers")?;
+    let (headers, has_lost_headers) = match all_headers.as_deref() {
+        Some("null") => (some_headers(row)?, true),
+        Some(kept) => (dead_letter::headers(kept).context(HEADERS)?, false),
+        None => (some_headers(row)?, false),
+    };
     let resolution: Option<String> = row.try_get("resolution")?;
     let resolved_at: Option<String> = row.try_get("resolved_at")?;
     Ok(Letter {
@@ -185,7 +216,8 @@ fn letter(row: &MySqlRow) -> Result<Letter> {
         offset: row.try_get("kafka_offset")?,
         key: row.try_get("record_key")?,
         value: row.try_get("payload")?,
-        headers: serde_json::from_str(&headers).context("the headers of a dead letter")?,
+        headers,
+        has_lost_headers,
         reason: row.try_get("reason")?,
         detail: row.try_get("detail")?,
         attempts: row.try_get("attempts")?,

@@ -3,8 +3,9 @@
 use super::{ARE_THE_TABLES_THERE, Database};
 use crate::actor::Actor;
 use crate::failed::LetterId;
+use crate::intention::{Intention, Taken};
 use anyhow::{Context, Result};
-use rushgate_gate::CampaignId;
+use rushgate_gate::{CampaignId, Place};
 use sqlx::Row;
 use sqlx::mysql::MySqlConnection;
 
@@ -48,6 +49,21 @@ pub struct Entry<'a> {
     pub reason: Option<&'a str>,
     /// Who ran the command.
     pub actor: Option<&'a Actor>,
+    /// The grant that was revoked, or given up with its dead letter.
+    pub about: Option<&'a Taken>,
+}
+
+impl<'a> Entry<'a> {
+    /// The line that tells what became of an intention.
+    pub fn of(intention: &'a Intention, action: Action, detail: &'a str) -> Self {
+        Self {
+            action,
+            detail,
+            reason: intention.reason.as_deref(),
+            actor: Some(&intention.actor),
+            about: None,
+        }
+    }
 }
 
 /// One line of the log.
@@ -116,6 +132,31 @@ impl Database {
 }
 
 impl Database {
+    /// The grants that `action` was about.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn grants_of(&self, campaign: &CampaignId, action: Action) -> Result<Vec<Place>> {
+        let mut connection = self.connection.lock().await;
+        let rows: Vec<(String, u32, String)> = sqlx::query_as(
+            "SELECT round_id, serial, user_id FROM campaign_log WHERE campaign_id = ? AND action = ? \
+             AND user_id IS NOT NULL",
+        )
+        .bind(campaign.as_str())
+        .bind(action.as_str())
+        .fetch_all(&mut *connection)
+        .await
+        .context(ARE_THE_TABLES_THERE)?;
+        let place = |(round, serial, applicant): (String, u32, String)| {
+            Ok(Place {
+                round: round.parse()?,
+                serial: serial.try_into()?,
+                applicant: applicant.parse()?,
+            })
+        };
+        rows.into_iter().map(place).collect()
+    }
+
     /// What was done with a dead letter, and when, if the log of its campaign tells.
     ///
     /// # Errors
@@ -156,13 +197,17 @@ pub(super) async fn append(
     entry: Entry<'_>,
 ) -> Result<()> {
     sqlx::query(
-        "INSERT INTO campaign_log (campaign_id, action, detail, reason, actor) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO campaign_log (campaign_id, action, detail, reason, actor, round_id, serial, user_id) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(campaign.as_str())
     .bind(entry.action.as_str())
     .bind(cut(entry.detail))
     .bind(entry.reason.map(cut))
     .bind(entry.actor.map(Actor::as_str))
+    .bind(entry.about.map(|grant| grant.round.as_str()))
+    .bind(entry.about.map(|grant| grant.serial.get()))
+    .bind(entry.about.map(|grant| grant.user_id.as_str()))
     .execute(connection)
     .await
     .context("the database refused the line of the log")?;

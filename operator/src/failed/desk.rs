@@ -8,12 +8,12 @@ use crate::database::{Action, Database, Entry, Letter, Resolution, Which, Write}
 use crate::gate::{Gate, Unpublished};
 use crate::intention::{Deed, Taken};
 use crate::kafka::Kafka;
-use crate::operation::Operation;
+use crate::operation::{Operation, halted};
 use crate::unknown::Unknown;
 use anyhow::{Context, Result, bail, ensure};
 use rushgate_gate::application::Status;
 use rushgate_gate::record::ATTEMPT_HEADER;
-use rushgate_gate::{CampaignId, CampaignState, Event, EventType};
+use rushgate_gate::{CampaignId, CampaignState, Event, EventType, signature};
 
 /// The most of a record that is kept, and so can be sent again: what the column holds.
 const LONGEST_VALUE: usize = 65_535;
@@ -111,9 +111,15 @@ impl Desk<'_> {
             value.is_none_or(|value| value.len() < LONGEST_VALUE),
             "the record was longer than what is kept of it, so it cannot be sent again: discard it"
         );
+        ensure!(
+            !letter.has_lost_headers,
+            "the record's headers were longer than what is kept of them, so it cannot be sent again: discard it"
+        );
         let mut headers = letter.headers.clone();
         let attempt = letter.attempts.saturating_add(1);
-        headers.insert(ATTEMPT_HEADER.to_owned(), attempt.to_string());
+        headers.retain(|(name, _)| !name.eq_ignore_ascii_case(ATTEMPT_HEADER));
+        let text = attempt.to_string().into_bytes();
+        headers.push((ATTEMPT_HEADER.to_owned(), Some(text)));
         let key = letter.key.as_deref();
         self.kafka.connect().await?;
         let published = self.kafka.publish(key, value, &headers).await;
@@ -165,6 +171,7 @@ impl Desk<'_> {
                     return Ok(before);
                 }
                 if return_serial {
+                    ensure!(letter.reason != signature::REASON, NOBODYS);
                     let event = letter.event().context(NOBODYS)?;
                     let mut operation = Operation::begin(self.config, &event.campaign).await?;
                     let done = match before(
@@ -235,7 +242,8 @@ impl Desk<'_> {
             let event = letter.event().context(NOBODYS)?;
             return self.take_back(operation, id, &event, content, note).await;
         }
-        let deed = Deed::discard(id, content, None);
+        let about = letter.event().ok().map(|event| about(&event));
+        let deed = Deed::discard(id, content, about, None);
         operation.perform(deed, note).await
     }
 
@@ -273,6 +281,7 @@ impl Desk<'_> {
                     reason: Some(note)
                         .filter(|note| !note.is_empty() && action == Action::Discarded),
                     actor: Some(operation.actor()),
+                    about: None,
                 };
                 let writes = [Write::Resolved(number, resolution, note), Write::Log(entry)];
                 let id = &operation.campaign.id;
@@ -318,15 +327,20 @@ impl Desk<'_> {
                 None,
                 ", the gate had taken the grant back before".to_owned(),
             ),
+            Status::Halted => bail!("{}", halted(campaign)),
             Status::Waitlisted(_)
             | Status::NotFound
             | Status::UnknownRound
             | Status::UnknownCampaign => (None, ", the gate knows of no such grant".to_owned()),
         };
-        let deed = Deed::discard(id, content, grant);
+        let deed = Deed::discard(id, content, Some(about(event)), grant);
         let text = operation.perform(deed, note).await?;
         Ok(format!("{text}{remark}"))
     }
+}
+
+fn about(event: &Event) -> Taken {
+    Taken::new(event.round.clone(), event.serial, event.applicant.clone())
 }
 
 /// What there is to say, with what was finished first on the campaign, if the dead letter is about one.

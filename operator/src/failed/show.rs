@@ -120,7 +120,10 @@ pub(super) async fn show(config: &Config, id: &LetterId) -> Result<String> {
             line("key", &shown(letter.key.as_deref()))?;
             line("value", &shown(letter.value.as_deref()))?;
             for (name, value) in &letter.headers {
-                line("header", &format!("{name}: {value}"))?;
+                line("header", &format!("{name}: {}", shown(value.as_deref())))?;
+            }
+            if letter.has_lost_headers {
+                line("header", "… and more, which are not kept")?;
             }
             line("attempts", &letter.attempts.to_string())?;
             match &letter.resolution {

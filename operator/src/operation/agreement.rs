@@ -52,6 +52,7 @@ impl Operation {
                 detail: why,
                 reason: None,
                 actor: Some(&self.actor),
+                about: None,
             };
             let halted = [Write::State(CampaignState::Halted), Write::Log(entry)];
             self.database.write(id, &halted).await?;

@@ -29,7 +29,12 @@ impl Operation {
                     Err(declined) => return Ok(Err(declined)),
                 };
                 let text = format!("{}/{grant} is revoked{passed_on}", intention.campaign);
-                self.end(intention, Some((Action::Revoked, &text))).await?;
+                let entry = Entry {
+                    about: Some(&grant),
+                    ..Entry::of(intention, Action::Revoked, &text)
+                };
+                let writes = [Write::End(intention), Write::Log(entry)];
+                self.database.write(&intention.campaign, &writes).await?;
                 Ok(Ok(text))
             }
             Deed::Replay { entry_id } => {
@@ -45,13 +50,12 @@ impl Operation {
             Deed::Discard {
                 letter,
                 content,
+                about,
                 grant,
             } => {
-                let entry = |action, detail| Entry {
-                    action,
-                    detail,
-                    reason,
-                    actor: Some(&intention.actor),
+                let entry = |about, action, detail| Entry {
+                    about,
+                    ..Entry::of(intention, action, detail)
                 };
                 let (mut returned, mut revoked) = (String::new(), None);
                 if let Some(grant) = grant {
@@ -64,10 +68,9 @@ impl Operation {
                     match revocation {
                         Ok((grant, passed_on)) => {
                             returned = format!(", {grant} is taken back{passed_on}");
-                            revoked = Some(format!(
-                                "{}/{grant} is revoked{passed_on}",
-                                intention.campaign
-                            ));
+                            let text =
+                                format!("{}/{grant} is revoked{passed_on}", intention.campaign);
+                            revoked = Some((grant, text));
                         }
                         Err(Declined::Refused(why)) => returned = format!(", {why}"),
                         Err(waits) => return Ok(Err(waits)),
@@ -78,10 +81,11 @@ impl Operation {
                     None => format!("{letter}{returned}"),
                 };
                 let mut writes = vec![Write::End(intention)];
-                if let Some(revoked) = &revoked {
-                    writes.push(Write::Log(entry(Action::Revoked, revoked)));
+                if let Some((grant, text)) = &revoked {
+                    writes.push(Write::Log(entry(Some(grant), Action::Revoked, text)));
                 }
-                writes.push(Write::Log(entry(Action::Discarded, &detail)));
+                let discarded = entry(about.as_ref(), Action::Discarded, &detail);
+                writes.push(Write::Log(discarded));
                 match letter.parse() {
                     Ok(LetterId::Consumer(id)) => {
                         let note = reason.unwrap_or_default();
@@ -160,12 +164,7 @@ impl Operation {
         let writes = [
             Write::Told(&wanted),
             Write::End(intention),
-            Write::Log(Entry {
-                action: Action::Changed,
-                detail: &detail,
-                reason: intention.reason.as_deref(),
-                actor: Some(&intention.actor),
-            }),
+            Write::Log(Entry::of(intention, Action::Changed, &detail)),
         ];
         self.database.write(&intention.campaign, &writes).await?;
         self.campaign = wanted;
@@ -194,15 +193,11 @@ impl Operation {
             }
             Err(waits) => return Ok(Err(waits)),
         }
+        let detail = format!("is {state}");
         let writes = [
             Write::State(state),
             Write::End(intention),
-            Write::Log(Entry {
-                action,
-                detail: &format!("is {state}"),
-                reason: intention.reason.as_deref(),
-                actor: Some(&intention.actor),
-            }),
+            Write::Log(Entry::of(intention, action, &detail)),
         ];
         self.database.write(&intention.campaign, &writes).await?;
         self.campaign.state = state;

@@ -1,0 +1,121 @@
+//! Records that no bridge has made, on a topic that others can write to.
+
+use crate::failed::named;
+use crate::view::{View, granted};
+use rdkafka::Message;
+use rdkafka::message::{Header, Headers, OwnedHeaders};
+use rushgate_e2e::system::{Size, System};
+
+const OLD: &str = "an old key of at least thirty-two characters";
+const NEW: &str = "a new key of at least thirty-two characters";
+
+fn grant(serial: u32, user_id: &str) -> String {
+    format!(
+        r#"{{"type":"coupon.granted","campaign":"launch","round":"once","serial":{serial},"user_id":"{user_id}","at":1796086800123}}"#
+    )
+}
+
+/// The headers of the records with that key, oldest first.
+fn headers_of(system: &System, key: &str) -> Vec<OwnedHeaders> {
+    let mut found = vec![];
+    let read = system.stores().read_topic(|record| {
+        if record.key() == Some(key.as_bytes()) {
+            let headers = record.headers().map(|headers| headers.detach());
+            found.push(headers.unwrap_or_default());
+        }
+    });
+    read.expect("the topic");
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_no_bridge_has_signed_mints_nothing_and_halts_nobody() {
+    let keys = format!("{NEW},{OLD}");
+    let settings = [
+        ("KAFKA_SIGNING_KEYS", keys.as_str()),
+        ("KAFKA_REQUIRE_SIGNATURES", "true"),
+    ];
+    let mut system = System::start_with(Size::NO_CONSUMER, &settings).await;
+    system.operator.create("launch", 5).await.expect("created");
+    // What a bridge signs that does not have the new key yet.
+    system.set("KAFKA_SIGNING_KEYS", OLD);
+    system.bridges.clear();
+    system.start_bridge().await;
+    system.set("KAFKA_SIGNING_KEYS", &keys);
+    system.start_consumer().await;
+    let launch = View::of(&system, "launch");
+    assert_eq!(launch.apply("a").await, granted(1));
+    launch.has_rows(1).await;
+
+    // Minted, and halting the campaign: the gate does not know it, nor that the serial of `a` is another one's.
+    launch.publish("launch/once/2", &grant(2, "m")).await;
+    launch.publish("launch/once/1", &grant(1, "n")).await;
+    // The headers of a record that a bridge has signed, on another one.
+    let [signed] = &headers_of(&system, "launch/once/1")[..1] else {
+        panic!("no record")
+    };
+    let (key, value) = ("launch/once/3", grant(3, "o"));
+    launch.publish_with(key, &value, signed.clone()).await;
+    let list = launch.lists(3).await;
+    for key in ["launch/once/1", "launch/once/2", "launch/once/3"] {
+        named(&list, &["bad_signature", key]);
+    }
+    launch.has_rows(1).await;
+    assert_eq!(launch.apply("b").await, granted(2));
+    launch.has_rows(2).await;
+
+    // Neither does a restore take them for grants, nor does a replay make them any.
+    launch.does(&["failed", "replay", "--all"]).await;
+    let list = launch.lists(3).await;
+    named(&list, &["bad_signature", "launch/once/3", " 2  open"]);
+    let said = launch
+        .does(&["restore", "launch", "--halt", "--wait", "60"])
+        .await;
+    assert!(said.contains("knew 2 of 2 grants"), "{said}");
+    launch.has_rows(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_replayed_with_every_header_that_it_had() {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    system.operator.create("launch", 5).await.expect("created");
+    let launch = View::of(&system, "launch");
+    let long = "x".repeat(1_000);
+    let all = [
+        (
+            "traceparent",
+            Some(&b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"[..]),
+        ),
+        ("ce_id", Some(b"launch/late/1/coupon.granted")),
+        ("bytes", Some(&[0, 0xff])),
+        ("twice", Some(b"1")),
+        ("twice", Some(b"2")),
+        ("none", None),
+        ("empty", Some(b"")),
+        ("long", Some(long.as_bytes())),
+    ];
+    let headers = all
+        .iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header { key, value: *value })
+        });
+    launch.publish_with("launch/once/1", "{", headers).await;
+    launch.lists(1).await;
+    launch.does(&["failed", "replay", "--all"]).await;
+    launch.lists(1).await;
+    launch.does(&["failed", "replay", "--all"]).await;
+    launch.lists(1).await;
+
+    for (number, sent) in headers_of(&system, "launch/once/1").iter().enumerate() {
+        let sent: Vec<_> = sent
+            .iter()
+            .map(|header| (header.key, header.value))
+            .collect();
+        let attempt = (number + 1).to_string();
+        let mut expected = all.to_vec();
+        if number > 0 {
+            expected.push(("ce_attempt", Some(attempt.as_bytes())));
+        }
+        assert_eq!(sent, expected);
+    }
+}

@@ -1,0 +1,96 @@
+//! Grants that have no row for long: in the stream, in Kafka, on the consumers' way, or lost by one of these.
+//!
+//! The gate knows which grants are issued, so nothing else has to be asked. Where a campaign's counts say that all are,
+//! that is all that is asked of it. Else its grants are read through, in small pieces, with time between them for others.
+
+use crate::source::{Link, PATIENCE};
+use metrics::Gauge;
+use redis::{Client, FromRedisValue, RedisError, cmd};
+use rushgate_gate::holding::{granted_without_row, without_row};
+use rushgate_gate::keys::CAMPAIGNS;
+use rushgate_gate::{CampaignId, Keys, Millis};
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How many grants are read at once. It takes Redis a fraction of a millisecond.
+const PIECE: usize = 500;
+
+/// Between two pieces, so that Redis spends a hundredth of its time on them.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Looks every so often, for ever.
+pub async fn watch(client: Client, every: Duration, gauge: Gauge) {
+    let mut redis = Redis(Link::new(client, PATIENCE));
+    loop {
+        sleep(every).await;
+        match redis.oldest().await {
+            Ok(age) => gauge.set(age.as_secs_f64()),
+            Err(error) => {
+                // Whether Redis answers, the loop of the bridge says.
+                tracing::debug!(%error, "not known how old the oldest grant without a row is");
+                redis.0.close();
+            }
+        }
+    }
+}
+
+struct Redis(Link);
+
+impl Redis {
+    /// For how long the oldest grant has been without a row; zero, if all have one.
+    async fn oldest(&mut self) -> Result<Duration, RedisError> {
+        let campaigns: Vec<String> = self.ask(cmd("SMEMBERS").arg(CAMPAIGNS)).await?;
+        let mut oldest = None;
+        for campaign in campaigns.iter().filter_map(|id| id.parse().ok()) {
+            match self.oldest_of(&campaign).await {
+                Ok(found) => oldest = oldest.into_iter().chain(found).min(),
+                // One whose keys are broken hides nothing of the others.
+                Err(error) if error.code().is_some() => {
+                    tracing::debug!(%error, %campaign, "its grants cannot be read");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(oldest) = oldest else {
+            return Ok(Duration::ZERO);
+        };
+        let (seconds, micros): (i64, i64) = self.ask(&cmd("TIME")).await?;
+        let age = seconds * 1_000 + micros / 1_000 - oldest.get();
+        Ok(Duration::from_millis(u64::try_from(age).unwrap_or(0)))
+    }
+
+    /// When the oldest grant of the campaign was made that has no row.
+    async fn oldest_of(&mut self, campaign: &CampaignId) -> Result<Option<Millis>, RedisError> {
+        let keys = Keys::of(campaign);
+        let counts: HashMap<String, String> = self.ask(cmd("HGETALL").arg(keys.rounds())).await?;
+        if without_row(
+            counts
+                .iter()
+                .map(|(field, count)| (field.as_str(), count.as_str())),
+        ) <= 0
+        {
+            return Ok(None);
+        }
+        let (mut oldest, mut cursor) = (None, 0_u64);
+        loop {
+            let mut scan = cmd("HSCAN");
+            scan.arg(keys.grants()).arg(cursor).arg("COUNT").arg(PIECE);
+            let (next, grants): (u64, Vec<(String, String)>) = self.ask(&scan).await?;
+            let waiting = grants
+                .iter()
+                .filter_map(|(_, grant)| granted_without_row(grant));
+            oldest = oldest.into_iter().chain(waiting).min();
+            cursor = next;
+            if cursor == 0 {
+                return Ok(oldest);
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn ask<T: FromRedisValue>(&mut self, command: &redis::Cmd) -> Result<T, RedisError> {
+        let answer = self.0.ask(command).await?;
+        redis::from_redis_value(answer).map_err(RedisError::from)
+    }
+}

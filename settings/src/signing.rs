@@ -1,0 +1,157 @@
+//! With which keys the records of the topic are signed.
+
+use crate::{BadSetting, Secret};
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use std::path::PathBuf;
+
+/// The fewest characters of a key: as many as SHA-256 has bytes.
+const SHORTEST: usize = 32;
+
+/// With which keys records are signed, and whether those without a signature are taken.
+#[derive(Args, Clone, Debug)]
+pub struct SigningSettings {
+    /// The keys of the records' signatures, with commas between them: the first signs, each is believed
+    #[arg(
+        id = "kafka_signing_keys",
+        long = "kafka-signing-keys",
+        env = "KAFKA_SIGNING_KEYS"
+    )]
+    #[arg(value_name = "KEYS", global = true, hide_env_values = true)]
+    pub keys: Option<Secret>,
+
+    /// The file that holds them, one a line
+    #[arg(id = "kafka_signing_keys_file", long = "kafka-signing-keys-file")]
+    #[arg(env = "KAFKA_SIGNING_KEYS_FILE", value_name = "FILE", global = true)]
+    pub file: Option<PathBuf>,
+
+    /// Takes no record that none of these keys has signed
+    #[arg(id = "kafka_require_signatures", long = "kafka-require-signatures")]
+    #[arg(env = "KAFKA_REQUIRE_SIGNATURES", value_name = "BOOL", global = true)]
+    #[arg(value_parser = BoolishValueParser::new(), default_value = "false", hide_default_value = true)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub are_required: bool,
+}
+
+impl SigningSettings {
+    /// The keys: the first signs. None, if records are not signed.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a key is too short. No key is quoted.
+    pub fn keys(&self) -> Result<Vec<Secret>, BadSetting> {
+        const KEYS: &str = "KAFKA_SIGNING_KEYS";
+        const FILE: &str = "KAFKA_SIGNING_KEYS_FILE";
+        let (variable, text) = match (&self.keys, &self.file) {
+            (Some(_), Some(_)) => {
+                return Err(BadSetting::new(
+                    FILE,
+                    "is set beside KAFKA_SIGNING_KEYS: remove one",
+                ));
+            }
+            (Some(keys), None) => (KEYS, keys.reveal().to_owned()),
+            (None, Some(file)) => match std::fs::read_to_string(file) {
+                Ok(text) => (FILE, text),
+                Err(error) => {
+                    let problem = format!("{} cannot be read: {error}", file.display());
+                    return Err(BadSetting::new(FILE, problem));
+                }
+            },
+            (None, None) => (KEYS, String::new()),
+        };
+        let keys = text.split([',', '\n']).map(str::trim);
+        let keys: Vec<&str> = keys.filter(|key| !key.is_empty()).collect();
+        if keys.iter().any(|key| key.chars().count() < SHORTEST) {
+            let problem = format!(
+                "has a key of fewer than {SHORTEST} characters: make one with `openssl rand -hex 32`"
+            );
+            return Err(BadSetting::new(variable, problem));
+        }
+        if keys.is_empty() && (self.are_required || self.file.is_some()) {
+            return Err(BadSetting::new(
+                variable,
+                "has no key: make one with `openssl rand -hex 32`, the same for bridge, consumer and operator",
+            ));
+        }
+        Ok(keys.into_iter().map(Secret::from).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use std::io::Write;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        signing: SigningSettings,
+    }
+
+    const OLD: &str = "hush, an old key of 32 characters";
+    const NEW: &str = "hush: a new key of 32 characters.";
+
+    fn keys(more: &[&str]) -> Result<Vec<String>, String> {
+        let program = Program::try_parse_from(["program"].iter().chain(more)).expect("parses");
+        assert!(!format!("{program:?} {program:#?}").contains("hush"));
+        let keys = program.signing.keys().map_err(|error| error.to_string())?;
+        Ok(keys.iter().map(|key| key.reveal().to_owned()).collect())
+    }
+
+    #[test]
+    fn they_come_from_a_variable_or_a_file_and_the_first_signs() {
+        let (old, new) = (OLD.replace(',', ""), NEW);
+        assert_eq!(keys(&[]), Ok(vec![]));
+        let both = format!("{new}, {old}");
+        let expected = vec![new.to_owned(), old.clone()];
+        assert_eq!(keys(&["--kafka-signing-keys", &both]), Ok(expected.clone()));
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        writeln!(file, "{new}\n\n{old}").expect("written");
+        let path = file.path().to_str().expect("a path");
+        let arguments = [
+            "--kafka-signing-keys-file",
+            path,
+            "--kafka-require-signatures",
+        ];
+        assert_eq!(keys(&arguments), Ok(expected));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_and_not_quoted() {
+        for (more, expected) in [
+            (
+                &["--kafka-signing-keys", "hush"][..],
+                "KAFKA_SIGNING_KEYS: has a key of fewer",
+            ),
+            (
+                &["--kafka-signing-keys", OLD],
+                "KAFKA_SIGNING_KEYS: has a key of fewer",
+            ),
+            (
+                &["--kafka-require-signatures=true"],
+                "KAFKA_SIGNING_KEYS: has no key",
+            ),
+            (
+                &["--kafka-signing-keys-file", "/no/such"],
+                "KAFKA_SIGNING_KEYS_FILE: /no/such cannot",
+            ),
+            (
+                &["--kafka-signing-keys-file", "/dev/null"],
+                "KAFKA_SIGNING_KEYS_FILE: has no key",
+            ),
+            (
+                &[
+                    "--kafka-signing-keys",
+                    NEW,
+                    "--kafka-signing-keys-file",
+                    "/x",
+                ],
+                "KAFKA_SIGNING_KEYS_FILE: is set beside",
+            ),
+        ] {
+            let error = keys(more).expect_err(expected);
+            assert!(error.starts_with(expected), "{error}");
+            assert!(!error.contains("hush"), "{error}");
+        }
+    }
+}
