@@ -10,7 +10,7 @@ use crate::gate::{Gate, GateError};
 use crate::problem::Problem;
 use crate::refusals;
 use crate::route::{Resource, takes};
-use crate::settings::Settings;
+use crate::settings::{InvalidVariable, Settings};
 use futures::future::{Either, select, try_join_all};
 use futures::poll;
 use http::request::Parts;
@@ -20,6 +20,7 @@ use rushgate_gate::{CampaignId, Decision, RoundId, application, apply, keys};
 use spin_sdk::http::{HeaderMap, Method, StatusCode};
 use spin_sdk::wasip3::http::types::Request;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,7 @@ pub async fn handle(request: Request) -> Answer {
     let settings = match Settings::get().await {
         Ok(settings) => settings,
         Err(error) => {
-            eprintln!("{error}");
+            complain(&error);
             return Problem::Misconfigured.answer();
         }
     };
@@ -54,6 +55,24 @@ pub async fn handle(request: Request) -> Answer {
     };
     let answer = answer.timed(gate.waited());
     settings.allowed_origins.share(&head.headers, answer)
+}
+
+/// Says that nothing can be answered, and why: once, and then how often that was, in steps of ten times as many.
+fn complain(error: &InvalidVariable) {
+    static REQUESTS: AtomicU64 = AtomicU64::new(0);
+    match REQUESTS.fetch_add(1, Ordering::Relaxed) + 1 {
+        1 => eprintln!("{error}; until then every request is answered with 500"),
+        count if is_power_of_ten(count) => {
+            eprintln!("{error}; {count} requests were answered with 500");
+        }
+        _ => {}
+    }
+}
+
+fn is_power_of_ten(count: u64) -> bool {
+    count
+        .checked_ilog10()
+        .is_some_and(|digits| count == 10_u64.pow(digits))
 }
 
 async fn answer(
@@ -73,7 +92,11 @@ async fn answer(
     }
     let resource = Resource::at(path)?;
     if head.method == Method::OPTIONS {
-        return Ok(cors::options(allow, &head.headers));
+        return Ok(cors::options(
+            allow,
+            &settings.allowed_headers,
+            &head.headers,
+        ));
     }
     match resource {
         Resource::Page => Ok(page()),

@@ -118,12 +118,7 @@ impl Bridge {
         let claim_idle = config.claim_idle;
         Ok(Self {
             flow: Flow::new(window, config.read_count.get()),
-            reader: Slot::free(Reader::new(
-                client.clone(),
-                consumer,
-                claim_idle,
-                config.value_format,
-            )),
+            reader: Slot::free(Reader::new(client.clone(), consumer, &config)),
             settler: Slot::free(Settler::new(client)),
             sink,
             notices,
@@ -410,6 +405,9 @@ impl Bridge {
             self.flow.ledger().in_flight(),
             self.flow.ledger().unsettled(),
         );
+        if self.is_drained() {
+            self.leave(deadline).await;
+        }
         let left = deadline.saturating_duration_since(Instant::now());
         self.sink.close(left).await;
         tracing::info!(
@@ -417,6 +415,19 @@ impl Bridge {
             unsettled,
             "bridge ends, and leaves these pending"
         );
+    }
+
+    /// Removes its name from the groups, until `deadline` at most: a name that stays is looked through for ever after.
+    async fn leave(&mut self, deadline: Instant) {
+        let keys = self.keys_of(self.flow.streams().current().collect());
+        let Some(mut reader) = self.reader.take() else {
+            return;
+        };
+        match tokio::time::timeout_at(deadline.into(), reader.leave(&keys)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "its name stays in the consumer groups"),
+            Err(_) => tracing::warn!("its name stays in the consumer groups: no answer in time"),
+        }
     }
 
     fn is_drained(&self) -> bool {

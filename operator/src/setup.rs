@@ -76,6 +76,10 @@ impl Setup {
             ),
         )?;
 
+        // Not every user may ask for them.
+        for danger in gate.dangers().await.unwrap_or_default() {
+            eprintln!("warning: {danger}");
+        }
         let applied = database.migrate(left(deadline)).await?;
         let campaigns = database.campaigns().await;
         let campaigns = campaigns
