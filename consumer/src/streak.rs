@@ -111,8 +111,9 @@ mod tests {
         assert_eq!(fifth.err(), too_long(5, 3));
         streak.end().await;
         streak.lengthen(four()).await.expect("4").keep();
-        let never = Streak::new(0).lengthen(of(&[("a", 9), ("b", 9), ("c", 9)]));
-        never.await.expect("never").keep();
+        let off = Streak::new(0);
+        let never = off.lengthen(of(&[("a", 9), ("b", 9), ("c", 9)])).await;
+        never.expect("never").keep();
     }
 
     #[tokio::test]
