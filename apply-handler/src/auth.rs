@@ -38,8 +38,8 @@ pub struct Tokens {
     pub keys: Keys,
     /// Its `iss`; any, if this is empty.
     pub issuer: String,
-    /// What has to be among its `aud`; any, if this is empty.
-    pub audience: String,
+    /// What has to be among its `aud`; any, if there is nothing here.
+    pub audience: Option<String>,
     /// By how many seconds clocks may differ.
     pub leeway: u64,
 }
@@ -83,11 +83,12 @@ impl Tokens {
             validation.set_issuer(&[&self.issuer]);
             validation.required_spec_claims.insert("iss".to_owned());
         }
-        if self.audience.is_empty() {
-            validation.validate_aud = false;
-        } else {
-            validation.set_audience(&[&self.audience]);
-            validation.required_spec_claims.insert("aud".to_owned());
+        match &self.audience {
+            None => validation.validate_aud = false,
+            Some(audience) => {
+                validation.set_audience(&[audience]);
+                validation.required_spec_claims.insert("aud".to_owned());
+            }
         }
         let token = decode::<Claims>(token, key.key(), &validation)
             .map_err(|error| refusal(error.kind()))?;

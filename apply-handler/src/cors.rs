@@ -1,7 +1,7 @@
 //! Which pages may apply: the Fetch standard's CORS protocol.
 
 use crate::answer::Answer;
-use spin_sdk::http::{HeaderMap, StatusCode};
+use spin_sdk::http::{HeaderMap, HeaderName, StatusCode};
 
 /// The origins whose pages may read answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ impl AllowedOrigins {
     /// Reads a comma-separated list, `*` or nothing.
     ///
     /// # Errors
-    /// Names the entry that is not an origin: `scheme://host` or `scheme://host:port`, as browsers send it.
+    /// Names the entry that is not an origin: `scheme://host` or `scheme://host:port`.
     pub fn parse(list: &str) -> Result<Self, String> {
         let entries = || {
             list.split(',')
@@ -28,17 +28,9 @@ impl AllowedOrigins {
         }
         entries()
             .map(|entry| {
-                let is_origin = entry.split_once("://").is_some_and(|(scheme, host)| {
-                    !scheme.is_empty()
-                        && !host.is_empty()
-                        && entry.bytes().all(|byte| byte.is_ascii_graphic())
-                        && !host.contains(['/', '?', '#', '@', '*'])
-                });
-                is_origin
-                    .then(|| entry.to_ascii_lowercase())
-                    .ok_or_else(|| {
-                        format!("{entry:?} is not an origin such as https://shop.example")
-                    })
+                origin(entry).ok_or_else(|| {
+                    format!("{entry:?} is not an origin such as https://shop.example")
+                })
             })
             .collect::<Result<_, _>>()
             .map(Self::Listed)
@@ -56,10 +48,12 @@ impl AllowedOrigins {
             Self::Listed(origins) if origins.is_empty() => answer,
             Self::Listed(origins) => {
                 let answer = answer.with("vary", "origin");
-                let origin = request
+                let asks = request
                     .get("origin")
                     .and_then(|origin| origin.to_str().ok());
-                match origin.filter(|origin| origins.contains(&origin.to_ascii_lowercase())) {
+                let is_allowed =
+                    |asks: &&str| origin(asks).is_some_and(|asks| origins.contains(&asks));
+                match asks.filter(is_allowed) {
                     Some(origin) => answer
                         .with_text("access-control-allow-origin", origin)
                         .with_text("timing-allow-origin", origin)
@@ -71,19 +65,70 @@ impl AllowedOrigins {
     }
 }
 
+/// The request headers that pages of other origins may send: those that the API reads, and those of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowedHeaders(String);
+
+impl AllowedHeaders {
+    /// Those that the API reads.
+    const READ: &str = "authorization, content-type, if-none-match, prefer";
+
+    /// Reads a comma-separated list of those that are allowed besides.
+    ///
+    /// # Errors
+    /// Names the entry that is no name of a header.
+    pub fn parse(list: &str) -> Result<Self, String> {
+        let mut all = Self::READ.to_owned();
+        for entry in list
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+        {
+            let name: HeaderName = entry.parse().map_err(|_| {
+                format!("{entry:?} is not the name of a header such as traceparent")
+            })?;
+            all.push_str(", ");
+            all.push_str(name.as_str());
+        }
+        Ok(Self(all))
+    }
+}
+
 /// The answer to OPTIONS, a browser's preflight among them.
-pub fn options(allow: &'static str, request: &HeaderMap) -> Answer {
+pub fn options(allow: &'static str, headers: &AllowedHeaders, request: &HeaderMap) -> Answer {
     let answer = Answer::empty(StatusCode::NO_CONTENT).with("allow", allow);
     if request.contains_key("access-control-request-method") {
         answer
             .with("access-control-allow-methods", allow)
-            .with(
-                "access-control-allow-headers",
-                "authorization, content-type, if-none-match, prefer",
-            )
+            .with_text("access-control-allow-headers", &headers.0)
             .with("access-control-max-age", "600")
     } else {
         answer
+    }
+}
+
+/// An origin in the form in which all its spellings are alike, which is that of browsers: in lower case, and without the
+/// port that its scheme has anyway.
+fn origin(text: &str) -> Option<String> {
+    let text = text.to_ascii_lowercase();
+    let (scheme, authority) = text.split_once("://")?;
+    if scheme.is_empty()
+        || !text.bytes().all(|byte| byte.is_ascii_graphic())
+        || authority.contains(['/', '?', '#', '@', '*', ','])
+    {
+        return None;
+    }
+    // The colons of an IPv6 address stand in brackets.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port.parse::<u16>().ok()?)),
+        _ => (authority, None),
+    };
+    if host.is_empty() {
+        return None;
+    }
+    match (scheme, port) {
+        (_, None) | ("http", Some(80)) | ("https", Some(443)) => Some(format!("{scheme}://{host}")),
+        (_, Some(port)) => Some(format!("{scheme}://{host}:{port}")),
     }
 }
 
@@ -125,6 +170,42 @@ mod tests {
     }
 
     #[test]
+    fn origins_are_compared_as_origins() {
+        for (list, asks) in [
+            ("https://shop.example:443", "https://shop.example"),
+            ("https://shop.example", "https://shop.example:443"),
+            ("http://Shop.Example:80", "http://shop.example"),
+            ("HTTP://[::1]:8080", "http://[::1]:8080"),
+            ("https://[::1]:443", "https://[::1]"),
+        ] {
+            assert_eq!(allowed(list, asks).as_deref(), Some(asks), "{list}");
+        }
+        for (list, asks) in [
+            ("https://shop.example:80", "https://shop.example"),
+            ("http://shop.example:443", "http://shop.example"),
+            ("http://shop.example", "https://shop.example"),
+            ("http://[::1]", "http://[::1]:8080"),
+        ] {
+            assert_eq!(allowed(list, asks), None, "{list}");
+        }
+    }
+
+    #[test]
+    fn headers_are_allowed_beside_those_that_the_api_reads() {
+        let allowed = |list| AllowedHeaders::parse(list).map(|allowed| allowed.0);
+        let read = AllowedHeaders::READ;
+        assert_eq!(allowed(""), Ok(read.to_owned()));
+        assert_eq!(
+            allowed(" X-Trace,, b3 "),
+            Ok(format!("{read}, x-trace, b3"))
+        );
+        for bad in ["a b", "x:y", "é"] {
+            let error = allowed(bad).expect_err(bad);
+            assert!(error.contains("is not the name of a header"), "{error}");
+        }
+    }
+
+    #[test]
     fn what_no_browser_sends_as_an_origin_is_refused_at_start() {
         for bad in [
             "shop.example",
@@ -132,6 +213,9 @@ mod tests {
             "https://*.example",
             "*, https://a.b",
             "://x",
+            "https://:443",
+            "https://shop.example:port",
+            "https://shop.example:65536",
         ] {
             let error = AllowedOrigins::parse(bad).expect_err(bad);
             assert!(error.contains("is not an origin"), "{error}");

@@ -13,7 +13,7 @@ use crate::misses;
 use crate::problem::Problem;
 use crate::refusals;
 use crate::route::{Resource, takes};
-use crate::settings::Settings;
+use crate::settings::{InvalidVariable, Settings};
 use futures::future::{Either, select};
 use futures::poll;
 use http::request::Parts;
@@ -24,6 +24,7 @@ use spin_sdk::http::{HeaderMap, Method, StatusCode};
 use spin_sdk::wasip3::http::types::Request;
 use std::pin::pin;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,7 @@ pub async fn handle(request: Request) -> Answer {
     let settings = match Settings::get().await {
         Ok(settings) => settings,
         Err(error) => {
-            eprintln!("{error}");
+            complain(&error);
             return Problem::Misconfigured.answer();
         }
     };
@@ -60,8 +61,26 @@ pub async fn handle(request: Request) -> Answer {
     settings.allowed_origins.share(&head.headers, answer)
 }
 
+/// Says that nothing can be answered, and why: once, and then how often that was, in steps of ten times as many.
+fn complain(error: &InvalidVariable) {
+    static REQUESTS: AtomicU64 = AtomicU64::new(0);
+    match REQUESTS.fetch_add(1, Ordering::Relaxed) + 1 {
+        1 => eprintln!("{error}; until then every request is answered with 500"),
+        count if is_power_of_ten(count) => {
+            eprintln!("{error}; {count} requests were answered with 500");
+        }
+        _ => {}
+    }
+}
+
+fn is_power_of_ten(count: u64) -> bool {
+    count
+        .checked_ilog10()
+        .is_some_and(|digits| count == 10_u64.pow(digits))
+}
+
 async fn answer(
-    settings: &Settings,
+    settings: &'static Settings,
     gate: &Gate<'_>,
     head: &Parts,
     body: &mut Body,
@@ -77,7 +96,11 @@ async fn answer(
     }
     let resource = Resource::at(path)?;
     if head.method == Method::OPTIONS {
-        return Ok(cors::options(allow, &head.headers));
+        return Ok(cors::options(
+            allow,
+            &settings.allowed_headers,
+            &head.headers,
+        ));
     }
     match resource {
         Resource::Page => Ok(page()),
@@ -126,7 +149,7 @@ async fn answer(
 }
 
 async fn apply(
-    settings: &Settings,
+    settings: &'static Settings,
     gate: &Gate<'_>,
     headers: &HeaderMap,
     body: &mut Body,
@@ -152,7 +175,7 @@ async fn apply(
             if decided.decision == Decision::UnknownCampaign {
                 return Err(unknown(gate, campaign).await?);
             }
-            refusals::learn(gate, campaign, &decided.decision).await;
+            refusals::learn(settings, campaign, &decided.decision);
             decided
         }
     };

@@ -8,16 +8,21 @@
 
 use crate::clock::later;
 use crate::gate::Gate;
+use crate::settings::Settings;
 use rushgate_gate::apply::Answer;
 use rushgate_gate::strangers::{self, Refusal, SETTLE};
 use rushgate_gate::{Applicant, CampaignId, Decision, UserIds};
+use spin_sdk::wasip3::wit_bindgen;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Instant;
 
-/// The most campaigns of which something is remembered.
-const MOST: usize = 32;
+/// The most that is remembered of all campaigns: user ids, and for each campaign as much as [`OF_ONE`] of them take.
+const MOST: usize = 65_536;
+
+/// What a campaign takes of [`MOST`] beside its user ids.
+const OF_ONE: usize = 64;
 
 /// What this instance remembers.
 static REMEMBERED: LazyLock<Mutex<Memory>> = LazyLock::new(Mutex::default);
@@ -46,8 +51,9 @@ pub fn recall(campaign: &CampaignId, applicant: &Applicant) -> Option<Answer> {
     memory(|memory| memory.recall(campaign, applicant, Instant::now()))
 }
 
-/// Learns what strangers are told, after the gate has refused somebody, unless that is known or asked for already.
-pub async fn learn(gate: &Gate<'_>, campaign: &CampaignId, decision: &Decision) {
+/// Learns what strangers are told, after the gate has refused somebody, unless that is known or asked for already. The
+/// question is a task of its own: the applicant who is refused is answered without waiting for it.
+pub fn learn(settings: &'static Settings, campaign: &CampaignId, decision: &Decision) {
     let may_repeat = matches!(
         decision,
         Decision::SoldOut { .. } | Decision::NotOpen { .. } | Decision::Closed
@@ -56,11 +62,14 @@ pub async fn learn(gate: &Gate<'_>, campaign: &CampaignId, decision: &Decision) 
     if !may_repeat || !memory(|memory| memory.begin(campaign, asked)) {
         return;
     }
-    let call = strangers::call(campaign);
-    // If it does not answer, nobody asks again before long.
-    if let Ok(Some(refusal)) = gate.call(&call, strangers::refusal).await {
-        memory(|memory| memory.keep(campaign, &refusal, asked, Instant::now()));
-    }
+    let campaign = campaign.clone();
+    wit_bindgen::spawn(async move {
+        let call = strangers::call(&campaign);
+        // If it does not answer, nobody asks again before long.
+        if let Ok(Some(refusal)) = Gate::new(settings).call(&call, strangers::refusal).await {
+            memory(|memory| memory.keep(&campaign, &refusal, asked, Instant::now()));
+        }
+    });
 }
 
 fn memory<T>(work: impl FnOnce(&mut Memory) -> T) -> T {
@@ -87,15 +96,24 @@ impl Memory {
         })
     }
 
+    /// How much of [`MOST`] is taken.
+    fn size(&self) -> usize {
+        let known = self.0.values().map(|remembered| {
+            let refused = remembered.refused.as_ref();
+            OF_ONE + refused.map_or(0, |refused| refused.known.len())
+        });
+        known.sum()
+    }
+
     /// Whether the caller is the one who asks.
     fn begin(&mut self, campaign: &CampaignId, now: Instant) -> bool {
         if self.0.get(campaign).is_some_and(|known| now < known.ends) {
             return false;
         }
-        if self.0.len() >= MOST {
+        if self.size() >= MOST {
             self.0.retain(|_, known| now < known.ends);
         }
-        if self.0.len() >= MOST {
+        if self.size() >= MOST {
             return false;
         }
         let asks = Remembered {
@@ -254,10 +272,26 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         let (mut memory, start) = (Memory::default(), Instant::now());
-        let begun = (0..3 * MOST).filter(|number| memory.begin(&id(*number), start));
-        assert_eq!(begun.count(), MOST);
-        assert_eq!(memory.0.len(), MOST);
-        assert!(memory.begin(&id(5 * MOST), start + SETTLE));
+        let most = MOST / OF_ONE;
+        let begun = (0..3 * most).filter(|number| memory.begin(&id(*number), start));
+        assert_eq!(begun.count(), most);
+        assert_eq!(memory.0.len(), most);
+        assert!(memory.begin(&id(5 * most), start + SETTLE));
         assert_eq!(memory.0.len(), 1);
+        // As many as the gate tells of one campaign, of one campaign after the other.
+        let known = vec!["u"; 2_048].join(" ");
+        let closed = refusal("closed", 0, 5_900, &known);
+        for number in 0..most {
+            if memory.begin(&id(number), after(start, 5_000)) {
+                memory.keep(
+                    &id(number),
+                    &closed,
+                    after(start, 5_000),
+                    after(start, 5_000),
+                );
+            }
+        }
+        assert!(memory.size() < MOST + OF_ONE + 2_048);
+        assert_eq!(memory.0.len(), 32);
     }
 }

@@ -1,9 +1,11 @@
 //! The component's variables, read and checked once an instance.
 
 use crate::auth::{Auth, Keys, Tokens};
-use crate::cors::AllowedOrigins;
+use crate::cors::{AllowedHeaders, AllowedOrigins};
 use crate::pressure::Patience;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use spin_sdk::variables::Error;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -19,6 +21,8 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// Pages that may apply.
     pub allowed_origins: AllowedOrigins,
+    /// Request headers that they may send.
+    pub allowed_headers: AllowedHeaders,
     /// How applicants are known.
     pub auth: Auth,
 }
@@ -39,27 +43,36 @@ const USER_INFO: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 impl Settings {
-    /// The settings of this instance.
+    /// The settings of this instance. A variable that is not there, or blank, has its default.
     ///
     /// # Errors
-    /// When a variable is missing or has a value that cannot work.
+    /// When a variable has a value that cannot work, or the host cannot tell it.
     pub async fn get() -> Result<&'static Self, InvalidVariable> {
         static SETTINGS: OnceLock<Settings> = OnceLock::new();
         if let Some(settings) = SETTINGS.get() {
             return Ok(settings);
         }
-        let mut values = Vec::new();
-        for variable in VARIABLES {
-            let value = spin_sdk::variables::get(variable).await;
-            values.push(value.map_err(|error| InvalidVariable {
-                variable,
-                problem: error.to_string(),
-            })?);
+        let mut values = HashMap::new();
+        for (variable, default) in VARIABLES {
+            let value = match spin_sdk::variables::get(variable).await {
+                Ok(value) if !value.trim().is_empty() => value,
+                // A manifest that is older than the variable does not hand it on.
+                Ok(_) | Err(Error::Undefined(_)) => default.to_owned(),
+                Err(error) => {
+                    let problem = error.to_string();
+                    return Err(InvalidVariable { variable, problem });
+                }
+            };
+            values.insert(variable, value);
         }
-        let read = Self::read(|variable| {
-            let index = VARIABLES.iter().position(|name| *name == variable);
-            index.map_or("", |index| values[index].as_str())
-        })?;
+        let read = Self::read(|variable| values.get(variable).map_or("", String::as_str))?;
+        if SETTINGS.set(read.clone()).is_ok()
+            && let Auth::Jwt(tokens) = &read.auth
+        {
+            for odd in tokens.keys.passed_over() {
+                eprintln!("variable jwt_keys: {odd}: it is passed over");
+            }
+        }
         Ok(SETTINGS.get_or_init(|| read))
     }
 
@@ -102,6 +115,8 @@ impl Settings {
             body_timeout: millis("body_timeout_ms", 1)?,
             allowed_origins: AllowedOrigins::parse(value("cors_allowed_origins"))
                 .map_err(|problem| invalid("cors_allowed_origins", problem))?,
+            allowed_headers: AllowedHeaders::parse(value("cors_allowed_headers"))
+                .map_err(|problem| invalid("cors_allowed_headers", problem))?,
             auth: Self::auth(value)?,
         })
     }
@@ -114,7 +129,16 @@ impl Settings {
                 keys: Keys::parse(value("jwt_keys"))
                     .map_err(|problem| invalid("jwt_keys", problem.to_string()))?,
                 issuer: value("jwt_issuer").to_owned(),
-                audience: value("jwt_audience").to_owned(),
+                audience: match value("jwt_audience") {
+                    "" => {
+                        let problem = "must name this service, as the aud of its tokens does: else the tokens of every \
+                            other service that these keys sign for are good here too. * takes any, which an empty one \
+                            used to do";
+                        return Err(invalid("jwt_audience", problem.into()));
+                    }
+                    "*" => None,
+                    audience => Some(audience.to_owned()),
+                },
                 leeway: value("jwt_leeway_seconds")
                     .parse()
                     .ok()
@@ -131,21 +155,25 @@ impl Settings {
     }
 }
 
-/// Every variable that `spin.toml` hands to the component.
-const VARIABLES: [&str; 13] = [
-    "redis_url",
-    "redis_username",
-    "redis_password",
-    "redis_database",
-    "redis_timeout_ms",
-    "gate_budget_ms",
-    "body_timeout_ms",
-    "cors_allowed_origins",
-    "auth_mode",
-    "jwt_keys",
-    "jwt_issuer",
-    "jwt_audience",
-    "jwt_leeway_seconds",
+/// Every variable that `spin.toml` hands to the component, and its default there.
+const VARIABLES: [(&str, &str); 14] = [
+    ("redis_url", "redis://127.0.0.1:6379"),
+    ("redis_username", ""),
+    ("redis_password", ""),
+    ("redis_database", "0"),
+    ("redis_timeout_ms", "1000"),
+    ("gate_budget_ms", "500"),
+    ("body_timeout_ms", "5000"),
+    ("cors_allowed_origins", ""),
+    (
+        "cors_allowed_headers",
+        "traceparent, tracestate, baggage, sentry-trace",
+    ),
+    ("auth_mode", "none"),
+    ("jwt_keys", ""),
+    ("jwt_issuer", ""),
+    ("jwt_audience", ""),
+    ("jwt_leeway_seconds", "30"),
 ];
 
 impl fmt::Debug for Settings {
@@ -160,18 +188,9 @@ impl fmt::Debug for Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashMap;
 
     fn read(changes: &[(&'static str, &'static str)]) -> Result<Settings, InvalidVariable> {
-        let mut values: HashMap<&str, &'static str> = HashMap::from([
-            ("redis_url", "redis://127.0.0.1:6379"),
-            ("redis_database", "0"),
-            ("redis_timeout_ms", "1000"),
-            ("gate_budget_ms", "500"),
-            ("body_timeout_ms", "5000"),
-            ("auth_mode", "none"),
-            ("jwt_leeway_seconds", "30"),
-        ]);
+        let mut values = HashMap::from(VARIABLES);
         values.extend(changes.iter().copied());
         Settings::read(|variable| values.get(variable).copied().unwrap_or(""))
     }
@@ -199,6 +218,37 @@ mod tests {
     }
 
     #[test]
+    fn defaults_are_those_of_the_manifest() {
+        let manifest = include_str!("../../spin.toml");
+        for (variable, default) in VARIABLES {
+            let declared = format!("\n{variable} = {{ default = \"{default}\"");
+            assert!(manifest.contains(&declared), "{declared}");
+            let handed_on = format!("\n{variable} = \"{{{{ {variable} }}}}\"\n");
+            assert!(manifest.contains(&handed_on), "{handed_on}");
+        }
+    }
+
+    #[test]
+    fn an_audience_is_named_or_any_is_taken_on_purpose() {
+        let audience = |audience| {
+            let keys = r#"{"kty":"oct","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#;
+            let jwt = [
+                ("auth_mode", "jwt"),
+                ("jwt_keys", keys),
+                ("jwt_audience", audience),
+            ];
+            read(&jwt).map(|settings| match settings.auth {
+                Auth::Jwt(tokens) => tokens.audience,
+                Auth::None => panic!("no tokens"),
+            })
+        };
+        assert_eq!(audience("shop"), Ok(Some("shop".to_owned())));
+        assert_eq!(audience("*"), Ok(None));
+        let error = audience("").expect_err("nobody").to_string();
+        assert!(error.contains("* takes any"), "{error}");
+    }
+
+    #[test]
     fn a_budget_of_nothing_is_none() {
         let budget = |text| {
             read(&[("gate_budget_ms", text)])
@@ -222,15 +272,20 @@ mod tests {
             ("gate_budget_ms", "-1"),
             ("gate_budget_ms", "60001"),
             ("cors_allowed_origins", "shop.example"),
-            ("auth_mode", ""),
+            ("cors_allowed_headers", "a b"),
             ("auth_mode", "JWT"),
             ("jwt_keys", ""),
+            ("jwt_audience", ""),
             ("jwt_keys", r#"{"kty":"oct","k":"c2VjcmV0"}"#),
             ("jwt_keys", r#"{"kty":"secret"}"#),
             ("jwt_leeway_seconds", "601"),
         ] {
             let keys = r#"{"kty":"oct","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#;
-            let mut changes = vec![("auth_mode", "jwt"), ("jwt_keys", keys)];
+            let mut changes = vec![
+                ("auth_mode", "jwt"),
+                ("jwt_keys", keys),
+                ("jwt_audience", "rushgate"),
+            ];
             changes.push((variable, value));
             let error = read(&changes).expect_err(value).to_string();
             assert!(
@@ -255,6 +310,7 @@ mod tests {
             ("redis_password", "hunter2"),
             ("auth_mode", "jwt"),
             ("jwt_keys", key),
+            ("jwt_audience", "*"),
         ];
         let shown = format!("{:?}", read(&secrets).expect("valid"));
         assert!(!shown.contains("hunter2") && !shown.contains("aHVudGVy"));

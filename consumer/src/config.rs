@@ -50,8 +50,8 @@ pub struct Config {
     #[arg(long, env = "CONSUMER_MAX_ROWS_PER_SECOND", default_value_t = 0)]
     pub max_rows_per_second: u32,
 
-    /// So many dead letters in a row, without one good record between them, stop the consumer; 0: never. (Fewer
-    /// cannot tell a bad deployment from bad data.)
+    /// So many dead letters in a row, of several campaigns and without one good record between them, stop the consumer;
+    /// 0: never. (Fewer cannot tell a bad deployment from bad data.)
     #[arg(long, env = "CONSUMER_ALL_BAD_STOPS_AT", default_value_t = 10)]
     pub all_bad_stops_at: u32,
 

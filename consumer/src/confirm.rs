@@ -4,26 +4,29 @@
 //! done, and its offset may be committed, only after its grant was confirmed. So a crash in between leads to a
 //! second delivery, and that to a second confirmation. While Redis is away, batches are written until the channel
 //! is full; then writing waits too.
+//!
+//! Each campaign has an answer of its own. One that Redis answers with an error which is about that campaign's keys is
+//! parked: its records become dead letters that are `unconfirmed`, and are replayed until the gate takes them. So it holds
+//! up no other campaign.
 
 use crate::alarm::{Alarm, Loss};
 use crate::failure::Backoff;
 use crate::metrics;
 use crate::offsets::Ticket;
+use crate::parked::Parking;
 use crate::record::Delivery;
 use crate::store::{Fate, StoreError};
 use crate::tracker::Tracker;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError};
+use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult};
 use rushgate_gate::confirm::{self, Outcome};
 use rushgate_gate::fault::{is_planted, may_die};
 use rushgate_gate::script::Eval;
-use rushgate_gate::{
-    Applicant, Call, CampaignId, CampaignState, EventType, Keys, ReplyError, RoundId, Serial, Value,
-};
-use std::collections::BTreeMap;
+use rushgate_gate::{Call, CampaignId, CampaignState, EventType, Keys, ReplyError, Value};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
@@ -33,24 +36,22 @@ pub const WAITING: usize = 16;
 /// How long Redis may take over one pipeline.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The records of a committed batch.
+/// The records of a committed batch, and what became of each.
 #[derive(Debug)]
 pub struct Committed {
-    tickets: Vec<Ticket>,
-    grants: Vec<Grant>,
+    records: Vec<(Delivery, Fate)>,
+    /// Is told whether the gate knows all of it.
+    replayed: Option<oneshot::Sender<bool>>,
 }
 
-/// To be confirmed.
-#[derive(Debug)]
-struct Grant {
-    campaign: CampaignId,
-    round: RoundId,
-    serial: Serial,
-    applicant: Applicant,
-    is_revoked: bool,
+/// What the gate is asked about some grants of one campaign.
+struct Question<'a> {
+    campaign: &'a CampaignId,
+    records: Vec<&'a Delivery>,
+    call: Call,
 }
 
-/// Why nothing could be confirmed now.
+/// Why something could not be confirmed now.
 #[derive(Debug, thiserror::Error)]
 enum ConfirmError {
     #[error("redis: {0}")]
@@ -66,50 +67,83 @@ pub struct Confirmer {
     client: Client,
     connection: Option<MultiplexedConnection>,
     alarm: Alarm,
+    parking: Parking,
     tracker: Arc<Tracker>,
+    /// The campaigns that could not be confirmed when they were asked about last: each is one line in the log.
+    sick: BTreeSet<CampaignId>,
 }
 
 impl Committed {
-    /// What is to be confirmed of a batch: every grant that has a row, also one that is revoked by now, and every coupon
-    /// that stood in the way of one. All of its records are done with that.
+    /// A batch that was read from Kafka.
     pub fn of(batch: Vec<Delivery>, fates: Vec<Fate>) -> Self {
-        let mut committed = Self {
-            tickets: Vec::with_capacity(batch.len()),
-            grants: Vec::with_capacity(batch.len()),
-        };
-        for (delivery, fate) in batch.into_iter().zip(fates) {
-            committed.tickets.push(delivery.ticket);
-            let event = delivery.decoded.ok();
-            let grant = event.filter(|event| event.event_type == EventType::Granted);
-            committed.grants.extend(grant.and_then(|grant| match fate {
-                Fate::Refused(refusal) => refusal.rival.map(|rival| Grant {
-                    campaign: grant.campaign,
-                    round: rival.round,
-                    serial: rival.serial,
-                    applicant: rival.applicant,
-                    is_revoked: false,
-                }),
-                fate => Some(Grant {
-                    campaign: grant.campaign,
-                    round: grant.round,
-                    serial: grant.serial,
-                    applicant: grant.applicant,
-                    is_revoked: matches!(fate, Fate::Past | Fate::InsertedAsPast),
-                }),
-            }));
+        Self {
+            records: batch.into_iter().zip(fates).collect(),
+            replayed: None,
         }
-        committed
+    }
+
+    /// A batch of one campaign that was parked; and where it will be heard whether the gate knows all of it.
+    pub fn replayed(batch: Vec<Delivery>, fates: Vec<Fate>) -> (Self, oneshot::Receiver<bool>) {
+        let (replayed, heard) = oneshot::channel();
+        let committed = Self {
+            replayed: Some(replayed),
+            ..Self::of(batch, fates)
+        };
+        (committed, heard)
+    }
+}
+
+/// What is to be confirmed of a record: its grant, if it has a row, also one that is revoked by now; or the coupon that
+/// stood in the way of one.
+fn to_confirm<'a>(
+    delivery: &'a Delivery,
+    fate: &'a Fate,
+) -> Option<(&'a CampaignId, confirm::Row<'a>)> {
+    let event = delivery.decoded.as_ref().ok()?;
+    if event.event_type != EventType::Granted {
+        return None;
+    }
+    let row = match fate {
+        Fate::Refused(refusal) => {
+            let rival = refusal.rival.as_ref()?;
+            confirm::Row {
+                round: &rival.round,
+                serial: rival.serial,
+                applicant: &rival.applicant,
+                is_revoked: false,
+            }
+        }
+        fate => confirm::Row {
+            round: &event.round,
+            serial: event.serial,
+            applicant: &event.applicant,
+            is_revoked: matches!(fate, Fate::Past | Fate::InsertedAsPast),
+        },
+    };
+    Some((&event.campaign, row))
+}
+
+impl ConfirmError {
+    /// Whether it is about the keys of the one campaign that was asked about: by the error's code, never by its text.
+    /// (A script that meets something it cannot read ends with `ERR`.)
+    fn is_about_its_campaign(&self) -> bool {
+        match self {
+            Self::Redis(error) => matches!(error.code(), Some("WRONGTYPE" | "ERR")),
+            Self::Reply(_) | Self::Database(_) => true,
+        }
     }
 }
 
 impl Confirmer {
     /// One that connects when it is first needed.
-    pub fn new(client: Client, alarm: Alarm, tracker: Arc<Tracker>) -> Self {
+    pub fn new(client: Client, alarm: Alarm, parking: Parking, tracker: Arc<Tracker>) -> Self {
         Self {
             client,
             connection: None,
             alarm,
+            parking,
             tracker,
+            sick: BTreeSet::new(),
         }
     }
 
@@ -117,85 +151,172 @@ impl Confirmer {
     pub async fn run(mut self, mut committed: mpsc::Receiver<Committed>) {
         let mut batches = Vec::with_capacity(WAITING);
         while committed.recv_many(&mut batches, WAITING).await > 0 {
-            self.confirm_until_done(&batches).await;
-            // Here, and only here, records become done: their rows are committed, and the gate knows it.
-            self.tracker.change(|offsets| {
-                let tickets = batches.iter().flat_map(|batch| &batch.tickets);
-                tickets.for_each(|ticket| offsets.done(ticket));
-            });
-            batches.clear();
+            self.confirm_all(&batches).await;
+            for batch in batches.drain(..) {
+                if let Some(replayed) = batch.replayed {
+                    let mut records = batch.records.iter();
+                    let known = !records.any(|(delivery, _)| {
+                        let event = delivery.decoded.as_ref();
+                        event.is_ok_and(|event| self.sick.contains(&event.campaign))
+                    });
+                    // Nobody hears it any more when all of this is being dropped.
+                    let _ = replayed.send(known);
+                }
+            }
         }
     }
 
-    async fn confirm_until_done(&mut self, batches: &[Committed]) {
-        let calls = calls(batches);
-        if calls.is_empty() || is_planted("bug::confirm_blindly") {
-            return;
-        }
+    async fn confirm_all(&mut self, batches: &[Committed]) {
+        let (mut open, nothing_to_ask) = questions(batches);
+        self.done(nothing_to_ask);
         let begun = Instant::now();
         let mut backoff = Backoff::default();
-        while let Err(problem) = self.confirm(&calls).await {
-            self.connection = None;
-            metrics::confirm_retry();
-            let wait = backoff.failed(rand::random());
-            warn!(
-                error = %problem,
-                failures = backoff.failures(),
-                wait_ms = wait.as_millis(),
-                "grants are to be confirmed again"
-            );
-            sleep(wait).await;
+        while !open.is_empty() {
+            let (mut again, mut parked, mut problem) = (vec![], vec![], None);
+            let asked = self.ask(&open).await;
+            match asked {
+                Ok(answers) => {
+                    for (question, answer) in open.into_iter().zip(answers) {
+                        match self.heard(&question, answer).await {
+                            Ok(()) => self.confirmed(&question, begun),
+                            Err(error) if error.is_about_its_campaign() => {
+                                parked.push((question, error));
+                            }
+                            Err(error) => {
+                                problem = Some(error);
+                                again.push(question);
+                            }
+                        }
+                    }
+                }
+                Err(error) => {
+                    problem = Some(error.into());
+                    again = open;
+                }
+            }
+            for (question, error) in parked {
+                self.park(&question, &error).await;
+            }
+            if let Some(problem) = problem {
+                self.connection = None;
+                metrics::confirm_retry();
+                let wait = backoff.failed(rand::random());
+                warn!(
+                    error = %problem,
+                    failures = backoff.failures(),
+                    wait_ms = wait.as_millis(),
+                    "grants are to be confirmed again"
+                );
+                sleep(wait).await;
+            } else if backoff.failures() > 0 {
+                info!(failures = backoff.failures(), "confirmed after all");
+            }
+            open = again;
         }
-        if backoff.failures() > 0 {
-            info!(failures = backoff.failures(), "confirmed after all");
-        }
-        may_die("consumer::confirmed");
-        metrics::confirmed(
-            calls.iter().map(|(_, count, _)| count).sum(),
-            begun.elapsed(),
-        );
     }
 
-    async fn confirm(&mut self, calls: &[(CampaignId, u64, Call)]) -> Result<(), ConfirmError> {
+    /// The answer to each question, errors among them.
+    async fn ask(
+        &mut self,
+        questions: &[Question<'_>],
+    ) -> Result<Vec<RedisResult<redis::Value>>, RedisError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => connect(&self.client).await?,
         };
         let connection = self.connection.insert(connection);
         let mut pipeline = redis::pipe();
-        for (_, _, call) in calls {
+        for question in questions {
             let command = pipeline.cmd(Eval::BySha.command());
-            call.arguments(Eval::BySha).for_each(|argument| {
+            question.call.arguments(Eval::BySha).for_each(|argument| {
                 command.arg(argument);
             });
         }
-        let replies: Vec<Vec<redis::Value>> = pipeline.query_async(connection).await?;
-        for ((campaign, count, _), reply) in calls.iter().zip(replies) {
-            let loss = match confirm::outcome(&values(reply))? {
-                Outcome::Confirmed { .. } => continue,
-                Outcome::Lost { grants } => Loss::Grants(grants),
-                Outcome::UnknownCampaign => Loss::Campaign,
-            };
-            // Not if it was restored since: this consumer may have slept meanwhile.
-            let state: Option<String> = redis::cmd("HGET")
-                .arg(Keys::of(campaign).campaign())
-                .arg("state")
-                .query_async(connection)
-                .await?;
-            if state.as_deref() != Some(CampaignState::Halted.as_str()) {
-                continue;
-            }
-            if self.alarm.raise(campaign, &loss).await? {
-                error!(
-                    %campaign,
-                    grants = *count,
-                    "the gate does not know committed grants: {loss}. The campaign is halted, nobody is granted \
-                     anything until its grants are restored"
-                );
-                metrics::lost(&loss, *count);
-            }
+        pipeline.ignore_errors().query_async(connection).await
+    }
+
+    /// What the gate says; if it has lost something, that is seen to.
+    async fn heard(
+        &mut self,
+        question: &Question<'_>,
+        answer: RedisResult<redis::Value>,
+    ) -> Result<(), ConfirmError> {
+        let answer = answer.and_then(redis::Value::extract_error)?;
+        let loss = match confirm::outcome(&values(answer))? {
+            Outcome::Confirmed { .. } => return Ok(()),
+            Outcome::Lost { grants } => Loss::Grants(grants),
+            Outcome::UnknownCampaign => Loss::Campaign,
+        };
+        // Not if it was restored since: this consumer may have slept meanwhile.
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            connection => connection.insert(connect(&self.client).await?),
+        };
+        let state: Option<String> = redis::cmd("HGET")
+            .arg(Keys::of(question.campaign).campaign())
+            .arg("state")
+            .query_async(connection)
+            .await?;
+        if state.as_deref() == Some(CampaignState::Halted.as_str())
+            && self.alarm.raise(question.campaign, &loss).await?
+        {
+            let grants = question.records.len() as u64;
+            error!(
+                campaign = %question.campaign,
+                grants,
+                "the gate does not know committed grants: {loss}. The campaign is halted, nobody is granted \
+                 anything until its grants are restored"
+            );
+            metrics::lost(&loss, grants);
         }
         Ok(())
+    }
+
+    fn confirmed(&mut self, question: &Question<'_>, begun: Instant) {
+        may_die("consumer::confirmed");
+        if self.sick.remove(question.campaign) {
+            info!(campaign = %question.campaign, "can be confirmed again");
+        }
+        metrics::confirmed(question.records.len() as u64, begun.elapsed());
+        self.done(question.records.iter().map(|delivery| &delivery.ticket));
+    }
+
+    /// Here, and only here, records become done: their rows are committed, and the gate knows it, or they are parked.
+    fn done<'a>(&self, tickets: impl IntoIterator<Item = &'a Ticket>) {
+        self.tracker.change(|offsets| {
+            let tickets = tickets.into_iter();
+            tickets.for_each(|ticket| offsets.done(ticket));
+        });
+    }
+
+    /// Parks what cannot be confirmed, however long the database takes for it. What was parked before is so still.
+    async fn park(&mut self, question: &Question<'_>, error: &ConfirmError) {
+        let is_new = self.sick.insert(question.campaign.clone());
+        if is_new {
+            error!(
+                campaign = %question.campaign,
+                %error,
+                "the gate cannot be told of committed grants of this campaign. They are parked as `unconfirmed`, and \
+                 told again by themselves: repair the keys of the campaign, or `rushgate restore --halt` it"
+            );
+        }
+        let records = question.records.iter().copied();
+        let records: Vec<_> = records
+            .filter(|delivery| delivery.ticket != Ticket::VOID)
+            .collect();
+        let why = format!("the gate cannot be told of it: {error}");
+        let mut backoff = Backoff::default();
+        while let Err(error) = self.parking.park(&records, &why).await {
+            let wait = backoff.failed(rand::random());
+            warn!(
+                campaign = %question.campaign,
+                %error,
+                wait_ms = wait.as_millis(),
+                "what could not be confirmed cannot be parked now, either"
+            );
+            sleep(wait).await;
+        }
+        self.done(question.records.iter().map(|delivery| &delivery.ticket));
     }
 }
 
@@ -215,34 +336,34 @@ async fn connect(client: &Client) -> Result<MultiplexedConnection, RedisError> {
     Ok(connection)
 }
 
-/// A call, or several, for each campaign, and of how many grants each is.
-fn calls(batches: &[Committed]) -> Vec<(CampaignId, u64, Call)> {
+/// One question, or several, about each campaign; and the records about which there is nothing to ask.
+fn questions(batches: &[Committed]) -> (Vec<Question<'_>>, Vec<&Ticket>) {
     let mut campaigns: BTreeMap<&CampaignId, Vec<_>> = BTreeMap::new();
-    for grant in batches.iter().flat_map(|batch| &batch.grants) {
-        let grants = campaigns.entry(&grant.campaign).or_default();
-        grants.push(confirm::Row {
-            round: &grant.round,
-            serial: grant.serial,
-            applicant: &grant.applicant,
-            is_revoked: grant.is_revoked,
-        });
+    let mut nothing_to_ask = vec![];
+    for (delivery, fate) in batches.iter().flat_map(|batch| &batch.records) {
+        let to_confirm = to_confirm(delivery, fate).filter(|_| !is_planted("bug::confirm_blindly"));
+        match to_confirm {
+            Some((campaign, row)) => campaigns.entry(campaign).or_default().push((delivery, row)),
+            None => nothing_to_ask.push(&delivery.ticket),
+        }
     }
-    campaigns
-        .into_iter()
-        .flat_map(|(campaign, grants)| {
-            let calls: Vec<_> = grants
-                .chunks(confirm::MOST)
-                .map(|chunk| {
-                    let call = confirm::call(campaign, chunk.iter().copied());
-                    (campaign.clone(), chunk.len() as u64, call)
-                })
-                .collect();
-            calls
-        })
-        .collect()
+    let questions = campaigns.into_iter().flat_map(|(campaign, grants)| {
+        let chunks = grants.chunks(confirm::MOST);
+        let questions = chunks.map(|chunk| Question {
+            campaign,
+            records: chunk.iter().map(|(delivery, _)| *delivery).collect(),
+            call: confirm::call(campaign, chunk.iter().map(|(_, row)| *row)),
+        });
+        questions.collect::<Vec<_>>()
+    });
+    (questions.collect(), nothing_to_ask)
 }
 
-fn values(reply: Vec<redis::Value>) -> Vec<Value> {
+/// Those of a flat reply; none of anything else.
+fn values(reply: redis::Value) -> Vec<Value> {
+    let redis::Value::Array(reply) = reply else {
+        return vec![];
+    };
     reply
         .into_iter()
         .map(|value| match value {

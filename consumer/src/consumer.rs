@@ -3,11 +3,13 @@
 use crate::alarm::Alarm;
 use crate::batch::Batch;
 use crate::config::Config;
-use crate::confirm::{Committed, Confirmer, WAITING};
+use crate::confirm::{Confirmer, WAITING};
 use crate::failure::Backoff;
 use crate::group::DRAIN;
 use crate::pace::Pace;
+use crate::parked::Parking;
 use crate::readiness::Readiness;
+use crate::replayer::Replayer;
 use crate::source::Source;
 use crate::store::{Store, StoreError};
 use crate::streak::Streak;
@@ -61,8 +63,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let readiness = Arc::new(Readiness::new(config.lanes as usize));
     let streak = Streak::new(config.all_bad_stops_at as usize);
     let (database, topic) = (config.database.options()?, &config.kafka.topic);
-    let stores =
-        (0..config.lanes).map(|_| Store::new(database.clone(), topic.clone(), streak.clone()));
+    let store = || Store::new(database.clone(), topic.clone(), streak.clone());
+    let stores = (0..config.lanes).map(|_| store());
     let mut stores: Vec<Store> = stores.collect();
     tokio::select! {
         () = database_answers(&mut stores, &readiness) => {}
@@ -84,7 +86,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     )?;
     let confirmer = Confirmer::new(
         config.redis.client()?,
-        Alarm::new(database),
+        Alarm::new(database.clone()),
+        Parking::new(database.clone(), topic.clone()),
         Arc::clone(&tracker),
     );
     let (committed, to_confirm) = mpsc::channel(WAITING);
@@ -100,8 +103,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         };
         writers.spawn(writer.run(Batch::new(size, config.batch_age()), deliveries));
     }
+    let replayer = Replayer::new(store(), config.trust()?, pace, committed);
     let mut writer = pin!(write_and_confirm(
-        all_written(writers, committed),
+        all_written(writers, replayer),
         confirmer.run(to_confirm)
     ));
 
@@ -152,12 +156,19 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 }
 
 /// Waits until all lanes have written all that came; or until one meets a batch that must not be written, when what
-/// the others are writing is given up too, and delivered again. The confirmer, which ends when nobody can send it
-/// anything, does not end before.
+/// the others are writing is given up too, and delivered again. What is parked is replayed meanwhile. The confirmer, which
+/// ends when nobody can send it anything, does not end before.
 async fn all_written(
-    mut writers: JoinSet<Option<StoreError>>,
-    _committed: mpsc::Sender<Committed>,
+    writers: JoinSet<Option<StoreError>>,
+    replayer: Replayer,
 ) -> Option<StoreError> {
+    tokio::select! {
+        error = written(writers) => error,
+        never = replayer.run() => match never {},
+    }
+}
+
+async fn written(mut writers: JoinSet<Option<StoreError>>) -> Option<StoreError> {
     while let Some(outcome) = writers.join_next().await {
         match outcome {
             Ok(None) => {}

@@ -1,11 +1,12 @@
 //! From a record, of which perhaps not all was kept, to the event that it carries: a pure function.
 //! [`rushgate_gate::record`] knows the formats.
 
+use crate::metrics;
 use crate::record::{Clipped, LONGEST_KEY, LONGEST_VALUE, Record};
 use crate::refusal::{Reason, Refusal};
 use rushgate_gate::Event;
 use rushgate_gate::record::{RecordError, event};
-use rushgate_gate::signature::{SignatureError, Trust};
+use rushgate_gate::signature::Trust;
 
 /// What the record says.
 ///
@@ -19,19 +20,30 @@ pub fn decode(record: &Record) -> Result<Event, Refusal> {
     event(key, value, |name| record.headers.get(name)).map_err(|error| {
         let reason = match error {
             RecordError::Undecodable(_) => Reason::Undecodable,
+            RecordError::UnknownVersion(_) => Reason::UnknownVersion,
             RecordError::KeyMismatch { .. } => Reason::KeyMismatch,
         };
         Refusal::new(reason, error)
     })
 }
 
-/// Why the record may be none of a bridge's.
-pub fn doubt(record: &Record, trust: &Trust) -> Option<SignatureError> {
-    trust.doubt(
+/// What the record says, unless somebody other than a bridge may have said it.
+///
+/// # Errors
+/// As [`decode`]; and where signatures are required, when it has none of a bridge.
+pub fn trusted(record: &Record, trust: &Trust) -> Result<Event, Refusal> {
+    let doubt = trust.doubt(
         kept(record.key.as_ref()),
         kept(record.value.as_ref()),
         |name| record.headers.get(name),
-    )
+    );
+    if let Some(doubt) = doubt {
+        if trust.is_strict() {
+            return Err(Refusal::new(Reason::BadSignature, doubt));
+        }
+        metrics::unsigned();
+    }
+    decode(record)
 }
 
 fn kept(bytes: Option<&Clipped>) -> &[u8] {

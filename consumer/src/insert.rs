@@ -80,25 +80,18 @@ pub async fn insert(
                             revoked_at,
                         } => {
                             made_room |= !supersedes.is_empty();
-                            for id in supersedes {
-                                revoke_row(connection, id, row.event.at).await?;
-                            }
-                            match revoked_at {
-                                None => again.push(row),
-                                Some(at) => {
-                                    insert_revoked(connection, &row, Some(row.event.at), at)
-                                        .await?;
-                                    fates[row.place] = Some(Fate::InsertedAsPast);
-                                }
+                            match overtake(connection, &row, supersedes, revoked_at).await {
+                                Ok(None) => again.push(row),
+                                Ok(fate) => fates[row.place] = fate,
+                                Err(error) => fates[row.place] = Some(refused(error)?),
                             }
                         }
                         judge::Verdict::Fill(id) => {
-                            sqlx::query("UPDATE coupons SET granted_at = ? WHERE id = ?")
-                                .bind(datetime(row.event.at))
-                                .bind(id)
-                                .execute(&mut *connection)
-                                .await?;
-                            fates[row.place] = Some(Fate::InsertedAsPast);
+                            let filled = fill(connection, id, row.event.at).await;
+                            fates[row.place] = Some(match filled {
+                                Ok(()) => Fate::InsertedAsPast,
+                                Err(error) => refused(error)?,
+                            });
                         }
                         judge::Verdict::Done => fates[row.place] = Some(Fate::Done),
                         judge::Verdict::Past => fates[row.place] = Some(Fate::Past),
@@ -113,11 +106,7 @@ pub async fn insert(
                 to_insert.extend(powers_of_two(again, LONGEST));
             }
             Verdict::Permanent if rows.len() == 1 => {
-                let refusal = Refusal::new(
-                    Reason::RowRefused,
-                    format_args!("error {}: {error}", number(&error)),
-                );
-                fates[rows[0].place] = Some(Fate::Refused(refusal));
+                fates[rows[0].place] = Some(refused(error)?);
             }
             Verdict::Permanent => {
                 let second_half = rows.split_off(rows.len() / 2);
@@ -149,6 +138,50 @@ async fn insert_rows(
             .bind(row.event.win.get());
     }
     query.execute(connection).await.map(drop)
+}
+
+/// Revokes the rows that a grant supersedes. What became of it, if it was overtaken itself; else it is to be inserted.
+async fn overtake(
+    connection: &mut MySqlConnection,
+    row: &Planned<'_>,
+    supersedes: Vec<u64>,
+    revoked_at: Option<Millis>,
+) -> Result<Option<Fate>, sqlx::Error> {
+    for id in supersedes {
+        revoke_row(connection, id, row.event.at).await?;
+    }
+    let Some(at) = revoked_at else {
+        return Ok(None);
+    };
+    insert_revoked(connection, row, Some(row.event.at), at).await?;
+    Ok(Some(Fate::InsertedAsPast))
+}
+
+/// Adds the time of the grant to a row that its revocation has made.
+async fn fill(
+    connection: &mut MySqlConnection,
+    id: u64,
+    granted_at: Millis,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE coupons SET granted_at = ? WHERE id = ?")
+        .bind(datetime(granted_at))
+        .bind(id)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// What becomes of a record whose own statement failed.
+///
+/// # Errors
+/// When the transaction has to be tried again as a whole.
+pub(crate) fn refused(error: sqlx::Error) -> Result<Fate, StoreError> {
+    if verdict(&error) != Verdict::Permanent {
+        return Err(error.into());
+    }
+    let number = number(&error);
+    let detail = format_args!("error {number}: {error}");
+    Ok(Fate::Refused(Refusal::new(Reason::RowRefused, detail)))
 }
 
 /// Takes a coupon back.

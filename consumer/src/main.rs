@@ -3,20 +3,14 @@
 use anyhow::{Context, anyhow};
 use rushgate_consumer::{Config, metrics, run};
 use rushgate_gate::causes::causes;
-use std::io::IsTerminal;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
-use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config: Config = rushgate_settings::try_parse().unwrap_or_else(|error| error.exit());
     config.check()?;
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
-        .init();
+    rushgate_settings::log_to_stderr();
     if let Some(listen) = config.metrics_listen {
         metrics::serve(listen)
             .with_context(|| format!("METRICS_LISTEN: {listen} cannot be listened on"))?;

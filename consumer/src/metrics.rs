@@ -19,6 +19,8 @@ pub const ALREADY_DONE: &str = "rushgate_consumer_already_done_total";
 pub const REVOKED: &str = "rushgate_consumer_revoked_total";
 /// Counter, label `reason`: records refused into `failed_events` (a redelivered one counts again).
 pub const FAILED: &str = "rushgate_consumer_failed_events_total";
+/// Counter: parked records that are parked no more, because they were replayed.
+pub const REPLAYED: &str = "rushgate_consumer_replayed_total";
 /// Counter: records that were taken although none of our keys has signed them (a redelivered one counts again).
 pub const UNSIGNED: &str = "rushgate_consumer_unsigned_records_total";
 /// Counter, label `code` (MySQL's error number, 0 for a lost connection or a timeout): transactions that have
@@ -63,6 +65,7 @@ pub fn serve(listen: SocketAddr) -> Result<(), BuildError> {
     describe_counter!(ALREADY_DONE, "Records delivered again, nothing left to do");
     describe_counter!(REVOKED, "Coupons revoked");
     describe_counter!(FAILED, "Records refused into failed_events, by reason");
+    describe_counter!(REPLAYED, "Parked records replayed");
     describe_counter!(UNSIGNED, "Records taken without a signature of our keys");
     describe_counter!(RETRIES, "Transactions to be tried again, by error number");
     describe_counter!(CONFIRMED, "Grants confirmed at the gate");
@@ -83,6 +86,7 @@ pub fn serve(listen: SocketAddr) -> Result<(), BuildError> {
         INSERTED,
         ALREADY_DONE,
         REVOKED,
+        REPLAYED,
         UNSIGNED,
         CONFIRMED,
         CONFIRM_RETRIES,
@@ -126,6 +130,12 @@ pub fn revoked() {
 /// Counts in [`FAILED`].
 pub fn failed(reason: Reason) {
     counter!(FAILED, "reason" => reason.as_str()).increment(1);
+}
+
+/// Counts in [`REPLAYED`], and in [`INSERTED`] those that are rows now.
+pub fn replayed(records: usize, inserted: usize) {
+    counter!(REPLAYED).increment(records as u64);
+    counter!(INSERTED).increment(inserted as u64);
 }
 
 /// Counts in [`UNSIGNED`].

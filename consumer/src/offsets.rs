@@ -15,6 +15,15 @@ pub struct Ticket {
     sequence: u64,
 }
 
+impl Ticket {
+    /// That of a record that does not come out of Kafka, and has no offset to commit.
+    pub const VOID: Self = Self {
+        generation: 0,
+        partition: -1,
+        sequence: 0,
+    };
+}
+
 /// The offsets of the partitions that are ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Offsets {

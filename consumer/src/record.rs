@@ -1,9 +1,12 @@
 //! What comes out of Kafka: a record with all that a dead letter of it must keep, within bounds.
 
+use crate::decode::trusted;
 use crate::headers::Headers;
 use crate::offsets::Ticket;
-use crate::refusal::Refusal;
-use rushgate_gate::Event;
+use crate::refusal::{Reason, Refusal};
+use rushgate_gate::event::EventKey;
+use rushgate_gate::signature::Trust;
+use rushgate_gate::{CampaignId, Event};
 use std::time::Instant;
 
 /// The longest value that is kept (what a `BLOB` holds). Ours have some 150 bytes; a longer one is refused
@@ -50,6 +53,35 @@ pub struct Delivery {
     pub ticket: Ticket,
     /// When it was read.
     pub read_at: Instant,
+}
+
+impl Delivery {
+    /// A record that was parked, and is read once more.
+    pub fn parked(record: Record, trust: &Trust) -> Self {
+        Self {
+            decoded: trusted(&record, trust),
+            record,
+            ticket: Ticket::VOID,
+            read_at: Instant::now(),
+        }
+    }
+
+    /// The campaign that it is of, or says that it is of; `None` if it names none, or nobody need believe it.
+    pub fn campaign(&self) -> Option<CampaignId> {
+        match &self.decoded {
+            Ok(event) => Some(event.campaign.clone()),
+            Err(refusal) if refusal.reason == Reason::BadSignature => None,
+            Err(_) => self.record.event_key().map(|key| key.campaign),
+        }
+    }
+}
+
+impl Record {
+    /// What its key says.
+    pub fn event_key(&self) -> Option<EventKey> {
+        let key = self.key.as_ref()?.whole()?;
+        str::from_utf8(key).ok()?.parse().ok()
+    }
 }
 
 impl Clipped {

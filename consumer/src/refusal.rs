@@ -1,5 +1,6 @@
 //! Why a record can never become a coupon, as things stand.
 
+use rushgate_gate::record::PARKED;
 use rushgate_gate::{Applicant, RoundId, Serial, signature};
 use std::fmt;
 
@@ -22,6 +23,10 @@ pub enum Reason {
     AlreadyHolds,
     /// The database refuses the row by itself.
     RowRefused,
+    /// The record is of a version that this program does not know.
+    UnknownVersion,
+    /// It has its row, and the gate cannot be told so.
+    Unconfirmed,
 }
 
 /// Why a record can never become a coupon, as things stand.
@@ -59,7 +64,14 @@ impl Reason {
             Self::SerialTaken => "serial_taken",
             Self::AlreadyHolds => "already_holds",
             Self::RowRefused => "row_refused",
+            Self::UnknownVersion => "unknown_version",
+            Self::Unconfirmed => "unconfirmed",
         }
+    }
+
+    /// Whether such a dead letter is parked: replayed by itself, as soon as that may succeed.
+    pub fn is_parked(self) -> bool {
+        PARKED.iter().any(|(reason, _)| *reason == self.as_str())
     }
 }
 

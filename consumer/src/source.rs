@@ -3,14 +3,13 @@
 //! The thread never waits long for anything but Kafka, so it goes on polling, and keeps its place in the
 //! [`group`](crate::group), while the database is away for hours.
 
-use crate::decode::{decode, doubt};
+use crate::decode::trusted;
 use crate::group::{Context, Group, TICK};
 use crate::headers::Headers;
 use crate::lane::lane;
-use crate::metrics;
 use crate::readiness::Readiness;
 use crate::record::{Clipped, Delivery, LONGEST_KEY, LONGEST_VALUE, Record};
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::Refusal;
 use crate::tracker::Tracker;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -146,7 +145,7 @@ impl Reader {
                         let record = record(&message);
                         self.held.push_back(Held {
                             generation: self.group.tracker.lock().generation(),
-                            decoded: self.decoded(&record),
+                            decoded: trusted(&record, &self.trust),
                             record,
                             read_at: Instant::now(),
                         });
@@ -202,17 +201,6 @@ impl Reader {
         if self.paused {
             self.set_paused(false);
         }
-    }
-
-    /// What the record says, unless somebody other than a bridge may have said it.
-    fn decoded(&self, record: &Record) -> Result<Event, Refusal> {
-        if let Some(doubt) = doubt(record, &self.trust) {
-            if self.trust.is_strict() {
-                return Err(Refusal::new(Reason::BadSignature, doubt));
-            }
-            metrics::unsigned();
-        }
-        decode(record)
     }
 
     fn set_paused(&mut self, paused: bool) {

@@ -6,14 +6,17 @@
 use crate::dead_letter::bury;
 use crate::existing::ACTIVE;
 use crate::failure::Loggable;
-use crate::insert::{InsertStatements, insert, insert_revoked, revoke_row};
+use crate::insert::{InsertStatements, insert, insert_revoked, refused, revoke_row};
+use crate::parked::{self, Parked};
 use crate::plan::{Plan, Planned, Step, plan};
 use crate::record::Delivery;
 use crate::refusal::{Reason, Refusal};
 use crate::rounds::{admit, rounds_in_force};
 use crate::session::{self, Idle};
-use crate::streak::{Longer, Streak};
+use crate::streak::{Counts, Longer, Streak};
+use rushgate_gate::CampaignId;
 use rushgate_gate::fault::may_die;
+use rushgate_gate::signature::Trust;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{Connection, MySqlConnection, Row};
 
@@ -41,18 +44,32 @@ pub struct Settled {
     pub fates: Vec<Fate>,
 }
 
+/// Parked dead letters that were read, and what became of each.
+#[derive(Debug, Default)]
+pub struct Replayed {
+    /// The rows of `failed_events`.
+    pub letters: Vec<Parked>,
+    /// The records that they hold.
+    pub batch: Vec<Delivery>,
+    /// One for each.
+    pub fates: Vec<Fate>,
+}
+
 /// Why a batch was not written. Nothing of it was.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database could not do it now.
     #[error("{}", Loggable(.0))]
     Database(#[from] sqlx::Error),
+    /// It took too long.
+    #[error("no answer in time")]
+    TimedOut,
     /// A key collided with a row that was gone when we looked.
     #[error("a key collided with a row that is not there")]
     Unsettled,
-    /// Nothing but dead letters has come for too long.
+    /// Nothing but dead letters has come for too long, and of several campaigns.
     #[error(
-        "{in_a_row} dead letters in a row: all {records} records of a batch were refused, first for {reason} \
+        "{in_a_row} dead letters in a row, of {campaigns} campaigns: all {records} records of a batch were refused, first for {reason} \
          (partition {partition}, offset {offset}): this looks like a wrong deployment, not like wrong data. Nothing of the batch was written \
          and its offsets stand still. Check that topic, database and the versions of bridge and consumer belong \
          together, then start the consumer again; if the records are to become dead letters, start it once \
@@ -61,6 +78,8 @@ pub enum StoreError {
     AllBad {
         /// How many dead letters there would be since the last good record.
         in_a_row: usize,
+        /// Of how many campaigns they are.
+        campaigns: usize,
         /// How many records the batch has.
         records: usize,
         /// Why the first was refused.
@@ -88,7 +107,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same batch may succeed later.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Database(_) | Self::Unsettled)
+        matches!(self, Self::Database(_) | Self::TimedOut | Self::Unsettled)
     }
 }
 
@@ -159,6 +178,44 @@ impl Store {
         Ok(Settled { fates })
     }
 
+    /// Writes dead letters that are parked, all of one campaign, as far as they may be written now, and commits that. They
+    /// stay open until [`parked::note`], so this may be done again at any time. Nothing is written of a campaign that is
+    /// halted: a restore counts on that.
+    ///
+    /// # Errors
+    /// As [`Self::settle`].
+    pub async fn replay(
+        &mut self,
+        campaign: &CampaignId,
+        ids: &[u64],
+        trust: &Trust,
+    ) -> Result<Replayed, StoreError> {
+        let mut connection = self.connect().await?;
+        let mut transaction = connection.begin().await?;
+        let mut replayed = Replayed::default();
+        if !parked::is_halted(&mut transaction, campaign).await? {
+            (replayed.letters, replayed.batch) = parked::read(&mut transaction, ids, trust).await?;
+            replayed.fates = self.write(&mut transaction, &replayed.batch).await?;
+        }
+        transaction.commit().await?;
+        self.connection = Some(Idle::new(connection));
+        Ok(replayed)
+    }
+
+    /// Asks the database something, outside of any transaction.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    pub async fn ask<T>(
+        &mut self,
+        question: impl AsyncFnOnce(&mut MySqlConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.connect().await?;
+        let answer = question(&mut connection).await?;
+        self.connection = Some(Idle::new(connection));
+        Ok(answer)
+    }
+
     /// The connection, taken out: only who succeeds puts it back.
     async fn connect(&mut self) -> Result<MySqlConnection, sqlx::Error> {
         if let Some(idle) = self.connection.take()
@@ -190,7 +247,8 @@ impl Store {
                     insert(connection, &self.statements, grants, &mut fates).await?;
                 }
                 Step::Revoke(planned) => {
-                    fates[planned.place] = Some(revoke(connection, &planned).await?)
+                    let revoked = revoke(connection, &planned).await;
+                    fates[planned.place] = Some(revoked.or_else(refused)?);
                 }
             }
         }
@@ -206,20 +264,22 @@ impl Store {
         fates.ok_or(StoreError::Unsettled)
     }
 
-    /// Writes the dead letters; how many there are that say something about this deployment.
+    /// Writes the dead letters; how many there are of each campaign that say something about this deployment.
     async fn bury_refused(
         &self,
         connection: &mut MySqlConnection,
         batch: &[Delivery],
         fates: &[Fate],
-    ) -> Result<usize, StoreError> {
-        let mut fresh = 0;
+    ) -> Result<Counts, StoreError> {
+        let mut fresh = Counts::new();
         for (delivery, fate) in batch.iter().zip(fates) {
             if let Fate::Refused(refusal) = fate {
                 let is_new = bury(connection, &self.topic, delivery, refusal).await?;
                 // One that was buried before says nothing about this deployment; nor does one that contradicts a
                 // coupon: that is between the gate and the table, and the gate is asked about it.
-                fresh += usize::from(is_new && refusal.rival.is_none());
+                if is_new && refusal.rival.is_none() {
+                    *fresh.entry(delivery.campaign()).or_default() += 1;
+                }
             }
         }
         Ok(fresh)
@@ -230,7 +290,7 @@ impl Store {
         &self,
         batch: &[Delivery],
         fates: &[Fate],
-        fresh: usize,
+        fresh: Counts,
     ) -> Result<Option<Longer>, StoreError> {
         let all_bad = fates.iter().all(|fate| matches!(fate, Fate::Refused(_)));
         let (Some(delivery), Some(Fate::Refused(refusal)), true) =
@@ -239,8 +299,9 @@ impl Store {
             return Ok(None);
         };
         let longer = self.streak.lengthen(fresh).await;
-        longer.map(Some).map_err(|in_a_row| StoreError::AllBad {
-            in_a_row,
+        longer.map(Some).map_err(|too_long| StoreError::AllBad {
+            in_a_row: too_long.in_a_row,
+            campaigns: too_long.campaigns,
             records: fates.len(),
             reason: refusal.reason,
             partition: delivery.record.partition,

@@ -9,6 +9,7 @@ use crate::readiness::Readiness;
 use crate::record::Delivery;
 use crate::store::{Fate, Settled, Store, StoreError};
 use crate::tracker::Tracker;
+use rushgate_gate::CampaignId;
 use rushgate_gate::fault::{is_planted, may_die};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -162,8 +163,11 @@ fn count(batch: &[Delivery], settled: &Settled) {
             Fate::Revoked => metrics::revoked(),
             Fate::Refused(refusal) => {
                 metrics::failed(refusal.reason);
+                let campaign = delivery.campaign();
                 warn!(
+                    campaign = campaign.as_ref().map_or("", CampaignId::as_str),
                     reason = %refusal.reason,
+                    parked = refusal.reason.is_parked(),
                     partition = delivery.record.partition,
                     offset = delivery.record.offset,
                     "dead letter"

@@ -68,7 +68,8 @@ pub fn command(port: u16, dir: &Path) -> Command {
             "--save",
             "",
         ])
-        .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
+        .args(["--maxmemory", "2gb", "--appendonly", "yes"])
+        .args(["--appendfsync", "always", "--dir"])
         .arg(dir);
     command
 }

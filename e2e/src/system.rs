@@ -229,7 +229,8 @@ impl System {
         self.redis_directory = directory;
     }
 
-    async fn start_handler(&mut self) {
+    /// Starts one more, and waits until it is ready.
+    pub async fn start_handler(&mut self) {
         let (process, url) = self.spawn_handler();
         until("the handler is ready", async || {
             let response = reqwest::get(format!("{url}/readyz")).await.ok()?;

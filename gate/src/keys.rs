@@ -23,7 +23,7 @@ pub const BRIDGE_GROUP: &str = "kafka-bridge";
 ///
 /// | key | type | content |
 /// |---|---|---|
-/// | `campaign` | hash | `state`, `one_per`, `waitlist` (how many may wait in a round), `user_ids` (which are taken: `any`, `numeric` or `unstated`; not there in a campaign that is older than this field), `revokes` (how many ever), `settling` (`<until when, in ms>/<word>`: what strangers are told as before), `fence` (the highest fencing token of an operator's command), and of the schedule, as last noted: `round` (empty: none has opened), `from`, `until` (ms) and `next` |
+/// | `campaign` | hash | `state`, `one_per`, `waitlist` (how many may wait in a round), `user_ids` (which are taken: `any`, `numeric` or `unstated`; not there in a campaign that is older than this field), `revokes` (how many ever), `settling` (`<until when, in ms>/<word>`: what strangers are told as before), `fence` (the highest fencing token of an operator's command), `known` (`<round>/<how many grants there were before it>`: what the key `known` is about), and of the schedule, as last noted: `round` (empty: none has opened), `from`, `until` (ms) and `next` |
 /// | `schedule` | sorted set | round id, scored by `opens_at` (ms) |
 /// | `rounds` | hash | of each round: `<round>/closes_at` (ms, empty: never), `/quota`, `/granted` (the highest serial given), `/free` (serials in the pool), `/issued`, `/waiting`, `/tickets` (places ever given on the waitlist) |
 /// | `grants` | hash | `<user_id>`, or `<round>/<user_id>` where one may win in every round → `<round>/<serial>/<at>`, with `/issued` after it once the coupon is committed |
@@ -31,6 +31,7 @@ pub const BRIDGE_GROUP: &str = "kafka-bridge";
 /// | `waiting` | hash | `<round>/<user_id>` → `<ticket>/<since>` |
 /// | `revoked` | hash | `<round>/<user_id>` → `<serial>/<granted at>/<revoked at>`; `<user_id>` → `<last round>/<times>`; `<round>/#<serial>` → times |
 /// | `pool` | sorted set, by name | `<round>/<serial>`: serials to be given again |
+/// | `known` | set | `<round>/<user_id>`: where one may win in every round, all who were granted something since the first grant of the round that `campaign` says, the first 2,048 |
 /// | `stream` | stream | grants on their way to Kafka |
 /// | `dead-letters` | stream | entries that could not be published, with `reason` and `entry_id` |
 #[derive(Clone, Debug)]
@@ -96,14 +97,19 @@ impl Keys {
         self.key("pool")
     }
 
+    /// All who were granted something in the current round.
+    pub fn known(&self) -> String {
+        self.key("known")
+    }
+
     /// Every key of the campaign, for whoever removes one.
-    pub fn all(&self) -> [String; 10] {
-        let [a, b, c, d, e, f, g, h, i] = self.of_places();
-        [a, b, c, d, e, f, g, h, i, self.dead_letters()]
+    pub fn all(&self) -> [String; 11] {
+        let [a, b, c, d, e, f, g, h, i, j] = self.of_places();
+        [a, b, c, d, e, f, g, h, i, j, self.dead_letters()]
     }
 
     /// The keys of the scripts that give places, as `give.lua` numbers them.
-    pub(crate) fn of_places(&self) -> [String; 9] {
+    pub(crate) fn of_places(&self) -> [String; 10] {
         [
             self.campaign(),
             self.schedule(),
@@ -114,6 +120,7 @@ impl Keys {
             self.waiting(),
             self.revoked(),
             self.pool(),
+            self.known(),
         ]
     }
 

@@ -2,16 +2,24 @@
 //!
 //! Two formats are known by the `content-type` header: `application/json` (also when there is none), an
 //! [`Event`] as JSON; and `application/octet-stream`, the bare user id as 8 bytes big-endian, where the rest
-//! stands in the record key, `ce_type` and `ce_time`.
+//! stands in the record key, `ce_type` and `ce_time`. A record of another version says so in [`VERSION_HEADER`].
 
 use crate::applicant::Applicant;
-use crate::event::{Event, EventKey, Ordinal};
+use crate::event::{Event, EventKey, EventType, Ordinal};
 use crate::time::Millis;
+use serde::Deserialize;
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 /// The header of a dead letter that is replayed: which attempt it is, 2 and up.
 pub const ATTEMPT_HEADER: &str = "ce_attempt";
+
+/// The header with the version of a record's layout; without it, the version is [`VERSION`].
+pub const VERSION_HEADER: &str = "ce_version";
+
+/// The version of a record's layout that is read here.
+pub const VERSION: &str = "1";
 
 /// Why a record carries no event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +27,9 @@ pub enum RecordError {
     /// Its key, value or headers are not those of an event.
     #[error("{0}")]
     Undecodable(String),
+    /// It is of a version that is not known here: a later program may read it.
+    #[error("{0}")]
+    UnknownVersion(String),
     /// Its key names another serial than its value.
     #[error("key is {key}, value is of {value}")]
     KeyMismatch {
@@ -39,6 +50,13 @@ pub fn event<'a>(
     header: impl Fn(&str) -> Option<&'a [u8]>,
 ) -> Result<Event, RecordError> {
     let key: EventKey = parse("key", key)?;
+    let version = header(VERSION_HEADER).unwrap_or(VERSION.as_bytes());
+    if version != VERSION.as_bytes() {
+        return Err(RecordError::UnknownVersion(format!(
+            "header {VERSION_HEADER} is {:?}, not {VERSION}",
+            String::from_utf8_lossy(version)
+        )));
+    }
     match media_type(header("content-type"))?.as_str() {
         "application/json" => json(key, value),
         "application/octet-stream" => long(key, value, header),
@@ -75,7 +93,7 @@ fn long<'a>(
     };
     let time: jiff::Timestamp = parse("header ce_time", required("ce_time")?)?;
     Ok(Event {
-        event_type: parse("header ce_type", required("ce_type")?)?,
+        event_type: event_type(required("ce_type")?)?,
         campaign: key.campaign,
         round: key.round,
         serial: key.serial,
@@ -88,8 +106,12 @@ fn long<'a>(
 }
 
 fn json(key: EventKey, value: &[u8]) -> Result<Event, RecordError> {
-    let event: Event = serde_json::from_slice(value)
-        .map_err(|error| undecodable(format_args!("value: {error}")))?;
+    let event: Event = serde_json::from_slice(value).map_err(|error| {
+        // Also if the rest of it is not what it would be for the types that are known.
+        let typed = serde_json::from_slice::<Typed<'_>>(value).ok();
+        let unknown = typed.and_then(|typed| event_type(typed.event_type.as_bytes()).err());
+        unknown.unwrap_or_else(|| undecodable(format_args!("value: {error}")))
+    })?;
     if event.is_of(&key) {
         Ok(event)
     } else {
@@ -97,6 +119,26 @@ fn json(key: EventKey, value: &[u8]) -> Result<Event, RecordError> {
         Err(RecordError::KeyMismatch { key, value })
     }
 }
+
+/// An event of whatever type.
+#[derive(Deserialize)]
+struct Typed<'a> {
+    #[serde(rename = "type", borrow)]
+    event_type: Cow<'a, str>,
+}
+
+/// A type that is not known here belongs to a version that is not.
+fn event_type(word: &[u8]) -> Result<EventType, RecordError> {
+    parse("type", word).map_err(|error| RecordError::UnknownVersion(error.to_string()))
+}
+
+/// Reasons of dead letters that are parked, and until when: then the consumer replays them by itself.
+pub const PARKED: [(&str, &str); 4] = [
+    ("unknown_round", "the round is in the database"),
+    ("over_quota", "the quota has room for the serial"),
+    ("unknown_version", "a consumer knows the version"),
+    ("unconfirmed", "the gate can be told of it"),
+];
 
 /// The partition of a key, among so many: the one that Java's producers choose. All records of a serial have the same key,
 /// so whatever publishes one has to choose by this, or they lose their order.
@@ -131,6 +173,36 @@ fn undecodable(detail: impl fmt::Display) -> RecordError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_that_is_not_known_is_told_from_what_is_no_event() {
+        let json = |event_type: &str| {
+            format!(
+                r#"{{"type":"{event_type}","campaign":"welcome","round":"once","serial":1,"user_id":"7","at":0}}"#
+            )
+        };
+        let (granted, lent) = (json("coupon.granted"), json("coupon.lent"));
+        let long = [
+            ("content-type", "application/octet-stream"),
+            ("ce_type", "coupon.lent"),
+            ("ce_time", "2026-12-01T01:00:00.123Z"),
+        ];
+        for (value, headers, is_unknown) in [
+            (granted.as_bytes(), &[("ce_version", "1")][..], false),
+            (granted.as_bytes(), &[("ce_version", "2")][..], true),
+            (b"{", &[("ce_version", "2")][..], true),
+            (lent.as_bytes(), &[][..], true),
+            (br#"{"type":"coupon.lent"}"#, &[][..], true),
+            (&7i64.to_be_bytes(), &long[..], true),
+        ] {
+            let read = event(b"welcome/once/1", value, |name| {
+                let found = headers.iter().find(|(header, _)| *header == name);
+                found.map(|(_, value)| value.as_bytes())
+            });
+            let unknown = matches!(read, Err(RecordError::UnknownVersion(_)));
+            assert_eq!(unknown, is_unknown, "{read:?}");
+        }
+    }
 
     #[test]
     fn keys_go_where_java_sends_them() {

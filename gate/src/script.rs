@@ -72,7 +72,7 @@ impl Call {
             Eval::BySource => self.script.source(),
         };
         // At most a handful of keys: their number is one of these words.
-        let count = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"][self.keys.len()];
+        let count = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"][self.keys.len()];
         [script, count]
             .into_iter()
             .chain(self.keys.iter().map(String::as_str))

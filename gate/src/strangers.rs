@@ -40,7 +40,7 @@ impl Refusal {
     /// The user ids of all who are no strangers, and have to ask the gate.
     pub fn known(&self) -> impl Iterator<Item = &str> {
         let entries = self.known.split_ascii_whitespace();
-        // Neither a round nor a user id has a slash in it.
+        // A user id has no slash in it.
         entries.map(|entry| entry.rsplit_once('/').map_or(entry, |(_, user_id)| user_id))
     }
 }

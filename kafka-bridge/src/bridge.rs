@@ -86,6 +86,8 @@ struct Bridge {
     settling: Health,
     kafka: Health,
     delivering: Health,
+    /// The streams of which Redis refuses something.
+    refused: BTreeSet<StreamNo>,
 
     timers: Timers,
 }
@@ -116,12 +118,7 @@ impl Bridge {
         let claim_idle = config.claim_idle;
         Ok(Self {
             flow: Flow::new(window, config.read_count.get()),
-            reader: Slot::free(Reader::new(
-                client.clone(),
-                consumer,
-                claim_idle,
-                config.value_format,
-            )),
+            reader: Slot::free(Reader::new(client.clone(), consumer, &config)),
             settler: Slot::free(Settler::new(client)),
             sink,
             notices,
@@ -133,6 +130,7 @@ impl Bridge {
             settling: Health::of("acking in Redis", Duration::ZERO),
             kafka: Health::of("asking Kafka for the topic", Duration::ZERO),
             delivering: Health::of("delivering to Kafka", DELIVERY_PATIENCE),
+            refused: BTreeSet::new(),
             timers: Timers::start(Instant::now(), claim_idle),
         })
     }
@@ -343,19 +341,25 @@ impl Bridge {
     }
 
     fn settled(&mut self, settled: Vec<Settled>, error: Option<SourceError>, now: Instant) {
+        if error.is_some() {
+            self.metrics.settle_errors.increment(1);
+        }
+        // What is refused of one campaign is tried again beside the others: they do not wait for it.
+        let works = settled.iter().any(|settled| settled.confirmed);
         match error {
-            None => self.settling.succeeded(now),
-            Some(error) => {
-                self.metrics.settle_errors.increment(1);
+            Some(error) if !works => {
                 self.settling.failed(now, rand::random(), &error);
             }
+            _ => self.settling.succeeded(now),
         }
         for Settled {
             entry,
             confirmed,
             moved,
+            refused,
         } in settled
         {
+            self.complain(entry.stream, confirmed, refused);
             let confirmed = confirmed || is_planted("bug::ack_not_retried");
             self.flow.settlement_answered(entry, confirmed);
             if confirmed {
@@ -369,6 +373,19 @@ impl Bridge {
             } else if confirmed {
                 self.metrics.acked.increment(1);
             }
+        }
+    }
+
+    /// One line for each stream of which Redis refuses to let entries be acked, or moved.
+    fn complain(&mut self, stream: StreamNo, confirmed: bool, refused: Option<String>) {
+        if confirmed {
+            self.refused.remove(&stream);
+        }
+        if let Some(error) = refused
+            && self.refused.insert(stream)
+        {
+            let campaign = self.flow.streams().campaign(stream);
+            tracing::error!(%campaign, error, "Redis refuses to settle entries of this campaign; they are tried again");
         }
     }
 
@@ -388,6 +405,9 @@ impl Bridge {
             self.flow.ledger().in_flight(),
             self.flow.ledger().unsettled(),
         );
+        if self.is_drained() {
+            self.leave(deadline).await;
+        }
         let left = deadline.saturating_duration_since(Instant::now());
         self.sink.close(left).await;
         tracing::info!(
@@ -395,6 +415,19 @@ impl Bridge {
             unsettled,
             "bridge ends, and leaves these pending"
         );
+    }
+
+    /// Removes its name from the groups, until `deadline` at most: a name that stays is looked through for ever after.
+    async fn leave(&mut self, deadline: Instant) {
+        let keys = self.keys_of(self.flow.streams().current().collect());
+        let Some(mut reader) = self.reader.take() else {
+            return;
+        };
+        match tokio::time::timeout_at(deadline.into(), reader.leave(&keys)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "its name stays in the consumer groups"),
+            Err(_) => tracing::warn!("its name stays in the consumer groups: no answer in time"),
+        }
     }
 
     fn is_drained(&self) -> bool {

@@ -21,6 +21,9 @@ pub struct Config {
     /// After how long another bridge's pending entries are taken over
     #[arg(long, env = "BRIDGE_CLAIM_IDLE", default_value = "60s", value_parser = duration)]
     pub claim_idle: Duration,
+    /// After how long without a sign of life the name of a bridge is forgotten, if nothing is pending under it
+    #[arg(long, env = "BRIDGE_FORGET_IDLE", default_value = "1440m", value_parser = duration)]
+    pub forget_idle: Duration,
     /// The Kafka to publish to.
     #[command(flatten)]
     pub kafka: KafkaSettings,
@@ -53,7 +56,9 @@ impl Config {
     /// # Errors
     /// When none is set and the host has none.
     pub fn consumer(&self) -> Result<String, BadSetting> {
-        if let Some(name) = &self.consumer_name {
+        // Two bridges without a name would read each other's pending entries.
+        let named = self.consumer_name.as_ref();
+        if let Some(name) = named.filter(|name| !name.trim().is_empty()) {
             return Ok(name.clone());
         }
         let host = rustix::system::uname()
@@ -111,10 +116,16 @@ mod tests {
             (10_000, 1_000)
         );
         assert_eq!(config.claim_idle, Duration::from_secs(60));
+        assert_eq!(config.forget_idle, Duration::from_secs(86_400));
         assert_eq!(config.drain_timeout, Duration::from_secs(10));
         assert_eq!(config.overdue_every, Duration::from_secs(30));
         assert_eq!(config.delivery_timeout, Duration::from_secs(120));
-        assert!(!config.consumer().expect("a host name").is_empty());
+        let host = config.consumer().expect("a host name");
+        assert!(!host.is_empty());
+        for blank in ["", " "] {
+            let unnamed = parse(&["--consumer-name", blank]).expect("enough");
+            assert_eq!(unnamed.consumer().as_ref(), Ok(&host));
+        }
     }
 
     #[test]

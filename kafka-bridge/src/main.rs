@@ -4,19 +4,12 @@ use anyhow::Context as _;
 use rushgate_gate::causes::causes;
 use rushgate_kafka_bridge::config::Config;
 use rushgate_kafka_bridge::{bridge, metrics};
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let config: Config = rushgate_settings::try_parse().unwrap_or_else(|error| error.exit());
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    rushgate_settings::log_to_stderr();
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

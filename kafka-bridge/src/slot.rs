@@ -26,6 +26,11 @@ where
         self.tool.is_some()
     }
 
+    /// The tool, for good, if the slot is free.
+    pub(crate) fn take(&mut self) -> Option<T> {
+        self.tool.take()
+    }
+
     /// Begins `work`, if the slot is free.
     pub(crate) fn fill<F>(&mut self, work: impl FnOnce(T) -> F)
     where

@@ -124,6 +124,11 @@ impl Streams {
         &self.campaigns[stream.0 as usize]
     }
 
+    /// The streams of the campaigns that there are now.
+    pub fn current(&self) -> impl Iterator<Item = StreamNo> {
+        self.current.keys().copied()
+    }
+
     /// Whether the campaigns are known and each has its group, or cannot have one.
     pub fn are_set_up(&self) -> bool {
         self.discovered && self.with(Group::Unsure).next().is_none()

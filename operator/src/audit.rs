@@ -33,7 +33,8 @@ pub const EXAMPLES: &str = "Examples:
                                    was not confirmed, makes database and gate agree on the terms; 0 if that was all
 
 It locks nothing and may run in the middle of a rush. Every finding says what is to be done about it. A server that does
-not answer hides nothing of what the others show.";
+not answer hides nothing of what the others show. Settings of Redis with which grants may be lost are a warning, and no
+finding.";
 
 /// Findings that are repaired in one go.
 const AT_ONCE: usize = 5_000;
@@ -61,6 +62,9 @@ impl Audit {
             servers: Servers::connect(config).await,
             config,
         };
+        for danger in auditor.servers.redis_dangers().await {
+            eprintln!("warning: {danger}");
+        }
         let campaigns = match &self.campaign {
             Some(id) => vec![id.clone()],
             None => auditor.servers.campaigns().await,

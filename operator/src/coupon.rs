@@ -53,18 +53,10 @@ impl CouponCommand {
                     Ok((coupons, database.dead_letters_of(&id, user_id).await?))
                 })
                 .await;
-            let knows = match &status {
-                None => false,
-                Some(status) => !matches!(
-                    status,
-                    Status::NotFound
-                        | Status::Halted
-                        | Status::UnknownRound
-                        | Status::UnknownCampaign
-                ),
-            };
+            // That a gate which has lost something knows nothing of a person is said: it is no certain answer.
+            let is_nothing = matches!(status, None | Some(Status::NotFound | Status::UnknownRound));
             let (coupons, dead_letters) = rows.unwrap_or_default();
-            if campaign.is_none() && !knows && coupons.is_empty() && dead_letters.is_empty() {
+            if campaign.is_none() && is_nothing && coupons.is_empty() && dead_letters.is_empty() {
                 continue;
             }
             let told = status.as_ref().map_or_else(|| UNKNOWN.to_owned(), told);

@@ -27,7 +27,7 @@ pub const EXAMPLES: &str = "Examples:
   rushgate failed list --campaign welcome
   rushgate failed show 17
   rushgate failed replay 17 18            after the cause has been removed
-  rushgate failed replay --all --reason unknown_round
+  rushgate failed replay --all --reason row_refused
   rushgate failed discard 17 --note 'test record'
   rushgate failed discard welcome/1796086800123-0 --return-serial --note 'left the country'
 

@@ -19,6 +19,7 @@ use rushgate_gate::{
     Applicant, Call, CampaignId, CampaignState, FencingToken, Place, Round, RoundId, Terms, Value,
     application, confirm, keys, resend, revoke,
 };
+use rushgate_settings::redis_dangers;
 use std::io::ErrorKind;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -126,6 +127,21 @@ impl Gate {
         mark.arg(keys::SET_UP).arg(1);
         self.query::<String>(&mark).await.context(WHAT)?;
         Ok(())
+    }
+
+    /// What is unsafe about Redis' own settings.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or this user may not ask it.
+    pub async fn dangers(&mut self) -> Result<Vec<String>> {
+        let mut info = redis::cmd("INFO");
+        info.arg("memory").arg("persistence");
+        let info: String = self.query(&info).await?;
+        let dangers = redis_dangers(&info).into_iter();
+        let address = &self.address;
+        Ok(dangers
+            .map(|danger| format!("Redis at {address}: {danger}"))
+            .collect())
     }
 
     /// What the gate was told of a campaign; `None` if it does not know it.

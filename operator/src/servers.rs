@@ -64,6 +64,14 @@ impl Servers {
         ask(&mut self.gate, &mut self.missing, what, question, is_away).await
     }
 
+    /// What is unsafe about Redis' own settings, as far as it answers and tells.
+    pub async fn redis_dangers(&mut self) -> Vec<String> {
+        match &mut self.gate {
+            Ok(gate) => gate.dangers().await.unwrap_or_default(),
+            Err(_) => vec![],
+        }
+    }
+
     /// What Kafka answers; `None`, and `what` is missing, if it does not.
     pub async fn kafka<T>(
         &mut self,

@@ -76,9 +76,16 @@ impl Setup {
             ),
         )?;
 
+        // Not every user may ask for them.
+        for danger in gate.dangers().await.unwrap_or_default() {
+            eprintln!("warning: {danger}");
+        }
         let applied = database.migrate(left(deadline)).await?;
+        let campaigns = database.campaigns().await;
+        let campaigns = campaigns
+            .context("Redis was not told which campaigns there are: run `rushgate setup` again")?;
         // A Redis that is full must not keep the bridge from starting, which makes room in it.
-        if let Err(error) = gate.register(&database.campaigns().await?).await {
+        if let Err(error) = gate.register(&campaigns).await {
             eprintln!(
                 "warning: {}; until `rushgate setup` has done that, applicants are told 503 about campaigns that Redis does \
                  not know",

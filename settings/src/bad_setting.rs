@@ -1,5 +1,7 @@
 //! What is said of a setting that cannot be used.
 
+use crate::parse::is_blank;
+
 /// A setting that cannot be used, and what to do. It quotes no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: {problem}")]
@@ -19,7 +21,7 @@ impl BadSetting {
 
     /// Refuses a value that is missing or blank.
     pub(crate) fn unless_set(variable: &'static str, value: &str) -> Result<(), Self> {
-        if value.trim().is_empty() {
+        if is_blank(value) {
             return Err(Self::new(variable, "is not set: give it a value"));
         }
         Ok(())

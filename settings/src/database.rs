@@ -1,5 +1,6 @@
 //! Where the database is.
 
+use crate::parse::is_blank;
 use crate::{BadSetting, Secret};
 use clap::Args;
 use sqlx::ConnectOptions;
@@ -33,7 +34,7 @@ impl DatabaseSettings {
                 ),
             )
         };
-        if url.trim().is_empty() {
+        if is_blank(url) {
             return Err(bad("is not set"));
         }
         if !url.starts_with("mysql://") && !url.starts_with("mariadb://") {

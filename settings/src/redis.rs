@@ -1,5 +1,6 @@
 //! Where Redis is.
 
+use crate::parse::is_blank;
 use crate::{BadSetting, Secret};
 use clap::Args;
 use redis::io::tcp::TcpSettings;
@@ -33,7 +34,7 @@ impl RedisSettings {
             )
         };
         let url = self.url.reveal();
-        if url.trim().is_empty() {
+        if is_blank(url) {
             return Err(bad("is not set"));
         }
         // The end of a long pipeline does not wait until its beginning is acknowledged.

@@ -13,6 +13,7 @@ use crate::kafka;
 use crate::packages;
 use crate::run;
 use crate::say;
+use crate::secret_file;
 use crate::stack::Stack;
 use crate::state::State;
 use crate::workspace::{self, cargo};
@@ -104,7 +105,7 @@ impl Ground {
         let kafka = kafka::part(&servers.java, &stack, listeners, state)?;
         ground.keep("kafka", &kafka.command)?;
         let ports = format!("{listens} {door} {}\n{}\n", stack.database, stack.password);
-        fs::write(state.path("ports"), ports).context("cannot write the ports")?;
+        secret_file::write(&state.path("ports"), &ports).context("cannot write the ports")?;
         step.done();
         Ok(ground)
     }

@@ -13,6 +13,7 @@ use crate::chance;
 use crate::env_file;
 use crate::run;
 use crate::say;
+use crate::secret_file;
 use crate::stack::{Runner, Stack};
 use crate::state::State;
 use crate::up::Options;
@@ -209,7 +210,7 @@ fn read_or_write_env() -> Result<BTreeMap<String, String>> {
                 ("MYSQL_PORT", database.to_string()),
             ]);
             let text = format!("{OURS}\n{values}");
-            fs::write(&path, &text).map(|()| text)
+            secret_file::write(&path, &text).map(|()| text)
         }
         read => read,
     };

@@ -13,6 +13,7 @@ use crate::packages;
 use crate::part::{Part, Ready};
 use crate::run;
 use crate::say;
+use crate::secret_file;
 use crate::stack::Stack;
 use crate::state::State;
 use crate::version::{self, Version};
@@ -106,7 +107,7 @@ pub(crate) fn part(server: &DatabaseServer, stack: &Stack, state: &State) -> Res
         step.done();
     }
     let accounts = state.path("accounts.sql");
-    fs::write(&accounts, accounts_sql(&stack.password))
+    secret_file::write(&accounts, &accounts_sql(&stack.password))
         .with_context(|| format!("cannot write {}", accounts.display()))?;
 
     let address = SocketAddr::from(([127, 0, 0, 1], stack.database));

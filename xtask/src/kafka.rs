@@ -13,6 +13,7 @@ use crate::packages;
 use crate::part::{Part, Ready};
 use crate::run;
 use crate::say;
+use crate::secret_file;
 use crate::stack::Stack;
 use crate::state::State;
 use crate::workspace;
@@ -94,7 +95,7 @@ pub(crate) fn part(
     if listeners.sasl.is_some() {
         lines.push_str(&sasl_settings(&stack.password));
     }
-    fs::write(&properties, lines)
+    secret_file::write(&properties, &lines)
         .with_context(|| format!("cannot write {}", properties.display()))?;
     if !dir.join("data/meta.properties").is_file() {
         run::quietly(

@@ -21,6 +21,7 @@ mod redis;
 mod run;
 mod rush;
 mod say;
+mod secret_file;
 mod servers;
 mod stack;
 mod state;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::process::Identity;
+use crate::secret_file;
 use crate::stack::{SERVERS, Stack};
 use crate::workspace;
 
@@ -160,7 +161,8 @@ impl State {
     /// Keeps how the stack is reached.
     pub(crate) fn save(&self, stack: &Stack) -> Result<()> {
         let path = self.path("stack.env");
-        fs::write(&path, stack.render()).with_context(|| format!("cannot write {}", path.display()))
+        secret_file::write(&path, &stack.render())
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Removes the directory and all in it.

@@ -3,10 +3,9 @@
 use super::Refusal;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::Value;
-use std::collections::HashSet;
 
 /// The shortest secret of HS256: as long as its hash (RFC 7518 3.2).
 const SHORTEST_SECRET: usize = 32;
@@ -16,7 +15,10 @@ const SHORTEST_MODULUS: usize = 2_048 / 8;
 
 /// Keys, each for one algorithm.
 #[derive(Clone)]
-pub struct Keys(Vec<Key>);
+pub struct Keys {
+    keys: Vec<Key>,
+    passed_over: Vec<BadKeys>,
+}
 
 /// A key.
 #[derive(Clone)]
@@ -26,7 +28,7 @@ pub struct Key {
     key: DecodingKey,
 }
 
-/// Why there are no keys to verify with. It quotes none of them.
+/// Why there is no key to verify with, or one key is passed over. It quotes none of them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadKeys {
     /// Not JSON, or not of the form of a key.
@@ -43,7 +45,7 @@ pub enum BadKeys {
     /// Two with one name.
     #[error("key {0} has the kid of an earlier one")]
     SameName(usize),
-    /// Its numbers are no key.
+    /// Its fields are of other types than those of a key, or its numbers are no key.
     #[error("key {0} is malformed")]
     Malformed(usize),
 }
@@ -61,37 +63,41 @@ impl Key {
 }
 
 impl Keys {
-    /// Reads a key or a set. Keys for other uses, or of other algorithms, are passed over.
+    /// Reads a key or a set. Keys for other uses, or of other algorithms, are passed over; so are those that are odd, of
+    /// which others of the set know nothing.
     ///
     /// # Errors
-    /// When there is none to verify with, or one that is not safe.
+    /// When there is none to verify with.
     pub fn parse(json: &str) -> Result<Self, BadKeys> {
         let value: Value = serde_json::from_str(json).map_err(|_| BadKeys::NotKeys)?;
-        let set: JwkSet = if value.get("keys").is_some() {
-            serde_json::from_value(value).map_err(|_| BadKeys::NotKeys)?
-        } else {
-            let key: Jwk = serde_json::from_value(value).map_err(|_| BadKeys::NotKeys)?;
-            JwkSet { keys: vec![key] }
+        let set = match value {
+            Value::Object(mut object) => match object.remove("keys") {
+                Some(Value::Array(keys)) => keys,
+                Some(_) => return Err(BadKeys::NotKeys),
+                None => vec![Value::Object(object)],
+            },
+            _ => return Err(BadKeys::NotKeys),
         };
-        let mut keys = vec![];
-        let mut names = HashSet::new();
-        for (index, jwk) in set.keys.iter().enumerate() {
-            let number = index + 1;
-            let Some(algorithm) = algorithm(jwk) else {
-                continue;
-            };
-            check(jwk).map_err(|problem| problem(number))?;
-            let id = jwk.common.key_id.clone();
-            if id.is_some() && !names.insert(id.clone()) {
-                return Err(BadKeys::SameName(number));
+        let (mut keys, mut passed_over) = (vec![], vec![]);
+        for (index, jwk) in set.into_iter().enumerate() {
+            match key(index + 1, jwk, &keys) {
+                Ok(Some(key)) => keys.push(key),
+                Ok(None) => {}
+                Err(odd) => passed_over.push(odd),
             }
-            let key = DecodingKey::from_jwk(jwk).map_err(|_| BadKeys::Malformed(number))?;
-            keys.push(Key { id, algorithm, key });
         }
         if keys.is_empty() {
-            return Err(BadKeys::NoneUsable);
+            return Err(passed_over
+                .into_iter()
+                .next()
+                .unwrap_or(BadKeys::NoneUsable));
         }
-        Ok(Self(keys))
+        Ok(Self { keys, passed_over })
+    }
+
+    /// What is wrong with the keys that were passed over for being odd.
+    pub fn passed_over(&self) -> &[BadKeys] {
+        &self.passed_over
     }
 
     /// The key for a token that says this of itself. Without a `kid`, the one key of that algorithm.
@@ -110,7 +116,7 @@ impl Keys {
         match kid {
             Some(Value::String(kid)) => {
                 let named = |key: &&Key| key.id.as_deref() == Some(kid);
-                let key = self.0.iter().find(named).ok_or(Refusal::Key)?;
+                let key = self.keys.iter().find(named).ok_or(Refusal::Key)?;
                 if key.algorithm == algorithm {
                     Ok(key)
                 } else {
@@ -119,7 +125,7 @@ impl Keys {
             }
             Some(_) => Err(Refusal::Malformed),
             None => {
-                let mut fitting = self.0.iter().filter(|key| key.algorithm == algorithm);
+                let mut fitting = self.keys.iter().filter(|key| key.algorithm == algorithm);
                 match (fitting.next(), fitting.next()) {
                     (Some(key), None) => Ok(key),
                     _ => Err(Refusal::Key),
@@ -127,6 +133,26 @@ impl Keys {
             }
         }
     }
+}
+
+/// One key of a set, after `others`; `None` if it is for something else.
+fn key(number: usize, jwk: Value, others: &[Key]) -> Result<Option<Key>, BadKeys> {
+    match jwk.get("kty").and_then(Value::as_str) {
+        Some("RSA" | "EC" | "OKP" | "oct") => {}
+        Some(_) => return Ok(None),
+        None => return Err(BadKeys::Malformed(number)),
+    }
+    let jwk: Jwk = serde_json::from_value(jwk).map_err(|_| BadKeys::Malformed(number))?;
+    let Some(algorithm) = algorithm(&jwk) else {
+        return Ok(None);
+    };
+    check(&jwk).map_err(|problem| problem(number))?;
+    let id = jwk.common.key_id.clone();
+    if id.is_some() && others.iter().any(|other| other.id == id) {
+        return Err(BadKeys::SameName(number));
+    }
+    let key = DecodingKey::from_jwk(&jwk).map_err(|_| BadKeys::Malformed(number))?;
+    Ok(Some(Key { id, algorithm, key }))
 }
 
 /// What a key verifies, by its type; nothing, if it is for something else.

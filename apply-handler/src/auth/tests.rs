@@ -63,7 +63,7 @@ fn tokens() -> Tokens {
     Tokens {
         keys: Keys::parse(&json!({ "keys": keys }).to_string()).expect("keys"),
         issuer: "https://id.example".into(),
-        audience: "rushgate".into(),
+        audience: Some("rushgate".into()),
         leeway: 30,
     }
 }
@@ -474,14 +474,46 @@ fn keys_that_are_not_safe_are_refused_at_the_start() {
         (for_encryption, BadKeys::NoneUsable),
         (other_algorithm, BadKeys::NoneUsable),
         (torn, BadKeys::Malformed(1)),
-        (json!({"keys": [jwk(&hs), jwk(&hs)]}), BadKeys::SameName(2)),
+        (json!({"kty": "secret"}), BadKeys::NoneUsable),
+        (json!({"k": "c2VjcmV0"}), BadKeys::Malformed(1)),
     ] {
         let error = Keys::parse(&keys.to_string()).err();
         assert_eq!(error, Some(expected), "{keys}");
     }
     // Others of a provider's set are passed over.
     let mixed = json!({"keys": [{"kty": "RSA", "use": "enc", "n": "AQAB", "e": "AQAB"}, {"kty": "magic"}, jwk(&ec)]});
-    assert!(Keys::parse(&mixed.to_string()).is_ok());
+    let keys = Keys::parse(&mixed.to_string()).expect("one of them");
+    assert_eq!(keys.passed_over(), []);
+}
+
+#[test]
+fn one_odd_key_of_a_set_harms_itself_only() {
+    let [hs, ec, ..] = signers();
+    let with = |name: &str, value: Value| {
+        let mut odd = jwk(&ec);
+        odd["kid"] = "odd".into();
+        odd[name] = value;
+        odd
+    };
+    for (odd, expected) in [
+        (json!({"kty": "oct", "k": "c2VjcmV0"}), BadKeys::TooShort(1)),
+        (with("kid", json!(2026)), BadKeys::Malformed(1)),
+        (with("x5c", json!("MIIB")), BadKeys::Malformed(1)),
+        (with("x5c", json!([1])), BadKeys::Malformed(1)),
+        (with("key_ops", json!("verify")), BadKeys::Malformed(1)),
+        (with("x", "AAAA".into()), BadKeys::Malformed(1)),
+        (json!("text"), BadKeys::Malformed(1)),
+    ] {
+        let set = json!({"keys": [odd, jwk(&hs)]}).to_string();
+        let mut tokens = tokens();
+        tokens.keys = Keys::parse(&set).expect("the other one");
+        assert_eq!(tokens.keys.passed_over(), [expected], "{set}");
+        let token = sign(&hs, &header_of(&hs), &claims());
+        assert!(tokens.applicant(&token).is_ok());
+    }
+    let twice = json!({"keys": [jwk(&hs), jwk(&hs)]}).to_string();
+    let keys = Keys::parse(&twice).expect("the first one");
+    assert_eq!(keys.passed_over(), [BadKeys::SameName(2)]);
 }
 
 proptest! {

@@ -14,13 +14,13 @@ use rushgate_gate::{
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// A gate in a Redis database of the test's own, with the campaign of every test.
-struct Gate {
-    url: String,
-    redis: MultiplexedConnection,
+pub(crate) struct Gate {
+    pub(crate) url: String,
+    pub(crate) redis: MultiplexedConnection,
 }
 
 impl Gate {
-    async fn open(quota: u32) -> Self {
+    pub(crate) async fn open(quota: u32) -> Self {
         static NEXT: AtomicU8 = AtomicU8::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         assert!(number < crate::NO_GATE, "Redis has no more databases");
@@ -32,6 +32,12 @@ impl Gate {
             redis: redis.expect("REDIS_URL answers"),
         };
         this.redis.flushdb().await.expect("FLUSHDB");
+        this.add(CAMPAIGN, quota).await;
+        this
+    }
+
+    /// Tells it of a campaign with one round of that quota.
+    pub(crate) async fn add(&mut self, campaign: &str, quota: u32) {
         let terms = Terms {
             one_per: OnePer::Campaign,
             waitlist: Waitlist::default(),
@@ -44,8 +50,8 @@ impl Gate {
             quota: Quota::try_from(quota).expect("a quota"),
         };
         let running = CampaignState::Running;
-        this.call(&project::call(
-            &id(),
+        self.call(&project::call(
+            &campaign.parse().expect("an id"),
             Origin::New,
             running,
             &terms,
@@ -53,28 +59,42 @@ impl Gate {
             FencingToken::default(),
         ))
         .await;
-        this
     }
 
     /// Grants to `user_id`; the record that the bridge would make of it.
     async fn grant(&mut self, rig: &Rig, user_id: &str) -> u32 {
-        let call = apply::call(&id(), &applicant(user_id));
+        self.grant_of(CAMPAIGN, rig, user_id).await
+    }
+
+    /// The same in some campaign.
+    pub(crate) async fn grant_of(&mut self, campaign: &str, rig: &Rig, user_id: &str) -> u32 {
+        let call = apply::call(&campaign.parse().expect("an id"), &applicant(user_id));
         let answer = apply::answer(&self.call(&call).await).expect("an answer");
         let Decision::Granted(grant) = answer.decision else {
             panic!("{answer:?}")
         };
-        rig.topic.publish("granted", grant.serial.get(), user_id);
-        grant.serial.get()
+        let serial = grant.serial.get();
+        rig.topic.publish_grant_of(campaign, serial, user_id);
+        serial
     }
 
     async fn status(&mut self, user_id: &str) -> Status {
-        let call = application::call(&id(), &applicant(user_id), None);
+        self.status_of(CAMPAIGN, user_id).await
+    }
+
+    async fn status_of(&mut self, campaign: &str, user_id: &str) -> Status {
+        let campaign = campaign.parse().expect("an id");
+        let call = application::call(&campaign, &applicant(user_id), None);
         application::status(&self.call(&call).await).expect("a status")
     }
 
     async fn until_issued(&mut self, user_id: &str) {
+        self.until_issued_of(CAMPAIGN, user_id).await;
+    }
+
+    pub(crate) async fn until_issued_of(&mut self, campaign: &str, user_id: &str) {
         wait::until("it is issued", async || {
-            matches!(self.status(user_id).await, Status::Issued(_))
+            matches!(self.status_of(campaign, user_id).await, Status::Issued(_))
         })
         .await;
     }

@@ -34,15 +34,20 @@ impl Database {
             .run(&mut connection)
             .await
             .expect("migrates");
-        this.execute(format!(
-            "INSERT INTO campaigns (campaign_id, state, one_per) VALUES ('{CAMPAIGN}', 'running', 'campaign')"
-        ))
-        .await;
-        this.execute(format!(
-            "INSERT INTO rounds (campaign_id, round_id, quota) VALUES ('{CAMPAIGN}', 'once', {quota})"
-        ))
-        .await;
+        this.add(CAMPAIGN, quota).await;
         this
+    }
+
+    /// Adds a campaign with one round of that quota.
+    pub(crate) async fn add(&self, campaign: &str, quota: u32) {
+        self.execute(format!(
+            "INSERT INTO campaigns (campaign_id, state, one_per) VALUES ('{campaign}', 'running', 'campaign')"
+        ))
+        .await;
+        self.execute(format!(
+            "INSERT INTO rounds (campaign_id, round_id, quota) VALUES ('{campaign}', 'once', {quota})"
+        ))
+        .await;
     }
 
     /// A connection to the schema.

@@ -113,7 +113,9 @@ async fn dead_letters_in_a_row_are_counted_over_both_lanes() {
     let rig = Rig::new(100, 1).await;
     for serial in 101..=110 {
         for serial in [serial, 500 + serial] {
-            rig.topic.publish("granted", serial, &format!("u{serial}"));
+            // Each of a campaign of its own, so that none counts for less than it has.
+            let (campaign, user_id) = (format!("c{serial}"), format!("u{serial}"));
+            rig.topic.publish_grant_of(&campaign, serial, &user_id);
         }
     }
     let mut consumer = rig.consumer(&[
@@ -123,7 +125,10 @@ async fn dead_letters_in_a_row_are_counted_over_both_lanes() {
     ]);
     assert_eq!(consumer.until_exit().await.code(), Some(1));
     let log = consumer.log();
-    assert!(log.contains("6 dead letters in a row"), "{log}");
+    assert!(
+        log.contains("6 dead letters in a row, of 6 campaigns"),
+        "{log}"
+    );
     assert_eq!(rig.database.failed().await, 5);
     assert!(rig.topic.committed() <= 5);
 }

@@ -14,6 +14,7 @@ mod flow;
 mod group;
 mod keys;
 mod lanes;
+mod neighbours;
 mod refused;
 mod server;
 mod topic;

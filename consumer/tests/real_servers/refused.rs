@@ -49,15 +49,18 @@ async fn a_batch_that_is_all_bad_stops_it_with_the_offsets_standing_still() {
     let mut good = rig.consumer(&[]);
     rig.topic.until_committed(5).await;
     good.stop().await;
-    for serial in 101..=112 {
-        rig.topic.publish("granted", serial, &format!("u{serial}"));
+    for serial in 101..=104 {
+        for campaign in ["welcome", "no-such", "none-either"] {
+            rig.topic
+                .publish_grant_of(campaign, serial, &format!("u{serial}"));
+        }
     }
     for _ in 0..2 {
         let mut consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "2000")]);
         let status = consumer.until_exit().await;
         assert_eq!(status.code(), Some(1));
         let log = consumer.log();
-        assert!(log.contains("12 dead letters in a row: all 12 records of a batch were refused, first for over_quota (partition 0, offset 5)"), "{log}");
+        assert!(log.contains("12 dead letters in a row, of 3 campaigns: all 12 records of a batch were refused, first for over_quota (partition 0, offset 5)"), "{log}");
         assert!(log.contains("CONSUMER_ALL_BAD_STOPS_AT=0"), "{log}");
         assert_eq!((rig.topic.committed(), rig.database.failed().await), (5, 0));
     }
@@ -78,14 +81,27 @@ async fn dead_letters_in_a_row_stop_it_also_when_they_come_one_by_one() {
         ("CONSUMER_BATCH_SIZE", "1"),
         ("CONSUMER_ALL_BAD_STOPS_AT", "3"),
     ]);
-    // A good one between them breaks the row.
-    for serial in [101, 102, 1, 103, 104, 105, 106] {
-        rig.topic.publish("granted", serial, &format!("u{serial}"));
+    // A good one between them breaks the row, and one campaign alone does not make it.
+    for (campaign, serial) in [
+        ("a", 1),
+        ("b", 1),
+        ("welcome", 1),
+        ("a", 2),
+        ("a", 3),
+        ("b", 2),
+        ("welcome", 101),
+        ("c", 1),
+    ] {
+        rig.topic
+            .publish_grant_of(campaign, serial, &format!("u{serial}"));
     }
     assert_eq!(consumer.until_exit().await.code(), Some(1));
     let log = consumer.log();
-    assert!(log.contains("3 dead letters in a row"), "{log}");
-    assert_eq!((rig.topic.committed(), rig.database.failed().await), (5, 4));
+    assert!(
+        log.contains("4 dead letters in a row, of 3 campaigns"),
+        "{log}"
+    );
+    assert_eq!((rig.topic.committed(), rig.database.failed().await), (6, 5));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,6 +135,50 @@ async fn known_dead_letters_do_not_stop_it() {
     rig.topic.until_committed(12).await;
     assert_eq!(rig.database.failed().await, 12);
     again.stop().await;
+}
+
+/// What the database refuses of a revocation, and of a grant that was overtaken, is no reason to try for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_that_the_database_refuses_goes_alone() {
+    let rig = Rig::new(10, 1).await;
+    rig.database
+        .execute(
+            "ALTER TABLE coupons ADD CONSTRAINT x_stays CHECK (user_id NOT LIKE 'x%' OR state = 'active')",
+        )
+        .await;
+    rig.topic.publish("granted", 1, "x1");
+    rig.topic.publish("revoked", 1, "x1"); // its row is there
+    rig.topic.publish("revoked", 2, "x2"); // its row is not
+    rig.topic.publish_letter(&Letter {
+        key: "welcome/once/1",
+        value: br#"{"type":"coupon.granted","campaign":"welcome","round":"once","serial":1,"turn":2,"user_id":"b","at":0}"#,
+        headers: &[],
+    }); // it supersedes x1
+    rig.topic.publish_letter(&Letter {
+        key: "welcome/once/3",
+        value: br#"{"type":"coupon.granted","campaign":"welcome","round":"once","serial":3,"turn":2,"user_id":"c","at":0}"#,
+        headers: &[],
+    });
+    rig.topic.publish("granted", 3, "x3"); // c has superseded it
+    rig.topic.publish("granted", 4, "d");
+    let mut consumer = rig.consumer(&[("CONSUMER_BATCH_SIZE", "1")]);
+    rig.topic.until_committed(7).await;
+    let rows = "SELECT CONCAT_WS(' ', serial, user_id, state) FROM coupons ORDER BY serial";
+    assert_eq!(
+        rig.database.texts(rows).await,
+        ["1 x1 active", "3 c active", "4 d active"]
+    );
+    let failed = "SELECT CONCAT_WS(' ', kafka_offset, reason) FROM failed_events ORDER BY 1";
+    assert_eq!(
+        rig.database.texts(failed).await,
+        [
+            "1 row_refused",
+            "2 row_refused",
+            "3 row_refused",
+            "5 row_refused"
+        ]
+    );
+    consumer.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -82,12 +82,22 @@ impl Topic {
         self.flush();
     }
 
+    /// Publishes one grant of some campaign in the documented format.
+    pub(crate) fn publish_grant_of(&self, campaign: &str, serial: u32, user_id: &str) {
+        self.send_event_of(campaign, "granted", serial, user_id);
+        self.flush();
+    }
+
     fn send_event(&self, what: &str, serial: u32, user_id: &str) {
+        self.send_event_of(CAMPAIGN, what, serial, user_id);
+    }
+
+    fn send_event_of(&self, campaign: &str, what: &str, serial: u32, user_id: &str) {
         let value = format!(
-            r#"{{"type":"coupon.{what}","campaign":"{CAMPAIGN}","round":"once","serial":{serial},"user_id":"{user_id}","at":1796086800123}}"#
+            r#"{{"type":"coupon.{what}","campaign":"{campaign}","round":"once","serial":{serial},"user_id":"{user_id}","at":1796086800123}}"#
         );
         self.send(&Letter {
-            key: &format!("{CAMPAIGN}/once/{serial}"),
+            key: &format!("{campaign}/once/{serial}"),
             value: value.as_bytes(),
             headers: &[("content-type", "application/json")],
         });

@@ -340,9 +340,7 @@ async fn of_a_record_that_kafka_keeps_no_more_nothing_is_said_that_is_not_known(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_dead_letters_are_one_line_and_a_command_that_lists_them() {
-    // Or so many in a row would be taken for a wrong deployment.
-    let settings = [("CONSUMER_ALL_BAD_STOPS_AT", "0")];
-    let system = System::start_with(Size::ONE_OF_EACH, &settings).await;
+    let system = System::start(Size::ONE_OF_EACH).await;
     system.operator.create(LAUNCH, 10).await.expect("created");
     let launch = View::of(&system, LAUNCH);
     for serial in 1..=100 {

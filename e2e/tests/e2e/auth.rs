@@ -123,6 +123,7 @@ async fn with_tokens_everybody_applies_and_asks_for_himself() {
 async fn a_key_that_cannot_work_is_named_in_the_log_and_shown_nowhere() {
     let settings = [
         ("SPIN_VARIABLE_AUTH_MODE", "jwt"),
+        ("SPIN_VARIABLE_JWT_AUDIENCE", "rushgate"),
         (
             "SPIN_VARIABLE_JWT_KEYS",
             r#"{"kty":"oct","k":"aHVudGVyMg"}"#,
@@ -138,10 +139,66 @@ async fn a_key_that_cannot_work_is_named_in_the_log_and_shown_nowhere() {
         body.contains("misconfigured") && !body.contains("jwt"),
         "{body}"
     );
+    for _ in 0..98 {
+        let response = reqwest::get(format!("{}/healthz", system.url())).await;
+        assert_eq!(
+            response.expect("an answer").status(),
+            StatusCode::INTERNAL_SERVER_ERROR
+        );
+    }
+    let log = system.logs();
+    let complaint = "variable jwt_keys: key 1 is too short";
+    assert!(log.contains(complaint), "{log}");
+    assert!(!log.contains("aHVudGVyMg"), "{log}");
+    // Once an instance, and how often it was so; not a line a request. One that has been idle gives way to another.
+    let told = log.matches(complaint).count();
+    assert!(told <= 50, "{told} times: {log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_odd_key_of_a_set_is_passed_over_with_a_line_in_the_log() {
+    let mut keys: Value = serde_json::from_str(&key_set()).expect("JSON");
+    let set = keys["keys"].as_array_mut().expect("a set");
+    set.insert(0, json!({"kty": "oct", "kid": 2025, "k": "aHVudGVyMg"}));
+    let keys = keys.to_string();
+    let settings = [
+        ("SPIN_VARIABLE_AUTH_MODE", "jwt"),
+        ("SPIN_VARIABLE_JWT_KEYS", keys.as_str()),
+        ("SPIN_VARIABLE_JWT_AUDIENCE", "rushgate"),
+    ];
+    let system = System::start_with(Size::ONLY_A_HANDLER, &settings).await;
+    system.operator.create("launch", 1).await.expect("created");
+    let response = Client::new()
+        .post(format!("{}/v1/campaigns/launch/applications", system.url()))
+        .bearer_auth(token("alice", 60))
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(response.status(), StatusCode::CREATED);
+    let log = system.logs();
+    let line = "variable jwt_keys: key 1 is malformed: it is passed over";
+    assert!(log.contains(line) && !log.contains("aHVudGVyMg"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_for_any_audience_are_taken_on_purpose_only() {
+    let keys = key_set();
+    let jwt = [
+        ("SPIN_VARIABLE_AUTH_MODE", "jwt"),
+        ("SPIN_VARIABLE_JWT_KEYS", keys.as_str()),
+    ];
+    let system = System::start_unready(&jwt).await;
+    let response = reqwest::get(format!("{}/healthz", system.url())).await;
+    assert_eq!(
+        response.expect("an answer").status(),
+        StatusCode::INTERNAL_SERVER_ERROR
+    );
     let log = system.logs();
     assert!(
-        log.contains("variable jwt_keys: key 1 is too short"),
+        log.contains("variable jwt_audience: must name this service")
+            && log.contains("* takes any"),
         "{log}"
     );
-    assert!(!log.contains("aHVudGVyMg"), "{log}");
+    let any = [&jwt[..], &[("SPIN_VARIABLE_JWT_AUDIENCE", "*")]].concat();
+    System::start_with(Size::ONLY_A_HANDLER, &any).await;
 }

@@ -349,6 +349,11 @@ async fn pages_of_allowed_origins_may_apply() {
             .header("access-control-request-method", "POST")
             .header("access-control-request-headers", "content-type")
     };
+    let of_the_same_origin = Answer::to(preflight("https://shop.example:443")).await;
+    assert_eq!(
+        of_the_same_origin.header("access-control-allow-origin"),
+        Some("https://shop.example:443")
+    );
     let allowed = Answer::to(preflight("https://shop.example")).await;
     assert_eq!(allowed.status, 204);
     assert_eq!(
@@ -360,11 +365,18 @@ async fn pages_of_allowed_origins_may_apply() {
             .header("access-control-allow-methods")
             .is_some_and(|methods| methods.contains("POST"))
     );
-    assert!(
-        allowed
-            .header("access-control-allow-headers")
-            .is_some_and(|headers| headers.contains("content-type"))
-    );
+    let headers = allowed
+        .header("access-control-allow-headers")
+        .expect("some");
+    for header in [
+        "content-type",
+        "traceparent",
+        "tracestate",
+        "baggage",
+        "sentry-trace",
+    ] {
+        assert!(headers.split(", ").any(|name| name == header), "{headers}");
+    }
     let refused = Answer::to(preflight("https://evil.example")).await;
     assert_eq!(
         (
@@ -383,6 +395,25 @@ async fn pages_of_allowed_origins_may_apply() {
         ),
         (400, Some("https://shop.example"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn variables_that_are_blank_have_their_defaults() {
+    let blank = [
+        "REDIS_DATABASE",
+        "REDIS_TIMEOUT_MS",
+        "GATE_BUDGET_MS",
+        "BODY_TIMEOUT_MS",
+        "CORS_ALLOWED_ORIGINS",
+        "CORS_ALLOWED_HEADERS",
+        "AUTH_MODE",
+        "JWT_LEEWAY_SECONDS",
+    ]
+    .map(|name| format!("SPIN_VARIABLE_{name}"));
+    let settings: Vec<_> = blank.iter().map(|name| (name.as_str(), " ")).collect();
+    let system = System::start_with(Size::ONLY_A_HANDLER, &settings).await;
+    let ready = Client::new().get(format!("{}/readyz", system.url()));
+    assert_eq!(Answer::to(ready).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -339,3 +339,59 @@ async fn what_cannot_be_says_what_to_do_next() {
         "{found}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_of_redis_that_may_lose_grants_are_told_where_they_may_be_asked_for() {
+    let mut system = System::start(Size::NONE).await;
+    system.operator.create("launch", 1).await.expect("created");
+    let commands: [&[&str]; 2] = [&["setup"], &["audit"]];
+    {
+        let launch = View::of(&system, "launch");
+        for command in commands {
+            let said = launch.exits(0, command).await;
+            assert!(!said.contains("warning"), "{said}");
+        }
+    }
+    let mut redis = system.redis_connection().await.expect("Redis");
+    for (name, value) in [
+        ("maxmemory", "0"),
+        ("maxmemory-policy", "allkeys-lru"),
+        ("appendonly", "no"),
+    ] {
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg(name).arg(value);
+        set.exec_async(&mut redis).await.expect("set");
+    }
+    {
+        let launch = View::of(&system, "launch");
+        for command in commands {
+            let said = launch.exits(0, command).await;
+            for warning in [
+                "maxmemory is not set",
+                "maxmemory-policy is allkeys-lru",
+                "there is no append-only file",
+            ] {
+                assert_eq!(said.matches(warning).count(), 1, "{warning}: {said}");
+            }
+        }
+        // A user who may not ask is told nothing, and nothing else changes.
+        let mut acl = redis::cmd("ACL");
+        acl.arg(["SETUSER", "default", "-info"].as_slice());
+        acl.exec_async(&mut redis).await.expect("set");
+        for command in commands {
+            let said = launch.exits(0, command).await;
+            assert!(!said.contains("warning"), "{said}");
+        }
+    }
+    system.start_bridge().await;
+    assert!(!system.bridges[0].log().contains("maxmemory"));
+    let mut acl = redis::cmd("ACL");
+    acl.arg(["SETUSER", "default", "+info"].as_slice());
+    acl.exec_async(&mut redis).await.expect("set");
+    system.start_bridge().await;
+    let log = system.bridges[1].log();
+    assert!(
+        log.contains("Redis: maxmemory-policy is allkeys-lru"),
+        "{log}"
+    );
+}

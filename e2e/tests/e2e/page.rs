@@ -29,15 +29,14 @@ const WATCH: &str = r#"<script type="module">
 const state = document.getElementById("state");
 const seen = [];
 const tell = () => fetch("/seen", {method: "POST", body: JSON.stringify(seen)});
-let ends = setTimeout(tell, 45000);
+setTimeout(tell, 75000);
 const note = () => {
   if (sessionStorage.getItem("loaded") === null) {
     sessionStorage.setItem("loaded", "once");
     location.reload();
   } else if (seen.at(-1)?.[1] !== state.textContent) {
     seen.push([Date.now(), state.textContent]);
-    clearTimeout(ends);
-    ends = setTimeout(tell, state.textContent.includes("over") ? 8000 : 45000);
+    if (state.textContent.includes("over")) setTimeout(tell, 8000);
   }
 };
 new MutationObserver(note).observe(state, {childList: true});

@@ -163,6 +163,14 @@ async fn what_a_redis_that_lost_something_does_not_know_is_503_and_not_404() {
     // What the first confirmation does.
     does(&["HSET", "rushgate:{welcome}:campaign", "state", "halted"]).await;
     is_told(&system, "welcome", "1", halted).await;
+    let found = system.operator.run(&["coupon", "find", "1"]).await;
+    let found = found.expect("an answer");
+    for line in [
+        "campaign welcome: not known to the gate, which has lost grants",
+        "campaign other: the gate does not know this campaign",
+    ] {
+        assert!(found.contains(line), "{found}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

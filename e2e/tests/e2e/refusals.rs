@@ -3,11 +3,14 @@
 use redis::aio::MultiplexedConnection;
 use reqwest::Client;
 use rushgate_e2e::history::{Place, Told};
+use rushgate_e2e::proxy::{Proxy, Trouble};
 use rushgate_e2e::rush::apply;
 use rushgate_e2e::system::{Size, System};
 use rushgate_e2e::wait::until;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::timeout;
 
 const QUOTA: u32 = 20;
 const REVOKES: u32 = 4;
@@ -99,6 +102,29 @@ async fn granted_at(redis: &mut MultiplexedConnection, user_id: &str) -> i64 {
     let held: String = get.query_async(redis).await.expect("a grant");
     let at = held.split('/').nth(2).and_then(|at| at.parse().ok());
     at.unwrap_or_else(|| panic!("{held}"))
+}
+
+/// The answer to the question what all others are told does not come here.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_applicant_who_is_refused_first_does_not_wait_for_what_others_are_told() {
+    let mut system = System::start(Size::NONE).await;
+    system.operator.create("launch", 1).await.expect("created");
+    let redis = url::Url::parse(&system.stores().redis_url).expect("a URL");
+    let redis = Proxy::open(0, redis.port().expect("a port")).await;
+    let url = format!("redis://127.0.0.1:{}", redis.port);
+    system.set("SPIN_VARIABLE_REDIS_URL", &url);
+    system.set("SPIN_VARIABLE_REDIS_TIMEOUT_MS", "60000");
+    system.start_handler().await;
+    let (client, url) = (Client::new(), system.url());
+    let url = format!("{url}/v1/campaigns/launch/applications");
+    let told = apply(&client, &url, "wins").await.expect("an answer");
+    assert_eq!(told, Told::Granted(Place::new("once", 1)));
+    // The first is the application.
+    redis.set(Trouble::HoldAnswer(2));
+    let told = timeout(Duration::from_secs(30), apply(&client, &url, "late")).await;
+    let told = told.expect("it does not wait").expect("an answer");
+    assert_eq!(told, Told::SoldOut);
+    redis.strikes().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

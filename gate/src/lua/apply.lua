@@ -17,10 +17,10 @@
 --   now       the clock of Redis; all times in ms since 1970
 --
 -- Example
---   EVAL … 9 rushgate:{welcome}:campaign … rushgate:{welcome}:pool welcome 7
+--   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known welcome 7
 --   → granted once 42 1796086800123 1796086800123
-if #KEYS ~= 9 or #ARGV ~= 2 then
-  return redis.error_reply('ERR apply.lua takes 9 keys and 2 arguments')
+if #KEYS ~= 10 or #ARGV ~= 2 then
+  return redis.error_reply('ERR apply.lua takes 10 keys and 2 arguments')
 end
 local campaign_id, user_id = ARGV[1], ARGV[2]
 

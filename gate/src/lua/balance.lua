@@ -9,10 +9,10 @@
 --   waitlisted  how many stand in the order of the round's waitlist
 --
 -- Example
---   EVAL … 9 rushgate:{welcome}:campaign … rushgate:{welcome}:pool
+--   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known
 --   → 2 5 0 once 1 1 0 0
-if #KEYS ~= 9 or #ARGV ~= 0 then
-  return redis.error_reply('ERR balance.lua takes 9 keys and no argument')
+if #KEYS ~= 10 or #ARGV ~= 0 then
+  return redis.error_reply('ERR balance.lua takes 10 keys and no argument')
 end
 
 local reply = { tonumber(redis.call('HGET', KEYS[1], 'revokes')) or 0, redis.call('HLEN', KEYS[8]),

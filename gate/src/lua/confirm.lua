@@ -1,8 +1,12 @@
+#!lua flags=allow-oom
 -- Marks grants whose coupons are committed to the database as issued. Doing it twice changes nothing.
 --
 -- A committed grant that the gate does not know means that Redis has lost acknowledged writes; so does a grant that the
 -- gate still holds although its row is revoked, for only the gate revokes. The campaign is halted then: going on would
 -- give serials a second time.
+--
+-- A full Redis takes it all the same (allow-oom): a grant that it had room for grows by 7 bytes, once. Of the writes the
+-- counts come first, because the type of that key alone has not been seen before: nothing is left half done.
 --
 -- KEYS  1 campaign  2 rounds  3 grants  4 revoked
 -- ARGV  three for each grant: round, serial ('-' before it: the row is revoked), user id
@@ -57,10 +61,10 @@ for i, holder in ipairs(holders) do
   end
 end
 if issued > 0 then
-  redis.call('HSET', KEYS[3], unpack(marks))
   for round, count in pairs(issued_of) do
     redis.call('HINCRBY', KEYS[2], round .. '/issued', count)
   end
+  redis.call('HSET', KEYS[3], unpack(marks))
 end
 if lost > 0 then
   redis.call('HSET', KEYS[1], 'state', 'halted')

@@ -1,7 +1,7 @@
 -- Prepended to the scripts that give places: apply.lua, revoke.lua, project.lua, restore.lua; and to strangers.lua, which
 -- tells who gets none. All of them take these keys.
 --
--- KEYS  1 campaign  2 schedule  3 rounds  4 grants  5 stream  6 waitlist  7 waiting  8 revoked  9 pool
+-- KEYS  1 campaign  2 schedule  3 rounds  4 grants  5 stream  6 waitlist  7 waiting  8 revoked  9 pool  10 known
 --       (gate/src/keys.rs says what is in them)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -51,6 +51,27 @@ local function won_before(one_per, user_id)
   return last and tonumber(string.match(last, '/(%d+)$')) or 0
 end
 
+-- How many grants there ever were, those that were taken back among them.
+local function ever_granted()
+  return redis.call('HLEN', KEYS[4]) + (redis.call('HGET', KEYS[1], 'revokes') or 0)
+end
+
+-- The most applicants that the exclusion list of a cached refusal may name (strangers.lua).
+local MOST = 2048
+
+-- Where one may win in every round, notes all who were granted something since the round's first grant, so that
+-- strangers.lua need not look through those of other rounds. Whether they are all of them, it finds out by counting:
+-- programs of an older version grant without a note. A note that cannot be written must not leave a grant half written.
+local function note_known(round, user_id, granted, serial)
+  if granted == 0 then
+    redis.call('UNLINK', KEYS[10])
+    redis.call('HSET', KEYS[1], 'known', string.format('%s/%.0f', round, ever_granted() - 1))
+  end
+  if serial <= MOST then
+    redis.pcall('SADD', KEYS[10], round .. '/' .. user_id)
+  end
+end
+
 local function pooled(round, serial)
   return string.format('%s/%09d', round, serial)
 end
@@ -84,6 +105,9 @@ local function give(campaign_id, one_per, round, user_id, granted, free, revokes
     redis.call('HINCRBY', KEYS[3], round .. '/free', -1)
   else
     redis.call('HSET', KEYS[3], round .. '/granted', number)
+  end
+  if one_per == 'round' then
+    note_known(round, user_id, granted, serial)
   end
   return serial
 end

@@ -22,10 +22,10 @@
 --   superseded           a caller with a higher fencing token was here before; number: that token
 --
 -- Example
---   EVAL … 9 rushgate:{welcome}:campaign … rushgate:{welcome}:pool welcome new running campaign 0 1 any once 0 '' 100
+--   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known welcome new running campaign 0 1 any once 0 '' 100
 --   → projected '' 0
-if #KEYS ~= 9 or #ARGV < 11 or (#ARGV - 7) % 4 ~= 0 then
-  return redis.error_reply('ERR project.lua takes 9 keys and 7 arguments, then 4 for each round')
+if #KEYS ~= 10 or #ARGV < 11 or (#ARGV - 7) % 4 ~= 0 then
+  return redis.error_reply('ERR project.lua takes 10 keys and 7 arguments, then 4 for each round')
 end
 local campaign_id, one_per = ARGV[1], ARGV[4]
 

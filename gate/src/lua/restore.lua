@@ -23,10 +23,10 @@
 --   superseded  another operator restores the campaign now; nothing was changed
 --
 -- Example
---   EVAL … 9 rushgate:{welcome}:campaign … rushgate:{welcome}:pool 17 grants 7 once/42/1796086800123/issued
+--   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known 17 grants 7 once/42/1796086800123/issued
 --   → done 1
-if #KEYS ~= 9 or #ARGV < 2 then
-  return redis.error_reply('ERR restore.lua takes 9 keys, a fencing token and a step')
+if #KEYS ~= 10 or #ARGV < 2 then
+  return redis.error_reply('ERR restore.lua takes 10 keys, a fencing token and a step')
 end
 
 -- Who waits stands in two keys and in the counts of the rounds. Where they differ, whoever is in one of them waits.
@@ -70,12 +70,12 @@ if campaign[1] ~= 'halted' then
 end
 
 if step == 'forget' then
-  redis.call('UNLINK', KEYS[4], KEYS[8], KEYS[9])
+  redis.call('UNLINK', KEYS[4], KEYS[8], KEYS[9], KEYS[10])
   for _, round in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
     redis.call('HSET', KEYS[3], round .. '/granted', 0)
     redis.call('HDEL', KEYS[3], round .. '/free', round .. '/issued')
   end
-  redis.call('HDEL', KEYS[1], 'revokes')
+  redis.call('HDEL', KEYS[1], 'revokes', 'known')
   recount_waitlists()
 elseif step == 'grants' then
   redis.call('HSET', KEYS[4], unpack(ARGV, 3))

@@ -12,10 +12,10 @@
 --   promoted  who has it now; '' if nobody waited
 --
 -- Example
---   EVAL … 9 rushgate:{welcome}:campaign … rushgate:{welcome}:pool welcome 7 ''
+--   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known welcome 7 ''
 --   → revoked once 42 1796086800123 1796086900000 8
-if #KEYS ~= 9 or #ARGV ~= 3 then
-  return redis.error_reply('ERR revoke.lua takes 9 keys and 3 arguments')
+if #KEYS ~= 10 or #ARGV ~= 3 then
+  return redis.error_reply('ERR revoke.lua takes 10 keys and 3 arguments')
 end
 local campaign_id, user_id, round = ARGV[1], ARGV[2], ARGV[3]
 

@@ -27,17 +27,14 @@
 --   at        for not_open, when the round opens
 --   ends      when this must not be repeated any more; not after the next opening
 --   user_ids  which the campaign takes: of numeric alone, no other stranger is told this
---   known     everybody who is no stranger, separated by spaces: <user id> or <round>/<user id>
+--   known     everybody who is no stranger, separated by spaces: a user id, perhaps with something and `/` before it
 --
 -- Example
---   EVAL … 9 rushgate:{welcome}:campaign … rushgate:{welcome}:pool
+--   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known
 --   → sold_out once 0 1796086800123 1796086801023 any '7 8 once/9'
-if #KEYS ~= 9 or #ARGV ~= 0 then
-  return redis.error_reply('ERR strangers.lua takes 9 keys and no argument')
+if #KEYS ~= 10 or #ARGV ~= 0 then
+  return redis.error_reply('ERR strangers.lua takes 10 keys and no argument')
 end
-
--- The most entries that are looked through, which takes as long as some twenty grants or thirty refusals.
-local MOST = 2048
 
 local nothing = { '', '', 0, now, 0, '', '' }
 local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per', 'waitlist', 'settling', 'user_ids')
@@ -62,9 +59,6 @@ if word == 'sold_out' then
   ends = math.min(ends, tonumber(closes_at) or ends)
 end
 
-if redis.call('HLEN', KEYS[4]) + redis.call('HLEN', KEYS[7]) + redis.call('HLEN', KEYS[8]) > MOST then
-  return nothing
-end
 -- What counts is the round that opened last; where one may win once in all, also what he holds or may get in another.
 local this = (current() or '') .. '/'
 local function of_this(fields)
@@ -77,12 +71,44 @@ local function of_this(fields)
   end
   return found
 end
-local known = {}
-for i, key in ipairs({ KEYS[4], KEYS[7], KEYS[8] }) do
-  local fields = redis.call('HKEYS', key)
-  if one_per == 'round' or key == KEYS[8] then
-    fields = of_this(fields)
+
+-- Where one may win in every round: everybody with something in this one, as far as give.lua has noted it. No other round
+-- is looked at, so it costs what this one costs. Nothing, if a grant was not noted.
+local function known_of_this()
+  local from, to = '[' .. this, '(' .. string.sub(this, 1, -2) .. '0'
+  local granted = {}
+  if (tonumber(redis.call('HGET', KEYS[3], this .. 'granted') or '') or 0) > 0 then
+    local noted, before = string.match(redis.call('HGET', KEYS[1], 'known') or '', '^(.+/)(%d+)$')
+    local count = redis.pcall('SCARD', KEYS[10])
+    if noted ~= this or count ~= ever_granted() - tonumber(before) then
+      return nil
+    end
+    if count + redis.call('ZLEXCOUNT', KEYS[6], from, to) > MOST then
+      return nil
+    end
+    granted = of_this(redis.call('SMEMBERS', KEYS[10]))
   end
-  known[i] = table.concat(fields, ' ')
+  return { table.concat(granted, ' '), table.concat(redis.call('ZRANGEBYLEX', KEYS[6], from, to), ' ') }
+end
+
+-- Looks through everything, unless that is too much: it takes as long as some twenty grants or thirty refusals.
+local function all_known()
+  if redis.call('HLEN', KEYS[4]) + redis.call('HLEN', KEYS[7]) + redis.call('HLEN', KEYS[8]) > MOST then
+    return nil
+  end
+  local known = {}
+  for i, key in ipairs({ KEYS[4], KEYS[7], KEYS[8] }) do
+    local fields = redis.call('HKEYS', key)
+    if one_per == 'round' or key == KEYS[8] then
+      fields = of_this(fields)
+    end
+    known[i] = table.concat(fields, ' ')
+  end
+  return known
+end
+
+local known = (one_per == 'round' and known_of_this()) or all_known()
+if not known then
+  return nothing
 end
 return { word, round, at, now, ends, campaign[5] or '', table.concat(known, ' ') }

@@ -526,7 +526,7 @@ fn a_call_with_the_wrong_number_of_keys_is_refused() {
     let mut call = apply::call(&gate.id, &applicant("a"));
     call.keys.pop();
     let error = gate.call(&call).expect_err("eight keys").to_string();
-    assert!(error.contains("takes 9 keys and 2 arguments"), "{error}");
+    assert!(error.contains("takes 10 keys and 2 arguments"), "{error}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! What a full Redis does to a grant: nothing, neither half of it.
+//! What a full Redis does to a grant: nothing, neither half of it. And that a committed grant is marked all the same.
 
 use crate::support::{Gate, always_open, applicant};
 use rushgate_gate::project::Origin;
-use rushgate_gate::{CampaignState, Decision, OnePer, apply};
+use rushgate_gate::{CampaignState, Decision, OnePer, apply, confirm};
 use std::process::{Child, Command, Stdio};
 
 /// A Redis of the test's own, for what would disturb others.
@@ -96,4 +96,24 @@ fn a_full_redis_refuses_the_whole_grant_and_still_answers_winners() {
         "the refused application counted for nothing"
     );
     assert_eq!(gate.events().len(), 2);
+}
+
+#[test]
+fn a_full_redis_still_takes_a_confirmation() {
+    let server = Server::start();
+    let mut gate = Gate::on(&server.url());
+    gate.project(
+        Origin::New,
+        CampaignState::Running,
+        OnePer::Campaign,
+        &[always_open(5)],
+    );
+    assert_eq!(gate.serial("a"), 1);
+    let mut admin = crate::support::connect(&server.url());
+    set(&mut admin, "maxmemory-policy", "noeviction");
+    set(&mut admin, "maxmemory", "1");
+    let confirmed = confirm::Outcome::Confirmed { issued: 1 };
+    assert_eq!(gate.confirm("once", 1, "a"), confirmed);
+    let again = confirm::Outcome::Confirmed { issued: 0 };
+    assert_eq!(gate.confirm("once", 1, "a"), again);
 }

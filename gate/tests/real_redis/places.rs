@@ -4,7 +4,8 @@ use crate::support::{Gate, applicant, connect, eval, round};
 use redis::TypedCommands;
 use rushgate_gate::project::{Origin, Outcome};
 use rushgate_gate::{
-    CampaignState, Decision, EventType, Keys, OnePer, application, apply, confirm, revoke,
+    CampaignState, Decision, EventType, Keys, OnePer, RoundId, Serial, application, apply, confirm,
+    revoke,
 };
 use std::sync::Barrier;
 
@@ -314,4 +315,28 @@ fn a_rush_with_revocations_never_has_more_than_the_quota() {
         .and_then(|overview| overview.round)
         .expect("open");
     assert_eq!((round.granted, round.waitlisted), (QUOTA, 10));
+}
+
+/// Something else stands where the counts were: the grant is not half marked, and counts once when it is confirmed again.
+#[test]
+fn a_confirmation_that_fails_marks_nothing() {
+    let mut gate = Gate::open(2);
+    gate.serial("a");
+    let rounds = Keys::of(&gate.id).rounds();
+    let away = format!("{rounds}:away");
+    let _: () = gate.redis.rename(&rounds, &away).expect("RENAME");
+    let _: () = gate.redis.set(&rounds, "no hash").expect("SET");
+    let (round, applicant) = (RoundId::once(), applicant("a"));
+    let row = confirm::Row {
+        round: &round,
+        serial: Serial::try_from(1u32).expect("a serial"),
+        applicant: &applicant,
+        is_revoked: false,
+    };
+    let call = confirm::call(&gate.id, [row]);
+    let error = gate.call(&call).expect_err("no hash");
+    assert_eq!(error.code(), Some("WRONGTYPE"), "{error}");
+    let _: () = gate.redis.rename(&away, &rounds).expect("RENAME");
+    let confirmed = confirm::Outcome::Confirmed { issued: 1 };
+    assert_eq!(gate.confirm("once", 1, "a"), confirmed);
 }

@@ -120,6 +120,82 @@ fn where_one_may_win_in_every_round_who_is_known_is_a_matter_of_the_round() {
     }
 }
 
+/// README's own daily example, in its 22nd round: 2,100 people have won before.
+#[test]
+fn where_one_may_win_in_every_round_the_rounds_before_are_not_counted() {
+    let mut gate = Gate::unknown();
+    gate.waitlist = 1;
+    let now = gate.now();
+    let mut rounds: Vec<Round> = (1..=21)
+        .map(|day| {
+            let opens_at = now - HOUR + day;
+            let id = format!("day-{day}");
+            round(&id, Some(opens_at), Some(opens_at + 1), 100)
+        })
+        .collect();
+    gate.rounds(OnePer::Round, &rounds);
+    let keys = Keys::of(&gate.id);
+    let before: Vec<(String, String)> = (0..2_100)
+        .map(|grant| {
+            let (day, serial) = (grant / 100 + 1, grant % 100 + 1);
+            let holder = format!("day-{day}/p{grant}");
+            (holder, format!("day-{day}/{serial}/5"))
+        })
+        .collect();
+    let _: () = gate
+        .redis
+        .hset_multiple(keys.grants(), &before)
+        .expect("HSET");
+    rounds.push(round("today", Some(now - HOUR / 2), Some(now + HOUR), 3));
+    gate.rounds(OnePer::Round, &rounds);
+    gate.settle();
+    for user_id in ["p1", "b", "c"] {
+        gate.serial(user_id);
+    }
+    gate.apply("waits");
+    let known = people(&["p1", "b", "c", "waits"]);
+    assert_eq!(gate.told(), Some(("sold_out", known)));
+    // Who had something taken back is known as ever, and so is who moves up.
+    gate.revoke("b", None);
+    gate.settle();
+    gate.apply("next");
+    let known = people(&["p1", "b", "c", "waits", "next"]);
+    assert_eq!(gate.told(), Some(("sold_out", known)));
+
+    // A grant without a note, as a program of an older version makes it: the list is not complete, and not used.
+    let _: () = gate
+        .redis
+        .hset(keys.grants(), "today/unnoted", "today/4/5")
+        .expect("HSET");
+    assert_eq!(gate.told(), None);
+}
+
+#[test]
+fn the_next_round_has_a_list_of_its_own() {
+    let mut gate = Gate::unknown();
+    let now = gate.now();
+    let first = round("day-1", Some(now - HOUR), Some(now + HOUR), 1);
+    gate.rounds(OnePer::Round, std::slice::from_ref(&first));
+    gate.serial("a");
+    let filler: Vec<(String, &str)> = (0..2_048)
+        .map(|person| (format!("day-0/{person}"), "day-0/1/5"))
+        .collect();
+    let grants = Keys::of(&gate.id).grants();
+    let _: () = gate.redis.hset_multiple(&grants, &filler).expect("HSET");
+    assert_eq!(gate.told(), None, "a grant of these was not noted");
+    let second = round("day-2", Some(now - HOUR / 2), Some(now + HOUR), 1);
+    let state = CampaignState::Closed;
+    let rounds = [first, second];
+    gate.project(Origin::Known, state, OnePer::Round, &rounds);
+    assert_eq!(gate.told(), Some(("closed", people(&[]))), "nobody yet");
+    gate.rounds(OnePer::Round, &rounds);
+    gate.settle();
+    gate.serial("b");
+    assert_eq!(gate.told(), Some(("sold_out", people(&["b"]))));
+    let noted: usize = gate.redis.scard(Keys::of(&gate.id).known()).expect("SCARD");
+    assert_eq!(noted, 1, "that of the round before is gone");
+}
+
 #[test]
 fn a_freed_serial_and_a_raised_quota_are_given_to_strangers_after_a_second() {
     let mut gate = Gate::open(1);

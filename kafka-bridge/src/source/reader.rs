@@ -1,6 +1,7 @@
 //! What is asked of Redis.
 
 use super::{Link, PATIENCE, SourceError};
+use crate::config::Config;
 use crate::entry::{EntryId, EntryRef, Fields, StreamNo};
 use crate::flow::Read;
 use crate::record::ValueFormat;
@@ -9,11 +10,14 @@ use crate::streams::Step;
 use redis::{Client, Cmd, RedisError, Value, cmd};
 use rushgate_gate::keys::{BRIDGE_GROUP, CAMPAIGNS};
 use rushgate_gate::{CampaignId, Keys, UserIds};
+use rushgate_settings::redis_dangers;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a read waits for new entries. Campaigns are looked for between two reads.
 const BLOCK: Duration = Duration::from_millis(100);
+
+const FORGET: &str = include_str!("../lua/forget.lua");
 
 /// Asks Redis for campaigns, groups and entries.
 #[derive(Debug)]
@@ -21,9 +25,14 @@ pub struct Reader {
     link: Link,
     consumer: String,
     claim_idle: Duration,
+    forget_idle: Duration,
     value_format: ValueFormat,
     /// Campaigns of which it is known that all user ids are numbers, which never changes.
     numeric: BTreeSet<CampaignId>,
+    /// Whether it was said what is unsafe about Redis' own settings.
+    has_warned: bool,
+    /// When names were last looked for that may be forgotten.
+    tidied: BTreeMap<StreamNo, Instant>,
     /// What was complained about already.
     complaints: BTreeSet<String>,
 }
@@ -70,20 +79,18 @@ impl Verdict {
 }
 
 impl Reader {
-    /// Reads as `consumer`, and claims what has been pending for `claim_idle`. Campaigns whose user ids need not fit the
-    /// values of the records are left out.
-    pub fn new(
-        client: Client,
-        consumer: String,
-        claim_idle: Duration,
-        value_format: ValueFormat,
-    ) -> Self {
+    /// Reads as `consumer`, and claims and forgets as `config` says. Campaigns whose user ids need not fit the values of
+    /// the records are left out.
+    pub fn new(client: Client, consumer: String, config: &Config) -> Self {
         Self {
             link: Link::new(client, BLOCK + PATIENCE),
             consumer,
-            claim_idle,
-            value_format,
+            claim_idle: config.claim_idle,
+            forget_idle: config.forget_idle,
+            value_format: config.value_format,
             numeric: BTreeSet::new(),
+            has_warned: false,
+            tidied: BTreeMap::new(),
             complaints: BTreeSet::new(),
         }
     }
@@ -120,7 +127,28 @@ impl Reader {
         }
     }
 
+    /// Says what of Redis' own settings may lose grants, unless this user may not ask for them.
+    async fn warn_of_settings(&mut self) -> Result<(), SourceError> {
+        let mut info = cmd("INFO");
+        info.arg("memory").arg("persistence");
+        match self.link.ask(&info).await {
+            Ok(info) => {
+                let info: String = redis::from_redis_value(info).map_err(RedisError::from)?;
+                for danger in redis_dangers(&info) {
+                    tracing::warn!("Redis: {danger}");
+                }
+            }
+            Err(error) if error.code().is_some() => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.has_warned = true;
+        Ok(())
+    }
+
     async fn campaigns(&mut self) -> Result<Answer, SourceError> {
+        if !self.has_warned {
+            self.warn_of_settings().await?;
+        }
         let members = self.link.ask(cmd("SMEMBERS").arg(CAMPAIGNS)).await?;
         let members: Vec<String> = redis::from_redis_value(members).map_err(RedisError::from)?;
         let mut campaigns = BTreeSet::new();
@@ -304,8 +332,44 @@ impl Reader {
                 id,
             }));
             read.claim_from = claimed.next;
+            let tidied = self.tidied.get(stream);
+            if tidied.is_none_or(|at| at.elapsed() >= self.forget_idle / 24) {
+                self.forget(keys, "").await?;
+                self.tidied.insert(*stream, Instant::now());
+            }
         }
         Ok(Answer::Entries(read))
+    }
+
+    /// Removes the own name from the groups of these streams, wherever nothing is pending under it: from now on nobody
+    /// reads as that.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked. The name is forgotten by another bridge then, when it has been silent for long.
+    pub async fn leave(&mut self, keys: &KeysOf) -> Result<(), SourceError> {
+        let own = self.consumer.clone();
+        for keys in keys.values() {
+            self.forget(keys, &own).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget(&mut self, keys: &Keys, ended: &str) -> Result<(), SourceError> {
+        let mut eval = cmd("EVAL");
+        eval.arg(FORGET).arg(1).arg(keys.stream());
+        eval.arg(BRIDGE_GROUP).arg(ended);
+        eval.arg(self.forget_idle.as_millis() as u64);
+        match self.link.ask(&eval).await {
+            Ok(_) => Ok(()),
+            // This user may not; names that stay keep no entry from anybody.
+            Err(error) if error.code().is_some() => {
+                if self.complaints.insert("names".to_owned()) {
+                    tracing::warn!(%error, "names of bridges that are gone stay in the consumer groups");
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

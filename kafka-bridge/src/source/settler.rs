@@ -3,7 +3,7 @@
 use super::{KeysOf, Link, PATIENCE, SourceError};
 use crate::entry::{EntryRef, StreamNo};
 use crate::ledger::Settlement;
-use redis::{Client, Cmd, Value, cmd};
+use redis::{Client, Cmd, RedisError, Value, cmd};
 use rushgate_gate::Keys;
 use rushgate_gate::keys::BRIDGE_GROUP;
 use std::collections::BTreeMap;
@@ -25,6 +25,8 @@ pub struct Settled {
     pub confirmed: bool,
     /// Whether it was moved to the dead letters just now.
     pub moved: bool,
+    /// Why Redis refuses it, if it does: that says nothing about the entries of other streams.
+    pub refused: Option<String>,
 }
 
 impl Settler {
@@ -64,6 +66,8 @@ impl Settler {
                 Some(Err(error)) if error.code() == Some("WRONGTYPE") => true,
                 Some(Err(_)) | None => false,
             };
+            let refusal = answer.as_ref().and_then(|answer| answer.as_ref().err());
+            let refused = refusal.filter(|_| !confirmed).map(RedisError::to_string);
             let moved = command.is_dead_letter && matches!(answer, Some(Ok(Value::Int(1))));
             if let Some(Err(refusal)) = answer {
                 error = Some(refusal);
@@ -72,6 +76,7 @@ impl Settler {
                 entry,
                 confirmed,
                 moved,
+                refused: refused.clone(),
             }));
         }
         if error.is_some() {

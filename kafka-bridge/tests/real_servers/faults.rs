@@ -179,6 +179,25 @@ fn refused_acks_are_tried_until_they_are_taken_and_nothing_is_sent_twice() {
     topic.assert_each_once("welcome", 500);
 }
 
+/// Here the dead letters of one campaign cannot be written, as in a Redis whose ACL lacks that key.
+#[test]
+fn an_entry_that_redis_refuses_to_settle_does_not_hold_up_other_campaigns() {
+    let (redis, topic) = (RedisServer::start(), Topic::create());
+    let (mut welcome, mut sick) = (redis.campaign("welcome"), redis.campaign("sick"));
+    let stream = sick.keys.stream();
+    sick.add(&[("type", "nothing".to_owned())]);
+    welcome.grant(1..=2_000);
+    let keys = ["resetkeys", "~rushgate:campaigns", "~rushgate:{welcome}:*"];
+    let mut rules = redis::cmd("ACL");
+    rules.arg("SETUSER").arg("default").arg(&keys);
+    let rules = rules.arg(format!("~{stream}")).exec(&mut sick.redis);
+    rules.expect("ACL SETUSER");
+    let _bridge = Bridge::start(&redis, &topic, &["--window", "50", "--read-count", "20"]);
+    welcome.wait_until_empty();
+    assert_eq!(sick.pending(), 1);
+    topic.assert_each_once("welcome", 2_000);
+}
+
 #[test]
 fn entries_deleted_while_pending_do_not_stay_pending() {
     let (redis, topic) = (RedisServer::start(), Topic::create());

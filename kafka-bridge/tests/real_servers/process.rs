@@ -94,8 +94,53 @@ fn sigterm_drains_and_exits_with_0() {
         log.contains("moved to the dead letters") && log.contains("bridge drains"),
         "{log}"
     );
+    // That of the tests has no limit.
+    assert_eq!(
+        log.matches("Redis: maxmemory is not set").count(),
+        1,
+        "{log}"
+    );
     assert!(!log.contains("sensitive"), "{log}");
     topic.assert_each_once("welcome", 2000);
+}
+
+#[test]
+fn variables_that_are_blank_are_unset() {
+    let (redis, topic) = (RedisServer::start(), Topic::create());
+    let flags: Vec<_> = flags(&redis, &topic, &["--consumer-name", ""]);
+    for blank in ["", " "] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-bridge"));
+        for variable in [
+            "RUST_LOG",
+            "METRICS_LISTEN",
+            "KAFKA_VALUE_FORMAT",
+            "KAFKA_SECURITY_PROTOCOL",
+            "KAFKA_SASL_MECHANISM",
+            "KAFKA_SSL_CA",
+            "BRIDGE_WINDOW",
+            "BRIDGE_DELIVERY_TIMEOUT",
+        ] {
+            command.env(variable, blank);
+        }
+        let mut campaign = redis.campaign("welcome");
+        campaign.grant([1]);
+        let process = Process(
+            command
+                .args(&flags)
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("it starts"),
+        );
+        campaign.wait_until_empty();
+        process.signal("TERM");
+        let (code, log) = process.end();
+        assert_eq!(code, Some(0), "{log}");
+        // By default it says what it does, and under which name.
+        assert!(
+            log.contains("bridge starts") && !log.contains("consumer=\"\""),
+            "{log}"
+        );
+    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Who gets which entries: after a crash, from dead peers, beside others.
 
 use crate::kafka::Topic;
-use crate::redis_server::RedisServer;
+use crate::redis_server::{Campaign, RedisServer};
 use crate::support::{Bridge, eventually, for_a_while};
 use redis::Commands as _;
-use redis::streams::StreamInfoConsumersReply;
+use redis::streams::{StreamInfoConsumersReply, StreamRangeReply};
 use rushgate_gate::keys::BRIDGE_GROUP;
 
 #[test]
@@ -42,6 +42,74 @@ fn what_a_dead_peer_left_is_claimed_and_what_a_living_one_has_is_not() {
     topic.assert_each_once("welcome", 25);
 }
 
+fn names(campaign: &mut Campaign) -> Vec<String> {
+    let stream = campaign.keys.stream();
+    let consumers: redis::RedisResult<StreamInfoConsumersReply> =
+        campaign.redis.xinfo_consumers(stream, BRIDGE_GROUP);
+    let consumers = consumers.map_or(vec![], |consumers| consumers.consumers);
+    consumers
+        .into_iter()
+        .map(|consumer| consumer.name)
+        .collect()
+}
+
+#[test]
+fn a_bridge_that_ends_leaves_no_name_unless_something_is_pending_under_it() {
+    let (redis, topic) = (RedisServer::start(), Topic::create());
+    let (mut one, mut other) = (redis.campaign("one"), redis.campaign("other"));
+    for number in 0..20 {
+        let name = format!("pod-{number}");
+        let bridge = Bridge::start(&redis, &topic, &["--consumer-name", &name]);
+        one.grant([number + 1]);
+        one.wait_until_empty();
+        eventually("it reads both", || {
+            names(&mut one) == [name.as_str()] && names(&mut other) == [name.as_str()]
+        });
+        bridge.drain();
+        assert_eq!(names(&mut one), [""; 0]);
+        assert_eq!(names(&mut other), [""; 0]);
+    }
+    topic.assert_each_once("one", 20);
+
+    // What is pending under a name would go with it.
+    other.grant([1]);
+    other.give_to("pod-21", 1);
+    let bridge = Bridge::start(&redis, &topic, &["--consumer-name", "pod-22"]);
+    eventually("it reads", || names(&mut other).len() == 2);
+    bridge.drain();
+    assert_eq!(names(&mut other), ["pod-21"]);
+    assert_eq!(other.pending(), 1);
+}
+
+#[test]
+fn names_that_were_silent_for_long_are_forgotten_when_nothing_is_pending_under_them() {
+    let (redis, topic) = (RedisServer::start(), Topic::create());
+    let mut campaign = redis.campaign("welcome");
+    campaign.grant([1, 2]);
+    campaign.give_to("pending", 1);
+    campaign.give_to("empty", 1);
+    let stream = campaign.keys.stream();
+    let entries: StreamRangeReply = campaign.redis.xrange_all(&stream).expect("XRANGE");
+    let of_the_empty_one = [&entries.ids[1].id];
+    let acked: usize = campaign
+        .redis
+        .xack(&stream, BRIDGE_GROUP, &of_the_empty_one)
+        .expect("XACK");
+    assert_eq!(acked, 1);
+    let impatient = ["--consumer-name", "living", "--claim-idle", "1440m"];
+    let forgetful = [&impatient[..], &["--forget-idle", "1ms"]].concat();
+    // With a day's patience, the names stay.
+    let patient = Bridge::start(&redis, &topic, &impatient);
+    eventually("it reads", || names(&mut campaign).len() == 3);
+    patient.drain();
+    assert_eq!(names(&mut campaign), ["empty", "pending"]);
+    let _forgetful = Bridge::start(&redis, &topic, &forgetful);
+    eventually("the empty one is forgotten", || {
+        names(&mut campaign) == ["living", "pending"]
+    });
+    assert_eq!(campaign.pending(), 1);
+}
+
 #[test]
 fn two_bridges_share_a_stream() {
     let (redis, topic) = (RedisServer::start(), Topic::create());
@@ -50,13 +118,7 @@ fn two_bridges_share_a_stream() {
         let flags = ["--consumer-name", name, "--read-count", "10"];
         Bridge::start(&redis, &topic, &flags)
     });
-    let consumers = |campaign: &mut crate::redis_server::Campaign| {
-        let consumers: redis::RedisResult<StreamInfoConsumersReply> = campaign
-            .redis
-            .xinfo_consumers(campaign.keys.stream(), BRIDGE_GROUP);
-        consumers.map_or(0, |consumers| consumers.consumers.len())
-    };
-    eventually("both read", || consumers(&mut campaign) == 2);
+    eventually("both read", || names(&mut campaign).len() == 2);
     for first in (1..=2000).step_by(100) {
         campaign.grant(first..first + 100);
     }

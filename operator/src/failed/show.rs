@@ -10,6 +10,7 @@ use crate::gate::{Gate, Unpublished};
 use crate::servers::Servers;
 use anyhow::{Context, Result, bail};
 use rushgate_gate::CampaignId;
+use rushgate_gate::record::PARKED;
 use std::fmt::Write;
 
 /// The reason of the bridge's dead letters.
@@ -126,6 +127,13 @@ pub(super) async fn show(config: &Config, id: &LetterId) -> Result<String> {
                 line("header", "… and more, which are not kept")?;
             }
             line("attempts", &letter.attempts.to_string())?;
+            let parked = PARKED.iter().find(|(reason, _)| *reason == letter.reason);
+            if let (Some((_, until)), None) = (parked, &letter.resolution) {
+                line(
+                    "parked",
+                    &format!("until {until}; then it is replayed by itself"),
+                )?;
+            }
             match &letter.resolution {
                 None => line("resolution", "open")?,
                 Some((word, at)) => line("resolution", &format!("{word} at {at}"))?,

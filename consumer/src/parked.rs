@@ -1,0 +1,318 @@
+//! Dead letters that are parked: records that may become coupons by themselves, when terms or version allow, or when the
+//! gate can be told of them. This is what the database is asked and told about them; [`replayer`](crate::replayer) does
+//! what is to be done.
+//!
+//! They are found campaign by campaign, through the key `failed_events_by_reason`: what one campaign has parked does not
+//! hold up those of another.
+
+use crate::dead_letter::bury;
+use crate::headers::Headers;
+use crate::record::{Clipped, Delivery, LONGEST_KEY, LONGEST_VALUE, Record};
+use crate::refusal::{Reason, Refusal};
+use crate::session::{self, Idle};
+use crate::shape::{padded, placeholders};
+use crate::store::{Fate, StoreError};
+use rushgate_gate::event::EventKey;
+use rushgate_gate::signature::Trust;
+use rushgate_gate::{CampaignId, CampaignState, dead_letter};
+use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
+use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row};
+use std::collections::{BTreeMap, HashMap};
+
+/// The most letters of a campaign that are looked at in one go: only their keys.
+const MOST_KEYS: usize = 1_024;
+
+/// The most letters in one transaction.
+const MOST: usize = 128;
+
+/// A row of `failed_events`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parked {
+    /// Its number.
+    pub id: u64,
+    /// Why it is parked.
+    pub reason: String,
+}
+
+/// How far the letters of one campaign have been looked at: key and number of the last.
+pub type Cursor = (Vec<u8>, u64);
+
+/// Letters of one campaign that may succeed now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Their numbers.
+    pub ids: Vec<u64>,
+    /// Where to go on; `None` if these were the last.
+    pub next: Option<Cursor>,
+}
+
+/// The next campaign, after that key, that has letters parked for that reason.
+///
+/// # Errors
+/// When the database does not answer, or refuses.
+pub async fn next_campaign(
+    connection: &mut MySqlConnection,
+    reason: &str,
+    mut after: Vec<u8>,
+) -> Result<Option<CampaignId>, sqlx::Error> {
+    loop {
+        let key: Option<Vec<u8>> = sqlx::query_scalar(
+            "SELECT record_key FROM failed_events WHERE resolution IS NULL AND reason = ? AND record_key > ? \
+             ORDER BY record_key LIMIT 1",
+        )
+        .bind(reason)
+        .bind(&after)
+        .fetch_optional(&mut *connection)
+        .await?;
+        let Some(key) = key else {
+            return Ok(None);
+        };
+        if let Some(key) = event_key(&key) {
+            return Ok(Some(key.campaign));
+        }
+        after = key;
+    }
+}
+
+/// The key after those of all letters of a campaign.
+pub fn after(campaign: &CampaignId) -> Vec<u8> {
+    // `0` is what follows `/`.
+    format!("{campaign}0").into_bytes()
+}
+
+/// The next letters of a campaign, parked for that reason, that may succeed now.
+///
+/// # Errors
+/// When the database does not answer, or refuses.
+pub async fn page(
+    connection: &mut MySqlConnection,
+    reason: &str,
+    campaign: &CampaignId,
+    cursor: Option<Cursor>,
+) -> Result<Page, sqlx::Error> {
+    let (key, id) = cursor.unwrap_or_else(|| (format!("{campaign}/").into_bytes(), 0));
+    let rows = sqlx::query(
+        "SELECT id, record_key FROM failed_events WHERE resolution IS NULL AND reason = ? \
+         AND record_key >= ? AND record_key < ? AND (record_key > ? OR id > ?) ORDER BY record_key, id LIMIT ?",
+    )
+    .bind(reason)
+    .bind(&key)
+    .bind(after(campaign))
+    .bind(&key)
+    .bind(id)
+    .bind(MOST_KEYS as u64)
+    .fetch_all(&mut *connection)
+    .await?;
+    let is_about_terms = [Reason::UnknownRound, Reason::OverQuota]
+        .iter()
+        .any(|about_terms| about_terms.as_str() == reason);
+    let quotas = match is_about_terms {
+        true => Some(quotas(connection, campaign).await?),
+        false => None,
+    };
+    let mut page = Page::default();
+    for row in &rows {
+        let (id, key): (u64, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+        let may_succeed = quotas.as_ref().is_none_or(|quotas| {
+            event_key(&key).is_some_and(|key| {
+                let quota = quotas.get(key.round.as_str());
+                quota.is_some_and(|quota| key.serial.get() <= *quota)
+            })
+        });
+        if may_succeed {
+            page.ids.push(id);
+        }
+        page.next = Some((key, id));
+        if page.ids.len() == MOST {
+            return Ok(page);
+        }
+    }
+    if rows.len() < MOST_KEYS {
+        page.next = None;
+    }
+    Ok(page)
+}
+
+async fn quotas(
+    connection: &mut MySqlConnection,
+    campaign: &CampaignId,
+) -> Result<HashMap<String, u32>, sqlx::Error> {
+    let rows = sqlx::query("SELECT round_id, quota FROM rounds WHERE campaign_id = ?")
+        .bind(campaign.as_str())
+        .fetch_all(connection)
+        .await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect()
+}
+
+/// Whether the campaign is halted. It is not until the transaction ends, if it is not now.
+///
+/// # Errors
+/// When the database does not answer, or refuses.
+pub async fn is_halted(
+    connection: &mut MySqlConnection,
+    campaign: &CampaignId,
+) -> Result<bool, sqlx::Error> {
+    let state: Option<String> =
+        sqlx::query_scalar("SELECT state FROM campaigns WHERE campaign_id = ? LOCK IN SHARE MODE")
+            .bind(campaign.as_str())
+            .fetch_optional(connection)
+            .await?;
+    Ok(state.as_deref() == Some(CampaignState::Halted.as_str()))
+}
+
+/// Those of these letters that are still open, and their records. Nothing else is done with them until the transaction
+/// ends.
+///
+/// # Errors
+/// When the database does not answer, or refuses.
+pub async fn read(
+    connection: &mut MySqlConnection,
+    ids: &[u64],
+    trust: &Trust,
+) -> Result<(Vec<Parked>, Vec<Delivery>), sqlx::Error> {
+    let sql = format!(
+        "SELECT id, reason, kafka_partition, kafka_offset, kafka_timestamp, record_key, payload, headers, all_headers \
+         FROM failed_events WHERE id IN ({}) AND resolution IS NULL ORDER BY id FOR UPDATE",
+        placeholders(ids, "?", ", ")
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for id in padded(ids) {
+        query = query.bind(id);
+    }
+    let rows = query.fetch_all(connection).await?;
+    rows.iter().map(|row| letter(row, trust)).collect()
+}
+
+fn letter(row: &MySqlRow, trust: &Trust) -> Result<(Parked, Delivery), sqlx::Error> {
+    let number = |column: &str| row.try_get::<u64, _>(column).map(u64::cast_signed);
+    let bytes = |column: &str, most: usize| {
+        let bytes = row.try_get::<Option<Vec<u8>>, _>(column);
+        bytes.map(|bytes| bytes.map(|bytes| Clipped::new(&bytes, most)))
+    };
+    let headers = headers(row)?;
+    let headers = headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_deref()));
+    let record = Record {
+        partition: row.try_get::<u32, _>("kafka_partition")?.cast_signed(),
+        offset: number("kafka_offset")?,
+        timestamp: number("kafka_timestamp")?,
+        key: bytes("record_key", LONGEST_KEY)?,
+        value: bytes("payload", LONGEST_VALUE)?,
+        headers: Headers::keep(headers),
+    };
+    let parked = Parked {
+        id: row.try_get("id")?,
+        reason: row.try_get("reason")?,
+    };
+    Ok((parked, Delivery::parked(record, trust)))
+}
+
+/// All of its headers, or those that are shown of it: an older version kept no others.
+fn headers(row: &MySqlRow) -> Result<Vec<dead_letter::Header>, sqlx::Error> {
+    let decoded = |error: serde_json::Error| sqlx::Error::Decode(error.into());
+    let all: Option<&str> = row.try_get("all_headers")?;
+    if let Some(all) = all.filter(|all| *all != "null") {
+        return dead_letter::headers(all).map_err(decoded);
+    }
+    let shown: BTreeMap<String, String> =
+        serde_json::from_str(row.try_get("headers")?).map_err(decoded)?;
+    let shown = shown.into_iter();
+    Ok(shown
+        .map(|(name, value)| (name, Some(value.into_bytes())))
+        .collect())
+}
+
+/// Notes what became of letters: replayed, or dead for another reason than before. How many of them that is.
+///
+/// # Errors
+/// When the database does not answer, or refuses. Noting it again is harmless.
+pub async fn note(
+    connection: &mut MySqlConnection,
+    letters: &[Parked],
+    fates: &[Fate],
+) -> Result<usize, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    let mut noted = 0;
+    for (letter, fate) in letters.iter().zip(fates) {
+        let update = match fate {
+            Fate::Refused(refusal) if refusal.reason.as_str() == letter.reason => continue,
+            Fate::Refused(refusal) => sqlx::query(
+                "UPDATE failed_events SET reason = ?, detail = ?, attempts = attempts + 1 \
+                 WHERE id = ? AND resolution IS NULL",
+            )
+            .bind(refusal.reason.as_str())
+            .bind(&refusal.detail),
+            _ => sqlx::query(
+                "UPDATE failed_events SET resolution = 'replayed', resolved_at = UTC_TIMESTAMP(3), \
+                 resolution_note = 'by the consumer' WHERE id = ? AND resolution IS NULL",
+            ),
+        };
+        update.bind(letter.id).execute(&mut *transaction).await?;
+        noted += 1;
+    }
+    transaction.commit().await?;
+    Ok(noted)
+}
+
+/// Parks records that have their rows, or what becomes of them otherwise, because the gate cannot be told.
+pub struct Parking {
+    options: MySqlConnectOptions,
+    connection: Option<Idle>,
+    topic: String,
+}
+
+impl Parking {
+    /// One that connects when it is needed.
+    pub fn new(options: MySqlConnectOptions, topic: String) -> Self {
+        Self {
+            options,
+            connection: None,
+            topic,
+        }
+    }
+
+    /// Parks these as unconfirmed.
+    ///
+    /// # Errors
+    /// When the database could not do it now. Doing it again is harmless.
+    pub async fn park(&mut self, records: &[&Delivery], why: &str) -> Result<(), StoreError> {
+        let idle = match self.connection.take() {
+            Some(idle) => idle.wake().await,
+            None => None,
+        };
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => session::open(&self.options).await?,
+        };
+        let refusal = Refusal::new(Reason::Unconfirmed, why);
+        let mut transaction = connection.begin().await?;
+        for delivery in records {
+            if !bury(&mut transaction, &self.topic, delivery, &refusal).await? {
+                // It was a dead letter before.
+                let record = &delivery.record;
+                sqlx::query(
+                    "UPDATE failed_events SET reason = ?, detail = ? WHERE topic = ? AND kafka_partition = ? \
+                     AND kafka_offset = ? AND kafka_timestamp = ? AND resolution IS NULL",
+                )
+                .bind(refusal.reason.as_str())
+                .bind(&refusal.detail)
+                .bind(&self.topic)
+                .bind(record.partition)
+                .bind(record.offset)
+                .bind(record.timestamp)
+                .execute(&mut *transaction)
+                .await?;
+            }
+        }
+        transaction.commit().await?;
+        self.connection = Some(Idle::new(connection));
+        Ok(())
+    }
+}
+
+fn event_key(key: &[u8]) -> Option<EventKey> {
+    str::from_utf8(key).ok()?.parse().ok()
+}

@@ -1,0 +1,164 @@
+//! A campaign that is bad harms itself only, and what was parked of it becomes coupons by itself.
+
+use crate::confirm::Gate;
+use crate::topic::Letter;
+use crate::{CAMPAIGN, Rig, wait};
+use redis::AsyncTypedCommands;
+use rushgate_gate::Keys;
+
+const LETTERS: &str = "SELECT CONCAT_WS(' ', reason, COALESCE(resolution, 'open'), COUNT(*)) FROM failed_events \
+     GROUP BY reason, resolution ORDER BY 1";
+
+/// Each of them would have stopped all others before.
+#[tokio::test(flavor = "multi_thread")]
+async fn terms_that_one_campaign_lacks_stop_no_other_and_its_rows_come_when_they_are_there() {
+    let rig = Rig::new(5, 1).await;
+    let mut gate = Gate::open(5).await;
+    rig.database.add("small", 1).await;
+    for campaign in ["small", "late"] {
+        gate.add(campaign, 20).await;
+        for person in 1..=20 {
+            gate.grant_of(campaign, &rig, &format!("u{person}")).await;
+        }
+    }
+    for person in 1..=5 {
+        gate.grant_of(CAMPAIGN, &rig, &format!("u{person}")).await;
+    }
+    let consumer = rig.consumer(&[("REDIS_URL", &gate.url), ("CONSUMER_BATCH_SIZE", "1")]);
+    rig.topic.until_committed(45).await;
+    assert_eq!(rig.database.active().await, 6);
+    gate.until_issued_of(CAMPAIGN, "u5").await;
+    let parked = ["over_quota open 19", "unknown_round open 20"];
+    assert_eq!(rig.database.texts(LETTERS).await, parked);
+
+    rig.database
+        .execute("UPDATE rounds SET quota = 20 WHERE campaign_id = 'small'")
+        .await;
+    rig.database.add("late", 20).await;
+    wait::until("all of them have their rows", async || {
+        rig.database.active().await == 45
+    })
+    .await;
+    let replayed = ["over_quota replayed 19", "unknown_round replayed 20"];
+    wait::until("nothing is parked any more", async || {
+        rig.database.texts(LETTERS).await == replayed
+    })
+    .await;
+    for campaign in ["small", "late"] {
+        for person in 1..=20 {
+            gate.until_issued_of(campaign, &format!("u{person}")).await;
+        }
+    }
+    let replayed = consumer.metric("rushgate_consumer_replayed_total").await;
+    assert_eq!(replayed, Some(39.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_that_cannot_be_confirmed_holds_up_no_other_and_is_confirmed_when_it_can_be() {
+    const PEOPLE: u32 = 40;
+    let rig = Rig::new(PEOPLE, 1).await;
+    let mut gate = Gate::open(PEOPLE).await;
+    rig.database.add("sick", PEOPLE).await;
+    gate.add("sick", PEOPLE).await;
+    for person in 1..=PEOPLE {
+        for campaign in ["sick", CAMPAIGN] {
+            gate.grant_of(campaign, &rig, &format!("u{person}")).await;
+        }
+    }
+    let rounds = Keys::of(&"sick".parse().expect("an id")).rounds();
+    gate.redis.rename(&rounds, "away").await.expect("RENAME");
+    gate.redis.set(&rounds, "no hash").await.expect("SET");
+    let consumer = rig.consumer(&[("REDIS_URL", &gate.url), ("CONSUMER_BATCH_SIZE", "1")]);
+    rig.topic.until_committed(2 * i64::from(PEOPLE)).await;
+    assert_eq!(rig.database.active().await, 2 * i64::from(PEOPLE));
+    for person in 1..=PEOPLE {
+        gate.until_issued_of(CAMPAIGN, &format!("u{person}")).await;
+    }
+    assert_eq!(rig.database.texts(LETTERS).await, ["unconfirmed open 40"]);
+    assert!(consumer.log().contains("campaign=sick"), "its name");
+
+    gate.redis.rename("away", &rounds).await.expect("RENAME");
+    for person in 1..=PEOPLE {
+        gate.until_issued_of("sick", &format!("u{person}")).await;
+    }
+    wait::until("nothing is parked any more", async || {
+        rig.database.texts(LETTERS).await == ["unconfirmed replayed 40"]
+    })
+    .await;
+    let issued = gate.redis.hget(&rounds, "once/issued").await.expect("HGET");
+    assert_eq!(issued.as_deref(), Some("40"), "each was counted once");
+    let log = "SELECT CONCAT_WS('|', campaign_id, action) FROM campaign_log";
+    assert_eq!(rig.database.texts(log).await, Vec::<String>::new());
+}
+
+/// As after a consumer that died between writing the row and noting that; and two that do it at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_was_interrupted_is_completed_once_by_whichever_consumer() {
+    let rig = Rig::new(1, 2).await;
+    let mut gate = Gate::open(20).await;
+    for person in 1..=20 {
+        gate.grant_of(CAMPAIGN, &rig, &format!("u{person}")).await;
+    }
+    let mut first = rig.consumer(&[("REDIS_URL", &gate.url)]);
+    rig.topic.until_committed(20).await;
+    first.stop().await;
+    assert_eq!(rig.database.texts(LETTERS).await, ["over_quota open 19"]);
+    rig.database.execute("UPDATE rounds SET quota = 20").await;
+    rig.database
+        .execute(format!(
+            "INSERT INTO coupons (campaign_id, round_id, serial, user_id, quota, person_scope, granted_at) \
+             VALUES ('{CAMPAIGN}', 'once', 7, 'u7', 20, '', '2026-12-01 01:00:00.123')"
+        ))
+        .await;
+    // One that a human gave up stays so.
+    rig.database
+        .execute(
+            "UPDATE failed_events SET resolution = 'discarded', resolved_at = UTC_TIMESTAMP(3) \
+             WHERE record_key = 'welcome/once/8'",
+        )
+        .await;
+    let _both = [(); 2].map(|()| rig.consumer(&[("REDIS_URL", &gate.url)]));
+    wait::until("nothing is parked any more", async || {
+        let letters = rig.database.texts(LETTERS).await;
+        letters == ["over_quota discarded 1", "over_quota replayed 18"]
+    })
+    .await;
+    assert_eq!(rig.database.active().await, 19);
+    for person in (1..=20).filter(|person| *person != 8) {
+        gate.until_issued_of(CAMPAIGN, &format!("u{person}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_not_known_is_parked_until_it_is() {
+    let rig = Rig::new(5, 1).await;
+    let mut gate = Gate::open(5).await;
+    gate.add("other", 5).await;
+    let event = |what: &str, serial: u32| {
+        format!(
+            r#"{{"type":"coupon.{what}","campaign":"{CAMPAIGN}","round":"once","serial":{serial},"user_id":"u{serial}","at":0}}"#
+        )
+    };
+    let serial = gate.grant_of("other", &rig, "u1").await;
+    assert_eq!(serial, 1);
+    for (value, headers) in [
+        (event("lent", 1), &[][..]),
+        (event("granted", 1), &[("ce_version", "2")][..]),
+    ] {
+        rig.topic.publish_letter(&Letter {
+            key: "welcome/once/1",
+            value: value.as_bytes(),
+            headers,
+        });
+    }
+    let _consumer = rig.consumer(&[("REDIS_URL", &gate.url), ("CONSUMER_BATCH_SIZE", "1")]);
+    rig.topic.until_committed(3).await;
+    let parked = ["unknown_round open 1", "unknown_version open 2"];
+    assert_eq!(rig.database.texts(LETTERS).await, parked);
+    assert_eq!(rig.database.active().await, 0);
+    // As if a consumer had come that knows version 2. (The gate never granted it: it says so, and the campaign is halted.)
+    rig.database
+        .execute("UPDATE failed_events SET headers = REPLACE(headers, '\"2\"', '\"1\"')")
+        .await;
+    wait::until("it has its row", async || rig.database.active().await == 1).await;
+}

@@ -1,0 +1,47 @@
+//! What a program that serves writes to its log.
+
+use crate::parse::is_blank;
+use std::io::IsTerminal;
+use tracing_subscriber::EnvFilter;
+
+const VARIABLE: &str = "RUST_LOG";
+
+/// Logs to the standard error what `RUST_LOG` lets through; `info` and above if that says nothing, or nothing that can be
+/// understood.
+pub fn log_to_stderr() {
+    let wanted = std::env::var(VARIABLE).unwrap_or_default();
+    let (filter, problem) = match filter(&wanted) {
+        Ok(filter) => (filter, None),
+        Err(problem) => (EnvFilter::new("info"), Some(problem)),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+    if let Some(problem) = problem {
+        tracing::warn!("{VARIABLE}: {problem}: write error, warn, info, debug or trace");
+    }
+}
+
+/// Not `EnvFilter`'s own reading of an empty text, which lets errors through and nothing else.
+fn filter(wanted: &str) -> Result<EnvFilter, String> {
+    match is_blank(wanted) {
+        true => Ok(EnvFilter::new("info")),
+        false => EnvFilter::try_new(wanted).map_err(|error| error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blank_filter_is_none() {
+        for (wanted, shown) in [("", "info"), (" ", "info"), ("debug", "debug")] {
+            let filter = filter(wanted).expect(wanted);
+            assert_eq!(filter.to_string(), shown, "{wanted:?}");
+        }
+        assert!(filter("rushgate=loud").is_err());
+    }
+}
