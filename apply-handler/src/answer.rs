@@ -4,11 +4,12 @@
 use crate::body::{
     CampaignBody, CampaignsBody, GrantBody, RefusalBody, RevokedBody, WaitlistedBody,
 };
+use crate::lists::Page;
 use crate::problem::{Details, Problem};
 use bytes::Bytes;
 use rushgate_gate::apply::{Answer as Decided, Grant};
 use rushgate_gate::overview::Overview;
-use rushgate_gate::{Applicant, CampaignId, Decision, RoundId, Waiting, application};
+use rushgate_gate::{Applicant, CampaignId, Decision, Millis, RoundId, Waiting, application};
 use serde::Serialize;
 use spin_sdk::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -156,30 +157,52 @@ impl Answer {
 
     /// How a campaign stands. A million pollers may share an answer for a second.
     pub fn overview(campaign: &CampaignId, overview: &Overview) -> Self {
-        Self::counts(&CampaignBody::new(campaign, overview), &[overview])
+        let body = CampaignBody::new(campaign, overview);
+        Self::counts(&body, standing(campaign, overview), changes_in(overview))
     }
 
-    /// How all campaigns stand.
-    pub fn overviews(overviews: &[(CampaignId, Overview)]) -> Self {
-        let campaigns = overviews
+    /// How the campaigns of a page stand.
+    pub fn page(page: &Page) -> Self {
+        let Page {
+            campaigns,
+            unreadable,
+            next,
+        } = page;
+        let body = CampaignsBody {
+            campaigns: campaigns
+                .iter()
+                .map(|(campaign, overview)| CampaignBody::new(campaign, overview))
+                .collect(),
+            unreadable: unreadable.iter().map(CampaignId::as_str).collect(),
+            next: next.as_ref().map(CampaignId::as_str),
+        };
+        let standings: Vec<_> = campaigns
             .iter()
-            .map(|(campaign, overview)| CampaignBody::new(campaign, overview))
+            .map(|(campaign, overview)| standing(campaign, overview))
             .collect();
-        let overviews: Vec<_> = overviews.iter().map(|(_, overview)| overview).collect();
-        Self::counts(&CampaignsBody { campaigns }, &overviews)
+        let changes_in = campaigns
+            .iter()
+            .filter_map(|(_, overview)| changes_in(overview))
+            .min();
+        Self::counts(&body, (standings, unreadable, next), changes_in)
     }
 
-    /// The tag is weak: it stands for everything but the server's time.
-    fn counts(body: &impl Serialize, overviews: &[&Overview]) -> Self {
+    /// The tag is weak: it stands for everything but the server's time. The age is none here, and said so that what a
+    /// cache on the way has said of an older answer does not stay with the new time.
+    fn counts(body: &impl Serialize, tagged: impl Hash, changes_in: Option<i64>) -> Self {
         let mut hasher = DefaultHasher::new();
-        for overview in overviews {
-            (overview.state.as_str(), &overview.round, &overview.next).hash(&mut hasher);
-        }
+        tagged.hash(&mut hasher);
+        // It is told in whole seconds.
+        let is_lasting = changes_in.is_none_or(|millis| millis >= 1_000);
         Self::json(StatusCode::OK, body)
             .with(
                 "cache-control",
-                "public, max-age=1, stale-while-revalidate=5",
+                match is_lasting {
+                    true => "public, max-age=1",
+                    false => "public, max-age=0",
+                },
             )
+            .with("age", "0")
             .with_text("etag", &format!("W/\"{:016x}\"", hasher.finish()))
     }
 
@@ -218,6 +241,15 @@ impl Answer {
                 "server-timing",
                 &format!("gate;dur={:.1}", took.as_secs_f64() * 1e3),
             ),
+        }
+    }
+
+    /// Says what the clock of Redis shows, if that is known.
+    #[must_use]
+    pub fn at(self, now: Option<Millis>) -> Self {
+        match now {
+            None => self,
+            Some(now) => self.with_text("rushgate-time", &now.get().to_string()),
         }
     }
 
@@ -301,6 +333,29 @@ impl Answer {
     }
 }
 
+/// What a tag stands for.
+fn standing<'a>(campaign: &'a CampaignId, overview: &'a Overview) -> impl Hash + use<'a> {
+    let Overview {
+        state, round, next, ..
+    } = overview;
+    (campaign, state.as_str(), round, next)
+}
+
+/// How long it is until a round opens or closes, in ms.
+fn changes_in(overview: &Overview) -> Option<i64> {
+    let opens_at = overview.next.as_ref().map(|(_, opens_at)| *opens_at);
+    let current = overview.round.as_ref();
+    let closes_at = current.and_then(|current| current.round.closes_at);
+    let left = |at: Millis| at.get() - overview.now.get();
+    let ahead = |left: &i64| *left > 0;
+    [opens_at, closes_at]
+        .into_iter()
+        .flatten()
+        .map(left)
+        .filter(ahead)
+        .min()
+}
+
 /// The gate has lost grants.
 fn halted(campaign: &CampaignId) -> Answer {
     refused(
@@ -335,4 +390,92 @@ fn refused(
 fn to_json(body: &impl Serialize) -> Vec<u8> {
     // Structs of texts and numbers; there is nothing in them that JSON cannot say.
     serde_json::to_vec(body).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rushgate_gate::overview::RoundOverview;
+    use rushgate_gate::{CampaignState, Quota, Round, RoundId};
+
+    fn at(millis: i64) -> Millis {
+        Millis::try_from(millis).expect("an instant")
+    }
+
+    /// How a campaign stands at 5,000 whose round closes then, and another opens.
+    fn standing_with(closes_at: Option<i64>, opens_at: Option<i64>) -> Overview {
+        Overview {
+            state: CampaignState::Running,
+            round: Some(RoundOverview {
+                round: Round {
+                    id: RoundId::once(),
+                    opens_at: None,
+                    closes_at: closes_at.map(at),
+                    quota: Quota::try_from(5_u32).expect("a quota"),
+                },
+                granted: 0,
+                issued: 0,
+                waitlisted: 0,
+            }),
+            next: opens_at.map(|millis| (RoundId::once(), at(millis))),
+            now: at(5_000),
+        }
+    }
+
+    fn header(answer: &Answer, name: &str) -> String {
+        let value = answer.headers.get(name).expect(name);
+        value.to_str().expect("ASCII").to_owned()
+    }
+
+    #[test]
+    fn counts_are_kept_until_the_next_opening_or_close_and_for_a_second_at_most() {
+        let campaign: CampaignId = "welcome".parse().expect("an id");
+        for (closes_at, opens_at, max_age) in [
+            (None, None, 1),
+            (Some(6_000), None, 1),
+            (Some(5_999), None, 0),
+            (None, Some(5_999), 0),
+            (Some(9_000), Some(5_001), 0),
+            (Some(5_000), Some(7_000), 1),
+        ] {
+            let overview = standing_with(closes_at, opens_at);
+            let single = Answer::overview(&campaign, &overview);
+            let page = Answer::page(&Page {
+                campaigns: vec![
+                    (campaign.clone(), standing_with(None, None)),
+                    (campaign.clone(), overview),
+                ],
+                unreadable: vec![],
+                next: None,
+            });
+            let expected = format!("public, max-age={max_age}");
+            for answer in [single, page] {
+                let told = header(&answer, "cache-control");
+                assert_eq!(told, expected, "{closes_at:?} {opens_at:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tag_stands_for_everything_but_the_time() {
+        let campaign = |id: &str| -> CampaignId { id.parse().expect("an id") };
+        let tag = |id: &str, overview: &Overview, next: Option<&str>| {
+            let page = Answer::page(&Page {
+                campaigns: vec![(campaign(id), overview.clone())],
+                unreadable: vec![],
+                next: next.map(campaign),
+            });
+            header(&page, "etag")
+        };
+        let before = standing_with(None, Some(7_000));
+        let after = Overview {
+            now: at(6_000),
+            ..before.clone()
+        };
+        assert_eq!(tag("a", &before, None), tag("a", &after, None));
+        assert_ne!(tag("a", &before, None), tag("b", &before, None));
+        assert_ne!(tag("a", &before, None), tag("a", &before, Some("a")));
+        let other = standing_with(None, Some(7_001));
+        assert_ne!(tag("a", &before, None), tag("a", &other, None));
+    }
 }

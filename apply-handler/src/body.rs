@@ -64,6 +64,9 @@ pub(crate) struct RefusalBody<'a> {
 #[derive(Serialize)]
 pub(crate) struct CampaignsBody<'a> {
     pub(crate) campaigns: Vec<CampaignBody<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unreadable: Vec<&'a str>,
+    pub(crate) next: Option<&'a str>,
 }
 
 #[derive(Serialize)]

@@ -38,8 +38,8 @@ impl AllowedOrigins {
 
     /// Lets the page that asks read `answer`, if its origin is allowed.
     pub fn share(&self, request: &HeaderMap, answer: Answer) -> Answer {
-        const EXPOSED: &str = "etag, location, preference-applied, retry-after, rushgate-decision, \
-            rushgate-position, rushgate-serial, server-timing, www-authenticate";
+        const EXPOSED: &str = "age, etag, location, preference-applied, retry-after, rushgate-decision, \
+            rushgate-position, rushgate-serial, rushgate-time, server-timing, www-authenticate";
         match self {
             Self::Any => answer
                 .with("access-control-allow-origin", "*")

@@ -1,57 +1,88 @@
 //! How campaigns stand, remembered for a moment: a million people who look at a counter must not be a million
 //! questions to the gate.
 //!
-//! An instance asks the gate at most once in [`FRESH`] for each campaign, while pollers keep coming; those who
-//! come while one of them asks are told what was known before, if that is not older than [`STALE`].
+//! An instance asks the gate for a campaign one question at a time, and at most once in [`FRESH`] while pollers keep
+//! coming. Those who come while one of them asks are told what was known before, if that is not older than [`STALE`] and
+//! no round has opened since; else they wait for that answer.
 
+use crate::clock::later;
 use crate::gate::{Gate, GateError};
+use crate::misses;
+use futures::lock::Mutex;
+use rushgate_gate::CampaignId;
 use rushgate_gate::overview::{self, Overview};
-use rushgate_gate::{CampaignId, Millis};
 use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{self, Arc, LazyLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long an answer of the gate is passed on without asking again.
 pub const FRESH: Duration = Duration::from_millis(200);
 
-/// How old it may be while somebody else asks again.
+/// How old it may be in a list, or while somebody else asks again.
 pub const STALE: Duration = Duration::from_secs(1);
 
 /// The most campaigns that are remembered.
 const MOST: usize = 256;
 
 /// What this instance remembers.
-static REMEMBERED: LazyLock<Mutex<Memory>> = LazyLock::new(Mutex::default);
+static REMEMBERED: LazyLock<sync::Mutex<Memory>> = LazyLock::new(sync::Mutex::default);
 
 #[derive(Default)]
 struct Memory(HashMap<CampaignId, Remembered>);
 
+/// Whoever holds it asks.
+type Turn = Arc<Mutex<()>>;
+
 struct Remembered {
-    overview: Overview,
+    overview: Option<Overview>,
+    /// When that was told; until then, when it was first asked for.
     at: Instant,
-    /// Since when somebody asks again.
-    asking_since: Option<Instant>,
+    turn: Turn,
 }
 
-/// How `campaign` stands; `None` if the gate knows no such campaign.
+/// How `campaign` stands, told by the gate not longer ago than `age`; `None` if the gate knows no such campaign.
 ///
 /// # Errors
 /// When the gate has to be asked, and does not answer.
 pub async fn overview(
     gate: &Gate<'_>,
     campaign: &CampaignId,
+    age: Duration,
 ) -> Result<Option<Overview>, GateError> {
-    if let Some(known) = memory(|memory| memory.recall(campaign, Instant::now())) {
+    if let Some(known) = known(campaign, age) {
         return Ok(Some(known));
     }
+    let turn = memory(|memory| memory.turn(campaign, Instant::now()));
+    let _turn = match turn.try_lock() {
+        Some(turn) => turn,
+        None => {
+            if let Some(known) = known(campaign, STALE) {
+                return Ok(Some(known));
+            }
+            let turn = gate.turn(&turn).await?;
+            // Most likely it is known by now.
+            if let Some(known) = known(campaign, age) {
+                return Ok(Some(known));
+            }
+            if misses::recall(campaign) {
+                return Ok(None);
+            }
+            turn
+        }
+    };
     let answer = gate
         .call(&overview::call(campaign), overview::overview)
-        .await;
-    memory(|memory| match &answer {
-        Ok(Some(overview)) => memory.keep(campaign, overview, Instant::now()),
-        _ => memory.forget(campaign),
-    });
-    answer
+        .await?;
+    match &answer {
+        Some(overview) => memory(|memory| memory.keep(campaign, overview, Instant::now())),
+        None => memory(|memory| memory.forget(campaign)),
+    }
+    Ok(answer)
+}
+
+/// What this instance knows of it, if that was told not longer ago than `age`.
+pub fn known(campaign: &CampaignId, age: Duration) -> Option<Overview> {
+    memory(|memory| memory.known(campaign, age, Instant::now()))
 }
 
 fn memory<T>(work: impl FnOnce(&mut Memory) -> T) -> T {
@@ -61,39 +92,55 @@ fn memory<T>(work: impl FnOnce(&mut Memory) -> T) -> T {
 }
 
 impl Memory {
-    /// What is known and young enough; `None` makes the caller the one who asks.
-    fn recall(&mut self, campaign: &CampaignId, now: Instant) -> Option<Overview> {
-        let known = self.0.get_mut(campaign)?;
+    /// What is known and young enough, with the gate's clock moved on. No opening is slept through.
+    fn known(&self, campaign: &CampaignId, most: Duration, now: Instant) -> Option<Overview> {
+        let known = self.0.get(campaign)?;
         let age = now.saturating_duration_since(known.at);
-        let overview = later(&known.overview, age);
-        let has_opened = overview
-            .next
-            .as_ref()
-            .is_some_and(|(_, opens_at)| *opens_at <= overview.now);
-        let asked = known
-            .asking_since
-            .is_some_and(|since| now.saturating_duration_since(since) < STALE);
-        if !has_opened && (age < FRESH || (age < STALE && asked)) {
-            return Some(overview);
+        let overview = known.overview.as_ref().filter(|_| age < most)?;
+        let overview = Overview {
+            now: later(overview.now, age),
+            ..overview.clone()
+        };
+        let opens_at = overview.next.as_ref().map(|(_, opens_at)| *opens_at);
+        let has_opened = opens_at.is_some_and(|opens_at| opens_at <= overview.now);
+        (!has_opened).then_some(overview)
+    }
+
+    /// What those who ask for `campaign` have in common.
+    fn turn(&mut self, campaign: &CampaignId, now: Instant) -> Turn {
+        if let Some(known) = self.0.get(campaign) {
+            return known.turn.clone();
         }
-        known.asking_since = Some(now);
-        None
+        if self.0.len() >= MOST {
+            self.make_room();
+        }
+        let turn = Turn::default();
+        if self.0.len() < MOST {
+            let asked_for = Remembered {
+                overview: None,
+                at: now,
+                turn: turn.clone(),
+            };
+            self.0.insert(campaign.clone(), asked_for);
+        }
+        turn
+    }
+
+    /// Forgets what is oldest. Those of which many want to know are never old.
+    fn make_room(&mut self) {
+        let is_idle = |known: &Remembered| Arc::strong_count(&known.turn) == 1;
+        let idle = self.0.iter().filter(|(_, known)| is_idle(known));
+        let oldest = idle.min_by_key(|(_, known)| known.at);
+        if let Some(oldest) = oldest.map(|(campaign, _)| campaign.clone()) {
+            self.0.remove(&oldest);
+        }
     }
 
     fn keep(&mut self, campaign: &CampaignId, overview: &Overview, now: Instant) {
-        if self.0.len() >= MOST && !self.0.contains_key(campaign) {
-            self.0
-                .retain(|_, known| now.saturating_duration_since(known.at) < STALE);
-            if self.0.len() >= MOST {
-                return;
-            }
+        if let Some(asked_for) = self.0.get_mut(campaign) {
+            asked_for.overview = Some(overview.clone());
+            asked_for.at = now;
         }
-        let known = Remembered {
-            overview: overview.clone(),
-            at: now,
-            asking_since: None,
-        };
-        self.0.insert(campaign.clone(), known);
     }
 
     fn forget(&mut self, campaign: &CampaignId) {
@@ -101,20 +148,10 @@ impl Memory {
     }
 }
 
-/// The same with the gate's clock moved on.
-fn later(overview: &Overview, age: Duration) -> Overview {
-    let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-    let now = Millis::try_from(overview.now.get().saturating_add(age));
-    Overview {
-        now: now.unwrap_or(Millis::MAX),
-        ..overview.clone()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rushgate_gate::CampaignState;
+    use rushgate_gate::{CampaignState, Millis};
 
     fn seen(now: i64, opens_at: Option<i64>) -> Overview {
         let at = |millis: i64| Millis::try_from(millis).expect("an instant");
@@ -130,48 +167,65 @@ mod tests {
         format!("c{number}").parse().expect("an id")
     }
 
+    /// Asks, and is told.
+    fn told(memory: &mut Memory, number: usize, overview: &Overview, now: Instant) {
+        drop(memory.turn(&id(number), now));
+        memory.keep(&id(number), overview, now);
+    }
+
     #[test]
-    fn one_asks_and_the_others_are_told_what_is_known() {
+    fn what_is_known_is_passed_on_while_it_is_young_enough() {
         let (mut memory, start) = (Memory::default(), Instant::now());
         let after = |millis| start + Duration::from_millis(millis);
-        assert_eq!(memory.recall(&id(0), start), None);
-        memory.keep(&id(0), &seen(5_000, None), start);
-        assert_eq!(memory.recall(&id(0), after(150)), Some(seen(5_150, None)));
+        assert_eq!(memory.known(&id(0), STALE, start), None);
+        drop(memory.turn(&id(0), start));
         assert_eq!(
-            memory.recall(&id(0), after(250)),
+            memory.known(&id(0), STALE, start),
             None,
-            "somebody has to ask"
+            "nobody has answered"
         );
-        assert_eq!(memory.recall(&id(0), after(260)), Some(seen(5_260, None)));
-        assert_eq!(
-            memory.recall(&id(0), after(1_000)),
-            None,
-            "too old for anybody"
-        );
-        memory.keep(&id(0), &seen(6_100, None), after(1_100));
-        assert_eq!(memory.recall(&id(0), after(1_200)), Some(seen(6_200, None)));
+        told(&mut memory, 0, &seen(5_000, None), start);
+        let known = |age, millis| memory.known(&id(0), age, after(millis));
+        assert_eq!(known(FRESH, 150), Some(seen(5_150, None)));
+        assert_eq!(known(FRESH, 200), None, "somebody has to ask");
+        assert_eq!(known(STALE, 260), Some(seen(5_260, None)));
+        assert_eq!(known(STALE, 1_000), None, "too old for anybody");
         memory.forget(&id(0));
-        assert_eq!(memory.recall(&id(0), after(1_201)), None);
+        assert_eq!(memory.known(&id(0), STALE, after(1)), None);
+    }
+
+    #[test]
+    fn one_asks_at_a_time_and_campaigns_do_not_wait_for_each_other() {
+        let (mut memory, start) = (Memory::default(), Instant::now());
+        let turn = memory.turn(&id(0), start);
+        let asking = turn.try_lock();
+        assert!(asking.is_some());
+        assert!(memory.turn(&id(0), start).try_lock().is_none());
+        assert!(memory.turn(&id(1), start).try_lock().is_some());
+        drop(asking);
+        assert!(memory.turn(&id(0), start).try_lock().is_some());
     }
 
     #[test]
     fn an_opening_is_not_slept_through() {
         let (mut memory, start) = (Memory::default(), Instant::now());
-        memory.keep(&id(0), &seen(5_000, Some(5_100)), start);
-        let after = |millis| start + Duration::from_millis(millis);
-        assert!(memory.recall(&id(0), after(99)).is_some());
-        assert_eq!(memory.recall(&id(0), after(100)), None);
-        assert_eq!(memory.recall(&id(0), after(101)), None);
+        told(&mut memory, 0, &seen(5_000, Some(5_100)), start);
+        let known = |millis| memory.known(&id(0), STALE, start + Duration::from_millis(millis));
+        assert!(known(99).is_some());
+        assert_eq!(known(100), None);
     }
 
     #[test]
-    fn memory_is_bounded() {
+    fn memory_is_bounded_and_what_is_asked_for_all_the_time_stays() {
         let (mut memory, start) = (Memory::default(), Instant::now());
-        for number in 0..3 * MOST {
-            memory.keep(&id(number), &seen(0, None), start);
+        let asking = memory.turn(&id(1), start);
+        for number in 2..3 * MOST {
+            let now = start + Duration::from_millis(u64::try_from(number).expect("small"));
+            told(&mut memory, 0, &seen(0, None), now);
+            told(&mut memory, number, &seen(0, None), now);
+            assert!(memory.0.len() <= MOST);
+            assert!(memory.known(&id(0), STALE, now).is_some());
         }
-        assert_eq!(memory.0.len(), MOST);
-        memory.keep(&id(5 * MOST), &seen(0, None), start + 2 * STALE);
-        assert_eq!(memory.0.len(), 1);
+        assert!(Arc::ptr_eq(&asking, &memory.turn(&id(1), start)));
     }
 }

@@ -6,13 +6,13 @@
 //! an application that was decided is answered with the same decision. An error that Redis replies with is an answer:
 //! it is handed on, and nothing is called again for it.
 
-use crate::pressure::Pressure;
+use crate::clock;
+use crate::pressure::{Admission, Pressure};
 use crate::settings::Settings;
 use futures::future::{Either, select};
-use futures::lock::Mutex;
-use rushgate_gate::keys::{CAMPAIGNS, SET_UP};
-use rushgate_gate::script::Eval;
-use rushgate_gate::{Call, CampaignId, ReplyError, Value};
+use futures::lock::{Mutex, MutexGuard};
+use rushgate_gate::script::{self, Eval};
+use rushgate_gate::{Call, CampaignId, ReplyError, Value, keys};
 use spin_sdk::redis::{Connection, Error, RedisParameter, RedisResult};
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
@@ -37,6 +37,17 @@ pub enum GateError {
     Reply(#[from] ReplyError),
 }
 
+impl GateError {
+    /// Whether the gate answers, and only what it keeps of one campaign makes no sense to it or to us.
+    pub fn is_of_one_campaign(&self) -> bool {
+        match self {
+            Self::Reply(_) => true,
+            Self::Redis(error) => matches!(reply_code(error), Some("WRONGTYPE" | "ResponseError")),
+            Self::Behind(_) | Self::TimedOut(_) => false,
+        }
+    }
+}
+
 /// The connection of this instance, while it has one.
 static CONNECTION: Mutex<Option<Arc<Connection>>> = Mutex::new(None);
 
@@ -48,6 +59,9 @@ static BEHIND: AtomicBool = AtomicBool::new(false);
 
 /// Whether this instance has met something that Redis may have lost: once is enough for the log.
 static INCOMPLETE: AtomicBool = AtomicBool::new(false);
+
+/// Whether this instance has met a campaign that the gate cannot read: once is enough for the log, and others are answered.
+static UNREADABLE: AtomicBool = AtomicBool::new(false);
 
 /// How the gate keeps up with this instance.
 static PRESSURE: Pressure = Pressure::new();
@@ -81,29 +95,66 @@ impl<'a> Gate<'a> {
         call: &Call,
         read: impl FnOnce(&[Value]) -> Result<T, ReplyError>,
     ) -> Result<T, GateError> {
-        let patience = self.settings.patience;
-        let result = match (PRESSURE.admit(patience, Instant::now()), patience.budget) {
-            (None, Some(budget)) => Err(GateError::Behind(budget)),
-            (admission, _) => {
-                let reply = self.within(async |connection| eval(connection, call).await);
-                let reply = reply.await;
-                drop(admission);
-                reply.and_then(|reply| read(&reply).map_err(GateError::from))
+        let result = async {
+            let _admission = self.admit()?;
+            let reply = self
+                .within(async |connection| eval(connection, call).await)
+                .await?;
+            if let Some(now) = script::clock(&reply) {
+                clock::hear(now);
             }
+            Ok(read(&reply)?)
         };
+        let result = result.await;
         log_change(&result);
         result
     }
 
-    /// The members of a set.
+    /// Names of campaigns in their order, so many at most; the first ones, or those that come after one.
     ///
     /// # Errors
     /// As for [`Gate::call`].
-    pub async fn members(&self, key: &str) -> Result<Vec<String>, GateError> {
-        let members = self.within(async |connection| connection.smembers(key).await);
-        let result = members.await;
+    pub async fn names(
+        &self,
+        after: Option<&CampaignId>,
+        most: usize,
+    ) -> Result<Vec<String>, GateError> {
+        let result = async {
+            let _admission = self.admit()?;
+            self.within(async |connection| names(connection, after, most).await)
+                .await
+        };
+        let result = result.await;
         log_change(&result);
         result
+    }
+
+    /// Waits until it is this request's turn to ask what others ask, too; as long as for an answer at most.
+    ///
+    /// # Errors
+    /// When that takes too long, because the gate does not answer those whose turn it is.
+    pub async fn turn<'t>(&self, turn: &'t Mutex<()>) -> Result<MutexGuard<'t, ()>, GateError> {
+        let begun = Instant::now();
+        let timeout = self.settings.patience.timeout;
+        let turn = match select(turn.lock(), pin!(spin_sdk::time::sleep(timeout))).await {
+            Either::Left((turn, _)) => Ok(turn),
+            Either::Right(((), _)) => Err(GateError::TimedOut(timeout)),
+        };
+        self.note_waiting(begun);
+        turn
+    }
+
+    /// That what was `begun` then, and takes several questions, does not take longer than one may.
+    ///
+    /// # Errors
+    /// When it does.
+    pub fn check(&self, begun: Instant) -> Result<(), GateError> {
+        let timeout = self.settings.patience.timeout;
+        if begun.elapsed() < timeout {
+            Ok(())
+        } else {
+            Err(GateError::TimedOut(timeout))
+        }
     }
 
     /// Whether Redis, which does not know `campaign`, may have lost it: it was told of it, or it was wiped.
@@ -112,7 +163,12 @@ impl<'a> Gate<'a> {
     /// As for [`Gate::call`].
     pub async fn may_have_lost(&self, campaign: &CampaignId) -> Result<bool, GateError> {
         let answers = self.within(async |connection| {
-            let listed = number(connection, "SISMEMBER", [CAMPAIGNS, campaign.as_str()]).await?;
+            let listed = number(
+                connection,
+                "SISMEMBER",
+                [keys::CAMPAIGNS, campaign.as_str()],
+            )
+            .await?;
             Ok(listed > 0 || is_wiped(connection).await?)
         });
         let result = answers.await;
@@ -149,6 +205,20 @@ impl<'a> Gate<'a> {
         result
     }
 
+    /// Lets a question through, if the gate keeps up.
+    fn admit(&self) -> Result<Option<Admission<'static>>, GateError> {
+        let patience = self.settings.patience;
+        match (PRESSURE.admit(patience, Instant::now()), patience.budget) {
+            (None, Some(budget)) => Err(GateError::Behind(budget)),
+            (admission, _) => Ok(admission),
+        }
+    }
+
+    fn note_waiting(&self, begun: Instant) {
+        let waited = self.waited.get().unwrap_or_default().max(begun.elapsed());
+        self.waited.set(Some(waited));
+    }
+
     /// Does `work` on the connection, a second time on a new one if the first gets no reply, all within the timeout.
     async fn within<T>(
         &self,
@@ -177,8 +247,7 @@ impl<'a> Gate<'a> {
             Either::Left((result, _)) => Some(result),
             Either::Right(((), _)) => None,
         };
-        let waited = self.waited.get().unwrap_or_default().max(begun.elapsed());
-        self.waited.set(Some(waited));
+        self.note_waiting(begun);
         match finished {
             Some(result) => Ok(result?),
             None => {
@@ -223,7 +292,7 @@ async fn forget(connection: Option<&Arc<Connection>>) {
 }
 
 async fn is_wiped(connection: &Connection) -> Result<bool, Error> {
-    Ok(number(connection, "EXISTS", [CAMPAIGNS, SET_UP]).await? == 0)
+    Ok(number(connection, "EXISTS", [keys::CAMPAIGNS, keys::SET_UP]).await? == 0)
 }
 
 /// What Redis replies to a command that counts.
@@ -259,6 +328,44 @@ async fn eval(connection: &Connection, call: &Call) -> Result<Vec<Value>, Error>
         .collect())
 }
 
+/// A page of the index of campaigns; of the set that it is made of, while nobody has made it.
+async fn names(
+    connection: &Connection,
+    after: Option<&CampaignId>,
+    most: usize,
+) -> Result<Vec<String>, Error> {
+    let execute = async |command: &str, arguments: &[&str]| {
+        let arguments: Vec<_> = arguments
+            .iter()
+            .map(|argument| RedisParameter::Binary(argument.as_bytes().to_vec()))
+            .collect();
+        connection.execute(command, arguments).await
+    };
+    let from = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
+    let count = most.to_string();
+    let range = [keys::CAMPAIGN_INDEX, &from, "+", "LIMIT", "0", &count];
+    let names: Vec<String> = execute("ZRANGEBYLEX", &range)
+        .await?
+        .into_iter()
+        .filter_map(|name| match name {
+            RedisResult::Binary(name) => String::from_utf8(name).ok(),
+            _ => None,
+        })
+        .collect();
+    if !names.is_empty() {
+        return Ok(names);
+    }
+    let is_indexed = execute("EXISTS", &[keys::CAMPAIGN_INDEX]).await?;
+    if let [RedisResult::Int64(1)] = is_indexed[..] {
+        return Ok(names);
+    }
+    let mut names = connection.smembers(keys::CAMPAIGNS).await?;
+    names.retain(|name| after.is_none_or(|after| name.as_str() > after.as_str()));
+    names.sort_unstable();
+    names.truncate(most);
+    Ok(names)
+}
+
 /// The code of an error that Redis has replied with; nothing if no reply came. Spin hands errors over as the text that
 /// redis-rs has for them: `… signalled by the server - NoScriptError: …` for the codes that it knows, else the code as
 /// Redis writes it. Those of connections begin with a word of a sentence.
@@ -288,6 +395,14 @@ fn log_change<T>(result: &Result<T, GateError>) {
     if let Err(error @ GateError::Behind(_)) = result {
         if !BEHIND.swap(true, Ordering::Relaxed) {
             eprintln!("gate: {error}, requests are refused");
+        }
+        return;
+    }
+    if let Err(error) = result
+        && error.is_of_one_campaign()
+    {
+        if !UNREADABLE.swap(true, Ordering::Relaxed) {
+            eprintln!("gate: a campaign cannot be read, see `rushgate audit`: {error}");
         }
         return;
     }

@@ -3,23 +3,27 @@
 use crate::answer::Answer;
 use crate::application::{MAX_BODY, applicant, is_json, named};
 use crate::auth::Refusal;
+use crate::clock;
 use crate::cors;
-use crate::counts;
+use crate::counts::{self, FRESH};
 use crate::exchange::{self, Body};
 use crate::gate::{Gate, GateError};
+use crate::lists;
+use crate::misses;
 use crate::problem::Problem;
 use crate::refusals;
 use crate::route::{Resource, takes};
 use crate::settings::{InvalidVariable, Settings};
-use futures::future::{Either, select, try_join_all};
+use futures::future::{Either, select};
 use futures::poll;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use rushgate_gate::application::Status;
-use rushgate_gate::{CampaignId, Decision, RoundId, application, apply, keys};
+use rushgate_gate::{CampaignId, Decision, RoundId, application, apply};
 use spin_sdk::http::{HeaderMap, Method, StatusCode};
 use spin_sdk::wasip3::http::types::Request;
 use std::pin::pin;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -53,7 +57,7 @@ pub async fn handle(request: Request) -> Answer {
             problem.answer()
         }
     };
-    let answer = answer.timed(gate.waited());
+    let answer = answer.timed(gate.waited()).at(clock::now());
     settings.allowed_origins.share(&head.headers, answer)
 }
 
@@ -106,9 +110,17 @@ async fn answer(
             Ok(Answer::empty(StatusCode::OK))
         }
         Resource::Description => Ok(description()),
-        Resource::Campaigns => campaigns(gate, &head.headers).await,
+        Resource::Campaigns => {
+            let after = parameter(head, "after", Problem::InvalidAfter)?;
+            let page = lists::page(gate, after.as_ref()).await?;
+            let page = page.ok_or(Problem::BooksIncomplete)?;
+            Ok(Answer::page(&page).unless_known(&head.headers))
+        }
         Resource::Campaign(campaign) => {
-            let Some(overview) = counts::overview(gate, &campaign).await? else {
+            if misses::recall(&campaign) {
+                return Err(Problem::CampaignNotFound);
+            }
+            let Some(overview) = counts::overview(gate, &campaign, FRESH).await? else {
                 return Err(unknown(gate, &campaign).await?);
             };
             Ok(Answer::overview(&campaign, &overview).unless_known(&head.headers))
@@ -121,7 +133,11 @@ async fn answer(
             if known.is_some_and(|known| known != applicant) {
                 return Err(Problem::NotYourApplication);
             }
-            let round = round_asked_for(head)?;
+            // A round that no campaign can have is as unknown as one that there is not.
+            let round: Option<RoundId> = parameter(head, "round", Problem::RoundNotFound)?;
+            if misses::recall(&campaign) {
+                return Err(Problem::CampaignNotFound);
+            }
             let call = application::call(&campaign, &applicant, round.as_ref());
             let status = gate.call(&call, application::status).await?;
             if status == Status::UnknownCampaign {
@@ -152,6 +168,7 @@ async fn apply(
     };
     let decided = match refusals::recall(campaign, &applicant) {
         Some(refused) => refused,
+        None if misses::recall(campaign) => return Err(Problem::CampaignNotFound),
         None => {
             let call = apply::call(campaign, &applicant);
             let decided = gate.call(&call, apply::answer).await?;
@@ -175,44 +192,24 @@ async fn apply(
 async fn unknown(gate: &Gate<'_>, campaign: &CampaignId) -> Result<Problem, GateError> {
     Ok(match gate.may_have_lost(campaign).await? {
         true => Problem::BooksIncomplete,
-        false => Problem::CampaignNotFound,
+        false => {
+            misses::learn(gate, campaign);
+            Problem::CampaignNotFound
+        }
     })
 }
 
-/// The round that `?round=` names. One that no round can have is as unknown as one that there is not.
-fn round_asked_for(head: &Parts) -> Result<Option<RoundId>, Problem> {
+/// What the parameter `name` of the query says; `wrong`, if it cannot be that.
+fn parameter<T: FromStr>(head: &Parts, name: &str, wrong: Problem) -> Result<Option<T>, Problem> {
     let query = head.uri.query().unwrap_or_default();
     query
         .split('&')
-        .find_map(|pair| pair.strip_prefix("round="))
-        .map(|round| {
-            let round = percent_decode_str(round).decode_utf8();
-            round
-                .ok()
-                .and_then(|round| round.parse().ok())
-                .ok_or(Problem::RoundNotFound)
+        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+        .map(|value| {
+            let value = percent_decode_str(value).decode_utf8();
+            value.ok().and_then(|value| value.parse().ok()).ok_or(wrong)
         })
         .transpose()
-}
-
-async fn campaigns(gate: &Gate<'_>, headers: &HeaderMap) -> Result<Answer, Problem> {
-    let mut ids: Vec<CampaignId> = gate
-        .members(keys::CAMPAIGNS)
-        .await?
-        .iter()
-        .filter_map(|id| id.parse().ok())
-        .collect();
-    if ids.is_empty() && gate.is_wiped().await? {
-        return Err(Problem::BooksIncomplete);
-    }
-    ids.sort();
-    let overviews = try_join_all(ids.into_iter().map(async |id| {
-        let overview = counts::overview(gate, &id).await?;
-        Ok::<_, GateError>(overview.map(|overview| (id, overview)))
-    }))
-    .await?;
-    let known: Vec<_> = overviews.into_iter().flatten().collect();
-    Ok(Answer::overviews(&known).unless_known(headers))
 }
 
 fn page() -> Answer {

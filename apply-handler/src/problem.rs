@@ -24,6 +24,8 @@ pub enum Problem {
     },
     /// The campaign has no round of the name that was asked for.
     RoundNotFound,
+    /// The list is asked for from what is no name of a campaign on.
+    InvalidAfter,
     /// The resource does not take that method.
     MethodNotAllowed {
         /// The methods it takes.
@@ -111,6 +113,7 @@ impl Problem {
         match self {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::MalformedRequest
+            | Self::InvalidAfter
             | Self::IncompleteBody
             | Self::EmptyBody
             | Self::InvalidJson { .. } => StatusCode::BAD_REQUEST,
@@ -141,6 +144,7 @@ impl Problem {
             Self::CampaignNotFound => "campaign_not_found",
             Self::ApplicationNotFound { .. } => "application_not_found",
             Self::RoundNotFound => "round_not_found",
+            Self::InvalidAfter => "invalid_after",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::BodyTooLarge => "body_too_large",
@@ -164,9 +168,11 @@ impl Problem {
     pub fn answer(&self) -> Answer {
         let detail = self.detail();
         let mut details = Details::new(self.status(), self.code(), &detail);
-        if let Self::UserId(_) | Self::UserIdNotNumeric = self {
-            details.field = Some("user_id");
-        }
+        details.field = match self {
+            Self::UserId(_) | Self::UserIdNotNumeric => Some("user_id"),
+            Self::InvalidAfter => Some("after"),
+            _ => None,
+        };
         let answer = Answer::problem(self.status(), &details);
         match self {
             Self::MethodNotAllowed { allow } => answer.with("allow", allow),
@@ -188,6 +194,7 @@ impl Problem {
                 format!("Nobody of that name holds a coupon of round {round}.")
             }
             Self::RoundNotFound => "The campaign has no round of the name that ?round= gives. GET /v1/campaigns/{campaign} names the current round and the next.".into(),
+            Self::InvalidAfter => "after must be the name of a campaign, as `next` of a page says it: 1 to 48 characters of a-z 0-9 - _".into(),
             Self::MethodNotAllowed { allow } => format!("Use one of {allow}."),
             Self::UnsupportedMediaType => "Send the body with Content-Type: application/json.".into(),
             Self::BodyTooLarge => "Send at most 4096 bytes.".into(),
@@ -246,6 +253,7 @@ mod tests {
             Problem::CampaignNotFound,
             Problem::ApplicationNotFound { round: None },
             Problem::RoundNotFound,
+            Problem::InvalidAfter,
             Problem::MethodNotAllowed { allow: "GET" },
             Problem::UnsupportedMediaType,
             Problem::BodyTooLarge,

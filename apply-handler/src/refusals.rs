@@ -6,16 +6,17 @@
 //! by the gate itself, so nobody is denied what he has. Nobody waits for somebody else's question: who comes before its
 //! answer is decided by the gate as well.
 
+use crate::clock::later;
 use crate::gate::Gate;
 use crate::settings::Settings;
 use rushgate_gate::apply::Answer;
 use rushgate_gate::strangers::{self, Refusal, SETTLE};
-use rushgate_gate::{Applicant, CampaignId, Decision, Millis, UserIds};
+use rushgate_gate::{Applicant, CampaignId, Decision, UserIds};
 use spin_sdk::wasip3::wit_bindgen;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The most that is remembered of all campaigns: user ids, and for each campaign as much as [`OF_ONE`] of them take.
 const MOST: usize = 65_536;
@@ -147,15 +148,11 @@ fn hash(user_id: &str) -> u64 {
     hasher.finish()
 }
 
-fn later(instant: Millis, age: Duration) -> Millis {
-    let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-    Millis::try_from(instant.get().saturating_add(age)).unwrap_or(Millis::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use rushgate_gate::Value;
+    use std::time::Duration;
 
     fn id(number: usize) -> CampaignId {
         format!("c{number}").parse().expect("an id")

@@ -7,6 +7,10 @@ use crate::campaign::CampaignId;
 /// It lives in a slot of its own, so no script may touch it.
 pub const CAMPAIGNS: &str = "rushgate:campaigns";
 
+/// The same ids as a sorted set, by name: where pages of them begin. `rushgate setup` and each creation of a campaign make it
+/// of [`CAMPAIGNS`], with which it shares its slot; before the first of these there is none.
+pub const CAMPAIGN_INDEX: &str = "rushgate:{rushgate:campaigns}:index";
+
 /// Is there once Redis has been told of every campaign that the database has, if only that there is none. In a Redis that
 /// has neither this nor [`CAMPAIGNS`], an unknown campaign may be one that was lost. It shares the slot of that set.
 pub const SET_UP: &str = "rushgate:{rushgate:campaigns}:set-up";

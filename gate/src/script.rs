@@ -1,6 +1,7 @@
 //! A Lua script, a call of it, and its flat reply, without a client library: the handler speaks to Redis
 //! through Spin, everything else through redis-rs.
 
+use crate::time::Millis;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -88,6 +89,15 @@ pub enum Value {
     Bytes(Vec<u8>),
     /// Anything else; no script of ours answers with it.
     Other,
+}
+
+/// The clock of Redis in a reply that ends with it, as those of `apply.lua`, `overview.lua` and `application.lua` do
+/// whatever they answer; `None` for any other reply.
+pub fn clock(reply: &[Value]) -> Option<Millis> {
+    match reply.last() {
+        Some(Value::Integer(millis)) => Millis::try_from(*millis).ok(),
+        _ => None,
+    }
 }
 
 /// A reply that its script cannot have given: another version of it, or not Redis.

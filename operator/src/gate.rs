@@ -117,6 +117,12 @@ impl Gate {
             }
             self.query::<i64>(&add).await.context(WHAT)?;
         }
+        // Anew and in one step, so that none is ever missing in it: neither those that were created before there was an
+        // index, nor those that an older `rushgate` has created since.
+        let mut index = redis::cmd("ZUNIONSTORE");
+        index.arg(keys::CAMPAIGN_INDEX).arg(1).arg(keys::CAMPAIGNS);
+        index.arg("WEIGHTS").arg(0);
+        self.query::<i64>(&index).await.context(WHAT)?;
         let mut mark = redis::cmd("SET");
         mark.arg(keys::SET_UP).arg(1);
         self.query::<String>(&mark).await.context(WHAT)?;

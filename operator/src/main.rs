@@ -29,7 +29,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Create the tables and the topic, as far as they are missing
+    /// Create the tables, the index of campaigns and the topic, as far as they are missing
     Setup(Setup),
     /// Create campaigns, change them, see how they stand
     #[command(subcommand)]

@@ -23,7 +23,7 @@ const MOST_REPLICAS: i32 = 3;
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Creates the tables and the topic, as far as they are missing.
+/// Creates the tables, the index of campaigns and the topic, as far as they are missing.
 #[derive(Args)]
 pub struct Setup {
     /// How many seconds to wait for servers that are still starting; 0: one attempt

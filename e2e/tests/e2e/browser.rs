@@ -4,7 +4,7 @@ use rushgate_e2e::system::{Size, System};
 use serde_json::{Value, json};
 use std::process::{Child, Command, Stdio};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 /// Applies (twice, with a preflight each), asks, is refused; then sends what it saw to where it came from.
 const PAGE: &str = r#"<!doctype html><script type="module">
@@ -23,8 +23,50 @@ await attempt("again", "/v1/campaigns/open/applications", {...apply("7"), header
 await attempt("ask", "/v1/campaigns/open/applications/7");
 await attempt("refused", "/v1/campaigns/later/applications", apply("7"));
 await attempt("count", "/v1/campaigns/open", {headers: {"if-none-match": "W/\"0\""}});
+const counts = await fetch(API + "/v1/campaigns/open").catch(() => null);
+seen.push(["time", counts && counts.headers.get("rushgate-time"), counts && counts.headers.get("age")]);
 await fetch("/seen", {method: "POST", body: JSON.stringify(seen)});
 </script>"#;
+
+/// What a browser asks for.
+pub(crate) struct Request {
+    /// Request line and headers.
+    pub(crate) head: String,
+    /// As long as the Content-Length says.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Request {
+    /// Reads one; `None` on a connection that is not used.
+    pub(crate) async fn read(connection: &mut TcpStream) -> Option<Self> {
+        let mut read = Vec::new();
+        let end = loop {
+            if let Some(end) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                break end;
+            }
+            if connection.read_buf(&mut read).await.ok()? == 0 {
+                return None;
+            }
+        };
+        let mut body = read.split_off(end + 4);
+        let head = String::from_utf8_lossy(&read).into_owned();
+        let length = header(&head, "content-length");
+        let length: usize = length.map_or(0, |length| length.parse().expect("a length"));
+        while body.len() < length {
+            if connection.read_buf(&mut body).await.ok()? == 0 {
+                return None;
+            }
+        }
+        Some(Self { head, body })
+    }
+}
+
+/// The value of a header.
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut headers = head.lines().filter_map(|line| line.split_once(": "));
+    let header = headers.find(|(header, _)| header.eq_ignore_ascii_case(name));
+    header.map(|(_, value)| value)
+}
 
 /// The page's own server: its address is the origin.
 struct Site {
@@ -47,31 +89,11 @@ impl Site {
         let page = PAGE.replace("API +", &format!("\"{api}\" +"));
         loop {
             let (mut connection, _) = self.listener.accept().await.expect("a connection");
-            let mut request = Vec::new();
-            let (head, mut body) = loop {
-                let mut part = [0; 4_096];
-                let count = connection.read(&mut part).await.expect("a request");
-                request.extend_from_slice(&part[..count]);
-                let text = String::from_utf8_lossy(&request);
-                if let Some((head, body)) = text.split_once("\r\n\r\n") {
-                    break (head.to_ascii_lowercase(), body.to_owned());
-                }
-                if count == 0 {
-                    break (String::new(), String::new());
-                }
-            };
-            if head.starts_with("post /seen") {
-                let length = head
-                    .lines()
-                    .find_map(|line| line.strip_prefix("content-length: "))
-                    .and_then(|length| length.parse::<usize>().ok())
-                    .expect("a length");
-                while body.len() < length {
-                    let mut part = [0; 4_096];
-                    let count = connection.read(&mut part).await.expect("the rest");
-                    body.push_str(&String::from_utf8_lossy(&part[..count]));
-                }
-                return serde_json::from_str(&body).expect("JSON");
+            let request = Request::read(&mut connection).await;
+            if let Some(Request { head, body }) = request
+                && head.starts_with("POST /seen")
+            {
+                return serde_json::from_slice(&body).expect("JSON");
             }
             let answer = format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{page}",
@@ -84,13 +106,13 @@ impl Site {
 }
 
 /// A browser that is gone with this.
-struct Browser(
+pub(crate) struct Browser(
     Child,
     #[expect(dead_code, reason = "removed with the browser")] tempfile::TempDir,
 );
 
 impl Browser {
-    fn open(url: &str) -> Self {
+    pub(crate) fn open(url: &str) -> Self {
         let program = std::env::var_os("RUSHGATE_BROWSER")
             .expect("RUSHGATE_BROWSER is not set: run `cargo xtask test`");
         let profile = tempfile::tempdir().expect("a temporary directory");
@@ -155,6 +177,8 @@ async fn a_page_of_a_listed_origin_applies_and_reads_the_answers() {
             .is_some_and(|wait| wait.parse::<u64>().is_ok()),
         "{seen}"
     );
+    let time = seen[5][1].clone();
+    assert!(time.as_str().is_some_and(|time| time.len() == 13), "{seen}");
     assert_eq!(
         seen,
         json!([
@@ -170,6 +194,7 @@ async fn a_page_of_a_listed_origin_applies_and_reads_the_answers() {
             ["ask", 200, "granted", "1", null, null],
             ["refused", 409, "not_open", null, null, retry_after],
             ["count", 200, null, null, null, null],
+            ["time", time, "0"],
         ])
     );
 }
@@ -178,9 +203,10 @@ async fn a_page_of_a_listed_origin_applies_and_reads_the_answers() {
 async fn a_page_of_another_origin_is_stopped_by_the_browser() {
     let site = Site::open().await;
     let (system, seen) = seen_from(&site, "https://shop.example").await;
-    let blocked: Vec<_> = ["apply", "again", "ask", "refused", "count"]
+    let mut blocked: Vec<_> = ["apply", "again", "ask", "refused", "count"]
         .map(|what| json!([what, "blocked"]))
         .into();
+    blocked.push(json!(["time", null, null]));
     assert_eq!(seen, json!(blocked));
     // The preflight was answered without permission, so nothing was applied for.
     let counts = reqwest::get(format!("{}/v1/campaigns/open", system.url()))

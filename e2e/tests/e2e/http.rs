@@ -1,5 +1,6 @@
 //! Every answer of design §5, on the compiled component, and that the next good request works.
 
+use crate::refusals::now;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use rushgate_e2e::system::{Size, System};
 use serde_json::{Value, json};
@@ -511,4 +512,65 @@ async fn a_client_that_announces_a_body_and_sends_none_is_answered_in_time() {
     let url = format!("{}/v1/campaigns/welcome/applications", system.url());
     let answer = Answer::to(json_body(client.post(url), r#"{"user_id":"a"}"#)).await;
     assert_eq!(answer.header("rushgate-serial"), Some("1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_tells_the_time_anew_and_counts_say_how_long_they_are_good_for() {
+    const ORIGIN: &str = "https://shop.example";
+    let list = [("SPIN_VARIABLE_CORS_ALLOWED_ORIGINS", ORIGIN)];
+    let system = System::start_with(Size::ONLY_A_HANDLER, &list).await;
+    for (campaign, quota) in [("open", 10), ("full", 1)] {
+        let created = system.operator.create(campaign, quota);
+        created.await.expect("created");
+    }
+    let client = Client::new();
+    let get = |path: &str| client.get(format!("{}/v1/campaigns{path}", system.url()));
+    let apply = |campaign: &str, user_id: &str| {
+        let url = format!("{}/v1/campaigns/{campaign}/applications", system.url());
+        json_body(client.post(url), format!(r#"{{"user_id":"{user_id}"}}"#))
+    };
+    let tagged = async |path: &str| {
+        let answer = Answer::to(get(path)).await;
+        for (name, value) in [("cache-control", "public, max-age=1"), ("age", "0")] {
+            assert_eq!(answer.header(name), Some(value), "{path}");
+        }
+        let tag = answer.header("etag").expect("a tag").to_owned();
+        get(path).header("if-none-match", tag)
+    };
+    let cases = [
+        (apply("open", "7"), 201),
+        (apply("open", "7"), 200),
+        (apply("full", "7"), 201),
+        (apply("full", "8"), 410),
+        // Repeated by the instance.
+        (apply("full", "9"), 410),
+        (get("/open/applications/7"), 200),
+        (get("/open/applications/8"), 404),
+        (get("/open"), 200),
+        (tagged("/open").await, 304),
+        (get(""), 200),
+        (tagged("").await, 304),
+        (get("/nope"), 404),
+        (apply("nope", "7"), 404),
+        (apply("open", "a b"), 422),
+    ];
+    let mut redis = system.redis_connection().await.expect("Redis");
+    for (request, status) in cases {
+        let before = now(&mut redis).await;
+        let answer = Answer::to(request.header("origin", ORIGIN)).await;
+        let after = now(&mut redis).await;
+        assert_eq!(answer.status.as_u16(), status, "{}", answer.text);
+        let time = answer.header("rushgate-time").expect("the time");
+        let time: i64 = time.parse().expect("milliseconds");
+        // Behind by what a reply took to come, on a machine that is busy with other tests; never ahead.
+        assert!(
+            (before - 2_000..=after).contains(&time),
+            "{status}: {time} is not from {before} to {after}"
+        );
+        let exposed = answer.header("access-control-expose-headers");
+        let exposed: Vec<_> = exposed.expect("a list").split(", ").collect();
+        for name in ["age", "rushgate-time"] {
+            assert!(exposed.contains(&name), "{exposed:?}");
+        }
+    }
 }

@@ -73,22 +73,26 @@ impl Flood {
 }
 
 /// The clock of Redis, in ms.
-async fn now(redis: &mut MultiplexedConnection) -> i64 {
+pub(crate) async fn now(redis: &mut MultiplexedConnection) -> i64 {
     let time = redis::cmd("TIME").query_async(redis).await;
     let (seconds, micros): (i64, i64) = time.expect("TIME");
     seconds * 1_000 + micros / 1_000
 }
 
-/// How many scripts have been run.
-async fn scripts(redis: &mut MultiplexedConnection) -> usize {
+/// How often these commands have been called.
+pub(crate) async fn calls(redis: &mut MultiplexedConnection, commands: &[&str]) -> usize {
     let mut info = redis::cmd("INFO");
     let info = info.arg("commandstats").query_async(redis).await;
     let info: String = info.expect("INFO");
-    let line = info
-        .lines()
-        .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
-    let calls = line.and_then(|line| line.split(',').next());
-    calls.and_then(|calls| calls.parse().ok()).expect("a count")
+    let of = |command: &&str| {
+        let line = info.lines().find_map(|line| {
+            let line = line.strip_prefix("cmdstat_")?.strip_prefix(*command)?;
+            line.strip_prefix(":calls=")
+        });
+        let calls = line.and_then(|line| line.split(',').next());
+        calls.map_or(0, |calls| calls.parse().expect("a count"))
+    };
+    commands.iter().map(of).sum()
 }
 
 /// When that serial was granted to `user_id`, by the clock of Redis.
@@ -152,7 +156,7 @@ async fn a_flood_of_losers_hardly_reaches_the_gate_and_nobody_is_denied_what_he_
         assert_eq!(told.expect("an answer"), Told::Granted(place));
     }
     let mut redis = system.redis_connection().await.expect("Redis");
-    let before = scripts(&mut redis).await;
+    let before = calls(&mut redis, &["evalsha"]).await;
     let people: Vec<_> = (0..AT_ONCE)
         .map(|_| tokio::spawn(flood.clone().go_on()))
         .collect();
@@ -185,7 +189,7 @@ async fn a_flood_of_losers_hardly_reaches_the_gate_and_nobody_is_denied_what_he_
     for person in people {
         refused += person.await.expect("no panic");
     }
-    let asked = scripts(&mut redis).await - before;
+    let asked = calls(&mut redis, &["evalsha"]).await - before;
     assert!(
         asked * 3 < refused,
         "{refused} were refused, and the gate was asked {asked} times"

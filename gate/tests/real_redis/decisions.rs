@@ -3,9 +3,10 @@
 use crate::support::{Gate, always_open, applicant, eval, round};
 use redis::TypedCommands;
 use rushgate_gate::project::{Origin, Outcome};
-use rushgate_gate::script::Eval;
+use rushgate_gate::script::{self, Eval};
 use rushgate_gate::{
     CampaignState, Decision, EventType, Keys, OnePer, Quota, Round, UserIds, application, apply,
+    overview,
 };
 use std::collections::BTreeSet;
 use std::sync::Barrier;
@@ -310,6 +311,37 @@ fn paused_halted_and_unknown_grant_nothing_to_anybody() {
         Outcome::Halted
     );
     assert!(gate.events().is_empty());
+}
+
+#[test]
+fn what_an_applicant_asks_ends_with_the_clock() {
+    let mut gate = Gate::unknown();
+    let all_tell_it = |gate: &mut Gate| {
+        let calls = [
+            apply::call(&gate.id, &applicant("a")),
+            overview::call(&gate.id),
+            application::call(&gate.id, &applicant("a"), None),
+        ];
+        for call in calls {
+            let before = gate.now();
+            let reply = gate.call(&call).expect("a reply");
+            let clock = script::clock(&reply).map(|clock| clock.get());
+            let after = gate.now();
+            assert!(
+                clock.is_some_and(|clock| (before..=after).contains(&clock)),
+                "{reply:?} is not from {before} to {after}"
+            );
+        }
+    };
+    all_tell_it(&mut gate);
+    let states = [CampaignState::Paused, CampaignState::Running];
+    for state in states {
+        gate.project(Origin::New, state, OnePer::Campaign, &[always_open(1)]);
+        all_tell_it(&mut gate);
+    }
+    all_tell_it(&mut gate);
+    gate.revoke("a", None);
+    all_tell_it(&mut gate);
 }
 
 #[test]
