@@ -8,6 +8,7 @@ mod plan;
 
 pub use plan::{Claim, Known, Plan, plan};
 
+use crate::audit::differing_terms;
 use crate::config::Config;
 use crate::database::{Action, Entry, Letter, LogLine, Resolution, Which, Write};
 use crate::gate::superseded;
@@ -161,10 +162,12 @@ impl Rebuild {
         let before = operation.campaign.clone();
         if let Some(told) = operation.told.as_ref().filter(|told| told.terms.is_some()) {
             // Room for a change that the gate has not taken is not for the gate. Where Redis has lost the terms, nobody
-            // knows whether the gate had taken it, and the room stays.
+            // knows whether the gate had taken it, and the room stays; also when this is run again, after the gate was
+            // told of that room.
+            let is_told_all = differing_terms(&before, told).is_empty();
             let intention = operation.database.intention(&before.id).await?;
             let meant = match intention.map(|intention| intention.deed) {
-                Some(Deed::Change { before: shape, .. }) => before.with(&shape),
+                Some(Deed::Change { before: shape, .. }) if !is_told_all => before.with(&shape),
                 _ => before.clone(),
             };
             operation.campaign = meant.with_room_for(told);

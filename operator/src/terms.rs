@@ -115,7 +115,10 @@ impl Campaign {
         let mut campaign = self.clone();
         for (round, granted) in &told.rounds {
             match campaign.rounds.iter_mut().find(|here| here.id == round.id) {
-                Some(here) if here.quota.get() < *granted => here.quota = round.quota,
+                Some(here) if here.quota.get() < *granted => {
+                    let least = Quota::try_from(*granted).unwrap_or(round.quota);
+                    here.quota = round.quota.max(least);
+                }
                 None if *granted > 0 => campaign.rounds.push(round.clone()),
                 _ => {}
             }

@@ -2,8 +2,8 @@
 
 use crate::topic::Letter;
 use crate::{CAMPAIGN, Rig, setting, wait};
-use redis::AsyncTypedCommands;
 use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, AsyncTypedCommands};
 use rushgate_gate::application::{self, Status};
 use rushgate_gate::project::{self, Origin};
 use rushgate_gate::script::Eval;
@@ -12,6 +12,10 @@ use rushgate_gate::{
     RoundId, Terms, UserIds, Value, Waitlist, apply, revoke,
 };
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+/// How long the gate may take to answer.
+const LONG: Duration = Duration::from_secs(30);
 
 /// A gate in a Redis database of the test's own, with the campaign of every test.
 pub(crate) struct Gate {
@@ -26,7 +30,10 @@ impl Gate {
         assert!(number < crate::NO_GATE, "Redis has no more databases");
         let url = format!("{}/{number}", setting("REDIS_URL"));
         let client = redis::Client::open(url.as_str()).expect("an address");
-        let redis = client.get_multiplexed_async_connection().await;
+        // Of the client's own half a second, a busy machine makes too little.
+        let patience = AsyncConnectionConfig::new().set_response_timeout(Some(LONG));
+        let redis = client.get_multiplexed_async_connection_with_config(&patience);
+        let redis = redis.await;
         let mut this = Self {
             url,
             redis: redis.expect("REDIS_URL answers"),

@@ -158,7 +158,7 @@ async fn a_version_that_is_not_known_is_parked_until_it_is() {
     assert_eq!(rig.database.active().await, 0);
     // As if a consumer had come that knows version 2. (The gate never granted it: it says so, and the campaign is halted.)
     rig.database
-        .execute("UPDATE failed_events SET headers = REPLACE(headers, '\"2\"', '\"1\"')")
+        .execute("UPDATE failed_events SET all_headers = REPLACE(all_headers, '\"2\"', '\"1\"')")
         .await;
     wait::until("it has its row", async || rig.database.active().await == 1).await;
 }

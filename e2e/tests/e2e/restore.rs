@@ -476,3 +476,51 @@ async fn a_revocation_that_was_lost_before_it_was_in_kafka_is_found() {
     system.drained(LAUNCH).await;
     launch.exits(0, &["audit", LAUNCH]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_was_interrupted_before_redis_lost_all_does_not_keep_a_restore_from_its_end()
+{
+    let mut system = System::start(Size::ONE_OF_EACH).await;
+    system.operator.create(LAUNCH, 1).await.expect("created");
+    {
+        let launch = View::of(&system, LAUNCH);
+        launch
+            .does(&["campaign", "change", LAUNCH, "--quota", "3"])
+            .await;
+        for (serial, person) in (1..).zip(["a", "b", "c"]) {
+            launch.gets(person, Place::new("once", serial)).await;
+        }
+        launch.has_rows(3).await;
+        system.drained(LAUNCH).await;
+    }
+    // As if the answer to that change had been lost.
+    let shape = |quota| {
+        format!(
+            r#"{{"waitlist":0,"last_day":null,"rounds":[{{"id":"once","opens_at":null,"closes_at":null,"quota":{quota}}}]}}"#
+        )
+    };
+    let deed = format!(
+        r#"{{"change":{{"before":{},"after":{}}}}}"#,
+        shape(1),
+        shape(3)
+    );
+    let interrupted = format!(
+        "INSERT INTO intentions (campaign_id, fencing_token, actor, deed) \
+         SELECT campaign_id, fencing_token, 'kim', '{deed}' FROM campaigns"
+    );
+    system.database.run(&interrupted).await.expect("done");
+    system.crash_redis();
+    system.lose_redis_data();
+    system.start_redis().await;
+    let launch = View::of(&system, LAUNCH);
+    let kafka_away = system.operator.with(&[("KAFKA_BROKERS", "127.0.0.1:1")]);
+    let restore = ["restore", LAUNCH, "--halt"];
+    for _ in 0..2 {
+        let ended = kafka_away.end_of(&restore).await.expect("run");
+        assert_eq!(ended.code, Some(3), "{ended:?}");
+    }
+    launch.exits(0, &restore).await;
+    launch.exits(0, &["audit", LAUNCH]).await;
+    launch.has_rows(3).await;
+    assert_eq!(launch.apply("d").await, Told::SoldOut);
+}
