@@ -50,7 +50,7 @@ async fn terms_that_differ_are_found_and_repaired() {
     system.database.run(any).await.expect("done");
     launch.exits(0, &["audit", "--repair"]).await;
     let agreed = launch.exits(0, &["audit"]).await;
-    assert!(agreed.ends_with("all agree"), "{agreed}");
+    assert!(agreed.contains("all agree"), "{agreed}");
     assert_eq!(quota(&system).await, 5);
     let log = launch.does(&["campaign", "log", LAUNCH]).await;
     assert!(
@@ -186,7 +186,7 @@ async fn a_restore_makes_room_for_what_the_gate_has_granted() {
     );
     assert_eq!(launch.apply("d").await, Told::SoldOut);
     let agreed = launch.exits(0, &["audit"]).await;
-    assert!(agreed.ends_with("all agree"), "{agreed}");
+    assert!(agreed.contains("all agree"), "{agreed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use crate::flow::Read;
 use crate::record::ValueFormat;
 use crate::reply;
 use crate::streams::Step;
-use redis::{Client, Cmd, RedisError, Value, cmd};
+use redis::{Client, Cmd, RedisError, cmd};
 use rushgate_gate::keys::{BRIDGE_GROUP, CAMPAIGNS};
 use rushgate_gate::{CampaignId, Keys, UserIds};
 use rushgate_settings::redis_dangers;
@@ -187,18 +187,20 @@ impl Reader {
         }
         let mut commands = redis::pipe();
         for campaign in &asked {
-            let command = commands.cmd("HGET").arg(Keys::of(campaign).campaign());
-            command.arg("user_ids");
+            let command = commands.cmd("HMGET").arg(Keys::of(campaign).campaign());
+            command.arg("state").arg("user_ids");
         }
         let answers = self.link.ask_all(commands.ignore_errors()).await?;
         for (campaign, answer) in asked.into_iter().zip(answers) {
             // An error, such as that of a key of another type, says that nothing is known of this campaign.
-            let user_ids = match answer {
-                Ok(Value::BulkString(word)) => str::from_utf8(&word)
-                    .ok()
-                    .and_then(|word| word.parse().ok()),
-                _ => None,
-            };
+            let known = answer.and_then(|known| Ok(redis::from_redis_value(known)?));
+            let (state, word): (Option<String>, Option<String>) = known.unwrap_or_default();
+            if state.is_none() {
+                // The gate is about to be told of it. What it grants before that is nothing.
+                campaigns.remove(&campaign);
+                continue;
+            }
+            let user_ids = word.and_then(|word| word.parse().ok());
             match user_ids {
                 Some(UserIds::Numeric) => {
                     self.numeric.insert(campaign);
