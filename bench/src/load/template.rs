@@ -138,7 +138,7 @@ mod tests {
         let mut template = Template::decision(&"welcome".parse().unwrap());
         let call = text(&mut template, 42);
         assert!(
-            call.starts_with("*14\r\n$7\r\nEVALSHA\r\n$40\r\n"),
+            call.starts_with("*15\r\n$7\r\nEVALSHA\r\n$40\r\n"),
             "{call}"
         );
         assert!(call.ends_with("$12\r\n000000000042\r\n"), "{call}");
