@@ -41,6 +41,17 @@ impl Replica {
         }
     }
 
+    /// Waits until it has that key.
+    pub async fn until_it_has(&self, key: &str) {
+        until(&format!("the replica has {key}"), async || {
+            let mut connection = connection(self.port).await?;
+            let mut exists = redis::cmd("EXISTS");
+            let exists = exists.arg(key).query_async(&mut connection).await;
+            exists.unwrap_or(false).then_some(())
+        })
+        .await;
+    }
+
     /// Makes it a primary, at that port, where nobody listens any more; where it keeps what it has.
     pub async fn promote(self, port: u16) -> (Process, PathBuf) {
         tell(self.port, &["REPLICAOF", "NO", "ONE"]).await;

@@ -333,6 +333,18 @@ async fn the_serial_of_a_discarded_grant_goes_to_somebody_else() {
     launch.has_rows(2).await;
 }
 
+/// Makes the campaign older than `--user-ids`: it is read whatever its user ids are.
+async fn forget_user_ids(system: &System) {
+    let older = "UPDATE campaigns SET user_ids = 'unstated'";
+    system.database.run(older).await.expect("done");
+    let mut redis = system.redis_connection().await.expect("Redis");
+    redis::cmd("HDEL")
+        .arg(["rushgate:{launch}:campaign", "user_ids"].as_slice())
+        .exec_async(&mut redis)
+        .await
+        .expect("removed");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded() {
     // Of longs, which user ids such as `anna` are not.
@@ -345,14 +357,7 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
         assert_eq!(launch.apply("anna").await, granted(1));
         assert_eq!(launch.apply("ben").await, granted(2));
         let mut redis = system.redis_connection().await.expect("Redis");
-        // A campaign that is older than `--user-ids` is read whatever its user ids are.
-        let older = "UPDATE campaigns SET user_ids = 'unstated'";
-        system.database.run(older).await.expect("done");
-        redis::cmd("HDEL")
-            .arg(["rushgate:{launch}:campaign", "user_ids"].as_slice())
-            .exec_async(&mut redis)
-            .await
-            .expect("removed");
+        forget_user_ids(&system).await;
         redis::cmd("XADD")
             .arg("rushgate:{launch}:stream")
             .arg(["*", "type", "coupon.granted", "reason", "its own"].as_slice())
@@ -468,6 +473,7 @@ async fn what_was_discarded_is_not_brought_back_by_a_repair() {
     let mut system = System::start_with(Size::ONE_OF_EACH, &long).await;
     system.operator.create("launch", 2).await.expect("created");
     {
+        forget_user_ids(&system).await;
         let launch = View::of(&system, "launch");
         assert_eq!(launch.apply("anna").await, granted(1));
         let list = launch.lists(1).await;

@@ -157,29 +157,6 @@ async fn a_list_is_told_page_by_page_and_asked_for_at_most_once_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn those_who_ask_at_once_are_few_questions() {
-    const AT_ONCE: usize = 48;
-    let system = System::welcome().await;
-    let mut redis = system.redis_connection().await.expect("Redis");
-    let client = Client::new();
-    for path in ["/v1/campaigns/welcome", "/v1/campaigns"] {
-        let url = format!("{}{path}", system.url());
-        let before = calls(&mut redis, &QUESTIONS).await;
-        let answers = (0..AT_ONCE).map(|_| client.get(&url).send());
-        let answers = futures::future::join_all(answers).await;
-        for answer in answers {
-            assert_eq!(answer.expect("an answer").status(), 200);
-        }
-        let asked = calls(&mut redis, &QUESTIONS).await - before;
-        eprintln!("{path}: {AT_ONCE} at once were {asked} questions");
-        assert!(
-            asked * 3 <= AT_ONCE,
-            "{path}: {AT_ONCE} at once were {asked} questions"
-        );
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_nobody_has_is_asked_for_once_a_second_and_found_a_second_after_it_is_created()
 {
     const TIMES: usize = 200;

@@ -191,6 +191,7 @@ async fn a_replica_that_lags_is_halted_by_itself_and_who_lost_a_serial_gets_anot
     let replica = system.start_replica().await;
     let mut crisis = Crisis::begin(system, 8_000, 10_000, 1).await;
     crisis.has_granted(200).await;
+    replica.until_it_has("rushgate:{launch}:grants").await;
     replica.cut_off().await;
     // Rows of which the replica does not know.
     let known = crisis.has_granted(200).await;
