@@ -104,8 +104,11 @@ fn names_that_were_silent_for_long_are_forgotten_when_nothing_is_pending_under_t
     patient.drain();
     assert_eq!(names(&mut campaign), ["empty", "pending"]);
     let _forgetful = Bridge::start(&redis, &topic, &forgetful);
+    // Its own name, which is silent while it waits for entries, comes and goes with that little patience.
     eventually("the empty one is forgotten", || {
-        names(&mut campaign) == ["living", "pending"]
+        let names = names(&mut campaign);
+        let is_there = |name: &str| names.iter().any(|there| there == name);
+        is_there("pending") && !is_there("empty")
     });
     assert_eq!(campaign.pending(), 1);
 }
