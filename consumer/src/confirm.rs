@@ -10,7 +10,7 @@
 //! up no other campaign.
 
 use crate::alarm::{Alarm, Loss};
-use crate::failure::Backoff;
+use crate::failure::{Backoff, Verdict, number, verdict};
 use crate::metrics;
 use crate::offsets::Ticket;
 use crate::parked::Parking;
@@ -123,13 +123,21 @@ fn to_confirm<'a>(
     Some((&event.campaign, row))
 }
 
+/// Lock wait timeout, deadlock.
+const LOCKED: [u16; 2] = [1205, 1213];
+
 impl ConfirmError {
     /// Whether it is about the keys of the one campaign that was asked about: by the error's code, never by its text.
     /// (A script that meets something it cannot read ends with `ERR`.)
     fn is_about_its_campaign(&self) -> bool {
         match self {
             Self::Redis(error) => matches!(error.code(), Some("WRONGTYPE" | "ERR")),
-            Self::Reply(_) | Self::Database(_) => true,
+            Self::Reply(_) => true,
+            // Somebody holds its row, or it cannot be written. A database that is away is waited for.
+            Self::Database(StoreError::Database(error)) => {
+                LOCKED.contains(&number(error)) || verdict(error) == Verdict::Permanent
+            }
+            Self::Database(_) => false,
         }
     }
 }
