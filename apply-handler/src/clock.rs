@@ -1,4 +1,4 @@
-//! The clock of Redis, as this instance heard it last: by it rounds open and close, and whoever counts down needs it.
+//! The clock of Redis, as this instance heard it last: by it rounds open and close, and pages count down.
 //!
 //! Each reply of a script tells it, so nothing is asked for it. It is behind by as long as that reply was on its way, and
 //! never ahead.

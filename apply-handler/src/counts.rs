@@ -30,7 +30,7 @@ static REMEMBERED: LazyLock<sync::Mutex<Memory>> = LazyLock::new(sync::Mutex::de
 #[derive(Default)]
 struct Memory(HashMap<CampaignId, Remembered>);
 
-/// Whoever holds it asks.
+/// The request that holds it asks.
 type Turn = Arc<Mutex<()>>;
 
 struct Remembered {

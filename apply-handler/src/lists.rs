@@ -1,5 +1,5 @@
 //! Pages of the list of campaigns. A page is asked for one question at a time, by one request at a time, and remembered for
-//! a second: whoever lists campaigns must not keep the gate from those who apply.
+//! a second: lists of campaigns must not keep the gate from applications.
 
 use crate::counts::{self, STALE};
 use crate::gate::{Gate, GateError};

@@ -29,7 +29,7 @@ if #KEYS ~= 10 or #ARGV < 2 then
   return redis.error_reply('ERR restore.lua takes 10 keys, a fencing token and a step')
 end
 
--- Who waits stands in two keys and in the counts of the rounds. Where they differ, whoever is in one of them waits.
+-- Who waits stands in two keys and in the counts of the rounds. Where they differ, a person in one of them waits.
 local function recount_waitlists()
   local rounds = redis.call('ZRANGE', KEYS[2], 0, -1)
   local is_right, waiting = true, 0

@@ -60,7 +60,7 @@ impl Scene {
                 (told != Told::Unavailable).then_some(told)
             })
             .await;
-            // Whoever had to ask again may have been granted it the first time.
+            // A request that was sent again may have been granted the first time.
             let is_in = matches!(
                 told,
                 Told::Granted(_) | Told::AlreadyGranted(_) | Told::Waitlisted(_)
