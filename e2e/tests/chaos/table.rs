@@ -1,22 +1,24 @@
-//! The table in `ARCHITECTURE.md`: every line of it has a test, and every fault a line.
+//! The page `docs/faults.md`: every section has its parts and a test, and every fault has a section.
 
 use crate::fault::Fault;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-const TABLE: &str = include_str!("../../../ARCHITECTURE.md");
+const FAULTS: &str = include_str!("../../../docs/faults.md");
+
+/// What each section says, each once and in this order; the last is a list.
+const LABELS: [&str; 4] = [
+    "**What happens.**",
+    "**What the operator sees.**",
+    "**What to do.**",
+    "**Tests.**",
+];
 
 #[test]
-fn every_line_has_a_test_and_every_fault_a_line() {
-    let (_, section) = TABLE.split_once("## What can fail").expect("the section");
-    let (section, _) = section.split_once("\n## ").expect("the next section");
-    let rows: Vec<&str> = section
-        .lines()
-        .filter(|line| line.starts_with("| "))
-        .skip(1)
-        .collect();
-    assert!(rows.len() > 20, "{} lines", rows.len());
+fn every_section_has_a_test_and_every_fault_a_section() {
+    let sections: Vec<&str> = FAULTS.split("\n### ").skip(1).collect();
+    assert!(sections.len() > 20, "{} sections", sections.len());
 
     let mut tests = String::new();
     for member in ["consumer", "e2e", "gate", "kafka-bridge"] {
@@ -24,33 +26,39 @@ fn every_line_has_a_test_and_every_fault_a_line() {
         read(&root.join(member).join("tests"), &mut tests);
     }
     let mut faults: BTreeSet<String> = Fault::all().iter().map(Fault::to_string).collect();
-    for row in rows {
-        let shown_by = row.trim_end_matches([' ', '|']).rsplit('|').next();
-        let names: Vec<&str> = shown_by
-            .expect("a last column")
-            .split('`')
-            .skip(1)
-            .step_by(2)
-            .collect();
-        assert!(!names.is_empty(), "nothing shows: {row}");
+    for section in sections {
+        let (title, mut rest) = section.split_once('\n').expect("a title");
+        for label in LABELS {
+            let paragraph = format!("\n{label}");
+            assert_eq!(section.matches(&paragraph).count(), 1, "{title}: {label}");
+            (_, rest) = rest
+                .split_once(&paragraph)
+                .unwrap_or_else(|| panic!("{title}: {label} stands before its turn"));
+        }
+        let items = rest.lines().filter_map(|line| line.strip_prefix("- `"));
+        let names: Vec<&str> = items.filter_map(|item| item.strip_suffix('`')).collect();
+        assert!(!names.is_empty(), "{title}: no test shows it");
         for name in names {
             let exists = match name.strip_prefix("chaos:") {
                 Some(fault) => faults.remove(fault),
                 None => tests.contains(&format!("fn {name}()")),
             };
-            assert!(exists, "there is no {name}, or it is in two lines: {row}");
+            assert!(
+                exists,
+                "{title}: {name} does not exist, or stands in two sections"
+            );
         }
     }
-    assert_eq!(faults, BTreeSet::new(), "faults without a line");
+    assert_eq!(faults, BTreeSet::new(), "faults without a section");
 }
 
-/// All that is written in the files below `dir`.
+/// The text of all files below `dir`.
 fn read(dir: &Path, text: &mut String) {
     for entry in fs::read_dir(dir).expect("a directory") {
         let path = entry.expect("an entry").path();
         match path.is_dir() {
             true => read(&path, text),
-            false => text.push_str(&fs::read_to_string(path).expect("a source")),
+            false => text.push_str(&fs::read_to_string(&path).expect("a source")),
         }
     }
 }
