@@ -36,9 +36,9 @@ pub struct Config {
     pub batch_size: u32,
 
     /// How many transactions are under way at once, each over a connection of its own.
-    #[arg(long, env = "CONSUMER_LANES", default_value_t = 2)]
+    #[arg(long = "lanes", env = "CONSUMER_LANES", default_value_t = 2)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=16))]
-    pub lanes: u32,
+    pub writers: u32,
 
     /// The longest that a record waits for others to share its transaction, in milliseconds: short enough
     /// that nobody notices, long enough for a busy topic to fill a batch.

@@ -5,22 +5,22 @@
 //! second delivery, and that to a second confirmation. While Redis is away, batches are written until the channel
 //! is full; then writing waits too.
 //!
-//! Each campaign has an answer of its own. One that Redis answers with an error which is about that campaign's keys is
+//! Each campaign has an answer of its own. One that Redis replies with an error which is about that campaign's keys is
 //! parked: its records become dead letters that are `unconfirmed`, and are replayed until the gate takes them. So it holds
 //! up no other campaign.
 
-use crate::alarm::{Alarm, Loss};
-use crate::failure::{Backoff, Verdict, number, verdict};
+use crate::failure::{Backoff, ErrorClass, classify, number};
+use crate::halt::{CampaignHalter, Loss};
 use crate::metrics;
 use crate::offsets::Ticket;
 use crate::parked::Parking;
 use crate::record::Delivery;
-use crate::store::{Fate, StoreError};
+use crate::store::{RecordOutcome, StoreError};
 use crate::tracker::Tracker;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult};
 use rushgate_gate::confirm::{self, Outcome};
-use rushgate_gate::fault::{is_planted, may_die};
+use rushgate_gate::failpoint::{failpoint, is_active};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{Call, CampaignId, CampaignState, EventType, Keys, ReplyError, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,18 +34,18 @@ use tracing::{error, info, warn};
 pub const WAITING: usize = 16;
 
 /// How long Redis may take over one pipeline.
-const PATIENCE: Duration = Duration::from_secs(5);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The records of a committed batch, and what became of each.
 #[derive(Debug)]
 pub struct Committed {
-    records: Vec<(Delivery, Fate)>,
+    records: Vec<(Delivery, RecordOutcome)>,
     /// Is told whether the gate knows all of it.
     replayed: Option<oneshot::Sender<bool>>,
 }
 
 /// What the gate is asked about some grants of one campaign.
-struct Question<'a> {
+struct ConfirmRequest<'a> {
     campaign: &'a CampaignId,
     records: Vec<&'a Delivery>,
     call: Call,
@@ -66,30 +66,33 @@ enum ConfirmError {
 pub struct Confirmer {
     client: Client,
     connection: Option<MultiplexedConnection>,
-    alarm: Alarm,
+    halter: CampaignHalter,
     parking: Parking,
     tracker: Arc<Tracker>,
     /// The campaigns that could not be confirmed when they were asked about last: each is one line in the log.
-    sick: BTreeSet<CampaignId>,
+    failing: BTreeSet<CampaignId>,
 }
 
 impl Committed {
     /// A batch that was read from Kafka.
-    pub fn of(batch: Vec<Delivery>, fates: Vec<Fate>) -> Self {
+    pub fn of(batch: Vec<Delivery>, outcomes: Vec<RecordOutcome>) -> Self {
         Self {
-            records: batch.into_iter().zip(fates).collect(),
+            records: batch.into_iter().zip(outcomes).collect(),
             replayed: None,
         }
     }
 
     /// A batch of one campaign that was parked; and where it will be heard whether the gate knows all of it.
-    pub fn replayed(batch: Vec<Delivery>, fates: Vec<Fate>) -> (Self, oneshot::Receiver<bool>) {
-        let (replayed, heard) = oneshot::channel();
+    pub fn replayed(
+        batch: Vec<Delivery>,
+        outcomes: Vec<RecordOutcome>,
+    ) -> (Self, oneshot::Receiver<bool>) {
+        let (replayed, known) = oneshot::channel();
         let committed = Self {
             replayed: Some(replayed),
-            ..Self::of(batch, fates)
+            ..Self::of(batch, outcomes)
         };
-        (committed, heard)
+        (committed, known)
     }
 }
 
@@ -97,15 +100,15 @@ impl Committed {
 /// stood in the way of one.
 fn to_confirm<'a>(
     delivery: &'a Delivery,
-    fate: &'a Fate,
+    outcome: &'a RecordOutcome,
 ) -> Option<(&'a CampaignId, confirm::Row<'a>)> {
     let event = delivery.decoded.as_ref().ok()?;
     if event.event_type != EventType::Granted {
         return None;
     }
-    let row = match fate {
-        Fate::Refused(refusal) => {
-            let rival = refusal.rival.as_ref()?;
+    let row = match outcome {
+        RecordOutcome::Rejected(rejection) => {
+            let rival = rejection.rival.as_ref()?;
             confirm::Row {
                 round: &rival.round,
                 serial: rival.serial,
@@ -113,11 +116,14 @@ fn to_confirm<'a>(
                 is_revoked: false,
             }
         }
-        fate => confirm::Row {
+        outcome => confirm::Row {
             round: &event.round,
             serial: event.serial,
             applicant: &event.applicant,
-            is_revoked: matches!(fate, Fate::Past | Fate::InsertedAsPast),
+            is_revoked: matches!(
+                outcome,
+                RecordOutcome::AlreadyRevoked | RecordOutcome::InsertedRevoked
+            ),
         },
     };
     Some((&event.campaign, row))
@@ -135,7 +141,7 @@ impl ConfirmError {
             Self::Reply(_) => true,
             // Somebody holds its row, or it cannot be written. A database that is away is waited for.
             Self::Database(StoreError::Database(error)) => {
-                LOCKED.contains(&number(error)) || verdict(error) == Verdict::Permanent
+                LOCKED.contains(&number(error)) || classify(error) == ErrorClass::Permanent
             }
             Self::Database(_) => false,
         }
@@ -144,14 +150,19 @@ impl ConfirmError {
 
 impl Confirmer {
     /// One that connects when it is first needed.
-    pub fn new(client: Client, alarm: Alarm, parking: Parking, tracker: Arc<Tracker>) -> Self {
+    pub fn new(
+        client: Client,
+        halter: CampaignHalter,
+        parking: Parking,
+        tracker: Arc<Tracker>,
+    ) -> Self {
         Self {
             client,
             connection: None,
-            alarm,
+            halter,
             parking,
             tracker,
-            sick: BTreeSet::new(),
+            failing: BTreeSet::new(),
         }
     }
 
@@ -165,7 +176,7 @@ impl Confirmer {
                     let mut records = batch.records.iter();
                     let known = !records.any(|(delivery, _)| {
                         let event = delivery.decoded.as_ref();
-                        event.is_ok_and(|event| self.sick.contains(&event.campaign))
+                        event.is_ok_and(|event| self.failing.contains(&event.campaign))
                     });
                     // Nobody hears it any more when all of this is being dropped.
                     let _ = replayed.send(known);
@@ -175,24 +186,24 @@ impl Confirmer {
     }
 
     async fn confirm_all(&mut self, batches: &[Committed]) {
-        let (mut open, nothing_to_ask) = questions(batches);
-        self.done(nothing_to_ask);
+        let (mut open, nothing_to_confirm) = requests(batches);
+        self.done(nothing_to_confirm);
         let begun = Instant::now();
         let mut backoff = Backoff::default();
         while !open.is_empty() {
             let (mut again, mut parked, mut problem) = (vec![], vec![], None);
             let asked = self.ask(&open).await;
             match asked {
-                Ok(answers) => {
-                    for (question, answer) in open.into_iter().zip(answers) {
-                        match self.heard(&question, answer).await {
-                            Ok(()) => self.confirmed(&question, begun),
+                Ok(replies) => {
+                    for (request, reply) in open.into_iter().zip(replies) {
+                        match self.handle_reply(&request, reply).await {
+                            Ok(()) => self.confirmed(&request, begun),
                             Err(error) if error.is_about_its_campaign() => {
-                                parked.push((question, error));
+                                parked.push((request, error));
                             }
                             Err(error) => {
                                 problem = Some(error);
-                                again.push(question);
+                                again.push(request);
                             }
                         }
                     }
@@ -202,8 +213,8 @@ impl Confirmer {
                     again = open;
                 }
             }
-            for (question, error) in parked {
-                self.park(&question, &error).await;
+            for (request, error) in parked {
+                self.park(&request, &error).await;
             }
             if let Some(problem) = problem {
                 self.connection = None;
@@ -223,10 +234,10 @@ impl Confirmer {
         }
     }
 
-    /// The answer to each question, errors among them.
+    /// The answer to each request, errors among them.
     async fn ask(
         &mut self,
-        questions: &[Question<'_>],
+        requests: &[ConfirmRequest<'_>],
     ) -> Result<Vec<RedisResult<redis::Value>>, RedisError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
@@ -234,9 +245,9 @@ impl Confirmer {
         };
         let connection = self.connection.insert(connection);
         let mut pipeline = redis::pipe();
-        for question in questions {
+        for request in requests {
             let command = pipeline.cmd(Eval::BySha.command());
-            question.call.arguments(Eval::BySha).for_each(|argument| {
+            request.call.arguments(Eval::BySha).for_each(|argument| {
                 command.arg(argument);
             });
         }
@@ -244,13 +255,13 @@ impl Confirmer {
     }
 
     /// What the gate says; if it has lost something, that is seen to.
-    async fn heard(
+    async fn handle_reply(
         &mut self,
-        question: &Question<'_>,
-        answer: RedisResult<redis::Value>,
+        request: &ConfirmRequest<'_>,
+        reply: RedisResult<redis::Value>,
     ) -> Result<(), ConfirmError> {
-        let answer = answer.and_then(redis::Value::extract_error)?;
-        let loss = match confirm::outcome(&values(answer))? {
+        let reply = reply.and_then(redis::Value::extract_error)?;
+        let loss = match confirm::outcome(&values(reply))? {
             Outcome::Confirmed { .. } => return Ok(()),
             Outcome::Lost { grants } => Loss::Grants(grants),
             Outcome::UnknownCampaign => Loss::Campaign,
@@ -261,16 +272,16 @@ impl Confirmer {
             connection => connection.insert(connect(&self.client).await?),
         };
         let state: Option<String> = redis::cmd("HGET")
-            .arg(Keys::of(question.campaign).campaign())
+            .arg(Keys::of(request.campaign).campaign())
             .arg("state")
             .query_async(connection)
             .await?;
         if state.as_deref() == Some(CampaignState::Halted.as_str())
-            && self.alarm.raise(question.campaign, &loss).await?
+            && self.halter.halt(request.campaign, &loss).await?
         {
-            let grants = question.records.len() as u64;
+            let grants = request.records.len() as u64;
             error!(
-                campaign = %question.campaign,
+                campaign = %request.campaign,
                 grants,
                 "the gate does not know committed grants: {loss}. The campaign is halted, nobody is granted \
                  anything until its grants are restored"
@@ -280,13 +291,13 @@ impl Confirmer {
         Ok(())
     }
 
-    fn confirmed(&mut self, question: &Question<'_>, begun: Instant) {
-        may_die("consumer::confirmed");
-        if self.sick.remove(question.campaign) {
-            info!(campaign = %question.campaign, "can be confirmed again");
+    fn confirmed(&mut self, request: &ConfirmRequest<'_>, begun: Instant) {
+        failpoint("consumer::confirmed");
+        if self.failing.remove(request.campaign) {
+            info!(campaign = %request.campaign, "can be confirmed again");
         }
-        metrics::confirmed(question.records.len() as u64, begun.elapsed());
-        self.done(question.records.iter().map(|delivery| &delivery.ticket));
+        metrics::confirmed(request.records.len() as u64, begun.elapsed());
+        self.done(request.records.iter().map(|delivery| &delivery.ticket));
     }
 
     /// Here, and only here, records become done: their rows are committed, and the gate knows it, or they are parked.
@@ -298,17 +309,17 @@ impl Confirmer {
     }
 
     /// Parks what cannot be confirmed, however long the database takes for it. What was parked before is so still.
-    async fn park(&mut self, question: &Question<'_>, error: &ConfirmError) {
-        let is_new = self.sick.insert(question.campaign.clone());
+    async fn park(&mut self, request: &ConfirmRequest<'_>, error: &ConfirmError) {
+        let is_new = self.failing.insert(request.campaign.clone());
         if is_new {
             error!(
-                campaign = %question.campaign,
+                campaign = %request.campaign,
                 %error,
                 "the gate cannot be told of committed grants of this campaign. They are parked as `unconfirmed`, and \
                  told again by themselves: repair the keys of the campaign, or `rushgate restore --halt` it"
             );
         }
-        let records = question.records.iter().copied();
+        let records = request.records.iter().copied();
         let records: Vec<_> = records
             .filter(|delivery| delivery.ticket != Ticket::VOID)
             .collect();
@@ -317,22 +328,22 @@ impl Confirmer {
         while let Err(error) = self.parking.park(&records, &why).await {
             let wait = backoff.failed(rand::random());
             warn!(
-                campaign = %question.campaign,
+                campaign = %request.campaign,
                 %error,
                 wait_ms = wait.as_millis(),
                 "what could not be confirmed cannot be parked now, either"
             );
             sleep(wait).await;
         }
-        self.done(question.records.iter().map(|delivery| &delivery.ticket));
+        self.done(request.records.iter().map(|delivery| &delivery.ticket));
     }
 }
 
 /// A connection whose server knows the script.
 async fn connect(client: &Client) -> Result<MultiplexedConnection, RedisError> {
     let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(PATIENCE))
-        .set_response_timeout(Some(PATIENCE));
+        .set_connection_timeout(Some(RESPONSE_TIMEOUT))
+        .set_response_timeout(Some(RESPONSE_TIMEOUT));
     let mut connection = client
         .get_multiplexed_async_connection_with_config(&config)
         .await?;
@@ -344,27 +355,28 @@ async fn connect(client: &Client) -> Result<MultiplexedConnection, RedisError> {
     Ok(connection)
 }
 
-/// One question, or several, about each campaign; and the records about which there is nothing to ask.
-fn questions(batches: &[Committed]) -> (Vec<Question<'_>>, Vec<&Ticket>) {
+/// One request, or several, about each campaign; and the records about which there is nothing to ask.
+fn requests(batches: &[Committed]) -> (Vec<ConfirmRequest<'_>>, Vec<&Ticket>) {
     let mut campaigns: BTreeMap<&CampaignId, Vec<_>> = BTreeMap::new();
-    let mut nothing_to_ask = vec![];
-    for (delivery, fate) in batches.iter().flat_map(|batch| &batch.records) {
-        let to_confirm = to_confirm(delivery, fate).filter(|_| !is_planted("bug::confirm_blindly"));
+    let mut nothing_to_confirm = vec![];
+    for (delivery, outcome) in batches.iter().flat_map(|batch| &batch.records) {
+        let to_confirm =
+            to_confirm(delivery, outcome).filter(|_| !is_active("bug::confirm_blindly"));
         match to_confirm {
             Some((campaign, row)) => campaigns.entry(campaign).or_default().push((delivery, row)),
-            None => nothing_to_ask.push(&delivery.ticket),
+            None => nothing_to_confirm.push(&delivery.ticket),
         }
     }
-    let questions = campaigns.into_iter().flat_map(|(campaign, grants)| {
+    let requests = campaigns.into_iter().flat_map(|(campaign, grants)| {
         let chunks = grants.chunks(confirm::MOST);
-        let questions = chunks.map(|chunk| Question {
+        let requests = chunks.map(|chunk| ConfirmRequest {
             campaign,
             records: chunk.iter().map(|(delivery, _)| *delivery).collect(),
             call: confirm::call(campaign, chunk.iter().map(|(_, row)| *row)),
         });
-        questions.collect::<Vec<_>>()
+        requests.collect::<Vec<_>>()
     });
-    (questions.collect(), nothing_to_ask)
+    (requests.collect(), nothing_to_confirm)
 }
 
 /// Those of a flat reply; none of anything else.

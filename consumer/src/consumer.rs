@@ -1,18 +1,18 @@
-//! The whole: read, write in lanes, confirm; and how that ends.
+//! The whole: read, write in writers, confirm; and how that ends.
 
-use crate::alarm::Alarm;
 use crate::batch::Batch;
 use crate::config::Config;
 use crate::confirm::{Confirmer, WAITING};
 use crate::failure::Backoff;
 use crate::group::DRAIN;
-use crate::pace::Pace;
+use crate::halt::CampaignHalter;
 use crate::parked::Parking;
+use crate::rate_limit::RateLimit;
 use crate::readiness::Readiness;
 use crate::replayer::Replayer;
-use crate::source::Source;
 use crate::store::{Store, StoreError};
 use crate::streak::Streak;
+use crate::topic::TopicReader;
 use crate::tracker::Tracker;
 use crate::writer::Writer;
 use rdkafka::error::KafkaError;
@@ -29,7 +29,7 @@ use tracing::{info, warn};
 /// How long Kafka gets, beyond [`DRAIN`], to take the last commit and let us leave the group.
 const LEAVE: Duration = Duration::from_secs(15);
 
-/// How long the lanes may take to end once the topic is left.
+/// How long the writers may take to end once the topic is left.
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// How long what is committed may still wait for its confirmation when a batch must not be written.
@@ -60,22 +60,22 @@ pub enum Stopped {
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Stopped> {
     config.check()?;
     let mut shutdown = pin!(shutdown);
-    let readiness = Arc::new(Readiness::new(config.lanes as usize));
+    let readiness = Arc::new(Readiness::new(config.writers as usize));
     let streak = Streak::new(config.all_bad_stops_at as usize);
     let (database, topic) = (config.database.options()?, &config.kafka.topic);
     let store = || Store::new(database.clone(), topic.clone(), streak.clone());
-    let stores = (0..config.lanes).map(|_| store());
+    let stores = (0..config.writers).map(|_| store());
     let mut stores: Vec<Store> = stores.collect();
     tokio::select! {
         () = database_answers(&mut stores, &readiness) => {}
         () = &mut shutdown => return Ok(()),
     }
 
-    let pace = Arc::new(Pace::new(config.rows_per_second()));
-    let size = (config.batch_size as usize).min(pace.portion());
+    let rate_limit = Arc::new(RateLimit::new(config.rows_per_second()));
+    let size = (config.batch_size as usize).min(rate_limit.portion());
     let tracker = Arc::new(Tracker::default());
-    // Each lane gathers a batch while it writes another; what is beyond that waits in Kafka.
-    let (mut source, lanes) = Source::start(
+    // Each writer gathers a batch while it writes another; what is beyond that waits in Kafka.
+    let (mut topic_reader, channels) = TopicReader::start(
         &config.kafka_client()?,
         topic,
         config.trust()?,
@@ -86,35 +86,35 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     )?;
     let confirmer = Confirmer::new(
         config.redis.client()?,
-        Alarm::new(database.clone()),
+        CampaignHalter::new(database.clone()),
         Parking::new(database.clone(), topic.clone()),
         Arc::clone(&tracker),
     );
     let (committed, to_confirm) = mpsc::channel(WAITING);
     let mut writers = JoinSet::new();
-    for (lane, (store, deliveries)) in stores.into_iter().zip(lanes).enumerate() {
+    for (index, (store, deliveries)) in stores.into_iter().zip(channels).enumerate() {
         let writer = Writer {
-            lane,
+            index,
             store,
             tracker: Arc::clone(&tracker),
             readiness: Arc::clone(&readiness),
-            pace: Arc::clone(&pace),
+            rate_limit: Arc::clone(&rate_limit),
             committed: committed.clone(),
         };
         writers.spawn(writer.run(Batch::new(size, config.batch_age()), deliveries));
     }
-    let replayer = Replayer::new(store(), config.trust()?, pace, committed);
-    let mut writer = pin!(write_and_confirm(
+    let replayer = Replayer::new(store(), config.trust()?, rate_limit, committed);
+    let mut writing = pin!(write_and_confirm(
         all_written(writers, replayer),
         confirmer.run(to_confirm)
     ));
 
     let stopped = tokio::select! {
-        error = &mut writer => Err(error.map_or(Stopped::Ended, Stopped::from)),
-        outcome = source.stopped() => match outcome {
-            // It stops also when a lane has; then that one knows why.
+        error = &mut writing => Err(error.map_or(Stopped::Ended, Stopped::from)),
+        outcome = topic_reader.stopped() => match outcome {
+            // It stops also when a writer has; then that one knows why.
             Ok(()) => {
-                let error = timeout(LEAVE, writer.as_mut()).await.ok().flatten();
+                let error = timeout(LEAVE, writing.as_mut()).await.ok().flatten();
                 Err(error.map_or(Stopped::Ended, Stopped::from))
             }
             Err(error) => Err(error.into()),
@@ -124,14 +124,14 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     match stopped {
         Ok(()) => {
             info!("draining");
-            source.drain();
+            topic_reader.drain();
             let left = async {
-                // It ends when the source has closed the lanes; or one meets a batch that it must not write.
+                // It ends when the reader has closed the writers; or one meets a batch that it must not write.
                 tokio::select! {
-                    error = &mut writer => error.map_or(Ok(()), |error| Err(Stopped::from(error))),
-                    _ = source.stopped() => {
-                        // Nothing is left to write, or it cannot be written now. The lanes end their sessions.
-                        let _ = timeout(CLOSING, writer.as_mut()).await;
+                    error = &mut writing => error.map_or(Ok(()), |error| Err(Stopped::from(error))),
+                    _ = topic_reader.stopped() => {
+                        // Nothing is left to write, or it cannot be written now. The writers end their sessions.
+                        let _ = timeout(CLOSING, writing.as_mut()).await;
                         Ok(())
                     }
                 }
@@ -142,20 +142,20 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
                 Ok(())
             });
             if drained.is_err() {
-                abandon(&mut source).await;
+                abandon(&mut topic_reader).await;
             }
             drained
         }
         Err(error) => {
             if !matches!(error, Stopped::Kafka(_)) {
-                abandon(&mut source).await;
+                abandon(&mut topic_reader).await;
             }
             Err(error)
         }
     }
 }
 
-/// Waits until all lanes have written all that came; or until one meets a batch that must not be written, when what
+/// Waits until all writers have written all that came; or until one meets a batch that must not be written, when what
 /// the others are writing is given up too, and delivered again. What is parked is replayed meanwhile. The confirmer, which
 /// ends when nobody can send it anything, does not end before.
 async fn all_written(
@@ -209,18 +209,18 @@ async fn write_and_confirm(
 }
 
 /// Commits what is done and leaves the group, if Kafka lets us in time.
-async fn abandon(source: &mut Source) {
-    source.abandon();
-    if timeout(LEAVE, source.stopped()).await.is_err() {
+async fn abandon(topic_reader: &mut TopicReader) {
+    topic_reader.abandon();
+    if timeout(LEAVE, topic_reader.stopped()).await.is_err() {
         warn!("kafka did not let us leave the group in time");
     }
 }
 
-/// Returns once the database can be used in all lanes.
+/// Returns once the database can be used in all writers.
 async fn database_answers(stores: &mut [Store], readiness: &Readiness) {
-    for (lane, store) in stores.iter_mut().enumerate() {
+    for (writer, store) in stores.iter_mut().enumerate() {
         answers(store).await;
-        readiness.database(lane, true);
+        readiness.database(writer, true);
     }
 }
 

@@ -1,9 +1,9 @@
 //! Dead letters: what can never become a coupon goes to `failed_events`, with all that is needed to replay it.
 
-use crate::failure::{Verdict, number, verdict};
+use crate::failure::{ErrorClass, classify, number};
 use crate::headers::Headers;
 use crate::record::{Clipped, Delivery, Record};
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 use crate::store::StoreError;
 use rushgate_gate::dead_letter;
 use rushgate_gate::record::ATTEMPT_HEADER;
@@ -13,11 +13,11 @@ use sqlx::MySqlConnection;
 ///
 /// # Errors
 /// When the transaction has to be tried again, or the dead letter cannot be written either.
-pub async fn bury(
+pub async fn insert_failed_event(
     connection: &mut MySqlConnection,
     topic: &str,
     delivery: &Delivery,
-    refusal: &Refusal,
+    rejection: &Rejection,
 ) -> Result<bool, StoreError> {
     let record = &delivery.record;
     let inserted = sqlx::query(
@@ -35,18 +35,18 @@ pub async fn bury(
         true => "null".to_owned(),
         false => dead_letter::kept(record.headers.iter()),
     })
-    .bind(refusal.reason.as_str())
-    .bind(&refusal.detail)
+    .bind(rejection.reason.as_str())
+    .bind(&rejection.detail)
     .bind(attempt(record))
     .execute(connection)
     .await;
     let Err(error) = inserted else {
         return Ok(true);
     };
-    match verdict(&error) {
-        Verdict::Duplicate => Ok(false),
-        Verdict::Retryable => Err(error.into()),
-        Verdict::Permanent => Err(StoreError::DeadLetterRefused {
+    match classify(&error) {
+        ErrorClass::Duplicate => Ok(false),
+        ErrorClass::Retryable => Err(error.into()),
+        ErrorClass::Permanent => Err(StoreError::DeadLetterRefused {
             partition: record.partition,
             offset: record.offset,
             number: number(&error),
@@ -63,13 +63,13 @@ fn attempt(record: &Record) -> u32 {
 
 /// The headers for people: as many of them, and as much of each, as fits a `TEXT` however it is escaped.
 fn shown(headers: &Headers) -> String {
-    const MOST: usize = 32;
+    const MAX_HEADERS: usize = 32;
     const LONGEST_NAME: usize = 64;
     const LONGEST_VALUE: usize = 256;
     let short = headers
         .iter()
         .filter(|(name, _)| name.len() <= LONGEST_NAME);
-    let shown = short.take(MOST).map(|(name, value)| {
+    let shown = short.take(MAX_HEADERS).map(|(name, value)| {
         let value = value.unwrap_or_default();
         let value = &value[..value.len().min(LONGEST_VALUE)];
         (name.to_owned(), String::from_utf8_lossy(value).into())

@@ -3,7 +3,7 @@
 
 use crate::metrics;
 use crate::record::{Clipped, LONGEST_KEY, LONGEST_VALUE, Record};
-use crate::refusal::{Reason, Refusal};
+use crate::rejection::{Reason, Rejection};
 use rushgate_gate::Event;
 use rushgate_gate::record::{RecordError, event};
 use rushgate_gate::signature::Trust;
@@ -12,7 +12,7 @@ use rushgate_gate::signature::Trust;
 ///
 /// # Errors
 /// When it is no event, or its key names another serial than its value.
-pub fn decode(record: &Record) -> Result<Event, Refusal> {
+pub fn decode(record: &Record) -> Result<Event, Rejection> {
     let value = whole("value", record.value.as_ref(), LONGEST_VALUE)?;
     // Records without our key are refused although their value may be whole: without it, what happens to a
     // serial has no order.
@@ -23,7 +23,7 @@ pub fn decode(record: &Record) -> Result<Event, Refusal> {
             RecordError::UnknownVersion(_) => Reason::UnknownVersion,
             RecordError::KeyMismatch { .. } => Reason::KeyMismatch,
         };
-        Refusal::new(reason, error)
+        Rejection::new(reason, error)
     })
 }
 
@@ -31,7 +31,7 @@ pub fn decode(record: &Record) -> Result<Event, Refusal> {
 ///
 /// # Errors
 /// As [`decode`]; and where signatures are required, when it has none of a bridge.
-pub fn trusted(record: &Record, trust: &Trust) -> Result<Event, Refusal> {
+pub fn decode_trusted(record: &Record, trust: &Trust) -> Result<Event, Rejection> {
     let doubt = trust.doubt(
         kept(record.key.as_ref()),
         kept(record.value.as_ref()),
@@ -39,7 +39,7 @@ pub fn trusted(record: &Record, trust: &Trust) -> Result<Event, Refusal> {
     );
     if let Some(doubt) = doubt {
         if trust.is_strict() {
-            return Err(Refusal::new(Reason::BadSignature, doubt));
+            return Err(Rejection::new(Reason::BadSignature, doubt));
         }
         metrics::unsigned();
     }
@@ -50,8 +50,8 @@ fn kept(bytes: Option<&Clipped>) -> &[u8] {
     bytes.map_or(&[], |bytes| bytes.kept.as_slice())
 }
 
-fn whole<'a>(what: &str, bytes: Option<&'a Clipped>, most: usize) -> Result<&'a [u8], Refusal> {
-    let undecodable = |detail: std::fmt::Arguments<'_>| Refusal::new(Reason::Undecodable, detail);
+fn whole<'a>(what: &str, bytes: Option<&'a Clipped>, most: usize) -> Result<&'a [u8], Rejection> {
+    let undecodable = |detail: std::fmt::Arguments<'_>| Rejection::new(Reason::Undecodable, detail);
     let bytes = bytes.ok_or_else(|| undecodable(format_args!("{what} is missing")))?;
     bytes.whole().ok_or_else(|| {
         undecodable(format_args!(
@@ -104,10 +104,10 @@ mod tests {
 
     #[test]
     fn a_key_of_another_serial_is_told_apart() {
-        let refusal = decode(&record("welcome/once/43", JSON, &[])).expect_err("mismatch");
-        assert_eq!(refusal.reason, Reason::KeyMismatch);
+        let rejection = decode(&record("welcome/once/43", JSON, &[])).expect_err("mismatch");
+        assert_eq!(rejection.reason, Reason::KeyMismatch);
         assert_eq!(
-            refusal.detail,
+            rejection.detail,
             "key is welcome/once/43, value is of welcome/once/42"
         );
     }
@@ -164,9 +164,9 @@ mod tests {
                 "header ce_turn: number would be zero for non-zero type",
             ),
         ] {
-            let refusal = decode(&record).expect_err(detail);
+            let rejection = decode(&record).expect_err(detail);
             assert_eq!(
-                (refusal.reason, refusal.detail.as_str()),
+                (rejection.reason, rejection.detail.as_str()),
                 (Reason::Undecodable, detail)
             );
         }

@@ -1,8 +1,8 @@
 //! The rows that stand in the way of some grants.
 
-use crate::judge::{Met, Verdict, judge};
+use crate::judge::{ExistingRow, JudgeVerdict, judge};
 use crate::plan::Planned;
-use crate::shape::{padded, placeholders};
+use crate::statement_length::{padded, placeholders};
 use rushgate_gate::event::EventKey;
 use rushgate_gate::{CampaignId, Millis, Ordinal, RoundId};
 use sqlx::mysql::MySqlRow;
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 /// `coupons.state` of a coupon that was not revoked.
 pub(crate) const ACTIVE: &str = "active";
 
-/// What a [`Met`] is made of.
+/// What a [`ExistingRow`] is made of.
 const COLUMNS: &str = "id, round_id, serial, user_id, state, turn, win, \
     CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', granted_at) DIV 1000 AS SIGNED)";
 
@@ -20,9 +20,9 @@ const COLUMNS: &str = "id, round_id, serial, user_id, state, turn, win, \
 #[derive(Debug, Default)]
 pub(crate) struct Existing {
     /// By serial: the rows of all who have it or had it.
-    serials: HashMap<EventKey, Vec<Met>>,
+    serials: HashMap<EventKey, Vec<ExistingRow>>,
     /// By campaign, scope and person: the row that he holds.
-    people: HashMap<(CampaignId, String, String), Met>,
+    people: HashMap<(CampaignId, String, String), ExistingRow>,
 }
 
 impl Existing {
@@ -58,9 +58,13 @@ impl Existing {
                 .map(|grant| (grant.event.serial.get(), grant.event.key()))
                 .collect();
             for row in query.fetch_all(&mut *connection).await? {
-                let met = met(&row)?;
-                if let Some(key) = keys.get(&met.serial) {
-                    existing.serials.entry(key.clone()).or_default().push(met);
+                let existing_row = existing_row(&row)?;
+                if let Some(key) = keys.get(&existing_row.serial) {
+                    existing
+                        .serials
+                        .entry(key.clone())
+                        .or_default()
+                        .push(existing_row);
                 }
             }
         }
@@ -77,16 +81,20 @@ impl Existing {
                 query = query.bind(grant.event.applicant.as_str());
             }
             for row in query.fetch_all(&mut *connection).await? {
-                let met = met(&row)?;
-                let person = (campaign.clone(), scope.to_owned(), met.user_id.clone());
-                existing.people.insert(person, met);
+                let existing_row = existing_row(&row)?;
+                let person = (
+                    campaign.clone(),
+                    scope.to_owned(),
+                    existing_row.user_id.clone(),
+                );
+                existing.people.insert(person, existing_row);
             }
         }
         Ok(existing)
     }
 
     /// What the rows say of a grant.
-    pub(crate) fn judge(&self, grant: &Planned<'_>) -> Verdict {
+    pub(crate) fn judge(&self, grant: &Planned<'_>) -> JudgeVerdict {
         let event = grant.event;
         let of_serial = self.serials.get(&event.key()).map(Vec::as_slice);
         let person = (
@@ -102,7 +110,7 @@ impl Existing {
     }
 }
 
-fn met(row: &MySqlRow) -> Result<Met, sqlx::Error> {
+fn existing_row(row: &MySqlRow) -> Result<ExistingRow, sqlx::Error> {
     fn decoded<T, E: std::error::Error + Send + Sync + 'static>(
         value: Result<T, E>,
     ) -> Result<T, sqlx::Error> {
@@ -110,7 +118,7 @@ fn met(row: &MySqlRow) -> Result<Met, sqlx::Error> {
     }
     let ordinal = |column: usize| decoded(Ordinal::try_from(row.try_get::<u32, _>(column)?));
     let granted_at: Option<i64> = row.try_get(7)?;
-    Ok(Met {
+    Ok(ExistingRow {
         id: row.try_get(0)?,
         round: row.try_get(1)?,
         serial: row.try_get(2)?,

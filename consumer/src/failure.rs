@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// What an error of the database means for the rows that were being written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ErrorClass {
     /// Nothing is wrong with the rows: the same transaction may succeed later.
     Retryable,
     /// At least one of the rows can never be written.
@@ -42,20 +42,20 @@ const RETRYABLE: &[u16] = &[
 /// What is not known is retryable, as is every error of the connection. The choice is between two mistakes:
 /// a row that can never be written holds up its partition, loudly, until somebody looks, and nothing is lost;
 /// or good rows become dead letters because of a full disk that has a number we did not know.
-pub fn verdict(error: &sqlx::Error) -> Verdict {
-    mysql(error).map_or(Verdict::Retryable, |error| {
-        verdict_of(error.number(), error.code().unwrap_or_default())
+pub fn classify(error: &sqlx::Error) -> ErrorClass {
+    mysql(error).map_or(ErrorClass::Retryable, |error| {
+        classify_number(error.number(), error.code().unwrap_or_default())
     })
 }
 
-/// [`verdict`] on MySQL's error number and SQLSTATE.
-pub fn verdict_of(number: u16, sqlstate: &str) -> Verdict {
+/// [`classify`] on MySQL's error number and SQLSTATE.
+pub fn classify_number(number: u16, sqlstate: &str) -> ErrorClass {
     if DUPLICATE.contains(&number) {
-        Verdict::Duplicate
+        ErrorClass::Duplicate
     } else if PERMANENT.contains(&number) || (number, sqlstate) == MARIADB_CHECK {
-        Verdict::Permanent
+        ErrorClass::Permanent
     } else {
-        Verdict::Retryable
+        ErrorClass::Retryable
     }
 }
 
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn numbers_decide() {
         for number in [1062, 1586] {
-            assert_eq!(verdict_of(number, "23000"), Verdict::Duplicate);
+            assert_eq!(classify_number(number, "23000"), ErrorClass::Duplicate);
         }
         for (number, sqlstate) in [
             (1406, "22001"),
@@ -142,16 +142,16 @@ mod tests {
             (4025, "23000"),
         ] {
             assert_eq!(
-                verdict_of(number, sqlstate),
-                Verdict::Permanent,
+                classify_number(number, sqlstate),
+                ErrorClass::Permanent,
                 "{number} {sqlstate}"
             );
         }
         // MySQL's 4025 is about tablespaces; 65000 is nobody's.
         for (number, sqlstate) in [(4025, "HY000"), (1213, "40001"), (65_000, "23000")] {
             assert_eq!(
-                verdict_of(number, sqlstate),
-                Verdict::Retryable,
+                classify_number(number, sqlstate),
+                ErrorClass::Retryable,
                 "{number} {sqlstate}"
             );
         }
@@ -159,14 +159,18 @@ mod tests {
             sqlx::Error::PoolTimedOut,
             std::io::Error::from(std::io::ErrorKind::BrokenPipe).into(),
         ] {
-            assert_eq!(verdict(&lost), Verdict::Retryable);
+            assert_eq!(classify(&lost), ErrorClass::Retryable);
         }
     }
 
     #[test]
     fn no_number_has_two_meanings() {
         for number in RETRYABLE {
-            assert_eq!(verdict_of(*number, "23000"), Verdict::Retryable, "{number}");
+            assert_eq!(
+                classify_number(*number, "23000"),
+                ErrorClass::Retryable,
+                "{number}"
+            );
         }
         assert!(PERMANENT.iter().all(|number| !DUPLICATE.contains(number)));
     }

@@ -1,11 +1,11 @@
 //! Our part in the consumer group: partitions that come and go, and offsets that are committed.
 //!
-//! All of it happens in the thread of [`source`](crate::source), where librdkafka calls us too: a commit can
+//! All of it happens in the thread of [`source`](crate::topic), where librdkafka calls us too: a commit can
 //! therefore not race with a rebalance and never speaks of a partition that is somebody else's.
 //!
 //! The assignor is eager (`range`). At a rebalance all partitions are given back, drained and committed, which
 //! is the same routine as at shutdown. Cooperative assignors leave us partitions in order to read on meanwhile,
-//! but every lane writes of all partitions, so draining some waits for the others anyway.
+//! but every writer writes of all partitions, so draining some waits for the others anyway.
 
 use crate::metrics;
 use crate::readiness::Readiness;
@@ -14,7 +14,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{ClientContext, Offset, TopicPartitionList, bindings};
-use rushgate_gate::fault::may_die;
+use rushgate_gate::failpoint::failpoint;
 use rushgate_settings::LastKafkaError;
 use std::ptr::null_mut;
 use std::sync::Arc;
@@ -142,7 +142,7 @@ impl Group {
             let outcome = result.clone().and_then(|()| element.error());
             match (outcome, element.offset()) {
                 (Ok(()), Offset::Offset(next)) => {
-                    may_die("consumer::offsets_committed");
+                    failpoint("consumer::offsets_committed");
                     tracked.committed(element.partition(), next);
                 }
                 (Ok(()), _) => {}

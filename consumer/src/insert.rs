@@ -5,14 +5,14 @@
 //! affected rows does not tell either.
 
 use crate::existing::Existing;
-use crate::failure::{Verdict, number, verdict};
+use crate::failure::{ErrorClass, classify, number};
 use crate::judge;
 use crate::plan::Planned;
-use crate::refusal::{Reason, Refusal};
-use crate::shape::powers_of_two;
-use crate::store::{Fate, StoreError};
+use crate::rejection::{Reason, Rejection};
+use crate::statement_length::powers_of_two;
+use crate::store::{RecordOutcome, StoreError};
 use rushgate_gate::Millis;
-use rushgate_gate::fault::is_planted;
+use rushgate_gate::failpoint::is_active;
 use sqlx::{AssertSqlSafe, MySqlConnection};
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub struct InsertStatements(Vec<Arc<str>>);
 
 impl Default for InsertStatements {
     fn default() -> Self {
-        let ignore = if is_planted("bug::insert_ignore") {
+        let ignore = if is_active("bug::insert_ignore") {
             "IGNORE "
         } else {
             ""
@@ -45,7 +45,7 @@ impl Default for InsertStatements {
     }
 }
 
-/// Inserts grants, no two of which may be of the same serial or person, and writes down their fates.
+/// Inserts grants, no two of which may be of the same serial or person, and writes down their outcomes.
 ///
 /// # Errors
 /// When the transaction has to be tried again as a whole.
@@ -53,7 +53,7 @@ pub async fn insert(
     connection: &mut MySqlConnection,
     statements: &InsertStatements,
     mut grants: Vec<Planned<'_>>,
-    fates: &mut [Option<Fate>],
+    outcomes: &mut [Option<RecordOutcome>],
 ) -> Result<(), StoreError> {
     // Whoever locks in the same order does not deadlock. (The order of people cannot be kept as well.)
     grants.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
@@ -62,53 +62,57 @@ pub async fn insert(
     while let Some(mut rows) = to_insert.pop() {
         let Err(error) = insert_rows(connection, statements, &rows).await else {
             for row in &rows {
-                fates[row.place] = Some(Fate::Inserted);
+                outcomes[row.place] = Some(RecordOutcome::Inserted);
             }
             continue;
         };
-        match verdict(&error) {
-            Verdict::Retryable => return Err(error.into()),
-            Verdict::Duplicate => {
+        match classify(&error) {
+            ErrorClass::Retryable => return Err(error.into()),
+            ErrorClass::Duplicate => {
                 let existing = Existing::look(connection, &rows).await?;
                 let before = rows.len();
                 let mut made_room = false;
                 let mut again = vec![];
                 for row in rows {
                     match existing.judge(&row) {
-                        judge::Verdict::Insert {
+                        judge::JudgeVerdict::Insert {
                             supersedes,
                             revoked_at,
                         } => {
                             made_room |= !supersedes.is_empty();
                             match overtake(connection, &row, supersedes, revoked_at).await {
                                 Ok(None) => again.push(row),
-                                Ok(fate) => fates[row.place] = fate,
-                                Err(error) => fates[row.place] = Some(refused(error)?),
+                                Ok(outcome) => outcomes[row.place] = outcome,
+                                Err(error) => outcomes[row.place] = Some(refused(error)?),
                             }
                         }
-                        judge::Verdict::Fill(id) => {
+                        judge::JudgeVerdict::Fill(id) => {
                             let filled = fill(connection, id, row.event.at).await;
-                            fates[row.place] = Some(match filled {
-                                Ok(()) => Fate::InsertedAsPast,
+                            outcomes[row.place] = Some(match filled {
+                                Ok(()) => RecordOutcome::InsertedRevoked,
                                 Err(error) => refused(error)?,
                             });
                         }
-                        judge::Verdict::Done => fates[row.place] = Some(Fate::Done),
-                        judge::Verdict::Past => fates[row.place] = Some(Fate::Past),
-                        judge::Verdict::Refused(refusal) => {
-                            fates[row.place] = Some(Fate::Refused(refusal));
+                        judge::JudgeVerdict::AlreadyInserted => {
+                            outcomes[row.place] = Some(RecordOutcome::AlreadyInserted)
+                        }
+                        judge::JudgeVerdict::AlreadyRevoked => {
+                            outcomes[row.place] = Some(RecordOutcome::AlreadyRevoked)
+                        }
+                        judge::JudgeVerdict::Rejected(rejection) => {
+                            outcomes[row.place] = Some(RecordOutcome::Rejected(rejection));
                         }
                     }
                 }
                 if again.len() == before && !made_room {
-                    return Err(StoreError::Unsettled);
+                    return Err(StoreError::Unresolved);
                 }
                 to_insert.extend(powers_of_two(again, LONGEST));
             }
-            Verdict::Permanent if rows.len() == 1 => {
-                fates[rows[0].place] = Some(refused(error)?);
+            ErrorClass::Permanent if rows.len() == 1 => {
+                outcomes[rows[0].place] = Some(refused(error)?);
             }
-            Verdict::Permanent => {
+            ErrorClass::Permanent => {
                 let second_half = rows.split_off(rows.len() / 2);
                 to_insert.extend([second_half, rows]);
             }
@@ -146,7 +150,7 @@ async fn overtake(
     row: &Planned<'_>,
     supersedes: Vec<u64>,
     revoked_at: Option<Millis>,
-) -> Result<Option<Fate>, sqlx::Error> {
+) -> Result<Option<RecordOutcome>, sqlx::Error> {
     for id in supersedes {
         revoke_row(connection, id, row.event.at).await?;
     }
@@ -154,7 +158,7 @@ async fn overtake(
         return Ok(None);
     };
     insert_revoked(connection, row, Some(row.event.at), at).await?;
-    Ok(Some(Fate::InsertedAsPast))
+    Ok(Some(RecordOutcome::InsertedRevoked))
 }
 
 /// Adds the time of the grant to a row that its revocation has made.
@@ -175,13 +179,16 @@ async fn fill(
 ///
 /// # Errors
 /// When the transaction has to be tried again as a whole.
-pub(crate) fn refused(error: sqlx::Error) -> Result<Fate, StoreError> {
-    if verdict(&error) != Verdict::Permanent {
+pub(crate) fn refused(error: sqlx::Error) -> Result<RecordOutcome, StoreError> {
+    if classify(&error) != ErrorClass::Permanent {
         return Err(error.into());
     }
     let number = number(&error);
     let detail = format_args!("error {number}: {error}");
-    Ok(Fate::Refused(Refusal::new(Reason::RowRefused, detail)))
+    Ok(RecordOutcome::Rejected(Rejection::new(
+        Reason::RowRefused,
+        detail,
+    )))
 }
 
 /// Takes a coupon back.

@@ -5,12 +5,12 @@
 //! which of two is the later one: the later one holds, the earlier one is history. Two with the same number
 //! cannot both be true; then Redis has gone back in time, and the second to arrive is a dead letter.
 
-use crate::refusal::{Reason, Refusal, Rival};
+use crate::rejection::{Reason, Rejection, Rival};
 use rushgate_gate::{Event, Millis, Ordinal, Serial};
 
 /// A row that a grant meets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Met {
+pub struct ExistingRow {
     /// The row's key.
     pub id: u64,
     /// Its round.
@@ -31,11 +31,11 @@ pub struct Met {
 
 /// What is to be done with a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum JudgeVerdict {
     /// It has its row.
-    Done,
+    AlreadyInserted,
     /// It has its row, which was revoked since.
-    Past,
+    AlreadyRevoked,
     /// It has its row, which was made when its revocation arrived: the time of the grant is missing there.
     Fill(u64),
     /// Revoke these rows, whose revocations are still on their way. Then insert it: as a coupon that is held, or
@@ -47,19 +47,23 @@ pub enum Verdict {
         revoked_at: Option<Millis>,
     },
     /// It can never have a row, as things stand.
-    Refused(Refusal),
+    Rejected(Rejection),
 }
 
 /// Judges a grant by the rows that it meets: those of its serial, and the one that its applicant holds within
 /// what he may win once.
-pub fn judge(grant: &Event, of_serial: &[Met], of_person: Option<&Met>) -> Verdict {
-    let is_own = |row: &&Met| row.user_id == grant.applicant.as_str();
+pub fn judge(
+    grant: &Event,
+    of_serial: &[ExistingRow],
+    of_person: Option<&ExistingRow>,
+) -> JudgeVerdict {
+    let is_own = |row: &&ExistingRow| row.user_id == grant.applicant.as_str();
     if let Some(own) = of_serial.iter().find(is_own) {
         // Also if it was revoked since: the same grant does not come back to life.
         return match own.granted_at {
-            Some(_) if own.active => Verdict::Done,
-            Some(_) => Verdict::Past,
-            None => Verdict::Fill(own.id),
+            Some(_) if own.active => JudgeVerdict::AlreadyInserted,
+            Some(_) => JudgeVerdict::AlreadyRevoked,
+            None => JudgeVerdict::Fill(own.id),
         };
     }
     let rivals = of_serial
@@ -73,19 +77,21 @@ pub fn judge(grant: &Event, of_serial: &[Met], of_person: Option<&Met>) -> Verdi
         match order {
             std::cmp::Ordering::Less => supersedes.push(row.id),
             std::cmp::Ordering::Greater => revoked_at = Some(row.granted_at.unwrap_or(grant.at)),
-            std::cmp::Ordering::Equal => return Verdict::Refused(refusal(grant, row, reason)),
+            std::cmp::Ordering::Equal => {
+                return JudgeVerdict::Rejected(rejection(grant, row, reason));
+            }
         }
     }
     supersedes.sort_unstable();
     supersedes.dedup();
-    Verdict::Insert {
+    JudgeVerdict::Insert {
         supersedes,
         revoked_at,
     }
 }
 
-fn refusal(grant: &Event, row: &Met, reason: Reason) -> Refusal {
-    Refusal::new(
+fn rejection(grant: &Event, row: &ExistingRow, reason: Reason) -> Rejection {
+    Rejection::new(
         reason,
         format_args!(
             "{} of user_id {}, but {}/{}/{} is held by user_id {}",
@@ -101,7 +107,7 @@ fn refusal(grant: &Event, row: &Met, reason: Reason) -> Refusal {
 }
 
 /// What stands in the table was checked before it was written.
-fn rival(row: &Met) -> Option<Rival> {
+fn rival(row: &ExistingRow) -> Option<Rival> {
     Some(Rival {
         round: row.round.parse().ok()?,
         serial: Serial::try_from(row.serial).ok()?,
@@ -119,7 +125,7 @@ pub(crate) mod tests {
     /// The table, as `insert` and `revoke` change it.
     #[derive(Clone, Debug, Default, PartialEq)]
     pub(crate) struct Table {
-        rows: Vec<Met>,
+        rows: Vec<ExistingRow>,
         refused: usize,
         one_per_round: bool,
     }
@@ -134,7 +140,7 @@ pub(crate) mod tests {
 
         /// Does what the event says; what became of it.
         pub(crate) fn take(&mut self, event: &Event) -> &'static str {
-            let of_serial: Vec<Met> = self
+            let of_serial: Vec<ExistingRow> = self
                 .rows
                 .iter()
                 .filter(|row| row.serial == event.serial.get() && row.round == event.round.as_str())
@@ -157,14 +163,14 @@ pub(crate) mod tests {
                     && (!self.one_per_round || row.round == event.round.as_str())
             });
             match judge(event, &of_serial, of_person) {
-                Verdict::Done | Verdict::Past => "done",
-                Verdict::Fill(id) => {
+                JudgeVerdict::AlreadyInserted | JudgeVerdict::AlreadyRevoked => "done",
+                JudgeVerdict::Fill(id) => {
                     if let Some(row) = self.rows.iter_mut().find(|row| row.id == id) {
                         row.granted_at = Some(event.at);
                     }
                     "inserted"
                 }
-                Verdict::Insert {
+                JudgeVerdict::Insert {
                     supersedes,
                     revoked_at,
                 } => {
@@ -172,7 +178,7 @@ pub(crate) mod tests {
                     self.insert(event, revoked_at.is_none(), Some(event.at));
                     "inserted"
                 }
-                Verdict::Refused(_) => {
+                JudgeVerdict::Rejected(_) => {
                     self.refused += 1;
                     "refused"
                 }
@@ -186,7 +192,7 @@ pub(crate) mod tests {
         }
 
         fn insert(&mut self, event: &Event, active: bool, granted_at: Option<Millis>) {
-            let row = Met {
+            let row = ExistingRow {
                 id: self.rows.len() as u64,
                 round: event.round.to_string(),
                 serial: event.serial.get(),
@@ -200,7 +206,7 @@ pub(crate) mod tests {
             // What the unique keys guard.
             let active = || self.rows.iter().filter(|row| row.active);
             let serials: BTreeSet<_> = active().map(|row| (&row.round, row.serial)).collect();
-            let scope = |row: &Met| self.one_per_round.then(|| row.round.clone());
+            let scope = |row: &ExistingRow| self.one_per_round.then(|| row.round.clone());
             let people: BTreeSet<_> = active().map(|row| (scope(row), &row.user_id)).collect();
             assert_eq!(
                 (serials.len(), people.len()),
@@ -352,14 +358,14 @@ pub(crate) mod tests {
         };
         let rows = table.rows.clone();
         assert!(
-            matches!(judge(&rival, &rows, None), Verdict::Refused(refusal) if refusal.reason == Reason::SerialTaken)
+            matches!(judge(&rival, &rows, None), JudgeVerdict::Rejected(rejection) if rejection.reason == Reason::SerialTaken)
         );
         let elsewhere = Event {
             serial: Serial::try_from(2u32).expect("a serial"),
             ..events[0].clone()
         };
         assert!(
-            matches!(judge(&elsewhere, &[], rows.first()), Verdict::Refused(refusal) if refusal.reason == Reason::AlreadyHolds)
+            matches!(judge(&elsewhere, &[], rows.first()), JudgeVerdict::Rejected(rejection) if rejection.reason == Reason::AlreadyHolds)
         );
     }
 }

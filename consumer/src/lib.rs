@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-pub mod alarm;
 pub mod batch;
 pub mod config;
 pub mod confirm;
@@ -9,25 +8,26 @@ pub mod dead_letter;
 pub mod decode;
 pub mod failure;
 pub mod group;
+pub mod halt;
 pub mod headers;
 pub mod insert;
 pub mod judge;
-pub mod lane;
 pub mod metrics;
 pub mod offsets;
-pub mod pace;
 pub mod parked;
 pub mod plan;
+pub mod rate_limit;
 pub mod readiness;
 pub mod record;
-pub mod refusal;
+pub mod rejection;
 pub mod replayer;
 pub mod rounds;
+pub mod routing;
 pub mod session;
-pub mod shape;
-pub mod source;
+pub mod statement_length;
 pub mod store;
 pub mod streak;
+pub mod topic;
 pub mod tracker;
 pub mod writer;
 

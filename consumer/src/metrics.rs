@@ -1,7 +1,7 @@
 //! Every metric of the consumer, with its labels. No label ever names a campaign, a round or an applicant.
 
-use crate::alarm::Loss;
-use crate::refusal::Reason;
+use crate::halt::Loss;
+use crate::rejection::Reason;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Which offsets may be committed: a pure state machine, driven by [`source`](crate::source) and
+//! Which offsets may be committed: a pure state machine, driven by [`source`](crate::topic) and
 //! [`consumer`](crate::consumer), and by nothing but its own methods.
 //!
 //! It guarantees that an offset is handed out for commit only when every record of that partition that was

@@ -5,13 +5,13 @@
 //! They are found campaign by campaign, through the key `failed_events_by_reason`: what one campaign has parked does not
 //! hold up those of another.
 
-use crate::dead_letter::bury;
+use crate::dead_letter::insert_failed_event;
 use crate::headers::Headers;
 use crate::record::{Clipped, Delivery, LONGEST_KEY, LONGEST_VALUE, Record};
-use crate::refusal::{Reason, Refusal};
+use crate::rejection::{Reason, Rejection};
 use crate::session::{self, Idle};
-use crate::shape::{padded, placeholders};
-use crate::store::{Fate, StoreError};
+use crate::statement_length::{padded, placeholders};
+use crate::store::{RecordOutcome, StoreError};
 use rushgate_gate::event::EventKey;
 use rushgate_gate::signature::Trust;
 use rushgate_gate::{CampaignId, CampaignState, dead_letter};
@@ -20,10 +20,10 @@ use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row};
 use std::collections::{BTreeMap, HashMap};
 
 /// The most letters of a campaign that are looked at in one go: only their keys.
-const MOST_KEYS: usize = 1_024;
+const MAX_KEYS: usize = 1_024;
 
 /// The most letters in one transaction.
-const MOST: usize = 128;
+const MAX_PER_TRANSACTION: usize = 128;
 
 /// A row of `failed_events`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ pub async fn page(
     .bind(after(campaign))
     .bind(&key)
     .bind(id)
-    .bind(MOST_KEYS as u64)
+    .bind(MAX_KEYS as u64)
     .fetch_all(&mut *connection)
     .await?;
     let is_about_terms = [Reason::UnknownRound, Reason::OverQuota]
@@ -123,11 +123,11 @@ pub async fn page(
             page.ids.push(id);
         }
         page.next = Some((key, id));
-        if page.ids.len() == MOST {
+        if page.ids.len() == MAX_PER_TRANSACTION {
             return Ok(page);
         }
     }
-    if rows.len() < MOST_KEYS {
+    if rows.len() < MAX_KEYS {
         page.next = None;
     }
     Ok(page)
@@ -182,10 +182,10 @@ pub async fn read(
         query = query.bind(id);
     }
     let rows = query.fetch_all(connection).await?;
-    rows.iter().map(|row| letter(row, trust)).collect()
+    rows.iter().map(|row| parked_record(row, trust)).collect()
 }
 
-fn letter(row: &MySqlRow, trust: &Trust) -> Result<(Parked, Delivery), sqlx::Error> {
+fn parked_record(row: &MySqlRow, trust: &Trust) -> Result<(Parked, Delivery), sqlx::Error> {
     let number = |column: &str| row.try_get::<u64, _>(column).map(u64::cast_signed);
     let bytes = |column: &str, most: usize| {
         let bytes = row.try_get::<Option<Vec<u8>>, _>(column);
@@ -231,26 +231,28 @@ fn headers(row: &MySqlRow) -> Result<Vec<dead_letter::Header>, sqlx::Error> {
 /// When the database does not answer, or refuses. Noting it again is harmless.
 pub async fn note(
     connection: &mut MySqlConnection,
-    letters: &[Parked],
-    fates: &[Fate],
+    records: &[Parked],
+    outcomes: &[RecordOutcome],
 ) -> Result<usize, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     let mut noted = 0;
-    for (letter, fate) in letters.iter().zip(fates) {
-        let update = match fate {
-            Fate::Refused(refusal) if refusal.reason.as_str() == letter.reason => continue,
-            Fate::Refused(refusal) => sqlx::query(
+    for (record, outcome) in records.iter().zip(outcomes) {
+        let update = match outcome {
+            RecordOutcome::Rejected(rejection) if rejection.reason.as_str() == record.reason => {
+                continue;
+            }
+            RecordOutcome::Rejected(rejection) => sqlx::query(
                 "UPDATE failed_events SET reason = ?, detail = ?, attempts = attempts + 1 \
                  WHERE id = ? AND resolution IS NULL",
             )
-            .bind(refusal.reason.as_str())
-            .bind(&refusal.detail),
+            .bind(rejection.reason.as_str())
+            .bind(&rejection.detail),
             _ => sqlx::query(
                 "UPDATE failed_events SET resolution = 'replayed', resolved_at = UTC_TIMESTAMP(3), \
                  resolution_note = 'by the consumer' WHERE id = ? AND resolution IS NULL",
             ),
         };
-        update.bind(letter.id).execute(&mut *transaction).await?;
+        update.bind(record.id).execute(&mut *transaction).await?;
         noted += 1;
     }
     transaction.commit().await?;
@@ -287,18 +289,18 @@ impl Parking {
             Some(connection) => connection,
             None => session::open(&self.options).await?,
         };
-        let refusal = Refusal::new(Reason::Unconfirmed, why);
+        let rejection = Rejection::new(Reason::Unconfirmed, why);
         let mut transaction = connection.begin().await?;
         for delivery in records {
-            if !bury(&mut transaction, &self.topic, delivery, &refusal).await? {
+            if !insert_failed_event(&mut transaction, &self.topic, delivery, &rejection).await? {
                 // It was a dead letter before.
                 let record = &delivery.record;
                 sqlx::query(
                     "UPDATE failed_events SET reason = ?, detail = ? WHERE topic = ? AND kafka_partition = ? \
                      AND kafka_offset = ? AND kafka_timestamp = ? AND resolution IS NULL",
                 )
-                .bind(refusal.reason.as_str())
-                .bind(&refusal.detail)
+                .bind(rejection.reason.as_str())
+                .bind(&rejection.detail)
                 .bind(&self.topic)
                 .bind(record.partition)
                 .bind(record.offset)

@@ -32,7 +32,7 @@ pub enum Step<'a> {
     Revoke(Planned<'a>),
 }
 
-/// The steps of a batch, and the places that share the fate of another place.
+/// The steps of a batch, and the places that share the outcome of another place.
 #[derive(Debug, Default)]
 pub struct Plan<'a> {
     /// To be taken one after the other.
@@ -108,20 +108,20 @@ mod tests {
     /// A table with our keys, and what became of each event.
     struct Rows {
         table: Table,
-        fates: HashMap<usize, &'static str>,
+        outcomes: HashMap<usize, &'static str>,
     }
 
     impl Rows {
         fn new(one_per: OnePer) -> Self {
             Self {
                 table: Table::new(one_per),
-                fates: HashMap::new(),
+                outcomes: HashMap::new(),
             }
         }
 
         fn take(&mut self, planned: &Planned<'_>) {
-            let fate = self.table.take(planned.event);
-            self.fates.insert(planned.place, fate);
+            let outcome = self.table.take(planned.event);
+            self.outcomes.insert(planned.place, outcome);
         }
     }
 
@@ -152,10 +152,10 @@ mod tests {
                 }
             }
             for (place, first) in plan.repeats {
-                let fate = match rows.fates[&first] { "inserted" => "done", other => other };
-                rows.fates.insert(place, fate);
+                let outcome = match rows.outcomes[&first] { "inserted" => "done", other => other };
+                rows.outcomes.insert(place, outcome);
             }
-            prop_assert_eq!(rows.fates, expected.fates);
+            prop_assert_eq!(rows.outcomes, expected.outcomes);
             prop_assert_eq!(rows.table.contents(), expected.table.contents());
         }
     }

@@ -3,7 +3,7 @@
 use crate::metrics;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Ready is who has a database that answers in every lane, with its tables, and a group that has given him his
+/// Ready is who has a database that answers in every writer, with its tables, and a group that has given him his
 /// partitions (which may be none). Shown as a gauge.
 #[derive(Debug)]
 pub struct Readiness {
@@ -13,16 +13,16 @@ pub struct Readiness {
 
 impl Readiness {
     /// Nothing is known yet.
-    pub fn new(lanes: usize) -> Self {
+    pub fn new(writers: usize) -> Self {
         Self {
-            database: (0..lanes).map(|_| AtomicBool::default()).collect(),
+            database: (0..writers).map(|_| AtomicBool::default()).collect(),
             group: AtomicBool::default(),
         }
     }
 
-    /// Whether the database answers in that lane.
-    pub fn database(&self, lane: usize, answers: bool) {
-        self.database[lane].store(answers, Ordering::SeqCst);
+    /// Whether the database answers in that writer.
+    pub fn database(&self, writer: usize, answers: bool) {
+        self.database[writer].store(answers, Ordering::SeqCst);
         self.show();
     }
 

@@ -1,9 +1,9 @@
 //! What comes out of Kafka: a record with all that a dead letter of it must keep, within bounds.
 
-use crate::decode::trusted;
+use crate::decode::decode_trusted;
 use crate::headers::Headers;
 use crate::offsets::Ticket;
-use crate::refusal::{Reason, Refusal};
+use crate::rejection::{Reason, Rejection};
 use rushgate_gate::event::EventKey;
 use rushgate_gate::signature::Trust;
 use rushgate_gate::{CampaignId, Event};
@@ -48,7 +48,7 @@ pub struct Delivery {
     /// The record.
     pub record: Record,
     /// What it says, or why it says nothing that we know.
-    pub decoded: Result<Event, Refusal>,
+    pub decoded: Result<Event, Rejection>,
     /// Its place among the offsets to commit.
     pub ticket: Ticket,
     /// When it was read.
@@ -59,7 +59,7 @@ impl Delivery {
     /// A record that was parked, and is read once more.
     pub fn parked(record: Record, trust: &Trust) -> Self {
         Self {
-            decoded: trusted(&record, trust),
+            decoded: decode_trusted(&record, trust),
             record,
             ticket: Ticket::VOID,
             read_at: Instant::now(),
@@ -70,7 +70,7 @@ impl Delivery {
     pub fn campaign(&self) -> Option<CampaignId> {
         match &self.decoded {
             Ok(event) => Some(event.campaign.clone()),
-            Err(refusal) if refusal.reason == Reason::BadSignature => None,
+            Err(rejection) if rejection.reason == Reason::BadSignature => None,
             Err(_) => self.record.event_key().map(|key| key.campaign),
         }
     }

@@ -7,9 +7,9 @@
 use crate::confirm::Committed;
 use crate::failure::Backoff;
 use crate::metrics;
-use crate::pace::Pace;
 use crate::parked::{self, Cursor};
-use crate::store::{Fate, Replayed, Store, StoreError};
+use crate::rate_limit::RateLimit;
+use crate::store::{RecordOutcome, Replayed, Store, StoreError};
 use rushgate_gate::CampaignId;
 use rushgate_gate::record::PARKED;
 use rushgate_gate::signature::Trust;
@@ -26,13 +26,13 @@ use tracing::{info, warn};
 const EVERY: Duration = Duration::from_secs(2);
 
 /// How long the database may take over one page.
-const PATIENCE: Duration = Duration::from_secs(30);
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Replays what is parked.
 pub struct Replayer {
     store: Store,
     trust: Trust,
-    pace: Arc<Pace>,
+    rate_limit: Arc<RateLimit>,
     committed: mpsc::Sender<Committed>,
     /// How far each campaign's letters have been looked at, by reason.
     cursors: HashMap<(&'static str, CampaignId), Cursor>,
@@ -43,13 +43,13 @@ impl Replayer {
     pub fn new(
         store: Store,
         trust: Trust,
-        pace: Arc<Pace>,
+        rate_limit: Arc<RateLimit>,
         committed: mpsc::Sender<Committed>,
     ) -> Self {
         Self {
             store,
             trust,
-            pace,
+            rate_limit,
             committed,
             cursors: HashMap::new(),
         }
@@ -84,7 +84,7 @@ impl Replayer {
             while let Some(campaign) = self.next_campaign(reason, after).await? {
                 after = parked::after(&campaign);
                 match self.replay(reason, &campaign).await {
-                    Ok(letters) => replayed += letters,
+                    Ok(parked) => replayed += parked,
                     // Only this campaign's: the database answers.
                     Err(error) => {
                         warn!(%campaign, reason, %error, "parked records are to be replayed again")
@@ -124,23 +124,28 @@ impl Replayer {
         if page.ids.is_empty() {
             return Ok(0);
         }
-        sleep(self.pace.admit(page.ids.len(), Instant::now())).await;
+        sleep(self.rate_limit.admit(page.ids.len(), Instant::now())).await;
         let Replayed {
-            letters,
+            parked,
             batch,
-            fates,
+            outcomes,
         } = in_time(self.store.replay(campaign, &page.ids, &self.trust)).await?;
-        let inserted = fates
+        let inserted = outcomes
             .iter()
-            .filter(|fate| matches!(fate, Fate::Inserted | Fate::InsertedAsPast))
+            .filter(|outcome| {
+                matches!(
+                    outcome,
+                    RecordOutcome::Inserted | RecordOutcome::InsertedRevoked
+                )
+            })
             .count();
-        let (committed, heard) = Committed::replayed(batch, fates.clone());
-        if self.committed.send(committed).await.is_err() || !heard.await.unwrap_or(false) {
+        let (committed, confirmed) = Committed::replayed(batch, outcomes.clone());
+        if self.committed.send(committed).await.is_err() || !confirmed.await.unwrap_or(false) {
             return Ok(0);
         }
         let noted = self
             .store
-            .ask(async |connection| parked::note(connection, &letters, &fates).await);
+            .ask(async |connection| parked::note(connection, &parked, &outcomes).await);
         let noted = in_time(noted).await?;
         if noted > 0 {
             metrics::replayed(noted, inserted);
@@ -151,7 +156,7 @@ impl Replayer {
 }
 
 async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    timeout(PATIENCE, work)
+    timeout(DATABASE_TIMEOUT, work)
         .await
         .unwrap_or(Err(StoreError::TimedOut))
 }

@@ -2,8 +2,8 @@
 
 use crate::plan::{Planned, RoundInForce};
 use crate::record::Delivery;
-use crate::refusal::{Reason, Refusal};
-use crate::shape::{padded, placeholders};
+use crate::rejection::{Reason, Rejection};
+use crate::statement_length::{padded, placeholders};
 use rushgate_gate::{CampaignId, Quota, RoundId};
 use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 use std::collections::{BTreeSet, HashMap};
@@ -71,20 +71,20 @@ pub fn admit<'a>(
     place: usize,
     delivery: &'a Delivery,
     rounds: &Rounds,
-) -> Result<Planned<'a>, Refusal> {
-    let event = delivery.decoded.as_ref().map_err(Refusal::clone)?;
+) -> Result<Planned<'a>, Rejection> {
+    let event = delivery.decoded.as_ref().map_err(Rejection::clone)?;
     let round = rounds
         .get(&event.campaign)
         .and_then(|rounds| rounds.get(&event.round))
         .copied()
         .ok_or_else(|| {
-            Refusal::new(
+            Rejection::new(
                 Reason::UnknownRound,
                 format_args!("no round {}/{}", event.campaign, event.round),
             )
         })?;
     if event.serial.get() > round.quota.get() {
-        return Err(Refusal::new(
+        return Err(Rejection::new(
             Reason::OverQuota,
             format_args!(
                 "{} is above the round's quota of {}",

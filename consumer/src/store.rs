@@ -3,56 +3,56 @@
 //! Guarantees that a batch is written as a whole or not at all, that writing it again changes nothing, and that
 //! each of its records ends as a row, as a row that was there already, or as a dead letter.
 
-use crate::dead_letter::bury;
+use crate::dead_letter::insert_failed_event;
 use crate::existing::ACTIVE;
 use crate::failure::Loggable;
 use crate::insert::{InsertStatements, insert, insert_revoked, refused, revoke_row};
 use crate::parked::{self, Parked};
 use crate::plan::{Plan, Planned, Step, plan};
 use crate::record::Delivery;
-use crate::refusal::{Reason, Refusal};
+use crate::rejection::{Reason, Rejection};
 use crate::rounds::{admit, rounds_in_force};
 use crate::session::{self, Idle};
-use crate::streak::{Counts, Longer, Streak};
+use crate::streak::{Counts, ExtendedStreak, Streak};
 use rushgate_gate::CampaignId;
-use rushgate_gate::fault::may_die;
+use rushgate_gate::failpoint::failpoint;
 use rushgate_gate::signature::Trust;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{Connection, MySqlConnection, Row};
 
 /// What became of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum RecordOutcome {
     /// It is a row now.
     Inserted,
     /// It was there already.
-    Done,
+    AlreadyInserted,
     /// It was there already, and has been revoked since.
-    Past,
+    AlreadyRevoked,
     /// It is a row now, and one that is revoked: the coupon was passed on before this was heard of.
-    InsertedAsPast,
+    InsertedRevoked,
     /// A row was revoked.
     Revoked,
     /// It is a dead letter.
-    Refused(Refusal),
+    Rejected(Rejection),
 }
 
-/// What became of a batch: the fate of each record, in their order.
+/// What became of a batch: the outcome of each record, in their order.
 #[derive(Debug)]
-pub struct Settled {
+pub struct Written {
     /// One for each record.
-    pub fates: Vec<Fate>,
+    pub outcomes: Vec<RecordOutcome>,
 }
 
 /// Parked dead letters that were read, and what became of each.
 #[derive(Debug, Default)]
 pub struct Replayed {
     /// The rows of `failed_events`.
-    pub letters: Vec<Parked>,
+    pub parked: Vec<Parked>,
     /// The records that they hold.
     pub batch: Vec<Delivery>,
     /// One for each.
-    pub fates: Vec<Fate>,
+    pub outcomes: Vec<RecordOutcome>,
 }
 
 /// Why a batch was not written. Nothing of it was.
@@ -66,7 +66,7 @@ pub enum StoreError {
     TimedOut,
     /// A key collided with a row that was gone when we looked.
     #[error("a key collided with a row that is not there")]
-    Unsettled,
+    Unresolved,
     /// Nothing but dead letters has come for too long, and of several campaigns.
     #[error(
         "{in_a_row} dead letters in a row, of {campaigns} campaigns: all {records} records of a batch were refused, first for {reason} \
@@ -107,11 +107,11 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same batch may succeed later.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Database(_) | Self::TimedOut | Self::Unsettled)
+        matches!(self, Self::Database(_) | Self::TimedOut | Self::Unresolved)
     }
 }
 
-/// The database, through one connection: a lane has one writer, and a pool would only hide when it is lost.
+/// The database, through one connection: a writer has one writer, and a pool would only hide when it is lost.
 pub struct Store {
     options: MySqlConnectOptions,
     connection: Option<Idle>,
@@ -161,21 +161,23 @@ impl Store {
     /// # Errors
     /// When nothing of it was written, or (a lost answer to COMMIT) that is not known; writing it again is
     /// harmless.
-    pub async fn settle(&mut self, batch: &[Delivery]) -> Result<Settled, StoreError> {
+    pub async fn write(&mut self, batch: &[Delivery]) -> Result<Written, StoreError> {
         let mut connection = self.connect().await?;
         let mut transaction = connection.begin().await?;
-        let fates = self.write(&mut transaction, batch).await?;
-        let fresh = self.bury_refused(&mut transaction, batch, &fates).await?;
-        let longer = self.lengthen_streak(batch, &fates, fresh).await?;
-        may_die("consumer::inserted");
+        let outcomes = self.write_records(&mut transaction, batch).await?;
+        let fresh = self
+            .insert_failed_events(&mut transaction, batch, &outcomes)
+            .await?;
+        let extended = self.extend_streak(batch, &outcomes, fresh).await?;
+        failpoint("consumer::inserted");
         transaction.commit().await?;
-        may_die("consumer::committed");
-        match longer {
-            Some(longer) => longer.keep(),
+        failpoint("consumer::committed");
+        match extended {
+            Some(extended) => extended.keep(),
             None => self.streak.end().await,
         }
         self.connection = Some(Idle::new(connection));
-        Ok(Settled { fates })
+        Ok(Written { outcomes })
     }
 
     /// Writes dead letters that are parked, all of one campaign, as far as they may be written now, and commits that. They
@@ -183,7 +185,7 @@ impl Store {
     /// halted: a restore counts on that.
     ///
     /// # Errors
-    /// As [`Self::settle`].
+    /// As [`Self::write`].
     pub async fn replay(
         &mut self,
         campaign: &CampaignId,
@@ -194,8 +196,10 @@ impl Store {
         let mut transaction = connection.begin().await?;
         let mut replayed = Replayed::default();
         if !parked::is_halted(&mut transaction, campaign).await? {
-            (replayed.letters, replayed.batch) = parked::read(&mut transaction, ids, trust).await?;
-            replayed.fates = self.write(&mut transaction, &replayed.batch).await?;
+            (replayed.parked, replayed.batch) = parked::read(&mut transaction, ids, trust).await?;
+            replayed.outcomes = self
+                .write_records(&mut transaction, &replayed.batch)
+                .await?;
         }
         transaction.commit().await?;
         self.connection = Some(Idle::new(connection));
@@ -226,58 +230,59 @@ impl Store {
         session::open(&self.options).await
     }
 
-    async fn write(
+    async fn write_records(
         &self,
         connection: &mut MySqlConnection,
         batch: &[Delivery],
-    ) -> Result<Vec<Fate>, StoreError> {
+    ) -> Result<Vec<RecordOutcome>, StoreError> {
         let rounds = rounds_in_force(connection, batch).await?;
-        let mut fates: Vec<Option<Fate>> = vec![None; batch.len()];
+        let mut outcomes: Vec<Option<RecordOutcome>> = vec![None; batch.len()];
         let mut planned = vec![];
         for (place, delivery) in batch.iter().enumerate() {
             match admit(place, delivery, &rounds) {
                 Ok(event) => planned.push(event),
-                Err(refusal) => fates[place] = Some(Fate::Refused(refusal)),
+                Err(rejection) => outcomes[place] = Some(RecordOutcome::Rejected(rejection)),
             }
         }
         let Plan { steps, repeats } = plan(planned);
         for step in steps {
             match step {
                 Step::Grants(grants) => {
-                    insert(connection, &self.statements, grants, &mut fates).await?;
+                    insert(connection, &self.statements, grants, &mut outcomes).await?;
                 }
                 Step::Revoke(planned) => {
                     let revoked = revoke(connection, &planned).await;
-                    fates[planned.place] = Some(revoked.or_else(refused)?);
+                    outcomes[planned.place] = Some(revoked.or_else(refused)?);
                 }
             }
         }
         for (place, first) in repeats {
-            fates[place] = match &fates[first] {
-                Some(Fate::Inserted) => Some(Fate::Done),
-                Some(Fate::InsertedAsPast) => Some(Fate::Past),
+            outcomes[place] = match &outcomes[first] {
+                Some(RecordOutcome::Inserted) => Some(RecordOutcome::AlreadyInserted),
+                Some(RecordOutcome::InsertedRevoked) => Some(RecordOutcome::AlreadyRevoked),
                 other => other.clone(),
             };
         }
-        // Every place has its fate by now; one that had none would have to be tried again.
-        let fates: Option<Vec<Fate>> = fates.into_iter().collect();
-        fates.ok_or(StoreError::Unsettled)
+        // Every place has its outcome by now; one that had none would have to be tried again.
+        let outcomes: Option<Vec<RecordOutcome>> = outcomes.into_iter().collect();
+        outcomes.ok_or(StoreError::Unresolved)
     }
 
     /// Writes the dead letters; how many there are of each campaign that say something about this deployment.
-    async fn bury_refused(
+    async fn insert_failed_events(
         &self,
         connection: &mut MySqlConnection,
         batch: &[Delivery],
-        fates: &[Fate],
+        outcomes: &[RecordOutcome],
     ) -> Result<Counts, StoreError> {
         let mut fresh = Counts::new();
-        for (delivery, fate) in batch.iter().zip(fates) {
-            if let Fate::Refused(refusal) = fate {
-                let is_new = bury(connection, &self.topic, delivery, refusal).await?;
+        for (delivery, outcome) in batch.iter().zip(outcomes) {
+            if let RecordOutcome::Rejected(rejection) = outcome {
+                let is_new =
+                    insert_failed_event(connection, &self.topic, delivery, rejection).await?;
                 // One that was buried before says nothing about this deployment; nor does one that contradicts a
                 // coupon: that is between the gate and the table, and the gate is asked about it.
-                if is_new && refusal.rival.is_none() {
+                if is_new && rejection.rival.is_none() {
                     *fresh.entry(delivery.campaign()).or_default() += 1;
                 }
             }
@@ -286,24 +291,26 @@ impl Store {
     }
 
     /// A batch that is all bad may be committed only when that does not make too many in a row; `None` if it is not.
-    async fn lengthen_streak(
+    async fn extend_streak(
         &self,
         batch: &[Delivery],
-        fates: &[Fate],
+        outcomes: &[RecordOutcome],
         fresh: Counts,
-    ) -> Result<Option<Longer>, StoreError> {
-        let all_bad = fates.iter().all(|fate| matches!(fate, Fate::Refused(_)));
-        let (Some(delivery), Some(Fate::Refused(refusal)), true) =
-            (batch.first(), fates.first(), all_bad)
+    ) -> Result<Option<ExtendedStreak>, StoreError> {
+        let all_bad = outcomes
+            .iter()
+            .all(|outcome| matches!(outcome, RecordOutcome::Rejected(_)));
+        let (Some(delivery), Some(RecordOutcome::Rejected(rejection)), true) =
+            (batch.first(), outcomes.first(), all_bad)
         else {
             return Ok(None);
         };
-        let longer = self.streak.lengthen(fresh).await;
+        let longer = self.streak.extend(fresh).await;
         longer.map(Some).map_err(|too_long| StoreError::AllBad {
             in_a_row: too_long.in_a_row,
             campaigns: too_long.campaigns,
-            records: fates.len(),
-            reason: refusal.reason,
+            records: outcomes.len(),
+            reason: rejection.reason,
             partition: delivery.record.partition,
             offset: delivery.record.offset,
         })
@@ -314,7 +321,7 @@ impl Store {
 async fn revoke(
     connection: &mut MySqlConnection,
     planned: &Planned<'_>,
-) -> Result<Fate, sqlx::Error> {
+) -> Result<RecordOutcome, sqlx::Error> {
     let event = planned.event;
     let row = sqlx::query(
         "SELECT id, state FROM coupons \
@@ -328,13 +335,13 @@ async fn revoke(
     .await?;
     let Some(row) = row else {
         insert_revoked(connection, planned, None, event.at).await?;
-        return Ok(Fate::Revoked);
+        return Ok(RecordOutcome::Revoked);
     };
     // Again if it was revoked before: by a later grant of the serial, which did not know the exact time.
     revoke_row(connection, row.try_get(0)?, event.at).await?;
     Ok(if row.try_get::<String, _>(1)? == ACTIVE {
-        Fate::Revoked
+        RecordOutcome::Revoked
     } else {
-        Fate::Done
+        RecordOutcome::AlreadyInserted
     })
 }

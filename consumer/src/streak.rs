@@ -1,4 +1,4 @@
-//! How many dead letters there were in a row, over all lanes, and of how many campaigns.
+//! How many dead letters there were in a row, over all writers, and of how many campaigns.
 
 use rushgate_gate::CampaignId;
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub struct TooLong {
 /// A batch of dead letters that is about to be committed. While this lives no other is, so that no two of them pass
 /// the limit together.
 #[derive(Debug)]
-pub struct Longer {
+pub struct ExtendedStreak {
     counts: OwnedMutexGuard<Counts>,
     longer: Counts,
 }
@@ -49,7 +49,7 @@ impl Streak {
     ///
     /// # Errors
     /// When that is too long.
-    pub async fn lengthen(&self, by: Counts) -> Result<Longer, TooLong> {
+    pub async fn extend(&self, by: Counts) -> Result<ExtendedStreak, TooLong> {
         let counts = Arc::clone(&self.counts).lock_owned().await;
         let mut longer = counts.clone();
         let is_longer = !by.is_empty();
@@ -64,7 +64,7 @@ impl Streak {
                 campaigns: longer.len(),
             });
         }
-        Ok(Longer { counts, longer })
+        Ok(ExtendedStreak { counts, longer })
     }
 
     /// A batch with a good record is committed.
@@ -73,7 +73,7 @@ impl Streak {
     }
 }
 
-impl Longer {
+impl ExtendedStreak {
     /// The batch is committed.
     pub fn keep(mut self) {
         *self.counts = self.longer;
@@ -105,14 +105,14 @@ mod tests {
     async fn what_was_committed_counts_until_a_good_one() {
         let streak = Streak::new(5);
         let four = || of(&[("a", 2), ("b", 2)]);
-        streak.lengthen(four()).await.expect("4").keep();
-        drop(streak.lengthen(of(&[])).await.expect("4, rolled back"));
-        let fifth = streak.clone().lengthen(of(&[("c", 1)])).await;
+        streak.extend(four()).await.expect("4").keep();
+        drop(streak.extend(of(&[])).await.expect("4, rolled back"));
+        let fifth = streak.clone().extend(of(&[("c", 1)])).await;
         assert_eq!(fifth.err(), too_long(5, 3));
         streak.end().await;
-        streak.lengthen(four()).await.expect("4").keep();
+        streak.extend(four()).await.expect("4").keep();
         let off = Streak::new(0);
-        let never = off.lengthen(of(&[("a", 9), ("b", 9), ("c", 9)])).await;
+        let never = off.extend(of(&[("a", 9), ("b", 9), ("c", 9)])).await;
         never.expect("never").keep();
     }
 
@@ -121,13 +121,13 @@ mod tests {
         for stops_at in 3..40 {
             let streak = Streak::new(stops_at);
             for counts in [&[("a", 1_000)][..], &[("NONE", 1_000)], &[("a", 1_000)]] {
-                streak.lengthen(of(counts)).await.expect("goes on").keep();
+                streak.extend(of(counts)).await.expect("goes on").keep();
             }
             let mut campaigns = 2;
             let stopped = loop {
                 campaigns += 1;
                 let campaign = format!("c{campaigns}");
-                match streak.lengthen(of(&[(&campaign, stops_at)])).await {
+                match streak.extend(of(&[(&campaign, stops_at)])).await {
                     Ok(longer) => longer.keep(),
                     Err(too_long) => break too_long,
                 }
@@ -139,9 +139,9 @@ mod tests {
     #[tokio::test]
     async fn no_two_pass_the_limit_together() {
         let streak = Streak::new(5);
-        let first = streak.lengthen(of(&[("a", 1), ("b", 2)])).await;
+        let first = streak.extend(of(&[("a", 1), ("b", 2)])).await;
         let first = first.expect("3");
-        let second = streak.lengthen(of(&[("c", 3)]));
+        let second = streak.extend(of(&[("c", 3)]));
         tokio::pin!(second);
         timeout(Duration::from_millis(10), &mut second)
             .await

@@ -1,34 +1,34 @@
-//! One lane's writing: take a batch, settle it in as many attempts as it takes, hand it on to be confirmed.
+//! One writer's writing: take a batch, settle it in as many attempts as it takes, hand it on to be confirmed.
 
 use crate::batch::Batch;
 use crate::confirm::Committed;
 use crate::failure::{Backoff, number};
 use crate::metrics;
-use crate::pace::Pace;
+use crate::rate_limit::RateLimit;
 use crate::readiness::Readiness;
 use crate::record::Delivery;
-use crate::store::{Fate, Settled, Store, StoreError};
+use crate::store::{RecordOutcome, Store, StoreError, Written};
 use crate::tracker::Tracker;
 use rushgate_gate::CampaignId;
-use rushgate_gate::fault::{is_planted, may_die};
+use rushgate_gate::failpoint::{failpoint, is_active};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
-/// What writes in one lane.
+/// What writes in one writer.
 pub struct Writer {
-    /// Which lane.
-    pub lane: usize,
+    /// Which writer.
+    pub index: usize,
     /// Where to.
     pub store: Store,
     /// Which records are still ours.
     pub tracker: Arc<Tracker>,
     /// Is told whether the database answers.
     pub readiness: Arc<Readiness>,
-    /// How fast all lanes together may write.
-    pub pace: Arc<Pace>,
+    /// How fast all writers together may write.
+    pub rate_limit: Arc<RateLimit>,
     /// Takes what is committed.
     pub committed: mpsc::Sender<Committed>,
 }
@@ -64,8 +64,8 @@ impl Writer {
             }
             if batch.is_due(Instant::now()) {
                 let batch = batch.take();
-                sleep(self.pace.admit(batch.len(), Instant::now())).await;
-                if let Err(error) = self.write(batch).await {
+                sleep(self.rate_limit.admit(batch.len(), Instant::now())).await;
+                if let Err(error) = self.write_batch(batch).await {
                     return Some(error);
                 }
             }
@@ -73,7 +73,7 @@ impl Writer {
     }
 
     /// Settles a batch, in as many attempts as it takes, and lets its offsets go.
-    async fn write(&mut self, mut batch: Vec<Delivery>) -> Result<(), StoreError> {
+    async fn write_batch(&mut self, mut batch: Vec<Delivery>) -> Result<(), StoreError> {
         let taken_up = Instant::now();
         let mut backoff = Backoff::default();
         loop {
@@ -85,17 +85,17 @@ impl Writer {
             if batch.is_empty() {
                 return Ok(());
             }
-            may_die("consumer::read");
-            if is_planted("bug::offsets_before_commit") {
+            failpoint("consumer::read");
+            if is_active("bug::offsets_before_commit") {
                 self.tracker.change(|offsets| {
                     batch
                         .iter()
                         .for_each(|delivery| offsets.done(&delivery.ticket))
                 });
             }
-            match timeout(backoff.deadline(), self.store.settle(&batch)).await {
-                Ok(Ok(settled)) => {
-                    self.readiness.database(self.lane, true);
+            match timeout(backoff.deadline(), self.store.write(&batch)).await {
+                Ok(Ok(written)) => {
+                    self.readiness.database(self.index, true);
                     if backoff.failures() > 0 {
                         info!(
                             failures = backoff.failures(),
@@ -104,8 +104,8 @@ impl Writer {
                         );
                     }
                     metrics::batch(batch.len(), taken_up.elapsed());
-                    count(&batch, &settled);
-                    let committed = Committed::of(batch, settled.fates);
+                    count(&batch, &written);
+                    let committed = Committed::of(batch, written.outcomes);
                     // Nobody receives any more only when all of this is being dropped.
                     let _ = self.committed.send(committed).await;
                     return Ok(());
@@ -132,7 +132,7 @@ impl Writer {
         let wait = backoff.failed(rand::random());
         // A deadlock or two is everyday business; who waits longer is not ready.
         if backoff.failures() > 2 {
-            self.readiness.database(self.lane, false);
+            self.readiness.database(self.index, false);
         }
         warn!(
             error = error.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string()),
@@ -147,27 +147,29 @@ impl Writer {
 }
 
 /// Counts what became of a batch, and logs what was refused: where it stands, and never whose it is.
-fn count(batch: &[Delivery], settled: &Settled) {
+fn count(batch: &[Delivery], written: &Written) {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let mut since_grants = Vec::with_capacity(batch.len());
-    for (delivery, fate) in batch.iter().zip(&settled.fates) {
-        match fate {
-            Fate::Inserted | Fate::InsertedAsPast => {
+    for (delivery, outcome) in batch.iter().zip(&written.outcomes) {
+        match outcome {
+            RecordOutcome::Inserted | RecordOutcome::InsertedRevoked => {
                 let granted_at = delivery.decoded.as_ref().map_or(0, |event| event.at.get());
                 let granted_at = Duration::from_millis(granted_at.unsigned_abs());
                 since_grants.push(now.saturating_sub(granted_at));
             }
-            Fate::Done | Fate::Past => metrics::already_done(),
-            Fate::Revoked => metrics::revoked(),
-            Fate::Refused(refusal) => {
-                metrics::failed(refusal.reason);
+            RecordOutcome::AlreadyInserted | RecordOutcome::AlreadyRevoked => {
+                metrics::already_done()
+            }
+            RecordOutcome::Revoked => metrics::revoked(),
+            RecordOutcome::Rejected(rejection) => {
+                metrics::failed(rejection.reason);
                 let campaign = delivery.campaign();
                 warn!(
                     campaign = campaign.as_ref().map_or("", CampaignId::as_str),
-                    reason = %refusal.reason,
-                    parked = refusal.reason.is_parked(),
+                    reason = %rejection.reason,
+                    parked = rejection.reason.is_parked(),
                     partition = delivery.record.partition,
                     offset = delivery.record.offset,
                     "dead letter"

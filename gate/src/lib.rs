@@ -9,7 +9,7 @@ pub mod causes;
 pub mod confirm;
 pub mod dead_letter;
 pub mod event;
-pub mod fault;
+pub mod failpoint;
 pub mod fence;
 pub mod holding;
 pub mod keys;

@@ -1,7 +1,7 @@
-//! The loop: carries out what [`Flow`] decides, on [Redis](crate::source) and [Kafka](crate::sink).
+//! The loop: carries out what [`Flow`] decides, on [Redis](crate::stream) and [Kafka](crate::sink).
 //!
 //! One task, which waits for whatever comes first: an answer to the read under way, an answer to the
-//! settlement under way, what librdkafka says, or a timer.
+//! completion under way, what librdkafka says, or a timer.
 
 use crate::config::Config;
 use crate::entry::{EntryRef, Fields, StreamNo};
@@ -9,15 +9,15 @@ use crate::flow::{Flow, Read};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::overdue::watch;
+use crate::read_plan::Step;
 use crate::record::{Record, ValueFormat};
-use crate::sink::{Notice, ProbeError, SendError, Sink, client_config};
+use crate::sink::{ProbeError, ProducerEvent, SendError, Sink, client_config};
 use crate::slot::Slot;
-use crate::source::{Answer, KeysOf, Reader, Settled, Settler, SourceError};
-use crate::streams::Step;
+use crate::stream::{Completed, Completer, KeysOf, Reader, StepReply, StreamError};
 use crate::timers::Timers;
 use rdkafka::error::KafkaError;
 use rushgate_gate::Keys;
-use rushgate_gate::fault::{is_planted, may_die};
+use rushgate_gate::failpoint::{failpoint, is_active};
 use rushgate_gate::signature::SigningKeys;
 use rushgate_settings::{BadSetting, Secret};
 use std::collections::BTreeSet;
@@ -28,13 +28,13 @@ use tokio::task::JoinSet;
 
 /// How long deliveries must go well to count as well again: one that fails among many that do not is no
 /// change of state.
-const DELIVERY_PATIENCE: Duration = Duration::from_secs(10);
+const DELIVERY_RECOVERY: Duration = Duration::from_secs(10);
 
-/// Most entries in one settlement: Redis does nothing else meanwhile.
-const MOST_SETTLED: usize = 1_000;
+/// Most entries in one completion: Redis does nothing else meanwhile.
+const MAX_COMPLETIONS: usize = 1_000;
 
-/// Most notices handled before something else has its turn.
-const MOST_NOTICES: usize = 1_000;
+/// Most producer_events handled before something else has its turn.
+const MAX_EVENTS: usize = 1_000;
 
 /// Why a bridge does not start.
 #[derive(Debug, thiserror::Error)]
@@ -73,17 +73,17 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 
 struct Bridge {
     flow: Flow,
-    reader: Slot<Reader, (Step, Result<Answer, SourceError>)>,
-    settler: Slot<Settler, (Vec<Settled>, Option<SourceError>)>,
+    reader: Slot<Reader, (Step, Result<StepReply, StreamError>)>,
+    completer: Slot<Completer, (Vec<Completed>, Option<StreamError>)>,
     sink: Sink,
-    notices: UnboundedReceiver<Notice>,
+    producer_events: UnboundedReceiver<ProducerEvent>,
     probe: Slot<(), Result<Option<i32>, ProbeError>>,
     value_format: ValueFormat,
     keys: Option<SigningKeys>,
     metrics: Metrics,
 
     reading: Health,
-    settling: Health,
+    completing: Health,
     kafka: Health,
     delivering: Health,
     /// The streams of which Redis refuses something.
@@ -94,9 +94,9 @@ struct Bridge {
 
 /// What the loop waits for.
 enum Event {
-    Read(Step, Result<Answer, SourceError>),
-    Settled(Vec<Settled>, Option<SourceError>),
-    Notices(Vec<Notice>),
+    Read(Step, Result<StepReply, StreamError>),
+    Completed(Vec<Completed>, Option<StreamError>),
+    Producer(Vec<ProducerEvent>),
     Probed(Result<Option<i32>, ProbeError>),
     Timer,
 }
@@ -107,7 +107,7 @@ impl Bridge {
         let consumer = config.consumer()?;
         let keys = config.kafka.signing.keys()?;
         let window = config.window.get();
-        let (sink, notices) = Sink::open(client_config(&config)?, &config.kafka)?;
+        let (sink, producer_events) = Sink::open(client_config(&config)?, &config.kafka)?;
         tracing::info!(
             consumer,
             redis = %client.get_connection_info().addr(),
@@ -119,17 +119,17 @@ impl Bridge {
         Ok(Self {
             flow: Flow::new(window, config.read_count.get()),
             reader: Slot::free(Reader::new(client.clone(), consumer, &config)),
-            settler: Slot::free(Settler::new(client)),
+            completer: Slot::free(Completer::new(client)),
             sink,
-            notices,
+            producer_events,
             probe: Slot::free(()),
             value_format: config.value_format,
             keys: SigningKeys::new(keys.iter().map(Secret::reveal)),
             metrics: Metrics::register(),
             reading: Health::of("reading from Redis", Duration::ZERO),
-            settling: Health::of("acking in Redis", Duration::ZERO),
+            completing: Health::of("acking in Redis", Duration::ZERO),
             kafka: Health::of("asking Kafka for the topic", Duration::ZERO),
-            delivering: Health::of("delivering to Kafka", DELIVERY_PATIENCE),
+            delivering: Health::of("delivering to Kafka", DELIVERY_RECOVERY),
             refused: BTreeSet::new(),
             timers: Timers::start(Instant::now(), claim_idle),
         })
@@ -147,7 +147,7 @@ impl Bridge {
         }
         self.begin_reading(now);
         self.begin_probing(now);
-        self.begin_settling(now);
+        self.begin_completing(now);
         self.show();
     }
 
@@ -166,18 +166,18 @@ impl Bridge {
         }
     }
 
-    fn begin_settling(&mut self, now: Instant) {
-        if !self.settler.is_free() || self.settling.wait_until(now).is_some() {
+    fn begin_completing(&mut self, now: Instant) {
+        if !self.completer.is_free() || self.completing.wait_until(now).is_some() {
             return;
         }
-        let batch = self.flow.take_settlements(MOST_SETTLED);
+        let batch = self.flow.take_completions(MAX_COMPLETIONS);
         if !batch.is_empty() {
-            may_die("bridge::before_ack");
+            failpoint("bridge::before_ack");
             let streams = batch.iter().map(|(entry, _)| entry.stream);
             let keys = self.keys_of(streams.collect());
-            self.settler.fill(|mut settler| async move {
-                let outcome = settler.settle(batch, &keys).await;
-                (settler, outcome)
+            self.completer.fill(|mut completer| async move {
+                let outcome = completer.complete(batch, &keys).await;
+                (completer, outcome)
             });
         }
     }
@@ -190,19 +190,22 @@ impl Bridge {
     }
 
     async fn next_event(&mut self) -> Event {
-        let mut notices = Vec::new();
+        let mut producer_events = Vec::new();
         let timer = self.next_timer(Instant::now());
         tokio::select! {
             (step, answer) = self.reader.done() => Event::Read(step, answer),
-            (settled, error) = self.settler.done() => Event::Settled(settled, error),
+            (completed, error) = self.completer.done() => Event::Completed(completed, error),
             result = self.probe.done() => Event::Probed(result),
-            _ = self.notices.recv_many(&mut notices, MOST_NOTICES) => Event::Notices(notices),
+            _ = self.producer_events.recv_many(&mut producer_events, MAX_EVENTS) => Event::Producer(producer_events),
             () = tokio::time::sleep_until(timer.into()) => Event::Timer,
         }
     }
 
     fn next_timer(&self, now: Instant) -> Instant {
-        let waits = [self.reading.wait_until(now), self.settling.wait_until(now)];
+        let waits = [
+            self.reading.wait_until(now),
+            self.completing.wait_until(now),
+        ];
         let waits = waits.into_iter().flatten();
         waits.fold(self.timers.next(), Instant::min)
     }
@@ -210,8 +213,8 @@ impl Bridge {
     fn handle(&mut self, event: Event, now: Instant) {
         match event {
             Event::Read(step, answer) => self.read(&step, answer, now),
-            Event::Settled(settled, error) => self.settled(settled, error, now),
-            Event::Notices(notices) => self.noticed(notices, now),
+            Event::Completed(completed, error) => self.completed(completed, error, now),
+            Event::Producer(producer_events) => self.handle_producer_events(producer_events, now),
             Event::Probed(Ok(partitions)) => {
                 if let Some(partitions) = partitions {
                     self.sink.has_partitions(partitions);
@@ -227,26 +230,26 @@ impl Bridge {
         }
     }
 
-    fn read(&mut self, step: &Step, answer: Result<Answer, SourceError>, now: Instant) {
+    fn read(&mut self, step: &Step, answer: Result<StepReply, StreamError>, now: Instant) {
         match answer {
             Ok(answer) => {
                 self.reading.succeeded(now);
                 match answer {
-                    Answer::Campaigns { read, unread } => {
+                    StepReply::Campaigns { read, unread } => {
                         self.metrics.unread_campaigns.set(unread as f64);
                         self.flow.discovered(read);
                     }
-                    Answer::Groups(groups) => self.flow.groups_answered(&groups),
-                    Answer::Entries(read) => {
+                    StepReply::Groups(groups) => self.flow.groups_answered(&groups),
+                    StepReply::Entries(read) => {
                         if !read.entries.is_empty() {
-                            may_die("bridge::read");
+                            failpoint("bridge::read");
                         }
-                        if let Step::New { count, .. } = step
+                        if let Step::ReadNew { count, .. } = step
                             && (1..*count).contains(&read.entries.len())
                         {
                             self.timers.gather(now);
                         }
-                        self.publish(read, !matches!(step, Step::New { .. }), now);
+                        self.publish(read, !matches!(step, Step::ReadNew { .. }), now);
                     }
                 }
             }
@@ -264,7 +267,7 @@ impl Bridge {
         self.begin_reading(now);
         for entry in to_do.lost {
             self.metrics.lost_entries.increment(1);
-            let campaign = self.flow.streams().campaign(entry.stream);
+            let campaign = self.flow.plan().campaign(entry.stream);
             tracing::error!(%campaign, entry_id = %entry.id, "lost: deleted before it was delivered");
         }
         if given_before {
@@ -278,27 +281,27 @@ impl Bridge {
                 Err(error) => self.flow.rejected(entry, error.to_string()),
             }
         }
-        self.hand_over(now);
+        self.send_ready(now);
     }
 
-    fn hand_over(&mut self, now: Instant) {
-        for (entry, outcome) in self.sink.hand_over() {
+    fn send_ready(&mut self, now: Instant) {
+        for (entry, outcome) in self.sink.send_ready() {
             match outcome {
-                Ok(()) if is_planted("bug::ack_before_report") => self.flow.delivered(entry),
+                Ok(()) if is_active("bug::ack_before_report") => self.flow.delivered(entry),
                 Ok(()) => {}
                 Err(SendError::Permanent(error)) => self.flow.rejected(entry, error.to_string()),
                 Err(SendError::Retryable(error)) => self.not_delivered(entry, &error, now),
             }
-            may_die("bridge::published");
+            failpoint("bridge::published");
         }
     }
 
-    fn noticed(&mut self, notices: Vec<Notice>, now: Instant) {
+    fn handle_producer_events(&mut self, producer_events: Vec<ProducerEvent>, now: Instant) {
         let mut delivered = 0;
-        for notice in notices {
-            match notice {
-                Notice::Report { sent, outcome } => {
-                    self.sink.heard_of(sent);
+        for event in producer_events {
+            match event {
+                ProducerEvent::Report { sent, outcome } => {
+                    self.sink.report_received(sent);
                     match outcome {
                         Ok(()) => {
                             delivered += 1;
@@ -307,15 +310,15 @@ impl Bridge {
                         Err(error) => self.not_delivered(sent.entry, &error, now),
                     }
                 }
-                Notice::Trouble => self.look_at_kafka(now),
+                ProducerEvent::Error => self.look_at_kafka(now),
             }
         }
         if delivered > 0 {
-            may_die("bridge::reported");
+            failpoint("bridge::reported");
             self.metrics.published.increment(delivered);
             self.delivering.succeeded(now);
         }
-        self.hand_over(now);
+        self.send_ready(now);
     }
 
     fn not_delivered(&mut self, entry: EntryRef, error: &KafkaError, now: Instant) {
@@ -340,34 +343,34 @@ impl Bridge {
         }
     }
 
-    fn settled(&mut self, settled: Vec<Settled>, error: Option<SourceError>, now: Instant) {
+    fn completed(&mut self, completed: Vec<Completed>, error: Option<StreamError>, now: Instant) {
         if error.is_some() {
-            self.metrics.settle_errors.increment(1);
+            self.metrics.completion_errors.increment(1);
         }
         // What is refused of one campaign is tried again beside the others: they do not wait for it.
-        let works = settled.iter().any(|settled| settled.confirmed);
+        let works = completed.iter().any(|completed| completed.confirmed);
         match error {
             Some(error) if !works => {
-                self.settling.failed(now, rand::random(), &error);
+                self.completing.failed(now, rand::random(), &error);
             }
-            _ => self.settling.succeeded(now),
+            _ => self.completing.succeeded(now),
         }
-        for Settled {
+        for Completed {
             entry,
             confirmed,
             moved,
             refused,
-        } in settled
+        } in completed
         {
             self.complain(entry.stream, confirmed, refused);
-            let confirmed = confirmed || is_planted("bug::ack_not_retried");
-            self.flow.settlement_answered(entry, confirmed);
+            let confirmed = confirmed || is_active("bug::ack_not_retried");
+            self.flow.completion_answered(entry, confirmed);
             if confirmed {
-                may_die("bridge::after_ack");
+                failpoint("bridge::after_ack");
             }
             if moved {
                 self.metrics.dead_letters.increment(1);
-                let campaign = self.flow.streams().campaign(entry.stream);
+                let campaign = self.flow.plan().campaign(entry.stream);
                 // Why, is written there: here it might quote a user id.
                 tracing::warn!(%campaign, entry_id = %entry.id, "moved to the dead letters");
             } else if confirmed {
@@ -384,16 +387,16 @@ impl Bridge {
         if let Some(error) = refused
             && self.refused.insert(stream)
         {
-            let campaign = self.flow.streams().campaign(stream);
-            tracing::error!(%campaign, error, "Redis refuses to settle entries of this campaign; they are tried again");
+            let campaign = self.flow.plan().campaign(stream);
+            tracing::error!(%campaign, error, "Redis refuses to complete entries of this campaign; they are tried again");
         }
     }
 
     /// Lets what is under way come to its end, for `patience` at most. What does not stays pending.
     async fn drain(mut self, patience: Duration) {
         let (deadline, ledger) = (Instant::now() + patience, self.flow.ledger());
-        let (in_flight, unsettled) = (ledger.in_flight(), ledger.unsettled());
-        tracing::info!(in_flight, unsettled, "bridge drains");
+        let (in_flight, unacked) = (ledger.in_flight(), ledger.unacked());
+        tracing::info!(in_flight, unacked, "bridge drains");
         self.timers.drain();
         while !self.is_drained() && Instant::now() < deadline {
             self.begin_what_is_due(Instant::now());
@@ -401,25 +404,18 @@ impl Bridge {
                 self.handle(event, Instant::now());
             }
         }
-        let (in_flight, unsettled) = (
-            self.flow.ledger().in_flight(),
-            self.flow.ledger().unsettled(),
-        );
+        let (in_flight, unacked) = (self.flow.ledger().in_flight(), self.flow.ledger().unacked());
         if self.is_drained() {
             self.leave(deadline).await;
         }
         let left = deadline.saturating_duration_since(Instant::now());
         self.sink.close(left).await;
-        tracing::info!(
-            in_flight,
-            unsettled,
-            "bridge ends, and leaves these pending"
-        );
+        tracing::info!(in_flight, unacked, "bridge ends, and leaves these pending");
     }
 
     /// Removes its name from the groups, until `deadline` at most: a name that stays is looked through for ever after.
     async fn leave(&mut self, deadline: Instant) {
-        let keys = self.keys_of(self.flow.streams().current().collect());
+        let keys = self.keys_of(self.flow.plan().current().collect());
         let Some(mut reader) = self.reader.take() else {
             return;
         };
@@ -432,21 +428,21 @@ impl Bridge {
 
     fn is_drained(&self) -> bool {
         let ledger = self.flow.ledger();
-        self.reader.is_free() && ledger.in_flight() + ledger.unsettled() == 0
+        self.reader.is_free() && ledger.in_flight() + ledger.unacked() == 0
     }
 
     fn show(&self) {
-        let (ledger, streams) = (self.flow.ledger(), self.flow.streams());
-        let ready = self.reading.is_up() && streams.are_set_up() && self.kafka.is_up();
+        let (ledger, plan) = (self.flow.ledger(), self.flow.plan());
+        let ready = self.reading.is_up() && plan.is_set_up() && self.kafka.is_up();
         self.metrics
             .ready
             .set(f64::from(u8::from(ready && !self.timers.is_draining())));
         self.metrics.in_flight.set(ledger.in_flight() as f64);
-        self.metrics.unsettled.set(ledger.unsettled() as f64);
+        self.metrics.unacked.set(ledger.unacked() as f64);
     }
 
     fn keys_of(&self, streams: BTreeSet<StreamNo>) -> KeysOf {
-        let keys = |stream| Keys::of(self.flow.streams().campaign(stream));
+        let keys = |stream| Keys::of(self.flow.plan().campaign(stream));
         let streams = streams.into_iter();
         streams.map(|stream| (stream, keys(stream))).collect()
     }

@@ -13,7 +13,7 @@ pub struct EntryId {
     pub seq: u64,
 }
 
-/// A campaign's stream, by the number under which [`Streams`](crate::streams::Streams) knows it.
+/// A campaign's stream, by the number under which [`ReadPlan`](crate::read_plan::ReadPlan) knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamNo(pub(crate) u32);
 

@@ -2,20 +2,20 @@
 //! and what to tell Redis after which report. [`bridge`](crate::bridge) carries them out.
 //!
 //! Whoever drives it (the bridge, a test, a model checker) carries out one [`Step`] at a time and reports how
-//! it ended, publishes what [`Flow::read`] returns, reports every delivery, and settles what
-//! [`Flow::take_settlements`] returns. In return, no entry is settled before Kafka has it (or it was
-//! rejected), and every entry is read again until it is settled. Timers are events that may come at any time.
+//! it ended, publishes what [`Flow::read`] returns, reports every delivery, and completes what
+//! [`Flow::take_completions`] returns. In return, no entry is completed before Kafka has it (or it was
+//! rejected), and every entry is read again until it is completed. Timers are events that may come at any time.
 
 use crate::entry::{EntryId, EntryRef, StreamNo};
-use crate::ledger::{Ledger, Settlement};
-use crate::streams::{Step, Streams};
+use crate::ledger::{Completion, Ledger};
+use crate::read_plan::{ReadPlan, Step};
 use rushgate_gate::CampaignId;
 use std::collections::BTreeSet;
 
 /// The state of a bridge. A crash is a new one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Flow {
-    streams: Streams,
+    plan: ReadPlan,
     ledger: Ledger,
     read_count: usize,
     /// Reading resumes when there is room for that many: entry by entry would be a round trip each.
@@ -47,7 +47,7 @@ impl Flow {
     /// Holds up to `window` entries and reads up to `read_count` of them at once.
     pub fn new(window: usize, read_count: usize) -> Self {
         Self {
-            streams: Streams::new(),
+            plan: ReadPlan::new(),
             ledger: Ledger::new(window),
             read_count,
             worth_reading: (window / 8).min(read_count).max(1),
@@ -56,8 +56,8 @@ impl Flow {
     }
 
     /// The campaigns and groups, as far as they are known.
-    pub fn streams(&self) -> &Streams {
-        &self.streams
+    pub fn plan(&self) -> &ReadPlan {
+        &self.plan
     }
 
     /// The entries that are held.
@@ -67,17 +67,17 @@ impl Flow {
 
     /// It is time to look for new campaigns.
     pub fn discover(&mut self) {
-        self.streams.discover();
+        self.plan.discover();
     }
 
     /// It is time to look for entries of dead peers.
     pub fn claim(&mut self) {
-        self.streams.claim();
+        self.plan.claim();
     }
 
     /// It is time to send again what was not delivered.
     pub fn retry(&mut self) {
-        self.streams.retry();
+        self.plan.retry();
     }
 
     /// Begins the next step, if none is under way and there is something to do. Entries are read only while
@@ -92,7 +92,7 @@ impl Flow {
         } else {
             0
         };
-        let step = self.streams.next(most)?;
+        let step = self.plan.next(most)?;
         self.ledger.read_began();
         self.under_way = Some(step.clone());
         Some(step)
@@ -100,14 +100,14 @@ impl Flow {
 
     /// The step under way, to discover campaigns, found these.
     pub fn discovered(&mut self, campaigns: BTreeSet<CampaignId>) {
-        self.streams.discovered(campaigns);
+        self.plan.discovered(campaigns);
         self.end_step();
     }
 
     /// The step under way, to create groups, ended so for each stream.
     pub fn groups_answered(&mut self, answers: &[(StreamNo, bool)]) {
         for (stream, ready) in answers {
-            self.streams.group_answered(*stream, *ready);
+            self.plan.group_answered(*stream, *ready);
         }
         self.end_step();
     }
@@ -115,7 +115,7 @@ impl Flow {
     /// The step under way, of whatever kind reads entries, brought these.
     pub fn read<P>(&mut self, read: Read<P>) -> ToDo<P> {
         match self.under_way.take() {
-            Some(Step::Own { after, count }) => {
+            Some(Step::ReadPending { after, count }) => {
                 for (stream, _) in after {
                     let of_stream = || {
                         let entries = read.entries.iter().map(|(entry, _)| entry);
@@ -123,10 +123,10 @@ impl Flow {
                     };
                     let last = of_stream().map(|entry| entry.id).max();
                     let full = of_stream().count() >= count;
-                    self.streams.own_read(stream, last.filter(|_| full));
+                    self.plan.pending_read(stream, last.filter(|_| full));
                 }
             }
-            Some(Step::Claim { stream, .. }) => self.streams.claimed(stream, read.claim_from),
+            Some(Step::Claim { stream, .. }) => self.plan.claimed(stream, read.claim_from),
             _ => {}
         }
         let mut lost = read.deleted;
@@ -140,7 +140,7 @@ impl Flow {
                 Some(payload) => publish.push((entry, payload)),
                 None => {
                     // There is nothing to publish; acked, it is no longer pending.
-                    self.ledger.settle(entry, Settlement::Ack);
+                    self.ledger.complete(entry, Completion::Ack);
                     lost.push(entry);
                 }
             }
@@ -151,38 +151,38 @@ impl Flow {
 
     /// The step under way failed, or its answer was lost.
     pub fn step_failed(&mut self) {
-        self.streams.failed();
+        self.plan.failed();
         self.end_step();
     }
 
     /// Kafka has the entry.
     pub fn delivered(&mut self, entry: EntryRef) {
-        self.ledger.settle(entry, Settlement::Ack);
+        self.ledger.complete(entry, Completion::Ack);
     }
 
     /// The entry can never be published.
     pub fn rejected(&mut self, entry: EntryRef, reason: String) {
-        self.ledger.settle(entry, Settlement::DeadLetter(reason));
+        self.ledger.complete(entry, Completion::DeadLetter(reason));
     }
 
     /// Kafka does not have the entry, or it is not known whether it has.
     pub fn not_delivered(&mut self, entry: EntryRef) {
         if self.ledger.release(entry) {
-            self.streams.delivery_failed(entry.stream);
+            self.plan.delivery_failed(entry.stream);
         }
     }
 
     /// Up to `most` entries that Redis has to be told about now.
-    pub fn take_settlements(&mut self, most: usize) -> Vec<(EntryRef, Settlement)> {
-        self.ledger.take_settlements(most)
+    pub fn take_completions(&mut self, most: usize) -> Vec<(EntryRef, Completion)> {
+        self.ledger.take_completions(most)
     }
 
-    /// Redis has confirmed the settlement, or has not.
-    pub fn settlement_answered(&mut self, entry: EntryRef, confirmed: bool) {
+    /// Redis has confirmed the completion, or has not.
+    pub fn completion_answered(&mut self, entry: EntryRef, confirmed: bool) {
         if confirmed {
-            self.ledger.settled(entry);
+            self.ledger.completed(entry);
         } else {
-            self.ledger.not_settled(entry);
+            self.ledger.not_completed(entry);
         }
     }
 

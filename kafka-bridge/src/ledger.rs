@@ -1,8 +1,8 @@
 //! What this bridge holds: entries on their way to Kafka, and entries that Redis has still to be told about.
 //!
 //! No I/O and no clock. It guarantees that
-//! - an entry is settled (acked, or made a dead letter) only after its delivery report or its rejection,
-//! - what is to be settled stays so until Redis has confirmed it,
+//! - an entry is completed (acked, or made a dead letter) only after its delivery report or its rejection,
+//! - what is to be completed stays so until Redis has confirmed it,
 //! - an entry that is held is not published a second time, however often it is read,
 //! - never more than the window is held.
 
@@ -14,17 +14,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub struct Ledger {
     window: usize,
     held: BTreeMap<EntryRef, Standing>,
-    /// Those that stand at `ToSettle`, in the order in which they came there.
-    to_settle: VecDeque<EntryRef>,
+    /// Those that stand at `ToComplete`, in the order in which they came there.
+    to_complete: VecDeque<EntryRef>,
     in_flight: usize,
     reading: bool,
-    /// Settled since the read under way began: its reply may still show them as pending.
-    settled_meanwhile: BTreeSet<EntryRef>,
+    /// Completed since the read under way began: its reply may still show them as pending.
+    completed_meanwhile: BTreeSet<EntryRef>,
 }
 
 /// How Redis is told that an entry is done.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Settlement {
+pub enum Completion {
     /// It is in Kafka: ack and remove it.
     Ack,
     /// It can never be published: move it to the dead letters, with this reason.
@@ -35,9 +35,9 @@ pub enum Settlement {
 enum Standing {
     /// Handed to Kafka, no delivery report yet.
     InFlight,
-    ToSettle(Settlement),
+    ToComplete(Completion),
     /// Redis has been told, and has not answered yet.
-    Settling(Settlement),
+    Completing(Completion),
 }
 
 impl Ledger {
@@ -46,10 +46,10 @@ impl Ledger {
         Self {
             window,
             held: BTreeMap::new(),
-            to_settle: VecDeque::new(),
+            to_complete: VecDeque::new(),
             in_flight: 0,
             reading: false,
-            settled_meanwhile: BTreeSet::new(),
+            completed_meanwhile: BTreeSet::new(),
         }
     }
 
@@ -63,12 +63,12 @@ impl Ledger {
         self.in_flight
     }
 
-    /// How many entries Redis has still to confirm as settled.
-    pub fn unsettled(&self) -> usize {
+    /// How many entries Redis has still to confirm as completed.
+    pub fn unacked(&self) -> usize {
         self.held.len() - self.in_flight
     }
 
-    /// A read begins: until it ends, what is settled is remembered.
+    /// A read begins: until it ends, what is completed is remembered.
     pub fn read_began(&mut self) {
         self.reading = true;
     }
@@ -76,10 +76,10 @@ impl Ledger {
     /// The read has ended, and all that it brought has been [admitted](Self::admit).
     pub fn read_ended(&mut self) {
         self.reading = false;
-        self.settled_meanwhile.clear();
+        self.completed_meanwhile.clear();
     }
 
-    /// Takes an entry in as being in flight; `false` if it is held or was settled already.
+    /// Takes an entry in as being in flight; `false` if it is held or was completed already.
     pub fn admit(&mut self, entry: EntryRef) -> bool {
         if self.knows(entry) {
             return false;
@@ -89,18 +89,18 @@ impl Ledger {
         true
     }
 
-    /// Whether an entry just read is held, or was settled while it was being read.
+    /// Whether an entry just read is held, or was completed while it was being read.
     pub fn knows(&self, entry: EntryRef) -> bool {
-        self.held.contains_key(&entry) || self.settled_meanwhile.contains(&entry)
+        self.held.contains_key(&entry) || self.completed_meanwhile.contains(&entry)
     }
 
     /// The entry in flight will not be heard of again (its delivery report came, or it never reached
-    /// Kafka): it is to be settled in this way. Of an entry that is not in flight, nothing is believed.
-    pub fn settle(&mut self, entry: EntryRef, settlement: Settlement) {
+    /// Kafka): it is to be completed in this way. Of an entry that is not in flight, nothing is believed.
+    pub fn complete(&mut self, entry: EntryRef, completion: Completion) {
         if let Some(standing @ Standing::InFlight) = self.held.get_mut(&entry) {
-            *standing = Standing::ToSettle(settlement);
+            *standing = Standing::ToComplete(completion);
             self.in_flight -= 1;
-            self.to_settle.push_back(entry);
+            self.to_complete.push_back(entry);
         }
     }
 
@@ -116,38 +116,38 @@ impl Ledger {
     }
 
     /// Up to `most` entries that Redis has to be told about now.
-    pub fn take_settlements(&mut self, most: usize) -> Vec<(EntryRef, Settlement)> {
-        let entries = self.to_settle.drain(..most.min(self.to_settle.len()));
+    pub fn take_completions(&mut self, most: usize) -> Vec<(EntryRef, Completion)> {
+        let entries = self.to_complete.drain(..most.min(self.to_complete.len()));
         entries
             .filter_map(|entry| {
                 let standing = self.held.get_mut(&entry)?;
-                let Standing::ToSettle(settlement) = standing else {
+                let Standing::ToComplete(completion) = standing else {
                     return None;
                 };
-                let settlement = settlement.clone();
-                *standing = Standing::Settling(settlement.clone());
-                Some((entry, settlement))
+                let completion = completion.clone();
+                *standing = Standing::Completing(completion.clone());
+                Some((entry, completion))
             })
             .collect()
     }
 
     /// Redis has confirmed: the entry is done with.
-    pub fn settled(&mut self, entry: EntryRef) {
-        if let Some(Standing::Settling(_)) = self.held.get(&entry) {
+    pub fn completed(&mut self, entry: EntryRef) {
+        if let Some(Standing::Completing(_)) = self.held.get(&entry) {
             self.held.remove(&entry);
             if self.reading {
-                self.settled_meanwhile.insert(entry);
+                self.completed_meanwhile.insert(entry);
             }
         }
     }
 
-    /// Redis has not confirmed, or its answer was lost: the entry is to be settled again.
-    pub fn not_settled(&mut self, entry: EntryRef) {
+    /// Redis has not confirmed, or its answer was lost: the entry is to be completed again.
+    pub fn not_completed(&mut self, entry: EntryRef) {
         if let Some(standing) = self.held.get_mut(&entry)
-            && let Standing::Settling(settlement) = standing
+            && let Standing::Completing(completion) = standing
         {
-            *standing = Standing::ToSettle(settlement.clone());
-            self.to_settle.push_back(entry);
+            *standing = Standing::ToComplete(completion.clone());
+            self.to_complete.push_back(entry);
         }
     }
 }
@@ -166,32 +166,32 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_settled_before_its_report() {
+    fn nothing_is_completed_before_its_report() {
         let mut ledger = Ledger::new(10);
         assert!(ledger.admit(entry(1)));
-        assert_eq!(ledger.take_settlements(10), []);
-        ledger.settle(entry(1), Settlement::Ack);
-        assert_eq!(ledger.take_settlements(10), [(entry(1), Settlement::Ack)]);
-        assert_eq!(ledger.take_settlements(10), [], "not twice at once");
+        assert_eq!(ledger.take_completions(10), []);
+        ledger.complete(entry(1), Completion::Ack);
+        assert_eq!(ledger.take_completions(10), [(entry(1), Completion::Ack)]);
+        assert_eq!(ledger.take_completions(10), [], "not twice at once");
     }
 
     #[test]
-    fn a_settlement_is_tried_until_redis_confirms() {
+    fn a_completement_is_tried_until_redis_confirms() {
         let mut ledger = Ledger::new(1);
         ledger.admit(entry(1));
-        ledger.settle(entry(1), Settlement::DeadLetter("why".to_owned()));
+        ledger.complete(entry(1), Completion::DeadLetter("why".to_owned()));
         for _ in 0..3 {
-            let tried = ledger.take_settlements(10);
+            let tried = ledger.take_completions(10);
             assert_eq!(
                 tried,
-                [(entry(1), Settlement::DeadLetter("why".to_owned()))]
+                [(entry(1), Completion::DeadLetter("why".to_owned()))]
             );
-            ledger.not_settled(entry(1));
+            ledger.not_completed(entry(1));
             assert_eq!(ledger.room(), 0, "it is held meanwhile");
         }
-        ledger.take_settlements(10);
-        ledger.settled(entry(1));
-        assert_eq!((ledger.room(), ledger.take_settlements(10)), (1, vec![]));
+        ledger.take_completions(10);
+        ledger.completed(entry(1));
+        assert_eq!((ledger.room(), ledger.take_completions(10)), (1, vec![]));
     }
 
     #[test]
@@ -199,9 +199,9 @@ mod tests {
         let mut ledger = Ledger::new(10);
         ledger.admit(entry(1));
         ledger.read_began();
-        ledger.settle(entry(1), Settlement::Ack);
-        ledger.take_settlements(1);
-        ledger.settled(entry(1));
+        ledger.complete(entry(1), Completion::Ack);
+        ledger.take_completions(1);
+        ledger.completed(entry(1));
         assert!(!ledger.admit(entry(1)));
         ledger.read_ended();
         assert!(ledger.admit(entry(1)), "a later read would be right");
@@ -216,8 +216,8 @@ mod tests {
         assert!(!ledger.release(entry(1)));
         assert!(ledger.admit(entry(1)));
         // Reports for entries that are not in flight change nothing.
-        ledger.settle(entry(2), Settlement::Ack);
-        assert_eq!(ledger.unsettled(), 0);
+        ledger.complete(entry(2), Completion::Ack);
+        assert_eq!(ledger.unacked(), 0);
     }
 
     proptest! {
@@ -227,17 +227,17 @@ mod tests {
             for (step, ms) in steps {
                 match step {
                     0 => { ledger.admit(entry(ms)); }
-                    1 => ledger.settle(entry(ms), Settlement::Ack),
+                    1 => ledger.complete(entry(ms), Completion::Ack),
                     2 => { ledger.release(entry(ms)); }
-                    3 => { ledger.take_settlements(usize::try_from(ms).expect("small")); }
-                    4 => ledger.settled(entry(ms)),
-                    5 => ledger.not_settled(entry(ms)),
+                    3 => { ledger.take_completions(usize::try_from(ms).expect("small")); }
+                    4 => ledger.completed(entry(ms)),
+                    5 => ledger.not_completed(entry(ms)),
                     _ => if ledger.reading { ledger.read_ended() } else { ledger.read_began() },
                 }
                 let standing = |wanted: fn(&Standing) -> bool| ledger.held.values().filter(|held| wanted(held)).count();
                 prop_assert_eq!(ledger.in_flight(), standing(|held| *held == Standing::InFlight));
-                prop_assert_eq!(ledger.to_settle.len(), standing(|held| matches!(held, Standing::ToSettle(_))));
-                prop_assert_eq!(ledger.room() + ledger.in_flight() + ledger.unsettled(), 6);
+                prop_assert_eq!(ledger.to_complete.len(), standing(|held| matches!(held, Standing::ToComplete(_))));
+                prop_assert_eq!(ledger.room() + ledger.in_flight() + ledger.unacked(), 6);
             }
         }
     }

@@ -5,15 +5,15 @@ pub mod config;
 pub mod entry;
 pub mod flow;
 pub mod health;
-pub mod lanes;
 pub mod ledger;
 pub mod metrics;
 pub mod overdue;
+pub mod partition_queues;
+pub mod read_plan;
 pub mod record;
 pub mod reply;
 pub mod sink;
-pub mod source;
-pub mod streams;
+pub mod stream;
 pub mod timers;
 
 mod slot;

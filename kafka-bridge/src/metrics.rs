@@ -11,7 +11,7 @@ pub struct Metrics {
     /// `rushgate_bridge_in_flight`: entries that wait for their delivery report.
     pub in_flight: Gauge,
     /// `rushgate_bridge_unsettled`: entries that Redis has still to confirm as acked or moved.
-    pub unsettled: Gauge,
+    pub unacked: Gauge,
     /// `rushgate_bridge_oldest_grant_without_row_seconds`: for how long the oldest grant has been without a row, of all
     /// campaigns; 0 if all have one.
     pub oldest_without_row: Gauge,
@@ -35,7 +35,7 @@ pub struct Metrics {
     /// `rushgate_bridge_errors_total{doing="reading"}`: failed reads.
     pub read_errors: Counter,
     /// `rushgate_bridge_errors_total{doing="settling"}`: failed acks and dead letters; tried again.
-    pub settle_errors: Counter,
+    pub completion_errors: Counter,
 }
 
 impl Metrics {
@@ -52,7 +52,7 @@ impl Metrics {
                 "rushgate_bridge_in_flight",
                 "Entries that wait for their delivery report.",
             ),
-            unsettled: described_gauge(
+            unacked: described_gauge(
                 "rushgate_bridge_unsettled",
                 "Entries that Redis has still to confirm as acked.",
             ),
@@ -89,7 +89,7 @@ impl Metrics {
                 "Entries that somebody deleted before they were delivered.",
             ),
             read_errors: counter!(errors, "doing" => "reading"),
-            settle_errors: counter!(errors, "doing" => "settling"),
+            completion_errors: counter!(errors, "doing" => "settling"),
         }
     }
 }

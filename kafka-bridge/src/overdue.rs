@@ -3,7 +3,7 @@
 //! The gate knows which grants are issued, so nothing else has to be asked. Where a campaign's counts say that all are,
 //! that is all that is asked of it. Else its grants are read through, in small pieces, with time between them for others.
 
-use crate::source::{Link, PATIENCE};
+use crate::stream::{LazyConnection, RESPONSE_TIMEOUT};
 use metrics::Gauge;
 use redis::{Client, FromRedisValue, RedisError, cmd};
 use rushgate_gate::holding::{granted_without_row, without_row};
@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Looks every so often, for ever.
 pub async fn watch(client: Client, every: Duration, gauge: Gauge) {
-    let mut redis = Redis(Link::new(client, PATIENCE));
+    let mut redis = Redis(LazyConnection::new(client, RESPONSE_TIMEOUT));
     loop {
         sleep(every).await;
         match redis.oldest().await {
@@ -35,7 +35,7 @@ pub async fn watch(client: Client, every: Duration, gauge: Gauge) {
     }
 }
 
-struct Redis(Link);
+struct Redis(LazyConnection);
 
 impl Redis {
     /// For how long the oldest grant has been without a row; zero, if all have one.

@@ -1,11 +1,11 @@
 //! Kafka: the one file that speaks to it.
 //!
-//! Records are handed to librdkafka, which batches them; its delivery reports come back as [`Notice`]s. Every
+//! Records are handed to librdkafka, which batches them; its delivery reports come back as [`ProducerEvent`]s. Every
 //! record that was taken is reported exactly once, also when the producer is closed or replaced.
 
 use crate::config::Config;
 use crate::entry::EntryRef;
-use crate::lanes::Lanes;
+use crate::partition_queues::PartitionQueues;
 use crate::record::Record;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
@@ -19,12 +19,12 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// How long a broker may take to say what it knows of the topic.
-const PROBE_PATIENCE: Duration = Duration::from_secs(3);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What librdkafka has to say. There is room for all: at most one for each record in flight, and a word
 /// about each connection.
 #[derive(Debug)]
-pub enum Notice {
+pub enum ProducerEvent {
     /// What became of a record.
     Report {
         /// Of which.
@@ -33,7 +33,7 @@ pub enum Notice {
         outcome: Result<(), KafkaError>,
     },
     /// Something is wrong with the connection to Kafka.
-    Trouble,
+    Error,
 }
 
 /// A record that was handed over.
@@ -86,12 +86,12 @@ fn is_permanent(error: &KafkaError) -> bool {
 
 /// Hears what librdkafka's threads say.
 #[derive(Clone)]
-struct Ear {
-    notices: UnboundedSender<Notice>,
+struct ProducerCallbacks {
+    events: UnboundedSender<ProducerEvent>,
     last_error: LastKafkaError,
 }
 
-impl ClientContext for Ear {
+impl ClientContext for ProducerCallbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // It repeats itself with every attempt; what matters comes as a notice.
         tracing::debug!(target: "librdkafka", facility, message);
@@ -101,11 +101,11 @@ impl ClientContext for Ear {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", %error, reason);
         self.last_error.error(error, reason);
-        let _ = self.notices.send(Notice::Trouble);
+        let _ = self.events.send(ProducerEvent::Error);
     }
 }
 
-impl ProducerContext for Ear {
+impl ProducerContext for ProducerCallbacks {
     type DeliveryOpaque = Box<Sent>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
@@ -114,7 +114,7 @@ impl ProducerContext for Ear {
             Err((error, _)) => Err(error.clone()),
         };
         // Nobody listens any more once the bridge has ended; the entry is pending in Redis.
-        let _ = self.notices.send(Notice::Report {
+        let _ = self.events.send(ProducerEvent::Report {
             sent: *sent,
             outcome,
         });
@@ -126,11 +126,11 @@ pub struct Sink {
     topic: String,
     brokers: String,
     config: ClientConfig,
-    ear: Ear,
-    producer: Arc<ThreadedProducer<Ear>>,
+    callbacks: ProducerCallbacks,
+    producer: Arc<ThreadedProducer<ProducerCallbacks>>,
     /// How many the topic has, as a broker said last.
     partitions: i32,
-    lanes: Lanes<(EntryRef, Record)>,
+    queues: PartitionQueues<(EntryRef, Record)>,
 }
 
 impl Sink {
@@ -141,22 +141,22 @@ impl Sink {
     pub fn open(
         config: ClientConfig,
         settings: &KafkaSettings,
-    ) -> Result<(Self, UnboundedReceiver<Notice>), KafkaError> {
-        let (notices, heard) = unbounded_channel();
-        let ear = Ear {
-            notices,
+    ) -> Result<(Self, UnboundedReceiver<ProducerEvent>), KafkaError> {
+        let (events, received) = unbounded_channel();
+        let callbacks = ProducerCallbacks {
+            events,
             last_error: LastKafkaError::default(),
         };
         let sink = Self {
             topic: settings.topic.clone(),
             brokers: settings.brokers.clone(),
-            producer: Arc::new(producer(&config, &ear)?),
+            producer: Arc::new(producer(&config, &callbacks)?),
             config,
-            ear,
+            callbacks,
             partitions: 0,
-            lanes: Lanes::default(),
+            queues: PartitionQueues::default(),
         };
-        Ok((sink, heard))
+        Ok((sink, received))
     }
 
     /// The topic has so many partitions, as a [probe](Self::probe) found.
@@ -164,26 +164,26 @@ impl Sink {
         self.partitions = partitions;
     }
 
-    /// Takes a record, which is sent by [`Self::hand_over`] when its partition's turn has come.
+    /// Takes a record, which is sent by [`Self::send_ready`] when its partition's turn has come.
     pub fn add(&mut self, entry: EntryRef, record: Record) {
         let partition = partition(record.key.as_bytes(), self.partitions);
-        self.lanes.add(partition, (entry, record));
+        self.queues.add(partition, (entry, record));
     }
 
     /// A report was heard.
-    pub fn heard_of(&mut self, sent: Sent) {
-        self.lanes.ended(sent.partition);
+    pub fn report_received(&mut self, sent: Sent) {
+        self.queues.finished(sent.partition);
     }
 
     /// Hands over the records whose turn has come. A report will follow for each that is taken, and none for the
     /// others.
-    pub fn hand_over(&mut self) -> Vec<(EntryRef, Result<(), SendError>)> {
+    pub fn send_ready(&mut self) -> Vec<(EntryRef, Result<(), SendError>)> {
         let mut outcomes = Vec::new();
-        for (partition, records) in self.lanes.take_ready() {
+        for (partition, records) in self.queues.take_ready() {
             for (entry, record) in records {
                 let outcome = self.send(Sent { entry, partition }, &record);
                 if outcome.is_err() {
-                    self.lanes.ended(partition);
+                    self.queues.finished(partition);
                 }
                 outcomes.push((entry, outcome));
             }
@@ -215,12 +215,12 @@ impl Sink {
     pub fn probe(&self) -> impl Future<Output = Result<Option<i32>, ProbeError>> + Send + use<> {
         let producer = Arc::clone(&self.producer);
         let (topic, brokers) = (self.topic.clone(), self.brokers.clone());
-        let last_error = self.ear.last_error.clone();
+        let last_error = self.callbacks.last_error.clone();
         async move {
             let answer = tokio::task::spawn_blocking(move || {
                 let metadata = producer
                     .client()
-                    .fetch_metadata(Some(&topic), PROBE_PATIENCE);
+                    .fetch_metadata(Some(&topic), PROBE_TIMEOUT);
                 let metadata = metadata.map_err(|error| ProbeError::Away {
                     brokers,
                     reason: last_error.explain(&error),
@@ -255,7 +255,7 @@ impl Sink {
         let Some((_, reason)) = self.producer.client().fatal_error() else {
             return Ok(None);
         };
-        let fresh = Arc::new(producer(&self.config, &self.ear)?);
+        let fresh = Arc::new(producer(&self.config, &self.callbacks)?);
         let broken = std::mem::replace(&mut self.producer, fresh);
         // Dropping it joins its thread and collects the last reports.
         tokio::task::spawn_blocking(move || drop(broken));
@@ -277,8 +277,11 @@ impl Sink {
     }
 }
 
-fn producer(config: &ClientConfig, ear: &Ear) -> Result<ThreadedProducer<Ear>, KafkaError> {
-    ThreadedProducer::from_config_and_context(config, ear.clone())
+fn producer(
+    config: &ClientConfig,
+    callbacks: &ProducerCallbacks,
+) -> Result<ThreadedProducer<ProducerCallbacks>, KafkaError> {
+    ThreadedProducer::from_config_and_context(config, callbacks.clone())
 }
 
 /// librdkafka's settings, for a producer that holds up to a window of records.

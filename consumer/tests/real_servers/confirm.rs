@@ -1,6 +1,6 @@
 //! The gate learns what is committed, also after crashes; and a gate that has lost grants is halted.
 
-use crate::topic::Letter;
+use crate::topic::TestRecord;
 use crate::{CAMPAIGN, Rig, setting, wait};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, AsyncTypedCommands};
@@ -324,7 +324,7 @@ async fn a_serial_that_changed_hands_ends_with_its_last_holder_whatever_comes_fi
     assert_eq!(story.len(), 5);
     story.reverse();
     for event in story.iter().chain(&story) {
-        rig.topic.publish_letter(&Letter {
+        rig.topic.publish_record(&TestRecord {
             key: &event.key().to_string(),
             value: &serde_json::to_vec(event).expect("JSON"),
             headers: &[],

@@ -139,10 +139,10 @@ async fn who_falls_silent_in_a_transaction_does_not_hold_up_his_heir_for_long() 
     silent.signal("STOP");
     // Now its rows go in, and nobody commits them.
     run(&mut holder, "ROLLBACK").await;
-    let mut heir = rig.consumer(&[]);
+    let mut next = rig.consumer(&[]);
     rig.topic.until_committed(300).await;
     rig.database.assert_exact(300).await;
-    heir.stop().await;
+    next.stop().await;
     silent.signal("CONT");
     silent.stop().await;
     rig.database.assert_exact(300).await;

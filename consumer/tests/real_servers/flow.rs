@@ -1,7 +1,7 @@
 //! How it goes when nothing goes wrong, or only what is everyday business.
 
 use crate::Rig;
-use crate::topic::Letter;
+use crate::topic::TestRecord;
 use std::time::Instant;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,7 +81,7 @@ async fn repeats_in_one_batch_are_absorbed() {
 async fn a_long_value_is_the_user_id() {
     let rig = Rig::new(10, 1).await;
     let user_id = 9_000_000_000_000_000_000i64;
-    rig.topic.publish_letter(&Letter {
+    rig.topic.publish_record(&TestRecord {
         key: "welcome/once/3",
         value: &user_id.to_be_bytes(),
         headers: &[
@@ -172,7 +172,7 @@ async fn one_per_round_allows_one_in_each() {
         .execute("INSERT INTO rounds (campaign_id, round_id, quota) VALUES ('welcome', 'two', 10)")
         .await;
     rig.topic.publish("granted", 1, "a");
-    rig.topic.publish_letter(&Letter {
+    rig.topic.publish_record(&TestRecord {
         key: "welcome/two/1",
         value: br#"{"type":"coupon.granted","campaign":"welcome","round":"two","serial":1,"user_id":"a","at":0}"#,
         headers: &[],

@@ -6,13 +6,13 @@ use crate::database::run;
 #[tokio::test(flavor = "multi_thread")]
 async fn consumers_that_come_and_go_write_every_row_once() {
     let rig = Rig::new(9_000, 6).await;
-    let pace = [("CONSUMER_MAX_ROWS_PER_SECOND", "800")];
+    let rate_limit = [("CONSUMER_MAX_ROWS_PER_SECOND", "800")];
     rig.topic.publish_grants(1..=3_000);
-    let mut first = rig.consumer(&pace);
+    let mut first = rig.consumer(&rate_limit);
     first
         .until_at_least("rushgate_consumer_inserted_total", 200.0)
         .await;
-    let mut second = rig.consumer(&pace);
+    let mut second = rig.consumer(&rate_limit);
     second
         .until_at_least("rushgate_consumer_partitions_assigned", 3.0)
         .await;
@@ -21,7 +21,7 @@ async fn consumers_that_come_and_go_write_every_row_once() {
         .until_at_least("rushgate_consumer_inserted_total", 200.0)
         .await;
     first.stop().await;
-    let third = rig.consumer(&pace);
+    let third = rig.consumer(&rate_limit);
     third
         .until_at_least("rushgate_consumer_partitions_assigned", 3.0)
         .await;
@@ -98,7 +98,7 @@ async fn one_that_slept_past_its_session_breaks_nothing() {
         .until_at_least("rushgate_consumer_inserted_total", 200.0)
         .await;
     sleeper.signal("STOP");
-    let mut heir = rig.consumer(&[]);
+    let mut next = rig.consumer(&[]);
     rig.topic.until_committed(4_000).await;
     sleeper.signal("CONT");
     sleeper
@@ -107,6 +107,6 @@ async fn one_that_slept_past_its_session_breaks_nothing() {
     rig.topic.publish("granted", 4_000, "u4000"); // redelivered
     rig.topic.until_committed(4_001).await;
     rig.database.assert_exact(4_000).await;
-    heir.stop().await;
+    next.stop().await;
     sleeper.stop().await;
 }

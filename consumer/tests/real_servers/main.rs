@@ -13,12 +13,12 @@ mod faults;
 mod flow;
 mod group;
 mod keys;
-mod lanes;
 mod neighbours;
 mod refused;
 mod server;
 mod topic;
 mod wait;
+mod writers;
 
 use consumer::Consumer;
 use database::Database;

@@ -1,7 +1,7 @@
 //! A campaign that is bad harms itself only, and what was parked of it becomes coupons by itself.
 
 use crate::confirm::Gate;
-use crate::topic::Letter;
+use crate::topic::TestRecord;
 use crate::{CAMPAIGN, Rig, wait};
 use redis::AsyncTypedCommands;
 use rushgate_gate::Keys;
@@ -145,7 +145,7 @@ async fn a_version_that_is_not_known_is_parked_until_it_is() {
         (event("lent", 1), &[][..]),
         (event("granted", 1), &[("ce_version", "2")][..]),
     ] {
-        rig.topic.publish_letter(&Letter {
+        rig.topic.publish_record(&TestRecord {
             key: "welcome/once/1",
             value: value.as_bytes(),
             headers,

@@ -1,7 +1,7 @@
 //! What can never become a coupon ends in `failed_events`, alone.
 
 use crate::Rig;
-use crate::topic::Letter;
+use crate::topic::TestRecord;
 
 const FAILED: &str = "SELECT CONCAT_WS(' ', kafka_partition, kafka_offset, reason, detail) FROM failed_events ORDER BY id";
 
@@ -149,12 +149,12 @@ async fn a_revocation_that_the_database_refuses_goes_alone() {
     rig.topic.publish("granted", 1, "x1");
     rig.topic.publish("revoked", 1, "x1"); // its row is there
     rig.topic.publish("revoked", 2, "x2"); // its row is not
-    rig.topic.publish_letter(&Letter {
+    rig.topic.publish_record(&TestRecord {
         key: "welcome/once/1",
         value: br#"{"type":"coupon.granted","campaign":"welcome","round":"once","serial":1,"turn":2,"user_id":"b","at":0}"#,
         headers: &[],
     }); // it supersedes x1
-    rig.topic.publish_letter(&Letter {
+    rig.topic.publish_record(&TestRecord {
         key: "welcome/once/3",
         value: br#"{"type":"coupon.granted","campaign":"welcome","round":"once","serial":3,"turn":2,"user_id":"c","at":0}"#,
         headers: &[],
@@ -252,7 +252,7 @@ async fn a_record_that_is_no_event_is_kept_as_it_is() {
         ("welcome/nowhere/1", br#"{"type":"coupon.granted","campaign":"welcome","round":"nowhere","serial":1,"user_id":"a","at":0}"#),
         ("welcome/once/4", &large),
     ] {
-        rig.topic.publish_letter(&Letter { key, value, headers: &headers });
+        rig.topic.publish_record(&TestRecord { key, value, headers: &headers });
     }
     rig.topic.publish("granted", 11, "b");
     rig.topic.publish("granted", 5, "c");

@@ -23,7 +23,7 @@ pub(crate) struct Topic {
 }
 
 /// One record to be.
-pub(crate) struct Letter<'a> {
+pub(crate) struct TestRecord<'a> {
     pub(crate) key: &'a str,
     pub(crate) value: &'a [u8],
     pub(crate) headers: &'a [(&'a str, &'a str)],
@@ -77,8 +77,8 @@ impl Topic {
     }
 
     /// Publishes one record as it is.
-    pub(crate) fn publish_letter(&self, letter: &Letter<'_>) {
-        self.send(letter);
+    pub(crate) fn publish_record(&self, record: &TestRecord<'_>) {
+        self.send(record);
         self.flush();
     }
 
@@ -96,7 +96,7 @@ impl Topic {
         let value = format!(
             r#"{{"type":"coupon.{what}","campaign":"{campaign}","round":"once","serial":{serial},"user_id":"{user_id}","at":1796086800123}}"#
         );
-        self.send(&Letter {
+        self.send(&TestRecord {
             key: &format!("{campaign}/once/{serial}"),
             value: value.as_bytes(),
             headers: &[("content-type", "application/json")],
@@ -104,8 +104,8 @@ impl Topic {
     }
 
     /// Sends one record as it is; [`flush`](Self::flush) waits for it.
-    pub(crate) fn send(&self, letter: &Letter<'_>) {
-        let headers = letter
+    pub(crate) fn send(&self, record: &TestRecord<'_>) {
+        let headers = record
             .headers
             .iter()
             .fold(OwnedHeaders::new(), |headers, (key, value)| {
@@ -115,8 +115,8 @@ impl Topic {
                 })
             });
         let mut record = BaseRecord::to(&self.name)
-            .key(letter.key)
-            .payload(letter.value)
+            .key(record.key)
+            .payload(record.value)
             .headers(headers);
         while let Err((error, again)) = self.producer.send(record) {
             assert_eq!(

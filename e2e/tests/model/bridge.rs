@@ -5,7 +5,7 @@ use crate::mutation::Mutation;
 use crate::stream::{BridgeNo, Id, Stream};
 use rushgate_kafka_bridge::entry::{EntryId, EntryRef, StreamNo};
 use rushgate_kafka_bridge::flow::{Flow, Read};
-use rushgate_kafka_bridge::streams::Step;
+use rushgate_kafka_bridge::read_plan::Step;
 use std::collections::BTreeSet;
 
 /// A bridge that runs.
@@ -17,8 +17,8 @@ pub(crate) struct Bridge {
     reply: Option<Reply>,
     /// Handed to the producer, no report yet.
     sent: Vec<Sent>,
-    /// Redis has settled these, the bridge has not heard of it yet.
-    settled: Vec<EntryRef>,
+    /// Redis has completed these, the bridge has not heard of it yet.
+    completed: Vec<EntryRef>,
     /// Kafka told this bridge that it has these.
     confirmed: BTreeSet<Id>,
     /// Something was not delivered, and is to be sent again when it is time.
@@ -64,7 +64,7 @@ impl Bridge {
             stream: number.expect("a group is made for the one campaign"),
             reply: None,
             sent: vec![],
-            settled: vec![],
+            completed: vec![],
             confirmed: BTreeSet::new(),
             failed: false,
         }
@@ -92,7 +92,7 @@ impl Bridge {
                     set_up(&mut self.flow, &step, stream);
                     continue;
                 }
-                Step::Own { after, count } => {
+                Step::ReadPending { after, count } => {
                     let after = after.first().map_or(0, |(_, id)| id.ms);
                     stream
                         .own(me, after, *count)
@@ -101,12 +101,12 @@ impl Bridge {
                 Step::Claim { from, count, .. } => stream
                     .claim(me, from.ms, *count, idle)
                     .map(|claimed| (claimed.entries, claimed.next, claimed.deleted)),
-                Step::New { count, .. } if is_slow => {
+                Step::ReadNew { count, .. } if is_slow => {
                     stream.read_later(me, *count);
                     self.flow.step_failed();
                     return;
                 }
-                Step::New { count, .. } => stream
+                Step::ReadNew { count, .. } => stream
                     .new_entries(me, *count)
                     .map(|entries| (entries, 0, vec![])),
             };
@@ -123,7 +123,7 @@ impl Bridge {
                 claim_from: EntryId { ms: next, seq: 0 },
                 deleted: deleted.into_iter().map(refer).collect(),
             };
-            let nothing_new = matches!(step, Step::New { .. }) && reply.entries.is_empty();
+            let nothing_new = matches!(step, Step::ReadNew { .. }) && reply.entries.is_empty();
             if !reply.entries.is_empty() || !reply.deleted.is_empty() {
                 self.reply = Some(reply);
                 return;
@@ -203,30 +203,30 @@ impl Bridge {
         }
     }
 
-    /// Redis settles what is to be settled; its answer is on its way then.
-    pub(crate) fn settle(&mut self, stream: &mut Stream) {
-        self.settled = self.take_settlements();
-        let ids: Vec<Id> = self.settled.iter().map(|entry| entry.id.ms).collect();
-        stream.settle(&ids);
+    /// Redis completes what is to be completed; its answer is on its way then.
+    pub(crate) fn complete(&mut self, stream: &mut Stream) {
+        self.completed = self.take_completions();
+        let ids: Vec<Id> = self.completed.iter().map(|entry| entry.id.ms).collect();
+        stream.complete(&ids);
     }
 
-    /// The answer to the settlement has arrived, or is lost.
-    pub(crate) fn settlement_answered(&mut self, arrived: bool, mutation: Option<Mutation>) {
+    /// The answer to the completion has arrived, or is lost.
+    pub(crate) fn completion_answered(&mut self, arrived: bool, mutation: Option<Mutation>) {
         let confirmed = arrived || mutation == Some(Mutation::AckNotRetried);
-        for entry in std::mem::take(&mut self.settled) {
-            self.flow.settlement_answered(entry, confirmed);
+        for entry in std::mem::take(&mut self.completed) {
+            self.flow.completion_answered(entry, confirmed);
         }
     }
 
     /// Redis could not be told.
-    pub(crate) fn settlement_refused(&mut self, mutation: Option<Mutation>) {
-        self.settled = self.take_settlements();
-        self.settlement_answered(false, mutation);
+    pub(crate) fn completion_refused(&mut self, mutation: Option<Mutation>) {
+        self.completed = self.take_completions();
+        self.completion_answered(false, mutation);
     }
 
-    fn take_settlements(&mut self) -> Vec<EntryRef> {
-        let settlements = self.flow.take_settlements(usize::MAX).into_iter();
-        settlements.map(|(entry, _)| entry).collect()
+    fn take_completions(&mut self) -> Vec<EntryRef> {
+        let completions = self.flow.take_completions(usize::MAX).into_iter();
+        completions.map(|(entry, _)| entry).collect()
     }
 
     pub(crate) fn sent(&self) -> &[Sent] {
@@ -246,14 +246,14 @@ impl Bridge {
         self.failed
     }
 
-    /// Whether Redis has settled something, and this bridge does not know it yet.
-    pub(crate) fn is_settling(&self) -> bool {
-        !self.settled.is_empty()
+    /// Whether Redis has completed something, and this bridge does not know it yet.
+    pub(crate) fn is_completing(&self) -> bool {
+        !self.completed.is_empty()
     }
 
     /// Whether there is something of which Redis is to be told.
-    pub(crate) fn has_settlements(&self) -> bool {
-        self.flow.ledger().unsettled() > self.settled.len()
+    pub(crate) fn has_completions(&self) -> bool {
+        self.flow.ledger().unacked() > self.completed.len()
     }
 
     /// Whether it holds the entry, or is about to.
@@ -270,7 +270,7 @@ impl Bridge {
     /// Whether nothing is held and nothing under way.
     pub(crate) fn is_drained(&self) -> bool {
         let ledger = self.flow.ledger();
-        self.reply.is_none() && self.sent.is_empty() && ledger.in_flight() + ledger.unsettled() == 0
+        self.reply.is_none() && self.sent.is_empty() && ledger.in_flight() + ledger.unacked() == 0
     }
 }
 

@@ -12,7 +12,7 @@ pub(crate) const FRONT: Pipeline = Pipeline {
     window: 1,
     partitions: 1,
     consumers: 0,
-    lanes: 1,
+    writers: 1,
     faults: 2,
     kinds: FRONT_FAULTS,
     mutation: None,
@@ -37,13 +37,13 @@ pub(crate) const BACK: Pipeline = Pipeline {
     ..FRONT
 };
 
-/// The same with one partition, of which each consumer writes in two lanes, and one fault.
-pub(crate) const LANES: Pipeline = Pipeline {
-    name: "lanes",
+/// The same with one partition, of which each consumer writes in two writers, and one fault.
+pub(crate) const WRITERS: Pipeline = Pipeline {
+    name: "writers",
     people: 3,
     quota: 3,
     partitions: 1,
-    lanes: 2,
+    writers: 2,
     faults: 1,
     ..BACK
 };
@@ -77,7 +77,7 @@ pub(crate) const LOSS: Pipeline = Pipeline {
 };
 
 /// All of them.
-pub(crate) const ALL: [&Pipeline; 7] = [&FRONT, &WINDOW, &BACK, &LANES, &WHOLE, &SINGLE, &LOSS];
+pub(crate) const ALL: [&Pipeline; 7] = [&FRONT, &WINDOW, &BACK, &WRITERS, &WHOLE, &SINGLE, &LOSS];
 
 const FRONT_FAULTS: &[Fault] = &[
     AnswerLost,
@@ -88,8 +88,8 @@ const FRONT_FAULTS: &[Fault] = &[
     HastyClaim,
     ReportFails,
     RecordLate,
-    SettlementRefused,
-    SettlementAnswerLost,
+    CompletionRefused,
+    CompletionAnswerLost,
     GroupLost,
 ];
 

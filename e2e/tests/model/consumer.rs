@@ -15,7 +15,7 @@ pub(crate) struct Consumer {
     generation: u64,
     /// The next offset to read of each partition that it takes for its own.
     next: BTreeMap<usize, usize>,
-    /// Read, and not written yet: the batches of all lanes.
+    /// Read, and not written yet: the batches of all writers.
     unwritten: Vec<Delivery>,
     /// Written, and not confirmed to the gate yet.
     written: Vec<Delivery>,
@@ -34,9 +34,9 @@ struct Delivery {
     to_confirm: Option<Grant>,
 }
 
-/// One of the lanes of a consumer, which write independently of each other.
+/// One of the writers of a consumer, which write independently of each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lane {
+pub(crate) struct Writer {
     pub(crate) number: u8,
     /// How many there are.
     pub(crate) of: u8,
@@ -93,11 +93,11 @@ impl Consumer {
         }
     }
 
-    /// Writes what was read of a lane and is still ours, in one transaction. With its answer lost, it will be written
+    /// Writes what was read of a writer and is still ours, in one transaction. With its answer lost, it will be written
     /// again.
     pub(crate) fn write(
         &mut self,
-        lane: Lane,
+        writer: Writer,
         table: &mut Table,
         quota: u8,
         answered: bool,
@@ -108,7 +108,7 @@ impl Consumer {
             .retain(|delivery| offsets.is_valid(&delivery.ticket));
         let batch = self.unwritten.iter().copied();
         let (batch, others): (Vec<_>, Vec<_>) =
-            batch.partition(|delivery| lane.has(delivery.grant));
+            batch.partition(|delivery| writer.has(delivery.grant));
         let grants: Vec<Grant> = batch.iter().map(|delivery| delivery.grant).collect();
         let ignore = mutation == Some(Mutation::InsertIgnore);
         let to_confirm = table.write(&grants, quota, ignore);
@@ -132,7 +132,7 @@ impl Consumer {
         let looks = mutation != Some(Mutation::ConfirmBlindly);
         gate.confirm(to_confirm, looks);
         if answered {
-            let past = mutation == Some(Mutation::CommitPastOtherLane);
+            let past = mutation == Some(Mutation::CommitPastOtherWriter);
             let others = self.unwritten.iter().filter(|_| past);
             for delivery in self.written.iter().chain(others) {
                 self.offsets.done(&delivery.ticket);
@@ -180,9 +180,9 @@ impl Consumer {
         self.generation
     }
 
-    pub(crate) fn has_batch(&self, lane: Lane) -> bool {
+    pub(crate) fn has_batch(&self, writer: Writer) -> bool {
         let mut unwritten = self.unwritten.iter();
-        unwritten.any(|delivery| lane.has(delivery.grant))
+        unwritten.any(|delivery| writer.has(delivery.grant))
     }
 
     pub(crate) fn has_written(&self) -> bool {
@@ -200,8 +200,8 @@ impl Consumer {
     }
 }
 
-impl Lane {
-    /// All that happens to a serial is of one lane.
+impl Writer {
+    /// All that happens to a serial is of one writer.
     fn has(self, grant: Grant) -> bool {
         grant.serial % self.of == self.number
     }

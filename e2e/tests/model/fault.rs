@@ -1,7 +1,7 @@
 //! What can go wrong, where it can, and what it does. Each fault that happens is counted.
 
 use crate::bridge::Bridge;
-use crate::consumer::{Consumer, Lane};
+use crate::consumer::{Consumer, Writer};
 use crate::pipeline::{Action, Pipeline, Place, State};
 
 /// A kind of fault.
@@ -25,10 +25,10 @@ pub(crate) enum Fault {
     RecordLate,
     /// A record comes into the topic once more.
     RecordAgain,
-    /// Redis cannot be told what is settled.
-    SettlementRefused,
-    /// Redis has settled, and its answer does not reach the bridge.
-    SettlementAnswerLost,
+    /// Redis cannot be told what is completed.
+    CompletionRefused,
+    /// Redis has completed, and its answer does not reach the bridge.
+    CompletionAnswerLost,
     /// Somebody destroys the consumer group of the stream.
     GroupLost,
     /// Redis goes back to before its last grant.
@@ -65,7 +65,7 @@ impl Pipeline {
                 Fault::GrantLost if !state.gate.grants().is_empty() => push(Place::Redis),
                 Fault::GroupLost | Fault::GrantLost => {}
                 Fault::RecordAgain => state.broker.grants().map(Place::Topic).for_each(push),
-                Fault::WriteAnswerLost => self.lanes_with_batches(state).for_each(push),
+                Fault::WriteAnswerLost => self.writers_with_batches(state).for_each(push),
                 Fault::ConsumerCrashes
                 | Fault::Rebalance
                 | Fault::Expelled
@@ -100,7 +100,7 @@ impl Pipeline {
                 None => {}
             }),
             Place::Consumer(me) => self.consumer_fails(state, me, fault),
-            Place::Lane(me, lane) => self.write_answer_lost(state, me, lane),
+            Place::Writer(me, writer) => self.write_answer_lost(state, me, writer),
             Place::Partitions(from, to) => rebalance(state, from, to, fault),
         }
     }
@@ -117,25 +117,25 @@ impl Pipeline {
                 Fault::BridgeGone => *slot = None,
                 Fault::HastyClaim => stream.change(|stream| bridge.claim(me, stream, &pending)),
                 Fault::ReadLate => stream.change(|stream| bridge.ask_slow_redis(me, stream)),
-                Fault::SettlementRefused => bridge.settlement_refused(self.mutation),
-                Fault::SettlementAnswerLost => bridge.settlement_answered(false, self.mutation),
+                Fault::CompletionRefused => bridge.completion_refused(self.mutation),
+                Fault::CompletionAnswerLost => bridge.completion_answered(false, self.mutation),
                 _ => bridge.reply_lost(),
             }
         });
     }
 
-    fn lanes_with_batches(&self, state: &State) -> impl Iterator<Item = Place> {
+    fn writers_with_batches(&self, state: &State) -> impl Iterator<Item = Place> {
         let consumers = state.consumers.iter().enumerate();
         consumers.flat_map(|(me, consumer)| {
-            let lanes = self.lanes().filter(|lane| consumer.has_batch(*lane));
-            lanes.map(move |lane| Place::Lane(me, lane))
+            let writers = self.writers().filter(|writer| consumer.has_batch(*writer));
+            writers.map(move |writer| Place::Writer(me, writer))
         })
     }
 
-    fn write_answer_lost(&self, state: &mut State, me: usize, lane: Lane) {
+    fn write_answer_lost(&self, state: &mut State, me: usize, writer: Writer) {
         let table = &mut state.table;
         state.consumers[me].change(|consumer| {
-            table.change(|table| consumer.write(lane, table, self.quota, false, self.mutation));
+            table.change(|table| consumer.write(writer, table, self.quota, false, self.mutation));
         });
     }
 
@@ -185,8 +185,8 @@ fn bridge_faults(state: &State, fault: Fault, push: &mut impl FnMut(Place)) {
                     && !bridge.awaits_reply()
                     && pending.any(|(id, _)| !bridge.holds(id))
             }
-            Fault::SettlementRefused => bridge.has_settlements() && !bridge.is_settling(),
-            Fault::SettlementAnswerLost => bridge.is_settling(),
+            Fault::CompletionRefused => bridge.has_completions() && !bridge.is_completing(),
+            Fault::CompletionAnswerLost => bridge.is_completing(),
             Fault::ReadLate => {
                 bridge.has_room() && !bridge.awaits_reply() && state.stream.has_new()
             }

@@ -20,7 +20,7 @@ mod shared;
 mod stream;
 mod table;
 
-use configurations::{BACK, FRONT, LANES, LOSS, WINDOW};
+use configurations::{BACK, FRONT, LOSS, WINDOW, WRITERS};
 use mutation::Mutation::{self, *};
 use pipeline::Pipeline;
 use properties::{C1, C2, C3, C5, C6, HALTED, ONCE, REMOVED};
@@ -36,7 +36,7 @@ const CAUGHT: [(Mutation, Pipeline, &str); 11] = [
     (TrimmedStream, FRONT, REMOVED),
     (CommitBeforeWrite, BACK, C3),
     (CommitBeforeConfirm, BACK, C5),
-    (CommitPastOtherLane, LANES, C3),
+    (CommitPastOtherWriter, WRITERS, C3),
     (QuotaOutsideScript, WINDOW, C1),
     (DuplicateCheckAfterCount, FRONT, C6),
     (NoDuplicateCheck, FRONT, C2),

@@ -15,8 +15,8 @@ pub(crate) enum Mutation {
     CommitBeforeWrite,
     /// Offsets committed after the transaction, but before the gate has confirmed.
     CommitBeforeConfirm,
-    /// Offsets committed as soon as one lane is done with its own.
-    CommitPastOtherLane,
+    /// Offsets committed as soon as one writer is done with its own.
+    CommitPastOtherWriter,
     /// Quota checked outside the script: looked at in one step, the place given in another.
     QuotaOutsideScript,
     /// Duplicate check after the count: who holds a grant and comes again uses up a serial.

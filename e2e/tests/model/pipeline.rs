@@ -2,7 +2,7 @@
 
 use crate::bridge::Bridge;
 use crate::broker::{Broker, ConsumerNo};
-use crate::consumer::{Consumer, Lane};
+use crate::consumer::{Consumer, Writer};
 use crate::fault::Fault;
 use crate::gate::{Decision, Gate, Grant, Person};
 use crate::mutation::Mutation;
@@ -24,8 +24,8 @@ pub(crate) struct Pipeline {
     pub(crate) window: usize,
     pub(crate) partitions: usize,
     pub(crate) consumers: usize,
-    /// In how many lanes a consumer writes.
-    pub(crate) lanes: u8,
+    /// In how many writers a consumer writes.
+    pub(crate) writers: u8,
     /// How many faults may happen, of these kinds.
     pub(crate) faults: u8,
     pub(crate) kinds: &'static [Fault],
@@ -75,9 +75,9 @@ pub(crate) enum BridgeAction {
     /// The broker appends a record that it sent.
     Written(usize),
     ReportArrives(usize),
-    /// It tells Redis what is settled, which carries it out.
-    Settle,
-    SettlementAnswered,
+    /// It tells Redis what is completed, which carries it out.
+    Complete,
+    CompletionAnswered,
 }
 
 /// What a consumer does, or what reaches it.
@@ -85,7 +85,7 @@ pub(crate) enum BridgeAction {
 pub(crate) enum ConsumerAction {
     Join,
     Read(usize),
-    Write(Lane),
+    Write(Writer),
     Confirm,
     Commit,
     CommitAnswered,
@@ -100,7 +100,7 @@ pub(crate) enum Place {
     Bridge(BridgeNo),
     Record(BridgeNo, usize),
     Consumer(ConsumerNo),
-    Lane(ConsumerNo, Lane),
+    Writer(ConsumerNo, Writer),
     /// From the first to the second.
     Partitions(ConsumerNo, ConsumerNo),
 }
@@ -204,9 +204,9 @@ impl Pipeline {
                     state.broker.change(|broker| broker.append(grant));
                 }
                 BridgeAction::ReportArrives(place) => bridge.reported(place, true),
-                BridgeAction::Settle => stream.change(|stream| bridge.settle(stream)),
-                BridgeAction::SettlementAnswered => {
-                    bridge.settlement_answered(true, self.mutation);
+                BridgeAction::Complete => stream.change(|stream| bridge.complete(stream)),
+                BridgeAction::CompletionAnswered => {
+                    bridge.completion_answered(true, self.mutation);
                 }
             }
             None
@@ -217,10 +217,10 @@ impl Pipeline {
         }
     }
 
-    /// The lanes of a consumer.
-    pub(crate) fn lanes(&self) -> impl Iterator<Item = Lane> {
-        let of = self.lanes;
-        (0..of).map(move |number| Lane { number, of })
+    /// The writers of a consumer.
+    pub(crate) fn writers(&self) -> impl Iterator<Item = Writer> {
+        let of = self.writers;
+        (0..of).map(move |number| Writer { number, of })
     }
 
     fn consumer_work(
@@ -235,8 +235,8 @@ impl Pipeline {
         consumer
             .readable(&state.broker)
             .for_each(|partition| push(ConsumerAction::Read(partition)));
-        let full = self.lanes().filter(|lane| consumer.has_batch(*lane));
-        full.for_each(|lane| push(ConsumerAction::Write(lane)));
+        let full = self.writers().filter(|writer| consumer.has_batch(*writer));
+        full.for_each(|writer| push(ConsumerAction::Write(writer)));
         if consumer.has_written() {
             push(ConsumerAction::Confirm);
         }
@@ -254,9 +254,9 @@ impl Pipeline {
         state.consumers[me].change(|consumer| match action {
             ConsumerAction::Join => consumer.join(me, broker),
             ConsumerAction::Read(partition) => consumer.read(partition, broker, mutation),
-            ConsumerAction::Write(lane) => {
+            ConsumerAction::Write(writer) => {
                 let table = &mut state.table;
-                table.change(|table| consumer.write(lane, table, self.quota, true, mutation));
+                table.change(|table| consumer.write(writer, table, self.quota, true, mutation));
             }
             ConsumerAction::Confirm => {
                 let gate = &mut state.gate;
@@ -302,9 +302,9 @@ fn bridge_work(state: &State, me: BridgeNo, bridge: &Bridge, push: &mut impl FnM
             true => BridgeAction::ReportArrives(place),
         });
     }
-    if bridge.is_settling() {
-        push(BridgeAction::SettlementAnswered);
-    } else if bridge.has_settlements() {
-        push(BridgeAction::Settle);
+    if bridge.is_completing() {
+        push(BridgeAction::CompletionAnswered);
+    } else if bridge.has_completions() {
+        push(BridgeAction::Complete);
     }
 }

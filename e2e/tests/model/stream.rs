@@ -132,7 +132,7 @@ impl Stream {
     }
 
     /// XACK and XDEL in one step.
-    pub(crate) fn settle(&mut self, ids: &[Id]) {
+    pub(crate) fn complete(&mut self, ids: &[Id]) {
         for id in ids {
             if let Some(group) = &mut self.group {
                 group.pending.remove(id);
@@ -150,7 +150,7 @@ impl Stream {
     pub(crate) fn lose(&mut self, grant: Grant) {
         let ids = self.entries.iter().filter(|(_, of)| **of == grant);
         let ids: Vec<Id> = ids.map(|(id, _)| *id).collect();
-        self.settle(&ids);
+        self.complete(&ids);
     }
 
     pub(crate) fn holds(&self, grant: Grant) -> bool {

@@ -2,9 +2,9 @@
 //! the consumer's own. Its unique keys are not enforced here: a property looks whether they would have held.
 
 use crate::gate::Grant;
-use rushgate_consumer::judge::{Met, Verdict, judge};
+use rushgate_consumer::judge::{ExistingRow, JudgeVerdict, judge};
 use rushgate_consumer::plan::{Planned, RoundInForce, Step, plan};
-use rushgate_consumer::refusal::Rival;
+use rushgate_consumer::rejection::Rival;
 use rushgate_gate::{Event, EventType, Millis, OnePer, Ordinal, Quota, RoundId, Serial};
 use std::collections::BTreeSet;
 
@@ -60,7 +60,7 @@ impl Table {
             self.failed.insert(grant);
             return None;
         }
-        let of_serial: Vec<Met> = self
+        let of_serial: Vec<ExistingRow> = self
             .rows
             .iter()
             .filter(|row| row.grant.serial == grant.serial)
@@ -72,8 +72,10 @@ impl Table {
             .find(|row| row.active && row.grant.person == grant.person)
             .map(met);
         match judge(event, &of_serial, of_person.as_ref()) {
-            Verdict::Done | Verdict::Past | Verdict::Fill(_) => Some(grant),
-            Verdict::Insert {
+            JudgeVerdict::AlreadyInserted
+            | JudgeVerdict::AlreadyRevoked
+            | JudgeVerdict::Fill(_) => Some(grant),
+            JudgeVerdict::Insert {
                 supersedes,
                 revoked_at,
             } => {
@@ -94,8 +96,8 @@ impl Table {
                 Some(grant)
             }
             // Who ignores collisions takes the row for written.
-            Verdict::Refused(_) if ignore => Some(grant),
-            Verdict::Refused(refusal) => {
+            JudgeVerdict::Rejected(_) if ignore => Some(grant),
+            JudgeVerdict::Rejected(refusal) => {
                 self.failed.insert(grant);
                 refusal.rival.map(granted)
             }
@@ -128,9 +130,9 @@ fn granted(rival: Rival) -> Grant {
     }
 }
 
-fn met(row: &Row) -> Met {
+fn met(row: &Row) -> ExistingRow {
     let Grant { serial, person } = row.grant;
-    Met {
+    ExistingRow {
         id: u64::from(serial) << 8 | u64::from(person),
         round: RoundId::once().to_string(),
         serial: u32::from(serial),

@@ -28,7 +28,7 @@ struct World {
 struct Bridge {
     flow: Flow,
     step: Option<(Step, Option<Answer>)>,
-    settling: Option<(Vec<(EntryRef, Settlement)>, bool)>,
+    completing: Option<(Vec<(EntryRef, Completion)>, bool)>,
     in_flight: Vec<EntryRef>,
 }
 
@@ -53,10 +53,10 @@ enum Event {
         in_kafka: bool,
         known: bool,
     },
-    BeginSettling,
-    RedisSettles,
-    SettlementAnswered,
-    SettlementAnswerLost,
+    BeginCompleting,
+    RedisCompletes,
+    CompletionAnswered,
+    CompletionAnswerLost,
     Claim,
     Retry,
     Crash,
@@ -73,10 +73,10 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::StrayStepArrives),
         8 => (0..WINDOW, prop::bool::weighted(0.8), prop::bool::weighted(0.8))
             .prop_map(|(of, in_kafka, known)| Event::Report { of, in_kafka, known }),
-        4 => Just(Event::BeginSettling),
-        4 => Just(Event::RedisSettles),
-        4 => Just(Event::SettlementAnswered),
-        1 => Just(Event::SettlementAnswerLost),
+        4 => Just(Event::BeginCompleting),
+        4 => Just(Event::RedisCompletes),
+        4 => Just(Event::CompletionAnswered),
+        1 => Just(Event::CompletionAnswerLost),
         1 => Just(Event::Claim),
         2 => Just(Event::Retry),
         1 => Just(Event::Crash),
@@ -96,7 +96,7 @@ impl Bridge {
         Self {
             flow: Flow::new(WINDOW, 3),
             step: None,
-            settling: None,
+            completing: None,
             in_flight: Vec::new(),
         }
     }
@@ -160,35 +160,35 @@ impl World {
                     }
                 }
             }
-            Event::BeginSettling => {
-                if bridge.settling.is_none() {
-                    bridge.settling = Some((bridge.flow.take_settlements(3), false));
+            Event::BeginCompleting => {
+                if bridge.completing.is_none() {
+                    bridge.completing = Some((bridge.flow.take_completions(3), false));
                 }
             }
-            Event::RedisSettles => {
-                if let Some((batch, false)) = bridge.settling.clone() {
-                    for (entry, settlement) in &batch {
-                        self.settle(entry.id.ms, settlement)?;
+            Event::RedisCompletes => {
+                if let Some((batch, false)) = bridge.completing.clone() {
+                    for (entry, completion) in &batch {
+                        self.complete(entry.id.ms, completion)?;
                     }
-                    self.bridges[who].settling = Some((batch, true));
+                    self.bridges[who].completing = Some((batch, true));
                 }
             }
-            Event::SettlementAnswered => {
-                if let Some((batch, true)) = bridge.settling.clone() {
-                    bridge.settling = None;
+            Event::CompletionAnswered => {
+                if let Some((batch, true)) = bridge.completing.clone() {
+                    bridge.completing = None;
                     for (entry, _) in batch {
-                        bridge.flow.settlement_answered(entry, true);
+                        bridge.flow.completion_answered(entry, true);
                     }
                 }
             }
-            Event::SettlementAnswerLost => {
+            Event::CompletionAnswerLost => {
                 for (entry, _) in bridge
-                    .settling
+                    .completing
                     .take()
                     .into_iter()
                     .flat_map(|(batch, _)| batch)
                 {
-                    bridge.flow.settlement_answered(entry, false);
+                    bridge.flow.completion_answered(entry, false);
                 }
             }
             Event::Claim => bridge.flow.claim(),
@@ -203,7 +203,7 @@ impl World {
         }
         for bridge in &self.bridges {
             let ledger = bridge.flow.ledger();
-            prop_assert!(ledger.in_flight() + ledger.unsettled() <= WINDOW);
+            prop_assert!(ledger.in_flight() + ledger.unacked() <= WINDOW);
             prop_assert_eq!(ledger.in_flight(), bridge.in_flight.len());
         }
         Ok(())
@@ -227,7 +227,7 @@ impl World {
             deleted: Vec::new(),
         };
         match step {
-            Step::Own { after, count } => {
+            Step::ReadPending { after, count } => {
                 let after = after[0].1.ms;
                 let own = pending
                     .iter()
@@ -254,7 +254,7 @@ impl World {
                     }
                 }
             }
-            Step::New { count, .. } => {
+            Step::ReadNew { count, .. } => {
                 for id in self.stream.range(*last + 1..).take(*count) {
                     *last = *id;
                     pending.insert(*id, who);
@@ -280,7 +280,7 @@ impl World {
             Answer::NoGroup => bridge.flow.step_failed(),
             Answer::Read(read) => {
                 let to_do = bridge.flow.read(read);
-                prop_assert_eq!(to_do.lost, [], "nobody deletes what is not settled");
+                prop_assert_eq!(to_do.lost, [], "nobody deletes what is not completed");
                 for (entry, ()) in to_do.publish {
                     prop_assert!(
                         !bridge.in_flight.contains(&entry),
@@ -297,10 +297,10 @@ impl World {
         Ok(())
     }
 
-    fn settle(&mut self, id: u64, settlement: &Settlement) -> Result<(), TestCaseError> {
-        match settlement {
-            Settlement::Ack => prop_assert!(self.topic.contains(&id), "acked, but not in Kafka"),
-            Settlement::DeadLetter(_) => {
+    fn complete(&mut self, id: u64, completion: &Completion) -> Result<(), TestCaseError> {
+        match completion {
+            Completion::Ack => prop_assert!(self.topic.contains(&id), "acked, but not in Kafka"),
+            Completion::DeadLetter(_) => {
                 prop_assert!(is_poison(id));
                 if self.stream.contains(&id) {
                     prop_assert!(self.dead_letters.insert(id), "a dead letter twice");
@@ -344,9 +344,9 @@ impl World {
                         in_kafka: true,
                         known: true,
                     },
-                    Event::BeginSettling,
-                    Event::RedisSettles,
-                    Event::SettlementAnswered,
+                    Event::BeginCompleting,
+                    Event::RedisCompletes,
+                    Event::CompletionAnswered,
                 ] {
                     self.happen(who, event)?;
                 }
@@ -354,7 +354,7 @@ impl World {
         }
         prop_assert!(
             rest(self),
-            "not all is settled: {:?} {:?}",
+            "not all is completed: {:?} {:?}",
             self.stream,
             self.group
         );
@@ -372,7 +372,7 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::with_cases(2000) })]
     #[test]
-    fn nothing_is_settled_before_kafka_has_it_and_in_the_end_everything_is(
+    fn nothing_is_completed_before_kafka_has_it_and_in_the_end_everything_is(
         events in prop::collection::vec((0usize..2, event()), 0..300)
     ) {
         let mut world = World::new();
@@ -406,7 +406,7 @@ fn a_full_page_of_own_entries_is_followed_by_the_next_one() {
     let mut flow = started();
     assert!(matches!(
         flow.next_step(true),
-        Some(Step::Own { count: WINDOW, .. })
+        Some(Step::ReadPending { count: WINDOW, .. })
     ));
     let to_do = flow.read(read(1..=WINDOW as u64, Some(())));
     assert_eq!(to_do.publish.len(), WINDOW);
@@ -414,14 +414,14 @@ fn a_full_page_of_own_entries_is_followed_by_the_next_one() {
     for id in 1..=WINDOW as u64 {
         flow.delivered(entry(id));
     }
-    assert_eq!(flow.next_step(true), None, "unsettled entries count");
-    for (entry, _) in flow.take_settlements(100) {
-        flow.settlement_answered(entry, true);
+    assert_eq!(flow.next_step(true), None, "unacked entries count");
+    for (entry, _) in flow.take_completions(100) {
+        flow.completion_answered(entry, true);
     }
     let after = vec![(StreamNo(0), entry(WINDOW as u64).id)];
     assert_eq!(
         flow.next_step(true),
-        Some(Step::Own {
+        Some(Step::ReadPending {
             after,
             count: WINDOW
         })
@@ -434,7 +434,7 @@ fn a_pending_entry_that_was_deleted_is_reported_lost_and_no_longer_pending() {
     flow.next_step(true);
     let to_do = flow.read(read([3], None));
     assert_eq!((to_do.publish, to_do.lost), (vec![], vec![entry(3)]));
-    assert_eq!(flow.take_settlements(9), [(entry(3), Settlement::Ack)]);
+    assert_eq!(flow.take_completions(9), [(entry(3), Completion::Ack)]);
 }
 
 #[test]

@@ -181,7 +181,7 @@ fn refused_acks_are_tried_until_they_are_taken_and_nothing_is_sent_twice() {
 
 /// Here the dead letters of one campaign cannot be written, as in a Redis whose ACL lacks that key.
 #[test]
-fn an_entry_that_redis_refuses_to_settle_does_not_hold_up_other_campaigns() {
+fn an_entry_that_redis_refuses_to_complete_does_not_hold_up_other_campaigns() {
     let (redis, topic) = (RedisServer::start(), Topic::create());
     let (mut welcome, mut sick) = (redis.campaign("welcome"), redis.campaign("sick"));
     let stream = sick.keys.stream();

@@ -4,15 +4,15 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Spreads the rows of all lanes so that, over any while, no more than so many a second (and one batch) are written.
+/// Spreads the rows of all writers so that, over any while, no more than so many a second (and one batch) are written.
 #[derive(Debug)]
-pub struct Pace {
+pub struct RateLimit {
     rows_per_second: Option<NonZeroU32>,
     /// When what was let through so far has had its time.
     free_at: Mutex<Option<Instant>>,
 }
 
-impl Pace {
+impl RateLimit {
     /// A pace of so many rows a second; `None` does not hold anything back.
     pub fn new(rows_per_second: Option<NonZeroU32>) -> Self {
         Self {
@@ -47,22 +47,22 @@ mod tests {
 
     #[test]
     fn without_a_limit_nothing_waits() {
-        let pace = Pace::new(None);
-        assert_eq!(pace.portion(), usize::MAX);
-        assert_eq!(pace.admit(1_000_000, Instant::now()), Duration::ZERO);
-        assert_eq!(pace.admit(1_000_000, Instant::now()), Duration::ZERO);
+        let rate_limit = RateLimit::new(None);
+        assert_eq!(rate_limit.portion(), usize::MAX);
+        assert_eq!(rate_limit.admit(1_000_000, Instant::now()), Duration::ZERO);
+        assert_eq!(rate_limit.admit(1_000_000, Instant::now()), Duration::ZERO);
     }
 
     proptest! {
         #[test]
         fn the_rate_is_kept_and_used_up(rate in 1u32..10_000, batches in prop::collection::vec(1usize..600, 2..40)) {
-            let pace = Pace::new(NonZeroU32::new(rate));
+            let rate_limit = RateLimit::new(NonZeroU32::new(rate));
             let start = Instant::now();
             let mut now = start;
             for rows in &batches[..batches.len() - 1] {
-                now += pace.admit(*rows, now);
+                now += rate_limit.admit(*rows, now);
             }
-            now += pace.admit(batches[batches.len() - 1], now);
+            now += rate_limit.admit(batches[batches.len() - 1], now);
             // Always busy: the last batch starts when all those before it have had their time, no sooner, no later.
             let before: usize = batches[..batches.len() - 1].iter().sum();
             let expected = before as f64 / f64::from(rate);

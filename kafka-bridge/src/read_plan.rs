@@ -9,7 +9,7 @@ use rushgate_gate::CampaignId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most streams in one command, so that no command grows without limit.
-pub const MOST_STREAMS: usize = 256;
+pub const MAX_STREAMS: usize = 256;
 
 /// One question to Redis.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,7 +19,7 @@ pub enum Step {
     /// Create the group on these streams, where it is missing.
     CreateGroups(Vec<StreamNo>),
     /// Read what is pending under this bridge's name.
-    Own {
+    ReadPending {
         /// Each stream, and the id after which to read.
         after: Vec<(StreamNo, EntryId)>,
         /// Most entries of each stream.
@@ -35,7 +35,7 @@ pub enum Step {
         count: usize,
     },
     /// Read entries that nobody was given yet.
-    New {
+    ReadNew {
         /// Of these streams.
         streams: Vec<StreamNo>,
         /// Most entries of each stream.
@@ -50,23 +50,23 @@ impl Step {
     pub fn streams(&self) -> Vec<StreamNo> {
         match self {
             Self::Discover => Vec::new(),
-            Self::Own { after, .. } => after.iter().map(|(stream, _)| *stream).collect(),
+            Self::ReadPending { after, .. } => after.iter().map(|(stream, _)| *stream).collect(),
             Self::Claim { stream, .. } => vec![*stream],
-            Self::CreateGroups(streams) | Self::New { streams, .. } => streams.clone(),
+            Self::CreateGroups(streams) | Self::ReadNew { streams, .. } => streams.clone(),
         }
     }
 }
 
 /// The streams, and how far the reading of each has come.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Streams {
+pub struct ReadPlan {
     /// By number. A campaign that went keeps its number: entries of it may still be held.
     campaigns: Vec<CampaignId>,
     numbers: BTreeMap<CampaignId, StreamNo>,
     current: BTreeMap<StreamNo, Progress>,
     discover: bool,
     discovered: bool,
-    /// Where the next [`Step::New`] begins, when one does not reach all streams.
+    /// Where the next [`Step::ReadNew`] begins, when one does not reach all streams.
     next_new: usize,
 }
 
@@ -75,7 +75,7 @@ pub struct Streams {
 struct Progress {
     group: Group,
     /// The id after which own entries are to be read; `None` when all have been.
-    own: Option<EntryId>,
+    pending: Option<EntryId>,
     /// The id from which to claim; `None` when this round of claims is through.
     claim: Option<EntryId>,
     /// Own entries that were read have not been delivered.
@@ -94,19 +94,19 @@ enum Group {
 impl Progress {
     const START: Self = Self {
         group: Group::Unsure,
-        own: Some(EntryId::ZERO),
+        pending: Some(EntryId::ZERO),
         claim: Some(EntryId::ZERO),
         failed: false,
     };
 }
 
-impl Default for Streams {
+impl Default for ReadPlan {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Streams {
+impl ReadPlan {
     /// No stream is known yet; the first step will be to discover some.
     pub fn new() -> Self {
         Self {
@@ -130,7 +130,7 @@ impl Streams {
     }
 
     /// Whether the campaigns are known and each has its group, or cannot have one.
-    pub fn are_set_up(&self) -> bool {
+    pub fn is_set_up(&self) -> bool {
         self.discovered && self.with(Group::Unsure).next().is_none()
     }
 
@@ -157,7 +157,7 @@ impl Streams {
     pub fn retry(&mut self) {
         for progress in self.current.values_mut() {
             if std::mem::take(&mut progress.failed) {
-                progress.own = Some(EntryId::ZERO);
+                progress.pending = Some(EntryId::ZERO);
             }
         }
     }
@@ -168,14 +168,14 @@ impl Streams {
             return Some(Step::Discover);
         }
         let unsure = self.with(Group::Unsure).map(|(number, _)| number);
-        let unsure: Vec<_> = unsure.take(MOST_STREAMS).collect();
+        let unsure: Vec<_> = unsure.take(MAX_STREAMS).collect();
         if !unsure.is_empty() {
             return Some(Step::CreateGroups(unsure));
         }
         if most == 0 {
             return None;
         }
-        self.own(most)
+        self.pending_entries(most)
             .or_else(|| self.claims(most))
             .or_else(|| self.new_entries(most))
     }
@@ -201,10 +201,10 @@ impl Streams {
         }
     }
 
-    /// Answer to [`Step::Own`], stream by stream: the last id read if there may be more, else `None`.
-    pub fn own_read(&mut self, stream: StreamNo, go_on_after: Option<EntryId>) {
+    /// Answer to [`Step::ReadPending`], stream by stream: the last id read if there may be more, else `None`.
+    pub fn pending_read(&mut self, stream: StreamNo, go_on_after: Option<EntryId>) {
         if let Some(progress) = self.current.get_mut(&stream) {
-            progress.own = go_on_after;
+            progress.pending = go_on_after;
         }
     }
 
@@ -243,14 +243,14 @@ impl Streams {
             .map(|(number, progress)| (*number, progress))
     }
 
-    fn own(&self, most: usize) -> Option<Step> {
+    fn pending_entries(&self, most: usize) -> Option<Step> {
         let after: Vec<_> = self
             .with(Group::Ready)
-            .filter_map(|(number, progress)| Some((number, progress.own?)))
-            .take(MOST_STREAMS.min(most))
+            .filter_map(|(number, progress)| Some((number, progress.pending?)))
+            .take(MAX_STREAMS.min(most))
             .collect();
         let count = most.checked_div(after.len())?;
-        Some(Step::Own { after, count })
+        Some(Step::ReadPending { after, count })
     }
 
     fn claims(&self, most: usize) -> Option<Step> {
@@ -265,12 +265,12 @@ impl Streams {
 
     fn new_entries(&mut self, most: usize) -> Option<Step> {
         let ready: Vec<_> = self.with(Group::Ready).map(|(number, _)| number).collect();
-        let at_once = ready.len().min(MOST_STREAMS).min(most);
+        let at_once = ready.len().min(MAX_STREAMS).min(most);
         let count = most.checked_div(at_once)?;
         let start = self.next_new % ready.len();
         self.next_new = start + at_once;
         let streams = ready.iter().cycle().skip(start).take(at_once).copied();
-        Some(Step::New {
+        Some(Step::ReadNew {
             streams: streams.collect(),
             count,
             steps: u32::try_from(ready.len().div_ceil(at_once)).unwrap_or(u32::MAX),

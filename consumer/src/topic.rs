@@ -3,13 +3,13 @@
 //! The thread never waits long for anything but Kafka, so it goes on polling, and keeps its place in the
 //! [`group`](crate::group), while the database is away for hours.
 
-use crate::decode::trusted;
+use crate::decode::decode_trusted;
 use crate::group::{Context, Group, TICK};
 use crate::headers::Headers;
-use crate::lane::lane;
 use crate::readiness::Readiness;
 use crate::record::{Clipped, Delivery, LONGEST_KEY, LONGEST_VALUE, Record};
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
+use crate::routing::writer_of;
 use crate::tracker::Tracker;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -36,13 +36,13 @@ const COMMIT_RETRY: Duration = Duration::from_secs(1);
 const COMMIT_ANSWER: Duration = Duration::from_secs(15);
 
 /// The reading thread.
-pub struct Source {
+pub struct TopicReader {
     group: Arc<Group>,
     stopped: oneshot::Receiver<Result<(), KafkaError>>,
 }
 
-impl Source {
-    /// Joins the group. Records come out of so many lanes' channels, each of which holds at most `capacity` of them:
+impl TopicReader {
+    /// Joins the group. Records come out of so many writers' channels, each of which holds at most `capacity` of them:
     /// when one is full, reading stops. They close when the source has stopped.
     ///
     /// # Errors
@@ -53,26 +53,26 @@ impl Source {
         trust: Trust,
         tracker: Arc<Tracker>,
         readiness: Arc<Readiness>,
-        lanes: usize,
+        writers: usize,
         capacity: usize,
     ) -> Result<(Self, Vec<mpsc::Receiver<Delivery>>), KafkaError> {
         let group = Arc::new(Group::new(tracker, readiness, topic));
         let consumer: BaseConsumer<Context> =
             config.create_with_context(Context(Arc::clone(&group)))?;
         consumer.subscribe(&[topic])?;
-        let (lanes, receivers) = (0..lanes).map(|_| mpsc::channel(capacity)).unzip();
+        let (writers, receivers) = (0..writers).map(|_| mpsc::channel(capacity)).unzip();
         let (report, stopped) = oneshot::channel();
         let reader = Reader {
             consumer,
             trust,
             group: Arc::clone(&group),
-            lanes,
+            writers,
             runtime: Handle::current(),
             held: VecDeque::new(),
             full_since: None,
             paused: false,
             commit_again_at: None,
-            answers: Answers::default(),
+            commit_timeouts: CommitTimeouts::default(),
         };
         std::thread::Builder::new()
             .name("kafka".to_owned())
@@ -112,27 +112,27 @@ struct Reader {
     consumer: BaseConsumer<Context>,
     trust: Trust,
     group: Arc<Group>,
-    lanes: Vec<mpsc::Sender<Delivery>>,
+    writers: Vec<mpsc::Sender<Delivery>>,
     runtime: Handle,
     /// Read, but there was no room for them yet. They count as read only once they are sent.
-    held: VecDeque<Held>,
+    held: VecDeque<HeldRecord>,
     full_since: Option<Instant>,
     paused: bool,
     commit_again_at: Option<Instant>,
-    answers: Answers,
+    commit_timeouts: CommitTimeouts,
 }
 
 /// A record that was read under the assignment of that generation.
-struct Held {
+struct HeldRecord {
     generation: u64,
     record: Record,
-    decoded: Result<Event, Refusal>,
+    decoded: Result<Event, Rejection>,
     read_at: Instant,
 }
 
 impl Reader {
     fn run(mut self) -> Result<(), KafkaError> {
-        while self.group.is_running() && !self.lanes.iter().any(mpsc::Sender::is_closed) {
+        while self.group.is_running() && !self.writers.iter().any(mpsc::Sender::is_closed) {
             self.hand_over();
             let wait = if self.held.is_empty() {
                 TICK
@@ -143,9 +143,9 @@ impl Reader {
                 match self.consumer.poll(wait) {
                     Some(Ok(message)) => {
                         let record = record(&message);
-                        self.held.push_back(Held {
+                        self.held.push_back(HeldRecord {
                             generation: self.group.tracker.lock().generation(),
-                            decoded: trusted(&record, &self.trust),
+                            decoded: decode_trusted(&record, &self.trust),
                             record,
                             read_at: Instant::now(),
                         });
@@ -169,9 +169,9 @@ impl Reader {
     /// Sends what is held, as far as there is room; waits a tick for room where there is none.
     fn hand_over(&mut self) {
         while let Some(held) = self.held.pop_front() {
-            let lane = &self.lanes[lane(&held.decoded, self.lanes.len())];
-            let Some(permit) = lane.try_reserve().ok().or_else(|| {
-                let room = async { tokio::time::timeout(TICK, lane.reserve()).await };
+            let writer = &self.writers[writer_of(&held.decoded, self.writers.len())];
+            let Some(permit) = writer.try_reserve().ok().or_else(|| {
+                let room = async { tokio::time::timeout(TICK, writer.reserve()).await };
                 self.runtime.block_on(room).ok()?.ok()
             }) else {
                 self.held.push_front(held);
@@ -223,7 +223,8 @@ impl Reader {
     }
 
     fn commit_progress(&mut self) {
-        self.answers.look(&self.group.tracker, Instant::now());
+        self.commit_timeouts
+            .look(&self.group.tracker, Instant::now());
         if self.group.take_commit_failed() {
             self.commit_again_at = Some(Instant::now() + COMMIT_RETRY);
         }
@@ -240,12 +241,12 @@ impl Reader {
 
 /// Since when the answer to a commit is missing, and what Kafka had confirmed then.
 #[derive(Default)]
-struct Answers {
+struct CommitTimeouts {
     missing: BTreeMap<i32, (Option<i64>, Instant)>,
     looked_at: Option<Instant>,
 }
 
-impl Answers {
+impl CommitTimeouts {
     /// Sees to it that what was not answered for too long is committed again. It looks once a second at most.
     fn look(&mut self, tracker: &Tracker, now: Instant) {
         const EVERY: Duration = Duration::from_secs(1);
@@ -298,7 +299,7 @@ mod tests {
     #[test]
     fn a_commit_whose_answer_is_lost_is_made_again() {
         let tracker = Tracker::default();
-        let (mut answers, begun) = (Answers::default(), Instant::now());
+        let (mut timeouts, begun) = (CommitTimeouts::default(), Instant::now());
         let at = |seconds| begun + Duration::from_secs(seconds);
         let does = |offset: i64| {
             let mut offsets = tracker.lock();
@@ -309,18 +310,18 @@ mod tests {
         };
         tracker.change(|offsets| offsets.assign([0]));
         assert_eq!(does(5), [(0, 6)]);
-        answers.look(&tracker, at(0));
+        timeouts.look(&tracker, at(0));
         // An answer comes, to the first of two commits.
         assert_eq!(does(6), [(0, 7)]);
         tracker.change(|offsets| offsets.committed(0, 6));
         for second in 14..29 {
-            answers.look(&tracker, at(second));
+            timeouts.look(&tracker, at(second));
             assert_eq!(tracker.lock().take_progress(), []);
         }
-        answers.look(&tracker, at(29));
+        timeouts.look(&tracker, at(29));
         assert_eq!(tracker.lock().take_progress(), [(0, 7)]);
         tracker.change(|offsets| offsets.committed(0, 7));
-        answers.look(&tracker, at(60));
+        timeouts.look(&tracker, at(60));
         assert_eq!(tracker.lock().take_progress(), []);
     }
 }

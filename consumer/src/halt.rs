@@ -28,11 +28,11 @@ impl fmt::Display for Loss {
 }
 
 /// Halts campaigns in the database.
-pub struct Alarm {
+pub struct CampaignHalter {
     options: MySqlConnectOptions,
 }
 
-impl Alarm {
+impl CampaignHalter {
     /// One that connects when it is needed.
     pub fn new(options: MySqlConnectOptions) -> Self {
         Self { options }
@@ -42,7 +42,7 @@ impl Alarm {
     ///
     /// # Errors
     /// When the database could not do it now. Doing it again is harmless.
-    pub async fn raise(&self, campaign: &CampaignId, loss: &Loss) -> Result<bool, StoreError> {
+    pub async fn halt(&self, campaign: &CampaignId, loss: &Loss) -> Result<bool, StoreError> {
         let mut connection = session::open(&self.options).await?;
         let mut transaction = connection.begin().await?;
         let halted = sqlx::query(

@@ -1,8 +1,8 @@
 //! What Redis is told.
 
-use super::{KeysOf, Link, PATIENCE, SourceError};
+use super::{KeysOf, LazyConnection, RESPONSE_TIMEOUT, StreamError};
 use crate::entry::{EntryRef, StreamNo};
-use crate::ledger::Settlement;
+use crate::ledger::Completion;
 use redis::{Client, Cmd, RedisError, Value, cmd};
 use rushgate_gate::Keys;
 use rushgate_gate::keys::BRIDGE_GROUP;
@@ -12,13 +12,13 @@ const DEAD_LETTER: &str = include_str!("../lua/dead_letter.lua");
 
 /// Tells Redis which entries are done.
 #[derive(Debug)]
-pub struct Settler {
-    link: Link,
+pub struct Completer {
+    link: LazyConnection,
 }
 
-/// How the settlement of one entry ended.
+/// How the completion of one entry ended.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Settled {
+pub struct Completed {
     /// Which entry.
     pub entry: EntryRef,
     /// Whether Redis has confirmed it.
@@ -29,21 +29,21 @@ pub struct Settled {
     pub refused: Option<String>,
 }
 
-impl Settler {
+impl Completer {
     /// Over a connection of its own.
     pub fn new(client: Client) -> Self {
         Self {
-            link: Link::new(client, PATIENCE),
+            link: LazyConnection::new(client, RESPONSE_TIMEOUT),
         }
     }
 
     /// Settles `batch`, of streams that are all in `keys`, and tells how it went for every entry of it, with the
     /// error if it did not go well for all.
-    pub async fn settle(
+    pub async fn complete(
         &mut self,
-        batch: Vec<(EntryRef, Settlement)>,
+        batch: Vec<(EntryRef, Completion)>,
         keys: &KeysOf,
-    ) -> (Vec<Settled>, Option<SourceError>) {
+    ) -> (Vec<Completed>, Option<StreamError>) {
         let commands = Command::of(batch, keys);
         let mut pipeline = redis::pipe();
         for step in commands.iter().flat_map(|command| &command.steps) {
@@ -55,14 +55,14 @@ impl Settler {
             Err(error) => (Vec::new(), Some(error)),
         };
         let mut answers = answers.into_iter();
-        let mut settled = Vec::new();
+        let mut completed = Vec::new();
         for command in commands {
             // The last one counts: a script's only one, or that of EXEC.
             let answer = answers.by_ref().take(command.steps.len()).last();
             let answer = answer.map(|answer| answer.and_then(Value::extract_error));
             let confirmed = match &answer {
                 Some(Ok(_)) => true,
-                // Something else stands where the stream was: there is nothing left to settle.
+                // Something else stands where the stream was: there is nothing left to complete.
                 Some(Err(error)) if error.code() == Some("WRONGTYPE") => true,
                 Some(Err(_)) | None => false,
             };
@@ -72,7 +72,7 @@ impl Settler {
             if let Some(Err(refusal)) = answer {
                 error = Some(refusal);
             }
-            settled.extend(command.entries.into_iter().map(|entry| Settled {
+            completed.extend(command.entries.into_iter().map(|entry| Completed {
                 entry,
                 confirmed,
                 moved,
@@ -82,7 +82,7 @@ impl Settler {
         if error.is_some() {
             self.link.close();
         }
-        (settled, error.map(SourceError::from))
+        (completed, error.map(StreamError::from))
     }
 }
 
@@ -94,13 +94,13 @@ struct Command {
 }
 
 impl Command {
-    fn of(batch: Vec<(EntryRef, Settlement)>, keys: &KeysOf) -> Vec<Self> {
+    fn of(batch: Vec<(EntryRef, Completion)>, keys: &KeysOf) -> Vec<Self> {
         let mut commands = Vec::new();
         let mut acks: BTreeMap<StreamNo, Vec<EntryRef>> = BTreeMap::new();
-        for (entry, settlement) in batch {
-            match settlement {
-                Settlement::Ack => acks.entry(entry.stream).or_default().push(entry),
-                Settlement::DeadLetter(reason) => {
+        for (entry, completion) in batch {
+            match completion {
+                Completion::Ack => acks.entry(entry.stream).or_default().push(entry),
+                Completion::DeadLetter(reason) => {
                     let keys = keys.get(&entry.stream);
                     commands.extend(keys.map(|keys| Self::dead_letter(entry, reason, keys)));
                 }

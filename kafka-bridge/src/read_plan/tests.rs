@@ -12,9 +12,9 @@ fn id(ms: u64) -> EntryId {
     EntryId { ms, seq: 0 }
 }
 
-/// Streams that have come as far as reading new entries.
-fn ready(count: u32) -> Streams {
-    let mut streams = Streams::new();
+/// ReadPlan that have come as far as reading new entries.
+fn ready(count: u32) -> ReadPlan {
+    let mut streams = ReadPlan::new();
     assert_eq!(streams.next(0), Some(Step::Discover));
     streams.discovered(campaigns(0..count));
     while let Some(step) = streams.next(1_000_000) {
@@ -23,11 +23,11 @@ fn ready(count: u32) -> Streams {
             Step::CreateGroups(unsure) => unsure
                 .into_iter()
                 .for_each(|stream| streams.group_answered(stream, true)),
-            Step::Own { after, .. } => after
+            Step::ReadPending { after, .. } => after
                 .into_iter()
-                .for_each(|(stream, _)| streams.own_read(stream, None)),
+                .for_each(|(stream, _)| streams.pending_read(stream, None)),
             Step::Claim { stream, .. } => streams.claimed(stream, EntryId::ZERO),
-            Step::New { .. } => break,
+            Step::ReadNew { .. } => break,
         }
     }
     streams
@@ -35,25 +35,25 @@ fn ready(count: u32) -> Streams {
 
 #[test]
 fn group_then_own_entries_page_by_page_then_claims_then_new_ones() {
-    let mut streams = Streams::new();
+    let mut streams = ReadPlan::new();
     assert_eq!(streams.next(10), Some(Step::Discover));
     assert_eq!(streams.next(10), None, "no campaign, nothing to do");
-    assert!(!streams.are_set_up());
+    assert!(!streams.is_set_up());
     streams.discovered(campaigns([0]));
     let stream = StreamNo(0);
     assert_eq!(streams.next(10), Some(Step::CreateGroups(vec![stream])));
-    assert!(!streams.are_set_up());
+    assert!(!streams.is_set_up());
     streams.group_answered(stream, true);
-    assert!(streams.are_set_up());
+    assert!(streams.is_set_up());
     assert_eq!(streams.next(0), None, "no room, no entries");
     let own = |after| {
         let after = vec![(stream, after)];
-        Some(Step::Own { after, count: 10 })
+        Some(Step::ReadPending { after, count: 10 })
     };
     assert_eq!(streams.next(10), own(EntryId::ZERO));
-    streams.own_read(stream, Some(id(5)));
+    streams.pending_read(stream, Some(id(5)));
     assert_eq!(streams.next(10), own(id(5)));
-    streams.own_read(stream, None);
+    streams.pending_read(stream, None);
     let claim = |from| {
         let count = 10;
         Some(Step::Claim {
@@ -66,7 +66,7 @@ fn group_then_own_entries_page_by_page_then_claims_then_new_ones() {
     streams.claimed(stream, id(7));
     assert_eq!(streams.next(10), claim(id(7)));
     streams.claimed(stream, EntryId::ZERO);
-    let new = Step::New {
+    let new = Step::ReadNew {
         streams: vec![stream],
         count: 10,
         steps: 1,
@@ -81,7 +81,7 @@ fn group_then_own_entries_page_by_page_then_claims_then_new_ones() {
 #[test]
 fn after_a_failure_campaigns_groups_and_own_entries_come_again() {
     let mut streams = ready(2);
-    assert!(matches!(streams.next(10), Some(Step::New { .. })));
+    assert!(matches!(streams.next(10), Some(Step::ReadNew { .. })));
     streams.failed();
     assert_eq!(streams.next(10), Some(Step::Discover));
     streams.discovered(campaigns([0, 1]));
@@ -90,30 +90,30 @@ fn after_a_failure_campaigns_groups_and_own_entries_come_again() {
     for stream in both {
         streams.group_answered(stream, true);
     }
-    assert!(matches!(streams.next(10), Some(Step::Own { after, .. }) if after.len() == 2));
+    assert!(matches!(streams.next(10), Some(Step::ReadPending { after, .. }) if after.len() == 2));
 }
 
 #[test]
 fn what_was_not_delivered_is_read_again_when_it_is_time() {
     let mut streams = ready(2);
     streams.delivery_failed(StreamNo(1));
-    assert!(matches!(streams.next(10), Some(Step::New { .. })));
+    assert!(matches!(streams.next(10), Some(Step::ReadNew { .. })));
     streams.retry();
     let own = vec![(StreamNo(1), EntryId::ZERO)];
-    assert!(matches!(streams.next(10), Some(Step::Own { after, .. }) if after == own));
-    streams.own_read(StreamNo(1), None);
+    assert!(matches!(streams.next(10), Some(Step::ReadPending { after, .. }) if after == own));
+    streams.pending_read(StreamNo(1), None);
     streams.retry();
-    assert!(matches!(streams.next(10), Some(Step::New { .. })));
+    assert!(matches!(streams.next(10), Some(Step::ReadNew { .. })));
 }
 
 #[test]
 fn a_stream_without_group_is_left_out_and_tried_again_later() {
-    let mut streams = Streams::new();
+    let mut streams = ReadPlan::new();
     streams.next(0);
     streams.discovered(campaigns([0, 1]));
     streams.group_answered(StreamNo(0), false);
     streams.group_answered(StreamNo(1), true);
-    assert!(matches!(streams.next(10), Some(Step::Own { after, .. }) if after.len() == 1));
+    assert!(matches!(streams.next(10), Some(Step::ReadPending { after, .. }) if after.len() == 1));
     streams.discovered(campaigns([0, 1]));
     let refused = Step::CreateGroups(vec![StreamNo(0)]);
     assert_eq!(streams.next(10), Some(refused));
@@ -124,7 +124,7 @@ fn a_campaign_that_goes_and_comes_back_starts_over_under_its_number() {
     let mut streams = ready(2);
     streams.discovered(campaigns([1]));
     assert!(
-        matches!(streams.next(10), Some(Step::New { streams, .. }) if streams == [StreamNo(1)])
+        matches!(streams.next(10), Some(Step::ReadNew { streams, .. }) if streams == [StreamNo(1)])
     );
     assert_eq!(streams.campaign(StreamNo(0)).as_str(), "c0");
     streams.discovered(campaigns([0, 1, 2]));
@@ -139,11 +139,11 @@ proptest! {
         let mut seen = BTreeSet::new();
         let mut turns = 1;
         while turns > 0 {
-            let Some(Step::New { streams: asked, count: each, steps }) = streams.next(most) else {
+            let Some(Step::ReadNew { streams: asked, count: each, steps }) = streams.next(most) else {
                 return Err(TestCaseError::fail("not a step for new entries"));
             };
             prop_assert!(each >= 1 && each * asked.len() <= most);
-            prop_assert!(asked.len() <= MOST_STREAMS);
+            prop_assert!(asked.len() <= MAX_STREAMS);
             if seen.is_empty() {
                 turns = steps;
             }

@@ -1,12 +1,12 @@
 //! What is asked of Redis.
 
-use super::{Link, PATIENCE, SourceError};
+use super::{LazyConnection, RESPONSE_TIMEOUT, StreamError};
 use crate::config::Config;
 use crate::entry::{EntryId, EntryRef, Fields, StreamNo};
 use crate::flow::Read;
+use crate::read_plan::Step;
 use crate::record::ValueFormat;
 use crate::reply;
-use crate::streams::Step;
 use redis::{Client, Cmd, RedisError, cmd};
 use rushgate_gate::keys::{BRIDGE_GROUP, CAMPAIGNS};
 use rushgate_gate::{CampaignId, Keys, UserIds};
@@ -22,7 +22,7 @@ const FORGET: &str = include_str!("../lua/forget.lua");
 /// Asks Redis for campaigns, groups and entries.
 #[derive(Debug)]
 pub struct Reader {
-    link: Link,
+    link: LazyConnection,
     consumer: String,
     claim_idle: Duration,
     forget_idle: Duration,
@@ -42,7 +42,7 @@ pub type KeysOf = BTreeMap<StreamNo, Keys>;
 
 /// What the answer to a [`Step`] was.
 #[derive(Debug)]
-pub enum Answer {
+pub enum StepReply {
     /// To [`Step::Discover`].
     Campaigns {
         /// Those whose streams are to be read.
@@ -58,20 +58,20 @@ pub enum Answer {
 
 /// What an error of one command, among others that went well, means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum CreateGroupError {
     /// There was nothing to do.
-    Done,
+    AlreadyExists,
     /// This one stream cannot be served now; others can.
     ThisStream,
     /// It may go better later.
     Retry,
 }
 
-impl Verdict {
+impl CreateGroupError {
     /// On error codes, never on texts.
     fn of(error: &RedisError) -> Self {
         match error.code() {
-            Some("BUSYGROUP") => Self::Done,
+            Some("BUSYGROUP") => Self::AlreadyExists,
             Some("WRONGTYPE" | "OOM") => Self::ThisStream,
             _ => Self::Retry,
         }
@@ -83,7 +83,7 @@ impl Reader {
     /// the records are left out.
     pub fn new(client: Client, consumer: String, config: &Config) -> Self {
         Self {
-            link: Link::new(client, BLOCK + PATIENCE),
+            link: LazyConnection::new(client, BLOCK + RESPONSE_TIMEOUT),
             consumer,
             claim_idle: config.claim_idle,
             forget_idle: config.forget_idle,
@@ -99,7 +99,7 @@ impl Reader {
     ///
     /// # Errors
     /// When Redis cannot be asked, or refuses. Entries may have been given to this consumer nevertheless.
-    pub async fn ask(&mut self, step: &Step, keys: &KeysOf) -> Result<Answer, SourceError> {
+    pub async fn ask(&mut self, step: &Step, keys: &KeysOf) -> Result<StepReply, StreamError> {
         let answer = self.answer(step, keys).await;
         if answer.is_err() {
             self.link.close();
@@ -107,16 +107,16 @@ impl Reader {
         answer
     }
 
-    async fn answer(&mut self, step: &Step, keys: &KeysOf) -> Result<Answer, SourceError> {
+    async fn answer(&mut self, step: &Step, keys: &KeysOf) -> Result<StepReply, StreamError> {
         match step {
             Step::Discover => self.campaigns().await,
             Step::CreateGroups(_) => self.create_groups(keys).await,
-            Step::Own { after, count } => {
+            Step::ReadPending { after, count } => {
                 let after = after.iter().map(|(_, id)| id.to_string());
                 let command = self.xreadgroup(*count, None, keys, after);
                 self.entries(&command, keys).await
             }
-            Step::New { count, steps, .. } => {
+            Step::ReadNew { count, steps, .. } => {
                 // 0 would block for ever.
                 let block = (BLOCK / *steps).max(Duration::from_millis(1));
                 let unseen = keys.iter().map(|_| ">".to_owned());
@@ -128,7 +128,7 @@ impl Reader {
     }
 
     /// Says what of Redis' own settings may lose grants, unless this user may not ask for them.
-    async fn warn_of_settings(&mut self) -> Result<(), SourceError> {
+    async fn warn_of_settings(&mut self) -> Result<(), StreamError> {
         let mut info = cmd("INFO");
         info.arg("memory").arg("persistence");
         match self.link.ask(&info).await {
@@ -145,7 +145,7 @@ impl Reader {
         Ok(())
     }
 
-    async fn campaigns(&mut self) -> Result<Answer, SourceError> {
+    async fn campaigns(&mut self) -> Result<StepReply, StreamError> {
         if !self.has_warned {
             self.warn_of_settings().await?;
         }
@@ -168,7 +168,7 @@ impl Reader {
         if self.value_format == ValueFormat::Long {
             self.leave_out_unfit(&mut campaigns).await?;
         }
-        Ok(Answer::Campaigns {
+        Ok(StepReply::Campaigns {
             unread: found - campaigns.len(),
             read: campaigns,
         })
@@ -180,7 +180,7 @@ impl Reader {
     async fn leave_out_unfit(
         &mut self,
         campaigns: &mut BTreeSet<CampaignId>,
-    ) -> Result<(), SourceError> {
+    ) -> Result<(), StreamError> {
         let asked: Vec<CampaignId> = campaigns.difference(&self.numeric).cloned().collect();
         if asked.is_empty() {
             return Ok(());
@@ -236,7 +236,7 @@ impl Reader {
         Ok(())
     }
 
-    async fn create_groups(&mut self, keys: &KeysOf) -> Result<Answer, SourceError> {
+    async fn create_groups(&mut self, keys: &KeysOf) -> Result<StepReply, StreamError> {
         let mut commands = redis::pipe();
         for keys in keys.values() {
             // From 0: what was acked is deleted, so whatever is in the stream has not been delivered.
@@ -247,21 +247,24 @@ impl Reader {
         let mut groups = Vec::new();
         for ((stream, keys), answer) in keys.iter().zip(answers) {
             let complaint = format!("group {}", keys.stream());
-            match answer.as_ref().map_err(|error| (Verdict::of(error), error)) {
-                Ok(_) | Err((Verdict::Done, _)) => {
+            match answer
+                .as_ref()
+                .map_err(|error| (CreateGroupError::of(error), error))
+            {
+                Ok(_) | Err((CreateGroupError::AlreadyExists, _)) => {
                     self.complaints.remove(&complaint);
                     groups.push((*stream, true));
                 }
-                Err((Verdict::ThisStream, error)) => {
+                Err((CreateGroupError::ThisStream, error)) => {
                     if self.complaints.insert(complaint) {
                         tracing::error!(%error, key = keys.stream(), "no group can be made; left out until one can");
                     }
                     groups.push((*stream, false));
                 }
-                Err((Verdict::Retry, error)) => return Err(error.clone().into()),
+                Err((CreateGroupError::Retry, error)) => return Err(error.clone().into()),
             }
         }
-        Ok(Answer::Groups(groups))
+        Ok(StepReply::Groups(groups))
     }
 
     fn xreadgroup(
@@ -287,7 +290,7 @@ impl Reader {
         command
     }
 
-    async fn entries(&mut self, command: &Cmd, keys: &KeysOf) -> Result<Answer, SourceError> {
+    async fn entries(&mut self, command: &Cmd, keys: &KeysOf) -> Result<StepReply, StreamError> {
         let numbers = keys
             .iter()
             .map(|(stream, keys)| (keys.stream().into_bytes(), *stream));
@@ -298,7 +301,7 @@ impl Reader {
                 entries.extend(refer(*stream, of_stream));
             }
         }
-        Ok(Answer::Entries(Read {
+        Ok(StepReply::Entries(Read {
             entries,
             claim_from: EntryId::ZERO,
             deleted: Vec::new(),
@@ -310,7 +313,7 @@ impl Reader {
         from: EntryId,
         count: usize,
         keys: &KeysOf,
-    ) -> Result<Answer, SourceError> {
+    ) -> Result<StepReply, StreamError> {
         let mut read = Read {
             entries: Vec::new(),
             claim_from: EntryId::ZERO,
@@ -340,7 +343,7 @@ impl Reader {
                 self.tidied.insert(*stream, Instant::now());
             }
         }
-        Ok(Answer::Entries(read))
+        Ok(StepReply::Entries(read))
     }
 
     /// Removes the own name from the groups of these streams, wherever nothing is pending under it: from now on nobody
@@ -348,7 +351,7 @@ impl Reader {
     ///
     /// # Errors
     /// When Redis cannot be asked. The name is forgotten by another bridge then, when it has been silent for long.
-    pub async fn leave(&mut self, keys: &KeysOf) -> Result<(), SourceError> {
+    pub async fn leave(&mut self, keys: &KeysOf) -> Result<(), StreamError> {
         let own = self.consumer.clone();
         for keys in keys.values() {
             self.forget(keys, &own).await?;
@@ -356,7 +359,7 @@ impl Reader {
         Ok(())
     }
 
-    async fn forget(&mut self, keys: &Keys, ended: &str) -> Result<(), SourceError> {
+    async fn forget(&mut self, keys: &Keys, ended: &str) -> Result<(), StreamError> {
         let mut eval = cmd("EVAL");
         eval.arg(FORGET).arg(1).arg(keys.stream());
         eval.arg(BRIDGE_GROUP).arg(ended);

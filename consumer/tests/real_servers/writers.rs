@@ -1,16 +1,16 @@
-//! Two lanes of one consumer: serials 1 to 512 are of the first, 513 to 1,024 of the second.
+//! Two writers of one consumer: serials 1 to 512 are of the first, 513 to 1,024 of the second.
 
 use crate::database::run;
-use crate::topic::Letter;
+use crate::topic::TestRecord;
 use crate::{CAMPAIGN, Rig, wait};
 use sqlx::MySqlConnection;
 
-const LANES: (&str, &str) = ("CONSUMER_LANES", "2");
+const WRITERS: (&str, &str) = ("CONSUMER_LANES", "2");
 
 /// Long enough for all that is in the topic to be read before anything is written.
 const GATHERING: (&str, &str) = ("CONSUMER_BATCH_AGE_MS", "1000");
 
-/// Records of the second lane in 1 to 1,000.
+/// Records of the second writer in 1 to 1,000.
 const OF_SECOND: i64 = 488;
 
 impl Rig {
@@ -35,11 +35,11 @@ impl Rig {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lane_that_is_held_up_holds_up_the_offsets_and_not_the_other_lane() {
+async fn a_writer_that_is_held_up_holds_up_the_offsets_and_not_the_other_writer() {
     let rig = Rig::new(1_000, 1).await;
     let mut holder = rig.hold_up(&[50]).await;
     rig.topic.publish_grants(1..=1_000);
-    let consumer = rig.consumer(&[LANES]);
+    let consumer = rig.consumer(&[WRITERS]);
     rig.until_active(OF_SECOND).await;
     for retries in [1.0, 3.0] {
         consumer
@@ -58,20 +58,20 @@ async fn a_lane_that_is_held_up_holds_up_the_offsets_and_not_the_other_lane() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_with_one_lane_ahead_of_the_other_it_loses_nothing() {
+async fn killed_with_one_writer_ahead_of_the_other_it_loses_nothing() {
     let rig = Rig::new(1_000, 1).await;
     let mut holder = rig.hold_up(&[50]).await;
     rig.topic.publish_grants(1..=1_000);
-    let mut consumer = rig.consumer(&[LANES]);
+    let mut consumer = rig.consumer(&[WRITERS]);
     rig.until_active(OF_SECOND).await;
-    // By the third attempt of the first lane, whatever could be committed of the second one is.
+    // By the third attempt of the first writer, whatever could be committed of the second one is.
     consumer
         .until_at_least(r#"rushgate_consumer_retries_total{code="1205"}"#, 3.0)
         .await;
     consumer.kill();
     run(&mut holder, "ROLLBACK").await;
     assert_eq!(rig.topic.committed(), 0);
-    let again = rig.consumer(&[LANES]);
+    let again = rig.consumer(&[WRITERS]);
     rig.topic.until_committed(1_000).await;
     rig.database.assert_exact(1_000).await;
     let done = again.metric("rushgate_consumer_already_done_total").await;
@@ -79,16 +79,16 @@ async fn killed_with_one_lane_ahead_of_the_other_it_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn partitions_are_given_away_when_both_lanes_are_done() {
+async fn partitions_are_given_away_when_both_writers_are_done() {
     let rig = Rig::new(1_000, 2).await;
     let mut holder = rig.hold_up(&[50, 600]).await;
     rig.topic.publish_grants(1..=1_000);
-    let first = rig.consumer(&[LANES]);
-    // The second lane's transaction is held up too.
+    let first = rig.consumer(&[WRITERS]);
+    // The second writer's transaction is held up too.
     first
         .until_at_least(r#"rushgate_consumer_retries_total{code="1205"}"#, 2.0)
         .await;
-    let second = rig.consumer(&[LANES]);
+    let second = rig.consumer(&[WRITERS]);
     wait::until("it is to give partitions away", async || {
         first.log().contains("partitions are given back when")
     })
@@ -119,7 +119,7 @@ async fn dead_letters_in_a_row_are_counted_over_both_lanes() {
         }
     }
     let mut consumer = rig.consumer(&[
-        LANES,
+        WRITERS,
         ("CONSUMER_BATCH_SIZE", "1"),
         ("CONSUMER_ALL_BAD_STOPS_AT", "6"),
     ]);
@@ -134,14 +134,14 @@ async fn dead_letters_in_a_row_are_counted_over_both_lanes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_both_lanes_write_of_the_same_people_ends_the_same() {
+async fn what_both_writers_write_of_the_same_people_ends_the_same() {
     const PEOPLE: u32 = 200;
     let rig = Rig::new(1_000, 1).await;
     let publish = |what: &str, serial: u32, person: u32, win: u32| {
         let value = format!(
             r#"{{"type":"coupon.{what}","campaign":"{CAMPAIGN}","round":"once","serial":{serial},"user_id":"p{person}","at":0,"win":{win}}}"#
         );
-        rig.topic.send(&Letter {
+        rig.topic.send(&TestRecord {
             key: &format!("{CAMPAIGN}/once/{serial}"),
             value: value.as_bytes(),
             headers: &[("content-type", "application/json")],
@@ -150,11 +150,11 @@ async fn what_both_lanes_write_of_the_same_people_ends_the_same() {
     for person in 1..=PEOPLE {
         publish("granted", person, person, 1);
         publish("revoked", person, person, 1);
-        // In the other lane, and the other way round: so that they are in each other's way.
+        // In the other writer, and the other way round: so that they are in each other's way.
         publish("granted", 1_000 - person, person, 2);
     }
     rig.topic.flush();
-    let _consumer = rig.consumer(&[LANES, GATHERING]);
+    let _consumer = rig.consumer(&[WRITERS, GATHERING]);
     rig.topic.until_committed(3 * i64::from(PEOPLE)).await;
     let wrong = "SELECT COUNT(*) FROM coupons WHERE (state = 'active') <> (serial > 512)";
     assert_eq!(rig.database.number(wrong).await, 0);

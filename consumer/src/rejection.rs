@@ -31,7 +31,7 @@ pub enum Reason {
 
 /// Why a record can never become a coupon, as things stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Rejection {
     /// The code.
     pub reason: Reason,
     /// The same for people. It may name an applicant, so it goes into the database and into no log line.
@@ -81,7 +81,7 @@ impl fmt::Display for Reason {
     }
 }
 
-impl Refusal {
+impl Rejection {
     /// A refusal with its explanation, cut to what the column holds.
     pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
         /// Characters in `failed_events.detail`.

@@ -6,15 +6,15 @@
 
 /// Dies here, at once and without a word, if it is told to.
 #[inline]
-pub fn may_die(at: &str) {
-    if is_planted(at) {
+pub fn failpoint(at: &str) {
+    if is_active(at) {
         std::process::abort();
     }
 }
 
 /// Whether this bug is planted.
 #[inline]
-pub fn is_planted(bug: &str) -> bool {
+pub fn is_active(bug: &str) -> bool {
     #[cfg(feature = "failpoints")]
     {
         static LISTEN: std::sync::Once = std::sync::Once::new();

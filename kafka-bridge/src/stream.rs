@@ -1,7 +1,7 @@
 //! Redis: the one module that speaks to it.
 //!
 //! Two connections, each used for one thing at a time: the [`Reader`]'s may block for a while, and the
-//! [`Settler`]'s must not wait for it. Either is dropped after any error and opened again at the next use,
+//! [`Completer`]'s must not wait for it. Either is dropped after any error and opened again at the next use,
 //! so that no late answer can be taken for another command's.
 
 use crate::reply::UnexpectedReply;
@@ -9,18 +9,18 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisResult, Value};
 use std::time::Duration;
 
+mod completer;
 mod reader;
-mod settler;
 
-pub use reader::{Answer, KeysOf, Reader};
-pub use settler::{Settled, Settler};
+pub use completer::{Completed, Completer};
+pub use reader::{KeysOf, Reader, StepReply};
 
 /// How long Redis may take over anything else, waiting for the disk included.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why Redis could not be asked, or what it answered instead.
 #[derive(Debug, thiserror::Error)]
-pub enum SourceError {
+pub enum StreamError {
     /// No connection, no answer, or an error for an answer.
     #[error(transparent)]
     Redis(#[from] RedisError),
@@ -31,13 +31,13 @@ pub enum SourceError {
 
 /// A connection that is opened when it is needed.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct LazyConnection {
     client: Client,
     response_timeout: Duration,
     connection: Option<MultiplexedConnection>,
 }
 
-impl Link {
+impl LazyConnection {
     pub(crate) fn new(client: Client, response_timeout: Duration) -> Self {
         Self {
             client,
@@ -51,7 +51,7 @@ impl Link {
             Some(connection) => connection,
             None => {
                 let config = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(PATIENCE))
+                    .set_connection_timeout(Some(RESPONSE_TIMEOUT))
                     .set_response_timeout(Some(self.response_timeout));
                 let client = &self.client;
                 client
