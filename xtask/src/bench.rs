@@ -44,7 +44,7 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
         .arg("--results")
         .arg(workspace::root().join("bench/results"))
         .arg("--page")
-        .arg(workspace::root().join("README.md"))
+        .arg(workspace::root().join("bench/README.md"))
         .envs(servers.stack.env())
         .env("RUSHGATE_BIN_DIR", workspace::target().join("release"))
         .env("RUSHGATE_HOST", host.name())
