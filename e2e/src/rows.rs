@@ -176,6 +176,21 @@ impl Database {
         Ok(log.fetch_all(&self.pool).await?)
     }
 
+    /// How many dead letters of `campaign` the consumers have replayed by themselves.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn replayed(&self, campaign: &str) -> Result<u64> {
+        let count: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM failed_events WHERE record_key LIKE CONCAT(?, '/%') \
+             AND resolution = 'replayed' AND resolution_note = 'by the consumer'",
+        )
+        .bind(campaign)
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(u64::try_from(count)?)
+    }
+
     /// Dead letters of `campaign` that nobody has resolved.
     ///
     /// # Errors

@@ -105,7 +105,9 @@ impl Episode {
         if self.truncates() {
             put_back(world, &campaign).await;
         }
-        let evidence = at_rest(world, &campaign, REST).await;
+        // After a loss, some may be left for people to decide about.
+        let letters = (!is_loss).then_some(planted.letters);
+        let evidence = at_rest(world, &campaign, letters, REST).await;
 
         let mut contradictions = contradictions(world, &campaign, &diary).await;
         let terms = world.database.terms(&campaign).await.expect("the database");
@@ -134,6 +136,8 @@ impl Episode {
         tally.already_done += done.checked_sub(already_done).unwrap_or(done);
         tally.dead_at_points += std::mem::take(&mut world.dead_at_points);
         tally.dead_letters += planted.letters + planted.unpublished;
+        let replayed = world.database.replayed(&campaign).await;
+        tally.replayed += replayed.expect("the database");
         tally.commands += diary.commands;
         tally.unknown += diary.unknown;
         tally.restored += u64::from(is_loss);
@@ -170,14 +174,25 @@ fn summary(history: &History, evidence: &Evidence, quota: u32, again: u64, lost:
 
 const ALREADY_DONE: &str = "rushgate_consumer_already_done_total";
 
-/// What stands once nothing is on its way any more; or, if that takes too long, what stands then.
-pub(crate) async fn at_rest(world: &mut World, campaign: &str, patience: Duration) -> Evidence {
+/// What stands once nothing is on its way any more, and no more dead letters are open than `letters`, if that is known;
+/// or, if that takes too long, what stands then.
+pub(crate) async fn at_rest(
+    world: &mut World,
+    campaign: &str,
+    letters: Option<u64>,
+    patience: Duration,
+) -> Evidence {
     let deadline = Instant::now() + patience;
     loop {
         // Somebody who was told to die at a certain point may come to it only now.
         world.revive();
+        // A parked one is noted as replayed after its grant is confirmed.
+        let is_over = |evidence: &Evidence| {
+            let open = evidence.letters.len() as u64;
+            evidence.is_at_rest() && letters.is_none_or(|letters| open <= letters)
+        };
         match world.stores().read(campaign).await {
-            Ok(evidence) if evidence.is_at_rest() || Instant::now() > deadline => return evidence,
+            Ok(evidence) if is_over(&evidence) || Instant::now() > deadline => return evidence,
             Err(error) if Instant::now() > deadline => {
                 panic!("the stores cannot be read: {error:#}")
             }

@@ -68,6 +68,16 @@ pub(crate) enum Fault {
     PoisonRows,
     /// A record that is no event.
     UndecodableRecord,
+    /// A record of a version that no consumer knows.
+    UnknownVersion,
+    /// Grants that no bridge has signed, or that are signed with another key. Only where records are signed.
+    ForgedRecords,
+    /// A key of one campaign is of another type for a while.
+    KeyOfAnotherType,
+    /// The database does not have the round for a while.
+    RoundMissing,
+    /// The quota in the database is below the gate's for a while.
+    QuotaBehind,
     /// An entry of the stream that is no event.
     MalformedEntry,
     /// Kafka loses all that it holds, whether or not it was read.
@@ -156,6 +166,11 @@ impl Fault {
             Self::SlowBridge,
             Self::PoisonRows,
             Self::UndecodableRecord,
+            Self::UnknownVersion,
+            Self::ForgedRecords,
+            Self::KeyOfAnotherType,
+            Self::RoundMissing,
+            Self::QuotaBehind,
             Self::MalformedEntry,
             Self::TopicTruncated,
             Self::RolledBack,
@@ -198,6 +213,11 @@ impl fmt::Display for Fault {
             Self::SlowBridge => f.write_str("slow-bridge"),
             Self::PoisonRows => f.write_str("poison-rows"),
             Self::UndecodableRecord => f.write_str("undecodable-record"),
+            Self::UnknownVersion => f.write_str("unknown-version"),
+            Self::ForgedRecords => f.write_str("forged-records"),
+            Self::KeyOfAnotherType => f.write_str("key-of-another-type"),
+            Self::RoundMissing => f.write_str("round-missing"),
+            Self::QuotaBehind => f.write_str("quota-behind"),
             Self::MalformedEntry => f.write_str("malformed-entry"),
             Self::TopicTruncated => f.write_str("topic-truncated"),
             Self::RolledBack => f.write_str("redis-rolled-back"),
@@ -213,6 +233,7 @@ pub(crate) struct Deck {
     faults: Vec<Fault>,
     left: Vec<Fault>,
     thorough: bool,
+    is_signed: bool,
 }
 
 impl Deck {
@@ -231,12 +252,20 @@ impl Deck {
             "no fault begins with {only:?}; there are: {}",
             names().join(", ")
         );
+        let is_signed = !seed.is_multiple_of(2) || faults == [Fault::ForgedRecords];
+        faults.retain(|fault| is_signed || *fault != Fault::ForgedRecords);
         Self {
             random: StdRng::seed_from_u64(seed),
             faults,
             left: vec![],
             thorough,
+            is_signed,
         }
+    }
+
+    /// Whether bridges sign their records, and consumers take no others: where the seed is odd.
+    pub(crate) fn is_signed(&self) -> bool {
+        self.is_signed
     }
 
     /// Whether every fault has been drawn.
@@ -318,6 +347,21 @@ mod tests {
         assert_eq!(dealt(1).len(), Fault::all().len());
         let names: BTreeSet<String> = Fault::all().iter().map(Fault::to_string).collect();
         assert_eq!(names.len(), Fault::all().len());
+    }
+
+    #[test]
+    fn records_are_forged_only_where_records_are_signed() {
+        let forged = dealt(1).into_iter().chain(dealt(2));
+        let forged = forged.filter(|planned| planned.contains("ForgedRecords"));
+        assert_eq!(forged.count(), 1);
+        for (seed, only, is_signed) in [
+            (1, None, true),
+            (2, None, false),
+            (2, Some("forged-records"), true),
+        ] {
+            let deck = Deck::new(seed, only, false);
+            assert_eq!(deck.is_signed(), is_signed, "{seed} {only:?}");
+        }
     }
 
     #[test]

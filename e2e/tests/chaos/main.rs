@@ -42,10 +42,13 @@ async fn chaos() {
     let seed = number("RUSHGATE_SEED").unwrap_or(USUAL_SEED);
     let minutes = number("RUSHGATE_CHAOS_MINUTES");
     let only = std::env::var("RUSHGATE_CHAOS_ONLY").ok();
-    eprintln!("chaos: seed {seed}");
-
     let mut deck = Deck::new(seed, only.as_deref(), minutes.is_some());
-    let mut world = World::start(Ground::take().await).await;
+    let signed = match deck.is_signed() {
+        true => "records are signed",
+        false => "records are not signed",
+    };
+    eprintln!("chaos: seed {seed}, {signed}");
+    let mut world = World::start(Ground::take().await, deck.is_signed()).await;
     let (begun, mut tally) = (Instant::now(), Tally::default());
     let mut number = 0;
     loop {

@@ -59,7 +59,7 @@ const CAUGHT: [(Bug, &str); 7] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_planted_bug_is_caught() {
-    let mut world = World::start(Ground::take().await).await;
+    let mut world = World::start(Ground::take().await, false).await;
     for provoke in [Bug::AckBeforeReport, Bug::OffsetsBeforeCommit, Bug::Maxlen] {
         let found = play(&mut world, Bug::None, provoke).await;
         assert_eq!(
@@ -95,7 +95,7 @@ async fn play(world: &mut World, bug: Bug, provoke: Bug) -> Vec<String> {
         _ => drive_the_parts(world, &campaign, QUOTA, provoke).await,
     };
     world.heal().await;
-    let evidence = at_rest(world, &campaign, REST).await;
+    let evidence = at_rest(world, &campaign, None, REST).await;
     world.plant(None).await;
     let found = breaches(&expected, &history, &evidence);
     found.iter().map(ToString::to_string).collect()

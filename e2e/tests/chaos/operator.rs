@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -42,6 +42,8 @@ struct Hand {
     people: Arc<AtomicU32>,
     is_over: watch::Sender<bool>,
     kills: watch::Sender<u64>,
+    /// Held while a command runs.
+    at_work: Mutex<()>,
 }
 
 /// What it was told.
@@ -112,6 +114,7 @@ impl Operator {
             people,
             is_over: watch::channel(false).0,
             kills: watch::channel(0).0,
+            at_work: Mutex::new(()),
         });
         let diary = Diary {
             quotas: [quota].into(),
@@ -127,6 +130,11 @@ impl Operator {
     /// Kills the command that runs, if one does.
     pub(crate) fn kill(&self) {
         self.hand.kills.send_modify(|kills| *kills += 1);
+    }
+
+    /// Waits until the command that runs has ended; the next one begins when what is returned is dropped.
+    pub(crate) async fn idle(&self) -> MutexGuard<'_, ()> {
+        self.hand.at_work.lock().await
     }
 
     /// Lets it begin nothing more, and waits until what has begun has ended, in whatever way.
@@ -286,6 +294,7 @@ impl Hand {
     }
 
     async fn run(&self, command: &Command, diary: &mut Diary) -> Ended {
+        let _at_work = self.at_work.lock().await;
         let began = Instant::now();
         let mut kills = self.kills.subscribe();
         let killed = async {

@@ -5,11 +5,17 @@ use crate::operator::Operator;
 use crate::part::{Link, Part};
 use crate::world::World;
 use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use redis::aio::MultiplexedConnection;
+use rushgate_e2e::history::Told;
 use rushgate_e2e::process::Signal;
 use rushgate_e2e::proxy::Trouble;
+use rushgate_e2e::rush::apply;
+use rushgate_e2e::wait::until;
 use rushgate_gate::keys::BRIDGE_GROUP;
+use rushgate_gate::record::VERSION_HEADER;
+use rushgate_gate::signature::{HEADER, SigningKeys};
 use rushgate_gate::{Event, EventType, Keys, Millis, Ordinal};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -152,6 +158,86 @@ pub(crate) async fn commit(
             publish(world, &format!("{campaign}/once/1"), b"this is no event").await;
             planted.letters += 1;
         }
+        Fault::UnknownVersion => {
+            let event = forged(campaign, 1);
+            let value = serde_json::to_vec(&event).expect("JSON");
+            let version = (VERSION_HEADER, "of the future");
+            let record = Record {
+                key: &event.key().to_string(),
+                value: &value,
+                headers: &[version],
+            };
+            record.publish(world, world.signing_keys()).await;
+            planted.letters += 1;
+        }
+        Fault::ForgedRecords => {
+            let next = world.database.count(campaign).await.unwrap_or_default();
+            let next = u32::try_from(next).expect("a count") + 1;
+            let another = || SigningKeys::new(["a key that no bridge or consumer has been given"]);
+            // Of a serial that has its coupon, of one that has none yet, and of the one after it.
+            for (serial, keys) in [(1, None), (next, None), (next + 1, another())] {
+                let event = forged(campaign, serial);
+                let value = serde_json::to_vec(&event).expect("JSON");
+                let record = Record {
+                    key: &event.key().to_string(),
+                    value: &value,
+                    headers: &[],
+                };
+                record.publish(world, keys).await;
+                planted.letters += 1;
+            }
+        }
+        Fault::KeyOfAnotherType => {
+            let keys = keys(campaign);
+            let all = [keys.campaign(), keys.rounds(), keys.grants(), keys.stream()];
+            let key = &all[usize::from(planned.count) % all.len()];
+            let away = format!("{key}-away");
+            // So that there is something to be confirmed.
+            let consumers = [Part::Consumer(1), Part::Consumer(2)];
+            for consumer in consumers {
+                world.signal(consumer, Signal::Stop);
+            }
+            sleep(lasts).await;
+            let mut replace = redis::cmd("EVAL");
+            replace.arg(REPLACE).arg(2).arg(key).arg(&away);
+            let mut put_back = redis::cmd("RENAME");
+            put_back.arg(&away).arg(key);
+            redis_does(world, &replace).await;
+            for consumer in consumers {
+                world.signal(consumer, Signal::Continue);
+            }
+            others_are_served(world, campaign).await;
+            redis_does(world, &put_back).await;
+        }
+        Fault::RoundMissing => {
+            let _idle = operator.idle().await;
+            let rename = |from: &str, to: &str| {
+                format!(
+                    "SET foreign_key_checks = 0; UPDATE rounds SET round_id = '{to}' \
+                     WHERE campaign_id = '{campaign}' AND round_id = '{from}'"
+                )
+            };
+            world.surely(&rename("once", "away")).await;
+            others_are_served(world, campaign).await;
+            sleep(lasts).await;
+            world.surely(&rename("away", "once")).await;
+        }
+        Fault::QuotaBehind => {
+            let _idle = operator.idle().await;
+            let terms = until("the database has the terms", async || {
+                world.database.terms(campaign).await.ok()?
+            })
+            .await;
+            let quota = terms.rounds.values().next().expect("a round").quota;
+            let count = world.database.count(campaign).await.unwrap_or_default();
+            let set = |quota: u64| {
+                format!("UPDATE rounds SET quota = {quota} WHERE campaign_id = '{campaign}'")
+            };
+            world.surely(&set(count.clamp(1, quota.into()))).await;
+            others_are_served(world, campaign).await;
+            sleep(lasts).await;
+            world.surely(&set(quota.into())).await;
+        }
         Fault::MalformedEntry => {
             let stream = keys(campaign).stream();
             let mut add = redis::cmd("XADD");
@@ -174,6 +260,10 @@ pub(crate) async fn commit(
         Fault::RolledBack | Fault::LaggingReplica | Fault::Wiped => {}
     }
 }
+
+/// Puts a string in the place of a key, which is kept under another name.
+const REPLACE: &str =
+    "redis.call('RENAME', KEYS[1], KEYS[2]) redis.call('SET', KEYS[1], 'of another type')";
 
 /// How long an operator's step is waited for.
 const LAST_STEP: Duration = Duration::from_secs(3);
@@ -209,20 +299,86 @@ pub(crate) fn forged(campaign: &str, serial: u32) -> Event {
     }
 }
 
-/// Puts a record into the topic, once, behind the back of everybody.
+/// A record that no gate has granted.
+struct Record<'a> {
+    key: &'a str,
+    value: &'a [u8],
+    headers: &'a [(&'a str, &'a str)],
+}
+
+/// Puts a record into the topic, once, as a bridge would that has read it.
 pub(crate) async fn publish(world: &World, key: &str, value: &[u8]) {
-    let stores = world.stores();
-    let producer: FutureProducer = ClientConfig::new()
-        .set("bootstrap.servers", stores.kafka_brokers)
-        .set("enable.idempotence", "true")
-        .set("message.timeout.ms", "60000")
-        .create()
-        .expect("a producer");
-    let record = FutureRecord::to(&stores.topic).key(key).payload(value);
-    producer
-        .send(record, Duration::from_secs(60))
-        .await
-        .expect("published");
+    let record = Record {
+        key,
+        value,
+        headers: &[],
+    };
+    record.publish(world, world.signing_keys()).await;
+}
+
+impl Record<'_> {
+    /// Puts it into the topic, once, signed with these keys if there are any.
+    async fn publish(&self, world: &World, keys: Option<SigningKeys>) {
+        let Self {
+            key,
+            value,
+            headers,
+        } = *self;
+        let signature = keys.map(|keys| {
+            keys.sign(key.as_bytes(), value, |name| {
+                let found = headers.iter().find(|(header, _)| *header == name);
+                found.map(|(_, value)| value.as_bytes())
+            })
+        });
+        let signature = signature.iter().map(|value| (HEADER, value.as_str()));
+        let all = headers.iter().copied().chain(signature);
+        let all = all.fold(OwnedHeaders::new(), |all, (key, value)| {
+            all.insert(Header {
+                key,
+                value: Some(value),
+            })
+        });
+        let stores = world.stores();
+        let producer: FutureProducer = ClientConfig::new()
+            .set("bootstrap.servers", stores.kafka_brokers)
+            .set("enable.idempotence", "true")
+            .set("message.timeout.ms", "60000")
+            .create()
+            .expect("a producer");
+        let record = FutureRecord::to(&stores.topic).key(key).payload(value);
+        producer
+            .send(record.headers(all), Duration::from_secs(60))
+            .await
+            .expect("published");
+    }
+}
+
+/// Whether an application to another campaign has its coupon, and the gate knows it, while one campaign is bad.
+async fn others_are_served(world: &World, campaign: &str) {
+    let other = format!("{campaign}-other");
+    let applicant = "neighbour";
+    let client = reqwest::Client::new();
+    until("another campaign's applicant has a place", async || {
+        // Servers may be on their way back from the fault before; once it is created, this is refused.
+        let _ = world.operator.create(&other, 1).await;
+        for url in world.urls() {
+            let url = format!("{url}/v1/campaigns/{other}/applications");
+            let told = apply(&client, &url, applicant).await;
+            if let Ok(Told::Granted(_) | Told::AlreadyGranted(_)) = told {
+                return Some(());
+            }
+        }
+        None
+    })
+    .await;
+    until("another campaign's coupon is issued", async || {
+        let mut redis = world.redis_connection().await?;
+        let mut get = redis::cmd("HGET");
+        get.arg(keys(&other).grants()).arg(applicant);
+        let grant: Option<String> = get.query_async(&mut redis).await.ok()?;
+        grant?.ends_with("/issued").then_some(())
+    })
+    .await;
 }
 
 async fn stop(world: &World, part: Part, lasts: Duration) {
@@ -236,6 +392,14 @@ async fn take_acks(world: &World) {
         world,
         redis::cmd("ACL").arg("SETUSER").arg("default").arg("+xack"),
     )
+    .await;
+}
+
+/// Tells Redis until it has done it.
+async fn redis_does(world: &World, command: &redis::Cmd) {
+    until("Redis has done it", async || {
+        tell_redis(world, command).await.then_some(())
+    })
     .await;
 }
 

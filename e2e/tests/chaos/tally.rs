@@ -22,6 +22,8 @@ pub(crate) struct Tally {
     pub(crate) dead_at_points: u64,
     /// Dead letters that were planted, and found.
     pub(crate) dead_letters: u64,
+    /// Dead letters that were parked, and replayed by the consumers.
+    pub(crate) replayed: u64,
     /// Campaigns that were rebuilt after Redis had lost grants.
     pub(crate) restored: u64,
     /// Commands of the operator.
@@ -48,6 +50,7 @@ impl fmt::Display for Tally {
             ("redelivered to the table, absorbed", self.already_done),
             ("deaths at named points", self.dead_at_points),
             ("dead letters, as planted", self.dead_letters),
+            ("parked, and replayed by the consumers", self.replayed),
             ("commands of the operator", self.commands),
             ("of which interrupted, outcome unknown", self.unknown),
             ("campaigns restored", self.restored),

@@ -9,6 +9,7 @@ use rushgate_e2e::proxy::{Proxy, Trouble};
 use rushgate_e2e::redis_server::{self, Replica};
 use rushgate_e2e::rows::Database;
 use rushgate_e2e::wait::until;
+use rushgate_gate::signature::SigningKeys;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,6 +31,9 @@ const SETTINGS: [(&str, &str); 3] = [
     ("RUST_LOG", "info"),
 ];
 
+/// The key of the records' signatures, where they are signed.
+const SIGNING_KEY: &str = "a key of the bridges of more than 32 characters";
+
 /// How long somebody who is to die at a certain point is waited for.
 const LAST_MOMENTS: Duration = Duration::from_secs(60);
 
@@ -47,6 +51,8 @@ pub(crate) struct World {
     pub(crate) deserters: Vec<String>,
     links: BTreeMap<Link, Proxy>,
     redis: u16,
+    /// Whether bridges sign their records, and consumers take no others.
+    is_signed: bool,
     /// The bug that bridge and consumer have.
     planted: Option<&'static str>,
     pub(crate) operator: Operator,
@@ -57,7 +63,7 @@ pub(crate) struct World {
 
 impl World {
     /// Everything, up and ready.
-    pub(crate) async fn start(ground: Ground) -> Self {
+    pub(crate) async fn start(ground: Ground, is_signed: bool) -> Self {
         let redis = free_port();
         let mut links = BTreeMap::new();
         for link in Link::ALL {
@@ -83,7 +89,7 @@ impl World {
             Database::connect(&url).await.ok()
         })
         .await;
-        let operator = Operator::new(program("rushgate"), environment(&ground, redis));
+        let operator = Operator::new(program("rushgate"), environment(&ground, redis, is_signed));
         let ports = Part::ALL.map(|part| (part, free_port()));
         let mut world = Self {
             ground,
@@ -95,6 +101,7 @@ impl World {
             deserters: vec![],
             links,
             redis,
+            is_signed,
             planted: None,
             operator,
             database,
@@ -138,6 +145,12 @@ impl World {
             topic: TOPIC.to_owned(),
             group: TOPIC.to_owned(),
         }
+    }
+
+    /// What bridges sign their records with, if they do.
+    pub(crate) fn signing_keys(&self) -> Option<SigningKeys> {
+        let keys = self.is_signed.then_some(SIGNING_KEY);
+        SigningKeys::new(keys)
     }
 
     /// Where the handlers answer.
@@ -194,6 +207,14 @@ impl World {
     /// Runs it as somebody who may do everything; errors are nobody's business.
     pub(crate) async fn administer(&self, sql: &str) {
         let _ = self.database.run(sql).await;
+    }
+
+    /// Runs it until it has succeeded.
+    pub(crate) async fn surely(&self, sql: &str) {
+        until("the database has done it", async || {
+            self.database.run(sql).await.ok()
+        })
+        .await;
     }
 
     /// Closes the connections that bridge and consumer have to the database.
@@ -407,6 +428,7 @@ impl World {
             .env("KAFKA_GROUP", group)
             .env("METRICS_LISTEN", format!("127.0.0.1:{}", self.ports[&part]))
             .envs(SETTINGS)
+            .envs(signing(self.is_signed))
             .envs(
                 self.planted
                     .map(|bug| ("FAILPOINTS", format!("{bug}=return"))),
@@ -415,8 +437,21 @@ impl World {
     }
 }
 
-fn environment(ground: &Ground, redis: u16) -> Vec<(String, String)> {
-    [
+/// The settings of signatures, for those who sign and those who check.
+fn signing(is_signed: bool) -> Vec<(&'static str, &'static str)> {
+    match is_signed {
+        true => vec![
+            ("KAFKA_SIGNING_KEYS", SIGNING_KEY),
+            ("KAFKA_REQUIRE_SIGNATURES", "true"),
+        ],
+        false => vec![],
+    }
+}
+
+fn environment(ground: &Ground, redis: u16, is_signed: bool) -> Vec<(String, String)> {
+    let signing = signing(is_signed).into_iter();
+    let signing = signing.map(|(variable, value)| (variable, value.to_owned()));
+    let variables = [
         ("REDIS_URL", format!("redis://127.0.0.1:{redis}")),
         (
             "DATABASE_URL",
@@ -425,9 +460,11 @@ fn environment(ground: &Ground, redis: u16) -> Vec<(String, String)> {
         ("KAFKA_BROKERS", format!("127.0.0.1:{}", ground.kafka_door)),
         ("KAFKA_TOPIC", TOPIC.to_owned()),
         ("KAFKA_GROUP", TOPIC.to_owned()),
-    ]
-    .map(|(variable, value)| (variable.to_owned(), value))
-    .into()
+    ];
+    let variables = variables.into_iter().chain(signing);
+    variables
+        .map(|(variable, value)| (variable.to_owned(), value))
+        .collect()
 }
 
 async fn page(port: u16, path: &str) -> Option<String> {
