@@ -62,24 +62,24 @@ impl Costs {
             ),
             (
                 "the same, refused",
-                "`decision`: CPU of the handler in a flood of losers",
+                "`decision`: CPU of the handler in a flood of refusals",
                 self.handler_refused,
             ),
             ("gate, a grant", "`decision`: Redis' CPU", self.grant),
             ("gate, a refusal", "the same", self.refusal),
             (
-                "gate, what strangers are told, with 2,000 known",
+                "gate, what unknown applicants are told, 2,000 known",
                 "the same",
                 self.question,
             ),
             (
-                "gate, writing down a turn",
-                "`decision`: a grant alone less a refusal alone",
+                "gate, writing a turn to the disk",
+                "`decision`: a grant alone, minus a refusal alone",
                 self.sync,
             ),
             (
-                "gate, what is done later of a grant",
-                "`cost`: Redis' CPU for all of it, less the grant",
+                "gate, later work for a grant",
+                "`cost`: Redis' CPU for all of it, minus the grant",
                 self.follow,
             ),
             (
@@ -107,7 +107,7 @@ impl Costs {
             let takes = format!("{:.1} µs", takes as f64 / 1e3);
             vec![what.to_owned(), takes, from.to_owned()]
         });
-        Table::new("costs", &["one takes", "", "measured by"], cells.into())
+        Table::new("costs", &["cost of one", "", "measured by"], cells.into())
     }
 }
 

@@ -58,9 +58,9 @@ pub(super) fn tables(costs: &Costs) -> Vec<Table> {
             let remembered = served.remembered as f64;
             rows.push(vec![
                 if window == 0.0 {
-                    "as they come".to_owned()
+                    "in order of arrival".to_owned()
                 } else {
-                    format!("after {window} ms, by their clicks")
+                    format!("after {window} ms, by time of click")
                 },
                 Unit::Milliseconds.show(region.round_trip),
                 Unit::Count.show(people),
@@ -74,9 +74,9 @@ pub(super) fn tables(costs: &Costs) -> Vec<Table> {
     let titles = [
         "decided",
         "round trip",
-        "people",
+        "applicants",
         "got a place",
-        "p50 of theirs",
+        "p50 of a grant",
         "p50 of a refusal",
         "answered by the edge",
     ];

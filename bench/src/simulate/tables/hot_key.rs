@@ -76,26 +76,26 @@ pub(super) fn tables(costs: &Costs) -> Vec<Table> {
     };
     let rows = vec![
         of_grants.row("granted, and followed to the row", |_| None),
-        burst.row("granted, with the stream left for later", |_| None),
-        refused.row("refused, nobody remembers", |_| None),
+        burst.row("granted, with the stream read later", |_| None),
+        refused.row("refused, no cache", |_| None),
         refused.row(
-            "refused, instances remember, 128 applications each",
+            "refused, cached by instances of 128 applications each",
             |cores| Some(instances(LIFE)(cores)),
         ),
         refused.row(
-            "refused, instances remember, 10,000 applications each",
+            "refused, cached by instances of 10,000 applications each",
             |cores| Some(instances(LONG_LIFE)(cores)),
         ),
-        refused.row("refused, machines of 16 cores remember", |cores| {
+        refused.row("refused, cached by machines of 16 cores", |cores| {
             Some(machines(cores))
         }),
     ];
     let titles = [
         "applications",
-        "one gate ends at, a second",
+        "limit of one gate, per second",
         "handler cores for that",
-        "asked of the gate",
-        "p99 at half of it",
+        "reach the gate",
+        "p99 at half of the limit",
     ];
     vec![Table::new("hot-key", &titles, rows)]
 }

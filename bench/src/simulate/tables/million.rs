@@ -41,21 +41,21 @@ pub(super) fn tables(costs: &Costs) -> Vec<Table> {
     let mut rows = vec![];
     let gates = [1, 4, 16];
     for (name, memory, gates) in [
-        ("nobody", None, &gates[..]),
+        ("no cache", None, &gates[..]),
         ("instances, as shipped", Some(instances(MOST_KNOWN)), &gates),
         (
-            "instances, however many are known",
+            "instances, any number known",
             Some(instances(u64::MAX)),
             &gates[2..],
         ),
-        ("machines, however many are known", Some(machines), &gates),
+        ("machines, any number known", Some(machines), &gates),
     ] {
         for gates in gates {
             rows.push(row(name, memory, *gates, cores, costs));
         }
     }
     let titles = [
-        "who remembers",
+        "refusals cached by",
         "gates",
         "decisions",
         "questions",
@@ -121,15 +121,11 @@ fn parts(costs: &Costs) -> Table {
             Unit::Count.show(needed(rate, takes) as f64),
         ]
     };
-    let titles = ["part", "has to do, per second", "one does", "needed"];
+    let titles = ["part", "work, per second", "one does", "needed"];
     let lines = vec![
         line("handler cores", RATE, costs.handler_refused),
         line("gates, if every application asks them", RATE, costs.refusal),
-        line(
-            "gates, for what is done later of grants",
-            rows,
-            costs.follow,
-        ),
+        line("gates, later work for grants", rows, costs.follow),
         line("bridges", rows, costs.bridge),
         line("broker cores", rows, costs.broker),
         line("consumers", rows, costs.consumer),

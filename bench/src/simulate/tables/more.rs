@@ -41,8 +41,8 @@ const TITLES: [&str; 6] = [
     "answers/s",
     "answer p99 at 0.8",
     "rows/s",
-    "answers wait for",
-    "rows wait for",
+    "answers limited by",
+    "rows limited by",
 ];
 
 fn at(parts: Parts, arrivals: Arrivals) -> Run {
@@ -159,7 +159,7 @@ fn growing(costs: &Costs) -> Table {
         "consumers",
         "answers/s",
         "rows/s",
-        "all wait for",
+        "limited by",
     ];
     Table::new("growing", &titles, rows)
 }

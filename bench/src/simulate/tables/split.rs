@@ -54,13 +54,13 @@ pub(super) fn tables(costs: &Costs) -> Vec<Table> {
 
 const TITLES: [&str; 9] = [
     "gates",
-    "people",
+    "applicants",
     "policy",
     "last place after",
     "answer p99",
     "passed over",
     "places displaced",
-    "passed over by, at most",
+    "passed over by at most",
     "left over",
 ];
 
