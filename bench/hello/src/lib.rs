@@ -1,10 +1,10 @@
-//! Hello, world: what the host costs, with nothing in it. It answers as Rushgate does, with a length and a small JSON
-//! body, and asks nobody.
+//! Hello, world: measures the cost of the host. It answers as Rushgate does, with a length and a small JSON body, and
+//! does nothing else.
 
 use bytes::Bytes;
 use spin_sdk::http::{FullBody, HeaderValue, Response};
 
-/// What everybody is told.
+/// The body of every response.
 const BODY: &str = r#"{"hello":"world"}"#;
 
 /// The answer to any request.
