@@ -503,10 +503,16 @@ async fn a_client_that_announces_a_body_and_sends_none_is_answered_in_time() {
         (head("POST /nowhere", 16), "HTTP/1.1 404 ", false),
         (head("PATCH /v1/campaigns", 16), "HTTP/1.1 405 ", false),
     ] {
-        let (answer, after) = silent(&system, &sent).await;
-        assert!(answer.starts_with(expected), "{sent:?}: {answer:?}");
-        let seconds = after.as_secs_f64();
-        assert_eq!(seconds >= 3.0, is_late, "{sent:?}: after {seconds} s");
+        // The quickest of three, on a machine that is busy with other tests.
+        let mut least = Duration::MAX;
+        for _ in 0..3 {
+            let (answer, after) = silent(&system, &sent).await;
+            assert!(answer.starts_with(expected), "{sent:?}: {answer:?}");
+            least = least.min(after);
+        }
+        let seconds = least.as_secs_f64();
+        let expected = if is_late { 3.0..60.0 } else { 0.0..0.9 };
+        assert!(expected.contains(&seconds), "{sent:?}: after {seconds} s");
     }
     let client = Client::new();
     let url = format!("{}/v1/campaigns/welcome/applications", system.url());

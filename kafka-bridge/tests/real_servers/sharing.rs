@@ -79,6 +79,19 @@ fn a_bridge_that_ends_leaves_no_name_unless_something_is_pending_under_it() {
     bridge.drain();
     assert_eq!(names(&mut other), ["pod-21"]);
     assert_eq!(other.pending(), 1);
+
+    // So would what is pending under its own name, which only the script sees.
+    let bridge = Bridge::start(&redis, &topic, &["--consumer-name", "pod-22"]);
+    eventually("it reads", || names(&mut other).len() == 2);
+    let stream = other.keys.stream();
+    let entries: StreamRangeReply = other.redis.xrange_all(&stream).expect("XRANGE");
+    let mut claim = redis::cmd("XCLAIM");
+    claim.arg(&stream).arg(BRIDGE_GROUP).arg("pod-22").arg(0);
+    let claim = claim.arg(&entries.ids[0].id).exec(&mut other.redis);
+    claim.expect("XCLAIM");
+    bridge.drain();
+    assert_eq!(names(&mut other), ["pod-21", "pod-22"]);
+    assert_eq!(other.pending(), 1);
 }
 
 #[test]
