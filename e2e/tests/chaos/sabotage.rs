@@ -15,7 +15,7 @@ use rushgate_e2e::rush::apply;
 use rushgate_e2e::wait::until;
 use rushgate_gate::keys::BRIDGE_GROUP;
 use rushgate_gate::record::VERSION_HEADER;
-use rushgate_gate::signature::{HEADER, SigningKeys};
+use rushgate_gate::signature::{HEADER, REASON, SigningKeys};
 use rushgate_gate::{Event, EventType, Keys, Millis, Ordinal};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -174,8 +174,8 @@ pub(crate) async fn commit(
             let next = world.database.count(campaign).await.unwrap_or_default();
             let next = u32::try_from(next).expect("a count") + 1;
             let another = || SigningKeys::new(["a key that no bridge or consumer has been given"]);
-            // Of a serial that has its coupon, of one that has none yet, and of the one after it.
-            for (serial, keys) in [(1, None), (next, None), (next + 1, another())] {
+            // Of a serial that has its coupon, of one that may be on its way, and of the last one.
+            for (serial, keys) in [(1, None), (next, None), (quota, another())] {
                 let event = forged(campaign, serial);
                 let value = serde_json::to_vec(&event).expect("JSON");
                 let record = Record {
@@ -186,6 +186,13 @@ pub(crate) async fn commit(
                 record.publish(world, keys).await;
                 planted.letters += 1;
             }
+            // Not for another reason, such as that the serial is taken.
+            until("the forged records are dead letters", async || {
+                let letters = world.database.letters(campaign).await.ok()?;
+                let forged = letters.iter().filter(|letter| letter.reason == REASON);
+                (forged.count() == 3).then_some(())
+            })
+            .await;
         }
         Fault::KeyOfAnotherType => {
             let keys = keys(campaign);

@@ -29,14 +29,15 @@ const WATCH: &str = r#"<script type="module">
 const state = document.getElementById("state");
 const seen = [];
 const tell = () => fetch("/seen", {method: "POST", body: JSON.stringify(seen)});
-setTimeout(tell, 75000);
+setTimeout(tell, 95000);
 const note = () => {
   if (sessionStorage.getItem("loaded") === null) {
     sessionStorage.setItem("loaded", "once");
     location.reload();
   } else if (seen.at(-1)?.[1] !== state.textContent) {
     seen.push([Date.now(), state.textContent]);
-    if (state.textContent.includes("over")) setTimeout(tell, 8000);
+    // Longer than its pauses have grown by then.
+    if (state.textContent.includes("over")) setTimeout(tell, 20000);
   }
 };
 new MutationObserver(note).observe(state, {childList: true});
