@@ -15,8 +15,8 @@ mod progress;
 mod sold_out;
 mod ways;
 
-use crate::ground::Ground;
 use crate::report::Finding;
+use crate::testbed::Testbed;
 use anyhow::Result;
 
 /// The name of the bench in which everything is compared with itself.
@@ -28,7 +28,7 @@ pub struct Bench {
     /// Its name, as it is asked for.
     pub name: &'static str,
     /// What does it.
-    pub run: fn(&mut Ground) -> Result<Vec<Finding>>,
+    pub run: fn(&mut Testbed) -> Result<Vec<Finding>>,
 }
 
 /// All of them, in the order of a run.

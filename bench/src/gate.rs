@@ -1,7 +1,7 @@
 //! The gate's Redis, as the benches need it: campaigns made and removed, scripts loaded, and nothing left to do between
 //! two turns.
 
-use crate::load::{Load, Outcome, Pace, Protocol, Template, Until};
+use crate::load::{Load, LoadResult, Pace, Protocol, Template, Until};
 use crate::scale::Scale;
 use anyhow::{Context, Result, bail};
 use redis::{Cmd, Connection, FromRedisValue, Pipeline, cmd};
@@ -204,7 +204,7 @@ impl Gate {
     ///
     /// # Errors
     /// When they are not granted.
-    pub fn grant(&self, campaigns: &[CampaignId], first: u64, count: u64) -> Result<Outcome> {
+    pub fn grant(&self, campaigns: &[CampaignId], first: u64, count: u64) -> Result<LoadResult> {
         if count == 0 {
             bail!("nobody to grant to");
         }

@@ -2,17 +2,17 @@
 //!
 //! It has to have far more to give than what it measures, on the same machine, so it does next to nothing: a request is a
 //! template in which one number is overwritten, an answer is looked at for its status and its end, and each costs one
-//! `write` and one `read`. What it costs itself is part of its [`Outcome`].
+//! `write` and one `read`. What it costs itself is part of its [`LoadResult`].
 //!
 //! Two paces. [`Pace::Closed`]: every connection sends again as soon as it is answered, which finds out what the other side
 //! can do. [`Pace::Open`]: requests are due by a clock, whatever became of those before, and latency counts from when a
 //! request was due: what the other side delays, it is not asked for less of (no coordinated omission).
 
-mod answer;
 mod generator;
+mod response;
 mod template;
 
-pub use answer::Protocol;
+pub use response::Protocol;
 pub use template::{MARK, Template};
 
 use anyhow::{Result, bail};
@@ -65,7 +65,7 @@ pub enum Until {
 
 /// What came of it.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct LoadResult {
     /// Requests that were sent: the next free number is `first` and these.
     pub sent: u64,
     /// How many answers there were of each kind: an HTTP status; 0 for a reply of Redis, 1 for an error of it.
@@ -85,12 +85,12 @@ impl Load {
     ///
     /// # Errors
     /// When a connection cannot be made or breaks, or nobody answers for half a minute: nothing is measured then.
-    pub fn run(&self) -> Result<Outcome> {
+    pub fn run(&self) -> Result<LoadResult> {
         Generator::new(self)?.run()
     }
 }
 
-impl Outcome {
+impl LoadResult {
     /// Answers a second.
     pub fn per_second(&self) -> f64 {
         self.answered() as f64 / self.elapsed.as_secs_f64()

@@ -3,10 +3,10 @@
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use rushgate_bench::benches::{ALL, Bench};
-use rushgate_bench::ground::{Ground, Servers};
 use rushgate_bench::load::{Load, Pace, Protocol, Template, Until};
 use rushgate_bench::report::{Report, Unit};
 use rushgate_bench::scale::Scale;
+use rushgate_bench::testbed::{Servers, Testbed};
 use rushgate_bench::ways::{self, program};
 use rushgate_bench::{chart, constant, goals, native, page, say, simulate};
 use std::fs;
@@ -138,14 +138,14 @@ impl Run {
             (true, _) => Scale::Quick,
             _ => Scale::Full,
         };
-        let mut ground = Ground::new(self.servers.clone(), scale)?;
-        let machine = ground.machine()?;
+        let mut testbed = Testbed::new(self.servers.clone(), scale)?;
+        let machine = testbed.machine()?;
         let mut findings = vec![];
         let mut failed = vec![];
         for bench in benches {
             say::note(format_args!("{} …", bench.name));
             let bench_begun = Instant::now();
-            match (bench.run)(&mut ground) {
+            match (bench.run)(&mut testbed) {
                 Ok(found) => findings.extend(found),
                 Err(error) => {
                     say::note(format_args!("{}: {error:#}", bench.name));

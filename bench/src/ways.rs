@@ -73,7 +73,7 @@ impl Way {
 /// What a person is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Told {
+pub enum Decision {
     /// A coupon is his.
     Granted,
     /// One has been his already.
@@ -94,5 +94,5 @@ pub trait Decide: Send + Sync + 'static {
         &self,
         campaign: &str,
         user_id: &str,
-    ) -> impl Future<Output = anyhow::Result<Told>> + Send;
+    ) -> impl Future<Output = anyhow::Result<Decision>> + Send;
 }

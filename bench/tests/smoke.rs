@@ -4,11 +4,11 @@
 #![allow(clippy::unwrap_used)]
 
 use rushgate_bench::benches::ALL;
-use rushgate_bench::ground::{Ground, Servers};
 use rushgate_bench::load::{Load, Pace, Protocol, Template, Until};
 use rushgate_bench::report::Report;
 use rushgate_bench::scale::Scale;
 use rushgate_bench::simulate::Costs;
+use rushgate_bench::testbed::{Servers, Testbed};
 use rushgate_bench::{chart, constant};
 use rushgate_e2e::process::{free_port, program};
 use rushgate_e2e::redis_server;
@@ -50,16 +50,16 @@ fn every_bench_finds_what_it_looks_for() {
         kafka_process: Some(std::process::id()),
         database_process: None,
     };
-    let mut ground = Ground::new(servers, Scale::Smoke).unwrap();
+    let mut testbed = Testbed::new(servers, Scale::Smoke).unwrap();
     let mut report = Report {
-        machine: ground.machine().unwrap(),
+        machine: testbed.machine().unwrap(),
         scale: Scale::Smoke,
         findings: vec![],
         seconds: 0,
         again: vec![],
     };
     for bench in ALL {
-        let findings = (bench.run)(&mut ground);
+        let findings = (bench.run)(&mut testbed);
         let findings = findings.unwrap_or_else(|error| panic!("{}: {error:#}", bench.name));
         assert!(!findings.is_empty(), "{} found nothing", bench.name);
         for finding in &findings {
@@ -68,7 +68,7 @@ fn every_bench_finds_what_it_looks_for() {
         }
         report.findings.extend(findings);
     }
-    drop(ground);
+    drop(testbed);
     administer("DROP DATABASE").unwrap();
     let table = report.to_string();
     for bench in ALL {

@@ -9,7 +9,7 @@ use anyhow::Result;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rushgate_bench::load::{Load, Outcome, Pace, Protocol, Template, Until};
+use rushgate_bench::load::{Load, LoadResult, Pace, Protocol, Template, Until};
 use rushgate_bench::ways::count_then_insert::CountThenInsert;
 use rushgate_bench::ways::for_update::ForUpdate;
 use rushgate_bench::ways::given::{Given, given};
@@ -69,7 +69,7 @@ impl Rig {
     }
 
     /// So many people, from that one on, over so many connections.
-    fn come(&self, first: u64, people: u64, connections: usize) -> Outcome {
+    fn come(&self, first: u64, people: u64, connections: usize) -> LoadResult {
         let load = Load {
             address: self.address,
             protocol: Protocol::Http,

@@ -12,7 +12,7 @@ pub use breach::Breach;
 pub use operated::Operated;
 
 use crate::evidence::Evidence;
-use crate::history::{Call, History, Place, Told};
+use crate::history::{Call, History, Place, Reply};
 use std::collections::{BTreeMap, BTreeSet};
 use trail::{DEAD_LETTER, Trail};
 
@@ -73,7 +73,7 @@ pub fn lost_with_redis<'a>(
     evidence: &Evidence,
 ) -> Vec<(&'a String, &'a Place)> {
     let trail = Trail::of(evidence);
-    let told = told(history);
+    let told = told_places(history);
     told.filter(|(user_id, place)| trail.of_grant(user_id, place).is_empty())
         .collect()
 }
@@ -213,11 +213,11 @@ fn taken_back(expected: &Expected, history: &History, evidence: &Evidence) -> Ve
         .iter()
         .filter(|user_id| !people.contains(user_id));
     breaches.extend(missing.cloned().map(Breach::NotTakenBack));
-    let told = history
+    let revoked = history
         .calls
         .iter()
-        .filter(|call| call.told == Told::Revoked);
-    let wrongly = told.filter(|call| !people.contains(&call.user_id));
+        .filter(|call| call.reply == Reply::Revoked);
+    let wrongly = revoked.filter(|call| !people.contains(&call.user_id));
     breaches.extend(wrongly.map(|call| {
         Breach::Unexplained(format!("{} was told that it was taken back", call.user_id))
     }));
@@ -232,13 +232,13 @@ fn told_and_standing(expected: &Expected, history: &History, evidence: &Evidence
         rows.map(|row| (&row.user_id, &row.place)).collect();
     let seated: BTreeSet<&String> = standing.iter().map(|(user_id, _)| *user_id).collect();
     let trail = Trail::of(evidence);
-    for (user_id, place) in told(history) {
+    for (user_id, place) in told_places(history) {
         let excused = || {
             let trail = trail.of_grant(user_id, place);
-            let is_buried = trail.iter().any(|seen| seen.starts_with(DEAD_LETTER));
+            let is_dead_letter = trail.iter().any(|seen| seen.starts_with(DEAD_LETTER));
             let is_revoked = evidence.revoked.contains(&(user_id.clone(), place.clone()));
             is_revoked
-                || is_buried
+                || is_dead_letter
                 || expected.restored && (seated.contains(user_id) || trail.is_empty())
         };
         if !standing.contains(&(user_id, place)) && !excused() {
@@ -246,9 +246,9 @@ fn told_and_standing(expected: &Expected, history: &History, evidence: &Evidence
             breaches.push(Breach::NoRow(user_id.clone(), place.clone(), trail));
         }
     }
-    let told: BTreeSet<(&String, &Place)> = told(history).collect();
+    let told: BTreeSet<(&String, &Place)> = told_places(history).collect();
     // Those who wait are not told when they are promoted.
-    let waited = |call: &&Call| matches!(call.told, Told::Waitlisted(_));
+    let waited = |call: &&Call| matches!(call.reply, Reply::Waitlisted(_));
     let waited: BTreeSet<&String> = history
         .calls
         .iter()
@@ -265,9 +265,9 @@ fn told_and_standing(expected: &Expected, history: &History, evidence: &Evidence
         let user_id = held.place.applicant.to_string();
         let place = Place::new(held.place.round.as_str(), held.place.serial.get());
         let seen = trail.of_grant(&user_id, &place);
-        let is_buried = seen.iter().any(|seen| seen.starts_with(DEAD_LETTER));
+        let is_dead_letter = seen.iter().any(|seen| seen.starts_with(DEAD_LETTER));
         let has_row = standing.contains(&(&user_id, &place));
-        if !has_row && !is_buried && !told.contains(&(&user_id, &place)) {
+        if !has_row && !is_dead_letter && !told.contains(&(&user_id, &place)) {
             let trail = trail.in_words(&user_id, &place);
             breaches.push(Breach::NoCoupon(user_id, place, trail));
         }
@@ -277,7 +277,7 @@ fn told_and_standing(expected: &Expected, history: &History, evidence: &Evidence
 
 /// C5: nothing is on its way, and nothing waits that was not planted.
 fn left_behind(expected: &Expected, evidence: &Evidence) -> Vec<Breach> {
-    let (letters, unpublished) = expected.dead_letters;
+    let (failed_events, unpublished) = expected.dead_letters;
     let mut found = vec![
         ("entries in the stream", evidence.entries),
         (
@@ -294,7 +294,7 @@ fn left_behind(expected: &Expected, evidence: &Evidence) -> Vec<Breach> {
         ),
     ];
     if !expected.restored {
-        let open = evidence.letters.len() as u64;
+        let open = evidence.failed_events.len() as u64;
         found.push(("dead letters of the consumer", open.abs_diff(letters)));
     }
     let found = found.into_iter().filter(|(_, count)| *count > 0);
@@ -308,7 +308,7 @@ fn too_early(expected: &Expected, history: &History) -> Option<Breach> {
     if expected.restored || expected.due.len() > 1 {
         return None;
     }
-    let found = expected.operated.too_early(history, told(history));
+    let found = expected.operated.too_early(history, told_places(history));
     let (loser, began, winner, place) = found?;
     Some(Breach::SoldOutTooEarly {
         loser: loser.user_id.clone(),
@@ -331,7 +331,7 @@ fn turned_away(expected: &Expected, history: &History, evidence: &Evidence) -> O
     Some(Breach::SoldOutWithRoom(loser.user_id.clone(), left))
 }
 
-fn told(history: &History) -> impl Iterator<Item = (&String, &Place)> {
+fn told_places(history: &History) -> impl Iterator<Item = (&String, &Place)> {
     let people = history.places.iter();
     people.flat_map(|(user_id, places)| places.iter().map(move |place| (user_id, place)))
 }

@@ -1,7 +1,7 @@
 //! What stands where, once the clients have their answers: gate, stream, topic, tables and dead letters.
 
 use crate::history::Place;
-use crate::rows::{Database, Letter, Row};
+use crate::rows::{Database, FailedEvent, Row};
 use anyhow::{Context, Result, bail};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -43,7 +43,7 @@ pub struct Evidence {
     /// Coupons that were taken back: from whom, and which.
     pub revoked: BTreeSet<(String, Place)>,
     /// Dead letters of the consumer that are open.
-    pub letters: Vec<Letter>,
+    pub failed_events: Vec<FailedEvent>,
     /// Events in the topic, whether consumed or not.
     pub published: Vec<Event>,
     /// Records of the topic, of whatever campaign, that are not committed yet.
@@ -98,7 +98,7 @@ impl Stores {
         (evidence.published, evidence.lag) = topic.await??;
         evidence.rows = self.database.rows(campaign).await?;
         evidence.revoked = self.database.revoked(campaign).await?.into_iter().collect();
-        evidence.letters = self.database.letters(campaign).await?;
+        evidence.failed_events = self.database.failed_events(campaign).await?;
         Ok(evidence)
     }
 

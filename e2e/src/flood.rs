@@ -4,7 +4,7 @@
 //! does not get less of. Every request has a connection to itself while it is under way. HTTP is written by hand, because
 //! the sender must have far more to give than what it measures.
 
-use crate::history::{Call, History, Place, Told};
+use crate::history::{Call, History, Place, Reply};
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 use serde::Deserialize;
@@ -35,7 +35,7 @@ pub struct Flood {
 
 /// What came of it, as the applicants saw it. Times are microseconds, from when the request was due.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct FloodResult {
     /// What everybody was told; those refused are not in it.
     pub history: History,
     /// How many answers there were of each kind: the status, and the code of a problem.
@@ -58,7 +58,7 @@ pub struct Outcome {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One answer.
-struct Answer {
+struct Response {
     status: u16,
     retry_after: Option<String>,
     body: String,
@@ -76,7 +76,7 @@ struct Body {
 struct Shared {
     flood: Flood,
     idle: Mutex<Vec<TcpStream>>,
-    outcome: Mutex<Outcome>,
+    outcome: Mutex<FloodResult>,
     under_way: AtomicUsize,
 }
 
@@ -84,10 +84,10 @@ struct Shared {
 ///
 /// # Errors
 /// When a histogram cannot be made. What the system does wrong is in the outcome.
-pub async fn run(flood: Flood) -> Result<Outcome> {
+pub async fn run(flood: Flood) -> Result<FloodResult> {
     let shared = Arc::new(Shared {
         idle: Mutex::default(),
-        outcome: Mutex::new(Outcome {
+        outcome: Mutex::new(FloodResult {
             history: History::default(),
             answers: BTreeMap::new(),
             decided: histogram()?,
@@ -141,7 +141,7 @@ impl Shared {
         }
     }
 
-    async fn ask(&self, user_id: &str) -> Result<Answer> {
+    async fn ask(&self, user_id: &str) -> Result<Response> {
         let flood = &self.flood;
         let body = format!(r#"{{"user_id":"{user_id}"}}"#);
         let request = format!(
@@ -176,7 +176,7 @@ impl Shared {
     }
 }
 
-impl Outcome {
+impl FloodResult {
     /// Answers of that kind: a status such as `503`, with or without the code of a problem.
     pub fn of(&self, kind: &str) -> u64 {
         let of_kind = self
@@ -195,7 +195,7 @@ impl Outcome {
         *self.answers.entry(kind.to_owned()).or_default() += 1;
     }
 
-    fn note(&mut self, user_id: String, due: Instant, answer: &Answer) {
+    fn note(&mut self, user_id: String, due: Instant, answer: &Response) {
         let ended = Instant::now();
         let took = u64::try_from((ended - due).as_micros()).unwrap_or(u64::MAX);
         let body: Option<Body> = serde_json::from_str(&answer.body).ok();
@@ -210,10 +210,10 @@ impl Outcome {
             body.place
                 .filter(|_| body.user_id.as_ref() == Some(&user_id))
         });
-        let told = match (answer.status, place) {
-            (201, Some(place)) => Told::Granted(place),
-            (200, Some(place)) => Told::AlreadyGranted(place),
-            (410, _) if answer.body.contains(r#""decision":"sold_out""#) => Told::SoldOut,
+        let reply = match (answer.status, place) {
+            (201, Some(place)) => Reply::Granted(place),
+            (200, Some(place)) => Reply::AlreadyGranted(place),
+            (410, _) if answer.body.contains(r#""decision":"sold_out""#) => Reply::SoldOut,
             (503 | 429, _) => {
                 let seconds = answer.retry_after.as_deref().map(str::parse::<u32>);
                 if !matches!(seconds, Some(Ok(1..))) {
@@ -222,20 +222,20 @@ impl Outcome {
                 self.refused.saturating_record(took);
                 return;
             }
-            (status, _) => Told::Unexplained(format!("{status} {}", answer.body)),
+            (status, _) => Reply::Unexplained(format!("{status} {}", answer.body)),
         };
         self.decided.saturating_record(took);
         self.history.note(Call {
             user_id,
             began: due.into_std(),
             ended: ended.into_std(),
-            told,
+            reply,
         });
     }
 }
 
 /// One answer that says how long it is, as all of ours do.
-async fn read(stream: &mut TcpStream) -> Result<Answer> {
+async fn read(stream: &mut TcpStream) -> Result<Response> {
     let mut bytes = Vec::with_capacity(1024);
     loop {
         if let Some(head) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -258,7 +258,7 @@ async fn read(stream: &mut TcpStream) -> Result<Answer> {
             if bytes.len() >= body_at + length {
                 let body = String::from_utf8(bytes.split_off(body_at))
                     .context("a body that is no text")?;
-                return Ok(Answer {
+                return Ok(Response {
                     status,
                     retry_after,
                     body,

@@ -32,7 +32,7 @@ impl fmt::Display for Place {
 
 /// What one request was answered with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Reply {
     /// 201: this place is yours.
     Granted(Place),
     /// 200: this place was yours already.
@@ -61,7 +61,7 @@ pub struct Call {
     /// When its answer was there.
     pub ended: Instant,
     /// The answer.
-    pub told: Told,
+    pub reply: Reply,
 }
 
 /// The answers of one rush, counted, and who was told which serial.
@@ -108,21 +108,21 @@ impl History {
     pub fn note(&mut self, call: Call) {
         self.sent += 1;
         self.note_coming(&call.user_id, call.began);
-        match &call.told {
-            Told::Granted(place) => {
+        match &call.reply {
+            Reply::Granted(place) => {
                 self.granted += 1;
                 self.note_place(&call.user_id, place.clone());
             }
-            Told::AlreadyGranted(place) => {
+            Reply::AlreadyGranted(place) => {
                 self.already_granted += 1;
                 self.note_place(&call.user_id, place.clone());
             }
-            Told::Waitlisted(_) => self.waitlisted += 1,
-            Told::SoldOut => self.sold_out += 1,
-            Told::Revoked => {}
-            Told::Rejected => self.rejected += 1,
-            Told::Unavailable => self.unavailable += 1,
-            Told::Unexplained(answer) => self.unexplained.push(answer.clone()),
+            Reply::Waitlisted(_) => self.waitlisted += 1,
+            Reply::SoldOut => self.sold_out += 1,
+            Reply::Revoked => {}
+            Reply::Rejected => self.rejected += 1,
+            Reply::Unavailable => self.unavailable += 1,
+            Reply::Unexplained(answer) => self.unexplained.push(answer.clone()),
         }
         self.calls.push(call);
     }

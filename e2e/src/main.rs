@@ -132,12 +132,12 @@ async fn run(cli: &Cli) -> Result<bool> {
     };
     let report = Report::new(&campaign, &expected, cli.applicants, &outcome, &evidence);
     writeln!(std::io::stdout(), "{report}")?;
-    for letter in &evidence.letters {
+    for failed_event in &evidence.failed_events {
         writeln!(
             std::io::stdout(),
             "  dead letter {}: {}",
-            letter.key,
-            letter.reason
+            failed_event.key,
+            failed_event.reason
         )?;
     }
     if let Some(path) = &cli.json {

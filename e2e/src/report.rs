@@ -3,7 +3,7 @@
 use crate::check::{Breach, Expected, breaches};
 use crate::evidence::Evidence;
 use crate::rows::Row;
-use crate::rush::Outcome;
+use crate::rush::RushResult;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::fmt;
@@ -56,7 +56,7 @@ impl Report {
         campaign: &str,
         expected: &Expected,
         applicants: u32,
-        outcome: &Outcome,
+        outcome: &RushResult,
         evidence: &Evidence,
     ) -> Self {
         let history = &outcome.history;

@@ -23,7 +23,7 @@ pub struct Row {
 
 /// A dead letter of the consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
+pub struct FailedEvent {
     /// The key of its record.
     pub key: String,
     /// What its record says, if that is an event.
@@ -195,7 +195,7 @@ impl Database {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn letters(&self, campaign: &str) -> Result<Vec<Letter>> {
+    pub async fn failed_events(&self, campaign: &str) -> Result<Vec<FailedEvent>> {
         sqlx::query(
             "SELECT record_key, payload, reason FROM failed_events \
              WHERE record_key LIKE CONCAT(?, '/%') AND resolution IS NULL ORDER BY id",
@@ -207,7 +207,7 @@ impl Database {
         .map(|row| {
             let key: Vec<u8> = row.try_get("record_key")?;
             let value: Option<Vec<u8>> = row.try_get("payload")?;
-            Ok(Letter {
+            Ok(FailedEvent {
                 event: event(&key, &value.unwrap_or_default(), |_| None).ok(),
                 key: String::from_utf8_lossy(&key).into_owned(),
                 reason: row.try_get("reason")?,

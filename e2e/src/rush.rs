@@ -1,6 +1,6 @@
 //! Many people at once.
 
-use crate::history::{Call, History, Place, Told};
+use crate::history::{Call, History, Place, Reply};
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use rand::seq::SliceRandom;
@@ -29,7 +29,7 @@ pub struct Rush {
 
 /// What came of it, as the clients saw it.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct RushResult {
     /// What everybody was told.
     pub history: History,
     /// From the first request to the last answer.
@@ -71,7 +71,7 @@ struct GrantBody {
 ///
 /// # Errors
 /// When a client cannot be made. What the system does wrong is in the outcome.
-pub async fn run(rush: &Rush, progress: impl Fn() + Send + Sync + 'static) -> Result<Outcome> {
+pub async fn run(rush: &Rush, progress: impl Fn() + Send + Sync + 'static) -> Result<RushResult> {
     let requests = Arc::new(requests(rush));
     let next = Arc::new(AtomicUsize::new(0));
     let progress = Arc::new(progress);
@@ -110,7 +110,7 @@ pub async fn run(rush: &Rush, progress: impl Fn() + Send + Sync + 'static) -> Re
         history.add(theirs);
         latency.add(times)?;
     }
-    Ok(Outcome {
+    Ok(RushResult {
         history,
         elapsed: start.elapsed(),
         latency,
@@ -143,11 +143,11 @@ async fn send(
         Request::Bad(_) => String::new(),
     };
     let began = Instant::now();
-    let call = |told| Call {
+    let call = |reply| Call {
         user_id: user_id.clone(),
         began,
         ended: Instant::now(),
-        told,
+        reply,
     };
     let tries = if rush.outlasts_a_loss {
         TRIES_OUTLASTING
@@ -162,25 +162,25 @@ async fn send(
         };
         match answer {
             // The person sees a spinner and clicks again: an application counts once, however often it is sent.
-            Err(_) | Ok(Told::Unavailable) => {
+            Err(_) | Ok(Reply::Unavailable) => {
                 history.retried += 1;
                 tokio::time::sleep(PAUSE).await;
             }
-            Ok(told) => {
+            Ok(reply) => {
                 let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
                 latency.saturating_record(micros);
-                return history.note(call(told));
+                return history.note(call(reply));
             }
         }
     }
-    history.note(call(Told::Unavailable));
+    history.note(call(Reply::Unavailable));
 }
 
 /// Sends one application of `user_id` to `url`.
 ///
 /// # Errors
 /// When there is no answer.
-pub async fn apply(client: &Client, url: &str, user_id: &str) -> reqwest::Result<Told> {
+pub async fn apply(client: &Client, url: &str, user_id: &str) -> reqwest::Result<Reply> {
     let body = format!(r#"{{"user_id":"{user_id}"}}"#);
     let request = client.post(url).header("content-type", "application/json");
     let response = request.body(body).send().await?;
@@ -190,21 +190,21 @@ pub async fn apply(client: &Client, url: &str, user_id: &str) -> reqwest::Result
         .ok()
         .filter(|grant| grant.user_id == user_id);
     Ok(match (status, grant) {
-        (StatusCode::CREATED, Some(grant)) => Told::Granted(grant.place),
-        (StatusCode::OK, Some(grant)) => Told::AlreadyGranted(grant.place),
+        (StatusCode::CREATED, Some(grant)) => Reply::Granted(grant.place),
+        (StatusCode::OK, Some(grant)) => Reply::AlreadyGranted(grant.place),
         (StatusCode::ACCEPTED, _) => match serde_json::from_str::<WaitlistedBody>(&text) {
-            Ok(waiting) if waiting.user_id == user_id => Told::Waitlisted(waiting.position),
-            _ => Told::Unexplained(format!("{status} {text}")),
+            Ok(waiting) if waiting.user_id == user_id => Reply::Waitlisted(waiting.position),
+            _ => Reply::Unexplained(format!("{status} {text}")),
         },
-        (StatusCode::GONE, _) if text.contains(r#""decision":"sold_out""#) => Told::SoldOut,
-        (StatusCode::GONE, _) if text.contains(r#""decision":"revoked""#) => Told::Revoked,
-        (StatusCode::SERVICE_UNAVAILABLE, _) => Told::Unavailable,
-        _ => Told::Unexplained(format!("{status} {text}")),
+        (StatusCode::GONE, _) if text.contains(r#""decision":"sold_out""#) => Reply::SoldOut,
+        (StatusCode::GONE, _) if text.contains(r#""decision":"revoked""#) => Reply::Revoked,
+        (StatusCode::SERVICE_UNAVAILABLE, _) => Reply::Unavailable,
+        _ => Reply::Unexplained(format!("{status} {text}")),
     })
 }
 
 /// Sends something that makes no sense; it is rejected if it gets the answer that it deserves.
-async fn misapply(client: &Client, url: &str, kind: usize) -> reqwest::Result<Told> {
+async fn misapply(client: &Client, url: &str, kind: usize) -> reqwest::Result<Reply> {
     let json = |body: &'static str| {
         client
             .post(url)
@@ -231,11 +231,11 @@ async fn misapply(client: &Client, url: &str, kind: usize) -> reqwest::Result<To
     let status = response.status();
     let text = response.text().await?;
     Ok(if status == expected {
-        Told::Rejected
+        Reply::Rejected
     } else if status == StatusCode::SERVICE_UNAVAILABLE {
-        Told::Unavailable
+        Reply::Unavailable
     } else {
-        Told::Unexplained(format!("{status} {text}"))
+        Reply::Unexplained(format!("{status} {text}"))
     })
 }
 

@@ -406,7 +406,7 @@ impl System {
         &self,
         expected: &Expected,
         campaign: &str,
-        outcome: &rush::Outcome,
+        outcome: &rush::RushResult,
     ) -> Vec<Breach> {
         let granted = outcome.history.places.len() as u64;
         until("every grant has its row", async || {

@@ -9,14 +9,14 @@ mod lines;
 pub use findings::{Finding, Seen, differing_terms, findings};
 use lines::lines;
 
-use crate::answer::{Answer, figure};
 use crate::campaign::no_such;
 use crate::config::Config;
-use crate::database::{Action, Database, Letter, Resolution, Which};
-use crate::failed::LetterId;
+use crate::database::{Action, Database, FailedEvent, FailedEventFilter, Resolution};
+use crate::failed::DeadLetterId;
 use crate::gate::Gate;
-use crate::intention::{Deed, Taken};
+use crate::intention::{GrantRef, Task};
 use crate::operation::Reserved;
+use crate::output::{CommandOutput, figure};
 use crate::servers::Servers;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -57,7 +57,7 @@ impl Audit {
     ///
     /// # Errors
     /// When there is no such campaign, or something cannot be repaired.
-    pub async fn run(&self, config: &Config) -> Result<Answer> {
+    pub async fn run(&self, config: &Config) -> Result<CommandOutput> {
         let mut auditor = Auditor {
             servers: Servers::connect(config).await,
             config,
@@ -81,11 +81,11 @@ impl Audit {
         if text.is_empty() && missing.is_empty() {
             text.push_str("there is no campaign");
         }
-        Ok(Answer {
+        Ok(CommandOutput {
             text: text.trim_end().to_owned(),
             missing,
             disagrees: !agrees,
-            ..Answer::default()
+            ..CommandOutput::default()
         })
     }
 }
@@ -143,26 +143,26 @@ impl Auditor<'_> {
 
     /// Audits what belongs to none of `campaigns`; whether nothing was found.
     async fn audit_rest(&mut self, campaigns: &[CampaignId], text: &mut String) -> Result<bool> {
-        let open = Which::default();
-        let question = async |database: &mut Database| database.letters(&open).await;
+        let open = FailedEventFilter::default();
+        let question = async |database: &mut Database| database.failed_events(&open).await;
         let what = "dead letters of no campaign";
-        let letters = self.servers.database(what, question).await;
-        let belongs = |letter: &Letter| {
-            let key = letter.key.as_deref().unwrap_or_default();
+        let failed_events = self.servers.database(what, question).await;
+        let belongs = |failed_event: &FailedEvent| {
+            let key = failed_event.key.as_deref().unwrap_or_default();
             campaigns.iter().any(|campaign| {
                 let rest = key.strip_prefix(campaign.as_str().as_bytes());
                 rest.is_some_and(|rest| rest.starts_with(b"/"))
             })
         };
-        let mut letters = letters.unwrap_or_default();
-        letters.retain(|letter| !belongs(letter));
-        let Some(first) = letters.first() else {
+        let mut failed_events = failed_events.unwrap_or_default();
+        failed_events.retain(|failed_event| !belongs(failed_event));
+        let Some(first) = failed_events.first() else {
             return Ok(true);
         };
         writeln!(
             text,
             "no campaign: {} open dead letters name none that is known, such as {} ({}): `rushgate failed show {}` tells more",
-            letters.len(),
+            failed_events.len(),
             first.id,
             first.reason,
             first.id
@@ -188,31 +188,32 @@ impl Auditor<'_> {
             None => (true, None, None),
         };
         let what = format!("the state of campaign {id} at the gate");
-        let told = servers
+        let projection = servers
             .gate(&what, async |gate| gate.projection(id).await)
             .await;
-        if let Some(told) = &told {
-            let at_gate = told.as_ref().map(|told| told.state);
+        if let Some(projection) = &projection {
+            let at_gate = projection.as_ref().map(|at_gate| at_gate.state);
             let was_told = terms.as_ref().is_some_and(|terms| terms.projected);
             seen.is_unknown = was_told && at_gate.is_none();
             seen.is_halted = at_gate == Some(CampaignState::Halted);
         }
         if let Some(terms) = &terms {
-            let at_gate = told.as_ref().and_then(Option::as_ref);
+            let at_gate = projection.as_ref().and_then(Option::as_ref);
             let is_halted = terms.state == CampaignState::Halted;
             seen.is_halted_here =
-                is_halted && at_gate.is_some_and(|told| told.state != CampaignState::Halted);
+                is_halted && at_gate.is_some_and(|at_gate| at_gate.state != CampaignState::Halted);
             seen.is_halted |= is_halted;
             if !is_at_work {
                 seen.unfinished = match terms.projected {
                     true => intention.map(|intention| intention.to_string()),
                     false => Some("the campaign was not created to the end".to_owned()),
                 };
-                if let (Some(told), false) = (at_gate, seen.is_halted || seen.unfinished.is_some())
+                if let (Some(at_gate), false) =
+                    (at_gate, seen.is_halted || seen.unfinished.is_some())
                 {
-                    let states = (terms.state, told.state);
+                    let states = (terms.state, at_gate.state);
                     seen.states = (states.0 != states.1).then_some(states);
-                    seen.terms = differing_terms(terms, told);
+                    seen.terms = differing_terms(terms, at_gate);
                 }
             }
         }
@@ -220,8 +221,8 @@ impl Auditor<'_> {
         let books = match &terms {
             Some(terms) => {
                 // The rule is in the name of each grant: it is the one that the gate was told.
-                let at_gate = told.as_ref().and_then(Option::as_ref);
-                let at_gate = at_gate.and_then(|told| told.terms);
+                let at_gate = projection.as_ref().and_then(Option::as_ref);
+                let at_gate = at_gate.and_then(|at_gate| at_gate.terms);
                 let one_per = at_gate.unwrap_or(terms.terms).one_per;
                 let books = async |gate: &mut Gate| {
                     let held = gate.held(id, one_per).await?;
@@ -255,8 +256,8 @@ impl Auditor<'_> {
             .await;
         for unpublished in unpublished.iter().flatten() {
             let about = unpublished.event().ok().map(|event| place(&event));
-            let letter = LetterId::Bridge(id.clone(), unpublished.entry_id.clone());
-            seen.unpublished.insert(letter.to_string(), about);
+            let dead_letter = DeadLetterId::Bridge(id.clone(), unpublished.entry_id.clone());
+            seen.unpublished.insert(dead_letter.to_string(), about);
         }
         let what = format!("campaign {id} in Kafka");
         let topic = servers
@@ -270,26 +271,26 @@ impl Auditor<'_> {
             seen.in_topic.insert(about);
         }
         let what = format!("coupons and dead letters of campaign {id}");
-        let which = Which {
+        let which = FailedEventFilter {
             campaign: Some(id.clone()),
             resolved: true,
-            ..Which::default()
+            ..FailedEventFilter::default()
         };
         let tables = match &terms {
             Some(_) => {
                 let question = async |database: &mut Database| {
                     let granted = database.granted(id).await?;
-                    let letters = database.letters(&which).await?;
+                    let failed_events = database.failed_events(&which).await?;
                     let discarded = database.grants_of(id, Action::Discarded).await?;
                     let revoked = database.grants_of(id, Action::Revoked).await?;
-                    Ok((granted, letters, discarded, revoked))
+                    Ok((granted, failed_events, discarded, revoked))
                 };
                 servers.database(&what, question).await
             }
             None => None,
         };
         let has_tables = tables.is_some();
-        if let Some((granted, letters, discarded, revoked)) = tables {
+        if let Some((granted, failed_events, discarded, revoked)) = tables {
             seen.discarded.extend(discarded);
             seen.revoked_by_log.extend(revoked);
             for granted in granted {
@@ -301,11 +302,12 @@ impl Auditor<'_> {
                 };
                 seen.rows.insert(about, active);
             }
-            for letter in letters {
-                let about = letter.place();
-                match &letter.resolution {
+            for failed_event in failed_events {
+                let about = failed_event.place();
+                match &failed_event.resolution {
                     None => {
-                        seen.letters.insert(letter.id, (about, letter.reason));
+                        seen.failed_events
+                            .insert(failed_event.id, (about, failed_event.reason));
                     }
                     Some((word, _)) if word == Resolution::Discarded.as_str() => {
                         seen.discarded.extend(about);
@@ -320,7 +322,7 @@ impl Auditor<'_> {
             .collect();
         let has_all_on_the_way = held.is_some() && topic.is_some();
         seen.is_partial =
-            told.is_none() || unpublished.is_none() || !has_all_on_the_way || !has_tables;
+            projection.is_none() || unpublished.is_none() || !has_all_on_the_way || !has_tables;
         Some(Look {
             held,
             coupons: has_tables.then(|| seen.rows.values().filter(|active| **active).count()),
@@ -350,7 +352,7 @@ impl Auditor<'_> {
         if !finished.is_empty() {
             writeln!(text, "  {}", finished.replace('\n', "\n  "))?;
         }
-        if let Some(Deed::Repair { .. }) = operation.finished_deed() {
+        if let Some(Task::Repair { .. }) = operation.finished_task() {
             // That was this very repair, of what is found as well.
             return Ok(found.iter().filter(|it| it.is_repairable()).count());
         }
@@ -358,7 +360,7 @@ impl Auditor<'_> {
         let mut left: Vec<&Finding> = found.iter().filter(|it| it.is_repairable()).collect();
         left.retain(|finding| !finding.is_unfinished());
         for findings in left.chunks(AT_ONCE) {
-            let done = operation.perform(deed(findings), None).await?;
+            let done = operation.perform(task(findings), None).await?;
             writeln!(text, "  repaired: {done}")?;
             repaired += findings.len();
         }
@@ -367,18 +369,18 @@ impl Auditor<'_> {
 }
 
 /// What is to be done about findings that can be repaired.
-fn deed(findings: &[&Finding]) -> Deed {
+fn task(findings: &[&Finding]) -> Task {
     let (mut resend, mut confirm, mut agree) = (vec![], vec![], false);
     for finding in findings {
         match finding {
             Finding::Missing { place, .. } | Finding::StillActive(place) => {
-                resend.push(Taken::from(place));
+                resend.push(GrantRef::from(place));
             }
-            Finding::Unconfirmed(place) => confirm.push(Taken::from(place)),
+            Finding::Unconfirmed(place) => confirm.push(GrantRef::from(place)),
             _ => agree = true,
         }
     }
-    Deed::Repair {
+    Task::Repair {
         resend,
         confirm,
         agree,

@@ -5,11 +5,11 @@ mod create;
 mod show;
 mod state;
 
-use crate::answer::Answer;
 use crate::config::Config;
 use crate::database::Database;
-use crate::intention::Deed;
+use crate::intention::Task;
 use crate::operation::Operation;
+use crate::output::CommandOutput;
 use crate::terms::Campaign;
 use anyhow::{Context, Result};
 use change::Change;
@@ -69,13 +69,13 @@ impl CampaignCommand {
     ///
     /// # Errors
     /// When a server does not answer or refuses, or what was asked for makes no sense.
-    pub async fn run(&self, config: &Config) -> Result<Answer> {
+    pub async fn run(&self, config: &Config) -> Result<CommandOutput> {
         let text = match self {
             Self::Create(create) => create.run(config).await?,
             Self::Change(change) => change.run(config).await?,
-            Self::Pause(target) => state::set(config, target, Deed::Pause).await?,
-            Self::Resume(target) => state::set(config, target, Deed::Resume).await?,
-            Self::Close(target) => state::set(config, target, Deed::Close).await?,
+            Self::Pause(target) => state::set(config, target, Task::Pause).await?,
+            Self::Resume(target) => state::set(config, target, Task::Resume).await?,
+            Self::Close(target) => state::set(config, target, Task::Close).await?,
             Self::Finish { id, give_up } => finish(config, id, *give_up).await?,
             Self::List => return show::list(config).await,
             Self::Show { id } => return show::show(config, id).await,

@@ -1,8 +1,8 @@
 //! `rushgate coupon find`: what the help desk asks.
 
-use crate::answer::{Answer, UNKNOWN};
 use crate::campaign::no_such;
 use crate::config::Config;
+use crate::output::{CommandOutput, UNKNOWN};
 use crate::servers::Servers;
 use anyhow::{Result, bail};
 use clap::Subcommand;
@@ -29,7 +29,7 @@ impl CouponCommand {
     ///
     /// # Errors
     /// When there is no such campaign.
-    pub async fn run(&self, config: &Config) -> Result<Answer> {
+    pub async fn run(&self, config: &Config) -> Result<CommandOutput> {
         let Self::Find { user_id, campaign } = self;
         let mut servers = Servers::connect(config).await;
         let campaigns = match campaign {
@@ -59,8 +59,10 @@ impl CouponCommand {
             if campaign.is_none() && is_nothing && coupons.is_empty() && dead_letters.is_empty() {
                 continue;
             }
-            let told = status.as_ref().map_or_else(|| UNKNOWN.to_owned(), told);
-            writeln!(text, "campaign {id}: {told}")?;
+            let standing = status
+                .as_ref()
+                .map_or_else(|| UNKNOWN.to_owned(), described);
+            writeln!(text, "campaign {id}: {standing}")?;
             for coupon in coupons {
                 let (round, serial) = (&coupon.round, coupon.serial);
                 writeln!(
@@ -80,16 +82,16 @@ impl CouponCommand {
                 "nothing was found as far as could be looked"
             });
         }
-        Ok(Answer {
+        Ok(CommandOutput {
             text: text.trim_end().to_owned(),
             missing: servers.missing,
-            ..Answer::default()
+            ..CommandOutput::default()
         })
     }
 }
 
 /// What the gate says, in words.
-fn told(status: &Status) -> String {
+fn described(status: &Status) -> String {
     match status {
         Status::Granted(grant) => format!(
             "granted {}/{} at {}, on its way to the database",

@@ -2,14 +2,14 @@
 
 mod campaigns;
 mod coupons;
+mod failed_events;
 mod intentions;
-mod letters;
 mod log;
 mod migrations;
 
 pub use coupons::{Arrived, Coupon};
+pub use failed_events::{FailedEvent, FailedEventFilter, Resolution};
 pub use intentions::Write;
-pub use letters::{Letter, Resolution, Which};
 pub use log::{Action, Entry, LogLine};
 
 use crate::config::Config;

@@ -3,23 +3,23 @@
 //! There are two kinds. The consumer's are records that could not become a coupon (`failed_events`), known by their
 //! number. The bridge's are stream entries that could not become a record, known by campaign and entry id.
 
-mod desk;
-mod letter_id;
+mod dead_letter_id;
+mod dead_letters;
 mod show;
 
-pub use letter_id::LetterId;
+pub use dead_letter_id::DeadLetterId;
 pub(crate) use show::UNPUBLISHED;
 
-use crate::answer::Answer;
 use crate::config::Config;
 use crate::database::Database;
 use crate::gate::Gate;
 use crate::kafka::Kafka;
+use crate::output::CommandOutput;
 use crate::servers::is_away;
 use crate::unknown::{UNKNOWN, exit_code};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use desk::Desk;
+use dead_letters::DeadLetters;
 use rushgate_gate::CampaignId;
 
 /// Shown below the flags of `failed`.
@@ -52,7 +52,7 @@ pub enum FailedCommand {
     /// All of one: the record, the reason, and what was done about it
     Show {
         /// The dead letter, as `failed list` names it
-        id: LetterId,
+        id: DeadLetterId,
     },
     /// Send dead letters again, through the very path that they took
     Replay {
@@ -90,7 +90,7 @@ pub struct Filter {
 pub struct Chosen {
     /// The dead letters, as `failed list` names them
     #[arg(required_unless_present = "all")]
-    ids: Vec<LetterId>,
+    ids: Vec<DeadLetterId>,
     /// All that are open, of that campaign and with that reason if given
     #[arg(long, conflicts_with = "ids")]
     all: bool,
@@ -103,7 +103,7 @@ impl FailedCommand {
     ///
     /// # Errors
     /// When a server does not answer or refuses, or there is no such dead letter.
-    pub async fn run(&self, config: &Config) -> Result<Answer> {
+    pub async fn run(&self, config: &Config) -> Result<CommandOutput> {
         match self {
             Self::List { filter, all, limit } => show::list(config, filter, *all, *limit).await,
             Self::Show { id } => {
@@ -111,10 +111,10 @@ impl FailedCommand {
                 Ok(shown.with_context(|| format!("dead letter {id}"))?.into())
             }
             Self::Replay { chosen } => {
-                let mut desk = desk(config).await?;
+                let mut dead_letters = connect(config).await?;
                 let mut dealt_with = DealtWith::default();
-                for id in desk.chosen(chosen).await? {
-                    let replayed = desk.replay(&id).await;
+                for id in dead_letters.chosen(chosen).await? {
+                    let replayed = dead_letters.replay(&id).await;
                     if !dealt_with.add(&id, replayed) {
                         break;
                     }
@@ -126,10 +126,12 @@ impl FailedCommand {
                 return_serial,
                 note,
             } => {
-                let mut desk = desk(config).await?;
+                let mut dead_letters = connect(config).await?;
                 let mut dealt_with = DealtWith::default();
-                for id in desk.chosen(chosen).await? {
-                    let discarded = desk.discard(&id, *return_serial, note.as_deref()).await;
+                for id in dead_letters.chosen(chosen).await? {
+                    let discarded = dead_letters
+                        .discard(&id, *return_serial, note.as_deref())
+                        .await;
                     if !dealt_with.add(&id, discarded) {
                         break;
                     }
@@ -140,8 +142,8 @@ impl FailedCommand {
     }
 }
 
-async fn desk(config: &Config) -> Result<Desk<'_>> {
-    Ok(Desk {
+async fn connect(config: &Config) -> Result<DeadLetters<'_>> {
+    Ok(DeadLetters {
         config,
         database: Database::connect(config).await?,
         gate: Gate::connect(config).await?,
@@ -152,25 +154,25 @@ async fn desk(config: &Config) -> Result<Desk<'_>> {
 /// What became of each dead letter.
 #[derive(Default)]
 struct DealtWith {
-    answer: Answer,
+    output: CommandOutput,
     done: usize,
 }
 
 impl DealtWith {
     /// Whether it makes sense to go on with the next one: not if a server is away.
-    fn add(&mut self, id: &LetterId, dealt_with: Result<String>) -> bool {
+    fn add(&mut self, id: &DeadLetterId, dealt_with: Result<String>) -> bool {
         match dealt_with {
             Ok(text) => {
                 self.done += 1;
                 let separator = if self.done == 1 { "" } else { "\n" };
-                self.answer
+                self.output
                     .text
                     .push_str(&format!("{separator}{id}: {text}"));
                 true
             }
             Err(error) => {
                 let goes_on = exit_code(&error) != UNKNOWN && !is_away(&error);
-                self.answer
+                self.output
                     .errors
                     .push(error.context(format!("dead letter {id}")));
                 goes_on
@@ -178,10 +180,10 @@ impl DealtWith {
         }
     }
 
-    fn end(mut self) -> Answer {
-        if self.done == 0 && self.answer.errors.is_empty() {
-            self.answer.text.push_str("no dead letter is open");
+    fn end(mut self) -> CommandOutput {
+        if self.done == 0 && self.output.errors.is_empty() {
+            self.output.text.push_str("no dead letter is open");
         }
-        self.answer
+        self.output
     }
 }

@@ -4,7 +4,7 @@
 //! when that is.
 
 use crate::actor::Actor;
-use crate::failed::LetterId;
+use crate::failed::DeadLetterId;
 use crate::terms::{Campaign, RoundsAndRules};
 use rushgate_gate::{Applicant, CampaignId, CampaignState, FencingToken, Place, RoundId, Serial};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub struct Intention {
     /// Who ran the command that wrote it.
     pub actor: Actor,
     /// What is to be done.
-    pub deed: Deed,
+    pub task: Task,
     /// Why, in the operator's words.
     pub reason: Option<String>,
 }
@@ -28,7 +28,7 @@ pub struct Intention {
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Deed {
+pub enum Task {
     /// Other rounds, quotas, windows or another waitlist.
     Change {
         /// As it was.
@@ -45,7 +45,7 @@ pub enum Deed {
     /// A grant is taken back.
     Revoke {
         /// What is held.
-        grant: Taken,
+        grant: GrantRef,
     },
     /// A dead letter of the bridge goes back on the stream.
     Replay {
@@ -55,20 +55,21 @@ pub enum Deed {
     /// A dead letter is given up.
     Discard {
         /// Which.
-        letter: String,
+        #[serde(rename = "letter")]
+        dead_letter: String,
         /// What it said, for the log; nothing else keeps what an entry of the bridge said.
         content: Option<String>,
         /// The grant that it is about.
-        about: Option<Taken>,
+        about: Option<GrantRef>,
         /// The grant that is taken back with it.
-        grant: Option<Taken>,
+        grant: Option<GrantRef>,
     },
     /// What an audit has found is repaired, as far as it can be proven.
     Repair {
         /// What is put on the stream again.
-        resend: Vec<Taken>,
+        resend: Vec<GrantRef>,
         /// What has its row, and the gate is told so.
-        confirm: Vec<Taken>,
+        confirm: Vec<GrantRef>,
         /// Whether database and gate have different terms, and are to agree.
         agree: bool,
     },
@@ -76,7 +77,7 @@ pub enum Deed {
 
 /// A grant that is to be taken back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Taken {
+pub struct GrantRef {
     /// The round, which does not depend on when this is done.
     pub round: RoundId,
     /// The serial.
@@ -85,7 +86,7 @@ pub struct Taken {
     pub user_id: Applicant,
 }
 
-impl Taken {
+impl GrantRef {
     /// The grant of `user_id`.
     pub fn new(round: RoundId, serial: Serial, user_id: Applicant) -> Self {
         Self {
@@ -96,14 +97,14 @@ impl Taken {
     }
 }
 
-impl From<&Place> for Taken {
+impl From<&Place> for GrantRef {
     fn from(place: &Place) -> Self {
         Self::new(place.round.clone(), place.serial, place.applicant.clone())
     }
 }
 
-impl From<Taken> for Place {
-    fn from(taken: Taken) -> Self {
+impl From<GrantRef> for Place {
+    fn from(taken: GrantRef) -> Self {
         Self {
             round: taken.round,
             serial: taken.serial,
@@ -112,13 +113,13 @@ impl From<Taken> for Place {
     }
 }
 
-impl fmt::Display for Taken {
+impl fmt::Display for GrantRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{} of {}", self.round, self.serial, self.user_id)
     }
 }
 
-impl Deed {
+impl Task {
     /// A change of `before` into `after`.
     pub fn change(before: &Campaign, after: &Campaign) -> Self {
         Self::Change {
@@ -129,13 +130,13 @@ impl Deed {
 
     /// That a dead letter is given up.
     pub fn discard(
-        letter: &LetterId,
+        dead_letter: &DeadLetterId,
         content: Option<String>,
-        about: Option<Taken>,
-        grant: Option<Taken>,
+        about: Option<GrantRef>,
+        grant: Option<GrantRef>,
     ) -> Self {
         Self::Discard {
-            letter: letter.to_string(),
+            dead_letter: dead_letter.to_string(),
             content,
             about,
             grant,
@@ -158,7 +159,7 @@ impl Deed {
     }
 }
 
-impl fmt::Display for Deed {
+impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Change { before, after } => {
@@ -169,7 +170,7 @@ impl fmt::Display for Deed {
             Self::Close => f.write_str("close"),
             Self::Revoke { grant } => write!(f, "revoke {grant}"),
             Self::Replay { entry_id } => write!(f, "replay of dead letter {entry_id}"),
-            Self::Discard { letter, .. } => write!(f, "discard of dead letter {letter}"),
+            Self::Discard { dead_letter, .. } => write!(f, "discard of dead letter {dead_letter}"),
             Self::Repair { .. } => f.write_str("repair"),
         }
     }
@@ -177,6 +178,6 @@ impl fmt::Display for Deed {
 
 impl fmt::Display for Intention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} by {}", self.deed, self.actor)
+        write!(f, "{} by {}", self.task, self.actor)
     }
 }

@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 pub mod actor;
-pub mod answer;
 pub mod audit;
 pub mod campaign;
 pub mod config;
@@ -11,6 +10,7 @@ pub mod failed;
 pub mod gate;
 pub mod intention;
 pub mod kafka;
+pub mod output;
 pub mod restore;
 pub mod revoke;
 pub mod schedule;

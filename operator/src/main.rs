@@ -3,12 +3,12 @@
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use rushgate_gate::causes::causes;
-use rushgate_operator::answer::Answer;
 use rushgate_operator::audit::{self, Audit};
 use rushgate_operator::campaign::CampaignCommand;
 use rushgate_operator::config::Config;
 use rushgate_operator::coupon::CouponCommand;
 use rushgate_operator::failed::{self, FailedCommand};
+use rushgate_operator::output::CommandOutput;
 use rushgate_operator::restore::{self, Restore};
 use rushgate_operator::revoke::{self, Revoke};
 use rushgate_operator::setup::Setup;
@@ -75,18 +75,18 @@ fn main() -> ExitCode {
             ended
         });
     match ended {
-        Ok(answer) => {
+        Ok(output) => {
             // Nor is a reader that has gone away, such as `head`.
-            if !answer.text.is_empty() {
-                let _ = writeln!(std::io::stdout(), "{}", answer.text);
+            if !output.text.is_empty() {
+                let _ = writeln!(std::io::stdout(), "{}", output.text);
             }
-            for error in &answer.errors {
+            for error in &output.errors {
                 complain(&causes(error.as_ref()));
             }
-            for line in answer.missing.to_string().lines() {
+            for line in output.missing.to_string().lines() {
                 complain(line);
             }
-            ExitCode::from(answer.exit_code())
+            ExitCode::from(output.exit_code())
         }
         Err(error) => {
             // A backtrace would say nothing to an operator.
@@ -100,7 +100,7 @@ fn complain(line: &str) {
     let _ = writeln!(std::io::stderr(), "error: {line}");
 }
 
-async fn run(Cli { config, command }: Cli) -> Result<Answer> {
+async fn run(Cli { config, command }: Cli) -> Result<CommandOutput> {
     Ok(match command {
         Command::Setup(setup) => setup.run(&config).await?.into(),
         Command::Campaign(command) => command.run(&config).await?,

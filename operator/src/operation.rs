@@ -7,7 +7,7 @@
 //! it wakes up: its fencing token is too low for the gate, and its intention is gone.
 
 mod agreement;
-mod deeds;
+mod tasks;
 
 use crate::actor::Actor;
 use crate::audit::differing_terms;
@@ -15,7 +15,7 @@ use crate::campaign::existing;
 use crate::config::Config;
 use crate::database::{Action, Database, Entry, Write};
 use crate::gate::{Gate, GateError, superseded};
-use crate::intention::{Deed, Intention};
+use crate::intention::{Intention, Task};
 use crate::terms::Campaign;
 use crate::unknown::Unknown;
 use anyhow::{Result, anyhow, bail};
@@ -41,13 +41,13 @@ pub(crate) struct Operation {
     /// As it stands in the database.
     pub(crate) campaign: Campaign,
     /// As the gate knew it when the command began.
-    pub(crate) told: Option<Projection>,
+    pub(crate) at_gate: Option<Projection>,
     pub(crate) fence: FencingToken,
     actor: Actor,
     /// What became of what an interrupted command had left.
     finished: Vec<String>,
     /// What it had left.
-    deed: Option<Deed>,
+    task: Option<Task>,
 }
 
 /// Why something was not done.
@@ -77,18 +77,21 @@ impl Reserved {
     /// Begins to work on the campaign, which is in the database.
     pub(crate) async fn take_over(mut self) -> Result<Operation> {
         let campaign = existing(&self.database, &self.id).await?;
-        let told = self.gate.projection(&self.id).await?;
-        let at_gate = told.as_ref().map(|told| told.fence).unwrap_or_default();
-        let fence = self.database.fencing_token(&self.id, at_gate).await?;
+        let at_gate = self.gate.projection(&self.id).await?;
+        let known = at_gate
+            .as_ref()
+            .map(|known| known.fence)
+            .unwrap_or_default();
+        let fence = self.database.fencing_token(&self.id, known).await?;
         Ok(Operation {
             database: self.database,
             gate: self.gate,
             campaign,
-            told,
+            at_gate,
             fence,
             actor: self.actor,
             finished: vec![],
-            deed: None,
+            task: None,
         })
     }
 
@@ -120,13 +123,14 @@ impl Operation {
         let Some(intention) = operation.database.intention(id).await? else {
             return Ok(operation);
         };
-        if let (Deed::Change { before, .. }, Some(told)) = (&intention.deed, &operation.told) {
-            let campaign = operation.campaign.with(before).with_room_for(told);
-            let told = [Write::Told(&campaign)];
-            operation.database.write(id, &told).await?;
+        if let (Task::Change { before, .. }, Some(at_gate)) = (&intention.task, &operation.at_gate)
+        {
+            let campaign = operation.campaign.with(before).with_room_for(at_gate);
+            let final_terms = [Write::Final(&campaign)];
+            operation.database.write(id, &final_terms).await?;
             operation.campaign = campaign;
         }
-        let detail = format!("{}: given up by {}", intention.deed, operation.actor);
+        let detail = format!("{}: given up by {}", intention.task, operation.actor);
         operation
             .end(&intention, Some((Action::Refused, &detail)))
             .await
@@ -146,7 +150,7 @@ impl Operation {
 
     /// Whether database or gate say that grants were lost.
     pub(crate) fn is_halted(&self) -> bool {
-        let at_gate = self.told.as_ref().map(|told| told.state);
+        let at_gate = self.at_gate.as_ref().map(|at_gate| at_gate.state);
         [at_gate, Some(self.campaign.state)].contains(&Some(CampaignState::Halted))
     }
 
@@ -167,7 +171,10 @@ impl Operation {
         }
         // A creation or a restore that was interrupted may have left the gate paused.
         let state = self.campaign.state;
-        let is_state_right = self.told.as_ref().is_none_or(|told| told.state == state);
+        let is_state_right = self
+            .at_gate
+            .as_ref()
+            .is_none_or(|at_gate| at_gate.state == state);
         let intention = self.database.intention(&self.campaign.id).await;
         let intention = intention.map_err(|error| match is_new {
             true => unknown_creation(&self.campaign.id, error),
@@ -175,8 +182,8 @@ impl Operation {
         })?;
         let Some(intention) = intention else {
             // Where the terms differ as well, it was something else: that is for an audit.
-            let is_all = |told: &Projection| differing_terms(&self.campaign, told).is_empty();
-            if !is_state_right && self.told.as_ref().is_some_and(is_all) {
+            let is_all = |at_gate: &Projection| differing_terms(&self.campaign, at_gate).is_empty();
+            if !is_state_right && self.at_gate.as_ref().is_some_and(is_all) {
                 let campaign = self.campaign.clone();
                 self.project(&campaign, Origin::Known, state).await?;
                 self.finished.push(format!(
@@ -186,7 +193,7 @@ impl Operation {
             }
             return Ok(());
         };
-        if let Deed::Change { after, .. } = &intention.deed {
+        if let Task::Change { after, .. } = &intention.task {
             // A restore may have taken away what its own command had made.
             let wanted = self.campaign.with(after);
             let room = [Write::Room(&wanted)];
@@ -196,7 +203,7 @@ impl Operation {
         let text = match self.carry_out(&intention).await {
             Ok(Ok(text)) => text,
             Ok(Err(Declined::Refused(why))) => {
-                let detail = format!("{} was interrupted, and then: {why}", intention.deed);
+                let detail = format!("{} was interrupted, and then: {why}", intention.task);
                 self.end(&intention, Some((Action::Refused, &detail)))
                     .await
                     .map_err(|error| self.unfinished(&intention, error))?;
@@ -211,7 +218,7 @@ impl Operation {
         }
         self.finished
             .push(format!("finished first: {intention}: {text}"));
-        self.deed = Some(intention.deed);
+        self.task = Some(intention.task);
         Ok(())
     }
 
@@ -219,8 +226,8 @@ impl Operation {
     ///
     /// # Errors
     /// [`Unknown`] when an answer was lost; any other error means that nothing was done.
-    pub(crate) async fn perform(&mut self, deed: Deed, reason: Option<&str>) -> Result<String> {
-        let intention = self.intend(deed, reason).await?;
+    pub(crate) async fn perform(&mut self, task: Task, reason: Option<&str>) -> Result<String> {
+        let intention = self.intend(task, reason).await?;
         match self.carry_out(&intention).await {
             Ok(Ok(text)) => Ok(text),
             Ok(Err(Declined::Refused(why))) => {
@@ -230,15 +237,15 @@ impl Operation {
                 bail!("{why}")
             }
             Ok(Err(Declined::Waits(why))) => {
-                let what = format!("campaign {}: {}", intention.campaign, intention.deed);
+                let what = format!("campaign {}: {}", intention.campaign, intention.task);
                 let stays = "It stays written down, and is finished when this has been put right";
                 Err(anyhow!("{why}").context(Unknown::new(what, stays)))
             }
             Ok(Err(Declined::Superseded(why))) => {
-                let what = format!("campaign {}: {}", intention.campaign, intention.deed);
+                let what = format!("campaign {}: {}", intention.campaign, intention.task);
                 Err(anyhow!("{why}").context(Unknown::new(what, "See what became of it")))
             }
-            Err(error) if is_refused(&error) && intention.deed.is_one_call() => {
+            Err(error) if is_refused(&error) && intention.task.is_one_call() => {
                 self.give_up(&intention)
                     .await
                     .map_err(|error| self.unfinished(&intention, error))?;
@@ -250,26 +257,28 @@ impl Operation {
 
     /// Ends an intention of which nothing was done.
     async fn give_up(&mut self, intention: &Intention) -> Result<()> {
-        if let Deed::Change { before, .. } = &intention.deed {
+        if let Task::Change { before, .. } = &intention.task {
             self.campaign = self.campaign.with(before);
-            let told = [Write::Told(&self.campaign)];
-            self.database.write(&intention.campaign, &told).await?;
+            let final_terms = [Write::Final(&self.campaign)];
+            self.database
+                .write(&intention.campaign, &final_terms)
+                .await?;
         }
         self.end(intention, None).await
     }
 
     /// Writes down what is to be done, and makes room for it in the database.
-    pub(crate) async fn intend(&self, deed: Deed, reason: Option<&str>) -> Result<Intention> {
+    pub(crate) async fn intend(&self, task: Task, reason: Option<&str>) -> Result<Intention> {
         let intention = Intention {
             campaign: self.campaign.id.clone(),
             fence: self.fence,
             actor: self.actor.clone(),
-            deed,
+            task,
             reason: reason.map(str::to_owned),
         };
         let wanted;
         let mut writes = vec![Write::Begin(&intention)];
-        if let Deed::Change { after, .. } = &intention.deed {
+        if let Task::Change { after, .. } = &intention.task {
             wanted = self.campaign.with(after);
             writes.push(Write::Room(&wanted));
         }
@@ -282,8 +291,8 @@ impl Operation {
     }
 
     /// What an interrupted command had left, and this one has finished.
-    pub(crate) fn finished_deed(&self) -> Option<&Deed> {
-        self.deed.as_ref()
+    pub(crate) fn finished_task(&self) -> Option<&Task> {
+        self.task.as_ref()
     }
 
     /// Everything that the command has to say: first what it has finished, then what it has done.
@@ -294,7 +303,7 @@ impl Operation {
     }
 
     /// The same of a command that may have failed: what it has finished first is said also then.
-    pub(crate) fn tell(&self, done: Result<String>) -> Result<String> {
+    pub(crate) fn with_report(&self, done: Result<String>) -> Result<String> {
         match (done, self.finished.is_empty()) {
             (Ok(text), _) => Ok(self.report(&text)),
             (Err(error), true) => Err(error),
@@ -339,7 +348,7 @@ impl Operation {
             actor: Some(&self.actor),
             about: None,
         };
-        let writes = [Write::Told(wanted), Write::Log(entry)];
+        let writes = [Write::Final(wanted), Write::Log(entry)];
         let written = self.database.write(&wanted.id, &writes).await;
         written.map_err(|error| unknown_creation(&wanted.id, error))?;
         self.campaign.clone_from(wanted);
@@ -353,15 +362,15 @@ impl Operation {
         origin: Origin,
         state: CampaignState,
     ) -> Result<u32> {
-        let told = self.try_project(campaign, origin, state).await;
-        let told = told.map_err(|error| match is_refused(&error) {
+        let projected = self.try_project(campaign, origin, state).await;
+        let projected = projected.map_err(|error| match is_refused(&error) {
             true => error,
             false => error.context(Unknown::new(
                 format!("campaign {}: what the gate is told of it", campaign.id),
                 "Run the same command again",
             )),
         });
-        match told? {
+        match projected? {
             Ok(promoted) => Ok(promoted),
             Err(Declined::Refused(why)) => bail!("{why}{}", or_repair(&campaign.id)),
             Err(Declined::Waits(why) | Declined::Superseded(why)) => bail!("{why}"),
@@ -414,15 +423,15 @@ impl Operation {
     /// Says that it is not known whether it was done, and what leads out.
     pub(crate) fn unfinished(&self, intention: &Intention, error: anyhow::Error) -> anyhow::Error {
         let id = &intention.campaign;
-        let again = match &intention.deed {
+        let again = match &intention.task {
             // The person may have won in another round since.
-            Deed::Revoke { grant } => {
+            Task::Revoke { grant } => {
                 format!("the same command again with `--round {}`", grant.round)
             }
             _ => "the same command again".to_owned(),
         };
         error.context(Unknown::new(
-            format!("campaign {id}: {}", intention.deed),
+            format!("campaign {id}: {}", intention.task),
             format!(
                 "Run {again}, or `rushgate campaign finish {id}` (with --give-up, if it can never be done)"
             ),

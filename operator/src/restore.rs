@@ -6,13 +6,13 @@
 
 mod plan;
 
-pub use plan::{Claim, Known, Plan, plan};
+pub use plan::{Entitlement, Known, Plan, plan};
 
 use crate::audit::differing_terms;
 use crate::config::Config;
-use crate::database::{Action, Entry, Letter, LogLine, Resolution, Which, Write};
+use crate::database::{Action, Entry, FailedEvent, FailedEventFilter, LogLine, Resolution, Write};
 use crate::gate::superseded;
-use crate::intention::Deed;
+use crate::intention::Task;
 use crate::kafka::Kafka;
 use crate::operation::{BEAT_EVERY, Operation, Reserved};
 use crate::terms::Campaign;
@@ -92,7 +92,7 @@ impl Restore {
         let rebuilt = rebuild.rebuild().await;
         // It was halted at least.
         let (knew, plan) = rebuilt.map_err(unknown)?;
-        let text = rebuild.seat(&plan).await.map_err(unknown)?;
+        let text = rebuild.reassign(&plan).await.map_err(unknown)?;
         let held = plan
             .granted
             .iter()
@@ -148,7 +148,7 @@ impl Rebuild {
             "the gate was never told of campaign {id}: `rushgate campaign finish {id}` does that"
         );
         ensure!(
-            self.operation.told.is_none() || self.operation.is_halted() || even_if_running,
+            self.operation.at_gate.is_none() || self.operation.is_halted() || even_if_running,
             "campaign {id} is not halted: `rushgate audit {id}` tells whether the gate has lost grants; if so, --halt \
              halts it and restores it"
         );
@@ -160,17 +160,21 @@ impl Rebuild {
     async fn halt(&mut self, reason: Option<&str>) -> Result<()> {
         let operation = &mut self.operation;
         let before = operation.campaign.clone();
-        if let Some(told) = operation.told.as_ref().filter(|told| told.terms.is_some()) {
+        if let Some(at_gate) = operation
+            .at_gate
+            .as_ref()
+            .filter(|at_gate| at_gate.terms.is_some())
+        {
             // Room for a change that the gate has not taken is not for the gate. Where Redis has lost the terms, nobody
             // knows whether the gate had taken it, and the room stays; also when this is run again, after the gate was
             // told of that room.
-            let is_told_all = differing_terms(&before, told).is_empty();
+            let has_all = differing_terms(&before, at_gate).is_empty();
             let intention = operation.database.intention(&before.id).await?;
-            let meant = match intention.map(|intention| intention.deed) {
-                Some(Deed::Change { before: shape, .. }) if !is_told_all => before.with(&shape),
+            let meant = match intention.map(|intention| intention.task) {
+                Some(Task::Change { before: shape, .. }) if !has_all => before.with(&shape),
                 _ => before.clone(),
             };
-            operation.campaign = meant.with_room_for(told);
+            operation.campaign = meant.with_room_for(at_gate);
         }
         let campaign = operation.campaign.clone();
         let id = &campaign.id;
@@ -187,7 +191,7 @@ impl Rebuild {
         };
         let taken = format!("taken from the gate: {differences}");
         // Also if its creation was interrupted: a gate that was halted for it knows it.
-        let mut writes = vec![Write::Projected, Write::Told(&campaign)];
+        let mut writes = vec![Write::Projected, Write::Final(&campaign)];
         if !differences.is_empty() {
             writes.push(Write::Log(entry(Action::Repaired, &taken, None)));
         }
@@ -233,7 +237,7 @@ impl Rebuild {
         operation
             .project(&campaign, Origin::Restored, paused)
             .await?;
-        operation.told = None;
+        operation.at_gate = None;
         operation.finish().await?;
         let campaign = operation.campaign.clone();
         operation
@@ -306,20 +310,22 @@ impl Rebuild {
     async fn known(&mut self, campaign: &Campaign) -> Result<Known> {
         let id = &campaign.id;
         let rows = self.operation.database.granted(id).await?;
-        let letters = self.letters(id).await?;
+        let failed_events = self.failed_events(id).await?;
         let mut accounted: BTreeSet<_> = rows.iter().map(plan::place).collect();
-        let mut claims = vec![];
-        for letter in &letters {
-            let Ok(event) = letter.event() else { continue };
-            if letter.reason == signature::REASON {
+        let mut entitlements = vec![];
+        for failed_event in &failed_events {
+            let Ok(event) = failed_event.event() else {
+                continue;
+            };
+            if failed_event.reason == signature::REASON {
                 continue;
             }
             let granted = of_event(&event);
             accounted.insert(plan::place(&granted));
-            if letter.resolution.is_none() && event.event_type == EventType::Granted {
-                claims.push(Claim {
-                    letter: letter.id,
-                    lost_to_rival: LOST_TO_RIVAL.contains(&letter.reason.as_str()),
+            if failed_event.resolution.is_none() && event.event_type == EventType::Granted {
+                entitlements.push(Entitlement {
+                    failed_event: failed_event.id,
+                    lost_to_rival: LOST_TO_RIVAL.contains(&failed_event.reason.as_str()),
                     granted,
                 });
             }
@@ -368,11 +374,11 @@ impl Rebuild {
             .map(|(_, granted)| granted)
             .collect();
         others.sort_by_key(|granted| granted.at);
-        claims.sort_by_key(|claim| claim.granted.at);
+        entitlements.sort_by_key(|entitlement| entitlement.granted.at);
         let rounds = campaign.rounds.iter();
         Ok(Known {
             rows,
-            claims,
+            entitlements,
             others,
             overtaken,
             quotas: rounds
@@ -381,17 +387,17 @@ impl Rebuild {
         })
     }
 
-    async fn letters(&self, id: &CampaignId) -> Result<Vec<Letter>> {
-        let which = Which {
+    async fn failed_events(&self, id: &CampaignId) -> Result<Vec<FailedEvent>> {
+        let which = FailedEventFilter {
             campaign: Some(id.clone()),
             resolved: true,
-            ..Which::default()
+            ..FailedEventFilter::default()
         };
-        self.operation.database.letters(&which).await
+        self.operation.database.failed_events(&which).await
     }
 
     /// Gives a place to those who lost theirs, as long as there are any; what to say of it.
-    async fn seat(&mut self, plan: &Plan) -> Result<String> {
+    async fn reassign(&mut self, plan: &Plan) -> Result<String> {
         let operation = &mut self.operation;
         let (id, fence) = (&operation.campaign.id, operation.fence);
         for (done, place) in plan.resend.iter().enumerate() {
@@ -401,22 +407,23 @@ impl Rebuild {
             let (round, applicant) = (&place.round, &place.applicant);
             operation.gate.resend(id, round, applicant).await?;
         }
-        for (letter, place) in &plan.settled {
+        for (failed_event, place) in &plan.resolved {
             let note = format!("the person has, or had, {}/{}", place.round, place.serial);
-            let resolved = [Write::Resolved(*letter, Resolution::Discarded, &note)];
+            let resolved = [Write::Resolved(*failed_event, Resolution::Discarded, &note)];
             operation.database.write(id, &resolved).await?;
         }
-        let (mut seated, mut without) = (0, 0);
-        for (done, (letter, round, applicant)) in plan.seat.iter().enumerate() {
+        let (mut reassigned, mut without) = (0, 0);
+        for (done, (failed_event, round, applicant)) in plan.reassign.iter().enumerate() {
             if done % BEAT_EVERY == 0 {
                 operation.database.beat().await?;
             }
-            match operation.gate.seat(id, round, applicant, fence).await? {
+            match operation.gate.reassign(id, round, applicant, fence).await? {
                 Outcome::Seated(serial) | Outcome::Holds(serial) => {
-                    seated += 1;
-                    if let Some(letter) = letter {
+                    reassigned += 1;
+                    if let Some(failed_event) = failed_event {
                         let note = format!("seated again as {round}/{serial}");
-                        let resolved = [Write::Resolved(*letter, Resolution::Replayed, &note)];
+                        let resolved =
+                            [Write::Resolved(*failed_event, Resolution::Replayed, &note)];
                         operation.database.write(id, &resolved).await?;
                     }
                 }
@@ -428,10 +435,10 @@ impl Rebuild {
             }
         }
         Ok(format!(
-            "{} sent on again; of those who had lost their place to somebody else {seated} are seated again, {} have a \
+            "{} sent on again; of those who had lost their place to somebody else {reassigned} are seated again, {} have a \
              coupon anyway, and {without} found no place left{}",
             plan.resend.len(),
-            plan.settled.len(),
+            plan.resolved.len(),
             if without > 0 {
                 " (`rushgate failed list` has them)"
             } else {

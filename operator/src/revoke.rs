@@ -1,7 +1,7 @@
 //! `rushgate revoke`: takes a grant back.
 
 use crate::config::Config;
-use crate::intention::{Deed, Taken};
+use crate::intention::{GrantRef, Task};
 use crate::operation::{Operation, halted, lost};
 use anyhow::{Result, bail};
 use clap::Args;
@@ -39,12 +39,12 @@ impl Revoke {
     pub async fn run(&self, config: &Config) -> Result<String> {
         let mut operation = Operation::begin(config, &self.campaign).await?;
         let done = self.take_back(&mut operation).await;
-        operation.tell(done)
+        operation.with_report(done)
     }
 
     async fn take_back(&self, operation: &mut Operation) -> Result<String> {
         let (id, user_id) = (&self.campaign, &self.user_id);
-        if let Some(Deed::Revoke { grant }) = operation.finished_deed()
+        if let Some(Task::Revoke { grant }) = operation.finished_task()
             && grant.user_id == *user_id
             && self
                 .round
@@ -61,9 +61,9 @@ impl Revoke {
         Ok(match status {
             Status::Granted(grant) | Status::Issued(grant) => {
                 // From here on the round is certain, whichever opened last when this is finished.
-                let grant = Taken::new(grant.round, grant.serial, user_id.clone());
+                let grant = GrantRef::new(grant.round, grant.serial, user_id.clone());
                 operation
-                    .perform(Deed::Revoke { grant }, self.reason.as_deref())
+                    .perform(Task::Revoke { grant }, self.reason.as_deref())
                     .await?
             }
             Status::Revoked { grant, revoked_at } => format!(

@@ -1,11 +1,11 @@
 //! The servers, for commands that only look: each is asked by itself, so that one which is away hides nothing of what the
 //! others know.
 
-use crate::answer::Missing;
 use crate::config::Config;
 use crate::database::Database;
 use crate::gate::{Gate, GateError};
 use crate::kafka::Kafka;
+use crate::output::Missing;
 use crate::terms::Campaign;
 use crate::waiting::{NoAnswer, noting, within};
 use anyhow::{Error, Result};

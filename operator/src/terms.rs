@@ -111,9 +111,9 @@ impl Campaign {
 
     /// The same campaign with room for all that the gate has granted: where it has given serials above the quota, or in
     /// a round that is not here, the quota, or the round, is as the gate was told. So is the rule that people have won by.
-    pub fn with_room_for(&self, told: &Projection) -> Self {
+    pub fn with_room_for(&self, at_gate: &Projection) -> Self {
         let mut campaign = self.clone();
-        for (round, granted) in &told.rounds {
+        for (round, granted) in &at_gate.rounds {
             match campaign.rounds.iter_mut().find(|here| here.id == round.id) {
                 Some(here) if here.quota.get() < *granted => {
                     let least = Quota::try_from(*granted).unwrap_or(round.quota);
@@ -123,8 +123,8 @@ impl Campaign {
                 _ => {}
             }
         }
-        let has_grants = told.rounds.iter().any(|(_, granted)| *granted > 0);
-        if let Some(terms) = told.terms.filter(|_| has_grants) {
+        let has_grants = at_gate.rounds.iter().any(|(_, granted)| *granted > 0);
+        if let Some(terms) = at_gate.terms.filter(|_| has_grants) {
             campaign.terms.one_per = terms.one_per;
         }
         campaign.rounds.sort_by(|a, b| a.id.cmp(&b.id));
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn rounds_that_are_over_are_told() {
         let (now, later) = (Millis::try_from(6).expect("an instant"), Some(7));
-        for (windows, told) in [
+        for (windows, expected) in [
             (vec![(None, None)], None),
             (vec![(Some(1), later)], None),
             (
@@ -292,7 +292,7 @@ mod tests {
             ),
         ] {
             let over = campaign(&windows).over(now);
-            assert_eq!(over.as_deref(), told, "{windows:?}");
+            assert_eq!(over.as_deref(), expected, "{windows:?}");
         }
     }
 

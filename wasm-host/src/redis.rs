@@ -52,7 +52,7 @@ enum Parameter {
 /// A part of a command's reply.
 #[derive(Clone, Debug, PartialEq, ComponentType, Lower)]
 #[component(variant)]
-enum Part {
+enum ReplyValue {
     #[component(name = "nil")]
     Nil,
     #[component(name = "status")]
@@ -228,19 +228,19 @@ fn bounded(reply: Reply<Option<Vec<u8>>>) -> Result<Option<Vec<u8>>, Error> {
     Ok(value)
 }
 
-fn flat(reply: Reply<Value>) -> Result<Vec<Part>, Error> {
+fn flat(reply: Reply<Value>) -> Result<Vec<ReplyValue>, Error> {
     let mut parts = Vec::new();
     flatten(reply.map_err(other)?, &mut parts).map_err(other)?;
-    let size = |part: &Part| match part {
-        Part::Nil | Part::Int64(_) => size_of::<Part>(),
-        Part::Status(text) => size_of::<Part>() + text.len(),
-        Part::Binary(bytes) => size_of::<Part>() + bytes.len(),
+    let size = |part: &ReplyValue| match part {
+        ReplyValue::Nil | ReplyValue::Int64(_) => size_of::<ReplyValue>(),
+        ReplyValue::Status(text) => size_of::<ReplyValue>() + text.len(),
+        ReplyValue::Binary(bytes) => size_of::<ReplyValue>() + bytes.len(),
     };
-    ensure_size(size_of::<Vec<Part>>() + parts.iter().map(size).sum::<usize>())?;
+    ensure_size(size_of::<Vec<ReplyValue>>() + parts.iter().map(size).sum::<usize>())?;
     Ok(parts)
 }
 
-fn flatten(value: Value, parts: &mut Vec<Part>) -> Reply<()> {
+fn flatten(value: Value, parts: &mut Vec<ReplyValue>) -> Reply<()> {
     let unsupported = |what: &str| {
         let what = format!("Redis {what} not supported");
         Err(RedisError::from((
@@ -250,14 +250,14 @@ fn flatten(value: Value, parts: &mut Vec<Part>) -> Reply<()> {
         )))
     };
     parts.push(match value {
-        Value::Nil => Part::Nil,
-        Value::Int(number) => Part::Int64(number),
-        Value::Boolean(truth) => Part::Int64(truth.into()),
-        Value::Okay => Part::Status("OK".to_owned()),
-        Value::SimpleString(text) => Part::Status(text),
-        Value::BulkString(bytes) => Part::Binary(bytes),
-        Value::Double(number) => Part::Binary(number.to_string().into_bytes()),
-        Value::BigNumber(number) => Part::Binary(number.to_string().into_bytes()),
+        Value::Nil => ReplyValue::Nil,
+        Value::Int(number) => ReplyValue::Int64(number),
+        Value::Boolean(truth) => ReplyValue::Int64(truth.into()),
+        Value::Okay => ReplyValue::Status("OK".to_owned()),
+        Value::SimpleString(text) => ReplyValue::Status(text),
+        Value::BulkString(bytes) => ReplyValue::Binary(bytes),
+        Value::Double(number) => ReplyValue::Binary(number.to_string().into_bytes()),
+        Value::BigNumber(number) => ReplyValue::Binary(number.to_string().into_bytes()),
         Value::Array(values) | Value::Set(values) => {
             return values
                 .into_iter()
@@ -295,7 +295,7 @@ fn other(error: RedisError) -> Error {
 mod tests {
     use super::*;
 
-    fn text(result: Result<Vec<Part>, Error>) -> String {
+    fn text(result: Result<Vec<ReplyValue>, Error>) -> String {
         match result {
             Err(Error::Other(text)) => text,
             other => panic!("{other:?}"),
@@ -316,13 +316,13 @@ mod tests {
             Value::Double(1.5),
         ]);
         let parts = vec![
-            Part::Int64(1),
-            Part::Binary(b"a".to_vec()),
-            Part::Nil,
-            Part::Status("OK".to_owned()),
-            Part::Status("PONG".to_owned()),
-            Part::Int64(1),
-            Part::Binary(b"1.5".to_vec()),
+            ReplyValue::Int64(1),
+            ReplyValue::Binary(b"a".to_vec()),
+            ReplyValue::Nil,
+            ReplyValue::Status("OK".to_owned()),
+            ReplyValue::Status("PONG".to_owned()),
+            ReplyValue::Int64(1),
+            ReplyValue::Binary(b"1.5".to_vec()),
         ];
         assert_eq!(flat(Ok(reply)).unwrap(), parts);
     }

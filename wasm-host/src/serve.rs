@@ -164,9 +164,9 @@ impl Server {
         &self,
         request: Request<Incoming>,
         client: SocketAddr,
-    ) -> Result<Response<Answer>> {
+    ) -> Result<Response<ResponseBody>> {
         match request.uri().path().strip_prefix(WELL_KNOWN) {
-            Some("health") => return Ok(Response::new(Answer::from_host(Full::from("OK")))),
+            Some("health") => return Ok(Response::new(ResponseBody::from_host(Full::from("OK")))),
             Some(_) => return Ok(status(StatusCode::NOT_FOUND)),
             None => {}
         }
@@ -181,7 +181,7 @@ impl Server {
             return Ok(overloaded());
         };
         let response = self.handler.handle((), request).await?;
-        Ok(response.map(|body| Answer {
+        Ok(response.map(|body| ResponseBody {
             body,
             _place: Some(place),
         }))
@@ -241,8 +241,8 @@ fn for_component(
     Ok(Request::from_parts(head, body.boxed_unsync()))
 }
 
-fn overloaded() -> Response<Answer> {
-    let mut response = Response::new(Answer::from_host(Full::from(OVERLOADED)));
+fn overloaded() -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::from_host(Full::from(OVERLOADED)));
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     let headers = response.headers_mut();
     headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -254,19 +254,19 @@ fn overloaded() -> Response<Answer> {
     response
 }
 
-fn status(status: StatusCode) -> Response<Answer> {
-    let mut response = Response::new(Answer::from_host(Empty::new()));
+fn status(status: StatusCode) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::from_host(Empty::new()));
     *response.status_mut() = status;
     response
 }
 
 /// The body of an answer, which counts as in flight until it is sent.
-struct Answer {
+struct ResponseBody {
     body: UnsyncBoxBody<Bytes, wasmtime::Error>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
-impl Answer {
+impl ResponseBody {
     fn from_host(body: impl Body<Data = Bytes, Error = Infallible> + Send + 'static) -> Self {
         Self {
             body: body.map_err(|never| match never {}).boxed_unsync(),
@@ -275,7 +275,7 @@ impl Answer {
     }
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = wasmtime::Error;
 

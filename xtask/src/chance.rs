@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
-/// Ports below the range from which systems serve outgoing connections, so that a part finds its port free again when it
+/// Ports below the range from which systems serve outgoing connections, so that a service finds its port free again when it
 /// is restarted in the middle of a rush.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 

@@ -49,7 +49,7 @@ pub(crate) fn chaos(options: &Options) -> Result<ExitCode> {
         FAILPOINTS,
     ]))?;
     step.done();
-    let ground = Ground::lay_out()?;
+    let test_servers = TestServers::start()?;
     let mut command = cargo([
         "test",
         "--workspace",
@@ -60,7 +60,7 @@ pub(crate) fn chaos(options: &Options) -> Result<ExitCode> {
     command.args(["--", "--exact", "chaos", "--nocapture"]);
     command
         .env("RUSHGATE_BIN_DIR", workspace::target().join("debug"))
-        .env("RUSHGATE_CHAOS", ground.dir())
+        .env("RUSHGATE_CHAOS", test_servers.dir())
         .env("RUSHGATE_CHAOS_MINUTES", options.minutes.to_string());
     let seed = match options.seed {
         Some(seed) => seed,
@@ -74,40 +74,40 @@ pub(crate) fn chaos(options: &Options) -> Result<ExitCode> {
 }
 
 /// A Kafka and a database, laid out and not started: whoever breaks them starts them. It goes when this is dropped.
-pub(crate) struct Ground {
+pub(crate) struct TestServers {
     state: State,
 }
 
-impl Ground {
+impl TestServers {
     /// Lays out both.
-    pub(crate) fn lay_out() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let servers = packages::servers()?;
         kafka::fetch()?;
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = workspace::target().join(format!("chaos-{}-{number}", std::process::id()));
-        let ground = Self {
+        let test_servers = Self {
             state: State::at(dir),
         };
-        let state = &ground.state;
+        let state = &test_servers.state;
         state.create()?;
         let step = say::step("Laying out a Kafka and a database that may be broken");
         let mut stack = Stack::servers()?;
         let [door] = chance::free_ports()?;
-        let database = database::part(&servers.database, &stack, state)?;
-        ground.keep("database", &database.command)?;
+        let database = database::service(&servers.database, &stack, state)?;
+        test_servers.keep("database", &database.command)?;
         // Clients come in through a door that can be shut: it is the address that Kafka names to them.
         let listens = std::mem::replace(&mut stack.kafka, door);
         let listeners = kafka::Listeners {
             behind: Some(listens),
             ..kafka::Listeners::default()
         };
-        let kafka = kafka::part(&servers.java, &stack, listeners, state)?;
-        ground.keep("kafka", &kafka.command)?;
+        let kafka = kafka::service(&servers.java, &stack, listeners, state)?;
+        test_servers.keep("kafka", &kafka.command)?;
         let ports = format!("{listens} {door} {}\n{}\n", stack.database, stack.password);
         secret_file::write(&state.path("ports"), &ports).context("cannot write the ports")?;
         step.done();
-        Ok(ground)
+        Ok(test_servers)
     }
 
     /// Where it is.
@@ -133,7 +133,7 @@ impl Ground {
     }
 }
 
-impl Drop for Ground {
+impl Drop for TestServers {
     fn drop(&mut self) {
         if let Err(error) = self.state.remove() {
             say::note(format_args!("{error:#}"));

@@ -151,11 +151,11 @@ pub(crate) fn compose<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Comma
     command
 }
 
-/// The services that a part's name stands for: bridges and consumers are numbered by Compose, not by us.
-pub(crate) fn service(part: &str) -> &str {
-    match part {
+/// The services that a service's name stands for: bridges and consumers are numbered by Compose, not by us.
+pub(crate) fn service_name(service: &str) -> &str {
+    match service {
         "database" => "mysql",
-        _ => part.split_once('-').map_or(part, |(kind, _)| kind),
+        _ => service.split_once('-').map_or(service, |(kind, _)| kind),
     }
 }
 
@@ -327,8 +327,8 @@ mod tests {
 
     #[test]
     fn parts_have_services() {
-        assert_eq!(service("database"), "mysql");
-        assert_eq!(service("bridge-2"), "bridge");
-        assert_eq!(service("kafka"), "kafka");
+        assert_eq!(service_name("database"), "mysql");
+        assert_eq!(service_name("bridge-2"), "bridge");
+        assert_eq!(service_name("kafka"), "kafka");
     }
 }

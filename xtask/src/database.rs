@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::packages;
-use crate::part::{Part, Ready};
 use crate::run;
 use crate::say;
 use crate::secret_file;
+use crate::service::{Ready, Service};
 use crate::stack::Stack;
 use crate::state::State;
 use crate::version::{self, Version};
@@ -91,7 +91,7 @@ impl DatabaseServer {
 }
 
 /// The database server, its data directory laid out.
-pub(crate) fn part(server: &DatabaseServer, stack: &Stack, state: &State) -> Result<Part> {
+pub(crate) fn service(server: &DatabaseServer, stack: &Stack, state: &State) -> Result<Service> {
     let data = state.path("database");
     let tmp = state.path("tmp");
     if !data.is_dir() {
@@ -132,7 +132,7 @@ pub(crate) fn part(server: &DatabaseServer, stack: &Stack, state: &State) -> Res
     if let DatabaseServer::MySql { .. } = server {
         command.args(["--mysqlx=OFF", "--skip-log-bin"]);
     }
-    Ok(Part {
+    Ok(Service {
         name: "database".into(),
         command,
         listens: vec![address],

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::packages;
-use crate::part::{Part, Ready};
+use crate::service::{Ready, Service};
 use crate::stack::{Stack, reachable};
 use crate::state::State;
 use crate::version::{self, Version};
@@ -61,14 +61,14 @@ impl Host {
 }
 
 /// The handlers of a stack, in order.
-pub(crate) fn parts(host: &Host, stack: &Stack, state: &State) -> Vec<Part> {
+pub(crate) fn services(host: &Host, stack: &Stack, state: &State) -> Vec<Service> {
     let numbered = stack.handlers.iter().zip(1..);
     numbered
-        .map(|(listen, number)| part(host, *listen, &format!("handler-{number}"), stack, state))
+        .map(|(listen, number)| service(host, *listen, &format!("handler-{number}"), stack, state))
         .collect()
 }
 
-fn part(host: &Host, listen: SocketAddr, name: &str, stack: &Stack, state: &State) -> Part {
+fn service(host: &Host, listen: SocketAddr, name: &str, stack: &Stack, state: &State) -> Service {
     let mut command = host.command(name, state);
     command
         .arg("--from")
@@ -76,7 +76,7 @@ fn part(host: &Host, listen: SocketAddr, name: &str, stack: &Stack, state: &Stat
         .args(["--listen", &listen.to_string()])
         .env("SPIN_VARIABLE_REDIS_URL", stack.redis_url())
         .current_dir(workspace::root());
-    Part {
+    Service {
         name: name.into(),
         command,
         listens: vec![listen],

@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::chance;
 use crate::packages;
-use crate::part::{Part, Ready};
 use crate::run;
 use crate::say;
 use crate::secret_file;
+use crate::service::{Ready, Service};
 use crate::stack::Stack;
 use crate::state::State;
 use crate::workspace;
@@ -82,12 +82,12 @@ pub(crate) const SASL_USER: &str = "rushgate";
 const SASL_GUEST: &str = "guest";
 
 /// The broker, its storage formatted. Clients find it at the stack's port.
-pub(crate) fn part(
+pub(crate) fn service(
     java: &Path,
     stack: &Stack,
     listeners: Listeners,
     state: &State,
-) -> Result<Part> {
+) -> Result<Service> {
     let dir = state.path("kafka");
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let properties = dir.join("server.properties");
@@ -120,7 +120,7 @@ pub(crate) fn part(
     command.arg("kafka.Kafka").arg(properties).current_dir(dir);
     let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let ports = [listeners.behind.unwrap_or(stack.kafka), stack.controller];
-    Ok(Part {
+    Ok(Service {
         name: "kafka".into(),
         command,
         listens: ports

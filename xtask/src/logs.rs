@@ -1,4 +1,4 @@
-//! `cargo xtask logs`: what the parts have written.
+//! `cargo xtask logs`: what the services have written.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -9,38 +9,38 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::compose;
-use crate::part;
 use crate::run;
 use crate::say;
+use crate::service;
 use crate::stack::Runner;
 use crate::state::State;
 
 /// How many lines of each log are shown.
 const LINES: usize = 40;
 
-/// Shows the end of a part's log, or of every one; and goes on showing what is added.
-pub(crate) fn logs(part: Option<&str>, follow: bool, state: &State) -> Result<()> {
+/// Shows the end of a service's log, or of every one; and goes on showing what is added.
+pub(crate) fn logs(service: Option<&str>, follow: bool, state: &State) -> Result<()> {
     let stack = state.running_stack()?;
     if stack.runner == Runner::Docker {
         let mut command = compose::compose(["logs"]);
         command.args(follow.then_some("--follow"));
-        command.args(part.map(compose::service));
+        command.args(service.map(compose::service_name));
         return run::successfully(&mut command);
     }
-    let parts = match part {
-        Some(part) => state.select(part)?,
-        None => state.parts()?,
+    let services = match service {
+        Some(service) => state.select(service)?,
+        None => state.services()?,
     };
-    let alone = parts.len() == 1;
+    let alone = services.len() == 1;
     let mut followed = Vec::new();
-    for part in parts {
-        let path = state.log(&part);
+    for service in services {
+        let path = state.log(&service);
         let end = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-        for line in part::tail(&path, 0, LINES)? {
-            show(&part, alone, &line);
+        for line in service::tail(&path, 0, LINES)? {
+            show(&service, alone, &line);
         }
         followed.push(Followed {
-            part,
+            service,
             path,
             seen: end,
         });
@@ -51,22 +51,23 @@ pub(crate) fn logs(part: Option<&str>, follow: bool, state: &State) -> Result<()
     loop {
         for log in &mut followed {
             let text = log.what_is_new()?;
-            text.lines().for_each(|line| show(&log.part, alone, line));
+            text.lines()
+                .for_each(|line| show(&log.service, alone, line));
         }
         thread::sleep(Duration::from_millis(200));
     }
 }
 
-fn show(part: &str, alone: bool, line: &str) {
+fn show(service: &str, alone: bool, line: &str) {
     if alone {
         say::line(line);
     } else {
-        say::line(format_args!("{part:<10} | {line}"));
+        say::line(format_args!("{service:<10} | {line}"));
     }
 }
 
 struct Followed {
-    part: String,
+    service: String,
     path: PathBuf,
     /// How many bytes have been shown.
     seen: u64,
@@ -105,7 +106,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("xtask-follow-{}", std::process::id()));
         let mut file = File::create(&path).unwrap();
         let mut log = Followed {
-            part: "thing".into(),
+            service: "thing".into(),
             path: path.clone(),
             seen: 0,
         };

@@ -13,7 +13,6 @@ mod load;
 mod logs;
 mod native;
 mod packages;
-mod part;
 mod pipeline;
 mod process;
 mod pypi;
@@ -23,6 +22,7 @@ mod rush;
 mod say;
 mod secret_file;
 mod servers;
+mod service;
 mod stack;
 mod state;
 mod status;
@@ -48,25 +48,25 @@ enum Xtask {
     Up(up::Options),
     /// Take everything down; no process and no file is left
     Down,
-    /// Say which parts run
+    /// Say which services run
     Status,
-    /// Show what the parts have written
+    /// Show what the services have written
     Logs {
         /// redis, kafka, database, bridge, consumer, handler; all of them if left out
-        part: Option<String>,
+        service: Option<String>,
         /// Go on showing what is added
         #[arg(long, short)]
         follow: bool,
     },
-    /// End a part as it ends by itself, and start it again, newly built
+    /// End a service as it ends by itself, and start it again, newly built
     Restart {
         /// As in `status`; `bridge` stands for every bridge
-        part: String,
+        service: String,
     },
-    /// End a part at once, as a crash would (kill -9); `up` or `restart` starts it again
+    /// End a service at once, as a crash would (kill -9); `up` or `restart` starts it again
     Kill {
         /// As in `status`; `bridge` stands for every bridge
-        part: String,
+        service: String,
     },
     /// Let a crowd rush at a new campaign, and count what came of it (--help for its options)
     #[command(disable_help_flag = true)]
@@ -120,9 +120,9 @@ fn dispatch(command: Xtask) -> Result<ExitCode> {
         Xtask::Up(options) => up::up(&options, &state)?,
         Xtask::Down => down::down(&state)?,
         Xtask::Status => return status::status(&state),
-        Xtask::Logs { part, follow } => logs::logs(part.as_deref(), follow, &state)?,
-        Xtask::Restart { part } => restart(&part, &state)?,
-        Xtask::Kill { part } => kill(&part, &state)?,
+        Xtask::Logs { service, follow } => logs::logs(service.as_deref(), follow, &state)?,
+        Xtask::Restart { service } => restart(&service, &state)?,
+        Xtask::Kill { service } => kill(&service, &state)?,
         Xtask::Rush { arguments } => return rush::rush(&arguments, &state),
         Xtask::Load(options) => return load::load(&options, &state),
         Xtask::Kafka { tool, arguments } => return kafka_tool(&tool, &arguments, &state),
@@ -134,25 +134,27 @@ fn dispatch(command: Xtask) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn restart(part: &str, state: &State) -> Result<()> {
+fn restart(service: &str, state: &State) -> Result<()> {
     match state.running_stack()?.runner {
-        Runner::Docker => {
-            run::successfully(&mut compose::compose(["restart", compose::service(part)]))
-        }
+        Runner::Docker => run::successfully(&mut compose::compose([
+            "restart",
+            compose::service_name(service),
+        ])),
         Runner::Native => {
-            native::end(part, true, state)?;
+            native::end(service, true, state)?;
             up::up(&up::Options::default(), state)
         }
     }
 }
 
-fn kill(part: &str, state: &State) -> Result<()> {
+fn kill(service: &str, state: &State) -> Result<()> {
     match state.running_stack()?.runner {
-        Runner::Docker => {
-            run::successfully(&mut compose::compose(["kill", compose::service(part)]))
-        }
+        Runner::Docker => run::successfully(&mut compose::compose([
+            "kill",
+            compose::service_name(service),
+        ])),
         Runner::Native => {
-            let killed = native::end(part, false, state)?;
+            let killed = native::end(service, false, state)?;
             say::line(format_args!("Killed {}.", killed.join(", ")));
             Ok(())
         }

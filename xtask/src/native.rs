@@ -11,18 +11,18 @@ use crate::database;
 use crate::handler::{self, Host};
 use crate::kafka;
 use crate::packages;
-use crate::part::{self, Part, Starting};
 use crate::pipeline;
 use crate::process::{self, Identity};
 use crate::redis;
 use crate::run;
 use crate::say;
+use crate::service::{self, Service, Starting};
 use crate::stack::{Runner, SERVERS, Stack};
 use crate::state::State;
 use crate::up::{CAMPAIGN, Options, QUOTA};
 use crate::workspace::{self, OPERATOR};
 
-/// How long a part may take to end by itself: bridges and consumers finish what they hold.
+/// How long a service may take to end by itself: bridges and consumers finish what they hold.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Brings up whatever does not run yet.
@@ -64,9 +64,9 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
     )?;
     step.done();
 
-    let mut parts = pipeline::parts(&stack);
-    parts.extend(handler::parts(&host, &stack, state));
-    let starting = start(parts, state)?;
+    let mut services = pipeline::services(&stack);
+    services.extend(handler::services(&host, &stack, state));
+    let starting = start(services, state)?;
     wait(
         &format!("Starting bridge, consumer and handler ({})", host.name()),
         starting,
@@ -89,28 +89,28 @@ pub(crate) fn up_servers(state: &State) -> Result<(Stack, u16)> {
     Ok((stack, sasl))
 }
 
-/// Ends every part that was started: those that use the servers first, then the servers.
+/// Ends every service that was started: those that use the servers first, then the servers.
 pub(crate) fn down(state: &State) -> Result<()> {
     let (servers, others): (Vec<String>, Vec<String>) = state
-        .parts()?
+        .services()?
         .into_iter()
-        .partition(|part| SERVERS.contains(&part.as_str()));
-    for parts in [others, servers] {
-        process::stop(&processes(&parts, state)?, PATIENCE)?;
+        .partition(|service| SERVERS.contains(&service.as_str()));
+    for services in [others, servers] {
+        process::stop(&processes(&services, state)?, PATIENCE)?;
     }
     Ok(())
 }
 
-/// Ends one part, or all that share its name before the number: asks first, or does not (`kill -9`).
-pub(crate) fn end(part: &str, gently: bool, state: &State) -> Result<Vec<String>> {
-    let parts = state.select(part)?;
-    let processes = processes(&parts, state)?;
+/// Ends one service, or all that share its name before the number: asks first, or does not (`kill -9`).
+pub(crate) fn end(service: &str, gently: bool, state: &State) -> Result<Vec<String>> {
+    let services = state.select(service)?;
+    let processes = processes(&services, state)?;
     if gently {
         process::stop(&processes, PATIENCE)?;
     } else {
         process::kill_now(&processes)?;
     }
-    Ok(parts)
+    Ok(services)
 }
 
 /// The operator's command, on this stack.
@@ -163,7 +163,7 @@ fn claim_new_addresses(previous: Option<&Stack>, stack: &Stack, state: &State) -
         };
         let stays = previous.is_some_and(|previous| previous.handlers.get(index) == Some(listen));
         if !(ours && stays) {
-            part::claim(*listen, &name)?;
+            service::ensure_free(*listen, &name)?;
         }
     }
     Ok(())
@@ -178,11 +178,11 @@ fn fit(ports: &mut Vec<u16>, wanted: usize) -> Result<()> {
     Ok(())
 }
 
-/// Ends parts that are wanted no longer: a number beyond the new ones, a handler that is to listen elsewhere.
+/// Ends services that are wanted no longer: a number beyond the new ones, a handler that is to listen elsewhere.
 fn retire(previous: Option<&Stack>, stack: &Stack, state: &State) -> Result<()> {
     let mut retired = Vec::new();
-    for part in state.parts()? {
-        let Some((kind, number)) = part.rsplit_once('-') else {
+    for service in state.services()? {
+        let Some((kind, number)) = service.rsplit_once('-') else {
             continue;
         };
         let Ok(number) = number.parse::<usize>() else {
@@ -197,11 +197,11 @@ fn retire(previous: Option<&Stack>, stack: &Stack, state: &State) -> Result<()> 
             _ => stack.consumers.len(),
         };
         if number > wanted || moved {
-            retired.push(part);
+            retired.push(service);
         }
     }
     process::stop(&processes(&retired, state)?, PATIENCE)?;
-    retired.iter().try_for_each(|part| state.forget(part))
+    retired.iter().try_for_each(|service| state.forget(service))
 }
 
 fn start_servers(
@@ -213,14 +213,17 @@ fn start_servers(
     let listeners = kafka::Listeners { behind: None, sasl };
     // One after the other: each lays out its data while those before it come up.
     Ok(vec![
-        redis::part(&servers.redis, stack, state)?.start(state)?,
-        kafka::part(&servers.java, stack, listeners, state)?.start(state)?,
-        database::part(&servers.database, stack, state)?.start(state)?,
+        redis::service(&servers.redis, stack, state)?.start(state)?,
+        kafka::service(&servers.java, stack, listeners, state)?.start(state)?,
+        database::service(&servers.database, stack, state)?.start(state)?,
     ])
 }
 
-fn start(parts: Vec<Part>, state: &State) -> Result<Vec<Starting>> {
-    parts.into_iter().map(|part| part.start(state)).collect()
+fn start(services: Vec<Service>, state: &State) -> Result<Vec<Starting>> {
+    services
+        .into_iter()
+        .map(|service| service.start(state))
+        .collect()
 }
 
 fn wait(what: &str, starting: Vec<Starting>) -> Result<()> {
@@ -233,9 +236,11 @@ fn wait(what: &str, starting: Vec<Starting>) -> Result<()> {
     Ok(())
 }
 
-fn processes(parts: &[String], state: &State) -> Result<Vec<Identity>> {
-    let found: Result<Vec<Option<Identity>>> =
-        parts.iter().map(|part| state.process(part)).collect();
+fn processes(services: &[String], state: &State) -> Result<Vec<Identity>> {
+    let found: Result<Vec<Option<Identity>>> = services
+        .iter()
+        .map(|service| state.process(service))
+        .collect();
     Ok(found?.into_iter().flatten().collect())
 }
 

@@ -4,20 +4,20 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::part::{Part, Ready};
+use crate::service::{Ready, Service};
 use crate::stack::Stack;
 use crate::workspace::{BRIDGE, Binary, CONSUMER};
 
 /// The bridges and consumers of a stack.
-pub(crate) fn parts(stack: &Stack) -> Vec<Part> {
+pub(crate) fn services(stack: &Stack) -> Vec<Service> {
     let bridges = stack.bridges.iter().zip(1..).map(|(port, number)| {
         let name = format!("bridge-{number}");
-        let mut bridge = part(BRIDGE, &name, *port, "rushgate_bridge_ready 1", stack);
+        let mut bridge = service(BRIDGE, &name, *port, "rushgate_bridge_ready 1", stack);
         bridge.command.env("BRIDGE_CONSUMER_NAME", name);
         bridge
     });
     let consumers = stack.consumers.iter().zip(1..).map(|(port, number)| {
-        part(
+        service(
             CONSUMER,
             &format!("consumer-{number}"),
             *port,
@@ -28,13 +28,13 @@ pub(crate) fn parts(stack: &Stack) -> Vec<Part> {
     bridges.chain(consumers).collect()
 }
 
-fn part(binary: Binary, name: &str, port: u16, ready: &'static str, stack: &Stack) -> Part {
+fn service(binary: Binary, name: &str, port: u16, ready: &'static str, stack: &Stack) -> Service {
     let metrics = SocketAddr::from(([127, 0, 0, 1], port));
     let mut command = Command::new(binary.path());
     command
         .envs(stack.env())
         .env("METRICS_LISTEN", metrics.to_string());
-    Part {
+    Service {
         name: name.into(),
         command,
         listens: vec![metrics],

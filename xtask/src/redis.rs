@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::part::{Part, Ready};
+use crate::service::{Ready, Service};
 use crate::stack::Stack;
 use crate::state::State;
 use crate::workspace;
 
 /// Redis, ready to be started.
-pub(crate) fn part(program: &Path, stack: &Stack, state: &State) -> Result<Part> {
+pub(crate) fn service(program: &Path, stack: &Stack, state: &State) -> Result<Service> {
     let data = state.path("redis");
     std::fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
     let address = SocketAddr::from(([127, 0, 0, 1], stack.redis));
@@ -23,7 +23,7 @@ pub(crate) fn part(program: &Path, stack: &Stack, state: &State) -> Result<Part>
         .args(["--bind", "127.0.0.1", "--port", &stack.redis.to_string()])
         .arg("--dir")
         .arg(data);
-    Ok(Part {
+    Ok(Service {
         name: "redis".into(),
         command,
         listens: vec![address],

@@ -107,8 +107,8 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", "echo out; echo err >&2; exit 7"]);
         let message = quietly(&mut command).unwrap_err().to_string();
-        for part in ["exit 7", "out", "err", "status: 7"] {
-            assert!(message.contains(part), "{part} in {message}");
+        for service in ["exit 7", "out", "err", "status: 7"] {
+            assert!(message.contains(service), "{service} in {message}");
         }
     }
 }

@@ -18,14 +18,14 @@ pub(crate) fn note(text: impl Display) {
 }
 
 /// Something that takes a while: a spinner on a terminal, plain lines elsewhere.
-pub(crate) struct Step {
+pub(crate) struct Progress {
     what: String,
     begun: Instant,
     spinner: Option<ProgressBar>,
 }
 
 /// Begins a step whose own output is not shown.
-pub(crate) fn step(what: impl Into<String>) -> Step {
+pub(crate) fn step(what: impl Into<String>) -> Progress {
     let what = what.into();
     let spinner = stderr().is_terminal().then(|| {
         let spinner = ProgressBar::new_spinner().with_message(what.clone());
@@ -38,7 +38,7 @@ pub(crate) fn step(what: impl Into<String>) -> Step {
     if spinner.is_none() {
         note(format_args!("{what} …"));
     }
-    Step {
+    Progress {
         what,
         begun: Instant::now(),
         spinner,
@@ -46,17 +46,17 @@ pub(crate) fn step(what: impl Into<String>) -> Step {
 }
 
 /// Begins a step whose tool writes its own progress below this line.
-pub(crate) fn heading(what: impl Into<String>) -> Step {
+pub(crate) fn heading(what: impl Into<String>) -> Progress {
     let what = what.into();
     note(format_args!("{what} …"));
-    Step {
+    Progress {
         what,
         begun: Instant::now(),
         spinner: None,
     }
 }
 
-impl Step {
+impl Progress {
     /// Ends the step well.
     pub(crate) fn done(self) {
         if let Some(spinner) = &self.spinner {
@@ -70,7 +70,7 @@ impl Step {
     }
 }
 
-impl Drop for Step {
+impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(spinner) = &self.spinner {
             spinner.finish_and_clear();

@@ -47,10 +47,10 @@ impl Servers {
     }
 
     /// The process of one of them.
-    pub(crate) fn process(&self, part: &str) -> Result<i32> {
-        let process = self.state.process(part)?;
+    pub(crate) fn process(&self, service: &str) -> Result<i32> {
+        let process = self.state.process(service)?;
         Ok(process
-            .with_context(|| format!("{part} was not started"))?
+            .with_context(|| format!("{service} was not started"))?
             .pid)
     }
 

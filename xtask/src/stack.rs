@@ -8,13 +8,13 @@ use anyhow::{Context, Result};
 use crate::chance;
 use crate::env_file;
 
-/// The parts that keep data; everything else may come and go, and does so before them.
+/// The services that keep data; everything else may come and go, and does so before them.
 pub(crate) const SERVERS: [&str; 3] = ["redis", "kafka", "database"];
 
 /// The topic that grants travel through.
 pub(crate) const TOPIC: &str = "coupon_create";
 
-/// Who runs the parts.
+/// Who runs the services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runner {
     /// We do, as processes of this machine.
@@ -90,8 +90,8 @@ impl Stack {
             .collect()
     }
 
-    /// The names of all its parts.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = String> {
+    /// The names of all its services.
+    pub(crate) fn services(&self) -> impl Iterator<Item = String> {
         let numbered = |kind: &'static str, count: usize| {
             (1..=count).map(move |number| format!("{kind}-{number}"))
         };
@@ -103,7 +103,7 @@ impl Stack {
             .chain(numbered("handler", self.handlers.len()))
     }
 
-    /// What the parts and the tools read from their environment.
+    /// What the services and the tools read from their environment.
     pub(crate) fn env(&self) -> Vec<(&'static str, String)> {
         let mut env = Vec::new();
         let urls = self.urls();

@@ -41,7 +41,7 @@ impl State {
         Ok(())
     }
 
-    /// Waits for nobody: two commands must not start or stop the same parts at once.
+    /// Waits for nobody: two commands must not start or stop the same services at once.
     pub(crate) fn lock(&self) -> Result<File> {
         let path = self.path("lock");
         let file =
@@ -67,14 +67,14 @@ impl State {
         self.dir.join(name)
     }
 
-    /// Where a part's output goes.
-    pub(crate) fn log(&self, part: &str) -> PathBuf {
-        self.path(format!("log/{part}.log"))
+    /// Where a service's output goes.
+    pub(crate) fn log(&self, service: &str) -> PathBuf {
+        self.path(format!("log/{service}.log"))
     }
 
-    /// The process that was started for this part, running or not.
-    pub(crate) fn process(&self, part: &str) -> Result<Option<Identity>> {
-        let path = self.pid_file(part);
+    /// The process that was started for this service, running or not.
+    pub(crate) fn process(&self, service: &str) -> Result<Option<Identity>> {
+        let path = self.pid_file(service);
         match fs::read_to_string(&path) {
             Ok(text) => {
                 let identity = text
@@ -87,55 +87,58 @@ impl State {
         }
     }
 
-    /// Remembers the process of a part.
-    pub(crate) fn remember(&self, part: &str, process: &Identity) -> Result<()> {
-        let path = self.pid_file(part);
+    /// Remembers the process of a service.
+    pub(crate) fn remember(&self, service: &str, process: &Identity) -> Result<()> {
+        let path = self.pid_file(service);
         fs::write(&path, format!("{process}\n"))
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Forgets a part that is wanted no longer.
-    pub(crate) fn forget(&self, part: &str) -> Result<()> {
-        let path = self.pid_file(part);
+    /// Forgets a service that is wanted no longer.
+    pub(crate) fn forget(&self, service: &str) -> Result<()> {
+        let path = self.pid_file(service);
         fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
     }
 
-    /// Every part that was started: the servers, then the others by name.
-    pub(crate) fn parts(&self) -> Result<Vec<String>> {
-        let mut parts = Vec::new();
+    /// Every service that was started: the servers, then the others by name.
+    pub(crate) fn services(&self) -> Result<Vec<String>> {
+        let mut services = Vec::new();
         let Ok(entries) = fs::read_dir(self.path("run")) else {
-            return Ok(parts);
+            return Ok(services);
         };
         for entry in entries {
             let name = entry?.file_name();
-            parts.extend(
+            services.extend(
                 name.to_str()
                     .and_then(|name| name.strip_suffix(".pid"))
                     .map(str::to_owned),
             );
         }
-        parts.sort_by_key(|part| {
-            let server = SERVERS.iter().position(|server| server == part);
-            (server.unwrap_or(SERVERS.len()), part.clone())
+        services.sort_by_key(|service| {
+            let server = SERVERS.iter().position(|server| server == service);
+            (server.unwrap_or(SERVERS.len()), service.clone())
         });
-        Ok(parts)
+        Ok(services)
     }
 
-    /// The parts that a name stands for: `bridge-2` for itself, `bridge` for every bridge.
+    /// The services that a name stands for: `bridge-2` for itself, `bridge` for every bridge.
     pub(crate) fn select(&self, name: &str) -> Result<Vec<String>> {
-        let parts = self.parts()?;
-        let chosen: Vec<String> = parts
+        let services = self.services()?;
+        let chosen: Vec<String> = services
             .iter()
-            .filter(|part| {
-                let numbered = part
+            .filter(|service| {
+                let numbered = service
                     .strip_prefix(name)
                     .and_then(|rest| rest.strip_prefix('-'));
-                *part == name || numbered.is_some_and(|number| number.parse::<u8>().is_ok())
+                *service == name || numbered.is_some_and(|number| number.parse::<u8>().is_ok())
             })
             .cloned()
             .collect();
         if chosen.is_empty() {
-            bail!("there is no part {name:?}; there are: {}", parts.join(", "));
+            bail!(
+                "there is no service {name:?}; there are: {}",
+                services.join(", ")
+            );
         }
         Ok(chosen)
     }
@@ -194,7 +197,7 @@ impl State {
         self.create()
     }
 
-    fn pid_file(&self, part: &str) -> PathBuf {
-        self.path(format!("run/{part}.pid"))
+    fn pid_file(&self, service: &str) -> PathBuf {
+        self.path(format!("run/{service}.pid"))
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask status`: a line a part.
+//! `cargo xtask status`: a line a service.
 
 use std::process::ExitCode;
 
@@ -11,38 +11,41 @@ use crate::stack::{Runner, Stack};
 use crate::state::State;
 use crate::workspace;
 
-/// Says what runs; fails when a part is dead.
+/// Says what runs; fails when a service is dead.
 pub(crate) fn status(state: &State) -> Result<ExitCode> {
     let stack = state.running_stack()?;
     if stack.runner == Runner::Docker {
         run::successfully(&mut compose::compose(["ps", "--all"]))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut parts = state.parts()?;
-    let absent: Vec<String> = stack.parts().filter(|part| !parts.contains(part)).collect();
-    parts.extend(absent);
+    let mut services = state.services()?;
+    let absent: Vec<String> = stack
+        .services()
+        .filter(|service| !services.contains(service))
+        .collect();
+    services.extend(absent);
     let mut all_run = true;
     say::line(format_args!(
         "{:<12} {:<8} {:>8}  {:<22} LOG",
         "PART", "STATE", "PID", "ADDRESS"
     ));
-    for part in parts {
-        let process = state.process(&part)?;
+    for service in services {
+        let process = state.process(&service)?;
         let alive = match &process {
             Some(process) => process.is_alive()?,
             None => false,
         };
         all_run &= alive;
-        let log = state.log(&part);
+        let log = state.log(&service);
         say::line(format_args!(
-            "{part:<12} {:<8} {:>8}  {:<22} {}",
+            "{service:<12} {:<8} {:>8}  {:<22} {}",
             match (alive, &process) {
                 (true, _) => "running",
                 (false, Some(_)) => "dead",
                 (false, None) => "absent",
             },
             process.map_or_else(|| "-".to_owned(), |process| process.pid.to_string()),
-            address(&part, &stack),
+            address(&service, &stack),
             workspace::from_root(&log).display()
         ));
     }
@@ -53,10 +56,10 @@ pub(crate) fn status(state: &State) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// Where a part listens; for bridges and consumers, with their metrics.
-fn address(part: &str, stack: &Stack) -> String {
+/// Where a service listens; for bridges and consumers, with their metrics.
+fn address(service: &str, stack: &Stack) -> String {
     let local = |port: Option<u16>| port.map(|port| format!("127.0.0.1:{port}"));
-    let (kind, number) = part.rsplit_once('-').unwrap_or((part, "1"));
+    let (kind, number) = service.rsplit_once('-').unwrap_or((service, "1"));
     let index = number.parse::<usize>().unwrap_or(1).saturating_sub(1);
     match kind {
         "redis" => local(Some(stack.redis)),

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use crate::bench;
-use crate::chaos::{FAILPOINTS, Ground};
+use crate::chaos::{FAILPOINTS, TestServers};
 use crate::compose;
 use crate::handler::Host;
 use crate::packages;
@@ -72,8 +72,8 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     document()?;
 
     // One for the faults and one for the planted bugs, so that neither waits for the other.
-    let grounds = [Ground::lay_out()?, Ground::lay_out()?];
-    let dirs = std::env::join_paths(grounds.each_ref().map(Ground::dir))?;
+    let test_servers = [TestServers::start()?, TestServers::start()?];
+    let dirs = std::env::join_paths(test_servers.each_ref().map(TestServers::dir))?;
     let servers = Servers::start("test-stack")?;
     let step = say::heading("Testing");
     let mut command = cargo(["test", "--workspace", "--locked", FAILPOINTS]);

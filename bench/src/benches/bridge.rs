@@ -3,9 +3,9 @@
 
 use super::progress::progress;
 use crate::bare::{self, Kept};
-use crate::ground::Ground;
 use crate::measure::{Contender, Figure, interleaved};
 use crate::report::{Finding, Goal, Unit};
+use crate::testbed::Testbed;
 use anyhow::Result;
 use std::cell::RefCell;
 use std::slice::from_ref;
@@ -23,19 +23,19 @@ struct Drained {
     cpu: Duration,
 }
 
-pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
-    let scale = ground.scale;
+pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
+    let scale = testbed.scale;
     let backlog = scale.backlog();
-    let ground = RefCell::new(ground);
-    let ours = || ours(&mut ground.borrow_mut(), backlog);
+    let testbed = RefCell::new(testbed);
+    let ours = || ours(&mut testbed.borrow_mut(), backlog);
     let bare = |kept| {
-        let mut ground = ground.borrow_mut();
-        let route = ground.route()?;
-        let brokers = ground.servers.kafka_brokers.clone();
-        let campaign = ground.gate.open(u32::try_from(backlog)?)?;
-        ground.gate.grant(from_ref(&campaign), 0, backlog)?;
-        let took = bare::publish(&mut ground.gate, &campaign, &brokers, &route.topic, kept)?;
-        ground.gate.remove(&campaign)?;
+        let mut testbed = testbed.borrow_mut();
+        let route = testbed.route()?;
+        let brokers = testbed.servers.kafka_brokers.clone();
+        let campaign = testbed.gate.open(u32::try_from(backlog)?)?;
+        testbed.gate.grant(from_ref(&campaign), 0, backlog)?;
+        let took = bare::publish(&mut testbed.gate, &campaign, &brokers, &route.topic, kept)?;
+        testbed.gate.remove(&campaign)?;
         Ok(Drained {
             per_second: backlog as f64 / took.as_secs_f64(),
             mebibytes: 0.0,
@@ -84,19 +84,19 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
     ])
 }
 
-fn ours(ground: &mut Ground, backlog: u64) -> Result<Drained> {
-    let route = ground.route()?;
-    let campaign = ground.gate.open(u32::try_from(backlog)?)?;
-    ground.gate.announce(&campaign)?;
-    ground.gate.grant(from_ref(&campaign), 0, backlog)?;
-    let mut bridge = ground.starting_bridge(&route)?;
+fn ours(testbed: &mut Testbed, backlog: u64) -> Result<Drained> {
+    let route = testbed.route()?;
+    let campaign = testbed.gate.open(u32::try_from(backlog)?)?;
+    testbed.gate.announce(&campaign)?;
+    testbed.gate.grant(from_ref(&campaign), 0, backlog)?;
+    let mut bridge = testbed.starting_bridge(&route)?;
     let per_second = progress(backlog, || {
         bridge.process.check()?;
-        Ok(backlog - ground.gate.backlog(&campaign)?)
+        Ok(backlog - testbed.gate.backlog(&campaign)?)
     })?;
     let usage = bridge.process.usage()?;
     drop(bridge);
-    ground.gate.remove(&campaign)?;
+    testbed.gate.remove(&campaign)?;
     Ok(Drained {
         per_second,
         mebibytes: usage.peak_memory as f64 / f64::from(1 << 20),

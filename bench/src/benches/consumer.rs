@@ -4,9 +4,9 @@
 use super::bridge::MEMORY;
 use super::progress::progress;
 use crate::bare::{self, Rows};
-use crate::ground::Ground;
 use crate::measure::{Contender, Figure, interleaved};
 use crate::report::{Finding, Goal, Unit};
+use crate::testbed::Testbed;
 use anyhow::{Result, bail};
 use rushgate_gate::CampaignId;
 use std::cell::RefCell;
@@ -31,16 +31,16 @@ struct Inserted {
     cpu: Duration,
 }
 
-pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
-    let scale = ground.scale;
+pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
+    let scale = testbed.scale;
     let records = scale.backlog();
-    let route = ground.route()?;
-    let campaign = ground.campaign(records, &route)?;
-    let way = fastest(ground, &campaign, records / 10)?;
-    let ground = RefCell::new(ground);
-    let ours = || ours(&mut ground.borrow_mut(), records);
+    let route = testbed.route()?;
+    let campaign = testbed.campaign(records, &route)?;
+    let way = fastest(testbed, &campaign, records / 10)?;
+    let testbed = RefCell::new(testbed);
+    let ours = || ours(&mut testbed.borrow_mut(), records);
     let plain = || {
-        let per_second = plain(&ground.borrow(), &campaign, records, way)?;
+        let per_second = plain(&testbed.borrow(), &campaign, records, way)?;
         Ok(Inserted {
             per_second,
             mebibytes: 0.0,
@@ -86,11 +86,11 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
     ])
 }
 
-fn ours(ground: &mut Ground, records: u64) -> Result<Inserted> {
-    let route = ground.route()?;
-    let campaign = ground.published(records, &route)?;
-    ground.empty_tables()?;
-    let mut consumer = ground.starting_consumer(&route)?;
+fn ours(testbed: &mut Testbed, records: u64) -> Result<Inserted> {
+    let route = testbed.route()?;
+    let campaign = testbed.published(records, &route)?;
+    testbed.empty_tables()?;
+    let mut consumer = testbed.starting_consumer(&route)?;
     // Done is what the gate was told of.
     let per_second = progress(records, || {
         consumer.process.check()?;
@@ -98,11 +98,11 @@ fn ours(ground: &mut Ground, records: u64) -> Result<Inserted> {
     })?;
     let usage = consumer.process.usage()?;
     drop(consumer);
-    let stands = count(ground, &campaign)?;
+    let stands = count(testbed, &campaign)?;
     if stands != records {
         bail!("{stands} rows stand of {records} records");
     }
-    ground.gate.remove(&campaign)?;
+    testbed.gate.remove(&campaign)?;
     Ok(Inserted {
         per_second,
         mebibytes: usage.peak_memory as f64 / f64::from(1 << 20),
@@ -110,8 +110,8 @@ fn ours(ground: &mut Ground, records: u64) -> Result<Inserted> {
     })
 }
 
-fn count(ground: &Ground, campaign: &CampaignId) -> Result<u64> {
-    let count: i64 = ground.with_database(async |database| {
+fn count(testbed: &Testbed, campaign: &CampaignId) -> Result<u64> {
+    let count: i64 = testbed.with_database(async |database| {
         sqlx::query_scalar("SELECT COUNT(*) FROM coupons WHERE campaign_id = ?")
             .bind(campaign.as_str())
             .fetch_one(database)
@@ -121,10 +121,10 @@ fn count(ground: &Ground, campaign: &CampaignId) -> Result<u64> {
 }
 
 /// The fastest of the ways, found with so many rows.
-fn fastest(ground: &Ground, campaign: &CampaignId, rows: u64) -> Result<(u64, u64)> {
+fn fastest(testbed: &Testbed, campaign: &CampaignId, rows: u64) -> Result<(u64, u64)> {
     let mut fastest = (0.0, WAYS[0]);
     for way in WAYS {
-        let per_second = plain(ground, campaign, rows, way)?;
+        let per_second = plain(testbed, campaign, rows, way)?;
         if per_second > fastest.0 {
             fastest = (per_second, way);
         }
@@ -134,12 +134,12 @@ fn fastest(ground: &Ground, campaign: &CampaignId, rows: u64) -> Result<(u64, u6
 
 /// Rows a second.
 fn plain(
-    ground: &Ground,
+    testbed: &Testbed,
     campaign: &CampaignId,
     count: u64,
     (at_once, connections): (u64, u64),
 ) -> Result<f64> {
-    ground.empty_tables()?;
+    testbed.empty_tables()?;
     let begun = Instant::now();
     let share = count / connections;
     let inserts = (0..connections).map(|connection| {
@@ -150,10 +150,10 @@ fn plain(
             quota: count,
             at_once,
         };
-        Ok(bare::insert(ground.database()?, rows))
+        Ok(bare::insert(testbed.database()?, rows))
     });
     let inserts = inserts.collect::<Result<Vec<_>>>()?;
-    ground.all_of(inserts)?;
+    testbed.all_of(inserts)?;
     let took = begun.elapsed();
     Ok((share * connections) as f64 / took.as_secs_f64())
 }

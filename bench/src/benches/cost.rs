@@ -2,10 +2,10 @@
 
 use super::pipeline::Pipeline;
 use crate::gate::Gate;
-use crate::ground::Ground;
 use crate::load::{Load, Until};
 use crate::measure::Figure;
 use crate::report::{Finding, Goal, Unit};
+use crate::testbed::Testbed;
 use anyhow::Result;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,20 +18,20 @@ pub(super) const NAME: &str = "cost";
 /// What an instance of the component may take, in MiB.
 const INSTANCE: f64 = 8.0;
 
-pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
-    let applications = ground.scale.backlog();
-    let mut pipeline = Pipeline::start(ground)?;
-    let before = pipeline.usage(ground)?;
-    let clients = ground.gate.info("connected_clients")?.parse::<u64>()?;
-    let instances = Instances::watch(ground)?;
+pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
+    let applications = testbed.scale.backlog();
+    let mut pipeline = Pipeline::start(testbed)?;
+    let before = pipeline.usage(testbed)?;
+    let clients = testbed.gate.info("connected_clients")?.parse::<u64>()?;
+    let instances = Instances::watch(testbed)?;
     let load = Load {
         until: Until::Requests(applications),
-        ..pipeline.applications(ground, 0)
+        ..pipeline.applications(testbed, 0)
     };
     let outcome = load.run()?.all(201)?;
     let instances = instances.most()?.saturating_sub(clients).max(1);
-    pipeline.until_issued(ground)?;
-    let after = pipeline.usage(ground)?;
+    pipeline.until_issued(testbed)?;
+    let after = pipeline.usage(testbed)?;
 
     let mut findings = vec![];
     let mut handler_grew = 0;
@@ -69,7 +69,7 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
         .beside("what it may take", Figure::known(INSTANCE))
         .to_be(Goal::AtMost(1.0)),
     );
-    pipeline.end(ground)?;
+    pipeline.end(testbed)?;
     Ok(findings)
 }
 
@@ -84,8 +84,8 @@ struct Instances {
 }
 
 impl Instances {
-    fn watch(ground: &Ground) -> Result<Self> {
-        let mut gate = Gate::connect(&ground.servers.redis_url, ground.scale)?;
+    fn watch(testbed: &Testbed) -> Result<Self> {
+        let mut gate = Gate::connect(&testbed.servers.redis_url, testbed.scale)?;
         let done = Arc::new(AtomicBool::new(false));
         let over = done.clone();
         let most = thread::spawn(move || {

@@ -4,12 +4,12 @@
 use super::growth::cpu;
 use super::http::applications;
 use crate::gate::Gate;
-use crate::ground::{Ground, Server};
-use crate::load::{Load, Outcome, Template, Until};
+use crate::load::{Load, LoadResult, Template, Until};
 use crate::measure::{Contender, Turns, interleaved};
 use crate::report::{Finding, Unit};
 use crate::scale::Scale;
 use crate::simulate::KNOWN;
+use crate::testbed::{Server, Testbed};
 use anyhow::{Context, Result};
 use rushgate_gate::{CampaignId, Quota, strangers};
 use std::cell::RefCell;
@@ -24,15 +24,15 @@ const DEPTH: usize = 16;
 /// The number of the first person who holds a grant where others are to be refused.
 const HOLDERS: u64 = 1 << 36;
 
-pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
-    let scale = ground.scale;
-    let handler = ground.handler()?;
-    let sold_out = ground.gate.open(1)?;
-    ground.gate.grant(from_ref(&sold_out), HOLDERS, 1)?;
-    let known = ground.gate.open(u32::try_from(KNOWN)?)?;
-    ground.gate.grant(from_ref(&known), HOLDERS, KNOWN)?;
-    ground.gate.load_script(strangers::SCRIPT.source())?;
-    let gate = RefCell::new(&mut ground.gate);
+pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
+    let scale = testbed.scale;
+    let handler = testbed.handler()?;
+    let sold_out = testbed.gate.open(1)?;
+    testbed.gate.grant(from_ref(&sold_out), HOLDERS, 1)?;
+    let known = testbed.gate.open(u32::try_from(KNOWN)?)?;
+    testbed.gate.grant(from_ref(&known), HOLDERS, KNOWN)?;
+    testbed.gate.load_script(strangers::SCRIPT.source())?;
+    let gate = RefCell::new(&mut testbed.gate);
 
     let each = scale.backlog() / 10;
     let granted = || {
@@ -86,13 +86,13 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
     )?;
     let [flood] = interleaved(scale.rounds(), [Contender::new("flood", flood)])?;
     for campaign in [sold_out, known] {
-        ground.gate.remove(&campaign)?;
+        testbed.gate.remove(&campaign)?;
     }
 
     let redis = |what, turns: &Turns<f64>| {
         Finding::new(NAME, what, turns.figure(|cpu| *cpu), Unit::CpuMicroseconds)
     };
-    let alone = |what, turns: &Turns<Outcome>| {
+    let alone = |what, turns: &Turns<LoadResult>| {
         let figure = turns.figure(|outcome| outcome.quantile(0.5) / 1e3);
         Finding::new(NAME, what, figure, Unit::Milliseconds)
     };

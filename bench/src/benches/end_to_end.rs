@@ -2,11 +2,11 @@
 
 use super::http::steady;
 use super::pipeline::Pipeline;
-use crate::ground::Ground;
-use crate::load::{Load, Outcome, Until};
+use crate::load::{Load, LoadResult, Until};
 use crate::measure::{Contender, Figure, interleaved};
 use crate::report::{Finding, Goal, Unit};
 use crate::scale::Scale;
+use crate::testbed::Testbed;
 use crate::topic::handed_over;
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
@@ -35,9 +35,9 @@ const GAP: Duration = Duration::from_secs(1);
 /// When each row was first seen, by its id: milliseconds since 1970.
 type Seen = HashMap<u64, u64>;
 
-pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
-    let scale = ground.scale;
-    let mut pipeline = Pipeline::start(ground)?;
+pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
+    let scale = testbed.scale;
+    let mut pipeline = Pipeline::start(testbed)?;
     let mut sent = Sent::default();
     // What it can do: grants until all have their rows, the requests included. The first turn is not counted: Kafka
     // compiles itself while it runs, on a core that the others need.
@@ -46,17 +46,17 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
         let begun = Instant::now();
         let load = Load {
             until: Until::Elapsed(scale.turn() * turns),
-            ..pipeline.applications(ground, sent.people)
+            ..pipeline.applications(testbed, sent.people)
         };
         let before = sent.grants;
-        sent.all_the_way(ground, &mut pipeline, &load)?;
+        sent.all_the_way(testbed, &mut pipeline, &load)?;
         capacity = (sent.grants - before) as f64 / begun.elapsed().as_secs_f64();
     }
 
     let rate = capacity / 2.0;
-    let turn = || Turn::take(ground, &mut pipeline, &mut sent, rate);
+    let turn = || Turn::take(testbed, &mut pipeline, &mut sent, rate);
     let [turns] = interleaved(scale.long_rounds(), [Contender::new("steady", turn)])?;
-    pipeline.end(ground)?;
+    pipeline.end(testbed)?;
 
     let grant_to_row =
         |quantile| turns.figure(|turn| turn.delays.all.value_at_quantile(quantile) as f64);
@@ -104,14 +104,14 @@ impl Sent {
     /// Sends applications, and waits for the rows of all who were granted.
     fn all_the_way(
         &mut self,
-        ground: &mut Ground,
+        testbed: &mut Testbed,
         pipeline: &mut Pipeline,
         load: &Load,
-    ) -> Result<Outcome> {
+    ) -> Result<LoadResult> {
         let outcome = load.run()?;
         self.people += outcome.sent;
         self.grants += outcome.answers.get(&201).copied().unwrap_or(0);
-        pipeline.until_issued(ground)?;
+        pipeline.until_issued(testbed)?;
         Ok(outcome)
     }
 }
@@ -119,36 +119,36 @@ impl Sent {
 /// What one turn at a steady rate showed.
 struct Turn {
     delays: Delays,
-    answers: Outcome,
+    answers: LoadResult,
     /// The bridge's, in microseconds for each grant.
     bridge_cpu: f64,
 }
 
 impl Turn {
     fn take(
-        ground: &mut Ground,
+        testbed: &mut Testbed,
         pipeline: &mut Pipeline,
         sent: &mut Sent,
         rate: f64,
     ) -> Result<Self> {
-        let turn = ground.scale.turn();
-        let before = highest(ground)?;
+        let turn = testbed.scale.turn();
+        let before = highest(testbed)?;
         let done = Arc::new(AtomicBool::new(false));
-        let watching = ground.spawn(watch(ground.database()?, before, done.clone()));
+        let watching = testbed.spawn(watch(testbed.database()?, before, done.clone()));
         let load = Load {
-            until: Until::Elapsed(turn * if ground.scale == Scale::Full { 3 } else { 4 }),
-            ..pipeline.applications(ground, sent.people)
+            until: Until::Elapsed(turn * if testbed.scale == Scale::Full { 3 } else { 4 }),
+            ..pipeline.applications(testbed, sent.people)
         };
         let used = pipeline.bridge.process.usage()?.cpu;
-        let answers = sent.all_the_way(ground, pipeline, &steady(load, rate));
+        let answers = sent.all_the_way(testbed, pipeline, &steady(load, rate));
         done.store(true, Ordering::Relaxed);
-        let seen = ground.wait_for(watching)??;
+        let seen = testbed.wait_for(watching)??;
         let answers = answers?.all(201)?;
         let used = pipeline.bridge.process.usage()?.cpu - used;
         let topic = &pipeline.route.topic;
-        let handed_over = handed_over(&ground.servers.kafka_brokers, topic)?;
+        let handed_over = handed_over(&testbed.servers.kafka_brokers, topic)?;
         Ok(Self {
-            delays: Delays::of(ground, before, &seen, &handed_over)?,
+            delays: Delays::of(testbed, before, &seen, &handed_over)?,
             bridge_cpu: used.as_secs_f64() * 1e6 / answers.sent as f64,
             answers,
         })
@@ -194,8 +194,8 @@ async fn watch(options: MySqlConnectOptions, before: u64, done: Arc<AtomicBool>)
     }
 }
 
-fn highest(ground: &Ground) -> Result<u64> {
-    ground.with_database(async |database| {
+fn highest(testbed: &Testbed) -> Result<u64> {
+    testbed.with_database(async |database| {
         sqlx::query_scalar("SELECT CAST(COALESCE(MAX(id), 0) AS UNSIGNED) FROM coupons")
             .fetch_one(database)
             .await
@@ -212,12 +212,12 @@ struct Delays {
 impl Delays {
     /// Those of the rows after `before`, from each grant to when its row was first seen.
     fn of(
-        ground: &Ground,
+        testbed: &Testbed,
         before: u64,
         seen: &Seen,
         handed_over: &HashMap<u64, u64>,
     ) -> Result<Self> {
-        let rows = ground.with_database(async |database| {
+        let rows = testbed.with_database(async |database| {
             sqlx::query(
                 "SELECT id, CAST(serial AS UNSIGNED), CAST(UNIX_TIMESTAMP(granted_at) * 1000 AS UNSIGNED) \
                  FROM coupons WHERE id > ? ORDER BY id",

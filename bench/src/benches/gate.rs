@@ -2,11 +2,11 @@
 //! would do for the simplest of them.
 
 use crate::gate::Gate;
-use crate::ground::Ground;
-use crate::load::{Load, MARK, Outcome, Template, Until};
+use crate::load::{Load, LoadResult, MARK, Template, Until};
 use crate::measure::{Contender, Turns, interleaved};
 use crate::report::{Finding, Goal, Unit};
 use crate::scale::Scale;
+use crate::testbed::Testbed;
 use anyhow::{Result, ensure};
 use redis::cmd;
 use rushgate_gate::{CampaignId, Millis, Quota};
@@ -32,9 +32,9 @@ const SHORTEST: &str = "if redis.call('SADD', KEYS[1], ARGV[1]) == 0 then return
 /// In the year 2100.
 const FAR_AWAY: i64 = 4_102_444_800_000;
 
-pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
-    let scale = ground.scale;
-    let gate = RefCell::new(&mut ground.gate);
+pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
+    let scale = testbed.scale;
+    let gate = RefCell::new(&mut testbed.gate);
     let sha1 = gate.borrow_mut().load_script(SHORTEST)?;
     let keys = ["{bench}:people", "{bench}:count", "{bench}:stream"];
     let shortest = || {
@@ -87,12 +87,12 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
             Contender::new("shortest script", shortest),
         ],
     )?;
-    let baseline = shortest.figure(Outcome::per_second);
-    let finding = |what, turns: &Turns<Outcome>, least| {
+    let baseline = shortest.figure(LoadResult::per_second);
+    let finding = |what, turns: &Turns<LoadResult>, least| {
         Finding::new(
             NAME,
             what,
-            turns.figure(Outcome::per_second),
+            turns.figure(LoadResult::per_second),
             Unit::PerSecond,
         )
         .beside("shortest script", baseline.clone())
@@ -117,7 +117,7 @@ fn ended(
     campaign: &CampaignId,
     people: Option<u64>,
     word: &str,
-) -> Result<Outcome> {
+) -> Result<LoadResult> {
     let load = Load {
         people,
         ..decisions(gate, scale, from_ref(campaign))

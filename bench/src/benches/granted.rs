@@ -2,10 +2,10 @@
 //! hello-world on the same host, the same contract as a native service, and the script alone.
 
 use super::http::{applications, generator, on_a_campaign, quantile, steady, throughput};
-use crate::ground::{Ground, Server};
 use crate::load::{Template, Until};
 use crate::measure::{Contender, interleaved};
 use crate::report::{Finding, Goal, Unit};
+use crate::testbed::{Server, Testbed};
 use anyhow::Result;
 use rushgate_gate::Quota;
 use std::cell::RefCell;
@@ -13,11 +13,11 @@ use std::cell::RefCell;
 /// Its name.
 pub(super) const NAME: &str = "granted";
 
-pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
-    let scale = ground.scale;
-    let (handler, hello) = (ground.handler()?, ground.hello()?);
-    let (native, constant) = (ground.service("native")?, ground.service("constant")?);
-    let gate = RefCell::new(&mut ground.gate);
+pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
+    let scale = testbed.scale;
+    let (handler, hello) = (testbed.handler()?, testbed.hello()?);
+    let (native, constant) = (testbed.service("native")?, testbed.service("constant")?);
+    let gate = RefCell::new(&mut testbed.gate);
     let turn = |server: &Server, minimal, kind| {
         let (gate, address) = (&gate, server.address);
         move || {

@@ -4,10 +4,10 @@
 mod system;
 
 use crate::gate::Gate;
-use crate::ground::Ground;
 use crate::measure::{Contender, interleaved_all};
 use crate::report::{Finding, Goal, Unit};
 use crate::scale::Scale;
+use crate::testbed::Testbed;
 use anyhow::Result;
 use redis::cmd;
 use rushgate_gate::{CampaignId, Keys, Quota};
@@ -38,15 +38,15 @@ struct Growing<'a> {
     next: u64,
 }
 
-pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
-    let mut findings = at_the_gate(ground)?;
-    findings.extend(system::over_campaigns(ground)?);
-    findings.extend(system::over_rows(ground)?);
+pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
+    let mut findings = at_the_gate(testbed)?;
+    findings.extend(system::over_campaigns(testbed)?);
+    findings.extend(system::over_rows(testbed)?);
     Ok(findings)
 }
 
-fn at_the_gate(ground: &mut Ground) -> Result<Vec<Finding>> {
-    let scale = ground.scale;
+fn at_the_gate(testbed: &mut Testbed) -> Result<Vec<Finding>> {
+    let scale = testbed.scale;
     let (most, count): (u32, u64) = match scale {
         Scale::Full => (7, 50_000),
         Scale::Quick => (5, 20_000),
@@ -58,7 +58,7 @@ fn at_the_gate(ground: &mut Ground) -> Result<Vec<Finding>> {
     let campaigns: Vec<_> = powers(0, 3.min(most)).map(What::Campaigns).collect();
     let backlog = [0].into_iter().chain(powers(least, most.min(6)));
     let backlog: Vec<_> = backlog.map(What::Backlog).collect();
-    let gate = RefCell::new(&mut ground.gate);
+    let gate = RefCell::new(&mut testbed.gate);
     let mut findings = vec![];
     for sizes in [grants, campaigns, backlog] {
         let mut growing: Vec<_> = sizes

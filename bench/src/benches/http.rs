@@ -1,7 +1,7 @@
 //! What the benches over HTTP share.
 
 use crate::gate::Gate;
-use crate::load::{Load, Outcome, Pace, Protocol, Template, Until};
+use crate::load::{Load, LoadResult, Pace, Protocol, Template, Until};
 use crate::measure::{Figure, Turns};
 use crate::report::{Finding, Unit};
 use crate::scale::Scale;
@@ -42,7 +42,7 @@ pub(super) fn on_a_campaign(
     gate: &RefCell<&mut Gate>,
     kind: u16,
     load: impl Fn(&CampaignId) -> Load,
-) -> Result<Outcome> {
+) -> Result<LoadResult> {
     let campaign = gate.borrow_mut().open(Quota::MAX)?;
     let outcome = load(&campaign).run()?.all(kind)?;
     gate.borrow_mut().remove(&campaign)?;
@@ -50,12 +50,12 @@ pub(super) fn on_a_campaign(
 }
 
 /// Answers a second.
-pub(super) fn throughput(turns: &Turns<Outcome>) -> Figure {
-    turns.figure(Outcome::per_second)
+pub(super) fn throughput(turns: &Turns<LoadResult>) -> Figure {
+    turns.figure(LoadResult::per_second)
 }
 
 /// Milliseconds within which that share of the answers came.
-pub(super) fn quantile(turns: &Turns<Outcome>, quantile: f64) -> Figure {
+pub(super) fn quantile(turns: &Turns<LoadResult>, quantile: f64) -> Figure {
     turns.figure(|outcome| outcome.quantile(quantile) / 1e3)
 }
 
@@ -63,10 +63,10 @@ pub(super) fn quantile(turns: &Turns<Outcome>, quantile: f64) -> Figure {
 /// it got out of one that was measured, and what it costs itself.
 pub(super) fn generator(
     bench: &'static str,
-    constant: &Turns<Outcome>,
-    fastest: (&str, &Turns<Outcome>),
+    constant: &Turns<LoadResult>,
+    fastest: (&str, &Turns<LoadResult>),
 ) -> [Finding; 2] {
-    let cpu = |turns: &Turns<Outcome>| turns.figure(|outcome| outcome.cpu_per_thousand() * 1e3);
+    let cpu = |turns: &Turns<LoadResult>| turns.figure(|outcome| outcome.cpu_per_thousand() * 1e3);
     [
         Finding::new(
             bench,

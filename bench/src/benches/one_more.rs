@@ -4,11 +4,11 @@
 use super::http::applications;
 use super::progress::progress;
 use crate::gate::Gate;
-use crate::ground::{Ground, Server};
 use crate::load::{Load, Template, Until};
 use crate::measure::{Contender, interleaved_all};
 use crate::process::{Process, free_address};
 use crate::report::{Finding, Unit};
+use crate::testbed::{Server, Testbed};
 use anyhow::{Context, Result, bail};
 use rushgate_gate::Quota;
 use std::cell::RefCell;
@@ -28,18 +28,18 @@ const PARTITIONS: usize = 8;
 
 type Turn<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
 
-pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
-    let other = OtherGate::start(ground)?;
-    let handlers = [ground.handler()?, ground.handler()?];
-    let (rounds, long_rounds) = (ground.scale.rounds(), ground.scale.long_rounds());
-    let ground = &RefCell::new(ground);
+pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
+    let other = OtherGate::start(testbed)?;
+    let handlers = [testbed.handler()?, testbed.handler()?];
+    let (rounds, long_rounds) = (testbed.scale.rounds(), testbed.scale.long_rounds());
+    let testbed = &RefCell::new(testbed);
     let other = &RefCell::new(other);
     let handlers = &handlers;
     let mut findings = compared(
         rounds,
         [1, 2].map(|count| {
             let turn: Turn<'_> =
-                Box::new(move || at_handlers(&mut ground.borrow_mut(), &handlers[..count]));
+                Box::new(move || at_handlers(&mut testbed.borrow_mut(), &handlers[..count]));
             (counted(count, "handler"), turn)
         }),
     )?;
@@ -47,8 +47,8 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
         rounds,
         [1, 2].map(|count| {
             let turn: Turn<'_> = Box::new(move || {
-                let (mut ground, mut other) = (ground.borrow_mut(), other.borrow_mut());
-                let mut gates = [&mut ground.gate, &mut other.gate];
+                let (mut testbed, mut other) = (testbed.borrow_mut(), other.borrow_mut());
+                let mut gates = [&mut testbed.gate, &mut other.gate];
                 at_gates(&mut gates[..count])
             });
             (counted(count, "gate"), turn)
@@ -57,7 +57,7 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
     findings.extend(compared(
         long_rounds,
         [1, 2].map(|count| {
-            let turn: Turn<'_> = Box::new(move || drained(&mut ground.borrow_mut(), count));
+            let turn: Turn<'_> = Box::new(move || drained(&mut testbed.borrow_mut(), count));
             (counted(count, "bridge"), turn)
         }),
     )?);
@@ -65,7 +65,7 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
         long_rounds,
         [(1, 1), (1, 2), (1, 4), (1, PARTITIONS), (2, PARTITIONS)].map(|(count, partitions)| {
             let turn: Turn<'_> =
-                Box::new(move || inserted(&mut ground.borrow_mut(), count, partitions));
+                Box::new(move || inserted(&mut testbed.borrow_mut(), count, partitions));
             let name = format!(
                 "{}, {}",
                 counted(count, "consumer"),
@@ -124,15 +124,15 @@ fn at_once(loads: Vec<Load>, kind: u16) -> Result<f64> {
     })
 }
 
-fn at_handlers(ground: &mut Ground, handlers: &[Server]) -> Result<f64> {
-    let campaign = ground.gate.open(Quota::MAX)?;
+fn at_handlers(testbed: &mut Testbed, handlers: &[Server]) -> Result<f64> {
+    let campaign = testbed.gate.open(Quota::MAX)?;
     let template = Template::application(campaign.as_str(), false);
     let loads = handlers.iter().zip(0..).map(|(handler, number)| Load {
         first: number << 36,
-        ..applications(ground.scale, handler.address, vec![template.clone()])
+        ..applications(testbed.scale, handler.address, vec![template.clone()])
     });
     let per_second = at_once(loads.collect(), 201)?;
-    ground.gate.remove(&campaign)?;
+    testbed.gate.remove(&campaign)?;
     Ok(per_second)
 }
 
@@ -161,7 +161,7 @@ struct OtherGate {
 }
 
 impl OtherGate {
-    fn start(ground: &Ground) -> Result<Self> {
+    fn start(testbed: &Testbed) -> Result<Self> {
         let directory = tempfile::tempdir().context("a directory for Redis")?;
         let address = free_address()?;
         let mut command = Command::new("redis-server");
@@ -181,7 +181,7 @@ impl OtherGate {
         let begun = Instant::now();
         let url = format!("redis://{address}");
         let gate = loop {
-            match Gate::connect(&url, ground.scale) {
+            match Gate::connect(&url, testbed.scale) {
                 Ok(gate) => break gate,
                 Err(error) if begun.elapsed() > PATIENCE => return Err(error),
                 Err(_) => process.check()?,
@@ -197,37 +197,37 @@ impl OtherGate {
 }
 
 /// Entries a second out of the streams of two campaigns, which bridges learn of when they are all there.
-fn drained(ground: &mut Ground, bridges: usize) -> Result<f64> {
-    let entries = ground.scale.backlog();
-    let route = ground.route()?;
+fn drained(testbed: &mut Testbed, bridges: usize) -> Result<f64> {
+    let entries = testbed.scale.backlog();
+    let route = testbed.route()?;
     let quota = u32::try_from(entries)?;
-    let campaigns = [ground.gate.open(quota)?, ground.gate.open(quota)?];
-    ground.gate.grant(&campaigns, 0, entries)?;
-    let bridges = ground.bridges(&route, bridges)?;
+    let campaigns = [testbed.gate.open(quota)?, testbed.gate.open(quota)?];
+    testbed.gate.grant(&campaigns, 0, entries)?;
+    let bridges = testbed.bridges(&route, bridges)?;
     for campaign in &campaigns {
-        ground.gate.announce(campaign)?;
+        testbed.gate.announce(campaign)?;
     }
     let per_second = progress(entries, || {
         let mut left = 0;
         for campaign in &campaigns {
-            left += ground.gate.backlog(campaign)?;
+            left += testbed.gate.backlog(campaign)?;
         }
         Ok(entries - left)
     })?;
     drop(bridges);
     for campaign in &campaigns {
-        ground.gate.remove(campaign)?;
+        testbed.gate.remove(campaign)?;
     }
     Ok(per_second)
 }
 
 /// Rows a second out of a topic of so many partitions. When the second consumer comes, the first has begun.
-fn inserted(ground: &mut Ground, consumers: usize, partitions: usize) -> Result<f64> {
-    let records = ground.scale.backlog();
-    let route = ground.partitioned(partitions)?;
-    let campaign = ground.published(records, &route)?;
-    ground.empty_tables()?;
-    let consumers = (0..consumers).map(|_| ground.starting_consumer(&route));
+fn inserted(testbed: &mut Testbed, consumers: usize, partitions: usize) -> Result<f64> {
+    let records = testbed.scale.backlog();
+    let route = testbed.partitioned(partitions)?;
+    let campaign = testbed.published(records, &route)?;
+    testbed.empty_tables()?;
+    let consumers = (0..consumers).map(|_| testbed.starting_consumer(&route));
     let consumers = consumers.collect::<Result<Vec<_>>>()?;
     let per_second = progress(records, || {
         let confirmed = consumers.iter();
@@ -235,6 +235,6 @@ fn inserted(ground: &mut Ground, consumers: usize, partitions: usize) -> Result<
         Ok(confirmed.sum())
     })?;
     drop(consumers);
-    ground.gate.remove(&campaign)?;
+    testbed.gate.remove(&campaign)?;
     Ok(per_second)
 }

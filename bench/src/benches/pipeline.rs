@@ -2,9 +2,9 @@
 
 use super::http::applications;
 use super::progress::progress;
-use crate::ground::{Ground, Route, Server};
 use crate::load::{Load, Template};
 use crate::process::Usage;
+use crate::testbed::{Route, Server, Testbed};
 use anyhow::Result;
 use rushgate_gate::{CampaignId, Quota};
 
@@ -21,43 +21,43 @@ pub(super) struct Pipeline {
 
 impl Pipeline {
     /// Starts it, with no coupon in the tables and one campaign.
-    pub(super) fn start(ground: &mut Ground) -> Result<Self> {
-        let route = ground.route()?;
-        ground.empty_tables()?;
-        let campaign = ground.campaign(u64::from(Quota::MAX), &route)?;
-        Self::over(ground, vec![campaign], route)
+    pub(super) fn start(testbed: &mut Testbed) -> Result<Self> {
+        let route = testbed.route()?;
+        testbed.empty_tables()?;
+        let campaign = testbed.campaign(u64::from(Quota::MAX), &route)?;
+        Self::over(testbed, vec![campaign], route)
     }
 
     /// Starts it for campaigns that there are.
     pub(super) fn over(
-        ground: &mut Ground,
+        testbed: &mut Testbed,
         campaigns: Vec<CampaignId>,
         route: Route,
     ) -> Result<Self> {
         let rowless = campaigns.iter().map(|campaign| {
-            let grants = ground.gate.grants(campaign)?;
+            let grants = testbed.gate.grants(campaign)?;
             Ok(grants.given - grants.issued)
         });
         Ok(Self {
             rowless: rowless.collect::<Result<_>>()?,
-            handler: ground.handler()?,
-            bridge: ground.bridge(&route)?,
-            consumer: ground.consumer(&route)?,
+            handler: testbed.handler()?,
+            bridge: testbed.bridge(&route)?,
+            consumer: testbed.consumer(&route)?,
             campaigns,
             route,
         })
     }
 
     /// What all parts and servers have used so far, those of which it can be known.
-    pub(super) fn usage(&self, ground: &mut Ground) -> Result<Vec<(&'static str, Usage)>> {
-        let redis = ground.gate.info("process_id")?.parse()?;
+    pub(super) fn usage(&self, testbed: &mut Testbed) -> Result<Vec<(&'static str, Usage)>> {
+        let redis = testbed.gate.info("process_id")?.parse()?;
         let processes = [
             ("Redis", Some(redis)),
             ("handler", Some(self.handler.process.id())),
             ("bridge", Some(self.bridge.process.id())),
-            ("Kafka", ground.servers.kafka_process),
+            ("Kafka", testbed.servers.kafka_process),
             ("consumer", Some(self.consumer.process.id())),
-            ("database", ground.servers.database_process),
+            ("database", testbed.servers.database_process),
         ];
         let known = processes.into_iter();
         known
@@ -67,32 +67,32 @@ impl Pipeline {
     }
 
     /// Applications of people from number `first` on, to the campaigns in turn.
-    pub(super) fn applications(&self, ground: &Ground, first: u64) -> Load {
+    pub(super) fn applications(&self, testbed: &Testbed, first: u64) -> Load {
         let campaigns = self.campaigns.iter();
         let templates = campaigns.map(|campaign| Template::application(campaign.as_str(), false));
         Load {
             first,
-            ..applications(ground.scale, self.handler.address, templates.collect())
+            ..applications(testbed.scale, self.handler.address, templates.collect())
         }
     }
 
     /// Waits until every grant that was given has its row and the gate knows of it. The gate is asked, for others may count
     /// otherwise: an application whose answer nobody waited for may have been granted, and a record that comes twice is
     /// confirmed twice.
-    pub(super) fn until_issued(&mut self, ground: &mut Ground) -> Result<()> {
+    pub(super) fn until_issued(&mut self, testbed: &mut Testbed) -> Result<()> {
         for (campaign, rowless) in self.campaigns.iter().zip(&self.rowless) {
-            let given = ground.gate.grants(campaign)?.given;
+            let given = testbed.gate.grants(campaign)?.given;
             progress(given - rowless, || {
                 self.bridge.process.check()?;
                 self.consumer.process.check()?;
-                Ok(ground.gate.grants(campaign)?.issued)
+                Ok(testbed.gate.grants(campaign)?.issued)
             })?;
         }
         Ok(())
     }
 
     /// Ends it, and removes what it leaves in the gate.
-    pub(super) fn end(self, ground: &mut Ground) -> Result<()> {
+    pub(super) fn end(self, testbed: &mut Testbed) -> Result<()> {
         let Self {
             handler,
             bridge,
@@ -102,7 +102,7 @@ impl Pipeline {
         } = self;
         drop((handler, bridge, consumer));
         for campaign in &campaigns {
-            ground.gate.remove(campaign)?;
+            testbed.gate.remove(campaign)?;
         }
         Ok(())
     }

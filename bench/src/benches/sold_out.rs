@@ -2,21 +2,21 @@
 //! host, which is sent the same.
 
 use super::http::{applications, generator, quantile, steady, throughput};
-use crate::ground::{Ground, Server};
 use crate::load::Template;
 use crate::measure::{Contender, interleaved};
 use crate::report::{Finding, Goal, Unit};
+use crate::testbed::{Server, Testbed};
 use anyhow::Result;
 
 /// Its name.
 pub(super) const NAME: &str = "sold-out";
 
-pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
-    let scale = ground.scale;
-    let (handler, hello) = (ground.handler()?, ground.hello()?);
-    let (native, constant) = (ground.service("native")?, ground.service("constant")?);
-    let campaign = ground.gate.open(1)?;
-    ground
+pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
+    let scale = testbed.scale;
+    let (handler, hello) = (testbed.handler()?, testbed.hello()?);
+    let (native, constant) = (testbed.service("native")?, testbed.service("constant")?);
+    let campaign = testbed.gate.open(1)?;
+    testbed
         .gate
         .grant(std::slice::from_ref(&campaign), u64::MAX >> 30, 1)?;
 
@@ -49,7 +49,7 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
             Contender::new("hello", paced(&hello, 200)),
         ],
     )?;
-    ground.gate.remove(&campaign)?;
+    testbed.gate.remove(&campaign)?;
 
     let fastest = [("hello", &hello_), ("component", &ours)]
         .into_iter()

@@ -1,11 +1,11 @@
 //! How people give out coupons today, beside Rushgate: the same crowd at the same servers, far more people than coupons,
 //! and one in ten clicks twice.
 
-use crate::ground::{Ground, Route, Server};
 use crate::load::{Load, Template, Until};
 use crate::measure::{Contender, Turns, interleaved};
 use crate::process::{Process, Usage};
 use crate::report::{Finding, Unit};
+use crate::testbed::{Route, Server, Testbed};
 use crate::ways::Way;
 use crate::ways::given::{Given, given, rows};
 use crate::ways::schema::Schema;
@@ -52,18 +52,18 @@ struct Work {
     statements: u64,
 }
 
-pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
-    let scale = ground.scale;
+pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
+    let scale = testbed.scale;
     let (people, quota) = scale.crowd();
-    let route = ground.route()?;
-    let handler = ground.handler()?;
-    let _parts = (ground.bridge(&route)?, ground.consumer(&route)?);
-    let route_of_ways = ground.route()?;
+    let route = testbed.route()?;
+    let handler = testbed.handler()?;
+    let _parts = (testbed.bridge(&route)?, testbed.consumer(&route)?);
+    let route_of_ways = testbed.route()?;
     let mut usual = vec![];
     for way in Way::ALL {
-        usual.push(Usual::start(ground, way, quota, &route_of_ways)?);
+        usual.push(Usual::start(testbed, way, quota, &route_of_ways)?);
     }
-    let ground = RefCell::new(ground);
+    let testbed = RefCell::new(testbed);
 
     let crowd = |server: &Server, campaign: &str, table: &str| Crowd {
         load: Load {
@@ -79,21 +79,21 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
         campaign: campaign.to_owned(),
     };
     let ours = || {
-        let mut ground = ground.borrow_mut();
-        let campaign = ground.campaign(quota.into(), &route)?;
-        let shown = crowd(&handler, campaign.as_str(), "coupons").come(&ground)?;
-        ground.gate.remove(&campaign)?;
+        let mut testbed = testbed.borrow_mut();
+        let campaign = testbed.campaign(quota.into(), &route)?;
+        let shown = crowd(&handler, campaign.as_str(), "coupons").come(&testbed)?;
+        testbed.gate.remove(&campaign)?;
         Ok(shown)
     };
     let turn = |usual: &Usual| {
-        let mut ground = ground.borrow_mut();
+        let mut testbed = testbed.borrow_mut();
         let campaign = fresh_id();
         let opened = usual.schema.open(&campaign, quota);
-        ground.with_database(async |_| Ok(opened.await))??;
-        let shown = crowd(&usual.service, &campaign, &usual.schema.coupons()).come(&ground)?;
+        testbed.with_database(async |_| Ok(opened.await))??;
+        let shown = crowd(&usual.service, &campaign, &usual.schema.coupons()).come(&testbed)?;
         let keys = ["count", "applied", "people"].map(|key| format!("way:{campaign}:{key}"));
-        ground.gate.run::<()>(cmd("DEL").arg(&keys))?;
-        ground.gate.settle()?;
+        testbed.gate.run::<()>(cmd("DEL").arg(&keys))?;
+        testbed.gate.settle()?;
         Ok(shown)
     };
     let [a, b, c, d, e] = Way::ALL;
@@ -160,16 +160,16 @@ fn fresh_id() -> String {
 }
 
 impl Usual {
-    fn start(ground: &Ground, way: Way, quota: u32, route: &Route) -> Result<Self> {
+    fn start(testbed: &Testbed, way: Way, quota: u32, route: &Route) -> Result<Self> {
         let name = format!("{}-{}", way.name(), fresh_id());
-        let created = Schema::create(&ground.servers.database_url, &name, way);
-        let schema = ground.with_database(async |_| Ok(created.await))??;
+        let created = Schema::create(&testbed.servers.database_url, &name, way);
+        let schema = testbed.with_database(async |_| Ok(created.await))??;
         let consumer = match way {
-            Way::IncrKafka => Some(ground.way_consumer(&schema, route)?),
+            Way::IncrKafka => Some(testbed.way_consumer(&schema, route)?),
             _ => None,
         };
         Ok(Self {
-            service: ground.way(way, quota, &schema, route)?,
+            service: testbed.way(way, quota, &schema, route)?,
             _consumer: consumer,
             schema,
         })
@@ -178,9 +178,9 @@ impl Usual {
 
 impl Crowd {
     /// Comes, is answered, and has its rows.
-    fn come(self, ground: &Ground) -> Result<Shown> {
-        let process = ground.servers.database_process;
-        ground.with_database(async |database| Ok(self.measured(process, database).await))?
+    fn come(self, testbed: &Testbed) -> Result<Shown> {
+        let process = testbed.servers.database_process;
+        testbed.with_database(async |database| Ok(self.measured(process, database).await))?
     }
 
     async fn measured(self, process: Option<u32>, database: &mut MySqlConnection) -> Result<Shown> {

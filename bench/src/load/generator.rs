@@ -1,6 +1,6 @@
 //! The loop: sends what is due, and hears what comes.
 
-use super::{Load, Outcome, Pace, Template, Until};
+use super::{Load, LoadResult, Pace, Template, Until};
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 use rustix::buffer::spare_capacity;
@@ -65,7 +65,7 @@ impl<'a> Generator<'a> {
         })
     }
 
-    pub(super) fn run(mut self) -> Result<Outcome> {
+    pub(super) fn run(mut self) -> Result<LoadResult> {
         let cpu = thread_cpu();
         for _ in 0..self.load.connections {
             self.connect()?;
@@ -81,7 +81,7 @@ impl<'a> Generator<'a> {
             .iter()
             .enumerate()
             .filter(|(_, count)| **count > 0);
-        Ok(Outcome {
+        Ok(LoadResult {
             sent: self.sent,
             answers: counts.map(|(kind, count)| (kind as u16, *count)).collect(),
             latency: self.latency,

@@ -2,9 +2,9 @@
 
 use super::agenda::{Nanos, millis, seconds};
 use super::costs::Costs;
-use super::outcome::Part;
 use super::random::Random;
-use super::run::Parts;
+use super::run::Sizing;
+use super::simulated::Component;
 use super::station::Station;
 
 /// The consumer's, as it is shipped, in milliseconds: how long a record waits for others.
@@ -40,13 +40,13 @@ pub(crate) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// Of so many parts, with nothing on its way.
-    pub(crate) fn new(parts: Parts, costs: &'a Costs) -> Self {
+    pub(crate) fn new(sizing: Sizing, costs: &'a Costs) -> Self {
         Self {
             costs,
-            partitions: parts.partitions,
-            bridges: Station::new(parts.bridges),
-            brokers: Station::new(parts.broker_cores),
-            consumers: vec![Station::new(1); parts.consumers],
+            partitions: sizing.partitions,
+            bridges: Station::new(sizing.bridges),
+            brokers: Station::new(sizing.broker_cores),
+            consumers: vec![Station::new(1); sizing.consumers],
             database: Station::new(1),
         }
     }
@@ -99,14 +99,14 @@ impl<'a> Rows<'a> {
     }
 
     /// Seconds that each part was at work, the busiest of the consumers.
-    pub(crate) fn work(&self) -> [(Part, f64); 4] {
+    pub(crate) fn work(&self) -> [(Component, f64); 4] {
         let consumers = self.consumers.iter().map(Station::work_of_each).max();
         [
-            (Part::Bridge, self.bridges.work_of_each()),
-            (Part::Broker, self.brokers.work_of_each()),
-            (Part::Consumer, consumers.unwrap_or(0)),
-            (Part::Database, self.database.work_of_each()),
+            (Component::Bridge, self.bridges.work_of_each()),
+            (Component::Broker, self.brokers.work_of_each()),
+            (Component::Consumer, consumers.unwrap_or(0)),
+            (Component::Database, self.database.work_of_each()),
         ]
-        .map(|(part, work)| (part, seconds(work)))
+        .map(|(component, work)| (component, seconds(work)))
     }
 }

@@ -3,12 +3,12 @@
 use super::costs::Costs;
 use super::crowd::Crowd;
 use super::memory::Memory;
-use super::outcome::Outcome;
+use super::simulated::Simulated;
 use super::system::System;
 
 /// How many there are of everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Parts {
+pub(crate) struct Sizing {
     /// Processor cores of handlers.
     pub(crate) handler_cores: usize,
     /// Redis primaries; campaigns are spread over them.
@@ -23,7 +23,7 @@ pub(crate) struct Parts {
     pub(crate) consumers: usize,
 }
 
-impl Parts {
+impl Sizing {
     /// One of each.
     pub(crate) const ONE_OF_EACH: Self = Self {
         handler_cores: 1,
@@ -39,7 +39,7 @@ impl Parts {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
     /// How many there are of everything.
-    pub(crate) parts: Parts,
+    pub(crate) sizing: Sizing,
     /// Who remembers what strangers are told; nobody, if left out.
     pub(crate) memory: Option<Memory>,
     /// Who comes.
@@ -52,7 +52,7 @@ pub(crate) struct Run {
 
 impl Run {
     /// What comes of it.
-    pub(crate) fn simulate(&self, costs: &Costs) -> Outcome {
+    pub(crate) fn simulate(&self, costs: &Costs) -> Simulated {
         System::new(self, costs).run()
     }
 }

@@ -7,10 +7,10 @@
 use super::agenda::{Agenda, Nanos, millis, seconds};
 use super::costs::Costs;
 use super::memory::{Asker, Memories};
-use super::outcome::{Outcome, Part};
 use super::random::Random;
 use super::rows::{Next, Row, Rows};
 use super::run::Run;
+use super::simulated::{Component, Simulated};
 use super::station::{Gate, Station};
 
 /// From handler to gate or back, in milliseconds: assumed, within one data centre.
@@ -66,13 +66,13 @@ pub(crate) struct System<'a> {
     /// What each gate answers at the end of its turn.
     answers: Vec<Vec<Event>>,
     rows: Rows<'a>,
-    outcome: Outcome,
+    outcome: Simulated,
 }
 
 impl<'a> System<'a> {
     /// With nobody there yet.
     pub(crate) fn new(run: &'a Run, costs: &'a Costs) -> Self {
-        let parts = run.parts;
+        let sizing = run.sizing;
         let lines = run.memory.map_or(vec![], |memory| {
             vec![Station::new(memory.at_once); memory.askers]
         });
@@ -82,27 +82,27 @@ impl<'a> System<'a> {
             random: Random::new(run.seed),
             agenda: Agenda::new(),
             come: 0,
-            granted: vec![0; parts.gates],
-            memory: Memories::new(run.memory, parts.gates),
+            granted: vec![0; sizing.gates],
+            memory: Memories::new(run.memory, sizing.gates),
             lines,
-            handlers: Station::new(parts.handler_cores),
-            gates: (0..parts.gates).map(|_| Gate::new(costs.sync)).collect(),
-            answers: (0..parts.gates).map(|_| vec![]).collect(),
-            rows: Rows::new(parts, costs),
-            outcome: Outcome::default(),
+            handlers: Station::new(sizing.handler_cores),
+            gates: (0..sizing.gates).map(|_| Gate::new(costs.sync)).collect(),
+            answers: (0..sizing.gates).map(|_| vec![]).collect(),
+            rows: Rows::new(sizing, costs),
+            outcome: Simulated::default(),
         }
     }
 
     /// Goes on until nothing happens any more.
-    pub(crate) fn run(mut self) -> Outcome {
+    pub(crate) fn run(mut self) -> Simulated {
         self.await_next();
         while let Some(event) = self.agenda.next() {
             self.happens(event);
         }
         let gates = self.gates.iter().map(Gate::work).max();
         self.outcome.work = vec![
-            (Part::Handler, seconds(self.handlers.work_of_each())),
-            (Part::Gate, seconds(gates.unwrap_or(0))),
+            (Component::Handler, seconds(self.handlers.work_of_each())),
+            (Component::Gate, seconds(gates.unwrap_or(0))),
         ];
         self.outcome.work.extend(self.rows.work());
         self.outcome
@@ -153,7 +153,7 @@ impl<'a> System<'a> {
         self.come += 1;
         let application = Application {
             came: self.agenda.now(),
-            gate: self.random.below(self.run.parts.gates),
+            gate: self.random.below(self.run.sizing.gates),
             asker: self.memory.serve(&mut self.random),
         };
         let next = self.handlers.arrive(application);
@@ -227,7 +227,7 @@ impl<'a> System<'a> {
 
     /// Places at a gate.
     fn share(&self, gate: usize) -> u64 {
-        let gates = self.run.parts.gates as u64;
+        let gates = self.run.sizing.gates as u64;
         self.run.quota / gates + u64::from((gate as u64) < self.run.quota % gates)
     }
 

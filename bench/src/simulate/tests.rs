@@ -158,12 +158,12 @@ mod system {
     use crate::simulate::costs::Costs;
     use crate::simulate::crowd::{Arrivals, Crowd};
     use crate::simulate::memory::Memory;
-    use crate::simulate::outcome::Part;
-    use crate::simulate::run::{Parts, Run};
+    use crate::simulate::run::{Run, Sizing};
+    use crate::simulate::simulated::Component;
 
-    fn run(parts: Parts, quota: u64) -> Run {
+    fn run(sizing: Sizing, quota: u64) -> Run {
         Run {
-            parts,
+            sizing,
             memory: None,
             crowd: Crowd {
                 people: 2_000,
@@ -176,18 +176,18 @@ mod system {
 
     #[test]
     fn everybody_is_answered_and_every_grant_has_its_row() {
-        let two = Parts {
+        let two = Sizing {
             gates: 2,
             consumers: 2,
             partitions: 3,
-            ..Parts::ONE_OF_EACH
+            ..Sizing::ONE_OF_EACH
         };
-        for (parts, quota, rows) in [
-            (Parts::ONE_OF_EACH, 500, 500),
-            (Parts::ONE_OF_EACH, 9_000, 2_000),
+        for (sizing, quota, rows) in [
+            (Sizing::ONE_OF_EACH, 500, 500),
+            (Sizing::ONE_OF_EACH, 9_000, 2_000),
             (two, 501, 501),
         ] {
-            let outcome = run(parts, quota).simulate(&Costs::round());
+            let outcome = run(sizing, quota).simulate(&Costs::round());
             assert_eq!((outcome.answers(), outcome.rows), (2_000, rows));
             assert_eq!(outcome.decisions, 2_000);
         }
@@ -195,21 +195,21 @@ mod system {
 
     #[test]
     fn the_slowest_part_is_what_is_waited_for() {
-        let outcome = run(Parts::ONE_OF_EACH, 2_000).simulate(&Costs::round());
+        let outcome = run(Sizing::ONE_OF_EACH, 2_000).simulate(&Costs::round());
         // A handler's core takes 100 µs, which is more than anything else.
-        assert_eq!(outcome.bottleneck(|_| true), Some(Part::Handler));
+        assert_eq!(outcome.bottleneck(|_| true), Some(Component::Handler));
         assert!(
             (outcome.answers_per_second() / 1e4 - 1.0).abs() < 0.1,
             "{outcome:?}"
         );
-        let parts = Parts {
+        let sizing = Sizing {
             handler_cores: 100,
-            ..Parts::ONE_OF_EACH
+            ..Sizing::ONE_OF_EACH
         };
-        let mut many = run(parts, 20_000);
+        let mut many = run(sizing, 20_000);
         many.crowd.people = 20_000;
         let outcome = many.simulate(&Costs::round());
-        assert_eq!(outcome.bottleneck(|_| true), Some(Part::Broker));
+        assert_eq!(outcome.bottleneck(|_| true), Some(Component::Broker));
         // One record in 70 µs.
         let rows = outcome.rows as f64 / outcome.last_row();
         assert!((rows / 14_286.0 - 1.0).abs() < 0.05, "{rows}");
@@ -218,7 +218,7 @@ mod system {
     #[test]
     fn the_same_seed_gives_the_same_result_and_another_one_does_not() {
         let costs = Costs::round();
-        let one = run(Parts::ONE_OF_EACH, 500);
+        let one = run(Sizing::ONE_OF_EACH, 500);
         let other = Run { seed: 2, ..one };
         assert_eq!(one.simulate(&costs), one.simulate(&costs));
         assert_ne!(one.simulate(&costs), other.simulate(&costs));
@@ -235,7 +235,7 @@ mod system {
         for (quota, remembers) in [(10, true), (11, false)] {
             let run = Run {
                 memory: Some(memory),
-                ..run(Parts::ONE_OF_EACH, quota)
+                ..run(Sizing::ONE_OF_EACH, quota)
             };
             let outcome = run.simulate(&Costs::round());
             assert_eq!(outcome.answers(), 2_000);

@@ -5,7 +5,7 @@
 //! key would stop the latter, and is what the other ways have; nothing stops the former.
 
 use super::coupons::{CONNECTIONS, insert, pool};
-use super::{Decide, Told};
+use super::{Decide, Decision};
 use anyhow::Result;
 use sqlx::mysql::MySqlPool;
 
@@ -29,7 +29,7 @@ impl CountThenInsert {
 }
 
 impl Decide for CountThenInsert {
-    async fn apply(&self, campaign: &str, user_id: &str) -> Result<Told> {
+    async fn apply(&self, campaign: &str, user_id: &str) -> Result<Decision> {
         // One for the whole request, as with Spring's open-in-view: fewer are between count and insert than if each
         // statement had to wait for one.
         let mut database = self.database.acquire().await?;
@@ -41,7 +41,7 @@ impl Decide for CountThenInsert {
         .fetch_one(&mut *database)
         .await?;
         if has_one {
-            return Ok(Told::AlreadyGranted);
+            return Ok(Decision::AlreadyGranted);
         }
         let given: i64 =
             sqlx::query_scalar("SELECT COUNT(*) FROM way_coupons WHERE campaign_id = ?")
@@ -49,9 +49,9 @@ impl Decide for CountThenInsert {
                 .fetch_one(&mut *database)
                 .await?;
         if given >= i64::from(self.quota) {
-            return Ok(Told::SoldOut);
+            return Ok(Decision::SoldOut);
         }
         insert(&mut *database, campaign, user_id).await?;
-        Ok(Told::Granted)
+        Ok(Decision::Granted)
     }
 }

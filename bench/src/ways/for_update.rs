@@ -3,7 +3,7 @@
 //! Exact. Everybody waits in line for one row, the losers too, each with a connection in his hand.
 
 use super::coupons::{CONNECTIONS, Inserted, insert, pool};
-use super::{Decide, Told};
+use super::{Decide, Decision};
 use anyhow::Result;
 use sqlx::mysql::MySqlPool;
 
@@ -25,7 +25,7 @@ impl ForUpdate {
 }
 
 impl Decide for ForUpdate {
-    async fn apply(&self, campaign: &str, user_id: &str) -> Result<Told> {
+    async fn apply(&self, campaign: &str, user_id: &str) -> Result<Decision> {
         let mut transaction = self.database.begin().await?;
         let (quota, given): (u32, u32) = sqlx::query_as(
             "SELECT quota, given FROM way_campaigns WHERE campaign_id = ? FOR UPDATE",
@@ -35,17 +35,17 @@ impl Decide for ForUpdate {
         .await?;
         if given >= quota {
             transaction.rollback().await?;
-            return Ok(Told::SoldOut);
+            return Ok(Decision::SoldOut);
         }
         if insert(&mut *transaction, campaign, user_id).await? == Inserted::WasThere {
             transaction.rollback().await?;
-            return Ok(Told::AlreadyGranted);
+            return Ok(Decision::AlreadyGranted);
         }
         sqlx::query("UPDATE way_campaigns SET given = given + 1 WHERE campaign_id = ?")
             .bind(campaign)
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
-        Ok(Told::Granted)
+        Ok(Decision::Granted)
     }
 }

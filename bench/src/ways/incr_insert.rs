@@ -4,7 +4,7 @@
 //! already, and each insert that fails, uses up a place that nobody gets.
 
 use super::coupons::{CONNECTIONS, Inserted, insert, pool};
-use super::{Decide, Told};
+use super::{Decide, Decision};
 use anyhow::{Context, Result};
 use redis::AsyncCommands;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -36,18 +36,18 @@ impl IncrInsert {
 }
 
 impl Decide for IncrInsert {
-    async fn apply(&self, campaign: &str, user_id: &str) -> Result<Told> {
+    async fn apply(&self, campaign: &str, user_id: &str) -> Result<Decision> {
         let number: u64 = self
             .redis
             .clone()
             .incr(format!("way:{campaign}:count"), 1)
             .await?;
         if number > u64::from(self.quota) {
-            return Ok(Told::SoldOut);
+            return Ok(Decision::SoldOut);
         }
         Ok(match insert(&self.database, campaign, user_id).await? {
-            Inserted::New => Told::Granted,
-            Inserted::WasThere => Told::AlreadyGranted,
+            Inserted::New => Decision::Granted,
+            Inserted::WasThere => Decision::AlreadyGranted,
         })
     }
 }

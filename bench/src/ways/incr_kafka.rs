@@ -7,7 +7,7 @@
 
 use super::coupons::{insert, pool};
 use super::incr_insert::redis;
-use super::{Decide, Told};
+use super::{Decide, Decision};
 use crate::say;
 use anyhow::{Context, Result};
 use rdkafka::client::ClientContext;
@@ -68,23 +68,23 @@ impl IncrKafka {
 }
 
 impl Decide for IncrKafka {
-    async fn apply(&self, campaign: &str, user_id: &str) -> Result<Told> {
+    async fn apply(&self, campaign: &str, user_id: &str) -> Result<Decision> {
         let mut redis = self.redis.clone();
         let added: u8 = redis
             .sadd(format!("way:{campaign}:applied"), user_id)
             .await?;
         if added == 0 {
-            return Ok(Told::AlreadyApplied);
+            return Ok(Decision::AlreadyApplied);
         }
         let number: u64 = redis.incr(format!("way:{campaign}:count"), 1).await?;
         if number > u64::from(self.quota) {
-            return Ok(Told::SoldOut);
+            return Ok(Decision::SoldOut);
         }
         let won = serde_json::to_vec(&Won { campaign, user_id })?;
         // Nobody waits for the broker.
         let record = BaseRecord::<(), [u8]>::to(&self.topic).payload(&won);
         self.producer.send(record).map_err(|(error, _)| error)?;
-        Ok(Told::Granted)
+        Ok(Decision::Granted)
     }
 }
 

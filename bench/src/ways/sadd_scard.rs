@@ -6,7 +6,7 @@
 
 use super::coupons::{CONNECTIONS, Inserted, insert, pool};
 use super::incr_insert::redis;
-use super::{Decide, Told};
+use super::{Decide, Decision};
 use anyhow::Result;
 use redis::aio::ConnectionManager;
 use sqlx::mysql::MySqlPool;
@@ -33,7 +33,7 @@ impl SaddScard {
 }
 
 impl Decide for SaddScard {
-    async fn apply(&self, campaign: &str, user_id: &str) -> Result<Told> {
+    async fn apply(&self, campaign: &str, user_id: &str) -> Result<Decision> {
         let people = format!("way:{campaign}:people");
         let (added, count): (u8, u64) = redis::pipe()
             .atomic()
@@ -42,14 +42,14 @@ impl Decide for SaddScard {
             .query_async(&mut self.redis.clone())
             .await?;
         if added == 0 {
-            return Ok(Told::AlreadyApplied);
+            return Ok(Decision::AlreadyApplied);
         }
         if count > u64::from(self.quota) {
-            return Ok(Told::SoldOut);
+            return Ok(Decision::SoldOut);
         }
         Ok(match insert(&self.database, campaign, user_id).await? {
-            Inserted::New => Told::Granted,
-            Inserted::WasThere => Told::AlreadyGranted,
+            Inserted::New => Decision::Granted,
+            Inserted::WasThere => Decision::AlreadyGranted,
         })
     }
 }

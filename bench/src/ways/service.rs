@@ -1,6 +1,6 @@
 //! The HTTP side, which is the same for every way.
 
-use super::{Decide, Told};
+use super::{Decide, Decision};
 use crate::say;
 use axum::Router;
 use axum::body::Bytes;
@@ -22,8 +22,8 @@ struct Application<'a> {
 
 /// What he is answered.
 #[derive(Serialize)]
-struct Answer<'a> {
-    decision: Told,
+struct Body<'a> {
+    decision: Decision,
     campaign: &'a str,
     user_id: &'a str,
 }
@@ -61,7 +61,7 @@ async fn apply<W: Decide>(
     };
     match way.apply(&campaign, user_id).await {
         Ok(decision) => {
-            let answer = Answer {
+            let answer = Body {
                 decision,
                 campaign: &campaign,
                 user_id,
@@ -77,11 +77,11 @@ async fn apply<W: Decide>(
     }
 }
 
-fn status(told: Told) -> StatusCode {
-    match told {
-        Told::Granted => StatusCode::CREATED,
-        Told::AlreadyGranted => StatusCode::OK,
-        Told::AlreadyApplied => StatusCode::CONFLICT,
-        Told::SoldOut => StatusCode::GONE,
+fn status(decision: Decision) -> StatusCode {
+    match decision {
+        Decision::Granted => StatusCode::CREATED,
+        Decision::AlreadyGranted => StatusCode::OK,
+        Decision::AlreadyApplied => StatusCode::CONFLICT,
+        Decision::SoldOut => StatusCode::GONE,
     }
 }

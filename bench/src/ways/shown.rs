@@ -1,7 +1,7 @@
 //! What is compared.
 
 use super::given::Given;
-use crate::load::Outcome;
+use crate::load::LoadResult;
 use crate::report::Unit;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Shown {
     /// What the people saw.
-    pub outcome: Outcome,
+    pub outcome: LoadResult,
     /// Coupons that there were.
     pub quota: u32,
     /// What stands in the table in the end.

@@ -1,6 +1,6 @@
 //! What an operator did while people applied, as far as it decides what they may be told.
 
-use crate::history::{Call, History, Place, Told};
+use crate::history::{Call, History, Place, Reply};
 use rushgate_gate::strangers::SETTLE;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -30,14 +30,14 @@ impl Operated {
         winners: impl Iterator<Item = (&'a String, &'a Place)>,
     ) -> Option<(&'a Call, Instant, &'a String, &'a Place)> {
         let losers = latest_of_those_before(history);
-        let told = self.told_first(history);
+        let first = self.first_reply(history);
         let found = winners.filter_map(|(user_id, place)| {
             let began = *history.came.get(user_id)?;
             // Whoever was turned away before this may have come before the winner's place was there.
             let freed = self
                 .freed
                 .iter()
-                .filter(|(from, _)| told.get(user_id).is_none_or(|told| from <= told))
+                .filter(|(from, _)| first.get(user_id).is_none_or(|first| from <= first))
                 .map(|(_, until)| *until + SETTLE)
                 .max();
             let before = losers.partition_point(|(ended, _)| *ended < began);
@@ -52,21 +52,21 @@ impl Operated {
     pub(super) fn turned_away_last<'a>(&self, history: &'a History) -> Option<&'a Call> {
         let losers = history.calls.iter();
         let last = losers
-            .filter(|call| call.told == Told::SoldOut)
+            .filter(|call| call.reply == Reply::SoldOut)
             .max_by_key(|call| call.began)?;
         let freed = self.freed.iter().map(|(_, until)| *until + SETTLE).max();
         freed.is_none_or(|freed| last.began > freed).then_some(last)
     }
 
     /// When each was first told of a place, if that matters.
-    fn told_first<'a>(&self, history: &'a History) -> BTreeMap<&'a String, Instant> {
+    fn first_reply<'a>(&self, history: &'a History) -> BTreeMap<&'a String, Instant> {
         let mut first = BTreeMap::new();
         for call in &history.calls {
-            if let Told::Granted(_) | Told::AlreadyGranted(_) = call.told
+            if let Reply::Granted(_) | Reply::AlreadyGranted(_) = call.reply
                 && !self.freed.is_empty()
             {
-                let told = first.entry(&call.user_id).or_insert(call.ended);
-                *told = call.ended.min(*told);
+                let known = first.entry(&call.user_id).or_insert(call.ended);
+                *known = call.ended.min(*known);
             }
         }
         first
@@ -78,7 +78,7 @@ fn latest_of_those_before(history: &History) -> Vec<(Instant, &Call)> {
     let mut losers: Vec<&Call> = history
         .calls
         .iter()
-        .filter(|call| call.told == Told::SoldOut)
+        .filter(|call| call.reply == Reply::SoldOut)
         .collect();
     losers.sort_by_key(|call| call.ended);
     let mut latest: Option<&Call> = None;

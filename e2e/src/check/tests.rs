@@ -1,5 +1,5 @@
 use super::*;
-use crate::rows::{Letter, Row};
+use crate::rows::{FailedEvent, Row};
 use rushgate_gate::holding::Held;
 use rushgate_gate::{Event, EventType, Millis, Ordinal};
 use std::time::{Duration, Instant};
@@ -9,17 +9,17 @@ fn at(serial: u32) -> Place {
 }
 
 /// Calls that begin and end one after the other.
-fn history(told: &[(&str, Told)]) -> History {
+fn history(replies: &[(&str, Reply)]) -> History {
     let mut history = History::default();
     let mut now = Instant::now();
-    for (user_id, told) in told {
+    for (user_id, reply) in replies {
         let began = now;
         now += Duration::from_millis(1);
         history.note(Call {
             user_id: (*user_id).to_owned(),
             began,
             ended: now,
-            told: told.clone(),
+            reply: reply.clone(),
         });
     }
     history
@@ -73,12 +73,12 @@ fn standing(these: &[(&str, Place)]) -> Evidence {
     }
 }
 
-fn good() -> Vec<(&'static str, Told)> {
+fn good() -> Vec<(&'static str, Reply)> {
     vec![
-        ("a", Told::Granted(at(1))),
-        ("b", Told::Granted(at(2))),
-        ("c", Told::SoldOut),
-        ("a", Told::AlreadyGranted(at(1))),
+        ("a", Reply::Granted(at(1))),
+        ("b", Reply::Granted(at(2))),
+        ("c", Reply::SoldOut),
+        ("a", Reply::AlreadyGranted(at(1))),
     ]
 }
 
@@ -148,9 +148,9 @@ fn each_wrong_answer_is_found() {
         place: at(2),
         micros: 1_000,
     };
-    for (told, expected) in [
+    for (reply, expected) in [
         (
-            ("b", Told::Granted(at(1))),
+            ("b", Reply::Granted(at(1))),
             vec![
                 ToldTwo("b".into(), vec![at(2), at(1)]),
                 SharedSerial(at(1), vec!["a".into(), "b".into()]),
@@ -158,7 +158,7 @@ fn each_wrong_answer_is_found() {
             ],
         ),
         (
-            ("d", Told::Granted(at(2))),
+            ("d", Reply::Granted(at(2))),
             vec![
                 SharedSerial(at(2), vec!["b".into(), "d".into()]),
                 nowhere("d", at(2)),
@@ -166,13 +166,13 @@ fn each_wrong_answer_is_found() {
             ],
         ),
         (
-            ("c", Told::Unexplained("500".into())),
+            ("c", Reply::Unexplained("500".into())),
             vec![Unexplained("500".into())],
         ),
-        (("c", Told::Unavailable), vec![Unanswered(1)]),
+        (("c", Reply::Unavailable), vec![Unanswered(1)]),
     ] {
         let mut calls = good();
-        calls.push(told);
+        calls.push(reply);
         assert_eq!(found(&history(&calls), &evidence), expected);
     }
 }
@@ -186,7 +186,7 @@ fn who_came_first_may_be_answered_last() {
         user_id: "d".into(),
         began: now - Duration::from_secs(1),
         ended: now + Duration::from_secs(1),
-        told: Told::Granted(at(3)),
+        reply: Reply::Granted(at(3)),
     });
     assert_eq!(breaches(&Expected::once(3, 3), &history, &evidence), vec![]);
     evidence.rows.clear();
@@ -209,7 +209,7 @@ fn what_gate_and_table_do_not_share_is_found() {
 
 #[test]
 fn what_is_left_behind_is_found() {
-    let letter = Letter {
+    let failed_event = FailedEvent {
         key: "launch/once/9".into(),
         event: None,
         reason: "undecodable".into(),
@@ -219,7 +219,7 @@ fn what_is_left_behind_is_found() {
         pending: 2,
         lag: 3,
         unpublished: 4,
-        letters: vec![letter],
+        failed_events: vec![failed_event],
         ..standing(&[("a", at(1)), ("b", at(2))])
     };
     let left = |what, count| Breach::LeftBehind(what, count);
@@ -250,7 +250,7 @@ fn a_grant_without_a_row_is_followed_to_where_it_was_seen_last() {
     assert_eq!(breaches(&expected, &calls, &evidence), [no_row]);
 
     // With a dead letter, somebody can see it.
-    evidence.letters.push(Letter {
+    evidence.failed_events.push(FailedEvent {
         key: "launch/once/2".into(),
         event: Some(event("b", 2)),
         reason: "serial_taken".into(),
@@ -265,7 +265,7 @@ fn a_grant_without_a_row_is_followed_to_where_it_was_seen_last() {
 #[test]
 fn after_a_loss_everybody_is_seated_or_stands_among_the_dead_letters() {
     let mut calls = good();
-    calls.push(("d", Told::Granted(at(2))));
+    calls.push(("d", Reply::Granted(at(2))));
     let calls = history(&calls);
     let mut evidence = standing(&[("a", at(1)), ("b", at(2))]);
     evidence.published = vec![event("a", 1), event("b", 2), event("d", 2)];
@@ -303,7 +303,7 @@ fn each_round_has_its_own_serials_and_perhaps_its_own_people() {
     let places = [("a", day("1", 1)), ("b", day("1", 2)), ("a", day("2", 1))];
     let calls = places
         .clone()
-        .map(|(user_id, place)| (user_id, Told::Granted(place)));
+        .map(|(user_id, place)| (user_id, Reply::Granted(place)));
     let (calls, evidence) = (history(&calls), standing(&places));
     let mut expected = Expected {
         quota: 2,
@@ -328,9 +328,9 @@ fn each_round_has_its_own_serials_and_perhaps_its_own_people() {
 /// What stands when a's coupon was taken back and given to b, who waited.
 fn passed_on() -> (History, Evidence, Operated) {
     let calls = history(&[
-        ("a", Told::Granted(at(1))),
-        ("b", Told::Waitlisted(1)),
-        ("a", Told::Revoked),
+        ("a", Reply::Granted(at(1))),
+        ("b", Reply::Waitlisted(1)),
+        ("a", Reply::Revoked),
     ]);
     let taken_back = ("a".to_owned(), at(1));
     let evidence = Evidence {
@@ -412,10 +412,10 @@ fn what_is_wrong_with_a_coupon_that_was_taken_back_is_found() {
 fn who_is_turned_away_before_a_place_comes_free_is_not_wronged() {
     // b is turned away and c gets a place, which came free before, in between, or after that.
     let calls = history(&[
-        ("a", Told::Granted(at(1))),
-        ("b", Told::SoldOut),
-        ("a", Told::AlreadyGranted(at(1))),
-        ("c", Told::Granted(at(2))),
+        ("a", Reply::Granted(at(1))),
+        ("b", Reply::SoldOut),
+        ("a", Reply::AlreadyGranted(at(1))),
+        ("c", Reply::Granted(at(2))),
     ]);
     let evidence = standing(&[("a", at(1)), ("c", at(2))]);
     let (lost, won) = (&calls.calls[1], &calls.calls[3]);
@@ -450,7 +450,7 @@ fn who_is_turned_away_before_a_place_comes_free_is_not_wronged() {
 
 #[test]
 fn nobody_is_turned_away_for_good_while_places_are_left() {
-    let calls = history(&[("a", Told::Granted(at(1))), ("b", Told::SoldOut)]);
+    let calls = history(&[("a", Reply::Granted(at(1))), ("b", Reply::SoldOut)]);
     let mut evidence = standing(&[("a", at(1))]);
     evidence.given.insert("once".into(), 1);
     let freed = |freed| Expected {

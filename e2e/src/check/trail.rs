@@ -24,9 +24,9 @@ impl Trail {
         for event in &evidence.published {
             trail.add_event(event, "in the topic");
         }
-        for letter in &evidence.letters {
-            if let Some(event) = &letter.event {
-                trail.add_event(event, &format!("{DEAD_LETTER} ({})", letter.reason));
+        for failed_event in &evidence.failed_events {
+            if let Some(event) = &failed_event.event {
+                trail.add_event(event, &format!("{DEAD_LETTER} ({})", failed_event.reason));
             }
         }
         trail

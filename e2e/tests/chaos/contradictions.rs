@@ -67,7 +67,7 @@ async fn in_log(world: &World, campaign: &str, diary: &Diary) -> Vec<String> {
     let mut found = vec![];
     for reason in diary.reasons.iter().filter(of_campaign) {
         let times = times.get(reason.as_str()).copied().unwrap_or_default();
-        if times > 1 || times == 0 && diary.told.contains(reason) {
+        if times > 1 || times == 0 && diary.reported.contains(reason) {
             found.push(format!(
                 "the log of {campaign} tells {reason} {times} times: {log:?}"
             ));

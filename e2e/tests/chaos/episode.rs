@@ -106,7 +106,7 @@ impl Episode {
             put_back(world, &campaign).await;
         }
         // After a loss, some may be left for people to decide about.
-        let letters = (!is_loss).then_some(planted.letters);
+        let letters = (!is_loss).then_some(planted.failed_events);
         let evidence = at_rest(world, &campaign, letters, REST).await;
 
         let mut contradictions = contradictions(world, &campaign, &diary).await;
@@ -114,7 +114,7 @@ impl Episode {
         let rounds = terms.expect("the campaign").rounds;
         let expected = Expected {
             quota: rounds.values().next().expect("a round").quota,
-            dead_letters: (planted.letters, planted.unpublished),
+            dead_letters: (planted.failed_events, planted.unpublished),
             restored: is_loss,
             operated: diary.operated,
             ..Expected::default()
@@ -135,7 +135,7 @@ impl Episode {
         tally.published_again += again;
         tally.already_done += done.checked_sub(already_done).unwrap_or(done);
         tally.dead_at_points += std::mem::take(&mut world.dead_at_points);
-        tally.dead_letters += planted.letters + planted.unpublished;
+        tally.dead_letters += planted.failed_events + planted.unpublished;
         let replayed = world.database.replayed(&campaign).await;
         tally.replayed += replayed.expect("the database");
         tally.commands += diary.commands;

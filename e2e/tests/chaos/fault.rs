@@ -1,6 +1,6 @@
 //! What can go wrong, and the order in which it does.
 
-use crate::part::{Link, Part};
+use crate::component::{Component, Link};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -23,11 +23,11 @@ const IN_THE_CONSUMER: [&str; 5] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// `kill -9`, and started again.
-    Kill(Part),
+    Kill(Component),
     /// SIGSTOP, and SIGCONT.
-    Stop(Part),
+    Stop(Component),
     /// A bridge or a consumer dies at a named point of its loop.
-    DieAt(Part, &'static str),
+    DieAt(Component, &'static str),
     /// Connections are reset once.
     Reset(Link),
     /// Everything is late.
@@ -133,14 +133,17 @@ impl Fault {
 
     pub(crate) fn all() -> Vec<Self> {
         let mut all = vec![];
-        for part in Part::ALL {
+        for component in Component::ALL {
             // One of two stands for both; which one is met is drawn.
-            if !matches!(part, Part::Handler(2) | Part::Bridge(2) | Part::Consumer(2)) {
-                all.extend([Self::Kill(part), Self::Stop(part)]);
+            if !matches!(
+                component,
+                Component::Handler(2) | Component::Bridge(2) | Component::Consumer(2)
+            ) {
+                all.extend([Self::Kill(component), Self::Stop(component)]);
             }
         }
-        all.extend(IN_THE_BRIDGE.map(|point| Self::DieAt(Part::Bridge(1), point)));
-        all.extend(IN_THE_CONSUMER.map(|point| Self::DieAt(Part::Consumer(1), point)));
+        all.extend(IN_THE_BRIDGE.map(|point| Self::DieAt(Component::Bridge(1), point)));
+        all.extend(IN_THE_CONSUMER.map(|point| Self::DieAt(Component::Consumer(1), point)));
         for link in Link::ALL {
             all.extend([
                 Self::Reset(link),
@@ -183,16 +186,16 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = |part: &Part| match part {
-            Part::Handler(_) => "handler".to_owned(),
-            Part::Bridge(_) => "bridge".to_owned(),
-            Part::Consumer(_) => "consumer".to_owned(),
+        let kind = |component: &Component| match component {
+            Component::Handler(_) => "handler".to_owned(),
+            Component::Bridge(_) => "bridge".to_owned(),
+            Component::Consumer(_) => "consumer".to_owned(),
             server => server.to_string(),
         };
         match self {
-            Self::Kill(part) => write!(f, "kill-{}", kind(part)),
-            Self::Stop(part) => write!(f, "stop-{}", kind(part)),
-            Self::DieAt(part, point) => write!(f, "die-{}-{point}", kind(part)),
+            Self::Kill(component) => write!(f, "kill-{}", kind(component)),
+            Self::Stop(component) => write!(f, "stop-{}", kind(component)),
+            Self::DieAt(component, point) => write!(f, "die-{}-{point}", kind(component)),
             Self::Reset(link) => write!(f, "reset-{link}"),
             Self::Delay(link) => write!(f, "delay-{link}"),
             Self::Hang(link) => write!(f, "hang-{link}"),
@@ -302,16 +305,16 @@ impl Deck {
 
     fn plan(&mut self, fault: Fault) -> Planned {
         let number = self.random.random_range(1..=2);
-        let one_of = |part| match part {
-            Part::Handler(_) => Part::Handler(number),
-            Part::Bridge(_) => Part::Bridge(number),
-            Part::Consumer(_) => Part::Consumer(number),
+        let one_of = |component| match component {
+            Component::Handler(_) => Component::Handler(number),
+            Component::Bridge(_) => Component::Bridge(number),
+            Component::Consumer(_) => Component::Consumer(number),
             server => server,
         };
         let fault = match fault {
-            Fault::Kill(part) => Fault::Kill(one_of(part)),
-            Fault::Stop(part) => Fault::Stop(one_of(part)),
-            Fault::DieAt(part, point) => Fault::DieAt(one_of(part), point),
+            Fault::Kill(component) => Fault::Kill(one_of(component)),
+            Fault::Stop(component) => Fault::Stop(one_of(component)),
+            Fault::DieAt(component, point) => Fault::DieAt(one_of(component), point),
             other => other,
         };
         let mut millis = |span| Duration::from_millis(self.random.random_range(span));

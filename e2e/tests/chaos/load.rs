@@ -3,7 +3,7 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::Client;
-use rushgate_e2e::history::{Call, History, Told};
+use rushgate_e2e::history::{Call, History, Reply};
 use rushgate_e2e::rush::apply;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -98,16 +98,16 @@ impl Shared {
     async fn ask(&self, client: &Client, url: &str, user_id: String, history: &mut History) {
         let began = Instant::now();
         let mut over_since = None;
-        let told = loop {
+        let reply = loop {
             match apply(client, url, &user_id).await {
-                Err(_) | Ok(Told::Unavailable) => {}
-                Ok(told) => break told,
+                Err(_) | Ok(Reply::Unavailable) => {}
+                Ok(reply) => break reply,
             }
             history.retried += 1;
             if self.is_over.load(Ordering::Relaxed)
                 && over_since.get_or_insert_with(Instant::now).elapsed() > GRACE
             {
-                break Told::Unavailable;
+                break Reply::Unavailable;
             }
             sleep(PACE).await;
         };
@@ -115,7 +115,7 @@ impl Shared {
             user_id,
             began,
             ended: Instant::now(),
-            told,
+            reply,
         });
     }
 }

@@ -1,8 +1,8 @@
 //! Redis forgets what it had acknowledged; the one case that a human has to say a word about.
 
+use crate::component::Component;
 use crate::fault::{Fault, Planned};
 use crate::operator::{Operator, Stopped};
-use crate::part::Part;
 use crate::sabotage::step;
 use crate::world::World;
 use rushgate_e2e::proxy::{Then, Trouble};
@@ -23,19 +23,19 @@ pub(crate) async fn commit(world: &mut World, planned: &Planned, campaign: &str)
     match planned.fault {
         Fault::LaggingReplica => fail_over(world).await,
         Fault::Wiped => {
-            world.kill(Part::Redis);
+            world.kill(Component::Redis);
             world.fresh_dir("redis");
         }
         _ => {
             let copy = world.fresh_dir("copy");
             copy_all(&world.redis_dir(), &copy);
             sleep(WHILE).await;
-            world.kill(Part::Redis);
+            world.kill(Component::Redis);
             let dir = world.fresh_dir("redis");
             copy_all(&copy, &dir);
         }
     }
-    world.start_part(Part::Redis);
+    world.start_component(Component::Redis);
     sleep(WHILE + planned.lasts).await;
     world.heal().await;
     let restore = ["restore", campaign, "--halt", "--wait", "60"];
@@ -97,7 +97,7 @@ async fn fail_over(world: &mut World) {
     let replica = Replica::start(world.fresh_dir("replica"), world.redis_port()).await;
     replica.cut_off().await;
     sleep(WHILE).await;
-    world.kill(Part::Redis);
+    world.kill(Component::Redis);
     world.promote(replica).await;
 }
 

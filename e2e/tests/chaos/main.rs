@@ -9,25 +9,25 @@
     reason = "helpers of tests, outside #[test] functions"
 )]
 
+mod component;
 mod contradictions;
 mod episode;
 mod fault;
-mod ground;
 mod load;
 mod loss;
 mod mutations;
 mod operator;
-mod part;
 mod sabotage;
 mod table;
 mod tally;
+mod test_servers;
 mod world;
 
 use episode::Episode;
 use fault::Deck;
-use ground::Ground;
 use std::time::{Duration, Instant};
 use tally::Tally;
+use test_servers::TestServers;
 use world::World;
 
 /// The choices of a run that is not told which to make, so that it makes the same every time.
@@ -48,7 +48,7 @@ async fn chaos() {
         false => "records are not signed",
     };
     eprintln!("chaos: seed {seed}, {signed}");
-    let mut world = World::start(Ground::take().await, deck.is_signed()).await;
+    let mut world = World::start(TestServers::take().await, deck.is_signed()).await;
     let (begun, mut tally) = (Instant::now(), Tally::default());
     let mut number = 0;
     loop {

@@ -2,15 +2,15 @@
 //!
 //! Those that it cannot see, because the system heals what they do, the model catches: `tests/model/`.
 
+use crate::component::{Component, Link};
 use crate::episode::at_rest;
-use crate::ground::Ground;
 use crate::load::Load;
-use crate::part::{Link, Part};
 use crate::sabotage::{forged, publish};
+use crate::test_servers::TestServers;
 use crate::world::World;
 use redis::aio::MultiplexedConnection;
 use rushgate_e2e::check::{Expected, breaches};
-use rushgate_e2e::history::{Call, History, Place, Told};
+use rushgate_e2e::history::{Call, History, Place, Reply};
 use rushgate_e2e::process::Signal;
 use rushgate_e2e::proxy::Trouble;
 use rushgate_e2e::wait::until;
@@ -59,7 +59,7 @@ const CAUGHT: [(Bug, &str); 7] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_planted_bug_is_caught() {
-    let mut world = World::start(Ground::take().await, false).await;
+    let mut world = World::start(TestServers::take().await, false).await;
     for provoke in [Bug::AckBeforeReport, Bug::OffsetsBeforeCommit, Bug::Maxlen] {
         let found = play(&mut world, Bug::None, provoke).await;
         assert_eq!(
@@ -115,7 +115,7 @@ async fn drive_the_parts(
         Bug::AckBeforeReport => {
             world.link(Link::Kafka).set(Trouble::Hang);
             sleep(WHILE).await;
-            [Part::Bridge(1), Part::Bridge(2)]
+            [Component::Bridge(1), Component::Bridge(2)]
                 .into_iter()
                 .for_each(|bridge| world.kill(bridge));
             // What the network has held back of it is gone too, or Kafka gets that after all.
@@ -124,7 +124,7 @@ async fn drive_the_parts(
         Bug::OffsetsBeforeCommit => {
             world.link(Link::ConsumerDatabase).set(Trouble::Hang);
             sleep(WHILE).await;
-            [Part::Consumer(1), Part::Consumer(2)]
+            [Component::Consumer(1), Component::Consumer(2)]
                 .into_iter()
                 .for_each(|consumer| world.kill(consumer));
             world.link(Link::ConsumerDatabase).reset();
@@ -159,7 +159,7 @@ async fn drive_the_gate(world: &World, campaign: &str, bug: Bug) -> (Expected, H
     let quota = QUOTA.to_string();
     let change = ["campaign", "change", campaign, "--quota", &quota];
     world.operator.run(&change).await.expect("changed");
-    let bridges = [Part::Bridge(1), Part::Bridge(2)];
+    let bridges = [Component::Bridge(1), Component::Bridge(2)];
     for bridge in bridges {
         world.signal(bridge, Signal::Stop);
     }
@@ -172,16 +172,16 @@ async fn drive_the_gate(world: &World, campaign: &str, bug: Bug) -> (Expected, H
         // Everybody clicks twice.
         for _ in 0..2 {
             let began = Instant::now();
-            let told = match was_left {
+            let reply = match was_left {
                 true => decide(&mut redis, &script, campaign, person).await,
-                false => Told::SoldOut,
+                false => Reply::SoldOut,
             };
             let (user_id, ended) = (format!("user-{person}"), Instant::now());
             history.note(Call {
                 user_id,
                 began,
                 ended,
-                told,
+                reply,
             });
         }
     }
@@ -205,7 +205,7 @@ async fn decide(
     script: &str,
     campaign: &str,
     person: u32,
-) -> Told {
+) -> Reply {
     let applicant = format!("user-{person}").parse().expect("an applicant");
     let call = apply::call(&campaign.parse().expect("a campaign"), &applicant);
     let mut command = redis::cmd("EVAL");
@@ -217,10 +217,10 @@ async fn decide(
     let (decision, round, serial, _, _): (String, String, u32, i64, i64) =
         command.query_async(redis).await.expect("a decision");
     match decision.as_str() {
-        "granted" => Told::Granted(Place::new(&round, serial)),
-        "already_granted" => Told::AlreadyGranted(Place::new(&round, serial)),
-        "sold_out" => Told::SoldOut,
-        other => Told::Unexplained(other.to_owned()),
+        "granted" => Reply::Granted(Place::new(&round, serial)),
+        "already_granted" => Reply::AlreadyGranted(Place::new(&round, serial)),
+        "sold_out" => Reply::SoldOut,
+        other => Reply::Unexplained(other.to_owned()),
     }
 }
 

@@ -58,7 +58,7 @@ pub(crate) struct Diary {
     /// Campaigns beside the one that people apply to.
     pub(crate) sides: Vec<String>,
     /// Reasons that must stand in the log, once.
-    pub(crate) told: BTreeSet<String>,
+    pub(crate) reported: BTreeSet<String>,
     /// All reasons: none may stand in the log more than once.
     pub(crate) reasons: BTreeSet<String>,
     /// What has gone wrong by itself.
@@ -224,8 +224,8 @@ fn is_for_people(ended: &Ended) -> bool {
     let mut lines = ended.stdout.lines().skip(1).map(str::trim_start);
     ended.code == Some(DISAGREES)
         && lines.all(|line| {
-            let told = ["dead letter ", "repaired: ", "finished first: "];
-            told.iter().any(|told| line.starts_with(told))
+            let lines = ["dead letter ", "repaired: ", "finished first: "];
+            lines.iter().any(|begins| line.starts_with(begins))
         })
 }
 
@@ -342,7 +342,7 @@ impl Diary {
     fn did(&mut self, command: &Command, began: Instant, said: &str) {
         self.unfinished.remove(&command.campaign);
         if command.is_news {
-            self.told.insert(command.reason.clone());
+            self.reported.insert(command.reason.clone());
         }
         match &command.what {
             What::Quota(quota) => {
@@ -356,7 +356,7 @@ impl Diary {
                 self.may_free.push(began);
                 // Not if another command has done it.
                 if said.contains("is revoked") {
-                    self.told.insert(command.reason.clone());
+                    self.reported.insert(command.reason.clone());
                 }
             }
             _ => {}

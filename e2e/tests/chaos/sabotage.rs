@@ -1,8 +1,8 @@
 //! Breaking things, and mending them.
 
+use crate::component::{Component, Link};
 use crate::fault::{Fault, Planned};
 use crate::operator::Operator;
-use crate::part::{Link, Part};
 use crate::world::World;
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -24,7 +24,7 @@ use tokio::time::{sleep, timeout};
 #[derive(Default)]
 pub(crate) struct Planted {
     /// Of the consumer.
-    pub(crate) letters: u64,
+    pub(crate) failed_events: u64,
     /// Of the bridge.
     pub(crate) unpublished: u64,
 }
@@ -40,27 +40,27 @@ pub(crate) async fn commit(
 ) {
     let lasts = planned.lasts;
     match planned.fault {
-        Fault::Kill(part) => {
-            world.kill(part);
+        Fault::Kill(component) => {
+            world.kill(component);
             sleep(lasts).await;
-            world.start_part(part);
+            world.start_component(component);
         }
         Fault::KafkaAway => {
-            world.kill(Part::Kafka);
+            world.kill(Component::Kafka);
             sleep(lasts).await;
-            world.start_part(Part::Kafka);
+            world.start_component(Component::Kafka);
         }
-        Fault::Stop(part) => stop(world, part, lasts).await,
-        Fault::Zombie => stop(world, Part::Consumer(1), lasts).await,
-        Fault::SlowBridge => stop(world, Part::Bridge(1), lasts).await,
-        Fault::DieAt(part, point) => {
-            let kind = match part {
-                Part::Bridge(_) => "bridge",
+        Fault::Stop(component) => stop(world, component, lasts).await,
+        Fault::Zombie => stop(world, Component::Consumer(1), lasts).await,
+        Fault::SlowBridge => stop(world, Component::Bridge(1), lasts).await,
+        Fault::DieAt(component, point) => {
+            let kind = match component {
+                Component::Bridge(_) => "bridge",
                 _ => "consumer",
             };
             let point = format!("{kind}::{point}");
-            world.doom(part, &point, planned.count.div_ceil(8));
-            world.wait_for_doom(part).await;
+            world.doom(component, &point, planned.count.div_ceil(8));
+            world.wait_for_doom(component).await;
         }
         Fault::Reset(link) => world.link(link).reset(),
         Fault::Delay(link) => {
@@ -140,8 +140,8 @@ pub(crate) async fn commit(
         Fault::ConnectionsKilled => world.kill_connections().await,
         Fault::RebalanceStorm => {
             for _ in 0..3 {
-                world.terminate(Part::Consumer(2));
-                world.start_part(Part::Consumer(2));
+                world.terminate(Component::Consumer(2));
+                world.start_component(Component::Consumer(2));
                 sleep(lasts / 3).await;
             }
         }
@@ -151,12 +151,12 @@ pub(crate) async fn commit(
                 let event = forged(campaign, 10 * quota.max(1_000) + beyond);
                 let value = serde_json::to_vec(&event).expect("JSON");
                 publish(world, &event.key().to_string(), &value).await;
-                planted.letters += 1;
+                planted.failed_events += 1;
             }
         }
         Fault::UndecodableRecord => {
             publish(world, &format!("{campaign}/once/1"), b"this is no event").await;
-            planted.letters += 1;
+            planted.failed_events += 1;
         }
         Fault::UnknownVersion => {
             let event = forged(campaign, 1);
@@ -168,7 +168,7 @@ pub(crate) async fn commit(
                 headers: &[version],
             };
             record.publish(world, world.signing_keys()).await;
-            planted.letters += 1;
+            planted.failed_events += 1;
         }
         Fault::ForgedRecords => {
             let next = world.database.count(campaign).await.unwrap_or_default();
@@ -184,7 +184,7 @@ pub(crate) async fn commit(
                     headers: &[],
                 };
                 record.publish(world, keys).await;
-                planted.letters += 1;
+                planted.failed_events += 1;
             }
             // Not for another reason, such as that the serial is taken.
             until("the forged records are dead letters", async || {
@@ -200,7 +200,7 @@ pub(crate) async fn commit(
             let key = &all[usize::from(planned.count) % all.len()];
             let away = format!("{key}-away");
             // So that there is something to be confirmed.
-            let consumers = [Part::Consumer(1), Part::Consumer(2)];
+            let consumers = [Component::Consumer(1), Component::Consumer(2)];
             for consumer in consumers {
                 world.signal(consumer, Signal::Stop);
             }
@@ -253,7 +253,7 @@ pub(crate) async fn commit(
         }
         Fault::TopicTruncated => {
             // So that there is something that nobody has read.
-            let consumers = [Part::Consumer(1), Part::Consumer(2)];
+            let consumers = [Component::Consumer(1), Component::Consumer(2)];
             for consumer in consumers {
                 world.signal(consumer, Signal::Stop);
             }
@@ -388,10 +388,10 @@ async fn others_are_served(world: &World, campaign: &str) {
     .await;
 }
 
-async fn stop(world: &World, part: Part, lasts: Duration) {
-    world.signal(part, Signal::Stop);
+async fn stop(world: &World, component: Component, lasts: Duration) {
+    world.signal(component, Signal::Stop);
     sleep(lasts).await;
-    world.signal(part, Signal::Continue);
+    world.signal(component, Signal::Continue);
 }
 
 async fn take_acks(world: &World) {

@@ -1,7 +1,7 @@
 //! The whole system, every part of which can be killed, stopped and started again, and whose connections can be broken.
 
-use crate::ground::Ground;
-use crate::part::{Link, Part};
+use crate::component::{Component, Link};
+use crate::test_servers::TestServers;
 use rushgate_e2e::campaign::Operator;
 use rushgate_e2e::evidence::Stores;
 use rushgate_e2e::process::{Process, Signal, free_port, program};
@@ -40,11 +40,11 @@ const LAST_MOMENTS: Duration = Duration::from_secs(60);
 /// The system.
 pub(crate) struct World {
     dir: TempDir,
-    processes: BTreeMap<Part, Process>,
+    processes: BTreeMap<Component, Process>,
     /// Where handlers answer, and where bridges and consumers show their metrics.
-    ports: BTreeMap<Part, u16>,
+    ports: BTreeMap<Component, u16>,
     /// Those that were told to die by themselves, at a named point.
-    doomed: Vec<Part>,
+    doomed: Vec<Component>,
     /// How often one did.
     pub(crate) dead_at_points: u64,
     /// Those that ended by themselves without having been told to.
@@ -58,20 +58,20 @@ pub(crate) struct World {
     pub(crate) operator: Operator,
     pub(crate) database: Database,
     /// The last to go: nobody else may take it before the parts have ended.
-    ground: Ground,
+    servers: TestServers,
 }
 
 impl World {
     /// Everything, up and ready.
-    pub(crate) async fn start(ground: Ground, is_signed: bool) -> Self {
+    pub(crate) async fn start(servers: TestServers, is_signed: bool) -> Self {
         let redis = free_port();
         let mut links = BTreeMap::new();
         for link in Link::ALL {
             let proxy = match link {
-                Link::Kafka => Proxy::open(ground.kafka_door, ground.kafka).await,
-                Link::OperatorKafka => Proxy::open_kafka(ground.kafka, ground.kafka_door).await,
+                Link::Kafka => Proxy::open(servers.kafka_door, servers.kafka).await,
+                Link::OperatorKafka => Proxy::open_kafka(servers.kafka, servers.kafka_door).await,
                 Link::ConsumerDatabase | Link::OperatorDatabase => {
-                    Proxy::open(0, ground.database).await
+                    Proxy::open(0, servers.database).await
                 }
                 _ => Proxy::open(0, redis).await,
             };
@@ -79,20 +79,20 @@ impl World {
         }
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut processes = BTreeMap::new();
-        for server in [Part::Kafka, Part::Database] {
+        for server in [Component::Kafka, Component::Database] {
             let name = server.to_string();
             let log = dir.path().join(format!("{name}.log"));
-            processes.insert(server, Process::start(&mut ground.command(&name), log));
+            processes.insert(server, Process::start(&mut servers.command(&name), log));
         }
-        let url = ground.database_url(ground.database, "rushgate");
+        let url = servers.database_url(servers.database, "rushgate");
         let database = until("the database answers", async || {
             Database::connect(&url).await.ok()
         })
         .await;
-        let operator = Operator::new(program("rushgate"), environment(&ground, redis, is_signed));
-        let ports = Part::ALL.map(|part| (part, free_port()));
+        let operator = Operator::new(program("rushgate"), environment(&servers, redis, is_signed));
+        let ports = Component::ALL.map(|component| (component, free_port()));
         let mut world = Self {
-            ground,
+            servers,
             dir,
             processes,
             ports: ports.into(),
@@ -106,8 +106,8 @@ impl World {
             operator,
             database,
         };
-        world.start_part(Part::Redis);
-        world.ready(Part::Redis).await;
+        world.start_component(Component::Redis);
+        world.ready(Component::Redis).await;
         until("Kafka and database take what they are told", async || {
             world.operator.run(&["setup"]).await.ok()
         })
@@ -128,9 +128,9 @@ impl World {
             return;
         }
         self.planted = bug;
-        for part in Part::ALL {
-            if let Part::Bridge(_) | Part::Consumer(_) = part {
-                self.terminate(part);
+        for component in Component::ALL {
+            if let Component::Bridge(_) | Component::Consumer(_) = component {
+                self.terminate(component);
             }
         }
         self.heal().await;
@@ -141,7 +141,7 @@ impl World {
         Stores {
             database: self.database.clone(),
             redis_url: format!("redis://127.0.0.1:{}", self.redis),
-            kafka_brokers: format!("127.0.0.1:{}", self.ground.kafka_door),
+            kafka_brokers: format!("127.0.0.1:{}", self.servers.kafka_door),
             topic: TOPIC.to_owned(),
             group: TOPIC.to_owned(),
         }
@@ -155,7 +155,7 @@ impl World {
 
     /// Where the handlers answer.
     pub(crate) fn urls(&self) -> Vec<String> {
-        [Part::Handler(1), Part::Handler(2)]
+        [Component::Handler(1), Component::Handler(2)]
             .map(|handler| format!("http://127.0.0.1:{}", self.ports[&handler]))
             .into()
     }
@@ -164,7 +164,7 @@ impl World {
     pub(crate) fn operator_on_links(&self) -> Operator {
         let port = |link| self.link(link).port;
         let database = self
-            .ground
+            .servers
             .database_url(port(Link::OperatorDatabase), "rushgate");
         let redis = format!("redis://127.0.0.1:{}", port(Link::OperatorRedis));
         let kafka = format!("127.0.0.1:{}", port(Link::OperatorKafka));
@@ -199,7 +199,7 @@ impl World {
     /// Puts the replica in the place of Redis, which is dead.
     pub(crate) async fn promote(&mut self, replica: Replica) {
         let (process, dir) = replica.promote(self.redis).await;
-        self.processes.insert(Part::Redis, process);
+        self.processes.insert(Component::Redis, process);
         let _ = std::fs::remove_dir_all(self.redis_dir());
         std::fs::rename(dir, self.redis_dir()).expect("a directory to rename");
     }
@@ -230,54 +230,54 @@ impl World {
     }
 
     /// Ends a part at once, if it runs.
-    pub(crate) fn kill(&mut self, part: Part) {
-        if let Some(process) = self.processes.remove(&part) {
+    pub(crate) fn kill(&mut self, component: Component) {
+        if let Some(process) = self.processes.remove(&component) {
             process.crash();
         }
-        self.doomed.retain(|doomed| *doomed != part);
+        self.doomed.retain(|doomed| *doomed != component);
     }
 
     /// Asks a part to end, and waits for it.
-    pub(crate) fn terminate(&mut self, part: Part) {
-        if let Some(process) = self.processes.remove(&part) {
+    pub(crate) fn terminate(&mut self, component: Component) {
+        if let Some(process) = self.processes.remove(&component) {
             process.terminate();
         }
     }
 
-    pub(crate) fn signal(&self, part: Part, signal: Signal) {
-        if let Some(process) = self.processes.get(&part) {
+    pub(crate) fn signal(&self, component: Component, signal: Signal) {
+        if let Some(process) = self.processes.get(&component) {
             process.signal(signal);
         }
     }
 
     /// Starts a part that does not run.
-    pub(crate) fn start_part(&mut self, part: Part) {
-        if !self.processes.contains_key(&part) {
-            self.launch(part, &[]);
+    pub(crate) fn start_component(&mut self, component: Component) {
+        if !self.processes.contains_key(&component) {
+            self.launch(component, &[]);
         }
     }
 
     /// Starts a bridge or a consumer anew, to die when it comes to `point` for the `nth` time.
-    pub(crate) fn doom(&mut self, part: Part, point: &str, nth: u8) {
+    pub(crate) fn doom(&mut self, component: Component, point: &str, nth: u8) {
         // Asked to end, a consumer leaves its group at once, and the new one need not wait for that.
-        self.terminate(part);
+        self.terminate(component);
         let failpoints = format!("{point}={}*off->return", nth - 1);
-        self.launch(part, &[("FAILPOINTS", &failpoints)]);
-        self.doomed.push(part);
+        self.launch(component, &[("FAILPOINTS", &failpoints)]);
+        self.doomed.push(component);
     }
 
     /// Waits until it has died; it comes to its point as soon as there is work for it.
-    pub(crate) async fn wait_for_doom(&mut self, part: Part) {
+    pub(crate) async fn wait_for_doom(&mut self, component: Component) {
         let deadline = Instant::now() + LAST_MOMENTS;
         loop {
-            let process = self.processes.get_mut(&part);
+            let process = self.processes.get_mut(&component);
             if process.is_none_or(|process| process.ended().is_some()) {
                 return;
             }
             if Instant::now() > deadline {
                 let seconds = LAST_MOMENTS.as_secs();
                 self.deserters.push(format!(
-                    "{part} was to die at work, and had none for {seconds} s"
+                    "{component} was to die at work, and had none for {seconds} s"
                 ));
                 return;
             }
@@ -285,37 +285,37 @@ impl World {
         }
     }
 
-    fn launch(&mut self, part: Part, variables: &[(&str, &str)]) {
-        let mut command = self.command(part);
+    fn launch(&mut self, component: Component, variables: &[(&str, &str)]) {
+        let mut command = self.command(component);
         command.envs(variables.iter().copied());
-        let log = self.log(part);
+        let log = self.log(component);
         self.processes
-            .insert(part, Process::start(&mut command, log));
+            .insert(component, Process::start(&mut command, log));
     }
 
-    fn log(&self, part: Part) -> PathBuf {
-        self.dir.path().join(format!("{part}.log"))
+    fn log(&self, component: Component) -> PathBuf {
+        self.dir.path().join(format!("{component}.log"))
     }
 
     /// Starts what has died.
     pub(crate) fn revive(&mut self) {
-        for part in Part::ALL {
-            let Some(process) = self.processes.get_mut(&part) else {
-                self.start_part(part);
+        for component in Component::ALL {
+            let Some(process) = self.processes.get_mut(&component) else {
+                self.start_component(component);
                 continue;
             };
             let Some(status) = process.ended() else {
                 continue;
             };
-            self.processes.remove(&part);
-            if self.doomed.contains(&part) {
+            self.processes.remove(&component);
+            if self.doomed.contains(&component) {
                 self.dead_at_points += 1;
-                self.doomed.retain(|doomed| *doomed != part);
+                self.doomed.retain(|doomed| *doomed != component);
             } else {
                 self.deserters
-                    .push(format!("{part} ended by itself: {status}"));
+                    .push(format!("{component} ended by itself: {status}"));
             }
-            self.start_part(part);
+            self.start_component(component);
         }
     }
 
@@ -324,31 +324,31 @@ impl World {
         for link in self.links.values() {
             link.set(Trouble::None);
         }
-        for part in Part::ALL {
-            self.signal(part, Signal::Continue);
+        for component in Component::ALL {
+            self.signal(component, Signal::Continue);
         }
         // Who is still to die would do so in the middle of what comes next.
-        for part in std::mem::take(&mut self.doomed) {
-            self.kill(part);
+        for component in std::mem::take(&mut self.doomed) {
+            self.kill(component);
         }
-        for part in Part::ALL {
+        for component in Component::ALL {
             self.revive();
-            self.ready(part).await;
+            self.ready(component).await;
         }
     }
 
-    async fn ready(&self, part: Part) {
-        let port = self.ports[&part];
-        until(&format!("{part} is ready"), async || match part {
-            Part::Redis => self.redis_connection().await.map(drop),
-            Part::Kafka => {
-                let address = ("127.0.0.1", self.ground.kafka);
+    async fn ready(&self, component: Component) {
+        let port = self.ports[&component];
+        until(&format!("{component} is ready"), async || match component {
+            Component::Redis => self.redis_connection().await.map(drop),
+            Component::Kafka => {
+                let address = ("127.0.0.1", self.servers.kafka);
                 tokio::net::TcpStream::connect(address).await.ok().map(drop)
             }
-            Part::Database => self.database.run("SELECT 1").await.ok().map(drop),
-            Part::Handler(_) => page(port, "readyz").await.map(drop),
-            Part::Bridge(_) => shows(port, "rushgate_bridge_ready 1").await,
-            Part::Consumer(_) => shows(port, "rushgate_consumer_ready 1").await,
+            Component::Database => self.database.run("SELECT 1").await.ok().map(drop),
+            Component::Handler(_) => page(port, "readyz").await.map(drop),
+            Component::Bridge(_) => shows(port, "rushgate_bridge_ready 1").await,
+            Component::Consumer(_) => shows(port, "rushgate_consumer_ready 1").await,
         })
         .await;
     }
@@ -356,8 +356,8 @@ impl World {
     /// The sum of a counter over all who show it.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
         let mut sum = 0.0;
-        for (part, port) in &self.ports {
-            if let Part::Bridge(_) | Part::Consumer(_) = part {
+        for (component, port) in &self.ports {
+            if let Component::Bridge(_) | Component::Consumer(_) = component {
                 let shown = page(*port, "metrics").await.unwrap_or_default();
                 let lines = shown.lines().filter_map(|line| line.strip_prefix(name));
                 sum += lines
@@ -372,40 +372,42 @@ impl World {
     pub(crate) fn last_words(&self) -> String {
         const LINES: usize = 25;
         let mut words = String::new();
-        for part in Part::ALL {
-            let log = std::fs::read(self.log(part)).unwrap_or_default();
+        for component in Component::ALL {
+            let log = std::fs::read(self.log(component)).unwrap_or_default();
             let log = String::from_utf8_lossy(&log);
             let lines: Vec<&str> = log.lines().collect();
             let last = &lines[lines.len().saturating_sub(LINES)..];
-            words.push_str(&format!("--- {part}\n{}\n", last.join("\n")));
+            words.push_str(&format!("--- {component}\n{}\n", last.join("\n")));
         }
         words
     }
 
-    fn command(&self, part: Part) -> Command {
+    fn command(&self, component: Component) -> Command {
         let redis_url = |link: Link| format!("redis://127.0.0.1:{}", self.links[&link].port);
-        let mut command = match part {
-            Part::Kafka | Part::Database => return self.ground.command(&part.to_string()),
-            Part::Redis => {
+        let mut command = match component {
+            Component::Kafka | Component::Database => {
+                return self.servers.command(&component.to_string());
+            }
+            Component::Redis => {
                 let dir = self.redis_dir();
                 std::fs::create_dir_all(&dir).expect("a directory");
                 return redis_server::command(self.redis, &dir);
             }
-            Part::Handler(_) => {
+            Component::Handler(_) => {
                 let mut command = Command::new(program("wasm-host"));
                 let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spin.toml");
                 command.arg("--from").arg(manifest);
-                command.args(["--listen", &format!("127.0.0.1:{}", self.ports[&part])]);
+                command.args(["--listen", &format!("127.0.0.1:{}", self.ports[&component])]);
                 command.env("SPIN_VARIABLE_REDIS_URL", redis_url(Link::HandlerRedis));
                 return command;
             }
-            Part::Bridge(_) => {
+            Component::Bridge(_) => {
                 let mut command = Command::new(program("kafka-bridge"));
-                command.env("BRIDGE_CONSUMER_NAME", part.to_string());
+                command.env("BRIDGE_CONSUMER_NAME", component.to_string());
                 command.env("REDIS_URL", redis_url(Link::BridgeRedis));
                 command
             }
-            Part::Consumer(_) => {
+            Component::Consumer(_) => {
                 let port = self.links[&Link::ConsumerDatabase].port;
                 let mut command = Command::new(program("consumer"));
                 command.env("REDIS_URL", redis_url(Link::ConsumerRedis));
@@ -426,7 +428,10 @@ impl World {
             .env("KAFKA_BROKERS", kafka_brokers)
             .env("KAFKA_TOPIC", topic)
             .env("KAFKA_GROUP", group)
-            .env("METRICS_LISTEN", format!("127.0.0.1:{}", self.ports[&part]))
+            .env(
+                "METRICS_LISTEN",
+                format!("127.0.0.1:{}", self.ports[&component]),
+            )
             .envs(SETTINGS)
             .envs(signing(self.is_signed))
             .envs(
@@ -448,16 +453,16 @@ fn signing(is_signed: bool) -> Vec<(&'static str, &'static str)> {
     }
 }
 
-fn environment(ground: &Ground, redis: u16, is_signed: bool) -> Vec<(String, String)> {
+fn environment(servers: &TestServers, redis: u16, is_signed: bool) -> Vec<(String, String)> {
     let signing = signing(is_signed).into_iter();
     let signing = signing.map(|(variable, value)| (variable, value.to_owned()));
     let variables = [
         ("REDIS_URL", format!("redis://127.0.0.1:{redis}")),
         (
             "DATABASE_URL",
-            ground.database_url(ground.database, "rushgate"),
+            servers.database_url(servers.database, "rushgate"),
         ),
-        ("KAFKA_BROKERS", format!("127.0.0.1:{}", ground.kafka_door)),
+        ("KAFKA_BROKERS", format!("127.0.0.1:{}", servers.kafka_door)),
         ("KAFKA_TOPIC", TOPIC.to_owned()),
         ("KAFKA_GROUP", TOPIC.to_owned()),
     ];

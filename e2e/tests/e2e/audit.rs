@@ -1,7 +1,7 @@
 //! Whether all agree, and what an operator is told when they do not.
 
 use crate::view::{View, granted};
-use rushgate_e2e::history::{Place, Told};
+use rushgate_e2e::history::{Place, Reply};
 use rushgate_e2e::rush;
 use rushgate_e2e::system::{Size, System};
 use rushgate_e2e::wait::until;
@@ -291,7 +291,7 @@ async fn what_the_gate_has_lost_of_its_own_books_is_found_and_counted_again() {
         .does(&["campaign", "change", LAUNCH, "--waitlist", "5"])
         .await;
     until("e waits", async || {
-        (launch.apply("e").await == Told::Waitlisted(1)).then_some(())
+        (launch.apply("e").await == Reply::Waitlisted(1)).then_some(())
     })
     .await;
     launch.has_rows(3).await;
@@ -302,7 +302,7 @@ async fn what_the_gate_has_lost_of_its_own_books_is_found_and_counted_again() {
     finds(&["DEL", "rushgate:{launch}:waiting"], &[nobody]).await;
     launch.does(&["revoke", LAUNCH, "a"]).await;
     let place = Place::new("once", 1);
-    assert_eq!(launch.apply("e").await, Told::AlreadyGranted(place));
+    assert_eq!(launch.apply("e").await, Reply::AlreadyGranted(place));
 
     // What names no campaign belongs to the audit of all.
     launch.publish("nothing", "{").await;

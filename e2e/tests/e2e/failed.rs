@@ -1,7 +1,7 @@
 //! Dead letters, and what an operator does about them.
 
 use crate::view::{View, granted};
-use rushgate_e2e::history::{Place, Told};
+use rushgate_e2e::history::{Place, Reply};
 use rushgate_e2e::system::{Size, System};
 use rushgate_e2e::wait::until;
 
@@ -25,7 +25,7 @@ impl View<'_> {
     }
 
     /// Waits until so many dead letters are open, and nothing else is on its way; the list of them.
-    pub(crate) async fn lists(&self, letters: usize) -> String {
+    pub(crate) async fn lists(&self, dead_letters: usize) -> String {
         until(&format!("{letters} dead letters are open"), async || {
             let list = self.does(&["failed", "list"]).await;
             let shown = self.does(&["campaign", "show", self.campaign]).await;
@@ -36,7 +36,7 @@ impl View<'_> {
                 };
                 !waits("in the stream") && !waits("in Kafka")
             };
-            (rests && list.lines().count() == letters + 1).then_some(list)
+            (rests && list.lines().count() == dead_letters + 1).then_some(list)
         })
         .await
     }
@@ -280,7 +280,7 @@ async fn the_serial_of_a_discarded_grant_goes_to_somebody_else() {
     let list = launch.lists(1).await;
     let id = named(&list, &["row_refused"]);
     launch.refuses_nothing().await;
-    assert_eq!(launch.apply("c").await, Told::SoldOut);
+    assert_eq!(launch.apply("c").await, Reply::SoldOut);
 
     let discard = [
         "failed",
@@ -374,8 +374,11 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
         malformed = named(&list, &["unpublishable", "no event"]);
         let mut range = redis::cmd("XRANGE");
         range.arg(["rushgate:{launch}:dead-letters", "-", "+"].as_slice());
-        let letters: redis::Value = range.query_async(&mut redis).await.expect("letters");
-        assert!(format!("{letters:?}").contains("its own"), "{letters:?}");
+        let dead_letters: redis::Value = range.query_async(&mut redis).await.expect("dead letters");
+        assert!(
+            format!("{dead_letters:?}").contains("its own"),
+            "{dead_letters:?}"
+        );
         assert!(anna.starts_with("launch/"), "{anna}");
         for (arguments, expected) in [
             (["--reason", "unpublishable"], 4),

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-struct Answer {
+struct Response {
     status: StatusCode,
     headers: reqwest::header::HeaderMap,
     text: String,
 }
 
-impl Answer {
+impl Response {
     async fn to(request: RequestBuilder) -> Self {
         let response = request.send().await.expect("an answer");
         let (status, headers) = (response.status(), response.headers().clone());
@@ -55,7 +55,7 @@ async fn a_grant_is_created_once_and_found_again() {
     let client = Client::new();
     let applications = format!("{}/v1/campaigns/welcome/applications", system.url());
 
-    let first = Answer::to(json_body(
+    let first = Response::to(json_body(
         client.post(&applications),
         r#"{"user_id":"a@b:c"}"#,
     ))
@@ -72,7 +72,7 @@ async fn a_grant_is_created_once_and_found_again() {
         json!({"decision": "granted", "campaign": "welcome", "round": "once", "serial": 1, "user_id": "a@b:c", "granted_at": at})
     );
 
-    let again = Answer::to(json_body(
+    let again = Response::to(json_body(
         client.post(&applications),
         r#"{"user_id":"a@b:c"}"#,
     ))
@@ -83,12 +83,12 @@ async fn a_grant_is_created_once_and_found_again() {
 
     body["decision"] = json!("granted");
     let location = first.header("location").expect("where it is");
-    let found = Answer::to(client.get(format!("{}{location}", system.url()))).await;
+    let found = Response::to(client.get(format!("{}{location}", system.url()))).await;
     assert_eq!((found.status, found.json()), (StatusCode::OK, body));
 
     let minimal = json_body(client.post(&applications), r#"{"user_id":2}"#)
         .header("prefer", "wait=5, Return=Minimal");
-    let minimal = Answer::to(minimal).await;
+    let minimal = Response::to(minimal).await;
     assert_eq!(
         (minimal.status, minimal.text.as_str()),
         (StatusCode::CREATED, "")
@@ -96,14 +96,14 @@ async fn a_grant_is_created_once_and_found_again() {
     assert_eq!(minimal.header("rushgate-serial"), Some("2"));
     assert_eq!(minimal.header("preference-applied"), Some("return=minimal"));
 
-    let campaign = Answer::to(client.get(format!("{}/v1/campaigns/welcome", system.url()))).await;
+    let campaign = Response::to(client.get(format!("{}/v1/campaigns/welcome", system.url()))).await;
     let body = campaign.json();
     assert_eq!(body["state"], "running");
     assert_eq!(
         body["round"],
         json!({"round": "once", "opens_at": null, "closes_at": null, "quota": 10, "granted": 2, "issued": 0, "remaining": 8, "waitlisted": 0})
     );
-    let list = Answer::to(client.get(format!("{}/v1/campaigns", system.url())))
+    let list = Response::to(client.get(format!("{}/v1/campaigns", system.url())))
         .await
         .json();
     assert_eq!(list["campaigns"][0]["round"], body["round"]);
@@ -229,7 +229,7 @@ async fn every_bad_request_is_told_what_is_wrong_and_the_next_good_one_works() {
         (client.get(format!("{base}/v2")), 404, "no_such_resource"),
     ];
     for (serial, (request, status, code)) in (1..).zip(cases) {
-        let answer = Answer::to(request).await;
+        let answer = Response::to(request).await;
         assert_eq!(answer.status.as_u16(), status, "{code}: {}", answer.text);
         assert_eq!(
             answer.header("content-type"),
@@ -255,7 +255,7 @@ async fn every_bad_request_is_told_what_is_wrong_and_the_next_good_one_works() {
             post(&format!("/v1/campaigns/{campaign}/applications")),
             r#"{"user_id":1}"#,
         );
-        assert_eq!(Answer::to(next).await.status, 201, "after {code}");
+        assert_eq!(Response::to(next).await.status, 201, "after {code}");
     }
 }
 
@@ -285,8 +285,8 @@ async fn refusals_say_when_to_come_again() {
     };
 
     create("full", &[]).await;
-    assert_eq!(Answer::to(apply("full", "a")).await.status, 201);
-    let sold_out = Answer::to(apply("full", "b")).await;
+    assert_eq!(Response::to(apply("full", "a")).await.status, 201);
+    let sold_out = Response::to(apply("full", "b")).await;
     assert_eq!(sold_out.status, 410);
     assert_eq!(sold_out.header("rushgate-decision"), Some("sold_out"));
     let body = sold_out.json();
@@ -296,7 +296,7 @@ async fn refusals_say_when_to_come_again() {
     );
 
     create("later", &["--opens-at", "2100-01-01T00:00:00Z"]).await;
-    let not_open = Answer::to(apply("later", "a")).await;
+    let not_open = Response::to(apply("later", "a")).await;
     assert_eq!(not_open.status, 409);
     assert_eq!(not_open.json()["code"], "not_open");
     let wait: u64 = not_open
@@ -304,7 +304,7 @@ async fn refusals_say_when_to_come_again() {
         .and_then(|seconds| seconds.parse().ok())
         .expect("seconds");
     assert!(wait > 365 * 86_400, "{wait}");
-    let next = Answer::to(client.get(format!("{}/v1/campaigns/later", system.url())))
+    let next = Response::to(client.get(format!("{}/v1/campaigns/later", system.url())))
         .await
         .json();
     assert_eq!(
@@ -313,7 +313,7 @@ async fn refusals_say_when_to_come_again() {
     );
 
     create("over", &["--closes-at", "2020-01-01T00:00:00Z"]).await;
-    let closed = Answer::to(apply("over", "a")).await;
+    let closed = Response::to(apply("over", "a")).await;
     assert_eq!(
         (closed.status.as_u16(), &closed.json()["code"]),
         (410, &json!("closed"))
@@ -327,7 +327,7 @@ async fn refusals_say_when_to_come_again() {
             .exec_async(&mut redis)
             .await
             .expect("HSET");
-        let answer = Answer::to(apply("welcome", "a")).await;
+        let answer = Response::to(apply("welcome", "a")).await;
         assert_eq!(
             (answer.status.as_u16(), &answer.json()["code"]),
             (503, &json!(state))
@@ -349,12 +349,12 @@ async fn pages_of_allowed_origins_may_apply() {
             .header("access-control-request-method", "POST")
             .header("access-control-request-headers", "content-type")
     };
-    let of_the_same_origin = Answer::to(preflight("https://shop.example:443")).await;
+    let of_the_same_origin = Response::to(preflight("https://shop.example:443")).await;
     assert_eq!(
         of_the_same_origin.header("access-control-allow-origin"),
         Some("https://shop.example:443")
     );
-    let allowed = Answer::to(preflight("https://shop.example")).await;
+    let allowed = Response::to(preflight("https://shop.example")).await;
     assert_eq!(allowed.status, 204);
     assert_eq!(
         allowed.header("access-control-allow-origin"),
@@ -377,7 +377,7 @@ async fn pages_of_allowed_origins_may_apply() {
     ] {
         assert!(headers.split(", ").any(|name| name == header), "{headers}");
     }
-    let refused = Answer::to(preflight("https://evil.example")).await;
+    let refused = Response::to(preflight("https://evil.example")).await;
     assert_eq!(
         (
             refused.status.as_u16(),
@@ -387,7 +387,7 @@ async fn pages_of_allowed_origins_may_apply() {
     );
 
     // Also an error can be read by the page that caused it.
-    let answer = Answer::to(client.post(&url).header("origin", "https://shop.example")).await;
+    let answer = Response::to(client.post(&url).header("origin", "https://shop.example")).await;
     assert_eq!(
         (
             answer.status.as_u16(),
@@ -413,7 +413,7 @@ async fn variables_that_are_blank_have_their_defaults() {
     let settings: Vec<_> = blank.iter().map(|name| (name.as_str(), " ")).collect();
     let system = System::start_with(Size::ONLY_A_HANDLER, &settings).await;
     let ready = Client::new().get(format!("{}/readyz", system.url()));
-    assert_eq!(Answer::to(ready).await.status, 200);
+    assert_eq!(Response::to(ready).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -422,7 +422,7 @@ async fn a_burst_on_new_instances_traps_none_of_them() {
     let client = Client::new();
     let url = format!("{}/v1/campaigns/welcome", system.url());
     // All at once: several requests of one instance wait while one of them opens the connection.
-    let answers = futures::future::join_all((0..200).map(|_| Answer::to(client.get(&url)))).await;
+    let answers = futures::future::join_all((0..200).map(|_| Response::to(client.get(&url)))).await;
     let statuses: Vec<u16> = answers
         .iter()
         .map(|answer| answer.status.as_u16())
@@ -434,14 +434,14 @@ async fn a_burst_on_new_instances_traps_none_of_them() {
 async fn the_page_is_served_and_head_is_get_without_its_body() {
     let system = System::welcome().await;
     let client = Client::new();
-    let page = Answer::to(client.get(system.url())).await;
+    let page = Response::to(client.get(system.url())).await;
     assert_eq!(page.status, 200);
     assert_eq!(
         page.header("content-type"),
         Some("text/html; charset=utf-8")
     );
     assert!(page.text.contains("<form"));
-    let head = Answer::to(client.head(system.url())).await;
+    let head = Response::to(client.head(system.url())).await;
     assert_eq!((head.status.as_u16(), head.text.as_str()), (200, ""));
     assert_eq!(head.header("content-length"), page.header("content-length"));
 }
@@ -516,7 +516,7 @@ async fn a_client_that_announces_a_body_and_sends_none_is_answered_in_time() {
     }
     let client = Client::new();
     let url = format!("{}/v1/campaigns/welcome/applications", system.url());
-    let answer = Answer::to(json_body(client.post(url), r#"{"user_id":"a"}"#)).await;
+    let answer = Response::to(json_body(client.post(url), r#"{"user_id":"a"}"#)).await;
     assert_eq!(answer.header("rushgate-serial"), Some("1"));
 }
 
@@ -536,7 +536,7 @@ async fn every_answer_tells_the_time_anew_and_counts_say_how_long_they_are_good_
         json_body(client.post(url), format!(r#"{{"user_id":"{user_id}"}}"#))
     };
     let tagged = async |path: &str| {
-        let answer = Answer::to(get(path)).await;
+        let answer = Response::to(get(path)).await;
         for (name, value) in [("cache-control", "public, max-age=1"), ("age", "0")] {
             assert_eq!(answer.header(name), Some(value), "{path}");
         }
@@ -563,7 +563,7 @@ async fn every_answer_tells_the_time_anew_and_counts_say_how_long_they_are_good_
     let mut redis = system.redis_connection().await.expect("Redis");
     for (request, status) in cases {
         let before = now(&mut redis).await;
-        let answer = Answer::to(request.header("origin", ORIGIN)).await;
+        let answer = Response::to(request.header("origin", ORIGIN)).await;
         let after = now(&mut redis).await;
         assert_eq!(answer.status.as_u16(), status, "{}", answer.text);
         let time = answer.header("rushgate-time").expect("the time");

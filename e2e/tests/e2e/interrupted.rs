@@ -6,11 +6,11 @@
 //! same commands without one. `RUSHGATE_INTERRUPTED=all` runs all of them, and parts of names (`RaiseQuota/Redis,Killed`) those
 //! with all of these in their names; else it is a choice that is always the same.
 
-mod deed;
+mod command;
 mod scene;
 mod standing;
 
-use deed::Deed;
+use command::OperatorCommand;
 use futures::{StreamExt, stream};
 use rushgate_e2e::campaign::{Ended, Operator};
 use rushgate_e2e::proxy::{Proxy, Then, Trouble};
@@ -43,7 +43,7 @@ enum Link {
 
 /// How.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Blow {
+enum Interruption {
     /// The answer is lost, and the server stays away.
     LostAndCut,
     /// The answer is lost, once.
@@ -70,10 +70,10 @@ enum Next {
 /// One interruption.
 #[derive(Clone, Copy)]
 struct Case {
-    deed: Deed,
+    operator_command: OperatorCommand,
     link: Link,
     request: usize,
-    blow: Blow,
+    interruption: Interruption,
     next: Next,
 }
 
@@ -94,8 +94,8 @@ struct Control {
 async fn whatever_is_interrupted_the_same_command_or_the_one_that_is_named_leads_out() {
     let scene = Scene::of(System::start(Size::ONLY_A_HANDLER).await).await;
     let begun = Instant::now();
-    let controls: BTreeMap<Deed, Control> = stream::iter(Deed::ALL)
-        .map(async |deed| (deed, control(&scene, deed).await))
+    let controls: BTreeMap<OperatorCommand, Control> = stream::iter(OperatorCommand::ALL)
+        .map(async |operator_command| (operator_command, control(&scene, operator_command).await))
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
@@ -103,7 +103,7 @@ async fn whatever_is_interrupted_the_same_command_or_the_one_that_is_named_leads
     let count = cases.len();
     let complaints: Vec<String> = stream::iter(cases)
         .map(async |case| {
-            let complaints = case.play(&scene, &controls[&case.deed]).await;
+            let complaints = case.play(&scene, &controls[&case.operator_command]).await;
             let complaints = complaints.into_iter();
             complaints.map(move |complaint| format!("{case}: {complaint}"))
         })
@@ -123,21 +123,21 @@ async fn whatever_is_interrupted_the_same_command_or_the_one_that_is_named_leads
 }
 
 /// Every case that there is.
-fn cases(controls: &BTreeMap<Deed, Control>) -> Vec<Case> {
+fn cases(controls: &BTreeMap<OperatorCommand, Control>) -> Vec<Case> {
     let mut cases = vec![];
-    for (deed, control) in controls {
+    for (operator_command, control) in controls {
         for (link, requests) in &control.requests {
             for request in 1..=*requests {
-                for blow in Blow::ALL {
+                for interruption in Interruption::ALL {
                     for next in [Next::Again, Next::Named, Next::Other] {
                         // Where nobody is told anything, no command is named.
-                        let is_told = blow != Blow::Killed || next != Next::Named;
+                        let is_told = interruption != Interruption::Killed || next != Next::Named;
                         if is_told && (next != Next::Other || control.other.is_some()) {
                             cases.push(Case {
-                                deed: *deed,
+                                operator_command: *operator_command,
                                 link: *link,
                                 request,
-                                blow,
+                                interruption,
                                 next,
                             });
                         }
@@ -160,7 +160,7 @@ fn chosen(mut cases: Vec<Case>) -> Vec<Case> {
             assert!(!cases.is_empty(), "no interruption is called {parts}");
         }
         Err(_) => {
-            // No common divisor with the kinds, so that each deed meets all of them somewhere.
+            // No common divisor with the kinds, so that each operator_command meets all of them somewhere.
             let step = (cases.len() / USUALLY).max(1) | 1;
             cases = cases.into_iter().step_by(step).collect();
         }
@@ -202,14 +202,14 @@ impl Links {
 }
 
 /// What stands without any interruption, and what the command asks of whom.
-async fn control(scene: &Scene, deed: Deed) -> Control {
+async fn control(scene: &Scene, operator_command: OperatorCommand) -> Control {
     let standing = async |first: bool, second: bool| {
         let campaign = fresh(scene);
-        let letter = deed.prepare(scene, &campaign).await;
+        let dead_letter = operator_command.prepare(scene, &campaign).await;
         let before = Standing::of(scene, &campaign).await;
         let links = Links::of(scene).await;
         if first {
-            let command = deed.command(&campaign, letter.as_deref());
+            let command = operator_command.command(&campaign, dead_letter.as_deref());
             does(&links.operator, &command).await;
         }
         let requests = links
@@ -218,14 +218,18 @@ async fn control(scene: &Scene, deed: Deed) -> Control {
             .map(|(link, proxy)| (*link, proxy.requests()));
         let requests = requests.collect::<BTreeMap<_, _>>();
         if second {
-            does(&links.operator, &deed.other(&campaign).expect("another")).await;
+            does(
+                &links.operator,
+                &operator_command.other(&campaign).expect("another"),
+            )
+            .await;
         }
         let after = Standing::of(scene, &campaign).await;
         (before, after, requests, finding(scene, &campaign).await)
     };
     let (before, after, requests, found) = standing(true, false).await;
-    assert_eq!(found, None, "{deed:?}");
-    assert_ne!(after, before, "{deed:?}");
+    assert_eq!(found, None, "{operator_command:?}");
+    assert_ne!(after, before, "{operator_command:?}");
     let mut control = Control {
         before,
         after,
@@ -234,10 +238,10 @@ async fn control(scene: &Scene, deed: Deed) -> Control {
         both: None,
         requests,
     };
-    if deed.other("c").is_some() {
+    if operator_command.other("c").is_some() {
         control.both = Some(standing(true, true).await.1);
         // A campaign that is not there cannot be paused.
-        if !deed.creates() {
+        if !operator_command.creates() {
             let (_, other, _, found) = standing(false, true).await;
             control.other = Some(other);
             control.other_agrees = found.is_none();
@@ -278,14 +282,16 @@ impl Case {
     /// Interrupts it; what is wrong then.
     async fn play(self, scene: &Scene, control: &Control) -> Vec<String> {
         let campaign = fresh(scene);
-        let letter = self.deed.prepare(scene, &campaign).await;
-        let command = self.deed.command(&campaign, letter.as_deref());
+        let dead_letter = self.operator_command.prepare(scene, &campaign).await;
+        let command = self
+            .operator_command
+            .command(&campaign, dead_letter.as_deref());
         let links = Links::of(scene).await;
         let proxy = &links.proxies[&self.link];
-        proxy.set(self.blow.at(self.request));
+        proxy.set(self.interruption.at(self.request));
         let killed = async {
-            match self.blow {
-                Blow::Killed => proxy.strikes().await,
+            match self.interruption {
+                Interruption::Killed => proxy.strikes().await,
                 _ => pending().await,
             }
         };
@@ -303,7 +309,7 @@ impl Case {
         complaints.extend(self.told_wrong(&ended, control, &left));
         let led = self.leads_out(scene, control, &campaign, &command, &ended, &left);
         complaints.extend(led.await);
-        if self.deed.restores() {
+        if self.operator_command.restores() {
             // Interrupted when all but the answer is there, a campaign is halted and restored once more, and that is logged.
             complaints.retain(|complaint| !is_only_of_the_log(complaint));
         }
@@ -332,7 +338,8 @@ impl Case {
             }
             // Refused, or failed: it knows that nothing was done; or that the campaign gives nothing until it is restored.
             Some(1)
-                if self.deed.restores() && left.gate.iter().any(|line| line == "state halted") =>
+                if self.operator_command.restores()
+                    && left.gate.iter().any(|line| line == "state halted") =>
             {
                 None
             }
@@ -360,13 +367,13 @@ impl Case {
         let operator = &scene.system.operator;
         let mut complaints = vec![];
         let is_done = *left == control.after;
-        if is_done && self.deed == Deed::HaltAndRestore {
+        if is_done && self.operator_command == OperatorCommand::HaltAndRestore {
             // Said again it is done again.
             return complaints;
         }
         match (self.next, &control.both) {
             (Next::Other, Some(both)) => {
-                let command = self.deed.other(campaign).expect("another");
+                let command = self.operator_command.other(campaign).expect("another");
                 let ended = run(operator, &command, pending()).await;
                 let now = Standing::of(scene, campaign).await;
                 let has_begun = left.gate != control.before.gate;
@@ -388,7 +395,7 @@ impl Case {
                 let mut is_done = is_done;
                 let named = match next {
                     // The command that is named there is the same, without the reason; and said again it is done again.
-                    Next::Named if !self.deed.restores() => named(&ended.stderr),
+                    Next::Named if !self.operator_command.restores() => named(&ended.stderr),
                     _ => None,
                 };
                 if let Some(named) = named {
@@ -397,7 +404,7 @@ impl Case {
                     is_done |= now == control.after;
                     let has_ended = [&control.before, &control.after].contains(&&now);
                     // Nothing was created yet, as the error says.
-                    let is_none = self.deed.creates() && now == control.before;
+                    let is_none = self.operator_command.creates() && now == control.before;
                     if !is_none && (ended.code != Some(0) || !has_ended) {
                         let wrong = now.differs_from(&control.after).unwrap_or_default();
                         complaints.push(format!("{named:?}: {ended:?}; {wrong}"));
@@ -443,7 +450,7 @@ fn named(text: &str) -> Option<Vec<String>> {
     Some(command.split_whitespace().map(str::to_owned).collect())
 }
 
-impl Blow {
+impl Interruption {
     const ALL: [Self; 5] = [
         Self::LostAndCut,
         Self::Lost,
@@ -466,12 +473,15 @@ impl Blow {
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            deed,
+            operator_command,
             link,
             request,
-            blow,
+            interruption,
             next,
         } = self;
-        write!(f, "{deed:?}/{link:?}/{request}/{blow:?}/{next:?}")
+        write!(
+            f,
+            "{operator_command:?}/{link:?}/{request}/{interruption:?}/{next:?}"
+        )
     }
 }

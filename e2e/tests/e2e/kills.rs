@@ -1,7 +1,7 @@
 //! Parts that die in the middle of a rush and come back: exact all the same, nothing done by hand.
 
 use rushgate_e2e::check::Expected;
-use rushgate_e2e::rush::{self, Outcome};
+use rushgate_e2e::rush::{self, RushResult};
 use rushgate_e2e::system::{Size, System};
 use rushgate_e2e::wait::until;
 use tokio::task::JoinHandle;
@@ -31,7 +31,7 @@ async fn a_consumer_that_is_killed_loses_nothing() {
     end_rush(&system, rush).await;
 }
 
-type Running = JoinHandle<anyhow::Result<Outcome>>;
+type Running = JoinHandle<anyhow::Result<RushResult>>;
 
 async fn begin_rush(system: &System) -> Running {
     let created = system.operator.create("launch", QUOTA).await;

@@ -1,7 +1,7 @@
 //! The operator in control of campaigns that run.
 
 use crate::view::{View, granted};
-use rushgate_e2e::history::{Place, Told};
+use rushgate_e2e::history::{Place, Reply};
 use rushgate_e2e::system::{Size, System};
 use rushgate_e2e::wait::until;
 
@@ -21,14 +21,14 @@ async fn quotas_go_up_at_once_and_down_to_what_is_given() {
             "2",
         ])
         .await;
-    for (user_id, told) in [
+    for (user_id, reply) in [
         ("a", granted(1)),
         ("b", granted(2)),
-        ("c", Told::Waitlisted(1)),
-        ("d", Told::Waitlisted(2)),
-        ("e", Told::SoldOut),
+        ("c", Reply::Waitlisted(1)),
+        ("d", Reply::Waitlisted(2)),
+        ("e", Reply::SoldOut),
     ] {
-        assert_eq!(launch.apply(user_id).await, told, "{user_id}");
+        assert_eq!(launch.apply(user_id).await, reply, "{user_id}");
     }
     let refused = launch
         .cannot(&["campaign", "change", "launch", "--quota", "1"])
@@ -56,14 +56,14 @@ async fn quotas_go_up_at_once_and_down_to_what_is_given() {
     assert!(said.contains("unchanged: quota 5"), "{said}");
     assert_eq!(
         launch.apply("c").await,
-        Told::AlreadyGranted(Place::new("once", 3))
+        Reply::AlreadyGranted(Place::new("once", 3))
     );
     launch.gets("e", Place::new("once", 5)).await;
     let said = launch
         .does(&["campaign", "change", "launch", "--waitlist", "0"])
         .await;
     assert!(!said.contains("waitlist"), "{said}");
-    assert_eq!(launch.apply("f").await, Told::SoldOut);
+    assert_eq!(launch.apply("f").await, Reply::SoldOut);
 
     system.drained("launch").await;
     until("all five have their rows", async || {
@@ -114,7 +114,7 @@ async fn a_campaign_is_paused_resumed_and_closed() {
     // Winners keep what they have, and over is over.
     assert_eq!(
         launch.apply("a").await,
-        Told::AlreadyGranted(Place::new("once", 1))
+        Reply::AlreadyGranted(Place::new("once", 1))
     );
     for command in ["pause", "resume"] {
         let refused = launch.cannot(&["campaign", command, "launch"]).await;

@@ -5,7 +5,7 @@
 
 use hdrhistogram::Histogram;
 use rushgate_e2e::check::Expected;
-use rushgate_e2e::flood::{self, Flood, Outcome};
+use rushgate_e2e::flood::{self, Flood, FloodResult};
 use rushgate_e2e::process::Signal;
 use rushgate_e2e::rush::{self, Rush};
 use rushgate_e2e::system::{Size, System};
@@ -31,7 +31,7 @@ const MOST_MEMORY: [(&str, u64); 4] = [
     ("consumer", 64),
 ];
 
-async fn flood(system: &System, campaign: &str, per_second: f64, applicants: usize) -> Outcome {
+async fn flood(system: &System, campaign: &str, per_second: f64, applicants: usize) -> FloodResult {
     flood::run(Flood {
         address: system.url().trim_start_matches("http://").to_owned(),
         campaign: campaign.to_owned(),
@@ -47,9 +47,9 @@ async fn flood(system: &System, campaign: &str, per_second: f64, applicants: usi
 async fn come_again(
     system: &System,
     campaign: &str,
-    before: Outcome,
+    before: FloodResult,
     applicants: usize,
-) -> rush::Outcome {
+) -> rush::RushResult {
     let mut outcome = rush::run(&system.rush(campaign, applicants), || ())
         .await
         .expect("a rush");
@@ -58,7 +58,7 @@ async fn come_again(
 }
 
 /// That nobody was told anything that is not documented.
-fn assert_documented(outcome: &Outcome) {
+fn assert_documented(outcome: &FloodResult) {
     const DOCUMENTED: [&str; 5] = [
         "201 granted",
         "200 already_granted",
@@ -82,8 +82,8 @@ fn milliseconds(times: &Histogram<u64>, quantile: f64) -> f64 {
     times.value_at_quantile(quantile) as f64 / 1e3
 }
 
-fn print(what: &str, per_second: f64, outcome: &Outcome) {
-    let Outcome {
+fn print(what: &str, per_second: f64, outcome: &FloodResult) {
+    let FloodResult {
         decided, refused, ..
     } = outcome;
     eprintln!(

@@ -3,7 +3,7 @@
 use crate::watch::Watch;
 use rand::seq::IndexedRandom;
 use reqwest::{Client, StatusCode};
-use rushgate_e2e::history::{Place, Told};
+use rushgate_e2e::history::{Place, Reply};
 use rushgate_e2e::rush::apply;
 use rushgate_e2e::system::{Size, System};
 use rushgate_e2e::wait::until;
@@ -65,7 +65,7 @@ impl View {
         response.json::<Counts>().await.expect("counts").round
     }
 
-    async fn apply(&self, user_id: &str) -> Told {
+    async fn apply(&self, user_id: &str) -> Reply {
         let url = format!("{}/applications", self.campaign);
         apply(&self.client, &url, user_id).await.expect("an answer")
     }
@@ -106,14 +106,14 @@ async fn revoked_coupons_go_to_those_who_wait_and_never_is_there_one_too_many() 
                     }
                     let user_id = format!("p{person}");
                     match view.apply(&user_id).await {
-                        Told::Granted(place) => {
+                        Reply::Granted(place) => {
                             winners.lock().unwrap().push((user_id, place.serial))
                         }
-                        Told::Waitlisted(position) => {
+                        Reply::Waitlisted(position) => {
                             assert!((1..=WAITLIST).contains(&position), "{position}");
                             waiting.lock().unwrap().insert(user_id);
                         }
-                        Told::SoldOut => {}
+                        Reply::SoldOut => {}
                         other => panic!("{other:?}"),
                     }
                 }
@@ -224,7 +224,7 @@ async fn revoked_coupons_go_to_those_who_wait_and_never_is_there_one_too_many() 
     assert_eq!(
         system
             .database
-            .letters("launch")
+            .failed_events("launch")
             .await
             .expect("the database"),
         []
@@ -262,10 +262,10 @@ async fn the_waitlist_moves_up_in_order_without_anybody_doing_anything() {
         campaign: format!("{}/v1/campaigns/launch", system.url()),
     };
     for person in 0..10 {
-        let told = view.apply(&format!("p{person}")).await;
+        let reply = view.apply(&format!("p{person}")).await;
         match person {
-            0..5 => assert_eq!(told, Told::Granted(Place::new("once", person + 1))),
-            _ => assert_eq!(told, Told::Waitlisted(person - 4)),
+            0..5 => assert_eq!(reply, Reply::Granted(Place::new("once", person + 1))),
+            _ => assert_eq!(reply, Reply::Waitlisted(person - 4)),
         }
     }
     for turn in 0..5_u32 {
@@ -287,7 +287,7 @@ async fn the_waitlist_moves_up_in_order_without_anybody_doing_anything() {
         // A click more does not change it.
         assert_eq!(
             view.apply(&format!("p{promoted}")).await,
-            Told::AlreadyGranted(Place::new("once", turn + 1))
+            Reply::AlreadyGranted(Place::new("once", turn + 1))
         );
     }
 }
@@ -310,7 +310,7 @@ async fn a_retry_after_a_lost_answer_is_told_the_same_serial_always() {
     })
     .await;
     drop(unread);
-    assert_eq!(view.apply("late").await, Told::SoldOut);
+    assert_eq!(view.apply("late").await, Reply::SoldOut);
 
     let mut serials = BTreeSet::new();
     for person in 0..30 {
@@ -323,7 +323,7 @@ async fn a_retry_after_a_lost_answer_is_told_the_same_serial_always() {
         for _ in 0..3 {
             assert_eq!(
                 view.apply(&user_id).await,
-                Told::AlreadyGranted(Place::new("once", serial))
+                Reply::AlreadyGranted(Place::new("once", serial))
             );
         }
         serials.insert(serial);

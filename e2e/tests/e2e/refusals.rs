@@ -2,7 +2,7 @@
 
 use redis::aio::MultiplexedConnection;
 use reqwest::Client;
-use rushgate_e2e::history::{Place, Told};
+use rushgate_e2e::history::{Place, Reply};
 use rushgate_e2e::proxy::{Proxy, Trouble};
 use rushgate_e2e::rush::apply;
 use rushgate_e2e::system::{Size, System};
@@ -36,8 +36,8 @@ impl Flood {
     /// Somebody who has won clicks on, at every handler.
     async fn has(&self, user_id: &str, place: &Place) {
         for url in &self.urls {
-            let told = apply(&self.client, url, user_id).await.expect("an answer");
-            assert_eq!(told, Told::AlreadyGranted(place.clone()), "{user_id}");
+            let reply = apply(&self.client, url, user_id).await.expect("an answer");
+            assert_eq!(reply, Reply::AlreadyGranted(place.clone()), "{user_id}");
         }
     }
 
@@ -50,8 +50,8 @@ impl Flood {
                 format!("late-{person}"),
             );
             match apply(&self.client, url, &user_id).await.expect("an answer") {
-                Told::SoldOut => refused += 1,
-                Told::Granted(place) => {
+                Reply::SoldOut => refused += 1,
+                Reply::Granted(place) => {
                     for _ in 0..10 {
                         self.has(&user_id, &place).await;
                     }
@@ -117,13 +117,13 @@ async fn the_applicant_who_is_refused_first_does_not_wait_for_what_others_are_to
     system.start_handler().await;
     let (client, url) = (Client::new(), system.url());
     let url = format!("{url}/v1/campaigns/launch/applications");
-    let told = apply(&client, &url, "wins").await.expect("an answer");
-    assert_eq!(told, Told::Granted(Place::new("once", 1)));
+    let reply = apply(&client, &url, "wins").await.expect("an answer");
+    assert_eq!(reply, Reply::Granted(Place::new("once", 1)));
     // The first is the application.
     redis.set(Trouble::HoldAnswer(2));
-    let told = timeout(Duration::from_secs(30), apply(&client, &url, "late")).await;
-    let told = told.expect("it does not wait").expect("an answer");
-    assert_eq!(told, Told::SoldOut);
+    let reply = timeout(Duration::from_secs(30), apply(&client, &url, "late")).await;
+    let reply = reply.expect("it does not wait").expect("an answer");
+    assert_eq!(reply, Reply::SoldOut);
     redis.strikes().await;
 }
 
@@ -151,9 +151,9 @@ async fn a_flood_of_losers_hardly_reaches_the_gate_and_nobody_is_denied_what_he_
         winners: Arc::default(),
     };
     for serial in 1..=QUOTA {
-        let told = apply(&flood.client, &flood.urls[0], &format!("w{serial}")).await;
+        let reply = apply(&flood.client, &flood.urls[0], &format!("w{serial}")).await;
         let place = Place::new("once", serial);
-        assert_eq!(told.expect("an answer"), Told::Granted(place));
+        assert_eq!(reply.expect("an answer"), Reply::Granted(place));
     }
     let mut redis = system.redis_connection().await.expect("Redis");
     let before = calls(&mut redis, &["evalsha"]).await;

@@ -3,10 +3,10 @@
 use crate::view::{View, granted};
 use crate::watch::Watch;
 use rushgate_e2e::check::{Expected, breaches, lost_with_redis};
-use rushgate_e2e::history::{Call, History, Place, Told};
+use rushgate_e2e::history::{Call, History, Place, Reply};
 use rushgate_e2e::process::free_port;
 use rushgate_e2e::redis_server;
-use rushgate_e2e::rush::{self, Outcome};
+use rushgate_e2e::rush::{self, RushResult};
 use rushgate_e2e::system::{Size, System};
 use rushgate_e2e::wait::until;
 use serde_json::Value;
@@ -25,7 +25,7 @@ struct Crisis {
     system: System,
     quota: u32,
     watch: Watch,
-    rush: JoinHandle<anyhow::Result<Outcome>>,
+    rush: JoinHandle<anyhow::Result<RushResult>>,
     /// What those were told who are not of the rush.
     late: RefCell<History>,
 }
@@ -81,16 +81,16 @@ impl Crisis {
     async fn comes_late(&self) {
         let user_id = format!("late-{}", self.late.borrow().sent);
         let began = Instant::now();
-        let told = View::of(&self.system, LAUNCH).apply(&user_id).await;
+        let reply = View::of(&self.system, LAUNCH).apply(&user_id).await;
         let mut late = self.late.borrow_mut();
         late.note_coming(&user_id, began);
-        if !matches!(told, Told::Unavailable) {
+        if !matches!(reply, Reply::Unavailable) {
             let ended = Instant::now();
             late.note(Call {
                 user_id,
                 began,
                 ended,
-                told,
+                reply,
             });
         }
     }
@@ -101,9 +101,9 @@ impl Crisis {
         // Unknown until somebody has noticed, and halted from then on; or sold out, for as long as that is repeated.
         until("handlers have noticed", async || {
             let (status, code) = view.refusal("nobody").await;
-            let told = (status, code.as_str());
-            let lost = matches!(told, (503, "books_incomplete" | "halted"));
-            assert!(lost || told == (410, "sold_out"), "{status} {code}");
+            let reply = (status, code.as_str());
+            let lost = matches!(reply, (503, "books_incomplete" | "halted"));
+            assert!(lost || reply == (410, "sold_out"), "{status} {code}");
             lost.then_some(())
         })
         .await;
@@ -117,7 +117,7 @@ impl Crisis {
     }
 
     /// Waits for the end. `lost` are grants of which nobody but the Redis that is gone had heard.
-    async fn end(self, lost: &BTreeSet<(String, Place)>) -> Outcome {
+    async fn end(self, lost: &BTreeSet<(String, Place)>) -> RushResult {
         while !self.rush.is_finished() {
             assert!(!is_halted(&self.system).await, "halted once more");
             sleep(Duration::from_millis(100)).await;
@@ -304,10 +304,10 @@ async fn who_lost_a_serial_when_no_place_was_left_is_a_dead_letter_until_there_i
                 .contains("0 are seated again, 1 have a coupon anyway, and 2 found no place left"),
         "{said}"
     );
-    assert_eq!(launch.apply("z").await, Told::SoldOut);
+    assert_eq!(launch.apply("z").await, Reply::SoldOut);
     for (serial, user_id) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
         let place = Place::new("once", serial as u32 + 1);
-        assert_eq!(launch.apply(user_id).await, Told::AlreadyGranted(place));
+        assert_eq!(launch.apply(user_id).await, Reply::AlreadyGranted(place));
     }
     let open = launch.does(&["failed", "list", "--campaign", LAUNCH]).await;
     assert_eq!(open.matches("serial_taken").count(), 2, "{open}");
@@ -329,11 +329,11 @@ async fn who_lost_a_serial_when_no_place_was_left_is_a_dead_letter_until_there_i
     launch.has_rows(7).await;
     assert_eq!(
         launch.apply("x").await,
-        Told::AlreadyGranted(Place::new("once", 6))
+        Reply::AlreadyGranted(Place::new("once", 6))
     );
     assert_eq!(
         launch.apply("y").await,
-        Told::AlreadyGranted(Place::new("once", 7))
+        Reply::AlreadyGranted(Place::new("once", 7))
     );
     assert_eq!(launch.apply("z").await, granted(8));
     launch.has_rows(8).await;
@@ -408,7 +408,7 @@ async fn a_winner_of_a_serial_that_had_been_passed_on_is_seated_on_another() {
         .map(|row| (row.place.serial, row.user_id.as_str()))
         .collect();
     assert_eq!(holders, [(1, "p"), (2, "z")]);
-    assert_eq!(launch.apply("y").await, Told::SoldOut);
+    assert_eq!(launch.apply("y").await, Reply::SoldOut);
     launch.exits(0, &["audit", LAUNCH]).await;
 }
 
@@ -523,5 +523,5 @@ async fn a_change_that_was_interrupted_before_redis_lost_all_does_not_keep_a_res
     launch.exits(0, &restore).await;
     launch.exits(0, &["audit", LAUNCH]).await;
     launch.has_rows(3).await;
-    assert_eq!(launch.apply("d").await, Told::SoldOut);
+    assert_eq!(launch.apply("d").await, Reply::SoldOut);
 }

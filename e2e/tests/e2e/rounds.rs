@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 use rushgate_e2e::check::Expected;
 use rushgate_e2e::history::History;
-use rushgate_e2e::rush::{self, Outcome};
+use rushgate_e2e::rush::{self, RushResult};
 use rushgate_e2e::system::{Size, System};
 use rushgate_e2e::wait::until;
 use std::collections::{BTreeMap, BTreeSet};
@@ -121,7 +121,7 @@ async fn daily_campaigns_in_two_time_zones_and_a_one_off_are_each_exact_per_roun
 }
 
 /// Everybody comes to all three at once. They share a topic, so nothing is to be on its way of any when one is checked.
-async fn rush_at(system: &System, campaigns: [&str; 3]) -> [Outcome; 3] {
+async fn rush_at(system: &System, campaigns: [&str; 3]) -> [RushResult; 3] {
     let [a, b, c] = campaigns.map(|campaign| system.rush(campaign, APPLICANTS as usize));
     let quiet = || ();
     let (a, b, c) = tokio::join!(

@@ -34,16 +34,16 @@ const AT_ONCE: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_setup_that_is_interrupted_at_any_statement_is_completed_by_the_next() {
-    let expected = Ground::expected().await;
+    let expected = TestServers::expected().await;
     let mut next = 1;
     let mut is_over = false;
     while !is_over {
         let cases = (next..next + AT_ONCE)
             .flat_map(|number| [At::Command(number), At::Answer(number)])
             .map(async |at| {
-                let ground = Ground::new().await;
-                let is_interrupted = ground.is_interrupted(at).await;
-                ground.becomes(&expected, &format!("{at:?}")).await;
+                let servers = TestServers::new().await;
+                let is_interrupted = servers.is_interrupted(at).await;
+                servers.becomes(&expected, &format!("{at:?}")).await;
                 is_interrupted
             });
         is_over = join_all(cases).await.contains(&false);
@@ -55,26 +55,26 @@ async fn a_setup_that_is_interrupted_at_any_statement_is_completed_by_the_next()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_older_setup_left_half_done_is_completed() {
-    let expected = Ground::expected().await;
+    let expected = TestServers::expected().await;
     for migration in migrator().await.iter() {
         let statements = statements(migration.sql.as_str());
         // Its error message said: remove the row. Some did.
         let cases = (0..=statements.len())
             .flat_map(|done| [(done, true), (done, false)])
             .map(async |(done, has_row)| {
-                let ground = Ground::new().await;
-                ground.run_by_sqlx(migration.version - 1).await;
+                let servers = TestServers::new().await;
+                servers.run_by_sqlx(migration.version - 1).await;
                 if has_row {
-                    ground.has_begun(migration).await;
+                    servers.has_begun(migration).await;
                 }
                 for statement in &statements[..done] {
-                    ground.execute(statement).await;
+                    servers.execute(statement).await;
                 }
                 let case = format!(
                     "{done} statements of migration {}, row: {has_row}",
                     migration.version
                 );
-                ground.becomes(&expected, &case).await;
+                servers.becomes(&expected, &case).await;
             });
         join_all(cases).await;
     }
@@ -82,19 +82,19 @@ async fn what_an_older_setup_left_half_done_is_completed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_at_once_set_up_one_schema() {
-    let ground = Ground::new().await;
-    let setups = (0..4).map(|_| ground.command(&ground.schema.url, &[]).output());
+    let servers = TestServers::new().await;
+    let setups = (0..4).map(|_| servers.command(&servers.schema.url, &[]).output());
     for output in join_all(setups).await {
         let said = output.expect("the command");
         assert!(said.status.success(), "{}", stderr(&said));
     }
-    assert_eq!(ground.contents().await, Ground::expected().await);
+    assert_eq!(servers.contents().await, TestServers::expected().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_setup_at_work_is_waited_for_and_named() {
-    let ground = Ground::new().await;
-    let mut other = ground.connect().await;
+    let servers = TestServers::new().await;
+    let mut other = servers.connect().await;
     let lock = "SELECT GET_LOCK(LOWER(HEX(1026731422 * CRC32(DATABASE()))), 0), CAST(CONNECTION_ID() AS SIGNED)";
     let row = sqlx::raw_sql(lock)
         .fetch_one(&mut other)
@@ -102,7 +102,7 @@ async fn another_setup_at_work_is_waited_for_and_named() {
         .expect("the lock");
     let id: i64 = row.get(1);
 
-    let refused = ground.set_up(&["--wait", "2"]).await;
+    let refused = servers.set_up(&["--wait", "2"]).await;
     assert!(!refused.status.success());
     let said = stderr(&refused);
     for part in [
@@ -112,14 +112,14 @@ async fn another_setup_at_work_is_waited_for_and_named() {
         assert!(said.contains(part), "{said}");
     }
     other.close().await.expect("the end of the other one");
-    ground
-        .becomes(&Ground::expected().await, "afterwards")
+    servers
+        .becomes(&TestServers::expected().await, "afterwards")
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_who_lacks_a_right_is_told_which_and_goes_on_when_it_is_granted() {
-    let expected = Ground::expected().await;
+    let expected = TestServers::expected().await;
     let rights = [
         "SELECT",
         "INSERT",
@@ -129,12 +129,12 @@ async fn a_user_who_lacks_a_right_is_told_which_and_goes_on_when_it_is_granted()
         "REFERENCES",
     ];
     for lacking in rights {
-        let ground = Ground::new().await;
+        let servers = TestServers::new().await;
         let others: Vec<_> = rights
             .into_iter()
             .filter(|right| *right != lacking)
             .collect();
-        let user = User::new(&ground, &others.join(", ")).await;
+        let user = User::new(&servers, &others.join(", ")).await;
         let refused = user.sets_up().await;
         if lacking == "REFERENCES" && refused.status.success() {
             // MariaDB does not ask for it.
@@ -151,16 +151,16 @@ async fn a_user_who_lacks_a_right_is_told_which_and_goes_on_when_it_is_granted()
         user.is_granted(lacking).await;
         let done = user.sets_up().await;
         assert!(done.status.success(), "with {lacking}: {}", stderr(&done));
-        assert_eq!(ground.contents().await, expected, "{lacking}");
+        assert_eq!(servers.contents().await, expected, "{lacking}");
         user.goes().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_that_are_there_are_enough() {
-    let ground = Ground::new().await;
-    ground.run_by_sqlx(i64::MAX).await;
-    let user = User::new(&ground, "SELECT").await;
+    let servers = TestServers::new().await;
+    servers.run_by_sqlx(i64::MAX).await;
+    let user = User::new(&servers, "SELECT").await;
     let done = user.sets_up().await;
     assert!(done.status.success(), "{}", stderr(&done));
     user.goes().await;
@@ -182,17 +182,17 @@ async fn tables_of_others_are_left_alone() {
             "is not the one that the database was set up with",
         ),
     ] {
-        let ground = Ground::new().await;
+        let servers = TestServers::new().await;
         if before.starts_with("UPDATE") {
-            ground.run_by_sqlx(i64::MAX).await;
+            servers.run_by_sqlx(i64::MAX).await;
         }
-        ground.execute(before).await;
-        let contents = ground.contents().await;
-        let refused = ground.set_up(&[]).await;
+        servers.execute(before).await;
+        let contents = servers.contents().await;
+        let refused = servers.set_up(&[]).await;
         let said = stderr(&refused);
         assert!(!refused.status.success(), "{said}");
         assert!(said.contains(complaint), "{said}");
-        assert_eq!(ground.contents().await, contents);
+        assert_eq!(servers.contents().await, contents);
     }
 }
 
@@ -202,7 +202,7 @@ async fn it_waits_as_long_as_it_is_told_to_and_says_for_what() {
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let silent = silent.local_addr().expect("an address").port();
     let nobody = free_port();
-    let ground = Ground::new().await;
+    let servers = TestServers::new().await;
     let servers = |port| {
         [
             (
@@ -217,7 +217,7 @@ async fn it_waits_as_long_as_it_is_told_to_and_says_for_what() {
     let cases = [silent, nobody].into_iter().flat_map(servers);
     let cases = cases.flat_map(|server| [(server.clone(), 0), (server, 2)]);
     let cases = cases.map(async |((server, variable, address), wait)| {
-        let mut command = ground.command(&ground.schema.url, &["--wait", &wait.to_string()]);
+        let mut command = servers.command(&servers.schema.url, &["--wait", &wait.to_string()]);
         let begun = Instant::now();
         let refused = command.env(variable, &address).output().await;
         let took = begun.elapsed();
@@ -235,7 +235,7 @@ async fn it_waits_as_long_as_it_is_told_to_and_says_for_what() {
     });
     join_all(cases).await;
     assert_eq!(
-        ground.tables().await,
+        servers.tables().await,
         BTreeMap::new(),
         "is changed before all servers answer"
     );
@@ -243,10 +243,10 @@ async fn it_waits_as_long_as_it_is_told_to_and_says_for_what() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_is_there_needs_no_right_to_create_it() {
-    let ground = Ground::new().await;
-    let topic = &ground.name;
+    let servers = TestServers::new().await;
+    let topic = &servers.name;
     let as_guest = async || {
-        let mut setup = ground.command(&ground.schema.url, &[]);
+        let mut setup = servers.command(&servers.schema.url, &[]);
         setup.envs(login("PLAIN")).env("KAFKA_TOPIC", topic);
         let output = setup.env("KAFKA_SASL_USERNAME", "guest").output().await;
         output.expect("the command")
@@ -262,7 +262,7 @@ async fn a_topic_that_is_there_needs_no_right_to_create_it() {
     );
     assert_eq!(partitions(topic), 0);
 
-    let mut setup = ground.command(&ground.schema.url, &["--partitions", "3"]);
+    let mut setup = servers.command(&servers.schema.url, &["--partitions", "3"]);
     let done = setup.env("KAFKA_TOPIC", topic).output().await;
     assert!(done.expect("the command").status.success());
     acl::allow_describe("User:guest", topic).await;
@@ -314,12 +314,12 @@ fn partitions(topic: &str) -> usize {
 }
 
 /// A schema of a test's own.
-struct Ground {
+struct TestServers {
     name: String,
     schema: Schema,
 }
 
-impl Ground {
+impl TestServers {
     async fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -332,9 +332,9 @@ impl Ground {
 
     /// What a schema becomes when sqlx's own migrator is not interrupted.
     async fn expected() -> BTreeMap<String, String> {
-        let ground = Self::new().await;
-        ground.run_by_sqlx(i64::MAX).await;
-        ground.contents().await
+        let servers = Self::new().await;
+        servers.run_by_sqlx(i64::MAX).await;
+        servers.contents().await
     }
 
     async fn connect(&self) -> MySqlConnection {
@@ -462,35 +462,35 @@ impl Ground {
 
 /// A user of the database with some rights on one schema.
 struct User<'a> {
-    ground: &'a Ground,
+    servers: &'a TestServers,
 }
 
 impl<'a> User<'a> {
-    async fn new(ground: &'a Ground, rights: &str) -> Self {
-        let name = &ground.name;
+    async fn new(servers: &'a TestServers, rights: &str) -> Self {
+        let name = &servers.name;
         let create = format!("CREATE USER {name} IDENTIFIED BY 'setup'");
         administer(&create).await.expect("CREATE USER");
-        let user = Self { ground };
+        let user = Self { servers };
         user.is_granted(rights).await;
         user
     }
 
     async fn is_granted(&self, rights: &str) {
-        let name = &self.ground.name;
+        let name = &self.servers.name;
         let grant = format!("GRANT {rights} ON {name}.* TO {name}");
         administer(&grant).await.expect("GRANT");
     }
 
     async fn sets_up(&self) -> Output {
-        let mut url = Url::parse(&self.ground.schema.url).expect("a URL");
-        url.set_username(&self.ground.name).expect("a user");
+        let mut url = Url::parse(&self.servers.schema.url).expect("a URL");
+        url.set_username(&self.servers.name).expect("a user");
         url.set_password(Some("setup")).expect("a password");
-        let output = self.ground.command(url.as_str(), &[]).output().await;
+        let output = self.servers.command(url.as_str(), &[]).output().await;
         output.expect("the command")
     }
 
     async fn goes(self) {
-        let drop = format!("DROP USER {}", self.ground.name);
+        let drop = format!("DROP USER {}", self.servers.name);
         administer(&drop).await.expect("DROP USER");
     }
 }

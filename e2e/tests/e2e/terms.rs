@@ -2,7 +2,7 @@
 //! made by hand has left.
 
 use crate::view::{View, granted};
-use rushgate_e2e::history::{Place, Told};
+use rushgate_e2e::history::{Place, Reply};
 use rushgate_e2e::system::{Size, System};
 
 const LAUNCH: &str = "launch";
@@ -184,7 +184,7 @@ async fn a_restore_makes_room_for_what_the_gate_has_granted() {
         log.contains("taken from the gate: once: quota 2 -> 3"),
         "{log}"
     );
-    assert_eq!(launch.apply("d").await, Told::SoldOut);
+    assert_eq!(launch.apply("d").await, Reply::SoldOut);
     let agreed = launch.exits(0, &["audit"]).await;
     assert!(agreed.contains("all agree"), "{agreed}");
 }

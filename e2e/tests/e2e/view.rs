@@ -4,7 +4,7 @@ use rdkafka::ClientConfig;
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use reqwest::Client;
-use rushgate_e2e::history::{Place, Told};
+use rushgate_e2e::history::{Place, Reply};
 use rushgate_e2e::rush::apply;
 use rushgate_e2e::system::{System, server};
 use rushgate_e2e::wait::until;
@@ -31,16 +31,16 @@ impl<'a> View<'a> {
         format!("{}/v1/campaigns/{}", self.system.url(), self.campaign)
     }
 
-    pub(crate) async fn apply(&self, user_id: &str) -> Told {
+    pub(crate) async fn apply(&self, user_id: &str) -> Reply {
         let url = format!("{}/applications", self.url());
         apply(&self.client, &url, user_id).await.expect("an answer")
     }
 
     /// Applies until what has come free has settled, and is given.
     pub(crate) async fn gets(&self, user_id: &str, place: Place) {
-        let told = Told::Granted(place);
-        until(&format!("{user_id} is {told:?}"), async || {
-            (self.apply(user_id).await == told).then_some(())
+        let reply = Reply::Granted(place);
+        until(&format!("{user_id} is {reply:?}"), async || {
+            (self.apply(user_id).await == reply).then_some(())
         })
         .await;
     }
@@ -104,6 +104,6 @@ impl<'a> View<'a> {
 }
 
 /// What somebody is told who has won that serial.
-pub(crate) fn granted(serial: u32) -> Told {
-    Told::Granted(Place::new("once", serial))
+pub(crate) fn granted(serial: u32) -> Reply {
+    Reply::Granted(Place::new("once", serial))
 }

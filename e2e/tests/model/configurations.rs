@@ -37,7 +37,7 @@ pub(crate) const BACK: Pipeline = Pipeline {
     ..FRONT
 };
 
-/// The same with one partition, of which each consumer writes in two writers, and one fault.
+/// The same with one partition, two writers in each consumer, and one fault.
 pub(crate) const WRITERS: Pipeline = Pipeline {
     name: "writers",
     people: 3,
@@ -88,8 +88,8 @@ const FRONT_FAULTS: &[Fault] = &[
     HastyClaim,
     ReportFails,
     RecordLate,
-    CompletionRefused,
-    CompletionAnswerLost,
+    SettlementRefused,
+    SettlementAnswerLost,
     GroupLost,
 ];
 

@@ -201,7 +201,7 @@ impl Consumer {
 }
 
 impl Writer {
-    /// All that happens to a serial is of one writer.
+    /// All events of a serial belong to one writer.
     fn has(self, grant: Grant) -> bool {
         grant.serial % self.of == self.number
     }

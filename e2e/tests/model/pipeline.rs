@@ -24,7 +24,7 @@ pub(crate) struct Pipeline {
     pub(crate) window: usize,
     pub(crate) partitions: usize,
     pub(crate) consumers: usize,
-    /// In how many writers a consumer writes.
+    /// How many writers a consumer has.
     pub(crate) writers: u8,
     /// How many faults may happen, of these kinds.
     pub(crate) faults: u8,
@@ -75,9 +75,9 @@ pub(crate) enum BridgeAction {
     /// The broker appends a record that it sent.
     Written(usize),
     ReportArrives(usize),
-    /// It tells Redis what is completed, which carries it out.
-    Complete,
-    CompletionAnswered,
+    /// It tells Redis what is settled, which carries it out.
+    Settle,
+    SettlementAnswered,
 }
 
 /// What a consumer does, or what reaches it.
@@ -204,9 +204,9 @@ impl Pipeline {
                     state.broker.change(|broker| broker.append(grant));
                 }
                 BridgeAction::ReportArrives(place) => bridge.reported(place, true),
-                BridgeAction::Complete => stream.change(|stream| bridge.complete(stream)),
-                BridgeAction::CompletionAnswered => {
-                    bridge.completion_answered(true, self.mutation);
+                BridgeAction::Settle => stream.change(|stream| bridge.settle(stream)),
+                BridgeAction::SettlementAnswered => {
+                    bridge.settlement_answered(true, self.mutation);
                 }
             }
             None
@@ -302,9 +302,9 @@ fn bridge_work(state: &State, me: BridgeNo, bridge: &Bridge, push: &mut impl FnM
             true => BridgeAction::ReportArrives(place),
         });
     }
-    if bridge.is_completing() {
-        push(BridgeAction::CompletionAnswered);
-    } else if bridge.has_completions() {
-        push(BridgeAction::Complete);
+    if bridge.is_settling() {
+        push(BridgeAction::SettlementAnswered);
+    } else if bridge.has_settlements() {
+        push(BridgeAction::Settle);
     }
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A state on the way from the start to where we are, and what is still to be tried from there.
-struct Step {
+struct Visit {
     state: State,
     hash: u64,
     by: Option<Action>,
@@ -22,36 +22,36 @@ impl Pipeline {
     pub(crate) fn find_circle(&self) -> Result<usize, Vec<Action>> {
         // Whether the state is on the way to where we are.
         let mut seen: HashMap<u64, bool> = HashMap::new();
-        let mut way = vec![self.step(self.start(), None)];
-        while let Some(step) = way.last_mut() {
-            seen.entry(step.hash).or_insert(true);
-            let Some(action) = step.untried.pop() else {
-                seen.insert(step.hash, false);
+        let mut way = vec![self.visit(self.start(), None)];
+        while let Some(visit) = way.last_mut() {
+            seen.entry(visit.hash).or_insert(true);
+            let Some(action) = visit.untried.pop() else {
+                seen.insert(visit.hash, false);
                 way.pop();
                 continue;
             };
-            let Some(next) = self.next_state(&step.state, action) else {
+            let Some(next) = self.next_state(&visit.state, action) else {
                 continue;
             };
-            let next = self.step(next, Some(action));
+            let next = self.visit(next, Some(action));
             match seen.get(&next.hash) {
                 None => way.push(next),
                 Some(false) => {}
                 Some(true) => {
                     way.push(next);
-                    return Err(way.into_iter().filter_map(|step| step.by).collect());
+                    return Err(way.into_iter().filter_map(|visit| visit.by).collect());
                 }
             }
         }
         Ok(seen.len())
     }
 
-    fn step(&self, state: State, by: Option<Action>) -> Step {
+    fn visit(&self, state: State, by: Option<Action>) -> Visit {
         let mut untried = vec![];
         self.actions(&state, &mut untried);
         let mut hasher = DefaultHasher::new();
         state.hash(&mut hasher);
-        Step {
+        Visit {
             hash: hasher.finish(),
             state,
             by,

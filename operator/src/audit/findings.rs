@@ -32,7 +32,7 @@ pub struct Seen {
     /// Rows, and whether they are active.
     pub rows: BTreeMap<Place, bool>,
     /// Open dead letters of the consumer, by number: what they are about, and why.
-    pub letters: BTreeMap<u64, (Option<Place>, String)>,
+    pub failed_events: BTreeMap<u64, (Option<Place>, String)>,
     /// What the dead letters were about that an operator has discarded.
     pub discarded: BTreeSet<Place>,
     /// What an operator has revoked, by the log.
@@ -110,7 +110,7 @@ pub enum Finding {
         quota: u32,
     },
     /// A dead letter of the consumer is open.
-    Letter {
+    FailedEvent {
         /// Its number.
         id: u64,
         /// Why.
@@ -144,12 +144,12 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
     let states = seen.states;
     findings.extend(states.map(|(database, gate)| Finding::State { database, gate }));
     findings.extend(seen.terms.iter().cloned().map(Finding::Terms));
-    let letters = seen
-        .letters
+    let failed_events = seen
+        .failed_events
         .values()
         .filter_map(|(place, _)| place.as_ref());
     let unpublished = seen.unpublished.values().filter_map(Option::as_ref);
-    let dead: BTreeSet<&Place> = letters.chain(unpublished).collect();
+    let dead: BTreeSet<&Place> = failed_events.chain(unpublished).collect();
     let on_the_way = |place: &Place, what| seen.on_the_way.contains(&(place.clone(), what));
 
     for (place, issued) in &seen.held {
@@ -212,9 +212,9 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
             });
         }
     }
-    for (id, (_, reason)) in &seen.letters {
+    for (id, (_, reason)) in &seen.failed_events {
         let (id, reason) = (*id, reason.clone());
-        findings.insert(Finding::Letter { id, reason });
+        findings.insert(Finding::FailedEvent { id, reason });
     }
     let unpublished = seen.unpublished.keys().cloned();
     findings.extend(unpublished.map(Finding::Unpublished));
@@ -222,10 +222,10 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
 }
 
 /// What differs between the terms that the database has and those that the gate was told, each in words.
-pub fn differing_terms(campaign: &Campaign, told: &Projection) -> Vec<String> {
+pub fn differing_terms(campaign: &Campaign, at_gate: &Projection) -> Vec<String> {
     let mut differing = vec![];
     // Of a wiped campaign that was halted, the gate knows no terms.
-    let Some(terms) = told.terms else {
+    let Some(terms) = at_gate.terms else {
         return differing;
     };
     let mut differ = |what: &str, here: &dyn fmt::Display, there: &dyn fmt::Display| {
@@ -242,15 +242,19 @@ pub fn differing_terms(campaign: &Campaign, told: &Projection) -> Vec<String> {
     if campaign.terms.user_ids != terms.user_ids {
         differ("user ids", &campaign.terms.user_ids, &terms.user_ids);
     }
-    let at_gate: BTreeMap<_, _> = told
+    let rounds_at_gate: BTreeMap<_, _> = at_gate
         .rounds
         .iter()
         .map(|(round, _)| (&round.id, round))
         .collect();
     let ids: BTreeSet<_> = campaign.rounds.iter().map(|round| &round.id).collect();
-    for id in ids.iter().chain(at_gate.keys()).collect::<BTreeSet<_>>() {
+    for id in ids
+        .iter()
+        .chain(rounds_at_gate.keys())
+        .collect::<BTreeSet<_>>()
+    {
         let here = campaign.rounds.iter().find(|round| round.id == **id);
-        match (here, at_gate.get(*id)) {
+        match (here, rounds_at_gate.get(*id)) {
             (Some(here), Some(there)) => {
                 if here.quota != there.quota {
                     differ(&format!("quota of round {id}"), &here.quota, &there.quota);
@@ -284,7 +288,7 @@ impl Finding {
             Self::Unknown | Self::Halted | Self::LostByGate(_) => false,
             Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => false,
             Self::RevocationLost(_) => false,
-            Self::OverQuota { .. } | Self::Letter { .. } | Self::Unpublished(_) => false,
+            Self::OverQuota { .. } | Self::FailedEvent { .. } | Self::Unpublished(_) => false,
         }
     }
 
@@ -317,7 +321,7 @@ impl Finding {
             Self::OverQuota { .. } => {
                 "the table's keys do not allow that: were they changed by hand?"
             }
-            Self::Letter { .. } | Self::Unpublished(_) => "`rushgate failed show` tells more",
+            Self::FailedEvent { .. } | Self::Unpublished(_) => "`rushgate failed show` tells more",
         }
     }
 }
@@ -405,7 +409,7 @@ impl fmt::Display for Finding {
                 f,
                 "round {round} has {active} active coupons for a quota of {quota}"
             ),
-            Self::Letter { id, reason } => write!(f, "dead letter {id} is open: {reason}"),
+            Self::FailedEvent { id, reason } => write!(f, "dead letter {id} is open: {reason}"),
             Self::Unpublished(id) => write!(f, "dead letter {id} of the bridge is open"),
         }
     }
@@ -550,17 +554,17 @@ mod tests {
             rounds: vec![round("a", 5), round("b", 5)],
             projected: true,
         };
-        let mut told = Projection {
+        let mut projection = Projection {
             state: CampaignState::Running,
             terms: Some(terms(1, UserIds::Numeric)),
             fence: 1.into(),
             rounds: vec![(round("b", 5), 0), (round("a", 5), 3)],
         };
-        assert_eq!(differing_terms(&campaign, &told), [""; 0]);
-        told.terms = Some(terms(2, UserIds::Unstated));
-        told.rounds = vec![(round("b", 25), 9), (round("c", 5), 0)];
+        assert_eq!(differing_terms(&campaign, &projection), [""; 0]);
+        projection.terms = Some(terms(2, UserIds::Unstated));
+        projection.rounds = vec![(round("b", 25), 9), (round("c", 5), 0)];
         assert_eq!(
-            differing_terms(&campaign, &told),
+            differing_terms(&campaign, &projection),
             [
                 "waitlist: 1 in the database, 2 at the gate",
                 "user ids: numeric in the database, unstated at the gate",
@@ -569,8 +573,8 @@ mod tests {
                 "round c: none in the database, opens now, closes never at the gate",
             ]
         );
-        told.terms = None;
-        assert_eq!(differing_terms(&campaign, &told), [""; 0]);
+        projection.terms = None;
+        assert_eq!(differing_terms(&campaign, &projection), [""; 0]);
         let seen = Seen {
             unfinished: Some("pause by kim".to_owned()),
             states: Some((CampaignState::Paused, CampaignState::Running)),
@@ -591,16 +595,16 @@ mod tests {
     #[test]
     fn a_dead_letter_explains_what_is_missing_and_is_a_finding_itself() {
         let reason = "row_refused".to_owned();
-        let letter = |seen: &mut Seen| {
+        let failed_event = |seen: &mut Seen| {
             seen.rows.clear();
-            seen.letters
+            seen.failed_events
                 .insert(17, (Some(place(1, "a")), reason.clone()));
         };
-        let expected = Finding::Letter {
+        let expected = Finding::FailedEvent {
             id: 17,
             reason: reason.clone(),
         };
-        assert_eq!(found(letter), [expected]);
+        assert_eq!(found(failed_event), [expected]);
         let unpublished = |seen: &mut Seen| {
             seen.rows.clear();
             let id = "welcome/5-0".to_owned();

@@ -51,7 +51,7 @@ fn are_alike(one: &Finding, other: &Finding) -> bool {
                 in_topic: other, ..
             },
         ) => one == other,
-        (Finding::Letter { reason: one, .. }, Finding::Letter { reason: other, .. }) => {
+        (Finding::FailedEvent { reason: one, .. }, Finding::FailedEvent { reason: other, .. }) => {
             one == other
         }
         (Finding::OverQuota { .. } | Finding::Terms(_) | Finding::Miscount(_), _) => false,
@@ -72,7 +72,7 @@ fn subject(finding: &Finding) -> String {
         | Finding::HeldAndFree(place)
         | Finding::Discarded(place) => shown(place),
         Finding::Unreadable(entry) => entry.clone(),
-        Finding::Letter { id, .. } => id.to_string(),
+        Finding::FailedEvent { id, .. } => id.to_string(),
         Finding::Unpublished(id) => id.clone(),
         Finding::Unknown | Finding::Halted | Finding::HaltedHere => finding.to_string(),
         Finding::OverQuota { .. } | Finding::Unfinished(_) => finding.to_string(),
@@ -85,7 +85,7 @@ fn list(campaign: &CampaignId, finding: &Finding) -> String {
     let failed =
         |reason: &str| format!("rushgate failed list --campaign {campaign} --reason {reason}");
     match finding {
-        Finding::Letter { reason, .. } => failed(reason),
+        Finding::FailedEvent { reason, .. } => failed(reason),
         Finding::Unpublished(_) => failed(UNPUBLISHED),
         _ => format!("rushgate audit {campaign} --all"),
     }
@@ -108,12 +108,13 @@ mod tests {
     #[test]
     fn findings_that_are_alike_are_counted_with_two_examples() {
         let campaign: CampaignId = "launch".parse().expect("an id");
-        let letter = |id: u64, reason: &str| Finding::Letter {
+        let failed_event = |id: u64, reason: &str| Finding::FailedEvent {
             id,
             reason: reason.to_owned(),
         };
-        let mut found: BTreeSet<Finding> = (1..=100).map(|id| letter(id, "over_quota")).collect();
-        found.insert(letter(101, "undecodable"));
+        let mut found: BTreeSet<Finding> =
+            (1..=100).map(|id| failed_event(id, "over_quota")).collect();
+        found.insert(failed_event(101, "undecodable"));
         found.extend([missing(1, false), missing(2, false)]);
         assert_eq!(
             lines(&campaign, &found, false),

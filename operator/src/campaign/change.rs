@@ -2,7 +2,7 @@
 
 use super::{instant, warn};
 use crate::config::Config;
-use crate::intention::Deed;
+use crate::intention::Task;
 use crate::operation::{Operation, moved_up};
 use crate::terms::{Campaign, window};
 use anyhow::{Context, Result, bail};
@@ -57,7 +57,7 @@ impl Change {
     pub(super) async fn run(&self, config: &Config) -> Result<String> {
         let mut operation = Operation::begin(config, &self.id).await?;
         let done = self.change(&mut operation).await;
-        operation.tell(done)
+        operation.with_report(done)
     }
 
     async fn change(&self, operation: &mut Operation) -> Result<String> {
@@ -86,13 +86,13 @@ impl Change {
                 moved_up(promoted)
             )
         } else {
-            let deed = Deed::change(&current, &wanted);
+            let task = Task::change(&current, &wanted);
             if wanted.over(now) != current.over(now)
                 && let Some(over) = wanted.over(now)
             {
                 warn(&self.id, &over);
             }
-            operation.perform(deed, self.reason.as_deref()).await?
+            operation.perform(task, self.reason.as_deref()).await?
         })
     }
 

@@ -93,7 +93,7 @@ impl Create {
         if operation.is_halted() {
             return Ok(format!("campaign {id} is halted: {campaign}"));
         }
-        if campaign.projected && operation.told.is_none() {
+        if campaign.projected && operation.at_gate.is_none() {
             if self.if_missing {
                 eprintln!("warning: {}", lost(id));
                 return Ok(format!(
@@ -109,14 +109,16 @@ impl Create {
             warn(id, &over);
         }
         let registered = operation.register().await;
-        let told = match registered {
+        let projected = match registered {
             Ok(()) => {
                 let project = operation.project(&campaign, Origin::Known, campaign.state);
                 project.await.map(drop)
             }
             Err(error) => Err(unknown_creation(id, error)),
         };
-        operation.tell(told.map(|()| format!("campaign {id} is {}: {campaign}", campaign.state)))
+        operation.with_report(
+            projected.map(|()| format!("campaign {id} is {}: {campaign}", campaign.state)),
+        )
     }
 
     fn campaign(&self) -> Result<Campaign> {

@@ -1,10 +1,10 @@
 //! `rushgate campaign list`, `show` and `log`.
 
 use super::{existing, no_such};
-use crate::answer::{Answer, UNKNOWN, figure};
 use crate::config::Config;
 use crate::database::Database;
 use crate::operation::lost;
+use crate::output::{CommandOutput, UNKNOWN, figure};
 use crate::servers::Servers;
 use crate::terms::window;
 use anyhow::{Result, bail};
@@ -12,7 +12,7 @@ use rushgate_gate::overview::Overview;
 use rushgate_gate::{CampaignId, Millis, Round};
 use std::fmt::Write;
 
-pub(super) async fn list(config: &Config) -> Result<Answer> {
+pub(super) async fn list(config: &Config) -> Result<CommandOutput> {
     let mut servers = Servers::connect(config).await;
     let mut text = format!(
         "{:<24} {:<10} {:<18} {:>9} {:>9} {:>9} {:>10}  NEXT",
@@ -31,10 +31,10 @@ pub(super) async fn list(config: &Config) -> Result<Answer> {
         };
         write!(text, "\n{line}")?;
     }
-    Ok(Answer {
+    Ok(CommandOutput {
         text,
         missing: servers.missing,
-        ..Answer::default()
+        ..CommandOutput::default()
     })
 }
 
@@ -59,7 +59,7 @@ fn listed(id: &CampaignId, overview: &Overview) -> String {
     line.trim_end().to_owned()
 }
 
-pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<Answer> {
+pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<CommandOutput> {
     const COUNTS: &str = "granted, issued, waitlisted";
     let mut servers = Servers::connect(config).await;
     let terms = servers.campaign(id).await;
@@ -137,10 +137,10 @@ pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<Answer> {
     ] {
         write!(text, "\n    {what:<28} {number:>9}")?;
     }
-    Ok(Answer {
+    Ok(CommandOutput {
         text,
         missing: servers.missing,
-        ..Answer::default()
+        ..CommandOutput::default()
     })
 }
 

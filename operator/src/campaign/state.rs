@@ -2,23 +2,23 @@
 
 use super::Target;
 use crate::config::Config;
-use crate::intention::Deed;
+use crate::intention::Task;
 use crate::operation::Operation;
 use anyhow::{Result, bail};
 use rushgate_gate::CampaignState;
 use rushgate_gate::project::Origin;
 
 /// Said again it tells the gate again.
-pub(super) async fn set(config: &Config, target: &Target, deed: Deed) -> Result<String> {
+pub(super) async fn set(config: &Config, target: &Target, task: Task) -> Result<String> {
     let mut operation = Operation::begin(config, &target.id).await?;
-    let done = set_state(&mut operation, target, deed).await;
-    operation.tell(done)
+    let done = set_state(&mut operation, target, task).await;
+    operation.with_report(done)
 }
 
-async fn set_state(operation: &mut Operation, target: &Target, deed: Deed) -> Result<String> {
+async fn set_state(operation: &mut Operation, target: &Target, task: Task) -> Result<String> {
     let campaign = operation.campaign.clone();
     let id = &campaign.id;
-    Ok(match (campaign.state, deed.state()) {
+    Ok(match (campaign.state, task.state()) {
         (is, Some(wanted)) if is == wanted => {
             operation.project(&campaign, Origin::Known, is).await?;
             format!("campaign {id} is {is} already")
@@ -26,6 +26,6 @@ async fn set_state(operation: &mut Operation, target: &Target, deed: Deed) -> Re
         (CampaignState::Closed, _) => {
             bail!("campaign {id} is closed for good: create another one")
         }
-        _ => operation.perform(deed, target.reason.as_deref()).await?,
+        _ => operation.perform(task, target.reason.as_deref()).await?,
     })
 }

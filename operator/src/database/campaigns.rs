@@ -203,10 +203,7 @@ pub(super) async fn make_room(connection: &mut MySqlConnection, wanted: &Campaig
 }
 
 /// Writes down what the gate was told: rules and rounds, and no round beside them that has no coupon.
-pub(super) async fn write_told(
-    connection: &mut MySqlConnection,
-    campaign: &Campaign,
-) -> Result<()> {
+pub(super) async fn finalize(connection: &mut MySqlConnection, campaign: &Campaign) -> Result<()> {
     write_terms(connection, campaign).await?;
     for round in &campaign.rounds {
         write_round(connection, &campaign.id, round).await?;

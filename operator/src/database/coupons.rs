@@ -126,7 +126,7 @@ impl Database {
         applicant: &Applicant,
     ) -> Result<Vec<String>> {
         let mut connection = self.connection.lock().await;
-        let letters = sqlx::query_scalar(
+        let failed_events = sqlx::query_scalar(
             "SELECT CONVERT(CONCAT(record_key, ': ', reason) USING utf8mb4) FROM failed_events \
              WHERE record_key LIKE CONCAT(?, '/%') AND resolution IS NULL \
              AND (payload LIKE CONCAT('%\"user_id\":\"', ?, '\"%') OR payload = ?) ORDER BY id",
@@ -139,7 +139,7 @@ impl Database {
                 .map(|number| number.to_be_bytes().to_vec()),
         )
         .fetch_all(&mut *connection);
-        answered(letters)
+        answered(failed_events)
             .await
             .context("the database refused to look for dead letters")
     }

@@ -1,8 +1,8 @@
 //! `intentions`: what commands are about to do, and the one transaction in which what came of it is written.
 
 use super::log::{self, Entry};
-use super::{ARE_THE_TABLES_THERE, Database, Resolution, campaigns, letters};
-use crate::intention::{Deed, Intention};
+use super::{ARE_THE_TABLES_THERE, Database, Resolution, campaigns, failed_events};
+use crate::intention::{Intention, Task};
 use crate::terms::Campaign;
 use anyhow::{Context, Result, ensure};
 use rushgate_gate::{CampaignId, CampaignState, FencingToken};
@@ -19,7 +19,7 @@ pub enum Write<'a> {
     /// Rounds are added and quotas raised to those of this campaign.
     Room(&'a Campaign),
     /// Rules and rounds are exactly these.
-    Told(&'a Campaign),
+    Final(&'a Campaign),
     /// The gate knows the campaign.
     Projected,
     /// The state is this, unless the campaign was halted meanwhile.
@@ -53,8 +53,10 @@ impl Database {
     /// # Errors
     /// When the database refuses or does not answer.
     pub async fn resolve(&self, id: u64, resolution: Resolution, note: &str) -> Result<()> {
-        self.transact(async |connection| letters::resolve(connection, id, resolution, note).await)
-            .await
+        self.transact(async |connection| {
+            failed_events::resolve(connection, id, resolution, note).await
+        })
+        .await
     }
 
     /// What a command was about to do and has not finished, if anything.
@@ -71,12 +73,12 @@ impl Database {
         .await
         .context(ARE_THE_TABLES_THERE)?;
         let Some(row) = row else { return Ok(None) };
-        let deed: String = row.try_get("deed")?;
+        let task: String = row.try_get("deed")?;
         Ok(Some(Intention {
             campaign: campaign.clone(),
             fence: row.try_get::<u64, _>("fencing_token")?.into(),
             actor: row.try_get::<String, _>("actor")?.parse()?,
-            deed: serde_json::from_str::<Deed>(&deed).with_context(|| {
+            task: serde_json::from_str::<Task>(&task).with_context(|| {
                 format!(
                     "reading what a command on campaign {campaign} has left unfinished: was it a newer version of \
                      rushgate? Run that one"
@@ -96,12 +98,12 @@ async fn one(
         Write::Begin(intention) => begin(connection, intention).await,
         Write::End(intention) => end(connection, intention).await,
         Write::Room(wanted) => campaigns::make_room(connection, wanted).await,
-        Write::Told(told) => campaigns::write_told(connection, told).await,
+        Write::Final(campaign) => campaigns::finalize(connection, campaign).await,
         Write::Projected => campaigns::set_projected(connection, campaign).await,
         Write::State(state) => campaigns::set_state(connection, campaign, *state, false).await,
         Write::Reopened(state) => campaigns::set_state(connection, campaign, *state, true).await,
         Write::Resolved(id, resolution, note) => {
-            letters::resolve(connection, *id, *resolution, note).await
+            failed_events::resolve(connection, *id, *resolution, note).await
         }
         Write::Log(entry) => log::append(connection, campaign, *entry).await,
     }
@@ -114,7 +116,7 @@ async fn begin(connection: &mut MySqlConnection, intention: &Intention) -> Resul
     .bind(intention.campaign.as_str())
     .bind(intention.fence.get())
     .bind(intention.actor.as_str())
-    .bind(serde_json::to_string(&intention.deed)?)
+    .bind(serde_json::to_string(&intention.task)?)
     .bind(intention.reason.as_deref().map(log::cut))
     .execute(connection)
     .await

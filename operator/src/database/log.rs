@@ -2,8 +2,8 @@
 
 use super::{ARE_THE_TABLES_THERE, Database};
 use crate::actor::Actor;
-use crate::failed::LetterId;
-use crate::intention::{Intention, Taken};
+use crate::failed::DeadLetterId;
+use crate::intention::{GrantRef, Intention};
 use anyhow::{Context, Result};
 use rushgate_gate::{CampaignId, Place};
 use sqlx::Row;
@@ -50,7 +50,7 @@ pub struct Entry<'a> {
     /// Who ran the command.
     pub actor: Option<&'a Actor>,
     /// The grant that was revoked, or given up with its dead letter.
-    pub about: Option<&'a Taken>,
+    pub about: Option<&'a GrantRef>,
 }
 
 impl<'a> Entry<'a> {
@@ -164,9 +164,9 @@ impl Database {
     pub async fn dealt_with(
         &self,
         campaign: &CampaignId,
-        letter: &LetterId,
+        dead_letter: &DeadLetterId,
     ) -> Result<Option<(String, String)>> {
-        let name = letter.to_string();
+        let name = dead_letter.to_string();
         let mut connection = self.connection.lock().await;
         // The name comes first in the line, and ends where no digit follows.
         let found = sqlx::query_as(

@@ -1,12 +1,12 @@
 //! `rushgate failed list` and `show`: what dead letters there are.
 
-use super::desk::no_such;
-use super::{Filter, LetterId};
-use crate::answer::Answer;
+use super::dead_letters::no_such;
+use super::{DeadLetterId, Filter};
 use crate::campaign::{self, existing};
 use crate::config::Config;
-use crate::database::{Database, Which};
+use crate::database::{Database, FailedEventFilter};
 use crate::gate::{Gate, Unpublished};
+use crate::output::CommandOutput;
 use crate::servers::Servers;
 use anyhow::{Context, Result, bail};
 use rushgate_gate::CampaignId;
@@ -22,43 +22,43 @@ pub(super) async fn list(
     filter: &Filter,
     all: bool,
     limit: u32,
-) -> Result<Answer> {
+) -> Result<CommandOutput> {
     let mut servers = Servers::connect(config).await;
     let mut text = format!(
         "{:<32} {:<20} {:<14} {:<32} {:>8}  RESOLUTION",
         "ID", "SINCE", "REASON", "RECORD", "ATTEMPTS"
     );
-    let which = Which {
+    let which = FailedEventFilter {
         campaign: filter.campaign.clone(),
         reason: filter.reason.clone(),
         resolved: all,
         limit: Some(limit),
-        ..Which::default()
+        ..FailedEventFilter::default()
     };
-    let letters = servers
+    let failed_events = servers
         .database("dead letters of the consumer", async |database| {
-            database.letters(&which).await
+            database.failed_events(&which).await
         })
         .await;
-    for letter in letters.unwrap_or_default() {
-        let resolution = letter
+    for failed_event in failed_events.unwrap_or_default() {
+        let resolution = failed_event
             .resolution
             .as_ref()
             .map_or("open", |(word, _)| word.as_str());
         write!(
             text,
             "\n{:<32} {:<20} {:<14} {:<32} {:>8}  {resolution}",
-            letter.id,
-            letter.at,
-            letter.reason,
-            shown(letter.key.as_deref()),
-            letter.attempts
+            failed_event.id,
+            failed_event.at,
+            failed_event.reason,
+            shown(failed_event.key.as_deref()),
+            failed_event.attempts
         )?;
     }
     let is_asked_for = |reason: &String| reason == UNPUBLISHED;
     if filter.reason.as_ref().is_none_or(is_asked_for) {
         for (campaign, unpublished) in unpublished(&mut servers, filter).await? {
-            let id = LetterId::Bridge(campaign, unpublished.entry_id.clone());
+            let id = DeadLetterId::Bridge(campaign, unpublished.entry_id.clone());
             write!(
                 text,
                 "\n{id:<32} {:<20} {UNPUBLISHED:<14} {:<32} {:>8}  open",
@@ -70,10 +70,10 @@ pub(super) async fn list(
             )?;
         }
     }
-    Ok(Answer {
+    Ok(CommandOutput {
         text,
         missing: servers.missing,
-        ..Answer::default()
+        ..CommandOutput::default()
     })
 }
 
@@ -89,7 +89,7 @@ async fn unpublished(
         },
         None => servers.campaigns().await,
     };
-    let mut letters = vec![];
+    let mut dead_letters = vec![];
     for id in campaigns {
         let of_campaign = servers
             .gate(
@@ -98,59 +98,64 @@ async fn unpublished(
             )
             .await;
         let of_campaign = of_campaign.unwrap_or_default().into_iter();
-        letters.extend(of_campaign.map(|letter| (id.clone(), letter)));
+        dead_letters.extend(of_campaign.map(|dead_letter| (id.clone(), dead_letter)));
     }
-    Ok(letters)
+    Ok(dead_letters)
 }
 
 /// All of one. Only the server that has it is asked.
-pub(super) async fn show(config: &Config, id: &LetterId) -> Result<String> {
+pub(super) async fn show(config: &Config, id: &DeadLetterId) -> Result<String> {
     let database = Database::connect(config).await?;
     let mut text = format!("dead letter {id}");
     let mut line = |what: &str, value: &str| write!(text, "\n  {what:<12} {value}");
     match id {
-        LetterId::Consumer(id) => {
-            let letter = database.letter(*id).await?;
-            line("since", &letter.at)?;
-            line("reason", &format!("{}: {}", letter.reason, letter.detail))?;
+        DeadLetterId::Consumer(id) => {
+            let failed_event = database.failed_event(*id).await?;
+            line("since", &failed_event.at)?;
+            line(
+                "reason",
+                &format!("{}: {}", failed_event.reason, failed_event.detail),
+            )?;
             let place = format!(
                 "{} partition {} offset {}",
-                letter.topic, letter.partition, letter.offset
+                failed_event.topic, failed_event.partition, failed_event.offset
             );
             line("record", &place)?;
-            line("key", &shown(letter.key.as_deref()))?;
-            line("value", &shown(letter.value.as_deref()))?;
-            for (name, value) in &letter.headers {
+            line("key", &shown(failed_event.key.as_deref()))?;
+            line("value", &shown(failed_event.value.as_deref()))?;
+            for (name, value) in &failed_event.headers {
                 line("header", &format!("{name}: {}", shown(value.as_deref())))?;
             }
-            if letter.has_lost_headers {
+            if failed_event.has_lost_headers {
                 line("header", "… and more, which are not kept")?;
             }
-            line("attempts", &letter.attempts.to_string())?;
-            let parked = PARKED.iter().find(|(reason, _)| *reason == letter.reason);
-            if let (Some((_, until)), None) = (parked, &letter.resolution) {
+            line("attempts", &failed_event.attempts.to_string())?;
+            let parked = PARKED
+                .iter()
+                .find(|(reason, _)| *reason == failed_event.reason);
+            if let (Some((_, until)), None) = (parked, &failed_event.resolution) {
                 line(
                     "parked",
                     &format!("until {until}; then it is replayed by itself"),
                 )?;
             }
-            match &letter.resolution {
+            match &failed_event.resolution {
                 None => line("resolution", "open")?,
                 Some((word, at)) => line("resolution", &format!("{word} at {at}"))?,
             }
-            if let Some(note) = &letter.note {
+            if let Some(note) = &failed_event.note {
                 line("note", note)?;
             }
         }
-        LetterId::Bridge(campaign, entry_id) => {
+        DeadLetterId::Bridge(campaign, entry_id) => {
             let mut gate = Gate::connect(config).await?;
             existing(&database, campaign).await?;
-            let mut letters = gate.unpublished(campaign).await?.into_iter();
-            let letter = letters.find(|letter| letter.entry_id == *entry_id);
-            let letter = letter.with_context(|| no_such(campaign))?;
+            let mut dead_letters = gate.unpublished(campaign).await?.into_iter();
+            let dead_letter = dead_letters.find(|dead_letter| dead_letter.entry_id == *entry_id);
+            let dead_letter = dead_letter.with_context(|| no_such(campaign))?;
             line("since", &since(entry_id))?;
-            line("reason", &letter.reason())?;
-            for (name, value) in &letter.fields {
+            line("reason", &dead_letter.reason())?;
+            for (name, value) in &dead_letter.fields {
                 if name != "reason" {
                     line("field", &format!("{name}: {}", shown(Some(value))))?;
                 }

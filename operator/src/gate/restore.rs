@@ -31,7 +31,7 @@ impl Gate {
     ///
     /// # Errors
     /// When Redis refuses or does not answer. That there is no place is an [`Outcome`].
-    pub async fn seat(
+    pub async fn reassign(
         &mut self,
         campaign: &CampaignId,
         round: &RoundId,

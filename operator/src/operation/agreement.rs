@@ -12,17 +12,17 @@ impl Operation {
     /// gate has granted meanwhile. What was different, for the log.
     pub(crate) async fn agree_with_gate(&mut self) -> Result<String> {
         let id = self.campaign.id.clone();
-        let Some(told) = self.gate.projection(&id).await? else {
+        let Some(at_gate) = self.gate.projection(&id).await? else {
             bail!("{}", lost(&id));
         };
-        let mut differing = differing_terms(&self.campaign, &told);
-        if self.campaign.state != told.state {
-            let (here, there) = (self.campaign.state, told.state);
+        let mut differing = differing_terms(&self.campaign, &at_gate);
+        if self.campaign.state != at_gate.state {
+            let (here, there) = (self.campaign.state, at_gate.state);
             differing.push(format!(
                 "state: {here} in the database, {there} at the gate"
             ));
         }
-        let campaign = self.campaign.with_room_for(&told);
+        let campaign = self.campaign.with_room_for(&at_gate);
         let raised = self
             .campaign
             .rounds_and_rules()
@@ -30,7 +30,7 @@ impl Operation {
         self.database.write(&id, &[Write::Room(&campaign)]).await?;
         self.project(&campaign, Origin::Known, campaign.state)
             .await?;
-        self.database.write(&id, &[Write::Told(&campaign)]).await?;
+        self.database.write(&id, &[Write::Final(&campaign)]).await?;
         self.campaign = campaign;
         let mut text = format!(
             ", the gate was told what the database says ({} before)",
@@ -59,10 +59,10 @@ impl Operation {
             self.campaign.state = CampaignState::Halted;
         }
         // A gate that does not know the campaign grants nothing; it is told when the campaign is restored.
-        if let Some(told) = self.gate.projection(id).await?
-            && told.state != CampaignState::Halted
+        if let Some(at_gate) = self.gate.projection(id).await?
+            && at_gate.state != CampaignState::Halted
         {
-            let campaign = campaign.with_room_for(&told);
+            let campaign = campaign.with_room_for(&at_gate);
             self.project(&campaign, Origin::Known, CampaignState::Halted)
                 .await?;
         }

@@ -1,7 +1,7 @@
 //! Who is to hold what after Redis has lost grants: a pure function over what the others still know.
 //!
-//! A row is the strongest claim, then a dead letter that waits for a human, then what only topic or gate know. Of two
-//! claims to one serial, or by one person, the stronger one stands; whoever loses against it is seated anew.
+//! A row is the strongest entitlement, then a dead letter that waits for a human, then what only topic or gate know. Of two
+//! entitlements to one serial, or by one person, the stronger one stands; whoever loses against it is seated anew.
 
 use rushgate_gate::restore::{Granted, Standing};
 use rushgate_gate::{Applicant, OnePer, Place, RoundId, Serial};
@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A grant that is an open dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct Entitlement {
     /// The dead letter's number.
-    pub letter: u64,
+    pub failed_event: u64,
     /// Whether it failed because somebody else's grant stood in the way, and not for a reason of its own.
     pub lost_to_rival: bool,
     /// The grant.
@@ -24,7 +24,7 @@ pub struct Known {
     /// Every row.
     pub rows: Vec<Granted>,
     /// Grants that are open dead letters, oldest first.
-    pub claims: Vec<Claim>,
+    pub entitlements: Vec<Entitlement>,
     /// Grants that only topic or gate know.
     pub others: Vec<Granted>,
     /// Grants whose row is revoked although nobody has revoked them: a Redis that had gone back in time gave a serial
@@ -42,9 +42,9 @@ pub struct Plan {
     /// Of these, what is to go on the stream again, because it has no row.
     pub resend: Vec<Place>,
     /// Who is to get another place, in this order, and for which dead letter (`None`: only topic or gate knew).
-    pub seat: Vec<(Option<u64>, RoundId, Applicant)>,
+    pub reassign: Vec<(Option<u64>, RoundId, Applicant)>,
     /// Dead letters of people who have a coupon all the same, or had one taken back, and which.
-    pub settled: Vec<(u64, Place)>,
+    pub resolved: Vec<(u64, Place)>,
 }
 
 /// Decides.
@@ -61,10 +61,13 @@ pub fn plan(one_per: OnePer, known: Known) -> Plan {
         books.enter(&row);
         plan.granted.push(row);
     }
-    let claims = known
-        .claims
-        .into_iter()
-        .map(|claim| (Some(claim.letter), !claim.lost_to_rival, claim.granted));
+    let entitlements = known.entitlements.into_iter().map(|entitlement| {
+        (
+            Some(entitlement.failed_event),
+            !entitlement.lost_to_rival,
+            entitlement.granted,
+        )
+    });
     let others = known
         .others
         .into_iter()
@@ -75,26 +78,27 @@ pub fn plan(one_per: OnePer, known: Known) -> Plan {
         .map(|granted| (None, false, granted));
     let mut losers = vec![];
     // First those who may keep their serial, so that nobody else is seated on it.
-    for (letter, may_keep, granted) in claims.chain(others).chain(overtaken) {
+    for (failed_event, may_keep, granted) in entitlements.chain(others).chain(overtaken) {
         if may_keep && books.is_free_for(&granted) {
             let granted = Granted {
                 standing: Standing::Held,
                 ..granted
             };
-            if letter.is_none() {
+            if failed_event.is_none() {
                 plan.resend.push(place(&granted));
             }
             books.enter(&granted);
             plan.granted.push(granted);
         } else {
-            losers.push((letter, granted));
+            losers.push((failed_event, granted));
         }
     }
-    for (letter, granted) in losers {
-        match (books.has(&granted), letter) {
-            (Some(place), Some(letter)) => plan.settled.push((letter, place.clone())),
-            (None, letter) if books.quotas.contains_key(&granted.round) => {
-                plan.seat.push((letter, granted.round, granted.applicant));
+    for (failed_event, granted) in losers {
+        match (books.has(&granted), failed_event) {
+            (Some(place), Some(failed_event)) => plan.resolved.push((failed_event, place.clone())),
+            (None, failed_event) if books.quotas.contains_key(&granted.round) => {
+                plan.reassign
+                    .push((failed_event, granted.round, granted.applicant));
             }
             _ => {}
         }
@@ -176,18 +180,23 @@ mod tests {
         granted(serial, user_id, Standing::Issued)
     }
 
-    fn claim(letter: u64, serial: u32, user_id: &str, lost_to_rival: bool) -> Claim {
-        Claim {
-            letter,
+    fn entitlement(
+        failed_event: u64,
+        serial: u32,
+        user_id: &str,
+        lost_to_rival: bool,
+    ) -> Entitlement {
+        Entitlement {
+            failed_event,
             lost_to_rival,
             granted: granted(serial, user_id, Standing::Held),
         }
     }
 
-    fn planned(rows: Vec<Granted>, claims: Vec<Claim>, others: Vec<Granted>) -> Plan {
+    fn planned(rows: Vec<Granted>, entitlements: Vec<Entitlement>, others: Vec<Granted>) -> Plan {
         let known = Known {
             rows,
-            claims,
+            entitlements,
             others,
             quotas: [(RoundId::once(), 5)].into(),
             ..Known::default()
@@ -208,12 +217,13 @@ mod tests {
         };
         let plan = plan(OnePer::Campaign, known);
         assert_eq!(plan.granted.len(), 1);
-        assert_eq!(seated(&plan), [(None, "z"), (None, "y")]);
+        assert_eq!(reassigned(&plan), [(None, "z"), (None, "y")]);
     }
 
-    fn seated(plan: &Plan) -> Vec<(Option<u64>, &str)> {
-        let seat = plan.seat.iter();
-        seat.map(|(letter, _, applicant)| (*letter, applicant.as_str()))
+    fn reassigned(plan: &Plan) -> Vec<(Option<u64>, &str)> {
+        let reassign = plan.reassign.iter();
+        reassign
+            .map(|(failed_event, _, applicant)| (*failed_event, applicant.as_str()))
             .collect()
     }
 
@@ -221,25 +231,25 @@ mod tests {
     fn who_lost_to_a_rival_is_seated_anew_unless_he_has_a_coupon() {
         let plan = planned(
             vec![row(1, "a"), row(2, "b")],
-            vec![claim(7, 1, "c", true), claim(8, 3, "b", true)],
+            vec![entitlement(7, 1, "c", true), entitlement(8, 3, "b", true)],
             vec![],
         );
         assert_eq!(plan.granted, [row(1, "a"), row(2, "b")]);
-        assert_eq!(seated(&plan), [(Some(7), "c")]);
-        assert_eq!(plan.settled, [(8, place(&row(2, "b")))]);
+        assert_eq!(reassigned(&plan), [(Some(7), "c")]);
+        assert_eq!(plan.resolved, [(8, place(&row(2, "b")))]);
     }
 
     #[test]
     fn a_dead_letter_of_its_own_reason_keeps_its_serial_until_a_human_decides() {
         let plan = planned(
             vec![row(1, "a")],
-            vec![claim(7, 2, "b", false), claim(8, 9, "c", false)],
+            vec![entitlement(7, 2, "b", false), entitlement(8, 9, "c", false)],
             vec![],
         );
         assert_eq!(plan.granted, [row(1, "a"), granted(2, "b", Standing::Held)]);
         assert_eq!(plan.resend, []);
         // Nine is beyond the quota.
-        assert_eq!(seated(&plan), [(Some(8), "c")]);
+        assert_eq!(reassigned(&plan), [(Some(8), "c")]);
     }
 
     #[test]
@@ -252,16 +262,20 @@ mod tests {
         );
         assert_eq!(plan.granted, [row(1, "a"), held(2, "b")]);
         assert_eq!(plan.resend, [place(&held(2, "b"))]);
-        assert_eq!(seated(&plan), [(None, "c")]);
+        assert_eq!(reassigned(&plan), [(None, "c")]);
     }
 
     #[test]
     fn who_was_revoked_gets_no_other_place_in_that_round() {
         let at = Millis::try_from(1).expect("an instant");
         let revoked = granted(1, "a", Standing::Revoked(at));
-        let plan = planned(vec![revoked.clone()], vec![claim(7, 2, "a", true)], vec![]);
+        let plan = planned(
+            vec![revoked.clone()],
+            vec![entitlement(7, 2, "a", true)],
+            vec![],
+        );
         assert_eq!(plan.granted, std::slice::from_ref(&revoked));
-        assert_eq!(plan.settled, [(7, place(&revoked))]);
-        assert_eq!(seated(&plan), []);
+        assert_eq!(plan.resolved, [(7, place(&revoked))]);
+        assert_eq!(reassigned(&plan), []);
     }
 }

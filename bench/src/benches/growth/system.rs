@@ -4,11 +4,11 @@
 use super::super::pipeline::Pipeline;
 use super::{KEPT, NAME};
 use crate::bare::{self, Rows};
-use crate::ground::{Ground, Route};
 use crate::load::{Load, Until};
 use crate::measure::{Contender, Figure, Turns, interleaved_all};
 use crate::report::{Finding, Goal, Unit};
 use crate::scale::Scale;
+use crate::testbed::{Route, Testbed};
 use anyhow::Result;
 use redis::cmd;
 use rushgate_gate::{CampaignId, Keys, Quota, RoundId, keys};
@@ -26,41 +26,41 @@ const AT_ONCE: u64 = 2_048;
 type Costs = Vec<(&'static str, f64)>;
 
 /// A grant at more campaigns.
-pub(super) fn over_campaigns(ground: &mut Ground) -> Result<Vec<Finding>> {
-    let sizes = match ground.scale {
+pub(super) fn over_campaigns(testbed: &mut Testbed) -> Result<Vec<Finding>> {
+    let sizes = match testbed.scale {
         Scale::Full => vec![1, 30, 1_000],
         Scale::Quick => vec![1, 10],
         Scale::Smoke => vec![1, 2],
     };
-    ground.empty_tables()?;
+    testbed.empty_tables()?;
     let most = sizes.iter().copied().max().unwrap_or(1);
-    let route = ground.route()?;
-    let campaigns = (0..most).map(|_| unannounced(ground, &route));
+    let route = testbed.route()?;
+    let campaigns = (0..most).map(|_| unannounced(testbed, &route));
     let campaigns = campaigns.collect::<Result<Vec<_>>>()?;
-    let rounds = ground.scale.long_rounds();
-    let applicants = RefCell::new(Applicants::new(ground));
+    let rounds = testbed.scale.long_rounds();
+    let applicants = RefCell::new(Applicants::new(testbed));
     let contenders = sizes.iter().map(|size| {
         let turn = || applicants.borrow_mut().apply_to(&campaigns[..*size]);
         Contender::new(campaigns_named(*size), turn)
     });
     let turns = interleaved_all(rounds, contenders.collect())?;
     for campaign in &campaigns {
-        ground.gate.remove(campaign)?;
+        testbed.gate.remove(campaign)?;
     }
     let names = sizes.iter().map(|size| campaigns_named(*size));
     Ok(compared(&names.collect::<Vec<_>>(), &turns))
 }
 
 /// A grant with more rows in the table. Each size has a database of its own, so that they can take turns.
-pub(super) fn over_rows(ground: &mut Ground) -> Result<Vec<Finding>> {
-    let sizes: [u64; 3] = match ground.scale {
+pub(super) fn over_rows(testbed: &mut Testbed) -> Result<Vec<Finding>> {
+    let sizes: [u64; 3] = match testbed.scale {
         Scale::Full => [1_000, 100_000, 10_000_000],
         Scale::Quick => [1_000, 10_000, 100_000],
         Scale::Smoke => [10, 20, 40],
     };
-    let rounds = ground.scale.long_rounds();
-    let home = ground.servers.database_url.clone();
-    let applicants = RefCell::new(Applicants::new(ground));
+    let rounds = testbed.scale.long_rounds();
+    let home = testbed.servers.database_url.clone();
+    let applicants = RefCell::new(Applicants::new(testbed));
     let mut tables = sizes.map(|size| Table {
         applicants: &applicants,
         size,
@@ -70,7 +70,7 @@ pub(super) fn over_rows(ground: &mut Ground) -> Result<Vec<Finding>> {
         .iter_mut()
         .map(|table| Contender::new(rows_named(table.size), || table.turn()));
     let turns = interleaved_all(rounds, contenders.collect())?;
-    applicants.borrow_mut().ground.servers.database_url = home;
+    applicants.borrow_mut().testbed.servers.database_url = home;
     for table in tables {
         table.remove()?;
     }
@@ -86,16 +86,16 @@ fn campaigns_named(size: usize) -> String {
 }
 
 /// A campaign that never sells out, and that no bridge knows of.
-fn unannounced(ground: &mut Ground, route: &Route) -> Result<CampaignId> {
-    let campaign = ground.campaign(u64::from(Quota::MAX), route)?;
-    announce(ground, &campaign, false)?;
+fn unannounced(testbed: &mut Testbed, route: &Route) -> Result<CampaignId> {
+    let campaign = testbed.campaign(u64::from(Quota::MAX), route)?;
+    announce(testbed, &campaign, false)?;
     Ok(campaign)
 }
 
-fn announce(ground: &mut Ground, campaign: &CampaignId, known: bool) -> Result<()> {
+fn announce(testbed: &mut Testbed, campaign: &CampaignId, known: bool) -> Result<()> {
     let mut command = cmd(if known { "SADD" } else { "SREM" });
     command.arg(keys::CAMPAIGNS).arg(campaign.as_str());
-    ground.gate.run(&mut command)
+    testbed.gate.run(&mut command)
 }
 
 fn compared(names: &[String], turns: &[Turns<Costs>]) -> Vec<Finding> {
@@ -134,11 +134,11 @@ impl Table<'_, '_> {
 
     fn turn(&mut self) -> Result<Costs> {
         let mut applicants = self.applicants.borrow_mut();
-        applicants.ground.change_database(&self.database())?;
+        applicants.testbed.change_database(&self.database())?;
         let campaign = match self.campaign.take() {
             Some(campaign) => campaign,
             None => {
-                applicants.ground.empty_tables()?;
+                applicants.testbed.empty_tables()?;
                 applicants.laid_out(self.size)?
             }
         };
@@ -146,55 +146,55 @@ impl Table<'_, '_> {
         if self.size >= KEPT {
             self.campaign = Some(campaign);
         } else {
-            applicants.ground.gate.remove(&campaign)?;
+            applicants.testbed.gate.remove(&campaign)?;
         }
         Ok(costs)
     }
 
     fn remove(self) -> Result<()> {
-        let ground = &mut self.applicants.borrow_mut().ground;
+        let testbed = &mut self.applicants.borrow_mut().testbed;
         if let Some(campaign) = &self.campaign {
-            ground.gate.remove(campaign)?;
+            testbed.gate.remove(campaign)?;
         }
         let drop = AssertSqlSafe(format!("DROP DATABASE `{}`", self.database()));
-        ground.with_database(async |database| sqlx::raw_sql(drop).execute(database).await)?;
+        testbed.with_database(async |database| sqlx::raw_sql(drop).execute(database).await)?;
         Ok(())
     }
 }
 
 /// People who apply, everyone once.
 struct Applicants<'a> {
-    ground: &'a mut Ground,
+    testbed: &'a mut Testbed,
     next: u64,
 }
 
 impl<'a> Applicants<'a> {
-    fn new(ground: &'a mut Ground) -> Self {
+    fn new(testbed: &'a mut Testbed) -> Self {
         Self {
-            ground,
+            testbed,
             next: APPLICANTS,
         }
     }
 
     /// A turn: all parts are started, and so many apply to these campaigns that a step of the clock does not count.
     fn apply_to(&mut self, campaigns: &[CampaignId]) -> Result<Costs> {
-        let count = self.ground.scale.backlog() / 10;
+        let count = self.testbed.scale.backlog() / 10;
         for campaign in campaigns {
-            announce(self.ground, campaign, true)?;
+            announce(self.testbed, campaign, true)?;
         }
-        let route = self.ground.route()?;
-        let mut pipeline = Pipeline::over(self.ground, campaigns.to_vec(), route)?;
-        let before = pipeline.usage(self.ground)?;
+        let route = self.testbed.route()?;
+        let mut pipeline = Pipeline::over(self.testbed, campaigns.to_vec(), route)?;
+        let before = pipeline.usage(self.testbed)?;
         let load = Load {
             until: Until::Requests(count),
-            ..pipeline.applications(self.ground, self.next)
+            ..pipeline.applications(self.testbed, self.next)
         };
         self.next += load.run()?.all(201)?.sent;
-        pipeline.until_issued(self.ground)?;
-        let after = pipeline.usage(self.ground)?;
+        pipeline.until_issued(self.testbed)?;
+        let after = pipeline.usage(self.testbed)?;
         drop(pipeline);
         for campaign in campaigns {
-            announce(self.ground, campaign, false)?;
+            announce(self.testbed, campaign, false)?;
         }
         let parts = before.iter().zip(&after);
         let costs = parts.map(|((name, before), (_, after))| {
@@ -207,8 +207,8 @@ impl<'a> Applicants<'a> {
     /// A campaign with so many rows, after which the gate goes on. It is told of no more than their number: what they cost
     /// it is measured at the gate.
     fn laid_out(&mut self, size: u64) -> Result<CampaignId> {
-        let route = self.ground.route()?;
-        let campaign = unannounced(self.ground, &route)?;
+        let route = self.testbed.route()?;
+        let campaign = unannounced(self.testbed, &route)?;
         let rows = Rows {
             campaign: campaign.clone(),
             first: 1,
@@ -216,14 +216,14 @@ impl<'a> Applicants<'a> {
             quota: u64::from(Quota::MAX),
             at_once: AT_ONCE,
         };
-        let insert = bare::insert(self.ground.database()?, rows);
-        self.ground.all_of(vec![insert])?;
+        let insert = bare::insert(self.testbed.database()?, rows);
+        self.testbed.all_of(vec![insert])?;
         let mut command = cmd("HSET");
         command
             .arg(Keys::of(&campaign).rounds())
             .arg(format!("{}/granted", RoundId::once()))
             .arg(size);
-        self.ground.gate.run::<()>(&mut command)?;
+        self.testbed.gate.run::<()>(&mut command)?;
         Ok(campaign)
     }
 }

@@ -7,8 +7,8 @@ use crate::simulate::agenda::{micros, seconds};
 use crate::simulate::costs::KNOWN;
 use crate::simulate::crowd::{Arrivals, Crowd};
 use crate::simulate::memory::{MOST_KNOWN, Memory};
-use crate::simulate::outcome::Outcome;
-use crate::simulate::run::{Parts, Run};
+use crate::simulate::run::{Run, Sizing};
+use crate::simulate::simulated::Simulated;
 
 /// For how long people come, in seconds.
 const LASTS: f64 = 4.0;
@@ -142,9 +142,9 @@ impl Kind {
         least
     }
 
-    fn steadily(&self, rate: f64, memory: &impl Fn(usize) -> Option<Memory>) -> Outcome {
+    fn steadily(&self, rate: f64, memory: &impl Fn(usize) -> Option<Memory>) -> Simulated {
         let handler_cores = self.cores(rate);
-        let parts = Parts {
+        let sizing = Sizing {
             handler_cores,
             gates: 1,
             // Enough of everything else.
@@ -154,7 +154,7 @@ impl Kind {
             consumers: 64,
         };
         let run = Run {
-            parts,
+            sizing,
             memory: memory(handler_cores),
             crowd: Crowd {
                 people: (rate * LASTS) as u64,

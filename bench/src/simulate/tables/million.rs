@@ -7,8 +7,8 @@ use crate::simulate::Costs;
 use crate::simulate::agenda::{Nanos, seconds};
 use crate::simulate::crowd::{Arrivals, Crowd};
 use crate::simulate::memory::{MOST_KNOWN, Memory};
-use crate::simulate::outcome::Part;
-use crate::simulate::run::{Parts, Run};
+use crate::simulate::run::{Run, Sizing};
+use crate::simulate::simulated::Component;
 
 /// Applications a second.
 const RATE: f64 = 1e6;
@@ -63,7 +63,7 @@ pub(super) fn tables(costs: &Costs) -> Vec<Table> {
         "behind by",
         "answer p99",
     ];
-    vec![parts(costs), Table::new("million", &titles, rows)]
+    vec![sizing(costs), Table::new("million", &titles, rows)]
 }
 
 /// So many that each is busy for that part of the time.
@@ -80,7 +80,7 @@ fn row(
 ) -> Vec<String> {
     let rows = QUOTA as f64 / ROWS_WITHIN;
     let run = Run {
-        parts: Parts {
+        sizing: Sizing {
             handler_cores: cores,
             gates,
             bridges: needed(rows, costs.bridge),
@@ -104,18 +104,18 @@ fn row(
         gates.to_string(),
         count(outcome.decisions),
         count(outcome.questions),
-        percent(outcome.work_of(Part::Gate) / answered.max(outcome.last_row())),
+        percent(outcome.work_of(Component::Gate) / answered.max(outcome.last_row())),
         Unit::Seconds.show(outcome.behind()),
         Unit::Milliseconds.show(outcome.quantile(0.99)),
     ]
 }
 
 /// What each part has to do, and how many of it that takes.
-fn parts(costs: &Costs) -> Table {
+fn sizing(costs: &Costs) -> Table {
     let rows = QUOTA as f64 / ROWS_WITHIN;
-    let line = |part: &str, rate: f64, takes: Nanos| {
+    let line = |component: &str, rate: f64, takes: Nanos| {
         vec![
-            part.to_owned(),
+            component.to_owned(),
             Unit::PerSecond.show(rate),
             Unit::PerSecond.show(1.0 / seconds(takes)),
             Unit::Count.show(needed(rate, takes) as f64),

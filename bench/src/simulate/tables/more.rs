@@ -4,8 +4,8 @@ use super::{SEED, Table};
 use crate::report::Unit;
 use crate::simulate::Costs;
 use crate::simulate::crowd::{Arrivals, Crowd};
-use crate::simulate::outcome::{Outcome, Part};
-use crate::simulate::run::{Parts, Run};
+use crate::simulate::run::{Run, Sizing};
+use crate::simulate::simulated::{Component, Simulated};
 
 /// People, all of whom are granted a place.
 const PEOPLE: u64 = 50_000;
@@ -20,10 +20,10 @@ const LOAD: f64 = 0.8;
 const HANDLERS: usize = 64;
 
 pub(super) fn tables(costs: &Costs) -> Vec<Table> {
-    let few = one_more("**one of everything**", Parts::ONE_OF_EACH, costs);
-    let handlers = Parts {
+    let few = one_more("**one of everything**", Sizing::ONE_OF_EACH, costs);
+    let handlers = Sizing {
         handler_cores: HANDLERS,
-        ..Parts::ONE_OF_EACH
+        ..Sizing::ONE_OF_EACH
     };
     let many = one_more(
         "**64 handler cores, one of everything else**",
@@ -45,9 +45,9 @@ const TITLES: [&str; 6] = [
     "rows limited by",
 ];
 
-fn at(parts: Parts, arrivals: Arrivals) -> Run {
+fn at(sizing: Sizing, arrivals: Arrivals) -> Run {
     Run {
-        parts,
+        sizing,
         memory: None,
         crowd: Crowd {
             people: PEOPLE,
@@ -58,70 +58,70 @@ fn at(parts: Parts, arrivals: Arrivals) -> Run {
     }
 }
 
-fn rush(parts: Parts, costs: &Costs) -> Outcome {
-    at(parts, Arrivals::Flash(AT_ONCE)).simulate(costs)
+fn rush(sizing: Sizing, costs: &Costs) -> Simulated {
+    at(sizing, Arrivals::Flash(AT_ONCE)).simulate(costs)
 }
 
-/// Parts beside the same with one more of each kind.
-fn one_more(name: &str, base: Parts, costs: &Costs) -> Vec<Vec<String>> {
+/// Sizing beside the same with one more of each kind.
+fn one_more(name: &str, base: Sizing, costs: &Costs) -> Vec<Vec<String>> {
     let steady = rows_per_second(&rush(base, costs)) * LOAD;
-    let more = |change: fn(&mut Parts)| {
-        let mut parts = base;
-        change(&mut parts);
-        parts
+    let more = |change: fn(&mut Sizing)| {
+        let mut sizing = base;
+        change(&mut sizing);
+        sizing
     };
     let contenders = [
         (name, base),
         (
             "one more handler core",
-            more(|parts| parts.handler_cores += 1),
+            more(|sizing| sizing.handler_cores += 1),
         ),
         (
             "one more gate, and campaigns on both",
-            more(|parts| parts.gates += 1),
+            more(|sizing| sizing.gates += 1),
         ),
-        ("one more bridge", more(|parts| parts.bridges += 1)),
+        ("one more bridge", more(|sizing| sizing.bridges += 1)),
         (
             "one more broker core",
-            more(|parts| parts.broker_cores += 1),
+            more(|sizing| sizing.broker_cores += 1),
         ),
-        ("one more partition", more(|parts| parts.partitions += 1)),
+        ("one more partition", more(|sizing| sizing.partitions += 1)),
         ("one more partition and consumer", more(add_consumer)),
     ];
-    let rows = contenders.map(|(name, parts)| {
-        let rush = rush(parts, costs);
-        let paced = at(parts, Arrivals::Steady(steady)).simulate(costs);
+    let rows = contenders.map(|(name, sizing)| {
+        let rush = rush(sizing, costs);
+        let paced = at(sizing, Arrivals::Steady(steady)).simulate(costs);
         vec![
             name.to_owned(),
             Unit::PerSecond.show(rush.answers_per_second()),
             Unit::Milliseconds.show(paced.quantile(0.99)),
             Unit::PerSecond.show(rows_per_second(&rush)),
-            named(rush.bottleneck(Part::answers)),
+            named(rush.bottleneck(Component::answers)),
             named(rush.bottleneck(|_| true)),
         ]
     });
     rows.into()
 }
 
-fn rows_per_second(outcome: &Outcome) -> f64 {
+fn rows_per_second(outcome: &Simulated) -> f64 {
     outcome.rows as f64 / outcome.last_row()
 }
 
-fn named(part: Option<Part>) -> String {
-    part.map_or(String::new(), |part| part.to_string())
+fn named(component: Option<Component>) -> String {
+    component.map_or(String::new(), |component| component.to_string())
 }
 
-fn add_consumer(parts: &mut Parts) {
-    parts.partitions += 1;
-    parts.consumers += 1;
+fn add_consumer(sizing: &mut Sizing) {
+    sizing.partitions += 1;
+    sizing.consumers += 1;
 }
 
 /// Always one more of what rows wait for, until that is the database.
 fn growing(costs: &Costs) -> Table {
-    let mut parts = Parts::ONE_OF_EACH;
+    let mut sizing = Sizing::ONE_OF_EACH;
     let mut rows = vec![];
     loop {
-        let outcome = rush(parts, costs);
+        let outcome = rush(sizing, costs);
         let Some(bottleneck) = outcome.bottleneck(|_| true) else {
             break;
         };
@@ -130,11 +130,11 @@ fn growing(costs: &Costs) -> Table {
             .is_none_or(|row: &Vec<String>| row[7] != bottleneck.to_string());
         if is_new {
             let counts = [
-                parts.handler_cores,
-                parts.gates,
-                parts.bridges,
-                parts.broker_cores,
-                parts.consumers,
+                sizing.handler_cores,
+                sizing.gates,
+                sizing.bridges,
+                sizing.broker_cores,
+                sizing.consumers,
             ];
             let mut row: Vec<String> = counts.map(|count| count.to_string()).into();
             row.push(Unit::PerSecond.show(outcome.answers_per_second()));
@@ -143,12 +143,12 @@ fn growing(costs: &Costs) -> Table {
             rows.push(row);
         }
         match bottleneck {
-            Part::Handler => parts.handler_cores += 1,
-            Part::Gate => parts.gates += 1,
-            Part::Bridge => parts.bridges += 1,
-            Part::Broker => parts.broker_cores += 1,
-            Part::Consumer => add_consumer(&mut parts),
-            Part::Database => break,
+            Component::Handler => sizing.handler_cores += 1,
+            Component::Gate => sizing.gates += 1,
+            Component::Bridge => sizing.bridges += 1,
+            Component::Broker => sizing.broker_cores += 1,
+            Component::Consumer => add_consumer(&mut sizing),
+            Component::Database => break,
         }
     }
     let titles = [

@@ -6,7 +6,7 @@
 use redis::aio::MultiplexedConnection;
 use redis::streams::StreamRangeReply;
 use reqwest::Client;
-use rushgate_e2e::history::Told;
+use rushgate_e2e::history::Reply;
 use rushgate_e2e::rush::apply;
 use rushgate_e2e::system::System;
 use rushgate_e2e::wait::until;
@@ -25,7 +25,7 @@ pub(super) struct Scene {
 }
 
 /// A dead letter, by the name that `rushgate failed` has for it.
-pub(super) type LetterId = String;
+pub(super) type DeadLetterId = String;
 
 impl Scene {
     pub(super) async fn of(system: System) -> Self {
@@ -55,17 +55,17 @@ impl Scene {
         self.does(&create).await;
         let url = format!("{}/v1/campaigns/{id}/applications", self.system.url());
         for user_id in people {
-            let told = until(&format!("{user_id} has an answer"), async || {
-                let told = apply(&self.client, &url, user_id).await.ok()?;
-                (told != Told::Unavailable).then_some(told)
+            let reply = until(&format!("{user_id} has an answer"), async || {
+                let reply = apply(&self.client, &url, user_id).await.ok()?;
+                (reply != Reply::Unavailable).then_some(reply)
             })
             .await;
             // A request that was sent again may have been granted the first time.
             let is_in = matches!(
-                told,
-                Told::Granted(_) | Told::AlreadyGranted(_) | Told::Waitlisted(_)
+                reply,
+                Reply::Granted(_) | Reply::AlreadyGranted(_) | Reply::Waitlisted(_)
             );
-            assert!(is_in, "{id}, {user_id}: {told:?}");
+            assert!(is_in, "{id}, {user_id}: {reply:?}");
         }
     }
 
@@ -125,7 +125,7 @@ impl Scene {
     }
 
     /// What somebody holds could not become a row.
-    pub(super) async fn could_not_insert(&self, campaign: &str, user_id: &str) -> LetterId {
+    pub(super) async fn could_not_insert(&self, campaign: &str, user_id: &str) -> DeadLetterId {
         let fields = self.takes(campaign, user_id).await;
         let event = Event::from_fields(|name| fields.get(name).map(String::as_bytes));
         let event = event.expect("an event");
@@ -134,7 +134,7 @@ impl Scene {
     }
 
     /// A record that could not become a row.
-    pub(super) async fn dead_letter(&self, key: &str, value: &str) -> LetterId {
+    pub(super) async fn dead_letter(&self, key: &str, value: &str) -> DeadLetterId {
         let offset = self.number().to_string();
         let id = self
             .sql(
@@ -151,7 +151,7 @@ impl Scene {
         &self,
         campaign: &str,
         fields: &BTreeMap<String, String>,
-    ) -> LetterId {
+    ) -> DeadLetterId {
         let dead_letters = keys(campaign).dead_letters();
         let mut add = vec!["XADD", &dead_letters, "*"];
         for (name, value) in fields {

@@ -1,13 +1,13 @@
 //! The usual ways to give out coupons: how each is started, and when it is ready.
 
-use super::{Ground, Route, Server};
+use super::{Route, Server, Testbed};
 use crate::process::{Process, free_address};
 use crate::ways::Way;
 use crate::ways::schema::Schema;
 use anyhow::Result;
 use std::process::Command;
 
-impl Ground {
+impl Testbed {
     /// A service that gives out so many coupons of a campaign, with a schema of its own.
     ///
     /// # Errors

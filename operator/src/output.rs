@@ -13,7 +13,7 @@ pub fn figure(found: Option<impl fmt::Display>) -> String {
 
 /// What a command has to say.
 #[derive(Debug, Default)]
-pub struct Answer {
+pub struct CommandOutput {
     /// For stdout.
     pub text: String,
     /// For stderr.
@@ -24,7 +24,7 @@ pub struct Answer {
     pub errors: Vec<anyhow::Error>,
 }
 
-impl Answer {
+impl CommandOutput {
     /// 2 if something does not agree, however much is unknown; 3 if the effect of something is unknown; 1 if something was
     /// not done or could not be found out; else 0.
     pub fn exit_code(&self) -> u8 {
@@ -36,7 +36,7 @@ impl Answer {
     }
 }
 
-impl From<String> for Answer {
+impl From<String> for CommandOutput {
     fn from(text: String) -> Self {
         Self {
             text,
@@ -112,11 +112,11 @@ mod tests {
 
     #[test]
     fn the_exit_code_says_yes_no_or_unknown() {
-        let mut answer = Answer::default();
-        assert_eq!(answer.exit_code(), 0);
-        answer.missing.add("in Kafka", "no Kafka");
-        assert_eq!(answer.exit_code(), 1);
-        answer.disagrees = true;
-        assert_eq!(answer.exit_code(), 2);
+        let mut output = CommandOutput::default();
+        assert_eq!(output.exit_code(), 0);
+        output.missing.add("in Kafka", "no Kafka");
+        assert_eq!(output.exit_code(), 1);
+        output.disagrees = true;
+        assert_eq!(output.exit_code(), 2);
     }
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 /// A dead letter of the consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
+pub struct FailedEvent {
     /// Its number.
     pub id: u64,
     /// When it failed: UTC, by the clock of the database.
@@ -45,7 +45,7 @@ pub struct Letter {
 
 /// Which dead letters are meant.
 #[derive(Clone, Debug, Default)]
-pub struct Which {
+pub struct FailedEventFilter {
     /// One of these; empty: whichever.
     pub ids: Vec<u64>,
     /// Of this campaign.
@@ -67,7 +67,7 @@ pub enum Resolution {
     Discarded,
 }
 
-impl Letter {
+impl FailedEvent {
     /// What the record says.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl Database {
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn letters(&self, which: &Which) -> Result<Vec<Letter>> {
+    pub async fn failed_events(&self, which: &FailedEventFilter) -> Result<Vec<FailedEvent>> {
         let mut query = QueryBuilder::new(
             "SELECT id, DATE_FORMAT(created_at, '%Y-%m-%dT%H:%i:%sZ') AS at, topic, kafka_partition, kafka_offset, \
              record_key, payload, headers, all_headers, reason, detail, attempts, resolution, \
@@ -145,7 +145,7 @@ impl Database {
         let rows = answered(query.build().fetch_all(&mut *connection)).await;
         rows.context(ARE_THE_TABLES_THERE)?
             .iter()
-            .map(letter)
+            .map(failed_event)
             .collect()
     }
 
@@ -153,14 +153,14 @@ impl Database {
     ///
     /// # Errors
     /// When there is none, or the database refuses.
-    pub async fn letter(&self, id: u64) -> Result<Letter> {
-        let which = Which {
+    pub async fn failed_event(&self, id: u64) -> Result<FailedEvent> {
+        let which = FailedEventFilter {
             ids: vec![id],
             resolved: true,
-            ..Which::default()
+            ..FailedEventFilter::default()
         };
-        match self.letters(&which).await?.pop() {
-            Some(letter) => Ok(letter),
+        match self.failed_events(&which).await?.pop() {
+            Some(failed_event) => Ok(failed_event),
             None => bail!("there is none: `rushgate failed list --all` shows those there are"),
         }
     }
@@ -199,7 +199,7 @@ fn some_headers(row: &MySqlRow) -> Result<Vec<Header>> {
     Ok(headers.collect())
 }
 
-fn letter(row: &MySqlRow) -> Result<Letter> {
+fn failed_event(row: &MySqlRow) -> Result<FailedEvent> {
     let all_headers: Option<String> = row.try_get("all_headers")?;
     let (headers, has_lost_headers) = match all_headers.as_deref() {
         Some("null") => (some_headers(row)?, true),
@@ -208,7 +208,7 @@ fn letter(row: &MySqlRow) -> Result<Letter> {
     };
     let resolution: Option<String> = row.try_get("resolution")?;
     let resolved_at: Option<String> = row.try_get("resolved_at")?;
-    Ok(Letter {
+    Ok(FailedEvent {
         id: row.try_get("id")?,
         at: row.try_get("at")?,
         topic: row.try_get("topic")?,

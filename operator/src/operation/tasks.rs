@@ -2,8 +2,8 @@
 
 use super::{BEAT_EVERY, Declined, Operation, halted, lost, moved_up, or_repair};
 use crate::database::{Action, Entry, Resolution, Write};
-use crate::failed::LetterId;
-use crate::intention::{Deed, Intention, Taken};
+use crate::failed::DeadLetterId;
+use crate::intention::{GrantRef, Intention, Task};
 use anyhow::{Result, bail};
 use rushgate_gate::application::Status;
 use rushgate_gate::project::Origin;
@@ -16,14 +16,14 @@ impl Operation {
         intention: &Intention,
     ) -> Result<Result<String, Declined>> {
         let reason = intention.reason.as_deref();
-        match &intention.deed {
-            Deed::Change { before, after } => {
+        match &intention.task {
+            Task::Change { before, after } => {
                 self.change(intention, before.differences(after)).await
             }
-            Deed::Pause => self.set_state(intention, Action::Paused).await,
-            Deed::Resume => self.set_state(intention, Action::Resumed).await,
-            Deed::Close => self.set_state(intention, Action::Closed).await,
-            Deed::Revoke { grant } => {
+            Task::Pause => self.set_state(intention, Action::Paused).await,
+            Task::Resume => self.set_state(intention, Action::Resumed).await,
+            Task::Close => self.set_state(intention, Action::Closed).await,
+            Task::Revoke { grant } => {
                 let (grant, passed_on) = match self.revoke(grant).await? {
                     Ok(revoked) => revoked,
                     Err(declined) => return Ok(Err(declined)),
@@ -37,18 +37,18 @@ impl Operation {
                 self.database.write(&intention.campaign, &writes).await?;
                 Ok(Ok(text))
             }
-            Deed::Replay { entry_id } => {
+            Task::Replay { entry_id } => {
                 let id = &intention.campaign;
                 // If it is not there, it was put back before the interruption; unless Redis has lost all.
-                if !self.gate.readmit(id, entry_id).await? && self.told.is_none() {
+                if !self.gate.readmit(id, entry_id).await? && self.at_gate.is_none() {
                     return Ok(Err(Declined::Waits(lost(id))));
                 }
                 let text = format!("{id}/{entry_id} is on the stream again");
                 self.end(intention, Some((Action::Replayed, &text))).await?;
                 Ok(Ok(text))
             }
-            Deed::Discard {
-                letter,
+            Task::Discard {
+                dead_letter,
                 content,
                 about,
                 grant,
@@ -77,8 +77,8 @@ impl Operation {
                     }
                 }
                 let detail = match content {
-                    Some(content) => format!("{letter}: {content}{returned}"),
-                    None => format!("{letter}{returned}"),
+                    Some(content) => format!("{dead_letter}: {content}{returned}"),
+                    None => format!("{dead_letter}{returned}"),
                 };
                 let mut writes = vec![Write::End(intention)];
                 if let Some((grant, text)) = &revoked {
@@ -86,12 +86,12 @@ impl Operation {
                 }
                 let discarded = entry(about.as_ref(), Action::Discarded, &detail);
                 writes.push(Write::Log(discarded));
-                match letter.parse() {
-                    Ok(LetterId::Consumer(id)) => {
+                match dead_letter.parse() {
+                    Ok(DeadLetterId::Consumer(id)) => {
                         let note = reason.unwrap_or_default();
                         writes.push(Write::Resolved(id, Resolution::Discarded, note));
                     }
-                    Ok(LetterId::Bridge(campaign, entry_id)) => {
+                    Ok(DeadLetterId::Bridge(campaign, entry_id)) => {
                         self.gate.discard(&campaign, &entry_id).await?;
                     }
                     Err(hint) => bail!("{hint}"),
@@ -99,7 +99,7 @@ impl Operation {
                 self.database.write(&intention.campaign, &writes).await?;
                 Ok(Ok(format!("discarded{returned}")))
             }
-            Deed::Repair {
+            Task::Repair {
                 resend,
                 confirm,
                 agree,
@@ -108,7 +108,7 @@ impl Operation {
     }
 
     /// Why a grant is not to be taken back with its dead letter, if it is not as it was when the command began.
-    async fn keeps(&mut self, grant: &Taken) -> Result<Option<String>> {
+    async fn keeps(&mut self, grant: &GrantRef) -> Result<Option<String>> {
         if self.has_coupon(grant).await? {
             return Ok(Some("the person has the coupon and keeps it".to_owned()));
         }
@@ -126,7 +126,7 @@ impl Operation {
     }
 
     /// Whether just this grant has become a coupon that is held.
-    pub(crate) async fn has_coupon(&self, grant: &Taken) -> Result<bool> {
+    pub(crate) async fn has_coupon(&self, grant: &GrantRef) -> Result<bool> {
         let id = &self.campaign.id;
         let coupons = self.database.coupons(id, &grant.user_id).await?;
         Ok(coupons.iter().any(|coupon| {
@@ -141,8 +141,8 @@ impl Operation {
         intention: &Intention,
         detail: String,
     ) -> Result<Result<String, Declined>> {
-        let Deed::Change { before, after } = &intention.deed else {
-            bail!("{} is no change", intention.deed);
+        let Task::Change { before, after } = &intention.task else {
+            bail!("{} is no change", intention.task);
         };
         let wanted = self.campaign.with(after);
         let promoted = match self
@@ -153,16 +153,17 @@ impl Operation {
             Err(Declined::Refused(why)) => {
                 // The gate has not taken it, so the room for it goes again; but not what the gate was told otherwise.
                 let campaign = self.campaign.with(before);
-                let told = self.gate.projection(&intention.campaign).await?;
-                self.campaign = told.map_or(campaign.clone(), |told| campaign.with_room_for(&told));
-                let writes = [Write::Told(&self.campaign)];
+                let at_gate = self.gate.projection(&intention.campaign).await?;
+                self.campaign =
+                    at_gate.map_or(campaign.clone(), |at_gate| campaign.with_room_for(&at_gate));
+                let writes = [Write::Final(&self.campaign)];
                 self.database.write(&intention.campaign, &writes).await?;
                 return Ok(Err(Declined::Refused(why)));
             }
             Err(waits) => return Ok(Err(waits)),
         };
         let writes = [
-            Write::Told(&wanted),
+            Write::Final(&wanted),
             Write::End(intention),
             Write::Log(Entry::of(intention, Action::Changed, &detail)),
         ];
@@ -181,8 +182,8 @@ impl Operation {
         intention: &Intention,
         action: Action,
     ) -> Result<Result<String, Declined>> {
-        let Some(state) = intention.deed.state() else {
-            bail!("{} is no change of the state", intention.deed);
+        let Some(state) = intention.task.state() else {
+            bail!("{} is no change of the state", intention.task);
         };
         let campaign = self.campaign.clone();
         match self.try_project(&campaign, Origin::Known, state).await? {
@@ -208,13 +209,13 @@ impl Operation {
     async fn repair(
         &mut self,
         intention: &Intention,
-        resend: &[Taken],
-        unconfirmed: &[Taken],
+        resend: &[GrantRef],
+        unconfirmed: &[GrantRef],
         agree: bool,
     ) -> Result<Result<String, Declined>> {
         let id = &intention.campaign;
         // The database first: it has room for all that is put on the stream.
-        let told = match agree {
+        let agreed = match agree {
             true => self.agree_with_gate().await?,
             false => String::new(),
         };
@@ -238,20 +239,22 @@ impl Operation {
                 0
             }
         };
-        text.push_str(&format!(", {confirmed} confirmed{told}"));
+        text.push_str(&format!(", {confirmed} confirmed{agreed}"));
         self.end(intention, Some((Action::Repaired, &text))).await?;
         Ok(Ok(text))
     }
 
     /// Takes a grant back at the gate, if that has not been done before: what was taken back (another serial, if a restore
     /// has given the person one), and what became of it.
-    async fn revoke(&mut self, grant: &Taken) -> Result<Result<(Taken, String), Declined>> {
+    async fn revoke(&mut self, grant: &GrantRef) -> Result<Result<(GrantRef, String), Declined>> {
         let id = self.campaign.id.clone();
         let outcome = self
             .gate
             .revoke(&id, &grant.user_id, Some(&grant.round))
             .await?;
-        let taken = |taken: Grant| Taken::new(taken.round, taken.serial, grant.user_id.clone());
+        let taken = |grant_ref: Grant| {
+            GrantRef::new(grant_ref.round, grant_ref.serial, grant.user_id.clone())
+        };
         Ok(match outcome {
             revoke::Outcome::Revoked { grant, promoted } => {
                 let passed_on = match promoted {

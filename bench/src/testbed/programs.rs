@@ -1,6 +1,6 @@
 //! The parts of the system and the services beside them: how each is started, and when it is ready.
 
-use super::{Ground, Route};
+use super::{Route, Testbed};
 use crate::process::{Process, free_address, get};
 use crate::scale::Scale;
 use anyhow::Result;
@@ -16,7 +16,7 @@ pub struct Server {
     pub address: SocketAddr,
 }
 
-impl Ground {
+impl Testbed {
     /// The handler, with the component that `spin.toml` names.
     ///
     /// # Errors

@@ -6,14 +6,14 @@ use std::str::FromStr;
 
 /// The name of a dead letter: `17`, or `welcome/1796086800123-0`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LetterId {
+pub enum DeadLetterId {
     /// The consumer's, by its number.
     Consumer(u64),
     /// The bridge's, by its campaign and entry id.
     Bridge(CampaignId, String),
 }
 
-impl FromStr for LetterId {
+impl FromStr for DeadLetterId {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -35,7 +35,7 @@ impl FromStr for LetterId {
     }
 }
 
-impl fmt::Display for LetterId {
+impl fmt::Display for DeadLetterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Consumer(id) => f.pad(&id.to_string()),
@@ -51,11 +51,11 @@ mod tests {
     #[test]
     fn names_of_dead_letters_are_read_back() {
         for name in ["17", "welcome/1796086800123-0"] {
-            let id: LetterId = name.parse().expect(name);
+            let id: DeadLetterId = name.parse().expect(name);
             assert_eq!(id.to_string(), name);
         }
         for name in ["", "x", "welcome/", "welcome/5", "WELCOME/5-0", "-1"] {
-            let error = name.parse::<LetterId>().expect_err(name);
+            let error = name.parse::<DeadLetterId>().expect_err(name);
             assert!(error.contains("failed list"), "{error}");
         }
     }

@@ -1,10 +1,10 @@
 //! What the benches stand on: servers that are there already, and the parts of the system, which are started as they are
 //! needed and end with the run.
 
-mod parts;
+mod programs;
 mod ways;
 
-pub use parts::Server;
+pub use programs::Server;
 
 use crate::bare::{self, Kept};
 use crate::gate::Gate;
@@ -57,7 +57,7 @@ pub struct Servers {
 }
 
 /// The ground of one run.
-pub struct Ground {
+pub struct Testbed {
     /// Where the servers are.
     pub servers: Servers,
     /// How much is measured.
@@ -75,21 +75,21 @@ pub struct Route {
     pub topic: String,
 }
 
-impl Ground {
+impl Testbed {
     /// Connects to the servers, and lays out tables.
     ///
     /// # Errors
     /// When one of them does not answer.
     pub fn new(servers: Servers, scale: Scale) -> Result<Self> {
-        let ground = Self {
+        let testbed = Self {
             gate: Gate::connect(&servers.redis_url, scale)?,
             runtime: Runtime::new().context("a runtime")?,
             directory: tempfile::tempdir().context("a directory for logs")?,
             servers,
             scale,
         };
-        ground.route()?;
-        Ok(ground)
+        testbed.route()?;
+        Ok(testbed)
     }
 
     /// This machine and what runs on it.

@@ -13,7 +13,7 @@ pub enum Protocol {
 
 /// What was found at the beginning of what was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct Response {
     /// The status; for Redis 0, or 1 for an error.
     pub(super) kind: u16,
     /// In bytes.
@@ -22,7 +22,7 @@ pub(super) struct Answer {
 
 impl Protocol {
     /// The answer that these bytes begin with, if it is there as a whole.
-    pub(super) fn answer(self, bytes: &[u8]) -> Result<Option<Answer>> {
+    pub(super) fn answer(self, bytes: &[u8]) -> Result<Option<Response>> {
         match self {
             Self::Http => http(bytes),
             Self::Redis => redis(bytes),
@@ -30,7 +30,7 @@ impl Protocol {
     }
 }
 
-fn http(bytes: &[u8]) -> Result<Option<Answer>> {
+fn http(bytes: &[u8]) -> Result<Option<Response>> {
     let mut line_at = 0;
     let mut kind = 0;
     let mut body = None;
@@ -45,7 +45,7 @@ fn http(bytes: &[u8]) -> Result<Option<Answer>> {
         } else if line.is_empty() {
             let body = body.context("an answer that does not say how long it is")?;
             let length = line_at + body;
-            return Ok((bytes.len() >= length).then_some(Answer { kind, length }));
+            return Ok((bytes.len() >= length).then_some(Response { kind, length }));
         } else if body.is_none() && line.len() > 15 {
             let (name, value) = line.split_at(15);
             if name.eq_ignore_ascii_case(b"content-length:") {
@@ -56,9 +56,9 @@ fn http(bytes: &[u8]) -> Result<Option<Answer>> {
     Ok(None)
 }
 
-fn redis(bytes: &[u8]) -> Result<Option<Answer>> {
+fn redis(bytes: &[u8]) -> Result<Option<Response>> {
     let kind = u16::from(bytes.first() == Some(&b'-'));
-    Ok(value(bytes)?.map(|length| Answer { kind, length }))
+    Ok(value(bytes)?.map(|length| Response { kind, length }))
 }
 
 /// The length of the value that these bytes begin with.
@@ -103,7 +103,7 @@ mod tests {
         let more = format!("{answer}{answer}");
         let length = answer.len();
         let found = protocol.answer(more.as_bytes()).unwrap();
-        assert_eq!(found, Some(Answer { kind, length }), "{answer:?}");
+        assert_eq!(found, Some(Response { kind, length }), "{answer:?}");
     }
 
     #[test]

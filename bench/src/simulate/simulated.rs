@@ -5,7 +5,7 @@ use std::fmt;
 
 /// What may be a bottleneck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum Component {
     /// A core of a handler.
     Handler,
     /// A Redis primary.
@@ -22,7 +22,7 @@ pub(crate) enum Part {
 
 /// Answers and rows.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Outcome {
+pub(crate) struct Simulated {
     /// Microseconds to each answer, from when somebody came.
     latencies: Vec<u32>,
     last_came: Nanos,
@@ -35,10 +35,10 @@ pub(crate) struct Outcome {
     /// Questions about strangers that gates answered.
     pub(crate) questions: u64,
     /// How many seconds each part was at work: of several of a kind, each, or the busiest.
-    pub(crate) work: Vec<(Part, f64)>,
+    pub(crate) work: Vec<(Component, f64)>,
 }
 
-impl Outcome {
+impl Simulated {
     /// Somebody who came then is answered.
     pub(crate) fn answered(&mut self, came: Nanos, now: Nanos) {
         let micros = (now - came) / 1_000;
@@ -86,28 +86,28 @@ impl Outcome {
     }
 
     /// Seconds that a part was at work.
-    pub(crate) fn work_of(&self, part: Part) -> f64 {
-        let found = self.work.iter().find(|(other, _)| *other == part);
+    pub(crate) fn work_of(&self, component: Component) -> f64 {
+        let found = self.work.iter().find(|(other, _)| *other == component);
         found.map_or(0.0, |(_, work)| *work)
     }
 
     /// The one that was at work for longest, of these.
-    pub(crate) fn bottleneck(&self, among: impl Fn(Part) -> bool) -> Option<Part> {
-        let among = self.work.iter().filter(|(part, _)| among(*part));
+    pub(crate) fn bottleneck(&self, among: impl Fn(Component) -> bool) -> Option<Component> {
+        let among = self.work.iter().filter(|(component, _)| among(*component));
         among
             .max_by(|(_, one), (_, other)| one.total_cmp(other))
-            .map(|(part, _)| *part)
+            .map(|(component, _)| *component)
     }
 }
 
-impl Part {
+impl Component {
     /// Whether answers wait for it; rows wait for all.
     pub(crate) fn answers(self) -> bool {
         matches!(self, Self::Handler | Self::Gate)
     }
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Handler => "handler core",

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A part that can be killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Part {
+pub(crate) enum Component {
     Redis,
     Kafka,
     Database,
@@ -26,7 +26,7 @@ pub(crate) enum Link {
     OperatorKafka,
 }
 
-impl Part {
+impl Component {
     /// All of them, servers first.
     pub(crate) const ALL: [Self; 9] = [
         Self::Redis,
@@ -41,7 +41,7 @@ impl Part {
     ];
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Redis => write!(f, "redis"),

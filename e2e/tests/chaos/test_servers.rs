@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// Where they are and how they are started.
-pub(crate) struct Ground {
+pub(crate) struct TestServers {
     dir: PathBuf,
     /// Where Kafka listens.
     pub(crate) kafka: u16,
@@ -27,7 +27,7 @@ static ALL: LazyLock<Vec<(PathBuf, Arc<Mutex<()>>)>> = LazyLock::new(|| {
         .collect()
 });
 
-impl Ground {
+impl TestServers {
     /// One that nobody else is on, or the first as soon as that is so.
     pub(crate) async fn take() -> Self {
         let free = ALL.iter().find_map(|(dir, turn)| {
@@ -37,7 +37,7 @@ impl Ground {
         let (dir, turn) = match free {
             Some(free) => free,
             None => {
-                let (dir, turn) = ALL.first().expect("a ground");
+                let (dir, turn) = ALL.first().expect("a set of test servers");
                 (dir, turn.clone().lock_owned().await)
             }
         };

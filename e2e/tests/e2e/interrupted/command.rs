@@ -1,11 +1,11 @@
 //! What operators do, each to a campaign of its own that gives cause for it.
 
-use super::scene::{LetterId, Scene};
+use super::scene::{DeadLetterId, Scene};
 use std::collections::BTreeMap;
 
 /// A command, with the campaign that it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Deed {
+pub(super) enum OperatorCommand {
     CreateOnce,
     CreateDaily,
     RaiseQuota,
@@ -52,7 +52,7 @@ const DAILY: [&str; 12] = [
     "Asia/Seoul",
 ];
 
-impl Deed {
+impl OperatorCommand {
     pub(super) const ALL: [Self; 26] = [
         Self::CreateOnce,
         Self::CreateDaily,
@@ -96,7 +96,7 @@ impl Deed {
     }
 
     /// Makes the campaign; the dead letter, if it is about one.
-    pub(super) async fn prepare(self, scene: &Scene, campaign: &str) -> Option<LetterId> {
+    pub(super) async fn prepare(self, scene: &Scene, campaign: &str) -> Option<DeadLetterId> {
         let sold_out = async || {
             let people = ["a", "b", "c", "d", "e"];
             scene.campaign(campaign, &SOLD_OUT, &people).await;
@@ -170,8 +170,8 @@ impl Deed {
     }
 
     /// The command.
-    pub(super) fn command(self, campaign: &str, letter: Option<&str>) -> Vec<String> {
-        let letter = letter.unwrap_or_default();
+    pub(super) fn command(self, campaign: &str, dead_letter: Option<&str>) -> Vec<String> {
+        let dead_letter = dead_letter.unwrap_or_default();
         let mut words = match self {
             Self::CreateOnce => {
                 let create = ["campaign", "create", "--id", campaign];
@@ -203,13 +203,13 @@ impl Deed {
             Self::RevokeForNext | Self::RevokeForPool => vec!["revoke", campaign, "a"],
             Self::RevokeOfRound => vec!["revoke", campaign, "a", "--round", "once"],
             Self::ReplayOfConsumer | Self::ReplayOfBridge => {
-                return owned(&["failed", "replay", letter]);
+                return owned(&["failed", "replay", dead_letter]);
             }
             Self::DiscardOfConsumer | Self::DiscardOfBridge => {
                 return owned(&["failed", "discard", letter, "--note", "as agreed"]);
             }
             Self::ReturnOfConsumer | Self::ReturnOfBridge => {
-                let discard = ["failed", "discard", letter, "--return-serial"];
+                let discard = ["failed", "discard", dead_letter, "--return-serial"];
                 return owned(&[&discard[..], &["--note", "as agreed"]].concat());
             }
             Self::RepairMissing | Self::RepairUnconfirmed | Self::RepairStillActive => {

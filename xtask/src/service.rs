@@ -1,4 +1,4 @@
-//! A part of the system: how it is started, how one sees that it is ready, and what is said when it is not.
+//! A service of the system: how it is started, how one sees that it is ready, and what is said when it is not.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -14,11 +14,11 @@ use crate::process::{self, Identity};
 use crate::state::State;
 use crate::workspace;
 
-/// How many lines of a log are shown when a part fails.
+/// How many lines of a log are shown when a service fails.
 const TAIL: usize = 15;
 
 /// What is to run.
-pub(crate) struct Part {
+pub(crate) struct Service {
     pub(crate) name: String,
     pub(crate) command: Command,
     /// Where it will listen.
@@ -28,7 +28,7 @@ pub(crate) struct Part {
     pub(crate) patience: Duration,
 }
 
-/// When a part is ready.
+/// When a service is ready.
 pub(crate) enum Ready {
     /// A connection is accepted.
     Accepts(SocketAddr),
@@ -38,7 +38,7 @@ pub(crate) enum Ready {
     Page { url: String, text: &'static str },
 }
 
-/// A part that runs but has not been seen ready yet.
+/// A service that runs but has not been seen ready yet.
 pub(crate) struct Starting {
     name: String,
     process: Identity,
@@ -49,8 +49,8 @@ pub(crate) struct Starting {
     patience: Duration,
 }
 
-impl Part {
-    /// Starts the part, unless it runs already.
+impl Service {
+    /// Starts the service, unless it runs already.
     pub(crate) fn start(mut self, state: &State) -> Result<Starting> {
         let log = state.log(&self.name);
         let log_begins = fs::metadata(&log).map_or(0, |metadata| metadata.len());
@@ -58,7 +58,7 @@ impl Part {
             Some(process) if process.is_alive()? => (process, None),
             _ => {
                 for address in &self.listens {
-                    claim(*address, &self.name)?;
+                    ensure_free(*address, &self.name)?;
                 }
                 let child = self.spawn(&log)?;
                 let process = Identity::of(child.id()).with_context(|| self.name.clone())?;
@@ -96,7 +96,7 @@ impl Part {
 }
 
 impl Starting {
-    /// Waits until the part is ready; shows the end of its log when it dies or takes too long.
+    /// Waits until the service is ready; shows the end of its log when it dies or takes too long.
     pub(crate) fn wait(mut self) -> Result<()> {
         let deadline = Instant::now() + self.patience;
         loop {
@@ -155,19 +155,21 @@ impl Ready {
     }
 }
 
-/// Fails, with advice, when somebody listens where this part will.
-pub(crate) fn claim(address: SocketAddr, part: &str) -> Result<()> {
+/// Fails, with advice, when somebody listens where this service will.
+pub(crate) fn ensure_free(address: SocketAddr, service: &str) -> Result<()> {
     let Err(error) = TcpListener::bind(address) else {
         return Ok(());
     };
     let port = address.port();
-    let otherwise = if part.starts_with("handler") {
+    let otherwise = if service.starts_with("handler") {
         let next = SocketAddr::new(address.ip(), port.saturating_add(1));
         format!("choose another: cargo xtask up --listen {next}")
     } else {
         "let new ports be chosen: cargo xtask down, then up".to_owned()
     };
-    bail!("{part} cannot listen on {address}: {error}.\nEnd what uses port {port}, or {otherwise}");
+    bail!(
+        "{service} cannot listen on {address}: {error}.\nEnd what uses port {port}, or {otherwise}"
+    );
 }
 
 /// The last lines of a file, none from before `begin` (in bytes).
@@ -221,10 +223,10 @@ mod tests {
     /// is just starting may still hold it.)
     const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
-    fn part(script: &str, listens: Vec<SocketAddr>) -> Part {
+    fn service(script: &str, listens: Vec<SocketAddr>) -> Service {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        Part {
+        Service {
             name: "thing".into(),
             command,
             listens,
@@ -237,7 +239,7 @@ mod tests {
     fn a_part_that_dies_shows_its_last_lines() {
         let state = state("dies");
         fs::write(state.log("thing"), "from an earlier run\n").unwrap();
-        let started = part("echo no such luck >&2; exit 3", Vec::new())
+        let started = service("echo no such luck >&2; exit 3", Vec::new())
             .start(&state)
             .unwrap();
         let message = started.wait().unwrap_err().to_string();
@@ -250,12 +252,12 @@ mod tests {
     #[test]
     fn a_part_that_is_never_ready_is_told_from_a_dead_one_and_is_kept() {
         let state = state("slow");
-        let started = part("exec sleep 60", Vec::new()).start(&state).unwrap();
+        let started = service("exec sleep 60", Vec::new()).start(&state).unwrap();
         let message = started.wait().unwrap_err().to_string();
         assert!(message.contains("was not ready"), "{message}");
 
         let first = state.process("thing").unwrap().unwrap();
-        part("exec sleep 60", Vec::new()).start(&state).unwrap();
+        service("exec sleep 60", Vec::new()).start(&state).unwrap();
         assert_eq!(state.process("thing").unwrap(), Some(first.clone()));
 
         process::kill_now(&[first]).unwrap();
@@ -267,7 +269,7 @@ mod tests {
         let state = state("taken");
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let error = part("true", vec![address])
+        let error = service("true", vec![address])
             .start(&state)
             .err()
             .unwrap()

@@ -1,12 +1,12 @@
 //! Where dead letters are dealt with.
 
 use super::show::{UNPUBLISHED, shown};
-use super::{Chosen, Filter, LetterId};
+use super::{Chosen, DeadLetterId, Filter};
 use crate::campaign::existing;
 use crate::config::Config;
-use crate::database::{Action, Database, Entry, Letter, Resolution, Which, Write};
+use crate::database::{Action, Database, Entry, FailedEvent, FailedEventFilter, Resolution, Write};
 use crate::gate::{Gate, Unpublished};
-use crate::intention::{Deed, Taken};
+use crate::intention::{GrantRef, Task};
 use crate::kafka::Kafka;
 use crate::operation::{Operation, halted};
 use crate::unknown::Unknown;
@@ -19,14 +19,14 @@ use rushgate_gate::{CampaignId, CampaignState, Event, EventType, signature};
 const LONGEST_VALUE: usize = 65_535;
 
 /// The servers that know of them.
-pub(super) struct Desk<'a> {
+pub(super) struct DeadLetters<'a> {
     pub(super) config: &'a Config,
     pub(super) database: Database,
     pub(super) gate: Gate,
     pub(super) kafka: Kafka,
 }
 
-impl Desk<'_> {
+impl DeadLetters<'_> {
     /// The bridge's dead letters.
     async fn unpublished(&mut self, filter: &Filter) -> Result<Vec<(CampaignId, Unpublished)>> {
         if filter
@@ -40,13 +40,13 @@ impl Desk<'_> {
             Some(campaign) => vec![existing(&self.database, campaign).await?.id],
             None => self.database.campaigns().await?,
         };
-        let mut letters = vec![];
+        let mut dead_letters = vec![];
         for campaign in campaigns {
             for unpublished in self.gate.unpublished(&campaign).await? {
-                letters.push((campaign.clone(), unpublished));
+                dead_letters.push((campaign.clone(), unpublished));
             }
         }
-        Ok(letters)
+        Ok(dead_letters)
     }
 
     /// The dead letter of the bridge of that name.
@@ -55,72 +55,72 @@ impl Desk<'_> {
         campaign: &CampaignId,
         entry_id: &str,
     ) -> Result<Option<Unpublished>> {
-        let mut letters = self.gate.unpublished(campaign).await?.into_iter();
-        Ok(letters.find(|letter| letter.entry_id == entry_id))
+        let mut dead_letters = self.gate.unpublished(campaign).await?.into_iter();
+        Ok(dead_letters.find(|dead_letter| dead_letter.entry_id == entry_id))
     }
 
-    pub(super) async fn chosen(&mut self, chosen: &Chosen) -> Result<Vec<LetterId>> {
+    pub(super) async fn chosen(&mut self, chosen: &Chosen) -> Result<Vec<DeadLetterId>> {
         if !chosen.all {
             return Ok(chosen.ids.clone());
         }
-        let which = Which {
+        let which = FailedEventFilter {
             campaign: chosen.filter.campaign.clone(),
             reason: chosen.filter.reason.clone(),
-            ..Which::default()
+            ..FailedEventFilter::default()
         };
-        let letters = self.database.letters(&which).await?;
-        let mut ids: Vec<LetterId> = letters
+        let failed_events = self.database.failed_events(&which).await?;
+        let mut ids: Vec<DeadLetterId> = failed_events
             .into_iter()
-            .map(|letter| LetterId::Consumer(letter.id))
+            .map(|failed_event| DeadLetterId::Consumer(failed_event.id))
             .collect();
         for (campaign, unpublished) in self.unpublished(&chosen.filter).await? {
-            ids.push(LetterId::Bridge(campaign, unpublished.entry_id));
+            ids.push(DeadLetterId::Bridge(campaign, unpublished.entry_id));
         }
         Ok(ids)
     }
 
     /// Published first and noted second: interrupted in between, it is replayed twice, which is harmless.
-    pub(super) async fn replay(&mut self, id: &LetterId) -> Result<String> {
+    pub(super) async fn replay(&mut self, id: &DeadLetterId) -> Result<String> {
         match id {
-            LetterId::Consumer(number) => {
-                let letter = self.database.letter(*number).await?;
-                if let Some(before) = before(&letter, Resolution::Replayed)? {
+            DeadLetterId::Consumer(number) => {
+                let failed_event = self.database.failed_event(*number).await?;
+                if let Some(before) = before(&failed_event, Resolution::Replayed)? {
                     return Ok(before);
                 }
                 // What an interrupted command was about to do with it comes first.
-                let operation = self.operation_on(&letter).await?;
+                let operation = self.operation_on(&failed_event).await?;
                 let done = self.send_again(operation.as_ref(), *number).await;
-                told(operation.as_ref(), done)
+                report(operation.as_ref(), done)
             }
-            LetterId::Bridge(campaign, entry_id) => {
+            DeadLetterId::Bridge(campaign, entry_id) => {
                 let mut operation = Operation::begin(self.config, campaign).await?;
                 let done = self.readmit(&mut operation, id, entry_id).await;
-                operation.tell(done)
+                operation.with_report(done)
             }
         }
     }
 
     async fn send_again(&mut self, operation: Option<&Operation>, number: u64) -> Result<String> {
         // As it stands after what was finished first.
-        let letter = self.database.letter(number).await?;
-        if let Some(before) = before(&letter, Resolution::Replayed)? {
+        let failed_event = self.database.failed_event(number).await?;
+        if let Some(before) = before(&failed_event, Resolution::Replayed)? {
             return Ok(before);
         }
-        let value = letter.value.as_deref();
+        let value = failed_event.value.as_deref();
         ensure!(
             value.is_none_or(|value| value.len() < LONGEST_VALUE),
             "the record was longer than what is kept of it, so it cannot be sent again: discard it"
         );
         ensure!(
-            !letter.has_lost_headers,
+            !failed_event.has_lost_headers,
             "the record's headers were longer than what is kept of them, so it cannot be sent again: discard it"
         );
-        let mut headers = letter.headers.clone();
-        let attempt = letter.attempts.saturating_add(1);
+        let mut headers = failed_event.headers.clone();
+        let attempt = failed_event.attempts.saturating_add(1);
         headers.retain(|(name, _)| !name.eq_ignore_ascii_case(ATTEMPT_HEADER));
         let text = attempt.to_string().into_bytes();
         headers.push((ATTEMPT_HEADER.to_owned(), Some(text)));
-        let key = letter.key.as_deref();
+        let key = failed_event.key.as_deref();
         self.kafka.connect().await?;
         let published = self.kafka.publish(key, value, &headers).await;
         published.map_err(|error| unknown("its replay", number, error))?;
@@ -135,65 +135,65 @@ impl Desk<'_> {
     async fn readmit(
         &mut self,
         operation: &mut Operation,
-        id: &LetterId,
+        id: &DeadLetterId,
         entry_id: &str,
     ) -> Result<String> {
-        if matches!(operation.finished_deed(), Some(Deed::Replay { entry_id: finished }) if finished == entry_id)
+        if matches!(operation.finished_task(), Some(Task::Replay { entry_id: finished }) if finished == entry_id)
         {
             return Ok(String::new());
         }
         let campaign = operation.campaign.id.clone();
-        let Some(letter) = self.of_bridge(&campaign, entry_id).await? else {
+        let Some(dead_letter) = self.of_bridge(&campaign, entry_id).await? else {
             return gone(operation, id, Action::Replayed).await;
         };
         ensure!(
-            letter
+            dead_letter
                 .fields
                 .keys()
                 .any(|name| !["reason", "entry_id"].contains(&name.as_str())),
             "the entry has no fields, so it cannot be sent again: discard it"
         );
         let entry_id = entry_id.to_owned();
-        operation.perform(Deed::Replay { entry_id }, None).await?;
+        operation.perform(Task::Replay { entry_id }, None).await?;
         Ok("on the stream again; if it fails again it is a dead letter again".to_owned())
     }
 
     pub(super) async fn discard(
         &mut self,
-        id: &LetterId,
+        id: &DeadLetterId,
         return_serial: bool,
         note: Option<&str>,
     ) -> Result<String> {
         match id {
-            LetterId::Consumer(number) => {
-                let letter = self.database.letter(*number).await?;
-                if let Some(before) = before(&letter, Resolution::Discarded)? {
+            DeadLetterId::Consumer(number) => {
+                let failed_event = self.database.failed_event(*number).await?;
+                if let Some(before) = before(&failed_event, Resolution::Discarded)? {
                     return Ok(before);
                 }
                 if return_serial {
-                    ensure!(letter.reason != signature::REASON, NOBODYS);
-                    let event = letter.event().context(NOBODYS)?;
+                    ensure!(failed_event.reason != signature::REASON, NOBODYS);
+                    let event = failed_event.event().context(NOBODYS)?;
                     let mut operation = Operation::begin(self.config, &event.campaign).await?;
                     let done = match before(
-                        &self.database.letter(*number).await?,
+                        &self.database.failed_event(*number).await?,
                         Resolution::Discarded,
                     ) {
                         Ok(Some(before)) => Ok(before),
                         Ok(None) => self.take_back(&mut operation, id, &event, None, note).await,
                         Err(error) => Err(error),
                     };
-                    return operation.tell(done);
+                    return operation.with_report(done);
                 }
-                let operation = self.operation_on(&letter).await?;
+                let operation = self.operation_on(&failed_event).await?;
                 let done = self.give_up(operation.as_ref(), *number, note).await;
-                told(operation.as_ref(), done)
+                report(operation.as_ref(), done)
             }
-            LetterId::Bridge(campaign, entry_id) => {
+            DeadLetterId::Bridge(campaign, entry_id) => {
                 let mut operation = Operation::begin(self.config, campaign).await?;
                 let done = self
                     .discard_entry(&mut operation, id, entry_id, return_serial, note)
                     .await;
-                operation.tell(done)
+                operation.with_report(done)
             }
         }
     }
@@ -205,8 +205,8 @@ impl Desk<'_> {
         note: Option<&str>,
     ) -> Result<String> {
         // As it stands after what was finished first.
-        let letter = self.database.letter(number).await?;
-        if let Some(before) = before(&letter, Resolution::Discarded)? {
+        let failed_event = self.database.failed_event(number).await?;
+        if let Some(before) = before(&failed_event, Resolution::Discarded)? {
             return Ok(before);
         }
         let note = note.unwrap_or_default();
@@ -218,38 +218,38 @@ impl Desk<'_> {
     async fn discard_entry(
         &mut self,
         operation: &mut Operation,
-        id: &LetterId,
+        id: &DeadLetterId,
         entry_id: &str,
         return_serial: bool,
         note: Option<&str>,
     ) -> Result<String> {
-        if matches!(operation.finished_deed(), Some(Deed::Discard { letter, .. }) if *letter == id.to_string())
+        if matches!(operation.finished_task(), Some(Task::Discard { dead_letter, .. }) if *dead_letter == id.to_string())
         {
             return Ok(String::new());
         }
         let campaign = operation.campaign.id.clone();
-        let Some(letter) = self.of_bridge(&campaign, entry_id).await? else {
+        let Some(dead_letter) = self.of_bridge(&campaign, entry_id).await? else {
             return gone(operation, id, Action::Discarded).await;
         };
         // The log keeps what the entry said, because nothing else does.
-        let fields: Vec<String> = letter
+        let fields: Vec<String> = dead_letter
             .fields
             .iter()
             .map(|(name, value)| format!("{name}={}", shown(Some(value))))
             .collect();
         let content = Some(fields.join(" "));
         if return_serial {
-            let event = letter.event().context(NOBODYS)?;
+            let event = dead_letter.event().context(NOBODYS)?;
             return self.take_back(operation, id, &event, content, note).await;
         }
-        let about = letter.event().ok().map(|event| about(&event));
-        let deed = Deed::discard(id, content, about, None);
-        operation.perform(deed, note).await
+        let about = dead_letter.event().ok().map(|event| about(&event));
+        let task = Task::discard(id, content, about, None);
+        operation.perform(task, note).await
     }
 
     /// An operation on the campaign that the dead letter is about, where that is known and is not halted.
-    async fn operation_on(&self, letter: &Letter) -> Result<Option<Operation>> {
-        let Ok(event) = letter.event() else {
+    async fn operation_on(&self, failed_event: &FailedEvent) -> Result<Option<Operation>> {
+        let Ok(event) = failed_event.event() else {
             return Ok(None);
         };
         match self.database.campaign(&event.campaign).await? {
@@ -295,7 +295,7 @@ impl Desk<'_> {
     async fn take_back(
         &mut self,
         operation: &mut Operation,
-        id: &LetterId,
+        id: &DeadLetterId,
         event: &Event,
         content: Option<String>,
         note: Option<&str>,
@@ -311,7 +311,7 @@ impl Desk<'_> {
             .await?;
         let (grant, remark) = match status {
             Status::Granted(held) | Status::Issued(held) if held.serial == event.serial => {
-                let grant = Taken::new(round.clone(), held.serial, applicant.clone());
+                let grant = GrantRef::new(round.clone(), held.serial, applicant.clone());
                 ensure!(
                     !operation.has_coupon(&grant).await?,
                     "the person has the coupon of this very grant: `rushgate revoke` takes it back, \
@@ -333,20 +333,20 @@ impl Desk<'_> {
             | Status::UnknownRound
             | Status::UnknownCampaign => (None, ", the gate knows of no such grant".to_owned()),
         };
-        let deed = Deed::discard(id, content, Some(about(event)), grant);
-        let text = operation.perform(deed, note).await?;
+        let task = Task::discard(id, content, Some(about(event)), grant);
+        let text = operation.perform(task, note).await?;
         Ok(format!("{text}{remark}"))
     }
 }
 
-fn about(event: &Event) -> Taken {
-    Taken::new(event.round.clone(), event.serial, event.applicant.clone())
+fn about(event: &Event) -> GrantRef {
+    GrantRef::new(event.round.clone(), event.serial, event.applicant.clone())
 }
 
 /// What there is to say, with what was finished first on the campaign, if the dead letter is about one.
-fn told(operation: Option<&Operation>, done: Result<String>) -> Result<String> {
+fn report(operation: Option<&Operation>, done: Result<String>) -> Result<String> {
     match operation {
-        Some(operation) => operation.tell(done),
+        Some(operation) => operation.with_report(done),
         None => done,
     }
 }
@@ -355,7 +355,7 @@ fn told(operation: Option<&Operation>, done: Result<String>) -> Result<String> {
 ///
 /// # Errors
 /// When something else was done with it, or the log knows nothing of it.
-async fn gone(operation: &Operation, id: &LetterId, wanted: Action) -> Result<String> {
+async fn gone(operation: &Operation, id: &DeadLetterId, wanted: Action) -> Result<String> {
     let campaign = &operation.campaign.id;
     let dealt_with = operation.database.dealt_with(campaign, id).await?;
     match dealt_with {
@@ -389,8 +389,8 @@ pub(super) fn no_such(campaign: &CampaignId) -> String {
 ///
 /// # Errors
 /// When that was something else.
-fn before(letter: &Letter, wanted: Resolution) -> Result<Option<String>> {
-    let Some((word, at)) = &letter.resolution else {
+fn before(failed_event: &FailedEvent, wanted: Resolution) -> Result<Option<String>> {
+    let Some((word, at)) = &failed_event.resolution else {
         return Ok(None);
     };
     let before = format!("was {word} already, at {at}");
