@@ -214,20 +214,14 @@ fn entries(reply: Value) -> Option<Vec<Entry>> {
 pub struct Rows {
     /// The campaign, which the database knows.
     pub campaign: CampaignId,
-    /// The first serial.
     pub first: u64,
-    /// How many there are.
     pub count: u64,
-    /// Its quota.
     pub quota: u64,
     /// Rows in a statement, each of which is a transaction.
     pub at_once: u64,
 }
 
 /// Inserts rows with plain multi-row statements, over one connection.
-///
-/// # Errors
-/// When the database refuses.
 pub async fn insert(options: MySqlConnectOptions, rows: Rows) -> Result<()> {
     let mut connection = options.connect().await.context("the database")?;
     sqlx::query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")

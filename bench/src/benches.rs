@@ -22,12 +22,10 @@ use anyhow::Result;
 /// The name of the bench in which everything is compared with itself.
 pub const GROWTH: &str = growth::NAME;
 
-/// A bench.
 #[derive(Clone, Copy, Debug)]
 pub struct Bench {
     /// Its name, as it is asked for.
     pub name: &'static str,
-    /// What does it.
     pub run: fn(&mut Testbed) -> Result<Vec<Finding>>,
 }
 

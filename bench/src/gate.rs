@@ -37,9 +37,6 @@ pub struct Grants {
 
 impl Gate {
     /// Connects, and loads the script that decides.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
     pub fn connect(url: &str, scale: Scale) -> Result<Self> {
         let client = redis::Client::open(url).context("REDIS_URL")?;
         let address = client.get_connection_info().addr().to_string();
@@ -62,12 +59,10 @@ impl Gate {
         Ok(gate)
     }
 
-    /// Where it is.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How much is measured.
     pub fn scale(&self) -> Scale {
         self.scale
     }
@@ -151,17 +146,11 @@ impl Gate {
     }
 
     /// Entries in the stream of a campaign.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
     pub fn backlog(&mut self, campaign: &CampaignId) -> Result<u64> {
         self.run(cmd("XLEN").arg(Keys::of(campaign).stream()))
     }
 
     /// How many grants a campaign has given.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
     pub fn grants(&mut self, campaign: &CampaignId) -> Result<Grants> {
         let once = RoundId::once();
         let fields = [format!("{once}/granted"), format!("{once}/issued")];
@@ -228,9 +217,6 @@ impl Gate {
     }
 
     /// Waits until Redis has nothing to do that belongs to an earlier turn.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
     pub fn settle(&mut self) -> Result<()> {
         if self.scale == Scale::Smoke {
             return Ok(());

@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![allow(missing_docs, reason = "a doc comment says what the name does not")]
 
 pub mod bare;
 pub mod benches;

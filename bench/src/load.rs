@@ -25,9 +25,7 @@ use std::time::Duration;
 /// What to send where, and for how long.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// Who is asked.
     pub address: SocketAddr,
-    /// What language that is.
     pub protocol: Protocol,
     /// The requests, which take turns.
     pub templates: Vec<Template>,
@@ -39,13 +37,10 @@ pub struct Load {
     pub connections: usize,
     /// Requests that a connection sends at once before it waits for their answers. 1 for HTTP.
     pub depth: usize,
-    /// When requests are sent.
     pub pace: Pace,
-    /// When to stop.
     pub until: Until,
 }
 
-/// When requests are sent.
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {
     /// When the one before is answered.
@@ -54,7 +49,6 @@ pub enum Pace {
     Open(f64),
 }
 
-/// When to stop.
 #[derive(Clone, Copy, Debug)]
 pub enum Until {
     /// After that time; what is under way then is waited for, and not counted with a closed pace.
@@ -63,7 +57,6 @@ pub enum Until {
     Requests(u64),
 }
 
-/// What came of it.
 #[derive(Clone, Debug)]
 pub struct LoadResult {
     /// Requests that were sent: the next free number is `first` and these.

@@ -12,19 +12,13 @@ pub struct Machine {
     pub cpu: String,
     /// Processors that there are for everything: servers, generator, all.
     pub cores: usize,
-    /// In GiB.
     pub memory_gib: f64,
-    /// The kernel.
     pub kernel: String,
-    /// The compiler.
     pub rustc: String,
-    /// Redis' version.
     pub redis: String,
-    /// The broker's version.
     pub kafka: String,
     /// The database's name and version.
     pub database: String,
-    /// What runs the components.
     pub host: String,
 }
 

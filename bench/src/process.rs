@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 /// How long a program may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running program.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -80,7 +79,6 @@ impl Process {
         }
     }
 
-    /// Its number.
     pub fn id(&self) -> u32 {
         self.child.id()
     }

@@ -13,13 +13,10 @@ pub(crate) const TITLES: [&str; 7] = ["bench", "measured", "median", "beside", "
 /// Everything worth knowing of one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// What it ran on.
     pub machine: Machine,
-    /// How much was measured.
     pub scale: Scale,
     /// What was found, in the order of the benches.
     pub findings: Vec<Finding>,
-    /// How long it took.
     pub seconds: u64,
     /// Benches that were run again, each by itself.
     #[serde(default)]
@@ -29,13 +26,10 @@ pub struct Report {
 /// One figure, beside what it is to be compared with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Finding {
-    /// The bench.
     pub bench: String,
-    /// What was measured.
     pub what: String,
     /// How much of it there was.
     pub figure: Figure,
-    /// In what.
     pub unit: Unit,
     /// What it is compared with.
     pub baseline: Option<Baseline>,
@@ -50,13 +44,11 @@ pub struct Finding {
 /// What a figure is compared with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Baseline {
-    /// What it is.
     pub what: String,
     /// How much of it there was, in the same unit.
     pub figure: Figure,
 }
 
-/// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
@@ -72,7 +64,6 @@ pub enum Unit {
     Seconds,
     /// 1,048,576 bytes.
     Mebibytes,
-    /// Things.
     Count,
 }
 
@@ -80,9 +71,7 @@ pub enum Unit {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
-    /// This, or more.
     AtLeast(f64),
-    /// This, or less.
     AtMost(f64),
 }
 

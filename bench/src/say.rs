@@ -9,7 +9,6 @@ pub fn line(text: impl Display) {
     let _ = writeln!(stdout(), "{text}");
 }
 
-/// How the work goes.
 pub fn note(text: impl Display) {
     let _ = writeln!(stderr(), "{text}");
 }

@@ -16,7 +16,6 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// One of three.
     fn pick<T>(self, full: T, quick: T, smoke: T) -> T {
         match self {
             Self::Full => full,

@@ -58,11 +58,8 @@ pub struct Servers {
 
 /// The ground of one run.
 pub struct Testbed {
-    /// Where the servers are.
     pub servers: Servers,
-    /// How much is measured.
     pub scale: Scale,
-    /// The gate's Redis.
     pub gate: Gate,
     runtime: Runtime,
     directory: TempDir,
@@ -71,15 +68,11 @@ pub struct Testbed {
 /// The topic and the consumer group of one turn, which no other has.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// The topic.
     pub topic: String,
 }
 
 impl Testbed {
     /// Connects to the servers, and lays out tables.
-    ///
-    /// # Errors
-    /// When one of them does not answer.
     pub fn new(servers: Servers, scale: Scale) -> Result<Self> {
         let testbed = Self {
             gate: Gate::connect(&servers.redis_url, scale)?,
@@ -262,9 +255,6 @@ impl Testbed {
     }
 
     /// Removes all rows of coupons.
-    ///
-    /// # Errors
-    /// When the database refuses.
     pub fn empty_tables(&self) -> Result<()> {
         self.with_database(async |database| {
             for table in ["coupons", "failed_events"] {

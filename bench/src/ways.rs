@@ -74,7 +74,6 @@ impl Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
-    /// A coupon is his.
     Granted,
     /// One has been his already.
     AlreadyGranted,
@@ -87,9 +86,6 @@ pub enum Decision {
 /// One way at work.
 pub trait Decide: Send + Sync + 'static {
     /// Decides over one application, and keeps what it has decided.
-    ///
-    /// # Errors
-    /// When a server does not do its part.
     fn apply(
         &self,
         campaign: &str,

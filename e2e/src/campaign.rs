@@ -14,14 +14,11 @@ pub struct Operator {
     environment: Vec<(String, String)>,
 }
 
-/// How the command ended.
 #[derive(Clone, Debug)]
 pub struct Ended {
     /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// What it printed.
     pub stdout: String,
-    /// What it complained of.
     pub stderr: String,
 }
 

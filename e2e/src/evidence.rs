@@ -20,10 +20,8 @@ use std::time::Duration;
 /// How long Kafka may take over one question.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where everything is kept.
 #[derive(Clone, Debug)]
 pub struct Stores {
-    /// The tables.
     pub database: Database,
     /// `REDIS_URL`.
     pub redis_url: String,
@@ -56,7 +54,6 @@ pub struct Evidence {
     pub pending: u64,
     /// Dead letters of the bridge.
     pub unpublished: u64,
-    /// What the gate holds.
     pub held: Vec<Held>,
     /// What the gate has taken back: from whom, and which.
     pub taken_back: BTreeSet<(String, Place)>,
@@ -75,9 +72,6 @@ impl Evidence {
 
 impl Stores {
     /// Reads all of it.
-    ///
-    /// # Errors
-    /// When one of them does not answer.
     pub async fn read(&self, campaign: &str) -> Result<Evidence> {
         let mut evidence = Evidence::default();
         let id: CampaignId = campaign.parse().context("no campaign id")?;
@@ -103,9 +97,6 @@ impl Stores {
     }
 
     /// The partitions of the topic on which there are records of each key, one for each record.
-    ///
-    /// # Errors
-    /// When Kafka does not answer.
     pub async fn partitions(&self) -> Result<BTreeMap<String, Vec<i32>>> {
         let stores = self.clone();
         let topic = tokio::task::spawn_blocking(move || {
@@ -197,9 +188,6 @@ impl Stores {
     }
 
     /// Hands out every record of the topic; how many are not committed.
-    ///
-    /// # Errors
-    /// When Kafka does not answer.
     pub fn read_topic(&self, mut each: impl FnMut(&BorrowedMessage<'_>)) -> Result<u64> {
         let consumer = self.consumer()?;
         let asked = self.all_partitions(&consumer)?;

@@ -18,12 +18,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// How one flood goes.
 #[derive(Clone, Debug)]
 pub struct Flood {
     /// Where the handler is: `127.0.0.1:3000`.
     pub address: String,
-    /// The campaign.
     pub campaign: String,
     /// Applicants, each of whom applies once: `user-0`, `user-1` and so on, as in a rush.
     pub applicants: usize,
@@ -57,7 +55,6 @@ pub struct FloodResult {
 /// How long an applicant waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// One answer.
 struct Response {
     status: u16,
     retry_after: Option<String>,

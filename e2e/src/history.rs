@@ -8,9 +8,7 @@ use std::time::Instant;
 /// A place in a round.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 pub struct Place {
-    /// The round.
     pub round: String,
-    /// The serial in it.
     pub serial: u32,
 }
 
@@ -47,20 +45,17 @@ pub enum Reply {
     Rejected,
     /// 503, over and over.
     Unavailable,
-    /// Anything else.
     Unexplained(String),
 }
 
 /// One application, from when it was first sent to its last answer.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// Who.
     pub user_id: String,
     /// When it was first sent: a grant may have been made at any moment since.
     pub began: Instant,
     /// When its answer was there.
     pub ended: Instant,
-    /// The answer.
     pub reply: Reply,
 }
 

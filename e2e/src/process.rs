@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Mutex;
 
-/// A running program.
 pub struct Process {
     child: Child,
     log: PathBuf,

@@ -20,10 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// Nothing.
     None,
     /// Every piece of data is late by so much.
     Delay(Duration),
@@ -45,7 +43,6 @@ pub enum Trouble {
 /// What becomes of other connections when one was reset at a certain request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
-    /// They work.
     Works,
     /// All are [`Trouble::Cut`].
     Cut,
@@ -53,13 +50,11 @@ pub enum Then {
 
 /// Listens at a port and passes on what comes.
 pub struct Proxy {
-    /// Where it listens.
     pub port: u16,
     line: Line,
     accepts: JoinHandle<()>,
 }
 
-/// What all connections share.
 #[derive(Clone)]
 struct Line {
     now: watch::Sender<Now>,
@@ -75,7 +70,6 @@ struct Now {
     has_struck: bool,
 }
 
-/// Where it goes to.
 #[derive(Clone, Copy)]
 struct Route {
     server: SocketAddr,
@@ -155,7 +149,6 @@ impl Proxy {
         self.line.now.borrow().has_struck
     }
 
-    /// Waits for that.
     pub async fn strikes(&self) {
         let mut now = self.line.now.subscribe();
         // The sender is here.
@@ -256,7 +249,6 @@ async fn pass_on(mut client: TcpStream, route: Route, line: Line) {
     }
 }
 
-/// Where one connection stands.
 struct Exchange {
     /// Whether what the client sends next is a new request.
     is_answered: AtomicBool,

@@ -12,9 +12,7 @@ use std::time::Duration;
 /// Everything worth knowing of one rush. Times are in milliseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// The campaign.
     pub campaign: String,
-    /// Different people.
     pub applicants: u32,
     /// Coupons that there were.
     pub quota: u32,
@@ -46,7 +44,6 @@ pub struct Report {
     pub p99_ms: f64,
     /// 99 in 100 grants had their row within.
     pub grant_to_row_p99_ms: f64,
-    /// What must not be.
     pub breaches: Vec<Breach>,
 }
 

@@ -13,9 +13,7 @@ use tokio::time::timeout;
 /// A coupon that is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Which.
     pub place: Place,
-    /// Who holds it.
     pub user_id: String,
     /// From the grant, by the clock of Redis, to the row, by the clock of the database.
     pub delay: Duration,
@@ -28,7 +26,6 @@ pub struct FailedEvent {
     pub key: String,
     /// What its record says, if that is an event.
     pub event: Option<Event>,
-    /// A stable code.
     pub reason: String,
 }
 

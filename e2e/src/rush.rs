@@ -10,14 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// How one rush goes.
 #[derive(Clone, Debug)]
 pub struct Rush {
     /// Where the handlers are, such as `http://127.0.0.1:3000`; requests are spread over them.
     pub urls: Vec<String>,
-    /// The campaign.
     pub campaign: String,
-    /// Different people.
     pub applicants: usize,
     /// Requests under way at once.
     pub concurrency: usize,
@@ -30,7 +27,6 @@ pub struct Rush {
 /// What came of it, as the clients saw it.
 #[derive(Debug)]
 pub struct RushResult {
-    /// What everybody was told.
     pub history: History,
     /// From the first request to the last answer.
     pub elapsed: Duration,

@@ -12,12 +12,10 @@ use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 /// An empty schema on the server that `DATABASE_URL` names, dropped with this.
 pub struct Schema {
     name: String,
-    /// Where it is.
     pub url: String,
 }
 
 impl Schema {
-    /// Creates it.
     pub async fn create(name: &str) -> Self {
         let mut url = url::Url::parse(&server("DATABASE_URL")).expect("DATABASE_URL is a URL");
         url.set_path(name);

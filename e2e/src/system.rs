@@ -33,26 +33,19 @@ pub struct System {
     redis: Option<Process>,
     metrics: BTreeMap<String, String>,
     handlers: Vec<(Process, String)>,
-    /// The bridges.
     pub bridges: Vec<Process>,
-    /// The consumers.
     pub consumers: Vec<Process>,
     /// The operator's command, with this system's addresses.
     pub operator: Operator,
-    /// Its tables.
     pub database: Database,
     // Last, because it is dropped after the consumers, which hold on to it.
     schema: Schema,
 }
 
-/// How many of each.
 #[derive(Clone, Copy)]
 pub struct Size {
-    /// Handlers.
     pub handlers: usize,
-    /// Bridges.
     pub bridges: usize,
-    /// Consumers.
     pub consumers: usize,
 }
 
@@ -165,7 +158,6 @@ impl System {
         system
     }
 
-    /// Where its tables are.
     pub fn database_url(&self) -> &str {
         &self.schema.url
     }
@@ -180,7 +172,6 @@ impl System {
         &self.handlers.first().expect("a handler").1
     }
 
-    /// Its Redis.
     pub fn redis(&self) -> &Process {
         self.redis.as_ref().expect("Redis runs")
     }

@@ -16,11 +16,9 @@ pub struct Terms {
     pub one_per: String,
     /// How many may wait in a round.
     pub waitlist: u32,
-    /// Its rounds, by name.
     pub rounds: BTreeMap<String, Round>,
 }
 
-/// A round of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Round {
     /// From when, in ms; 0: it has always been open.

@@ -9,7 +9,6 @@ use std::str::FromStr;
 pub struct Actor(String);
 
 impl Actor {
-    /// The name itself.
     pub fn as_str(&self) -> &str {
         &self.0
     }

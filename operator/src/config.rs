@@ -18,16 +18,12 @@ use rushgate_settings::{
     mut_arg("kafka_brokers", |arg| arg.default_value("127.0.0.1:9092").hide_default_value(false))
 )]
 pub struct Config {
-    /// Redis.
     #[command(flatten)]
     pub redis: RedisSettings,
-    /// The database.
     #[command(flatten)]
     pub database: DatabaseSettings,
-    /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaSettings,
-    /// The consumers' group.
     #[command(flatten)]
     pub group: ConsumerGroup,
     /// Who runs the command, for the log of the campaign; the user and host of the operating system if not given

@@ -137,9 +137,6 @@ impl Database {
     }
 
     /// Whether a command is at work on `campaign`.
-    ///
-    /// # Errors
-    /// When the database refuses.
     pub async fn is_reserved(&self, campaign: &CampaignId) -> Result<bool> {
         let mut connection = self.connection.lock().await;
         let is_reserved: i64 =

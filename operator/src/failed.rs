@@ -39,7 +39,6 @@ again.";
 pub enum FailedCommand {
     /// One line for each dead letter that is open
     List {
-        /// Which
         #[command(flatten)]
         filter: Filter,
         /// Also those that are resolved
@@ -56,13 +55,11 @@ pub enum FailedCommand {
     },
     /// Send dead letters again, through the very path that they took
     Replay {
-        /// Which
         #[command(flatten)]
         chosen: Chosen,
     },
     /// Give dead letters up
     Discard {
-        /// Which
         #[command(flatten)]
         chosen: Chosen,
         /// Take the grant back at the gate: its serial goes to the head of the waitlist, or back to the pool

@@ -27,7 +27,6 @@ use tokio::time::{Instant, sleep, timeout_at};
 /// For how long Redis is asked again after an answer was lost.
 const AGAIN_FOR: Duration = Duration::from_secs(5);
 
-/// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What Redis replies before it runs anything: nothing was done. An error with any other code comes out of a script or a
@@ -57,17 +56,13 @@ pub enum GateError {
     /// Redis replied that it does not do it. Nothing was done.
     #[error("Redis at {address} has not done it: {error}")]
     Refused {
-        /// Which Redis.
         address: String,
-        /// Its reply.
         error: RedisError,
     },
     /// No reply came, or one that leaves open how much was done.
     #[error("Redis at {address} did not answer, or not to the end: {error}")]
     Unanswered {
-        /// Which Redis.
         address: String,
-        /// What came instead.
         error: RedisError,
     },
 }
@@ -104,9 +99,6 @@ impl Gate {
     /// Makes bridges, lists and handlers aware of `campaigns`, which are all that the database has: from now on an unknown
     /// one is none, and one of these that Redis does not know has been lost. Comes before a campaign can grant anything,
     /// so that no grant waits in a stream that nobody reads.
-    ///
-    /// # Errors
-    /// When Redis refuses or does not answer.
     pub async fn register(&mut self, campaigns: &[CampaignId]) -> Result<()> {
         const WHAT: &str = "telling bridges, lists and handlers which campaigns there are";
         if !campaigns.is_empty() {
@@ -145,9 +137,6 @@ impl Gate {
     }
 
     /// What the gate was told of a campaign; `None` if it does not know it.
-    ///
-    /// # Errors
-    /// When Redis refuses or does not answer.
     pub async fn projection(&mut self, campaign: &CampaignId) -> Result<Option<Projection>> {
         Ok(projection::projection(
             &self.call(&projection::call(campaign)).await?,
@@ -155,9 +144,6 @@ impl Gate {
     }
 
     /// What the gate counts otherwise than it is there.
-    ///
-    /// # Errors
-    /// When Redis refuses or does not answer.
     pub async fn miscounts(&mut self, campaign: &CampaignId) -> Result<Vec<Miscount>> {
         Ok(balance::miscounts(
             &self.call(&balance::call(campaign)).await?,
@@ -182,9 +168,6 @@ impl Gate {
     }
 
     /// How a campaign stands; `None` if the gate does not know it.
-    ///
-    /// # Errors
-    /// When Redis refuses or does not answer.
     pub async fn overview(&mut self, campaign: &CampaignId) -> Result<Option<Overview>> {
         Ok(overview::overview(
             &self.call(&overview::call(campaign)).await?,
@@ -206,9 +189,6 @@ impl Gate {
     }
 
     /// What became of `applicant`'s application.
-    ///
-    /// # Errors
-    /// When Redis refuses or does not answer.
     pub async fn application(
         &mut self,
         campaign: &CampaignId,
@@ -246,9 +226,6 @@ impl Gate {
     }
 
     /// Puts on the stream again what the gate knows of a grant.
-    ///
-    /// # Errors
-    /// When Redis refuses or does not answer.
     pub async fn resend(
         &mut self,
         campaign: &CampaignId,

@@ -13,7 +13,6 @@ use std::fmt;
 /// An intention of a command on a campaign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Intention {
-    /// The campaign.
     pub campaign: CampaignId,
     /// Of the command that is to finish it.
     pub fence: FencingToken,
@@ -31,20 +30,15 @@ pub struct Intention {
 pub enum Task {
     /// Other rounds, quotas, windows or another waitlist.
     Change {
-        /// As it was.
         before: RoundsAndRules,
         /// As it is to be.
         after: RoundsAndRules,
     },
-    /// Paused.
     Pause,
-    /// Running again.
     Resume,
-    /// Over for good.
     Close,
     /// A grant is taken back.
     Revoke {
-        /// What is held.
         grant: GrantRef,
     },
     /// A dead letter of the bridge goes back on the stream.
@@ -54,7 +48,6 @@ pub enum Task {
     },
     /// A dead letter is given up.
     Discard {
-        /// Which.
         #[serde(rename = "letter")]
         dead_letter: String,
         /// What it said, for the log; nothing else keeps what an entry of the bridge said.
@@ -80,9 +73,7 @@ pub enum Task {
 pub struct GrantRef {
     /// The round, which does not depend on when this is done.
     pub round: RoundId,
-    /// The serial.
     pub serial: Serial,
-    /// Who holds it.
     pub user_id: Applicant,
 }
 

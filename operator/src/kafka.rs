@@ -35,12 +35,9 @@ const POLICY: &str = "cleanup.policy";
 const RETENTION: &str = "retention.ms";
 const RETENTION_BYTES: &str = "retention.bytes";
 
-/// Where reading begins.
 #[derive(Clone, Copy)]
 enum From {
-    /// Where the topic does.
     Beginning,
-    /// Where the consumers stand.
     Committed,
 }
 
@@ -103,7 +100,6 @@ pub struct Kafka {
     producer: OnceCell<Publisher>,
 }
 
-/// What publishes records.
 #[derive(Clone)]
 struct Publisher {
     producer: FutureProducer<LastKafkaError>,
@@ -327,7 +323,6 @@ impl Kafka {
         publisher.await
     }
 
-    /// Connects for publishing.
     fn publisher(&self) -> Result<Publisher> {
         let mut client = self.client.clone();
         client
@@ -351,7 +346,6 @@ impl Kafka {
         noting("reading from Kafka", None, answer).await?
     }
 
-    /// The topic's partitions.
     fn partitions(&self, consumer: &BaseConsumer<LastKafkaError>) -> Result<Vec<i32>> {
         let metadata = self.metadata(consumer, PATIENCE)?;
         let Some(topic) = metadata.topics().first() else {

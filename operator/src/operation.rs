@@ -46,7 +46,6 @@ pub(crate) struct Operation {
     actor: Actor,
     /// What became of what an interrupted command had left.
     finished: Vec<String>,
-    /// What it had left.
     task: Option<Task>,
 }
 
@@ -115,9 +114,6 @@ impl Operation {
     }
 
     /// Reserves the campaign, and leaves undone what an interrupted command has left.
-    ///
-    /// # Errors
-    /// When a server does not answer or refuses.
     pub(crate) async fn give_up_on(config: &Config, id: &CampaignId) -> Result<Self> {
         let mut operation = Reserved::new(config, id).await?.take_over().await?;
         let Some(intention) = operation.database.intention(id).await? else {
@@ -154,7 +150,6 @@ impl Operation {
         [at_gate, Some(self.campaign.state)].contains(&Some(CampaignState::Halted))
     }
 
-    /// Who runs the command.
     pub(crate) fn actor(&self) -> &Actor {
         &self.actor
     }

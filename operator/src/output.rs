@@ -14,9 +14,7 @@ pub fn figure(found: Option<impl fmt::Display>) -> String {
 /// What a command has to say.
 #[derive(Debug, Default)]
 pub struct CommandOutput {
-    /// For stdout.
     pub text: String,
-    /// For stderr.
     pub missing: Missing,
     /// Whether something was found that does not agree.
     pub disagrees: bool,

@@ -15,9 +15,7 @@ pub const MOST_ROUNDS: usize = 2_000;
 pub struct Daily {
     /// IANA name of the organiser's time zone, such as `Asia/Seoul`.
     pub timezone: String,
-    /// The first day.
     pub first_day: Date,
-    /// The last day.
     pub last_day: Date,
     /// Local time of each opening.
     pub opens_at: Time,
@@ -36,9 +34,7 @@ pub enum NoSchedule {
     /// The days are the wrong way round.
     #[error("--to {last} is before --from {first}")]
     EndsBeforeItBegins {
-        /// The first day.
         first: Date,
-        /// The last day.
         last: Date,
     },
     /// The rounds are not open for a usable time.
@@ -49,7 +45,6 @@ pub enum NoSchedule {
         "{days} days are more than the {MOST_ROUNDS} that a campaign may have: make several campaigns of it"
     )]
     TooManyDays {
-        /// How many.
         days: i64,
     },
     /// The days are outside of what the gate can count.

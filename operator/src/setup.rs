@@ -20,7 +20,6 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 /// The most replicas of a new topic that nobody has asked for.
 const MOST_REPLICAS: i32 = 3;
 
-/// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Creates the tables, the index of campaigns and the topic, as far as they are missing.

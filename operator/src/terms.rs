@@ -12,11 +12,9 @@ use std::fmt;
 /// A campaign as it was meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Campaign {
-    /// Its name.
     pub id: CampaignId,
     /// What the gate should be told.
     pub state: CampaignState,
-    /// Its standing rules.
     pub terms: Terms,
     /// What its rounds were made of, if there is one a day.
     pub daily: Option<Daily>,

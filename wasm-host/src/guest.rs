@@ -35,7 +35,6 @@ pub(crate) struct State {
     pub(crate) variables: Arc<ComponentVariables>,
     /// Whom it may call.
     pub(crate) allowed_hosts: Arc<AllowedHosts>,
-    /// Its connections to Redis.
     pub(crate) connections: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,

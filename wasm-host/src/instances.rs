@@ -28,7 +28,6 @@ pub(crate) struct Reuse {
     pub(crate) request_timeout: Option<Duration>,
 }
 
-/// Where instances come from.
 pub(crate) struct Instances {
     guest: Guest,
     reuse: Reuse,

@@ -6,6 +6,8 @@
 //! what `spin.toml` asks for; `guest` compiles the component and gives it what it imports, of which `redis` is the
 //! larger part; `instances` says how long instances live, and `serve` brings requests to them.
 
+#![allow(missing_docs, reason = "a doc comment says what the name does not")]
+
 mod allowed_hosts;
 mod guest;
 mod instances;

@@ -12,18 +12,15 @@ use std::path::{Path, PathBuf};
 /// The route whose component is served: every path.
 pub(crate) const ROUTE: &str = "/...";
 
-/// The application.
 #[derive(Debug)]
 pub(crate) struct Manifest {
     /// The variables that the application declares, by name.
     pub(crate) variables: BTreeMap<String, Variable>,
-    /// The component's name.
     pub(crate) component_id: String,
     /// The component of [`ROUTE`].
     pub(crate) component: Component,
 }
 
-/// A declared variable.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Variable {

@@ -70,7 +70,6 @@ pub struct Options {
 }
 
 impl Options {
-    /// The manifest's file.
     pub(crate) fn manifest(&self) -> PathBuf {
         if self.from.is_dir() {
             self.from.join("spin.toml")

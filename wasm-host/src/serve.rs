@@ -45,7 +45,6 @@ pub(crate) struct Limits {
     pub(crate) requests: u32,
     /// Requests that wait for one of these to end; more are refused at once.
     pub(crate) waiting: u32,
-    /// How long they wait.
     pub(crate) queue_timeout: Duration,
     /// Open connections; beyond them nothing is accepted.
     pub(crate) connections: u32,

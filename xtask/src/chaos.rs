@@ -79,7 +79,6 @@ pub(crate) struct TestServers {
 }
 
 impl TestServers {
-    /// Lays out both.
     pub(crate) fn start() -> Result<Self> {
         let servers = packages::servers()?;
         kafka::fetch()?;
@@ -110,7 +109,6 @@ impl TestServers {
         Ok(test_servers)
     }
 
-    /// Where it is.
     pub(crate) fn dir(&self) -> std::path::PathBuf {
         self.state.path("")
     }

@@ -15,7 +15,6 @@ use crate::workspace;
 /// The first release with WASI 0.3.0, which the component is built on.
 const OLDEST_SPIN: Version = Version(4, 1, 0);
 
-/// What runs the component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Host {
     Spin { program: PathBuf, version: Version },

@@ -23,7 +23,6 @@ const MORE_DIRECTORIES: [&str; 5] = [
     "/opt/homebrew/opt/openjdk/bin",
 ];
 
-/// The servers' programs.
 pub(crate) struct Servers {
     pub(crate) redis: PathBuf,
     pub(crate) database: DatabaseServer,

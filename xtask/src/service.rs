@@ -17,11 +17,9 @@ use crate::workspace;
 /// How many lines of a log are shown when a service fails.
 const TAIL: usize = 15;
 
-/// What is to run.
 pub(crate) struct Service {
     pub(crate) name: String,
     pub(crate) command: Command,
-    /// Where it will listen.
     pub(crate) listens: Vec<SocketAddr>,
     pub(crate) ready: Ready,
     /// How long it may take to become ready.
@@ -30,7 +28,6 @@ pub(crate) struct Service {
 
 /// When a service is ready.
 pub(crate) enum Ready {
-    /// A connection is accepted.
     Accepts(SocketAddr),
     /// Redis answers a PING.
     Pong(SocketAddr),

@@ -14,12 +14,10 @@ pub(crate) const SERVERS: [&str; 3] = ["redis", "kafka", "database"];
 /// The topic that grants travel through.
 pub(crate) const TOPIC: &str = "coupon_create";
 
-/// Who runs the services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runner {
     /// We do, as processes of this machine.
     Native,
-    /// Docker Compose.
     Docker,
 }
 

@@ -62,7 +62,6 @@ impl State {
         self.dir.exists()
     }
 
-    /// A path inside.
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.dir.join(name)
     }

@@ -11,7 +11,6 @@ use std::cell::RefCell;
 use std::slice::from_ref;
 use std::time::Duration;
 
-/// Its name.
 pub(super) const NAME: &str = "bridge";
 
 /// What bridge and consumer may take, in MiB.

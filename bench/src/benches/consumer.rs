@@ -12,7 +12,6 @@ use rushgate_gate::CampaignId;
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-/// Its name.
 pub(super) const NAME: &str = "consumer";
 
 /// Ways of inserting plainly, of which the fastest is the baseline: rows in a statement, and connections.

@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::Duration;
 
-/// Its name.
 pub(super) const NAME: &str = "cost";
 
 /// What an instance of the component may take, in MiB.

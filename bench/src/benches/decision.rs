@@ -15,7 +15,6 @@ use rushgate_gate::{CampaignId, Quota, strangers};
 use std::cell::RefCell;
 use std::slice::from_ref;
 
-/// Its name.
 pub(super) const NAME: &str = "decision";
 
 /// Requests of a connection that are under way at once, where many share a turn of Redis.

@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::time::sleep;
 
-/// Its name.
 pub(super) const NAME: &str = "end-to-end";
 
 /// The consumer's, as it is shipped, in milliseconds: how long a record waits for others.

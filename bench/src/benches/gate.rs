@@ -13,7 +13,6 @@ use rushgate_gate::{CampaignId, Millis, Quota};
 use std::cell::RefCell;
 use std::slice::from_ref;
 
-/// Its name.
 pub(super) const NAME: &str = "gate";
 
 /// Requests of a connection that are under way at once.

@@ -10,7 +10,6 @@ use anyhow::Result;
 use rushgate_gate::Quota;
 use std::cell::RefCell;
 
-/// Its name.
 pub(super) const NAME: &str = "granted";
 
 pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {

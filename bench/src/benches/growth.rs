@@ -13,13 +13,11 @@ use redis::cmd;
 use rushgate_gate::{CampaignId, Keys, Quota};
 use std::cell::RefCell;
 
-/// Its name.
 pub(super) const NAME: &str = "growth";
 
 /// From this many grants on, a turn's own make no difference to a campaign or its table, which are kept from turn to turn.
 const KEPT: u64 = 1_000_000;
 
-/// What grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     /// Grants that a campaign has given; all of them published.

@@ -17,7 +17,6 @@ use std::slice::from_ref;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-/// Its name.
 pub(super) const NAME: &str = "one-more";
 
 /// How long nothing may happen.

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 /// How long nothing may happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often is looked.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Waits until so many are done, and says how many a second that was, from the first that are seen to be done: before, those

@@ -8,7 +8,6 @@ use crate::report::{Finding, Goal, Unit};
 use crate::testbed::{Server, Testbed};
 use anyhow::Result;
 
-/// Its name.
 pub(super) const NAME: &str = "sold-out";
 
 pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {

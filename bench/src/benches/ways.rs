@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// Its name.
 pub(super) const NAME: &str = "ways";
 
 /// What ours is called beside the others.

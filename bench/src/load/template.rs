@@ -62,7 +62,6 @@ impl Template {
         Self::command(&[&["EVALSHA"], arguments.as_slice()].concat())
     }
 
-    /// A command of Redis.
     pub fn command(words: &[&str]) -> Self {
         let words: String = words
             .iter()

@@ -21,7 +21,6 @@ pub(crate) fn seconds(time: Nanos) -> f64 {
     time as f64 / 1e9
 }
 
-/// Events to come.
 #[derive(Debug)]
 pub(crate) struct Agenda<E> {
     heap: BinaryHeap<Reverse<Entry<E>>>,

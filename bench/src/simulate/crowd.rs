@@ -3,7 +3,6 @@
 use super::agenda::{Nanos, micros};
 use super::random::Random;
 
-/// When people come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Arrivals {
     /// So many a second, independently of each other (Poisson).
@@ -16,9 +15,7 @@ pub(crate) enum Arrivals {
 /// People, and when they come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Crowd {
-    /// How many.
     pub(crate) people: u64,
-    /// When.
     pub(crate) arrivals: Arrivals,
 }
 

@@ -10,7 +10,6 @@ use super::memory::{Asker, Memories, Memory};
 use super::random::Random;
 use super::station::Gate;
 
-/// Where people are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Region {
     /// From its edge to the gate and back, in milliseconds.
@@ -22,25 +21,20 @@ pub(crate) struct Region {
 /// A campaign for several regions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Edges<'a> {
-    /// Where people are.
     pub(crate) regions: &'a [Region],
     /// Who remembers, in each region.
     pub(crate) memory: Memory,
     /// For how long the gate collects applications that it then decides in the order of their clicks, in milliseconds
     /// from each click; 0: it decides in the order in which they come.
     pub(crate) window: f64,
-    /// Places.
     pub(crate) quota: u64,
-    /// Who comes.
     pub(crate) crowd: Crowd,
-    /// Where chance begins.
     pub(crate) seed: u64,
 }
 
 /// What became of the people of a region.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Served {
-    /// Those who asked.
     pub(crate) people: u64,
     /// Milliseconds to the answers of those who got a place, in the order of their answers.
     pub(crate) granted: Vec<f64>,

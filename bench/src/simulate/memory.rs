@@ -13,7 +13,6 @@ const SETTLE: f64 = 1_000.0;
 /// Grants of a campaign beyond which `strangers.lua` teaches nothing, because it would have to name all who hold one.
 pub(crate) const MOST_KNOWN: u64 = 2_048;
 
-/// Who remembers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
     /// So many remember, each for itself: instances of the component, or machines.
@@ -29,7 +28,6 @@ pub(crate) struct Memory {
 /// Somebody who remembers, in one of his lives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asker {
-    /// Which of them.
     pub(crate) place: usize,
     life: u64,
 }

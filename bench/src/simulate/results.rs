@@ -25,12 +25,10 @@ pub(super) fn read(path: &Path) -> Result<Results> {
 }
 
 impl Results {
-    /// Reads it.
     pub(super) fn of(json: &str) -> Result<Self> {
         Ok(Self(serde_json::from_str(json)?))
     }
 
-    /// What run it was.
     pub(super) fn provenance(&self) -> Table {
         let run = match self.0.scale {
             Scale::Full => "a full run",
@@ -65,7 +63,6 @@ impl Results {
         Table::new("measured", &titles, rows)
     }
 
-    /// The costs in it.
     pub(super) fn costs(&self) -> Result<Costs> {
         let cpu = |bench, what| self.cost(bench, what, Unit::CpuSecondsPerMillion);
         let redis = |what| self.cost("decision", what, Unit::CpuMicroseconds);

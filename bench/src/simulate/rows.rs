@@ -10,18 +10,14 @@ use super::station::Station;
 /// The consumer's, as it is shipped, in milliseconds: how long a record waits for others.
 const BATCH_AGE: f64 = 20.0;
 
-/// Where a grant is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Row {
     /// Read from the stream of that gate.
     Read(usize),
-    /// In the topic.
     Published,
-    /// In a batch.
     Batched,
     /// Handed to the database by that consumer.
     Inserted(usize),
-    /// In the table.
     Committed,
 }
 

@@ -19,12 +19,10 @@ pub(crate) struct Sizing {
     pub(crate) broker_cores: usize,
     /// Partitions of the topic, each of which one consumer reads.
     pub(crate) partitions: usize,
-    /// Consumers.
     pub(crate) consumers: usize,
 }
 
 impl Sizing {
-    /// One of each.
     pub(crate) const ONE_OF_EACH: Self = Self {
         handler_cores: 1,
         gates: 1,
@@ -42,16 +40,13 @@ pub(crate) struct Run {
     pub(crate) sizing: Sizing,
     /// Who remembers what strangers are told; nobody, if left out.
     pub(crate) memory: Option<Memory>,
-    /// Who comes.
     pub(crate) crowd: Crowd,
     /// Places, evenly over the gates.
     pub(crate) quota: u64,
-    /// Where chance begins.
     pub(crate) seed: u64,
 }
 
 impl Run {
-    /// What comes of it.
     pub(crate) fn simulate(&self, costs: &Costs) -> Simulated {
         System::new(self, costs).run()
     }

@@ -8,19 +8,15 @@ use std::fmt;
 pub(crate) enum Component {
     /// A core of a handler.
     Handler,
-    /// A Redis primary.
     Gate,
-    /// A bridge.
     Bridge,
     /// A core of a broker.
     Broker,
-    /// A consumer.
     Consumer,
     /// The database, of which there is one.
     Database,
 }
 
-/// Answers and rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Simulated {
     /// Microseconds to each answer, from when somebody came.
@@ -48,13 +44,11 @@ impl Simulated {
         self.last_answer = now;
     }
 
-    /// A row stands.
     pub(crate) fn committed(&mut self, now: Nanos) {
         self.rows += 1;
         self.last_row = now;
     }
 
-    /// How many were answered.
     pub(crate) fn answers(&self) -> u64 {
         self.latencies.len() as u64
     }

@@ -32,15 +32,11 @@ pub(crate) struct Split {
     pub(crate) skew: f64,
     /// How places come to them.
     pub(crate) policy: Policy,
-    /// Places.
     pub(crate) quota: u64,
-    /// Who comes.
     pub(crate) crowd: Crowd,
-    /// Where chance begins.
     pub(crate) seed: u64,
 }
 
-/// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Given {
     /// Who got a place, in the order of arrival.
@@ -273,7 +269,6 @@ impl<'a> Campaign<'a> {
     }
 }
 
-/// The mean, rounded up.
 fn mean(numbers: &[u64]) -> u64 {
     numbers.iter().sum::<u64>().div_ceil(numbers.len() as u64)
 }

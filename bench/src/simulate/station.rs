@@ -73,7 +73,6 @@ impl<T> Gate<T> {
         }
     }
 
-    /// Somebody comes.
     pub(crate) fn arrive(&mut self, who: T) {
         self.line.push_back(who);
     }
@@ -105,7 +104,6 @@ impl<T> Gate<T> {
         Some(takes + if writes { self.sync } else { 0 })
     }
 
-    /// The turn has ended.
     pub(crate) fn end_turn(&mut self) {
         self.busy = false;
     }

@@ -26,7 +26,6 @@ struct Application {
 /// What a gate is asked.
 enum Task {
     Decide(Application),
-    /// What strangers are told.
     Ask {
         asker: Asker,
         asked: Nanos,

@@ -27,7 +27,6 @@ const SEED: u64 = 42;
 pub(super) struct Table {
     /// The name in its marks.
     pub(super) name: &'static str,
-    /// What stands between them.
     text: String,
 }
 

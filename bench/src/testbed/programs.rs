@@ -10,9 +10,7 @@ use std::process::Command;
 
 /// A server over HTTP, and the process that it is.
 pub struct Server {
-    /// The process.
     pub process: Process,
-    /// Where it answers.
     pub address: SocketAddr,
 }
 

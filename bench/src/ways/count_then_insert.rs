@@ -9,7 +9,6 @@ use super::{Decide, Decision};
 use anyhow::Result;
 use sqlx::mysql::MySqlPool;
 
-/// The service.
 pub struct CountThenInsert {
     database: MySqlPool,
     quota: u32,

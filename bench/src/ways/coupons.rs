@@ -10,7 +10,6 @@ pub const CONNECTIONS: u32 = 10;
 /// What became of an insert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {
-    /// A new row.
     New,
     /// That person has a row already.
     WasThere,

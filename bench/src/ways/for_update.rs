@@ -7,7 +7,6 @@ use super::{Decide, Decision};
 use anyhow::Result;
 use sqlx::mysql::MySqlPool;
 
-/// The service.
 pub struct ForUpdate {
     database: MySqlPool,
 }

@@ -5,7 +5,6 @@ use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 /// What stands in the table once all are answered and nothing is on its way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Given {
-    /// Coupons.
     pub rows: u64,
     /// People who have more than one.
     pub doubled: u64,

@@ -14,7 +14,6 @@ use std::time::Duration;
 /// How long Redis may take: what the usual client (Lettuce) grants it unless told otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The service.
 pub struct IncrInsert {
     redis: ConnectionManager,
     database: MySqlPool,

@@ -24,23 +24,19 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Where the records travel.
 #[derive(Clone, Debug)]
 pub struct Topic {
-    /// Kafka's bootstrap servers.
     pub brokers: String,
     /// The topic's name, which the consumers' group has as well.
     pub name: String,
 }
 
-/// What travels.
 #[derive(Deserialize, Serialize)]
 struct Won<'a> {
     campaign: &'a str,
     user_id: &'a str,
 }
 
-/// The service.
 pub struct IncrKafka {
     redis: ConnectionManager,
     producer: ThreadedProducer<Reports>,

@@ -11,7 +11,6 @@ use anyhow::Result;
 use redis::aio::ConnectionManager;
 use sqlx::mysql::MySqlPool;
 
-/// The service.
 pub struct SaddScard {
     redis: ConnectionManager,
     database: MySqlPool,

@@ -36,7 +36,6 @@ impl Schema {
         Ok(this)
     }
 
-    /// Where it is.
     pub fn url(&self) -> &str {
         &self.url
     }

@@ -14,13 +14,11 @@ use std::io;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-/// What a person sends.
 #[derive(Deserialize)]
 struct Application<'a> {
     user_id: &'a str,
 }
 
-/// What he is answered.
 #[derive(Serialize)]
 struct Body<'a> {
     decision: Decision,

@@ -8,7 +8,6 @@ use std::time::Duration;
 /// What one crowd at one service showed.
 #[derive(Clone, Debug)]
 pub struct Shown {
-    /// What the people saw.
     pub outcome: LoadResult,
     /// Coupons that there were.
     pub quota: u32,
@@ -25,9 +24,7 @@ pub struct Shown {
 /// One thing that is compared.
 #[derive(Clone, Copy)]
 pub struct Measure {
-    /// What it is.
     pub name: &'static str,
-    /// In what.
     pub unit: Unit,
     /// How much of it there was; NaN if that is not known.
     pub of: fn(&Shown) -> f64,

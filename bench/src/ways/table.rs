@@ -6,7 +6,6 @@ use crate::report::Finding;
 /// One who is compared.
 #[derive(Clone, Debug)]
 pub struct Line<'a> {
-    /// Who.
     pub name: &'a str,
     /// What he showed, as far as it is known.
     pub figures: Vec<&'a Finding>,

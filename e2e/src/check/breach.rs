@@ -10,13 +10,10 @@ use std::fmt;
 pub enum Breach {
     /// C1: more coupons than there are.
     OverQuota {
-        /// The round.
         round: String,
-        /// Who says so.
         store: &'static str,
         /// Coupons that are held.
         held: u64,
-        /// The quota.
         quota: u32,
     },
     /// C1: one serial, several holders.
@@ -49,11 +46,8 @@ pub enum Breach {
     LeftBehind(&'static str, u64),
     /// C6: somebody was told "sold out" before somebody else, who came later, was granted a place.
     SoldOutTooEarly {
-        /// Who was turned away.
         loser: String,
-        /// Who came after that.
         winner: String,
-        /// What he got.
         place: Place,
         /// By how much he came later, in microseconds.
         micros: u128,

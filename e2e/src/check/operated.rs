@@ -5,7 +5,6 @@ use rushgate_gate::strangers::SETTLE;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-/// What an operator did.
 #[derive(Clone, Debug, Default)]
 pub struct Operated {
     /// When a place may have come free, by a raised quota or a revocation: not before the first and not after the second.

@@ -55,7 +55,6 @@ impl fmt::Display for Component {
 }
 
 impl Link {
-    /// All of them.
     pub(crate) const ALL: [Self; 8] = [
         Self::HandlerRedis,
         Self::BridgeRedis,

@@ -24,7 +24,6 @@ use tokio::time::sleep;
 /// session, entries of a dead bridge for theirs, and a client of Kafka for its own backoff.
 const REST: Duration = Duration::from_secs(120);
 
-/// What is to happen.
 pub(crate) struct Episode {
     number: u64,
     seed: u64,
@@ -32,14 +31,12 @@ pub(crate) struct Episode {
     faults: Vec<Planned>,
 }
 
-/// What came of it.
 pub(crate) struct Result {
     pub(crate) summary: String,
     pub(crate) breaches: Vec<String>,
 }
 
 impl Episode {
-    /// The next one.
     pub(crate) fn draw(number: u64, seed: u64, deck: &mut Deck) -> Self {
         let seed = seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut random = StdRng::seed_from_u64(seed);
@@ -64,7 +61,6 @@ impl Episode {
         faults.any(|planned| planned.fault == Fault::TopicTruncated)
     }
 
-    /// Lets it happen.
     pub(crate) async fn play(&self, world: &mut World, tally: &mut Tally) -> Result {
         let campaign = format!("chaos-{}-{}", std::process::id(), self.number);
         world

@@ -24,19 +24,14 @@ const IN_THE_CONSUMER: [&str; 5] = [
 pub(crate) enum Fault {
     /// `kill -9`, and started again.
     Kill(Component),
-    /// SIGSTOP, and SIGCONT.
     Stop(Component),
     /// A bridge or a consumer dies at a named point of its loop.
     DieAt(Component, &'static str),
     /// Connections are reset once.
     Reset(Link),
-    /// Everything is late.
     Delay(Link),
-    /// Nothing gets through.
     Hang(Link),
-    /// Connections are refused.
     Cut(Link),
-    /// Answers break off.
     AnswersLost(Link),
     /// `kill -9` of the operator's command, at some step of it.
     KillOperator,
@@ -44,7 +39,6 @@ pub(crate) enum Fault {
     ScriptsFlushed,
     /// Somebody destroys the bridges' consumer group.
     GroupDestroyed,
-    /// Redis refuses acks.
     AcksRefused,
     /// Kafka is away for longer than a delivery may take.
     KafkaAway,

@@ -23,7 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long after all is mended everybody must have his answer.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// The crowd.
 pub(crate) struct Load {
     shared: Arc<Shared>,
     clients: Vec<JoinHandle<History>>,
@@ -37,7 +36,6 @@ struct Shared {
 }
 
 impl Load {
-    /// Begins to apply.
     pub(crate) fn begin(urls: Vec<String>, campaign: &str, seed: u64) -> Self {
         let shared = Arc::new(Shared {
             urls,

@@ -25,7 +25,6 @@ const REST: Duration = Duration::from_secs(20);
 /// How long people apply before something happens, and while it does.
 const WHILE: Duration = Duration::from_millis(1_500);
 
-/// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bug {
     /// None: what is done to show the others does no harm by itself.

@@ -27,7 +27,6 @@ const DONE: i32 = 0;
 const REFUSED: i32 = 1;
 const DISAGREES: i32 = 2;
 
-/// The operator.
 pub(crate) struct Operator {
     hand: Arc<Hand>,
     work: JoinHandle<Diary>,
@@ -46,14 +45,12 @@ struct Hand {
     at_work: Mutex<()>,
 }
 
-/// What it was told.
 #[derive(Default)]
 pub(crate) struct Diary {
     /// Decides what the others may have been told.
     pub(crate) operated: Operated,
     /// What the quota may be.
     pub(crate) quotas: BTreeSet<u32>,
-    /// How many may wait.
     pub(crate) waitlists: BTreeSet<u32>,
     /// Campaigns beside the one that people apply to.
     pub(crate) sides: Vec<String>,
@@ -74,7 +71,6 @@ pub(crate) struct Diary {
     campaign: String,
 }
 
-/// A command.
 #[derive(Clone)]
 struct Command {
     campaign: String,

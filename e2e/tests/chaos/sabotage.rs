@@ -23,9 +23,7 @@ use tokio::time::{sleep, timeout};
 /// Dead letters that must come of it.
 #[derive(Default)]
 pub(crate) struct Planted {
-    /// Of the consumer.
     pub(crate) failed_events: u64,
-    /// Of the bridge.
     pub(crate) unpublished: u64,
 }
 

@@ -8,7 +8,6 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 /// Where they are and how they are started.
 pub(crate) struct TestServers {
     dir: PathBuf,
-    /// Where Kafka listens.
     pub(crate) kafka: u16,
     /// Where Kafka says that it listens.
     pub(crate) kafka_door: u16,

@@ -37,7 +37,6 @@ const SIGNING_KEY: &str = "a key of the bridges of more than 32 characters";
 /// How long somebody who is to die at a certain point is waited for.
 const LAST_MOMENTS: Duration = Duration::from_secs(60);
 
-/// The system.
 pub(crate) struct World {
     dir: TempDir,
     processes: BTreeMap<Component, Process>,
@@ -45,7 +44,6 @@ pub(crate) struct World {
     ports: BTreeMap<Component, u16>,
     /// Those that were told to die by themselves, at a named point.
     doomed: Vec<Component>,
-    /// How often one did.
     pub(crate) dead_at_points: u64,
     /// Those that ended by themselves without having been told to.
     pub(crate) deserters: Vec<String>,
@@ -136,7 +134,6 @@ impl World {
         self.heal().await;
     }
 
-    /// Where everything is kept.
     pub(crate) fn stores(&self) -> Stores {
         Stores {
             database: self.database.clone(),
@@ -147,13 +144,12 @@ impl World {
         }
     }
 
-    /// What bridges sign their records with, if they do.
+    /// The keys with which bridges sign records, if they do.
     pub(crate) fn signing_keys(&self) -> Option<SigningKeys> {
         let keys = self.is_signed.then_some(SIGNING_KEY);
         SigningKeys::new(keys)
     }
 
-    /// Where the handlers answer.
     pub(crate) fn urls(&self) -> Vec<String> {
         [Component::Handler(1), Component::Handler(2)]
             .map(|handler| format!("http://127.0.0.1:{}", self.ports[&handler]))

@@ -41,7 +41,6 @@ enum Link {
     Kafka,
 }
 
-/// How.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Interruption {
     /// The answer is lost, and the server stays away.
@@ -59,15 +58,12 @@ enum Interruption {
 /// What is run after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
-    /// The same command.
     Again,
     /// The command that the error names, then the same.
     Named,
-    /// Another one.
     Other,
 }
 
-/// One interruption.
 #[derive(Clone, Copy)]
 struct Case {
     operator_command: OperatorCommand,
@@ -85,7 +81,6 @@ struct Control {
     other: Option<Standing>,
     /// Whether an audit finds nothing then.
     other_agrees: bool,
-    /// After both.
     both: Option<Standing>,
     requests: BTreeMap<Link, usize>,
 }
@@ -250,7 +245,6 @@ async fn control(scene: &Scene, operator_command: OperatorCommand) -> Control {
     control
 }
 
-/// What an audit finds.
 async fn finding(scene: &Scene, campaign: &str) -> Option<String> {
     let audit = run(
         &scene.system.operator,

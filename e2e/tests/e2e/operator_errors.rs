@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Nobody listens there.
 const NOWHERE: &str = "127.0.0.1:1";
 
 /// The same system, one of whose servers is not where the operator looks for it.

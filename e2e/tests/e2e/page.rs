@@ -45,7 +45,6 @@ new MutationObserver(note).observe(state, {childList: true});
 
 /// What happened between the browser and the handler.
 enum News {
-    /// The browser is there.
     Arrived,
     /// When it asked for what of the API, and the status of the answer.
     Asked(i64, String, u16),

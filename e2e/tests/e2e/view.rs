@@ -80,7 +80,6 @@ impl<'a> View<'a> {
         self.publish_with(key, value, OwnedHeaders::new()).await;
     }
 
-    /// The same, with headers.
     pub(crate) async fn publish_with(&self, key: &str, value: &str, headers: OwnedHeaders) {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", server("KAFKA_BROKERS"));

@@ -8,7 +8,6 @@ use rushgate_kafka_bridge::flow::{Flow, Read};
 use rushgate_kafka_bridge::read_plan::Step;
 use std::collections::BTreeSet;
 
-/// A bridge that runs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Bridge {
     flow: Flow,
@@ -147,7 +146,6 @@ impl Bridge {
         self.flow.retry();
     }
 
-    /// The reply has arrived.
     pub(crate) fn answered(&mut self, mutation: Option<Mutation>) -> Misdeeds {
         let Some(reply) = self.reply.take() else {
             return Misdeeds::default();
@@ -172,7 +170,6 @@ impl Bridge {
         misdeeds
     }
 
-    /// The reply is lost.
     pub(crate) fn reply_lost(&mut self) {
         self.reply = None;
         self.flow.step_failed();

@@ -3,7 +3,6 @@
 use crate::gate::Grant;
 use std::collections::BTreeSet;
 
-/// Which consumer.
 pub(crate) type ConsumerNo = usize;
 
 /// The topic and the group that reads it.

@@ -34,7 +34,6 @@ impl Model for Pipeline {
 /// What a search has come across.
 #[derive(Debug)]
 pub(crate) struct Explored {
-    /// How many different states.
     pub(crate) states: usize,
     /// How many steps the longest of the shortest ways takes.
     pub(crate) depth: usize,

@@ -76,7 +76,6 @@ pub(crate) const LOSS: Pipeline = Pipeline {
     ..FRONT
 };
 
-/// All of them.
 pub(crate) const ALL: [&Pipeline; 7] = [&FRONT, &WINDOW, &BACK, &WRITERS, &WHOLE, &SINGLE, &LOSS];
 
 const FRONT_FAULTS: &[Fault] = &[

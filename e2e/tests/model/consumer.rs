@@ -7,7 +7,6 @@ use crate::table::Table;
 use rushgate_consumer::offsets::{Offsets, Ticket};
 use std::collections::{BTreeMap, VecDeque};
 
-/// A consumer that runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Consumer {
     offsets: Offsets,
@@ -38,7 +37,6 @@ struct Delivery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Writer {
     pub(crate) number: u8,
-    /// How many there are.
     pub(crate) of: u8,
 }
 

@@ -4,7 +4,6 @@ use crate::bridge::Bridge;
 use crate::consumer::{Consumer, Writer};
 use crate::pipeline::{Action, Pipeline, Place, State};
 
-/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The gate's answer does not reach the applicant.
@@ -76,7 +75,6 @@ impl Pipeline {
         }
     }
 
-    /// Lets it happen.
     pub(crate) fn fail(&self, state: &mut State, fault: Fault, place: Place) {
         state.faults_left -= 1;
         match place {

@@ -9,14 +9,12 @@ use std::collections::BTreeSet;
 /// A person, from 0.
 pub(crate) type Person = u8;
 
-/// A won place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Grant {
     pub(crate) serial: u8,
     pub(crate) person: Person,
 }
 
-/// What the gate says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     Granted(Grant),
@@ -54,7 +52,6 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Somebody applies.
     pub(crate) fn apply(
         &mut self,
         person: Person,

@@ -1,6 +1,5 @@
 //! Known bugs, put around the real code to show that the model finds them.
 
-/// One bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mutation {
     /// Ack before the delivery report.

@@ -11,11 +11,9 @@ use crate::stream::{BridgeNo, Id, Stream};
 use crate::table::Table;
 use std::collections::BTreeSet;
 
-/// One configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Pipeline {
     pub(crate) name: &'static str,
-    /// How many people apply.
     pub(crate) people: Person,
     pub(crate) quota: u8,
     /// Without any, grants come straight into the topic.
@@ -49,7 +47,6 @@ pub(crate) struct State {
     pub(crate) found_lost: bool,
 }
 
-/// What happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Apply(Person),

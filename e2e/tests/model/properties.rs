@@ -16,7 +16,6 @@ pub(crate) const REMOVED: &str = "removed when published";
 pub(crate) const ONCE: &str = "published once";
 pub(crate) const HALTED: &str = "halted for good";
 
-/// All of them.
 pub(crate) const ALL: [(&str, Holds); 9] = [
     (C1, quota_holds),
     (C2, one_a_person),

@@ -10,7 +10,6 @@ pub(crate) type Id = u64;
 /// Which bridge: the name of its consumer in the group.
 pub(crate) type BridgeNo = usize;
 
-/// The stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Stream {
     added: Id,
@@ -27,7 +26,6 @@ struct Group {
     pending: BTreeMap<Id, BridgeNo>,
 }
 
-/// What XAUTOCLAIM answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Claimed {
     pub(crate) entries: Vec<(Id, Option<Grant>)>,

@@ -58,7 +58,6 @@ pub struct Seen {
 pub enum Finding {
     /// The gate was told of the campaign and does not know it.
     Unknown,
-    /// The campaign is halted.
     Halted,
     /// The campaign is halted in the database, and the gate grants.
     HaltedHere,
@@ -72,16 +71,13 @@ pub enum Finding {
     HeldAndFree(Place),
     /// Database and gate have different states.
     State {
-        /// In the database.
         database: CampaignState,
-        /// At the gate.
         gate: CampaignState,
     },
     /// Database and gate have different terms.
     Terms(String),
     /// The gate holds it, and there is neither a row, nor anything on the way, nor a dead letter.
     Missing {
-        /// What.
         place: Place,
         /// Whether the topic holds a record of it.
         in_topic: bool,
@@ -102,18 +98,13 @@ pub enum Finding {
     RevocationLost(Place),
     /// More coupons than the round has.
     OverQuota {
-        /// The round.
         round: RoundId,
-        /// Active rows.
         active: u32,
-        /// Its quota.
         quota: u32,
     },
     /// A dead letter of the consumer is open.
     FailedEvent {
-        /// Its number.
         id: u64,
-        /// Why.
         reason: String,
     },
     /// A dead letter of the bridge is open.

@@ -59,7 +59,6 @@ fn are_alike(one: &Finding, other: &Finding) -> bool {
     }
 }
 
-/// What it is about.
 fn subject(finding: &Finding) -> String {
     match finding {
         Finding::Missing { place, .. }

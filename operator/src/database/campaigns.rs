@@ -16,9 +16,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 impl Database {
     /// Writes `campaign` down, unless one of that name is there; returns what is there afterwards. As long as it is not
     /// `projected`, its row is the intention to create it.
-    ///
-    /// # Errors
-    /// When the database refuses.
     pub async fn create(&self, campaign: &Campaign, actor: &Actor) -> Result<Campaign> {
         if let Some(there) = self.campaign(&campaign.id).await? {
             return Ok(there);
@@ -52,9 +49,6 @@ impl Database {
 
     /// Takes the campaign over: a token that is higher than any before, also than `at_gate`, which the gate has seen. An
     /// intention that was interrupted is this command's from now on.
-    ///
-    /// # Errors
-    /// When the database refuses or does not answer.
     pub async fn fencing_token(
         &self,
         campaign: &CampaignId,
@@ -83,9 +77,6 @@ impl Database {
     }
 
     /// Of these rounds, one that has coupons, also if they are revoked.
-    ///
-    /// # Errors
-    /// When the database refuses.
     pub async fn with_coupons(
         &self,
         campaign: &CampaignId,

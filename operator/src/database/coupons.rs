@@ -20,9 +20,7 @@ pub struct Arrived {
 /// A row of `coupons`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coupon {
-    /// Its round.
     pub round: String,
-    /// Its serial.
     pub serial: u32,
     /// `active` or `revoked`.
     pub state: String,
@@ -32,9 +30,6 @@ pub struct Coupon {
 
 impl Database {
     /// How many of the campaign's grants have arrived.
-    ///
-    /// # Errors
-    /// When the database refuses.
     pub async fn arrived(&self, campaign: &CampaignId) -> Result<Arrived> {
         let mut connection = self.connection.lock().await;
         let inserted = sqlx::query_scalar(
@@ -82,9 +77,6 @@ impl Database {
     }
 
     /// Somebody's coupons of a campaign, those that were revoked among them, oldest first.
-    ///
-    /// # Errors
-    /// When the database refuses.
     pub async fn coupons(
         &self,
         campaign: &CampaignId,
@@ -117,9 +109,6 @@ impl Database {
     }
 
     /// Open dead letters of a campaign that are about somebody: record key and reason of each.
-    ///
-    /// # Errors
-    /// When the database refuses.
     pub async fn dead_letters_of(
         &self,
         campaign: &CampaignId,

@@ -13,33 +13,24 @@ use std::collections::BTreeMap;
 /// A dead letter of the consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedEvent {
-    /// Its number.
     pub id: u64,
     /// When it failed: UTC, by the clock of the database.
     pub at: String,
-    /// Where the record stood.
     pub topic: String,
-    /// Where the record stood.
     pub partition: u32,
-    /// Where the record stood.
     pub offset: u64,
-    /// The record's key.
     pub key: Option<Vec<u8>>,
     /// The record's value, or its first 65,535 bytes.
     pub value: Option<Vec<u8>>,
-    /// The record's headers.
     pub headers: Vec<Header>,
     /// Whether there were more, or longer ones, than are kept.
     pub has_lost_headers: bool,
-    /// A stable code.
     pub reason: String,
-    /// The same for people.
     pub detail: String,
     /// How often it was tried.
     pub attempts: u32,
     /// What was done with it, and when; `None` while it is open.
     pub resolution: Option<(String, String)>,
-    /// Why that was done.
     pub note: Option<String>,
 }
 
@@ -48,9 +39,7 @@ pub struct FailedEvent {
 pub struct FailedEventFilter {
     /// One of these; empty: whichever.
     pub ids: Vec<u64>,
-    /// Of this campaign.
     pub campaign: Option<CampaignId>,
-    /// With this reason.
     pub reason: Option<String>,
     /// Also those that are resolved.
     pub resolved: bool,
@@ -105,9 +94,6 @@ impl Resolution {
 
 impl Database {
     /// Dead letters, oldest first.
-    ///
-    /// # Errors
-    /// When the database refuses.
     pub async fn failed_events(&self, which: &FailedEventFilter) -> Result<Vec<FailedEvent>> {
         let mut query = QueryBuilder::new(
             "SELECT id, DATE_FORMAT(created_at, '%Y-%m-%dT%H:%i:%sZ') AS at, topic, kafka_partition, kafka_offset, \

@@ -49,9 +49,6 @@ impl Database {
     }
 
     /// Notes what was done with a dead letter of the consumer, unless something was done with it before.
-    ///
-    /// # Errors
-    /// When the database refuses or does not answer.
     pub async fn resolve(&self, id: u64, resolution: Resolution, note: &str) -> Result<()> {
         self.transact(async |connection| {
             failed_events::resolve(connection, id, resolution, note).await

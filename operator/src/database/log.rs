@@ -9,18 +9,13 @@ use rushgate_gate::{CampaignId, Place};
 use sqlx::Row;
 use sqlx::mysql::MySqlConnection;
 
-/// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// The campaign was created.
     Created,
     /// Its quota, windows, days or waitlist were changed.
     Changed,
-    /// It was paused.
     Paused,
-    /// It was resumed.
     Resumed,
-    /// It was closed.
     Closed,
     /// A grant was taken back.
     Revoked,
@@ -41,13 +36,10 @@ pub enum Action {
 /// A line that is to be added.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    /// What was done.
     pub action: Action,
-    /// What exactly.
     pub detail: &'a str,
     /// Why, in the operator's words.
     pub reason: Option<&'a str>,
-    /// Who ran the command.
     pub actor: Option<&'a Actor>,
     /// The grant that was revoked, or given up with its dead letter.
     pub about: Option<&'a GrantRef>,
@@ -73,7 +65,6 @@ pub struct LogLine {
     pub at: String,
     /// What was done, in a word.
     pub action: String,
-    /// What exactly.
     pub detail: String,
     /// Why, in the operator's words.
     pub reason: Option<String>,
@@ -103,9 +94,6 @@ impl Action {
 
 impl Database {
     /// The log of a campaign, oldest line first.
-    ///
-    /// # Errors
-    /// When the database refuses.
     pub async fn log(&self, campaign: &CampaignId) -> Result<Vec<LogLine>> {
         let mut connection = self.connection.lock().await;
         let rows = sqlx::query(
@@ -133,9 +121,6 @@ impl Database {
 
 impl Database {
     /// The grants that `action` was about.
-    ///
-    /// # Errors
-    /// When the database refuses.
     pub async fn grants_of(&self, campaign: &CampaignId, action: Action) -> Result<Vec<Place>> {
         let mut connection = self.connection.lock().await;
         let rows: Vec<(String, u32, String)> = sqlx::query_as(
@@ -158,9 +143,6 @@ impl Database {
     }
 
     /// What was done with a dead letter, and when, if the log of its campaign tells.
-    ///
-    /// # Errors
-    /// When the database refuses.
     pub async fn dealt_with(
         &self,
         campaign: &CampaignId,

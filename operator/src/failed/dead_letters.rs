@@ -27,7 +27,6 @@ pub(super) struct DeadLetters<'a> {
 }
 
 impl DeadLetters<'_> {
-    /// The bridge's dead letters.
     async fn unpublished(&mut self, filter: &Filter) -> Result<Vec<(CampaignId, Unpublished)>> {
         if filter
             .reason

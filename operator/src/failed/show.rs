@@ -77,7 +77,6 @@ pub(super) async fn list(
     })
 }
 
-/// The bridge's dead letters.
 async fn unpublished(
     servers: &mut Servers,
     filter: &Filter,

@@ -38,9 +38,6 @@ impl Unpublished {
 
 impl Gate {
     /// The names of the campaigns that bridges and lists know of.
-    ///
-    /// # Errors
-    /// When Redis refuses or does not answer.
     pub async fn campaigns(&mut self) -> Result<Vec<CampaignId>> {
         let mut members = redis::cmd("SMEMBERS");
         members.arg(keys::CAMPAIGNS);
@@ -54,9 +51,6 @@ impl Gate {
     }
 
     /// Entries of the campaign's stream: grants that are not known to be in Kafka yet.
-    ///
-    /// # Errors
-    /// When Redis refuses or does not answer.
     pub async fn in_stream(&mut self, campaign: &CampaignId) -> Result<usize> {
         let mut count = redis::cmd("XLEN");
         count.arg(Keys::of(campaign).stream());
@@ -65,9 +59,6 @@ impl Gate {
 
     /// The events of the campaign's stream. Entries that are none are passed over: the bridge makes dead letters of
     /// them.
-    ///
-    /// # Errors
-    /// When Redis refuses or does not answer.
     pub async fn events(&mut self, campaign: &CampaignId) -> Result<Vec<Event>> {
         let entries = self.entries(&Keys::of(campaign).stream()).await?;
         let events = entries.into_iter().filter_map(|entry| {
@@ -78,9 +69,6 @@ impl Gate {
     }
 
     /// How many entries the bridge could not publish.
-    ///
-    /// # Errors
-    /// When Redis refuses or does not answer.
     pub async fn dead_letters(&mut self, campaign: &CampaignId) -> Result<usize> {
         let mut count = redis::cmd("XLEN");
         count.arg(Keys::of(campaign).dead_letters());
@@ -90,9 +78,6 @@ impl Gate {
     }
 
     /// The entries that the bridge could not publish.
-    ///
-    /// # Errors
-    /// When Redis refuses or does not answer.
     pub async fn unpublished(&mut self, campaign: &CampaignId) -> Result<Vec<Unpublished>> {
         let entries = self.entries(&Keys::of(campaign).dead_letters()).await?;
         let entries = entries.into_iter().map(|entry| Unpublished {
@@ -103,18 +88,12 @@ impl Gate {
     }
 
     /// Puts a dead letter of the bridge back on the stream; whether there was one.
-    ///
-    /// # Errors
-    /// When Redis refuses or does not answer.
     pub async fn readmit(&mut self, campaign: &CampaignId, entry_id: &str) -> Result<bool> {
         let reply = self.call(&readmit::call(campaign, entry_id)).await?;
         Ok(readmit::outcome(&reply)?)
     }
 
     /// Removes a dead letter of the bridge; whether there was one.
-    ///
-    /// # Errors
-    /// When Redis refuses or does not answer.
     pub async fn discard(&mut self, campaign: &CampaignId, entry_id: &str) -> Result<bool> {
         let mut remove = redis::cmd("XDEL");
         remove.arg(Keys::of(campaign).dead_letters()).arg(entry_id);
@@ -126,9 +105,6 @@ impl Gate {
     }
 
     /// Everything that is held, and what cannot be read.
-    ///
-    /// # Errors
-    /// When Redis refuses or does not answer.
     pub async fn held(
         &mut self,
         campaign: &CampaignId,
@@ -146,9 +122,6 @@ impl Gate {
     }
 
     /// Every serial that is free to be given again, as `<round>/<serial>`; and what of the pool cannot be read.
-    ///
-    /// # Errors
-    /// When Redis refuses or does not answer.
     pub async fn pool(
         &mut self,
         campaign: &CampaignId,
@@ -167,9 +140,6 @@ impl Gate {
     }
 
     /// Everything that was taken back.
-    ///
-    /// # Errors
-    /// When Redis refuses or does not answer.
     pub async fn revoked(&mut self, campaign: &CampaignId) -> Result<Vec<Place>> {
         let fields = self.hash(&Keys::of(campaign).revoked()).await?;
         let places = fields

@@ -10,18 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A grant that is an open dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entitlement {
-    /// The dead letter's number.
     pub failed_event: u64,
     /// Whether it failed because somebody else's grant stood in the way, and not for a reason of its own.
     pub lost_to_rival: bool,
-    /// The grant.
     pub granted: Granted,
 }
 
 /// What the others still know.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// Every row.
     pub rows: Vec<Granted>,
     /// Grants that are open dead letters, oldest first.
     pub entitlements: Vec<Entitlement>,
@@ -47,7 +44,6 @@ pub struct Plan {
     pub resolved: Vec<(u64, Place)>,
 }
 
-/// Decides.
 pub fn plan(one_per: OnePer, known: Known) -> Plan {
     let mut books = Books {
         one_per,

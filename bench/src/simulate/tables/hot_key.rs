@@ -28,7 +28,6 @@ const BUSY: f64 = 0.5;
 /// Applications that an instance of the component serves in its life, unless Spin is told otherwise.
 pub(super) const LIFE: u64 = 128;
 
-/// The same, told otherwise.
 const LONG_LIFE: u64 = 10_000;
 
 /// Applications that an instance has under way at once, unless Spin is told otherwise.
@@ -100,7 +99,6 @@ pub(super) fn tables(costs: &Costs) -> Vec<Table> {
     vec![Table::new("hot-key", &titles, rows)]
 }
 
-/// A kind of application.
 #[derive(Clone)]
 struct Kind {
     quota: u64,

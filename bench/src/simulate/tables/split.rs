@@ -6,7 +6,6 @@ use crate::simulate::Costs;
 use crate::simulate::crowd::{Arrivals, Crowd};
 use crate::simulate::split::{Policy, Split};
 
-/// Places.
 const QUOTA: u64 = 100_000;
 
 /// Ten for each place: they do not wait to see whether there is still one.

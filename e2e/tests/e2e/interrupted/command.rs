@@ -169,7 +169,6 @@ impl OperatorCommand {
         None
     }
 
-    /// The command.
     pub(super) fn command(self, campaign: &str, dead_letter: Option<&str>) -> Vec<String> {
         let dead_letter = dead_letter.unwrap_or_default();
         let mut words = match self {

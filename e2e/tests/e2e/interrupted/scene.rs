@@ -69,7 +69,6 @@ impl Scene {
         }
     }
 
-    /// A command of Redis.
     pub(super) async fn redis<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);

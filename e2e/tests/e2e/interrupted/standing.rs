@@ -4,12 +4,9 @@ use super::scene::{Scene, keys};
 use redis::streams::StreamRangeReply;
 use std::collections::BTreeMap;
 
-/// What stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Standing {
-    /// What the gate has.
     pub(super) gate: Vec<String>,
-    /// What the database has.
     pub(super) database: Vec<String>,
 }
 

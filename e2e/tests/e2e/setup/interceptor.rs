@@ -8,7 +8,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-/// Where it stops.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum At {
     /// The command of this number, from 1 on, does not reach the server.

@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail};
 
 /// One statement of a migration.
 pub(super) struct Statement {
-    /// Without its comments.
     pub(super) sql: String,
     /// What is there after it and was not there before, such as `column campaigns.state`. Empty if the statement only
     /// replaces things: then running it twice is the same as running it once.
