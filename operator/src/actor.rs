@@ -1,4 +1,4 @@
-//! Who runs the command, for the log of a campaign.
+//! Who ran a command. Recorded in the log of the campaign.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -15,7 +15,7 @@ impl Actor {
 }
 
 impl Default for Actor {
-    /// The user of the operating system, and its host.
+    /// The operating system's user and host name.
     fn default() -> Self {
         let or_unknown = |name: Result<String, _>| name.unwrap_or_else(|_| "unknown".to_owned());
         let (user, host) = (
@@ -28,7 +28,7 @@ impl Default for Actor {
 
 impl Actor {
     fn from_text(text: &str) -> Self {
-        /// Characters in the column.
+        /// Width of the database column, in characters.
         const LONGEST: usize = 128;
         let shown = text.chars().filter(|character| !character.is_control());
         Self(shown.take(LONGEST).collect())

@@ -1,7 +1,7 @@
-//! `rushgate audit`: whether gate, stream, topic, tables and dead letters agree, and putting right what can be.
+//! `rushgate audit`: checks that gate, stream, topic, tables and dead letters agree, and repairs what it safely can.
 //!
-//! Nothing is locked, so it may run in the middle of a rush. What moves while it is being looked at can look wrong
-//! once; so whatever looks wrong is looked at a second time, and only what is wrong both times is told.
+//! It takes no locks, so it may run during a rush. A grant that moves between two reads can look wrong once; therefore
+//! everything that looks wrong is read a second time, and only what is wrong both times is reported.
 
 mod findings;
 mod lines;
@@ -25,7 +25,6 @@ use rushgate_gate::{CampaignId, CampaignState, Event, Place};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// Shown below the flags.
 pub const EXAMPLES: &str = "Examples:
   rushgate audit                   all campaigns; for a cron job: the exit code is 0 if all agree, 2 if something does
                                    not, 1 if nothing was found but not everything could be looked at
@@ -36,27 +35,27 @@ It locks nothing and may run in the middle of a rush. Every finding says what is
 not answer hides nothing of what the others show. Settings of Redis with which grants may be lost are a warning, and no
 finding.";
 
-/// Findings that are repaired in one go.
+/// Most findings repaired in one batch.
 const AT_ONCE: usize = 5_000;
 
-/// What is to be audited.
+/// The arguments of `audit`.
 #[derive(Args)]
 pub struct Audit {
-    /// The campaign; all of them, if it is not given
+    /// The campaign; default: all campaigns
     campaign: Option<CampaignId>,
-    /// Put right what can be proven: missing grants go back on the stream, committed ones are confirmed
+    /// Repair what is certain: put missing grants back on the stream, confirm committed rows
     #[arg(long)]
     repair: bool,
-    /// Show every finding by itself, instead of counting those that are alike
+    /// Print every finding, instead of counting similar ones
     #[arg(long)]
     all: bool,
 }
 
 impl Audit {
-    /// Does it; what the operator is told.
+    /// Runs the audit and returns the text for the operator.
     ///
     /// # Errors
-    /// When there is no such campaign, or something cannot be repaired.
+    /// When there is no such campaign, or a repair fails.
     pub async fn run(&self, config: &Config) -> Result<CommandOutput> {
         let mut auditor = Auditor {
             servers: Servers::connect(config).await,
@@ -95,7 +94,7 @@ struct Auditor<'a> {
     config: &'a Config,
 }
 
-/// What was seen, and how much of it; `None` where that could not be found out.
+/// What one pass observed, with counts; `None` where a server did not answer.
 struct Look {
     seen: Seen,
     held: Option<usize>,
@@ -104,7 +103,7 @@ struct Look {
 }
 
 impl Auditor<'_> {
-    /// Audits a campaign; whether nothing was found, or what was found is repaired.
+    /// Audits one campaign. True if there are no findings, or all of them were repaired.
     async fn audit(&mut self, id: &CampaignId, audit: &Audit, text: &mut String) -> Result<bool> {
         let Some(look) = self.look(id).await else {
             bail!("{}", no_such(id));
@@ -141,7 +140,7 @@ impl Auditor<'_> {
         Ok(found.len() == repaired)
     }
 
-    /// Audits what belongs to none of `campaigns`; whether nothing was found.
+    /// Audits what belongs to none of `campaigns`. True if there are no findings.
     async fn audit_rest(&mut self, campaigns: &[CampaignId], text: &mut String) -> Result<bool> {
         let open = FailedEventFilter::default();
         let question = async |database: &mut Database| database.failed_events(&open).await;
@@ -170,14 +169,14 @@ impl Auditor<'_> {
         Ok(false)
     }
 
-    /// Looks at everything, upstream first, so that what moves on meanwhile is seen at least once.
-    /// `None` if there is no such campaign.
+    /// Reads everything, upstream first: a grant that moves on during the pass is then seen at least once. `None` if
+    /// there is no such campaign.
     async fn look(&mut self, id: &CampaignId) -> Option<Look> {
         let mut seen = Seen::default();
         let servers = &mut self.servers;
         let what = format!("the terms of campaign {id}");
         let question = async |database: &mut Database| {
-            // A command that is at work has not been interrupted, and changes what is compared.
+            // A command that is still running is not interrupted, and it changes what is compared here.
             let is_at_work = database.is_reserved(id).await?;
             let terms = database.campaign(id).await?;
             Ok((is_at_work, terms, database.intention(id).await?))
@@ -220,7 +219,7 @@ impl Auditor<'_> {
         let what = format!("grants of campaign {id} at the gate");
         let books = match &terms {
             Some(terms) => {
-                // The rule is in the name of each grant: it is the one that the gate was told.
+                // The one-per rule is part of each grant's key: use the rule that the gate has.
                 let at_gate = projection.as_ref().and_then(Option::as_ref);
                 let at_gate = at_gate.and_then(|at_gate| at_gate.terms);
                 let one_per = at_gate.unwrap_or(terms.terms).one_per;
@@ -331,7 +330,7 @@ impl Auditor<'_> {
         })
     }
 
-    /// Puts right what can be proven; how many of the findings that is.
+    /// Repairs what is certain; returns how many findings that covers.
     async fn repair(
         &self,
         id: &CampaignId,
@@ -353,7 +352,7 @@ impl Auditor<'_> {
             writeln!(text, "  {}", finished.replace('\n', "\n  "))?;
         }
         if let Some(Task::Repair { .. }) = operation.finished_task() {
-            // That was this very repair, of what is found as well.
+            // The interrupted command was this repair, and it covered what is found now.
             return Ok(found.iter().filter(|it| it.is_repairable()).count());
         }
         let mut repaired = usize::from(found.iter().any(Finding::is_unfinished));
@@ -368,7 +367,7 @@ impl Auditor<'_> {
     }
 }
 
-/// What is to be done about findings that can be repaired.
+/// The task that repairs the repairable findings.
 fn task(findings: &[&Finding]) -> Task {
     let (mut resend, mut confirm, mut agree) = (vec![], vec![], false);
     for finding in findings {

@@ -1,4 +1,4 @@
-//! `rushgate campaign`: create campaigns, change them, see how they stand.
+//! `rushgate campaign`: creates, changes and shows campaigns.
 
 mod change;
 mod create;
@@ -17,58 +17,58 @@ use clap::{Args, Subcommand};
 use create::Create;
 use rushgate_gate::{CampaignId, Millis};
 
-/// What an operator can do with campaigns.
+/// The subcommands of `campaign`.
 #[derive(Subcommand)]
 pub enum CampaignCommand {
-    /// Create a campaign; harmless if the same one is there already
+    /// Create a campaign; succeeds if the same campaign already exists
     #[command(after_help = create::EXAMPLES)]
     Create(Create),
-    /// Change quota, windows, days or waitlist of a campaign, also of one that runs
+    /// Change the quota, the windows, the days or the waitlist of a campaign, also while it runs
     #[command(after_help = change::EXAMPLES)]
     Change(Change),
-    /// Refuse applications until it is resumed; winners keep what they have
+    /// Reject applications until the campaign is resumed; winners keep their coupons
     Pause(Target),
-    /// Take applications again
+    /// Accept applications again
     Resume(Target),
-    /// End it for good; winners keep what they have, and waitlists still move up when something is revoked
+    /// Close a campaign for good; winners keep their coupons, and the waitlist still moves up after a revoke
     Close(Target),
-    /// Finish what an interrupted command has left; every other command does so too
+    /// Finish what an interrupted command has begun; every other command on the campaign does so first, too
     Finish {
         /// The campaign
         id: CampaignId,
-        /// Leave it undone instead, if it can never be finished; what the gate has done of it stays
+        /// Abandon it instead, if it can never be finished; what the gate has already done stays
         #[arg(long)]
         give_up: bool,
     },
-    /// One line for each campaign
+    /// List all campaigns, one line each
     List,
-    /// Its terms, and where its grants are: granted, in the stream, in Kafka, inserted
+    /// Show the terms of a campaign and its counts: granted, in the stream, in Kafka, inserted
     Show {
         /// The campaign
         id: CampaignId,
     },
-    /// What was done to it, when and why
+    /// Show what was done to a campaign, when, why and by whom
     Log {
         /// The campaign
         id: CampaignId,
     },
 }
 
-/// A campaign, and why something is done to it.
+/// A campaign, and the reason for the change.
 #[derive(Args)]
 pub struct Target {
     /// The campaign
     id: CampaignId,
-    /// Why, for the log of the campaign
+    /// The reason, for the log of the campaign
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
 
 impl CampaignCommand {
-    /// Does it; the text for the operator.
+    /// Runs the command and returns the text for the operator.
     ///
     /// # Errors
-    /// When a server does not answer or refuses, or what was asked for makes no sense.
+    /// When a server does not answer or refuses, or the arguments contradict the campaign.
     pub async fn run(&self, config: &Config) -> Result<CommandOutput> {
         let text = match self {
             Self::Create(create) => create.run(config).await?,
@@ -101,17 +101,17 @@ pub(crate) async fn existing(database: &Database, id: &CampaignId) -> Result<Cam
     database.campaign(id).await?.with_context(|| no_such(id))
 }
 
-/// What to say of a campaign that is none.
+/// The error for an id that no campaign has.
 pub(crate) fn no_such(id: &CampaignId) -> String {
     format!("there is no campaign {id}: `rushgate campaign list` shows those there are")
 }
 
-/// Says what of a campaign may not be meant.
+/// Warns of terms that look like a mistake.
 fn warn(id: &CampaignId, what: &str) {
     eprintln!("warning: campaign {id}: {what}");
 }
 
-/// Reads an instant with its offset.
+/// Parses an instant that has a UTC offset.
 fn instant(text: &str) -> Result<Millis, String> {
     text.parse::<jiff::Timestamp>()
         .ok()

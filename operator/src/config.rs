@@ -1,4 +1,4 @@
-//! Where the servers are.
+//! Addresses and credentials of the servers.
 
 use crate::actor::Actor;
 use clap::Args;
@@ -6,8 +6,8 @@ use rushgate_settings::{
     BadSetting, ConsumerGroup, DatabaseSettings, KafkaSettings, RedisSettings,
 };
 
-/// Addresses and credentials, from flags or environment: those of bridge and consumer, and for a first look at a machine
-/// with all servers on it, the usual addresses there.
+/// From flags or environment variables, with the names that bridge and consumer use. The defaults fit a machine that
+/// runs all servers locally.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Where the servers are")]
 #[command(
@@ -26,7 +26,7 @@ pub struct Config {
     pub kafka: KafkaSettings,
     #[command(flatten)]
     pub group: ConsumerGroup,
-    /// Who runs the command, for the log of the campaign; the user and host of the operating system if not given
+    /// Who runs the command, for the log of the campaign; default: user and host of the operating system
     #[arg(
         long,
         env = "RUSHGATE_ACTOR",
@@ -38,7 +38,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Checks what waiting would not mend.
+    /// Checks settings that no amount of waiting would make usable.
     ///
     /// # Errors
     /// When a setting cannot be used.

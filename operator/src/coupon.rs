@@ -1,4 +1,4 @@
-//! `rushgate coupon find`: what the help desk asks.
+//! `rushgate coupon find`: what an applicant has, for the help desk.
 
 use crate::campaign::no_such;
 use crate::config::Config;
@@ -10,22 +10,22 @@ use rushgate_gate::application::Status;
 use rushgate_gate::{Applicant, CampaignId};
 use std::fmt::Write;
 
-/// What can be asked of coupons.
+/// The subcommands of `coupon`.
 #[derive(Subcommand)]
 pub enum CouponCommand {
-    /// What a person has: as the gate tells it, and as it stands in the database
+    /// Show what an applicant has, at the gate and in the database
     #[command(after_help = "Example:\n  rushgate coupon find 42 --campaign welcome")]
     Find {
-        /// The person
+        /// The applicant
         user_id: Applicant,
-        /// Only this campaign; else all of them
+        /// Only this campaign; default: all campaigns
         #[arg(long)]
         campaign: Option<CampaignId>,
     },
 }
 
 impl CouponCommand {
-    /// Does it; what the operator is told.
+    /// Runs the command and returns the text for the operator.
     ///
     /// # Errors
     /// When there is no such campaign.
@@ -53,7 +53,7 @@ impl CouponCommand {
                     Ok((coupons, database.dead_letters_of(&id, user_id).await?))
                 })
                 .await;
-            // That a gate which has lost something knows nothing of a person is said: it is no certain answer.
+            // A gate that has lost data also answers "not found", so this case is printed: it is not a certain answer.
             let is_nothing = matches!(status, None | Some(Status::NotFound | Status::UnknownRound));
             let (coupons, dead_letters) = rows.unwrap_or_default();
             if campaign.is_none() && is_nothing && coupons.is_empty() && dead_letters.is_empty() {
@@ -90,7 +90,7 @@ impl CouponCommand {
     }
 }
 
-/// What the gate says, in words.
+/// The gate's answer as text.
 fn described(status: &Status) -> String {
     match status {
         Status::Granted(grant) => format!(

@@ -1,4 +1,4 @@
-//! MySQL: the connection, the tables, and what is in them.
+//! MySQL: the connection, the migrations, and one module for each table.
 
 mod campaigns;
 mod coupons;
@@ -27,41 +27,41 @@ use tokio::sync::Mutex;
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 
-/// How often a transaction is tried before a deadlock is an error.
+/// Attempts of a transaction before a deadlock becomes an error.
 const ATTEMPTS: u32 = 10;
 
-/// How long the database may take over one transaction, a reservation or a connection.
+/// Longest time for one transaction, one reservation or one connection attempt.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// MySQL's number of a deadlock, whose victim was rolled back as a whole.
+/// MySQL error: deadlock. The server has rolled back the whole transaction.
 const DEADLOCK: u16 = 1213;
 
-/// The name of a campaign's lock. All schemas of a server share the names of locks, and these have at most 64 characters.
+/// The name of a campaign's lock. Lock names are shared by all schemas of a server and have at most 64 characters.
 macro_rules! lock {
     () => {
         "SHA2(CONCAT(DATABASE(), '/rushgate/', ?), 256)"
     };
 }
 
-/// How long other operators may take over a campaign before it is given up.
+/// How long to wait for another operator's command on the same campaign.
 const RESERVATION: Duration = Duration::from_secs(30);
 
-/// How long the server may take over the end of a connection.
+/// Longest time for closing the connection.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// What to say when the tables may be missing.
+/// Context for errors that may mean that a table is missing.
 const ARE_THE_TABLES_THERE: &str =
     "cannot read the tables (are all there? `rushgate setup` makes those that are missing)";
 
-/// The database, by way of one connection.
+/// The database, over a single connection.
 pub struct Database {
     connection: Arc<Mutex<MySqlConnection>>,
-    /// Is dropped after the connection above, and so has the last word on it.
+    /// Dropped after the connection above, so that it closes it.
     _closing: Closing,
 }
 
-/// Ends a connection as the server expects it, however the command ends: else it counts as aborted, and the server's log
-/// says so.
+/// Closes the connection in the MySQL protocol, however the command ends. Otherwise the server counts an aborted
+/// connection and logs it.
 struct Closing(Option<Arc<Mutex<MySqlConnection>>>);
 
 impl Drop for Closing {
@@ -70,16 +70,14 @@ impl Drop for Closing {
             return;
         };
         let close = timeout(CLOSING, connection.into_inner().close());
-        // Whether that could be said to the server makes no difference to what the command has done.
+        // A failure here does not change what the command has done.
         let _ = block_in_place(|| Handle::current().block_on(close));
     }
 }
 
 impl Database {
-    /// Connects.
-    ///
     /// # Errors
-    /// When the database does not answer, or refuses.
+    /// When the database does not answer, or refuses the connection.
     pub async fn connect(config: &Config) -> Result<Self> {
         let options = config.database.options()?;
         let connection = answered(options.connect()).await.with_context(|| {
@@ -95,22 +93,24 @@ impl Database {
         })
     }
 
-    /// Makes the tables, as far as they are missing; how many migrations there are in all. Another run on the same
-    /// schema is waited for, for `patience`.
+    /// Runs the missing migrations; returns how many migrations there are. Waits up to `patience` for another run on
+    /// the same schema.
     ///
     /// # Errors
-    /// When the database refuses a migration, or has tables of another program or of a newer one.
+    /// When a migration fails, or the schema has tables of another program or of a newer version.
     pub async fn migrate(&self, patience: Duration) -> Result<usize> {
         let mut connection = self.connection.lock().await;
         migrations::run(&mut connection, patience).await
     }
 
-    /// Keeps other operators from changing `campaign` until this connection is gone. From now on the server ends the
-    /// connection when nothing comes for 20 s, with the reservation and what it has locked: a command that is frozen, or
-    /// cut off, holds up consumers and other operators for no longer. [`Database::keep`] and [`Database::beat`] keep it through long work elsewhere.
+    /// Keeps other operators from changing `campaign` until this connection ends.
+    ///
+    /// From now on the server closes the connection after 20 s of silence, which releases the reservation and all
+    /// locks: a frozen or disconnected command delays consumers and other operators no longer than that.
+    /// [`Database::keep`] and [`Database::beat`] keep the connection alive during long work elsewhere.
     ///
     /// # Errors
-    /// When somebody else is changing it for longer than 30 s.
+    /// When another command holds the campaign for more than 30 s.
     pub async fn reserve(&self, campaign: &CampaignId) -> Result<()> {
         let mut connection = self.connection.lock().await;
         sqlx::query("SET SESSION wait_timeout = 20, innodb_lock_wait_timeout = 20")
@@ -136,7 +136,7 @@ impl Database {
         Ok(())
     }
 
-    /// Whether a command is at work on `campaign`.
+    /// Whether a command is running on `campaign`.
     pub async fn is_reserved(&self, campaign: &CampaignId) -> Result<bool> {
         let mut connection = self.connection.lock().await;
         let is_reserved: i64 =
@@ -148,7 +148,7 @@ impl Database {
         Ok(is_reserved != 0)
     }
 
-    /// Does `work`, which does not ask the database, and keeps the reservation meanwhile.
+    /// Runs `work`, which does not use the database, and keeps the reservation alive meanwhile.
     ///
     /// # Errors
     /// When the work fails, or the reservation is lost.
@@ -163,7 +163,7 @@ impl Database {
         }
     }
 
-    /// Lets the server know that the command is alive, so that it keeps the reservation.
+    /// Tells the server that the command is alive, so that it keeps the reservation.
     ///
     /// # Errors
     /// When the reservation is lost.
@@ -175,12 +175,12 @@ impl Database {
             .context("the reservation of the campaign was lost")
     }
 
-    /// Does `work` and commits it; all of it again when the server took it back to end a deadlock, for which of two
-    /// gives way is the server's choice. Whoever does not give way goes on at once, so there is nothing to wait for.
+    /// Runs `work` in a transaction and commits it. If the server chose the transaction as the victim of a deadlock,
+    /// all of it runs again at once: the other transaction has gone on, so there is nothing to wait for.
     ///
     /// # Errors
-    /// When the work fails, or only ever meets deadlocks. Nothing of it was done then, unless the answer to the commit
-    /// was lost.
+    /// When the work fails, or every attempt ends in a deadlock. Nothing was written then, unless the answer to the
+    /// commit was lost.
     async fn transact(&self, work: impl AsyncFn(&mut MySqlConnection) -> Result<()>) -> Result<()> {
         let mut connection = self.connection.lock().await;
         let mut attempts = 1;
@@ -202,12 +202,12 @@ impl Database {
     }
 }
 
-/// What a statement gives, unless the server takes longer over it than it may.
+/// The result of a statement, or an error if the server takes too long.
 async fn answered<T>(statement: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
     within("the database", async { Ok(statement.await?) }).await
 }
 
-/// Whether the server rolled the transaction back so that another one could go on.
+/// Whether the server rolled the transaction back to resolve a deadlock.
 fn is_deadlock(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<sqlx::Error>()
@@ -216,12 +216,12 @@ fn is_deadlock(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.number() == DEADLOCK)
 }
 
-/// What MySQL calls a DATETIME: RFC 3339 without the letters.
+/// A DATETIME literal: RFC 3339 without `T` and `Z`.
 fn datetime(instant: Millis) -> String {
     instant.to_string().trim_end_matches('Z').replace('T', " ")
 }
 
-/// The reverse of [`datetime`], of a text that `DATE_FORMAT` made.
+/// The reverse of [`datetime`], for text made by `DATE_FORMAT`.
 fn instant(text: &str) -> Result<Millis> {
     let instant: jiff::Timestamp = text.parse()?;
     Ok(Millis::try_from(instant.as_millisecond())?)

@@ -1,7 +1,8 @@
-//! `rushgate failed`: dead letters, and what a human decides about them.
+//! `rushgate failed`: lists, shows, replays and discards dead letters.
 //!
-//! There are two kinds. The consumer's are records that could not become a coupon (`failed_events`), known by their
-//! number. The bridge's are stream entries that could not become a record, known by campaign and entry id.
+//! There are two kinds. The consumer's are records that could not become a coupon; they are rows of `failed_events`
+//! with a number. The bridge's are stream entries that could not become a record; they are named by campaign and entry
+//! id.
 
 mod dead_letter_id;
 mod dead_letters;
@@ -22,7 +23,6 @@ use clap::{Args, Subcommand};
 use dead_letters::DeadLetters;
 use rushgate_gate::CampaignId;
 
-/// Shown below the flags of `failed`.
 pub const EXAMPLES: &str = "Examples:
   rushgate failed list --campaign welcome
   rushgate failed show 17
@@ -34,61 +34,61 @@ pub const EXAMPLES: &str = "Examples:
 Replaying is safe, also twice: a person who has the coupon keeps it, and a record that fails again is a dead letter
 again.";
 
-/// What can be done about dead letters.
+/// The subcommands of `failed`.
 #[derive(Subcommand)]
 pub enum FailedCommand {
-    /// One line for each dead letter that is open
+    /// List the open dead letters, one line each
     List {
         #[command(flatten)]
         filter: Filter,
-        /// Also those that are resolved
+        /// Also list resolved dead letters
         #[arg(long)]
         all: bool,
-        /// The most of the consumer's dead letters to list
+        /// Most dead letters of the consumer to list
         #[arg(long, default_value_t = 1_000)]
         limit: u32,
     },
-    /// All of one: the record, the reason, and what was done about it
+    /// Show one dead letter: the record, the reason, and what was done with it
     Show {
-        /// The dead letter, as `failed list` names it
+        /// The dead letter's id, from `failed list`
         id: DeadLetterId,
     },
-    /// Send dead letters again, through the very path that they took
+    /// Send dead letters again, on the path that they took the first time
     Replay {
         #[command(flatten)]
         chosen: Chosen,
     },
-    /// Give dead letters up
+    /// Discard dead letters: they will not become coupons
     Discard {
         #[command(flatten)]
         chosen: Chosen,
-        /// Take the grant back at the gate: its serial goes to the head of the waitlist, or back to the pool
+        /// Also revoke the grant at the gate: its serial goes to the head of the waitlist, or back to the pool
         #[arg(long)]
         return_serial: bool,
-        /// Why, for `failed show` and the log of the campaign
+        /// The reason, for `failed show` and the log of the campaign
         #[arg(long, value_name = "TEXT")]
         note: Option<String>,
     },
 }
 
-/// Of which campaign, with which reason.
+/// Restricts the dead letters to a campaign or a reason.
 #[derive(Args)]
 pub struct Filter {
-    /// Only of this campaign
+    /// Only dead letters of this campaign
     #[arg(long)]
     campaign: Option<CampaignId>,
-    /// Only with this reason, such as serial_taken
+    /// Only dead letters with this reason, such as serial_taken
     #[arg(long)]
     reason: Option<String>,
 }
 
-/// Which dead letters are to be dealt with.
+/// The dead letters to replay or discard.
 #[derive(Args)]
 pub struct Chosen {
-    /// The dead letters, as `failed list` names them
+    /// The dead letters' ids, from `failed list`
     #[arg(required_unless_present = "all")]
     ids: Vec<DeadLetterId>,
-    /// All that are open, of that campaign and with that reason if given
+    /// All open dead letters that match --campaign and --reason
     #[arg(long, conflicts_with = "ids")]
     all: bool,
     #[command(flatten)]
@@ -96,7 +96,7 @@ pub struct Chosen {
 }
 
 impl FailedCommand {
-    /// Does it; the text for the operator.
+    /// Runs the command and returns the text for the operator.
     ///
     /// # Errors
     /// When a server does not answer or refuses, or there is no such dead letter.
@@ -148,7 +148,7 @@ async fn connect(config: &Config) -> Result<DeadLetters<'_>> {
     })
 }
 
-/// What became of each dead letter.
+/// The result for each dead letter.
 #[derive(Default)]
 struct DealtWith {
     output: CommandOutput,
@@ -156,7 +156,7 @@ struct DealtWith {
 }
 
 impl DealtWith {
-    /// Whether it makes sense to go on with the next one: not if a server is away.
+    /// Whether to go on with the next one. False if a server is away.
     fn add(&mut self, id: &DeadLetterId, dealt_with: Result<String>) -> bool {
         match dealt_with {
             Ok(text) => {

@@ -1,4 +1,4 @@
-//! Redis: projecting a campaign into the gate, changing what it knows, and reading how it stands.
+//! The gate in Redis: projects campaigns, changes grants, and reads counts and states.
 
 mod books;
 mod restore;
@@ -24,13 +24,13 @@ use std::io::ErrorKind;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// For how long Redis is asked again after an answer was lost.
+/// How long a call is retried after its answer was lost.
 const AGAIN_FOR: Duration = Duration::from_secs(5);
 
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What Redis replies before it runs anything: nothing was done. An error with any other code comes out of a script or a
-/// command that was begun.
+/// Error codes that Redis returns before it runs anything, so nothing was done. Every other error comes from a script
+/// or command that had begun.
 const REFUSALS: [&str; 13] = [
     "NOSCRIPT",
     "OOM",
@@ -47,27 +47,21 @@ const REFUSALS: [&str; 13] = [
     "EXECABORT",
 ];
 
-/// What Redis replies while it cannot run anything yet, or not now.
+/// Error codes of a Redis that cannot run commands for the moment.
 const NOT_NOW: [&str; 4] = ["LOADING", "BUSY", "MASTERDOWN", "TRYAGAIN"];
 
-/// Why the gate has not done what it was asked to do.
+/// Why a call to the gate failed.
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
-    /// Redis replied that it does not do it. Nothing was done.
+    /// Redis returned an error. Nothing was done.
     #[error("Redis at {address} has not done it: {error}")]
-    Refused {
-        address: String,
-        error: RedisError,
-    },
-    /// No reply came, or one that leaves open how much was done.
+    Refused { address: String, error: RedisError },
+    /// No reply arrived, or an error that leaves open how much was done.
     #[error("Redis at {address} did not answer, or not to the end: {error}")]
-    Unanswered {
-        address: String,
-        error: RedisError,
-    },
+    Unanswered { address: String, error: RedisError },
 }
 
-/// The gate, by way of one connection, which is opened again when it breaks.
+/// The gate, over a single connection that is reopened when it breaks.
 pub struct Gate {
     client: Client,
     connection: Option<MultiplexedConnection>,
@@ -75,10 +69,10 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Connects, and asks whether Redis is there.
+    /// Connects and sends PING.
     ///
     /// # Errors
-    /// When it is not.
+    /// When Redis does not answer.
     pub async fn connect(config: &Config) -> Result<Self> {
         let client = config.redis.client()?;
         let address = client.get_connection_info().addr().to_string();
@@ -96,9 +90,9 @@ impl Gate {
         Ok(gate)
     }
 
-    /// Makes bridges, lists and handlers aware of `campaigns`, which are all that the database has: from now on an unknown
-    /// one is none, and one of these that Redis does not know has been lost. Comes before a campaign can grant anything,
-    /// so that no grant waits in a stream that nobody reads.
+    /// Registers `campaigns`, which must be all campaigns of the database. From then on an id outside the index is an
+    /// unknown campaign, and a registered campaign that Redis does not have is a lost one. Called before a campaign can
+    /// grant, so that no grant waits in a stream that no bridge reads.
     pub async fn register(&mut self, campaigns: &[CampaignId]) -> Result<()> {
         const WHAT: &str = "telling bridges, lists and handlers which campaigns there are";
         if !campaigns.is_empty() {
@@ -109,8 +103,8 @@ impl Gate {
             }
             self.query::<i64>(&add).await.context(WHAT)?;
         }
-        // Anew and in one step, so that none is ever missing in it: neither those that were created before there was an
-        // index, nor those that an older `rushgate` has created since.
+        // Rebuilt in one step, so that no campaign is ever missing: neither those older than the index, nor those that
+        // an older `rushgate` has created since.
         let mut index = redis::cmd("ZUNIONSTORE");
         index.arg(keys::CAMPAIGN_INDEX).arg(1).arg(keys::CAMPAIGNS);
         index.arg("WEIGHTS").arg(0);
@@ -121,10 +115,10 @@ impl Gate {
         Ok(())
     }
 
-    /// What is unsafe about Redis' own settings.
+    /// Settings of this Redis with which grants may be lost.
     ///
     /// # Errors
-    /// When Redis does not answer, or this user may not ask it.
+    /// When Redis does not answer, or this user may not read its settings.
     pub async fn dangers(&mut self) -> Result<Vec<String>> {
         let mut info = redis::cmd("INFO");
         info.arg("memory").arg("persistence");
@@ -136,24 +130,24 @@ impl Gate {
             .collect())
     }
 
-    /// What the gate was told of a campaign; `None` if it does not know it.
+    /// What the gate knows of a campaign's terms; `None` if it does not know the campaign.
     pub async fn projection(&mut self, campaign: &CampaignId) -> Result<Option<Projection>> {
         Ok(projection::projection(
             &self.call(&projection::call(campaign)).await?,
         )?)
     }
 
-    /// What the gate counts otherwise than it is there.
+    /// Counters of the gate that differ from what it stores.
     pub async fn miscounts(&mut self, campaign: &CampaignId) -> Result<Vec<Miscount>> {
         Ok(balance::miscounts(
             &self.call(&balance::call(campaign)).await?,
         )?)
     }
 
-    /// Brings the gate in line with what the database says.
+    /// Gives the gate the terms and the state from the database.
     ///
     /// # Errors
-    /// When Redis refuses or does not answer. That the gate declines is an [`Outcome`].
+    /// When Redis refuses or does not answer. A refusal by the script is an [`Outcome`].
     pub async fn project(
         &mut self,
         campaign: &CampaignId,
@@ -167,17 +161,17 @@ impl Gate {
         Ok(project::outcome(&self.call(&call).await?)?)
     }
 
-    /// How a campaign stands; `None` if the gate does not know it.
+    /// The campaign's counts; `None` if the gate does not know the campaign.
     pub async fn overview(&mut self, campaign: &CampaignId) -> Result<Option<Overview>> {
         Ok(overview::overview(
             &self.call(&overview::call(campaign)).await?,
         )?)
     }
 
-    /// Takes `applicant`'s grant back and passes its serial on.
+    /// Revokes `applicant`'s grant and passes its serial on.
     ///
     /// # Errors
-    /// When Redis refuses or does not answer. That there is nothing to take back is an [`revoke::Outcome`].
+    /// When Redis refuses or does not answer. That there is no such grant is a [`revoke::Outcome`].
     pub async fn revoke(
         &mut self,
         campaign: &CampaignId,
@@ -199,10 +193,10 @@ impl Gate {
         Ok(application::status(&self.call(&call).await?)?)
     }
 
-    /// Marks grants as issued, as the consumers do after the commit.
+    /// Marks grants as issued, as consumers do after the commit.
     ///
     /// # Errors
-    /// When Redis refuses or does not answer. That the gate does not know one of them is an [`confirm::Outcome`].
+    /// When Redis refuses or does not answer. That the gate does not know a grant is a [`confirm::Outcome`].
     pub async fn confirm(
         &mut self,
         campaign: &CampaignId,
@@ -225,7 +219,7 @@ impl Gate {
         Ok(confirm::Outcome::Confirmed { issued })
     }
 
-    /// Puts on the stream again what the gate knows of a grant.
+    /// Puts the gate's latest event about a grant on the stream again.
     pub async fn resend(
         &mut self,
         campaign: &CampaignId,
@@ -263,11 +257,11 @@ impl Gate {
             .collect())
     }
 
-    /// Runs a command that may be run again: if no answer comes, it is, for as long as [`AGAIN_FOR`]. So a connection
-    /// that breaks, or a Redis that starts again, fails nothing.
+    /// Runs an idempotent command. If no answer arrives, it retries for [`AGAIN_FOR`], so a broken connection or a
+    /// restart of Redis causes no error.
     async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, GateError> {
         let mut deadline = None;
-        // Whether an attempt may have been carried out.
+        // Whether any attempt may have taken effect.
         let mut may_be_done = false;
         loop {
             let attempt = self.ask(command);
@@ -297,7 +291,7 @@ impl Gate {
         }
     }
 
-    /// Runs a command once. Without a connection afterwards, it was not even sent.
+    /// Runs a command once. If there is no connection afterwards, the command was not sent.
     async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
@@ -316,7 +310,7 @@ impl Gate {
     }
 }
 
-/// What to say of a command that was interrupted for so long that another one has taken the campaign over.
+/// The error of a command that was interrupted for so long that another command has taken the campaign over.
 pub(crate) fn superseded(campaign: &CampaignId) -> String {
     format!(
         "another operator has taken campaign {campaign} over: `rushgate campaign log {campaign}` tells what was done"

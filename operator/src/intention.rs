@@ -1,7 +1,7 @@
-//! What a command is about to do to a campaign, as it is written down before the gate is told.
+//! What a command is about to do to a campaign, stored before the gate is changed.
 //!
-//! It holds all that the next command needs to finish it, or to say why it cannot be finished: nothing in it depends on
-//! when that is.
+//! An intention holds everything that the next command needs to finish it, or to explain why it cannot be finished. It
+//! does not depend on the time at which that happens.
 
 use crate::actor::Actor;
 use crate::failed::DeadLetterId;
@@ -10,75 +10,71 @@ use rushgate_gate::{Applicant, CampaignId, CampaignState, FencingToken, Place, R
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// An intention of a command on a campaign.
+/// The stored intention of a command on a campaign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Intention {
     pub campaign: CampaignId,
-    /// Of the command that is to finish it.
+    /// The token of the command that is to finish it.
     pub fence: FencingToken,
-    /// Who ran the command that wrote it.
+    /// Who ran the command that stored it.
     pub actor: Actor,
-    /// What is to be done.
     pub task: Task,
-    /// Why, in the operator's words.
+    /// In the operator's words.
     pub reason: Option<String>,
 }
 
-/// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
-    /// Other rounds, quotas, windows or another waitlist.
+    /// Change rounds, quotas, windows or the waitlist.
     Change {
         before: RoundsAndRules,
-        /// As it is to be.
         after: RoundsAndRules,
     },
     Pause,
     Resume,
     Close,
-    /// A grant is taken back.
+    /// Revoke a grant.
     Revoke {
         grant: GrantRef,
     },
-    /// A dead letter of the bridge goes back on the stream.
+    /// Put a dead letter of the bridge back on the stream.
     Replay {
-        /// Its id among the dead letters.
+        /// Its id in the dead letter stream.
         entry_id: String,
     },
-    /// A dead letter is given up.
+    /// Discard a dead letter.
     Discard {
         #[serde(rename = "letter")]
         dead_letter: String,
-        /// What it said, for the log; nothing else keeps what an entry of the bridge said.
+        /// Its content, for the log: nothing else keeps a discarded entry of the bridge.
         content: Option<String>,
         /// The grant that it is about.
         about: Option<GrantRef>,
-        /// The grant that is taken back with it.
+        /// The grant to revoke with it.
         grant: Option<GrantRef>,
     },
-    /// What an audit has found is repaired, as far as it can be proven.
+    /// Repair an audit's findings, as far as they are certain.
     Repair {
-        /// What is put on the stream again.
+        /// Grants to put on the stream again.
         resend: Vec<GrantRef>,
-        /// What has its row, and the gate is told so.
+        /// Grants with a committed row that the gate does not know to be committed.
         confirm: Vec<GrantRef>,
-        /// Whether database and gate have different terms, and are to agree.
+        /// Terms or states of database and gate differ; make them agree.
         agree: bool,
     },
 }
 
-/// A grant that is to be taken back.
+/// A grant in a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantRef {
-    /// The round, which does not depend on when this is done.
+    /// Explicit, so that the task means the same round whenever it is finished.
     pub round: RoundId,
     pub serial: Serial,
     pub user_id: Applicant,
 }
 
 impl GrantRef {
-    /// The grant of `user_id`.
     pub fn new(round: RoundId, serial: Serial, user_id: Applicant) -> Self {
         Self {
             round,
@@ -111,7 +107,6 @@ impl fmt::Display for GrantRef {
 }
 
 impl Task {
-    /// A change of `before` into `after`.
     pub fn change(before: &Campaign, after: &Campaign) -> Self {
         Self::Change {
             before: before.rounds_and_rules(),
@@ -119,7 +114,6 @@ impl Task {
         }
     }
 
-    /// That a dead letter is given up.
     pub fn discard(
         dead_letter: &DeadLetterId,
         content: Option<String>,
@@ -134,12 +128,12 @@ impl Task {
         }
     }
 
-    /// Whether it is one call of the gate, and then what the database writes: if that call is refused, nothing was done.
+    /// Whether it is one call of the gate followed by one transaction: if that call is refused, nothing was done.
     pub fn is_one_call(&self) -> bool {
         !matches!(self, Self::Discard { .. } | Self::Repair { .. })
     }
 
-    /// The state that the campaign is to have, if that is what is to be done.
+    /// The state to set, if the task sets one.
     pub fn state(&self) -> Option<CampaignState> {
         match self {
             Self::Pause => Some(CampaignState::Paused),

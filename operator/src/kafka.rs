@@ -1,4 +1,4 @@
-//! Kafka: the topic, and what waits in it.
+//! Kafka: creates and checks the topic, reads what consumers have not committed, and publishes records again.
 
 use crate::config::Config;
 use crate::waiting::{PATIENCE, noting};
@@ -19,16 +19,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
-/// How often it is looked whether Kafka has refused the login, while an answer is waited for.
+/// How often a wait for an answer checks whether Kafka has refused the login.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How many brokers must have a record before Kafka confirms it, where there are so many.
+/// `min.insync.replicas` of a new topic, where there are at least two brokers.
 const IN_SYNC: i32 = 2;
 
-/// A week: consumers that are down over a long weekend lose nothing.
+/// A week: longer than consumers are down over a long weekend.
 const SHORTEST_RETENTION: Duration = Duration::from_secs(7 * 86_400);
 
-// Settings of a topic.
 const MIN_IN_SYNC: &str = "min.insync.replicas";
 const UNCLEAN: &str = "unclean.leader.election.enable";
 const POLICY: &str = "cleanup.policy";
@@ -41,42 +40,38 @@ enum From {
     Committed,
 }
 
-/// What became of a topic that was to be created.
+/// Result of creating the topic.
 pub enum Creation {
-    /// It is there now.
     Created,
-    /// It was there already.
     WasThere,
-    /// It will not be created by trying again.
+    /// Trying again would not create it.
     Declined(RDKafkaErrorCode),
 }
 
-/// How a new topic is to be.
+/// Settings of a new topic.
 #[derive(Clone, Copy, Debug)]
 pub struct TopicTerms {
-    /// As many consumers can share the work.
+    /// Upper bound of the consumers that can share the work.
     pub partitions: i32,
-    /// On so many brokers each record is kept.
+    /// Brokers that store each record.
     pub replicas: i32,
-    /// For so long each record is kept.
+    /// How long each record is kept.
     pub retention: Duration,
 }
 
 /// The topic, as far as this user may see it.
 #[derive(Clone, Copy, Debug)]
 pub struct TopicStatus {
-    /// Whether it is there.
     pub is_there: bool,
-    /// How many brokers there are.
     pub brokers: i32,
 }
 
-/// A record with our key.
+/// A record whose key is one of ours.
 struct Seen<'a> {
     key: &'a [u8],
     value: &'a [u8],
     headers: Option<&'a BorrowedHeaders>,
-    /// Whether the consumers have not committed it yet.
+    /// The consumers have not committed it yet.
     waits: bool,
 }
 
@@ -89,7 +84,7 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// The topic that grants travel through.
+/// The topic that carries grants.
 #[derive(Clone)]
 pub struct Kafka {
     client: ClientConfig,
@@ -103,15 +98,14 @@ pub struct Kafka {
 #[derive(Clone)]
 struct Publisher {
     producer: FutureProducer<LastKafkaError>,
-    /// How many the topic has.
     partitions: i32,
 }
 
 impl Kafka {
-    /// Speaks to the brokers that `config` names. Connects when first asked something.
+    /// Does not connect yet: the first call does.
     ///
     /// # Errors
-    /// When the settings do not fit each other.
+    /// When the settings contradict each other.
     pub fn new(config: &Config) -> Result<Self> {
         let mut client = config.kafka.client("rushgate")?;
         let keys = config.kafka.signing.keys()?;
@@ -132,18 +126,18 @@ impl Kafka {
         })
     }
 
-    /// Whether the topic is there, as far as this user may see. Asking does not create it, whatever the brokers are
-    /// set to.
+    /// Whether the topic exists, as far as this user may see. Asking does not create it, whatever the brokers'
+    /// settings.
     ///
     /// # Errors
     /// When Kafka does not answer within `limit`, or refuses the login.
     pub async fn status(&self, limit: Duration) -> Result<TopicStatus> {
         let kafka = self.clone();
         let asked = tokio::task::spawn_blocking(move || {
-            // A consumer's question creates no topic, and hears of a login that is refused.
+            // A consumer's metadata request creates no topic, and reports a refused login.
             let metadata = kafka.metadata(&kafka.consumer()?, limit)?;
             let error = metadata.topics().first().and_then(MetadataTopic::error);
-            // Without a leader it cannot be used yet, but it is there.
+            // A topic without a leader exists, but cannot be used yet.
             let is_there = matches!(
                 error.map(RDKafkaErrorCode::from),
                 None | Some(RDKafkaErrorCode::LeaderNotAvailable)
@@ -154,10 +148,10 @@ impl Kafka {
         asked.await?
     }
 
-    /// In what ways the topic, as it is set up, may lose what it has confirmed.
+    /// In which ways the topic may lose confirmed records with its present settings.
     ///
     /// # Errors
-    /// When Kafka does not answer within `limit`, or does not tell.
+    /// When Kafka does not answer within `limit`, or does not return the settings.
     pub async fn risks(&self, limit: Duration) -> Result<Vec<String>> {
         let admin: AdminClient<_> = self.client.create_with_context(self.last_error.clone())?;
         let options = AdminOptions::new().request_timeout(Some(limit));
@@ -174,7 +168,7 @@ impl Kafka {
                 let metadata = kafka.metadata(&consumer, limit)?;
                 let topic = metadata.topics().first();
                 let partitions = topic.into_iter().flat_map(MetadataTopic::partitions);
-                // A broker may not have heard of a topic that was just created.
+                // A broker may not know a topic that was just created.
                 match partitions.map(|it| it.replicas().len()).min() {
                     Some(replicas) => return Ok(replicas),
                     None if Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN / 10),
@@ -186,11 +180,11 @@ impl Kafka {
         Ok(risks(replicas, |name| config.get(name)?.value.as_deref()))
     }
 
-    /// Creates the topic, so that what it has confirmed stays: two brokers have it where there are two, none takes over that
-    /// lags, and it is kept for long enough.
+    /// Creates the topic with settings that keep confirmed records: two in-sync replicas where there are two brokers,
+    /// no unclean leader election, and a sufficient retention.
     ///
     /// # Errors
-    /// When Kafka does not answer within `limit`, or cannot do it just now. That it declines is a [`Creation`].
+    /// When Kafka does not answer within `limit`, or cannot create topics for the moment. A refusal is a [`Creation`].
     pub async fn create_topic(&self, terms: TopicTerms, limit: Duration) -> Result<Creation> {
         let admin: AdminClient<_> = self.client.create_with_context(self.last_error.clone())?;
         let in_sync = terms.replicas.min(IN_SYNC).to_string();
@@ -225,11 +219,8 @@ impl Kafka {
         }
     }
 
-    /// Events of `campaign` that the consumers have not committed yet. Reads them all, so it takes as long as the
-    /// consumers are behind.
-    ///
-    /// # Errors
-    /// When Kafka does not answer or refuses.
+    /// Events of `campaign` that the consumers have not committed yet. Reads all of them, so it takes longer the more
+    /// the consumers lag.
     pub async fn waiting(&self, campaign: &CampaignId) -> Result<usize> {
         let campaign = campaign.clone();
         self.ask(move |kafka| {
@@ -242,11 +233,8 @@ impl Kafka {
         .await
     }
 
-    /// Every event of `campaign` that the topic still holds, and whether it waits for the consumers. Records that
-    /// carry no event, or are not believed to be a bridge's, are passed over: the consumers make dead letters of them.
-    ///
-    /// # Errors
-    /// When Kafka does not answer or refuses.
+    /// Every event of `campaign` that the topic still holds, each with whether consumers have yet to commit it. Skips
+    /// records without an event or without the bridge's signature: the consumers make dead letters of them.
     pub async fn events(&self, campaign: &CampaignId) -> Result<Vec<(Event, bool)>> {
         let campaign = campaign.clone();
         self.ask(move |kafka| {
@@ -273,10 +261,7 @@ impl Kafka {
         .await
     }
 
-    /// Publishes a record once more, to the partition where the bridge has put it, and waits until Kafka has it.
-    ///
-    /// # Errors
-    /// When Kafka does not answer or refuses.
+    /// Publishes a record again, to the partition that the bridge chose, and waits for the delivery report.
     pub async fn publish(
         &self,
         key: Option<&[u8]>,
@@ -310,7 +295,7 @@ impl Kafka {
         Ok(())
     }
 
-    /// Connects for publishing, unless that was done before.
+    /// Connects for publishing, if not connected yet.
     ///
     /// # Errors
     /// When Kafka does not answer or refuses. Nothing was published then.
@@ -336,7 +321,7 @@ impl Kafka {
         })
     }
 
-    /// What Kafka answers to a question that keeps a thread waiting. The question itself sees to it that this ends.
+    /// Runs a blocking request on a thread of its own. The request has its own time limit.
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Self) -> Result<T> + Send + 'static,
@@ -363,7 +348,7 @@ impl Kafka {
         Ok(partitions.map(|partition| partition.id()).collect())
     }
 
-    /// Hands out every record with our key, from there to where the topic ends now.
+    /// Passes every record with one of our keys to `each`, from `from` to the present end of the topic.
     fn read(&self, from: From, mut each: impl FnMut(EventKey, Seen<'_>)) -> Result<()> {
         let consumer = self.consumer()?;
         let mut asked = TopicPartitionList::new();
@@ -422,8 +407,8 @@ impl Kafka {
         Ok(())
     }
 
-    /// Where the consumers stand. A broker that has just started, or never heard of the group, first has to
-    /// find out who keeps its offsets.
+    /// The consumers' committed offsets. A broker that has just started, or does not know the group, first has to find
+    /// the group's coordinator.
     fn committed(
         &self,
         consumer: &BaseConsumer<LastKafkaError>,
@@ -454,7 +439,7 @@ impl Kafka {
         Ok(self.client.create_with_context(self.last_error.clone())?)
     }
 
-    /// What the brokers know of the topic. A login that they refuse is told at once: waiting does not mend it.
+    /// The topic's metadata. A refused login is reported at once: waiting would not help.
     fn metadata(
         &self,
         consumer: &BaseConsumer<LastKafkaError>,
@@ -472,7 +457,7 @@ impl Kafka {
                 }
                 Err(error) => error,
             };
-            // What went wrong is heard only while polling.
+            // librdkafka reports errors only while polling.
             while consumer.poll(Duration::from_millis(10)).is_some() {}
             if self.last_error.is_refusal() || Instant::now() >= deadline {
                 return Err(self.unusable(&error));
@@ -486,7 +471,7 @@ impl Kafka {
     }
 }
 
-/// In what ways a topic with so many replicas and these settings may lose what it has confirmed.
+/// In which ways a topic with this many replicas and these settings may lose confirmed records.
 fn risks<'a>(replicas: usize, setting: impl Fn(&str) -> Option<&'a str>) -> Vec<String> {
     let mut risks = vec![];
     let number = |name: &str| setting(name)?.parse::<i64>().ok();

@@ -17,7 +17,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use tokio::runtime::Builder;
 
-/// Runs campaigns: coupons given out first come, first served, never one too many.
+/// Runs campaigns that give out coupons, first come, first served, and never one too many.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -29,24 +29,24 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Create the tables, the index of campaigns and the topic, as far as they are missing
+    /// Create what is missing of the tables, the index of campaigns and the topic
     Setup(Setup),
-    /// Create campaigns, change them, see how they stand
+    /// Create, change and show campaigns
     #[command(subcommand)]
     Campaign(CampaignCommand),
-    /// Take a grant back and pass its serial on
+    /// Revoke a grant; its serial goes to the waitlist or back to the pool
     #[command(after_help = revoke::EXAMPLES)]
     Revoke(Revoke),
-    /// Find out what a person has
+    /// Find out what an applicant has
     #[command(subcommand)]
     Coupon(CouponCommand),
-    /// List, show, replay and discard dead letters: what could not become a coupon
+    /// List, show, replay and discard dead letters: events that could not become a coupon
     #[command(subcommand, after_help = failed::EXAMPLES)]
     Failed(FailedCommand),
-    /// Compare gate, stream, topic and tables; exit code 2 if they disagree
+    /// Check that gate, stream, topic and tables agree; exit code 2 if they do not
     #[command(after_help = audit::EXAMPLES)]
     Audit(Audit),
-    /// Rebuild the gate of a campaign of which Redis has lost grants, and reopen it
+    /// Rebuild the gate of a campaign whose grants Redis has lost, and reopen the campaign
     #[command(after_help = restore::EXAMPLES)]
     Restore(Restore),
 }
@@ -55,14 +55,14 @@ fn main() -> ExitCode {
     let cli = match rushgate_settings::try_parse::<Cli>() {
         Ok(cli) => cli,
         Err(error) => {
-            // Not clap's 2, which is the word of `audit` for something that does not agree.
+            // Not clap's 2: that is the exit code of `audit` for a disagreement.
             let code = ExitCode::from(u8::from(error.use_stderr()));
-            // That nobody is there to read it is no failure of the command.
+            // A closed stderr is not a failure of the command.
             let _ = error.print();
             return code;
         }
     };
-    // Not on one thread alone: a connection is closed where it is dropped, which must not keep its own driver waiting.
+    // Not a current-thread runtime: dropping a connection blocks until its driver has closed it.
     let ended = Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -70,13 +70,13 @@ fn main() -> ExitCode {
         .context("cannot start the runtime")
         .and_then(|runtime| {
             let ended = runtime.block_on(run(cli));
-            // What was given up may go on in the background, such as asking a name server that does not answer.
+            // An abandoned task, such as a DNS query, may still be running.
             runtime.shutdown_background();
             ended
         });
     match ended {
         Ok(output) => {
-            // Nor is a reader that has gone away, such as `head`.
+            // A reader that has closed stdout, such as `head`, is not a failure either.
             if !output.text.is_empty() {
                 let _ = writeln!(std::io::stdout(), "{}", output.text);
             }
@@ -89,7 +89,7 @@ fn main() -> ExitCode {
             ExitCode::from(output.exit_code())
         }
         Err(error) => {
-            // A backtrace would say nothing to an operator.
+            // A backtrace would not help an operator.
             complain(&causes(error.as_ref()));
             ExitCode::from(exit_code(&error))
         }

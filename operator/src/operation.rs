@@ -1,10 +1,10 @@
-//! A command at work on one campaign, so that it can be interrupted anywhere.
+//! A command on one campaign that may be interrupted anywhere.
 //!
-//! What it is about to do is written down first ([`Intention`]), then the gate is told, then one transaction writes what
-//! came of it and removes the intention. The next command on the campaign, whichever it is, finishes first what it finds
-//! written down, or explains why that cannot be done. So nothing that was begun is forgotten, and nothing is undone by a
-//! command that knew nothing of it. A command that sleeps while another one takes the campaign over can do no harm when
-//! it wakes up: its fencing token is too low for the gate, and its intention is gone.
+//! The command first stores what it is about to do ([`Intention`]), then changes the gate, and then records the result
+//! and removes the intention in one transaction. The next command on the campaign, whichever it is, finishes a stored
+//! intention first, or explains why it cannot. So nothing that was begun is forgotten. A command that was frozen while
+//! another one took the campaign over does no harm when it continues: the gate rejects its fencing token, and its
+//! intention is gone.
 
 mod agreement;
 mod tasks;
@@ -23,10 +23,10 @@ use rushgate_gate::project::{Origin, Outcome};
 use rushgate_gate::projection::Projection;
 use rushgate_gate::{CampaignId, CampaignState, FencingToken};
 
-/// After how many calls of the gate the database hears again that the command is alive.
+/// Gate calls between two signs of life to the database.
 pub(crate) const BEAT_EVERY: usize = 1_000;
 
-/// A campaign that no other command works on, as long as the database keeps the reservation.
+/// A campaign that no other command changes, as long as the database keeps the reservation.
 pub(crate) struct Reserved {
     pub(crate) database: Database,
     pub(crate) gate: Gate,
@@ -34,33 +34,33 @@ pub(crate) struct Reserved {
     actor: Actor,
 }
 
-/// A command at work on a campaign.
+/// A running command on a campaign.
 pub(crate) struct Operation {
     pub(crate) database: Database,
     pub(crate) gate: Gate,
-    /// As it stands in the database.
+    /// The terms in the database.
     pub(crate) campaign: Campaign,
-    /// As the gate knew it when the command began.
+    /// What the gate knew when the command began; `None` if it did not know the campaign.
     pub(crate) at_gate: Option<Projection>,
     pub(crate) fence: FencingToken,
     actor: Actor,
-    /// What became of what an interrupted command had left.
+    /// Lines about what an interrupted command had left unfinished.
     finished: Vec<String>,
     task: Option<Task>,
 }
 
-/// Why something was not done.
+/// Why a task was not carried out.
 enum Declined {
-    /// The gate says no: nothing was done, and nothing will be.
+    /// The gate refused it: nothing was done, and nothing will be.
     Refused(String),
-    /// It cannot be done now; it stays written down.
+    /// It is not possible now; the intention stays stored.
     Waits(String),
-    /// Another operator has taken the campaign over, and has finished it.
+    /// Another command has taken the campaign over and has finished the task.
     Superseded(String),
 }
 
 impl Reserved {
-    /// Connects to database and Redis, and keeps other operators from the campaign.
+    /// Connects to database and Redis, and reserves the campaign.
     pub(crate) async fn new(config: &Config, id: &CampaignId) -> Result<Self> {
         let database = Database::connect(config).await?;
         let gate = Gate::connect(config).await?;
@@ -73,7 +73,7 @@ impl Reserved {
         })
     }
 
-    /// Begins to work on the campaign, which is in the database.
+    /// Loads the campaign, which must exist, and takes a fencing token.
     pub(crate) async fn take_over(mut self) -> Result<Operation> {
         let campaign = existing(&self.database, &self.id).await?;
         let at_gate = self.gate.projection(&self.id).await?;
@@ -113,7 +113,7 @@ impl Operation {
         Ok(operation)
     }
 
-    /// Reserves the campaign, and leaves undone what an interrupted command has left.
+    /// Reserves the campaign, and abandons what an interrupted command has left.
     pub(crate) async fn give_up_on(config: &Config, id: &CampaignId) -> Result<Self> {
         let mut operation = Reserved::new(config, id).await?.take_over().await?;
         let Some(intention) = operation.database.intention(id).await? else {
@@ -137,14 +137,13 @@ impl Operation {
         Ok(operation)
     }
 
-    /// Makes bridges, lists and handlers aware of the campaign, and of all others that the database has: a Redis that was
-    /// wiped may have forgotten those as well.
+    /// Registers this campaign and all others of the database with the gate: a wiped Redis has forgotten all of them.
     pub(crate) async fn register(&mut self) -> Result<()> {
         let campaigns = self.database.campaigns().await?;
         self.gate.register(&campaigns).await
     }
 
-    /// Whether database or gate say that grants were lost.
+    /// Whether database or gate says that grants were lost.
     pub(crate) fn is_halted(&self) -> bool {
         let at_gate = self.at_gate.as_ref().map(|at_gate| at_gate.state);
         [at_gate, Some(self.campaign.state)].contains(&Some(CampaignState::Halted))
@@ -164,7 +163,7 @@ impl Operation {
                 self.campaign.id
             ));
         }
-        // A creation or a restore that was interrupted may have left the gate paused.
+        // An interrupted creation or restore may have left the gate paused.
         let state = self.campaign.state;
         let is_state_right = self
             .at_gate
@@ -176,7 +175,7 @@ impl Operation {
             false => error,
         })?;
         let Some(intention) = intention else {
-            // Where the terms differ as well, it was something else: that is for an audit.
+            // If the terms differ too, something else has happened: that is for `audit`.
             let is_all = |at_gate: &Projection| differing_terms(&self.campaign, at_gate).is_empty();
             if !is_state_right && self.at_gate.as_ref().is_some_and(is_all) {
                 let campaign = self.campaign.clone();
@@ -189,7 +188,7 @@ impl Operation {
             return Ok(());
         };
         if let Task::Change { after, .. } = &intention.task {
-            // A restore may have taken away what its own command had made.
+            // A restore may have removed the room that the interrupted command had made.
             let wanted = self.campaign.with(after);
             let room = [Write::Room(&wanted)];
             let written = self.database.write(&wanted.id, &room).await;
@@ -217,7 +216,7 @@ impl Operation {
         Ok(())
     }
 
-    /// Does what was written down as `deed`, and writes what came of it.
+    /// Stores `task` as an intention, carries it out, and records the result.
     ///
     /// # Errors
     /// [`Unknown`] when an answer was lost; any other error means that nothing was done.
@@ -262,7 +261,7 @@ impl Operation {
         self.end(intention, None).await
     }
 
-    /// Writes down what is to be done, and makes room for it in the database.
+    /// Stores the intention, and makes room for it in the database.
     pub(crate) async fn intend(&self, task: Task, reason: Option<&str>) -> Result<Intention> {
         let intention = Intention {
             campaign: self.campaign.id.clone(),
@@ -285,19 +284,19 @@ impl Operation {
         Ok(intention)
     }
 
-    /// What an interrupted command had left, and this one has finished.
+    /// The interrupted command's task, if this command has finished it.
     pub(crate) fn finished_task(&self) -> Option<&Task> {
         self.task.as_ref()
     }
 
-    /// Everything that the command has to say: first what it has finished, then what it has done.
+    /// The text for the operator: first what was finished, then what was done.
     pub(crate) fn report(&self, text: &str) -> String {
         let lines = self.finished.iter().map(String::as_str);
         let lines: Vec<&str> = lines.chain((!text.is_empty()).then_some(text)).collect();
         lines.join("\n")
     }
 
-    /// The same of a command that may have failed: what it has finished first is said also then.
+    /// Adds what was finished first to the result of the command, also if it failed.
     pub(crate) fn with_report(&self, done: Result<String>) -> Result<String> {
         match (done, self.finished.is_empty()) {
             (Ok(text), _) => Ok(self.report(&text)),
@@ -306,8 +305,8 @@ impl Operation {
         }
     }
 
-    /// Tells the gate of a campaign that only the database knows, paused until the database knows that the gate knows.
-    /// So a gate that has lost its grants is never taken for a new one.
+    /// Projects a campaign that only the database knows. The gate stays paused until the database has recorded the
+    /// projection, so a gate that has lost its grants is never mistaken for a new one.
     async fn create(&mut self) -> Result<()> {
         let campaign = self.campaign.clone();
         let id = &campaign.id;
@@ -334,7 +333,7 @@ impl Operation {
         Ok(())
     }
 
-    /// Makes the terms of a campaign that the gate was never told of those of `wanted`.
+    /// Replaces the terms of a campaign that was never projected.
     pub(crate) async fn replace(&mut self, wanted: &Campaign) -> Result<()> {
         let entry = Entry {
             action: Action::Changed,
@@ -350,7 +349,7 @@ impl Operation {
         Ok(())
     }
 
-    /// Tells the gate; how many people have moved up from waitlists with it.
+    /// Projects the campaign; returns how many applicants moved up from the waitlists.
     pub(crate) async fn project(
         &mut self,
         campaign: &Campaign,
@@ -402,7 +401,7 @@ impl Operation {
         }))
     }
 
-    /// Writes that an intention came to its end, with a line of the log.
+    /// Ends an intention, with a line of the log.
     pub(crate) async fn end(
         &self,
         intention: &Intention,
@@ -415,11 +414,11 @@ impl Operation {
         self.database.write(&intention.campaign, &writes).await
     }
 
-    /// Says that it is not known whether it was done, and what leads out.
+    /// The error of a task that may or may not have been carried out, with the command to run next.
     pub(crate) fn unfinished(&self, intention: &Intention, error: anyhow::Error) -> anyhow::Error {
         let id = &intention.campaign;
         let again = match &intention.task {
-            // The person may have won in another round since.
+            // The applicant may have won another round meanwhile.
             Task::Revoke { grant } => {
                 format!("the same command again with `--round {}`", grant.round)
             }
@@ -434,7 +433,7 @@ impl Operation {
     }
 }
 
-/// Whether a server has replied that it does not do it: nothing of the call or of the transaction was done.
+/// Whether a server has returned an error: nothing of the call or of the transaction was done.
 fn is_refused(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let by_redis = matches!(cause.downcast_ref(), Some(GateError::Refused { .. }));
@@ -443,7 +442,7 @@ fn is_refused(error: &anyhow::Error) -> bool {
     })
 }
 
-/// Says that it is not known how far the creation of a campaign has come.
+/// The error of a creation that may or may not have been completed.
 pub(crate) fn unknown_creation(id: &CampaignId, error: anyhow::Error) -> anyhow::Error {
     let way_out = format!(
         "Run the same command again, or `rushgate campaign finish {id}` if `rushgate campaign list` has it"
@@ -454,14 +453,14 @@ pub(crate) fn unknown_creation(id: &CampaignId, error: anyhow::Error) -> anyhow:
     ))
 }
 
-/// What to say when the gate refuses terms that nobody has just asked for.
+/// Advice when the gate refuses terms that this command has not changed.
 fn or_repair(id: &CampaignId) -> String {
     format!(
         ". Database and gate have different terms: `rushgate audit {id} --repair` makes them agree"
     )
 }
 
-/// What to say of people who have moved up from waitlists.
+/// The note about applicants who moved up from the waitlists.
 pub(crate) fn moved_up(promoted: u32) -> String {
     match promoted {
         0 => String::new(),
@@ -469,7 +468,7 @@ pub(crate) fn moved_up(promoted: u32) -> String {
     }
 }
 
-/// What to say of a campaign that waits to be restored.
+/// The error for a campaign that has to be restored.
 pub(crate) fn halted(id: &CampaignId) -> String {
     format!(
         "campaign {id} is halted, because Redis has lost grants of it (`rushgate campaign log {id}` says when): \
@@ -477,7 +476,7 @@ pub(crate) fn halted(id: &CampaignId) -> String {
     )
 }
 
-/// What to say of a campaign that the gate was told of, and does not know.
+/// The error for a campaign that was projected and is missing at the gate.
 pub(crate) fn lost(id: &CampaignId) -> String {
     format!(
         "Redis has lost campaign {id} and who won in it; beginning again would give serials twice. Bring back Redis' data \

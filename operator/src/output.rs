@@ -1,30 +1,30 @@
-//! What a command found out, and what it could not.
+//! The output of a command: text, warnings about missing answers, errors, and the exit code.
 
 use crate::unknown::exit_code;
 use std::fmt;
 
-/// Stands for what could not be found out.
+/// Printed in place of a figure that no server returned.
 pub const UNKNOWN: &str = "unknown";
 
-/// What was found out, or that it is unknown.
+/// The figure, or [`UNKNOWN`].
 pub fn figure(found: Option<impl fmt::Display>) -> String {
     found.map_or_else(|| UNKNOWN.to_owned(), |found| found.to_string())
 }
 
-/// What a command has to say.
+/// What a command prints.
 #[derive(Debug, Default)]
 pub struct CommandOutput {
     pub text: String,
     pub missing: Missing,
-    /// Whether something was found that does not agree.
+    /// `audit` only: something does not agree.
     pub disagrees: bool,
-    /// For stderr: why some of what was asked for was not done.
+    /// Printed on stderr: why some of the requested work was not done.
     pub errors: Vec<anyhow::Error>,
 }
 
 impl CommandOutput {
-    /// 2 if something does not agree, however much is unknown; 3 if the effect of something is unknown; 1 if something was
-    /// not done or could not be found out; else 0.
+    /// 2 if something does not agree, however much is unknown; 3 if an effect is unknown; 1 if something was not done
+    /// or not found out; otherwise 0.
     pub fn exit_code(&self) -> u8 {
         match self.errors.iter().map(exit_code).max() {
             _ if self.disagrees => 2,
@@ -43,15 +43,15 @@ impl From<String> for CommandOutput {
     }
 }
 
-/// What could not be found out, by the reason why.
+/// What is unknown, grouped by reason. Printed on stderr.
 #[derive(Debug, Default)]
 pub struct Missing(Vec<(String, Vec<String>)>);
 
 impl Missing {
-    /// Things that are named for one reason; of more, how many there are.
+    /// Most items named for one reason; the others are counted.
     const SHOWN: usize = 8;
 
-    /// Whether everything was found out.
+    /// Whether everything is known.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,8 +1,8 @@
-//! `rushgate restore`: rebuilds the gate of a campaign of which Redis has lost grants, and reopens it.
+//! `rushgate restore`: rebuilds the gate of a campaign whose grants Redis has lost, and reopens the campaign.
 //!
-//! Everything on its way is let through first, while nobody is granted anything. Then the gate is told what the
-//! database has, and what dead letters, topic and gate know beyond that. It may die anywhere and be run again: until
-//! the last step the campaign stays halted.
+//! The campaign is halted, and all events on their way reach the database first. Then the gate is rebuilt from the
+//! rows, the dead letters, the topic, and what the gate still knows. The command may be interrupted anywhere and run
+//! again: until its last step the campaign stays halted.
 
 mod plan;
 
@@ -28,7 +28,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// Shown below the flags.
 pub const EXAMPLES: &str = "Examples:
   rushgate restore welcome           after the gate was halted, or Redis lost the campaign altogether
   rushgate restore welcome --halt    after `rushgate audit` found that the gate has lost grants, before it was halted;
@@ -38,36 +37,36 @@ Bridge and consumer have to be running: what is on its way is let through first.
 keeps that place, or gets another one, or stands in `rushgate failed list` if none is left. Grants that only the lost
 Redis knew are gone: those people may apply again. People who waited keep their place as far as Redis still knows it.";
 
-/// How often it is looked whether everything has gone through.
+/// Interval between two checks whether all events have arrived.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// How often the gate is rebuilt because something arrived meanwhile.
+/// Attempts to rebuild, if more events arrive meanwhile.
 const TRIES: usize = 10;
 
-/// Reasons of dead letters that come of two grants which cannot both be true.
+/// Reasons of dead letters that were caused by another grant of the same serial or to the same applicant.
 const LOST_TO_RIVAL: [&str; 2] = ["serial_taken", "already_holds"];
 
-/// What is to be restored.
+/// The arguments of `restore`.
 #[derive(Args)]
 pub struct Restore {
     /// The campaign
     campaign: CampaignId,
-    /// Halt it first, if it is not halted
+    /// Halt the campaign first, if it is not halted
     #[arg(long)]
     halt: bool,
-    /// How long to wait for what is on its way, in seconds
+    /// Seconds to wait for events on their way to the database
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     wait: u64,
-    /// Why, for the log of the campaign
+    /// The reason, for the log of the campaign
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
 
 impl Restore {
-    /// Does it; the text for the operator.
+    /// Runs the command and returns the text for the operator.
     ///
     /// # Errors
-    /// When a server does not answer or refuses, there is nothing to restore, or what is on its way does not arrive.
+    /// When a server does not answer or refuses, there is nothing to restore, or events on their way do not arrive.
     pub async fn run(&self, config: &Config) -> Result<String> {
         let begun = Instant::now();
         let id = &self.campaign;
@@ -90,7 +89,7 @@ impl Restore {
             .map_err(unknown)?;
 
         let rebuilt = rebuild.rebuild().await;
-        // It was halted at least.
+        // From here on the campaign is halted at least.
         let (knew, plan) = rebuilt.map_err(unknown)?;
         let text = rebuild.reassign(&plan).await.map_err(unknown)?;
         let held = plan
@@ -117,7 +116,7 @@ impl Restore {
     }
 }
 
-/// What it was before it was halted, by its log.
+/// The state before the halt, from the log.
 fn state_before(log: &[LogLine]) -> CampaignState {
     let mut states = log.iter().filter_map(|line| match line.action.as_str() {
         "created" | "resumed" => Some(CampaignState::Running),
@@ -132,7 +131,7 @@ fn is_held(granted: &Granted) -> bool {
     !matches!(granted.standing, Standing::Revoked(_))
 }
 
-/// A rebuilding that is going on.
+/// A restore in progress.
 struct Rebuild {
     operation: Operation,
     kafka: Kafka,
@@ -140,7 +139,7 @@ struct Rebuild {
 }
 
 impl Rebuild {
-    /// Whether there is something to restore.
+    /// Fails if there is nothing to restore.
     fn check(&self, even_if_running: bool) -> Result<()> {
         let id = &self.operation.campaign.id;
         ensure!(
@@ -155,8 +154,9 @@ impl Rebuild {
         Ok(())
     }
 
-    /// Sees to it that nobody is granted anything meanwhile. The database is told first: from then on this command is
-    /// what leads out. Where the gate was told of more rounds or higher quotas than the database knows of, these count.
+    /// Halts the campaign, so that nothing is granted meanwhile. The database is written first: from then on, running
+    /// this command again is the way out. Rounds and quotas beyond the database's that the gate has are taken from the
+    /// gate.
     async fn halt(&mut self, reason: Option<&str>) -> Result<()> {
         let operation = &mut self.operation;
         let before = operation.campaign.clone();
@@ -165,9 +165,9 @@ impl Rebuild {
             .as_ref()
             .filter(|at_gate| at_gate.terms.is_some())
         {
-            // Room for a change that the gate has not taken is not for the gate. Where Redis has lost the terms, nobody
-            // knows whether the gate had taken it, and the room stays; also when this is run again, after the gate was
-            // told of that room.
+            // The database may have room for a change that the gate has not taken; this room is not projected. If Redis
+            // has lost the terms, it is not known whether the gate had taken the change, and the room stays. That also
+            // holds when the restore is run again, after that room was projected.
             let has_all = differing_terms(&before, at_gate).is_empty();
             let intention = operation.database.intention(&before.id).await?;
             let meant = match intention.map(|intention| intention.task) {
@@ -190,7 +190,7 @@ impl Rebuild {
             about: None,
         };
         let taken = format!("taken from the gate: {differences}");
-        // Also if its creation was interrupted: a gate that was halted for it knows it.
+        // Also if the creation was interrupted: the halt has projected the campaign.
         let mut writes = vec![Write::Projected, Write::Final(&campaign)];
         if !differences.is_empty() {
             writes.push(Write::Log(entry(Action::Repaired, &taken, None)));
@@ -206,14 +206,14 @@ impl Rebuild {
         operation
             .project(&campaign, Origin::New, CampaignState::Halted)
             .await?;
-        // What handlers have remembered of before comes to its end.
+        // By then the refusal caches of the handlers have expired.
         sleep(SETTLE).await;
         operation.register().await
     }
 
-    /// Ends the halt; how many people have moved up from waitlists with it. The database is told first: if the gate is
-    /// not, it is still halted, and this is run again. What a command had begun before the halt is finished while the gate
-    /// is paused, because applicants may have been told of it already.
+    /// Ends the halt; returns how many applicants moved up from the waitlists. The database is written first: if the
+    /// gate is not reached, it stays halted, and the restore is run again. A task that was begun before the halt is
+    /// finished while the gate is paused, because applicants may already have seen its effect.
     async fn reopen(&mut self, state: CampaignState, text: &str) -> Result<u32> {
         let operation = &mut self.operation;
         let campaign = operation.campaign.clone();
@@ -245,7 +245,8 @@ impl Rebuild {
             .await
     }
 
-    /// Rebuilds the gate, until nothing has arrived meanwhile; how many of the grants it knew, and what it knows.
+    /// Rebuilds the gate until no event has arrived meanwhile; returns how many of the grants the gate knew, and the
+    /// plan.
     async fn rebuild(&mut self) -> Result<(usize, Plan)> {
         let campaign = &self.operation.campaign.clone();
         let (id, one_per, fence) = (&campaign.id, campaign.terms.one_per, self.operation.fence);
@@ -261,7 +262,7 @@ impl Rebuild {
             let still = still
                 .filter(|granted| held.contains(&plan::place(granted)))
                 .count();
-            // What it knew before the first attempt.
+            // Counted before the first attempt.
             let knew = *knew.get_or_insert(still);
             self.operation
                 .gate
@@ -278,7 +279,7 @@ impl Rebuild {
         )
     }
 
-    /// Lets everything through that is on its way.
+    /// Waits until all events on their way have arrived.
     async fn drain(&mut self, id: &CampaignId) -> Result<()> {
         let mut notes = Notes::begin(Some(self.deadline - Instant::now()));
         loop {
@@ -337,7 +338,7 @@ impl Rebuild {
             let granted = of_event(event);
             others.insert(plan::place(&granted), granted);
         }
-        // What cannot be read goes when the gate is rebuilt.
+        // Entries that cannot be parsed are dropped by the rebuild.
         let (held, _) = self.operation.gate.held(id, campaign.terms.one_per).await?;
         let is_revoked = |place: &Place| {
             let mut events = events.iter().map(|(event, _)| event);
@@ -362,7 +363,7 @@ impl Rebuild {
                 standing: Standing::Held,
             });
         }
-        // What was taken back without ever having had a row is nobody's any more.
+        // A grant that was revoked before it had a row belongs to no applicant.
         for (event, _) in &events {
             if event.event_type == EventType::Revoked {
                 others.remove(&plan::place(&of_event(event)));
@@ -396,7 +397,7 @@ impl Rebuild {
         self.operation.database.failed_events(&which).await
     }
 
-    /// Gives a place to those who lost theirs, as long as there are any; what to say of it.
+    /// Gives another serial to applicants who lost theirs, while serials are left; returns a summary.
     async fn reassign(&mut self, plan: &Plan) -> Result<String> {
         let operation = &mut self.operation;
         let (id, fence) = (&operation.campaign.id, operation.fence);

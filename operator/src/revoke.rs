@@ -1,4 +1,4 @@
-//! `rushgate revoke`: takes a grant back.
+//! `rushgate revoke`: revokes a grant and passes its serial on.
 
 use crate::config::Config;
 use crate::intention::{GrantRef, Task};
@@ -8,7 +8,6 @@ use clap::Args;
 use rushgate_gate::application::Status;
 use rushgate_gate::{Applicant, CampaignId, RoundId};
 
-/// Shown below the flags.
 pub const EXAMPLES: &str = "Examples:
   rushgate revoke welcome 42 --reason 'returned at the counter'
   rushgate revoke advent 42 --round 2026-12-06
@@ -16,26 +15,26 @@ pub const EXAMPLES: &str = "Examples:
 The serial goes to the head of the waitlist at once. Where nobody waits it goes back to the pool, and a second later to
 whoever comes first. The person cannot win that round again.";
 
-/// Whose grant, and why.
+/// The arguments of `revoke`.
 #[derive(Args)]
 pub struct Revoke {
     /// The campaign
     campaign: CampaignId,
-    /// The person
+    /// The applicant
     user_id: Applicant,
-    /// The round, where one may win in every round; else the one that opened last
+    /// The round, where one may win in every round; default: the round that opened last
     #[arg(long)]
     round: Option<RoundId>,
-    /// Why, for the log of the campaign
+    /// The reason, for the log of the campaign
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
 
 impl Revoke {
-    /// Does it; the text for the operator.
+    /// Runs the command and returns the text for the operator.
     ///
     /// # Errors
-    /// When a server does not answer or refuses, or there is nothing to take back.
+    /// When a server does not answer or refuses, or there is no grant to revoke.
     pub async fn run(&self, config: &Config) -> Result<String> {
         let mut operation = Operation::begin(config, &self.campaign).await?;
         let done = self.take_back(&mut operation).await;
@@ -51,7 +50,7 @@ impl Revoke {
                 .as_ref()
                 .is_none_or(|round| *round == grant.round)
         {
-            // That was this very command. What the person has won since is not meant.
+            // The interrupted command was this one. A grant that the applicant has won since is not meant.
             return Ok(String::new());
         }
         let status = operation
@@ -60,7 +59,7 @@ impl Revoke {
             .await?;
         Ok(match status {
             Status::Granted(grant) | Status::Issued(grant) => {
-                // From here on the round is certain, whichever opened last when this is finished.
+                // From here on the round is fixed, even if another round has opened when this is finished.
                 let grant = GrantRef::new(grant.round, grant.serial, user_id.clone());
                 operation
                     .perform(Task::Revoke { grant }, self.reason.as_deref())

@@ -1,13 +1,13 @@
-//! A campaign that opens every day at the same local time: its rounds, by the calendar of its time zone.
+//! The rounds of a campaign that opens every day at the same local time.
 //!
-//! Pure functions. The gate compares integers; what a day is, and when ten o'clock is on it, is decided here.
+//! Pure functions. The gate compares integers; time zones and calendar days are resolved here.
 
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 use rushgate_gate::{Millis, Quota, Round, RoundId};
 
-/// The most rounds of one campaign: five years of days.
+/// Most rounds of one campaign: five years of days.
 pub const MOST_ROUNDS: usize = 2_000;
 
 /// A round on each day from the first to the last.
@@ -23,34 +23,24 @@ pub struct Daily {
     pub open_for: SignedDuration,
 }
 
-/// Why there are no such rounds.
+/// Why a schedule is not usable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoSchedule {
-    /// The time zone is not known.
     #[error(
         "--timezone {0}: no such time zone; give an IANA name such as Asia/Seoul or Europe/London"
     )]
     UnknownTimeZone(String),
-    /// The days are the wrong way round.
     #[error("--to {last} is before --from {first}")]
-    EndsBeforeItBegins {
-        first: Date,
-        last: Date,
-    },
-    /// The rounds are not open for a usable time.
+    EndsBeforeItBegins { first: Date, last: Date },
     #[error("--for {0:#}: a round stays open for 1 s to 24 h, in whole seconds")]
     BadLength(SignedDuration),
-    /// More days than a campaign may have.
     #[error(
         "{days} days are more than the {MOST_ROUNDS} that a campaign may have: make several campaigns of it"
     )]
-    TooManyDays {
-        days: i64,
-    },
-    /// The days are outside of what the gate can count.
+    TooManyDays { days: i64 },
+    /// The days are outside the range of the gate's clock.
     #[error("{0} is outside the years 1970 to 9999")]
     OutOfRange(Date),
-    /// No day of the period exists in that time zone.
     #[error("none of these days exists in {0}")]
     NoDay(String),
 }
@@ -58,12 +48,12 @@ pub enum NoSchedule {
 impl Daily {
     /// The rounds, in order, each named by its local date, such as `2026-12-01`.
     ///
-    /// A local time that a day lacks, because clocks are put forward, is the same time by the clock of before; one
-    /// that a day has twice is the first of the two. A day that a time zone leaves out has no round. A round ends
-    /// when the next one opens at the latest: a day may have 23 hours.
+    /// If clocks are put forward over the opening time, the round opens at that time by the old clock; if the opening
+    /// time occurs twice, at the first one. A day that a time zone leaves out has no round. A round ends at the latest
+    /// when the next one opens: a day may have 23 hours.
     ///
     /// # Errors
-    /// When there are no such rounds.
+    /// When the schedule is not usable.
     pub fn rounds(&self, quota: Quota) -> Result<Vec<Round>, NoSchedule> {
         let zone = TimeZone::get(&self.timezone)
             .map_err(|_| NoSchedule::UnknownTimeZone(self.timezone.clone()))?;
@@ -82,11 +72,11 @@ impl Daily {
         if days > MOST_ROUNDS as i64 {
             return Err(NoSchedule::TooManyDays { days });
         }
-        // One day more, because the last round too ends when the next would open.
+        // One day more: the last round, too, ends at the latest when the next one would open.
         let mut openings = vec![];
         for day in first.series(1.day()).take(days as usize + 1) {
             let at = |time| instant(&zone, day, time).ok_or(NoSchedule::OutOfRange(day));
-            // Noon is on every day that there is: clocks are changed at night.
+            // Every day that exists has a noon: clocks are changed at night.
             if at(Time::midnight() + 12.hours())?.date() == day {
                 openings.push((day, at(self.opens_at)?.timestamp()));
             }
@@ -118,7 +108,7 @@ impl Daily {
     }
 }
 
-/// When clocks show `time` on `day`.
+/// The instant at which clocks show `time` on `day`.
 fn instant(zone: &TimeZone, day: Date, time: Time) -> Option<Zoned> {
     zone.to_ambiguous_zoned(day.to_datetime(time))
         .compatible()
@@ -162,11 +152,11 @@ mod tests {
             .collect()
     }
 
-    /// Each: zone, day, local time, length → opening and closing in UTC. From the tz database's own history.
+    /// Each case: zone, day, local time, length → opening and closing in UTC, from the tz database.
     #[test]
     fn awkward_days_open_when_their_clocks_say_so() {
         for (zone, day, time, open_for, opens_at, closes_at) in [
-            // No daylight saving at all.
+            // No daylight saving time.
             (
                 "Asia/Seoul",
                 "2026-12-01",
@@ -200,7 +190,7 @@ mod tests {
                 "2026-03-29T01:30:00Z",
                 "2026-03-29T02:30:00Z",
             ),
-            // It comes twice: the first of the two.
+            // The time occurs twice: the first one.
             (
                 "America/New_York",
                 "2026-11-01",
@@ -217,7 +207,7 @@ mod tests {
                 "2026-10-25T00:30:00Z",
                 "2026-10-25T02:30:00Z",
             ),
-            // Before and after the change, the same local time.
+            // The same local time before and after the change.
             (
                 "Europe/London",
                 "2026-03-28",
@@ -294,7 +284,7 @@ mod tests {
                 "2025-02-23T01:30:00Z",
                 "2025-02-23T02:30:00Z",
             ),
-            // Past midnight, and into a year that is not the day's.
+            // Past midnight, into the next year.
             (
                 "Asia/Seoul",
                 "2026-12-31",
@@ -428,8 +418,8 @@ mod tests {
     }
 
     proptest! {
-        /// In every zone: one round a day that exists, in order, never two at once, each at the time asked for
-        /// wherever that exists.
+        /// In every zone: one round for each day that exists, in order, never two at once, each at the requested local
+        /// time wherever that time exists.
         #[test]
         fn rounds_follow_the_local_clock_and_never_overlap(
             zone in prop::sample::select(jiff::tz::db().available().map(|name| name.to_string()).collect::<Vec<_>>()),

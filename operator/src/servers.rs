@@ -1,4 +1,4 @@
-//! The servers, for commands that only look: each is asked by itself, so that one which is away hides nothing of what the
+//! The servers, for read-only commands: each is asked separately, so a server that is away hides nothing that the
 //! others know.
 
 use crate::config::Config;
@@ -13,20 +13,19 @@ use redis::RedisError;
 use rushgate_gate::CampaignId;
 use rushgate_gate::causes::causes;
 
-/// The servers as far as they answer, and what could not be found out.
+/// The servers that answered, and what is unknown because others did not.
 pub struct Servers {
     database: Asked<Database>,
     gate: Asked<Gate>,
     kafka: Asked<Kafka>,
-    /// What could not be found out so far.
     pub missing: Missing,
 }
 
-/// A server, or why it is not to be asked any more.
+/// A server, or why it is not asked any more.
 type Asked<S> = Result<S, String>;
 
 impl Servers {
-    /// Connects to all of them at once. Kafka connects when it is first asked something.
+    /// Connects to all servers at once. Kafka connects at the first call.
     pub async fn connect(config: &Config) -> Self {
         let (database, gate) = tokio::join!(Database::connect(config), Gate::connect(config));
         Self {
@@ -37,7 +36,7 @@ impl Servers {
         }
     }
 
-    /// What the database answers; `None`, and `what` is missing, if it does not.
+    /// The database's answer; if there is none, `None`, and `what` is reported as unknown.
     pub async fn database<T>(
         &mut self,
         what: &str,
@@ -53,7 +52,7 @@ impl Servers {
         .await
     }
 
-    /// What the gate answers; `None`, and `what` is missing, if it does not.
+    /// The gate's answer; if there is none, `None`, and `what` is reported as unknown.
     pub async fn gate<T>(
         &mut self,
         what: &str,
@@ -64,7 +63,7 @@ impl Servers {
         ask(&mut self.gate, &mut self.missing, what, question, is_away).await
     }
 
-    /// What is unsafe about Redis' own settings, as far as it answers and tells.
+    /// Settings of Redis with which grants may be lost; empty if it does not answer or does not allow the question.
     pub async fn redis_dangers(&mut self) -> Vec<String> {
         match &mut self.gate {
             Ok(gate) => gate.dangers().await.unwrap_or_default(),
@@ -72,17 +71,18 @@ impl Servers {
         }
     }
 
-    /// What Kafka answers; `None`, and `what` is missing, if it does not.
+    /// Kafka's answer; if there is none, `None`, and `what` is reported as unknown.
     pub async fn kafka<T>(
         &mut self,
         what: &str,
         question: impl AsyncFnOnce(&mut Kafka) -> Result<T>,
     ) -> Option<T> {
-        // Whatever is wrong with Kafka is wrong for all campaigns.
+        // A failure of Kafka concerns all campaigns.
         ask(&mut self.kafka, &mut self.missing, what, question, |_| true).await
     }
 
-    /// The campaign as the database has it, if it has it; `None`, and its terms are missing, if the database does not answer.
+    /// The campaign in the database, if it exists; if the database does not answer, `None`, and its terms are reported
+    /// as unknown.
     pub async fn campaign(&mut self, id: &CampaignId) -> Option<Option<Campaign>> {
         let question =
             async |database: &mut Database| within("the database", database.campaign(id)).await;
@@ -90,7 +90,7 @@ impl Servers {
             .await
     }
 
-    /// The names of all campaigns; of those that Redis knows, while the database does not answer.
+    /// The ids of all campaigns; while the database does not answer, those that Redis knows.
     pub async fn campaigns(&mut self) -> Vec<CampaignId> {
         const WHAT: &str = "the list of campaigns";
         let question =
@@ -127,7 +127,7 @@ async fn ask<S, T>(
     None
 }
 
-/// Whether the server did not answer at all: then it is not asked again, which might take as long again.
+/// Whether the server did not answer at all. It is then not asked again, because that could take as long.
 pub(crate) fn is_away(error: &Error) -> bool {
     let database = error.downcast_ref::<sqlx::Error>();
     let redis = error.downcast_ref::<RedisError>();

@@ -1,4 +1,4 @@
-//! `rushgate setup`: everything that has to exist before a campaign can.
+//! `rushgate setup`: creates everything that campaigns need.
 
 use crate::config::Config;
 use crate::database::Database;
@@ -13,11 +13,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tokio::try_join;
 
-/// The longest that one attempt may take. A server that accepted a connection while it was starting may never answer on
-/// it.
+/// Longest time for one attempt. A server that accepted a connection while it was starting may never answer on it.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// The most replicas of a new topic that nobody has asked for.
+/// Replicas of a new topic, if not given and there are that many brokers.
 const MOST_REPLICAS: i32 = 3;
 
 const PAUSE: Duration = Duration::from_millis(200);
@@ -25,23 +24,23 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Creates the tables, the index of campaigns and the topic, as far as they are missing.
 #[derive(Args)]
 pub struct Setup {
-    /// How many seconds to wait for servers that are still starting; 0: one attempt
+    /// Seconds to wait for servers that are still starting; 0: a single attempt
     #[arg(long, default_value_t = 60)]
     wait: u64,
-    /// Partitions of a new topic: as many consumers can share the work
+    /// Partitions of a new topic: the most consumers that can share the work
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=1000))]
     partitions: i32,
-    /// Replicas of a new topic; as many as there are brokers, up to three, if it is not given
+    /// Replicas of a new topic; default: one on each broker, at most three
     #[arg(long, value_parser = clap::value_parser!(i32).range(1..=100))]
     replicas: Option<i32>,
-    /// For how many days a new topic keeps its records
+    /// Days for which a new topic keeps its records
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=36_500))]
     retention: u64,
 }
 
 impl Setup {
-    /// Does it; the text for the operator. Nothing is changed before all servers have answered.
+    /// Runs the command and returns the text for the operator. Changes nothing before all servers have answered.
     ///
     /// # Errors
     /// When a server does not answer in time or refuses.
@@ -75,7 +74,7 @@ impl Setup {
             ),
         )?;
 
-        // Not every user may ask for them.
+        // Some users may not read them.
         for danger in gate.dangers().await.unwrap_or_default() {
             eprintln!("warning: {danger}");
         }
@@ -83,7 +82,7 @@ impl Setup {
         let campaigns = database.campaigns().await;
         let campaigns = campaigns
             .context("Redis was not told which campaigns there are: run `rushgate setup` again")?;
-        // A Redis that is full must not keep the bridge from starting, which makes room in it.
+        // The bridge empties a full Redis, so a full Redis must not prevent its start.
         if let Err(error) = gate.register(&campaigns).await {
             eprintln!(
                 "warning: {}; until `rushgate setup` has done that, applicants are told 503 about campaigns that Redis does \
@@ -94,7 +93,7 @@ impl Setup {
         let creation = if status.is_there {
             Creation::WasThere
         } else {
-            // The migrations may have taken their time.
+            // The migrations may have used up the time.
             let deadline = deadline.max(Instant::now() + ATTEMPT);
             let at = config.kafka.brokers.clone();
             let terms = TopicTerms {
@@ -135,7 +134,7 @@ impl Setup {
     }
 }
 
-/// Tries again until it works or the deadline has passed. An attempt is told how long it may take, and ended then.
+/// Retries until `attempt` succeeds or the deadline has passed. Each attempt gets a time limit.
 async fn until<T>(
     deadline: Instant,
     server: &str,
@@ -144,12 +143,12 @@ async fn until<T>(
 ) -> Result<T> {
     let attempts = async {
         let mut limit = match left(deadline) {
-            // No waiting; but an attempt.
+            // No waiting, but one attempt.
             Duration::ZERO => ATTEMPT,
             left => left.min(ATTEMPT),
         };
         loop {
-            // A little less, so that it can say itself why it has ended.
+            // Slightly less than the outer limit, so that the attempt itself can report why it failed.
             let error = match timeout(limit, attempt(limit.mul_f64(0.8))).await {
                 Ok(Ok(done)) => return Ok(done),
                 Ok(Err(error)) => error,
@@ -158,7 +157,7 @@ async fn until<T>(
                     limit.as_secs_f64()
                 ),
             };
-            // An attempt that is cut off at once would say nothing.
+            // An attempt with almost no time left would only report a timeout.
             if left(deadline) < 2 * PAUSE {
                 return Err(error).context(format!("{server} is not ready"));
             }

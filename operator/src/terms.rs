@@ -1,4 +1,4 @@
-//! A campaign as it was meant: its rules, its rounds, and how they are told in a few words.
+//! A campaign's terms: its rules, its rounds, and a short description of them.
 
 use crate::schedule::Daily;
 use jiff::civil::Date;
@@ -9,22 +9,22 @@ use rushgate_gate::{
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A campaign as it was meant.
+/// A campaign as its operator defined it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Campaign {
     pub id: CampaignId,
-    /// What the gate should be told.
+    /// The state that the gate should have.
     pub state: CampaignState,
     pub terms: Terms,
-    /// What its rounds were made of, if there is one a day.
+    /// The schedule of its rounds, if there is one round a day.
     pub daily: Option<Daily>,
     /// Its rounds, in the order of their names.
     pub rounds: Vec<Round>,
-    /// Whether the gate has been told of it; from then on it may have granted.
+    /// Whether the gate knows it; from then on it may have granted.
     pub projected: bool,
 }
 
-/// What of a campaign can be changed after it was created.
+/// What can be changed after a campaign was created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoundsAndRules {
     waitlist: u32,
@@ -34,7 +34,7 @@ pub struct RoundsAndRules {
 }
 
 impl RoundsAndRules {
-    /// What is different in `after`, in words; empty if nothing is.
+    /// What differs in `after`, as text; empty if nothing does.
     pub fn differences(&self, after: &Self) -> String {
         let mut differences = vec![];
         if self.waitlist != after.waitlist {
@@ -72,8 +72,7 @@ pub struct Overlap {
 }
 
 impl Campaign {
-    /// Whether `other` was meant in the same way; their states do not matter. Where nothing was said of user ids, any are
-    /// meant.
+    /// Whether `other` has the same terms; states do not matter. Unstated user ids mean any.
     pub fn has_same_terms(&self, other: &Self) -> bool {
         let terms = |mut terms: Terms| {
             if terms.user_ids == UserIds::Unstated {
@@ -85,7 +84,6 @@ impl Campaign {
             == (terms(other.terms), &other.daily, &other.rounds)
     }
 
-    /// What of it can be changed.
     pub fn rounds_and_rules(&self) -> RoundsAndRules {
         RoundsAndRules {
             waitlist: self.terms.waitlist.get(),
@@ -94,7 +92,7 @@ impl Campaign {
         }
     }
 
-    /// The same campaign with other rounds and rules; a waitlist out of range is left as it is.
+    /// The same campaign with other rounds and rules; keeps its waitlist if the new one is out of range.
     pub fn with(&self, changed: &RoundsAndRules) -> Self {
         let mut campaign = self.clone();
         campaign.rounds.clone_from(&changed.rounds);
@@ -107,8 +105,9 @@ impl Campaign {
         campaign
     }
 
-    /// The same campaign with room for all that the gate has granted: where it has given serials above the quota, or in
-    /// a round that is not here, the quota, or the round, is as the gate was told. So is the rule that people have won by.
+    /// The same campaign with room for everything that the gate has granted: where the gate has given serials above the
+    /// quota, or in a round that is missing here, quota or round are taken from the gate. So is the one-per rule if
+    /// there are grants.
     pub fn with_room_for(&self, at_gate: &Projection) -> Self {
         let mut campaign = self.clone();
         for (round, granted) in &at_gate.rounds {
@@ -130,7 +129,7 @@ impl Campaign {
         campaign
     }
 
-    /// Lets the days of a daily campaign end with its last round, not earlier.
+    /// Moves the last day of a daily campaign to its last round, never earlier.
     fn span_days(&mut self) {
         let last = self.rounds.last().map(|round| round.id.as_str().parse());
         if let (Some(daily), Some(Ok(last_day))) = (&mut self.daily, last) {
@@ -138,7 +137,7 @@ impl Campaign {
         }
     }
 
-    /// The rounds that are over at `now`, if there are any, in words.
+    /// The rounds that are over at `now`, if any, as text.
     pub fn over(&self, now: Millis) -> Option<String> {
         let over = self.rounds.iter().filter(|round| round.is_over(now));
         let over: Vec<_> = over.collect();
@@ -152,10 +151,10 @@ impl Campaign {
         })
     }
 
-    /// That no two rounds are open at once: which of them somebody applies to must not be a question.
+    /// Checks that no two rounds are open at once: an application must belong to one round.
     ///
     /// # Errors
-    /// Names two that are.
+    /// Names two rounds that overlap.
     pub fn check_rounds(&self) -> Result<(), Overlap> {
         let mut rounds: Vec<&Round> = self.rounds.iter().collect();
         rounds.sort_by_key(|round| round.opens_at.map_or(0, Millis::get));
@@ -203,7 +202,7 @@ impl fmt::Display for Campaign {
     }
 }
 
-/// When a round is open, in words.
+/// When a round is open, as text.
 pub fn window(round: &Round) -> String {
     let shown = |at: Option<Millis>, otherwise: &str| {
         at.map_or_else(|| otherwise.to_owned(), |at| at.to_string())

@@ -1,4 +1,4 @@
-//! The difference between a command that was refused and one whose effect is unknown.
+//! Distinguishes a command that was refused from one whose effect is unknown.
 
 /// The exit code of a command whose effect is unknown.
 pub const UNKNOWN: u8 = 3;
@@ -11,8 +11,8 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// A command was interrupted, by an answer that did not come or by an error in the middle of it, so it may have taken
-/// effect or not. It is attached to the error that says why, as its context. Any other error means that nothing was done.
+/// A command was interrupted, by a missing answer or by an error halfway, so it may or may not have taken effect. It is
+/// the context of the error that says why. Any other error means that nothing was done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} was interrupted, and may have taken effect or not. {way_out}")]
 pub struct Unknown {

@@ -1,7 +1,7 @@
-//! How long a server may take, and what an operator is told meanwhile.
+//! Time limits for servers, and progress notes while a command waits.
 //!
-//! Nothing is said of what takes less than a second. Then a line on stderr says what is waited for, and for how long at
-//! most; again when that has changed, after 3 s at the earliest, and else every 10 s.
+//! A wait of less than a second prints nothing. Then a line on stderr says what the command waits for, and for how long
+//! at most. Another line follows when that has changed, after 3 s at the earliest, and otherwise every 10 s.
 
 use anyhow::Result;
 use std::io::Write;
@@ -9,17 +9,16 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// How long a server may take over one question. In the middle of a rush, when what an operator asks is most needed, it
-/// takes its time.
+/// Longest time for one request. Operators ask most during a rush, when servers are slow.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Nothing is said before that.
+/// No note before that.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// How soon a line may follow another one.
+/// Shortest time between two notes.
 const GAP: Duration = Duration::from_secs(3);
 
-/// When the same line is said again.
+/// When an unchanged note is repeated.
 const REPEAT: Duration = Duration::from_secs(10);
 
 /// A server did not answer within [`PATIENCE`].
@@ -27,10 +26,10 @@ const REPEAT: Duration = Duration::from_secs(10);
 #[error("{0} has not answered within {patience} s", patience = PATIENCE.as_secs())]
 pub struct NoAnswer(&'static str);
 
-/// What the server of that name answers within [`PATIENCE`].
+/// The server's answer, if it arrives within [`PATIENCE`].
 ///
 /// # Errors
-/// [`NoAnswer`], or what the question itself fails with.
+/// [`NoAnswer`], or the error of the request itself.
 pub async fn within<T>(
     server: &'static str,
     question: impl Future<Output = Result<T>>,
@@ -40,7 +39,7 @@ pub async fn within<T>(
     answer.unwrap_or_else(|_| Err(NoAnswer(server).into()))
 }
 
-/// The output of `work`, which takes no longer than `limit` if there is one; an operator is told that it is waited for.
+/// The output of `work`, which takes at most `limit`, with notes for the operator meanwhile.
 pub async fn noting<T>(what: &str, limit: Option<Duration>, work: impl Future<Output = T>) -> T {
     let mut notes = Notes::begin(limit);
     let mut work = pin!(work);
@@ -52,7 +51,7 @@ pub async fn noting<T>(what: &str, limit: Option<Duration>, work: impl Future<Ou
     }
 }
 
-/// What an operator is told while something is waited for.
+/// Notes about one wait.
 #[derive(Debug)]
 pub struct Notes {
     begun: Instant,
@@ -61,7 +60,7 @@ pub struct Notes {
 }
 
 impl Notes {
-    /// Of a wait that begins now and takes no longer than `limit`, if there is one.
+    /// For a wait that begins now and takes at most `limit`.
     pub fn begin(limit: Option<Duration>) -> Self {
         Self {
             begun: Instant::now(),
@@ -70,15 +69,15 @@ impl Notes {
         }
     }
 
-    /// Says what is waited for, if it is time to.
+    /// Prints what the command waits for, if a note is due.
     pub fn say(&mut self, what: &str) {
         if let Some(line) = self.line(what, Instant::now()) {
-            // That stderr is closed does not end a wait.
+            // A closed stderr does not end the wait.
             let _ = writeln!(std::io::stderr(), "{line}");
         }
     }
 
-    /// When it is time to say something even if nothing changes.
+    /// When an unchanged note is due.
     fn due(&self) -> Instant {
         match &self.said {
             None => self.begun + SILENCE,

@@ -1,4 +1,4 @@
-//! Whether gate, stream, topic, tables and dead letters agree: a pure function over what was seen of them.
+//! Do gate, stream, topic, tables and dead letters agree? A pure function over what was read from them.
 
 use crate::terms::{Campaign, window};
 use rushgate_gate::balance::Miscount;
@@ -7,67 +7,67 @@ use rushgate_gate::{CampaignState, EventType, Place, RoundId, Serial};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// What was seen of one campaign. The order in which these were looked at is the order in which a grant passes
-/// through them, so that one which moves on meanwhile is seen at least once.
+/// What was read about one campaign. The fields are read in the order in which a grant passes through the system, so a
+/// grant that moves on meanwhile is seen at least once.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// Whether the gate, which was told of the campaign, does not know it.
+    /// The gate does not know the campaign, although the database says that it was projected.
     pub is_unknown: bool,
-    /// Whether gate or database say that it is halted.
+    /// Gate or database says that the campaign is halted.
     pub is_halted: bool,
-    /// What the gate says is held, and whether it knows the coupon to be committed.
+    /// Grants that the gate holds, each with whether the gate knows its row to be committed.
     pub held: BTreeMap<Place, bool>,
-    /// What the gate says and nobody can read.
+    /// Gate entries that cannot be parsed.
     pub unreadable: BTreeSet<String>,
-    /// Serials that the gate would give again.
+    /// Serials that the gate would give out again.
     pub free: BTreeSet<(RoundId, Serial)>,
-    /// What the gate counts otherwise than it is there.
+    /// Counters of the gate that differ from what it stores.
     pub miscounts: BTreeSet<Miscount>,
-    /// What the gate says was taken back.
+    /// Grants that the gate lists as revoked.
     pub taken_back: BTreeSet<Place>,
-    /// In the stream, or in Kafka and not committed yet.
+    /// Events in the stream, or in Kafka and not committed yet.
     pub on_the_way: BTreeSet<(Place, EventType)>,
-    /// In Kafka, whether committed or not.
+    /// Grants in Kafka, whether committed or not.
     pub in_topic: BTreeSet<Place>,
-    /// Rows, and whether they are active.
+    /// Rows, each with whether it is active.
     pub rows: BTreeMap<Place, bool>,
-    /// Open dead letters of the consumer, by number: what they are about, and why.
+    /// Open dead letters of the consumer, by number: the grant each is about, and its reason.
     pub failed_events: BTreeMap<u64, (Option<Place>, String)>,
-    /// What the dead letters were about that an operator has discarded.
+    /// Grants whose dead letters an operator has discarded.
     pub discarded: BTreeSet<Place>,
-    /// What an operator has revoked, by the log.
+    /// Grants that the log lists as revoked.
     pub revoked_by_log: BTreeSet<Place>,
-    /// Open dead letters of the bridge, by entry id: what they are about.
+    /// Open dead letters of the bridge, by entry id: the grant each is about.
     pub unpublished: BTreeMap<String, Option<Place>>,
-    /// Quotas, as the database has them.
+    /// Quotas in the database.
     pub quotas: BTreeMap<RoundId, u32>,
-    /// Whether only the database says that it is halted.
+    /// The database says that the campaign is halted, and the gate does not.
     pub is_halted_here: bool,
-    /// What a command has begun and not finished, although none is at work.
+    /// A command that was begun and not finished, while no command is running.
     pub unfinished: Option<String>,
-    /// The states that database and gate have, if they differ and the campaign is not halted.
+    /// The states in the database and at the gate, if they differ and the campaign is not halted.
     pub states: Option<(CampaignState, CampaignState)>,
-    /// Each difference between the terms in the database and those at the gate, in words.
+    /// Each difference between the terms in the database and at the gate, as text.
     pub terms: Vec<String>,
-    /// Whether something of this could not be seen. What is not in it may be there all the same then.
+    /// Something could not be read, so what is absent here may exist all the same.
     pub is_partial: bool,
 }
 
-/// One thing that does not agree.
+/// One disagreement.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Finding {
-    /// The gate was told of the campaign and does not know it.
+    /// The gate does not know the campaign, although it was projected.
     Unknown,
     Halted,
-    /// The campaign is halted in the database, and the gate grants.
+    /// The campaign is halted in the database, but the gate still grants.
     HaltedHere,
-    /// A command has begun something and not finished it.
+    /// A command was begun and not finished.
     Unfinished(String),
-    /// The gate has a grant or a free serial that cannot be read.
+    /// The gate has a grant or a free serial that cannot be parsed.
     Unreadable(String),
-    /// The gate counts otherwise than it is there.
+    /// A counter of the gate differs from what the gate stores.
     Miscount(Miscount),
-    /// The gate would give a serial again that is held.
+    /// The gate would give out a serial that an applicant holds.
     HeldAndFree(Place),
     /// Database and gate have different states.
     State {
@@ -76,27 +76,27 @@ pub enum Finding {
     },
     /// Database and gate have different terms.
     Terms(String),
-    /// The gate holds it, and there is neither a row, nor anything on the way, nor a dead letter.
+    /// The gate holds the grant, but it has no row, no event on its way and no dead letter.
     Missing {
         place: Place,
-        /// Whether the topic holds a record of it.
+        /// The topic still has its record.
         in_topic: bool,
     },
-    /// The gate holds it, and an operator has discarded its dead letter.
+    /// The gate holds the grant, but an operator has discarded its dead letter.
     Discarded(Place),
-    /// It has its row, and the gate does not know.
+    /// The row is committed, but the gate does not know it.
     Unconfirmed(Place),
-    /// The gate has taken it back, the row is still active, and nothing is on the way.
+    /// The gate has revoked the grant, but its row is still active and no event is on its way.
     StillActive(Place),
-    /// The row is active, and the gate has never heard of the grant.
+    /// The row is active, but the gate has no such grant.
     LostByGate(Place),
-    /// The gate holds it, and the row says that it was taken back.
+    /// The gate holds the grant, but its row is revoked.
     RevokedInTable(Place),
-    /// The row says that it was taken back, and the gate has never heard of the grant.
+    /// The row is revoked, but the gate has no such grant.
     RevocationLostByGate(Place),
-    /// The gate holds it, and nothing but the log says that it was taken back.
+    /// The gate holds the grant, and only the log says that it was revoked.
     RevocationLost(Place),
-    /// More coupons than the round has.
+    /// The round has more active coupons than its quota.
     OverQuota {
         round: RoundId,
         active: u32,
@@ -111,7 +111,7 @@ pub enum Finding {
     Unpublished(String),
 }
 
-/// Everything that is certain not to agree, in a fixed order.
+/// Everything that certainly disagrees, in a fixed order.
 pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
     let mut findings = BTreeSet::new();
     if seen.is_unknown {
@@ -124,7 +124,7 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
         findings.insert(Finding::HaltedHere);
     }
     findings.extend(seen.unreadable.iter().cloned().map(Finding::Unreadable));
-    // A halted gate is rebuilt anyway.
+    // A halted gate will be rebuilt anyway.
     if !seen.is_halted {
         findings.extend(seen.miscounts.iter().cloned().map(Finding::Miscount));
         let held = seen.held.keys();
@@ -170,7 +170,7 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
     let mut active: BTreeMap<&RoundId, u32> = BTreeMap::new();
     for (place, is_active) in &seen.rows {
         if !is_active {
-            // Who holds another serial was seated on that by a restore.
+            // An applicant with another serial got it from a restore.
             let is_known = seen.is_partial
                 || seated.contains(&(&place.round, &place.applicant))
                 || seen.taken_back.contains(place)
@@ -212,10 +212,10 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
     findings
 }
 
-/// What differs between the terms that the database has and those that the gate was told, each in words.
+/// Each difference between the terms in the database and at the gate, as text.
 pub fn differing_terms(campaign: &Campaign, at_gate: &Projection) -> Vec<String> {
     let mut differing = vec![];
-    // Of a wiped campaign that was halted, the gate knows no terms.
+    // The gate knows no terms of a campaign that was wiped and then halted.
     let Some(terms) = at_gate.terms else {
         return differing;
     };
@@ -283,7 +283,7 @@ impl Finding {
         }
     }
 
-    /// What to do about it, beyond `--repair`.
+    /// What to do about it, besides `--repair`.
     pub fn advice(&self) -> &'static str {
         match self {
             Self::Missing { .. } => "--repair puts it back on the stream",
@@ -339,7 +339,8 @@ impl fmt::Display for Finding {
             }
             Self::Terms(difference) => f.write_str(difference),
             Self::Missing { place, in_topic } => {
-                // What has left the stream was in Kafka, unless Redis or a hand has lost it; Kafka keeps nothing for ever.
+                // An event that left the stream reached Kafka, unless Redis lost it or it was deleted by hand; Kafka drops
+                // records after the topic's retention.
                 let kafka = if *in_topic {
                     "its record is in Kafka, and the consumers have passed it"
                 } else {
@@ -423,7 +424,7 @@ mod tests {
         }
     }
 
-    /// One grant that has come all the way.
+    /// One grant that has passed through the whole system.
     fn agreed() -> Seen {
         Seen {
             held: [(place(1, "a"), true)].into(),
@@ -621,7 +622,7 @@ mod tests {
             seen.held.clear();
         };
         assert_eq!(found(no_gate), [], "the gate may hold it");
-        // What is certain all the same.
+        // A contradiction is certain even if some servers did not answer.
         let contradiction = |seen: &mut Seen| {
             seen.is_partial = true;
             seen.rows = [(place(1, "a"), false)].into();

@@ -1,4 +1,4 @@
-//! Findings as an operator is told them.
+//! Findings as lines of text.
 
 use super::findings::{Finding, shown};
 use crate::failed::UNPUBLISHED;
@@ -6,7 +6,7 @@ use rushgate_gate::CampaignId;
 use std::collections::BTreeSet;
 use std::mem::discriminant;
 
-/// One line for each finding; for those that are alike one together, unless `all` are asked for.
+/// One line for each finding; similar findings share a line, unless `all` are requested.
 pub(super) fn lines(campaign: &CampaignId, found: &BTreeSet<Finding>, all: bool) -> Vec<String> {
     let mut groups: Vec<Vec<&Finding>> = vec![];
     for finding in found {
@@ -42,7 +42,7 @@ pub(super) fn lines(campaign: &CampaignId, found: &BTreeSet<Finding>, all: bool)
         .collect()
 }
 
-/// Whether they differ in nothing but what they are about.
+/// Whether two findings differ only in the grant that they are about.
 fn are_alike(one: &Finding, other: &Finding) -> bool {
     match (one, other) {
         (
@@ -79,7 +79,7 @@ fn subject(finding: &Finding) -> String {
     }
 }
 
-/// The command that lists all that are alike.
+/// The command that lists all similar findings.
 fn list(campaign: &CampaignId, finding: &Finding) -> String {
     let failed =
         |reason: &str| format!("rushgate failed list --campaign {campaign} --reason {reason}");

@@ -11,7 +11,6 @@ use jiff::civil::Date;
 use rushgate_gate::project::Origin;
 use rushgate_gate::{CampaignId, CampaignState, Millis, Quota, Round, RoundId, Waitlist};
 
-/// Shown below the flags.
 pub(super) const EXAMPLES: &str = "Examples:
   rushgate campaign change welcome --quota 200 --reason 'the printer found another box'
   rushgate campaign change launch --closes-at 2026-12-01T13:00:00+09:00
@@ -22,16 +21,16 @@ It takes effect at every edge at once. A quota can be lowered to the highest ser
 where it grows, those who wait move up. A round in which somebody has won stays. How often one person may win, and which
 user ids are taken, cannot be changed.";
 
-/// What is to be different.
+/// The arguments of `campaign change`.
 #[derive(Args)]
 #[group(skip)]
 pub struct Change {
     /// The campaign
     id: CampaignId,
-    /// Only this round; else all that have not closed (--quota), or the only one (windows)
+    /// Only this round; default: every round that has not closed (--quota), or the only round (--opens-at, --closes-at)
     #[arg(long)]
     round: Option<RoundId>,
-    /// How many coupons there are, in each of these rounds
+    /// Coupons in each of these rounds
     #[arg(long)]
     quota: Option<Quota>,
     /// When the round opens, such as 2026-12-01T10:00:00+09:00
@@ -43,17 +42,17 @@ pub struct Change {
     /// The last day of a campaign that opens daily
     #[arg(long, value_name = "DAY", conflicts_with = "round")]
     to: Option<Date>,
-    /// How many people may wait in a round for what is revoked: 0 to 10000
+    /// Applicants that may wait in each round: 0 to 10000
     #[arg(long, value_name = "PEOPLE")]
     waitlist: Option<Waitlist>,
-    /// Why, for the log of the campaign
+    /// The reason, for the log of the campaign
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
 
 impl Change {
-    /// Room is made in the database before the gate is told, so that the database's quota is never below the gate's, and
-    /// no grant meets a database that has no room for it.
+    /// Makes room in the database before the gate learns of the change: the quota in the database is never below the
+    /// gate's, so the database has room for every grant.
     pub(super) async fn run(&self, config: &Config) -> Result<String> {
         let mut operation = Operation::begin(config, &self.id).await?;
         let done = self.change(&mut operation).await;
@@ -96,7 +95,7 @@ impl Change {
         })
     }
 
-    /// What it is to be. Pure, and the same again when it is applied to its own outcome.
+    /// The campaign after the change. Pure and idempotent.
     fn applied_to(&self, current: &Campaign, now: Millis) -> Result<Campaign> {
         let mut wanted = current.clone();
         if let Some(waitlist) = self.waitlist {
@@ -111,7 +110,7 @@ impl Change {
             )?;
             daily.last_day = last_day;
             let days = daily.rounds(quota.context("the campaign has no rounds")?)?;
-            // What was there stays as it is, also where it was changed by itself.
+            // Existing rounds stay as they are, also those that were changed one by one.
             let kept = |day: &Round| current.rounds.iter().find(|round| round.id == day.id);
             wanted.rounds = days
                 .iter()
@@ -156,7 +155,7 @@ impl Change {
     }
 }
 
-/// The names of some rounds, or of the first and the last.
+/// The names of the rounds; of many, the first and the last.
 fn names(rounds: &[Round]) -> String {
     match rounds {
         [] => "none".to_owned(),
@@ -181,7 +180,7 @@ mod tests {
         Cli::parse_from(["change", "c"].iter().chain(arguments)).change
     }
 
-    /// Three days from 2026-12-01, ten to twelve in Seoul.
+    /// Three days from 2026-12-01, 10:00 to 12:00 in Seoul.
     fn campaign() -> Campaign {
         let daily = crate::schedule::Daily {
             timezone: "Asia/Seoul".into(),
@@ -205,7 +204,7 @@ mod tests {
         }
     }
 
-    /// In the second of its days.
+    /// During the second of these days.
     fn now() -> Millis {
         instant("2026-12-02T11:00:00+09:00").expect("an instant")
     }

@@ -15,7 +15,6 @@ use rushgate_gate::{
     CampaignId, CampaignState, Millis, OnePer, Quota, Round, RoundId, Terms, UserIds, Waitlist,
 };
 
-/// Shown below the flags.
 pub(super) const EXAMPLES: &str = "Examples:
   Open now, until it is sold out:
     rushgate campaign create --id welcome --quota 100
@@ -25,45 +24,45 @@ pub(super) const EXAMPLES: &str = "Examples:
     rushgate campaign create --id advent --quota 100 --waitlist 50 --one-per round \\
       --from 2026-12-01 --to 2026-12-25 --daily 10:00 --for 2h --timezone Asia/Seoul";
 
-/// A campaign to be.
+/// The arguments of `campaign create`.
 #[derive(Args)]
 pub struct Create {
-    /// Its name: 1 to 48 of a-z 0-9 - _
+    /// The campaign's id: 1 to 48 characters of a-z 0-9 - _
     #[arg(long)]
     id: CampaignId,
-    /// How many coupons there are, in each round
+    /// Coupons in each round
     #[arg(long)]
     quota: Quota,
-    /// How often one person may win: once in the whole campaign, or once in every round
+    /// How often one applicant may win: once in the campaign, or once in every round
     #[arg(long, default_value_t = OnePer::Campaign)]
     one_per: OnePer,
-    /// How many people may wait in a round for what is revoked: 0 to 10000
+    /// Applicants that may wait in each round: 0 to 10000
     #[arg(long, value_name = "PEOPLE", default_value_t = Waitlist::default())]
     waitlist: Waitlist,
-    /// Which user ids are taken: any, or whole numbers from 0 to 2^63-1 alone, as bridges need whose KAFKA_VALUE_FORMAT is
-    /// long; not to be changed
+    /// Accepted user ids: any, or only whole numbers from 0 to 2^63-1, which KAFKA_VALUE_FORMAT=long requires; cannot
+    /// be changed later
     #[arg(long, value_name = "WHICH", default_value = UserIds::Any.as_str())]
     #[arg(value_parser = PossibleValuesParser::new([UserIds::Any, UserIds::Numeric].map(UserIds::as_str)).try_map(|word| word.parse::<UserIds>()))]
     user_ids: UserIds,
-    /// Opens once, at this instant, such as 2026-12-01T10:00:00+09:00; now, if it is not given
+    /// One round that opens at this instant, such as 2026-12-01T10:00:00+09:00; default: now
     #[arg(long, value_name = "INSTANT", value_parser = instant, conflicts_with = "from")]
     opens_at: Option<Millis>,
-    /// Closes at this instant; never, if it is not given
+    /// The round closes at this instant; default: never
     #[arg(long, value_name = "INSTANT", value_parser = instant, conflicts_with = "from")]
     closes_at: Option<Millis>,
-    /// Opens every day from this one on, such as 2026-12-01
+    /// One round a day, from this day on, such as 2026-12-01
     #[arg(long, value_name = "DAY", requires_all = ["to", "daily", "open_for", "timezone"])]
     from: Option<Date>,
-    /// The last of these days
+    /// The last day
     #[arg(long, value_name = "DAY", requires = "from")]
     to: Option<Date>,
-    /// Local time of each opening, such as 10:00
+    /// Local time at which each round opens, such as 10:00
     #[arg(long, value_name = "TIME", requires = "from")]
     daily: Option<Time>,
-    /// How long each round is open, up to 24h, such as 2h or 90m
+    /// How long each round stays open, up to 24h, such as 2h or 90m
     #[arg(long = "for", value_name = "LENGTH", requires = "from")]
     open_for: Option<SignedDuration>,
-    /// Whose clocks and days these are, such as Asia/Seoul
+    /// IANA time zone of the days and times, such as Asia/Seoul
     #[arg(long, value_name = "ZONE", requires = "from")]
     timezone: Option<String>,
     /// Succeed if the campaign already exists, whatever its terms, also if Redis has lost it
@@ -72,7 +71,8 @@ pub struct Create {
 }
 
 impl Create {
-    /// The database first, which keeps what was meant; then the gate. Interrupted anywhere, it can be run again.
+    /// Writes the campaign to the database first, then projects it into the gate. Safe to run again after any
+    /// interruption.
     pub(super) async fn run(&self, config: &Config) -> Result<String> {
         let wanted = self.campaign()?;
         let id = &wanted.id;
@@ -151,7 +151,7 @@ impl Create {
         })
     }
 
-    /// All of these are given, or none; clap sees to that.
+    /// All of these are given, or none; clap ensures that.
     fn daily(&self) -> Option<Daily> {
         Some(Daily {
             timezone: self.timezone.clone()?,

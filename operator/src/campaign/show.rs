@@ -67,7 +67,7 @@ pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<CommandOutp
         bail!("{}", no_such(id));
     }
     let terms = terms.flatten();
-    // In the order in which a grant passes through them, so that one which moves on meanwhile is counted at least once.
+    // Upstream first: a grant that moves on meanwhile is counted at least once.
     let at_gate = servers
         .gate(COUNTS, async |gate| gate.overview(id).await)
         .await;
@@ -144,7 +144,7 @@ pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<CommandOutp
     })
 }
 
-/// Its name, and whether it is over.
+/// The round's name, marked if the round is over.
 fn shown(round: &Round, now: Millis) -> String {
     match round.is_over(now) {
         true => format!("{} (over)", round.id),
@@ -152,7 +152,7 @@ fn shown(round: &Round, now: Millis) -> String {
     }
 }
 
-/// The round that opened last, and the next one.
+/// The round that opened last, and the next round.
 fn rounds(overview: &Overview) -> Result<String> {
     let mut text = String::new();
     match &overview.round {

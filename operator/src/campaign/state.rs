@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use rushgate_gate::CampaignState;
 use rushgate_gate::project::Origin;
 
-/// Said again it tells the gate again.
+/// Idempotent: running the command again projects the state again.
 pub(super) async fn set(config: &Config, target: &Target, task: Task) -> Result<String> {
     let mut operation = Operation::begin(config, &target.id).await?;
     let done = set_state(&mut operation, target, task).await;

@@ -1,4 +1,4 @@
-//! `campaigns` and `rounds`: what was meant.
+//! `campaigns` and `rounds`: the terms that operators have decided.
 
 use super::intentions;
 use super::log::{self, Action, Entry};
@@ -14,8 +14,8 @@ use sqlx::{AssertSqlSafe, Row};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 impl Database {
-    /// Writes `campaign` down, unless one of that name is there; returns what is there afterwards. As long as it is not
-    /// `projected`, its row is the intention to create it.
+    /// Inserts `campaign`, unless its id exists; returns what is stored afterwards. Until it is `projected`, the row is
+    /// also the intention to create the campaign.
     pub async fn create(&self, campaign: &Campaign, actor: &Actor) -> Result<Campaign> {
         if let Some(there) = self.campaign(&campaign.id).await? {
             return Ok(there);
@@ -47,8 +47,8 @@ impl Database {
             .context("the campaign has vanished from the database")
     }
 
-    /// Takes the campaign over: a token that is higher than any before, also than `at_gate`, which the gate has seen. An
-    /// intention that was interrupted is this command's from now on.
+    /// Takes the campaign over: returns a fencing token higher than every earlier one, including `at_gate`, the one
+    /// that the gate knows. An interrupted intention now belongs to this command.
     pub async fn fencing_token(
         &self,
         campaign: &CampaignId,
@@ -76,7 +76,7 @@ impl Database {
         Ok(token.into_inner().into())
     }
 
-    /// Of these rounds, one that has coupons, also if they are revoked.
+    /// The first of these rounds that has coupons, revoked coupons included.
     pub async fn with_coupons(
         &self,
         campaign: &CampaignId,
@@ -99,10 +99,8 @@ impl Database {
         Ok(None)
     }
 
-    /// The campaign of that name, if there is one.
-    ///
     /// # Errors
-    /// When the database refuses, or holds something that is no campaign.
+    /// When the database refuses, or the stored campaign cannot be parsed.
     pub async fn campaign(&self, id: &CampaignId) -> Result<Option<Campaign>> {
         let mut connection = self.connection.lock().await;
         let Some(row) = sqlx::query(
@@ -131,10 +129,10 @@ impl Database {
         }))
     }
 
-    /// The names of all campaigns, oldest first.
+    /// The ids of all campaigns, oldest first.
     ///
     /// # Errors
-    /// When the database refuses, or holds something that is no campaign.
+    /// When the database refuses, or a stored campaign cannot be parsed.
     pub async fn campaigns(&self) -> Result<Vec<CampaignId>> {
         let mut connection = self.connection.lock().await;
         let ids: Vec<String> = sqlx::query_scalar(
@@ -147,7 +145,7 @@ impl Database {
     }
 }
 
-/// Notes that the gate knows the campaign.
+/// Records that the gate knows the campaign.
 pub(super) async fn set_projected(
     connection: &mut MySqlConnection,
     campaign: &CampaignId,
@@ -160,7 +158,7 @@ pub(super) async fn set_projected(
     Ok(())
 }
 
-/// Changes the state. A halt, which the consumers may have written meanwhile, ends only if that is meant.
+/// Sets the state. Overwrites `halted`, which a consumer may have written meanwhile, only if asked to.
 pub(super) async fn set_state(
     connection: &mut MySqlConnection,
     campaign: &CampaignId,
@@ -179,7 +177,7 @@ pub(super) async fn set_state(
     Ok(())
 }
 
-/// Adds rounds and raises quotas, so that the gate never grants what the database would refuse. Takes nothing away.
+/// Adds rounds and raises quotas, so that the database accepts every grant of the gate. Removes nothing.
 pub(super) async fn make_room(connection: &mut MySqlConnection, wanted: &Campaign) -> Result<()> {
     for round in &wanted.rounds {
         insert_round(
@@ -193,7 +191,7 @@ pub(super) async fn make_room(connection: &mut MySqlConnection, wanted: &Campaig
     Ok(())
 }
 
-/// Writes down what the gate was told: rules and rounds, and no round beside them that has no coupon.
+/// Stores exactly the rules and rounds that the gate has; removes other rounds, unless they have coupons.
 pub(super) async fn finalize(connection: &mut MySqlConnection, campaign: &Campaign) -> Result<()> {
     write_terms(connection, campaign).await?;
     for round in &campaign.rounds {

@@ -1,4 +1,4 @@
-//! What became of grants: rows of `coupons`, and dead letters.
+//! Where grants ended: rows of `coupons`, and dead letters.
 
 use super::{Database, answered};
 use anyhow::{Context, Result};
@@ -8,12 +8,12 @@ use rushgate_gate::{Applicant, CampaignId};
 use sqlx::Row;
 use sqlx::mysql::MySqlRow;
 
-/// How many of a campaign's grants have arrived.
+/// How many of a campaign's grants have reached the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrived {
-    /// Rows of coupons that are held.
+    /// Active rows.
     pub inserted: i64,
-    /// Dead letters that are still open.
+    /// Open dead letters.
     pub failed: i64,
 }
 
@@ -24,12 +24,11 @@ pub struct Coupon {
     pub serial: u32,
     /// `active` or `revoked`.
     pub state: String,
-    /// What happened to it and when, as `granted 2026-… issued …`; UTC.
+    /// Each change of its state with its time in UTC, such as `granted 2026-… issued …`.
     pub history: String,
 }
 
 impl Database {
-    /// How many of the campaign's grants have arrived.
     pub async fn arrived(&self, campaign: &CampaignId) -> Result<Arrived> {
         let mut connection = self.connection.lock().await;
         let inserted = sqlx::query_scalar(
@@ -51,10 +50,10 @@ impl Database {
         Ok(Arrived { inserted, failed })
     }
 
-    /// Every grant of the campaign that became a row, those that were revoked among them.
+    /// Every grant of the campaign that has a row, revoked ones included.
     ///
     /// # Errors
-    /// When the database refuses, or holds something that is no grant.
+    /// When the database refuses, or a row cannot be parsed.
     pub async fn granted(&self, campaign: &CampaignId) -> Result<Vec<Granted>> {
         let mut connection = self.connection.lock().await;
         let mut rows = sqlx::query(
@@ -66,7 +65,7 @@ impl Database {
         .bind(campaign.as_str())
         .fetch(&mut *connection);
         let mut all = vec![];
-        // There may be many, so it is each of them that has to come in time.
+        // The result may be long, so the time limit is for each row.
         while let Some(row) = answered(rows.try_next())
             .await
             .context("the database refused to read coupons")?
@@ -76,7 +75,7 @@ impl Database {
         Ok(all)
     }
 
-    /// Somebody's coupons of a campaign, those that were revoked among them, oldest first.
+    /// An applicant's coupons of a campaign, revoked ones included, oldest first.
     pub async fn coupons(
         &self,
         campaign: &CampaignId,
@@ -108,7 +107,7 @@ impl Database {
             .collect()
     }
 
-    /// Open dead letters of a campaign that are about somebody: record key and reason of each.
+    /// Open dead letters of a campaign that are about an applicant: record key and reason of each.
     pub async fn dead_letters_of(
         &self,
         campaign: &CampaignId,
@@ -137,7 +136,7 @@ impl Database {
 fn granted(row: &MySqlRow) -> Result<Granted> {
     let text = |column| row.try_get::<String, _>(column);
     let revoked_at: Option<i64> = row.try_get("revoked_at")?;
-    // A revocation that overtook its grant: the time of the grant is not known yet.
+    // The revocation arrived before its grant: the time of the grant is not known yet.
     let at: i64 = row
         .try_get::<Option<i64>, _>("granted_at")?
         .or(revoked_at)
@@ -156,7 +155,7 @@ fn granted(row: &MySqlRow) -> Result<Granted> {
     })
 }
 
-/// `_` may stand in an id, and is a wildcard of LIKE.
+/// An id may contain `_`, which is a wildcard of LIKE.
 pub(super) fn pattern(campaign: &CampaignId) -> String {
     campaign.as_str().replace('_', "\\_")
 }

@@ -1,4 +1,4 @@
-//! `failed_events`: records that could not become a coupon.
+//! `failed_events`: the consumer's dead letters, records that could not become a coupon.
 
 use super::log::cut;
 use super::{ARE_THE_TABLES_THERE, Database, answered};
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedEvent {
     pub id: u64,
-    /// When it failed: UTC, by the clock of the database.
+    /// When it failed, in UTC by the clock of the database.
     pub at: String,
     pub topic: String,
     pub partition: u32,
@@ -23,11 +23,11 @@ pub struct FailedEvent {
     /// The record's value, or its first 65,535 bytes.
     pub value: Option<Vec<u8>>,
     pub headers: Vec<Header>,
-    /// Whether there were more, or longer ones, than are kept.
+    /// The record had more headers, or longer ones, than are stored.
     pub has_lost_headers: bool,
     pub reason: String,
     pub detail: String,
-    /// How often it was tried.
+    /// How often the consumer has tried it.
     pub attempts: u32,
     /// What was done with it, and when; `None` while it is open.
     pub resolution: Option<(String, String)>,
@@ -37,30 +37,30 @@ pub struct FailedEvent {
 /// Which dead letters are meant.
 #[derive(Clone, Debug, Default)]
 pub struct FailedEventFilter {
-    /// One of these; empty: whichever.
+    /// Only these; empty: no restriction.
     pub ids: Vec<u64>,
     pub campaign: Option<CampaignId>,
     pub reason: Option<String>,
-    /// Also those that are resolved.
+    /// Include resolved ones.
     pub resolved: bool,
-    /// So many at most.
+    /// Most rows to return.
     pub limit: Option<u32>,
 }
 
-/// What is done with a dead letter.
+/// What was done with a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resolution {
-    /// It was sent again, or the person got another place.
+    /// Sent again, or the applicant got another serial.
     Replayed,
-    /// Nothing will come of it.
+    /// Given up.
     Discarded,
 }
 
 impl FailedEvent {
-    /// What the record says.
+    /// The event that the record carries.
     ///
     /// # Errors
-    /// When it is no event.
+    /// When the record is not an event.
     pub fn event(&self) -> Result<Event, RecordError> {
         let key = self.key.as_deref().unwrap_or_default();
         let value = self.value.as_deref().unwrap_or_default();
@@ -71,7 +71,7 @@ impl FailedEvent {
         })
     }
 
-    /// The place that it is about. What no bridge has signed is about none, whatever it says.
+    /// The grant that it is about. A record that the bridge has not signed is about none, whatever it contains.
     pub fn place(&self) -> Option<Place> {
         let event = self.event().ok()?;
         (self.reason != signature::REASON).then_some(Place {
@@ -83,7 +83,7 @@ impl FailedEvent {
 }
 
 impl Resolution {
-    /// The word for it in the table.
+    /// The word in the table.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Replayed => "replayed",
@@ -135,7 +135,7 @@ impl Database {
             .collect()
     }
 
-    /// The dead letter of that number.
+    /// The dead letter with this number.
     ///
     /// # Errors
     /// When there is none, or the database refuses.
@@ -152,7 +152,7 @@ impl Database {
     }
 }
 
-/// Notes what was done with a dead letter, unless something was done with it before.
+/// Records what was done with a dead letter, unless it is already resolved.
 pub(super) async fn resolve(
     connection: &mut MySqlConnection,
     id: u64,
@@ -172,10 +172,10 @@ pub(super) async fn resolve(
     Ok(())
 }
 
-/// What is said of headers that cannot be read.
+/// Context for headers that cannot be parsed.
 const HEADERS: &str = "the headers of a dead letter";
 
-/// Those that are kept for people; a version before kept no others.
+/// The headers in readable form; earlier versions stored no others.
 fn some_headers(row: &MySqlRow) -> Result<Vec<Header>> {
     let headers: String = row.try_get("headers")?;
     let headers: BTreeMap<String, String> = serde_json::from_str(&headers).context(HEADERS)?;

@@ -1,4 +1,4 @@
-//! `intentions`: what commands are about to do, and the one transaction in which what came of it is written.
+//! `intentions`: what commands are about to do, and the transaction that records the result.
 
 use super::log::{self, Entry};
 use super::{ARE_THE_TABLES_THERE, Database, Resolution, campaigns, failed_events};
@@ -9,31 +9,31 @@ use rushgate_gate::{CampaignId, CampaignState, FencingToken};
 use sqlx::Row;
 use sqlx::mysql::MySqlConnection;
 
-/// One of the things that a transaction writes.
+/// One write of a transaction.
 #[derive(Clone, Copy, Debug)]
 pub enum Write<'a> {
     /// A command is about to do this.
     Begin(&'a Intention),
-    /// It was done, or refused. Fails if another command has taken it over.
+    /// The intention was carried out or refused. Fails if another command has taken the campaign over.
     End(&'a Intention),
-    /// Rounds are added and quotas raised to those of this campaign.
+    /// Add rounds and raise quotas to those of this campaign.
     Room(&'a Campaign),
-    /// Rules and rounds are exactly these.
+    /// Store exactly these rules and rounds.
     Final(&'a Campaign),
     /// The gate knows the campaign.
     Projected,
-    /// The state is this, unless the campaign was halted meanwhile.
+    /// Set the state, unless the campaign was halted meanwhile.
     State(CampaignState),
-    /// The state is this, also if the campaign is halted.
+    /// Set the state, also if the campaign is halted.
     Reopened(CampaignState),
-    /// A dead letter of the consumer is resolved, unless it was before.
+    /// Resolve a dead letter of the consumer, unless it is already resolved.
     Resolved(u64, Resolution, &'a str),
-    /// A line of the log.
+    /// Append a line to the log.
     Log(Entry<'a>),
 }
 
 impl Database {
-    /// Writes all of this in one transaction.
+    /// Makes all these writes in one transaction.
     ///
     /// # Errors
     /// When the database refuses, or another command has taken the campaign over. Nothing was written then, unless the
@@ -48,7 +48,7 @@ impl Database {
         .await
     }
 
-    /// Notes what was done with a dead letter of the consumer, unless something was done with it before.
+    /// Records what was done with a dead letter of the consumer, unless it is already resolved.
     pub async fn resolve(&self, id: u64, resolution: Resolution, note: &str) -> Result<()> {
         self.transact(async |connection| {
             failed_events::resolve(connection, id, resolution, note).await
@@ -56,10 +56,10 @@ impl Database {
         .await
     }
 
-    /// What a command was about to do and has not finished, if anything.
+    /// The unfinished intention of a command on this campaign, if there is one.
     ///
     /// # Errors
-    /// When the database refuses, or holds what a newer version has written.
+    /// When the database refuses, or a newer version has written the intention.
     pub async fn intention(&self, campaign: &CampaignId) -> Result<Option<Intention>> {
         let mut connection = self.connection.lock().await;
         let row = sqlx::query(
@@ -136,7 +136,7 @@ async fn end(connection: &mut MySqlConnection, intention: &Intention) -> Result<
     Ok(())
 }
 
-/// Makes an interrupted command's intention that of the command with this token.
+/// Hands an interrupted command's intention to the command with this token.
 pub(super) async fn take_over(
     connection: &mut MySqlConnection,
     campaign: &CampaignId,

@@ -1,4 +1,4 @@
-//! `campaign_log`: what was done to campaigns, and why. Lines are added and never changed.
+//! `campaign_log`: what was done to campaigns, and why. Lines are appended and never changed.
 
 use super::{ARE_THE_TABLES_THERE, Database};
 use crate::actor::Actor;
@@ -12,41 +12,38 @@ use sqlx::mysql::MySqlConnection;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Created,
-    /// Its quota, windows, days or waitlist were changed.
+    /// Quota, windows, days or waitlist were changed.
     Changed,
     Paused,
     Resumed,
     Closed,
-    /// A grant was taken back.
     Revoked,
-    /// It was halted, because Redis has lost grants.
+    /// Redis has lost grants.
     Halted,
-    /// What Redis had lost was restored.
+    /// The gate was rebuilt after a loss.
     Restored,
-    /// A dead letter was sent again.
     Replayed,
-    /// A dead letter was given up.
     Discarded,
-    /// What an audit found was repaired.
+    /// An audit's findings were repaired.
     Repaired,
-    /// What an interrupted command had begun was refused by the gate, and not done.
+    /// The gate refused what an interrupted command had begun; it was not done.
     Refused,
 }
 
-/// A line that is to be added.
+/// A line to append.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
     pub action: Action,
     pub detail: &'a str,
-    /// Why, in the operator's words.
+    /// In the operator's words.
     pub reason: Option<&'a str>,
     pub actor: Option<&'a Actor>,
-    /// The grant that was revoked, or given up with its dead letter.
+    /// The grant that was revoked, or discarded with its dead letter.
     pub about: Option<&'a GrantRef>,
 }
 
 impl<'a> Entry<'a> {
-    /// The line that tells what became of an intention.
+    /// The line that records the result of an intention.
     pub fn of(intention: &'a Intention, action: Action, detail: &'a str) -> Self {
         Self {
             action,
@@ -61,19 +58,19 @@ impl<'a> Entry<'a> {
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
-    /// When: UTC, by the clock of the database.
+    /// In UTC, by the clock of the database.
     pub at: String,
-    /// What was done, in a word.
+    /// One word, such as `paused`.
     pub action: String,
     pub detail: String,
-    /// Why, in the operator's words.
+    /// In the operator's words.
     pub reason: Option<String>,
-    /// Who ran the command; `None` if a program did it by itself.
+    /// Who ran the command; `None` if a program did it.
     pub actor: Option<String>,
 }
 
 impl Action {
-    /// The word for it in the table.
+    /// The word in the table.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -120,7 +117,7 @@ impl Database {
 }
 
 impl Database {
-    /// The grants that `action` was about.
+    /// The grants that lines with `action` are about.
     pub async fn grants_of(&self, campaign: &CampaignId, action: Action) -> Result<Vec<Place>> {
         let mut connection = self.connection.lock().await;
         let rows: Vec<(String, u32, String)> = sqlx::query_as(
@@ -142,7 +139,7 @@ impl Database {
         rows.into_iter().map(place).collect()
     }
 
-    /// What was done with a dead letter, and when, if the log of its campaign tells.
+    /// What was done with a dead letter, and when, if the log of its campaign has a line for it.
     pub async fn dealt_with(
         &self,
         campaign: &CampaignId,
@@ -150,7 +147,7 @@ impl Database {
     ) -> Result<Option<(String, String)>> {
         let name = dead_letter.to_string();
         let mut connection = self.connection.lock().await;
-        // The name comes first in the line, and ends where no digit follows.
+        // The line begins with the id, which ends where no digit follows.
         let found = sqlx::query_as(
             "SELECT action, DATE_FORMAT(at, '%Y-%m-%dT%H:%i:%sZ') FROM campaign_log WHERE campaign_id = ? \
              AND action IN ('replayed', 'discarded') AND LEFT(detail, CHAR_LENGTH(?)) = ? \
@@ -166,13 +163,13 @@ impl Database {
     }
 }
 
-/// Cuts a text to what the columns for people hold.
+/// Cuts a text to the width of the columns for free text.
 pub(super) fn cut(text: &str) -> String {
     const LONGEST: usize = 1_024;
     text.chars().take(LONGEST).collect()
 }
 
-/// Adds a line, in the transaction of what it tells.
+/// Appends a line, in the transaction of the change that it records.
 pub(super) async fn append(
     connection: &mut MySqlConnection,
     campaign: &CampaignId,

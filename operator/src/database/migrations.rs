@@ -1,10 +1,9 @@
-//! The tables, made and changed by migrations. However often and wherever this is interrupted, the next run completes
-//! it.
+//! Runs the migrations. However often a run is interrupted, the next one completes it.
 //!
-//! The database commits each statement that changes a table by itself, so a migration may be half done; a statement
-//! may not. That is why the names of what a statement makes are looked up before it is run: a statement of which all
-//! is there has been done. The notes of what is done are those of sqlx's own migrator, in its table and its format:
-//! either can go on where the other one stopped.
+//! MySQL commits every DDL statement by itself, so an interruption can leave a migration half done, but never a
+//! statement. Before a statement runs, the names of the objects that it makes are looked up: if all of them exist, the
+//! statement is skipped. Progress is stored in the table and format of sqlx's own migrator, so either can continue
+//! where the other stopped.
 
 mod statement;
 
@@ -17,17 +16,17 @@ use statement::Statement;
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
-/// Every change of the tables, in order.
+/// All migrations, in order.
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
-/// The name of the lock that sqlx's migrator takes as well, so that a program that still runs that one is kept out.
-/// (On MariaDB it asks in vain: MariaDB does not know endless waiting for a lock.)
+/// The lock that sqlx's migrator takes as well, so that programs which still use it are kept out. (This has no effect
+/// on MariaDB, which does not support sqlx's endless wait for a lock.)
 const LOCK: &str = "LOWER(HEX(1026731422 * CRC32(DATABASE())))";
 
-/// The table of the notes, as [`objects`] names it.
+/// The table of progress, as [`objects`] names it.
 const NOTES: &str = "table _sqlx_migrations";
 
-/// Creates it as sqlx's migrator does.
+/// The statement of sqlx's migrator.
 const CREATE_NOTES: &str = "CREATE TABLE _sqlx_migrations (
     version BIGINT PRIMARY KEY,
     description TEXT NOT NULL,
@@ -37,20 +36,20 @@ const CREATE_NOTES: &str = "CREATE TABLE _sqlx_migrations (
     execution_time BIGINT NOT NULL
 )";
 
-/// What the user needs on the schema to run every migration.
+/// The rights that the migrations need on the schema.
 const RIGHTS: &str = "SELECT, INSERT, UPDATE, CREATE, ALTER and REFERENCES";
 
-/// The database's numbers of errors that mean: the user lacks a right.
+/// MySQL errors that mean: the user lacks a right.
 const DENIED: [u16; 4] = [1044, 1142, 1143, 1227];
 
-/// How to go on after an interruption.
+/// How to continue after an interruption.
 const GOES_ON: &str = "run `rushgate setup` again: it goes on where this one stopped";
 
-/// Runs what is missing; how many migrations there are in all. Another run on the same schema is waited for, for
-/// `patience`.
+/// Runs the missing migrations; returns how many there are in all. Waits up to `patience` for another run on the same
+/// schema.
 ///
 /// # Errors
-/// When the database refuses, or has tables of another program or of a newer one.
+/// When a migration fails, or the schema has tables of another program or of a newer version.
 pub(super) async fn run(connection: &mut MySqlConnection, patience: Duration) -> Result<usize> {
     lock(connection, patience).await?;
     let notes = notes(connection).await?;
@@ -62,15 +61,15 @@ pub(super) async fn run(connection: &mut MySqlConnection, patience: Duration) ->
                 .with_context(|| format!("cannot run {}", shown(migration)))?;
         }
     }
-    // Other runs need not wait for the end of the connection.
+    // Other runs need not wait until this connection ends.
     execute(connection, &format!("DO RELEASE_LOCK({LOCK})")).await?;
     Ok(MIGRATIONS.iter().count())
 }
 
 /// Keeps other runs out until this connection ends.
 async fn lock(connection: &mut MySqlConnection, patience: Duration) -> Result<()> {
-    // A run that is cut off from the database must not keep the lock for the eight hours that are usual, nor wait a
-    // year for a table that a forgotten transaction holds.
+    // By default MySQL keeps a silent connection, and so the lock, for eight hours, and waits a year for a metadata
+    // lock.
     let limits = "SET SESSION wait_timeout = 60, lock_wait_timeout = 60";
     execute(connection, limits).await?;
     let schema: Option<String> = value(connection, "SELECT DATABASE()").await?;
@@ -93,13 +92,13 @@ async fn lock(connection: &mut MySqlConnection, patience: Duration) -> Result<()
     bail!("another `rushgate setup` is at work on the same schema: {way_on}; then run this again")
 }
 
-/// What is noted of a migration.
+/// Recorded progress of a migration.
 struct Note {
     success: bool,
     checksum: Vec<u8>,
 }
 
-/// All notes, by version. There are none of migrations that this program does not know.
+/// Recorded progress by version. A version that this program does not know is an error.
 async fn notes(connection: &mut MySqlConnection) -> Result<BTreeMap<i64, Note>> {
     let mut notes = BTreeMap::new();
     if !objects(connection).await?.contains(NOTES) {
@@ -128,7 +127,7 @@ async fn notes(connection: &mut MySqlConnection) -> Result<BTreeMap<i64, Note>> 
     Ok(notes)
 }
 
-/// Runs what of `migration` has not been done yet.
+/// Runs the statements of `migration` that have not run yet.
 async fn apply(
     connection: &mut MySqlConnection,
     migration: &Migration,
@@ -136,7 +135,7 @@ async fn apply(
 ) -> Result<()> {
     let begun = Instant::now();
     let statements = Statement::all_of(migration.sql.as_str())?;
-    // Before anything is written: tables of another application are left as they are.
+    // Checked before anything is written: tables of another application are left alone.
     let there = objects(connection).await?;
     let mut missing = vec![];
     for statement in &statements {
@@ -173,7 +172,7 @@ async fn apply(
     Ok(())
 }
 
-/// Whether everything that `statement` makes is there.
+/// Whether everything that `statement` makes exists.
 fn is_done(statement: &Statement, there: &HashSet<String>) -> Result<bool> {
     let (found, lacking): (Vec<&str>, Vec<&str>) = statement
         .makes
@@ -193,7 +192,7 @@ fn is_done(statement: &Statement, there: &HashSet<String>) -> Result<bool> {
     Ok(!found.is_empty())
 }
 
-/// The names of all that is in the schema, as [`Statement::makes`] has them.
+/// The names of everything in the schema, as in [`Statement::makes`].
 async fn objects(connection: &mut MySqlConnection) -> Result<HashSet<String>> {
     let select = "SELECT CONCAT('table ', table_name) FROM information_schema.tables \
              WHERE table_schema = DATABASE() \
@@ -210,7 +209,7 @@ async fn objects(connection: &mut MySqlConnection) -> Result<HashSet<String>> {
         .collect::<Result<_, _>>()?)
 }
 
-/// The one value that `select` gives.
+/// The single value that `select` returns.
 async fn value<T>(connection: &mut MySqlConnection, select: &str) -> Result<T>
 where
     T: for<'r> sqlx::Decode<'r, sqlx::MySql> + sqlx::Type<sqlx::MySql>,
@@ -219,7 +218,7 @@ where
     Ok(rows.first().context("no row")?.try_get(0)?)
 }
 
-// In the text protocol, which takes every kind of statement.
+// Uses the text protocol, which accepts every kind of statement.
 
 async fn rows(connection: &mut MySqlConnection, select: &str) -> Result<Vec<MySqlRow>> {
     let rows = sqlx::raw_sql(AssertSqlSafe(select)).fetch_all(connection);
@@ -231,7 +230,7 @@ async fn execute(connection: &mut MySqlConnection, sql: &str) -> Result<()> {
     done.map(drop).map_err(|error| failed(error, sql))
 }
 
-/// What to do about a statement that failed.
+/// Adds what to do to the error of a statement.
 fn failed(error: sqlx::Error, sql: &str) -> anyhow::Error {
     let number = error
         .as_database_error()

@@ -1,15 +1,15 @@
-//! What dead letters are called.
+//! Ids of dead letters.
 
 use rushgate_gate::CampaignId;
 use std::fmt;
 use std::str::FromStr;
 
-/// The name of a dead letter: `17`, or `welcome/1796086800123-0`.
+/// The id of a dead letter: `17`, or `welcome/1796086800123-0`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeadLetterId {
-    /// The consumer's, by its number.
+    /// A dead letter of the consumer, by its number.
     Consumer(u64),
-    /// The bridge's, by its campaign and entry id.
+    /// A dead letter of the bridge, by campaign and entry id.
     Bridge(CampaignId, String),
 }
 

@@ -1,4 +1,4 @@
-//! Where dead letters are dealt with.
+//! Replaying and discarding dead letters.
 
 use super::show::{UNPUBLISHED, shown};
 use super::{Chosen, DeadLetterId, Filter};
@@ -15,10 +15,10 @@ use rushgate_gate::application::Status;
 use rushgate_gate::record::ATTEMPT_HEADER;
 use rushgate_gate::{CampaignId, CampaignState, Event, EventType, signature};
 
-/// The most of a record that is kept, and so can be sent again: what the column holds.
+/// Width of the column for values. A value that fills it may have been cut, so it cannot be sent again.
 const LONGEST_VALUE: usize = 65_535;
 
-/// The servers that know of them.
+/// Connections to the servers that store dead letters or take them back.
 pub(super) struct DeadLetters<'a> {
     pub(super) config: &'a Config,
     pub(super) database: Database,
@@ -48,7 +48,7 @@ impl DeadLetters<'_> {
         Ok(dead_letters)
     }
 
-    /// The dead letter of the bridge of that name.
+    /// The bridge's dead letter with this entry id.
     async fn of_bridge(
         &mut self,
         campaign: &CampaignId,
@@ -78,7 +78,8 @@ impl DeadLetters<'_> {
         Ok(ids)
     }
 
-    /// Published first and noted second: interrupted in between, it is replayed twice, which is harmless.
+    /// Publishes first and records that second: interrupted in between, the dead letter is replayed twice, which is
+    /// harmless.
     pub(super) async fn replay(&mut self, id: &DeadLetterId) -> Result<String> {
         match id {
             DeadLetterId::Consumer(number) => {
@@ -86,7 +87,7 @@ impl DeadLetters<'_> {
                 if let Some(before) = before(&failed_event, Resolution::Replayed)? {
                     return Ok(before);
                 }
-                // What an interrupted command was about to do with it comes first.
+                // Finishes what an interrupted command was about to do with it.
                 let operation = self.operation_on(&failed_event).await?;
                 let done = self.send_again(operation.as_ref(), *number).await;
                 report(operation.as_ref(), done)
@@ -100,7 +101,7 @@ impl DeadLetters<'_> {
     }
 
     async fn send_again(&mut self, operation: Option<&Operation>, number: u64) -> Result<String> {
-        // As it stands after what was finished first.
+        // Read again: finishing an interrupted command may have changed it.
         let failed_event = self.database.failed_event(number).await?;
         if let Some(before) = before(&failed_event, Resolution::Replayed)? {
             return Ok(before);
@@ -203,7 +204,7 @@ impl DeadLetters<'_> {
         number: u64,
         note: Option<&str>,
     ) -> Result<String> {
-        // As it stands after what was finished first.
+        // Read again: finishing an interrupted command may have changed it.
         let failed_event = self.database.failed_event(number).await?;
         if let Some(before) = before(&failed_event, Resolution::Discarded)? {
             return Ok(before);
@@ -230,7 +231,7 @@ impl DeadLetters<'_> {
         let Some(dead_letter) = self.of_bridge(&campaign, entry_id).await? else {
             return gone(operation, id, Action::Discarded).await;
         };
-        // The log keeps what the entry said, because nothing else does.
+        // The log keeps the entry's fields; nothing else does.
         let fields: Vec<String> = dead_letter
             .fields
             .iter()
@@ -246,7 +247,7 @@ impl DeadLetters<'_> {
         operation.perform(task, note).await
     }
 
-    /// An operation on the campaign that the dead letter is about, where that is known and is not halted.
+    /// An operation on the campaign that the dead letter is about, if that campaign is known and not halted.
     async fn operation_on(&self, failed_event: &FailedEvent) -> Result<Option<Operation>> {
         let Ok(event) = failed_event.event() else {
             return Ok(None);
@@ -259,7 +260,7 @@ impl DeadLetters<'_> {
         }
     }
 
-    /// Notes what was done with a dead letter of the consumer, also in the log of its campaign.
+    /// Records what was done with a dead letter of the consumer, also in the log of its campaign.
     async fn resolve(
         &self,
         operation: Option<&Operation>,
@@ -290,7 +291,7 @@ impl DeadLetters<'_> {
         written.map_err(|error| unknown("what was done with it", number, error))
     }
 
-    /// Discards a dead letter, and takes its grant back if the gate still has it just so and it has no coupon.
+    /// Discards a dead letter, and revokes its grant if the gate still holds exactly that grant and it has no coupon.
     async fn take_back(
         &mut self,
         operation: &mut Operation,
@@ -342,7 +343,7 @@ fn about(event: &Event) -> GrantRef {
     GrantRef::new(event.round.clone(), event.serial, event.applicant.clone())
 }
 
-/// What there is to say, with what was finished first on the campaign, if the dead letter is about one.
+/// The text for the operator, with what was finished first on the campaign.
 fn report(operation: Option<&Operation>, done: Result<String>) -> Result<String> {
     match operation {
         Some(operation) => operation.with_report(done),
@@ -350,10 +351,10 @@ fn report(operation: Option<&Operation>, done: Result<String>) -> Result<String>
     }
 }
 
-/// What to say of a dead letter of the bridge that is not there: whether it was dealt with before, as the log has it.
+/// The answer for a dead letter of the bridge that no longer exists: what the log says was done with it.
 ///
 /// # Errors
-/// When something else was done with it, or the log knows nothing of it.
+/// When something else was done with it, or the log has no line about it.
 async fn gone(operation: &Operation, id: &DeadLetterId, wanted: Action) -> Result<String> {
     let campaign = &operation.campaign.id;
     let dealt_with = operation.database.dealt_with(campaign, id).await?;
@@ -366,7 +367,7 @@ async fn gone(operation: &Operation, id: &DeadLetterId, wanted: Action) -> Resul
     }
 }
 
-/// Says that it is not known whether it was done; doing it again is harmless.
+/// The error of an attempt that may have taken effect; running it again is harmless.
 fn unknown(what: &str, number: u64, error: anyhow::Error) -> anyhow::Error {
     let way_out = format!(
         "Run the same command again; `rushgate failed show {number}` tells whether it was done"
@@ -384,10 +385,10 @@ pub(super) fn no_such(campaign: &CampaignId) -> String {
     )
 }
 
-/// What to say if it was dealt with before.
+/// The answer if it was resolved before.
 ///
 /// # Errors
-/// When that was something else.
+/// When something else was done with it.
 fn before(failed_event: &FailedEvent, wanted: Resolution) -> Result<Option<String>> {
     let Some((word, at)) = &failed_event.resolution else {
         return Ok(None);

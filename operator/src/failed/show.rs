@@ -1,4 +1,4 @@
-//! `rushgate failed list` and `show`: what dead letters there are.
+//! `rushgate failed list` and `failed show`.
 
 use super::dead_letters::no_such;
 use super::{DeadLetterId, Filter};
@@ -13,10 +13,9 @@ use rushgate_gate::CampaignId;
 use rushgate_gate::record::PARKED;
 use std::fmt::Write;
 
-/// The reason of the bridge's dead letters.
+/// The reason of all dead letters of the bridge.
 pub(crate) const UNPUBLISHED: &str = "unpublishable";
 
-/// One line for each.
 pub(super) async fn list(
     config: &Config,
     filter: &Filter,
@@ -102,7 +101,7 @@ async fn unpublished(
     Ok(dead_letters)
 }
 
-/// All of one. Only the server that has it is asked.
+/// Asks only the server that stores this kind.
 pub(super) async fn show(config: &Config, id: &DeadLetterId) -> Result<String> {
     let database = Database::connect(config).await?;
     let mut text = format!("dead letter {id}");
@@ -164,7 +163,7 @@ pub(super) async fn show(config: &Config, id: &DeadLetterId) -> Result<String> {
     Ok(text)
 }
 
-/// Bytes as text, or in hexadecimal where they are none.
+/// Bytes as text, or in hexadecimal if they are not UTF-8.
 pub(super) fn shown(bytes: Option<&[u8]>) -> String {
     match bytes.map(str::from_utf8) {
         None => "none".to_owned(),
@@ -176,7 +175,7 @@ pub(super) fn shown(bytes: Option<&[u8]>) -> String {
     }
 }
 
-/// When Redis made the entry.
+/// When Redis added the entry.
 fn since(entry_id: &str) -> String {
     let millis = entry_id
         .split('-')

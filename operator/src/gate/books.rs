@@ -1,4 +1,4 @@
-//! What stands in the gate's books: grants, revocations, the stream, and what the bridge could not publish.
+//! Reads what the gate stores: grants, revocations, the stream, and the bridge's dead letters.
 
 use super::Gate;
 use anyhow::{Context, Result};
@@ -8,28 +8,25 @@ use rushgate_gate::holding::{Held, free, revoked};
 use rushgate_gate::{CampaignId, Event, Keys, OnePer, Place, RoundId, Serial, keys, readmit};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How much is asked for at once.
+/// Entries or fields read per call.
 const PAGE: usize = 1_000;
 
 /// A dead letter of the bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unpublished {
-    /// Its id among the dead letters.
+    /// Its entry id in the dead letter stream.
     pub entry_id: String,
-    /// Names and values; `reason` says why it could not be published, `entry_id` where it stood.
+    /// Names and values; `reason` says why it could not be published, `entry_id` is its id in the stream.
     pub fields: BTreeMap<String, Vec<u8>>,
 }
 
 impl Unpublished {
-    /// The event in it.
-    ///
     /// # Errors
-    /// When it is none.
+    /// When the fields are not an event.
     pub fn event(&self) -> Result<Event, MalformedEvent> {
         Event::from_fields(|name| self.fields.get(name).map(Vec::as_slice))
     }
 
-    /// Why it could not be published.
     pub fn reason(&self) -> String {
         let reason = self.fields.get("reason").map(Vec::as_slice);
         String::from_utf8_lossy(reason.unwrap_or_default()).into_owned()
@@ -37,7 +34,7 @@ impl Unpublished {
 }
 
 impl Gate {
-    /// The names of the campaigns that bridges and lists know of.
+    /// The ids of the registered campaigns.
     pub async fn campaigns(&mut self) -> Result<Vec<CampaignId>> {
         let mut members = redis::cmd("SMEMBERS");
         members.arg(keys::CAMPAIGNS);
@@ -50,15 +47,14 @@ impl Gate {
         Ok(ids)
     }
 
-    /// Entries of the campaign's stream: grants that are not known to be in Kafka yet.
+    /// Length of the campaign's stream: events that the bridge has not acked.
     pub async fn in_stream(&mut self, campaign: &CampaignId) -> Result<usize> {
         let mut count = redis::cmd("XLEN");
         count.arg(Keys::of(campaign).stream());
         self.query(&count).await.context("counting the stream")
     }
 
-    /// The events of the campaign's stream. Entries that are none are passed over: the bridge makes dead letters of
-    /// them.
+    /// The events in the campaign's stream. Skips malformed entries: the bridge makes dead letters of them.
     pub async fn events(&mut self, campaign: &CampaignId) -> Result<Vec<Event>> {
         let entries = self.entries(&Keys::of(campaign).stream()).await?;
         let events = entries.into_iter().filter_map(|entry| {
@@ -68,7 +64,7 @@ impl Gate {
         Ok(events.collect())
     }
 
-    /// How many entries the bridge could not publish.
+    /// How many dead letters of the bridge there are.
     pub async fn dead_letters(&mut self, campaign: &CampaignId) -> Result<usize> {
         let mut count = redis::cmd("XLEN");
         count.arg(Keys::of(campaign).dead_letters());
@@ -77,7 +73,7 @@ impl Gate {
             .context("counting the dead letters of the bridge")
     }
 
-    /// The entries that the bridge could not publish.
+    /// The bridge's dead letters.
     pub async fn unpublished(&mut self, campaign: &CampaignId) -> Result<Vec<Unpublished>> {
         let entries = self.entries(&Keys::of(campaign).dead_letters()).await?;
         let entries = entries.into_iter().map(|entry| Unpublished {
@@ -87,13 +83,13 @@ impl Gate {
         Ok(entries.collect())
     }
 
-    /// Puts a dead letter of the bridge back on the stream; whether there was one.
+    /// Puts a dead letter of the bridge back on the stream; false if there is none.
     pub async fn readmit(&mut self, campaign: &CampaignId, entry_id: &str) -> Result<bool> {
         let reply = self.call(&readmit::call(campaign, entry_id)).await?;
         Ok(readmit::outcome(&reply)?)
     }
 
-    /// Removes a dead letter of the bridge; whether there was one.
+    /// Removes a dead letter of the bridge; false if there is none.
     pub async fn discard(&mut self, campaign: &CampaignId, entry_id: &str) -> Result<bool> {
         let mut remove = redis::cmd("XDEL");
         remove.arg(Keys::of(campaign).dead_letters()).arg(entry_id);
@@ -104,7 +100,7 @@ impl Gate {
         Ok(removed > 0)
     }
 
-    /// Everything that is held, and what cannot be read.
+    /// All held grants, and entries that cannot be parsed.
     pub async fn held(
         &mut self,
         campaign: &CampaignId,
@@ -121,7 +117,7 @@ impl Gate {
         Ok((read, unreadable))
     }
 
-    /// Every serial that is free to be given again, as `<round>/<serial>`; and what of the pool cannot be read.
+    /// All free serials, as `<round>/<serial>`, and members of the pool that cannot be parsed.
     pub async fn pool(
         &mut self,
         campaign: &CampaignId,
@@ -139,7 +135,7 @@ impl Gate {
         Ok((read, unreadable))
     }
 
-    /// Everything that was taken back.
+    /// All revoked grants.
     pub async fn revoked(&mut self, campaign: &CampaignId) -> Result<Vec<Place>> {
         let fields = self.hash(&Keys::of(campaign).revoked()).await?;
         let places = fields
@@ -152,7 +148,7 @@ impl Gate {
         self.scan("HSCAN", key).await
     }
 
-    /// A hash or a sorted set, read in pieces, so that nobody waits for it; what comes twice is kept once.
+    /// Reads a hash or a sorted set in pages, so that it never blocks Redis; removes duplicates.
     async fn scan(&mut self, command: &str, key: &str) -> Result<BTreeMap<String, String>> {
         let mut hash = BTreeMap::new();
         let mut cursor = 0_u64;

@@ -1,4 +1,4 @@
-//! Rebuilding what the gate knows.
+//! Rebuilds the gate of a halted campaign.
 
 use super::Gate;
 use anyhow::{Result, bail};
@@ -6,10 +6,10 @@ use rushgate_gate::restore::{self, Granted, Outcome};
 use rushgate_gate::{Applicant, CampaignId, FencingToken, OnePer, RoundId};
 
 impl Gate {
-    /// Makes the gate know exactly these grants. The campaign has to be halted.
+    /// Replaces all grants of the gate by these. The campaign must be halted.
     ///
     /// # Errors
-    /// When Redis refuses or does not answer, or the campaign is not halted or restored by somebody else.
+    /// When Redis refuses or does not answer, the campaign is not halted, or another command is restoring it.
     pub async fn restore(
         &mut self,
         campaign: &CampaignId,
@@ -27,10 +27,10 @@ impl Gate {
         Ok(())
     }
 
-    /// Gives a place to somebody who lost one to another grant, before anybody who waits.
+    /// Gives another serial to an applicant who lost theirs to another grant, ahead of the waitlist.
     ///
     /// # Errors
-    /// When Redis refuses or does not answer. That there is no place is an [`Outcome`].
+    /// When Redis refuses or does not answer. That no serial is left is an [`Outcome`].
     pub async fn reassign(
         &mut self,
         campaign: &CampaignId,

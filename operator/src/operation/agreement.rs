@@ -1,4 +1,4 @@
-//! Making database and gate say the same.
+//! Makes database and gate agree.
 
 use super::{Operation, halted, lost};
 use crate::audit::differing_terms;
@@ -8,8 +8,8 @@ use rushgate_gate::CampaignState;
 use rushgate_gate::project::Origin;
 
 impl Operation {
-    /// Tells the gate the terms and the state that the database has, which operators have decided; with room for what the
-    /// gate has granted meanwhile. What was different, for the log.
+    /// Projects the terms and the state of the database, raised where needed to what the gate has already granted.
+    /// Returns what was different, for the log.
     pub(crate) async fn agree_with_gate(&mut self) -> Result<String> {
         let id = self.campaign.id.clone();
         let Some(at_gate) = self.gate.projection(&id).await? else {
@@ -42,7 +42,7 @@ impl Operation {
         Ok(text)
     }
 
-    /// Halts the campaign where it is not halted yet: at the gate, or in the database. What to say of it.
+    /// Halts the campaign at the gate and in the database. Returns the message for the operator.
     pub(crate) async fn halt_both(&mut self, why: &str) -> Result<String> {
         let campaign = self.campaign.clone();
         let id = &campaign.id;
@@ -58,7 +58,7 @@ impl Operation {
             self.database.write(id, &halted).await?;
             self.campaign.state = CampaignState::Halted;
         }
-        // A gate that does not know the campaign grants nothing; it is told when the campaign is restored.
+        // A gate that does not know the campaign grants nothing; `restore` projects it.
         if let Some(at_gate) = self.gate.projection(id).await?
             && at_gate.state != CampaignState::Halted
         {

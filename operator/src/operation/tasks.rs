@@ -1,4 +1,4 @@
-//! Each deed: what the gate is told, and then what is written in one transaction. Doing it again changes nothing.
+//! How each task is carried out: calls of the gate, then one transaction. Every task is idempotent.
 
 use super::{BEAT_EVERY, Declined, Operation, halted, lost, moved_up, or_repair};
 use crate::database::{Action, Entry, Resolution, Write};
@@ -10,7 +10,7 @@ use rushgate_gate::project::Origin;
 use rushgate_gate::{Grant, Place, confirm, resend, revoke};
 
 impl Operation {
-    /// Does what was intended, whether or not it was done before. What comes of it is written, unless it was declined.
+    /// Carries an intention out, whether or not that was done before. Records the result, unless it was declined.
     pub(super) async fn carry_out(
         &mut self,
         intention: &Intention,
@@ -39,7 +39,8 @@ impl Operation {
             }
             Task::Replay { entry_id } => {
                 let id = &intention.campaign;
-                // If it is not there, it was put back before the interruption; unless Redis has lost all.
+                // If the dead letter is missing, it was put back before the interruption; unless Redis has lost
+                // everything.
                 if !self.gate.readmit(id, entry_id).await? && self.at_gate.is_none() {
                     return Ok(Err(Declined::Waits(lost(id))));
                 }
@@ -59,7 +60,7 @@ impl Operation {
                 };
                 let (mut returned, mut revoked) = (String::new(), None);
                 if let Some(grant) = grant {
-                    // It may have got its row since the command began.
+                    // The row may have been committed since the command began.
                     let keeps = self.keeps(grant).await?;
                     let revocation = match keeps {
                         Some(keeps) => Err(Declined::Refused(keeps)),
@@ -107,7 +108,7 @@ impl Operation {
         }
     }
 
-    /// Why a grant is not to be taken back with its dead letter, if it is not as it was when the command began.
+    /// Why a grant is not revoked with its dead letter: it is not as it was when the command began.
     async fn keeps(&mut self, grant: &GrantRef) -> Result<Option<String>> {
         if self.has_coupon(grant).await? {
             return Ok(Some("the person has the coupon and keeps it".to_owned()));
@@ -125,7 +126,7 @@ impl Operation {
         })
     }
 
-    /// Whether just this grant has become a coupon that is held.
+    /// Whether exactly this grant has an active coupon.
     pub(crate) async fn has_coupon(&self, grant: &GrantRef) -> Result<bool> {
         let id = &self.campaign.id;
         let coupons = self.database.coupons(id, &grant.user_id).await?;
@@ -151,7 +152,7 @@ impl Operation {
         {
             Ok(promoted) => promoted,
             Err(Declined::Refused(why)) => {
-                // The gate has not taken it, so the room for it goes again; but not what the gate was told otherwise.
+                // The gate refused it, so remove the room that was made; but keep what the gate has.
                 let campaign = self.campaign.with(before);
                 let at_gate = self.gate.projection(&intention.campaign).await?;
                 self.campaign =
@@ -214,7 +215,7 @@ impl Operation {
         agree: bool,
     ) -> Result<Result<String, Declined>> {
         let id = &intention.campaign;
-        // The database first: it has room for all that is put on the stream.
+        // The database first, so that it has room for everything that goes on the stream.
         let agreed = match agree {
             true => self.agree_with_gate().await?,
             false => String::new(),
@@ -224,7 +225,7 @@ impl Operation {
             if done % BEAT_EVERY == 0 {
                 self.database.beat().await?;
             }
-            // The gate itself says what goes on the stream: if it has changed its mind meanwhile, that does.
+            // The gate decides what goes on the stream: its present event about the grant.
             let resent = self.gate.resend(id, &taken.round, &taken.user_id).await?;
             sent += usize::from(resent != resend::Outcome::Nothing);
         }
@@ -232,7 +233,7 @@ impl Operation {
         let places: Vec<Place> = unconfirmed.iter().cloned().map(Place::from).collect();
         let confirmed = match self.gate.confirm(id, &places).await? {
             confirm::Outcome::Confirmed { .. } => places.len(),
-            // It went back in time between our looking and our asking: the gate has halted it, and the database does too.
+            // Redis was rolled back since the audit: the gate has halted the campaign, and so does the database.
             confirm::Outcome::Lost { .. } | confirm::Outcome::UnknownCampaign => {
                 let halted = self.halt_both("Redis has lost grants").await?;
                 text.push_str(&format!(", {halted}"));
@@ -244,8 +245,8 @@ impl Operation {
         Ok(Ok(text))
     }
 
-    /// Takes a grant back at the gate, if that has not been done before: what was taken back (another serial, if a restore
-    /// has given the person one), and what became of it.
+    /// Revokes a grant at the gate, if that was not done before. Returns the revoked grant (with another serial, if a
+    /// restore has reassigned it) and what became of the serial.
     async fn revoke(&mut self, grant: &GrantRef) -> Result<Result<(GrantRef, String), Declined>> {
         let id = self.campaign.id.clone();
         let outcome = self
@@ -263,7 +264,7 @@ impl Operation {
                 };
                 Ok((taken(grant), passed_on))
             }
-            // Before the interruption. Who has the serial now, the gate has told nobody.
+            // Revoked before the interruption. The gate does not say who has the serial now.
             revoke::Outcome::AlreadyRevoked { grant, .. } => Ok((taken(grant), String::new())),
             revoke::Outcome::NotGranted => Err(Declined::Refused(format!(
                 "{grant} is not held at the gate of campaign {id}: `rushgate coupon find {}` shows what there is",

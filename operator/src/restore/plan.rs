@@ -1,46 +1,49 @@
-//! Who is to hold what after Redis has lost grants: a pure function over what the others still know.
+//! Decides which applicant holds which serial after Redis has lost grants. A pure function over what the other stores
+//! still know.
 //!
-//! A row is the strongest entitlement, then a dead letter that waits for a human, then what only topic or gate know. Of two
-//! entitlements to one serial, or by one person, the stronger one stands; whoever loses against it is seated anew.
+//! A row is the strongest entitlement, then an open dead letter, then a grant that only the topic or the gate knows. If
+//! two entitlements are for the same serial or the same applicant, the stronger one keeps the serial; the other
+//! applicant is reassigned another serial.
 
 use rushgate_gate::restore::{Granted, Standing};
 use rushgate_gate::{Applicant, OnePer, Place, RoundId, Serial};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A grant that is an open dead letter.
+/// A grant with an open dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entitlement {
     pub failed_event: u64,
-    /// Whether it failed because somebody else's grant stood in the way, and not for a reason of its own.
+    /// Whether it failed because another grant stood in the way, and not for a reason of its own.
     pub lost_to_rival: bool,
     pub granted: Granted,
 }
 
-/// What the others still know.
+/// What the stores still know.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     pub rows: Vec<Granted>,
-    /// Grants that are open dead letters, oldest first.
+    /// Grants with open dead letters, oldest first.
     pub entitlements: Vec<Entitlement>,
-    /// Grants that only topic or gate know.
+    /// Grants that only the topic or the gate knows.
     pub others: Vec<Granted>,
-    /// Grants whose row is revoked although nobody has revoked them: a Redis that had gone back in time gave a serial
-    /// again that had been passed on.
+    /// Grants whose row is revoked although no operator revoked them: a Redis that had been rolled back gave out a
+    /// serial again that had been passed on.
     pub overtaken: Vec<Granted>,
-    /// Quotas of all rounds.
+    /// The quota of each round.
     pub quotas: BTreeMap<RoundId, u32>,
 }
 
-/// What is to be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// What the gate is to know.
     pub granted: Vec<Granted>,
-    /// Of these, what is to go on the stream again, because it has no row.
+    /// Of these, grants without a row: they go on the stream again.
     pub resend: Vec<Place>,
-    /// Who is to get another place, in this order, and for which dead letter (`None`: only topic or gate knew).
+    /// Applicants that get another serial, in this order, each with its dead letter (`None`: only topic or gate knew
+    /// the grant).
     pub reassign: Vec<(Option<u64>, RoundId, Applicant)>,
-    /// Dead letters of people who have a coupon all the same, or had one taken back, and which.
+    /// Dead letters of applicants who have a coupon anyway, or whose grant of that round was revoked; each with that
+    /// grant.
     pub resolved: Vec<(u64, Place)>,
 }
 
@@ -73,7 +76,7 @@ pub fn plan(one_per: OnePer, known: Known) -> Plan {
         .into_iter()
         .map(|granted| (None, false, granted));
     let mut losers = vec![];
-    // First those who may keep their serial, so that nobody else is seated on it.
+    // First the grants that may keep their serial, so that no applicant is reassigned one of these serials.
     for (failed_event, may_keep, granted) in entitlements.chain(others).chain(overtaken) {
         if may_keep && books.is_free_for(&granted) {
             let granted = Granted {
@@ -102,14 +105,14 @@ pub fn plan(one_per: OnePer, known: Known) -> Plan {
     plan
 }
 
-/// Who has what so far.
+/// The grants decided so far.
 struct Books {
     one_per: OnePer,
     quotas: BTreeMap<RoundId, u32>,
     serials: BTreeSet<(RoundId, Serial)>,
-    /// By what one person may win once.
+    /// By the scope in which one applicant may win once.
     people: BTreeMap<(Option<RoundId>, Applicant), Place>,
-    /// Whose grant of a round was taken back: he cannot win it again.
+    /// Revoked grants. Their applicants cannot win that round again.
     revoked: BTreeMap<(RoundId, Applicant), Place>,
 }
 
@@ -124,7 +127,7 @@ impl Books {
         }
     }
 
-    /// Whether he may have just this serial.
+    /// Whether this applicant may have exactly this serial.
     fn is_free_for(&self, granted: &Granted) -> bool {
         let quota = self.quotas.get(&granted.round);
         self.has(granted).is_none()
@@ -134,7 +137,7 @@ impl Books {
             && quota.is_some_and(|quota| granted.serial.get() <= *quota)
     }
 
-    /// What he holds, or what was taken back from him in that round.
+    /// The grant that this applicant holds, or the revoked grant of this round.
     fn has(&self, granted: &Granted) -> Option<&Place> {
         let past = (granted.round.clone(), granted.applicant.clone());
         let held = self.people.get(&self.person(granted));
@@ -244,7 +247,7 @@ mod tests {
         );
         assert_eq!(plan.granted, [row(1, "a"), granted(2, "b", Standing::Held)]);
         assert_eq!(plan.resend, []);
-        // Nine is beyond the quota.
+        // Serial 9 is above the quota.
         assert_eq!(reassigned(&plan), [(Some(8), "c")]);
     }
 

@@ -1,15 +1,15 @@
-//! The statements of a migration, and the names of what each of them makes.
+//! The statements of a migration, and the names of the objects that each of them makes.
 //!
-//! It understands as much SQL as the migrations use, and says so where one uses more: what a statement makes is how
-//! an interrupted migration is recognised, so nothing may be passed over.
+//! The parser knows only the SQL that the migrations use and rejects everything else: an interrupted migration is
+//! recognised by what its statements make, so it must not skip anything.
 
 use anyhow::{Context, Result, bail};
 
 /// One statement of a migration.
 pub(super) struct Statement {
     pub(super) sql: String,
-    /// What is there after it and was not there before, such as `column campaigns.state`. Empty if the statement only
-    /// replaces things: then running it twice is the same as running it once.
+    /// What exists after the statement and did not before, such as `column campaigns.state`. Empty if the statement
+    /// only replaces things: then running it twice is harmless.
     pub(super) makes: Vec<String>,
 }
 
@@ -17,7 +17,7 @@ impl Statement {
     /// The statements of `migration`, in order.
     ///
     /// # Errors
-    /// When one of them is not understood.
+    /// When a statement is not supported.
     pub(super) fn all_of(migration: &str) -> Result<Vec<Self>> {
         split(&without_comments(migration), ';')
             .into_iter()
@@ -70,13 +70,13 @@ fn made_by(sql: &str) -> Result<Vec<String>> {
     }
 }
 
-/// What a column, a key or a constraint makes, in a table that is created or altered.
+/// What a definition of a column, key or constraint makes in a table that is created or altered.
 fn made_by_definition(table: &str, definition: &[&str]) -> Result<String> {
     match *definition {
         ["PRIMARY", "KEY", ..] => Ok(index(table, "PRIMARY")),
         ["UNIQUE", "KEY", name, ..] | ["KEY", name, ..] => Ok(index(table, name)),
         ["CONSTRAINT", name, "CHECK" | "FOREIGN", ..] => Ok(constraint(table, name)),
-        // Keywords are in capitals in our migrations, and names are not.
+        // Our migrations write keywords in capitals and names in lower case.
         [name, ..] if name.starts_with(|first: char| first.is_ascii_lowercase()) => {
             Ok(format!("column {table}.{name}"))
         }
@@ -96,7 +96,7 @@ fn words(sql: &str) -> Vec<&str> {
     sql.split_whitespace().collect()
 }
 
-/// `sql` with every comment, from `--` to the end of its line, taken out.
+/// `sql` without its comments, which begin with `--` and end with the line.
 fn without_comments(sql: &str) -> String {
     let mut kept = String::with_capacity(sql.len());
     let mut is_quoted = false;
@@ -113,7 +113,7 @@ fn without_comments(sql: &str) -> String {
     kept
 }
 
-/// The parts of `sql` between separators that are neither quoted nor in parentheses.
+/// The pieces of `sql` between separators that are neither quoted nor in parentheses.
 fn split(sql: &str, separator: char) -> Vec<&str> {
     let mut is_quoted = false;
     let mut depth = 0_usize;
