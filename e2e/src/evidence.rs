@@ -209,7 +209,9 @@ impl Stores {
         consumer.assign(&unread)?;
         while !ends.is_empty() {
             let Some(record) = consumer.poll(TIMEOUT) else {
-                bail!("Kafka does not hand out the records that it says it has");
+                bail!(
+                    "reading the topic: Kafka did not return records below the end offset that it reports"
+                );
             };
             let record = record?;
             each(&record);

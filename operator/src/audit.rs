@@ -26,14 +26,14 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 pub const EXAMPLES: &str = "Examples:
-  rushgate audit                   all campaigns; for a cron job: the exit code is 0 if all agree, 2 if something does
-                                   not, 1 if nothing was found but not everything could be looked at
-  rushgate audit welcome --repair  finishes what was interrupted, puts back on the stream what is missing, confirms what
-                                   was not confirmed, makes database and gate agree on the terms; 0 if that was all
+  rushgate audit                   all campaigns; for a cron job: exits with 0 if all agree, 2 if something does not, 1 if
+                                   nothing was found but not everything could be read
+  rushgate audit welcome --repair  finishes interrupted commands, puts missing grants back on the stream, confirms
+                                   committed rows, makes database and gate agree on the terms; exits with 0 if nothing
+                                   else is left
 
-It locks nothing and may run in the middle of a rush. Every finding says what is to be done about it. A server that does
-not answer hides nothing of what the others show. Settings of Redis with which grants may be lost are a warning, and no
-finding.";
+The audit takes no locks and may run during a rush. Each finding says what to do about it. If a server does not answer,
+what the other servers know is still shown. Settings of Redis with which grants may be lost are warnings, not findings.";
 
 /// Most findings repaired in one batch.
 const AT_ONCE: usize = 5_000;
@@ -125,7 +125,7 @@ impl Auditor<'_> {
             figure(look.on_the_way),
             match (found.len(), look.seen.is_partial) {
                 (0, false) => "all agree".to_owned(),
-                (0, true) => "nothing found as far as could be looked".to_owned(),
+                (0, true) => "no finding in what could be read".to_owned(),
                 (1, _) => "1 finding".to_owned(),
                 (count, _) => format!("{count} findings"),
             }
@@ -144,7 +144,7 @@ impl Auditor<'_> {
     async fn audit_rest(&mut self, campaigns: &[CampaignId], text: &mut String) -> Result<bool> {
         let open = FailedEventFilter::default();
         let question = async |database: &mut Database| database.failed_events(&open).await;
-        let what = "dead letters of no campaign";
+        let what = "dead letters of unknown campaigns";
         let failed_events = self.servers.database(what, question).await;
         let belongs = |failed_event: &FailedEvent| {
             let key = failed_event.key.as_deref().unwrap_or_default();
@@ -160,7 +160,8 @@ impl Auditor<'_> {
         };
         writeln!(
             text,
-            "no campaign: {} open dead letters name none that is known, such as {} ({}): `rushgate failed show {}` tells more",
+            "no campaign: {} open dead letters name no known campaign, such as {} ({}): `rushgate failed show {}` \
+             shows it",
             failed_events.len(),
             first.id,
             first.reason,
@@ -205,7 +206,7 @@ impl Auditor<'_> {
             if !is_at_work {
                 seen.unfinished = match terms.projected {
                     true => intention.map(|intention| intention.to_string()),
-                    false => Some("the campaign was not created to the end".to_owned()),
+                    false => Some("the creation of the campaign was interrupted".to_owned()),
                 };
                 if let (Some(at_gate), false) =
                     (at_gate, seen.is_halted || seen.unfinished.is_some())

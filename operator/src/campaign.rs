@@ -103,7 +103,7 @@ pub(crate) async fn existing(database: &Database, id: &CampaignId) -> Result<Cam
 
 /// The error for an id that no campaign has.
 pub(crate) fn no_such(id: &CampaignId) -> String {
-    format!("there is no campaign {id}: `rushgate campaign list` shows those there are")
+    format!("there is no campaign {id}: `rushgate campaign list` lists all")
 }
 
 /// Warns of terms that look like a mistake.
@@ -117,7 +117,7 @@ fn instant(text: &str) -> Result<Millis, String> {
         .ok()
         .and_then(|instant| Millis::try_from(instant.as_millisecond()).ok())
         .ok_or_else(|| {
-            "give date, time and offset, such as 2026-12-01T10:00:00+09:00 or 2026-12-01T01:00:00Z"
+            "write date, time and UTC offset, such as 2026-12-01T10:00:00+09:00 or 2026-12-01T01:00:00Z"
                 .to_owned()
         })
 }

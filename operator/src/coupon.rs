@@ -43,7 +43,7 @@ impl CouponCommand {
         for id in campaigns {
             let status = servers
                 .gate(
-                    &format!("what the gate says in campaign {id}"),
+                    &format!("the gate's answer in campaign {id}"),
                     async |gate| gate.application(&id, user_id, None).await,
                 )
                 .await;
@@ -77,9 +77,9 @@ impl CouponCommand {
         }
         if text.is_empty() {
             text.push_str(if servers.missing.is_empty() {
-                "no campaign knows that person: never applied, or was refused"
+                "no campaign knows this applicant: they never applied, or were refused"
             } else {
-                "nothing was found as far as could be looked"
+                "nothing found in what could be read"
             });
         }
         Ok(CommandOutput {
@@ -110,9 +110,10 @@ fn described(status: &Status) -> String {
         Status::Revoked { grant, revoked_at } => {
             format!("revoked {}/{} at {revoked_at}", grant.round, grant.serial)
         }
-        Status::NotFound | Status::UnknownRound => "never applied, or was refused".to_owned(),
+        Status::NotFound | Status::UnknownRound => "they never applied, or were refused".to_owned(),
         Status::Halted => {
-            "not known to the gate, which has lost grants of this campaign and is halted".to_owned()
+            "unknown to the gate: Redis has lost grants of this campaign, and it is halted"
+                .to_owned()
         }
         Status::UnknownCampaign => "the gate does not know this campaign".to_owned(),
     }

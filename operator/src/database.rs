@@ -51,7 +51,7 @@ const CLOSING: Duration = Duration::from_secs(1);
 
 /// Context for errors that may mean that a table is missing.
 const ARE_THE_TABLES_THERE: &str =
-    "cannot read the tables (are all there? `rushgate setup` makes those that are missing)";
+    "reading the tables (if any are missing, `rushgate setup` creates them)";
 
 /// The database, over a single connection.
 pub struct Database {
@@ -116,20 +116,25 @@ impl Database {
         sqlx::query("SET SESSION wait_timeout = 20, innodb_lock_wait_timeout = 20")
             .execute(&mut *connection)
             .await
-            .context("the database refused to limit how long the command may be silent")?;
+            .context("setting the time limits of the database session")?;
         let reserve =
             sqlx::query_scalar::<_, Option<i64>>(concat!("SELECT GET_LOCK(", lock!(), ", ?)"))
                 .bind(campaign.as_str())
                 .bind(RESERVATION.as_secs())
                 .fetch_one(&mut *connection);
-        let other = format!("another operator is changing campaign {campaign}");
+        let other = format!("another command is changing campaign {campaign}");
         let reserved = timeout(PATIENCE, noting(&other, Some(RESERVATION), reserve)).await;
         let reserved = reserved
-            .with_context(|| format!("the database has not answered for {} s", PATIENCE.as_secs()))?
-            .context("the database refused to reserve the campaign")?;
+            .with_context(|| {
+                format!(
+                    "no answer from the database within {} s",
+                    PATIENCE.as_secs()
+                )
+            })?
+            .context("reserving the campaign")?;
         if reserved != Some(1) {
             bail!(
-                "{other}, and has not finished within {} s: run this again when that is over",
+                "{other}, and has not finished within {} s: run this command again when it has",
                 RESERVATION.as_secs()
             );
         }
@@ -144,7 +149,7 @@ impl Database {
                 .bind(campaign.as_str())
                 .fetch_one(&mut *connection)
                 .await
-                .context("the database refused to say whether the campaign is reserved")?;
+                .context("checking whether another command is changing the campaign")?;
         Ok(is_reserved != 0)
     }
 
@@ -172,7 +177,7 @@ impl Database {
         connection
             .ping()
             .await
-            .context("the reservation of the campaign was lost")
+            .context("the connection that reserved the campaign was lost: run this command again")
     }
 
     /// Runs `work` in a transaction and commits it. If the server chose the transaction as the victim of a deadlock,
@@ -192,7 +197,10 @@ impl Database {
             };
             let done = match timeout(PATIENCE, attempt).await {
                 Ok(done) => done,
-                Err(_) => bail!("the database has not answered for {} s", PATIENCE.as_secs()),
+                Err(_) => bail!(
+                    "no answer from the database within {} s",
+                    PATIENCE.as_secs()
+                ),
             };
             match done {
                 Err(error) if attempts < ATTEMPTS && is_deadlock(&error) => attempts += 1,

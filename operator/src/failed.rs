@@ -26,12 +26,12 @@ use rushgate_gate::CampaignId;
 pub const EXAMPLES: &str = "Examples:
   rushgate failed list --campaign welcome
   rushgate failed show 17
-  rushgate failed replay 17 18            after the cause has been removed
+  rushgate failed replay 17 18            after you have removed the cause
   rushgate failed replay --all --reason row_refused
   rushgate failed discard 17 --note 'test record'
   rushgate failed discard welcome/1796086800123-0 --return-serial --note 'left the country'
 
-Replaying is safe, also twice: a person who has the coupon keeps it, and a record that fails again is a dead letter
+Replaying twice is safe: an applicant who has the coupon keeps it, and a record that fails again becomes a dead letter
 again.";
 
 /// The subcommands of `failed`.
@@ -179,7 +179,7 @@ impl DealtWith {
 
     fn end(mut self) -> CommandOutput {
         if self.done == 0 && self.output.errors.is_empty() {
-            self.output.text.push_str("no dead letter is open");
+            self.output.text.push_str("there is no open dead letter");
         }
         self.output
     }

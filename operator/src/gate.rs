@@ -54,10 +54,10 @@ const NOT_NOW: [&str; 4] = ["LOADING", "BUSY", "MASTERDOWN", "TRYAGAIN"];
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
     /// Redis returned an error. Nothing was done.
-    #[error("Redis at {address} has not done it: {error}")]
+    #[error("Redis at {address} returned an error: {error}")]
     Refused { address: String, error: RedisError },
     /// No reply arrived, or an error that leaves open how much was done.
-    #[error("Redis at {address} did not answer, or not to the end: {error}")]
+    #[error("no complete answer from Redis at {address}: {error}")]
     Unanswered { address: String, error: RedisError },
 }
 
@@ -94,7 +94,7 @@ impl Gate {
     /// unknown campaign, and a registered campaign that Redis does not have is a lost one. Called before a campaign can
     /// grant, so that no grant waits in a stream that no bridge reads.
     pub async fn register(&mut self, campaigns: &[CampaignId]) -> Result<()> {
-        const WHAT: &str = "telling bridges, lists and handlers which campaigns there are";
+        const WHAT: &str = "registering the campaigns with Redis";
         if !campaigns.is_empty() {
             let mut add = redis::cmd("SADD");
             add.arg(keys::CAMPAIGNS);
@@ -313,6 +313,6 @@ impl Gate {
 /// The error of a command that was interrupted for so long that another command has taken the campaign over.
 pub(crate) fn superseded(campaign: &CampaignId) -> String {
     format!(
-        "another operator has taken campaign {campaign} over: `rushgate campaign log {campaign}` tells what was done"
+        "another command has taken campaign {campaign} over: `rushgate campaign log {campaign}` shows what was done"
     )
 }

@@ -159,7 +159,10 @@ impl Kafka {
         let described = admin.describe_configs(&topic, &options).await;
         let described = described.map_err(|error| self.unusable(&error))?;
         let Some(Ok(config)) = described.into_iter().next() else {
-            bail!("Kafka does not tell how topic {} is set up", self.topic);
+            bail!(
+                "reading the settings of topic {}: Kafka did not return them",
+                self.topic
+            );
         };
         let kafka = self.clone();
         let replicas = spawn_blocking(move || {
@@ -172,7 +175,10 @@ impl Kafka {
                 match partitions.map(|it| it.replicas().len()).min() {
                     Some(replicas) => return Ok(replicas),
                     None if Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN / 10),
-                    None => bail!("Kafka does not tell where topic {} is kept", kafka.topic),
+                    None => bail!(
+                        "reading the replicas of topic {}: Kafka did not return them",
+                        kafka.topic
+                    ),
                 }
             }
         });
@@ -214,8 +220,8 @@ impl Kafka {
                 | RDKafkaErrorCode::InvalidConfig
                 | RDKafkaErrorCode::InvalidTopic),
             ))) => Ok(Creation::Declined(code)),
-            Some(Err((topic, code))) => bail!("Kafka did not create topic {topic}: {code}"),
-            None => bail!("Kafka did not say whether it created topic {}", self.topic),
+            Some(Err((topic, code))) => bail!("creating topic {topic}: {code}"),
+            None => bail!("creating topic {}: Kafka returned no result", self.topic),
         }
     }
 
@@ -334,12 +340,15 @@ impl Kafka {
     fn partitions(&self, consumer: &BaseConsumer<LastKafkaError>) -> Result<Vec<i32>> {
         let metadata = self.metadata(consumer, PATIENCE)?;
         let Some(topic) = metadata.topics().first() else {
-            bail!("Kafka says nothing about topic {}", self.topic);
+            bail!(
+                "reading the metadata of topic {}: Kafka did not return it",
+                self.topic
+            );
         };
         if let Some(error) = topic.error() {
             return Err(RDKafkaErrorCode::from(error)).with_context(|| {
                 format!(
-                    "cannot use topic {} (is KAFKA_TOPIC right? `rushgate setup` makes it if it is missing)",
+                    "cannot use topic {} (is KAFKA_TOPIC right? `rushgate setup` creates a missing topic)",
                     self.topic
                 )
             });
@@ -385,7 +394,9 @@ impl Kafka {
         while !bounds.is_empty() {
             let record = match consumer.poll(PATIENCE) {
                 Some(record) => record.map_err(|error| self.unusable(&error))?,
-                None => bail!("Kafka does not hand out the records that it says it has"),
+                None => bail!(
+                    "reading the topic: Kafka did not return records below the end offset that it reports"
+                ),
             };
             let Some((next, high)) = bounds.get(&record.partition()).copied() else {
                 continue;
@@ -478,13 +489,13 @@ fn risks<'a>(replicas: usize, setting: impl Fn(&str) -> Option<&'a str>) -> Vec<
     let in_sync = number(MIN_IN_SYNC).unwrap_or(1);
     if replicas < 2 {
         risks.push(
-            "has one replica: with the disk of its broker, grants are lost that are not in the database yet. Give it three, \
-             on as many brokers"
+            "has one replica: if the disk of that broker is lost, so are grants that are not in the database yet. Give \
+             it three replicas, on three brokers"
                 .to_owned(),
         );
     } else if in_sync < IN_SYNC.into() {
         risks.push(format!(
-            "has {MIN_IN_SYNC} {in_sync}: grants are confirmed that one broker alone has. Set it to {IN_SYNC}"
+            "has {MIN_IN_SYNC} {in_sync}: Kafka confirms grants that a single broker has stored. Set it to {IN_SYNC}"
         ));
     }
     if usize::try_from(in_sync).is_ok_and(|in_sync| in_sync > replicas) {
@@ -494,24 +505,26 @@ fn risks<'a>(replicas: usize, setting: impl Fn(&str) -> Option<&'a str>) -> Vec<
     }
     if setting(UNCLEAN) == Some("true") {
         risks.push(format!(
-            "has {UNCLEAN} true: a broker that lags may take over without the last grants. Set it to false"
+            "has {UNCLEAN} true: a lagging broker may become the leader and lose the latest grants. Set it to false"
         ));
     }
     if setting(POLICY).is_some_and(|policy| policy != "delete") {
         risks.push(format!(
-            "has a {POLICY} other than delete: of what happens to a serial, only the last may be left. Set it to delete"
+            "has a {POLICY} other than delete: compaction may leave only the latest event of a serial. Set it to \
+             delete"
         ));
     }
     let retention = number(RETENTION).and_then(|millis| u64::try_from(millis).ok());
     if let Some(millis) = retention.filter(|it| Duration::from_millis(*it) < SHORTEST_RETENTION) {
         risks.push(format!(
-            "keeps records for {} h ({RETENTION}), whether or not they are in the database by then. Set a week at least",
+            "keeps records for {} h ({RETENTION}), even if they are not in the database yet. Set it to at least one \
+             week",
             millis / 3_600_000
         ));
     }
     if number(RETENTION_BYTES).is_some_and(|bytes| bytes >= 0) {
         risks.push(format!(
-            "has {RETENTION_BYTES}: records go when they are many, whether or not they are in the database by then. Set it \
+            "has {RETENTION_BYTES}: old records are deleted by size, even if they are not in the database yet. Set it \
              to -1"
         ));
     }

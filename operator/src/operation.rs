@@ -126,13 +126,13 @@ impl Operation {
             operation.database.write(id, &final_terms).await?;
             operation.campaign = campaign;
         }
-        let detail = format!("{}: given up by {}", intention.task, operation.actor);
+        let detail = format!("{}: abandoned by {}", intention.task, operation.actor);
         operation
             .end(&intention, Some((Action::Refused, &detail)))
             .await
             .map_err(|error| operation.unfinished(&intention, error))?;
         operation.finished.push(format!(
-            "given up: {intention}. `rushgate audit {id}` tells whether the gate had done it"
+            "abandoned: {intention}. `rushgate audit {id}` shows whether the gate had done it"
         ));
         Ok(operation)
     }
@@ -159,7 +159,7 @@ impl Operation {
         if is_new {
             self.create().await?;
             self.finished.push(format!(
-                "finished first: campaign {} was not created to the end",
+                "finished first: the creation of campaign {}",
                 self.campaign.id
             ));
         }
@@ -181,7 +181,7 @@ impl Operation {
                 let campaign = self.campaign.clone();
                 self.project(&campaign, Origin::Known, state).await?;
                 self.finished.push(format!(
-                    "finished first: the gate was told that campaign {} is {state}",
+                    "finished first: the gate was set to {state} for campaign {}",
                     campaign.id
                 ));
             }
@@ -232,12 +232,12 @@ impl Operation {
             }
             Ok(Err(Declined::Waits(why))) => {
                 let what = format!("campaign {}: {}", intention.campaign, intention.task);
-                let stays = "It stays written down, and is finished when this has been put right";
+                let stays = "The intention stays stored, and is finished when this is resolved";
                 Err(anyhow!("{why}").context(Unknown::new(what, stays)))
             }
             Ok(Err(Declined::Superseded(why))) => {
                 let what = format!("campaign {}: {}", intention.campaign, intention.task);
-                Err(anyhow!("{why}").context(Unknown::new(what, "See what became of it")))
+                Err(anyhow!("{why}").context(Unknown::new(what, "See the log for the result")))
             }
             Err(error) if is_refused(&error) && intention.task.is_one_call() => {
                 self.give_up(&intention)
@@ -312,8 +312,8 @@ impl Operation {
         let id = &campaign.id;
         let declined = |declined| match declined {
             Declined::Refused(why) | Declined::Waits(why) | Declined::Superseded(why) => anyhow!(
-                "{why}: the campaign is in the database only, and `rushgate campaign create --id {id}` again, with terms \
-                 that the gate takes, replaces those"
+                "{why}: the campaign is only in the database; run `rushgate campaign create --id {id}` again with \
+                 terms that the gate accepts"
             ),
         };
         let unknown = |error| unknown_creation(id, error);
@@ -360,7 +360,7 @@ impl Operation {
         let projected = projected.map_err(|error| match is_refused(&error) {
             true => error,
             false => error.context(Unknown::new(
-                format!("campaign {}: what the gate is told of it", campaign.id),
+                format!("campaign {}: projecting it into the gate", campaign.id),
                 "Run the same command again",
             )),
         });
@@ -389,14 +389,14 @@ impl Operation {
             Outcome::Halted => Declined::Waits(halted(id)),
             Outcome::Superseded => Declined::Superseded(superseded(id)),
             Outcome::QuotaBelowGranted { round, granted } => Declined::Refused(format!(
-                "round {round} of campaign {id} has given serials up to {granted} already: choose a --quota of at \
-                 least that"
+                "round {round} of campaign {id} has already given out serials up to {granted}: choose a --quota of at \
+                 least {granted}"
             )),
             Outcome::OtherOnePer { rule } => Declined::Refused(format!(
-                "somebody has won in campaign {id} already, by the rule of one per {rule}, so that rule stays"
+                "campaign {id} already has winners under the rule of one per {rule}, so the rule cannot change"
             )),
             Outcome::RoundHasGrants { round } => Declined::Refused(format!(
-                "somebody has won in round {round} of campaign {id} already, so it cannot be removed: choose a later --to"
+                "round {round} of campaign {id} already has winners, so it cannot be removed: choose a later --to"
             )),
         }))
     }
@@ -427,7 +427,7 @@ impl Operation {
         error.context(Unknown::new(
             format!("campaign {id}: {}", intention.task),
             format!(
-                "Run {again}, or `rushgate campaign finish {id}` (with --give-up, if it can never be done)"
+                "Run {again}, or `rushgate campaign finish {id}` (with --give-up, if it can never be finished)"
             ),
         ))
     }
@@ -445,7 +445,7 @@ fn is_refused(error: &anyhow::Error) -> bool {
 /// The error of a creation that may or may not have been completed.
 pub(crate) fn unknown_creation(id: &CampaignId, error: anyhow::Error) -> anyhow::Error {
     let way_out = format!(
-        "Run the same command again, or `rushgate campaign finish {id}` if `rushgate campaign list` has it"
+        "Run the same command again, or `rushgate campaign finish {id}` if `rushgate campaign list` shows it"
     );
     error.context(Unknown::new(
         format!("the creation of campaign {id}"),
@@ -456,7 +456,7 @@ pub(crate) fn unknown_creation(id: &CampaignId, error: anyhow::Error) -> anyhow:
 /// Advice when the gate refuses terms that this command has not changed.
 fn or_repair(id: &CampaignId) -> String {
     format!(
-        ". Database and gate have different terms: `rushgate audit {id} --repair` makes them agree"
+        ". The terms of database and gate differ: `rushgate audit {id} --repair` makes them agree"
     )
 }
 
@@ -464,23 +464,23 @@ fn or_repair(id: &CampaignId) -> String {
 pub(crate) fn moved_up(promoted: u32) -> String {
     match promoted {
         0 => String::new(),
-        people => format!("; {people} who waited have a coupon now"),
+        people => format!("; {people} from the waitlist got a coupon"),
     }
 }
 
 /// The error for a campaign that has to be restored.
 pub(crate) fn halted(id: &CampaignId) -> String {
     format!(
-        "campaign {id} is halted, because Redis has lost grants of it (`rushgate campaign log {id}` says when): \
-         `rushgate restore {id}` rebuilds what it has lost"
+        "campaign {id} is halted, because Redis has lost grants (`rushgate campaign log {id}` shows when): `rushgate \
+         restore {id}` rebuilds the gate"
     )
 }
 
 /// The error for a campaign that was projected and is missing at the gate.
 pub(crate) fn lost(id: &CampaignId) -> String {
     format!(
-        "Redis has lost campaign {id} and who won in it; beginning again would give serials twice. Bring back Redis' data \
-         (its append-only file or a replica) and run this again, or let `rushgate restore {id}` rebuild it from the \
-         database"
+        "Redis has lost campaign {id} and its winners; starting it again would give out serials twice. Bring back the \
+         data of Redis (its append-only file, or a replica) and run this command again, or run `rushgate restore \
+         {id}`, which rebuilds the gate from the database"
     )
 }

@@ -29,13 +29,14 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 pub const EXAMPLES: &str = "Examples:
-  rushgate restore welcome           after the gate was halted, or Redis lost the campaign altogether
-  rushgate restore welcome --halt    after `rushgate audit` found that the gate has lost grants, before it was halted;
-                                     or to seat those whose dead letters say serial_taken, after the quota was raised
+  rushgate restore welcome           after the campaign was halted, or Redis lost it completely
+  rushgate restore welcome --halt    after `rushgate audit` found lost grants in a campaign that still runs; or after you
+                                     raised the quota, to give another serial to applicants with a dead letter
+                                     serial_taken
 
-Bridge and consumer have to be running: what is on its way is let through first. A person whose grant has reached Kafka
-keeps that place, or gets another one, or stands in `rushgate failed list` if none is left. Grants that only the lost
-Redis knew are gone: those people may apply again. People who waited keep their place as far as Redis still knows it.";
+Bridge and consumer must be running: events on their way reach the database first. An applicant whose grant has reached
+Kafka keeps the serial or gets another one; if none is left, `rushgate failed list` shows them. Grants that were only in
+the lost Redis are gone: these applicants may apply again. The waitlist is kept as far as Redis still has it.";
 
 /// Interval between two checks whether all events have arrived.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -99,13 +100,13 @@ impl Restore {
             .count();
         let taken_back = plan.granted.len() - held;
         let text = format!(
-            "the gate knew {knew} of {held} grants that are held and knows all of them again, with {taken_back} that \
-             were taken back; {text}"
+            "the gate had {knew} of {held} held grants and has all of them again, and {taken_back} revoked ones; \
+             {text}"
         );
         let promoted = rebuild.reopen(state, &text).await.map_err(unknown)?;
         let moved_up = match promoted {
             0 => String::new(),
-            people => format!("; {people} who waited moved up"),
+            people => format!("; {people} from the waitlist got a coupon"),
         };
         let operation = rebuild.operation;
         Ok(operation.report(&format!(
@@ -144,12 +145,12 @@ impl Rebuild {
         let id = &self.operation.campaign.id;
         ensure!(
             self.operation.campaign.projected || self.operation.is_halted(),
-            "the gate was never told of campaign {id}: `rushgate campaign finish {id}` does that"
+            "campaign {id} was never projected into the gate: run `rushgate campaign finish {id}`"
         );
         ensure!(
             self.operation.at_gate.is_none() || self.operation.is_halted() || even_if_running,
-            "campaign {id} is not halted: `rushgate audit {id}` tells whether the gate has lost grants; if so, --halt \
-             halts it and restores it"
+            "campaign {id} is not halted: `rushgate audit {id}` shows whether the gate has lost grants; if so, --halt \
+             halts the campaign and restores it"
         );
         Ok(())
     }
@@ -275,7 +276,7 @@ impl Rebuild {
             }
         }
         bail!(
-            "grants of campaign {id} keep arriving, though it is halted: is another gate writing to the same topic?"
+            "events of campaign {id} keep arriving although it is halted: is another gate writing to the same topic?"
         )
     }
 
@@ -288,13 +289,13 @@ impl Rebuild {
                 return Ok(());
             }
             notes.say(&format!(
-                "campaign {id}: {in_stream} events are in its stream, which the bridge empties, and {in_kafka} in Kafka, \
-                 which the consumer reads"
+                "campaign {id}: {in_stream} events wait in the stream for the bridge, and {in_kafka} in Kafka for the \
+                 consumer"
             ));
             ensure!(
                 Instant::now() < self.deadline,
-                "{in_stream} events wait in its stream and {in_kafka} in Kafka. Are bridge and consumer running? Run \
-                 this again when they are, or with a longer --wait"
+                "{in_stream} events wait in the stream and {in_kafka} in Kafka. Are bridge and consumer running? Run \
+                 this command again when they are, or with a longer --wait"
             );
             sleep(LOOK_AGAIN).await;
         }
@@ -409,7 +410,10 @@ impl Rebuild {
             operation.gate.resend(id, round, applicant).await?;
         }
         for (failed_event, place) in &plan.resolved {
-            let note = format!("the person has, or had, {}/{}", place.round, place.serial);
+            let note = format!(
+                "the applicant has, or had, {}/{}",
+                place.round, place.serial
+            );
             let resolved = [Write::Resolved(*failed_event, Resolution::Discarded, &note)];
             operation.database.write(id, &resolved).await?;
         }
@@ -422,7 +426,7 @@ impl Rebuild {
                 Outcome::Seated(serial) | Outcome::Holds(serial) => {
                     reassigned += 1;
                     if let Some(failed_event) = failed_event {
-                        let note = format!("seated again as {round}/{serial}");
+                        let note = format!("reassigned as {round}/{serial}");
                         let resolved =
                             [Write::Resolved(*failed_event, Resolution::Replayed, &note)];
                         operation.database.write(id, &resolved).await?;
@@ -431,17 +435,17 @@ impl Rebuild {
                 Outcome::Full => without += 1,
                 Outcome::Superseded => bail!("{}", superseded(id)),
                 Outcome::Done | Outcome::NotHalted => {
-                    bail!("campaign {id} is no longer halted: is somebody else restoring it?")
+                    bail!("campaign {id} is no longer halted: is another command restoring it?")
                 }
             }
         }
         Ok(format!(
-            "{} sent on again; of those who had lost their place to somebody else {reassigned} are seated again, {} have a \
-             coupon anyway, and {without} found no place left{}",
+            "{} put back on the stream; of the applicants who had lost their serial to another grant, {reassigned} \
+             were reassigned another one, {} have a coupon anyway, and for {without} no serial was left{}",
             plan.resend.len(),
             plan.resolved.len(),
             if without > 0 {
-                " (`rushgate failed list` has them)"
+                " (see `rushgate failed list`)"
             } else {
                 ""
             }

@@ -12,8 +12,8 @@ pub const EXAMPLES: &str = "Examples:
   rushgate revoke welcome 42 --reason 'returned at the counter'
   rushgate revoke advent 42 --round 2026-12-06
 
-The serial goes to the head of the waitlist at once. Where nobody waits it goes back to the pool, and a second later to
-whoever comes first. The person cannot win that round again.";
+The serial goes to the head of the waitlist at once. If the waitlist is empty, the serial returns to the pool, and after a
+grace period of one second the next applicant gets it. The applicant cannot win this round again.";
 
 /// The arguments of `revoke`.
 #[derive(Args)]
@@ -70,13 +70,14 @@ impl Revoke {
                 grant.round, grant.serial
             ),
             Status::Waitlisted(_) | Status::NotFound => bail!(
-                "{user_id} holds nothing of campaign {id} that could be taken back: `rushgate coupon find {user_id}` \
-                 shows what there is"
+                "{user_id} holds no grant of campaign {id}: `rushgate coupon find {user_id}` shows what they have"
             ),
             Status::Halted => bail!("{}", halted(id)),
             Status::UnknownRound => {
                 let round = self.round.as_ref().map_or("", RoundId::as_str);
-                bail!("campaign {id} has no round {round}: give one that it has to --round")
+                bail!(
+                    "campaign {id} has no round {round}: choose another --round (`rushgate campaign show {id}`)"
+                )
             }
             Status::UnknownCampaign => bail!("{}", lost(id)),
         })

@@ -32,16 +32,16 @@ pub enum NoSchedule {
     UnknownTimeZone(String),
     #[error("--to {last} is before --from {first}")]
     EndsBeforeItBegins { first: Date, last: Date },
-    #[error("--for {0:#}: a round stays open for 1 s to 24 h, in whole seconds")]
+    #[error("--for {0:#}: a round is open for 1 s to 24 h, in whole seconds")]
     BadLength(SignedDuration),
     #[error(
-        "{days} days are more than the {MOST_ROUNDS} that a campaign may have: make several campaigns of it"
+        "{days} days are more than the {MOST_ROUNDS} that a campaign may have: split them into several campaigns"
     )]
     TooManyDays { days: i64 },
     /// The days are outside the range of the gate's clock.
     #[error("{0} is outside the years 1970 to 9999")]
     OutOfRange(Date),
-    #[error("none of these days exists in {0}")]
+    #[error("none of these days exists in time zone {0}")]
     NoDay(String),
 }
 

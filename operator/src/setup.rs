@@ -81,11 +81,11 @@ impl Setup {
         let applied = database.migrate(left(deadline)).await?;
         let campaigns = database.campaigns().await;
         let campaigns = campaigns
-            .context("Redis was not told which campaigns there are: run `rushgate setup` again")?;
+            .context("reading the campaigns in order to register them with Redis: run `rushgate setup` again")?;
         // The bridge empties a full Redis, so a full Redis must not prevent its start.
         if let Err(error) = gate.register(&campaigns).await {
             eprintln!(
-                "warning: {}; until `rushgate setup` has done that, applicants are told 503 about campaigns that Redis does \
+                "warning: {}; until `rushgate setup` has succeeded, applicants get 503 for campaigns that Redis does \
                  not know",
                 causes(error.as_ref())
             );
@@ -111,11 +111,12 @@ impl Setup {
         let topic = &config.kafka.topic;
         let text = match creation {
             Creation::Created => format!("topic {topic} created"),
-            Creation::WasThere => format!("topic {topic} was there"),
+            Creation::WasThere => format!("topic {topic} already existed"),
             Creation::Declined(code) => bail!(
-                "topic {topic} is not there, or this user may not see it, and Kafka does not create it: {code}. Have an \
-                 administrator create it, with {} partitions or as many as there will be consumers, or grant this user \
-                 Describe and Create on it, or choose another one (KAFKA_TOPIC); then run `rushgate setup` again",
+                "topic {topic} does not exist, or this user may not see it, and Kafka does not create it: {code}. Ask \
+                 an administrator to create it, with {} partitions or at least one for each consumer, or to grant this \
+                 user Describe and Create on it; or choose another topic (KAFKA_TOPIC). Then run `rushgate setup` \
+                 again",
                 self.partitions
             ),
         };
@@ -126,7 +127,7 @@ impl Setup {
                 }
             }
             Err(error) => eprintln!(
-                "warning: whether topic {topic} may lose grants is not known: {}",
+                "warning: cannot check whether topic {topic} may lose grants: {}",
                 causes(error.as_ref())
             ),
         }

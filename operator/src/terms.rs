@@ -65,7 +65,7 @@ impl RoundsAndRules {
 
 /// Two rounds that would be open at once.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("round {first} would still be open when round {second} opens: move one of them")]
+#[error("round {first} would still be open when round {second} opens: change one of them")]
 pub struct Overlap {
     first: RoundId,
     second: RoundId,

@@ -14,7 +14,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 /// A command was interrupted, by a missing answer or by an error halfway, so it may or may not have taken effect. It is
 /// the context of the error that says why. Any other error means that nothing was done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} was interrupted, and may have taken effect or not. {way_out}")]
+#[error("{what} was interrupted, and may or may not have taken effect. {way_out}")]
 pub struct Unknown {
     what: String,
     way_out: String,

@@ -32,7 +32,10 @@ pub(crate) enum Ready {
     /// Redis answers a PING.
     Pong(SocketAddr),
     /// A GET is answered with 200 and a body that holds this text.
-    Page { url: String, text: &'static str },
+    Page {
+        url: String,
+        text: &'static str,
+    },
 }
 
 /// A service that runs but has not been seen ready yet.

@@ -175,7 +175,7 @@ impl Stopped {
             let restore = ["restore", &side, "--halt", "--wait", "60"];
             let ended = self.hand.command.end_of(&restore).await.expect("run");
             // One whose creation was interrupted has nothing to lose; that command is run again.
-            let has_nothing = ["there is no campaign", "was never told of"];
+            let has_nothing = ["there is no campaign", "was never projected"];
             let has_nothing = has_nothing.iter().any(|why| ended.stderr.contains(why));
             if ended.code != Some(DONE) && !has_nothing {
                 let complaint = format!("{restore:?} does not lead out: {ended:?}");

@@ -158,16 +158,16 @@ async fn every_disagreement_is_told_and_what_can_be_proven_is_repaired() {
     let letter = "is open: undecodable: `rushgate failed show`";
     let unpublished = "of the bridge is open: `rushgate failed show`";
     let repairable = [
-        "once/1 of p1 is held at the gate and has no row: its record is in Kafka, and the consumers have passed it: --repair \
-         puts it back",
+        "once/1 of p1 is held at the gate and has no row: its record is in Kafka, and the consumers have committed \
+         past it: --repair puts it back",
         "once/9 of p9 is held at the gate and has no row: it has left the stream, and Kafka holds no record of it now: \
          --repair puts it back",
-        "once/2 of p2 has its row, and the gate was not told: --repair confirms it",
-        "once/3 of p3 was taken back at the gate, and its row is active: --repair puts the revocation",
+        "once/2 of p2 has a committed row that the gate does not know of: --repair confirms it",
+        "once/3 of p3 is revoked at the gate, and its row is active: --repair puts the revocation",
     ];
     let over_quota =
         "round once has 6 active coupons for a quota of 5: the table's keys do not allow that";
-    let terms = "quota of round once: 5 in the database, 10 at the gate: --repair tells the gate";
+    let terms = "quota of round once: 5 in the database, 10 at the gate: --repair gives the gate";
     for expected in [lost, contradiction, letter, unpublished, over_quota, terms] {
         assert!(said.contains(expected), "{expected}: {said}");
     }
@@ -274,7 +274,7 @@ async fn what_the_gate_has_lost_of_its_own_books_is_found_and_counted_again() {
     let no_free = "the gate counts 1 free serials in round once and has 0";
     finds(&["DEL", "rushgate:{launch}:pool"], &[no_free]).await;
     let held = ["ZADD", "rushgate:{launch}:pool", "0", "once/000000002"];
-    let is_free = "once/2 of b is held, and free to be given again";
+    let is_free = "once/2 of b is held, and also free to be given again";
     finds(
         &held,
         &[
@@ -308,7 +308,7 @@ async fn what_the_gate_has_lost_of_its_own_books_is_found_and_counted_again() {
     launch.publish("nothing", "{").await;
     launch.lists(1).await;
     let found = launch.exits(2, &["audit"]).await;
-    let expected = "no campaign: 1 open dead letters name none that is known, such as ";
+    let expected = "no campaign: 1 open dead letters name no known campaign, such as ";
     assert!(found.contains(expected), "{found}");
 }
 
@@ -361,7 +361,7 @@ async fn a_hundred_dead_letters_are_one_line_and_a_command_that_lists_them() {
     assert_eq!(lines.len(), 3, "{said}");
     assert!(lines[0].ends_with("0 on the way, 103 findings"), "{said}");
     assert!(
-        lines[1].contains("is open: undecodable; the same goes for ")
+        lines[1].contains("is open: undecodable; also ")
             && lines[1].contains(" and 98 more (100 in all)"),
         "{said}"
     );

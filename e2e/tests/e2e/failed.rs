@@ -135,7 +135,7 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
     assert!(shown.contains("resolution   replayed at"), "{shown}");
     let shown = launch.does(&["failed", "show", &again]).await;
     assert!(
-        shown.contains("parked       until the quota has room for the serial; then it is replayed"),
+        shown.contains("parked       until the quota has room for the serial; then the consumer replays it"),
         "{shown}"
     );
     // When there is room it is a coupon by itself; and again, even if nobody remembers that it was: just the one.
@@ -174,11 +174,11 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
     for (words, expected) in [
         (
             ["serial_taken", "launch/once/1"],
-            ", the gate knows of no such grant",
+            ", the gate has no such grant",
         ),
         (
             ["over_quota", "launch/once/5"],
-            ", the gate knows of no such grant",
+            ", the gate has no such grant",
         ),
     ] {
         let id = named(&list, &words);
@@ -193,7 +193,7 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
         .await;
     assert!(
         refused.contains(&format!(
-            "dead letter {id}: nobody can say whose grant it is"
+            "dead letter {id}: the record does not say whose grant it is"
         )),
         "{refused}"
     );
@@ -207,7 +207,7 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
     assert_eq!(said.lines().count(), 1, "{said}");
     assert_eq!(launch.lists(0).await.lines().count(), 1);
     let said = launch.does(&["failed", "replay", "--all"]).await;
-    assert_eq!(said.trim(), "no dead letter is open");
+    assert_eq!(said.trim(), "there is no open dead letter");
     let list = launch.does(&["failed", "list", "--all"]).await;
     assert_eq!(list.matches("discarded").count(), 7, "{list}");
 
@@ -216,10 +216,10 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
         (vec!["show", "999"], "dead letter 999: there is none"),
         (
             vec!["show", "launch/1-1"],
-            "dead letter launch/1-1: there is none, or no more",
+            "dead letter launch/1-1: there is no such dead letter, or it was resolved",
         ),
         (vec!["discard", "none/1-1"], "there is no campaign none"),
-        (vec!["replay", "launch/1-1"], "there is none, or no more"),
+        (vec!["replay", "launch/1-1"], "there is no such dead letter, or it was resolved"),
         (vec!["replay", "999", &again], "was replayed already, at 20"),
         (
             vec!["replay", "999", &again],
@@ -227,7 +227,7 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
         ),
         (
             vec!["replay", "once/3"],
-            "is no dead letter: give a number such as 17",
+            "is not the id of a dead letter: write a number such as 17",
         ),
         (vec!["replay"], "required"),
         (vec!["replay", "17", "--all"], "cannot be used with"),
@@ -293,7 +293,7 @@ async fn the_serial_of_a_discarded_grant_goes_to_somebody_else() {
     let said = launch.does(&discard).await;
     assert_eq!(
         said.trim(),
-        format!("{id}: discarded, once/2 of b is taken back, its serial is free again")
+        format!("{id}: discarded, once/2 of b is revoked; its serial is free again")
     );
     let said = launch.does(&discard).await;
     assert!(said.contains("was discarded already"), "{said}");
@@ -306,7 +306,7 @@ async fn the_serial_of_a_discarded_grant_goes_to_somebody_else() {
     assert_eq!(holders, ["a", "c"]);
     let log = launch.does(&["campaign", "log", "launch"]).await;
     assert!(
-        log.contains("revoked  launch/once/2 of b is revoked, its serial is free again"),
+        log.contains("revoked  launch/once/2 of b is revoked; its serial is free again"),
         "{log}"
     );
     launch.exits(0, &["audit", "launch"]).await;
@@ -327,7 +327,7 @@ async fn the_serial_of_a_discarded_grant_goes_to_somebody_else() {
         .exits(1, &["failed", "discard", "--all", "--return-serial"])
         .await;
     assert!(
-        refused.contains("the person has the coupon of this very grant"),
+        refused.contains("the applicant has the coupon of this grant"),
         "{refused}"
     );
     launch.has_rows(2).await;
@@ -413,7 +413,7 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
             .await;
         assert_eq!(
             said.trim(),
-            format!("{ben}: discarded, once/2 of ben is taken back, its serial is free again")
+            format!("{ben}: discarded, once/2 of ben is revoked; its serial is free again")
         );
         launch.gets("7", Place::new("once", 2)).await;
         launch.has_rows(1).await;
@@ -422,14 +422,17 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
         let said = launch
             .exits(1, &["failed", "discard", &malformed, "--return-serial"])
             .await;
-        assert!(said.contains("nobody can say whose grant it is"), "{said}");
+        assert!(
+            said.contains("the record does not say whose grant it is"),
+            "{said}"
+        );
         let said = launch.does(&["failed", "discard", &malformed]).await;
         assert_eq!(said.trim(), format!("{malformed}: discarded"));
         // Again, as after an answer that was lost: it was done.
         for (code, command, expected) in [
             (0, "discard", "was discarded already, at 20"),
             (1, "replay", "was discarded already, at 20"),
-            (1, "show", "there is none, or no more"),
+            (1, "show", "there is no such dead letter, or it was resolved"),
         ] {
             let said = launch.exits(code, &["failed", command, &malformed]).await;
             assert!(said.contains(expected), "{said}");

@@ -163,7 +163,7 @@ async fn a_server_that_is_away_hides_nothing_of_what_the_others_know() {
     );
     assert!(
         ended.stdout.contains(
-            "campaign launch: 1 held at the gate, 1 coupons, unknown on the way, nothing found as far as could be looked"
+            "campaign launch: 1 held at the gate, 1 coupons, unknown on the way, no finding in what could be read"
         ) && ended.stdout.contains("is open: over_quota"),
         "{ended:?}"
     );
@@ -178,7 +178,7 @@ async fn a_server_that_is_away_hides_nothing_of_what_the_others_know() {
     assert!(
         ended
             .stdout
-            .starts_with("campaign launch: running (the database says), quota 5, "),
+            .starts_with("campaign launch: running (in the database), quota 5, "),
         "{ended:?}"
     );
     for (what, expected) in [
@@ -322,12 +322,12 @@ async fn a_command_that_waits_says_for_what_and_how_long() {
         "{ended:?}"
     );
     let lines: Vec<&str> = ended.stderr.lines().collect();
-    let waits = |line: &&&str| line.contains("0 events are in its stream");
+    let waits = |line: &&&str| line.contains("0 events wait in the stream");
     let said = lines.iter().filter(waits).count();
     // After a second, and ten seconds later.
     assert!((1..=3).contains(&said), "{ended:?}");
     assert!(
-        lines[0].contains("and 1 in Kafka, which the consumer reads: waiting up to "),
+        lines[0].contains("and 1 in Kafka for the consumer: waiting up to "),
         "{ended:?}"
     );
 
@@ -343,7 +343,7 @@ async fn a_command_that_waits_says_for_what_and_how_long() {
     let operators = [1, 2].map(|_| system.start_operator(&["campaign", "pause", "launch"]));
     until("the second one says that it waits", async || {
         let mut logs = operators.iter().map(rushgate_e2e::process::Process::log);
-        let waits = "another operator is changing campaign launch: waiting up to ";
+        let waits = "another command is changing campaign launch: waiting up to ";
         logs.any(|log| log.contains(waits)).then_some(())
     })
     .await;

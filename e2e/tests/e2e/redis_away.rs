@@ -166,7 +166,7 @@ async fn what_a_redis_that_lost_something_does_not_know_is_503_and_not_404() {
     let found = system.operator.run(&["coupon", "find", "1"]).await;
     let found = found.expect("an answer");
     for line in [
-        "campaign welcome: not known to the gate, which has lost grants",
+        "campaign welcome: unknown to the gate: Redis has lost grants",
         "campaign other: the gate does not know this campaign",
     ] {
         assert!(found.contains(line), "{found}");

@@ -179,7 +179,7 @@ async fn a_redis_that_lost_everything_is_restored_and_the_rush_goes_on() {
     crisis.system.start_redis().await;
 
     let said = crisis.restore().await;
-    assert!(said.contains("the gate knew 0 of"), "{said}");
+    assert!(said.contains("the gate had 0 of"), "{said}");
     eprintln!("{} grants were known to Redis alone; {said}", lost.len());
     let outcome = crisis.end(&lost).await;
     assert!(outcome.history.retried > 0, "nobody noticed");
@@ -299,9 +299,9 @@ async fn who_lost_a_serial_when_no_place_was_left_is_a_dead_letter_until_there_i
     // x and y have lost to c and d, and c had a coupon all the time.
     let said = launch.does(&["restore", LAUNCH, "--wait", "60"]).await;
     assert!(
-        said.contains("the gate knew 2 of 5 grants")
+        said.contains("the gate had 2 of 5 held grants")
             && said
-                .contains("0 are seated again, 1 have a coupon anyway, and 2 found no place left"),
+                .contains("0 were reassigned another one, 1 have a coupon anyway, and for 2 no serial was left"),
         "{said}"
     );
     assert_eq!(launch.apply("z").await, Reply::SoldOut);
@@ -325,7 +325,7 @@ async fn who_lost_a_serial_when_no_place_was_left_is_a_dead_letter_until_there_i
     let said = launch
         .does(&["restore", LAUNCH, "--halt", "--wait", "60"])
         .await;
-    assert!(said.contains("2 are seated again"), "{said}");
+    assert!(said.contains("2 were reassigned another one"), "{said}");
     launch.has_rows(7).await;
     assert_eq!(
         launch.apply("x").await,
@@ -468,8 +468,9 @@ async fn a_revocation_that_was_lost_before_it_was_in_kafka_is_found() {
     let launch = View::of(&system, LAUNCH);
     let found = launch.exits(2, &["audit", LAUNCH]).await;
     assert!(
-        found.contains("once/1 of a is held at the gate, though an operator has revoked it: ")
-            && found.contains("`rushgate revoke` takes it back again"),
+        found.contains(
+            "once/1 of a is held at the gate, although the log says that it was revoked: "
+        ) && found.contains("`rushgate revoke` revokes it again"),
         "{found}"
     );
     launch.does(&["revoke", LAUNCH, "a"]).await;

@@ -106,7 +106,7 @@ async fn another_setup_at_work_is_waited_for_and_named() {
     assert!(!refused.status.success());
     let said = stderr(&refused);
     for part in [
-        "another `rushgate setup` is at work on the same schema: waiting up to",
+        "another `rushgate setup` is running on the same schema: waiting up to",
         &format!("KILL {id}"),
     ] {
         assert!(said.contains(part), "{said}");
@@ -179,7 +179,7 @@ async fn tables_of_others_are_left_alone() {
         ),
         (
             "UPDATE _sqlx_migrations SET checksum = x'00' ORDER BY version DESC LIMIT 1",
-            "is not the one that the database was set up with",
+            "differs from the migration that the database was set up with",
         ),
     ] {
         let servers = TestServers::new().await;
@@ -253,11 +253,11 @@ async fn a_topic_that_is_there_needs_no_right_to_create_it() {
     };
     let refused = as_guest().await;
     let said = stderr(&refused);
-    let complaint = format!("topic {topic} is not there, or this user may not see it");
+    let complaint = format!("topic {topic} does not exist, or this user may not see it");
     assert!(!refused.status.success(), "{said}");
     assert!(said.contains(&complaint), "{said}");
     assert!(
-        said.contains("Have an administrator create it, with 4 partitions"),
+        said.contains("Ask an administrator to create it, with 4 partitions"),
         "{said}"
     );
     assert_eq!(partitions(topic), 0);

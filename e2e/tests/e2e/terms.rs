@@ -90,7 +90,7 @@ async fn the_rule_that_somebody_has_won_by_stays() {
     system.database.run(wound).await.expect("done");
     let refused = launch.exits(1, &["campaign", "pause", LAUNCH]).await;
     for expected in [
-        "by the rule of one per campaign",
+        "under the rule of one per campaign",
         "`rushgate audit launch --repair`",
     ] {
         assert!(refused.contains(expected), "{refused}");
@@ -123,11 +123,11 @@ async fn what_was_finished_first_is_told_also_by_a_command_that_fails() {
         ),
         (
             &["failed", "replay", "launch/1-1"],
-            "there is none, or no more",
+            "there is no such dead letter, or it was resolved",
         ),
         (
             &["failed", "discard", "launch/1-1", "--return-serial"],
-            "there is none, or no more",
+            "there is no such dead letter, or it was resolved",
         ),
     ] {
         launch.does(&["campaign", "resume", LAUNCH]).await;

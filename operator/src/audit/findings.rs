@@ -293,26 +293,26 @@ impl Finding {
             Self::Unknown => "Redis has lost it: `rushgate restore`",
             Self::Halted => "Redis has lost grants: `rushgate restore`",
             Self::Unfinished(_) => "--repair finishes it, and so does `rushgate campaign finish`",
-            Self::State { .. } => "--repair tells the gate what the database says",
+            Self::State { .. } => "--repair sets the gate to the state in the database",
             Self::Terms(_) => {
-                "--repair tells the gate what the database says, with room for what the gate has granted"
+                "--repair gives the gate the terms of the database, raised to what the gate has granted"
             }
-            Self::HaltedHere => "--repair halts the gate, and `rushgate restore` leads on",
+            Self::HaltedHere => "--repair halts the gate; then run `rushgate restore`",
             Self::Unreadable(_) => "`rushgate restore --halt` rebuilds the gate without it",
             Self::Miscount(_) | Self::HeldAndFree(_) => {
-                "Redis has lost something: `rushgate restore --halt` counts again"
+                "Redis has lost data: `rushgate restore --halt` rebuilds it"
             }
             Self::LostByGate(_) => "Redis has lost grants: `rushgate restore --halt`",
             Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => {
                 "Redis has lost a revocation: `rushgate restore --halt`"
             }
             Self::RevocationLost(_) => {
-                "Redis has lost the revocation: `rushgate revoke` takes it back again"
+                "Redis has lost the revocation: `rushgate revoke` revokes it again"
             }
             Self::OverQuota { .. } => {
                 "the table's keys do not allow that: were they changed by hand?"
             }
-            Self::FailedEvent { .. } | Self::Unpublished(_) => "`rushgate failed show` tells more",
+            Self::FailedEvent { .. } | Self::Unpublished(_) => "`rushgate failed show` shows it",
         }
     }
 }
@@ -321,15 +321,19 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown => f.write_str("the gate does not know the campaign"),
-            Self::Halted => f.write_str("the campaign is halted, and gives nothing"),
+            Self::Halted => f.write_str("the campaign is halted and grants nothing"),
             Self::HaltedHere => {
                 f.write_str("the campaign is halted in the database, and the gate still grants")
             }
             Self::Unfinished(what) => write!(f, "a command was interrupted: {what}"),
-            Self::Unreadable(entry) => write!(f, "the gate's entry {entry} cannot be read"),
+            Self::Unreadable(entry) => write!(f, "the gate's entry {entry} cannot be parsed"),
             Self::Miscount(miscount) => miscount.fmt(f),
             Self::HeldAndFree(place) => {
-                write!(f, "{} is held, and free to be given again", shown(place))
+                write!(
+                    f,
+                    "{} is held, and also free to be given again",
+                    shown(place)
+                )
             }
             Self::State { database, gate } => {
                 write!(
@@ -342,7 +346,7 @@ impl fmt::Display for Finding {
                 // An event that left the stream reached Kafka, unless Redis lost it or it was deleted by hand; Kafka drops
                 // records after the topic's retention.
                 let kafka = if *in_topic {
-                    "its record is in Kafka, and the consumers have passed it"
+                    "its record is in Kafka, and the consumers have committed past it"
                 } else {
                     "it has left the stream, and Kafka holds no record of it now"
                 };
@@ -358,17 +362,21 @@ impl fmt::Display for Finding {
                 shown(place)
             ),
             Self::Unconfirmed(place) => {
-                write!(f, "{} has its row, and the gate was not told", shown(place))
+                write!(
+                    f,
+                    "{} has a committed row that the gate does not know of",
+                    shown(place)
+                )
             }
             Self::RevocationLost(place) => write!(
                 f,
-                "{} is held at the gate, though an operator has revoked it",
+                "{} is held at the gate, although the log says that it was revoked",
                 shown(place)
             ),
             Self::StillActive(place) => {
                 write!(
                     f,
-                    "{} was taken back at the gate, and its row is active",
+                    "{} is revoked at the gate, and its row is active",
                     shown(place)
                 )
             }

@@ -25,9 +25,9 @@ pub(super) fn lines(campaign: &CampaignId, found: &BTreeSet<Finding>, all: bool)
             let (first, others) = group.split_first()?;
             let more = match others {
                 [] => String::new(),
-                [second] => format!("; the same goes for {}", subject(second)),
+                [second] => format!("; also {}", subject(second)),
                 [second, rest @ ..] => format!(
-                    "; the same goes for {} and {} more ({} in all)",
+                    "; also {} and {} more ({} in all)",
                     subject(second),
                     rest.len(),
                     group.len()
@@ -118,11 +118,11 @@ mod tests {
         assert_eq!(
             lines(&campaign, &found, false),
             [
-                "once/1 of a is held at the gate and has no row: it has left the stream, and Kafka holds no record of it \
-                 now; the same goes for once/2 of a: --repair puts it back on the stream",
-                "dead letter 1 is open: over_quota; the same goes for 2 and 98 more (100 in all): `rushgate failed show` \
-                 tells more; `rushgate failed list --campaign launch --reason over_quota` lists them",
-                "dead letter 101 is open: undecodable: `rushgate failed show` tells more",
+                "once/1 of a is held at the gate and has no row: it has left the stream, and Kafka holds no record of \
+                 it now; also once/2 of a: --repair puts it back on the stream",
+                "dead letter 1 is open: over_quota; also 2 and 98 more (100 in all): `rushgate failed show` shows it; \
+                 `rushgate failed list --campaign launch --reason over_quota` lists them",
+                "dead letter 101 is open: undecodable: `rushgate failed show` shows it",
             ]
         );
         assert_eq!(lines(&campaign, &found, true).len(), 103);
@@ -134,6 +134,6 @@ mod tests {
         let found = [missing(1, false), missing(2, true), missing(3, true)].into();
         let said = lines(&campaign, &found, false);
         assert_eq!(said.len(), 2, "{said:?}");
-        assert!(said[1].contains("the consumers have passed it; the same goes for once/3 of a: "));
+        assert!(said[1].contains("the consumers have passed it; also once/3 of a: "));
     }
 }

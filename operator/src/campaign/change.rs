@@ -17,9 +17,9 @@ pub(super) const EXAMPLES: &str = "Examples:
   rushgate campaign change advent --round 2026-12-06 --quota 300
   rushgate campaign change advent --to 2026-12-31
 
-It takes effect at every edge at once. A quota can be lowered to the highest serial that was given, and no further;
-where it grows, those who wait move up. A round in which somebody has won stays. How often one person may win, and which
-user ids are taken, cannot be changed.";
+The gate applies the change at once. A quota cannot go below the highest serial that was given out; if it grows,
+applicants on the waitlist move up. A round with winners cannot be removed. --one-per and --user-ids of a campaign cannot
+be changed.";
 
 /// The arguments of `campaign change`.
 #[derive(Args)]
@@ -105,9 +105,10 @@ impl Change {
             let quota = self
                 .quota
                 .or(current.rounds.last().map(|round| round.quota));
-            let daily = wanted.daily.as_mut().context(
-                "--to is for a campaign that opens daily; --closes-at says when this one ends",
-            )?;
+            let daily = wanted
+                .daily
+                .as_mut()
+                .context("--to is for a campaign that opens daily: use --closes-at for this one")?;
             daily.last_day = last_day;
             let days = daily.rounds(quota.context("the campaign has no rounds")?)?;
             // Existing rounds stay as they are, also those that were changed one by one.
@@ -144,7 +145,7 @@ impl Change {
             round.closes_at = self.closes_at.or(round.closes_at);
             if round.opens_at >= round.closes_at && round.closes_at.is_some() {
                 bail!(
-                    "round {} would close before it opens ({})",
+                    "round {} would close before it opens ({}): change --opens-at or --closes-at",
                     round.id,
                     window(round)
                 );

@@ -16,11 +16,11 @@ use rushgate_gate::{
 };
 
 pub(super) const EXAMPLES: &str = "Examples:
-  Open now, until it is sold out:
+  Open now, until sold out:
     rushgate campaign create --id welcome --quota 100
   Open once, for two hours:
     rushgate campaign create --id launch --quota 500 --opens-at 2026-12-01T10:00:00+09:00 --closes-at 2026-12-01T12:00:00+09:00
-  A hundred each day at ten o'clock in Seoul, and fifty may wait for what is revoked:
+  A hundred coupons a day at 10:00 in Seoul, with a waitlist of fifty:
     rushgate campaign create --id advent --quota 100 --waitlist 50 --one-per round \\
       --from 2026-12-01 --to 2026-12-25 --daily 10:00 --for 2h --timezone Asia/Seoul";
 

@@ -76,7 +76,7 @@ pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<CommandOutp
             let why = match &terms {
                 Some(terms) if terms.projected => lost(id),
                 Some(_) => format!(
-                    "the gate was never told of campaign {id}: `rushgate campaign finish {id}` does that"
+                    "campaign {id} was never projected into the gate: run `rushgate campaign finish {id}`"
                 ),
                 None => format!("the gate does not know campaign {id}"),
             };
@@ -103,21 +103,21 @@ pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<CommandOutp
         .await;
 
     let unfinished = servers
-        .database("what a command has left unfinished", async |database| {
+        .database("unfinished commands", async |database| {
             database.intention(id).await
         })
         .await;
 
     let state = match (&overview, &terms) {
         (Some(overview), _) => overview.state.to_string(),
-        (None, Some(terms)) => format!("{} (the database says)", terms.state),
+        (None, Some(terms)) => format!("{} (in the database)", terms.state),
         (None, None) => UNKNOWN.to_owned(),
     };
     let mut text = format!("campaign {id}: {state}, {}", figure(terms));
     if let Some(intention) = unfinished.flatten() {
         write!(
             text,
-            "\n  unfinished: {intention}. Unless it is at work just now, `rushgate campaign finish {id}` finishes it"
+            "\n  unfinished: {intention}. If no command is running, run `rushgate campaign finish {id}`"
         )?;
     }
     match &overview {

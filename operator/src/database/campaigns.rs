@@ -27,7 +27,7 @@ impl Database {
                 .bind(campaign.terms.one_per.as_str())
                 .execute(&mut *connection)
                 .await
-                .context("the database refused the campaign")?;
+                .context("inserting the campaign")?;
             write_terms(connection, campaign).await?;
             for round in &campaign.rounds {
                 write_round(connection, &campaign.id, round).await?;
@@ -44,7 +44,7 @@ impl Database {
         .await?;
         self.campaign(&campaign.id)
             .await?
-            .context("the campaign has vanished from the database")
+            .context("reading the campaign again: it is no longer in the database")
     }
 
     /// Takes the campaign over: returns a fencing token higher than every earlier one, including `at_gate`, the one
@@ -72,7 +72,7 @@ impl Database {
             intentions::take_over(connection, campaign, taken.into()).await
         })
         .await
-        .context("taking the campaign over in the database")?;
+        .context("taking the campaign over")?;
         Ok(token.into_inner().into())
     }
 
@@ -91,7 +91,7 @@ impl Database {
             .bind(round.as_str())
             .fetch_optional(&mut *connection)
             .await
-            .context("the database refused to look for coupons")?;
+            .context("looking for coupons")?;
             if coupon.is_some() {
                 return Ok(Some(round.clone()));
             }
@@ -154,7 +154,7 @@ pub(super) async fn set_projected(
         .bind(campaign.as_str())
         .execute(connection)
         .await
-        .context("the database refused to note the projection")?;
+        .context("recording the projection")?;
     Ok(())
 }
 
@@ -173,7 +173,7 @@ pub(super) async fn set_state(
     .bind(ends_halt)
     .execute(connection)
     .await
-    .context("the database refused the new state")?;
+    .context("setting the campaign's state")?;
     Ok(())
 }
 
@@ -207,7 +207,7 @@ pub(super) async fn finalize(connection: &mut MySqlConnection, campaign: &Campai
                 .bind(gone.id.as_str())
                 .execute(&mut *connection)
                 .await
-                .context("the database refused to remove a round")?;
+                .context("removing a round")?;
         }
     }
     Ok(())
@@ -230,7 +230,7 @@ async fn write_terms(connection: &mut MySqlConnection, campaign: &Campaign) -> R
     .bind(campaign.id.as_str())
     .execute(connection)
     .await
-    .context("the database refused the terms")?;
+    .context("writing the campaign's terms")?;
     Ok(())
 }
 
@@ -261,7 +261,7 @@ async fn insert_round(
         .bind(round.quota.get())
         .execute(connection)
         .await
-        .context("the database refused a round")?;
+        .context("writing a round")?;
     Ok(())
 }
 
@@ -275,7 +275,7 @@ async fn rounds(connection: &mut MySqlConnection, campaign: &CampaignId) -> Resu
     .bind(campaign.as_str())
     .fetch_all(connection)
     .await
-    .context("the database refused to read the rounds")?;
+    .context("reading the rounds")?;
     rows.iter().map(round).collect()
 }
 

@@ -36,17 +36,13 @@ impl Database {
         )
         .bind(campaign.as_str())
         .fetch_one(&mut *connection);
-        let inserted = answered(inserted)
-            .await
-            .context("the database refused to count coupons")?;
+        let inserted = answered(inserted).await.context("counting coupons")?;
         let failed = sqlx::query_scalar(
             "SELECT COUNT(*) FROM failed_events WHERE record_key LIKE CONCAT(?, '/%') AND resolution IS NULL",
         )
         .bind(pattern(campaign))
         .fetch_one(&mut *connection);
-        let failed = answered(failed)
-            .await
-            .context("the database refused to count dead letters")?;
+        let failed = answered(failed).await.context("counting dead letters")?;
         Ok(Arrived { inserted, failed })
     }
 
@@ -66,10 +62,7 @@ impl Database {
         .fetch(&mut *connection);
         let mut all = vec![];
         // The result may be long, so the time limit is for each row.
-        while let Some(row) = answered(rows.try_next())
-            .await
-            .context("the database refused to read coupons")?
-        {
+        while let Some(row) = answered(rows.try_next()).await.context("reading coupons")? {
             all.push(granted(&row)?);
         }
         Ok(all)
@@ -92,9 +85,7 @@ impl Database {
         .bind(applicant.as_str())
         .bind(campaign.as_str())
         .fetch_all(&mut *connection);
-        let rows = answered(rows)
-            .await
-            .context("the database refused to look for coupons")?;
+        let rows = answered(rows).await.context("looking for coupons")?;
         rows.iter()
             .map(|row| {
                 Ok(Coupon {
@@ -129,7 +120,7 @@ impl Database {
         .fetch_all(&mut *connection);
         answered(failed_events)
             .await
-            .context("the database refused to look for dead letters")
+            .context("looking for dead letters")
     }
 }
 

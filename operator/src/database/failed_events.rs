@@ -147,7 +147,7 @@ impl Database {
         };
         match self.failed_events(&which).await?.pop() {
             Some(failed_event) => Ok(failed_event),
-            None => bail!("there is none: `rushgate failed list --all` shows those there are"),
+            None => bail!("there is no such dead letter: `rushgate failed list --all` lists all"),
         }
     }
 }
@@ -168,12 +168,12 @@ pub(super) async fn resolve(
     .bind(id)
     .execute(connection)
     .await
-    .context("the database refused to note what was done with the dead letter")?;
+    .context("recording what was done with the dead letter")?;
     Ok(())
 }
 
 /// Context for headers that cannot be parsed.
-const HEADERS: &str = "the headers of a dead letter";
+const HEADERS: &str = "reading the headers of a dead letter";
 
 /// The headers in readable form; earlier versions stored no others.
 fn some_headers(row: &MySqlRow) -> Result<Vec<Header>> {

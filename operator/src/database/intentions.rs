@@ -77,8 +77,8 @@ impl Database {
             actor: row.try_get::<String, _>("actor")?.parse()?,
             task: serde_json::from_str::<Task>(&task).with_context(|| {
                 format!(
-                    "reading what a command on campaign {campaign} has left unfinished: was it a newer version of \
-                     rushgate? Run that one"
+                    "reading what a command on campaign {campaign} has left unfinished: if it was a newer version of \
+                     rushgate, use that version"
                 )
             })?,
             reason: row.try_get("reason")?,
@@ -117,7 +117,7 @@ async fn begin(connection: &mut MySqlConnection, intention: &Intention) -> Resul
     .bind(intention.reason.as_deref().map(log::cut))
     .execute(connection)
     .await
-    .context("writing down what is to be done")?;
+    .context("storing the intention")?;
     Ok(())
 }
 
@@ -127,10 +127,10 @@ async fn end(connection: &mut MySqlConnection, intention: &Intention) -> Result<
         .bind(intention.fence.get())
         .execute(connection)
         .await
-        .context("writing down what was done")?;
+        .context("ending the intention")?;
     ensure!(
         ended.rows_affected() == 1,
-        "another operator has taken campaign {0} over and finished this: `rushgate campaign log {0}` tells how",
+        "another command has taken campaign {0} over and has finished this: `rushgate campaign log {0}` shows how",
         intention.campaign
     );
     Ok(())

@@ -189,6 +189,6 @@ pub(super) async fn append(
     .bind(entry.about.map(|grant| grant.user_id.as_str()))
     .execute(connection)
     .await
-    .context("the database refused the line of the log")?;
+    .context("appending to the log of the campaign")?;
     Ok(())
 }

@@ -43,7 +43,7 @@ const RIGHTS: &str = "SELECT, INSERT, UPDATE, CREATE, ALTER and REFERENCES";
 const DENIED: [u16; 4] = [1044, 1142, 1143, 1227];
 
 /// How to continue after an interruption.
-const GOES_ON: &str = "run `rushgate setup` again: it goes on where this one stopped";
+const GOES_ON: &str = "run `rushgate setup` again: it continues where this run stopped";
 
 /// Runs the missing migrations; returns how many there are in all. Waits up to `patience` for another run on the same
 /// schema.
@@ -74,11 +74,11 @@ async fn lock(connection: &mut MySqlConnection, patience: Duration) -> Result<()
     execute(connection, limits).await?;
     let schema: Option<String> = value(connection, "SELECT DATABASE()").await?;
     if schema.is_none() {
-        bail!("DATABASE_URL names no schema: add its name, as in mysql://HOST:3306/rushgate");
+        bail!("DATABASE_URL has no schema name: add one, as in mysql://HOST:3306/rushgate");
     }
     let seconds = patience.as_secs_f64().ceil();
     let get = format!("SELECT GET_LOCK({LOCK}, {seconds})");
-    let other = "another `rushgate setup` is at work on the same schema";
+    let other = "another `rushgate setup` is running on the same schema";
     let locked: Option<i64> = noting(other, Some(patience), value(connection, &get)).await?;
     if locked == Some(1) {
         return Ok(());
@@ -86,10 +86,12 @@ async fn lock(connection: &mut MySqlConnection, patience: Duration) -> Result<()
     let holder = format!("SELECT CAST(IS_USED_LOCK({LOCK}) AS SIGNED)");
     let holder: Option<i64> = value(connection, &holder).await?;
     let way_on = holder.map_or_else(
-        || "it has ended just now".to_owned(),
-        |id| format!("wait for its end, or end its connection to the database with KILL {id}"),
+        || "it has ended by now".to_owned(),
+        |id| format!("wait until it ends, or end its connection to the database with KILL {id}"),
     );
-    bail!("another `rushgate setup` is at work on the same schema: {way_on}; then run this again")
+    bail!(
+        "another `rushgate setup` is running on the same schema: {way_on}; then run this command again"
+    )
 }
 
 /// Recorded progress of a migration.
@@ -118,7 +120,8 @@ async fn notes(connection: &mut MySqlConnection) -> Result<BTreeMap<i64, Note>> 
                 env!("CARGO_PKG_VERSION")
             ),
             Some(known) if *known.checksum != note.checksum => bail!(
-                "{} is not the one that the database was set up with: use the rushgate that set it up, or a newer one",
+                "{} differs from the migration that the database was set up with: use the rushgate that set it up, or \
+                 a newer one",
                 shown(known)
             ),
             Some(_) => notes.insert(version, note),
@@ -181,9 +184,9 @@ fn is_done(statement: &Statement, there: &HashSet<String>) -> Result<bool> {
         .partition(|made| there.contains(*made));
     if !found.is_empty() && !lacking.is_empty() {
         bail!(
-            "`{}` makes all of its parts or none, but the schema has {} and lacks {}: somebody changed it by hand, or \
-             the tables are those of another application. Give Rushgate a schema of its own (DATABASE_URL), or remove \
-             what is there, or add what is lacking; then run `rushgate setup` again",
+            "`{}` creates all of its objects or none, but the schema has {} and lacks {}: it was changed by hand, or \
+             the tables belong to another application. Give Rushgate a schema of its own (DATABASE_URL), or remove \
+             what is there, or add what is missing; then run `rushgate setup` again",
             head(&statement.sql),
             found.join(", "),
             lacking.join(", ")
@@ -241,11 +244,11 @@ fn failed(error: sqlx::Error, sql: &str) -> anyhow::Error {
             "the database user lacks a right (`rushgate setup` needs {RIGHTS} on the schema): grant it, then {GOES_ON}"
         ),
         Some(_) => format!(
-            "the database refused `{}`: end the cause, then {GOES_ON}",
+            "the database refused `{}`: remove the cause, then {GOES_ON}",
             head(sql)
         ),
         None => format!(
-            "the connection to the database broke at `{}`, which may be done or not: {GOES_ON}",
+            "the connection to the database broke during `{}`, which may or may not have run: {GOES_ON}",
             head(sql)
         ),
     };

@@ -19,7 +19,8 @@ impl FromStr for DeadLetterId {
     fn from_str(text: &str) -> Result<Self, String> {
         let hint = || {
             format!(
-                "{text:?} is no dead letter: give a number such as 17, or CAMPAIGN/ENTRY-ID, as `rushgate failed list` shows them"
+                "{text:?} is not the id of a dead letter: write a number such as 17, or CAMPAIGN/ENTRY-ID, as \
+                 `rushgate failed list` shows it"
             )
         };
         match text.split_once('/') {

@@ -109,11 +109,11 @@ impl DeadLetters<'_> {
         let value = failed_event.value.as_deref();
         ensure!(
             value.is_none_or(|value| value.len() < LONGEST_VALUE),
-            "the record was longer than what is kept of it, so it cannot be sent again: discard it"
+            "the record was longer than the part that is stored, so it cannot be sent again: discard it"
         );
         ensure!(
             !failed_event.has_lost_headers,
-            "the record's headers were longer than what is kept of them, so it cannot be sent again: discard it"
+            "not all of the record's headers are stored, so it cannot be sent again: discard it"
         );
         let mut headers = failed_event.headers.clone();
         let attempt = failed_event.attempts.saturating_add(1);
@@ -123,12 +123,12 @@ impl DeadLetters<'_> {
         let key = failed_event.key.as_deref();
         self.kafka.connect().await?;
         let published = self.kafka.publish(key, value, &headers).await;
-        published.map_err(|error| unknown("its replay", number, error))?;
+        published.map_err(|error| unknown("the replay", number, error))?;
         let note = format!("attempt {attempt}");
         self.resolve(operation, number, Resolution::Replayed, &note)
             .await?;
         Ok(format!(
-            "sent again, as {note}; if it fails again it is a dead letter again"
+            "sent again, as {note}; if it fails again, it becomes a dead letter again"
         ))
     }
 
@@ -155,7 +155,7 @@ impl DeadLetters<'_> {
         );
         let entry_id = entry_id.to_owned();
         operation.perform(Task::Replay { entry_id }, None).await?;
-        Ok("on the stream again; if it fails again it is a dead letter again".to_owned())
+        Ok("on the stream again; if it fails again, it becomes a dead letter again".to_owned())
     }
 
     pub(super) async fn discard(
@@ -288,7 +288,13 @@ impl DeadLetters<'_> {
                 operation.database.write(id, &writes).await
             }
         };
-        written.map_err(|error| unknown("what was done with it", number, error))
+        written.map_err(|error| {
+            unknown(
+                "recording what was done with the dead letter",
+                number,
+                error,
+            )
+        })
     }
 
     /// Discards a dead letter, and revokes its grant if the gate still holds exactly that grant and it has no coupon.
@@ -303,7 +309,7 @@ impl DeadLetters<'_> {
         let (campaign, round, applicant) = (&event.campaign, &event.round, &event.applicant);
         ensure!(
             event.event_type == EventType::Granted,
-            "it is not about a grant, so there is no serial to return"
+            "it is not about a grant, so there is no serial to return: discard it without --return-serial"
         );
         let status = self
             .gate
@@ -314,24 +320,21 @@ impl DeadLetters<'_> {
                 let grant = GrantRef::new(round.clone(), held.serial, applicant.clone());
                 ensure!(
                     !operation.has_coupon(&grant).await?,
-                    "the person has the coupon of this very grant: `rushgate revoke` takes it back, \
-                     `rushgate failed discard` without --return-serial leaves it"
+                    "the applicant has the coupon of this grant: `rushgate revoke` revokes it, `rushgate failed \
+                     discard` without --return-serial keeps it"
                 );
                 (Some(grant), String::new())
             }
             Status::Granted(held) | Status::Issued(held) => (
                 None,
-                format!(", the person holds serial {} and keeps it", held.serial),
+                format!(", the applicant holds serial {} and keeps it", held.serial),
             ),
-            Status::Revoked { .. } => (
-                None,
-                ", the gate had taken the grant back before".to_owned(),
-            ),
+            Status::Revoked { .. } => (None, ", the gate had already revoked the grant".to_owned()),
             Status::Halted => bail!("{}", halted(campaign)),
             Status::Waitlisted(_)
             | Status::NotFound
             | Status::UnknownRound
-            | Status::UnknownCampaign => (None, ", the gate knows of no such grant".to_owned()),
+            | Status::UnknownCampaign => (None, ", the gate has no such grant".to_owned()),
         };
         let task = Task::discard(id, content, Some(about(event)), grant);
         let text = operation.perform(task, note).await?;
@@ -370,18 +373,18 @@ async fn gone(operation: &Operation, id: &DeadLetterId, wanted: Action) -> Resul
 /// The error of an attempt that may have taken effect; running it again is harmless.
 fn unknown(what: &str, number: u64, error: anyhow::Error) -> anyhow::Error {
     let way_out = format!(
-        "Run the same command again; `rushgate failed show {number}` tells whether it was done"
+        "Run the same command again; `rushgate failed show {number}` shows whether it was done"
     );
     error.context(Unknown::new(what, way_out))
 }
 
 /// Why a serial cannot be returned.
-const NOBODYS: &str = "nobody can say whose grant it is";
+const NOBODYS: &str = "the record does not say whose grant it is";
 
 pub(super) fn no_such(campaign: &CampaignId) -> String {
     format!(
-        "there is none, or no more: `rushgate failed list --campaign {campaign}` shows those there are, \
-         `rushgate campaign log {campaign}` what was done with others"
+        "there is no such dead letter, or it was resolved: `rushgate failed list --campaign {campaign}` lists the open \
+         ones, `rushgate campaign log {campaign}` shows what was done with others"
     )
 }
 

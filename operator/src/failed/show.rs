@@ -125,7 +125,7 @@ pub(super) async fn show(config: &Config, id: &DeadLetterId) -> Result<String> {
                 line("header", &format!("{name}: {}", shown(value.as_deref())))?;
             }
             if failed_event.has_lost_headers {
-                line("header", "… and more, which are not kept")?;
+                line("header", "… and more, which are not stored")?;
             }
             line("attempts", &failed_event.attempts.to_string())?;
             let parked = PARKED
@@ -134,7 +134,7 @@ pub(super) async fn show(config: &Config, id: &DeadLetterId) -> Result<String> {
             if let (Some((_, until)), None) = (parked, &failed_event.resolution) {
                 line(
                     "parked",
-                    &format!("until {until}; then it is replayed by itself"),
+                    &format!("until {until}; then the consumer replays it"),
                 )?;
             }
             match &failed_event.resolution {

@@ -51,7 +51,9 @@ impl Gate {
     pub async fn in_stream(&mut self, campaign: &CampaignId) -> Result<usize> {
         let mut count = redis::cmd("XLEN");
         count.arg(Keys::of(campaign).stream());
-        self.query(&count).await.context("counting the stream")
+        self.query(&count)
+            .await
+            .context("counting the entries of the stream")
     }
 
     /// The events in the campaign's stream. Skips malformed entries: the bridge makes dead letters of them.

@@ -21,7 +21,7 @@ impl Gate {
             match restore::outcome(&self.call(&call).await?)? {
                 Outcome::Done => {}
                 Outcome::Superseded => bail!("{}", super::superseded(campaign)),
-                other => bail!("the gate declined to be restored: {other:?}"),
+                other => bail!("rebuilding the gate: it refused ({other:?})"),
             }
         }
         Ok(())

@@ -33,11 +33,11 @@ impl Operation {
         self.database.write(&id, &[Write::Final(&campaign)]).await?;
         self.campaign = campaign;
         let mut text = format!(
-            ", the gate was told what the database says ({} before)",
+            ", the gate has the terms of the database (before: {})",
             differing.join("; ")
         );
         if !raised.is_empty() {
-            text.push_str(&format!(", with room for what it has granted ({raised})"));
+            text.push_str(&format!(", raised to what it has granted ({raised})"));
         }
         Ok(text)
     }

@@ -68,7 +68,7 @@ impl Operation {
                     };
                     match revocation {
                         Ok((grant, passed_on)) => {
-                            returned = format!(", {grant} is taken back{passed_on}");
+                            returned = format!(", {grant} is revoked{passed_on}");
                             let text =
                                 format!("{}/{grant} is revoked{passed_on}", intention.campaign);
                             revoked = Some((grant, text));
@@ -111,7 +111,7 @@ impl Operation {
     /// Why a grant is not revoked with its dead letter: it is not as it was when the command began.
     async fn keeps(&mut self, grant: &GrantRef) -> Result<Option<String>> {
         if self.has_coupon(grant).await? {
-            return Ok(Some("the person has the coupon and keeps it".to_owned()));
+            return Ok(Some("the applicant has the coupon and keeps it".to_owned()));
         }
         let id = self.campaign.id.clone();
         let status = self
@@ -120,7 +120,7 @@ impl Operation {
             .await?;
         Ok(match status {
             Status::Granted(held) | Status::Issued(held) if held.serial != grant.serial => Some(
-                format!("the person holds serial {} and keeps it", held.serial),
+                format!("the applicant holds serial {} and keeps it", held.serial),
             ),
             _ => None,
         })
@@ -259,15 +259,15 @@ impl Operation {
         Ok(match outcome {
             revoke::Outcome::Revoked { grant, promoted } => {
                 let passed_on = match promoted {
-                    None => ", its serial is free again".to_owned(),
-                    Some(next) => format!(", its serial is {next}'s now"),
+                    None => "; its serial is free again".to_owned(),
+                    Some(next) => format!("; its serial now belongs to {next}"),
                 };
                 Ok((taken(grant), passed_on))
             }
             // Revoked before the interruption. The gate does not say who has the serial now.
             revoke::Outcome::AlreadyRevoked { grant, .. } => Ok((taken(grant), String::new())),
             revoke::Outcome::NotGranted => Err(Declined::Refused(format!(
-                "{grant} is not held at the gate of campaign {id}: `rushgate coupon find {}` shows what there is",
+                "the gate of campaign {id} does not hold {grant}: `rushgate coupon find {}` shows what they have",
                 grant.user_id
             ))),
             revoke::Outcome::Halted => Err(Declined::Waits(halted(&id))),

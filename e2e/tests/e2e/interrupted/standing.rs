@@ -21,7 +21,7 @@ UNION ALL SELECT CONVERT(CONCAT_WS(' ', 'coupon', round_id, serial, user_id, sta
 UNION ALL SELECT CONVERT(CONCAT_WS(' ', 'dead letter', record_key, reason, IFNULL(resolution, 'open'), resolution_note) \
     USING utf8mb4) FROM failed_events WHERE record_key LIKE CONCAT(?, '/%') \
 UNION ALL SELECT CONVERT(IF(action = 'restored', 'log restored', \
-    CONCAT_WS(' ', 'log', action, REGEXP_REPLACE(SUBSTRING_INDEX(detail, ', its serial', 1), '^[0-9]+', 'N'), CONCAT('(', reason, ')'))) USING utf8mb4) \
+    CONCAT_WS(' ', 'log', action, REGEXP_REPLACE(SUBSTRING_INDEX(detail, '; its serial', 1), '^[0-9]+', 'N'), CONCAT('(', reason, ')'))) USING utf8mb4) \
     FROM campaign_log WHERE campaign_id = ?";
 
 impl Standing {
