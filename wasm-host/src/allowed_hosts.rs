@@ -1,8 +1,8 @@
-//! Whom a component may call: `allowed_outbound_hosts`, by Spin's rules.
+//! The hosts that a component may call: `allowed_outbound_hosts`, by Spin's rules.
 //!
-//! Nobody, unless listed. An entry is `scheme://host[:port]`, each part possibly `*`; a host may also be
-//! `*.domain` or an address block, a port a range without its end (`6379..6384`). A port that is left out is the
-//! scheme's usual one.
+//! A host that is not listed may not be called. An entry is `scheme://host[:port]`; each part may be `*`. A host may
+//! also be `*.domain` or an address block, and a port may be a half-open range (`6379..6384`). Without a port, the
+//! default port of the scheme is meant.
 
 use crate::variables::Variables;
 use anyhow::{Context, Result, bail, ensure};
@@ -26,9 +26,9 @@ struct AllowedHost {
 #[derive(Debug)]
 enum HostPattern {
     Any,
-    /// The application itself, which matters only for HTTP.
+    /// The application itself; relevant only for HTTP.
     Itself,
-    /// With the dot in front.
+    /// With the leading dot.
     Subdomain(String),
     Block(IpNet),
     Exactly(Host),
@@ -42,16 +42,15 @@ enum PortPattern {
 }
 
 impl AllowedHosts {
-    /// Fills the templates of a manifest and understands them.
+    /// Fills the templates of a manifest and parses the results.
     ///
     /// # Errors
-    ///
-    /// When an entry breaks the rules. The error shows the template and not what it became, which may hold a secret.
+    /// When an entry breaks the rules. The error shows the template, not its value, which may contain a secret.
     pub(crate) fn resolve(templates: &[String], variables: &Variables) -> Result<Self> {
         let mut hosts = Vec::new();
         for template in templates {
             let entry = variables.fill(template).context("allowed_outbound_hosts")?;
-            // Spin leaves out an optional host, whose variable is empty.
+            // Spin skips an optional host whose variable is empty.
             if entry != *template && ["", "http://", "https://"].contains(&entry.as_str()) {
                 continue;
             }
@@ -64,7 +63,7 @@ impl AllowedHosts {
 
     /// Whether a component may call this host.
     pub(crate) fn allow(&self, scheme: &str, host: &str, port: u16) -> bool {
-        // An IPv6 address comes without its brackets.
+        // An IPv6 address has no brackets here.
         let host = match host.parse::<IpAddr>() {
             Ok(IpAddr::V4(address)) => Host::Ipv4(address),
             Ok(IpAddr::V6(address)) => Host::Ipv6(address),
@@ -90,7 +89,7 @@ impl AllowedHost {
             .trim()
             .split_once("://")
             .context("it is not of the form scheme://host[:port]")?;
-        // The last colon may belong to an address.
+        // The last colon may be part of an address.
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if HostPattern::parse(rest).is_err() => {
                 (host, port.strip_suffix('/').unwrap_or(port))
@@ -176,7 +175,7 @@ impl PortPattern {
 }
 
 fn parse_host(host: &str) -> Result<Host> {
-    // A colon or an @ here comes from a user, a password or a second port.
+    // A colon or an @ here is part of a user name, a password or a second port.
     Host::parse(host).context("only a host may stand between scheme and port")
 }
 

@@ -1,6 +1,6 @@
-//! The compiled component with everything it imports, ready to be instantiated.
+//! The compiled component with everything that it imports, ready to be instantiated.
 //!
-//! What it may use is WASI (no files, no sockets, no environment), the types of `wasi:http`, `spin:redis` and
+//! A component may use WASI (no files, no sockets, no environment), the types of `wasi:http`, `spin:redis` and
 //! `spin:variables`. A component that imports anything else does not start.
 
 use crate::allowed_hosts::AllowedHosts;
@@ -29,11 +29,9 @@ pub(crate) struct Guest {
     allowed_hosts: Arc<AllowedHosts>,
 }
 
-/// What the host keeps for one instance.
+/// The host's data for one instance.
 pub(crate) struct State {
-    /// The variables of its component.
     pub(crate) variables: Arc<ComponentVariables>,
-    /// Whom it may call.
     pub(crate) allowed_hosts: Arc<AllowedHosts>,
     pub(crate) connections: ResourceTable,
     wasi: WasiCtx,
@@ -43,12 +41,11 @@ pub(crate) struct State {
 }
 
 impl Guest {
-    /// Compiles a manifest's component. Takes a moment.
+    /// Compiles the manifest's component. Slow without a cached result.
     ///
     /// # Errors
-    ///
-    /// When a template in the manifest cannot be filled, or the file at `source` is missing, is not a component,
-    /// imports what is not there, or does not serve HTTP.
+    /// When a template in the manifest cannot be filled, or the file at `source` is missing, is not a component, has an
+    /// unknown import, or does not export an HTTP handler.
     pub(crate) fn load(
         manifest: &Manifest,
         source: &Path,
@@ -75,11 +72,8 @@ impl Guest {
         })
     }
 
-    /// Starts a new instance.
-    ///
     /// # Errors
-    ///
-    /// When there are as many instances as there may be, or its start fails.
+    /// When the limit of instances is reached, or the instance fails to start.
     pub(crate) async fn instantiate(&self) -> wasmtime::Result<(Store<State>, Service)> {
         let mut connections = ResourceTable::new();
         connections.set_max_capacity(redis::MAX_CONNECTIONS);
@@ -87,7 +81,7 @@ impl Guest {
             variables: Arc::clone(&self.variables),
             allowed_hosts: Arc::clone(&self.allowed_hosts),
             connections,
-            // What it prints is for whoever runs the host.
+            // The component's output goes to the terminal of the operator.
             wasi: WasiCtx::builder()
                 .stdout(tokio::io::stderr())
                 .stderr(tokio::io::stderr())
@@ -119,15 +113,16 @@ fn compile(source: &Path, instances: u32) -> wasmtime::Result<ServicePre<State>>
     ServicePre::new(component).context("it does not export wasi:http/handler@0.3.0")
 }
 
-/// An engine with room for so many instances.
+/// An engine with room for `instances` instances.
 ///
-/// The room is address space, 4 GiB for each linear memory so that accesses need no check: memory is taken when it
-/// is touched. Where so much cannot be had, every instance takes its own from the system, which is slower.
+/// The room is address space: 4 GiB for each linear memory, so that accesses need no bounds checks; physical memory is
+/// used only when touched. If that much address space is not available, every instance allocates its own memory, which
+/// is slower.
 fn engine(instances: u32) -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_memories(instances)
-        // A component is several core modules, one with the memory and small ones that join it to its imports.
+        // A component is several core modules: one with the memory, and small ones that connect it to its imports.
         .total_core_instances(instances.saturating_mul(8))
         .total_tables(instances.saturating_mul(4))
         .total_stacks(instances.saturating_mul(2))
@@ -135,7 +130,7 @@ fn engine(instances: u32) -> wasmtime::Result<Engine> {
         .table_elements(100_000)
         .max_core_instance_size(10 << 20)
         .max_component_instance_size(10 << 20)
-        // What an instance has touched of this much is cleared for the next one and not given back.
+        // This many touched bytes of an instance are zeroed for the next one instead of being returned to the system.
         .linear_memory_keep_resident(2 << 20)
         .table_keep_resident(512 << 10);
     let mut config = Config::new();
@@ -146,7 +141,7 @@ fn engine(instances: u32) -> wasmtime::Result<Engine> {
     })
 }
 
-/// Where compiled components are kept, as Spin keeps them: beside this program. Without one they are compiled at every start.
+/// The cache of compiled components, beside this program, as in Spin. Without it, every start compiles.
 fn cache() -> Option<Cache> {
     let program = std::env::current_exe().ok()?;
     let mut config = CacheConfig::new();
@@ -176,7 +171,7 @@ impl WasiHttpView for State {
     }
 }
 
-/// Required, and never called: `wasi:http/client` is not there to be imported.
+/// Required, and never called: `wasi:http/client` cannot be imported.
 struct NoOutgoingHttp;
 
 type Completion = Box<dyn Future<Output = Result<(), ErrorCode>> + Send>;

@@ -1,4 +1,5 @@
-//! How long instances live and how much they take on: Wasmtime's `ProxyHandler` asks, this answers as Spin does.
+//! The lifetime of instances and the number of requests that each takes: the answers to Wasmtime's `ProxyHandler`, as
+//! Spin gives them.
 
 use crate::guest::{Guest, State};
 use std::pin::Pin;
@@ -15,16 +16,16 @@ use wasmtime_wasi_http::handler::{
 };
 use wasmtime_wasi_http::p3::WasiHttpView;
 
-/// How instances are used again.
+/// How instances are reused.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reuse {
-    /// How many requests an instance gets in its life.
+    /// Requests in the life of an instance.
     pub(crate) requests: usize,
-    /// How many of them at a time.
+    /// Concurrent requests in an instance.
     pub(crate) concurrent_requests: usize,
-    /// How long it is kept without a request.
+    /// How long an idle instance is kept.
     pub(crate) idle_timeout: Duration,
-    /// How long a request may take, if there is a limit.
+    /// Time limit of a request.
     pub(crate) request_timeout: Option<Duration>,
 }
 
@@ -36,7 +37,7 @@ pub(crate) struct Instances {
 }
 
 impl Instances {
-    /// Instances of a component, not more than `limit` at a time. From `stop` on their ends are no longer news.
+    /// At most `limit` instances of a component at a time. After `stop`, the end of an instance is not logged.
     pub(crate) fn new(guest: Guest, reuse: Reuse, limit: u32, stop: watch::Receiver<bool>) -> Self {
         let room = Arc::new(Semaphore::new(limit as usize));
         Self {
@@ -74,7 +75,7 @@ impl HandlerState for Instances {
     }
 }
 
-/// When an instance has lived long enough.
+/// Decides when an instance ends.
 pub(crate) struct Expiration {
     reuse: Reuse,
     sleep: Pin<Box<Sleep>>,
@@ -101,11 +102,11 @@ impl WorkerExpiration for Expiration {
     }
 }
 
-/// What an instance takes on.
+/// Decides which requests an instance takes.
 pub(crate) struct Worker {
     reuse: Reuse,
     stop: watch::Receiver<bool>,
-    // Given back when this is dropped, which is after the store is.
+    // Released when this is dropped, which is after the store.
     _room: OwnedSemaphorePermit,
 }
 
@@ -138,7 +139,7 @@ impl WorkerState for Worker {
     fn drop(&self, store: Store<State>, result: wasmtime::Result<()>) {
         drop(store);
         match result {
-            // Instances that are still there when the host stops are cut off, which is not their fault.
+            // An instance that is cut off because the host stops has not failed.
             Err(error) if !*self.stop.borrow() => {
                 tracing::error!("an instance failed, and with it the requests it had: {error:?}");
             }

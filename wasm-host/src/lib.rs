@@ -31,11 +31,10 @@ use tokio::sync::watch;
 
 /// Serves an application until `shutdown`, and then until its requests in flight are answered.
 ///
-/// Says `Serving http://<address>` on standard error when it does.
+/// Prints `Serving http://<address>` on standard error when it accepts requests.
 ///
 /// # Errors
-///
-/// When it cannot begin: the manifest, the component, a variable or the address is not usable.
+/// When the manifest, the component, a variable or the address is not usable.
 pub async fn run(options: &Options, shutdown: impl Future<Output = ()>) -> Result<()> {
     let path = options.manifest();
     let manifest = Manifest::read(&path)?;
@@ -46,7 +45,7 @@ pub async fn run(options: &Options, shutdown: impl Future<Output = ()>) -> Resul
         .unwrap_or(Path::new(""))
         .join(&manifest.component.source);
     let limits = options.limits();
-    // One for each request, and some that have answered theirs and are about to end.
+    // One for each concurrent request, and some that have answered theirs and are about to end.
     let most_instances = limits.requests.saturating_add(limits.requests / 4 + 1);
     let guest = Guest::load(&manifest, &source, &variables, most_instances)?;
 

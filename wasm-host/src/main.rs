@@ -1,4 +1,4 @@
-//! `wasm-host`: a stand-in for `spin up`.
+//! `wasm-host`: runs the component of `spin.toml` where the Spin CLI is missing.
 
 use clap::Parser;
 use rushgate_wasm_host::{Options, run};
@@ -29,7 +29,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Ctrl-C, or SIGTERM where there is such a thing.
+/// Ctrl-C, or SIGTERM where it exists.
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

@@ -1,7 +1,7 @@
-//! What `spin.toml` says: one component, its variables and whom it may call.
+//! Parses `spin.toml`: one component, its variables, and the hosts that it may call.
 //!
-//! Of Spin's manifest only what an HTTP application on Redis needs is read. A setting of the component that
-//! would change what it meets and is not read (`files`, `key_value_stores`, …) is an error, never skipped.
+//! Only the part of Spin's manifest that an HTTP application on Redis needs. A setting that would change the
+//! component's environment and is not supported (`files`, `key_value_stores`, …) is an error; it is never ignored.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The route whose component is served: every path.
+/// The route of the component: every path.
 pub(crate) const ROUTE: &str = "/...";
 
 #[derive(Debug)]
@@ -24,12 +24,12 @@ pub(crate) struct Manifest {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Variable {
-    /// Its value, unless another is given.
+    /// Used unless another value is given.
     pub(crate) default: Option<String>,
-    /// Whether a value must be given. Exactly the variables without a default are.
+    /// Whether a value must be given. True exactly for variables without a default.
     #[serde(default)]
     required: bool,
-    // No value is ever shown, so this one changes nothing.
+    // Values are never printed, so this changes nothing.
     #[serde(default, rename = "secret")]
     _secret: bool,
     #[serde(default, rename = "description")]
@@ -86,7 +86,7 @@ struct Triggers {
     http: Vec<HttpTrigger>,
 }
 
-// Both may also be tables, which is not of use here.
+// Spin also allows a table here; it is not supported.
 #[derive(Deserialize)]
 struct HttpTrigger {
     route: toml::Value,
@@ -94,10 +94,7 @@ struct HttpTrigger {
 }
 
 impl Manifest {
-    /// Reads a manifest.
-    ///
     /// # Errors
-    ///
     /// When there is no such file, or [`Manifest::parse`] fails.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
@@ -105,11 +102,8 @@ impl Manifest {
         Self::parse(&text).with_context(|| format!("{} is not usable", path.display()))
     }
 
-    /// Understands a manifest.
-    ///
     /// # Errors
-    ///
-    /// When it is not a manifest of version 2, serves nothing on [`ROUTE`], or asks for what is not supported.
+    /// When the text is not a manifest of version 2, has no component on [`ROUTE`], or uses an unsupported setting.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let mut document: Document = toml::from_str(text)?;
         ensure!(
@@ -145,7 +139,7 @@ impl Manifest {
 }
 
 impl Component {
-    /// What to run to build it.
+    /// The command that builds the component.
     pub(crate) fn build_command(&self) -> Option<String> {
         Some(match &self.build.as_ref()?.command {
             Commands::One(command) => command.clone(),
@@ -173,7 +167,7 @@ impl Triggers {
     }
 }
 
-/// Whether a variable may have this name: lower-case words of letters and digits, with single underscores between.
+/// Whether a variable may have this name: lower-case words of letters and digits, joined by single underscores.
 pub(crate) fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.split('_').all(|word| {

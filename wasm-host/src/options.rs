@@ -1,4 +1,4 @@
-//! The command line, with the names that `spin up` has for the same things; and the limits of an edge in front of it.
+//! The command line: the names of `spin up`, and the limits of an edge in front of it.
 
 use crate::instances::Reuse;
 use crate::serve::Limits;
@@ -8,12 +8,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Runs the component that spin.toml names: a stand-in for `spin up`.
+/// Run the component that spin.toml names: a stand-in for `spin up`
 // Without Debug, since values of variables may be secrets.
 #[derive(Parser)]
 #[command(name = "wasm-host", version)]
 pub struct Options {
-    /// The manifest, or the directory that it is in.
+    /// The manifest, or its directory
     #[arg(
         short = 'f',
         long = "from",
@@ -22,7 +22,7 @@ pub struct Options {
     )]
     from: PathBuf,
 
-    /// Where to listen. Port 0 takes a free one.
+    /// The address to listen on; port 0 chooses a free port
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -32,39 +32,40 @@ pub struct Options {
     )]
     listen: SocketAddr,
 
-    /// A value for a variable of the application, before SPIN_VARIABLE_… and the default. Repeatable.
+    /// A value for a variable of the application; takes precedence over SPIN_VARIABLE_<NAME> and the default;
+    /// repeatable
     #[arg(long = "variable", value_name = "KEY=VALUE", value_parser = parse_variable)]
     variables: Vec<(String, String)>,
 
-    /// How many requests an instance gets before it is dropped.
+    /// Requests that an instance serves before it is dropped
     #[arg(long, value_name = "COUNT", default_value = "128")]
     max_instance_reuse_count: NonZeroUsize,
 
-    /// How many requests an instance gets at a time.
+    /// Concurrent requests in an instance
     #[arg(long, value_name = "COUNT", default_value = "16")]
     max_instance_concurrent_reuse_count: NonZeroUsize,
 
-    /// How long a request may take: seconds, or with a unit (s, ms, us, ns). Unlimited if not given.
+    /// Time limit of a request: seconds, or with a unit (s, ms, us, ns); default: none
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     request_timeout: Option<Duration>,
 
-    /// How long an instance is kept without a request: seconds, or with a unit (s, ms, us, ns).
+    /// How long an idle instance is kept: seconds, or with a unit (s, ms, us, ns)
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     idle_instance_timeout: Duration,
 
-    /// How many requests may be with the component at a time.
+    /// Concurrent requests in the component
     #[arg(long, value_name = "COUNT", default_value = "128", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     max_requests: u32,
 
-    /// How many other requests may wait for one of them to end; more get 503 at once.
+    /// Requests that may wait for one of these to end; further requests get 503 at once
     #[arg(long, value_name = "COUNT", default_value = "1024", value_parser = clap::value_parser!(u32).range(0..=100_000))]
     max_waiting: u32,
 
-    /// How long they wait, before they get 503.
+    /// How long a request waits before it gets 503
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
     queue_timeout: Duration,
 
-    /// How many connections may be open; beyond them none is accepted.
+    /// Open connections; beyond this limit none is accepted
     #[arg(long, value_name = "COUNT", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: u32,
 }
@@ -82,7 +83,6 @@ impl Options {
         self.listen
     }
 
-    /// Names of variables with the values given here.
     pub(crate) fn variables(&self) -> &[(String, String)] {
         &self.variables
     }
@@ -111,7 +111,7 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
         .to_socket_addrs()
         .map_err(|error| error.to_string())?
         .collect();
-    // A name such as localhost: IPv4 first, as Spin does it.
+    // A host name such as localhost: IPv4 first, as in Spin.
     let address = addresses
         .iter()
         .find(|address| address.is_ipv4())

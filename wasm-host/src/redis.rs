@@ -1,8 +1,8 @@
-//! `spin:redis`, as Spin's host has it.
+//! `spin:redis`, as in Spin's host.
 //!
-//! Every `open` is a TCP connection of its own, without a time limit and never reopened. A command's nested reply
-//! arrives as one flat list, an error as the text that the `redis` crate has for it. The interface is written
-//! down here as Rust types: a component that understands it otherwise does not start.
+//! Every `open` is a TCP connection of its own, without a time limit, and is never reopened. Nested replies are
+//! flattened to one list; an error is the text of the `redis` crate. The interface is defined here as Rust types: a
+//! component compiled against another version of it does not start.
 
 use crate::guest::State;
 use redis::aio::MultiplexedConnection;
@@ -16,16 +16,15 @@ use wasmtime::component::{
     ResourceType,
 };
 
-/// How many connections an instance may have open, as in Spin.
+/// Open connections of an instance, as in Spin.
 pub(crate) const MAX_CONNECTIONS: usize = 1024;
 
-/// How large a reply may be, in bytes, as in Spin.
+/// Largest reply in bytes, as in Spin.
 const MAX_REPLY_BYTES: usize = 128 << 20;
 
 /// An open connection of a component.
 pub(crate) struct Connection(MultiplexedConnection);
 
-/// Why a component does not get what it asked for.
 #[derive(Clone, Debug, ComponentType, Lower)]
 #[component(variant)]
 enum Error {
@@ -39,7 +38,6 @@ enum Error {
     Other(String),
 }
 
-/// An argument of a command.
 #[derive(Clone, ComponentType, Lift)]
 #[component(variant)]
 enum Parameter {
@@ -49,7 +47,7 @@ enum Parameter {
     Binary(Vec<u8>),
 }
 
-/// A part of a command's reply.
+/// An element of a command's reply.
 #[derive(Clone, Debug, PartialEq, ComponentType, Lower)]
 #[component(variant)]
 enum ReplyValue {
@@ -161,7 +159,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
 
 type Reply<T> = redis::RedisResult<T>;
 
-/// A method of `connection` that is one command: how it is written, and what its reply becomes.
+/// A method of `connection` that is a single command: how it is built, and how its reply is converted.
 fn method<P, T, R>(
     redis: &mut LinkerInstance<'_, State>,
     name: &str,
@@ -178,7 +176,7 @@ where
         move |accessor, parameters| {
             Box::pin(async move {
                 let (handle, command) = command(parameters);
-                // The connection is taken out first: the store is not to be held while Redis is waited for.
+                // The connection is taken out first: the store must not be borrowed while Redis is awaited.
                 let connection = accessor.with(|mut access| {
                     let connection = access.data_mut().connections.get(&handle);
                     connection.map(|Connection(connection)| connection.clone())
@@ -195,7 +193,7 @@ where
 
 async fn open(accessor: &Accessor<State>, address: &str) -> Result<Handle, Error> {
     let client = Client::open(address).map_err(|_| Error::InvalidAddress)?;
-    // What is checked is what will be called, not another reading of the same address.
+    // The address that is checked is the one that will be used, not a second parse of the same text.
     let (host, port) = match &client.get_connection_info().addr {
         ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
             (host, *port)

@@ -1,9 +1,9 @@
-//! From the listener to the component and back.
+//! Passes requests from the listener to the component, and responses back.
 //!
-//! Spin takes whatever comes, starts instances until there is room for no more, and then fails; it is an edge in front
-//! of it that keeps the crowd out. Here the [`Limits`] are that edge: so many requests are with the component, so many
-//! connections are open, and who waits too long for a place is refused with 503 and Retry-After. `TCP_NODELAY` is not
-//! set, because Spin does not set it.
+//! Spin accepts every request, starts instances until it reaches its limit, and then fails; in production an edge in
+//! front of it limits the load. Here the [`Limits`] are that edge: they bound the requests in the component and the
+//! open connections, and a request that waits too long gets 503 and Retry-After. `TCP_NODELAY` is not set, because Spin
+//! does not set it.
 
 use crate::instances::Instances;
 use anyhow::{Context as _, Result};
@@ -32,28 +32,28 @@ use tokio::time::{sleep, timeout};
 use wasmtime_wasi_http::handler::{ErrorCode, ProxyHandler};
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode as HttpErrorCode;
 
-/// How long requests in flight may take to finish once the host stops.
+/// How long requests in flight may take after the host stops.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What is told to whom there was no place for, as the component says it.
+/// The body of a 503, with the words of the component.
 const OVERLOADED: &str = r#"{"type":"urn:rushgate:problem:overloaded","title":"Service Unavailable","status":503,"code":"overloaded","detail":"More people are asking than can be served just now, and you were not put in line. Ask again after Retry-After."}"#;
 
-/// How much is taken on at a time.
+/// Bounds on concurrent work.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Requests with the component, from the first byte of the body to the last of the answer.
+    /// Requests in the component, from the first byte of the body to the last byte of the response.
     pub(crate) requests: u32,
-    /// Requests that wait for one of these to end; more are refused at once.
+    /// Requests that wait for one of these to end; further requests are refused at once.
     pub(crate) waiting: u32,
     pub(crate) queue_timeout: Duration,
-    /// Open connections; beyond them nothing is accepted.
+    /// Open connections; beyond this limit none is accepted.
     pub(crate) connections: u32,
 }
 
-/// Paths that Spin keeps for itself.
+/// Paths that Spin answers itself.
 const WELL_KNOWN: &str = "/.well-known/spin/";
 
-/// Serves until `stop` becomes true, and then until the requests in flight are answered, or five seconds are over.
+/// Serves until `stop` becomes true, and then until the requests in flight are answered, for at most five seconds.
 pub(crate) async fn serve(
     listener: TcpListener,
     instances: Instances,
@@ -67,7 +67,7 @@ pub(crate) async fn serve(
         queue_timeout: limits.queue_timeout,
     });
     let connections = Arc::new(Semaphore::new(limits.connections as usize));
-    // Each connection holds a sender: when the last one is gone, nothing can be received any more.
+    // Each connection holds a sender: when the last one is dropped, the receiver ends.
     let (open, mut all_closed) = mpsc::channel::<Infallible>(1);
     loop {
         let accepted = tokio::select! {
@@ -85,7 +85,7 @@ pub(crate) async fn serve(
             }
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");
-                // Most likely out of file descriptors, which only time helps against.
+                // Most likely no file descriptors are left; only time helps.
                 sleep(Duration::from_millis(50)).await;
             }
         }
@@ -96,7 +96,7 @@ pub(crate) async fn serve(
     }
 }
 
-/// A connection, once there is a place for one.
+/// Accepts a connection once one is allowed.
 async fn accept(
     listener: &TcpListener,
     connections: &Arc<Semaphore>,
@@ -108,7 +108,7 @@ async fn accept(
 }
 
 async fn stopped(mut stop: watch::Receiver<bool>) {
-    // It fails when nobody is left who could stop the host, and then nobody needs it either.
+    // This fails only when the sender is gone, so the host cannot be stopped any more.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
@@ -147,10 +147,10 @@ impl Server {
         }
     }
 
-    /// A place with the component, if there is one in time.
+    /// A permit for the component, if one becomes free in time.
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
         let requests = Arc::clone(&self.requests);
-        // It is handed on to who waits longest, so nobody who comes later overtakes.
+        // Tokio's semaphore is fair: a permit goes to the request that has waited longest, so none overtakes.
         if let Ok(place) = Arc::clone(&requests).try_acquire_owned() {
             return Some(place);
         }
@@ -187,7 +187,7 @@ impl Server {
     }
 }
 
-/// A request as Spin hands it on: with an absolute URI, and headers that say how it got here.
+/// A request as Spin passes it on: with an absolute URI, and headers about its origin.
 fn for_component(
     request: Request<Incoming>,
     client: SocketAddr,
@@ -259,7 +259,7 @@ fn status(status: StatusCode) -> Response<ResponseBody> {
     response
 }
 
-/// The body of an answer, which counts as in flight until it is sent.
+/// A response body. The request counts as in flight until the body is sent.
 struct ResponseBody {
     body: UnsyncBoxBody<Bytes, wasmtime::Error>,
     _place: Option<OwnedSemaphorePermit>,

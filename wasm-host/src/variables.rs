@@ -1,7 +1,7 @@
-//! The application's variables, and `spin:variables`, by which a component asks for its own.
+//! The application's variables, and `spin:variables`, with which a component reads its own.
 //!
-//! Values do not change while the host runs, so everything is worked out once, at the start, where a mistake
-//! can be told. Values may be secrets: they are never shown, and nothing here has a `Debug` form.
+//! Values do not change while the host runs, so all templates are filled at start, where an error can be reported.
+//! Values may be secrets: they are never printed, and no type here implements `Debug`.
 
 use crate::guest::State;
 use crate::manifest::{Variable, is_name};
@@ -9,18 +9,17 @@ use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use wasmtime::component::{ComponentType, Linker, Lower};
 
-/// What an environment variable that gives a value is called, before the name in capital letters.
+/// Prefix of the environment variables that give values; the name follows in capital letters.
 pub(crate) const ENVIRONMENT_PREFIX: &str = "SPIN_VARIABLE_";
 
 /// The application's variables with their values.
 pub(crate) struct Variables(BTreeMap<String, String>);
 
 impl Variables {
-    /// Finds each value: the last one given, else the environment's, else the default.
+    /// Finds each value: from the command line (the last one counts), else from the environment, else the default.
     ///
     /// # Errors
-    ///
-    /// When a variable is left without a value, or a value is given to a variable that is not declared.
+    /// When a variable has no value, or a value is given for a variable that is not declared.
     pub(crate) fn resolve(
         declared: &BTreeMap<String, Variable>,
         given: &[(String, String)],
@@ -44,17 +43,15 @@ impl Variables {
         Ok(Self(declared.iter().map(value).collect::<Result<_>>()?))
     }
 
-    /// Variables with these values.
     #[cfg(test)]
     pub(crate) fn of(values: BTreeMap<String, String>) -> Self {
         Self(values)
     }
 
-    /// Puts values in the place of every `{{ name }}`.
+    /// Replaces every `{{ name }}` by its value.
     ///
     /// # Errors
-    ///
-    /// When a name is not declared, or a `{{` has no end.
+    /// When a name is not declared, or a `{{` is not closed.
     pub(crate) fn fill(&self, template: &str) -> Result<String> {
         let mut filled = String::new();
         let mut rest = template;
@@ -74,13 +71,12 @@ impl Variables {
     }
 }
 
-/// What a component gets when it asks for a variable.
+/// The variables that a component may read.
 pub(crate) struct ComponentVariables {
     component: String,
     values: BTreeMap<String, String>,
 }
 
-/// Why a component does not get a value.
 #[derive(Clone, Debug, ComponentType, Lower, PartialEq, Eq)]
 #[component(variant)]
 pub(crate) enum Error {
@@ -90,11 +86,11 @@ pub(crate) enum Error {
     /// The component has no such variable.
     #[component(name = "undefined")]
     Undefined(String),
-    /// Of the interface, and never the case here.
+    /// Part of the interface; does not occur here.
     #[component(name = "provider")]
     #[expect(dead_code, reason = "a value cannot get lost after the start")]
     Provider(String),
-    /// Of the interface, and never the case here.
+    /// Part of the interface; does not occur here.
     #[component(name = "other")]
     #[expect(dead_code, reason = "a template cannot go bad after the start")]
     Other(String),

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the benches of rushgate-bench, in release builds, on servers of their own.
+//! `cargo xtask bench`: runs the benchmarks of rushgate-bench, as release builds, on servers of their own.
 
 use std::process::{Command, ExitCode};
 
@@ -13,20 +13,20 @@ use crate::servers::Servers;
 use crate::stack::Runner;
 use crate::workspace::{self, BENCH};
 
-/// The component that shows what its host costs.
+/// A component that shows the cost of its host.
 pub(crate) const HELLO: &str = "bench/hello/spin.toml";
 
-/// What may be asked of `bench`.
+/// The arguments of `bench`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Options {
-    /// The bench; all of them if left out; an unknown one is answered with all names
+    /// The benchmark; default: all (an unknown name lists all names)
     name: Option<String>,
-    /// Fewer and shorter turns: all of them within ten minutes
+    /// Fewer and shorter turns: all benchmarks in ten minutes
     #[arg(long)]
     quick: bool,
 }
 
-/// Builds everything and runs the benches; their exit code is ours.
+/// Builds everything and runs the benchmarks; returns their exit code.
 pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     run::survive_interrupts()?;
     packages::build_tools()?;
@@ -66,7 +66,7 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     Ok(run::exit_code(status))
 }
 
-/// Simulates with what the last full run has measured. It needs no servers.
+/// Simulates larger systems with the costs of the last full run. Needs no servers.
 pub(crate) fn simulate() -> Result<ExitCode> {
     packages::build_tools()?;
     workspace::build_with(Runner::Native, &[BENCH])?;

@@ -1,4 +1,4 @@
-//! Things picked at random: free ports, passwords, identifiers.
+//! Random choices: free ports, passwords, identifiers.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -8,11 +8,11 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
-/// Ports below the range from which systems serve outgoing connections, so that a service finds its port free again when it
-/// is restarted in the middle of a rush.
+/// Below the range of ephemeral ports, so that no outgoing connection takes the port of a service that restarts during
+/// a rush.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// That many ports on 127.0.0.1 that nobody listens on, none of which was given before: some are used much later.
+/// `N` free ports on 127.0.0.1, none of which was returned before: some are used much later.
 pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! `cargo xtask chaos`: faults of every kind under load, on servers that may be killed.
+//! `cargo xtask chaos`: injects faults of every kind under load, into servers that may be killed.
 
 use std::fs;
 use std::path::Path;
@@ -18,24 +18,24 @@ use crate::stack::Stack;
 use crate::state::State;
 use crate::workspace::{self, cargo};
 
-/// What lets the test builds of bridge and consumer die at named points, and have known bugs.
+/// The feature that compiles failpoints and planted bugs into bridge and consumer.
 pub(crate) const FAILPOINTS: &str = "--features=rushgate-gate/failpoints";
 
-/// What may be asked of `chaos`.
+/// The arguments of `chaos`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Options {
-    /// Makes the same choices again; one is chosen, and printed, if left out
+    /// Seed of the random choices, to repeat a run; default: a random seed, which is printed
     #[arg(long)]
     seed: Option<u64>,
-    /// For how long faults are injected
+    /// Minutes during which faults are injected
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1440))]
     minutes: u64,
-    /// Only faults whose name begins so; an unknown one is answered with all names
+    /// Only faults whose name begins with this (an unknown name lists all names)
     #[arg(long, value_name = "FAULT")]
     only: Option<String>,
 }
 
-/// Builds everything and lets chaos loose; the exit code is that of the test that does it.
+/// Builds everything and runs the chaos test; returns its exit code.
 pub(crate) fn chaos(options: &Options) -> Result<ExitCode> {
     run::survive_interrupts()?;
     packages::build_tools()?;
@@ -73,7 +73,8 @@ pub(crate) fn chaos(options: &Options) -> Result<ExitCode> {
     Ok(run::exit_code(run::to_its_end(&mut command)?))
 }
 
-/// A Kafka and a database, laid out and not started: whoever breaks them starts them. It goes when this is dropped.
+/// A Kafka and a database, prepared but not started: the test that breaks them starts them. Removed when this is
+/// dropped.
 pub(crate) struct TestServers {
     state: State,
 }
@@ -95,7 +96,7 @@ impl TestServers {
         let [door] = chance::free_ports()?;
         let database = database::service(&servers.database, &stack, state)?;
         test_servers.keep("database", &database.command)?;
-        // Clients come in through a door that can be shut: it is the address that Kafka names to them.
+        // Clients connect through a proxy that can be closed: Kafka advertises the address of the proxy.
         let listens = std::mem::replace(&mut stack.kafka, door);
         let listeners = kafka::Listeners {
             behind: Some(listens),
@@ -113,7 +114,7 @@ impl TestServers {
         self.state.path("")
     }
 
-    /// Writes down how a server is started: its directory, its program and its arguments, one a line.
+    /// Writes how a server is started: its directory, its program and its arguments, one on each line.
     fn keep(&self, name: &str, command: &Command) -> Result<()> {
         let dir = command.get_current_dir().unwrap_or(Path::new("."));
         let mut lines = vec![

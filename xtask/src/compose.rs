@@ -1,4 +1,5 @@
-//! The stack in containers: Docker Compose does the work, this finds it, gives it passwords, and says where things are.
+//! The stack in containers, run by Docker Compose. This module finds Docker, creates passwords, and shows the
+//! addresses.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,10 +21,10 @@ use crate::up::Options;
 use crate::version::Version;
 use crate::workspace;
 
-/// How a `.env` begins that is ours to remove.
+/// First line of a `.env` that we have written and may remove.
 const OURS: &str = "# Written by `cargo xtask up`, removed by `cargo xtask down`.";
 
-/// The variables of the compose file that say where the stack is and how to get in.
+/// Variables of the compose file with addresses and passwords.
 const DESCRIBED: [&str; 5] = [
     "MYSQL_PASSWORD",
     "REDIS_PORT",
@@ -32,17 +33,17 @@ const DESCRIBED: [&str; 5] = [
     "RUSHGATE_LISTEN",
 ];
 
-/// What the compose file's `start_interval` needs of the engine's API. Engine 25 is the first to have it.
+/// Lowest engine API that has `start_interval`, which the compose file uses: that of engine 25.
 const ENGINE_API: Version = Version(1, 44, 0);
 /// The first Compose that passes it on to every such engine.
 const COMPOSE: Version = Version(2, 24, 1);
 
-/// Why containers cannot be had here, for people.
+/// Why Docker cannot be used here, as text.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unusable {
-    /// Something does not answer, or is not there.
+    /// Docker is missing or does not answer.
     Absent(&'static str),
-    /// Something is older than what the compose file needs.
+    /// A version is older than the compose file needs.
     TooOld(String),
 }
 
@@ -58,7 +59,7 @@ impl fmt::Display for Unusable {
     }
 }
 
-/// Whether a Docker engine and its Compose plugin answer, and are new enough for the compose file.
+/// Checks that a Docker engine and its Compose plugin answer and are recent enough.
 pub(crate) fn usable() -> Result<(), Unusable> {
     judged(
         printed(&["version", "--format", "{{.Server.APIVersion}}"]).as_deref(),
@@ -66,7 +67,7 @@ pub(crate) fn usable() -> Result<(), Unusable> {
     )
 }
 
-/// The same, from what the two print as their versions.
+/// The same check on the versions that both print.
 fn judged(engine_api: Option<&str>, compose: Option<&str>) -> Result<(), Unusable> {
     let api = engine_api.ok_or(Unusable::Absent(
         "no Docker engine answers `docker version`",
@@ -89,12 +90,12 @@ fn judged(engine_api: Option<&str>, compose: Option<&str>) -> Result<(), Unusabl
     Ok(())
 }
 
-/// Whether `docker compose` is a command here; it can check files without an engine.
+/// Whether `docker compose` exists; it can check files without an engine.
 pub(crate) fn compose_answers() -> bool {
     printed(&["compose", "version"]).is_some()
 }
 
-/// Builds the images, starts everything, and waits until it is healthy.
+/// Builds the images, starts all services, and waits until they are healthy.
 pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
     if let Err(why) = usable() {
         bail!(
@@ -123,10 +124,10 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
     Ok(stack)
 }
 
-/// Removes containers, networks, volumes, and the `.env` if it was ours.
+/// Removes containers, networks, volumes, and the `.env` if we have written it.
 pub(crate) fn down() -> Result<()> {
     let mut command = compose(["down", "--volumes", "--remove-orphans"]);
-    // Not used by `down`, but the file cannot be read without them.
+    // `down` does not use these, but Compose cannot parse the file without them.
     command.envs([
         ("MYSQL_PASSWORD", "unused"),
         ("MYSQL_ROOT_PASSWORD", "unused"),
@@ -141,7 +142,7 @@ pub(crate) fn down() -> Result<()> {
     }
 }
 
-/// `docker compose`, with these arguments, on our file.
+/// `docker compose` with our file and these arguments.
 pub(crate) fn compose<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = Command::new("docker");
     command
@@ -151,7 +152,7 @@ pub(crate) fn compose<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Comma
     command
 }
 
-/// The services that a service's name stands for: bridges and consumers are numbered by Compose, not by us.
+/// The Compose service of one of our service names: Compose numbers bridges and consumers itself.
 pub(crate) fn service_name(service: &str) -> &str {
     match service {
         "database" => "mysql",
@@ -219,7 +220,7 @@ fn read_or_write_env() -> Result<BTreeMap<String, String>> {
     })?))
 }
 
-/// What Compose goes by: a variable of the environment comes before the same one in `.env`, unless it is empty.
+/// Compose's precedence: an environment variable wins over `.env`, unless it is empty.
 fn with_environment(
     mut values: BTreeMap<String, String>,
     environment: impl Fn(&str) -> Option<String>,
@@ -236,7 +237,7 @@ fn env_path() -> PathBuf {
     workspace::root().join(".env")
 }
 
-/// What `docker` prints with these arguments, unless it fails.
+/// The output of `docker` with these arguments, if it succeeds.
 fn printed(arguments: &[&str]) -> Option<String> {
     let output = Command::new("docker")
         .args(arguments)
@@ -296,7 +297,7 @@ mod tests {
     #[test]
     fn what_is_too_old_for_the_compose_file_is_named() {
         assert_eq!(judged(Some("1.44"), Some("2.24.1")), Ok(()));
-        // As Debian and as Docker itself number them.
+        // The version formats of Debian and of Docker.
         assert_eq!(judged(Some("1.51"), Some("2.40.3-3")), Ok(()));
         assert_eq!(judged(Some("1.51"), Some("v5.1.0")), Ok(()));
         for (api, compose, complaint) in [

@@ -1,4 +1,4 @@
-//! MariaDB or MySQL, whichever the machine has, with a data directory of its own.
+//! Runs MariaDB or MySQL, whichever is installed, with a data directory of its own.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -18,10 +18,10 @@ use crate::stack::Stack;
 use crate::state::State;
 use crate::version::{self, Version};
 
-/// The most bytes that a Unix socket's path may have on Linux, its final zero not counted.
+/// Longest path of a Unix socket on Linux in bytes, without the final zero.
 const LONGEST_SOCKET_PATH: usize = 107;
 
-/// A server's program and what lays out its data directory.
+/// The server's program, and the program that initialises its data directory.
 #[derive(Clone, Debug)]
 pub(crate) enum DatabaseServer {
     MariaDb { program: PathBuf, install: PathBuf },
@@ -29,7 +29,7 @@ pub(crate) enum DatabaseServer {
 }
 
 impl DatabaseServer {
-    /// The server that this machine has. `mysqld` may be either.
+    /// The server of this machine. `mysqld` may be either of them.
     pub(crate) fn find() -> Option<Self> {
         ["mariadbd", "mysqld"]
             .into_iter()
@@ -43,7 +43,7 @@ impl DatabaseServer {
         if printed.contains("MariaDB") {
             let install = packages::find("mariadb-install-db")
                 .or_else(|| packages::find("mysql_install_db"))?;
-            // The installer is a script that cannot do without it, and Debian has it in another package.
+            // The installer is a script that needs it, and Debian has it in another package.
             packages::find("my_print_defaults")?;
             (version >= Version(10, 11, 0)).then_some(Self::MariaDb { program, install })
         } else {
@@ -90,14 +90,14 @@ impl DatabaseServer {
     }
 }
 
-/// The database server, its data directory laid out.
+/// The database server, with an initialised data directory.
 pub(crate) fn service(server: &DatabaseServer, stack: &Stack, state: &State) -> Result<Service> {
     let data = state.path("database");
     let tmp = state.path("tmp");
     if !data.is_dir() {
         let step = say::step("Laying out the database");
         let unfinished = state.path("database.part");
-        // Left by an attempt that was interrupted.
+        // Left over from an interrupted attempt.
         let _ = fs::remove_dir_all(&unfinished);
         server
             .initialise(&unfinished, &tmp)
@@ -141,7 +141,7 @@ pub(crate) fn service(server: &DatabaseServer, stack: &Stack, state: &State) -> 
     })
 }
 
-/// Run at every start: one statement a line, each harmless when repeated.
+/// Runs at every start: one statement on each line, each idempotent.
 fn accounts_sql(password: &str) -> String {
     format!(
         "CREATE DATABASE IF NOT EXISTS rushgate CHARACTER SET utf8mb4;\n\
@@ -151,7 +151,7 @@ fn accounts_sql(password: &str) -> String {
     )
 }
 
-/// In the data directory, which the server makes its working directory: by name alone where the path is too long.
+/// In the data directory, which is the server's working directory; by name only if the path is too long.
 fn socket(data: &Path) -> PathBuf {
     let socket = data.join("server.sock");
     if socket.as_os_str().as_bytes().len() <= LONGEST_SOCKET_PATH {
@@ -161,7 +161,7 @@ fn socket(data: &Path) -> PathBuf {
     }
 }
 
-/// Both servers refuse to run as root unless told so.
+/// Both servers refuse to run as root without this flag.
 fn as_root() -> Option<&'static str> {
     nix::unistd::geteuid().is_root().then_some("--user=root")
 }

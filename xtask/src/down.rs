@@ -1,4 +1,4 @@
-//! `cargo xtask down`: nothing that `up` started is left, no process and no file.
+//! `cargo xtask down`: removes every process and file of `up`.
 
 use anyhow::Result;
 
@@ -16,7 +16,7 @@ pub(crate) fn down(state: &State) -> Result<()> {
     }
     let _lock = state.lock()?;
     let step = say::step("Taking the stack down");
-    // Without a readable stack.env there may still be processes, and those can be ended.
+    // Without a readable stack.env there may still be processes to end.
     let runner = state.stack().ok().flatten().map(|stack| stack.runner);
     if runner == Some(Runner::Docker) {
         compose::down()?;

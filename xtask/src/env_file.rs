@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// The values of such a file. Comments, blank lines and anything that is no assignment are passed over.
+/// The values in such a file. Skips comments, blank lines, and everything that is not an assignment.
 pub(crate) fn parse(text: &str) -> BTreeMap<String, String> {
     text.lines()
         .filter_map(|line| {
@@ -16,7 +16,7 @@ pub(crate) fn parse(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The lines for these values, in their order, quoted for a shell where need be.
+/// These values as lines, in this order, quoted for a shell where needed.
 pub(crate) fn render<'a>(values: impl IntoIterator<Item = (&'a str, String)>) -> String {
     values
         .into_iter()

@@ -1,4 +1,4 @@
-//! The handlers: the component that `spin.toml` names, on Spin where it is recent enough, else on wasm-host.
+//! The handlers: the component of `spin.toml`, on Spin if it is recent enough, otherwise on wasm-host.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::state::State;
 use crate::version::{self, Version};
 use crate::workspace;
 
-/// The first release with WASI 0.3.0, which the component is built on.
+/// The first release with WASI 0.3.0, which the component needs.
 const OLDEST_SPIN: Version = Version(4, 1, 0);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(crate) enum Host {
 }
 
 impl Host {
-    /// Spin if it will do. Debian's model checker of the same name will not.
+    /// Spin, if it is usable; Debian's model checker of the same name is not.
     pub(crate) fn find() -> Self {
         packages::find("spin")
             .and_then(|program| {
@@ -33,7 +33,7 @@ impl Host {
             .unwrap_or(Self::WasmHost)
     }
 
-    /// How it is called in what people read.
+    /// The name for messages.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Spin { version, .. } => format!("Spin {version}"),
@@ -46,7 +46,8 @@ impl Host {
             Self::Spin { program, .. } => {
                 let mut command = Command::new(program);
                 command.arg("up");
-                // Otherwise it would write to `.spin/`, to the system's temporary directory and to the user's cache.
+                // Without these, Spin would write to `.spin/`, to the system's temporary directory and to the user's
+                // cache.
                 command.arg("--temp").arg(state.path("tmp").join(name));
                 command
                     .arg("--state-dir")

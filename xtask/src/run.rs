@@ -1,4 +1,4 @@
-//! Running a tool in the foreground, to its end or to our interruption.
+//! Runs a tool in the foreground until it ends or is interrupted.
 
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
@@ -13,13 +13,13 @@ use crate::process;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// From here on Ctrl-C and SIGTERM end the tool that runs, not this process, so that it can clean up.
+/// From here on Ctrl-C and SIGTERM end the running tool, not this process, so that this process can clean up.
 pub(crate) fn survive_interrupts() -> Result<()> {
     ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::SeqCst))
         .context("cannot handle signals")
 }
 
-/// Fails once an interrupt has come.
+/// Fails if an interrupt has arrived.
 pub(crate) fn check_interrupt() -> Result<()> {
     if INTERRUPTED.load(Ordering::SeqCst) {
         bail!("interrupted");
@@ -27,7 +27,7 @@ pub(crate) fn check_interrupt() -> Result<()> {
     Ok(())
 }
 
-/// Runs the command, its output going where ours goes.
+/// Runs the command with our stdout and stderr.
 pub(crate) fn to_its_end(command: &mut Command) -> Result<ExitStatus> {
     check_interrupt()?;
     let mut child = command
@@ -47,7 +47,7 @@ pub(crate) fn to_its_end(command: &mut Command) -> Result<ExitStatus> {
     }
 }
 
-/// Runs the command and takes any exit code but 0 for an error.
+/// Runs the command; any exit code but 0 is an error.
 pub(crate) fn successfully(command: &mut Command) -> Result<()> {
     let status = to_its_end(command)?;
     if !status.success() {
@@ -56,7 +56,7 @@ pub(crate) fn successfully(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs the command unseen; its output is the error if it fails.
+/// Runs the command without showing its output; if it fails, the output is the error.
 pub(crate) fn quietly(command: &mut Command) -> Result<String> {
     check_interrupt()?;
     let output = command
@@ -75,21 +75,21 @@ pub(crate) fn quietly(command: &mut Command) -> Result<String> {
     Ok(text(&output.stdout))
 }
 
-/// A tool's exit code as ours; 1 if a signal ended it.
+/// The tool's exit code as ours; 1 if a signal ended it.
 pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     code.map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// Lets this process and what it starts open as many files as they may: a rush is thousands of connections.
+/// Raises the limit of open files for this process and its children: a rush uses thousands of connections.
 pub(crate) fn raise_open_files_limit() {
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // Some systems allow less than they promise; the usual limit will do for a smaller rush.
+        // Some systems allow less than their hard limit; the usual limit is enough for a smaller rush.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most.min(65_536), most);
     }
 }
 
-/// A command as people would type it.
+/// The command as typed in a shell.
 fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(command.get_program());

@@ -1,4 +1,4 @@
-//! `cargo xtask rush`: the crowd of rushgate-e2e, let loose on the stack that is up.
+//! `cargo xtask rush`: runs the rush of rushgate-e2e on the running stack.
 
 use std::process::{Command, ExitCode};
 
@@ -9,7 +9,7 @@ use crate::stack::Runner;
 use crate::state::State;
 use crate::workspace::{self, OPERATOR, RUSH};
 
-/// Builds the rush and hands it the arguments; its exit code is ours.
+/// Builds the rush and runs it with these arguments; returns its exit code.
 pub(crate) fn rush(arguments: &[String], state: &State) -> Result<ExitCode> {
     let only_asks = arguments
         .iter()

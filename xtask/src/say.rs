@@ -1,4 +1,4 @@
-//! What the person at the keyboard gets to read: results on stdout, progress on stderr.
+//! Output for the user: results on stdout, progress on stderr.
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write, stderr, stdout};
@@ -6,25 +6,25 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A line of the command's result.
+/// Prints a line of the result.
 pub(crate) fn line(text: impl Display) {
-    // Nobody is left to be told when stdout is closed (`… | head`).
+    // stdout may be closed (`… | head`).
     let _ = writeln!(stdout(), "{text}");
 }
 
-/// A line about how the work goes.
+/// Prints a progress line.
 pub(crate) fn note(text: impl Display) {
     let _ = writeln!(stderr(), "{text}");
 }
 
-/// Something that takes a while: a spinner on a terminal, plain lines elsewhere.
+/// A step that takes a while: a spinner on a terminal, plain lines elsewhere.
 pub(crate) struct Progress {
     what: String,
     begun: Instant,
     spinner: Option<ProgressBar>,
 }
 
-/// Begins a step whose own output is not shown.
+/// Begins a step whose own output is hidden.
 pub(crate) fn step(what: impl Into<String>) -> Progress {
     let what = what.into();
     let spinner = stderr().is_terminal().then(|| {
@@ -45,7 +45,7 @@ pub(crate) fn step(what: impl Into<String>) -> Progress {
     }
 }
 
-/// Begins a step whose tool writes its own progress below this line.
+/// Begins a step whose tool prints its progress below this line.
 pub(crate) fn heading(what: impl Into<String>) -> Progress {
     let what = what.into();
     note(format_args!("{what} …"));
@@ -57,7 +57,7 @@ pub(crate) fn heading(what: impl Into<String>) -> Progress {
 }
 
 impl Progress {
-    /// Ends the step well.
+    /// Ends the step successfully.
     pub(crate) fn done(self) {
         if let Some(spinner) = &self.spinner {
             spinner.finish_and_clear();

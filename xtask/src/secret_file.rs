@@ -1,11 +1,11 @@
-//! Files with passwords in them.
+//! Files with passwords.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// Writes a file for its owner alone, also where one is there that others may read.
+/// Writes a file that only its owner may read, also if it exists with wider permissions.
 pub(crate) fn write(path: &Path, content: &str) -> io::Result<()> {
     let mut options = File::options();
     let mut file = options

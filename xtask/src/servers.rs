@@ -1,4 +1,4 @@
-//! Servers of a command's own. They end with it, in whatever way it ends.
+//! Servers that belong to one command. They stop when it ends, however it ends.
 
 use anyhow::{Context, Result};
 
@@ -9,7 +9,7 @@ use crate::stack::Stack;
 use crate::state::State;
 use crate::workspace;
 
-/// A Redis, a Kafka and a database that nobody else uses.
+/// A Redis, a Kafka and a database for this command alone.
 pub(crate) struct Servers {
     pub(crate) stack: Stack,
     sasl: u16,
@@ -18,12 +18,12 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Starts them, with their data in a directory of that name under `target/`.
+    /// Starts the servers, with their data in the directory `name` under `target/`.
     pub(crate) fn start(name: &str) -> Result<Self> {
         let state = State::at(workspace::target().join(name));
         state.create()?;
         let lock = state.lock()?;
-        // A run that was killed may have left some behind.
+        // A killed run may have left servers behind.
         native::down(&state)?;
         state.clear()?;
         match native::up_servers(&state) {
@@ -40,13 +40,13 @@ impl Servers {
         }
     }
 
-    /// Where Kafka asks for a login, and with which it is content: `user:password@host:port`.
+    /// The listener of Kafka that requires a login, with its credentials: `user:password@host:port`.
     pub(crate) fn sasl_kafka(&self) -> String {
         let (password, port) = (&self.stack.password, self.sasl);
         format!("{SASL_USER}:{password}@127.0.0.1:{port}")
     }
 
-    /// The process of one of them.
+    /// The pid of a server.
     pub(crate) fn process(&self, service: &str) -> Result<i32> {
         let process = self.state.process(service)?;
         Ok(process
@@ -54,7 +54,7 @@ impl Servers {
             .pid)
     }
 
-    /// Ends them, and removes what they wrote.
+    /// Stops the servers and removes their data.
     pub(crate) fn stop(self) -> Result<()> {
         take_down(&self.state)
     }

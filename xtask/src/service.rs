@@ -1,4 +1,4 @@
-//! A service of the system: how it is started, how one sees that it is ready, and what is said when it is not.
+//! A service of the stack: its start, its readiness check, and the message when it is not ready.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -14,7 +14,7 @@ use crate::process::{self, Identity};
 use crate::state::State;
 use crate::workspace;
 
-/// How many lines of a log are shown when a service fails.
+/// Lines of the log that are shown when a service fails.
 const TAIL: usize = 15;
 
 pub(crate) struct Service {
@@ -26,19 +26,19 @@ pub(crate) struct Service {
     pub(crate) patience: Duration,
 }
 
-/// When a service is ready.
+/// The readiness check.
 pub(crate) enum Ready {
     Accepts(SocketAddr),
     /// Redis answers a PING.
     Pong(SocketAddr),
-    /// A GET is answered with 200 and a body that holds this text.
+    /// A GET returns 200 and a body that contains this text.
     Page {
         url: String,
         text: &'static str,
     },
 }
 
-/// A service that runs but has not been seen ready yet.
+/// A service that runs but is not known to be ready.
 pub(crate) struct Starting {
     name: String,
     process: Identity,
@@ -50,7 +50,7 @@ pub(crate) struct Starting {
 }
 
 impl Service {
-    /// Starts the service, unless it runs already.
+    /// Starts the service, unless it already runs.
     pub(crate) fn start(mut self, state: &State) -> Result<Starting> {
         let log = state.log(&self.name);
         let log_begins = fs::metadata(&log).map_or(0, |metadata| metadata.len());
@@ -96,7 +96,7 @@ impl Service {
 }
 
 impl Starting {
-    /// Waits until the service is ready; shows the end of its log when it dies or takes too long.
+    /// Waits until the service is ready; if it dies or takes too long, the error has the end of its log.
     pub(crate) fn wait(mut self) -> Result<()> {
         let deadline = Instant::now() + self.patience;
         loop {
@@ -155,7 +155,7 @@ impl Ready {
     }
 }
 
-/// Fails, with advice, when somebody listens where this service will.
+/// Fails, with advice, if another process listens on this address.
 pub(crate) fn ensure_free(address: SocketAddr, service: &str) -> Result<()> {
     let Err(error) = TcpListener::bind(address) else {
         return Ok(());
@@ -172,7 +172,7 @@ pub(crate) fn ensure_free(address: SocketAddr, service: &str) -> Result<()> {
     );
 }
 
-/// The last lines of a file, none from before `begin` (in bytes).
+/// The last lines of a file, none of them from before `begin` (in bytes).
 pub(crate) fn tail(path: &Path, begin: u64, lines: usize) -> Result<Vec<String>> {
     let mut bytes = Vec::new();
     if let Ok(mut file) = File::open(path) {
@@ -219,8 +219,8 @@ mod tests {
         state
     }
 
-    /// Nobody listens on port 1 these days. (A port that was free a moment ago will not do: a process that another test
-    /// is just starting may still hold it.)
+    /// No process listens on port 1. (A port that was free a moment ago would not do: a process that another test is
+    /// starting may still hold it.)
     const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
     fn service(script: &str, listens: Vec<SocketAddr>) -> Service {

@@ -1,4 +1,4 @@
-//! How a stack is reached: addresses and ports, chosen once and kept in `stack.env`.
+//! The addresses and ports of a stack, chosen once and stored in `stack.env`.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -8,21 +8,21 @@ use anyhow::{Context, Result};
 use crate::chance;
 use crate::env_file;
 
-/// The services that keep data; everything else may come and go, and does so before them.
+/// The services that store data; the others stop before them.
 pub(crate) const SERVERS: [&str; 3] = ["redis", "kafka", "database"];
 
-/// The topic that grants travel through.
+/// The topic that carries grants.
 pub(crate) const TOPIC: &str = "coupon_create";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runner {
-    /// We do, as processes of this machine.
+    /// Local processes.
     Native,
     Docker,
 }
 
 impl Runner {
-    /// Where it runs, in a sentence.
+    /// Where it runs, as part of a sentence.
     pub(crate) fn adverb(self) -> &'static str {
         match self {
             Self::Native => "natively",
@@ -31,25 +31,25 @@ impl Runner {
     }
 }
 
-/// One stack. Servers listen on 127.0.0.1; only the handlers' addresses are anybody's choice.
+/// One stack. Servers listen on 127.0.0.1; only the handlers' addresses can be chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stack {
     pub(crate) runner: Runner,
     pub(crate) redis: u16,
     pub(crate) kafka: u16,
-    /// Kafka's controller, of no interest to clients; 0 under Docker.
+    /// Kafka's controller, which clients do not use; 0 under Docker.
     pub(crate) controller: u16,
     pub(crate) database: u16,
     pub(crate) password: String,
     pub(crate) handlers: Vec<SocketAddr>,
-    /// Where the metrics of each bridge are.
+    /// Metrics port of each bridge.
     pub(crate) bridges: Vec<u16>,
-    /// Where the metrics of each consumer are.
+    /// Metrics port of each consumer.
     pub(crate) consumers: Vec<u16>,
 }
 
 impl Stack {
-    /// A native stack of servers alone.
+    /// A native stack of servers only.
     pub(crate) fn servers() -> Result<Self> {
         let [redis, kafka, controller, database] = chance::free_ports()?;
         Ok(Self {
@@ -80,7 +80,7 @@ impl Stack {
         )
     }
 
-    /// Where the handlers answer, the first one first.
+    /// The handlers' URLs, in order.
     pub(crate) fn urls(&self) -> Vec<String> {
         self.handlers
             .iter()
@@ -101,7 +101,7 @@ impl Stack {
             .chain(numbered("handler", self.handlers.len()))
     }
 
-    /// What the services and the tools read from their environment.
+    /// Environment variables for the services and the tools.
     pub(crate) fn env(&self) -> Vec<(&'static str, String)> {
         let mut env = Vec::new();
         let urls = self.urls();
@@ -148,7 +148,7 @@ impl Stack {
         )
     }
 
-    /// Reads what [`Stack::render`] wrote.
+    /// Parses the output of [`Stack::render`].
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let values = env_file::parse(text);
         let [redis, kafka, controller, database] = list(&values, "XTASK_PORTS")?
@@ -172,7 +172,7 @@ impl Stack {
     }
 }
 
-/// An address at which a client of this machine reaches what listens there.
+/// The address at which a local client reaches this listener.
 pub(crate) fn reachable(listen: SocketAddr) -> SocketAddr {
     if listen.ip().is_unspecified() {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), listen.port())

@@ -1,4 +1,4 @@
-//! The directory where a stack lives: its data, its logs, which processes are ours, and how it is reached.
+//! The directory of a stack: its data, its logs, its processes, and its addresses.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -19,12 +19,12 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// The state kept in that directory, which need not be there yet.
+    /// The state in this directory, which need not exist yet.
     pub(crate) fn at(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into() }
     }
 
-    /// Makes the directory, for its owner alone: passwords are in it.
+    /// Creates the directory for its owner only: it contains passwords.
     pub(crate) fn create(&self) -> Result<()> {
         for dir in [
             self.dir.clone(),
@@ -41,7 +41,7 @@ impl State {
         Ok(())
     }
 
-    /// Waits for nobody: two commands must not start or stop the same services at once.
+    /// Fails at once if another command holds the lock: two commands must not start or stop the same services.
     pub(crate) fn lock(&self) -> Result<File> {
         let path = self.path("lock");
         let file =
@@ -66,12 +66,12 @@ impl State {
         self.dir.join(name)
     }
 
-    /// Where a service's output goes.
+    /// The log file of a service.
     pub(crate) fn log(&self, service: &str) -> PathBuf {
         self.path(format!("log/{service}.log"))
     }
 
-    /// The process that was started for this service, running or not.
+    /// The process that was started for this service, whether or not it runs.
     pub(crate) fn process(&self, service: &str) -> Result<Option<Identity>> {
         let path = self.pid_file(service);
         match fs::read_to_string(&path) {
@@ -86,14 +86,14 @@ impl State {
         }
     }
 
-    /// Remembers the process of a service.
+    /// Stores the process of a service.
     pub(crate) fn remember(&self, service: &str, process: &Identity) -> Result<()> {
         let path = self.pid_file(service);
         fs::write(&path, format!("{process}\n"))
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Forgets a service that is wanted no longer.
+    /// Forgets a service that is no longer wanted.
     pub(crate) fn forget(&self, service: &str) -> Result<()> {
         let path = self.pid_file(service);
         fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
@@ -120,7 +120,7 @@ impl State {
         Ok(services)
     }
 
-    /// The services that a name stands for: `bridge-2` for itself, `bridge` for every bridge.
+    /// The services with this name: `bridge-2` is one service, `bridge` every bridge.
     pub(crate) fn select(&self, name: &str) -> Result<Vec<String>> {
         let services = self.services()?;
         let chosen: Vec<String> = services
@@ -142,7 +142,7 @@ impl State {
         Ok(chosen)
     }
 
-    /// How the stack is reached, if one was brought up here.
+    /// The stack's addresses, if one was started here.
     pub(crate) fn stack(&self) -> Result<Option<Stack>> {
         let path = self.path("stack.env");
         match fs::read_to_string(&path) {
@@ -154,20 +154,20 @@ impl State {
         }
     }
 
-    /// The stack, or the advice to bring one up.
+    /// The running stack; if there is none, the error says how to start one.
     pub(crate) fn running_stack(&self) -> Result<Stack> {
         self.stack()?
             .context("nothing has been brought up in this checkout; run `cargo xtask up` first")
     }
 
-    /// Keeps how the stack is reached.
+    /// Stores the stack's addresses.
     pub(crate) fn save(&self, stack: &Stack) -> Result<()> {
         let path = self.path("stack.env");
         secret_file::write(&path, &stack.render())
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Removes the directory and all in it.
+    /// Removes the directory.
     pub(crate) fn remove(&self) -> Result<()> {
         match fs::remove_dir_all(&self.dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -177,7 +177,7 @@ impl State {
         }
     }
 
-    /// Removes all that is in the directory, save the lock.
+    /// Removes the content of the directory, except the lock.
     pub(crate) fn clear(&self) -> Result<()> {
         for entry in fs::read_dir(&self.dir)
             .with_context(|| format!("cannot list {}", self.dir.display()))?

@@ -1,4 +1,4 @@
-//! `cargo xtask status`: a line a service.
+//! `cargo xtask status`: one line for each service.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use crate::stack::{Runner, Stack};
 use crate::state::State;
 use crate::workspace;
 
-/// Says what runs; fails when a service is dead.
+/// Prints which services run; fails if one is dead.
 pub(crate) fn status(state: &State) -> Result<ExitCode> {
     let stack = state.running_stack()?;
     if stack.runner == Runner::Docker {
@@ -56,7 +56,7 @@ pub(crate) fn status(state: &State) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// Where a service listens; for bridges and consumers, with their metrics.
+/// Where a service listens; for bridges and consumers, the address of their metrics.
 fn address(service: &str, stack: &Stack) -> String {
     let local = |port: Option<u16>| port.map(|port| format!("127.0.0.1:{port}"));
     let (kind, number) = service.rsplit_once('-').unwrap_or((service, "1"));

@@ -1,7 +1,7 @@
-//! `cargo xtask test`: everything that must hold before a change goes in, on servers of its own.
+//! `cargo xtask test`: runs every check that a change must pass, on servers of its own.
 //!
-//! It ends in cargo's own result lines, and its exit code is cargo's. Its servers are beside a running stack, not in its
-//! way, and are taken down whatever happens.
+//! Its output ends with cargo's result lines, and its exit code is cargo's. Its servers do not interfere with a running
+//! stack and are always stopped.
 
 use std::process::ExitCode;
 
@@ -19,7 +19,7 @@ use crate::servers::Servers;
 use crate::toolchain;
 use crate::workspace::{self, cargo};
 
-/// What a shell may hold of another stack, or `stack.env` name, and tests must not see: they choose their own.
+/// Variables of another stack, from a shell or a `stack.env`, which tests must not see: they choose their own.
 const FOREIGN: [&str; 9] = [
     "RUSHGATE_URL",
     "RUSHGATE_URLS",
@@ -32,7 +32,7 @@ const FOREIGN: [&str; 9] = [
     "METRICS_LISTEN",
 ];
 
-/// Runs every check, cheap ones first; `arguments` go to `cargo test`.
+/// Runs all checks, cheap ones first; `arguments` are passed to `cargo test`.
 pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     run::survive_interrupts()?;
     toolchain::ensure_checkers()?;
@@ -71,7 +71,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     )?;
     document()?;
 
-    // One for the faults and one for the planted bugs, so that neither waits for the other.
+    // One set for the faults and one for the planted bugs, so that neither waits for the other.
     let test_servers = [TestServers::start()?, TestServers::start()?];
     let dirs = std::env::join_paths(test_servers.each_ref().map(TestServers::dir))?;
     let servers = Servers::start("test-stack")?;

@@ -1,4 +1,5 @@
-//! The pieces of the Rust toolchain that `rust-toolchain.toml` asks for, for machines where nothing installs them.
+//! Installs parts of the Rust toolchain that `rust-toolchain.toml` requires, on machines without rustup's automatic
+//! installation.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +12,7 @@ use crate::say;
 
 const WASM_TARGET: &str = "wasm32-wasip2";
 
-/// Makes sure that the component can be compiled.
+/// Ensures that the component can be compiled.
 pub(crate) fn ensure_wasm_target() -> Result<()> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let libraries = run::quietly(
@@ -25,7 +26,7 @@ pub(crate) fn ensure_wasm_target() -> Result<()> {
     rustup(&["target", "add", WASM_TARGET])
 }
 
-/// Makes sure that rustfmt and clippy are there.
+/// Ensures that rustfmt and clippy are installed.
 pub(crate) fn ensure_checkers() -> Result<()> {
     for (component, subcommand) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
         if run::quietly(&mut crate::workspace::cargo([subcommand, "--version"])).is_err() {

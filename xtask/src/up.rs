@@ -1,4 +1,4 @@
-//! `cargo xtask up`: one command from a checkout to a system that serves.
+//! `cargo xtask up`: one command from a checkout to a running system.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -10,42 +10,42 @@ use crate::say;
 use crate::stack::{Runner, Stack};
 use crate::state::State;
 
-/// The campaign that is open as soon as the system is up.
+/// The campaign that is open as soon as the system runs.
 pub(crate) const CAMPAIGN: &str = "welcome";
-/// How many coupons it gives out.
+/// Its number of coupons.
 pub(crate) const QUOTA: &str = "100";
 
-/// What may be asked of `up`.
+/// The arguments of `up`.
 #[derive(clap::Args, Debug, Default)]
 pub(crate) struct Options {
-    /// Run everything as processes of this machine
+    /// Run everything as local processes
     #[arg(long, conflicts_with = "docker")]
     pub(crate) native: bool,
-    /// Run everything in containers, by Docker Compose
+    /// Run everything in containers, with Docker Compose
     #[arg(long)]
     pub(crate) docker: bool,
-    /// Where the first handler listens [default: 127.0.0.1:3000, or where it did before]
+    /// Address of the first handler [default: 127.0.0.1:3000, or as before]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
-    /// How many handlers; those after the first on free ports [default: 1, or as many as before]
+    /// Number of handlers; all but the first get free ports [default: 1, or as before]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) handlers: Option<u8>,
-    /// How many bridges [default: 1, or as many as before]
+    /// Number of bridges [default: 1, or as before]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) bridges: Option<u8>,
-    /// How many consumers [default: 1, or as many as before]
+    /// Number of consumers [default: 1, or as before]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) consumers: Option<u8>,
 }
 
 impl Options {
-    /// Where the first handler listens unless it did elsewhere before.
+    /// The address of the first handler, unless an earlier `up` has chosen another.
     pub(crate) fn listen_or_default(&self) -> SocketAddr {
         self.listen
             .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)))
     }
 
-    /// As asked; else as before; else in containers where they can be had.
+    /// As requested; else as before; else in containers if Docker is usable.
     fn runner(&self, previous: Option<&Stack>) -> Runner {
         match (self.native, self.docker, previous) {
             (true, _, _) => Runner::Native,
@@ -64,7 +64,7 @@ impl Options {
     }
 }
 
-/// Brings the system up and says how to use it.
+/// Starts the system and prints how to use it.
 pub(crate) fn up(options: &Options, state: &State) -> Result<()> {
     let previous = state.stack()?;
     let runner = options.runner(previous.as_ref());

@@ -1,9 +1,9 @@
-//! Version numbers, as tools print them.
+//! Version numbers in the output of tools.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Major, minor, patch; what is left out is 0.
+/// Major, minor, patch; missing parts are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version(pub(crate) u32, pub(crate) u32, pub(crate) u32);
 
@@ -16,7 +16,7 @@ impl fmt::Display for Version {
 impl FromStr for Version {
     type Err = NoVersion;
 
-    /// Reads the number that a text begins with, whatever follows: `17.0.15+6`, `4.1.0-rc1`, `10.11.19-MariaDB`.
+    /// Parses the number at the start of a text and ignores the rest: `17.0.15+6`, `4.1.0-rc1`, `10.11.19-MariaDB`.
     fn from_str(text: &str) -> Result<Self, NoVersion> {
         let end = text
             .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -30,11 +30,11 @@ impl FromStr for Version {
     }
 }
 
-/// A text that does not begin with a number.
+/// The text does not begin with a number.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NoVersion;
 
-/// The version that follows a word in what a tool prints, as in `Redis server v=7.0.15 sha=…` after `v=`.
+/// The version after `word` in the output of a tool, as in `Redis server v=7.0.15 sha=…` after `v=`.
 pub(crate) fn after(word: &str, output: &str) -> Option<Version> {
     output.split_once(word)?.1.trim_start().parse().ok()
 }

@@ -1,4 +1,4 @@
-//! The checkout: where it is, and how cargo is called in it.
+//! The checkout: its root, and how cargo runs in it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,17 +18,17 @@ pub(crate) fn root() -> PathBuf {
     member.parent().map_or(member.clone(), Path::to_owned)
 }
 
-/// A path as people at the root of the checkout would write it.
+/// A path relative to the root, for messages.
 pub(crate) fn from_root(path: &Path) -> &Path {
     path.strip_prefix(root()).unwrap_or(path)
 }
 
-/// Where cargo puts what it builds. Always here, for `spin.toml` names the component by this path.
+/// Cargo's target directory. Always this one: `spin.toml` names the component by this path.
 pub(crate) fn target() -> PathBuf {
     root().join("target")
 }
 
-/// cargo, with these arguments, at the root.
+/// cargo with these arguments, at the root.
 pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -39,7 +39,7 @@ pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command
     command
 }
 
-/// What can be built for use, as package and binary.
+/// A binary that can be built, with its package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Binary {
     package: &'static str,
@@ -73,19 +73,19 @@ pub(crate) const BENCH: Binary = Binary {
 };
 
 impl Binary {
-    /// Its path, once built for release.
+    /// The path of its release build.
     pub(crate) fn path(self) -> PathBuf {
         target().join("release").join(self.name)
     }
 }
 
-/// Builds what is used with a stack, for release.
+/// Builds the binaries of a stack in release mode.
 pub(crate) fn build(runner: Runner) -> Result<()> {
     build_with(runner, &[])
 }
 
-/// The same, and some more. The first are the same for every command: cargo compiles a dependency again for every other
-/// mixture of its features, and the mixture is that of what is built together.
+/// Builds the binaries of a stack and `more`. The first ones are the same for every command: cargo recompiles a
+/// dependency for every other combination of features, and the combination depends on what is built together.
 pub(crate) fn build_with(runner: Runner, more: &[Binary]) -> Result<()> {
     let mut binaries = vec![OPERATOR, RUSH];
     binaries.extend(more);
@@ -106,7 +106,7 @@ pub(crate) fn build_with(runner: Runner, more: &[Binary]) -> Result<()> {
     Ok(())
 }
 
-/// Builds the component by the command that `spin.toml` names, as `spin build` would.
+/// Builds the component with the command in `spin.toml`, like `spin build`.
 pub(crate) fn build_component() -> Result<()> {
     build_component_of("spin.toml")
 }
@@ -142,7 +142,7 @@ pub(crate) fn build_component_of(manifest: &str) -> Result<()> {
     Ok(())
 }
 
-/// A component's build command, the file that it makes and where it is run, relative to the manifest's directory.
+/// A component's build command, the file that it makes, and its working directory, relative to the manifest.
 #[derive(Debug, PartialEq, Eq)]
 struct Build {
     command: String,

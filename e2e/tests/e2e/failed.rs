@@ -135,7 +135,9 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
     assert!(shown.contains("resolution   replayed at"), "{shown}");
     let shown = launch.does(&["failed", "show", &again]).await;
     assert!(
-        shown.contains("parked       until the quota has room for the serial; then the consumer replays it"),
+        shown.contains(
+            "parked       until the quota has room for the serial; then the consumer replays it"
+        ),
         "{shown}"
     );
     // When there is room it is a coupon by itself; and again, even if nobody remembers that it was: just the one.
@@ -219,7 +221,10 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
             "dead letter launch/1-1: there is no such dead letter, or it was resolved",
         ),
         (vec!["discard", "none/1-1"], "there is no campaign none"),
-        (vec!["replay", "launch/1-1"], "there is no such dead letter, or it was resolved"),
+        (
+            vec!["replay", "launch/1-1"],
+            "there is no such dead letter, or it was resolved",
+        ),
         (vec!["replay", "999", &again], "was replayed already, at 20"),
         (
             vec!["replay", "999", &again],
@@ -432,7 +437,11 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
         for (code, command, expected) in [
             (0, "discard", "was discarded already, at 20"),
             (1, "replay", "was discarded already, at 20"),
-            (1, "show", "there is no such dead letter, or it was resolved"),
+            (
+                1,
+                "show",
+                "there is no such dead letter, or it was resolved",
+            ),
         ] {
             let said = launch.exits(code, &["failed", command, &malformed]).await;
             assert!(said.contains(expected), "{said}");

@@ -1,10 +1,10 @@
-//! `docker-compose.yml`: pinned images, health, order, and no secrets.
+//! `docker-compose.yml`: pinned images, health checks, start order, and no secrets.
 
 use std::collections::BTreeSet;
 
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// What is wrong with a compose file; nothing, it is hoped.
+/// The problems of a compose file.
 fn problems(text: &str) -> Vec<String> {
     let documents = YamlLoader::load_from_str(text).unwrap();
     let file = &documents[0];
@@ -42,7 +42,7 @@ fn image_problem(service: &Yaml) -> Option<String> {
     (!is_pinned(image)).then(|| format!("image {image:?} is not pinned to a version"))
 }
 
-/// A tag that names a whole version does not move under our feet, as `latest`, `8` or `8.4` do.
+/// A complete version; tags such as `latest`, `8` or `8.4` move.
 pub(crate) fn is_pinned(image: &str) -> bool {
     let name = image.rsplit('/').next().unwrap_or_default();
     let tag = name.split_once(':').map_or("", |(_, tag)| tag);
@@ -54,11 +54,11 @@ pub(crate) fn is_pinned(image: &str) -> bool {
         .split('.')
         .filter(|number| number.parse::<u32>().is_ok())
         .count();
-    // Debian counts its releases by two numbers.
+    // Debian numbers its releases with two parts.
     numbers >= 3 || (numbers == 2 && name.starts_with("debian:"))
 }
 
-/// A service that ends by itself, and that others wait for.
+/// A service that ends by itself and that others wait for.
 fn is_one_shot(name: &str, file: &Yaml) -> bool {
     entries(&file["services"]).any(|(_, other)| {
         other["depends_on"][name]["condition"].as_str() == Some("service_completed_successfully")
@@ -92,14 +92,14 @@ fn health_problems(name: &str, service: &Yaml, file: &Yaml) -> Vec<String> {
     problems
 }
 
-/// A text of a mapping, or of the mapping that is merged into it.
+/// A string of a mapping, or of the mapping that is merged into it.
 fn setting<'a>(mapping: &'a Yaml, key: &str) -> Option<&'a str> {
     mapping[key]
         .as_str()
         .or_else(|| mapping["<<"][key].as_str())
 }
 
-/// Whether a command is one process from beginning to end: a program, or a shell that becomes one or starts none.
+/// Whether a command is a single process: a program, or a shell that execs one or starts none.
 fn is_one_process(test: &[&str]) -> bool {
     match test {
         ["CMD-SHELL", script] | ["CMD", "bash" | "sh", "-c", script] => {

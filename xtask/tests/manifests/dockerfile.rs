@@ -1,4 +1,4 @@
-//! `deploy/Dockerfile`: pinned bases, the toolchain and the component that the rest of the checkout means.
+//! `deploy/Dockerfile`: pinned base images, and the same toolchain and component as the rest of the checkout.
 
 use std::collections::BTreeSet;
 
@@ -64,7 +64,7 @@ fn the_handler_runs_what_spin_toml_names() {
     assert!(text.contains(&format!("cp {source} /out/")));
 }
 
-/// The caches of a Dockerfile, as the stage and the options of the mount.
+/// The caches of a Dockerfile: stage and mount options of each.
 fn caches(text: &str) -> Vec<(String, Vec<String>)> {
     let mut stage = String::new();
     let mut caches = Vec::new();
@@ -90,7 +90,7 @@ fn stages_that_build_at_once_share_no_cache() {
     assert_eq!(caches.len(), 4, "{caches:?}");
     let mut ids = BTreeSet::new();
     for (stage, options) in caches {
-        // Two builds at once have the same ids: the second waits.
+        // Concurrent builds use the same ids: the second one waits.
         assert!(
             options.contains(&"sharing=locked".to_owned()),
             "{stage}: {options:?} is not locked"
@@ -103,7 +103,7 @@ fn stages_that_build_at_once_share_no_cache() {
 
 #[test]
 fn only_bases_come_from_a_registry() {
-    // `# syntax=` makes every build ask a registry for another front end, and ours needs nothing that engines lack.
+    // `# syntax=` makes every build ask a registry for another front end; ours needs no feature that engines lack.
     assert!(!read("deploy/Dockerfile").contains("# syntax="));
 }
 

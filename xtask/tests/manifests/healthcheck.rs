@@ -1,4 +1,4 @@
-//! `deploy/healthcheck`: what it takes for an answer, and that nothing is left of it when it is killed.
+//! `deploy/healthcheck`: which answers it accepts, and that no process of it is left when it is killed.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A check that has sent its request to this process, and waits.
+/// A health check that has sent its request to this process, and waits.
 fn asked(arguments: &[&str]) -> (Child, TcpStream) {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = server.local_addr().unwrap().port().to_string();
@@ -32,7 +32,7 @@ fn asked(arguments: &[&str]) -> (Child, TcpStream) {
     (check, connection)
 }
 
-/// Whether a check is content with an answer.
+/// Whether the health check accepts an answer.
 fn passes(arguments: &[&str], answer: &str) -> bool {
     let (mut check, mut connection) = asked(arguments);
     connection.write_all(answer.as_bytes()).unwrap();
@@ -57,7 +57,7 @@ fn an_answer_is_200_with_the_text() {
 #[test]
 fn a_check_that_is_killed_leaves_no_process() {
     let (mut check, mut connection) = asked(&["/metrics"]);
-    // Half an answer, and then none. Once it has been read, the check waits for the rest, and so does what it has started.
+    // Half an answer, and no more. The health check and its child processes wait for the rest.
     connection.write_all(b"HTTP/1.1 200 OK\r\n").unwrap();
     let deadline = Instant::now() + DEADLINE;
     while unread(&connection) > 0 {
@@ -66,7 +66,7 @@ fn a_check_that_is_killed_leaves_no_process() {
     }
     check.kill().unwrap();
     check.wait().unwrap();
-    // With the last process that has it open, the connection ends.
+    // The connection ends with the last process that has it open.
     match connection.read(&mut [0]) {
         Ok(0) => {}
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
@@ -74,7 +74,7 @@ fn a_check_that_is_killed_leaves_no_process() {
     }
 }
 
-/// How many bytes the other end of a connection has received and not read.
+/// Bytes that the other end of a connection has received and not read.
 #[cfg(target_os = "linux")]
 fn unread(connection: &TcpStream) -> usize {
     let port = connection.peer_addr().unwrap().port();

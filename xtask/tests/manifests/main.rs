@@ -1,7 +1,6 @@
-//! The files that people and tools deploy by: that they parse, agree with one another, and keep the rules that no tool
-//! checks for us.
+//! The deployment files: they can be parsed, agree with one another, and keep rules that no other tool checks.
 
-// Helpers of tests are not seen as tests by clippy.
+// Clippy does not recognise helpers of tests as tests.
 #![allow(clippy::unwrap_used)]
 
 mod compose;

@@ -1,4 +1,4 @@
-//! `spin.toml`: all that `spin up` needs, and nothing that dangles.
+//! `spin.toml`: everything that `spin up` needs, and no dangling reference.
 
 use std::collections::BTreeSet;
 
