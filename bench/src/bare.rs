@@ -69,7 +69,7 @@ pub fn publish(
             Kept::Pending => acks(&producer, &stream),
         };
         let (found,): (Value,) = gate.run_all(commands.add_command(read.clone()))?;
-        let entries = entries(found).context("a reply that is no entries")?;
+        let entries = entries(found).context("parsing the entries of a stream")?;
         if entries.is_empty() {
             break;
         }
@@ -228,7 +228,7 @@ pub async fn insert(options: MySqlConnectOptions, rows: Rows) -> Result<()> {
         .execute(&mut connection)
         .await?;
     if rows.at_once == 0 {
-        bail!("no rows at once are none at all");
+        bail!("at least one row must be inserted at once");
     }
     let end = rows.first + rows.count;
     let mut serial = rows.first;

@@ -43,7 +43,7 @@ impl Gate {
         let mut addresses = address.to_socket_addrs().context("REDIS_URL")?;
         let mut gate = Self {
             redis: client.get_connection().context("cannot use Redis")?,
-            address: addresses.next().context("REDIS_URL names no address")?,
+            address: addresses.next().context("REDIS_URL has no address")?,
             scale,
         };
         gate.load_script(apply::SCRIPT.source())?;
@@ -99,7 +99,7 @@ impl Gate {
         let info: String = self.run(cmd("INFO").arg("everything"))?;
         let mut pairs = info.lines().filter_map(|line| line.split_once(':'));
         let value = pairs.find_map(|(key, value)| (key == name).then(|| value.to_owned()));
-        value.with_context(|| format!("Redis says no {name}"))
+        value.with_context(|| format!("Redis returned no {name}"))
     }
 
     /// A new campaign that is open now and that no database knows; its id.
@@ -133,7 +133,7 @@ impl Gate {
         let reply = self.call(&call)?;
         match project::outcome(&reply)? {
             project::Outcome::Projected { .. } => Ok(campaign),
-            other => bail!("the gate refused a campaign: {other:?}"),
+            other => bail!("projecting a campaign: the gate refused it ({other:?})"),
         }
     }
 
@@ -195,7 +195,7 @@ impl Gate {
     /// When they are not granted.
     pub fn grant(&self, campaigns: &[CampaignId], first: u64, count: u64) -> Result<LoadResult> {
         if count == 0 {
-            bail!("nobody to grant to");
+            bail!("there are no applicants to grant to");
         }
         let load = Load {
             first,

@@ -111,7 +111,7 @@ impl LoadResult {
     pub fn all(self, kind: u16) -> Result<Self> {
         if self.answers.keys().any(|answer| *answer != kind) || self.answers.is_empty() {
             bail!(
-                "expected {kind} only, and was answered {:?}, the last time {:?}",
+                "expected only {kind}, got {:?}, the last time {:?}",
                 self.answers,
                 self.sample
             );

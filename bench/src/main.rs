@@ -175,7 +175,7 @@ impl Run {
         }
         say::line(report);
         if !failed.is_empty() {
-            bail!("nothing was found by {}", failed.join(", "));
+            bail!("these benchmarks failed: {}", failed.join(", "));
         }
         Ok(())
     }
@@ -187,7 +187,7 @@ impl Run {
         else {
             return Ok(());
         };
-        let latest: Report = serde_json::from_str(&latest).context("the last full run")?;
+        let latest: Report = serde_json::from_str(&latest).context("reading the last full run")?;
         if latest.machine.to_string() != again.machine.to_string() {
             return Ok(());
         }
@@ -273,7 +273,10 @@ fn chosen(name: Option<&str>) -> Result<Vec<Bench>> {
         .collect();
     if chosen.is_empty() {
         let names: Vec<&str> = ALL.iter().map(|bench| bench.name).collect();
-        bail!("there is no such bench; there are {}", names.join(", "));
+        bail!(
+            "there is no such benchmark: choose one of {}",
+            names.join(", ")
+        );
     }
     Ok(chosen)
 }

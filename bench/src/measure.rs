@@ -43,7 +43,7 @@ impl<'a, T> Contender<'a, T> {
             match (self.turn)().with_context(|| self.name.clone()) {
                 Err(error) if failures < FAILURES => {
                     failures += 1;
-                    say::note(format_args!("a turn is taken again: {error:#}"));
+                    say::note(format_args!("a turn failed and is repeated: {error:#}"));
                 }
                 result => return result,
             }

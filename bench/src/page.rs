@@ -28,7 +28,7 @@ fn replaced(page: &str, name: &str, text: &str) -> Result<String> {
         .with_context(|| format!("the page has no {begin}"))?;
     let (_, after) = rest
         .split_once(END)
-        .with_context(|| format!("nothing ends {begin}: {END} is missing"))?;
+        .with_context(|| format!("{END} is missing after {begin}"))?;
     Ok(format!(
         "{before}{begin}\n\n{}\n\n{END}{after}",
         text.trim()

@@ -118,7 +118,7 @@ impl Usage {
         };
         let stat = read("stat")?;
         // The name, which is in parentheses, may hold anything.
-        let (_, fields) = stat.rsplit_once(')').context("no name in /proc")?;
+        let (_, fields) = stat.rsplit_once(')').context("parsing /proc/<pid>/stat")?;
         let ticks: u64 = fields
             .split_whitespace()
             .skip(11)

@@ -77,7 +77,7 @@ impl Testbed {
         let testbed = Self {
             gate: Gate::connect(&servers.redis_url, scale)?,
             runtime: Runtime::new().context("a runtime")?,
-            directory: tempfile::tempdir().context("a directory for logs")?,
+            directory: tempfile::tempdir().context("creating a directory for logs")?,
             servers,
             scale,
         };
@@ -246,7 +246,7 @@ impl Testbed {
             .envs(self.environment())
             .envs(route.environment())
             .output()
-            .context("cannot run the rushgate command")?;
+            .context("running the rushgate command")?;
         if !output.status.success() {
             let complaint = String::from_utf8_lossy(&output.stderr);
             bail!("`rushgate {}`: {complaint}", arguments.join(" "));

@@ -35,13 +35,13 @@ pub fn handed_over(brokers: &str, topic: &str) -> Result<HashMap<u64, u64>> {
     let mut handed_over = HashMap::with_capacity(records);
     for read in 0..records {
         let Some(record) = consumer.poll(PATIENCE) else {
-            bail!("the topic has {records} records, and {read} could be read");
+            bail!("the topic has {records} records, but only {read} could be read");
         };
         let record = record?;
         let key = record.key().and_then(|key| str::from_utf8(key).ok());
         let serial = key.and_then(|key| key.rsplit('/').next()?.parse().ok());
         let at = record.timestamp().to_millis().unwrap_or(0).unsigned_abs();
-        handed_over.insert(serial.context("a record without a serial")?, at);
+        handed_over.insert(serial.context("a record has no serial")?, at);
     }
     Ok(handed_over)
 }

@@ -53,7 +53,8 @@ impl Operator {
         };
         if !program.exists() {
             bail!(
-                "the rushgate command is not at {}: build it with `cargo build --release --package rushgate-operator`",
+                "the rushgate command is missing at {}: build it with `cargo build --release --package \
+                 rushgate-operator`",
                 program.display()
             );
         }

@@ -74,11 +74,11 @@ impl Stores {
     /// Reads all of it.
     pub async fn read(&self, campaign: &str) -> Result<Evidence> {
         let mut evidence = Evidence::default();
-        let id: CampaignId = campaign.parse().context("no campaign id")?;
+        let id: CampaignId = campaign.parse().context("parsing the campaign id")?;
         // In the order in which a grant goes: what is at rest in one is in the next by then.
         self.read_gate(&Keys::of(&id), &mut evidence)
             .await
-            .context("Redis does not show what it has")?;
+            .context("reading the gate")?;
         let stores = self.clone();
         let topic = tokio::task::spawn_blocking(move || {
             let mut events = vec![];
@@ -162,7 +162,7 @@ impl Stores {
         for (field, value) in redis.hgetall(keys.grants()).await? {
             let held = Held::of(one_per, &field, &value);
             let held =
-                held.with_context(|| format!("the grant {field} → {value} cannot be read"))?;
+                held.with_context(|| format!("the grant {field} → {value} cannot be parsed"))?;
             evidence.held.push(held);
         }
         let revocations = redis.hgetall(keys.revoked()).await?;
@@ -181,7 +181,7 @@ impl Stores {
             }
         }
         for member in redis.zrange(keys.pool(), 0, -1).await? {
-            let (round, serial) = member.split_once('/').context("a free serial")?;
+            let (round, serial) = member.split_once('/').context("parsing a free serial")?;
             evidence.free.insert(Place::new(round, serial.parse()?));
         }
         Ok(())

@@ -111,7 +111,7 @@ pub async fn run(flood: Flood) -> Result<FloodResult> {
     }
     let sending = start.elapsed();
     while people.join_next().await.is_some() {}
-    let shared = Arc::into_inner(shared).context("somebody is still under way")?;
+    let shared = Arc::into_inner(shared).context("a request is still in flight")?;
     let mut outcome = shared
         .outcome
         .into_inner()
@@ -236,7 +236,7 @@ async fn read(stream: &mut TcpStream) -> Result<Response> {
     let mut bytes = Vec::with_capacity(1024);
     loop {
         if let Some(head) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            let text = str::from_utf8(&bytes[..head]).context("a head that is no text")?;
+            let text = str::from_utf8(&bytes[..head]).context("the response head is not text")?;
             let mut lines = text.split("\r\n");
             let status = lines
                 .next()
@@ -254,7 +254,7 @@ async fn read(stream: &mut TcpStream) -> Result<Response> {
             let body_at = head + 4;
             if bytes.len() >= body_at + length {
                 let body = String::from_utf8(bytes.split_off(body_at))
-                    .context("a body that is no text")?;
+                    .context("the response body is not text")?;
                 return Ok(Response {
                     status,
                     retry_after,

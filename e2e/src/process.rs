@@ -137,7 +137,7 @@ pub fn free_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let mut given = GIVEN
         .lock()
-        .expect("nobody panics while he asks for a port");
+        .expect("no thread panics while it holds the lock");
     loop {
         let port = rand::random_range(PORTS);
         if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {

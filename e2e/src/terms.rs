@@ -35,7 +35,7 @@ impl Stores {
     /// # Errors
     /// When Redis does not answer, or the gate's own books contradict each other.
     pub async fn terms_at_gate(&self, campaign: &str) -> Result<Option<Terms>> {
-        let keys = Keys::of(&campaign.parse().context("no campaign id")?);
+        let keys = Keys::of(&campaign.parse().context("parsing the campaign id")?);
         let client = Client::open(self.redis_url.as_str())?;
         let mut redis = client.get_multiplexed_async_connection().await?;
         let mut rules = redis.hgetall(keys.campaign()).await?;

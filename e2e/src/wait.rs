@@ -20,7 +20,7 @@ pub async fn until<T>(what: &str, condition: impl AsyncFn() -> Option<T>) -> T {
         if let Some(value) = condition().await {
             return value;
         }
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
         sleep(Duration::from_millis(20)).await;
     }
 }

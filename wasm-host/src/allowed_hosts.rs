@@ -55,7 +55,7 @@ impl AllowedHosts {
                 continue;
             }
             let host = AllowedHost::parse(&entry)
-                .with_context(|| format!("allowed_outbound_hosts: `{template}` is not usable"))?;
+                .with_context(|| format!("allowed_outbound_hosts: `{template}` is not valid"))?;
             hosts.push(host);
         }
         Ok(Self(hosts))
@@ -88,7 +88,7 @@ impl AllowedHost {
         let (scheme, rest) = entry
             .trim()
             .split_once("://")
-            .context("it is not of the form scheme://host[:port]")?;
+            .context("it does not have the form scheme://host[:port]")?;
         // The last colon may be part of an address.
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if HostPattern::parse(rest).is_err() => {
@@ -98,7 +98,7 @@ impl AllowedHost {
         };
         ensure!(
             scheme == "*" || scheme.chars().all(char::is_alphabetic),
-            "a scheme has letters only"
+            "a scheme may only have letters"
         );
         Ok(Self {
             port: PortPattern::parse(port, scheme)?,
@@ -132,7 +132,7 @@ impl HostPattern {
             Host::Domain(domain) if !domain.contains('*') => {
                 Ok(Self::Subdomain(format!(".{domain}")))
             }
-            _ => bail!("after `*.` there must be a domain"),
+            _ => bail!("a domain must follow `*.`"),
         }
     }
 
@@ -150,10 +150,10 @@ impl HostPattern {
 
 impl PortPattern {
     fn parse(port: &str, scheme: &str) -> Result<Self> {
-        let number = |port: &str| port.parse().context("a port is a number up to 65535");
+        let number = |port: &str| port.parse().context("a port must be a number up to 65535");
         if port.is_empty() {
             let usual =
-                usual_port(scheme).context("a port is missing: its scheme has no usual one")?;
+                usual_port(scheme).context("a port is missing: the scheme has no default port")?;
             return Ok(Self::Exactly(usual));
         }
         if port == "*" {
@@ -176,7 +176,7 @@ impl PortPattern {
 
 fn parse_host(host: &str) -> Result<Host> {
     // A colon or an @ here is part of a user name, a password or a second port.
-    Host::parse(host).context("only a host may stand between scheme and port")
+    Host::parse(host).context("only a host may come between scheme and port")
 }
 
 fn usual_port(scheme: &str) -> Option<u16> {
@@ -312,7 +312,7 @@ mod tests {
         )]));
         let error = AllowedHosts::resolve(&["{{ url }}".to_owned()], &variables).unwrap_err();
         let error = format!("{error:#}");
-        assert!(error.contains("`{{ url }}` is not usable"), "{error}");
+        assert!(error.contains("`{{ url }}` is not valid"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
 }

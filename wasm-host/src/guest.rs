@@ -109,7 +109,7 @@ fn compile(source: &Path, instances: u32) -> wasmtime::Result<ServicePre<State>>
     variables::add_to_linker(&mut linker)?;
     let component = linker
         .instantiate_pre(&component)
-        .context("wasm-host lacks what it imports")?;
+        .context("wasm-host does not provide one of its imports")?;
     ServicePre::new(component).context("it does not export wasi:http/handler@0.3.0")
 }
 
@@ -136,7 +136,7 @@ fn engine(instances: u32) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config.wasm_component_model_async(true).cache(cache());
     Engine::new(config.clone().allocation_strategy(pool)).or_else(|error| {
-        tracing::debug!("no pool for instances: {error:#}");
+        tracing::debug!("cannot reserve memory for instances, which will be slower: {error:#}");
         Engine::new(&config)
     })
 }
@@ -148,7 +148,7 @@ fn cache() -> Option<Cache> {
     config.with_directory(program.with_file_name("wasm-host-cache"));
     let cache = Cache::new(config);
     cache
-        .inspect_err(|error| tracing::debug!("compiled components are not kept: {error:#}"))
+        .inspect_err(|error| tracing::debug!("compiled components are not cached: {error:#}"))
         .ok()
 }
 

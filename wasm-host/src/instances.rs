@@ -141,9 +141,9 @@ impl WorkerState for Worker {
         match result {
             // An instance that is cut off because the host stops has not failed.
             Err(error) if !*self.stop.borrow() => {
-                tracing::error!("an instance failed, and with it the requests it had: {error:?}");
+                tracing::error!("an instance failed, and its requests with it: {error:?}");
             }
-            _ => tracing::debug!("end of an instance"),
+            _ => tracing::debug!("an instance ended"),
         }
     }
 }

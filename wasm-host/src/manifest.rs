@@ -99,7 +99,7 @@ impl Manifest {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the manifest {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("{} is not usable", path.display()))
+        Self::parse(&text).with_context(|| format!("{} is not valid", path.display()))
     }
 
     /// # Errors
@@ -108,14 +108,14 @@ impl Manifest {
         let mut document: Document = toml::from_str(text)?;
         ensure!(
             document.spin_manifest_version == 2,
-            "spin_manifest_version is {}, only 2 is supported",
+            "spin_manifest_version is {}, but only 2 is supported",
             document.spin_manifest_version
         );
         for (name, variable) in &document.variables {
             ensure_name(name)?;
             ensure!(
                 variable.required != variable.default.is_some(),
-                "variable `{name}` must be `required` or have a `default`, and not both"
+                "variable `{name}` must either be `required` or have a `default`"
             );
         }
 
@@ -125,7 +125,7 @@ impl Manifest {
             .remove(&component_id)
             .with_context(|| format!("there is no [component.{component_id}]"))?
             .try_into()
-            .with_context(|| format!("[component.{component_id}] asks for too much"))?;
+            .with_context(|| format!("[component.{component_id}] has an unsupported setting"))?;
         component
             .variables
             .keys()
@@ -155,14 +155,14 @@ impl Triggers {
             .iter()
             .partition(|trigger| trigger.route.as_str() == Some(ROUTE));
         for other in others {
-            tracing::warn!(route = %other.route, "this route is not served, only {ROUTE} is");
+            tracing::warn!(route = %other.route, "this route is not supported, only {ROUTE} is");
         }
         let Some(trigger) = served.first() else {
             bail!("there is no [[trigger.http]] with route = \"{ROUTE}\"");
         };
         let id = trigger.component.as_ref().and_then(toml::Value::as_str);
         Ok(id
-            .with_context(|| format!("the trigger of {ROUTE} must have the name of a component"))?
+            .with_context(|| format!("the trigger of {ROUTE} must name a component"))?
             .to_owned())
     }
 }
@@ -181,7 +181,7 @@ pub(crate) fn is_name(name: &str) -> bool {
 fn ensure_name(name: &str) -> Result<()> {
     ensure!(
         is_name(name),
-        "`{name}` is not a name for a variable: lower_snake_case is"
+        "`{name}` is not a valid name of a variable: use lower_snake_case"
     );
     Ok(())
 }

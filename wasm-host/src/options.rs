@@ -118,15 +118,17 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
         .or(addresses.first());
     address
         .copied()
-        .ok_or_else(|| "it has no address".to_owned())
+        .ok_or_else(|| "the name has no address".to_owned())
 }
 
 fn parse_variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        _ if text.starts_with('@') => Err("files are not read here".to_owned()),
-        Some((_, value)) if value.starts_with('@') => Err("files are not read here".to_owned()),
+        _ if text.starts_with('@') => Err("values from files are not supported".to_owned()),
+        Some((_, value)) if value.starts_with('@') => {
+            Err("values from files are not supported".to_owned())
+        }
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-        None => Err("it is not of the form key=value".to_owned()),
+        None => Err("it does not have the form key=value".to_owned()),
     }
 }
 
@@ -135,13 +137,13 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(digits);
     let number = number
         .parse()
-        .map_err(|_| "it does not begin with a whole number".to_owned())?;
+        .map_err(|_| "it must begin with a whole number".to_owned())?;
     match unit {
         "" | "s" => Ok(Duration::from_secs(number)),
         "ms" => Ok(Duration::from_millis(number)),
         "us" | "μs" => Ok(Duration::from_micros(number)),
         "ns" => Ok(Duration::from_nanos(number)),
-        _ => Err("its unit is not one of s, ms, us, ns".to_owned()),
+        _ => Err("the unit must be s, ms, us or ns".to_owned()),
     }
 }
 

@@ -143,7 +143,7 @@ impl Server {
             }
         };
         if let Err(error) = result {
-            tracing::debug!("a connection broke: {error}");
+            tracing::debug!("a connection failed: {error}");
         }
     }
 
@@ -206,9 +206,9 @@ fn for_component(
         (Some(host), _) => host
             .as_bytes()
             .try_into()
-            .context("Host is not an authority")?,
+            .context("the header Host is not host[:port]")?,
         (None, Some(authority)) => authority.clone(),
-        (None, None) => anyhow::bail!("there is no Host"),
+        (None, None) => anyhow::bail!("the header Host is missing"),
     };
     let path = head
         .uri
@@ -220,7 +220,7 @@ fn for_component(
         .authority(authority)
         .path_and_query(path)
         .build()
-        .context("the URI is not usable")?;
+        .context("the URI is not valid")?;
 
     head.headers.remove(CONNECTION);
     head.headers

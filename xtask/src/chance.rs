@@ -25,11 +25,11 @@ pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
             ports.push(port);
         }
         if ports.len() == N {
-            return ports.try_into().ok().context("as many ports as asked for");
+            return ports.try_into().ok().context("choosing free ports");
         }
     }
     bail!(
-        "found no free port from {} to {} on 127.0.0.1",
+        "choosing free ports: too few ports from {} to {} are free on 127.0.0.1",
         PORTS.start,
         PORTS.end
     )

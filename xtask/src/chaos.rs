@@ -91,7 +91,7 @@ impl TestServers {
         };
         let state = &test_servers.state;
         state.create()?;
-        let step = say::step("Laying out a Kafka and a database that may be broken");
+        let step = say::step("Preparing a Kafka and a database for the faults");
         let mut stack = Stack::servers()?;
         let [door] = chance::free_ports()?;
         let database = database::service(&servers.database, &stack, state)?;

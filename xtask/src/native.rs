@@ -83,7 +83,7 @@ pub(crate) fn up_servers(state: &State) -> Result<(Stack, u16)> {
     let [sasl] = chance::free_ports()?;
     let starting = start_servers(&servers, &stack, Some(sasl), state)?;
     wait(
-        "Starting a Redis, a Kafka and a database of our own",
+        "Starting a Redis, a Kafka and a database for this command",
         starting,
     )?;
     Ok((stack, sasl))
@@ -232,7 +232,8 @@ fn wait(what: &str, starting: Vec<Starting>) -> Result<()> {
     starting
         .into_iter()
         .try_for_each(Starting::wait)
-        .context("could not bring everything up; what runs is left running: `cargo xtask up` goes on from here, `down` ends it")?;
+        .context("starting the stack: not everything started. What runs is left running: `cargo xtask up` continues \
+            from here, `cargo xtask down` stops it")?;
     step.done();
     Ok(())
 }

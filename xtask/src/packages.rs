@@ -110,16 +110,16 @@ pub(crate) fn python() -> Result<()> {
 /// Finds a browser for the tests; installs one if there is none.
 pub(crate) fn browser() -> Result<PathBuf> {
     ensure(&BROWSER)?;
-    chromium().context("Chromium is still not found")
+    chromium().context("Chromium is still missing")
 }
 
 /// Finds the servers; installs what is missing.
 pub(crate) fn servers() -> Result<Servers> {
     ensure(&SERVERS)?;
     Ok(Servers {
-        redis: redis().context("redis-server 7.0 or newer is still not found")?,
-        database: DatabaseServer::find().context("neither MariaDB nor MySQL is found yet")?,
-        java: java().context("Java 17 or newer is still not found")?,
+        redis: redis().context("redis-server 7.0 or newer is still missing")?,
+        database: DatabaseServer::find().context("MariaDB or MySQL is still missing")?,
+        java: java().context("Java 17 or newer is still missing")?,
     })
 }
 
@@ -249,11 +249,7 @@ fn chosen(missing: &[&Need]) -> Result<Vec<&'static str>> {
     for need in missing {
         let list = need.apt.iter().find(|list| list.split(' ').all(apt_knows));
         let list = list.with_context(|| {
-            format!(
-                "apt knows no package for {}; {}",
-                need.what,
-                advice(missing)
-            )
+            format!("apt has no package for {}; {}", need.what, advice(missing))
         })?;
         packages.extend(list.split(' '));
     }
@@ -302,8 +298,8 @@ fn advice(missing: &[&Need]) -> String {
         .filter_map(|need| need.apt.first().copied())
         .collect();
     format!(
-        "this machine lacks: {}.\nInstall them and run the same command again. On Debian or Ubuntu:\n  \
-         sudo apt-get install {}\nOr start Docker, with its Compose plugin: `cargo xtask up` then needs none of them.",
+        "missing on this machine: {}.\nInstall them and run the same command again. On Debian or Ubuntu:\n  sudo \
+         apt-get install {}\nOr start Docker with its Compose plugin: then `cargo xtask up` needs none of these.",
         list(missing),
         debian.join(" ")
     )

@@ -37,9 +37,9 @@ impl FromStr for Identity {
         let (pid, started) = text
             .trim()
             .split_once(' ')
-            .context("want a pid and a start time")?;
+            .context("expected a pid and a start time")?;
         Ok(Self {
-            pid: pid.parse().context("want a pid")?,
+            pid: pid.parse().context("expected a pid")?,
             started: started.to_owned(),
         })
     }
@@ -52,7 +52,7 @@ impl Identity {
         let row = table()?
             .into_iter()
             .find(|row| row.pid == pid)
-            .with_context(|| format!("process {pid} has gone"))?;
+            .with_context(|| format!("process {pid} has ended"))?;
         Ok(Self {
             pid,
             started: row.started,

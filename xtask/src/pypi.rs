@@ -48,7 +48,7 @@ impl Package {
                     .arg(format!("{name}=={}", self.version)),
             )
             .with_context(|| {
-                format!("pip could not fetch {name}; is its package index within reach?")
+                format!("fetching {name} with pip: is the package index reachable?")
             })?;
             step.done();
         }

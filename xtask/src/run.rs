@@ -16,7 +16,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// From here on Ctrl-C and SIGTERM end the running tool, not this process, so that this process can clean up.
 pub(crate) fn survive_interrupts() -> Result<()> {
     ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::SeqCst))
-        .context("cannot handle signals")
+        .context("cannot install a signal handler")
 }
 
 /// Fails if an interrupt has arrived.

@@ -50,7 +50,7 @@ impl Servers {
     pub(crate) fn process(&self, service: &str) -> Result<i32> {
         let process = self.state.process(service)?;
         Ok(process
-            .with_context(|| format!("{service} was not started"))?
+            .with_context(|| format!("{service} is not running"))?
             .pid)
     }
 

@@ -102,7 +102,7 @@ impl Starting {
         loop {
             if self.has_died()? {
                 bail!(
-                    "{} ended right after its start. {}",
+                    "starting {}: it ended at once. {}",
                     self.name,
                     self.last_words()?
                 );
@@ -112,7 +112,7 @@ impl Starting {
             }
             if Instant::now() >= deadline {
                 bail!(
-                    "{} runs, but was not ready within {} s. {}",
+                    "starting {}: it runs, but was not ready within {} s. {}",
                     self.name,
                     self.patience.as_secs(),
                     self.last_words()?
@@ -163,12 +163,12 @@ pub(crate) fn ensure_free(address: SocketAddr, service: &str) -> Result<()> {
     let port = address.port();
     let otherwise = if service.starts_with("handler") {
         let next = SocketAddr::new(address.ip(), port.saturating_add(1));
-        format!("choose another: cargo xtask up --listen {next}")
+        format!("choose another address: cargo xtask up --listen {next}")
     } else {
-        "let new ports be chosen: cargo xtask down, then up".to_owned()
+        "choose new ports: cargo xtask down, then cargo xtask up".to_owned()
     };
     bail!(
-        "{service} cannot listen on {address}: {error}.\nEnd what uses port {port}, or {otherwise}"
+        "{service} cannot listen on {address}: {error}.\nStop the process that uses port {port}, or {otherwise}"
     );
 }
 
@@ -221,7 +221,7 @@ mod tests {
 
     /// No process listens on port 1. (A port that was free a moment ago would not do: a process that another test is
     /// starting may still hold it.)
-    const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+    const UNUSED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
     fn service(script: &str, listens: Vec<SocketAddr>) -> Service {
         let mut command = Command::new("sh");
@@ -230,7 +230,7 @@ mod tests {
             name: "thing".into(),
             command,
             listens,
-            ready: Ready::Accepts(NOBODY),
+            ready: Ready::Accepts(UNUSED),
             patience: Duration::from_millis(300),
         }
     }
@@ -243,7 +243,7 @@ mod tests {
             .start(&state)
             .unwrap();
         let message = started.wait().unwrap_err().to_string();
-        assert!(message.contains("ended right after its start"), "{message}");
+        assert!(message.contains("it ended at once"), "{message}");
         assert!(message.contains("no such luck"), "{message}");
         assert!(!message.contains("earlier run"), "{message}");
         state.remove().unwrap();

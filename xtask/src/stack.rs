@@ -154,7 +154,7 @@ impl Stack {
         let [redis, kafka, controller, database] = list(&values, "XTASK_PORTS")?
             .try_into()
             .ok()
-            .context("XTASK_PORTS wants four ports")?;
+            .context("XTASK_PORTS must have four ports")?;
         Ok(Self {
             runner: match value(&values, "XTASK_RUNNER")? {
                 "docker" => Runner::Docker,
@@ -182,10 +182,9 @@ pub(crate) fn reachable(listen: SocketAddr) -> SocketAddr {
 }
 
 fn value<'a>(values: &'a BTreeMap<String, String>, key: &str) -> Result<&'a str> {
-    values
-        .get(key)
-        .map(String::as_str)
-        .with_context(|| format!("{key} is missing; `cargo xtask down` and `up` write it anew"))
+    values.get(key).map(String::as_str).with_context(|| {
+        format!("{key} is missing: `cargo xtask down`, then `cargo xtask up`, write it again")
+    })
 }
 
 fn list<T>(values: &BTreeMap<String, String>, key: &str) -> Result<Vec<T>>
@@ -198,7 +197,7 @@ where
         .filter(|item| !item.is_empty())
         .map(|item| {
             item.parse()
-                .with_context(|| format!("{key} holds {item:?}"))
+                .with_context(|| format!("{key} contains {item:?}"))
         })
         .collect()
 }

@@ -49,7 +49,7 @@ impl State {
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(fs::TryLockError::WouldBlock) => bail!(
-                "another `cargo xtask` is at work in {}; wait for it, or end it",
+                "another `cargo xtask` is using {}: wait until it ends, or stop it",
                 workspace::from_root(&self.dir).display()
             ),
             Err(fs::TryLockError::Error(error)) => {
@@ -135,7 +135,7 @@ impl State {
             .collect();
         if chosen.is_empty() {
             bail!(
-                "there is no service {name:?}; there are: {}",
+                "there is no service {name:?}: choose one of {}",
                 services.join(", ")
             );
         }
@@ -157,7 +157,7 @@ impl State {
     /// The running stack; if there is none, the error says how to start one.
     pub(crate) fn running_stack(&self) -> Result<Stack> {
         self.stack()?
-            .context("nothing has been brought up in this checkout; run `cargo xtask up` first")
+            .context("nothing is running in this checkout: run `cargo xtask up` first")
     }
 
     /// Stores the stack's addresses.

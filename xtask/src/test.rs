@@ -40,7 +40,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     let browser = packages::browser()?;
     let schemathesis = SCHEMATHESIS.fetch()?;
     check("Checking the format", &["fmt", "--all", "--check"])
-        .context("`cargo fmt --all` puts it right")?;
+        .context("the format differs: run `cargo fmt --all`")?;
     check(
         "Running clippy",
         &[

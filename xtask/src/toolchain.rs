@@ -40,8 +40,8 @@ fn rustup(arguments: &[&str]) -> Result<()> {
     let wanted = format!("rustup {}", arguments.join(" "));
     let Some(rustup) = packages::find("rustup") else {
         bail!(
-            "this Rust toolchain lacks what `{wanted}` would add, and rustup is not installed; \
-             add it the way this toolchain was installed, or take Rust from rustup.rs"
+            "this Rust toolchain lacks what `{wanted}` would add, and rustup is not installed: add it with the package \
+             manager of this toolchain, or install Rust from rustup.rs"
         );
     };
     let step = say::heading(format!("Running `{wanted}`"));
@@ -50,7 +50,7 @@ fn rustup(arguments: &[&str]) -> Result<()> {
             .args(arguments)
             .current_dir(crate::workspace::root()),
     )
-    .with_context(|| format!("try `{wanted}` by hand"))?;
+    .with_context(|| format!("installing a part of the Rust toolchain: try `{wanted}` by hand"))?;
     step.done();
     Ok(())
 }

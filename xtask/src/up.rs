@@ -55,7 +55,9 @@ impl Options {
                 Ok(()) => Runner::Docker,
                 Err(why) => {
                     if let Unusable::TooOld(_) = why {
-                        say::note(format_args!("Not in containers, but natively: {why}."));
+                        say::note(format_args!(
+                            "Using local processes, not containers: {why}."
+                        ));
                     }
                     Runner::Native
                 }
@@ -70,7 +72,7 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<()> {
     let runner = options.runner(previous.as_ref());
     if let Some(stack) = previous.filter(|stack| stack.runner != runner) {
         anyhow::bail!(
-            "the stack runs {}; take it down first: cargo xtask down",
+            "the stack already runs {}: stop it first with `cargo xtask down`",
             stack.runner.adverb()
         );
     }

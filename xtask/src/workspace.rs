@@ -101,7 +101,7 @@ pub(crate) fn build_with(runner: Runner, more: &[Binary]) -> Result<()> {
     }
     let names: Vec<&str> = binaries.iter().map(|binary| binary.name).collect();
     let step = say::heading(format!("Building {}", names.join(", ")));
-    run::successfully(&mut cargo(arguments)).context("the build failed")?;
+    run::successfully(&mut cargo(arguments)).context("building with cargo")?;
     step.done();
     Ok(())
 }
@@ -133,7 +133,7 @@ pub(crate) fn build_component_of(manifest: &str) -> Result<()> {
         run::successfully(&mut shell).with_context(|| format!("`{command}` failed"))?;
         if !directory.join(&source).is_file() {
             bail!(
-                "`{command}` did not make {source}, which {} names",
+                "`{command}` did not create {source}, which {} names",
                 from_root(&manifest).display()
             );
         }
@@ -169,7 +169,7 @@ fn builds(manifest: &str) -> Result<Vec<Build>> {
         })
         .collect();
     if builds.is_empty() {
-        bail!("the manifest names no component with a source and a build command");
+        bail!("the manifest has no component with a source and a build command");
     }
     Ok(builds)
 }

@@ -99,7 +99,7 @@ fn ours(testbed: &mut Testbed, records: u64) -> Result<Inserted> {
     drop(consumer);
     let stands = count(testbed, &campaign)?;
     if stands != records {
-        bail!("{stands} rows stand of {records} records");
+        bail!("only {stands} rows were inserted of {records} records");
     }
     testbed.gate.remove(&campaign)?;
     Ok(Inserted {

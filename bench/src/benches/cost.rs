@@ -103,6 +103,6 @@ impl Instances {
     fn most(self) -> Result<u64> {
         self.done.store(true, Ordering::Relaxed);
         let most = self.most.join();
-        most.unwrap_or_else(|_| anyhow::bail!("nobody counted the instances"))
+        most.unwrap_or_else(|_| anyhow::bail!("the number of instances was not measured"))
     }
 }

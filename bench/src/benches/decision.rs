@@ -173,5 +173,5 @@ fn scripts(gate: &mut Gate) -> Result<f64> {
     let calls = calls.and_then(|calls| calls.strip_prefix("calls="));
     calls
         .and_then(|calls| calls.parse().ok())
-        .context("Redis does not count its scripts")
+        .context("Redis returned no count of script calls")
 }

@@ -233,8 +233,8 @@ impl Delays {
         for row in rows {
             let (id, serial): (u64, u64) = (row.try_get(0)?, row.try_get(1)?);
             let granted: u64 = row.try_get(2)?;
-            let at = seen.get(&id).context("a row that nobody has seen")?;
-            let published = handed_over.get(&serial).context("a row without a record")?;
+            let at = seen.get(&id).context("a row was not observed")?;
+            let published = handed_over.get(&serial).context("a row has no record")?;
             let [bridge, consumer] = &mut delays.hops;
             delays.all.saturating_record(at.saturating_sub(granted));
             bridge.saturating_record(published.saturating_sub(granted));

@@ -123,7 +123,7 @@ fn ended(
     };
     let outcome = load.run()?.all(0)?;
     let decision = outcome.sample.lines().nth(2).unwrap_or_default();
-    ensure!(decision == word, "expected {word} and got {decision}");
+    ensure!(decision == word, "expected {word}, got {decision}");
     gate.remove(campaign)?;
     Ok(outcome)
 }

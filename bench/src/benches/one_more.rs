@@ -161,7 +161,7 @@ struct OtherGate {
 
 impl OtherGate {
     fn start(testbed: &Testbed) -> Result<Self> {
-        let directory = tempfile::tempdir().context("a directory for Redis")?;
+        let directory = tempfile::tempdir().context("creating a directory for Redis")?;
         let address = free_address()?;
         let mut command = Command::new("redis-server");
         command

@@ -30,7 +30,7 @@ pub(super) fn progress(all: u64, mut done: impl FnMut() -> Result<u64>) -> Resul
         }
         last = now_done;
         if now - moved > PATIENCE {
-            bail!("{last} of {all} are done, and no more");
+            bail!("no progress: {last} of {all} are done");
         }
     }
     Ok((all - before) as f64 / begun.elapsed().as_secs_f64())

@@ -147,7 +147,7 @@ fn exact(shown: &Shown) -> Result<()> {
         doubled: 0,
     };
     if shown.given != expected {
-        bail!("{:?} stands in the table, not {expected:?}", shown.given);
+        bail!("the table has {:?}, expected {expected:?}", shown.given);
     }
     Ok(())
 }

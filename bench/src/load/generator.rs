@@ -46,7 +46,7 @@ pub(super) struct Generator<'a> {
 impl<'a> Generator<'a> {
     pub(super) fn new(load: &'a Load) -> Result<Self> {
         if load.templates.is_empty() || load.connections == 0 || load.depth == 0 {
-            bail!("a load needs a template, a connection and a depth");
+            bail!("a load needs at least one template, one connection and a depth of one");
         }
         let now = Instant::now();
         Ok(Self {
@@ -236,7 +236,7 @@ impl<'a> Generator<'a> {
             let room = &mut received[*filled..];
             let most = room.len();
             let read = match stream.read(room) {
-                Ok(0) => bail!("the connection was closed in the middle of an answer"),
+                Ok(0) => bail!("the connection was closed in the middle of a response"),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
                 Err(error) => return Err(error).context("reading"),

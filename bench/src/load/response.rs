@@ -41,15 +41,15 @@ fn http(bytes: &[u8]) -> Result<Option<Response>> {
             kind = line
                 .get(9..12)
                 .and_then(number)
-                .context("an answer without a status")? as u16;
+                .context("the response has no status")? as u16;
         } else if line.is_empty() {
-            let body = body.context("an answer that does not say how long it is")?;
+            let body = body.context("the response has no Content-Length")?;
             let length = line_at + body;
             return Ok((bytes.len() >= length).then_some(Response { kind, length }));
         } else if body.is_none() && line.len() > 15 {
             let (name, value) = line.split_at(15);
             if name.eq_ignore_ascii_case(b"content-length:") {
-                body = Some(number(value.trim_ascii()).context("a length that is no number")?);
+                body = Some(number(value.trim_ascii()).context("a length is not a number")?);
             }
         }
     }
@@ -71,9 +71,9 @@ fn value(bytes: &[u8]) -> Result<Option<usize>> {
     match first {
         b'+' | b'-' | b':' => {}
         b'$' | b'*' if rest.starts_with(b"-") => {}
-        b'$' => end += number(rest).context("a length that is no number")? + 2,
+        b'$' => end += number(rest).context("a length is not a number")? + 2,
         b'*' => {
-            for _ in 0..number(rest).context("a length that is no number")? {
+            for _ in 0..number(rest).context("a length is not a number")? {
                 match bytes.get(end..).map(value) {
                     Some(Ok(Some(length))) => end += length,
                     Some(Err(error)) => return Err(error),
@@ -81,7 +81,7 @@ fn value(bytes: &[u8]) -> Result<Option<usize>> {
                 }
             }
         }
-        _ => bail!("not a reply of Redis: {:?}", String::from_utf8_lossy(bytes)),
+        _ => bail!("not a Redis reply: {:?}", String::from_utf8_lossy(bytes)),
     }
     Ok((bytes.len() >= end).then_some(end))
 }

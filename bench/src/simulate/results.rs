@@ -71,7 +71,7 @@ impl Results {
         let per_second = |bench| self.finding(bench, None, Unit::PerSecond);
         let rows = per_second("consumer")?;
         let plain = rows.baseline.as_ref();
-        let plain = plain.context("the figure of `consumer` has nothing beside it")?;
+        let plain = plain.context("the figure of `consumer` has no baseline")?;
         let grant = redis("Redis, a grant")?;
         Ok(Costs {
             handler_granted: cpu("cost", "handler")?,
@@ -111,12 +111,12 @@ impl Results {
         };
         let finding = found.with_context(|| {
             let name = name();
-            format!("there is no figure of `{name}`: a full run of `cargo xtask bench` finds it")
+            format!("there is no figure of `{name}`: a full run of `cargo xtask bench` measures it")
         })?;
         let median = finding.figure.median;
         ensure!(
             median > 0.0,
-            "{}: {median} is no figure to reckon with",
+            "{}: {median} cannot be used as a cost",
             name()
         );
         Ok(finding)

@@ -53,7 +53,7 @@ impl Decide for IncrInsert {
 
 /// One connection, which all requests share, and which is made anew when it breaks.
 pub(super) async fn redis(url: &str) -> Result<ConnectionManager> {
-    let client = redis::Client::open(url).context("REDIS_URL is no address")?;
+    let client = redis::Client::open(url).context("parsing REDIS_URL")?;
     let config = ConnectionManagerConfig::new().set_response_timeout(Some(PATIENCE));
     let manager = client.get_connection_manager_with_config(config).await;
     manager.context("cannot use the Redis that REDIS_URL names")

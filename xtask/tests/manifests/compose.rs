@@ -71,7 +71,7 @@ fn health_problems(name: &str, service: &Yaml, file: &Yaml) -> Vec<String> {
         return if is_one_shot(name, file) {
             Vec::new()
         } else {
-            vec!["has no healthcheck and nobody waits for its end".into()]
+            vec!["has no healthcheck, and no service waits for its end".into()]
         };
     };
     let mut problems = Vec::new();
@@ -157,7 +157,7 @@ fn exposure_problems(service: &Yaml) -> Vec<String> {
         .flatten()
         .filter_map(Yaml::as_str)
         .filter(|port| !port.starts_with("127.0.0.1:") && !port.contains(":-127.0.0.1:"))
-        .map(|port| format!("publishes {port} to everybody"))
+        .map(|port| format!("publishes {port} on all interfaces"))
         .collect()
 }
 
