@@ -1,4 +1,4 @@
-//! Creating a campaign as an operator does.
+//! Runs the `rushgate` command, as an operator does.
 
 use anyhow::{Context, Result, bail};
 use std::future::{Future, pending};
@@ -31,7 +31,7 @@ impl Operator {
         }
     }
 
-    /// The same command, with other settings.
+    /// The same command with other settings.
     #[must_use]
     pub fn with(&self, settings: &[(&str, &str)]) -> Self {
         let mut operator = self.clone();
@@ -42,7 +42,7 @@ impl Operator {
         operator
     }
 
-    /// The command that `RUSHGATE_OPERATOR` names, or the one beside this program.
+    /// The command named by `RUSHGATE_OPERATOR`, or the one beside this program.
     ///
     /// # Errors
     /// When there is neither.
@@ -64,7 +64,7 @@ impl Operator {
     /// Creates a campaign that is open now.
     ///
     /// # Errors
-    /// What the command says, when it fails.
+    /// The error output of the command, when it fails.
     pub async fn create(&self, campaign: &str, quota: u32) -> Result<()> {
         let quota = quota.to_string();
         self.run(&["campaign", "create", "--id", campaign, "--quota", &quota])
@@ -72,10 +72,10 @@ impl Operator {
             .map(drop)
     }
 
-    /// Runs the command; what it prints.
+    /// Runs the command; returns its output.
     ///
     /// # Errors
-    /// What the command says, when it fails.
+    /// The error output of the command, when it fails.
     pub async fn run(&self, arguments: &[&str]) -> Result<String> {
         let ended = self.end_of(arguments).await?;
         if ended.code == Some(0) {
@@ -85,7 +85,7 @@ impl Operator {
         }
     }
 
-    /// Runs the command, which may fail; how it ended.
+    /// Runs the command, which may fail; returns how it ended.
     ///
     /// # Errors
     /// When it cannot be run.
@@ -93,7 +93,7 @@ impl Operator {
         self.end_of_unless(arguments, pending()).await
     }
 
-    /// The same, but ends it at once (`kill -9`) when `killed` is, if it has not ended by then.
+    /// The same, but kills the command (`kill -9`) when `killed` completes first.
     ///
     /// # Errors
     /// When it cannot be run.

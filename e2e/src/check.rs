@@ -1,6 +1,6 @@
-//! Whether what people were told and what stands in the stores agree: invariants C1 to C6.
+//! Checks that the replies to applicants and the content of all stores agree: invariants C1 to C6.
 //!
-//! A pure function over both, so that it can be shown to find what it is for.
+//! A pure function over both, so that unit tests show what it finds.
 
 mod breach;
 mod operated;
@@ -19,23 +19,23 @@ use trail::{DEAD_LETTER, Trail};
 /// What to expect of a campaign.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
-    /// Coupons that there are in each round.
+    /// Coupons in each round.
     pub quota: u32,
-    /// Whether a person may win one in each round, and not only one in all.
+    /// Whether an applicant may win once in each round, and not only once in the campaign.
     pub one_per_round: bool,
-    /// How many coupons must have been given in each round that there was.
+    /// How many coupons must have been granted in each round.
     pub due: BTreeMap<String, u32>,
-    /// How many dead letters were brought about on purpose, of the consumer and of the bridge.
+    /// Dead letters that the test has caused, of the consumer and of the bridge.
     pub dead_letters: (u64, u64),
-    /// Whether Redis has lost what it had acknowledged, and the campaign was restored. Then people may have been told
-    /// places that went to others; they must have another one, or stand among the dead letters.
+    /// Whether Redis has lost acknowledged writes and the campaign was restored. Then applicants may have been told a
+    /// serial that went to another applicant; they must have another serial, or a dead letter.
     pub restored: bool,
     /// What an operator did meanwhile.
     pub operated: Operated,
 }
 
 impl Expected {
-    /// One round, to which so many people came.
+    /// One round, to which this many applicants came.
     pub fn once(quota: u32, applicants: u32) -> Self {
         Self {
             quota,
@@ -44,13 +44,13 @@ impl Expected {
         }
     }
 
-    /// Within what one person may win once.
+    /// The scope in which one applicant may win once.
     fn scope<'a>(&self, place: &'a Place) -> &'a str {
         if self.one_per_round { &place.round } else { "" }
     }
 }
 
-/// Every breach; none if all is well.
+/// All breaches; empty if the run is exact.
 pub fn breaches(expected: &Expected, history: &History, evidence: &Evidence) -> Vec<Breach> {
     let mut breaches = in_the_table(expected, evidence);
     breaches.extend(at_the_gate(expected, evidence));
@@ -67,7 +67,7 @@ pub fn breaches(expected: &Expected, history: &History, evidence: &Evidence) -> 
     breaches
 }
 
-/// Grants that people were told of, and that Redis lost before Kafka had them: nobody else can know of them.
+/// Grants that applicants were told of and that Redis lost before Kafka had them: no other store can know them.
 pub fn lost_with_redis<'a>(
     history: &'a History,
     evidence: &Evidence,
@@ -78,7 +78,7 @@ pub fn lost_with_redis<'a>(
         .collect()
 }
 
-/// C1 and C2, by the table.
+/// C1 and C2, in the table.
 fn in_the_table(expected: &Expected, evidence: &Evidence) -> Vec<Breach> {
     let mut breaches = Vec::new();
     let places = evidence.rows.iter().map(|row| row.place.clone());
@@ -103,7 +103,7 @@ fn in_the_table(expected: &Expected, evidence: &Evidence) -> Vec<Breach> {
     breaches
 }
 
-/// C1 by the gate, and C4: gate and table hold the same.
+/// C1 at the gate, and C4: gate and table hold the same grants.
 fn at_the_gate(expected: &Expected, evidence: &Evidence) -> Vec<Breach> {
     let held = evidence.held.iter().map(|held| {
         let place = Place::new(held.place.round.as_str(), held.place.serial.get());
@@ -157,7 +157,7 @@ fn over_quota(
     breaches
 }
 
-/// C2, by what people were told.
+/// C2, in the replies.
 fn between_people(expected: &Expected, history: &History, evidence: &Evidence) -> Vec<Breach> {
     let mut breaches = Vec::new();
     if expected.restored {
@@ -170,7 +170,7 @@ fn between_people(expected: &Expected, history: &History, evidence: &Evidence) -
             breaches.push(Breach::ToldTwo(user_id.clone(), places.clone()));
         }
         for place in places {
-            // What was taken back from somebody may be another's.
+            // The serial of a revoked coupon may belong to another applicant.
             if !evidence.revoked.contains(&(user_id.clone(), place.clone())) {
                 holders.entry(place).or_default().push(user_id.clone());
             }
@@ -184,7 +184,7 @@ fn between_people(expected: &Expected, history: &History, evidence: &Evidence) -
     breaches
 }
 
-/// C4 of what was taken back: gate and table say the same, and so does the operator who did it.
+/// C4 for revoked coupons: gate and table agree, and an operator has revoked them.
 fn taken_back(expected: &Expected, history: &History, evidence: &Evidence) -> Vec<Breach> {
     let mut breaches = Vec::new();
     let operated = &expected.operated;
@@ -224,7 +224,7 @@ fn taken_back(expected: &Expected, history: &History, evidence: &Evidence) -> Ve
     breaches
 }
 
-/// C3 and C4: who was told has a row, and who has a row was told.
+/// C3 and C4: every reply has its row, and every row its reply.
 fn told_and_standing(expected: &Expected, history: &History, evidence: &Evidence) -> Vec<Breach> {
     let mut breaches = Vec::new();
     let rows = evidence.rows.iter();
@@ -247,7 +247,7 @@ fn told_and_standing(expected: &Expected, history: &History, evidence: &Evidence
         }
     }
     let told: BTreeSet<(&String, &Place)> = told_places(history).collect();
-    // Those who wait are not told when they are promoted.
+    // Applicants on the waitlist get no reply when they are promoted.
     let waited = |call: &&Call| matches!(call.reply, Reply::Waitlisted(_));
     let waited: BTreeSet<&String> = history
         .calls
@@ -275,7 +275,7 @@ fn told_and_standing(expected: &Expected, history: &History, evidence: &Evidence
     breaches
 }
 
-/// C5: nothing is on its way, and nothing waits that was not planted.
+/// C5: nothing is on its way, and no dead letter is open that the test has not caused.
 fn left_behind(expected: &Expected, evidence: &Evidence) -> Vec<Breach> {
     let (failed_events, unpublished) = expected.dead_letters;
     let mut found = vec![
@@ -318,7 +318,7 @@ fn too_early(expected: &Expected, history: &History) -> Option<Breach> {
     })
 }
 
-/// That nobody was turned away, in the end, when places are left.
+/// No applicant was turned away for good while places are left.
 fn turned_away(expected: &Expected, history: &History, evidence: &Evidence) -> Option<Breach> {
     let [given] = evidence.given.values().collect::<Vec<_>>()[..] else {
         return None;

@@ -1,4 +1,4 @@
-//! What stands where, once the clients have their answers: gate, stream, topic, tables and dead letters.
+//! The content of gate, stream, topic, tables and dead letters after the clients have their answers.
 
 use crate::history::Place;
 use crate::rows::{Database, FailedEvent, Row};
@@ -17,7 +17,7 @@ use rushgate_gate::{CampaignId, Event, Keys, OnePer, record};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How long Kafka may take over one question.
+/// Time limit of one request to Kafka.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug)]
@@ -33,33 +33,33 @@ pub struct Stores {
     pub group: String,
 }
 
-/// All that is known of a campaign, save what its clients were told.
+/// Everything known of a campaign, except the replies to its clients.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
-    /// Coupons that are held.
+    /// Active coupons.
     pub rows: Vec<Row>,
-    /// Coupons that were taken back: from whom, and which.
+    /// Revoked coupons: applicant and place.
     pub revoked: BTreeSet<(String, Place)>,
-    /// Dead letters of the consumer that are open.
+    /// Open dead letters of the consumer.
     pub failed_events: Vec<FailedEvent>,
     /// Events in the topic, whether consumed or not.
     pub published: Vec<Event>,
-    /// Records of the topic, of whatever campaign, that are not committed yet.
+    /// Records of the topic, of any campaign, that are not committed yet.
     pub lag: u64,
     /// Entries of the stream that are events.
     pub in_stream: Vec<Event>,
-    /// Entries of the stream, whatever they are.
+    /// Length of the stream.
     pub entries: u64,
-    /// Those that some bridge has read and not acked.
+    /// Entries that a bridge has read and not acked.
     pub pending: u64,
     /// Dead letters of the bridge.
     pub unpublished: u64,
     pub held: Vec<Held>,
-    /// What the gate has taken back: from whom, and which.
+    /// Grants that the gate has revoked: applicant and place.
     pub taken_back: BTreeSet<(String, Place)>,
-    /// The highest serial that the gate has given in each round.
+    /// The highest serial that the gate has given out in each round.
     pub given: BTreeMap<String, u32>,
-    /// Serials that were given and are to be given again.
+    /// Free serials: given out before, and to be given out again.
     pub free: BTreeSet<Place>,
 }
 
@@ -71,11 +71,11 @@ impl Evidence {
 }
 
 impl Stores {
-    /// Reads all of it.
+    /// Reads all stores.
     pub async fn read(&self, campaign: &str) -> Result<Evidence> {
         let mut evidence = Evidence::default();
         let id: CampaignId = campaign.parse().context("parsing the campaign id")?;
-        // In the order in which a grant goes: what is at rest in one is in the next by then.
+        // In the order in which a grant passes through them: what is at rest in one store has reached the next.
         self.read_gate(&Keys::of(&id), &mut evidence)
             .await
             .context("reading the gate")?;
@@ -96,7 +96,7 @@ impl Stores {
         Ok(evidence)
     }
 
-    /// The partitions of the topic on which there are records of each key, one for each record.
+    /// The partitions that hold records of each key, one for each record.
     pub async fn partitions(&self) -> Result<BTreeMap<String, Vec<i32>>> {
         let stores = self.clone();
         let topic = tokio::task::spawn_blocking(move || {
@@ -111,7 +111,7 @@ impl Stores {
         topic.await?
     }
 
-    /// Removes from the topic all that it holds, as its retention does in time.
+    /// Deletes all records of the topic, as its retention eventually does.
     ///
     /// # Errors
     /// When Kafka does not answer or refuses.
@@ -150,7 +150,7 @@ impl Stores {
             Event::from_fields(|name| values.get(&name.to_owned()).map(Vec::as_slice)).ok()
         });
         evidence.in_stream = events.flatten().collect();
-        // Without a stream there is no group either, and nothing pending.
+        // Without a stream there is no group, so nothing is pending.
         let pending = redis.xpending(&stream, BRIDGE_GROUP).await;
         evidence.pending = pending.map_or(0, |reply: StreamPendingReply| reply.count() as u64);
         evidence.unpublished = redis.xlen(keys.dead_letters()).await? as u64;
@@ -187,7 +187,7 @@ impl Stores {
         Ok(())
     }
 
-    /// Hands out every record of the topic; how many are not committed.
+    /// Passes every record of the topic to `each`; returns how many are not committed.
     pub fn read_topic(&self, mut each: impl FnMut(&BorrowedMessage<'_>)) -> Result<u64> {
         let consumer = self.consumer()?;
         let asked = self.all_partitions(&consumer)?;

@@ -1,8 +1,8 @@
-//! More requests than can be served: each is sent when its time has come, whatever became of those before.
+//! More requests than can be served: each is sent when it is due, whatever became of the earlier ones.
 //!
-//! A crowd does not wait for its answers before more of it comes, and so neither does this: what the system delays, it
-//! does not get less of. Every request has a connection to itself while it is under way. HTTP is written by hand, because
-//! the sender must have far more to give than what it measures.
+//! A crowd does not wait for its answers before more of it comes, and neither does this client: when the system slows
+//! down, the load does not shrink (no coordinated omission). Every request has a connection of its own. HTTP is written
+//! by hand, because the client must be far faster than the system.
 
 use crate::history::{Call, History, Place, Reply};
 use anyhow::{Context, Result, bail};
@@ -20,31 +20,31 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 #[derive(Clone, Debug)]
 pub struct Flood {
-    /// Where the handler is: `127.0.0.1:3000`.
+    /// The handler's address: `127.0.0.1:3000`.
     pub address: String,
     pub campaign: String,
     /// Applicants, each of whom applies once: `user-0`, `user-1` and so on, as in a rush.
     pub applicants: usize,
-    /// How many of them come in a second.
+    /// Arrivals per second.
     pub per_second: f64,
-    /// How many requests may be under way: beyond it the crowd itself waits, with its clocks running.
+    /// Most requests in flight: beyond this limit the crowd itself waits, and its latencies grow.
     pub most_under_way: usize,
 }
 
-/// What came of it, as the applicants saw it. Times are microseconds, from when the request was due.
+/// The result as the applicants saw it. Times are in microseconds from when the request was due.
 #[derive(Debug)]
 pub struct FloodResult {
-    /// What everybody was told; those refused are not in it.
+    /// The replies with a decision; refused requests are not in it.
     pub history: History,
-    /// How many answers there were of each kind: the status, and the code of a problem.
+    /// Answers of each kind: the status, and the code of a problem.
     pub answers: BTreeMap<String, u64>,
-    /// How long those waited who were told what the gate decided.
+    /// Latency of requests with a decision.
     pub decided: Histogram<u64>,
-    /// How long those waited who were refused with 503 or 429.
+    /// Latency of requests that were refused with 503 or 429.
     pub refused: Histogram<u64>,
-    /// Refusals that do not say when to come again.
+    /// Refusals without Retry-After.
     pub without_retry_after: u64,
-    /// The most requests that were under way at once.
+    /// Most requests in flight at once.
     pub most_under_way: usize,
     /// From the first request to the last one sent.
     pub sending: Duration,
@@ -77,10 +77,10 @@ struct Shared {
     under_way: AtomicUsize,
 }
 
-/// Runs the flood to its end: all have come and all are answered.
+/// Runs the flood until every request is answered.
 ///
 /// # Errors
-/// When a histogram cannot be made. What the system does wrong is in the outcome.
+/// When a histogram cannot be created. Failures of the system are in the result.
 pub async fn run(flood: Flood) -> Result<FloodResult> {
     let shared = Arc::new(Shared {
         idle: Mutex::default(),
@@ -129,7 +129,7 @@ impl Shared {
         self.under_way.fetch_sub(1, Ordering::Relaxed);
         let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
         outcome.most_under_way = outcome.most_under_way.max(under_way);
-        // Whoever is refused, or told nothing: the gate may decide all the same, later.
+        // Refused, or without an answer: the gate may still decide later.
         outcome.history.note_coming(&user_id, due.into_std());
         match answer {
             Err(_) => outcome.count("no answer"),
@@ -174,7 +174,7 @@ impl Shared {
 }
 
 impl FloodResult {
-    /// Answers of that kind: a status such as `503`, with or without the code of a problem.
+    /// Answers of this kind: a status such as `503`, with or without the code of a problem.
     pub fn of(&self, kind: &str) -> u64 {
         let of_kind = self
             .answers
@@ -183,7 +183,7 @@ impl FloodResult {
         of_kind.map(|(_, count)| count).sum()
     }
 
-    /// Decisions a second, over the whole time.
+    /// Decisions per second, over the whole time.
     pub fn decided_per_second(&self) -> f64 {
         self.decided.len() as f64 / self.elapsed.as_secs_f64()
     }
@@ -231,7 +231,7 @@ impl FloodResult {
     }
 }
 
-/// One answer that says how long it is, as all of ours do.
+/// Reads one response with Content-Length, as all of ours have.
 async fn read(stream: &mut TcpStream) -> Result<Response> {
     let mut bytes = Vec::with_capacity(1024);
     loop {
@@ -268,7 +268,7 @@ async fn read(stream: &mut TcpStream) -> Result<Response> {
     }
 }
 
-/// One microsecond to a minute, within 0.1 %.
+/// From one microsecond to one minute, with an error of at most 0.1 %.
 fn histogram() -> Result<Histogram<u64>> {
     Histogram::new_with_bounds(1, 60_000_000, 3).context("cannot make a histogram")
 }

@@ -1,4 +1,4 @@
-//! What everybody was told.
+//! The replies that applicants got.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -28,41 +28,41 @@ impl fmt::Display for Place {
     }
 }
 
-/// What one request was answered with.
+/// The reply to one application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// 201: this place is yours.
+    /// 201: the applicant has this place.
     Granted(Place),
-    /// 200: this place was yours already.
+    /// 200: the applicant already had this place.
     AlreadyGranted(Place),
-    /// 202: so many are before you, and you.
+    /// 202: the position on the waitlist.
     Waitlisted(u32),
-    /// 410: nothing left.
+    /// 410: no place is left.
     SoldOut,
-    /// 410: it was yours, and was taken back.
+    /// 410: the applicant's grant was revoked.
     Revoked,
-    /// 4xx: the request makes no sense, as was meant.
+    /// 4xx: the request was invalid, on purpose.
     Rejected,
-    /// 503, over and over.
+    /// 503 at every attempt.
     Unavailable,
     Unexplained(String),
 }
 
-/// One application, from when it was first sent to its last answer.
+/// One application, from when it was first sent to its final answer.
 #[derive(Clone, Debug)]
 pub struct Call {
     pub user_id: String,
     /// When it was first sent: a grant may have been made at any moment since.
     pub began: Instant,
-    /// When its answer was there.
+    /// When its answer arrived.
     pub ended: Instant,
     pub reply: Reply,
 }
 
-/// The answers of one rush, counted, and who was told which serial.
+/// The replies of one rush, counted, and the places that applicants were told.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// Requests that were answered.
+    /// Answered requests.
     pub sent: u64,
     /// Answers 201.
     pub granted: u64,
@@ -72,24 +72,24 @@ pub struct History {
     pub waitlisted: u64,
     /// Answers 410.
     pub sold_out: u64,
-    /// Bad requests that were refused as they should be.
+    /// Invalid requests that were refused as they should be.
     pub rejected: u64,
-    /// Requests that never got another answer than 503 or a broken connection.
+    /// Requests whose every attempt got 503 or a broken connection.
     pub unavailable: u64,
-    /// Requests that were sent again after a 503 or a broken connection.
+    /// Requests that were sent again after 503 or a broken connection.
     pub retried: u64,
-    /// Answers that nothing explains, in words.
+    /// Replies that nothing explains, as text.
     pub unexplained: Vec<String>,
-    /// Everybody who was told a place: all the places that they were told.
+    /// For each applicant, all places that they were told.
     pub places: BTreeMap<String, Vec<Place>>,
-    /// Every application, in the order of their ends within each client.
+    /// Every application, in the order in which they ended within each client.
     pub calls: Vec<Call>,
-    /// When each person came first, whether or not he was told anything then.
+    /// When each applicant first came, whether or not there was an answer.
     pub came: BTreeMap<String, Instant>,
 }
 
 impl History {
-    /// Notes that somebody came: a grant may have been made at any moment since.
+    /// Records that an applicant came: a grant may have been made at any moment since.
     pub fn note_coming(&mut self, user_id: &str, began: Instant) {
         match self.came.get_mut(user_id) {
             Some(first) => *first = began.min(*first),
@@ -99,7 +99,7 @@ impl History {
         }
     }
 
-    /// Notes how a call ended.
+    /// Records how a call ended.
     pub fn note(&mut self, call: Call) {
         self.sent += 1;
         self.note_coming(&call.user_id, call.began);
@@ -122,7 +122,7 @@ impl History {
         self.calls.push(call);
     }
 
-    /// Takes in what others were told.
+    /// Merges the replies of another history.
     pub fn add(&mut self, other: Self) {
         self.sent += other.sent;
         self.granted += other.granted;

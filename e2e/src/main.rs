@@ -1,4 +1,5 @@
-//! `rush`: a new campaign, many people at once, and whether all was exact. `cargo xtask rush` runs it.
+//! `rush`: sends a rush of applicants to a new campaign and checks that the result is exact. `cargo xtask rush` runs
+//! it.
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -15,35 +16,35 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::{Instant, sleep};
 
-/// Sends many people to a new campaign at once and checks that every coupon was given exactly once.
+/// Send a rush of applicants to a new campaign, and check that every coupon was given exactly once
 #[derive(Parser)]
 #[command(name = "cargo xtask rush")]
 struct Cli {
-    /// Different people
+    /// Different applicants
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     applicants: u32,
     /// Coupons
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     quota: u32,
-    /// Requests under way at once
+    /// Concurrent requests
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: u32,
-    /// How often one person in ten clicks; the others click once
+    /// Clicks of one applicant in ten; the others click once
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     repeats: u32,
     /// Seconds to wait for the rows
     #[arg(long, default_value_t = 60)]
     wait: u64,
-    /// Write the report here too, as JSON
+    /// Also write the report to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Where the handlers are, separated by commas
+    /// Addresses of the handlers, separated by commas
     #[arg(long, env = "RUSHGATE_URLS", value_delimiter = ',', required = true)]
     urls: Vec<String>,
-    /// Where the rows are
+    /// Address of the database
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
-    /// Where the gate is
+    /// Address of the gate's Redis
     #[arg(
         long,
         env = "REDIS_URL",
@@ -51,13 +52,13 @@ struct Cli {
         default_value = "redis://127.0.0.1:6379"
     )]
     redis_url: String,
-    /// Where the topic is
+    /// Address of Kafka
     #[arg(long, env = "KAFKA_BROKERS", default_value = "127.0.0.1:9092")]
     kafka_brokers: String,
     /// The topic
     #[arg(long, env = "KAFKA_TOPIC", default_value = "coupon_create")]
     kafka_topic: String,
-    /// The consumer group of the consumers
+    /// The consumers' group
     #[arg(long, env = "KAFKA_GROUP", default_value = "rushgate-consumer")]
     kafka_group: String,
 }
@@ -123,7 +124,7 @@ async fn run(cli: &Cli) -> Result<bool> {
         topic: cli.kafka_topic.clone(),
         group: cli.kafka_group.clone(),
     };
-    // The last acks, confirmations and offsets come a moment after the last rows.
+    // The last acks, confirmations and offsets come shortly after the last rows.
     let evidence = loop {
         let evidence = stores.read(&campaign).await?;
         if evidence.is_at_rest() || Instant::now() > deadline {

@@ -20,7 +20,7 @@ pub struct Process {
     log: PathBuf,
 }
 
-/// A signal by its name, as `kill` takes it.
+/// A signal, named as in `kill`.
 #[derive(Clone, Copy)]
 pub enum Signal {
     /// `SIGKILL`.
@@ -34,7 +34,7 @@ pub enum Signal {
 }
 
 impl Process {
-    /// Starts `command`, its output going to `log`.
+    /// Starts `command`, with its output in `log`.
     pub fn start(command: &mut Command, log: PathBuf) -> Self {
         let output = File::options()
             .create(true)
@@ -52,7 +52,6 @@ impl Process {
         Self { child, log }
     }
 
-    /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         let name = match signal {
             Signal::Kill => "-KILL",
@@ -68,13 +67,13 @@ impl Process {
         assert!(status.success(), "kill {name} {id}");
     }
 
-    /// Ends it at once, as a crash would.
+    /// Kills it at once, as in a crash.
     pub fn crash(mut self) {
         self.signal(Signal::Kill);
         self.child.wait().expect("ended");
     }
 
-    /// Asks it to end and waits for its exit code.
+    /// Sends SIGTERM and waits for the exit code.
     pub fn terminate(mut self) -> Option<i32> {
         self.signal(Signal::Terminate);
         self.child.wait().expect("ended").code()
@@ -85,7 +84,7 @@ impl Process {
         self.child.try_wait().expect("a child of ours")
     }
 
-    /// The most memory that it has had at once, in bytes: what Linux says of its resident set.
+    /// Its peak memory in bytes: the high-water mark of the resident set, from Linux.
     pub fn peak_memory(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(&path).expect("a process that runs, on Linux");
@@ -97,7 +96,7 @@ impl Process {
         peak.expect("VmHWM") * 1024
     }
 
-    /// All that it has written, since its first start.
+    /// Everything that it has logged, since its first start.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -118,7 +117,7 @@ impl Drop for Process {
 pub fn program(name: &str) -> PathBuf {
     match std::env::var_os("RUSHGATE_BIN_DIR") {
         Some(directory) => Path::new(&directory).join(name),
-        // Beside `deps`, where cargo put this test.
+        // Beside `deps`, where cargo puts test binaries.
         None => std::env::current_exe()
             .expect("this test")
             .parent()
@@ -128,11 +127,11 @@ pub fn program(name: &str) -> PathBuf {
     }
 }
 
-/// Below those from which systems serve outgoing connections, so that a server that is killed finds its port free when it
-/// comes back, and apart from those of `cargo xtask` (20,000 and up).
+/// Below the ephemeral ports, so that a killed server finds its port free when it restarts, and apart from those of
+/// `cargo xtask` (20,000 and up).
 const PORTS: Range<u16> = 10_000..20_000;
 
-/// A port that nobody listens on just now, and that was not given to anybody else in this process.
+/// A port that is free now and was not returned before in this process.
 pub fn free_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let mut given = GIVEN

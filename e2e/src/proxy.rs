@@ -1,8 +1,8 @@
-//! A connection through which everything goes that a part says, and what can go wrong with one.
+//! A proxy between two programs, and the faults that it can cause.
 //!
-//! A *request* is what a client sends from one answer to the next, whatever the protocol. Requests are counted over all
-//! connections of a proxy, from the moment that it was last told what is wrong, so that a test can strike at exactly one
-//! of those that a program makes.
+//! A *request* is everything that a client sends from one answer to the next, in any protocol. Requests are counted
+//! over all connections of a proxy, from the last call of [`Proxy::set`], so a test can break exactly one request of a
+//! program.
 
 #![allow(
     clippy::expect_used,
@@ -23,32 +23,32 @@ use tokio::task::JoinHandle;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     None,
-    /// Every piece of data is late by so much.
+    /// Every piece of data is delayed by this time.
     Delay(Duration),
-    /// Nothing gets through, and nobody is told.
+    /// Nothing gets through, and no connection is closed.
     Hang,
-    /// Connections are reset, and so are new ones.
+    /// Connections are reset, also new ones.
     Cut,
-    /// Each connection is reset when so many bytes of answers have come through.
+    /// Each connection is reset after this many bytes of answers.
     AnswersLostAfter(usize),
     /// This request does not get through: its connection is reset.
     DropRequest(usize, Then),
-    /// The server answers this request, so that it has done what it was asked for; its connection is reset instead of
-    /// being given the answer.
+    /// The server answers this request, so it has done the work; the connection is reset instead of returning the
+    /// answer.
     LoseAnswer(usize, Then),
-    /// The server answers this request, and its answer is held back until something else is wrong.
+    /// The server answers this request, and the answer is held back until the fault changes.
     HoldAnswer(usize),
 }
 
-/// What becomes of other connections when one was reset at a certain request.
+/// What happens to other connections when one was reset at a certain request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     Works,
-    /// All are [`Trouble::Cut`].
+    /// All of them are [`Trouble::Cut`].
     Cut,
 }
 
-/// Listens at a port and passes on what comes.
+/// Listens on a port and forwards everything.
 pub struct Proxy {
     pub port: u16,
     line: Line,
@@ -64,33 +64,33 @@ struct Line {
 #[derive(Clone, Copy)]
 struct Now {
     trouble: Trouble,
-    /// Requests since that is so.
+    /// Requests since the fault was set.
     requests: usize,
-    /// Whether the one has come that it is about.
+    /// Whether the request of the fault has come.
     has_struck: bool,
 }
 
 #[derive(Clone, Copy)]
 struct Route {
     server: SocketAddr,
-    /// What the server calls itself where it names itself to clients, and what they are told instead.
+    /// The address that the server advertises, and the one that clients get instead.
     renamed: Option<([u8; 13], [u8; 13])>,
 }
 
 impl Proxy {
-    /// Listens at `port` (0: at a free one) and passes on to `target`, both on this machine.
+    /// Listens on `port` (0: a free one) and forwards to `target`, both on this machine.
     pub async fn open(port: u16, target: u16) -> Self {
         Self::listen(port, target, None).await
     }
 
-    /// In front of the Kafka at `target`, which tells its clients to come to 127.0.0.1 at `advertised`: clients that come
-    /// this way are told to come this way again.
+    /// In front of the Kafka at `target`, which advertises 127.0.0.1 with port `advertised`: clients of this proxy get
+    /// the proxy's address instead.
     pub async fn open_kafka(target: u16, advertised: u16) -> Self {
         Self::listen(0, target, Some(advertised)).await
     }
 
     async fn listen(port: u16, target: u16, advertised: Option<u16>) -> Self {
-        // Who had the port before may be about to end.
+        // The process that had the port before may be about to end.
         let listener = until("the port is free", async || {
             TcpListener::bind(("127.0.0.1", port)).await.ok()
         })
@@ -122,7 +122,7 @@ impl Proxy {
         }
     }
 
-    /// From now on this is wrong.
+    /// Sets the fault, and starts counting requests anew.
     pub fn set(&self, trouble: Trouble) {
         self.line.now.send_replace(Now {
             trouble,
@@ -134,24 +134,24 @@ impl Proxy {
         }
     }
 
-    /// Resets the connections that there are.
+    /// Resets the present connections.
     pub fn reset(&self) {
         self.line.reset();
     }
 
-    /// How many requests there were since it was last told what is wrong.
+    /// Requests since the last call of [`Proxy::set`].
     pub fn requests(&self) -> usize {
         self.line.now.borrow().requests
     }
 
-    /// Whether the request has come that a trouble is about.
+    /// Whether the request of a fault has come.
     pub fn has_struck(&self) -> bool {
         self.line.now.borrow().has_struck
     }
 
     pub async fn strikes(&self) {
         let mut now = self.line.now.subscribe();
-        // The sender is here.
+        // The sender is alive.
         let _ = now.wait_for(|now| now.has_struck).await;
     }
 }
@@ -172,7 +172,7 @@ impl Line {
         self.resets.send_modify(|resets| *resets += 1);
     }
 
-    /// Counts a request; what is wrong, if it is wrong with this one.
+    /// Counts a request; returns the fault if it is about this one.
     fn count(&self) -> Option<Trouble> {
         let mut met = None;
         self.now.send_if_modified(|now| {
@@ -184,13 +184,13 @@ impl Line {
                 return false;
             };
             met = (nth == now.requests).then_some(now.trouble);
-            // Nobody waits for a number.
+            // No task waits for a number.
             false
         });
         met
     }
 
-    /// The moment of `trouble` has come; whether it is still wanted.
+    /// The moment of `trouble` has come; returns whether it is still set.
     fn strike(&self, trouble: Trouble) -> bool {
         let mut then = Then::Works;
         let is_wanted = self.now.send_if_modified(|now| {
@@ -237,32 +237,32 @@ async fn pass_on(mut client: TcpStream, route: Route, line: Line) {
             )
         };
         tokio::select! {
-            // First, so that what was held back does not get through after a reset.
+            // First, so that data that was held back does not get through after a reset.
             biased;
             _ = reset.changed() => false,
             both = both => both.is_ok(),
         }
     };
     if !is_whole {
-        // What is dropped is reset then, not closed.
+        // Dropping the sockets then resets the connections instead of closing them.
         let _ = (client.set_zero_linger(), server.set_zero_linger());
     }
 }
 
 struct Exchange {
-    /// Whether what the client sends next is a new request.
+    /// Whether the client's next data begin a new request.
     is_answered: AtomicBool,
-    /// Whether the answer is the one that the trouble is about.
+    /// Whether the answer is the one that the fault is about.
     is_marked: AtomicBool,
 }
 
-/// The connection is to be broken.
+/// The connection is to be reset.
 struct Broken;
 
-/// As much as is passed on at once.
+/// Bytes forwarded at once.
 const PIECE: usize = 16 * 1024;
 
-/// Passes on what the client says until there is no more.
+/// Forwards what the client sends until it ends.
 async fn requests(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
@@ -289,7 +289,7 @@ async fn requests(
     }
 }
 
-/// Passes on what the server says until there is no more.
+/// Forwards what the server sends until it ends.
 async fn answers(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
@@ -335,7 +335,7 @@ async fn answers(
     }
 }
 
-/// Waits as long as data have to wait; what is wrong then.
+/// Waits as long as data are delayed; returns the fault then.
 async fn wait_out(line: &Line) -> Result<Trouble, Broken> {
     let mut now = line.now.subscribe();
     let trouble = {
@@ -348,7 +348,7 @@ async fn wait_out(line: &Line) -> Result<Trouble, Broken> {
     Ok(trouble)
 }
 
-/// How Kafka writes an address of this machine: the host's name, then its port in four bytes.
+/// An address of this machine in Kafka's protocol: the host's name, then the port in four bytes.
 fn kafka_name(port: u16) -> [u8; 13] {
     let mut name = *b"127.0.0.1\0\0\0\0";
     name[11..].copy_from_slice(&port.to_be_bytes());
@@ -388,7 +388,7 @@ mod tests {
         TcpStream::connect(("127.0.0.1", proxy.port)).await.unwrap()
     }
 
-    /// What comes back of `text`, until the connection breaks.
+    /// Sends `text` and returns what comes back, until the connection breaks.
     async fn say(connection: &mut TcpStream, text: &[u8]) -> Vec<u8> {
         let mut back = vec![];
         if connection.write_all(text).await.is_ok() {
@@ -483,7 +483,7 @@ mod tests {
         );
     }
 
-    /// Sends every byte back, and keeps what it has heard.
+    /// Sends every byte back, and keeps what it has received.
     async fn listener_that_hears() -> (watch::Receiver<String>, u16) {
         let (hears, heard) = watch::channel(String::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! A Redis of a test's own, as it is shipped, and a replica of it.
+//! A Redis of a test's own, with the shipped settings, and a replica of it.
 
 #![allow(
     clippy::expect_used,
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// A Redis that copies what another one writes.
+/// A replica of another Redis.
 pub struct Replica {
     process: Process,
     port: u16,
@@ -22,11 +22,11 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts one in `directory` that copies the Redis at port `primary`, and waits until it has all of it.
+    /// Starts a replica in `directory` of the Redis at port `primary`, and waits until it is in sync.
     pub async fn start(directory: PathBuf, primary: u16) -> Self {
         let port = free_port();
         let process = start(port, &directory).await;
-        // Else the primary waits whether others come as well.
+        // By default the primary waits for further replicas first.
         let delay = ["CONFIG", "SET", "repl-diskless-sync-delay", "0"];
         tell(primary, &delay).await;
         tell(port, &["REPLICAOF", "127.0.0.1", &primary.to_string()]).await;
@@ -41,7 +41,7 @@ impl Replica {
         }
     }
 
-    /// Waits until it has that key.
+    /// Waits until it has this key.
     pub async fn until_it_has(&self, key: &str) {
         until(&format!("the replica has {key}"), async || {
             let mut connection = connection(self.port).await?;
@@ -52,7 +52,7 @@ impl Replica {
         .await;
     }
 
-    /// Makes it a primary, at that port, where nobody listens any more; where it keeps what it has.
+    /// Makes it a primary on this port, which must be free; its data directory stays.
     pub async fn promote(self, port: u16) -> (Process, PathBuf) {
         tell(self.port, &["REPLICAOF", "NO", "ONE"]).await;
         tell(self.port, &["CONFIG", "SET", "port", &port.to_string()]).await;
@@ -60,14 +60,14 @@ impl Replica {
         (self.process, self.directory)
     }
 
-    /// Cuts it off from the one that it copies, which it does not notice: it keeps what it has.
+    /// Cuts it off from its primary; it keeps its data.
     pub async fn cut_off(&self) {
-        // Nobody listens there.
+        // No process listens on this port.
         tell(self.port, &["REPLICAOF", "127.0.0.1", "1"]).await;
     }
 }
 
-/// A Redis at this port that acknowledges nothing that it has not written down in `dir`.
+/// A Redis on this port that acknowledges a write only after it is on disk in `dir`.
 pub fn command(port: u16, dir: &Path) -> Command {
     let mut command = Command::new("redis-server");
     command
@@ -85,7 +85,7 @@ pub fn command(port: u16, dir: &Path) -> Command {
     command
 }
 
-/// Starts one that keeps what it has in `dir`, and waits until it answers.
+/// Starts a Redis with its data in `dir`, and waits until it answers.
 pub async fn start(port: u16, dir: &Path) -> Process {
     std::fs::create_dir_all(dir).expect("a directory");
     let process = Process::start(&mut command(port, dir), dir.with_extension("log"));
@@ -93,7 +93,7 @@ pub async fn start(port: u16, dir: &Path) -> Process {
     process
 }
 
-/// A connection to the Redis at that port, if it answers.
+/// A connection to the Redis on this port, if it answers.
 pub async fn connection(port: u16) -> Option<MultiplexedConnection> {
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).expect("an address");
     // The machine may be busy with other tests.
@@ -112,8 +112,8 @@ async fn tell(port: u16, words: &[&str]) {
     done.await.expect("Redis does it");
 }
 
-/// Whether a replica has what is written now. That it is said to be up is too early: what comes after the first copy is sent
-/// when it has acknowledged that one, up to a second later.
+/// Whether a replica has everything written so far. `state=online` is too early: writes after the first copy are sent
+/// when the replica has acknowledged that copy, up to a second later.
 async fn has_replica(primary: u16) -> Option<bool> {
     const PROBE: &str = "rushgate:probe";
     const MILLIS: u64 = 100;

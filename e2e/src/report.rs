@@ -1,4 +1,4 @@
-//! What came of a rush, for people and for programs.
+//! The result of a rush, as text and as JSON.
 
 use crate::check::{Breach, Expected, breaches};
 use crate::evidence::Evidence;
@@ -9,14 +9,14 @@ use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
 
-/// Everything worth knowing of one rush. Times are in milliseconds.
+/// The figures of one rush. Times are in milliseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     pub campaign: String,
     pub applicants: u32,
-    /// Coupons that there were.
+    /// Coupons of the campaign.
     pub quota: u32,
-    /// Requests that were answered.
+    /// Answered requests.
     pub sent: u64,
     /// Answers 201.
     pub granted: u64,
@@ -24,31 +24,31 @@ pub struct Report {
     pub already_granted: u64,
     /// Answers 410.
     pub sold_out: u64,
-    /// Bad requests that were refused.
+    /// Invalid requests that were refused.
     pub rejected: u64,
-    /// Requests sent again after a 503 or a broken connection.
+    /// Requests sent again after 503 or a broken connection.
     pub retried: u64,
     /// Rows in the database.
     pub rows: u64,
-    /// Serials that were due and have no row.
+    /// Serials that must have a row and have none.
     pub serials_missing: u64,
     /// Serials with more than one row.
     pub serials_doubled: u64,
-    /// People with more than one row.
+    /// Applicants with more than one row.
     pub people_doubled: u64,
     /// Answers per second.
     pub requests_per_second: f64,
-    /// Half of the answers came within.
+    /// Median latency.
     pub p50_ms: f64,
-    /// 99 in 100 answers came within.
+    /// 99th percentile of the latency.
     pub p99_ms: f64,
-    /// 99 in 100 grants had their row within.
+    /// 99th percentile of the time from grant to row.
     pub grant_to_row_p99_ms: f64,
     pub breaches: Vec<Breach>,
 }
 
 impl Report {
-    /// Compares what was told with what stands.
+    /// Compares the replies with the stores.
     pub fn new(
         campaign: &str,
         expected: &Expected,
@@ -84,7 +84,7 @@ impl Report {
         }
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there is no breach.
     pub fn is_exact(&self) -> bool {
         self.breaches.is_empty()
     }

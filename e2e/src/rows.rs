@@ -1,4 +1,4 @@
-//! What stands in the database.
+//! Reads the database from outside.
 
 use crate::history::Place;
 use anyhow::{Context, Result};
@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// A coupon that is held.
+/// An active coupon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     pub place: Place,
@@ -24,22 +24,17 @@ pub struct Row {
 pub struct FailedEvent {
     /// The key of its record.
     pub key: String,
-    /// What its record says, if that is an event.
+    /// The event of its record, if there is one.
     pub event: Option<Event>,
     pub reason: String,
 }
 
-/// The database, seen from outside.
 #[derive(Clone, Debug)]
 pub struct Database {
     pool: MySqlPool,
 }
 
 impl Database {
-    /// Connects.
-    ///
-    /// # Errors
-    /// When the database does not answer.
     pub async fn connect(url: &str) -> Result<Self> {
         let pool = MySqlPoolOptions::new()
             .max_connections(2)
@@ -53,21 +48,18 @@ impl Database {
         &self.pool
     }
 
-    /// A session by itself, whose locks and open transaction go with it.
-    ///
-    /// # Errors
-    /// When the database does not answer.
+    /// A session of its own, with its own locks and transaction.
     pub async fn session(&self) -> Result<PoolConnection<MySql>> {
         let mut connection = self.pool.acquire().await?;
         connection.close_on_drop();
         Ok(connection)
     }
 
-    /// Runs these statements, one after the other on one connection, and then closes it: what they leave behind in the
-    /// session goes with it. How many rows they have changed.
+    /// Runs these statements in order on one new connection, and closes it, so that no session state is left. Returns
+    /// the number of changed rows.
     ///
     /// # Errors
-    /// When one of them fails, or all of them take longer than half a minute.
+    /// When a statement fails, or all of them take longer than half a minute.
     pub async fn run(&self, sql: &str) -> Result<u64> {
         let statements = async {
             let mut session = self.session().await?;
@@ -78,10 +70,7 @@ impl Database {
         Ok(done.rows_affected())
     }
 
-    /// The connections that a user has.
-    ///
-    /// # Errors
-    /// When the database does not answer.
+    /// The connections of a database user.
     pub async fn connections_of(&self, user: &str) -> Result<Vec<i64>> {
         let rows = sqlx::raw_sql("SHOW PROCESSLIST")
             .fetch_all(&self.pool)
@@ -95,10 +84,7 @@ impl Database {
             .collect::<Result<_, _>>()?)
     }
 
-    /// How many coupons of `campaign` are held.
-    ///
-    /// # Errors
-    /// When the database does not answer.
+    /// How many active coupons `campaign` has.
     pub async fn count(&self, campaign: &str) -> Result<u64> {
         let count: i64 = sqlx::query_scalar(
             "SELECT COUNT(*) FROM coupons WHERE campaign_id = ? AND state = 'active'",
@@ -109,10 +95,7 @@ impl Database {
         Ok(u64::try_from(count)?)
     }
 
-    /// The coupons of `campaign` that are held, by round and serial.
-    ///
-    /// # Errors
-    /// When the database does not answer.
+    /// The active coupons of `campaign`, by round and serial.
     pub async fn rows(&self, campaign: &str) -> Result<Vec<Row>> {
         sqlx::query(
             "SELECT round_id, serial, user_id, CAST(TIMESTAMPDIFF(MICROSECOND, granted_at, issued_at) AS SIGNED) AS delay \
@@ -123,7 +106,7 @@ impl Database {
         .await?
         .iter()
         .map(|row| {
-            // Two clocks: the row may seem to be older than its grant.
+            // Two clocks: the row may seem older than its grant.
             let micros = row.try_get::<i64, _>("delay")?.max(0);
             Ok(Row {
                 place: Place {
@@ -137,10 +120,7 @@ impl Database {
         .collect()
     }
 
-    /// The coupons of `campaign` that were taken back: from whom, and which.
-    ///
-    /// # Errors
-    /// When the database does not answer.
+    /// The revoked coupons of `campaign`: applicant and place.
     pub async fn revoked(&self, campaign: &str) -> Result<Vec<(String, Place)>> {
         let rows: Vec<(String, String, u32)> = sqlx::query_as(
             "SELECT user_id, round_id, serial FROM coupons WHERE campaign_id = ? AND state = 'revoked'",
@@ -154,7 +134,7 @@ impl Database {
             .collect())
     }
 
-    /// The state of `campaign`, as the database has it.
+    /// The state of `campaign` in the database.
     ///
     /// # Errors
     /// When the database does not answer, or there is no such campaign.
@@ -163,20 +143,14 @@ impl Database {
         Ok(state.bind(campaign).fetch_one(&self.pool).await?)
     }
 
-    /// What was done to `campaign`, in a word, and why.
-    ///
-    /// # Errors
-    /// When the database does not answer.
+    /// The actions on `campaign`, each with its reason.
     pub async fn log(&self, campaign: &str) -> Result<Vec<(String, Option<String>)>> {
         let log = "SELECT action, reason FROM campaign_log WHERE campaign_id = ? ORDER BY id";
         let log = sqlx::query_as(log).bind(campaign);
         Ok(log.fetch_all(&self.pool).await?)
     }
 
-    /// How many dead letters of `campaign` the consumers have replayed by themselves.
-    ///
-    /// # Errors
-    /// When the database does not answer.
+    /// How many dead letters of `campaign` the consumers have replayed.
     pub async fn replayed(&self, campaign: &str) -> Result<u64> {
         let count: i64 = sqlx::query_scalar(
             "SELECT COUNT(*) FROM failed_events WHERE record_key LIKE CONCAT(?, '/%') \
@@ -188,10 +162,7 @@ impl Database {
         Ok(u64::try_from(count)?)
     }
 
-    /// Dead letters of `campaign` that nobody has resolved.
-    ///
-    /// # Errors
-    /// When the database does not answer.
+    /// Open dead letters of `campaign`.
     pub async fn failed_events(&self, campaign: &str) -> Result<Vec<FailedEvent>> {
         sqlx::query(
             "SELECT record_key, payload, reason FROM failed_events \

@@ -1,4 +1,4 @@
-//! Many people at once.
+//! A rush: many applicants at once.
 
 use crate::history::{Call, History, Place, Reply};
 use anyhow::{Context, Result};
@@ -12,38 +12,38 @@ use std::time::{Duration, Instant};
 
 #[derive(Clone, Debug)]
 pub struct Rush {
-    /// Where the handlers are, such as `http://127.0.0.1:3000`; requests are spread over them.
+    /// The handlers, such as `http://127.0.0.1:3000`; requests are spread over them.
     pub urls: Vec<String>,
     pub campaign: String,
     pub applicants: usize,
-    /// Requests under way at once.
+    /// Concurrent requests.
     pub concurrency: usize,
-    /// How often one in ten of them clicks; the others click once.
+    /// Clicks of one applicant in ten; the others click once.
     pub repeats: usize,
-    /// Whether people go on for longer, because the gate is to be lost in the middle of it, and to be restored.
+    /// Whether clients retry for longer, because the gate will be lost during the rush and restored.
     pub outlasts_a_loss: bool,
 }
 
-/// What came of it, as the clients saw it.
+/// The result as the clients saw it.
 #[derive(Debug)]
 pub struct RushResult {
     pub history: History,
     /// From the first request to the last answer.
     pub elapsed: Duration,
-    /// Time to the answer, in microseconds.
+    /// Latency in microseconds.
     pub latency: Histogram<u64>,
 }
 
-/// How often a request is sent again that met a 503 or a broken connection.
+/// Attempts after 503 or a broken connection.
 const TRIES: usize = 100;
 
-/// The same, where the gate is to be lost and restored meanwhile.
+/// Attempts if the gate is lost and restored meanwhile.
 const TRIES_OUTLASTING: usize = 900;
 
-/// How long to wait before that.
+/// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What one person sends once.
+/// One click of one applicant.
 #[derive(Clone, Copy, Debug)]
 enum Request {
     Application(usize),
@@ -63,10 +63,10 @@ struct GrantBody {
     user_id: String,
 }
 
-/// Runs the rush. `progress` is called with every answer.
+/// Runs the rush. `progress` is called at every answer.
 ///
 /// # Errors
-/// When a client cannot be made. What the system does wrong is in the outcome.
+/// When a client cannot be created. Failures of the system are in the result.
 pub async fn run(rush: &Rush, progress: impl Fn() + Send + Sync + 'static) -> Result<RushResult> {
     let requests = Arc::new(requests(rush));
     let next = Arc::new(AtomicUsize::new(0));
@@ -113,7 +113,7 @@ pub async fn run(rush: &Rush, progress: impl Fn() + Send + Sync + 'static) -> Re
     })
 }
 
-/// Everybody's clicks and one bad request for every hundred, shuffled.
+/// All clicks, and one invalid request for every hundred, shuffled.
 fn requests(rush: &Rush) -> Vec<Request> {
     let mut requests: Vec<_> = (0..rush.applicants)
         .flat_map(|person| {
@@ -157,7 +157,7 @@ async fn send(
             Request::Bad(kind) => misapply(client, url, kind).await,
         };
         match answer {
-            // The person sees a spinner and clicks again: an application counts once, however often it is sent.
+            // The applicant sees a spinner and clicks again: an application counts once, however often it is sent.
             Err(_) | Ok(Reply::Unavailable) => {
                 history.retried += 1;
                 tokio::time::sleep(PAUSE).await;
@@ -199,7 +199,7 @@ pub async fn apply(client: &Client, url: &str, user_id: &str) -> reqwest::Result
     })
 }
 
-/// Sends something that makes no sense; it is rejected if it gets the answer that it deserves.
+/// Sends an invalid request; the reply is `Rejected` if the answer is the documented one.
 async fn misapply(client: &Client, url: &str, kind: usize) -> reqwest::Result<Reply> {
     let json = |body: &'static str| {
         client
@@ -235,7 +235,7 @@ async fn misapply(client: &Client, url: &str, kind: usize) -> reqwest::Result<Re
     })
 }
 
-/// One microsecond to a minute, within 0.1 %.
+/// From one microsecond to one minute, with an error of at most 0.1 %.
 fn histogram() -> Result<Histogram<u64>> {
     Histogram::new_with_bounds(1, 60_000_000, 3).context("cannot make a histogram")
 }

@@ -9,7 +9,7 @@
 use crate::system::server;
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 
-/// An empty schema on the server that `DATABASE_URL` names, dropped with this.
+/// An empty schema on the server of `DATABASE_URL`, dropped with this value.
 pub struct Schema {
     name: String,
     pub url: String,
@@ -37,17 +37,14 @@ impl Drop for Schema {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build();
-                // What is left of a test is no reason to fail it.
+                // A schema that cannot be dropped does not fail the test.
                 let _ = runtime.map(|runtime| runtime.block_on(administer(&drop)));
             });
         });
     }
 }
 
-/// Runs a statement in no schema in particular.
-///
-/// # Errors
-/// When the server refuses.
+/// Runs a statement without a current schema.
 pub async fn administer(statement: &str) -> sqlx::Result<()> {
     let mut connection = MySqlConnection::connect(&server("DATABASE_URL")).await?;
     sqlx::raw_sql(AssertSqlSafe(statement))

@@ -1,4 +1,4 @@
-//! A whole system of a test's own. Whatever does not come up panics, with its log.
+//! A whole system of a test's own. If a part does not start, this panics with its log.
 
 #![allow(
     clippy::expect_used,
@@ -23,7 +23,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
-/// Handlers, bridges, consumers and what they stand on.
+/// Handlers, bridges, consumers, and their servers.
 pub struct System {
     name: String,
     directory: TempDir,
@@ -35,10 +35,10 @@ pub struct System {
     handlers: Vec<(Process, String)>,
     pub bridges: Vec<Process>,
     pub consumers: Vec<Process>,
-    /// The operator's command, with this system's addresses.
+    /// The `rushgate` command, with this system's addresses.
     pub operator: Operator,
     pub database: Database,
-    // Last, because it is dropped after the consumers, which hold on to it.
+    // Last, because it must be dropped after the consumers, which use it.
     schema: Schema,
 }
 
@@ -62,19 +62,19 @@ impl Size {
         bridges: 2,
         consumers: 2,
     };
-    /// The servers alone, set up.
+    /// Only the servers, with tables and topic.
     pub const NONE: Self = Self {
         handlers: 0,
         bridges: 0,
         consumers: 0,
     };
-    /// One handler and one bridge; what they grant stays in Kafka.
+    /// One handler and one bridge; grants stay in Kafka.
     pub const NO_CONSUMER: Self = Self {
         handlers: 1,
         bridges: 1,
         consumers: 0,
     };
-    /// One handler; what it grants stays in the stream.
+    /// One handler; grants stay in the stream.
     pub const ONLY_A_HANDLER: Self = Self {
         handlers: 1,
         bridges: 0,
@@ -99,7 +99,7 @@ impl System {
         system
     }
 
-    /// Starts everything and waits until it is ready. `settings` are environment variables for all parts.
+    /// Starts everything and waits until it is ready. `settings` are environment variables for all programs.
     pub async fn start_with(size: Size, settings: &[(&str, &str)]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -116,7 +116,7 @@ impl System {
             ("KAFKA_BROKERS", server("KAFKA_BROKERS")),
             ("KAFKA_TOPIC", name.clone()),
             ("KAFKA_GROUP", name.clone()),
-            // That other tests keep the machine busy is no reason to refuse anybody in this one.
+            // A machine that is busy with other tests must not cause refusals in this one.
             ("SPIN_VARIABLE_GATE_BUDGET_MS", "0".to_owned()),
         ]
         .map(|(variable, value)| (variable.to_owned(), value))
@@ -162,12 +162,11 @@ impl System {
         &self.schema.url
     }
 
-    /// The topic of this system.
     pub fn topic(&self) -> &str {
         &self.name
     }
 
-    /// Where the first handler is.
+    /// The URL of the first handler.
     pub fn url(&self) -> &str {
         &self.handlers.first().expect("a handler").1
     }
@@ -176,18 +175,18 @@ impl System {
         self.redis.as_ref().expect("Redis runs")
     }
 
-    /// Starts Redis on what it has kept, and waits until it answers.
+    /// Starts Redis on its stored data, and waits until it answers.
     pub async fn start_redis(&mut self) {
         let redis = redis_server::start(self.redis_port, &self.redis_directory).await;
         self.redis = Some(redis);
     }
 
-    /// Ends Redis as a crash would.
+    /// Kills Redis, as in a crash.
     pub fn crash_redis(&mut self) {
         self.redis.take().expect("Redis runs").crash();
     }
 
-    /// Takes away all that Redis, which has crashed, had kept; where it is now.
+    /// Moves away the stored data of a crashed Redis; returns where it is now.
     pub fn lose_redis_data(&mut self) -> PathBuf {
         assert!(self.redis.is_none(), "Redis still runs");
         let lost = self.directory.path().join("redis-lost");
@@ -195,7 +194,7 @@ impl System {
         lost
     }
 
-    /// The file to which Redis appends whatever it writes.
+    /// Redis's append-only file.
     pub fn redis_log(&self) -> PathBuf {
         let directory = self.redis_directory.join("appendonlydir");
         directory.join("appendonly.aof.1.incr.aof")
@@ -206,13 +205,13 @@ impl System {
         redis_server::connection(self.redis_port).await
     }
 
-    /// Starts a second Redis that copies what the first one writes, and waits until it has all of it.
+    /// Starts a replica, and waits until it is in sync.
     pub async fn start_replica(&self) -> Replica {
         let directory = self.directory.path().join("redis-replica");
         Replica::start(directory, self.redis_port).await
     }
 
-    /// Ends Redis as a crash would, and puts the replica in its place.
+    /// Kills Redis, as in a crash, and puts the replica in its place.
     pub async fn promote(&mut self, replica: Replica) {
         self.crash_redis();
         let (redis, directory) = replica.promote(self.redis_port).await;
@@ -220,7 +219,7 @@ impl System {
         self.redis_directory = directory;
     }
 
-    /// Starts one more, and waits until it is ready.
+    /// Starts another handler, and waits until it is ready.
     pub async fn start_handler(&mut self) {
         let (process, url) = self.spawn_handler();
         until("the handler is ready", async || {
@@ -231,7 +230,7 @@ impl System {
         self.handlers.push((process, url));
     }
 
-    /// A handler that answers, if only that it cannot work.
+    /// Starts a handler that answers, but may not be ready.
     pub async fn start_unready(settings: &[(&str, &str)]) -> Self {
         let mut system = Self::start_with(Size::NONE, settings).await;
         let (process, url) = system.spawn_handler();
@@ -246,7 +245,7 @@ impl System {
     fn spawn_handler(&self) -> (Process, String) {
         let listen = format!("127.0.0.1:{}", free_port());
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spin.toml");
-        // Spin itself where `cargo xtask test` has found it.
+        // Spin itself, if `cargo xtask test` has found it.
         let mut command = match std::env::var_os("RUSHGATE_SPIN") {
             Some(spin) => {
                 let mut command = Command::new(spin);
@@ -265,7 +264,7 @@ impl System {
         (process, format!("http://{listen}"))
     }
 
-    /// The most memory that each part has had at once: its name, and bytes.
+    /// The peak memory of each program in bytes.
     pub fn peak_memory(&self) -> Vec<(&'static str, u64)> {
         let handlers = self
             .handlers
@@ -280,7 +279,7 @@ impl System {
             .collect()
     }
 
-    /// What the handlers have logged.
+    /// The handlers' logs.
     pub fn logs(&self) -> String {
         self.handlers
             .iter()
@@ -288,19 +287,19 @@ impl System {
             .collect()
     }
 
-    /// From now on, parts are started with this environment variable.
+    /// From now on, programs start with this environment variable.
     pub fn set(&mut self, variable: &str, value: &str) {
         self.environment
             .push((variable.to_owned(), value.to_owned()));
     }
 
-    /// Starts the operator's command and does not wait for its end; what it prints is in its log.
+    /// Starts the `rushgate` command without waiting for its end; its output is in its log.
     pub fn start_operator(&self, arguments: &[&str]) -> Process {
         let mut command = Command::new(program("rushgate"));
         self.run(command.args(arguments), &arguments.join("-"))
     }
 
-    /// Starts one more bridge, under a name that depends on how many there are, and waits until it is ready.
+    /// Starts another bridge, under a name that depends on their number, and waits until it is ready.
     pub async fn start_bridge(&mut self) {
         let number = self.bridges.len();
         let mut command = Command::new(program("kafka-bridge"));
@@ -315,12 +314,12 @@ impl System {
         self.bridges.push(bridge);
     }
 
-    /// Starts one more consumer and waits until it is ready.
+    /// Starts another consumer and waits until it is ready.
     pub async fn start_consumer(&mut self) {
         self.start_consumer_with(&[]).await;
     }
 
-    /// The same, with `settings` of its own.
+    /// The same with `settings` of its own.
     pub async fn start_consumer_with(&mut self, settings: &[(&str, &str)]) {
         let number = self.consumers.len();
         let mut command = Command::new(program("consumer"));
@@ -353,13 +352,13 @@ impl System {
         process
     }
 
-    /// The metrics of the part of that name, such as `consumer-0`, if it answers.
+    /// The metrics of a program such as `consumer-0`, if it answers.
     pub async fn metrics(&self, name: &str) -> Option<String> {
         let response = reqwest::get(self.metrics.get(name)?).await.ok()?;
         response.text().await.ok()
     }
 
-    /// Starts a bridge or a consumer with `settings` of its own, which need not be such that it can work.
+    /// Starts a bridge or a consumer with `settings` of its own, with which it need not be able to work.
     pub fn spawn(&self, name: &str, settings: &[(&str, &str)]) -> Process {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -380,7 +379,7 @@ impl System {
         self.directory.path().join(format!("{name}.log"))
     }
 
-    /// A rush of so many people at `campaign`, over all handlers.
+    /// A rush of this many applicants at `campaign`, over all handlers.
     pub fn rush(&self, campaign: &str, applicants: usize) -> Rush {
         Rush {
             urls: self.handlers.iter().map(|(_, url)| url.clone()).collect(),
@@ -392,7 +391,7 @@ impl System {
         }
     }
 
-    /// Waits until nothing of a rush that is over is on its way, and compares what stands with what was told.
+    /// Waits until nothing of a finished rush is on its way, and compares the stores with the replies.
     pub async fn check(
         &self,
         expected: &Expected,
@@ -410,7 +409,7 @@ impl System {
         breaches(expected, &outcome.history, &evidence)
     }
 
-    /// What stands once nothing is on its way any more. Dead letters may be left.
+    /// The stores once nothing is on its way any more. Dead letters may be left.
     pub async fn at_rest(&self, campaign: &str) -> Evidence {
         until("nothing is on its way any more", async || {
             let evidence = self.stores().read(campaign).await.ok()?;
@@ -419,7 +418,7 @@ impl System {
         .await
     }
 
-    /// Where everything of it is kept.
+    /// The stores of this system.
     pub fn stores(&self) -> Stores {
         Stores {
             database: self.database.clone(),

@@ -1,4 +1,4 @@
-//! A campaign's terms: as they are meant (the database), and as they are kept to (the gate).
+//! A campaign's terms, in the database and at the gate.
 
 use crate::evidence::Stores;
 use crate::rows::Database;
@@ -7,33 +7,31 @@ use redis::{AsyncTypedCommands, Client};
 use rushgate_gate::Keys;
 use std::collections::BTreeMap;
 
-/// What a campaign is to keep to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// `running`, `paused`, `closed` or `halted`.
     pub state: String,
     /// `campaign` or `round`.
     pub one_per: String,
-    /// How many may wait in a round.
+    /// Size of the waitlist of a round.
     pub waitlist: u32,
     pub rounds: BTreeMap<String, Round>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Round {
-    /// From when, in ms; 0: it has always been open.
+    /// In ms; 0: it has always been open.
     pub opens_at: i64,
-    /// Until when, in ms; `None`: it never closes.
+    /// In ms; `None`: it never closes.
     pub closes_at: Option<i64>,
-    /// How many coupons it has.
     pub quota: u32,
 }
 
 impl Stores {
-    /// The terms of `campaign` as the gate has them; `None` if it does not know the campaign.
+    /// The terms of `campaign` at the gate; `None` if the gate does not know the campaign.
     ///
     /// # Errors
-    /// When Redis does not answer, or the gate's own books contradict each other.
+    /// When Redis does not answer, or the gate's keys contradict each other.
     pub async fn terms_at_gate(&self, campaign: &str) -> Result<Option<Terms>> {
         let keys = Keys::of(&campaign.parse().context("parsing the campaign id")?);
         let client = Client::open(self.redis_url.as_str())?;
@@ -74,10 +72,7 @@ impl Stores {
 }
 
 impl Database {
-    /// The terms of `campaign` as the database has them; `None` if it has no such campaign.
-    ///
-    /// # Errors
-    /// When the database does not answer.
+    /// The terms of `campaign` in the database; `None` if it has no such campaign.
     pub async fn terms(&self, campaign: &str) -> Result<Option<Terms>> {
         let rules = "SELECT state, one_per, waitlist FROM campaigns WHERE campaign_id = ?";
         let rules: Option<(String, String, u32)> = sqlx::query_as(rules)

@@ -1,4 +1,4 @@
-//! Waiting for a condition, never for a time.
+//! Waits for a condition, never for a fixed time.
 
 #![allow(
     clippy::expect_used,
@@ -10,10 +10,10 @@
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How long anything may take on a machine that is busy with other tests.
+/// Longest time for anything on a machine that is busy with other tests.
 const DEADLINE: Duration = Duration::from_secs(90);
 
-/// Polls until `condition` gives something, for 90 s at most: then it panics, naming `what`.
+/// Polls until `condition` returns a value, for at most 90 s: then it panics, naming `what`.
 pub async fn until<T>(what: &str, condition: impl AsyncFn() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {

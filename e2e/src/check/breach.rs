@@ -1,62 +1,64 @@
-//! One thing that must not be, and how it is said.
+//! One breach of an invariant, and its message.
 
 use crate::history::Place;
 use serde::Serialize;
 use std::fmt;
 
-/// One thing that must not be, with its evidence.
+/// One breach of an invariant, with its evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
 pub enum Breach {
-    /// C1: more coupons than there are.
+    /// C1: more coupons than the quota.
     OverQuota {
         round: String,
         store: &'static str,
-        /// Coupons that are held.
+        /// Active coupons.
         held: u64,
         quota: u32,
     },
-    /// C1: one serial, several holders.
+    /// C1: one serial with several holders.
     SerialDoubled(&'static str, Place),
-    /// C1: a serial that is in no quota.
+    /// C1: a serial above the quota.
     SerialOutOfRange(Place),
-    /// Fewer were given than people came for, though there was room.
+    /// Fewer coupons than applicants, although some were left.
     SerialMissing(Place),
-    /// C2: one person, several rows.
+    /// C2: one applicant with several rows.
     PersonDoubled(String),
-    /// C2: one person was told several serials.
+    /// C2: one applicant was told several serials.
     ToldTwo(String, Vec<Place>),
-    /// C2: several people were told one serial.
+    /// C2: several applicants were told the same serial.
     SharedSerial(Place, Vec<String>),
-    /// C3: told, but there is neither such a row nor a dead letter. Where it was seen last.
+    /// C3: a grant was told, but has neither its row nor a dead letter. With the last place where it was seen.
     NoRow(String, Place, String),
-    /// C4: a row that nobody was told of.
+    /// C4: a row whose grant was told to no applicant.
     NobodyTold(String, Place),
     /// C4: a row that the gate does not hold, or does not know to be committed.
     GateDisagrees(String, Place, &'static str),
-    /// C3: somebody who waited was promoted, and has neither a row nor a dead letter. Where it was seen last.
+    /// C3: an applicant on the waitlist was promoted, and has neither a row nor a dead letter. With the last place
+    /// where the grant was seen.
     NoCoupon(String, Place, String),
-    /// A serial that was given, and that neither is held nor is to be given again.
+    /// A serial that was given out, and is now neither held nor free.
     SerialLost(Place),
-    /// C4: a coupon that was taken back, and what is wrong with that.
+    /// C4: a revoked coupon, and what is wrong with it.
     TakenBack(String, Place, &'static str),
-    /// An operator was told that somebody's coupon was taken back, and none was.
+    /// An operator was told that a coupon was revoked, but it was not.
     NotTakenBack(String),
-    /// C5: something is still on its way, or waits for somebody to deal with it.
+    /// C5: something is still on its way, or waits for an operator.
     LeftBehind(&'static str, u64),
-    /// C6: somebody was told "sold out" before somebody else, who came later, was granted a place.
+    /// C6: an applicant was told "sold out" before another one, who came later, was granted a place.
     SoldOutTooEarly {
         loser: String,
         winner: String,
         place: Place,
-        /// By how much he came later, in microseconds.
+        /// By how much the winner came later, in microseconds.
         micros: u128,
     },
-    /// C6: the last who was told "sold out" was told so while so many coupons were left, and still are.
+    /// C6: the last applicant who was told "sold out" got this reply while this many coupons were left, and they still
+    /// are.
     SoldOutWithRoom(String, usize),
-    /// An answer that nothing explains.
+    /// A reply that nothing explains.
     Unexplained(String),
-    /// Somebody who came for a coupon got no answer at all.
+    /// Applicants who got no answer at all.
     Unanswered(u64),
 }
 

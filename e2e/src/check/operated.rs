@@ -1,4 +1,4 @@
-//! What an operator did while people applied, as far as it decides what they may be told.
+//! What an operator did while applicants came, as far as it affects their replies.
 
 use crate::history::{Call, History, Place, Reply};
 use rushgate_gate::strangers::SETTLE;
@@ -7,22 +7,23 @@ use std::time::Instant;
 
 #[derive(Clone, Debug, Default)]
 pub struct Operated {
-    /// When a place may have come free, by a raised quota or a revocation: not before the first and not after the second.
+    /// When a place may have become free, by a raised quota or a revocation: not before the first instant and not after
+    /// the second.
     pub freed: Vec<(Instant, Instant)>,
-    /// Whose coupons were taken back.
+    /// Applicants whose coupons were revoked.
     pub revoked: BTreeSet<String>,
-    /// Whose coupons may have been taken back: nobody knows how that command ended.
+    /// Applicants whose coupons may have been revoked: it is unknown how that command ended.
     pub perhaps_revoked: BTreeSet<String>,
 }
 
 impl Operated {
-    /// Whether somebody's coupon may have been taken back.
+    /// Whether this applicant's coupon may have been revoked.
     pub(super) fn may_have_revoked(&self, user_id: &str) -> bool {
         self.revoked.contains(user_id) || self.perhaps_revoked.contains(user_id)
     }
 
-    /// Somebody who was told that all is sold out, and somebody else who came after that and got a place which had not come
-    /// free meanwhile.
+    /// An applicant who was told "sold out", and another one who came later and got a place that had not become free in
+    /// between.
     pub(super) fn too_early<'a>(
         &self,
         history: &'a History,
@@ -32,7 +33,7 @@ impl Operated {
         let first = self.first_reply(history);
         let found = winners.filter_map(|(user_id, place)| {
             let began = *history.came.get(user_id)?;
-            // Whoever was turned away before this may have come before the winner's place was there.
+            // A reply "sold out" before this instant may be older than the winner's place.
             let freed = self
                 .freed
                 .iter()
@@ -47,7 +48,7 @@ impl Operated {
         found.max_by_key(|(loser, began, ..)| *began - loser.ended)
     }
 
-    /// Somebody who was told that all is sold out when the last place that came free had been there for certain.
+    /// An applicant who was told "sold out" although the last place that became free had certainly been there.
     pub(super) fn turned_away_last<'a>(&self, history: &'a History) -> Option<&'a Call> {
         let losers = history.calls.iter();
         let last = losers
@@ -57,7 +58,7 @@ impl Operated {
         freed.is_none_or(|freed| last.began > freed).then_some(last)
     }
 
-    /// When each was first told of a place, if that matters.
+    /// When each applicant was first told of a place; empty if no place became free.
     fn first_reply<'a>(&self, history: &'a History) -> BTreeMap<&'a String, Instant> {
         let mut first = BTreeMap::new();
         for call in &history.calls {
@@ -72,7 +73,8 @@ impl Operated {
     }
 }
 
-/// When each was told that all is sold out, in that order; and of all who were told so until then, the one who came last.
+/// The instants of all replies "sold out", in order; with each, the latest of the applicants who had this reply by
+/// then.
 fn latest_of_those_before(history: &History) -> Vec<(Instant, &Call)> {
     let mut losers: Vec<&Call> = history
         .calls

@@ -249,7 +249,7 @@ fn a_grant_without_a_row_is_followed_to_where_it_was_seen_last() {
     let no_row = Breach::NoRow("b".into(), at(2), trail);
     assert_eq!(breaches(&expected, &calls, &evidence), [no_row]);
 
-    // With a dead letter, somebody can see it.
+    // With a dead letter, an operator can see it.
     evidence.failed_events.push(FailedEvent {
         key: "launch/once/2".into(),
         event: Some(event("b", 2)),
@@ -283,14 +283,14 @@ fn after_a_loss_everybody_is_seated_or_stands_among_the_dead_letters() {
         [Breach::NoRow("d".into(), at(2), lost)]
     );
     assert_eq!(lost_with_redis(&calls, &evidence), []);
-    // Nobody but himself has ever seen it: it was lost with Redis.
+    // No other store has ever seen it: it was lost with Redis.
     let published = evidence.published.pop();
     assert_eq!(breaches(&expected, &calls, &evidence), []);
     assert_eq!(
         lost_with_redis(&calls, &evidence),
         [(&"d".to_owned(), &at(2))]
     );
-    // Seated again.
+    // Reassigned.
     evidence.published.extend(published);
     evidence.rows.extend(rows(&[("d", at(3))]));
     evidence.held.push(held("d", &at(3)));
@@ -325,7 +325,7 @@ fn each_round_has_its_own_serials_and_perhaps_its_own_people() {
     assert!(breaches(&expected, &calls, &evidence).contains(&missing));
 }
 
-/// What stands when a's coupon was taken back and given to b, who waited.
+/// The stores after a's coupon was revoked and promoted b from the waitlist.
 fn passed_on() -> (History, Evidence, Operated) {
     let calls = history(&[
         ("a", Reply::Granted(at(1))),
@@ -410,7 +410,7 @@ fn what_is_wrong_with_a_coupon_that_was_taken_back_is_found() {
 
 #[test]
 fn who_is_turned_away_before_a_place_comes_free_is_not_wronged() {
-    // b is turned away and c gets a place, which came free before, in between, or after that.
+    // b is turned away, and c gets a place that became free before, in between, or after that.
     let calls = history(&[
         ("a", Reply::Granted(at(1))),
         ("b", Reply::SoldOut),

@@ -1,11 +1,11 @@
-//! Where grants were seen on their way.
+//! Where each grant was seen on its way to the table.
 
 use crate::evidence::Evidence;
 use crate::history::Place;
 use rushgate_gate::{Event, EventType};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How a trail begins that ends among the dead letters.
+/// How a trail begins that ends with a dead letter.
 pub(super) const DEAD_LETTER: &str = "a dead letter";
 
 /// Where grants were seen, by applicant and place.
