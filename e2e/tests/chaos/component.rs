@@ -1,8 +1,8 @@
-//! The parts, and the way that each speaks to others.
+//! The programs and servers of the system, and the connections between them.
 
 use std::fmt;
 
-/// A part that can be killed.
+/// A program or server that can be killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Component {
     Redis,
@@ -13,7 +13,7 @@ pub(crate) enum Component {
     Consumer(u8),
 }
 
-/// From whom to whom.
+/// A connection, by client and server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Link {
     HandlerRedis,
@@ -27,7 +27,7 @@ pub(crate) enum Link {
 }
 
 impl Component {
-    /// All of them, servers first.
+    /// Servers first.
     pub(crate) const ALL: [Self; 9] = [
         Self::Redis,
         Self::Kafka,

@@ -1,10 +1,10 @@
-//! Whether what an operator was told is so, once nothing is interrupted any more.
+//! Checks that what the `rushgate` command reported to the operator is so, once nothing is interrupted any more.
 
 use crate::operator::Diary;
 use crate::world::World;
 use std::collections::BTreeMap;
 
-/// What contradicts it, or each other; none if all is well. Whether dead letters are left is for others to judge.
+/// All contradictions. Whether dead letters are left is checked elsewhere.
 pub(crate) async fn contradictions(world: &World, campaign: &str, diary: &Diary) -> Vec<String> {
     let mut found = diary.complaints.clone();
     for id in diary.sides.iter().map(String::as_str).chain([campaign]) {
@@ -14,7 +14,7 @@ pub(crate) async fn contradictions(world: &World, campaign: &str, diary: &Diary)
     found
 }
 
-/// Gate and database have the same terms, and they are what the operator has made of them.
+/// Gate and database have the same terms, and these are what the operator set.
 async fn in_terms(world: &World, campaign: &str, diary: &Diary) -> Vec<String> {
     let gate = world.stores().terms_at_gate(campaign).await.expect("Redis");
     let database = world.database.terms(campaign).await.expect("the database");
@@ -50,7 +50,7 @@ async fn in_terms(world: &World, campaign: &str, diary: &Diary) -> Vec<String> {
     found
 }
 
-/// The log tells each deed once.
+/// The log has each change once.
 async fn in_log(world: &World, campaign: &str, diary: &Diary) -> Vec<String> {
     let log = world.database.log(campaign).await.expect("the database");
     let mut times: BTreeMap<&str, u32> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! A campaign, a crowd, some faults, and what came of it.
+//! One episode: a campaign, applicants, some faults, and the check of the result.
 
 use crate::contradictions::contradictions;
 use crate::fault::{Deck, Fault, Planned};
@@ -20,8 +20,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// How long, after all is mended, everything may take to arrive: a dead consumer's partitions wait for the end of its
-/// session, entries of a dead bridge for theirs, and a client of Kafka for its own backoff.
+/// How long everything may take to arrive after all faults are healed: the partitions of a dead consumer wait for the
+/// end of its session, the entries of a dead bridge for the claim, and a Kafka client for its own backoff.
 const REST: Duration = Duration::from_secs(120);
 
 pub(crate) struct Episode {
@@ -41,7 +41,8 @@ impl Episode {
         let seed = seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut random = StdRng::seed_from_u64(seed);
         let faults = deck.draw();
-        // Sometimes the last coupon goes in the middle of it; but who is to die at work needs work until he does.
+        // Sometimes the last coupon is granted during the fault; but a component that is to die at a failpoint needs
+        // work until then.
         let needs_work = |planned: &Planned| matches!(planned.fault, Fault::DieAt(..));
         let quota = match random.random_range(0..3) {
             _ if faults.iter().any(needs_work) => 1_000_000,
@@ -72,7 +73,7 @@ impl Episode {
         let is_loss = self.faults.iter().any(|planned| planned.fault.is_loss());
 
         let load = Load::begin(world.urls(), &campaign, self.seed);
-        // What the gate or Kafka has lost and an operator has taken back, nobody could tell from each other.
+        // A grant that the gate or Kafka has lost cannot be distinguished from one that an operator has revoked.
         let (people, may_take) = (load.people(), !is_loss && !self.truncates());
         let operator = Operator::begin(world, &campaign, self.seed, self.quota, people, may_take);
         let mut planted = Planted::default();
@@ -180,11 +181,11 @@ pub(crate) async fn at_rest(
 ) -> Evidence {
     let deadline = Instant::now() + patience;
     loop {
-        // Somebody who was told to die at a certain point may come to it only now.
+        // A component may reach its failpoint only now.
         world.revive();
         // A parked one is noted as replayed after its grant is confirmed.
         let is_over = |evidence: &Evidence| {
-            let open = evidence.letters.len() as u64;
+            let open = evidence.failed_events.len() as u64;
             evidence.is_at_rest() && letters.is_none_or(|letters| open <= letters)
         };
         match world.stores().read(campaign).await {
@@ -197,7 +198,7 @@ pub(crate) async fn at_rest(
     }
 }
 
-/// Does what an operator does when Kafka has lost records, once nothing is on its way but these.
+/// Repairs what Kafka has lost, as an operator does, once nothing else is on its way.
 async fn put_back(world: &World, campaign: &str) {
     until("stream and topic are empty", async || {
         let evidence = world.stores().read(campaign).await.ok()?;
@@ -206,7 +207,7 @@ async fn put_back(world: &World, campaign: &str) {
     .await;
     let repair = world.operator.end_of(&["audit", "--repair"]).await;
     let repair = repair.expect("run");
-    // Dead letters of episodes before are none of its business.
+    // Dead letters of earlier episodes do not matter here.
     assert!(matches!(repair.code, Some(0 | 2)), "{repair:?}");
 }
 

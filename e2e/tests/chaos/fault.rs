@@ -1,4 +1,4 @@
-//! What can go wrong, and the order in which it does.
+//! All faults, and the order in which they happen.
 
 use crate::component::{Component, Link};
 use rand::rngs::StdRng;
@@ -7,10 +7,10 @@ use rand::{RngExt, SeedableRng};
 use std::fmt;
 use std::time::Duration;
 
-/// Points inside the loop of the bridge.
+/// Failpoints in the loop of the bridge.
 const IN_THE_BRIDGE: [&str; 5] = ["read", "published", "reported", "before_ack", "after_ack"];
 
-/// Points inside the loop of the consumer.
+/// Failpoints in the loop of the consumer.
 const IN_THE_CONSUMER: [&str; 5] = [
     "read",
     "inserted",
@@ -22,10 +22,10 @@ const IN_THE_CONSUMER: [&str; 5] = [
 /// One thing that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// `kill -9`, and started again.
+    /// `kill -9`, then a restart.
     Kill(Component),
     Stop(Component),
-    /// A bridge or a consumer dies at a named point of its loop.
+    /// A bridge or a consumer dies at a failpoint.
     DieAt(Component, &'static str),
     /// Connections are reset once.
     Reset(Link),
@@ -33,34 +33,34 @@ pub(crate) enum Fault {
     Hang(Link),
     Cut(Link),
     AnswersLost(Link),
-    /// `kill -9` of the operator's command, at some step of it.
+    /// `kill -9` of the `rushgate` command, at some step.
     KillOperator,
-    /// Redis forgets its scripts.
+    /// Redis loses its scripts.
     ScriptsFlushed,
-    /// Somebody destroys the bridges' consumer group.
+    /// The bridges' consumer group is destroyed.
     GroupDestroyed,
     AcksRefused,
     /// Kafka is away for longer than a delivery may take.
     KafkaAway,
-    /// The database takes reads only.
+    /// The database is read-only.
     DatabaseReadOnly,
-    /// The database has no room for rows.
+    /// The database has no space for rows.
     DatabaseFull,
-    /// Somebody else locks rows the other way round.
+    /// Another transaction locks rows in the opposite order.
     Deadlock,
-    /// Somebody holds a lock for longer than a transaction waits.
+    /// Another transaction holds a lock for longer than ours wait.
     RoundLocked,
     /// The database closes all connections of bridge and consumer.
     ConnectionsKilled,
-    /// Consumers come and go.
+    /// Consumers join and leave.
     RebalanceStorm,
-    /// A consumer sleeps past its session and wakes up.
+    /// A consumer is frozen for longer than its session, and continues.
     Zombie,
-    /// A bridge sleeps until its entries are taken over, and wakes up.
+    /// A bridge is frozen until another one has claimed its entries, and continues.
     SlowBridge,
     /// Three records that can never become a row, between good ones.
     PoisonRows,
-    /// A record that is no event.
+    /// A record that is not an event.
     UndecodableRecord,
     /// A record of a version that no consumer knows.
     UnknownVersion,
@@ -72,42 +72,42 @@ pub(crate) enum Fault {
     RoundMissing,
     /// The quota in the database is below the gate's for a while.
     QuotaBehind,
-    /// An entry of the stream that is no event.
+    /// A stream entry that is not an event.
     MalformedEntry,
-    /// Kafka loses all that it holds, whether or not it was read.
+    /// Kafka loses all records, whether or not they were read.
     TopicTruncated,
-    /// Redis comes back with its last writes gone.
+    /// Redis restarts without its last writes.
     RolledBack,
-    /// A replica that lagged becomes the master.
+    /// A lagging replica becomes the primary.
     LaggingReplica,
-    /// Redis comes back empty.
+    /// Redis restarts empty.
     Wiped,
 }
 
-/// A fault with its time.
+/// A fault with its timing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Planned {
     pub(crate) fault: Fault,
-    /// How long all goes well before it.
+    /// How long nothing fails before it.
     pub(crate) before: Duration,
-    /// How long it lasts, where it lasts.
+    /// Its duration, if it has one.
     pub(crate) lasts: Duration,
-    /// For what can be counted: bytes of an answer, visits of a point, requests.
+    /// Bytes of an answer, visits of a failpoint, or requests.
     pub(crate) count: u8,
 }
 
 impl Fault {
-    /// Whether Redis loses what it has acknowledged.
+    /// Whether Redis loses acknowledged writes.
     pub(crate) fn is_loss(self) -> bool {
         matches!(self, Self::RolledBack | Self::LaggingReplica | Self::Wiped)
     }
 
-    /// Whether nothing else may go wrong beside it, because somebody has to mend it by hand.
+    /// Whether no other fault may happen with it, because an operator has to repair it.
     pub(crate) fn comes_alone(self) -> bool {
         self.is_loss() || self == Self::TopicTruncated
     }
 
-    /// How long it lasts, in ms.
+    /// Its duration in ms.
     fn span(self, thorough: bool) -> std::ops::Range<u64> {
         match self {
             // Longer than BRIDGE_DELIVERY_TIMEOUT.
@@ -128,7 +128,7 @@ impl Fault {
     pub(crate) fn all() -> Vec<Self> {
         let mut all = vec![];
         for component in Component::ALL {
-            // One of two stands for both; which one is met is drawn.
+            // One of two represents both; which one is affected is drawn.
             if !matches!(
                 component,
                 Component::Handler(2) | Component::Bridge(2) | Component::Consumer(2)
@@ -224,7 +224,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// All faults, shuffled; when all have happened they are shuffled again.
+/// All faults in random order; when all have happened, they are shuffled again.
 pub(crate) struct Deck {
     random: StdRng,
     faults: Vec<Fault>,
@@ -234,7 +234,7 @@ pub(crate) struct Deck {
 }
 
 impl Deck {
-    /// Of those whose names begin with `only`. The same seed makes the same choices.
+    /// Only faults whose names begin with `only`. The same seed makes the same choices.
     pub(crate) fn new(seed: u64, only: Option<&str>, thorough: bool) -> Self {
         let mut faults = Fault::all();
         faults.retain(|fault| only.is_none_or(|only| fault.to_string().starts_with(only)));
@@ -270,7 +270,7 @@ impl Deck {
         self.left.is_empty()
     }
 
-    /// What goes wrong next: a handful of faults, or one that loses what Redis had acknowledged.
+    /// The next faults: a handful, or a single one that loses acknowledged writes of Redis.
     pub(crate) fn draw(&mut self) -> Vec<Planned> {
         let most = self.random.random_range(3..=7);
         let mut hand = vec![];

@@ -1,4 +1,4 @@
-//! People who come all the time, and do not go before they have an answer.
+//! Applicants who come all the time and retry until they have an answer.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-/// How many come at once.
+/// Concurrent applicants.
 const CLIENTS: u64 = 12;
 
-/// How long somebody waits, on average, before he comes.
+/// Average pause between two applicants of a client.
 const PACE: Duration = Duration::from_millis(60);
 
-/// How long somebody waits for an answer before he clicks again.
+/// How long an applicant waits for an answer before clicking again.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long after all is mended everybody must have his answer.
+/// After all faults are healed, every applicant must have an answer within this time.
 const GRACE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Load {
@@ -53,12 +53,12 @@ impl Load {
         }
     }
 
-    /// How many people have come.
+    /// How many applicants have come.
     pub(crate) fn people(&self) -> Arc<AtomicU32> {
         self.shared.people.clone()
     }
 
-    /// Lets nobody more come, and waits until those who are there have their answers: what they were told.
+    /// Stops new applicants, and waits until all have their answers; returns these.
     pub(crate) async fn end(self) -> History {
         self.shared.is_over.store(true, Ordering::Relaxed);
         let mut history = History::default();
@@ -79,7 +79,7 @@ impl Shared {
         while !self.is_over.load(Ordering::Relaxed) {
             sleep(PACE.mul_f64(random.random_range(0.0..2.0))).await;
             let people = self.people.load(Ordering::Relaxed);
-            // One in ten has been here before.
+            // One applicant in ten has applied before.
             let person = match random.random_range(0..10) {
                 0 if people > 0 => random.random_range(0..people),
                 _ => self.people.fetch_add(1, Ordering::Relaxed),

@@ -1,4 +1,4 @@
-//! Redis forgets what it had acknowledged; the one case that a human has to say a word about.
+//! Redis loses acknowledged writes: the one fault that needs an operator.
 
 use crate::component::Component;
 use crate::fault::{Fault, Planned};
@@ -14,10 +14,10 @@ use std::process::Command;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// How long people go on applying after the moment that Redis goes back to, and after it has come back.
+/// How long applicants come between the backup and the loss, and after Redis is back.
 const WHILE: Duration = Duration::from_secs(1);
 
-/// Lets Redis lose grants, people go on applying, and an operator restore the campaign.
+/// Redis loses grants while applicants come, and an operator restores the campaign.
 pub(crate) async fn commit(world: &mut World, planned: &Planned, campaign: &str) {
     sleep(WHILE).await;
     match planned.fault {
@@ -51,7 +51,7 @@ pub(crate) async fn commit(world: &mut World, planned: &Planned, campaign: &str)
     sleep(WHILE).await;
 }
 
-/// An operator is at work until Redis forgets: what it does then comes to its end, or does not.
+/// The operator's commands run until Redis loses its data: the last one may or may not complete.
 pub(crate) async fn stop_in_the_middle(
     world: &World,
     planned: &Planned,
@@ -68,7 +68,7 @@ pub(crate) async fn stop_in_the_middle(
     operator.stop().await
 }
 
-/// Restores it twice, and is interrupted each time.
+/// Restores the campaign twice; both restores are interrupted.
 async fn interrupt(world: &World, count: u8, restore: &[&str]) {
     let operator = world.operator_on_links();
     let blows: [fn(usize) -> Trouble; 4] = [
@@ -92,7 +92,7 @@ async fn interrupt(world: &World, count: u8, restore: &[&str]) {
     }
 }
 
-/// A replica takes over that has not heard of the last grants.
+/// Promotes a replica that has not received the last grants.
 async fn fail_over(world: &mut World) {
     let replica = Replica::start(world.fresh_dir("replica"), world.redis_port()).await;
     replica.cut_off().await;

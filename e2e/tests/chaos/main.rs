@@ -1,6 +1,6 @@
-//! Everything that can break, breaks, under load and at random moments; afterwards C1 to C6 hold.
+//! Every fault under load, at random moments; afterwards C1 to C6 hold.
 //!
-//! `cargo xtask chaos` runs it for as long as it is told; `cargo xtask test` until every fault has happened once.
+//! `cargo xtask chaos` runs this for the given time; `cargo xtask test` runs it until every fault has happened once.
 
 #![allow(
     clippy::expect_used,
@@ -30,7 +30,7 @@ use tally::Tally;
 use test_servers::TestServers;
 use world::World;
 
-/// The choices of a run that is not told which to make, so that it makes the same every time.
+/// The default seed, so that every run without a seed makes the same choices.
 const USUAL_SEED: u64 = 77;
 
 #[tokio::test(flavor = "multi_thread")]

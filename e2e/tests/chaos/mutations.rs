@@ -1,6 +1,6 @@
-//! Known bugs, planted one at a time in the running system: the checker has to see each of them.
+//! Known bugs, planted one at a time in the running system: the checker must report each of them.
 //!
-//! Those that it cannot see, because the system heals what they do, the model catches: `tests/model/`.
+//! The model (`tests/model/`) finds the bugs that the running system heals before the checker can see them.
 
 use crate::component::{Component, Link};
 use crate::episode::at_rest;
@@ -19,33 +19,33 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// How long everything may take to come to rest, where the bug lets it.
+/// How long everything may take to come to rest, if the bug allows that.
 const REST: Duration = Duration::from_secs(20);
 
-/// How long people apply before something happens, and while it does.
+/// How long applicants come before the fault, and during it.
 const WHILE: Duration = Duration::from_millis(1_500);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bug {
-    /// None: what is done to show the others does no harm by itself.
+    /// No bug: the fault that exposes the others is harmless by itself.
     None,
     /// The bridge acks before the delivery report.
     AckBeforeReport,
-    /// The consumer lets offsets go before the transaction.
+    /// The consumer commits offsets before the transaction.
     OffsetsBeforeCommit,
-    /// The consumer inserts with IGNORE.
+    /// The consumer uses INSERT IGNORE.
     InsertIgnore,
-    /// The consumer takes grants for confirmed without asking the gate.
+    /// The consumer treats grants as confirmed without asking the gate.
     ConfirmBlindly,
     /// The gate trims the stream.
     Maxlen,
-    /// The quota is looked at before the script.
+    /// The quota is checked before the script.
     QuotaOutside,
-    /// The gate counts before it looks whether the applicant holds a grant.
+    /// The gate counts before it checks for an existing grant.
     DuplicateAfterCount,
 }
 
-/// Each bug, and what the checker has to say about it.
+/// Each bug, and what the checker must report.
 const CAUGHT: [(Bug, &str); 7] = [
     (Bug::AckBeforeReport, "C3"),
     (Bug::OffsetsBeforeCommit, "C3"),
@@ -76,7 +76,7 @@ async fn every_planted_bug_is_caught() {
     }
 }
 
-/// Plants the bug, brings about what shows it, and takes it out again. What the checker says.
+/// Plants the bug, causes the fault that exposes it, and removes the bug. Returns the checker's report.
 async fn play(world: &mut World, bug: Bug, provoke: Bug) -> Vec<String> {
     const QUOTA: u32 = 5_000;
     let planted = if bug == Bug::None { "no-" } else { "" };
@@ -100,7 +100,7 @@ async fn play(world: &mut World, bug: Bug, provoke: Bug) -> Vec<String> {
     found.iter().map(ToString::to_string).collect()
 }
 
-/// Lets people apply over HTTP, and something break.
+/// Applicants apply over HTTP while a fault happens.
 async fn drive_the_parts(
     world: &mut World,
     campaign: &str,
@@ -117,7 +117,7 @@ async fn drive_the_parts(
             [Component::Bridge(1), Component::Bridge(2)]
                 .into_iter()
                 .for_each(|bridge| world.kill(bridge));
-            // What the network has held back of it is gone too, or Kafka gets that after all.
+            // What the network held back is lost too, or reaches Kafka after all.
             world.link(Link::Kafka).reset();
         }
         Bug::OffsetsBeforeCommit => {
@@ -151,7 +151,7 @@ async fn drive_the_parts(
     (expected, history)
 }
 
-/// Lets people apply at the gate itself, by a script with the bug in it.
+/// Applicants apply at the gate itself, with a script that has the bug.
 async fn drive_the_gate(world: &World, campaign: &str, bug: Bug) -> (Expected, History) {
     const QUOTA: u32 = 40;
     const PEOPLE: u32 = 100;
@@ -165,10 +165,10 @@ async fn drive_the_gate(world: &World, campaign: &str, bug: Bug) -> (Expected, H
     let script = bug.script();
     let mut redis = world.redis_connection().await.expect("Redis");
     let mut history = History::default();
-    // With the quota outside the script, everybody has looked at it before anybody has got anything.
+    // With the quota outside the script, all applicants check it before any of them is granted a place.
     let was_left = has_left(&mut redis, campaign).await;
     for person in 0..PEOPLE {
-        // Everybody clicks twice.
+        // Every applicant clicks twice.
         for _ in 0..2 {
             let began = Instant::now();
             let reply = match was_left {
@@ -224,7 +224,7 @@ async fn decide(
 }
 
 impl Bug {
-    /// What plants it in bridge or consumer.
+    /// The failpoint of the bug in bridge or consumer.
     fn failpoint(self) -> Option<&'static str> {
         match self {
             Self::AckBeforeReport => Some("bug::ack_before_report"),
@@ -235,7 +235,7 @@ impl Bug {
         }
     }
 
-    /// `apply.lua` with the bug in it.
+    /// `apply.lua` with the bug.
     fn script(self) -> String {
         let source = apply::SCRIPT.source();
         let (right, wrong) = match self {

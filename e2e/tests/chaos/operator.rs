@@ -1,7 +1,7 @@
-//! An operator who is at work all the time, beside the people who apply, and whose commands are interrupted.
+//! An operator who runs commands all the time, beside the applicants, and whose commands are interrupted.
 //!
-//! Like a human, this one believes what a command says: what is done, what was refused, and what nobody knows; runs it
-//! again, or goes on to something else. What it was told is kept, to be compared with what stands in the end.
+//! The operator believes what a command reports: done, refused, or unknown; then runs it again, or runs another one.
+//! The reports are recorded and compared with the stores in the end.
 
 use crate::world::World;
 use rand::rngs::StdRng;
@@ -16,13 +16,13 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// How long it thinks, on average, before the next command.
+/// Average pause before the next command.
 const PACE: Duration = Duration::from_millis(250);
 
-/// How long a command may take that nothing disturbs any more.
+/// Time limit of a command once no fault disturbs it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The exit codes of the command.
+/// Exit codes of the command.
 const DONE: i32 = 0;
 const REFUSED: i32 = 1;
 const DISAGREES: i32 = 2;
@@ -32,11 +32,11 @@ pub(crate) struct Operator {
     work: JoinHandle<Diary>,
 }
 
-/// What can be done to it from outside.
+/// Lets other tasks kill or stop the operator.
 struct Hand {
     command: campaign::Operator,
     campaign: String,
-    /// Whether it may lower quotas and take coupons back.
+    /// Whether commands may lower quotas and revoke coupons.
     may_take: bool,
     people: Arc<AtomicU32>,
     is_over: watch::Sender<bool>,
@@ -47,26 +47,26 @@ struct Hand {
 
 #[derive(Default)]
 pub(crate) struct Diary {
-    /// Decides what the others may have been told.
+    /// Decides which replies applicants may get.
     pub(crate) operated: Operated,
-    /// What the quota may be.
+    /// Possible values of the quota.
     pub(crate) quotas: BTreeSet<u32>,
     pub(crate) waitlists: BTreeSet<u32>,
-    /// Campaigns beside the one that people apply to.
+    /// Campaigns beside the one that applicants use.
     pub(crate) sides: Vec<String>,
-    /// Reasons that must stand in the log, once.
+    /// Reasons that must be in the log, once.
     pub(crate) reported: BTreeSet<String>,
-    /// All reasons: none may stand in the log more than once.
+    /// All reasons: none may be in the log more than once.
     pub(crate) reasons: BTreeSet<String>,
-    /// What has gone wrong by itself.
+    /// Violations that were found during the run.
     pub(crate) complaints: Vec<String>,
-    /// How many commands there were.
+    /// Number of commands.
     pub(crate) commands: u64,
-    /// How many of them ended so that nobody knew what had become of it.
+    /// Commands whose effect was unknown.
     pub(crate) unknown: u64,
-    /// The last command of each campaign, if that is so of it.
+    /// The last command of each campaign whose effect is unknown.
     unfinished: BTreeMap<String, Command>,
-    /// Since when places may have come free by those.
+    /// Since when places may have become free through these.
     may_free: Vec<Instant>,
     campaign: String,
 }
@@ -76,7 +76,7 @@ struct Command {
     campaign: String,
     what: What,
     reason: String,
-    /// Whether there is something to be told in the log when it is done.
+    /// Whether the log must have a line about it.
     is_news: bool,
 }
 
@@ -94,7 +94,7 @@ enum What {
 }
 
 impl Operator {
-    /// Begins to work on `campaign`, to which `people` have come, over connections that break.
+    /// Starts running commands on `campaign`, which has `people` applicants, over connections that can be broken.
     pub(crate) fn begin(
         world: &World,
         campaign: &str,
@@ -123,7 +123,7 @@ impl Operator {
         Self { hand, work }
     }
 
-    /// Kills the command that runs, if one does.
+    /// Kills the running command, if there is one.
     pub(crate) fn kill(&self) {
         self.hand.kills.send_modify(|kills| *kills += 1);
     }
@@ -133,7 +133,7 @@ impl Operator {
         self.hand.at_work.lock().await
     }
 
-    /// Lets it begin nothing more, and waits until what has begun has ended, in whatever way.
+    /// Starts no further command, and waits until the running one has ended.
     pub(crate) async fn stop(self) -> Stopped {
         self.hand.is_over.send_replace(true);
         let mut work = self.work;
@@ -155,17 +155,17 @@ impl Operator {
     }
 }
 
-/// An operator whose last commands may have been interrupted.
+/// A stopped operator, whose last commands may have been interrupted.
 pub(crate) struct Stopped {
     hand: Arc<Hand>,
     diary: Diary,
 }
 
 impl Stopped {
-    /// Where nothing disturbs any more, the same command leads out, or the one that finishes it. Nothing else is done by
+    /// Without further faults, the same command, or the one that finishes it, must succeed. Nothing else is done by
     /// hand.
     ///
-    /// After a loss (`is_loss`), the campaigns that Redis has lost are restored first: that is what `audit` says of them.
+    /// After a loss (`is_loss`), the campaigns that Redis has lost are restored first, as `audit` says.
     pub(crate) async fn finish(mut self, is_loss: bool) -> Diary {
         let lost = match is_loss {
             true => self.diary.sides.clone(),
@@ -174,7 +174,7 @@ impl Stopped {
         for side in lost {
             let restore = ["restore", &side, "--halt", "--wait", "60"];
             let ended = self.hand.command.end_of(&restore).await.expect("run");
-            // One whose creation was interrupted has nothing to lose; that command is run again.
+            // A campaign whose creation was interrupted has nothing to lose; the creation is run again.
             let has_nothing = ["there is no campaign", "was never projected"];
             let has_nothing = has_nothing.iter().any(|why| ended.stderr.contains(why));
             if ended.code != Some(DONE) && !has_nothing {
@@ -194,7 +194,7 @@ impl Stopped {
         let resume = self.diary.command(campaign, What::Resume);
         self.runs(resume).await;
         let now = Instant::now();
-        self.diary.settle(now);
+        self.diary.mark_freed(now);
         self.diary
     }
 
@@ -214,8 +214,8 @@ impl Stopped {
     }
 }
 
-/// Whether an audit has found nothing but dead letters, which people decide about: after a loss, of those who lost their
-/// serial when no place was left.
+/// Whether an audit found nothing but dead letters, which an operator decides about: after a loss, those of applicants
+/// who lost their serial when none was left.
 fn is_for_people(ended: &Ended) -> bool {
     let mut lines = ended.stdout.lines().skip(1).map(str::trim_start);
     ended.code == Some(DISAGREES)
@@ -240,15 +240,15 @@ impl Hand {
                     return diary;
                 }
                 command = match (ended.code, &command.what) {
-                    // Nobody can apply meanwhile.
+                    // Applicants cannot apply meanwhile.
                     (Some(DONE), What::Pause) => {
                         let campaign = command.campaign.clone();
                         diary.command(campaign, What::Resume)
                     }
                     (Some(DONE), _) => break,
-                    // Not for long: those who apply do not wait for ever.
+                    // Soon: applicants do not wait for ever.
                     (_, What::Resume | What::Pause) => command,
-                    // Again, or something else first.
+                    // Run it again, or another command first.
                     _ if random.random_bool(0.5) => command,
                     _ => break,
                 };
@@ -326,15 +326,15 @@ impl Diary {
         self.commands += 1;
         match ended.code {
             Some(DONE) => self.did(command, began, &ended.stdout),
-            // What was asked for was not done, nor ever will be.
+            // It was refused and will never be done.
             Some(REFUSED) => {}
-            // It found something that it cannot put right: dead letters that were planted.
+            // It found something that it cannot repair: dead letters that the test has planted.
             Some(DISAGREES) if matches!(command.what, What::Repair) => {}
             _ => self.may_have_done(command, began),
         }
     }
 
-    /// It was done, and whatever was begun before it is done, or never will be.
+    /// The command was done, so everything begun before it is done, or never will be.
     fn did(&mut self, command: &Command, began: Instant, said: &str) {
         self.unfinished.remove(&command.campaign);
         if command.is_news {
@@ -350,7 +350,7 @@ impl Diary {
                 self.operated.perhaps_revoked.remove(user_id);
                 self.operated.revoked.insert(user_id.clone());
                 self.may_free.push(began);
-                // Not if another command has done it.
+                // Unless another command has done it.
                 if said.contains("is revoked") {
                     self.reported.insert(command.reason.clone());
                 }
@@ -358,11 +358,11 @@ impl Diary {
             _ => {}
         }
         if command.campaign == self.campaign {
-            self.settle(Instant::now());
+            self.mark_freed(Instant::now());
         }
     }
 
-    /// Nobody knows whether it was done.
+    /// It is unknown whether the command was done.
     fn may_have_done(&mut self, command: &Command, began: Instant) {
         self.unknown += 1;
         self.unfinished
@@ -385,8 +385,8 @@ impl Diary {
         }
     }
 
-    /// Whatever places may have come free are free by now.
-    fn settle(&mut self, now: Instant) {
+    /// All places that may have become free are free by now.
+    fn mark_freed(&mut self, now: Instant) {
         let freed = self.may_free.drain(..).map(|from| (from, now));
         self.operated.freed.extend(freed);
     }
@@ -415,7 +415,7 @@ impl Command {
 }
 
 impl What {
-    /// Whether there may be a good reason not to do it.
+    /// Whether there may be a good reason to refuse it.
     fn may_be_refused(&self) -> bool {
         matches!(self, Self::Quota(_) | Self::Revoke(_) | Self::Close)
     }

@@ -1,4 +1,4 @@
-//! Breaking things, and mending them.
+//! Causes faults, and heals them.
 
 use crate::component::{Component, Link};
 use crate::fault::{Fault, Planned};
@@ -20,14 +20,14 @@ use rushgate_gate::{Event, EventType, Keys, Millis, Ordinal};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// Dead letters that must come of it.
+/// Dead letters that a fault must cause.
 #[derive(Default)]
 pub(crate) struct Planted {
     pub(crate) failed_events: u64,
     pub(crate) unpublished: u64,
 }
 
-/// Lets one fault happen, for as long as it lasts.
+/// Causes one fault, for its duration.
 pub(crate) async fn commit(
     world: &mut World,
     planned: &Planned,
@@ -87,7 +87,7 @@ pub(crate) async fn commit(
         Fault::KillOperator => {
             let link = step(planned.count);
             world.link(link.0).set(Trouble::HoldAnswer(link.1));
-            // It may be at something that has no such step.
+            // The command that runs may have no such step.
             let _ = timeout(LAST_STEP, world.link(link.0).strikes()).await;
             operator.kill();
             world.link(link.0).set(Trouble::None);
@@ -145,7 +145,7 @@ pub(crate) async fn commit(
         }
         Fault::PoisonRows => {
             for beyond in 1..=3 {
-                // Beyond whatever an operator makes of the quota.
+                // Above every quota that the operator may set.
                 let event = forged(campaign, 10 * quota.max(1_000) + beyond);
                 let value = serde_json::to_vec(&event).expect("JSON");
                 publish(world, &event.key().to_string(), &value).await;
@@ -250,7 +250,7 @@ pub(crate) async fn commit(
             planted.unpublished += u64::from(tell_redis(world, &add).await);
         }
         Fault::TopicTruncated => {
-            // So that there is something that nobody has read.
+            // So that there are records that no consumer has read.
             let consumers = [Component::Consumer(1), Component::Consumer(2)];
             for consumer in consumers {
                 world.signal(consumer, Signal::Stop);
@@ -270,10 +270,11 @@ pub(crate) async fn commit(
 const REPLACE: &str =
     "redis.call('RENAME', KEYS[1], KEYS[2]) redis.call('SET', KEYS[1], 'of another type')";
 
-/// How long an operator's step is waited for.
+/// How long to wait for an operator's step.
 const LAST_STEP: Duration = Duration::from_secs(3);
 
-/// A step of an operator: the request to whom, counted from now. Most are of the database, and Kafka is seldom asked.
+/// A step of an operator: a request to one of the servers, counted from now. Most requests go to the database, and few
+/// to Kafka.
 pub(crate) fn step(count: u8) -> (Link, usize) {
     let nth = usize::from(count);
     match count % 4 {
@@ -283,7 +284,7 @@ pub(crate) fn step(count: u8) -> (Link, usize) {
     }
 }
 
-/// Takes back what outlasts its fault when that could not be undone at once.
+/// Heals what a fault left behind that could not be undone at once.
 pub(crate) async fn mend(world: &World) {
     world.administer("SET GLOBAL read_only = 0").await;
     world.administer("DROP TRIGGER IF EXISTS full").await;
@@ -311,7 +312,7 @@ struct Record<'a> {
     headers: &'a [(&'a str, &'a str)],
 }
 
-/// Puts a record into the topic, once, as a bridge would that has read it.
+/// Publishes a record once, without the bridge.
 pub(crate) async fn publish(world: &World, key: &str, value: &[u8]) {
     let record = Record {
         key,
@@ -408,7 +409,7 @@ async fn redis_does(world: &World, command: &redis::Cmd) {
     .await;
 }
 
-/// Whether Redis did it.
+/// Whether Redis ran the command.
 async fn tell_redis(world: &World, command: &redis::Cmd) -> bool {
     let connection: Option<MultiplexedConnection> = world.redis_connection().await;
     match connection {
@@ -421,7 +422,7 @@ fn keys(campaign: &str) -> Keys {
     Keys::of(&campaign.parse().expect("a campaign"))
 }
 
-/// Somebody who has done much takes the next serials, and then wants what a consumer has already.
+/// A transaction with many changes takes the next serials, and then a lock that a consumer already holds.
 async fn cross(world: &World, campaign: &str, quota: u32) {
     let next = world.database.count(campaign).await.unwrap_or_default();
     let rows = |serials: std::ops::RangeInclusive<u64>| {

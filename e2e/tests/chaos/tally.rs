@@ -1,10 +1,9 @@
-//! What has happened in all.
+//! Counts over all episodes.
 
 use crate::fault::Planned;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Counts over all episodes.
 #[derive(Default)]
 pub(crate) struct Tally {
     faults: BTreeMap<String, u64>,
@@ -12,13 +11,13 @@ pub(crate) struct Tally {
     pub(crate) answers: u64,
     /// Applications that were sent again.
     pub(crate) retried: u64,
-    /// People who were granted a coupon.
+    /// Applicants who were granted a coupon.
     pub(crate) granted: u64,
     /// Records that were in the topic more than once.
     pub(crate) published_again: u64,
-    /// Records that had their row already when a consumer came to them.
+    /// Records whose row existed when a consumer read them.
     pub(crate) already_done: u64,
-    /// Bridges and consumers that died at a named point.
+    /// Bridges and consumers that died at a failpoint.
     pub(crate) dead_at_points: u64,
     /// Dead letters that were planted, and found.
     pub(crate) dead_letters: u64,
@@ -28,7 +27,7 @@ pub(crate) struct Tally {
     pub(crate) restored: u64,
     /// Commands of the operator.
     pub(crate) commands: u64,
-    /// Those that ended so that nobody knew what had become of it.
+    /// Commands whose effect was unknown.
     pub(crate) unknown: u64,
     /// Grants that were lost with Redis before Kafka had them.
     pub(crate) lost_with_redis: u64,

@@ -1,22 +1,22 @@
-//! What `cargo xtask` has laid out: a Kafka and a database that may be broken.
+//! The Kafka and the database that `cargo xtask` has prepared for faults.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, LazyLock};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-/// Where they are and how they are started.
+/// Addresses and start commands.
 pub(crate) struct TestServers {
     dir: PathBuf,
     pub(crate) kafka: u16,
-    /// Where Kafka says that it listens.
+    /// The port that Kafka advertises.
     pub(crate) kafka_door: u16,
     pub(crate) database: u16,
     password: String,
     _turn: OwnedMutexGuard<()>,
 }
 
-/// Those that `RUSHGATE_CHAOS` names, a list like that of `PATH`, each with the turn to be on it.
+/// The directories in `RUSHGATE_CHAOS`, a list like `PATH`, each with a lock for its exclusive use.
 static ALL: LazyLock<Vec<(PathBuf, Arc<Mutex<()>>)>> = LazyLock::new(|| {
     let dirs = std::env::var_os("RUSHGATE_CHAOS");
     let dirs =
@@ -27,7 +27,7 @@ static ALL: LazyLock<Vec<(PathBuf, Arc<Mutex<()>>)>> = LazyLock::new(|| {
 });
 
 impl TestServers {
-    /// One that nobody else is on, or the first as soon as that is so.
+    /// A free set of test servers; if there is none, waits for the first.
     pub(crate) async fn take() -> Self {
         let free = ALL.iter().find_map(|(dir, turn)| {
             let turn = turn.clone().try_lock_owned().ok()?;
@@ -55,7 +55,7 @@ impl TestServers {
         }
     }
 
-    /// How `kafka` or `database` is started.
+    /// The command that starts `kafka` or `database`.
     pub(crate) fn command(&self, server: &str) -> Command {
         let path = self.dir.join(server).with_extension("command");
         let text = std::fs::read_to_string(path).expect("a command");
@@ -66,7 +66,7 @@ impl TestServers {
         command
     }
 
-    /// The address of `schema`, at this port, as somebody who may do everything.
+    /// The address of `schema` at this port, for a user with all rights.
     pub(crate) fn database_url(&self, port: u16, schema: &str) -> String {
         format!(
             "mysql://rushgate:{}@127.0.0.1:{port}/{schema}",

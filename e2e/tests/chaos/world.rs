@@ -1,4 +1,4 @@
-//! The whole system, every part of which can be killed, stopped and started again, and whose connections can be broken.
+//! The whole system: every component can be killed, stopped and started again, and every connection broken.
 
 use crate::component::{Component, Link};
 use crate::test_servers::TestServers;
@@ -17,14 +17,13 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-/// The topic and the consumer group.
+/// Topic and consumer group.
 const TOPIC: &str = "chaos";
 
-/// Who bridge and consumer are to the database: one whom `read_only` stops.
+/// The database user of bridge and consumer; `read_only` applies to it.
 const USER: &str = "app";
 
-/// How long a bridge takes an entry of another for forgotten, and how long Kafka may take over a record: short, so
-/// that outages longer than that can be tried.
+/// Short times for claims and deliveries, so that longer outages can be tested.
 const SETTINGS: [(&str, &str); 3] = [
     ("BRIDGE_CLAIM_IDLE", "3s"),
     ("BRIDGE_DELIVERY_TIMEOUT", "10s"),
@@ -34,28 +33,28 @@ const SETTINGS: [(&str, &str); 3] = [
 /// The key of the records' signatures, where they are signed.
 const SIGNING_KEY: &str = "a key of the bridges of more than 32 characters";
 
-/// How long somebody who is to die at a certain point is waited for.
+/// How long to wait for a component that is to die at a failpoint.
 const LAST_MOMENTS: Duration = Duration::from_secs(60);
 
 pub(crate) struct World {
     dir: TempDir,
     processes: BTreeMap<Component, Process>,
-    /// Where handlers answer, and where bridges and consumers show their metrics.
+    /// Ports of the handlers, and of the metrics of bridges and consumers.
     ports: BTreeMap<Component, u16>,
-    /// Those that were told to die by themselves, at a named point.
+    /// Components that will die at a failpoint.
     doomed: Vec<Component>,
     pub(crate) dead_at_points: u64,
-    /// Those that ended by themselves without having been told to.
+    /// Components that ended without being told to.
     pub(crate) deserters: Vec<String>,
     links: BTreeMap<Link, Proxy>,
     redis: u16,
     /// Whether bridges sign their records, and consumers take no others.
     is_signed: bool,
-    /// The bug that bridge and consumer have.
+    /// The bug in bridge and consumer.
     planted: Option<&'static str>,
     pub(crate) operator: Operator,
     pub(crate) database: Database,
-    /// The last to go: nobody else may take it before the parts have ended.
+    /// Dropped last: no other test may use the servers before the components have ended.
     servers: TestServers,
 }
 
@@ -120,7 +119,7 @@ impl World {
         world
     }
 
-    /// Starts bridges and consumers anew, with a bug or without one.
+    /// Restarts bridges and consumers, with a bug or without one.
     pub(crate) async fn plant(&mut self, bug: Option<&'static str>) {
         if self.planted == bug {
             return;
@@ -156,7 +155,7 @@ impl World {
             .into()
     }
 
-    /// The operator's command, on connections that can be broken.
+    /// The `rushgate` command, on connections that can be broken.
     pub(crate) fn operator_on_links(&self) -> Operator {
         let port = |link| self.link(link).port;
         let database = self
@@ -175,12 +174,12 @@ impl World {
         &self.links[&link]
     }
 
-    /// Where Redis keeps what it has appended.
+    /// The directory of Redis's append-only files.
     pub(crate) fn redis_dir(&self) -> PathBuf {
         self.dir.path().join("redis")
     }
 
-    /// A free directory of this name.
+    /// A new directory of this name.
     pub(crate) fn fresh_dir(&self, name: &str) -> PathBuf {
         let dir = self.dir.path().join(name);
         let _ = std::fs::remove_dir_all(&dir);
@@ -200,7 +199,7 @@ impl World {
         std::fs::rename(dir, self.redis_dir()).expect("a directory to rename");
     }
 
-    /// Runs it as somebody who may do everything; errors are nobody's business.
+    /// Runs a statement as a user with all rights; ignores errors.
     pub(crate) async fn administer(&self, sql: &str) {
         let _ = self.database.run(sql).await;
     }
@@ -213,7 +212,7 @@ impl World {
         .await;
     }
 
-    /// Closes the connections that bridge and consumer have to the database.
+    /// Closes the database connections of bridge and consumer.
     pub(crate) async fn kill_connections(&self) {
         for id in self.database.connections_of(USER).await.unwrap_or_default() {
             self.administer(&format!("KILL {id}")).await;
@@ -225,7 +224,7 @@ impl World {
         client.get_multiplexed_async_connection().await.ok()
     }
 
-    /// Ends a part at once, if it runs.
+    /// Kills a component, if it runs.
     pub(crate) fn kill(&mut self, component: Component) {
         if let Some(process) = self.processes.remove(&component) {
             process.crash();
@@ -233,7 +232,7 @@ impl World {
         self.doomed.retain(|doomed| *doomed != component);
     }
 
-    /// Asks a part to end, and waits for it.
+    /// Sends SIGTERM to a component, and waits until it has ended.
     pub(crate) fn terminate(&mut self, component: Component) {
         if let Some(process) = self.processes.remove(&component) {
             process.terminate();
@@ -246,23 +245,23 @@ impl World {
         }
     }
 
-    /// Starts a part that does not run.
+    /// Starts a component that does not run.
     pub(crate) fn start_component(&mut self, component: Component) {
         if !self.processes.contains_key(&component) {
             self.launch(component, &[]);
         }
     }
 
-    /// Starts a bridge or a consumer anew, to die when it comes to `point` for the `nth` time.
+    /// Restarts a bridge or a consumer so that it dies at its `nth` visit of failpoint `point`.
     pub(crate) fn doom(&mut self, component: Component, point: &str, nth: u8) {
-        // Asked to end, a consumer leaves its group at once, and the new one need not wait for that.
+        // With SIGTERM, a consumer leaves its group at once, so the new one need not wait for its session.
         self.terminate(component);
         let failpoints = format!("{point}={}*off->return", nth - 1);
         self.launch(component, &[("FAILPOINTS", &failpoints)]);
         self.doomed.push(component);
     }
 
-    /// Waits until it has died; it comes to its point as soon as there is work for it.
+    /// Waits until it has died; it reaches the failpoint as soon as it has work.
     pub(crate) async fn wait_for_doom(&mut self, component: Component) {
         let deadline = Instant::now() + LAST_MOMENTS;
         loop {
@@ -293,7 +292,7 @@ impl World {
         self.dir.path().join(format!("{component}.log"))
     }
 
-    /// Starts what has died.
+    /// Restarts components that have died.
     pub(crate) fn revive(&mut self) {
         for component in Component::ALL {
             let Some(process) = self.processes.get_mut(&component) else {
@@ -315,7 +314,7 @@ impl World {
         }
     }
 
-    /// Mends everything: connections, servers, parts. When it returns all are ready.
+    /// Heals everything: connections, servers, components. Returns when all are ready.
     pub(crate) async fn heal(&mut self) {
         for link in self.links.values() {
             link.set(Trouble::None);
@@ -323,7 +322,7 @@ impl World {
         for component in Component::ALL {
             self.signal(component, Signal::Continue);
         }
-        // Who is still to die would do so in the middle of what comes next.
+        // A component that has yet to die would do so during the next fault.
         for component in std::mem::take(&mut self.doomed) {
             self.kill(component);
         }
@@ -349,7 +348,7 @@ impl World {
         .await;
     }
 
-    /// The sum of a counter over all who show it.
+    /// The sum of a counter over all components that have it.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
         let mut sum = 0.0;
         for (component, port) in &self.ports {

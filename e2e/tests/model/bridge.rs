@@ -1,4 +1,4 @@
-//! A bridge: the very [`Flow`] that the program runs, with what it has under way at Redis and at Kafka.
+//! A bridge: the real [`Flow`] of the program, with its requests in flight at Redis and Kafka.
 
 use crate::gate::Grant;
 use crate::mutation::Mutation;
@@ -12,15 +12,15 @@ use std::collections::BTreeSet;
 pub(crate) struct Bridge {
     flow: Flow,
     stream: StreamNo,
-    /// The reply to the step under way: Redis has carried it out, the bridge has not heard of it yet.
+    /// The reply to the step in flight: Redis has carried it out, and the bridge does not know yet.
     reply: Option<Reply>,
-    /// Handed to the producer, no report yet.
+    /// Given to the producer, without a delivery report yet.
     sent: Vec<Sent>,
-    /// Redis has completed these, the bridge has not heard of it yet.
+    /// Redis has completed these, and the bridge does not know yet.
     completed: Vec<EntryRef>,
-    /// Kafka told this bridge that it has these.
+    /// Kafka has confirmed these to this bridge.
     confirmed: BTreeSet<Id>,
-    /// Something was not delivered, and is to be sent again when it is time.
+    /// Something was not delivered, and is to be sent again.
     failed: bool,
 }
 
@@ -36,21 +36,21 @@ struct Reply {
 pub(crate) struct Sent {
     entry: EntryRef,
     pub(crate) grant: Grant,
-    /// Whether it stands in the topic.
+    /// Whether it is in the topic.
     pub(crate) written: bool,
 }
 
 /// What a bridge must never do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Misdeeds {
-    /// It published what Kafka had confirmed to it.
+    /// It published again what Kafka had confirmed to it.
     pub(crate) published_again: bool,
     /// It found that an entry was deleted before it was delivered.
     pub(crate) found_lost: bool,
 }
 
 impl Bridge {
-    /// A bridge that has just been started, and knows the campaign and its group.
+    /// A bridge that has just started, and knows the campaign and its group.
     pub(crate) fn start(window: usize, stream: &mut Stream) -> Self {
         let mut flow = Flow::new(window, window);
         let mut number = None;
@@ -69,13 +69,13 @@ impl Bridge {
         }
     }
 
-    /// Asks Redis, which carries it out at once; the reply is on its way then. Replies without entries and those
-    /// that only set things up arrive at once.
+    /// Asks Redis, which carries it out at once; the reply is then in flight. Replies without entries and those of
+    /// set-up steps arrive at once.
     pub(crate) fn ask(&mut self, me: BridgeNo, stream: &mut Stream, idle: &BTreeSet<Id>) {
         self.ask_redis(me, stream, idle, false);
     }
 
-    /// Asks Redis, which reads new entries for it only when the bridge has given up on that.
+    /// Asks Redis, which reads new entries for it only after the bridge has given up.
     pub(crate) fn ask_slow_redis(&mut self, me: BridgeNo, stream: &mut Stream) {
         self.ask_redis(me, stream, &BTreeSet::new(), true);
     }
@@ -134,13 +134,13 @@ impl Bridge {
         }
     }
 
-    /// It is time to look for entries of dead peers, and then to ask.
+    /// The claim interval has passed: claims entries of dead peers with the next request.
     pub(crate) fn claim(&mut self, me: BridgeNo, stream: &mut Stream, idle: &BTreeSet<Id>) {
         self.flow.claim();
         self.ask(me, stream, idle);
     }
 
-    /// It is time to send again what was not delivered.
+    /// The retry interval has passed: sends again what was not delivered.
     pub(crate) fn retry(&mut self) {
         self.failed = false;
         self.flow.retry();
@@ -181,14 +181,14 @@ impl Bridge {
         self.sent[place].grant
     }
 
-    /// The record was sent, and its report fails before the broker has it: it may still come there.
+    /// The report of a sent record fails before the broker has it; it may still arrive there.
     pub(crate) fn given_up(&mut self, place: usize) -> Grant {
         let grant = self.sent[place].grant;
         self.reported(place, false);
         grant
     }
 
-    /// The delivery report has arrived: Kafka has it, or (whether it has or not) it is said to have failed.
+    /// The delivery report arrives: success, or failure (whether or not the record was written).
     pub(crate) fn reported(&mut self, place: usize, delivered: bool) {
         let Sent { entry, .. } = self.sent.remove(place);
         if delivered {
@@ -200,14 +200,14 @@ impl Bridge {
         }
     }
 
-    /// Redis completes what is to be completed; its answer is on its way then.
+    /// Redis completes entries; its answer is then in flight.
     pub(crate) fn complete(&mut self, stream: &mut Stream) {
         self.completed = self.take_completions();
         let ids: Vec<Id> = self.completed.iter().map(|entry| entry.id.ms).collect();
         stream.complete(&ids);
     }
 
-    /// The answer to the completion has arrived, or is lost.
+    /// The answer to the completion arrives, or is lost.
     pub(crate) fn completion_answered(&mut self, arrived: bool, mutation: Option<Mutation>) {
         let confirmed = arrived || mutation == Some(Mutation::AckNotRetried);
         for entry in std::mem::take(&mut self.completed) {
@@ -215,7 +215,7 @@ impl Bridge {
         }
     }
 
-    /// Redis could not be told.
+    /// Redis could not be reached.
     pub(crate) fn completion_refused(&mut self, mutation: Option<Mutation>) {
         self.completed = self.take_completions();
         self.completion_answered(false, mutation);
@@ -243,12 +243,12 @@ impl Bridge {
         self.failed
     }
 
-    /// Whether Redis has completed something, and this bridge does not know it yet.
+    /// Whether Redis has completed something that this bridge does not know yet.
     pub(crate) fn is_completing(&self) -> bool {
         !self.completed.is_empty()
     }
 
-    /// Whether there is something of which Redis is to be told.
+    /// Whether there are entries to complete.
     pub(crate) fn has_completions(&self) -> bool {
         self.flow.ledger().unacked() > self.completed.len()
     }
@@ -264,7 +264,7 @@ impl Bridge {
         self.flow.ledger().knows(entry) || replied.into_iter().any(|(entry, _)| is_it(entry))
     }
 
-    /// Whether nothing is held and nothing under way.
+    /// Whether it holds nothing and has nothing in flight.
     pub(crate) fn is_drained(&self) -> bool {
         let ledger = self.flow.ledger();
         self.reply.is_none() && self.sent.is_empty() && ledger.in_flight() + ledger.unacked() == 0

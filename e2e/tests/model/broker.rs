@@ -1,4 +1,4 @@
-//! The broker: the topic's partitions, who of the consumer group has which, and the committed offsets.
+//! The broker: the topic's partitions, their assignment in the consumer group, and the committed offsets.
 
 use crate::gate::Grant;
 use std::collections::BTreeSet;
@@ -9,9 +9,9 @@ pub(crate) type ConsumerNo = usize;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Broker {
     partitions: Vec<Partition>,
-    /// Counts rebalances. Who joined in an earlier one is a zombie: it may read, but not commit.
+    /// Counts rebalances. A member of an earlier generation is a zombie: it may read, but not commit.
     generation: u64,
-    /// Records whose senders no longer wait for them, and which will still be appended.
+    /// Records whose senders have given up, and which will still be appended.
     late: Vec<Grant>,
 }
 
@@ -19,15 +19,15 @@ pub(crate) struct Broker {
 struct Partition {
     records: Vec<Grant>,
     owner: ConsumerNo,
-    /// The offset of the next record to read, for whoever gets the partition.
+    /// The offset of the next record to read, for the next owner.
     committed: usize,
 }
 
 impl Broker {
-    /// Empty partitions, dealt out to the consumers in turn.
+    /// Empty partitions, assigned to the consumers in turn.
     pub(crate) fn new(partitions: usize, consumers: usize) -> Self {
         let partitions = (0..partitions).map(|number| Partition {
-            // Without consumers nobody reads, and it does not matter whose they are.
+            // Without consumers the owner does not matter.
             owner: number % consumers.max(1),
             ..Partition::default()
         });
@@ -38,13 +38,13 @@ impl Broker {
         }
     }
 
-    /// Appends a record. Its key, the serial, says where.
+    /// Appends a record. Its key, the serial, decides the partition.
     pub(crate) fn append(&mut self, grant: Grant) {
         let place = usize::from(grant.serial) % self.partitions.len();
         self.partitions[place].records.push(grant);
     }
 
-    /// The record will be appended, when nobody waits for it any more.
+    /// The record will be appended after its sender has given up.
     pub(crate) fn append_later(&mut self, grant: Grant) {
         self.late.push(grant);
     }
@@ -59,12 +59,12 @@ impl Broker {
         !self.late.is_empty()
     }
 
-    /// The record at that offset, if there is one yet.
+    /// The record at this offset, if there is one.
     pub(crate) fn record(&self, partition: usize, offset: usize) -> Option<Grant> {
         self.partitions[partition].records.get(offset).copied()
     }
 
-    /// Commits offsets for a member of that generation; whether it was one.
+    /// Commits offsets for a member of this generation; false if it is not a member any more.
     pub(crate) fn commit(&mut self, generation: u64, progress: &[(i32, i64)]) -> bool {
         if generation != self.generation {
             return false;
@@ -76,7 +76,7 @@ impl Broker {
         true
     }
 
-    /// A rebalance: what `from` had is `to`'s.
+    /// A rebalance: the partitions of `from` go to `to`.
     pub(crate) fn rebalance(&mut self, from: ConsumerNo, to: ConsumerNo) {
         self.generation += 1;
         for partition in &mut self.partitions {
@@ -111,7 +111,7 @@ impl Broker {
             .any(|partition| partition.records.contains(&grant))
     }
 
-    /// Whether the grant has a record that the group has still to read.
+    /// Whether the grant has a record that the group has yet to read.
     pub(crate) fn will_deliver(&self, grant: Grant) -> bool {
         self.partitions
             .iter()

@@ -1,4 +1,4 @@
-//! The pipeline as `stateright` wants it, and the search through all of its states.
+//! The pipeline as a `stateright` model, and the search through all its states.
 
 use crate::pipeline::{Action, Pipeline, State};
 use crate::properties;
@@ -31,18 +31,18 @@ impl Model for Pipeline {
     }
 }
 
-/// What a search has come across.
+/// The result of a search.
 #[derive(Debug)]
 pub(crate) struct Explored {
     pub(crate) states: usize,
-    /// How many steps the longest of the shortest ways takes.
+    /// The number of steps to the farthest state.
     pub(crate) depth: usize,
-    /// The properties that do not hold, each with a shortest way to where it does not.
+    /// Properties that do not hold, each with a shortest path to a state that breaks it.
     pub(crate) broken: BTreeMap<&'static str, Vec<Action>>,
 }
 
 impl Pipeline {
-    /// Goes through all states, in the order of their distance from the start, or up to what it is to find.
+    /// Searches all states by their distance from the start, or until the given properties are broken.
     pub(crate) fn explore(&self, until: HasDiscoveries) -> Explored {
         let checker = self.clone().checker().finish_when(until);
         let checker = checker.spawn_bfs().join();
@@ -56,7 +56,7 @@ impl Pipeline {
         }
     }
 
-    /// Whether nothing more happens, unless something fails.
+    /// Whether nothing more happens without a fault.
     pub(crate) fn is_at_rest(&self, state: &State) -> bool {
         let mut actions = vec![];
         self.work(state, &mut actions);

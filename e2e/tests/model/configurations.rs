@@ -1,9 +1,9 @@
-//! What is explored: parts of the pipeline, so that each can meet all of its faults, and the whole.
+//! The configurations that are searched: parts of the pipeline, each with all of its faults, and the whole.
 
 use crate::fault::Fault::{self, *};
 use crate::pipeline::Pipeline;
 
-/// From the gate to the topic, by two bridges, and all that can go wrong there.
+/// From the gate to the topic, with two bridges and all faults there.
 pub(crate) const FRONT: Pipeline = Pipeline {
     name: "front",
     people: 2,
@@ -18,7 +18,7 @@ pub(crate) const FRONT: Pipeline = Pipeline {
     mutation: None,
 };
 
-/// The same with one bridge that has two entries in its hands, and somebody who goes away empty-handed.
+/// The same with one bridge that may hold two entries, and an applicant who gets nothing.
 pub(crate) const WINDOW: Pipeline = Pipeline {
     name: "window",
     people: 3,
@@ -27,7 +27,7 @@ pub(crate) const WINDOW: Pipeline = Pipeline {
     ..FRONT
 };
 
-/// From the topic to the table and back to the gate, by two consumers, and all that can go wrong there.
+/// From the topic to the table and back to the gate, with two consumers and all faults there.
 pub(crate) const BACK: Pipeline = Pipeline {
     name: "back",
     bridges: 0,
@@ -48,7 +48,7 @@ pub(crate) const WRITERS: Pipeline = Pipeline {
     ..BACK
 };
 
-/// Everything, and one part dies or is thrown out.
+/// The whole pipeline, in which one component dies or is expelled.
 pub(crate) const WHOLE: Pipeline = Pipeline {
     name: "whole",
     consumers: 1,
@@ -57,7 +57,7 @@ pub(crate) const WHOLE: Pipeline = Pipeline {
     ..FRONT
 };
 
-/// The same with a single place, and two that die or are thrown out.
+/// The same with a single place, and two components that die or are expelled.
 pub(crate) const SINGLE: Pipeline = Pipeline {
     name: "single",
     quota: 1,
@@ -65,7 +65,7 @@ pub(crate) const SINGLE: Pipeline = Pipeline {
     ..WHOLE
 };
 
-/// Everything, and Redis loses grants after it has answered.
+/// The whole pipeline, in which Redis loses grants after it has answered.
 pub(crate) const LOSS: Pipeline = Pipeline {
     name: "loss",
     people: 3,

@@ -1,4 +1,4 @@
-//! A consumer: the very [`Offsets`] that the program runs, with what it has read, written and to commit.
+//! A consumer: the real [`Offsets`] of the program, with what it has read, written and yet to commit.
 
 use crate::broker::{Broker, ConsumerNo};
 use crate::gate::{Gate, Grant};
@@ -10,13 +10,13 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Consumer {
     offsets: Offsets,
-    /// As member of which generation of the group it reads; 0 while it is none.
+    /// The group generation in which it reads; 0 while it is not a member.
     generation: u64,
-    /// The next offset to read of each partition that it takes for its own.
+    /// The next offset to read, for each partition that it believes to own.
     next: BTreeMap<usize, usize>,
-    /// Read, and not written yet: the batches of all writers.
+    /// Read and not written yet: the batches of all writers.
     unwritten: Vec<Delivery>,
-    /// Written, and not confirmed to the gate yet.
+    /// Written and not confirmed to the gate yet.
     written: Vec<Delivery>,
     /// In the order in which they were sent.
     commits: VecDeque<Commit>,
@@ -28,8 +28,7 @@ pub(crate) struct Consumer {
 struct Delivery {
     ticket: Ticket,
     grant: Grant,
-    /// Which grant is to be confirmed when it is written: its own if it has its row, or the one that stood in
-    /// the way.
+    /// The grant to confirm after the write: its own if it has its row, or the one that stood in the way.
     to_confirm: Option<Grant>,
 }
 
@@ -40,7 +39,7 @@ pub(crate) struct Writer {
     pub(crate) of: u8,
 }
 
-/// A commit that the broker has carried out, or refused; the consumer has not heard of it yet.
+/// A commit that the broker has carried out or refused; the consumer does not know yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Commit {
     generation: u64,
@@ -49,7 +48,7 @@ struct Commit {
 }
 
 impl Consumer {
-    /// It learns of a rebalance after the fact: what it read is void, and read by whoever has it now.
+    /// It learns of a rebalance late: what it has read is void, and the new owner reads it.
     pub(crate) fn join(&mut self, me: ConsumerNo, broker: &Broker) {
         self.offsets.revoke();
         self.generation = broker.generation();
@@ -59,7 +58,7 @@ impl Consumer {
         self.refused = false;
     }
 
-    /// It learns of a rebalance in time: what is done is committed, then everything is given back.
+    /// It learns of a rebalance in time: it commits what is done, then gives everything back.
     pub(crate) fn give_back(&mut self, broker: &mut Broker) {
         let unconfirmed = self.offsets.take_unconfirmed();
         broker.commit(self.generation, &unconfirmed);
@@ -91,8 +90,8 @@ impl Consumer {
         }
     }
 
-    /// Writes what was read of a writer and is still ours, in one transaction. With its answer lost, it will be written
-    /// again.
+    /// Writes the writer's batch, as far as the consumer still owns it, in one transaction. If the answer is lost, it
+    /// will be written again.
     pub(crate) fn write(
         &mut self,
         writer: Writer,
@@ -123,7 +122,7 @@ impl Consumer {
         }
     }
 
-    /// Tells the gate which grants have rows; then, and only then, the records are done.
+    /// Confirms grants with rows to the gate; only then are the records done.
     pub(crate) fn confirm(&mut self, gate: &mut Gate, answered: bool, mutation: Option<Mutation>) {
         let to_confirm = self.written.iter();
         let to_confirm = to_confirm.filter_map(|delivery| delivery.to_confirm);
@@ -139,7 +138,7 @@ impl Consumer {
         }
     }
 
-    /// Sends what may be committed. The broker carries it out at once; the answer is on its way then.
+    /// Sends what may be committed. The broker carries it out at once; the answer is then in flight.
     pub(crate) fn commit(&mut self, broker: &mut Broker) {
         let progress = self.offsets.take_progress();
         if !progress.is_empty() {
@@ -151,7 +150,7 @@ impl Consumer {
         }
     }
 
-    /// The broker's answer to the first of them has arrived, or is lost.
+    /// The answer to the first commit arrives, or is lost.
     pub(crate) fn commit_answered(&mut self, arrived: bool) {
         let Some(commit) = self.commits.pop_front() else {
             return;
@@ -166,7 +165,7 @@ impl Consumer {
         self.refused |= !commit.accepted && commit.generation == self.generation;
     }
 
-    /// The partitions of which there is something to read.
+    /// The partitions with unread records.
     pub(crate) fn readable(&self, broker: &Broker) -> impl Iterator<Item = usize> {
         let next = self.next.iter();
         let readable =
@@ -187,12 +186,12 @@ impl Consumer {
         !self.written.is_empty()
     }
 
-    /// Whether a commit's answer is on its way.
+    /// Whether a commit's answer is in flight.
     pub(crate) fn is_committing(&self) -> bool {
         !self.commits.is_empty()
     }
 
-    /// Whether it would commit now, if there is anything to.
+    /// Whether it would commit now, if there is anything to commit.
     pub(crate) fn may_commit(&self) -> bool {
         !self.refused
     }

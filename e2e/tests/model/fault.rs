@@ -1,4 +1,4 @@
-//! What can go wrong, where it can, and what it does. Each fault that happens is counted.
+//! All faults, where they can happen, and their effects. Each fault that happens is counted.
 
 use crate::bridge::Bridge;
 use crate::consumer::{Consumer, Writer};
@@ -28,21 +28,21 @@ pub(crate) enum Fault {
     CompletionRefused,
     /// Redis has completed, and its answer does not reach the bridge.
     CompletionAnswerLost,
-    /// Somebody destroys the consumer group of the stream.
+    /// The consumer group of the stream is destroyed.
     GroupLost,
-    /// Redis goes back to before its last grant.
+    /// Redis is rolled back to before its last grant.
     GrantLost,
-    /// A consumer dies and is started again, or its partitions go to another.
+    /// A consumer dies and restarts, or its partitions go to another.
     ConsumerCrashes,
-    /// Partitions move; who had them hears of it in time.
+    /// Partitions move; the old owner learns of it in time.
     Rebalance,
-    /// Partitions move; who had them goes on as a zombie until it hears of it.
+    /// Partitions move; the old owner continues as a zombie until it learns of it.
     Expelled,
     /// The database has committed a batch, and its answer does not reach the consumer.
     WriteAnswerLost,
     /// The gate has confirmed, and its answer does not reach the consumer.
     ConfirmAnswerLost,
-    /// The broker has taken a commit, and its answer does not reach the consumer.
+    /// The broker has accepted a commit, and its answer does not reach the consumer.
     CommitAnswerLost,
 }
 
@@ -173,7 +173,7 @@ fn bridge_faults(state: &State, fault: Fault, push: &mut impl FnMut(Place)) {
     for (me, bridge) in state.bridges.iter().enumerate() {
         let Some(bridge) = &**bridge else { continue };
         let can = match fault {
-            // Who holds nothing loses nothing.
+            // A bridge without entries loses nothing.
             Fault::BridgeRestarts => !bridge.is_drained(),
             Fault::BridgeGone => alive > 1,
             Fault::ReplyLost => bridge.awaits_reply(),

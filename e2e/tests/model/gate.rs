@@ -1,12 +1,12 @@
-//! The gate: who was granted which serial, and which grants it was told are committed.
+//! The gate: grants by applicant and serial, and which of them are confirmed.
 //!
-//! Each decision is one step, as the script's is. People are alike, so they come in a fixed order; what matters
-//! is who comes again because no answer reached him.
+//! Each decision is one step, like the script. Applicants are interchangeable, so they come in a fixed order; what
+//! matters is who comes again because the answer was lost.
 
 use crate::mutation::Mutation;
 use std::collections::BTreeSet;
 
-/// A person, from 0.
+/// An applicant, numbered from 0.
 pub(crate) type Person = u8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,33 +21,33 @@ pub(crate) enum Decision {
     AlreadyGranted,
     SoldOut,
     Halted,
-    /// There is a place left; it will be given in a step of its own. Only if the quota is checked outside the script.
+    /// A place is left; it will be granted in another step. Only if the quota is checked outside the script.
     Looked,
 }
 
-/// What Redis knows of the round, and what was once true of it.
+/// What Redis knows of the round, and its history.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Gate {
-    /// In the order of their serials: 1, 2, 3, …
+    /// By serial: 1, 2, 3, …
     grants: Vec<Grant>,
     /// The last serial that was counted.
     counted: u8,
-    /// Who was seen to find a place, before he gets it in another step.
+    /// Applicants for whom a place was seen, before it is granted in another step.
     looked: BTreeSet<Person>,
     issued: BTreeSet<Grant>,
     halted: bool,
-    /// Who has been told the decision.
+    /// Applicants who know their decision.
     told: BTreeSet<Person>,
-    /// Everything that was ever granted: what the world knows, and Redis may have lost.
+    /// Everything that was ever granted, also if Redis has lost it.
     ever: BTreeSet<Grant>,
-    /// Granted, and lost by Redis since.
+    /// Granted, and then lost by Redis.
     lost: BTreeSet<Grant>,
-    /// It was told of a committed grant that it does not know.
+    /// A committed grant was confirmed that the gate does not know.
     met_unknown: bool,
     granted_after_that: bool,
-    /// Somebody was told that all is sold out, and no grant was lost since.
+    /// An applicant was told "sold out", and no grant was lost since.
     sold_out: bool,
-    /// That was so while a place was left, or somebody who came later was granted one.
+    /// That happened while a place was left, or before an applicant who came later was granted one.
     turned_away_early: bool,
 }
 
@@ -89,12 +89,12 @@ impl Gate {
         Decision::Granted(grant)
     }
 
-    /// The answer has reached the person.
+    /// The answer has reached the applicant.
     pub(crate) fn tell(&mut self, person: Person) {
         self.told.insert(person);
     }
 
-    /// Who may come next: those who have not been told, of those who have never come only the first.
+    /// Who may come next: applicants without an answer; of those who have never come, only the first.
     pub(crate) fn comers(&self, people: Person) -> impl Iterator<Item = Person> {
         let has_come = |person: &Person| {
             self.looked.contains(person) || self.ever.iter().any(|grant| grant.person == *person)
@@ -105,7 +105,7 @@ impl Gate {
         })
     }
 
-    /// These grants are committed. With `looks`, an unknown one halts the campaign.
+    /// These grants are committed. With `looks`, an unknown grant halts the campaign.
     pub(crate) fn confirm(&mut self, grants: impl Iterator<Item = Grant>, looks: bool) {
         for grant in grants {
             if self.grants.contains(&grant) {
@@ -117,11 +117,11 @@ impl Gate {
         }
     }
 
-    /// Redis goes back to before its last grant.
+    /// Redis is rolled back to before its last grant.
     pub(crate) fn lose_last(&mut self) -> Option<Grant> {
         let grant = self.grants.pop()?;
         self.counted = grant.serial - 1;
-        // There is a place again, by no fault of the gate's.
+        // There is a place again, and the gate is not at fault.
         self.sold_out = false;
         self.issued.remove(&grant);
         self.lost.insert(grant);
@@ -142,7 +142,7 @@ impl Gate {
         self.lost.contains(&grant)
     }
 
-    /// Whether Redis has lost any.
+    /// Whether Redis has lost any grant.
     pub(crate) fn has_lost_any(&self) -> bool {
         !self.lost.is_empty()
     }
@@ -155,12 +155,12 @@ impl Gate {
         self.halted
     }
 
-    /// Whether anything was granted after it was told of a committed grant that it does not know.
+    /// Whether anything was granted after an unknown committed grant was confirmed.
     pub(crate) fn granted_after_unknown(&self) -> bool {
         self.granted_after_that
     }
 
-    /// Whether anybody was turned away while a place was left, or before somebody who came later was granted one.
+    /// Whether an applicant was turned away while a place was left, or before one who came later was granted a place.
     pub(crate) fn turned_away_early(&self) -> bool {
         self.turned_away_early
     }

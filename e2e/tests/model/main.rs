@@ -1,4 +1,4 @@
-//! The pipeline, checked in all of its states.
+//! Checks all states of the pipeline.
 
 #![allow(
     clippy::expect_used,
@@ -28,7 +28,7 @@ use stateright::HasDiscoveries;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-/// Each known bug, where it is put in, and the property that it breaks.
+/// Each known bug, the configuration that it is planted in, and the property that it breaks.
 const CAUGHT: [(Mutation, Pipeline, &str); 11] = [
     (AckBeforeReport, FRONT, C3),
     (AckNotRetried, FRONT, ONCE),

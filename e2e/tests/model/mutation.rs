@@ -1,27 +1,27 @@
-//! Known bugs, put around the real code to show that the model finds them.
+//! Known bugs, planted around the real code to show that the model finds them.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mutation {
     /// Ack before the delivery report.
     AckBeforeReport,
-    /// Ack lost and not retried: a bridge takes an ack that Redis has not confirmed for done.
+    /// A lost ack is not retried: the bridge treats an unconfirmed ack as done.
     AckNotRetried,
-    /// INSERT IGNORE: a consumer passes over what collides.
+    /// INSERT IGNORE: the consumer ignores collisions.
     InsertIgnore,
-    /// MAXLEN on the stream, of one entry.
+    /// MAXLEN 1 on the stream.
     TrimmedStream,
     /// Offsets committed before the transaction.
     CommitBeforeWrite,
     /// Offsets committed after the transaction, but before the gate has confirmed.
     CommitBeforeConfirm,
-    /// Offsets committed as soon as one writer is done with its own.
+    /// Offsets committed as soon as one of two writers is done.
     CommitPastOtherWriter,
-    /// Quota checked outside the script: looked at in one step, the place given in another.
+    /// Quota checked outside the script: checked in one step, granted in another.
     QuotaOutsideScript,
-    /// Duplicate check after the count: who holds a grant and comes again uses up a serial.
+    /// Duplicate check after the count: a winner who applies again uses up a serial.
     DuplicateCheckAfterCount,
-    /// No duplicate check: who holds a grant and comes again gets another.
+    /// No duplicate check: a winner who applies again gets another serial.
     NoDuplicateCheck,
-    /// Confirm without looking: the gate is told of grants that it does not know, and goes on.
+    /// Confirm without looking: the gate accepts the confirmation of grants that it does not know.
     ConfirmBlindly,
 }

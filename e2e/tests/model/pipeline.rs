@@ -1,4 +1,4 @@
-//! The whole: what can happen next, and what it changes.
+//! The whole pipeline: what can happen next, and what it changes.
 
 use crate::bridge::Bridge;
 use crate::broker::{Broker, ConsumerNo};
@@ -16,9 +16,9 @@ pub(crate) struct Pipeline {
     pub(crate) name: &'static str,
     pub(crate) people: Person,
     pub(crate) quota: u8,
-    /// Without any, grants come straight into the topic.
+    /// Without bridges, grants go directly to the topic.
     pub(crate) bridges: usize,
-    /// How many entries a bridge holds at most.
+    /// Most entries that a bridge holds.
     pub(crate) window: usize,
     pub(crate) partitions: usize,
     pub(crate) consumers: usize,
@@ -30,27 +30,27 @@ pub(crate) struct Pipeline {
     pub(crate) mutation: Option<Mutation>,
 }
 
-/// Everything at one moment.
+/// The whole state at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct State {
     pub(crate) gate: Shared<Gate>,
     pub(crate) stream: Shared<Stream>,
-    /// `None` for one that is gone for good.
+    /// `None` for a bridge that is gone for good.
     pub(crate) bridges: Vec<Shared<Option<Bridge>>>,
     pub(crate) broker: Shared<Broker>,
     pub(crate) consumers: Vec<Shared<Consumer>>,
     pub(crate) table: Shared<Table>,
     pub(crate) faults_left: u8,
-    /// Some bridge published what Kafka had confirmed to it.
+    /// A bridge published again what Kafka had confirmed to it.
     pub(crate) published_again: bool,
-    /// Some bridge found an entry deleted before it was delivered.
+    /// A bridge found an entry deleted before it was delivered.
     pub(crate) found_lost: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Apply(Person),
-    /// Redis carries out a read that nobody waits for any more.
+    /// Redis carries out a read after the bridge has given up.
     LateRead,
     /// The broker appends a record whose report has failed.
     LateRecord,
@@ -62,17 +62,17 @@ pub(crate) enum Action {
 /// What a bridge does, or what reaches it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BridgeAction {
-    /// It asks Redis, which carries it out.
+    /// It asks Redis, which carries the request out.
     Ask,
-    /// It asks for entries of dead peers.
+    /// It claims entries of dead peers.
     Claim,
     ReplyArrives,
-    /// It is time to send again what was not delivered.
+    /// It sends again what was not delivered.
     Retry,
-    /// The broker appends a record that it sent.
+    /// The broker appends a record that the bridge sent.
     Written(usize),
     ReportArrives(usize),
-    /// It tells Redis what is settled, which carries it out.
+    /// It completes entries in Redis.
     Settle,
     SettlementAnswered,
 }
@@ -88,7 +88,7 @@ pub(crate) enum ConsumerAction {
     CommitAnswered,
 }
 
-/// Whom or what a fault meets.
+/// What a fault affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Redis,
@@ -103,7 +103,7 @@ pub(crate) enum Place {
 }
 
 impl Pipeline {
-    /// Nothing has happened yet.
+    /// The initial state.
     pub(crate) fn start(&self) -> State {
         let mut stream = Stream::default();
         let bridges = (0..self.bridges)
@@ -128,7 +128,7 @@ impl Pipeline {
         }
     }
 
-    /// What the parts may do next, faults apart. Some of it may turn out to change nothing.
+    /// What the components may do next, without faults. Some of it may change nothing.
     pub(crate) fn work(&self, state: &State, actions: &mut Vec<Action>) {
         actions.extend(state.gate.comers(self.people).map(Action::Apply));
         if state.stream.has_late_reads() {
@@ -149,7 +149,7 @@ impl Pipeline {
         }
     }
 
-    /// Carries out what a part does.
+    /// Carries out an action of a component.
     pub(crate) fn perform(&self, state: &mut State, action: Action) {
         match action {
             Action::Apply(person) => self.apply(state, person, true),
@@ -161,12 +161,12 @@ impl Pipeline {
         }
     }
 
-    /// Somebody applies; the answer may be lost.
+    /// An applicant applies; the answer may be lost.
     pub(crate) fn apply(&self, state: &mut State, person: Person, answered: bool) {
         let trimmed = self.mutation == Some(Mutation::TrimmedStream);
         let decision = state.gate.change(|gate| {
             let decision = gate.apply(person, self.quota, self.mutation);
-            // Whom a halted campaign turns away comes again.
+            // An applicant who is turned away by a halted campaign comes again.
             if answered && !matches!(decision, Decision::Halted | Decision::Looked) {
                 gate.tell(person);
             }
@@ -266,7 +266,7 @@ impl Pipeline {
 }
 
 impl State {
-    /// What is pending, and held by nobody who lives: in time it becomes idle for long enough to be claimed.
+    /// Pending entries that no living bridge holds: in time they have been idle long enough to be claimed.
     fn idle(&self) -> BTreeSet<Id> {
         let pending = self.stream.pending();
         let forgotten = pending.filter(|(id, owner)| {

@@ -36,7 +36,7 @@ fn quota_holds(pipeline: &Pipeline, state: &State) -> bool {
     serials.len() == coupons.len() && coupons.len() <= quota && state.gate.grants().len() <= quota
 }
 
-/// C2: nobody holds two grants, nor two coupons.
+/// C2: no applicant holds two grants or two coupons.
 fn one_a_person(_: &Pipeline, state: &State) -> bool {
     let coupons: Vec<_> = state.table.coupons().collect();
     let holders: BTreeSet<_> = coupons.iter().map(|coupon| coupon.person).collect();
@@ -55,8 +55,8 @@ fn coupons_were_granted(_: &Pipeline, state: &State) -> bool {
     coupons.all(|coupon| state.gate.ever().contains(&coupon))
 }
 
-/// C3, at each moment: a grant is in the stream, or in the topic where the group has still to read it, or in
-/// the table, as a coupon or a dead letter. Only Redis itself can lose one, before it is published.
+/// C3, at each moment: a grant is in the stream, or in the topic where the group has yet to read it, or in the table as
+/// a coupon or a dead letter. Only Redis itself can lose one, before it is published.
 fn nothing_is_lost(_: &Pipeline, state: &State) -> bool {
     state.gate.ever().iter().all(|grant| {
         state.stream.holds(*grant)
@@ -67,13 +67,13 @@ fn nothing_is_lost(_: &Pipeline, state: &State) -> bool {
     })
 }
 
-/// C6: nobody is told "sold out" while a place is left, nor before somebody who comes later is granted one; save
+/// C6: no applicant is told "sold out" while a place is left, or before one who comes later is granted a place; except
 /// when Redis has lost a grant.
 fn nobody_turned_away_early(_: &Pipeline, state: &State) -> bool {
     !state.gate.turned_away_early()
 }
 
-/// What is no longer in the stream is in the topic, and no bridge ever missed an entry.
+/// What has left the stream is in the topic, and no bridge ever missed an entry.
 fn removed_when_published(_: &Pipeline, state: &State) -> bool {
     let mut grants = state.gate.ever().iter();
     !state.found_lost
@@ -87,13 +87,13 @@ fn published_once(_: &Pipeline, state: &State) -> bool {
     !state.published_again
 }
 
-/// Once the gate was told of a committed grant that it does not know, it grants nothing.
+/// After an unknown committed grant was confirmed, the gate grants nothing.
 fn halted_for_good(_: &Pipeline, state: &State) -> bool {
     !state.gate.granted_after_unknown()
 }
 
-/// C3 and C5, at rest: everybody has his answer, every grant its row and its confirmation, and nothing is left
-/// anywhere on the way.
+/// C3 and C5, at rest: every applicant has an answer, every grant its row and its confirmation, and nothing is left on
+/// the way.
 fn drained_at_rest(pipeline: &Pipeline, state: &State) -> bool {
     state.is_drained(pipeline) || !pipeline.is_at_rest(state)
 }
@@ -115,7 +115,7 @@ impl State {
         self.broker.is_drained()
             && grants.all(|grant| match self.table.has_row(*grant) {
                 true => gate.is_issued(*grant),
-                // Somebody else has its serial, by a grant that Redis has lost.
+                // Another applicant has its serial, by a grant that Redis has lost.
                 false => self.table.is_dead_letter(*grant) && gate.has_lost_any(),
             })
     }

@@ -1,14 +1,14 @@
-//! That everything comes to rest: there is no way round in the states, so nothing goes on for ever.
+//! Everything comes to rest: the states have no cycle, so no run goes on for ever.
 //!
-//! With that, "at rest all is drained" says that every run ends drained, whatever comes first, once no more faults
-//! happen. (The `eventually` of `stateright` passes over runs that end in a circle.)
+//! Together with "everything is drained at rest" this means that every run ends drained once no more faults happen,
+//! whatever happened before. (The `eventually` of `stateright` does not cover runs that end in a cycle.)
 
 use crate::pipeline::{Action, Pipeline, State};
 use stateright::Model;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// A state on the way from the start to where we are, and what is still to be tried from there.
+/// A state on the path from the start, with the actions that are still to be tried from it.
 struct Visit {
     state: State,
     hash: u64,
@@ -17,10 +17,9 @@ struct Visit {
 }
 
 impl Pipeline {
-    /// Goes through all states and looks for a way from one back to itself: how many states there are, or the way
-    /// there.
+    /// Searches all states for a path from a state back to itself; returns the number of states, or the path.
     pub(crate) fn find_circle(&self) -> Result<usize, Vec<Action>> {
-        // Whether the state is on the way to where we are.
+        // Whether the state is on the present path.
         let mut seen: HashMap<u64, bool> = HashMap::new();
         let mut way = vec![self.visit(self.start(), None)];
         while let Some(visit) = way.last_mut() {

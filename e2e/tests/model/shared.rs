@@ -1,7 +1,7 @@
-//! A part of a state that other states share until it changes, and whose hash is computed once.
+//! A part of a state that states share until it changes, and whose hash is computed once.
 //!
-//! Most actions change one or two parts. Without this, a state would cost some thirty allocations and a hash of
-//! everything in it, and the model checker makes hundreds of thousands.
+//! Most actions change one or two parts. Without sharing, a state would cost about thirty allocations and a hash of all
+//! its parts, and the model checker makes hundreds of thousands of states.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -26,7 +26,7 @@ impl<T: Hash> Shared<T> {
 }
 
 impl<T: Hash + Clone> Shared<T> {
-    /// Changes this one, and none that it was cloned from.
+    /// Changes this value, and none that it was cloned from.
     pub(crate) fn change<R>(&mut self, change: impl FnOnce(&mut T) -> R) -> R {
         let outcome = change(Arc::make_mut(&mut self.value));
         self.hash = hash_of(&*self.value);

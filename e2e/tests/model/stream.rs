@@ -1,13 +1,12 @@
-//! The Redis stream of the campaign and its consumer group, as far as XADD, XREADGROUP, XAUTOCLAIM, XACK and
-//! XDEL show it.
+//! The campaign's Redis stream and its consumer group, as far as XADD, XREADGROUP, XAUTOCLAIM, XACK and XDEL show them.
 
 use crate::gate::Grant;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The number of an entry. Ids only ever grow.
+/// The number of an entry. Ids only grow.
 pub(crate) type Id = u64;
 
-/// Which bridge: the name of its consumer in the group.
+/// A bridge, by its consumer name in the group.
 pub(crate) type BridgeNo = usize;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -15,13 +14,13 @@ pub(crate) struct Stream {
     added: Id,
     entries: BTreeMap<Id, Grant>,
     group: Option<Group>,
-    /// Reads of new entries that nobody waits for any more, and that Redis has still to carry out.
+    /// Reads of new entries whose bridges have given up, and which Redis has yet to carry out.
     late: Vec<(BridgeNo, usize)>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Group {
-    /// The last entry that was given out.
+    /// The last entry that was delivered.
     given: Id,
     pending: BTreeMap<Id, BridgeNo>,
 }
@@ -30,7 +29,7 @@ struct Group {
 pub(crate) struct Claimed {
     pub(crate) entries: Vec<(Id, Option<Grant>)>,
     pub(crate) deleted: Vec<Id>,
-    /// Where to go on, 0 at the end.
+    /// Where to continue; 0 at the end.
     pub(crate) next: Id,
 }
 
@@ -49,7 +48,7 @@ impl Stream {
         self.group.get_or_insert_default();
     }
 
-    /// XREADGROUP with an id: what is pending under that name. `None` if there is no group.
+    /// XREADGROUP with an id: entries pending under this name. `None` if there is no group.
     pub(crate) fn own(
         &self,
         who: BridgeNo,
@@ -65,7 +64,7 @@ impl Stream {
         )
     }
 
-    /// XREADGROUP with `>`: what nobody was given yet.
+    /// XREADGROUP with `>`: entries that were never delivered.
     pub(crate) fn new_entries(
         &mut self,
         who: BridgeNo,
@@ -81,12 +80,12 @@ impl Stream {
         Some(read)
     }
 
-    /// A bridge gives up on reading new entries before Redis has done it.
+    /// A bridge gives up on a read before Redis has carried it out.
     pub(crate) fn read_later(&mut self, who: BridgeNo, count: usize) {
         self.late.push((who, count));
     }
 
-    /// Redis carries out the first of those reads. They become pending, and nobody hears of it.
+    /// Redis carries out the first of those reads. The entries become pending, and no bridge knows.
     pub(crate) fn read_late(&mut self) {
         let (who, count) = self.late.remove(0);
         self.new_entries(who, count);
@@ -139,12 +138,12 @@ impl Stream {
         }
     }
 
-    /// Somebody destroys the group.
+    /// The group is destroyed.
     pub(crate) fn lose_group(&mut self) {
         self.group = None;
     }
 
-    /// Redis goes back to before that grant was written.
+    /// Redis is rolled back to before this grant was written.
     pub(crate) fn lose(&mut self, grant: Grant) {
         let ids = self.entries.iter().filter(|(_, of)| **of == grant);
         let ids: Vec<Id> = ids.map(|(id, _)| *id).collect();
@@ -159,19 +158,19 @@ impl Stream {
         self.group.is_some()
     }
 
-    /// Whether there is something that nobody was given yet.
+    /// Whether there are entries that were never delivered.
     pub(crate) fn has_new(&self) -> bool {
         let given = self.group.as_ref().map_or(0, |group| group.given);
         self.entries.range(given + 1..).next().is_some()
     }
 
-    /// What is pending, and whose it is.
+    /// Pending entries and their owners.
     pub(crate) fn pending(&self) -> impl Iterator<Item = (Id, BridgeNo)> {
         let pending = self.group.iter().flat_map(|group| &group.pending);
         pending.map(|(id, owner)| (*id, *owner))
     }
 
-    /// Whether nothing is in it and nothing is pending.
+    /// Whether it is empty and nothing is pending.
     pub(crate) fn is_drained(&self) -> bool {
         self.entries.is_empty() && self.pending().next().is_none()
     }

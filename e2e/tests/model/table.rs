@@ -1,5 +1,5 @@
-//! The table: a batch is written as [`plan`] orders it, and what collides is judged by [`judge`], both of them
-//! the consumer's own. Its unique keys are not enforced here: a property looks whether they would have held.
+//! The table: [`plan`] orders the rows of a batch, and [`judge`] decides about collisions; both are the consumer's real
+//! code. The unique keys are not enforced here: a property checks that they would have held.
 
 use crate::gate::Grant;
 use rushgate_consumer::judge::{ExistingRow, JudgeVerdict, judge};
@@ -22,8 +22,8 @@ struct Row {
 }
 
 impl Table {
-    /// One transaction. For each grant, the one that has its row now: itself, or the one that stood in its way.
-    /// With `ignore`, what collides is passed over in silence, as INSERT IGNORE does.
+    /// One transaction. For each grant, the grant that has its row now: itself, or the one that stood in its way. With
+    /// `ignore`, collisions are ignored silently, as INSERT IGNORE does.
     pub(crate) fn write(
         &mut self,
         grants: &[Grant],
@@ -95,7 +95,7 @@ impl Table {
                 });
                 Some(grant)
             }
-            // Who ignores collisions takes the row for written.
+            // With IGNORE, the consumer takes the row for written.
             JudgeVerdict::Rejected(_) if ignore => Some(grant),
             JudgeVerdict::Rejected(refusal) => {
                 self.failed.insert(grant);
@@ -117,7 +117,7 @@ impl Table {
         self.rows.iter().any(|row| row.grant == grant)
     }
 
-    /// Whether the grant is a dead letter, for an operator to see.
+    /// Whether the grant is a dead letter that an operator can see.
     pub(crate) fn is_dead_letter(&self, grant: Grant) -> bool {
         self.failed.contains(&grant)
     }

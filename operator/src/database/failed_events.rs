@@ -168,7 +168,7 @@ pub(super) async fn resolve(
     .bind(id)
     .execute(connection)
     .await
-    .context("recording what was done with the dead letter")?;
+    .context("updating the row of the dead letter")?;
     Ok(())
 }
 
