@@ -1,4 +1,4 @@
-//! Whether all agree, and what an operator is told when they do not.
+//! `rushgate audit`: what it reports when the stores agree, and when they do not.
 
 use crate::view::{View, granted};
 use rushgate_e2e::history::{Place, Reply};
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 const LAUNCH: &str = "launch";
 
-/// Runs a command of Redis, as somebody would who should not.
+/// Runs a Redis command that no program of ours would run.
 async fn redis(system: &System, words: &[&str]) -> redis::Value {
     let mut connection = system.redis_connection().await.expect("Redis");
     let mut command = redis::cmd(words[0]);
@@ -18,7 +18,7 @@ async fn redis(system: &System, words: &[&str]) -> redis::Value {
     done.unwrap_or_else(|error| panic!("{words:?}: {error}"))
 }
 
-/// Removes the last entry of the stream, as if it had been lost.
+/// Removes the last entry of the stream, as in a loss.
 async fn lose_last_entry(system: &System) {
     let stream = "rushgate:{launch}:stream";
     let mut connection = system.redis_connection().await.expect("Redis");
@@ -50,7 +50,7 @@ async fn a_rush_is_audited_all_the_time_and_nothing_is_found() {
         "500",
     ];
     launch.does(&create).await;
-    // Rows come at once now: the consumers have their partitions.
+    // From here on, rows come at once: the consumers have their partitions.
     assert_eq!(launch.apply("first").await, granted(1));
     launch.has_rows(1).await;
     let people = system.rush(LAUNCH, 6_000);
@@ -58,14 +58,14 @@ async fn a_rush_is_audited_all_the_time_and_nothing_is_found() {
     let (mut audits, mut revoked) = (0, BTreeSet::new());
     while !rush.is_finished() {
         let said = launch.exits(0, &["audit", LAUNCH]).await;
-        // It may say what it waits for while the machine is that busy.
+        // On a busy machine it may print what it waits for.
         let found = said.lines().next();
         assert!(
             found.is_some_and(|line| line.ends_with("all agree")),
             "{said}"
         );
         audits += 1;
-        // Somebody gives his back meanwhile.
+        // One applicant gives the coupon back meanwhile.
         let rows = system.database.rows(LAUNCH).await.expect("the database");
         if let Some(row) = rows.iter().find(|row| !revoked.contains(&row.user_id)) {
             launch.does(&["revoke", LAUNCH, &row.user_id]).await;
@@ -174,12 +174,12 @@ async fn every_disagreement_is_told_and_what_can_be_proven_is_repaired() {
     for expected in repairable {
         assert!(said.contains(expected), "{expected}: {said}");
     }
-    // It has only looked.
+    // An audit without --repair changes nothing.
     assert_eq!(launch.exits(2, &["audit"]).await, said);
     let raise = "UPDATE rounds SET quota = 10";
     system.database.run(raise).await.expect("raised");
 
-    // What it can prove, and nothing else; and that once.
+    // It repairs what is certain, nothing else, and only once.
     let before = redis(&system, &["XLEN", bridges]).await;
     let said = launch.exits(2, &["audit", LAUNCH, "--repair"]).await;
     assert!(said.contains("8 findings"), "{said}");
@@ -231,14 +231,14 @@ async fn every_disagreement_is_told_and_what_can_be_proven_is_repaired() {
     let log = launch.does(&["campaign", "log", LAUNCH]).await;
     assert_eq!(log.matches(" repaired ").count(), 1, "{log}");
 
-    // The others are for a human, who has the means.
+    // The other findings need an operator, who has the commands for them.
     launch
         .does(&["restore", LAUNCH, "--halt", "--wait", "60"])
         .await;
     launch
         .does(&["failed", "discard", "--all", "--note", "as agreed"])
         .await;
-    // Nobody has revoked p5 but a statement in the database, so p5 has a coupon again.
+    // Only a statement in the database has revoked p5, so p5 has a coupon again.
     launch.has_rows(8).await;
     system.drained(LAUNCH).await;
     let said = launch.exits(0, &["audit", LAUNCH]).await;
@@ -304,7 +304,7 @@ async fn what_the_gate_has_lost_of_its_own_books_is_found_and_counted_again() {
     let place = Place::new("once", 1);
     assert_eq!(launch.apply("e").await, Reply::AlreadyGranted(place));
 
-    // What names no campaign belongs to the audit of all.
+    // Dead letters that name no campaign belong to the audit of all campaigns.
     launch.publish("nothing", "{").await;
     launch.lists(1).await;
     let found = launch.exits(2, &["audit"]).await;

@@ -1,4 +1,4 @@
-//! Tokens, on the compiled component: who has one applies for himself, and for nobody else.
+//! Tokens, on the compiled component: an applicant with a token can apply for themselves only.
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::{Client, Method, StatusCode};
@@ -77,7 +77,7 @@ async fn with_tokens_everybody_applies_and_asks_for_himself() {
     );
     assert!(challenge.is_some_and(|challenge| challenge.contains(r#"error="invalid_token""#)));
 
-    // The token names the applicant; a body may, as long as it says the same.
+    // The token names the applicant; a body may, too, if it names the same one.
     for (body, status) in [
         ("", StatusCode::CREATED),
         ("{}", StatusCode::OK),
@@ -110,7 +110,7 @@ async fn with_tokens_everybody_applies_and_asks_for_himself() {
     );
     let (status, ..) = request(Method::GET, "/applications/alice", None, "").await;
     assert_eq!(status, StatusCode::UNAUTHORIZED);
-    // Counts are everybody's.
+    // Counts are public.
     let (status, _, body) = request(Method::GET, "", None, "").await;
     assert_eq!(
         (status, &body["round"]["granted"]),
@@ -150,7 +150,7 @@ async fn a_key_that_cannot_work_is_named_in_the_log_and_shown_nowhere() {
     let complaint = "variable jwt_keys: key 1 is too short";
     assert!(log.contains(complaint), "{log}");
     assert!(!log.contains("aHVudGVyMg"), "{log}");
-    // Once an instance, and how often it was so; not a line a request. One that has been idle gives way to another.
+    // One line for an instance, with a count; not a line for a request. An idle instance is replaced.
     let told = log.matches(complaint).count();
     assert!(told <= 50, "{told} times: {log}");
 }

@@ -1,4 +1,4 @@
-//! A real browser on a page of another origin: it may apply where the handler lists that origin, and nowhere else.
+//! A real browser on a page of another origin: it may apply if the handler allows that origin, and only then.
 
 use rushgate_e2e::system::{Size, System};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Applies (twice, with a preflight each), asks, is refused; then sends what it saw to where it came from.
+/// Applies twice, each with a preflight, reads the status, is refused; then posts what it saw to its own server.
 const PAGE: &str = r#"<!doctype html><script type="module">
 const headers = {"content-type": "application/json"};
 const seen = [];
@@ -28,16 +28,16 @@ seen.push(["time", counts && counts.headers.get("rushgate-time"), counts && coun
 await fetch("/seen", {method: "POST", body: JSON.stringify(seen)});
 </script>"#;
 
-/// What a browser asks for.
+/// A request of a browser.
 pub(crate) struct Request {
     /// Request line and headers.
     pub(crate) head: String,
-    /// As long as the Content-Length says.
+    /// The body, by Content-Length.
     pub(crate) body: Vec<u8>,
 }
 
 impl Request {
-    /// Reads one; `None` on a connection that is not used.
+    /// Reads one request; `None` on a connection that is not used.
     pub(crate) async fn read(connection: &mut TcpStream) -> Option<Self> {
         let mut read = Vec::new();
         let end = loop {
@@ -84,7 +84,7 @@ impl Site {
         }
     }
 
-    /// Serves the page until it has told what it saw.
+    /// Serves the page until it has posted what it saw.
     async fn until_told(&self, api: &str) -> Value {
         let page = PAGE.replace("API +", &format!("\"{api}\" +"));
         loop {
@@ -99,13 +99,13 @@ impl Site {
                 "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{page}",
                 page.len()
             );
-            // A browser opens connections that it then does not use.
+            // Browsers open connections that they then do not use.
             let _ = connection.write_all(answer.as_bytes()).await;
         }
     }
 }
 
-/// A browser that is gone with this.
+/// A browser that ends with this value.
 pub(crate) struct Browser(
     Child,
     #[expect(dead_code, reason = "removed with the browser")] tempfile::TempDir,
@@ -208,7 +208,7 @@ async fn a_page_of_another_origin_is_stopped_by_the_browser() {
         .into();
     blocked.push(json!(["time", null, null]));
     assert_eq!(seen, json!(blocked));
-    // The preflight was answered without permission, so nothing was applied for.
+    // The preflight was answered without permission, so the browser sent no application.
     let counts = reqwest::get(format!("{}/v1/campaigns/open", system.url()))
         .await
         .expect("an answer");

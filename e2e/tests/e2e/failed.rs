@@ -1,4 +1,4 @@
-//! Dead letters, and what an operator does about them.
+//! Dead letters, and what an operator can do about them.
 
 use crate::view::{View, granted};
 use rushgate_e2e::history::{Place, Reply};
@@ -12,19 +12,19 @@ fn grant(round: &str, serial: u32, user_id: &str) -> String {
 }
 
 impl View<'_> {
-    /// From now on the database refuses rows of which this is true.
+    /// From now on the database refuses rows for which this is true.
     pub(crate) async fn refuses(&self, rows: &str) {
         let refuse = format!("ALTER TABLE coupons ADD CONSTRAINT planted CHECK (NOT ({rows}))");
         self.system.database.run(&refuse).await.expect("refuses");
     }
 
-    /// From now on it does not any more.
+    /// From now on it accepts them again.
     pub(crate) async fn refuses_nothing(&self) {
         let refuse = "ALTER TABLE coupons DROP CONSTRAINT planted";
         self.system.database.run(refuse).await.expect("refuses");
     }
 
-    /// Waits until so many dead letters are open, and nothing else is on its way; the list of them.
+    /// Waits until this many dead letters are open and nothing else is on its way; returns the list.
     pub(crate) async fn lists(&self, dead_letters: usize) -> String {
         until(&format!("{letters} dead letters are open"), async || {
             let list = self.does(&["failed", "list"]).await;
@@ -42,7 +42,7 @@ impl View<'_> {
     }
 }
 
-/// The name of the one dead letter whose line contains all of these.
+/// The id of the dead letter whose line contains all of these.
 pub(crate) fn named(list: &str, words: &[&str]) -> String {
     let mut lines = list
         .lines()
@@ -108,7 +108,7 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
         .await;
     assert!(refused.contains("there is no campaign none"), "{refused}");
 
-    // All of it, as it was.
+    // The whole record.
     let over_quota = named(&list, &["over_quota", "launch/once/3"]);
     let shown = launch.does(&["failed", "show", &over_quota]).await;
     for expected in [
@@ -126,7 +126,7 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
         "{shown}"
     );
 
-    // Replayed too early it fails again, and says how often it was tried.
+    // Replayed too early, it fails again, and shows the number of attempts.
     launch.does(&["failed", "replay", &over_quota]).await;
     let list = launch.lists(8).await;
     let again = named(&list, &["over_quota", "launch/once/3", " 2  open"]);
@@ -140,7 +140,7 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
         ),
         "{shown}"
     );
-    // When there is room it is a coupon by itself; and again, even if nobody remembers that it was: just the one.
+    // When there is room, it becomes a coupon without a command; a second replay still gives a single coupon.
     let raise = "UPDATE rounds SET quota = 4";
     system.database.run(raise).await.expect("raised");
     launch.has_rows(3).await;
@@ -156,7 +156,7 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
     launch.lists(7).await;
     launch.has_rows(3).await;
 
-    // Whose grant is worth nothing is given up, once.
+    // A dead letter of an invalid grant is discarded, once.
     let discard = [
         "failed",
         "discard",
@@ -172,7 +172,7 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
     assert!(said.contains("was discarded already, at 20"), "{said}");
     let shown = launch.does(&["failed", "show", &already_holds]).await;
     assert!(shown.contains("note         a test record"), "{shown}");
-    // No serial is returned that somebody else has, or that is nobody's.
+    // No serial is returned that another applicant has, or that belongs to none.
     for (words, expected) in [
         (
             ["serial_taken", "launch/once/1"],
@@ -213,7 +213,7 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
     let list = launch.does(&["failed", "list", "--all"]).await;
     assert_eq!(list.matches("discarded").count(), 7, "{list}");
 
-    // What is none says so, and keeps nothing from being done with the others.
+    // An unknown id is reported, and the others are still processed.
     for (arguments, expected) in [
         (vec!["show", "999"], "dead letter 999: there is none"),
         (
@@ -248,7 +248,7 @@ async fn a_replayed_record_goes_to_the_partition_where_the_bridge_has_put_it() {
     let system = System::start(Size::ONE_OF_EACH).await;
     system.operator.create("launch", 20).await.expect("created");
     let launch = View::of(&system, "launch");
-    // All but the first are refused by the database.
+    // The database refuses all but the first.
     launch.refuses("serial > 1").await;
     for serial in 1..=20 {
         assert_eq!(launch.apply(&format!("p{serial}")).await, granted(serial));
@@ -316,7 +316,7 @@ async fn the_serial_of_a_discarded_grant_goes_to_somebody_else() {
     );
     launch.exits(0, &["audit", "launch"]).await;
 
-    // Whoever has the coupon of that very grant keeps it.
+    // An applicant who has the coupon of this grant keeps it.
     launch
         .publish("launch/once/2", &grant("once", 2, "c"))
         .await;
@@ -324,7 +324,7 @@ async fn the_serial_of_a_discarded_grant_goes_to_somebody_else() {
         .publish("launch/late/2", &grant("late", 2, "c"))
         .await;
     launch.lists(1).await;
-    // (For a reason with which it is not replayed by itself.)
+    // (With a reason for which the consumer does not replay it.)
     let claim = "UPDATE failed_events SET record_key = 'launch/once/2', payload = REPLACE(payload, 'late', 'once'), \
                  reason = 'row_refused' WHERE resolution IS NULL";
     assert_eq!(system.database.run(claim).await.expect("changed"), 1);
@@ -338,7 +338,7 @@ async fn the_serial_of_a_discarded_grant_goes_to_somebody_else() {
     launch.has_rows(2).await;
 }
 
-/// Makes the campaign older than `--user-ids`: it is read whatever its user ids are.
+/// Makes the campaign older than `--user-ids`: its user ids are not restricted.
 async fn forget_user_ids(system: &System) {
     let older = "UPDATE campaigns SET user_ids = 'unstated'";
     system.database.run(older).await.expect("done");
@@ -352,7 +352,7 @@ async fn forget_user_ids(system: &System) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded() {
-    // Of longs, which user ids such as `anna` are not.
+    // Numeric values, which user ids such as `anna` cannot have.
     let long = [("KAFKA_VALUE_FORMAT", "long")];
     let mut system = System::start_with(Size::ONE_OF_EACH, &long).await;
     system.operator.create("launch", 2).await.expect("created");
@@ -373,7 +373,7 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
         anna = named(&list, &["unpublishable", "launch/once/1 "]);
         ben = named(&list, &["unpublishable", "launch/once/2 "]);
         let first = named(&list, &["unpublishable", "no event"]);
-        // Replayed, it has all that it had, also a field that is named as one of the bridge's.
+        // After the replay it has all its fields, also one with a name that the bridge uses.
         launch.does(&["failed", "replay", &first]).await;
         let list = launch.lists(3).await;
         malformed = named(&list, &["unpublishable", "no event"]);
@@ -405,7 +405,7 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
             assert!(shown.contains(expected), "{shown}");
         }
 
-        // The serial goes to somebody else; the revocation cannot be published either, as long as this goes on.
+        // The serial goes to another applicant; the revocation cannot be published either, as long as this lasts.
         let said = launch
             .does(&[
                 "failed",
@@ -433,7 +433,7 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
         );
         let said = launch.does(&["failed", "discard", &malformed]).await;
         assert_eq!(said.trim(), format!("{malformed}: discarded"));
-        // Again, as after an answer that was lost: it was done.
+        // Run again, as after a lost answer: it was already done.
         for (code, command, expected) in [
             (0, "discard", "was discarded already, at 20"),
             (1, "replay", "was discarded already, at 20"),
@@ -483,7 +483,7 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_discarded_is_not_brought_back_by_a_repair() {
-    // Of longs, which user ids such as `anna` are not.
+    // Numeric values, which user ids such as `anna` cannot have.
     let long = [("KAFKA_VALUE_FORMAT", "long")];
     let mut system = System::start_with(Size::ONE_OF_EACH, &long).await;
     system.operator.create("launch", 2).await.expect("created");

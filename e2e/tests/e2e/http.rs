@@ -1,4 +1,4 @@
-//! Every answer of design §5, on the compiled component, and that the next good request works.
+//! Every answer of the HTTP API, on the compiled component; after each error, the next good request works.
 
 use crate::refusals::now;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
@@ -259,7 +259,7 @@ async fn every_bad_request_is_told_what_is_wrong_and_the_next_good_one_works() {
     }
 }
 
-/// More bytes than are allowed, in chunks, so that no Content-Length tells.
+/// More bytes than allowed, in chunks, so without a Content-Length.
 fn http_body() -> http_body_util::StreamBody<
     impl futures::Stream<Item = Result<http_body::Frame<bytes::Bytes>, std::io::Error>>,
 > {
@@ -319,7 +319,7 @@ async fn refusals_say_when_to_come_again() {
         (410, &json!("closed"))
     );
 
-    // What an operator will do by a command of its own.
+    // States that an operator sets by command.
     let mut redis = system.redis_connection().await.expect("Redis");
     for state in ["paused", "halted"] {
         redis::cmd("HSET")
@@ -386,7 +386,7 @@ async fn pages_of_allowed_origins_may_apply() {
         (204, None)
     );
 
-    // Also an error can be read by the page that caused it.
+    // The page that caused an error can read it, too.
     let answer = Response::to(client.post(&url).header("origin", "https://shop.example")).await;
     assert_eq!(
         (
@@ -421,7 +421,7 @@ async fn a_burst_on_new_instances_traps_none_of_them() {
     let system = System::welcome().await;
     let client = Client::new();
     let url = format!("{}/v1/campaigns/welcome", system.url());
-    // All at once: several requests of one instance wait while one of them opens the connection.
+    // All at once: several requests of an instance wait while one of them opens the connection.
     let answers = futures::future::join_all((0..200).map(|_| Response::to(client.get(&url)))).await;
     let statuses: Vec<u16> = answers
         .iter()
@@ -468,7 +468,7 @@ async fn a_body_that_breaks_off_is_told_so() {
     }
 }
 
-/// What a client is answered that sends this and then nothing, and after how long.
+/// The answer to a client that sends this and then nothing, and how long it took.
 async fn silent(system: &System, sent: &str) -> (String, Duration) {
     let address = system.url().trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).await.expect("connected");
@@ -498,7 +498,7 @@ async fn a_client_that_announces_a_body_and_sends_none_is_answered_in_time() {
     for (sent, expected, is_late) in [
         (head(apply, 16), "HTTP/1.1 408 ", true),
         (head(apply, 16) + "{\"user_id\":", "HTTP/1.1 408 ", true),
-        // What is refused without a look at the body does not wait for it.
+        // A request that is refused because of its head does not wait for the body.
         (head(apply, 100_000), "HTTP/1.1 413 ", false),
         (head("POST /nowhere", 16), "HTTP/1.1 404 ", false),
         (head("PATCH /v1/campaigns", 16), "HTTP/1.1 405 ", false),
@@ -548,7 +548,7 @@ async fn every_answer_tells_the_time_anew_and_counts_say_how_long_they_are_good_
         (apply("open", "7"), 200),
         (apply("full", "7"), 201),
         (apply("full", "8"), 410),
-        // Repeated by the instance.
+        // Answered from the instance's cache.
         (apply("full", "9"), 410),
         (get("/open/applications/7"), 200),
         (get("/open/applications/8"), 404),
@@ -568,7 +568,7 @@ async fn every_answer_tells_the_time_anew_and_counts_say_how_long_they_are_good_
         assert_eq!(answer.status.as_u16(), status, "{}", answer.text);
         let time = answer.header("rushgate-time").expect("the time");
         let time: i64 = time.parse().expect("milliseconds");
-        // Behind by what a reply took to come, on a machine that is busy with other tests; never ahead.
+        // The clock may be behind by the latency of a reply, on a busy machine; it is never ahead.
         assert!(
             (before - 2_000..=after).contains(&time),
             "{status}: {time} is not from {before} to {after}"

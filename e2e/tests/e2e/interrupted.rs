@@ -1,10 +1,10 @@
-//! Every command of an operator, interrupted at every step: after that nothing contradicts, nothing is lost or told twice,
-//! and running the same command again, or the one that the error names, leads out.
+//! Every command of an operator, interrupted at every step: afterwards nothing contradicts, nothing is lost or reported
+//! twice, and running the same command again, or the one that the error names, completes it.
 //!
-//! A command's steps are the requests that it makes of Redis, the database and Kafka. It is run once for each of them and
-//! each kind of interruption, on a campaign of its own, and what stands in the end is compared with what stands after the
-//! same commands without one. `RUSHGATE_INTERRUPTED=all` runs all of them, and parts of names (`RaiseQuota/Redis,Killed`) those
-//! with all of these in their names; else it is a choice that is always the same.
+//! The steps of a command are its requests to Redis, the database and Kafka. The command runs once for each step and
+//! each kind of interruption, on a campaign of its own; the final state is compared with that of the same commands
+//! without an interruption. `RUSHGATE_INTERRUPTED=all` runs all cases, and a list such as `RaiseQuota/Redis,Killed`
+//! those whose names contain every part; by default a fixed choice runs.
 
 mod command;
 mod scene;
@@ -24,16 +24,16 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
-/// Commands that run at the same time: most of them wait for something.
+/// Cases that run at the same time: most of them wait.
 const AT_ONCE: usize = 12;
 
-/// How long a command may take, whatever happens to it.
+/// Time limit of a command, whatever happens to it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// So many cases are run where not all are asked for.
+/// Number of cases that run by default.
 const USUALLY: usize = 160;
 
-/// Where a command is interrupted.
+/// The connection on which a command is interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Link {
     Redis,
@@ -51,15 +51,15 @@ enum Interruption {
     DroppedAndCut,
     /// The request does not arrive, once.
     Dropped,
-    /// The command is killed when the server has done what it was asked for.
+    /// The command is killed after the server has done the work.
     Killed,
 }
 
-/// What is run after that.
+/// What runs after the interruption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     Again,
-    /// The command that the error names, then the same.
+    /// The command that the error names, then the same command.
     Named,
     Other,
 }
@@ -73,13 +73,13 @@ struct Case {
     next: Next,
 }
 
-/// What stands when nothing goes wrong.
+/// The state without interruptions.
 struct Control {
     before: Standing,
     after: Standing,
     /// After another command instead.
     other: Option<Standing>,
-    /// Whether an audit finds nothing then.
+    /// Whether an audit has no findings then.
     other_agrees: bool,
     both: Option<Standing>,
     requests: BTreeMap<Link, usize>,
@@ -107,7 +107,7 @@ async fn whatever_is_interrupted_the_same_command_or_the_one_that_is_named_leads
         .collect()
         .await;
     let took = begun.elapsed().as_secs_f64();
-    // Not `eprintln!`, which nobody sees of a test that succeeds.
+    // Not `eprintln!`, whose output a passing test does not show.
     writeln!(std::io::stderr(), "{count} interruptions in {took:.1} s").expect("written");
     assert!(
         complaints.is_empty(),
@@ -117,7 +117,7 @@ async fn whatever_is_interrupted_the_same_command_or_the_one_that_is_named_leads
     );
 }
 
-/// Every case that there is.
+/// All cases.
 fn cases(controls: &BTreeMap<OperatorCommand, Control>) -> Vec<Case> {
     let mut cases = vec![];
     for (operator_command, control) in controls {
@@ -125,7 +125,7 @@ fn cases(controls: &BTreeMap<OperatorCommand, Control>) -> Vec<Case> {
             for request in 1..=*requests {
                 for interruption in Interruption::ALL {
                     for next in [Next::Again, Next::Named, Next::Other] {
-                        // Where nobody is told anything, no command is named.
+                        // Without output, no command is named.
                         let is_told = interruption != Interruption::Killed || next != Next::Named;
                         if is_told && (next != Next::Other || control.other.is_some()) {
                             cases.push(Case {
@@ -155,7 +155,7 @@ fn chosen(mut cases: Vec<Case>) -> Vec<Case> {
             assert!(!cases.is_empty(), "no interruption is called {parts}");
         }
         Err(_) => {
-            // No common divisor with the kinds, so that each operator_command meets all of them somewhere.
+            // Coprime to the number of kinds, so that each command meets all of them somewhere.
             let step = (cases.len() / USUALLY).max(1) | 1;
             cases = cases.into_iter().step_by(step).collect();
         }
@@ -163,7 +163,7 @@ fn chosen(mut cases: Vec<Case>) -> Vec<Case> {
     cases
 }
 
-/// The three servers, each behind a proxy, and the command that comes to them so.
+/// The three servers, each behind a proxy, and the `rushgate` command that uses the proxies.
 struct Links {
     proxies: BTreeMap<Link, Proxy>,
     operator: Operator,
@@ -196,7 +196,7 @@ impl Links {
     }
 }
 
-/// What stands without any interruption, and what the command asks of whom.
+/// The state without any interruption, and the requests of the command to each server.
 async fn control(scene: &Scene, operator_command: OperatorCommand) -> Control {
     let standing = async |first: bool, second: bool| {
         let campaign = fresh(scene);
@@ -235,7 +235,7 @@ async fn control(scene: &Scene, operator_command: OperatorCommand) -> Control {
     };
     if operator_command.other("c").is_some() {
         control.both = Some(standing(true, true).await.1);
-        // A campaign that is not there cannot be paused.
+        // A campaign that does not exist cannot be paused.
         if !operator_command.creates() {
             let (_, other, _, found) = standing(false, true).await;
             control.other = Some(other);
@@ -267,13 +267,13 @@ async fn run(operator: &Operator, command: &[String], killed: impl Future<Output
     ended.expect("run")
 }
 
-/// A name of its own. None is the beginning of another one.
+/// A name of its own. No name is the beginning of another.
 fn fresh(scene: &Scene) -> String {
     format!("i{:06}", scene.number())
 }
 
 impl Case {
-    /// Interrupts it; what is wrong then.
+    /// Runs the case; returns what is wrong.
     async fn play(self, scene: &Scene, control: &Control) -> Vec<String> {
         let campaign = fresh(scene);
         let dead_letter = self.operator_command.prepare(scene, &campaign).await;
@@ -304,7 +304,8 @@ impl Case {
         let led = self.leads_out(scene, control, &campaign, &command, &ended, &left);
         complaints.extend(led.await);
         if self.operator_command.restores() {
-            // Interrupted when all but the answer is there, a campaign is halted and restored once more, and that is logged.
+            // Interrupted when only the answer is missing, a campaign is halted and restored once more, which is
+            // logged.
             complaints.retain(|complaint| !is_only_of_the_log(complaint));
         }
         let stands = Standing::of(scene, &campaign).await;
@@ -322,7 +323,7 @@ impl Case {
         complaints
     }
 
-    /// What its exit code says and is not so.
+    /// Exit codes that do not match the state.
     fn told_wrong(self, ended: &Ended, control: &Control, left: &Standing) -> Option<String> {
         match ended.code {
             None => None,
@@ -330,7 +331,8 @@ impl Case {
                 let wrong = left.differs_from(&control.after)?;
                 Some(format!("it said that it was done: {wrong}"))
             }
-            // Refused, or failed: it knows that nothing was done; or that the campaign gives nothing until it is restored.
+            // Refused or failed: the command knows that nothing was done, or that the campaign grants nothing until it
+            // is restored.
             Some(1)
                 if self.operator_command.restores()
                     && left.gate.iter().any(|line| line == "state halted") =>
@@ -362,7 +364,7 @@ impl Case {
         let mut complaints = vec![];
         let is_done = *left == control.after;
         if is_done && self.operator_command == OperatorCommand::HaltAndRestore {
-            // Said again it is done again.
+            // Running it again does the work again.
             return complaints;
         }
         match (self.next, &control.both) {
@@ -388,7 +390,7 @@ impl Case {
             (next, _) => {
                 let mut is_done = is_done;
                 let named = match next {
-                    // The command that is named there is the same, without the reason; and said again it is done again.
+                    // The named command is the same one without the reason; running it again does the work again.
                     Next::Named if !self.operator_command.restores() => named(&ended.stderr),
                     _ => None,
                 };
@@ -420,13 +422,13 @@ impl Case {
     }
 }
 
-/// Whether all that it names are lines of the log.
+/// Whether it names only lines of the log.
 fn is_only_of_the_log(complaint: &str) -> bool {
     let mut named = complaint.split(" of [").skip(1).peekable();
     named.peek().is_some() && named.all(|line| line.starts_with("log "))
 }
 
-/// The first command in the text that does something.
+/// The first command in the text that changes something.
 fn named(text: &str) -> Option<Vec<String>> {
     let quoted = text.split('`').skip(1).step_by(2);
     let mut commands = quoted.filter_map(|quoted| quoted.strip_prefix("rushgate "));

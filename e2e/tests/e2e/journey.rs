@@ -1,4 +1,4 @@
-//! The whole journey, on one of each and on two of each.
+//! The whole journey of a grant, on one of each program and on two of each.
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -42,7 +42,7 @@ async fn two_of_each_are_as_exact_as_one() {
     assert_eq!(system.check(&expected, "launch", &outcome).await, vec![]);
     system.drained("launch").await;
 
-    // Asked to end, each of them ends well.
+    // Each program ends with 0 after SIGTERM.
     let parts: Vec<Process> = system
         .bridges
         .drain(..)
@@ -71,7 +71,7 @@ async fn long_values_are_eight_bytes_and_become_rows_too() {
     let create = ["campaign", "create", "--id", "spring", "--quota", "5"];
     let numeric = [&create[..], &["--user-ids", "numeric"]].concat();
     system.operator.run(&numeric).await.expect("created");
-    // Of a campaign that takes any, every grant waits for a bridge that can publish it.
+    // In a campaign without restrictions on user ids, every grant waits for a bridge that can publish it.
     system.operator.create("anybody", 1).await.expect("created");
     let client = reqwest::Client::new();
     let anna = client
@@ -190,7 +190,7 @@ async fn an_operator_may_say_everything_twice() {
         .expect("a list");
     assert!(list.contains("welcome"), "{list}");
 
-    // A gate that has forgotten who won is not begun again.
+    // A gate that has lost its winners is not started again from nothing.
     let mut redis = system.redis_connection().await.expect("Redis");
     redis::cmd("FLUSHALL")
         .exec_async(&mut redis)

@@ -1,4 +1,4 @@
-//! Parts that die in the middle of a rush and come back: exact all the same, nothing done by hand.
+//! Programs that die in the middle of a rush and restart: the result is exact, and nothing is done by hand.
 
 use rushgate_e2e::check::Expected;
 use rushgate_e2e::rush::{self, RushResult};

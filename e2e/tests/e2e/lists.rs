@@ -1,4 +1,4 @@
-//! What a question about campaigns costs the gate: pages of a list, and names that nobody has.
+//! What requests about campaigns cost the gate: pages of a list, and ids that do not exist.
 
 use crate::refusals::calls;
 use redis::aio::MultiplexedConnection;
@@ -13,15 +13,15 @@ use rushgate_gate::{
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// Whatever a question about campaigns may be made of.
+/// Scripts that requests about campaigns may run.
 const QUESTIONS: [&str; 5] = ["evalsha", "eval", "zrangebylex", "exists", "smembers"];
 
 const SCRIPTS: [&str; 2] = ["evalsha", "eval"];
 
-/// The most campaigns of a page.
+/// Most campaigns on a page.
 const PAGE: usize = 20;
 
-/// A campaign as operators created them before there was an index.
+/// A campaign as it was created before the index existed.
 async fn create_as_before(redis: &mut MultiplexedConnection, id: &str) {
     let once = Round {
         id: RoundId::once(),
@@ -65,7 +65,7 @@ fn names(page: &Value) -> Vec<String> {
     campaigns.iter().map(name).collect()
 }
 
-/// The names of all pages, one after the other.
+/// The ids on all pages, in order.
 async fn walk(system: &System) -> Vec<String> {
     let (mut all, mut query) = (vec![], String::new());
     loop {
@@ -99,12 +99,12 @@ async fn a_list_is_told_page_by_page_and_asked_for_at_most_once_a_second() {
     for id in &expected {
         create_as_before(&mut redis, id).await;
     }
-    // Also where nobody has made the index yet.
+    // Also before the index is created.
     let before = calls(&mut redis, &QUESTIONS).await;
     let first = page(&system, "").await;
     let asked = calls(&mut redis, &QUESTIONS).await - before;
     assert_eq!(names(&first), expected[..PAGE]);
-    // The page; that there is no index, and the set instead; and a script that Redis had to be sent.
+    // The page; the missing index, and the set instead; and a script that Redis did not have.
     assert!(asked <= PAGE + 1 + 2 + 1, "one page took {asked} questions");
     assert_eq!(walk(&system).await, expected);
 
@@ -113,7 +113,7 @@ async fn a_list_is_told_page_by_page_and_asked_for_at_most_once_a_second() {
         page(&system, "").await;
     }
     let asked = calls(&mut redis, &QUESTIONS).await - before;
-    // Each second, and each instance: they get 128 requests in their lives.
+    // Each second, and each instance, which serves 128 requests.
     let seconds = usize::try_from(begun.elapsed().as_secs()).expect("seconds");
     let most = (PAGE + 3) * (seconds + 3);
     assert!(
@@ -121,7 +121,7 @@ async fn a_list_is_told_page_by_page_and_asked_for_at_most_once_a_second() {
         "{TIMES} pages took {asked} questions in {seconds} s"
     );
 
-    // What setup and creations make of it is as complete, and stays so.
+    // The index of setup and of creations is as complete, and stays so.
     system.operator.run(&["setup"]).await.expect("set up");
     lists(&system, &expected).await;
     system.operator.create("b", 1).await.expect("created");
@@ -140,7 +140,7 @@ async fn a_list_is_told_page_by_page_and_asked_for_at_most_once_a_second() {
     expected.insert(0, "a".to_owned());
     lists(&system, &expected).await;
 
-    // One that cannot be read takes none of the others with it.
+    // A campaign with broken keys does not hide the others.
     let mut odd = redis::pipe();
     odd.del("rushgate:{c03}:campaign");
     odd.set("rushgate:{c03}:campaign", "odd");
@@ -195,7 +195,7 @@ async fn a_name_that_nobody_has_is_asked_for_once_a_second_and_found_a_second_af
     .await;
     assert_eq!(ask(0).await, StatusCode::OK);
     assert_eq!(ask(1).await, StatusCode::OK);
-    // A second, and what a busy machine takes.
+    // A second, and the delay of a busy machine.
     let after = created.elapsed();
     assert!(after < Duration::from_secs(5), "found after {after:?}");
 }

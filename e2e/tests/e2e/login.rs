@@ -1,4 +1,4 @@
-//! A Kafka that asks for a login.
+//! A Kafka that requires a login.
 
 use crate::failed::named;
 use crate::view::{View, granted};
@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Longer than any command waits, and shorter than an operator does.
+/// Longer than any command waits, and shorter than an operator would.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What all programs need for that login. What no login of this kind needs is empty, as Compose hands it on.
+/// The settings of all programs for this login. Settings that it does not need are empty, as in Compose.
 pub(crate) fn login(mechanism: &str) -> Vec<(&'static str, String)> {
     let kafka = server("RUSHGATE_SASL_KAFKA");
     let (login, brokers) = kafka.split_once('@').expect("user:password@host:port");
@@ -33,10 +33,10 @@ fn borrowed<'a>(login: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> 
     pairs.map(|(name, value)| (*name, value.as_str())).collect()
 }
 
-/// A grant from application to row, and each of the operator's commands that asks Kafka.
+/// A grant from application to row, and every command of the operator that uses Kafka.
 async fn works_with(mechanism: &str) {
     let login = login(mechanism);
-    // `setup` is done by then.
+    // `setup` has completed by then.
     let system = System::start_with(Size::ONE_OF_EACH, &borrowed(&login)).await;
     system.operator.create("launch", 3).await.expect("created");
     let launch = View::of(&system, "launch");
@@ -133,16 +133,16 @@ async fn a_login_that_is_missing_or_wrong_is_told_by_the_name_of_the_variable() 
         for (command, ended) in commands.join_all().await {
             let ended = ended.unwrap_or_else(|_| panic!("{case}, {command:?}: it hangs"));
             let ended = ended.expect("run");
-            // The restore beside it has halted the campaign, or has not yet: then an audit has found something.
+            // The concurrent restore may have halted the campaign; then an audit has a finding.
             let allowed: &[i32] = match command[0] {
                 "audit" => &[1, 2],
-                // It has halted the campaign, and says that it is not at its end.
+                // It has halted the campaign, and reports that it has not completed.
                 "restore" => &[1, 3],
                 _ => &[1],
             };
             let code = ended.code.expect("an exit code");
             assert!(allowed.contains(&code), "{case}, {command:?}: {ended:?}");
-            // Beside it, only what was waited for.
+            // Otherwise only progress notes.
             let errors = ended
                 .stderr
                 .lines()

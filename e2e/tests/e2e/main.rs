@@ -1,7 +1,7 @@
-//! The composed system, each test with one of its own: a private Redis, a topic, a schema, and as many handlers,
-//! bridges and consumers as it asks for, all of them the compiled programs. Kafka and the database server are
-//! those that `KAFKA_BROKERS` and `DATABASE_URL` name; `RUSHGATE_SASL_KAFKA` names a listener of that Kafka which asks for a
-//! login, and which one: `user:password@host:port`.
+//! Tests of the composed system. Each test has a private Redis, a topic, a schema, and its own handlers, bridges and
+//! consumers, all of them the compiled programs. Kafka and the database server are those of `KAFKA_BROKERS` and
+//! `DATABASE_URL`; `RUSHGATE_SASL_KAFKA` names a listener of that Kafka that requires a login, with the credentials:
+//! `user:password@host:port`.
 
 #![allow(
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! The operator in control of campaigns that run.
+//! An operator changes running campaigns.
 
 use crate::view::{View, granted};
 use rushgate_e2e::history::{Place, Reply};
@@ -111,7 +111,7 @@ async fn a_campaign_is_paused_resumed_and_closed() {
             None => assert_eq!(launch.apply("b").await, granted(2)),
         }
     }
-    // Winners keep what they have, and over is over.
+    // Winners keep their coupons, and a closed campaign stays closed.
     assert_eq!(
         launch.apply("a").await,
         Reply::AlreadyGranted(Place::new("once", 1))
@@ -163,7 +163,7 @@ async fn days_are_added_and_removed_while_nobody_has_won_in_them() {
         "{shown}"
     );
 
-    // Somebody wins on the second day, which therefore stays.
+    // An applicant wins on the second day, which therefore cannot be removed.
     let now = [
         "--opens-at",
         "2026-01-01T00:00:00Z",
@@ -194,8 +194,8 @@ async fn a_change_that_a_deadlock_took_back_is_made_again() {
     launch
         .does(&["campaign", "create", "--id", "launch", "--quota", "2"])
         .await;
-    // Somebody has the round and wants the campaign, which the operator has, who wants the round. Having done more, he
-    // is not the one who has to give way.
+    // The other transaction holds the round and waits for the campaign; the operator's holds the campaign and waits for
+    // the round. The other one has changed more, so it is not the deadlock victim.
     let mut rival = system.database.session().await.expect("a session");
     let mut does = async |statement: &'static str| {
         let done = sqlx::raw_sql(statement).execute(&mut *rival).await;
@@ -283,7 +283,7 @@ async fn what_cannot_be_says_what_to_do_next() {
         let refused = launch.cannot(&arguments).await;
         assert!(refused.contains(expected), "{arguments:?}: {refused}");
     }
-    // A campaign that nobody can win anything of any more is what nobody means to create.
+    // A campaign in which no coupon can be won any more is probably a mistake.
     let create = ["campaign", "create", "--id", "late", "--quota", "1"];
     let late = [&create[..], &["--closes-at", "2024-12-01T10:00:00Z"]].concat();
     let said = launch.exits(0, &late).await;
@@ -302,7 +302,7 @@ async fn what_cannot_be_says_what_to_do_next() {
     );
     let show = launch.does(&["campaign", "show", "late"]).await;
     assert!(show.contains("round once (over)"), "{show}");
-    // The same goes for one that was mistyped when it was changed.
+    // So is a mistyped change.
     let past = ["--closes-at", "2024-12-01T10:00:00Z"];
     let soon = ["campaign", "create", "--id", "soon", "--quota", "1"];
     assert!(!launch.exits(0, &soon).await.contains("warning"));
@@ -314,7 +314,7 @@ async fn what_cannot_be_says_what_to_do_next() {
         "{said}"
     );
 
-    // Passwords come by the environment, and do not leave it.
+    // Passwords come from the environment, and are not printed.
     let password = url::Url::parse(&rushgate_e2e::system::server("DATABASE_URL")).expect("a URL");
     let password = password.password().expect("a password").to_owned();
     for arguments in [
@@ -377,7 +377,7 @@ async fn settings_of_redis_that_may_lose_grants_are_told_where_they_may_be_asked
                 assert_eq!(said.matches(warning).count(), 1, "{warning}: {said}");
             }
         }
-        // A user who may not ask is told nothing, and nothing else changes.
+        // A user without the right gets no warning, and nothing else changes.
         let mut acl = redis::cmd("ACL");
         acl.arg(["SETUSER", "default", "-info"].as_slice());
         acl.exec_async(&mut redis).await.expect("set");

@@ -1,4 +1,4 @@
-//! What an operator is told while a server is away, slow or broken.
+//! What `rushgate` reports while a server is away, slow or broken.
 
 use crate::view::{View, granted};
 use rushgate_e2e::campaign::{Ended, Operator};
@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 const NOWHERE: &str = "127.0.0.1:1";
 
-/// The same system, one of whose servers is not where the operator looks for it.
+/// The same system, with a wrong address for one server.
 fn without(system: &System, server: &str) -> Operator {
     let operator = &system.operator;
     match server {
@@ -27,7 +27,7 @@ async fn end_of(operator: &Operator, arguments: &[&str]) -> Ended {
     operator.end_of(arguments).await.expect("run")
 }
 
-/// The figure in the line that begins so.
+/// The figure in the line that begins like this.
 fn figure<'a>(text: &'a str, what: &str) -> &'a str {
     let mut lines = text.lines();
     let line = lines.find(|line| line.trim_start().starts_with(what));
@@ -152,7 +152,7 @@ async fn a_server_that_is_away_hides_nothing_of_what_the_others_know() {
     }
     let why = format!("error: in Kafka: unknown: cannot use Kafka at {NOWHERE}: ");
     assert!(ended.stderr.contains(&why), "{ended:?}");
-    // Waited for once, not once for each campaign.
+    // One wait in all, not one for each campaign.
     let begun = Instant::now();
     let ended = end_of(&operator, &["audit"]).await;
     assert!(begun.elapsed() < Duration::from_secs(30), "{ended:?}");
@@ -212,7 +212,7 @@ async fn a_server_that_is_away_hides_nothing_of_what_the_others_know() {
             "{ended:?}"
         );
     }
-    // Redis has nothing to do with it.
+    // Redis is not involved.
     let ended = end_of(&operator, &["failed", "show", "1"]).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
 
@@ -324,14 +324,14 @@ async fn a_command_that_waits_says_for_what_and_how_long() {
     let lines: Vec<&str> = ended.stderr.lines().collect();
     let waits = |line: &&&str| line.contains("0 events wait in the stream");
     let said = lines.iter().filter(waits).count();
-    // After a second, and ten seconds later.
+    // After one second, and ten seconds later.
     assert!((1..=3).contains(&said), "{ended:?}");
     assert!(
         lines[0].contains("and 1 in Kafka for the consumer: waiting up to "),
         "{ended:?}"
     );
 
-    // Two operators at once, while somebody else has the round: the second one waits for the first.
+    // Two operators at once, while another transaction holds the round: the second one waits for the first.
     let mut rival = system.database.session().await.expect("a session");
     let mut does = async |statement: &'static str| {
         let done = sqlx::raw_sql(statement).execute(&mut *rival).await;
@@ -350,7 +350,7 @@ async fn a_command_that_waits_says_for_what_and_how_long() {
     does("ROLLBACK").await;
 }
 
-/// Accepts connections and says nothing, as a server does that hangs; its address.
+/// Accepts connections and sends nothing, like a server that hangs; returns its address.
 async fn hanging() -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -399,7 +399,7 @@ async fn a_server_that_hangs_is_given_up_and_hides_nothing_of_the_others() {
     assert!(begun.elapsed() < Duration::from_secs(30));
 }
 
-/// Passes on what comes at a port to the database, and notes what the client says last on each connection.
+/// Forwards a port to the database, and records the last packet of the client on each connection.
 struct Eavesdropper {
     port: u16,
     connections: Arc<Mutex<Vec<Option<Vec<u8>>>>>,
@@ -417,7 +417,7 @@ impl Eavesdropper {
                 let (mut from_server, mut to_server) = server.expect("the database").into_split();
                 let (mut from_client, mut to_client) = client.into_split();
                 tokio::spawn(async move {
-                    // Until one of them has had enough.
+                    // Until one side closes.
                     let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
                 });
                 let heard = Arc::clone(&heard);
@@ -431,7 +431,7 @@ impl Eavesdropper {
                     let mut buffer = vec![0; 16 * 1024];
                     while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
                         last = buffer[..read].to_vec();
-                        // The server may have left first.
+                        // The server may have closed first.
                         let _ = to_server.write_all(&last).await;
                     }
                     heard.lock().expect("no panic")[number] = Some(last);
@@ -441,7 +441,7 @@ impl Eavesdropper {
         Self { port, connections }
     }
 
-    /// Waits until all connections are closed, and forgets them: what was said last on each.
+    /// Waits until all connections are closed, and forgets them; returns the last packet of each.
     async fn last_words(&self, of: &str) -> Vec<Vec<u8>> {
         until(&format!("all connections of {of} are closed"), async || {
             let mut connections = self.connections.lock().expect("no panic");
@@ -454,10 +454,10 @@ impl Eavesdropper {
     }
 }
 
-/// Else the server counts the connection as aborted, and writes a warning into its log.
+/// Otherwise the server counts the connection as aborted, and logs a warning.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_to_the_database_are_closed_and_not_just_dropped() {
-    /// The packet that says so: a length of 1, number 0, COM_QUIT.
+    /// The packet that closes a connection: length 1, sequence number 0, COM_QUIT.
     const QUIT: [u8; 5] = [1, 0, 0, 0, 1];
     let mut system = System::start(Size::ONLY_A_HANDLER).await;
     system.operator.create("launch", 5).await.expect("created");

@@ -1,7 +1,7 @@
-//! More than can be served: at the handler, at a gate that hangs, at a database that is slow.
+//! More load than can be served: at the handler, at a gate that hangs, at a slow database.
 //!
-//! How quick anything is, is printed and not judged: it is the machine's business. Judged is what must hold on any: what
-//! people are told, how much memory it takes, that pacing paces, and that all is exact in the end.
+//! Speeds depend on the machine, so they are printed and not checked. Checked is what must hold on every machine: the
+//! replies, the memory, the pacing, and an exact result.
 
 use hdrhistogram::Histogram;
 use rushgate_e2e::check::Expected;
@@ -15,15 +15,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// As shipped; the other tests do without, on machines that are busy.
+/// As shipped; other tests turn it off, because their machines are busy.
 const BUDGET: (&str, &str) = ("SPIN_VARIABLE_GATE_BUDGET_MS", "500");
 
-/// The most memory that a part may take under a flood, in MiB.
+/// Most memory of a program under a flood, in MiB.
 ///
-/// The handler: 4,000 connections (some 20 KB each, with what is read and written on them), 161 instances (some 0.5 MB
-/// each that they touch), and some 70 MB for the compiled component and the host. The bridge: a window of 10,000 entries
-/// of 1 KB. The consumer: 8 MB fetched ahead, a batch that is gathered, one that is written, 16 that wait to be
-/// confirmed. Redis: what a few thousand grants take. To each, what the program is without any load.
+/// The handler: 4,000 connections (about 20 KB each, with their buffers), 161 instances (about 0.5 MB each), and about
+/// 70 MB for the compiled component and the host. The bridge: a window of 10,000 entries of 1 KB. The consumer: 8 MB
+/// prefetched, one batch that is gathered, one that is written, 16 that wait for the confirmation. Redis: a few
+/// thousand grants. Each plus its memory without load.
 const MOST_MEMORY: [(&str, u64); 4] = [
     ("handler", 320),
     ("Redis", 64),
@@ -43,7 +43,7 @@ async fn flood(system: &System, campaign: &str, per_second: f64, applicants: usi
     .expect("a flood")
 }
 
-/// Everybody who was there comes (again), as a rush that can be served; together with what they were told before.
+/// All applicants come again, as a rush that can be served; returns both replies together.
 async fn come_again(
     system: &System,
     campaign: &str,
@@ -57,7 +57,7 @@ async fn come_again(
     outcome
 }
 
-/// That nobody was told anything that is not documented.
+/// Every reply is a documented one.
 fn assert_documented(outcome: &FloodResult) {
     const DOCUMENTED: [&str; 5] = [
         "201 granted",
@@ -113,7 +113,7 @@ async fn ten_times_what_can_be_served_is_refused_and_all_is_exact_afterwards() {
             .await
             .expect("created");
     }
-    // What the machine can serve: as much as fifty get who never pause.
+    // The capacity of the machine: the throughput of fifty clients without pauses.
     let calm = Rush {
         repeats: 1,
         ..system.rush("calm", 2_000)
@@ -165,7 +165,7 @@ async fn a_gate_that_hangs_is_left_alone_by_all_but_one_at_a_time() {
     let system = System::start_with(Size::ONE_OF_EACH, &[BUDGET]).await;
     system.operator.create("hung", 50).await.expect("created");
     system.redis().signal(Signal::Stop);
-    // Few enough that the host has places for all who would wait for a second: it is the component that refuses.
+    // Few enough that the host has room for all requests that would wait for a second: the component refuses them.
     let hung = flood(&system, "hung", 80.0, APPLICANTS).await;
     system.redis().signal(Signal::Continue);
     print("hung", 80.0, &hung);
@@ -178,7 +178,7 @@ async fn a_gate_that_hangs_is_left_alone_by_all_but_one_at_a_time() {
         (one.of("201") + one.of("200") == 1).then_some(())
     })
     .await;
-    // What reached Redis while it hung was decided when it went on; those people are told now.
+    // Requests that reached Redis while it hung were decided when it continued; their applicants learn that now.
     let outcome = come_again(&system, "hung", hung, APPLICANTS).await;
     let expected = Expected::once(50, APPLICANTS as u32);
     assert_eq!(system.check(&expected, "hung", &outcome).await, vec![]);
@@ -187,7 +187,7 @@ async fn a_gate_that_hangs_is_left_alone_by_all_but_one_at_a_time() {
 /// The statement of a turn.
 type Statement = fn(u32) -> String;
 
-/// What others do on the same database meanwhile.
+/// Other queries on the same database meanwhile.
 const QUERIES: [(&str, Statement); 3] = [
     ("reads", |turn| {
         format!("SELECT note FROM shop_items WHERE id = {}", turn % 1_000)
@@ -201,8 +201,8 @@ const QUERIES: [(&str, Statement); 3] = [
     }),
 ];
 
-/// One kind of query, fifty times a second until `stop`: how long each took, in microseconds. None waits for the one
-/// before it to be over: its time counts from when it was due.
+/// One kind of query, fifty times a second until `stop`; returns their latencies in microseconds, counted from when
+/// each was due.
 async fn query(url: String, statement: Statement, stop: Arc<AtomicBool>) -> Histogram<u64> {
     const EVERY: Duration = Duration::from_millis(20);
     let mut times = Histogram::new_with_bounds(1, 120_000_000, 3).expect("good bounds");
@@ -221,8 +221,8 @@ async fn query(url: String, statement: Statement, stop: Arc<AtomicBool>) -> Hist
     times
 }
 
-/// Tables of a shop, with a trigger that keeps its total right and makes a row of `coupons` take `row` (of the
-/// database's processor).
+/// Tables of a shop, with a trigger that keeps a total and makes a row of `coupons` take `row` of the database's CPU
+/// time.
 async fn open_shop(url: &str, row: Duration) {
     const SAMPLE: u32 = 50_000;
     let mut connection = MySqlConnection::connect(url).await.expect("the database");
@@ -256,7 +256,7 @@ async fn run(connection: &mut MySqlConnection, statement: &str) {
         .expect(statement);
 }
 
-/// Rows a second over a while, with the shop open.
+/// Rows per second over a while, with the shop open.
 async fn watch(system: &System, campaign: &str, what: &str, long: Duration) -> f64 {
     let count = async || system.database.count(campaign).await.expect("the database");
     let (begun, before) = (Instant::now(), count().await);
@@ -319,10 +319,10 @@ async fn rows_that_are_paced_leave_a_slow_database_to_its_shop() {
         "{grants:.0} grants/s came, {:.0} times as many as rows went; CONSUMER_MAX_ROWS_PER_SECOND={pace}",
         grants / unpaced
     );
-    // What is due in that time, and one portion that was ready when it began.
+    // What is due in that time, and one portion that was ready at the start.
     let most = f64::from(pace) + (f64::from(pace) / 10.0 + 2.0) / LONG.as_secs_f64();
     assert!(paced <= most, "{paced} rows/s at a pace of {pace}");
-    // It has kept its place in the group: since its start, nothing was taken from it or given to it again.
+    // It has stayed in the group: since its start, no partition was revoked or assigned again.
     let log = system.consumers[0].log();
     let (_, since) = log.rsplit_once("consumer: started").expect("its start");
     assert_eq!(since.matches("partitions assigned").count(), 1, "{since}");

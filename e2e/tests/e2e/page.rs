@@ -1,5 +1,5 @@
-//! The page in a real browser, which has stored an answer of long ago: it counts down by the clock of the answer that it
-//! gets now, opens and closes in time, and then asks no more.
+//! The page in a real browser with an old answer in its cache: it counts down by the clock of the fresh answer, opens
+//! and closes in time, and then asks no more.
 
 use crate::browser::{Browser, Request, header};
 use jiff::fmt::rfc2822::DateTimePrinter;
@@ -14,17 +14,17 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
-/// How old the answer is that the browser has stored.
+/// The age of the cached answer.
 const STORED_FOR: SignedDuration = SignedDuration::from_secs(90);
 
 /// From the start of the test.
 const OPENS_IN: SignedDuration = SignedDuration::from_secs(30);
 const CLOSES_IN: SignedDuration = SignedDuration::from_secs(45);
 
-/// What a machine that is busy with other tests adds to everything, in ms.
+/// The delay of a busy machine, in ms.
 const BUSY: i64 = 8_000;
 
-/// Comes with the page: loads it a second time, and tells with the time of each what it says then.
+/// Added to the page: loads it a second time, and reports with timestamps what it shows.
 const WATCH: &str = r#"<script type="module">
 const state = document.getElementById("state");
 const seen = [];
@@ -43,16 +43,16 @@ const note = () => {
 new MutationObserver(note).observe(state, {childList: true});
 </script></html>"#;
 
-/// What happened between the browser and the handler.
+/// Events between the browser and the handler.
 enum News {
     Arrived,
-    /// When it asked for what of the API, and the status of the answer.
+    /// When it asked for which path of the API, and the status of the answer.
     Asked(i64, String, u16),
-    /// What the page has said, and when.
+    /// What the page showed, and when.
     Seen(Value),
 }
 
-/// Stands between the browser and a handler. It hands everything on, the first answer of all as if it were an old one.
+/// A proxy between the browser and a handler. It forwards everything; the first answer is made to look old.
 #[derive(Clone)]
 struct Front {
     client: Client,
@@ -123,7 +123,7 @@ impl Front {
     }
 }
 
-/// The same answer; if the browser has stored it for long, as it was then.
+/// The same answer; an old version of it, if the browser caches it.
 async fn handed_on(answer: Response, is_stored: bool) -> Vec<u8> {
     let status = answer.status().as_u16();
     let then = Timestamp::now() - STORED_FOR;
@@ -156,7 +156,7 @@ fn written(status: u16, headers: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} -\r\n{headers}{length}connection: close\r\n\r\n{body}").into_bytes()
 }
 
-/// The seconds that the page says are left.
+/// The remaining seconds that the page shows.
 fn left(text: &str) -> Option<i64> {
     let time = text.strip_prefix("Opens in ")?.strip_suffix('.')?;
     let parts = time.split(':').map(|part| part.parse::<i64>().expect(text));
@@ -235,7 +235,7 @@ async fn a_page_with_an_old_answer_counts_down_opens_and_closes_in_time_and_then
         (-500..500 + BUSY).contains(&late),
         "closed {late} ms late: {story}"
     );
-    // What was under way then may still be.
+    // Requests that were in flight then may still arrive.
     let after = asked.iter().filter(|(at, _, _)| *at > over + 2_000);
     assert_eq!(after.count(), 0, "it goes on asking: {story}");
 }

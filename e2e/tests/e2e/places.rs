@@ -1,4 +1,4 @@
-//! Coupons that change hands while people rush at them.
+//! Coupons that are revoked and granted again during a rush.
 
 use crate::watch::Watch;
 use rand::seq::IndexedRandom;
@@ -17,7 +17,7 @@ const WAITLIST: u32 = 50;
 const APPLICANTS: usize = 1_000;
 const REVOKES: usize = 30;
 
-/// What GET says of somebody's application.
+/// The body of GET for an application.
 #[derive(Clone, Debug, Deserialize)]
 struct Status {
     decision: String,
@@ -37,7 +37,7 @@ struct Round {
     waitlisted: u32,
 }
 
-/// Everybody's view of the one campaign.
+/// The public view of the one campaign.
 #[derive(Clone)]
 struct View {
     client: Client,
@@ -165,7 +165,7 @@ async fn revoked_coupons_go_to_those_who_wait_and_never_is_there_one_too_many() 
         person.await.expect("no panic");
     }
 
-    // All that was taken back is held by others: by who came in time, and else by those who waited longest.
+    // All revoked coupons are held by others: by applicants who came in time, otherwise by those who waited longest.
     system.drained("launch").await;
     until("every coupon is issued", async || {
         let counts = view.counts().await;
@@ -203,7 +203,7 @@ async fn revoked_coupons_go_to_those_who_wait_and_never_is_there_one_too_many() 
     assert_eq!(winners.len() - revoked.len() + promoted, QUOTA as usize);
     let in_line = positions.len() as u32;
     assert_eq!(positions, (1..=in_line).collect());
-    // Counts are remembered for a moment.
+    // Counts are cached for a moment.
     until("the line is counted", async || {
         (view.counts().await.waitlisted == in_line).then_some(())
     })
@@ -242,7 +242,7 @@ async fn revoked_coupons_go_to_those_who_wait_and_never_is_there_one_too_many() 
     }
 }
 
-/// The line moves up by itself, in order, and a place in it only ever gets better.
+/// The waitlist moves up without a command, in order, and a position only gets better.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_waitlist_moves_up_in_order_without_anybody_doing_anything() {
     let system = System::start(Size::ONE_OF_EACH).await;
@@ -284,7 +284,7 @@ async fn the_waitlist_moves_up_in_order_without_anybody_doing_anything() {
                 assert_eq!(status.position, Some(person - promoted), "{status:?}");
             }
         }
-        // A click more does not change it.
+        // Another click does not change it.
         assert_eq!(
             view.apply(&format!("p{promoted}")).await,
             Reply::AlreadyGranted(Place::new("once", turn + 1))
@@ -292,7 +292,8 @@ async fn the_waitlist_moves_up_in_order_without_anybody_doing_anything() {
     }
 }
 
-/// Whoever saw no answer asks again and gets the place that was his all along, also when nothing is left.
+/// An applicant who saw no answer asks again and gets the place that was granted the first time, also after the
+/// campaign has sold out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_after_a_lost_answer_is_told_the_same_serial_always() {
     let system = System::start(Size::ONE_OF_EACH).await;
@@ -336,7 +337,7 @@ async fn a_retry_after_a_lost_answer_is_told_the_same_serial_always() {
     );
 }
 
-/// Sends an application whose answer nobody reads.
+/// Sends an application and does not read the answer.
 fn send(address: &str, user_id: &str) -> std::net::TcpStream {
     use std::io::Write;
     let body = format!(r#"{{"user_id":"{user_id}"}}"#);

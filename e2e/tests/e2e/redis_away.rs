@@ -1,4 +1,4 @@
-//! Redis gone, hung, restarted, or without its scripts.
+//! Redis is gone, hangs, has restarted, or has lost its scripts.
 
 use futures::future::join_all;
 use reqwest::{Client, Response};
@@ -38,7 +38,7 @@ async fn a_redis_that_died_is_503_until_it_is_back_and_knows_its_winners() {
     system.crash_redis();
     let start = Instant::now();
     assert_unavailable(apply(&system, 2).await).await;
-    // The bound is the timeout of one request, 1 s, and what a busy machine adds.
+    // The limit is the timeout of one request, 1 s, and the delay of a busy machine.
     assert!(
         start.elapsed() < Duration::from_secs(5),
         "{:?}",
@@ -78,7 +78,7 @@ async fn a_redis_that_hangs_is_503_for_all_who_wait() {
     .await;
 }
 
-/// What POST and GET of an application, and GET of the campaign, come to: status and code, or the campaign's state.
+/// POST and GET of an application, and GET of the campaign: status and code, or the campaign's state.
 async fn told(system: &System, campaign: &str, user_id: &str) -> [String; 3] {
     let url = format!("{}/v1/campaigns/{campaign}", system.url());
     let client = Client::new();
@@ -100,7 +100,7 @@ async fn told(system: &System, campaign: &str, user_id: &str) -> [String; 3] {
     join_all(answers).await.try_into().expect("three")
 }
 
-/// Waits until that is what all three come to: what was known is remembered for a moment.
+/// Waits until all three return this: answers are cached for a moment.
 async fn is_told(system: &System, campaign: &str, user_id: &str, expected: [&str; 3]) {
     until(&format!("{campaign}: {expected:?}"), async || {
         let told = told(system, campaign, user_id).await;
@@ -124,7 +124,7 @@ async fn what_a_redis_that_lost_something_does_not_know_is_503_and_not_404() {
     let incomplete = ["503 books_incomplete"; 3];
     is_told(&system, "nope", "1", unknown).await;
 
-    // A grant that Redis has forgotten, and then the campaign is halted for it.
+    // Redis has lost a grant, and then the campaign is halted for it.
     does(&["HDEL", "rushgate:{welcome}:grants", "1"]).await;
     does(&["HSET", "rushgate:{welcome}:campaign", "state", "halted"]).await;
     let halted = ["503 halted", "503 halted", "200 halted"];
@@ -139,18 +139,18 @@ async fn what_a_redis_that_lost_something_does_not_know_is_503_and_not_404() {
     .await;
     is_told(&system, "welcome", "1", incomplete).await;
     is_told(&system, "nope", "1", unknown).await;
-    // A version before has set it up, and has left no mark.
+    // An earlier version ran `setup`, and has left no mark.
     does(&["DEL", rushgate_gate::keys::SET_UP]).await;
     is_told(&system, "nope", "1", unknown).await;
 
-    // All of it.
+    // All keys.
     does(&["FLUSHALL"]).await;
     for campaign in ["welcome", "other", "nope"] {
         is_told(&system, campaign, "1", incomplete).await;
     }
     let list = reqwest::get(format!("{}/v1/campaigns", system.url())).await;
     assert_eq!(list.expect("an answer").status(), 503);
-    // Set up again, as it is whenever the stack starts; or another campaign is created: the lost ones are lost.
+    // Set up again, as at every start of the stack; or another campaign is created: the lost ones stay lost.
     system.operator.create("third", 10).await.expect("created");
     is_told(&system, "nope", "1", unknown).await;
     is_told(&system, "welcome", "1", incomplete).await;
@@ -160,7 +160,7 @@ async fn what_a_redis_that_lost_something_does_not_know_is_503_and_not_404() {
     for campaign in ["welcome", "other"] {
         is_told(&system, campaign, "1", incomplete).await;
     }
-    // What the first confirmation does.
+    // The effect of the first confirmation.
     does(&["HSET", "rushgate:{welcome}:campaign", "state", "halted"]).await;
     is_told(&system, "welcome", "1", halted).await;
     let found = system.operator.run(&["coupon", "find", "1"]).await;
@@ -208,7 +208,7 @@ async fn a_full_redis_is_503_and_its_winners_still_learn_that_they_won() {
     assert_eq!(apply(&system, 2).await.headers()["rushgate-serial"], "2");
 }
 
-/// Scripts that Redis has run, and connections that it has taken, since it started.
+/// Scripts that Redis has run, and connections that it has accepted, since it started.
 async fn effort(system: &System) -> (u64, u64) {
     let mut redis = system.redis_connection().await.expect("Redis");
     let mut info = async |section: &str, field: &str| {
@@ -252,12 +252,12 @@ async fn an_error_that_redis_replies_with_is_handed_on_and_nothing_is_called_aga
     }
     let after = effort(&system).await;
     let (scripts, connections) = (after.0 - before.0, after.1 - before.1);
-    // A new instance of the component connects anew, and this test asks as well.
+    // A new instance of the component opens a new connection, and this test asks as well.
     assert!(
         scripts <= PEOPLE && connections < PEOPLE / 4,
         "{PEOPLE} requests: {scripts} scripts and {connections} connections"
     );
-    // Those who were refused together do not come back together.
+    // Requests that were refused together do not come back together.
     assert!(
         waits.len() > 1,
         "all were told to come back after {waits:?}"

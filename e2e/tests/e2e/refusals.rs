@@ -1,4 +1,4 @@
-//! A flood of people who come too late: it hardly reaches the gate, and takes nothing from anybody.
+//! A flood of applicants who come too late: few requests reach the gate, and no winner is affected.
 
 use redis::aio::MultiplexedConnection;
 use reqwest::Client;
@@ -16,13 +16,13 @@ const QUOTA: u32 = 20;
 const REVOKES: u32 = 4;
 const AT_ONCE: usize = 16;
 
-/// From a change to when strangers have what it gives them, in ms.
+/// From a change until unknown applicants may get the place that it frees, in ms.
 const SETTLED: i64 = 1_000;
 
-/// What a machine that is busy with other tests adds to it.
+/// The delay of a busy machine.
 const BUSY: i64 = 4_000;
 
-/// People who come one after the other, at all handlers, for as long as it goes on.
+/// Applicants who come one after the other, at all handlers, for as long as this runs.
 #[derive(Clone)]
 struct Flood {
     client: Client,
@@ -33,7 +33,7 @@ struct Flood {
 }
 
 impl Flood {
-    /// Somebody who has won clicks on, at every handler.
+    /// A winner clicks again, at every handler.
     async fn has(&self, user_id: &str, place: &Place) {
         for url in &self.urls {
             let reply = apply(&self.client, url, user_id).await.expect("an answer");
@@ -63,7 +63,7 @@ impl Flood {
         refused
     }
 
-    /// Waits for the next one who wins.
+    /// Waits for the next winner.
     async fn winner(&self, number: usize) -> (String, Place) {
         until("somebody has won what has come free", async || {
             self.winners.lock().unwrap().get(number).cloned()
@@ -79,7 +79,7 @@ pub(crate) async fn now(redis: &mut MultiplexedConnection) -> i64 {
     seconds * 1_000 + micros / 1_000
 }
 
-/// How often these commands have been called.
+/// How often these commands were called.
 pub(crate) async fn calls(redis: &mut MultiplexedConnection, commands: &[&str]) -> usize {
     let mut info = redis::cmd("INFO");
     let info = info.arg("commandstats").query_async(redis).await;
@@ -95,7 +95,7 @@ pub(crate) async fn calls(redis: &mut MultiplexedConnection, commands: &[&str]) 
     commands.iter().map(of).sum()
 }
 
-/// When that serial was granted to `user_id`, by the clock of Redis.
+/// When this serial was granted to `user_id`, by the clock of Redis.
 async fn granted_at(redis: &mut MultiplexedConnection, user_id: &str) -> i64 {
     let mut get = redis::cmd("HGET");
     get.arg("rushgate:{launch}:grants").arg(user_id);
@@ -104,7 +104,7 @@ async fn granted_at(redis: &mut MultiplexedConnection, user_id: &str) -> i64 {
     at.unwrap_or_else(|| panic!("{held}"))
 }
 
-/// The answer to the question what all others are told does not come here.
+/// The answer of `refusal_cache.lua` is lost here.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_applicant_who_is_refused_first_does_not_wait_for_what_others_are_told() {
     let mut system = System::start(Size::NONE).await;
@@ -119,7 +119,7 @@ async fn the_applicant_who_is_refused_first_does_not_wait_for_what_others_are_to
     let url = format!("{url}/v1/campaigns/launch/applications");
     let reply = apply(&client, &url, "wins").await.expect("an answer");
     assert_eq!(reply, Reply::Granted(Place::new("once", 1)));
-    // The first is the application.
+    // The first request is the application.
     redis.set(Trouble::HoldAnswer(2));
     let reply = timeout(Duration::from_secs(30), apply(&client, &url, "late")).await;
     let reply = reply.expect("it does not wait").expect("an answer");
@@ -161,7 +161,8 @@ async fn a_flood_of_losers_hardly_reaches_the_gate_and_nobody_is_denied_what_he_
         .map(|_| tokio::spawn(flood.clone().go_on()))
         .collect();
 
-    // A serial that is taken back, and then one more, goes to one of them: when that has settled, and soon after.
+    // A revoked serial, and then another one, goes to one of these applicants: after the grace period, and soon after
+    // it.
     for turn in 0..=REVOKES {
         let from = now(&mut redis).await;
         let (loser, more) = (format!("w{}", turn + 1), (QUOTA + 1).to_string());

@@ -1,4 +1,4 @@
-//! Redis that has lost grants: never one coupon too many, nobody forgotten, and one command that brings it back.
+//! Redis has lost grants: never one coupon too many, every winner is kept, and one command repairs the campaign.
 
 use crate::view::{View, granted};
 use crate::watch::Watch;
@@ -20,13 +20,13 @@ use tokio::time::sleep;
 
 const LAUNCH: &str = "launch";
 
-/// A rush in the middle of which Redis loses grants.
+/// A rush during which Redis loses grants.
 struct Crisis {
     system: System,
     quota: u32,
     watch: Watch,
     rush: JoinHandle<anyhow::Result<RushResult>>,
-    /// What those were told who are not of the rush.
+    /// The replies to applicants who are not part of the rush.
     late: RefCell<History>,
 }
 
@@ -65,7 +65,7 @@ impl Crisis {
         .await;
     }
 
-    /// Waits until the gate has granted so many; how many it has.
+    /// Waits until the gate has granted this many; returns the number.
     async fn has_granted(&self, least: u64) -> u64 {
         let url = format!("{}/v1/campaigns/{LAUNCH}", self.system.url());
         until(&format!("{least} are granted"), async || {
@@ -77,7 +77,7 @@ impl Crisis {
         .await
     }
 
-    /// Somebody comes who is not of the rush; the same one again, if he was told nothing before.
+    /// An applicant comes who is not part of the rush; the same one again, after a request without an answer.
     async fn comes_late(&self) {
         let user_id = format!("late-{}", self.late.borrow().sent);
         let began = Instant::now();
@@ -95,10 +95,10 @@ impl Crisis {
         }
     }
 
-    /// Restores it; what the command says.
+    /// Restores the campaign; returns the output of the command.
     async fn restore(&self) -> String {
         let view = View::of(&self.system, LAUNCH);
-        // Unknown until somebody has noticed, and halted from then on; or sold out, for as long as that is repeated.
+        // First sold out, as long as this refusal is cached; then books_incomplete, and halted once a consumer has noticed.
         until("handlers have noticed", async || {
             let (status, code) = view.refusal("nobody").await;
             let reply = (status, code.as_str());
@@ -116,7 +116,7 @@ impl Crisis {
         said
     }
 
-    /// Waits for the end. `lost` are grants of which nobody but the Redis that is gone had heard.
+    /// Waits for the end. `lost` are grants that only the lost Redis had.
     async fn end(self, lost: &BTreeSet<(String, Place)>) -> RushResult {
         while !self.rush.is_finished() {
             assert!(!is_halted(&self.system).await, "halted once more");
@@ -148,7 +148,7 @@ async fn is_halted(system: &System) -> bool {
     system.database.state(LAUNCH).await.expect("the database") == "halted"
 }
 
-/// What only the stream of a Redis knew that kept its data in `directory`.
+/// Grants that only the stream of a Redis with this data directory had.
 async fn known_to(directory: &Path) -> BTreeSet<(String, Place)> {
     let port = free_port();
     let _redis = redis_server::start(port, directory).await;
@@ -193,14 +193,14 @@ async fn a_replica_that_lags_is_halted_by_itself_and_who_lost_a_serial_gets_anot
     crisis.has_granted(200).await;
     replica.until_it_has("rushgate:{launch}:grants").await;
     replica.cut_off().await;
-    // Rows of which the replica does not know.
+    // Rows that the replica does not know.
     let known = crisis.has_granted(200).await;
     crisis.has_at_least(known + 100).await;
     let directory = crisis.system.redis_log();
     crisis.system.promote(replica).await;
     let lost = known_to(directory.ancestors().nth(2).expect("a directory")).await;
 
-    // Whoever comes now gets a serial again, also if all of the rush is over.
+    // A new applicant gets a serial again, also after the end of the rush.
     until("the consumer has halted the campaign", async || {
         crisis.comes_late().await;
         is_halted(&crisis.system).await.then_some(())
@@ -237,7 +237,7 @@ async fn a_hundred_thousand_people_outlast_a_redis_that_lost_everything() {
     let took = begun.elapsed().as_secs_f64();
     let outcome = crisis.end(&lost).await;
     assert_eq!(outcome.history.sent, 101_000);
-    // Not `eprintln!`, which nobody sees of a test that succeeds.
+    // Not `eprintln!`, whose output a passing test does not show.
     writeln!(
         std::io::stderr(),
         "100,000 applicants in {:.1} s; restored in {took:.1} s: {said}",
@@ -246,7 +246,7 @@ async fn a_hundred_thousand_people_outlast_a_redis_that_lost_everything() {
     .expect("written");
 }
 
-/// Five coupons, of which Redis has forgotten all but two, and has given the others again.
+/// Five coupons: Redis has lost all but two, and has granted the other serials again.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_lost_a_serial_when_no_place_was_left_is_a_dead_letter_until_there_is_one() {
     let mut system = System::start(Size::ONE_OF_EACH).await;
@@ -269,7 +269,7 @@ async fn who_lost_a_serial_when_no_place_was_left_is_a_dead_letter_until_there_i
         launch.has_rows(5).await;
         system.drained(LAUNCH).await;
     }
-    // It writes nothing more meanwhile, so that the end of the log is known.
+    // It writes nothing more, so the end of the log is known.
     assert_eq!(system.consumers.remove(0).terminate(), Some(0));
     system.crash_redis();
     let file = std::fs::File::options().write(true).open(&log);
@@ -296,7 +296,7 @@ async fn who_lost_a_serial_when_no_place_was_left_is_a_dead_letter_until_there_i
         assert!(refused.contains(next), "{refused}");
     }
 
-    // x and y have lost to c and d, and c had a coupon all the time.
+    // x and y have lost their serials to c and d, and c has had a coupon all the time.
     let said = launch.does(&["restore", LAUNCH, "--wait", "60"]).await;
     assert!(
         said.contains("the gate had 2 of 5 held grants")
@@ -317,7 +317,7 @@ async fn who_lost_a_serial_when_no_place_was_left_is_a_dead_letter_until_there_i
         "{found}"
     );
 
-    // With more places there is one for each of them, before anybody else.
+    // With a higher quota each of them gets a serial, before all other applicants.
     let more = ["campaign", "change", LAUNCH, "--quota", "8"];
     launch.does(&more).await;
     let refused = launch.cannot(&["restore", LAUNCH]).await;
@@ -352,7 +352,7 @@ async fn who_lost_a_serial_when_no_place_was_left_is_a_dead_letter_until_there_i
     );
 }
 
-/// What Redis has on disk, as if somebody had kept a copy; Redis ends for it and starts again.
+/// A copy of Redis's data on disk; Redis stops for the copy and starts again.
 async fn kept(system: &mut System, copy: &Path) {
     let log = system.redis_log();
     system.crash_redis();
@@ -365,7 +365,7 @@ async fn kept(system: &mut System, copy: &Path) {
     system.start_redis().await;
 }
 
-/// Redis goes back to the copy.
+/// Redis is rolled back to the copy.
 async fn goes_back(system: &mut System, copy: &Path) {
     let directory = system.redis_log().parent().expect("a directory").to_owned();
     system.crash_redis();
@@ -392,7 +392,7 @@ async fn a_winner_of_a_serial_that_had_been_passed_on_is_seated_on_another() {
     }
     goes_back(&mut system, &copy).await;
     let launch = View::of(&system, LAUNCH);
-    // The gate has heard of nobody; the serial has been passed on in the table.
+    // The gate knows no grant; in the table the serial was passed on.
     assert_eq!(launch.apply("z").await, granted(1));
     until("the campaign is halted", async || {
         let list = launch.does(&["campaign", "list"]).await;
@@ -435,7 +435,7 @@ async fn a_revocation_that_redis_has_lost_is_found() {
             && found.contains("`rushgate restore --halt`"),
         "{found}"
     );
-    // The same serial again is not taken for the coupon that was revoked.
+    // The same serial is not mistaken for the revoked coupon.
     assert_eq!(launch.apply("a").await, granted(1));
     until("the campaign is halted", async || {
         let list = launch.does(&["campaign", "list"]).await;

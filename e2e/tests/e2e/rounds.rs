@@ -1,4 +1,4 @@
-//! Several campaigns at once, in different time zones: each round is exact, and who won yesterday is admitted or
+//! Several campaigns at once, in different time zones: each round is exact, and a winner of yesterday is admitted or
 //! refused today as the campaign says.
 
 use jiff::tz::TimeZone;
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const QUOTA: u32 = 40;
 const APPLICANTS: u32 = 300;
 
-/// A daily campaign whose first round has been open for an hour, and stays so for another, in a time zone.
+/// A daily campaign in a time zone, whose first round opened an hour ago and stays open for another hour.
 struct Daily {
     id: &'static str,
     first: Zoned,
@@ -41,7 +41,7 @@ impl Daily {
         [0, 1].map(|day| (&self.first + day.days()).date().to_string())
     }
 
-    /// A day goes by: the first round was an hour ago, and the second is open.
+    /// A day passes: the first round ended an hour ago, and the second one is open.
     async fn a_day_later(&self, system: &System) {
         let now = Timestamp::now();
         let at = |hours| (now + SignedDuration::from_hours(hours)).to_string();
@@ -95,7 +95,7 @@ async fn daily_campaigns_in_two_time_zones_and_a_one_off_are_each_exact_per_roun
     assert_eq!(launch_again.history.granted, 0);
     assert_eq!(launch_again.history.places, launch.history.places);
 
-    // Where one may win once in all, yesterday's winners are told yesterday's places, and others win today's.
+    // With one coupon per campaign, yesterday's winners get yesterday's places, and other applicants win today's.
     let (before, after) = (
         winners(&new_york_day_1.history),
         winners(&new_york_day_2.history),
@@ -120,7 +120,8 @@ async fn daily_campaigns_in_two_time_zones_and_a_one_off_are_each_exact_per_roun
     }
 }
 
-/// Everybody comes to all three at once. They share a topic, so nothing is to be on its way of any when one is checked.
+/// All applicants come to all three campaigns at once. These share a topic, so all must be at rest before one is
+/// checked.
 async fn rush_at(system: &System, campaigns: [&str; 3]) -> [RushResult; 3] {
     let [a, b, c] = campaigns.map(|campaign| system.rush(campaign, APPLICANTS as usize));
     let quiet = || ();

@@ -1,4 +1,5 @@
-//! `rushgate setup`: interrupted everywhere, run by several at once, by users who lack a right, and without its servers.
+//! `rushgate setup`: interrupted at every point, run several times at once, with users who lack a right, and without
+//! its servers.
 
 mod acl;
 mod interceptor;
@@ -29,7 +30,7 @@ async fn migrator() -> Migrator {
     Migrator::new(migrations).await.expect("the migrations")
 }
 
-/// How many schemas are worked on at once.
+/// Concurrent schemas.
 const AT_ONCE: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,7 +59,7 @@ async fn what_an_older_setup_left_half_done_is_completed() {
     let expected = TestServers::expected().await;
     for migration in migrator().await.iter() {
         let statements = statements(migration.sql.as_str());
-        // Its error message said: remove the row. Some did.
+        // Its error message said: remove the row. Some operators did.
         let cases = (0..=statements.len())
             .flat_map(|done| [(done, true), (done, false)])
             .map(async |(done, has_row)| {
@@ -137,7 +138,7 @@ async fn a_user_who_lacks_a_right_is_told_which_and_goes_on_when_it_is_granted()
         let user = User::new(&servers, &others.join(", ")).await;
         let refused = user.sets_up().await;
         if lacking == "REFERENCES" && refused.status.success() {
-            // MariaDB does not ask for it.
+            // MariaDB does not require it.
             user.goes().await;
             continue;
         }
@@ -198,7 +199,7 @@ async fn tables_of_others_are_left_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_waits_as_long_as_it_is_told_to_and_says_for_what() {
-    // Accepts, and never answers.
+    // Accepts connections, and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let silent = silent.local_addr().expect("an address").port();
     let nobody = free_port();
@@ -226,7 +227,7 @@ async fn it_waits_as_long_as_it_is_told_to_and_says_for_what() {
         let case = format!("{address}, {wait} s, {took:?}: {said}");
         assert!(!refused.status.success(), "{case}");
         assert!(said.contains(&format!("{server} is not ready")), "{case}");
-        // A machine that is busy takes its time to start and to end a program.
+        // A busy machine takes longer to start and to end a program.
         assert!(took < Duration::from_secs(wait.max(5) + 4), "{case}");
         if wait > 0 {
             assert!(took > Duration::from_millis(1500), "{case}");
@@ -273,7 +274,7 @@ async fn a_topic_that_is_there_needs_no_right_to_create_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_setup_creates_a_topic() {
-    // Of a broker that creates topics that somebody asks for.
+    // With a broker that creates topics on request.
     let system = System::start(Size::ONE_OF_EACH).await;
     system.operator.create("welcome", 1).await.expect("created");
     let letter = "INSERT INTO failed_events (topic, kafka_partition, kafka_offset, kafka_timestamp, record_key, payload, \
@@ -300,12 +301,12 @@ async fn only_setup_creates_a_topic() {
     assert_eq!(partitions(&missing), 0);
 }
 
-/// How many partitions `topic` has: none if it does not exist.
+/// The number of partitions of `topic`; 0 if it does not exist.
 fn partitions(topic: &str) -> usize {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", server("KAFKA_BROKERS"));
     let consumer: BaseConsumer = client.create().expect("a consumer");
-    // Of all topics, which is not asking for one.
+    // Metadata of all topics, which creates none.
     let metadata = consumer.fetch_metadata(None, Duration::from_secs(30));
     let metadata = metadata.expect("the topics");
     let mut topics = metadata.topics().iter();
@@ -313,7 +314,7 @@ fn partitions(topic: &str) -> usize {
     found.map_or(0, |found| found.partitions().len())
 }
 
-/// A schema of a test's own.
+/// A schema of a test's own, and the servers for it.
 struct TestServers {
     name: String,
     schema: Schema,
@@ -330,7 +331,7 @@ impl TestServers {
         }
     }
 
-    /// What a schema becomes when sqlx's own migrator is not interrupted.
+    /// The schema after an uninterrupted run of sqlx's own migrator.
     async fn expected() -> BTreeMap<String, String> {
         let servers = Self::new().await;
         servers.run_by_sqlx(i64::MAX).await;
@@ -348,7 +349,7 @@ impl TestServers {
         done.await.expect(sql);
     }
 
-    /// Notes that a migration is begun, as sqlx's own migrator does.
+    /// Records that a migration has begun, as sqlx's own migrator does.
     async fn has_begun(&self, migration: &Migration) {
         self.execute(&format!(
             "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
@@ -368,7 +369,7 @@ impl TestServers {
         run.expect("sqlx's own migrator finds nothing amiss");
     }
 
-    /// `setup` completes what is there, and sqlx's own migrator agrees.
+    /// `setup` completes the schema, and sqlx's own migrator accepts it.
     async fn becomes(&self, expected: &BTreeMap<String, String>, case: &str) {
         let done = self.set_up(&[]).await;
         assert!(done.status.success(), "{case}: {}", stderr(&done));
@@ -376,7 +377,7 @@ impl TestServers {
         self.run_by_sqlx(i64::MAX).await;
     }
 
-    /// The definition of each table, and what is noted of each migration.
+    /// The definition of each table, and the recorded progress of each migration.
     async fn contents(&self) -> BTreeMap<String, String> {
         let mut contents = self.tables().await;
         if contents.contains_key("_sqlx_migrations") {
@@ -417,20 +418,20 @@ impl TestServers {
             .arg("setup")
             .args(arguments)
             .env("DATABASE_URL", database_url)
-            // One for all, so that it is created once.
+            // One topic for all, so that it is created once.
             .env("KAFKA_TOPIC", format!("setup-{}", std::process::id()))
             .kill_on_drop(true);
         command
     }
 
-    /// Runs `setup` until that, and then ends it by `kill -9`, or its connection if the answer is what is missing.
-    /// Whether it came to that: else it has set everything up.
+    /// Runs `setup` up to this point, then kills it (`kill -9`), or cuts its connection if the answer is to be lost.
+    /// False if it completed before that point.
     async fn is_interrupted(&self, at: At) -> bool {
         let mut url = Url::parse(&self.schema.url).expect("a URL");
         let interceptor = Interceptor::open(url.port().unwrap_or(3306), at).await;
         url.set_ip_host([127, 0, 0, 1].into()).expect("a host");
         url.set_port(Some(interceptor.port)).expect("a port");
-        // What is encrypted cannot be counted.
+        // Encrypted packets cannot be counted.
         url.set_query(Some("ssl-mode=DISABLED"));
         let mut setup = self.command(url.as_str(), &[]);
         let setup = setup.stdout(Stdio::null()).stderr(Stdio::piped());
@@ -443,7 +444,7 @@ impl TestServers {
             }
         }
         match at {
-            // Before the first answer, it has no database yet, and tries again.
+            // Before the first answer it has no database yet, and retries.
             At::Answer(2..) => {
                 drop(interceptor);
                 let output = setup.wait_with_output().await.expect("the command");
@@ -460,7 +461,7 @@ impl TestServers {
     }
 }
 
-/// A user of the database with some rights on one schema.
+/// A database user with some rights on one schema.
 struct User<'a> {
     servers: &'a TestServers,
 }

@@ -15,7 +15,7 @@ fn grant(serial: u32, user_id: &str) -> String {
     )
 }
 
-/// The headers of the records with that key, oldest first.
+/// The headers of the records with this key, oldest first.
 fn headers_of(system: &System, key: &str) -> Vec<OwnedHeaders> {
     let mut found = vec![];
     let read = system.stores().read_topic(|record| {
@@ -37,7 +37,7 @@ async fn a_record_that_no_bridge_has_signed_mints_nothing_and_halts_nobody() {
     ];
     let mut system = System::start_with(Size::NO_CONSUMER, &settings).await;
     system.operator.create("launch", 5).await.expect("created");
-    // What a bridge signs that does not have the new key yet.
+    // Signed by a bridge that does not have the new key yet.
     system.set("KAFKA_SIGNING_KEYS", OLD);
     system.bridges.clear();
     system.start_bridge().await;
@@ -47,10 +47,11 @@ async fn a_record_that_no_bridge_has_signed_mints_nothing_and_halts_nobody() {
     assert_eq!(launch.apply("a").await, granted(1));
     launch.has_rows(1).await;
 
-    // Minted, and halting the campaign: the gate does not know it, nor that the serial of `a` is another one's.
+    // Forged records, which would halt the campaign: the gate does not know these grants, and the serial of `a` belongs
+    // to another applicant.
     launch.publish("launch/once/2", &grant(2, "m")).await;
     launch.publish("launch/once/1", &grant(1, "n")).await;
-    // The headers of a record that a bridge has signed, on another one.
+    // The headers of a signed record, on another record.
     let [signed] = &headers_of(&system, "launch/once/1")[..1] else {
         panic!("no record")
     };
@@ -64,7 +65,7 @@ async fn a_record_that_no_bridge_has_signed_mints_nothing_and_halts_nobody() {
     assert_eq!(launch.apply("b").await, granted(2));
     launch.has_rows(2).await;
 
-    // Neither does a restore take them for grants, nor does a replay make them any.
+    // A restore does not treat them as grants, and a replay does not make them grants.
     launch.does(&["failed", "replay", "--all"]).await;
     let list = launch.lists(3).await;
     named(&list, &["bad_signature", "launch/once/3", " 2  open"]);

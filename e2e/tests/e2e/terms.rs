@@ -1,5 +1,5 @@
-//! Gate and database have the same terms, or a command leads there: whatever an older version, a lost Redis or a change
-//! made by hand has left.
+//! Gate and database have the same terms, or a command makes them agree: after an older version, a loss in Redis, or a
+//! change by hand.
 
 use crate::view::{View, granted};
 use rushgate_e2e::history::{Place, Reply};
@@ -7,7 +7,7 @@ use rushgate_e2e::system::{Size, System};
 
 const LAUNCH: &str = "launch";
 
-/// What the database says of the quota.
+/// The quota in the database.
 async fn quota(system: &System) -> u32 {
     let mut session = system.database.session().await.expect("the database");
     let quota = sqlx::query_scalar("SELECT quota FROM rounds WHERE campaign_id = ?").bind(LAUNCH);
@@ -24,7 +24,7 @@ async fn terms_that_differ_are_found_and_repaired() {
     launch.has_rows(1).await;
     system.drained(LAUNCH).await;
 
-    // As a version before intentions left it when an answer was lost: the gate has 25, the database 5.
+    // As an older version left it when an answer was lost: the gate has 25, the database 5.
     launch
         .does(&["campaign", "change", LAUNCH, "--quota", "25"])
         .await;
@@ -45,7 +45,7 @@ async fn terms_that_differ_are_found_and_repaired() {
         assert!(found.contains(expected), "{expected} is not in: {found}");
     }
     launch.exits(0, &["audit", "--repair"]).await;
-    // As it was, for the applicants below.
+    // As before, for the applicants below.
     let any = "UPDATE campaigns SET user_ids = 'any'";
     system.database.run(any).await.expect("done");
     launch.exits(0, &["audit", "--repair"]).await;
@@ -61,7 +61,7 @@ async fn terms_that_differ_are_found_and_repaired() {
     launch.does(&["campaign", "resume", LAUNCH]).await;
     assert_eq!(launch.apply("b").await, granted(2));
 
-    // What the gate has granted keeps its room.
+    // There is still room for what the gate has granted.
     launch.has_rows(2).await;
     system.drained(LAUNCH).await;
     let wound = "UPDATE rounds SET quota = 1";
@@ -226,7 +226,7 @@ async fn a_campaign_that_exists_is_enough_also_when_redis_has_lost_it() {
     launch.has_rows(1).await;
     launch.exits(0, &create).await;
 
-    // A consumer that confirms something would halt it first.
+    // A consumer that confirms a grant would halt the campaign first.
     assert_eq!(system.consumers.remove(0).terminate(), Some(0));
     system.crash_redis();
     system.lose_redis_data();

@@ -1,4 +1,4 @@
-//! The topic: how it is made, and what becomes of grants that Kafka had confirmed and lost.
+//! The topic: how it is created, and what happens to grants that Kafka had confirmed and lost.
 
 use crate::view::{View, granted};
 use rdkafka::ClientConfig;
@@ -7,7 +7,7 @@ use rdkafka::client::DefaultClientContext;
 use rushgate_e2e::system::{Size, System, server};
 use rushgate_e2e::wait::until;
 
-/// For how long the oldest grant has been without a row, as the bridge sees it.
+/// How long the oldest grant has had no row, from the bridge's metrics.
 async fn oldest(system: &System) -> f64 {
     let metrics = system.metrics("bridge-0").await.expect("metrics");
     let gauge = "rushgate_bridge_oldest_grant_without_row_seconds ";
@@ -36,7 +36,7 @@ async fn what_kafka_confirmed_and_lost_is_found_and_put_back() {
     system.start_consumer().await;
     let launch = View::of(&system, "launch");
 
-    // What comes after it is not held up, and hides nothing.
+    // Later grants are not delayed, and do not hide the loss.
     assert_eq!(launch.apply("d").await, granted(4));
     launch.has_rows(1).await;
     until("the gauge tells of it", async || {

@@ -1,4 +1,4 @@
-//! A campaign as an applicant and as its operator see it.
+//! A campaign as an applicant and its operator see it.
 
 use rdkafka::ClientConfig;
 use rdkafka::message::OwnedHeaders;
@@ -11,7 +11,6 @@ use rushgate_e2e::wait::until;
 use serde_json::Value;
 use std::time::Duration;
 
-/// A campaign as an applicant and as its operator see it.
 pub(crate) struct View<'a> {
     pub(crate) system: &'a System,
     client: Client,
@@ -36,7 +35,7 @@ impl<'a> View<'a> {
         apply(&self.client, &url, user_id).await.expect("an answer")
     }
 
-    /// Applies until what has come free has settled, and is given.
+    /// Applies until a freed place may be granted again, and is granted.
     pub(crate) async fn gets(&self, user_id: &str, place: Place) {
         let reply = Reply::Granted(place);
         until(&format!("{user_id} is {reply:?}"), async || {
@@ -45,7 +44,7 @@ impl<'a> View<'a> {
         .await;
     }
 
-    /// What an application is refused with.
+    /// Status and code of a refused application.
     pub(crate) async fn refusal(&self, user_id: &str) -> (u16, String) {
         let request = self.client.post(format!("{}/applications", self.url()));
         let request = request.header("content-type", "application/json");
@@ -66,7 +65,7 @@ impl<'a> View<'a> {
         refused.expect_err("it makes no sense").to_string()
     }
 
-    /// The command, with the exit code that it has to have; what it printed, or else what it complained of.
+    /// Runs the command, which must have this exit code; returns its output, or its errors.
     pub(crate) async fn exits(&self, code: i32, arguments: &[&str]) -> String {
         let ended = self.system.operator.end_of(arguments).await.expect("run");
         assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
@@ -75,7 +74,7 @@ impl<'a> View<'a> {
             .to_owned()
     }
 
-    /// Puts a record on the topic that no bridge has made.
+    /// Publishes a record that no bridge has made.
     pub(crate) async fn publish(&self, key: &str, value: &str) {
         self.publish_with(key, value, OwnedHeaders::new()).await;
     }
@@ -92,7 +91,7 @@ impl<'a> View<'a> {
         sent.expect("delivered");
     }
 
-    /// Waits until the database has so many coupons and nothing is on its way.
+    /// Waits until the database has this many coupons and nothing is on its way.
     pub(crate) async fn has_rows(&self, rows: u64) {
         until(&format!("there are {rows} rows"), async || {
             let count = self.system.database.count(self.campaign).await;
@@ -102,7 +101,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// What somebody is told who has won that serial.
+/// The reply to the winner of this serial.
 pub(crate) fn granted(serial: u32) -> Reply {
     Reply::Granted(Place::new("once", serial))
 }

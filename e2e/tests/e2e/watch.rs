@@ -1,4 +1,4 @@
-//! Whoever looks, however often, sees at most as many coupons as there are, at the gate and in the database.
+//! However often one looks, there are never more coupons than the quota, at the gate and in the database.
 
 use rushgate_e2e::system::System;
 use serde::Deserialize;
@@ -17,14 +17,14 @@ struct Round {
     issued: u32,
 }
 
-/// Somebody who looks all the time, from [`Watch::begin`] to [`Watch::end`].
+/// Looks at the counts all the time, from [`Watch::begin`] to [`Watch::end`].
 pub(crate) struct Watch {
     over: Arc<AtomicBool>,
     task: JoinHandle<u64>,
 }
 
 impl Watch {
-    /// Looks from now on. While the gate gives no counts (it is gone, or has lost the campaign) only at the database.
+    /// Starts looking. While the gate returns no counts (it is gone, or has lost the campaign), only at the database.
     pub(crate) fn begin(system: &System, campaign: &str, quota: u32) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let is_over = over.clone();

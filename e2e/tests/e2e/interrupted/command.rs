@@ -1,9 +1,9 @@
-//! What operators do, each to a campaign of its own that gives cause for it.
+//! The commands of operators, each with a campaign that needs it.
 
 use super::scene::{DeadLetterId, Scene};
 use std::collections::BTreeMap;
 
-/// A command, with the campaign that it is for.
+/// A command, with its campaign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum OperatorCommand {
     CreateOnce,
@@ -34,7 +34,7 @@ pub(super) enum OperatorCommand {
     HaltAndRestore,
 }
 
-/// Three of these are held, by a, b and c, and two people wait, d and e.
+/// Three grants, for a, b and c; d and e are on the waitlist.
 const SOLD_OUT: [&str; 4] = ["--quota", "3", "--waitlist", "3"];
 
 const DAILY: [&str; 12] = [
@@ -82,12 +82,12 @@ impl OperatorCommand {
         Self::HaltAndRestore,
     ];
 
-    /// Whether there is no campaign before it.
+    /// Whether no campaign exists before it.
     pub(super) fn creates(self) -> bool {
         matches!(self, Self::CreateOnce | Self::CreateDaily)
     }
 
-    /// Whether nothing is granted until it has come to its end.
+    /// Whether nothing is granted until it has completed.
     pub(super) fn restores(self) -> bool {
         matches!(
             self,
@@ -95,7 +95,7 @@ impl OperatorCommand {
         )
     }
 
-    /// Makes the campaign; the dead letter, if it is about one.
+    /// Creates the campaign; returns the dead letter, if the command is about one.
     pub(super) async fn prepare(self, scene: &Scene, campaign: &str) -> Option<DeadLetterId> {
         let sold_out = async || {
             let people = ["a", "b", "c", "d", "e"];
@@ -221,7 +221,7 @@ impl OperatorCommand {
         owned(&words)
     }
 
-    /// A command with another effect, which may come after this one, whether or not this one came to its end.
+    /// A command with another effect, which may follow this one, whether or not this one completed.
     pub(super) fn other(self, campaign: &str) -> Option<Vec<String>> {
         let words = match self {
             Self::CreateOnce | Self::CreateDaily => vec!["campaign", "pause", campaign],
@@ -233,7 +233,7 @@ impl OperatorCommand {
                 "2126-12-01T00:00:00Z",
             ],
             Self::Close => vec!["revoke", campaign, "b"],
-            // There is nothing else to do until it is restored.
+            // No other command is possible until the campaign is restored.
             Self::RestoreLost | Self::RestoreHalted | Self::HaltAndRestore => return None,
             _ => vec!["campaign", "change", campaign, "--waitlist", "7"],
         };

@@ -1,7 +1,6 @@
-//! Campaigns in the states that commands are about, each made in a few calls.
+//! Campaigns in the states that commands are about, each made with a few calls.
 //!
-//! Neither bridge nor consumer runs meanwhile, so that what is on its way stays where it is, and nothing else happens to a
-//! campaign than what the command does.
+//! No bridge or consumer runs, so events stay where they are, and only the command changes the campaign.
 
 use redis::aio::MultiplexedConnection;
 use redis::streams::StreamRangeReply;
@@ -15,7 +14,7 @@ use sqlx::MySqlPool;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The system, and ways into it.
+/// The system, and connections to it.
 pub(super) struct Scene {
     pub(super) system: System,
     pub(super) redis: MultiplexedConnection,
@@ -24,7 +23,7 @@ pub(super) struct Scene {
     numbers: AtomicU64,
 }
 
-/// A dead letter, by the name that `rushgate failed` has for it.
+/// The id of a dead letter in `rushgate failed`.
 pub(super) type DeadLetterId = String;
 
 impl Scene {
@@ -49,7 +48,7 @@ impl Scene {
         done.unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
     }
 
-    /// A campaign with these terms, to which these people have applied, each of whom got a place or a place in the line.
+    /// A campaign with these terms and applicants, each of whom got a place or a position on the waitlist.
     pub(super) async fn campaign(&self, id: &str, terms: &[&str], people: &[&str]) {
         let create = [&["campaign", "create", "--id", id], terms].concat();
         self.does(&create).await;
@@ -86,7 +85,7 @@ impl Scene {
         done.last_insert_id()
     }
 
-    /// Takes out of the stream what it says of somebody.
+    /// Removes the events about an applicant from the stream.
     pub(super) async fn takes(&self, campaign: &str, user_id: &str) -> BTreeMap<String, String> {
         let stream = keys(campaign).stream();
         let entries: StreamRangeReply = self.redis(&["XRANGE", &stream, "-", "+"]).await;
@@ -101,7 +100,7 @@ impl Scene {
         fields.collect()
     }
 
-    /// What somebody holds has its row, which the consumer wrote; the gate is told of it, or is not.
+    /// An applicant's grant has its row, as written by the consumer; the gate may or may not know it.
     pub(super) async fn has_row(&self, campaign: &str, user_id: &str, is_confirmed: bool) {
         let keys = keys(campaign);
         let fields = self.takes(campaign, user_id).await;
@@ -123,7 +122,7 @@ impl Scene {
         }
     }
 
-    /// What somebody holds could not become a row.
+    /// An applicant's grant could not become a row.
     pub(super) async fn could_not_insert(&self, campaign: &str, user_id: &str) -> DeadLetterId {
         let fields = self.takes(campaign, user_id).await;
         let event = Event::from_fields(|name| fields.get(name).map(String::as_bytes));
@@ -145,7 +144,7 @@ impl Scene {
         id.to_string()
     }
 
-    /// An entry of the stream could not be published.
+    /// A stream entry that could not be published.
     pub(super) async fn could_not_publish(
         &self,
         campaign: &str,
@@ -161,21 +160,21 @@ impl Scene {
         format!("{campaign}/{entry_id}")
     }
 
-    /// Redis loses what somebody holds.
+    /// Redis loses an applicant's grant.
     pub(super) async fn loses(&self, campaign: &str, user_id: &str) {
         let grants = keys(campaign).grants();
         let lost: u32 = self.redis(&["HDEL", &grants, user_id]).await;
         assert_eq!(lost, 1);
     }
 
-    /// Redis loses all of the campaign.
+    /// Redis loses the whole campaign.
     pub(super) async fn loses_all(&self, campaign: &str) {
         for key in keys(campaign).all() {
             let _: u32 = self.redis(&["DEL", &key]).await;
         }
     }
 
-    /// A consumer has halted it.
+    /// A consumer has halted the campaign.
     pub(super) async fn halts(&self, campaign: &str) {
         let _: u32 = self
             .redis(&["HSET", &keys(campaign).campaign(), "state", "halted"])

@@ -1,4 +1,4 @@
-//! All that stands of a campaign, line by line, without what is never the same twice: times, numbers and its name.
+//! The whole state of a campaign as lines, without what differs in every run: times, numbers and the campaign's name.
 
 use super::scene::{Scene, keys};
 use redis::streams::StreamRangeReply;
@@ -38,7 +38,7 @@ impl Standing {
         standing
     }
 
-    /// What is different from how it should be.
+    /// The differences from the expected state.
     pub(super) fn differs_from(&self, expected: &Self) -> Option<String> {
         if self == expected {
             return None;
@@ -75,7 +75,7 @@ impl Standing {
     }
 }
 
-/// Without what says when it was: the time in ms.
+/// The line without times in ms.
 fn without_moments(line: &str) -> String {
     const DIGITS: usize = 13;
     let mut words: Vec<&str> = vec![];
@@ -105,7 +105,7 @@ async fn at_gate(scene: &Scene, campaign: &str) -> Vec<String> {
     let rules = rules.into_iter().filter(|(name, _)| is_rule(name));
     lines.extend(rules.map(|(name, value)| format!("{name} {value}")));
     let rounds: BTreeMap<String, String> = scene.redis(&["HGETALL", &keys.rounds()]).await;
-    // That nobody is counted is written down in some rounds, and in others not.
+    // A count of zero is stored in some rounds, and missing in others.
     let rounds = rounds.into_iter().filter(|(_, value)| value != "0");
     lines.extend(rounds.map(|(name, value)| format!("round {name} {value}")));
     let schedule: Vec<(String, i64)> = scene
@@ -148,7 +148,7 @@ async fn at_gate(scene: &Scene, campaign: &str) -> Vec<String> {
                 format!("{name} {}", fields.join(" "))
             })
             .collect();
-        // Sent on a second time, it is recognised where it arrives.
+        // An event that is sent a second time is recognised by the consumer.
         events.sort();
         events.dedup();
         lines.extend(events);

@@ -1,12 +1,12 @@
-//! Allowing a user of Kafka something: rdkafka does not speak that part of the protocol.
+//! Grants a right to a Kafka user: rdkafka does not support this request.
 
 use rushgate_e2e::system::server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Allows `principal` to see `topic`, and nothing else.
+/// Allows `principal` to describe `topic`, and nothing else.
 pub(crate) async fn allow_describe(principal: &str, topic: &str) {
-    // CreateAcls, version 1: number, version, correlation id and client id, and then one rule.
+    // CreateAcls, version 1: API key, version, correlation id and client id, then one rule.
     let mut request: Vec<u8> = [30_i16.to_be_bytes(), 1_i16.to_be_bytes()].concat();
     request.extend(1_i32.to_be_bytes());
     put(&mut request, "e2e");
@@ -28,7 +28,7 @@ pub(crate) async fn allow_describe(principal: &str, topic: &str) {
     let length = broker.read_u32().await.expect("an answer");
     let mut answer = vec![0; length as usize];
     broker.read_exact(&mut answer).await.expect("an answer");
-    // After correlation id, throttle time and the number of rules: the error of the first one.
+    // After correlation id, throttle time and the number of rules: the error of the first rule.
     assert_eq!(answer.get(12..14), Some(&[0, 0][..]), "{answer:?}");
 }
 

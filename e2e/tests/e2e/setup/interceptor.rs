@@ -1,4 +1,4 @@
-//! What stands between a program and the database, and stops at a command or at its answer.
+//! A proxy between a program and the database that stops at a command or at its answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,13 +10,13 @@ use tokio::task::JoinSet;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum At {
-    /// The command of this number, from 1 on, does not reach the server.
+    /// The command with this number, counted from 1, does not reach the server.
     Command(usize),
-    /// The server has done the command of this number, and its answer does not reach the program.
+    /// The server has run the command with this number, and its answer does not reach the program.
     Answer(usize),
 }
 
-/// Passes on one connection until it stops; then it holds on to both ends until it is dropped.
+/// Forwards one connection until it stops; then it keeps both ends open until it is dropped.
 pub(crate) struct Interceptor {
     pub(crate) port: u16,
     stopped: Arc<Notify>,
@@ -70,7 +70,7 @@ async fn pass_commands(
 ) {
     let mut commands = 0;
     loop {
-        // A packet: three bytes of length, its number in its exchange, and then what it says.
+        // A packet: three bytes of length, a sequence number, then the payload.
         let mut packet = vec![0; 4];
         if from.read_exact(&mut packet).await.is_err() {
             return;
