@@ -1,5 +1,5 @@
-//! The machinery of the hops without what makes them safe: a stream read and published with nothing acked, or with acks and
-//! nothing else, rows inserted with nobody told.
+//! Baselines for bridge and consumer: each hop without what makes it safe. A stream read and published without acks, or
+//! with acks only; rows inserted without a confirmation.
 
 use crate::gate::Gate;
 use anyhow::{Context, Result, bail};
@@ -20,25 +20,25 @@ use std::time::{Duration, Instant};
 /// Entries read at once.
 const READ: usize = 1_000;
 
-/// How long Kafka may take over what is left at the end.
+/// Time limit for the remaining records at the end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The group of whoever reads here.
+/// The consumer group of this reader.
 const GROUP: &str = "bare";
 
-/// An entry of a stream: its id, and what goes into a record.
+/// An entry of a stream: its id, and the fields of its record.
 type Entry = (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>);
 
-/// What is kept of an entry that was read.
+/// How read entries are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// Nothing: it is read with NOACK.
+    /// Read with NOACK.
     Nothing,
-    /// It is pending until Kafka has it, then acked and removed: the least that loses no entry.
+    /// Pending until Kafka has it, then acked and deleted: the least that loses no entry.
     Pending,
 }
 
-/// Reads the stream of a campaign to its end and publishes it. How long it took.
+/// Reads the stream of a campaign to its end and publishes it; returns the time that took.
 ///
 /// # Errors
 /// When Redis or Kafka refuse.
@@ -50,7 +50,7 @@ pub fn publish(
     kept: Kept,
 ) -> Result<Duration> {
     let producer = producer(brokers)?;
-    // It is connected, and knows the topic, before the clock runs.
+    // Connects and fetches the topic's metadata before the clock starts.
     producer.client().fetch_metadata(Some(topic), PATIENCE)?;
     let stream = Keys::of(campaign).stream();
     let mut group = cmd("XGROUP");
@@ -84,7 +84,7 @@ pub fn publish(
     Ok(begun.elapsed())
 }
 
-/// Acks and removes what Kafka has by now.
+/// Acks and deletes what Kafka has confirmed.
 fn acks(producer: &ThreadedProducer<Delivered>, stream: &str) -> Pipeline {
     let mut commands = Pipeline::new();
     let ids = take(&mut *producer.context().lock());
@@ -100,13 +100,13 @@ fn acks(producer: &ThreadedProducer<Delivered>, stream: &str) -> Pipeline {
     commands
 }
 
-/// The ids of entries that Kafka has, and that were not acked yet.
+/// Ids of entries that Kafka has confirmed and that are not acked yet.
 #[derive(Default)]
 struct Delivered(Mutex<Vec<Vec<u8>>>);
 
 impl Delivered {
     fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
-        // Nobody panics between two of its states.
+        // No thread panics between two of its states.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -123,7 +123,7 @@ impl ProducerContext for Delivered {
     }
 }
 
-/// With the settings of the bridge, but for the time that a record waits for others: here nothing else gathers batches.
+/// The settings of the bridge, except the linger time: here nothing else gathers batches.
 fn producer(brokers: &str) -> Result<ThreadedProducer<Delivered>> {
     let mut config = ClientConfig::new();
     config
@@ -137,7 +137,7 @@ fn producer(brokers: &str) -> Result<ThreadedProducer<Delivered>> {
     producer.context("Kafka's settings")
 }
 
-/// The record that the bridge would make of it.
+/// The record that the bridge would make of the entry.
 fn send(producer: &ThreadedProducer<Delivered>, topic: &str, (id, fields): Entry) -> Result<()> {
     let event = Event::from_fields(|name| {
         let field = fields.iter().find(|(field, _)| field == name.as_bytes());
@@ -212,16 +212,16 @@ fn entries(reply: Value) -> Option<Vec<Entry>> {
 /// Rows to insert: serials of a campaign's only round.
 #[derive(Clone, Debug)]
 pub struct Rows {
-    /// The campaign, which the database knows.
+    /// The campaign, which must be in the database.
     pub campaign: CampaignId,
     pub first: u64,
     pub count: u64,
     pub quota: u64,
-    /// Rows in a statement, each of which is a transaction.
+    /// Rows in a statement; each statement is a transaction.
     pub at_once: u64,
 }
 
-/// Inserts rows with plain multi-row statements, over one connection.
+/// Inserts rows with multi-row statements over one connection.
 pub async fn insert(options: MySqlConnectOptions, rows: Rows) -> Result<()> {
     let mut connection = options.connect().await.context("the database")?;
     sqlx::query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")

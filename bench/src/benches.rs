@@ -1,4 +1,4 @@
-//! The benches, each of which says what it found.
+//! The list of all benchmarks.
 
 mod bridge;
 mod consumer;
@@ -19,17 +19,17 @@ use crate::report::Finding;
 use crate::testbed::Testbed;
 use anyhow::Result;
 
-/// The name of the bench in which everything is compared with itself.
+/// The benchmark that compares each figure with itself.
 pub const GROWTH: &str = growth::NAME;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Bench {
-    /// Its name, as it is asked for.
+    /// Its name on the command line.
     pub name: &'static str,
     pub run: fn(&mut Testbed) -> Result<Vec<Finding>>,
 }
 
-/// All of them, in the order of a run.
+/// In the order of a full run.
 pub const ALL: &[Bench] = &[
     Bench {
         name: granted::NAME,

@@ -1,4 +1,4 @@
-//! The findings that have a goal, as one SVG: how far from its goal each is.
+//! The findings that have a goal, as one SVG: how close each is to its goal.
 
 use crate::report::{Finding, Goal, Report};
 use std::fmt::Write as _;
@@ -6,16 +6,16 @@ use std::fmt::Write as _;
 const WIDTH: f64 = 1160.0;
 const ROW: f64 = 26.0;
 const HEAD: f64 = 56.0;
-/// Where bars begin, and where the line of the goals is.
+/// Left edge of the bars, and the position of the goal line.
 const LEFT: f64 = 560.0;
 const GOAL: f64 = 780.0;
-/// Beyond this many times the goal a bar is cut.
+/// Bars are cut at this multiple of the goal.
 const MOST: f64 = 1.9;
 
 /// The chart of a report.
 ///
-/// Every bar is drawn to its own goal: those that reach the line meet it. A goal of "at most" is turned round, so that
-/// longer is better throughout.
+/// Every bar is scaled to its own goal, so a bar that reaches the line meets the goal. A goal "at most" is inverted, so
+/// that longer is always better.
 pub fn svg(report: &Report) -> String {
     let findings: Vec<_> = report.findings.iter().filter_map(bar).collect();
     let height = HEAD + ROW * findings.len() as f64 + 44.0;
@@ -60,7 +60,7 @@ pub fn svg(report: &Report) -> String {
     svg
 }
 
-/// How much of its goal a finding reaches.
+/// The part of its goal that a finding reaches.
 fn bar(finding: &Finding) -> Option<(&Finding, f64, Goal)> {
     let (ratio, goal) = (finding.ratio?, finding.goal?);
     let reached = match goal {
@@ -76,7 +76,7 @@ fn label(finding: &Finding) -> String {
     format!("{}, {}{beside}", finding.bench, finding.what)
 }
 
-/// What it ran on, for the foot of a chart.
+/// The machine, for the foot of a chart.
 pub(crate) fn caption(report: &Report) -> String {
     let machine = &report.machine;
     escaped(&format!(

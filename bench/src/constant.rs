@@ -1,5 +1,5 @@
-//! The least that a server can do: whatever comes is answered with the same bytes. It shows how much the load generator
-//! has to give.
+//! The least that a server can do: it answers every request with the same bytes. It shows the capacity of the load
+//! generator.
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,10 +11,10 @@ const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache
     {\"decision\":\"granted\",\"campaign\":\"welcome\",\"round\":\"once\",\"serial\":123456,\"user_id\":\"000000000042\",\
     \"granted_at\":\"2026-12-01T01:00:00Z\"}";
 
-/// Serves it until the process is ended. It takes one read for one request, which is true of this generator.
+/// Serves until the process ends. It assumes one read for each request, which is true of this generator.
 ///
 /// # Errors
-/// When nothing can be accepted.
+/// When no connection can be accepted.
 pub async fn serve(listener: TcpListener) -> Result<()> {
     loop {
         let (mut stream, _) = listener.accept().await.context("accepting")?;

@@ -1,5 +1,5 @@
-//! The gate's Redis, as the benches need it: campaigns made and removed, scripts loaded, and nothing left to do between
-//! two turns.
+//! The gate's Redis for the benchmarks: creates and removes campaigns, loads scripts, and waits until no work is left
+//! between two turns.
 
 use crate::load::{Load, LoadResult, Pace, Protocol, Template, Until};
 use crate::scale::Scale;
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// The file that Redis appends to is written anew once so many bytes have come to it, between two turns and never in one.
+/// The append-only file is rewritten when it has grown by this many bytes, between two turns and never during one.
 const LARGE: u64 = 256 << 20;
 
 /// A connection to the gate's Redis.
@@ -29,14 +29,14 @@ pub struct Gate {
 /// Grants of a campaign.
 #[derive(Clone, Copy, Debug)]
 pub struct Grants {
-    /// All that were given.
+    /// All grants.
     pub given: u64,
-    /// Of these, how many have their rows.
+    /// Grants with their rows.
     pub issued: u64,
 }
 
 impl Gate {
-    /// Connects, and loads the script that decides.
+    /// Connects, and loads the apply script.
     pub fn connect(url: &str, scale: Scale) -> Result<Self> {
         let client = redis::Client::open(url).context("REDIS_URL")?;
         let address = client.get_connection_info().addr().to_string();
@@ -48,7 +48,7 @@ impl Gate {
         };
         gate.load_script(apply::SCRIPT.source())?;
         if scale != Scale::Smoke {
-            // Rewritten when we say so, see `settle`.
+            // Rewritten by `settle` only.
             gate.run::<()>(
                 cmd("CONFIG")
                     .arg("SET")
@@ -83,7 +83,7 @@ impl Gate {
         Ok(commands.query(&mut self.redis)?)
     }
 
-    /// Lets Redis know a script; its SHA-1.
+    /// Loads a script; returns its SHA-1.
     ///
     /// # Errors
     /// When Redis refuses it.
@@ -91,10 +91,10 @@ impl Gate {
         self.run(cmd("SCRIPT").arg("LOAD").arg(source))
     }
 
-    /// One word of what Redis says of itself, such as `redis_version`.
+    /// A field of INFO, such as `redis_version`.
     ///
     /// # Errors
-    /// When it does not say it.
+    /// When Redis does not return it.
     pub fn info(&mut self, name: &str) -> Result<String> {
         let info: String = self.run(cmd("INFO").arg("everything"))?;
         let mut pairs = info.lines().filter_map(|line| line.split_once(':'));
@@ -102,7 +102,7 @@ impl Gate {
         value.with_context(|| format!("Redis returned no {name}"))
     }
 
-    /// A new campaign that is open now and that no database knows; its id.
+    /// Creates a campaign that is open now and that no database knows; returns its id.
     ///
     /// # Errors
     /// When Redis refuses it.
@@ -110,7 +110,7 @@ impl Gate {
         self.create(quota, None)
     }
 
-    /// The same, opening only then.
+    /// The same with an opening time.
     ///
     /// # Errors
     /// When Redis refuses it.
@@ -137,7 +137,7 @@ impl Gate {
         }
     }
 
-    /// Lets bridges know of a campaign.
+    /// Registers a campaign for the bridges.
     ///
     /// # Errors
     /// When Redis refuses.
@@ -145,12 +145,12 @@ impl Gate {
         self.run(cmd("SADD").arg(keys::CAMPAIGNS).arg(campaign.as_str()))
     }
 
-    /// Entries in the stream of a campaign.
+    /// Length of a campaign's stream.
     pub fn backlog(&mut self, campaign: &CampaignId) -> Result<u64> {
         self.run(cmd("XLEN").arg(Keys::of(campaign).stream()))
     }
 
-    /// How many grants a campaign has given.
+    /// Number of grants of a campaign.
     pub fn grants(&mut self, campaign: &CampaignId) -> Result<Grants> {
         let once = RoundId::once();
         let fields = [format!("{once}/granted"), format!("{once}/issued")];
@@ -163,7 +163,7 @@ impl Gate {
         })
     }
 
-    /// Runs a script of the gate's.
+    /// Runs one of the gate's scripts.
     ///
     /// # Errors
     /// When Redis refuses it.
@@ -189,7 +189,7 @@ impl Gate {
         }
     }
 
-    /// Grants to people number `first` and on, which is done in no time and is not measured.
+    /// Grants coupons to applicants from number `first` on, quickly and without measuring.
     ///
     /// # Errors
     /// When they are not granted.
@@ -204,7 +204,7 @@ impl Gate {
         load.run()?.all(0)
     }
 
-    /// Removes a campaign and everything of it, and lets Redis settle.
+    /// Removes a campaign with all its keys, and waits until Redis is idle.
     ///
     /// # Errors
     /// When Redis refuses.
@@ -216,13 +216,13 @@ impl Gate {
         self.settle()
     }
 
-    /// Waits until Redis has nothing to do that belongs to an earlier turn.
+    /// Waits until Redis has no work left from an earlier turn.
     pub fn settle(&mut self) -> Result<()> {
         if self.scale == Scale::Smoke {
             return Ok(());
         }
         let size: u64 = self.info("aof_current_size")?.parse()?;
-        // As it was when it was last rewritten: what is kept on purpose is not written again and again.
+        // Relative to the last rewrite: what is kept on purpose is not rewritten again and again.
         let base: u64 = self.info("aof_base_size")?.parse()?;
         if size > base + LARGE {
             self.run::<()>(&mut cmd("BGREWRITEAOF"))?;
@@ -243,7 +243,7 @@ fn fresh_id() -> Result<CampaignId> {
     Ok(format!("bench-{}-{number}", std::process::id()).parse()?)
 }
 
-/// An element of a reply, as the gate reads it.
+/// An element of a reply, as the gate parses it.
 pub(crate) fn value(value: redis::Value) -> Value {
     match value {
         redis::Value::Int(number) => Value::Integer(number),

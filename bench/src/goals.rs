@@ -1,11 +1,11 @@
-//! What a run found of that which has a goal, short enough for a page that is about more than this.
+//! The findings that have a goal, as a short table for a page.
 
 use crate::benches::GROWTH;
 use crate::report::{Finding, Report, TITLES, table};
 use std::fmt;
 
-/// A table of everything that has a goal, and what it was measured on. Of what is only to stay as it is while everything
-/// grows, there is the line that grew most.
+/// A table of everything that has a goal, with the machine. Of the figures that must not grow, only the one that grew
+/// most.
 pub fn table_of(report: &Report) -> String {
     let with_goals = report
         .findings

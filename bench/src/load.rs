@@ -1,12 +1,12 @@
 //! The load generator: raw bytes on keep-alive connections, one thread, epoll.
 //!
-//! It has to have far more to give than what it measures, on the same machine, so it does next to nothing: a request is a
-//! template in which one number is overwritten, an answer is looked at for its status and its end, and each costs one
-//! `write` and one `read`. What it costs itself is part of its [`LoadResult`].
+//! It must be much faster than the system on the same machine, so it does almost nothing: a request is a template in
+//! which one number is overwritten; of a response it reads the status and the length; each costs one `write` and one
+//! `read`. Its own cost is part of its [`LoadResult`].
 //!
-//! Two paces. [`Pace::Closed`]: every connection sends again as soon as it is answered, which finds out what the other side
-//! can do. [`Pace::Open`]: requests are due by a clock, whatever became of those before, and latency counts from when a
-//! request was due: what the other side delays, it is not asked for less of (no coordinated omission).
+//! There are two paces. [`Pace::Closed`]: every connection sends again as soon as it has its answer, which finds the
+//! capacity. [`Pace::Open`]: requests are due by a clock, whatever became of the earlier ones, and latency counts from
+//! when a request was due, so a slow system gets no less load (no coordinated omission).
 
 mod generator;
 mod response;
@@ -22,20 +22,20 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// What to send where, and for how long.
+/// What to send, where, and for how long.
 #[derive(Clone, Debug)]
 pub struct Load {
     pub address: SocketAddr,
     pub protocol: Protocol,
-    /// The requests, which take turns.
+    /// The requests; they alternate.
     pub templates: Vec<Template>,
-    /// The number of the first request; every one has its own, and so its own user id.
+    /// The number of the first request; every request has its own number, and so its own user id.
     pub first: u64,
-    /// After how many people the first one comes again, if not all are to be different.
+    /// The number of different applicants, if requests are to repeat.
     pub people: Option<u64>,
     /// Connections; with an open pace, the most of them.
     pub connections: usize,
-    /// Requests that a connection sends at once before it waits for their answers. 1 for HTTP.
+    /// Requests in flight on a connection; 1 for HTTP.
     pub depth: usize,
     pub pace: Pace,
     pub until: Until,
@@ -43,71 +43,71 @@ pub struct Load {
 
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {
-    /// When the one before is answered.
+    /// As soon as the previous one is answered.
     Closed,
-    /// When they are due: so many a second.
+    /// Requests per second, by a clock.
     Open(f64),
 }
 
 #[derive(Clone, Copy, Debug)]
 pub enum Until {
-    /// After that time; what is under way then is waited for, and not counted with a closed pace.
+    /// After this time; requests in flight are awaited, and with a closed pace not counted.
     Elapsed(Duration),
-    /// After so many requests.
+    /// After this many requests.
     Requests(u64),
 }
 
 #[derive(Clone, Debug)]
 pub struct LoadResult {
-    /// Requests that were sent: the next free number is `first` and these.
+    /// Sent requests: the next free number is `first` plus these.
     pub sent: u64,
-    /// How many answers there were of each kind: an HTTP status; 0 for a reply of Redis, 1 for an error of it.
+    /// Answers of each kind: an HTTP status; 0 for a Redis reply, 1 for a Redis error.
     pub answers: BTreeMap<u16, u64>,
-    /// Microseconds to the answer: from when it was sent, with an open pace from when it was due.
+    /// Latency in microseconds, from the send; with an open pace, from when it was due.
     pub latency: Histogram<u64>,
-    /// From the first request to the last answer counted.
+    /// From the first request to the last counted answer.
     pub elapsed: Duration,
-    /// The CPU time of the generator.
+    /// CPU time of the generator.
     pub cpu: Duration,
-    /// The first answer of the kind that was met last, head and body.
+    /// The first answer of the kind that came last, with head and body.
     pub sample: String,
 }
 
 impl Load {
-    /// Sends it all, and waits for the answers. It blocks: call it outside of a runtime.
+    /// Sends the load, and waits for the answers. It blocks: call it outside of a runtime.
     ///
     /// # Errors
-    /// When a connection cannot be made or breaks, or nobody answers for half a minute: nothing is measured then.
+    /// When a connection fails, or no answer comes for half a minute: nothing is measured then.
     pub fn run(&self) -> Result<LoadResult> {
         Generator::new(self)?.run()
     }
 }
 
 impl LoadResult {
-    /// Answers a second.
+    /// Answers per second.
     pub fn per_second(&self) -> f64 {
         self.answered() as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// Answers of whatever kind.
+    /// Answers of all kinds.
     pub fn answered(&self) -> u64 {
         self.answers.values().sum()
     }
 
-    /// Microseconds within which that share of the answers came.
+    /// The quantile of the latency, in microseconds.
     pub fn quantile(&self, quantile: f64) -> f64 {
         self.latency.value_at_quantile(quantile) as f64
     }
 
-    /// The generator's CPU seconds for 1,000 requests.
+    /// CPU seconds of the generator for 1,000 requests.
     pub fn cpu_per_thousand(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e3 / self.answered().max(1) as f64
     }
 
-    /// Fails unless every answer is of this kind: a benchmark of errors is none.
+    /// Fails unless every answer is of this kind: a benchmark of errors is worthless.
     ///
     /// # Errors
-    /// With what was answered instead.
+    /// Names the other answers.
     pub fn all(self, kind: u16) -> Result<Self> {
         if self.answers.keys().any(|answer| *answer != kind) || self.answers.is_empty() {
             bail!(

@@ -1,4 +1,4 @@
-//! What a figure is worth nothing without: the machine, and the versions of what ran on it.
+//! The machine and the versions of the programs, without which a figure means nothing.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -8,22 +8,22 @@ use std::process::Command;
 /// The machine and the programs of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
-    /// The model of its processor.
+    /// Processor model.
     pub cpu: String,
-    /// Processors that there are for everything: servers, generator, all.
+    /// Processor cores for everything: servers, programs and generator.
     pub cores: usize,
     pub memory_gib: f64,
     pub kernel: String,
     pub rustc: String,
     pub redis: String,
     pub kafka: String,
-    /// The database's name and version.
+    /// Name and version of the database.
     pub database: String,
     pub host: String,
 }
 
 impl Machine {
-    /// This machine. What servers say of themselves is filled in by whoever asks them.
+    /// This machine. The versions of the servers are filled in by the caller.
     pub fn this() -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `rushgate-bench`: runs benches and writes down what they found. `cargo xtask bench` calls it.
+//! `rushgate-bench`: runs benchmarks and writes the results. `cargo xtask bench` calls it.
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
@@ -16,34 +16,34 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
-/// What a full run is called.
+/// The name of the results of a full run.
 const LATEST: &str = "latest";
 
-/// Side-by-side benchmarks of Rushgate.
+/// Benchmark Rushgate beside its baselines
 #[derive(Parser)]
 #[command(name = "rushgate-bench")]
 enum Cli {
-    /// Run benches
+    /// Run benchmarks
     Run(Run),
-    /// Simulate what more of everything does, with the costs that a run has measured
+    /// Simulate larger systems, with the costs that a full run has measured
     Simulate(Simulate),
-    /// Serve one of the baselines until the process is ended
+    /// Serve one of the baselines until the process ends
     Serve {
-        /// Which
+        /// The service to run
         #[command(subcommand)]
         service: Service,
     },
-    /// Send applications to whatever serves them, for instance to look at it with a profiler meanwhile
+    /// Send applications to a server, for example to profile it meanwhile
     Load(Applications),
 }
 
 #[derive(clap::Args)]
 struct Applications {
-    /// Who is asked
+    /// Address of the server
     address: SocketAddr,
     /// The campaign
     campaign: String,
-    /// For how many seconds
+    /// Duration in seconds
     #[arg(long, default_value_t = 10)]
     seconds: u64,
     /// Ask for answers without a body
@@ -52,28 +52,28 @@ struct Applications {
     /// Connections
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// So many requests a second, whatever becomes of them; as many as are answered if left out
+    /// Requests per second, by a clock; default: as many as are answered
     #[arg(long)]
     per_second: Option<f64>,
-    /// The number of the first person
+    /// Number of the first applicant
     #[arg(long, default_value_t = 0)]
     first: u64,
 }
 
 #[derive(clap::Args)]
 struct Run {
-    /// The bench; all of them if left out
+    /// The benchmark; default: all
     name: Option<String>,
     /// Fewer and shorter turns
     #[arg(long)]
     quick: bool,
-    /// Whether the benches work at all; the figures mean nothing
+    /// Only check that the benchmarks work; the figures mean nothing
     #[arg(long, conflicts_with = "quick")]
     smoke: bool,
-    /// Where JSON and chart go
+    /// Directory for the JSON and the charts
     #[arg(long, value_name = "DIRECTORY")]
     results: PathBuf,
-    /// The page whose table of goals is written anew with the figures of a full run
+    /// The page whose table of goals is rewritten after a full run
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
     #[command(flatten)]
@@ -82,34 +82,34 @@ struct Run {
 
 #[derive(clap::Args)]
 struct Simulate {
-    /// The JSON that a run of all benches has written
+    /// The JSON of a full run
     #[arg(long, value_name = "FILE")]
     results: PathBuf,
-    /// The page whose tables are written anew
+    /// The page whose tables are rewritten
     #[arg(long, value_name = "FILE")]
     page: PathBuf,
 }
 
 #[derive(Subcommand)]
 enum Service {
-    /// The contract of applications, natively
+    /// The contract of applications as a native service
     Native {
-        /// Where to listen
+        /// Address to listen on
         #[arg(long)]
         listen: SocketAddr,
-        /// The gate
+        /// Address of the gate's Redis
         #[arg(long, env = "REDIS_URL", hide_env_values = true)]
         redis_url: String,
     },
-    /// The same answer to everything
+    /// A constant answer to everything
     Constant {
-        /// Where to listen
+        /// Address to listen on
         #[arg(long)]
         listen: SocketAddr,
     },
     /// One of the usual ways to give out coupons
     Way(program::Service),
-    /// The consumer that one of them needs
+    /// The consumer for one of these ways
     WayConsumer(program::Consumer),
 }
 
@@ -180,8 +180,8 @@ impl Run {
         Ok(())
     }
 
-    /// Puts what a bench found when it was run again in the place of what the last full run had found with it, if that was
-    /// on the same machine with the same servers.
+    /// Replaces the findings of a benchmark in the last full run by those of this run, if both ran on the same machine
+    /// with the same servers.
     fn amend(&self, bench: &str, again: &Report) -> Result<()> {
         let Ok(latest) = fs::read_to_string(self.results.join(LATEST).with_extension("json"))
         else {
@@ -195,7 +195,7 @@ impl Run {
         self.publish(&latest.amended(bench, again.clone(), &order))
     }
 
-    /// Writes what is quoted.
+    /// Writes the published tables and charts.
     fn publish(&self, report: &Report) -> Result<()> {
         self.write(LATEST, report)?;
         let goals = ("measured:goals".to_owned(), goals::table_of(report));

@@ -1,33 +1,32 @@
-//! Turns: whoever is compared is measured alternately, so that what happens to the machine happens to all of them.
+//! Alternating turns: contenders are measured in turn, so that disturbances of the machine affect all of them.
 
 use crate::say;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-/// So many times a turn may fail and is taken again.
+/// How often a failed turn is repeated.
 const FAILURES: usize = 2;
 
-/// Whoever is measured: a name, and what one turn is. A turn that prepares something has that on its own time.
+/// A contender: its name, and one turn. A turn does its preparations outside of the measured time.
 pub struct Contender<'a, T> {
     name: String,
     turn: Box<dyn FnMut() -> Result<T> + 'a>,
 }
 
-/// What one contender showed, turn by turn.
+/// The results of one contender, turn by turn.
 #[derive(Clone, Debug)]
 pub struct Turns<T>(pub Vec<T>);
 
 /// A number that was measured several times.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Figure {
-    /// The one in the middle.
     pub median: f64,
-    /// All of them, in their order.
+    /// In the order of the turns.
     pub samples: Vec<f64>,
 }
 
 impl<'a, T> Contender<'a, T> {
-    /// A contender whose turn is this.
+    /// A contender with this turn.
     pub fn new(name: impl Into<String>, turn: impl FnMut() -> Result<T> + 'a) -> Self {
         Self {
             name: name.into(),
@@ -35,8 +34,8 @@ impl<'a, T> Contender<'a, T> {
         }
     }
 
-    /// One turn; when it fails, for a machine that is busy with other things for half a second makes everybody refuse
-    /// requests, another one.
+    /// One turn; repeated if it fails, because a machine that is busy for half a second makes every contender refuse
+    /// requests.
     fn take(&mut self) -> Result<T> {
         let mut failures = 0;
         loop {
@@ -51,10 +50,10 @@ impl<'a, T> Contender<'a, T> {
     }
 }
 
-/// A B C, A B C …: one turn of each that is not counted, unless there is only one round, and then `rounds` that are.
+/// A B C, A B C …: one turn of each as a warm-up, unless there is only one round, then `rounds` measured turns.
 ///
 /// # Errors
-/// That of a turn that fails again and again, with the contender's name.
+/// The error of a turn that keeps failing, with the contender's name.
 pub fn interleaved<T, const N: usize>(
     rounds: usize,
     mut contenders: [Contender<'_, T>; N],
@@ -64,7 +63,7 @@ pub fn interleaved<T, const N: usize>(
     Ok(turns)
 }
 
-/// The same for a number of contenders that is not known beforehand.
+/// The same for any number of contenders.
 ///
 /// # Errors
 /// As above.
@@ -120,7 +119,7 @@ impl Figure {
         Self::of(vec![number])
     }
 
-    /// Half of the distance from the smallest to the largest, as a part of the median.
+    /// Half of the distance from the smallest to the largest sample, relative to the median.
     pub fn spread(&self) -> f64 {
         let least = self.samples.iter().copied().fold(f64::INFINITY, f64::min);
         let most = self

@@ -1,5 +1,6 @@
-//! The contract of `POST /v1/campaigns/{campaign}/applications` as a native service: axum, one multiplexed connection to
-//! Redis, the same script, the same JSON, the same timeout. What the component would cost without WebAssembly and its host.
+//! The contract of `POST /v1/campaigns/{campaign}/applications` as a native service: axum, one multiplexed connection
+//! to Redis, the same script, the same JSON, the same timeout. It shows what the component would cost without
+//! WebAssembly and its host.
 
 use crate::gate::value;
 use anyhow::{Context, Result};
@@ -22,7 +23,7 @@ use tokio::net::TcpListener;
 /// As in `spin.toml`.
 const PATIENCE: Duration = Duration::from_millis(1_000);
 
-/// The most that a body may have, in bytes.
+/// Largest request body, in bytes.
 const LARGEST_BODY: usize = 4 * 1024;
 
 #[derive(Deserialize)]
@@ -62,10 +63,10 @@ struct Problem<'a> {
     campaign: Option<&'a str>,
 }
 
-/// Serves it until the process is ended.
+/// Serves until the process ends.
 ///
 /// # Errors
-/// When Redis does not answer or the address cannot be listened on.
+/// When Redis does not answer or the address cannot be used.
 pub async fn serve(listener: TcpListener, redis_url: &str) -> Result<()> {
     let client = redis::Client::open(redis_url).context("REDIS_URL")?;
     let config = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
@@ -126,7 +127,7 @@ async fn decided(
     Ok((decided, campaign, applicant))
 }
 
-/// By SHA-1; by source where the server has not seen the script since it started.
+/// By SHA-1; by source if the server does not have the script.
 async fn eval(mut redis: MultiplexedConnection, call: &Call) -> redis::RedisResult<Vec<Value>> {
     let command = |eval: Eval| {
         let mut command = cmd(eval.command());

@@ -1,16 +1,16 @@
-//! Pages that show what was found: each part of it stands between two marks, and is put there anew.
+//! Pages with generated parts: each part is between two marks and is replaced as a whole.
 
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
 
-/// Ends what is put there anew.
+/// The end mark of a generated part.
 const END: &str = "<!-- end -->";
 
-/// Puts texts between the marks of their names, such as `simulated:costs`.
+/// Replaces the texts between the marks of these names, such as `simulated:costs`.
 ///
 /// # Errors
-/// When there is no such file, or it lacks a mark.
+/// When there is no such file, or a mark is missing.
 pub fn refresh(page: &Path, texts: impl IntoIterator<Item = (String, String)>) -> Result<()> {
     let old =
         fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
@@ -20,7 +20,7 @@ pub fn refresh(page: &Path, texts: impl IntoIterator<Item = (String, String)>) -
     fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))
 }
 
-/// The page with something else between the marks of that name.
+/// The page with another text between the marks of this name.
 fn replaced(page: &str, name: &str, text: &str) -> Result<String> {
     let begin = format!("<!-- {name} -->");
     let (before, rest) = page

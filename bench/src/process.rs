@@ -1,4 +1,4 @@
-//! A program that ends with its guard, and what it costs while it runs.
+//! A program that ends with its guard, and its resource usage.
 
 use crate::load::{Load, Pace, Protocol, Template, Until};
 use anyhow::{Context, Result, bail};
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a program may take to be ready.
+/// How long a program may take to become ready.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -20,19 +20,19 @@ pub struct Process {
     log: PathBuf,
 }
 
-/// What a process has used, as Linux counts it.
+/// Resource usage of a process, from Linux.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
     /// CPU time of all its threads, in steps of 10 ms.
     pub cpu: Duration,
     /// Resident memory now, in bytes.
     pub memory: u64,
-    /// The most resident memory that it has had at once, in bytes.
+    /// Peak resident memory, in bytes.
     pub peak_memory: u64,
 }
 
 impl Process {
-    /// Starts `command`, its output going to a file in `directory`.
+    /// Starts `command`, with its output in a file in `directory`.
     ///
     /// # Errors
     /// When there is no such program.
@@ -52,10 +52,10 @@ impl Process {
         })
     }
 
-    /// Waits until it answers `GET {path}` at `address` with 200 and this text.
+    /// Waits until `GET {path}` at `address` returns 200 and this text.
     ///
     /// # Errors
-    /// When it ends instead, or does not within a minute; with the end of what it wrote.
+    /// When it ends first, or takes longer than a minute; with the end of its output.
     pub fn until_ready(&mut self, address: SocketAddr, path: &str, text: &str) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while get(address, path).is_none_or(|page| !page.contains(text)) {
@@ -68,10 +68,10 @@ impl Process {
         Ok(())
     }
 
-    /// That it still runs.
+    /// Checks that it still runs.
     ///
     /// # Errors
-    /// When it does not; with the end of what it wrote.
+    /// When it does not; with the end of its output.
     pub fn check(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
@@ -83,7 +83,7 @@ impl Process {
         self.child.id()
     }
 
-    /// What it has used so far.
+    /// Its usage so far.
     ///
     /// # Errors
     /// When it has ended, or this is not Linux.
@@ -107,7 +107,7 @@ impl Drop for Process {
 }
 
 impl Usage {
-    /// What the process of that number has used so far.
+    /// The usage of the process with this pid.
     ///
     /// # Errors
     /// When there is none, or this is not Linux.
@@ -117,7 +117,7 @@ impl Usage {
             fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
         };
         let stat = read("stat")?;
-        // The name, which is in parentheses, may hold anything.
+        // The name in parentheses may contain any character.
         let (_, fields) = stat.rsplit_once(')').context("parsing /proc/<pid>/stat")?;
         let ticks: u64 = fields
             .split_whitespace()
@@ -135,7 +135,7 @@ impl Usage {
                 * 1024)
         };
         Ok(Self {
-            // Linux shows hundredths of a second, whatever its own clock does.
+            // Linux counts in hundredths of a second, whatever its own clock does.
             cpu: Duration::from_millis(ticks * 10),
             memory: bytes("VmRSS:")?,
             peak_memory: bytes("VmHWM:")?,
@@ -143,11 +143,11 @@ impl Usage {
     }
 }
 
-/// Below those from which systems serve outgoing connections: a load generator takes many of these, and one of them may be
-/// the one that a program was to listen at.
+/// Below the ephemeral ports: the load generator uses many of these, and one of them might be the port that a program
+/// is to use.
 const PORTS: Range<u16> = 5_000..10_000;
 
-/// An address of this machine where nobody listens just now.
+/// A free local address.
 ///
 /// # Errors
 /// When there is none.
@@ -160,7 +160,7 @@ pub fn free_address() -> Result<SocketAddr> {
         .context("a port without an address")
 }
 
-/// The page at `path`, head and body, if it is there and says how long it is.
+/// The page at `path` with head and body, if it exists and has a Content-Length.
 pub fn get(address: SocketAddr, path: &str) -> Option<String> {
     let load = Load {
         address,

@@ -1,4 +1,4 @@
-//! What a run found: one table for people, JSON for programs.
+//! The results of a run: a table for people, JSON for programs.
 
 use crate::machine::Machine;
 use crate::measure::Figure;
@@ -10,34 +10,32 @@ use std::fmt::{self, Display};
 /// The titles of the table.
 pub(crate) const TITLES: [&str; 7] = ["bench", "measured", "median", "beside", "ratio", "goal", ""];
 
-/// Everything worth knowing of one run.
+/// The results of one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     pub machine: Machine,
     pub scale: Scale,
-    /// What was found, in the order of the benches.
+    /// In the order of the benchmarks.
     pub findings: Vec<Finding>,
     pub seconds: u64,
-    /// Benches that were run again, each by itself.
+    /// Benchmarks that were run again by themselves.
     #[serde(default)]
     pub again: Vec<String>,
 }
 
-/// One figure, beside what it is to be compared with.
+/// One figure, beside its baseline.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Finding {
     pub bench: String,
     pub what: String,
-    /// How much of it there was.
     pub figure: Figure,
     pub unit: Unit,
-    /// What it is compared with.
     pub baseline: Option<Baseline>,
-    /// The median as a part of the baseline's.
+    /// The median, relative to that of the baseline.
     pub ratio: Option<f64>,
-    /// What the ratio is to be.
+    /// The goal of the ratio.
     pub goal: Option<Goal>,
-    /// Whether it is that.
+    /// Whether the goal is met.
     pub met: Option<bool>,
 }
 
@@ -45,14 +43,14 @@ pub struct Finding {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Baseline {
     pub what: String,
-    /// How much of it there was, in the same unit.
+    /// In the same unit as the finding.
     pub figure: Figure,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
-    /// Things a second.
+    /// Things per second.
     PerSecond,
     /// Milliseconds.
     Milliseconds,
@@ -67,7 +65,7 @@ pub enum Unit {
     Count,
 }
 
-/// What a ratio is to be.
+/// The goal of a ratio.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
@@ -90,7 +88,7 @@ impl Finding {
         }
     }
 
-    /// The same beside a baseline.
+    /// The same with a baseline.
     #[must_use]
     pub fn beside(mut self, what: impl Into<String>, figure: Figure) -> Self {
         self.ratio = Some(self.figure.median / figure.median);
@@ -128,7 +126,7 @@ impl Display for Goal {
 }
 
 impl Unit {
-    /// A number of it, as people write it.
+    /// A number in this unit, formatted.
     pub fn show(self, number: f64) -> String {
         let digits = match self {
             Self::PerSecond | Self::Count => return grouped(number),
@@ -155,7 +153,7 @@ impl Unit {
     }
 }
 
-/// A whole number with its thousands apart.
+/// An integer with thousands separators.
 fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut grouped = String::new();
@@ -176,7 +174,7 @@ impl Report {
             .all(|finding| finding.met != Some(false))
     }
 
-    /// A sentence with the benches that were run again, none if none was.
+    /// A sentence that names the benchmarks that were run again; empty if none was.
     pub(crate) fn run_again(&self) -> String {
         if self.again.is_empty() {
             return String::new();
@@ -184,8 +182,8 @@ impl Report {
         format!(" Run again by itself: {}.", self.again.join(", "))
     }
 
-    /// The same with what a bench found when it was run again, in the place of what it had found. `order` are the benches'
-    /// names.
+    /// The same report with new findings of one benchmark in place of the old ones. `order` are the names of all
+    /// benchmarks.
     #[must_use]
     pub fn amended(mut self, bench: &str, again: Self, order: &[&str]) -> Self {
         self.findings.retain(|finding| finding.bench != bench);
@@ -198,7 +196,7 @@ impl Report {
         self
     }
 
-    /// A line of the table, under [`TITLES`].
+    /// A row of the table, under [`TITLES`].
     pub(crate) fn cells(finding: &Finding) -> [String; 7] {
         let unit = finding.unit;
         let baseline = finding.baseline.as_ref();
@@ -232,7 +230,7 @@ impl Report {
     }
 }
 
-/// A table, which is Markdown too.
+/// The table, which is also valid Markdown.
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows = vec![TITLES.map(str::to_owned).to_vec()];
@@ -257,7 +255,7 @@ impl Display for Report {
     }
 }
 
-/// Rows of cells, the head first, each column as wide as its widest cell.
+/// Rows of cells, the head first; each column is as wide as its widest cell.
 pub(crate) fn table(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Result {
     let mut widths = vec![1; rows.first().map_or(0, Vec::len)];
     for row in rows {

@@ -1,11 +1,11 @@
-//! What the person at the keyboard gets to read: results on stdout, progress on stderr.
+//! Output for the user: results on stdout, progress on stderr.
 
 use std::fmt::Display;
 use std::io::{Write, stderr, stdout};
 
-/// Part of the result.
+/// Prints a line of the result.
 pub fn line(text: impl Display) {
-    // Nobody is left to be told when stdout is closed (`… | head`).
+    // stdout may be closed (`… | head`).
     let _ = writeln!(stdout(), "{text}");
 }
 

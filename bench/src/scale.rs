@@ -3,15 +3,15 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Three sizes of the same benches.
+/// Three sizes of the same benchmarks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scale {
-    /// What is quoted: half an hour and more.
+    /// For published figures: half an hour and more.
     Full,
-    /// Within ten minutes: whether a change was worth it.
+    /// Ten minutes: shows whether a change helps.
     Quick,
-    /// Some seconds: whether the benches themselves work. Its numbers mean nothing.
+    /// Seconds: shows whether the benchmarks work. The figures mean nothing.
     Smoke,
 }
 
@@ -24,17 +24,17 @@ impl Scale {
         }
     }
 
-    /// How often every contender has its turn.
+    /// Turns of every contender.
     pub fn rounds(self) -> usize {
         self.pick(5, 3, 1)
     }
 
-    /// How often, where one turn takes a minute.
+    /// Turns of every contender, where one takes a minute.
     pub fn long_rounds(self) -> usize {
         self.pick(3, 2, 1)
     }
 
-    /// How long a turn takes.
+    /// Duration of a turn.
     pub fn turn(self) -> Duration {
         Duration::from_millis(self.pick(5_000, 1_500, 60))
     }
@@ -44,7 +44,7 @@ impl Scale {
         self.pick(64, 64, 4)
     }
 
-    /// People in a crowd, a multiple of ten, and the coupons that there are for them.
+    /// Applicants in a crowd, a multiple of ten, and the coupons for them.
     pub fn crowd(self) -> (u64, u32) {
         self.pick((50_000, 1_000), (10_000, 200), (60, 10))
     }

@@ -1,8 +1,8 @@
-//! Scale on paper: a discrete-event simulation of the system, fed with measured costs.
+//! A discrete-event simulation of the system, with measured costs.
 //!
-//! [`Costs`] are read from what `cargo xtask bench` has written; no cost stands in the code. What does stand there is
-//! assumed, or a setting of the parts as they are shipped, and named where it stands. The tables go into `SCALE.md`, each
-//! between its own marks. The same costs give the same tables, on every machine.
+//! The [`Costs`] come from the results of `cargo xtask bench`; no cost is in the code. Numbers in the code are
+//! assumptions or shipped settings, and say so. The tables go into `SCALE.md`, each between its own marks. The same
+//! costs give the same tables on every machine.
 
 mod agenda;
 mod costs;
@@ -29,10 +29,10 @@ use crate::{page, say};
 use anyhow::{Context, Result};
 use std::path::Path;
 
-/// Simulates everything with the costs in `results_file`, shows the tables, and puts them into `page_file`.
+/// Simulates everything with the costs in `results_file`, prints the tables, and writes them into `page_file`.
 ///
 /// # Errors
-/// When there are no such files, or a figure or a mark is missing.
+/// When a file, a figure or a mark is missing.
 pub fn run(results_file: &Path, page_file: &Path) -> Result<()> {
     let results = results::read(results_file)?;
     let costs = results

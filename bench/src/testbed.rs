@@ -1,5 +1,5 @@
-//! What the benches stand on: servers that are there already, and the parts of the system, which are started as they are
-//! needed and end with the run.
+//! The servers and programs of a benchmark run: the servers exist already; the programs are started as needed and end
+//! with the run.
 
 mod programs;
 mod ways;
@@ -24,39 +24,39 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use url::Url;
 
-/// Where the servers and the programs are. `cargo xtask bench` says it by environment.
+/// Addresses and programs. `cargo xtask bench` passes them as environment variables.
 #[derive(Args, Clone, Debug)]
 pub struct Servers {
-    /// A Redis for the benches alone
+    /// A Redis for the benchmarks alone
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: String,
-    /// Kafka
+    /// Kafka's bootstrap servers
     #[arg(long, env = "KAFKA_BROKERS")]
     pub kafka_brokers: String,
-    /// A database for the benches alone: its coupons are removed
+    /// A database for the benchmarks alone: its coupons are deleted
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
-    /// The directory of our own programs, release builds for figures that mean something
+    /// The directory of our programs; only release builds give meaningful figures
     #[arg(long, env = "RUSHGATE_BIN_DIR")]
     pub bin_dir: PathBuf,
-    /// Spin, if components are to run on it and not on wasm-host
+    /// The Spin program, to run components on Spin instead of wasm-host
     #[arg(long, env = "RUSHGATE_SPIN")]
     pub spin: Option<PathBuf>,
-    /// What the report calls the host of the components
+    /// The host of the components, for the report
     #[arg(long, env = "RUSHGATE_HOST", default_value = "wasm-host")]
     pub host: String,
-    /// What the report calls the broker: it does not say its version itself
+    /// The version of the broker, for the report: Kafka does not return it
     #[arg(long, env = "RUSHGATE_KAFKA_VERSION", default_value = "?")]
     pub kafka_version: String,
-    /// The process of Kafka, if its costs are to be known
+    /// The pid of Kafka, to measure its costs
     #[arg(long, env = "RUSHGATE_KAFKA_PROCESS")]
     pub kafka_process: Option<u32>,
-    /// The process of the database, likewise
+    /// The pid of the database, to measure its costs
     #[arg(long, env = "RUSHGATE_DATABASE_PROCESS")]
     pub database_process: Option<u32>,
 }
 
-/// The ground of one run.
+/// The servers of one run.
 pub struct Testbed {
     pub servers: Servers,
     pub scale: Scale,
@@ -65,14 +65,14 @@ pub struct Testbed {
     directory: TempDir,
 }
 
-/// The topic and the consumer group of one turn, which no other has.
+/// The topic and consumer group of one turn.
 #[derive(Clone, Debug)]
 pub struct Route {
     pub topic: String,
 }
 
 impl Testbed {
-    /// Connects to the servers, and lays out tables.
+    /// Connects to the servers, and creates the tables.
     pub fn new(servers: Servers, scale: Scale) -> Result<Self> {
         let testbed = Self {
             gate: Gate::connect(&servers.redis_url, scale)?,
@@ -85,10 +85,10 @@ impl Testbed {
         Ok(testbed)
     }
 
-    /// This machine and what runs on it.
+    /// This machine and the versions of its servers.
     ///
     /// # Errors
-    /// When a server does not say what it is.
+    /// When a server does not return its version.
     pub fn machine(&mut self) -> Result<Machine> {
         let version: String = self.with_database(async |database| {
             sqlx::query_scalar("SELECT VERSION()")
@@ -110,7 +110,7 @@ impl Testbed {
         })
     }
 
-    /// Does something on a connection to the database.
+    /// Runs something on a connection to the database.
     ///
     /// # Errors
     /// When it fails.
@@ -126,10 +126,10 @@ impl Testbed {
         done.context("the database")
     }
 
-    /// How to connect to the database.
+    /// The connection options of the database.
     ///
     /// # Errors
-    /// When DATABASE_URL is none.
+    /// When DATABASE_URL is invalid.
     pub fn database(&self) -> Result<MySqlConnectOptions> {
         let options: MySqlConnectOptions =
             self.servers.database_url.parse().context("DATABASE_URL")?;
@@ -138,10 +138,10 @@ impl Testbed {
             .disable_statement_logging())
     }
 
-    /// Goes on with another database on the same server, made with its tables if it is missing.
+    /// Switches to another database on the same server; creates it with its tables if it is missing.
     ///
     /// # Errors
-    /// When DATABASE_URL is none, or the server refuses.
+    /// When DATABASE_URL is invalid, or the server refuses.
     pub fn change_database(&mut self, name: &str) -> Result<()> {
         self.with_database(async |database| {
             let create = AssertSqlSafe(format!("CREATE DATABASE IF NOT EXISTS `{name}`"));
@@ -154,10 +154,10 @@ impl Testbed {
         Ok(())
     }
 
-    /// Does all of that at once.
+    /// Runs all of them at once.
     ///
     /// # Errors
-    /// The first of theirs.
+    /// The first of their errors.
     pub fn all_of<T: Send + 'static>(
         &self,
         work: Vec<impl Future<Output = Result<T>> + Send + 'static>,
@@ -172,7 +172,7 @@ impl Testbed {
         })
     }
 
-    /// Begins something that goes on beside what is measured.
+    /// Starts a task beside the measurement.
     pub fn spawn<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -180,7 +180,7 @@ impl Testbed {
         self.runtime.spawn(work)
     }
 
-    /// Waits for its end.
+    /// Waits for a task.
     ///
     /// # Errors
     /// When it has panicked.
@@ -188,30 +188,30 @@ impl Testbed {
         Ok(self.runtime.block_on(work)?)
     }
 
-    /// A topic of its own, and the tables if they are missing.
+    /// A new topic; creates the tables if they are missing.
     ///
     /// # Errors
-    /// When the operator's command fails.
+    /// When the `rushgate` command fails.
     pub fn route(&self) -> Result<Route> {
         let route = Route::fresh();
         self.operator(&["setup"], &route)?;
         Ok(route)
     }
 
-    /// The same with so many partitions.
+    /// The same with this many partitions.
     ///
     /// # Errors
-    /// When the operator's command fails.
+    /// When the `rushgate` command fails.
     pub fn partitioned(&self, partitions: usize) -> Result<Route> {
         let route = Route::fresh();
         self.operator(&["setup", "--partitions", &partitions.to_string()], &route)?;
         Ok(route)
     }
 
-    /// A campaign that database and gate know, open now; its id.
+    /// Creates a campaign in database and gate that is open now; returns its id.
     ///
     /// # Errors
-    /// When the operator's command fails.
+    /// When the `rushgate` command fails.
     pub fn campaign(&mut self, quota: u64, route: &Route) -> Result<CampaignId> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -222,10 +222,10 @@ impl Testbed {
         Ok(id.parse()?)
     }
 
-    /// A campaign all of whose coupons are granted and stand on the topic, with no bridge about; its id.
+    /// Creates a campaign whose coupons are all granted and in the topic, without a bridge; returns its id.
     ///
     /// # Errors
-    /// When the operator's command fails, or Redis or Kafka refuse.
+    /// When the `rushgate` command fails, or Redis or Kafka refuse.
     pub fn published(&mut self, records: u64, route: &Route) -> Result<CampaignId> {
         let campaign = self.campaign(records, route)?;
         self.gate.grant(from_ref(&campaign), 0, records)?;
@@ -254,7 +254,7 @@ impl Testbed {
         Ok(())
     }
 
-    /// Removes all rows of coupons.
+    /// Deletes all rows of coupons.
     pub fn empty_tables(&self) -> Result<()> {
         self.with_database(async |database| {
             for table in ["coupons", "failed_events"] {

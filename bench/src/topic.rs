@@ -1,4 +1,4 @@
-//! What is in a topic: when each grant was handed to Kafka.
+//! Reads when each grant was handed to Kafka from a topic.
 
 use anyhow::{Context, Result, bail};
 use rdkafka::config::ClientConfig;
@@ -8,7 +8,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// How long the broker may take.
+/// Time limit for the broker.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Serials of the only campaign in a topic, and when the bridge handed their records to Kafka: milliseconds since 1970.

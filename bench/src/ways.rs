@@ -1,9 +1,9 @@
-//! How people give out coupons today: five ways, each a small service as a reasonable team writes it.
+//! Five usual ways to give out coupons, each as a small service that a reasonable team could write.
 //!
-//! All of them answer the same request, `POST /v1/campaigns/{campaign}/applications` with `{"user_id":"…"}`, and keep
-//! what they have given in a table `way_coupons` of a schema of their own. Each has what its way allows for free:
-//! a pool of connections, prepared statements, one Redis connection that all requests share, a key on the table that
-//! keeps a person from having two. What a way gets wrong then is its own doing.
+//! All of them answer the same request, `POST /v1/campaigns/{campaign}/applications` with `{"user_id":"…"}`, and store
+//! coupons in a table `way_coupons` of their own schema. Each uses what its way allows at no cost: a connection pool,
+//! prepared statements, one Redis connection shared by all requests, a key that prevents two coupons for one person.
+//! What a way still gets wrong is inherent in it.
 
 pub mod chart;
 pub mod count_then_insert;
@@ -25,20 +25,20 @@ use serde::Serialize;
 /// A way to give out coupons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Way {
-    /// Counts the rows, and inserts one if they are not too many.
+    /// Counts the rows, and inserts one if there are fewer than the quota.
     CountThenInsert,
     /// Locks the campaign's row, and inserts while it is locked.
     ForUpdate,
     /// Counts in Redis, and inserts at once.
     IncrInsert,
-    /// Counts in Redis, and leaves the insert to a consumer of Kafka.
+    /// Counts in Redis, and inserts in a Kafka consumer.
     IncrKafka,
-    /// Keeps a set of people in Redis, and inserts those who were early enough.
+    /// Keeps a set of applicants in Redis, and inserts those who were early enough.
     SaddScard,
 }
 
 impl Way {
-    /// All of them, in the order in which people tend to come upon them.
+    /// In the order in which teams usually come upon them.
     pub const ALL: [Self; 5] = [
         Self::CountThenInsert,
         Self::ForUpdate,
@@ -47,7 +47,7 @@ impl Way {
         Self::SaddScard,
     ];
 
-    /// Its name on a command line, which also serves as a part of a schema's name.
+    /// The name on the command line, which is also part of the schema's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::CountThenInsert => "count-then-insert",
@@ -58,7 +58,7 @@ impl Way {
         }
     }
 
-    /// What it is, in the words of those who use it.
+    /// A title for tables and charts.
     pub fn title(self) -> &'static str {
         match self {
             Self::CountThenInsert => "count, then insert",
@@ -70,14 +70,14 @@ impl Way {
     }
 }
 
-/// What a person is told.
+/// The decision about an application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
     Granted,
-    /// One has been his already.
+    /// The applicant already had a coupon.
     AlreadyGranted,
-    /// He has applied before, and this way does not know what came of it.
+    /// The applicant has applied before, and this way does not know the result.
     AlreadyApplied,
     /// There are none left.
     SoldOut,
@@ -85,7 +85,7 @@ pub enum Decision {
 
 /// One way at work.
 pub trait Decide: Send + Sync + 'static {
-    /// Decides over one application, and keeps what it has decided.
+    /// Decides an application, and stores the decision.
     fn apply(
         &self,
         campaign: &str,

@@ -1,6 +1,6 @@
-//! Every bench, so small that its figures mean nothing: that what they measure is what they say, and that they end.
+//! Every benchmark, so small that its figures mean nothing: checks that they work and that they end.
 
-// Helpers of tests are not seen as tests by clippy.
+// Clippy does not recognise helpers of tests as tests.
 #![allow(clippy::unwrap_used)]
 
 use rushgate_bench::benches::ALL;
@@ -46,7 +46,7 @@ fn every_bench_finds_what_it_looks_for() {
         spin: std::env::var_os("RUSHGATE_SPIN").map(Into::into),
         host: "wasm-host".to_owned(),
         kafka_version: "?".to_owned(),
-        // Whosever costs these are, here they mean nothing.
+        // Any process will do; these costs mean nothing.
         kafka_process: Some(std::process::id()),
         database_process: None,
     };
@@ -74,7 +74,7 @@ fn every_bench_finds_what_it_looks_for() {
     for bench in ALL {
         assert!(table.contains(&format!("| {} ", bench.name)), "{table}");
     }
-    // What is simulated needs figures of many benches.
+    // The simulation needs figures of many benchmarks.
     let costs = Costs::of(&serde_json::to_string(&report).unwrap());
     costs.unwrap();
     assert!(chart::svg(&report).ends_with("</svg>\n"));
@@ -122,7 +122,7 @@ fn the_clock_goes_on_for_those_who_are_kept_waiting() {
     let runtime = Runtime::new().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
-    // One connection, the first answer of which takes a while: those behind it were due long before they were sent.
+    // One connection whose first answer takes a while: the requests behind it were due long before they were sent.
     let held = Duration::from_millis(200);
     runtime.spawn(async move {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -142,7 +142,7 @@ fn the_clock_goes_on_for_those_who_are_kept_waiting() {
         ..load(address)
     };
     let outcome = load.run().unwrap().all(200).unwrap();
-    // The hundredth was due 100 ms after the first, and is answered after that one.
+    // The hundredth was due 100 ms after the first, and is answered after it.
     assert!(outcome.quantile(0.01) >= 90_000.0, "{outcome:?}");
 }
 

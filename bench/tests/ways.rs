@@ -1,4 +1,4 @@
-//! Each of the usual ways on real servers, those that `DATABASE_URL`, `REDIS_URL` and `KAFKA_BROKERS` name.
+//! Each of the usual ways on real servers: those of `DATABASE_URL`, `REDIS_URL` and `KAFKA_BROKERS`.
 
 #![allow(
     clippy::expect_used,
@@ -28,7 +28,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-/// A way at work, with a schema, a campaign and a topic of its own.
+/// A way with a schema, a campaign and a topic of its own.
 struct Rig {
     runtime: Runtime,
     address: SocketAddr,
@@ -68,7 +68,7 @@ impl Rig {
         }
     }
 
-    /// So many people, from that one on, over so many connections.
+    /// This many applicants, from number `first` on, over this many connections.
     fn come(&self, first: u64, people: u64, connections: usize) -> LoadResult {
         let load = Load {
             address: self.address,
@@ -84,7 +84,7 @@ impl Rig {
         load.run().expect("answers")
     }
 
-    /// What each of them is told, one after the other.
+    /// The status for each of them, in order.
     fn told<const N: usize>(&self, people: [u64; N]) -> [u16; N] {
         people.map(|person| {
             let outcome = self.come(person, 1, 1);
@@ -93,7 +93,7 @@ impl Rig {
         })
     }
 
-    /// Sixty people at once: how many of them are told that they have one. The others are told that there are none left.
+    /// Sixty applicants at once: the number that got a coupon. All others are told that none is left.
     fn granted_at_once(&self) -> u64 {
         let outcome = self.come(1_000, 60, 30);
         let told = |kind| outcome.answers.get(&kind).copied().unwrap_or(0);
@@ -113,7 +113,7 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        // What cannot be removed is in nobody's way.
+        // Leftover keys do no harm.
         let keys = ["count", "applied", "people"].map(|key| format!("way:{}:{key}", self.campaign));
         let client = redis::Client::open(server("REDIS_URL"));
         let connection = client.and_then(|client| client.get_connection());
@@ -128,7 +128,7 @@ impl Drop for Rig {
     }
 }
 
-/// Serves for as long as the runtime is there, and says where.
+/// Serves as long as the runtime exists, and reports the address.
 async fn run(way: Result<impl Decide>) -> SocketAddr {
     let way = way.expect("all servers");
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
@@ -149,7 +149,7 @@ fn unique(way: Way) -> String {
     format!("{}-{}-{now}-{next}", way.name(), std::process::id())
 }
 
-/// So many rows, and nobody has two.
+/// This many rows, and no applicant has two.
 fn one_each(rows: u64) -> Given {
     Given { rows, doubled: 0 }
 }

@@ -1,5 +1,5 @@
-//! A backlog in the stream, drained by the bridge as it is shipped, beside the same stream read and published with nothing
-//! acked, which is the goal, and with acks and nothing else, which is what the goal leaves out.
+//! A backlog in the stream, drained by the shipped bridge. Baselines: the same stream read and published without acks
+//! (this is the goal), and with acks only.
 
 use super::progress::progress;
 use crate::bare::{self, Kept};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub(super) const NAME: &str = "bridge";
 
-/// What bridge and consumer may take, in MiB.
+/// Memory goal of bridge and consumer, in MiB.
 pub(super) const MEMORY: f64 = 64.0;
 
 struct Drained {

@@ -1,5 +1,5 @@
-//! Records in the topic, inserted by the consumer as it is shipped, beside the fastest plain multi-row insert into the same
-//! table, by the same driver, without Kafka and without anybody being told.
+//! Records in the topic, inserted by the shipped consumer. Baseline: the fastest plain multi-row insert into the same
+//! table with the same driver, without Kafka and without confirmations.
 
 use super::bridge::MEMORY;
 use super::progress::progress;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 pub(super) const NAME: &str = "consumer";
 
-/// Ways of inserting plainly, of which the fastest is the baseline: rows in a statement, and connections.
+/// Plain inserts to try; the fastest is the baseline: rows in a statement, and connections.
 const WAYS: [(u64, u64); 6] = [
     (512, 1),
     (2_048, 1),
@@ -90,7 +90,7 @@ fn ours(testbed: &mut Testbed, records: u64) -> Result<Inserted> {
     let campaign = testbed.published(records, &route)?;
     testbed.empty_tables()?;
     let mut consumer = testbed.starting_consumer(&route)?;
-    // Done is what the gate was told of.
+    // A row counts when the gate has its confirmation.
     let per_second = progress(records, || {
         consumer.process.check()?;
         Ok(consumer.counted("rushgate_consumer_confirmed_total"))
@@ -119,7 +119,7 @@ fn count(testbed: &Testbed, campaign: &CampaignId) -> Result<u64> {
     Ok(count.unsigned_abs())
 }
 
-/// The fastest of the ways, found with so many rows.
+/// The fastest plain insert, tried with this many rows.
 fn fastest(testbed: &Testbed, campaign: &CampaignId, rows: u64) -> Result<(u64, u64)> {
     let mut fastest = (0.0, WAYS[0]);
     for way in WAYS {
@@ -131,7 +131,7 @@ fn fastest(testbed: &Testbed, campaign: &CampaignId, rows: u64) -> Result<(u64, 
     Ok(fastest.1)
 }
 
-/// Rows a second.
+/// Rows per second.
 fn plain(
     testbed: &Testbed,
     campaign: &CampaignId,

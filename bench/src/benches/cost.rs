@@ -1,4 +1,4 @@
-//! What everything takes: CPU and memory of each part while a million people are granted their coupons.
+//! What everything costs: CPU and memory of each program while a million applicants are granted their coupons.
 
 use super::pipeline::Pipeline;
 use crate::gate::Gate;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub(super) const NAME: &str = "cost";
 
-/// What an instance of the component may take, in MiB.
+/// Memory goal of an instance of the component, in MiB.
 const INSTANCE: f64 = 8.0;
 
 pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {

@@ -1,5 +1,5 @@
-//! What one decision takes: Redis' CPU for each kind, the time of one that shares its sync with nobody, and what a flood of
-//! losers costs through the handler, which remembers refusals. `SCALE.md` reckons with it.
+//! The cost of one decision: Redis's CPU for each kind, the time of a decision that shares its sync with no other, and
+//! the cost of a flood of refusals through the handler with its negative cache. `SCALE.md` uses these costs.
 
 use super::growth::cpu;
 use super::http::applications;
@@ -17,10 +17,10 @@ use std::slice::from_ref;
 
 pub(super) const NAME: &str = "decision";
 
-/// Requests of a connection that are under way at once, where many share a turn of Redis.
+/// Requests in flight on a connection, where many share a turn of Redis.
 const DEPTH: usize = 16;
 
-/// The number of the first person who holds a grant where others are to be refused.
+/// The number of the first applicant with a grant, where others are to be refused.
 const HOLDERS: u64 = 1 << 36;
 
 pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
@@ -122,13 +122,13 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     ])
 }
 
-/// Of a million applications after the last coupon, through the handler.
+/// Figures for a million applications after the last coupon, through the handler.
 struct Flood {
-    /// Seconds of the handler's CPU.
+    /// CPU seconds of the handler.
     handler: f64,
-    /// Seconds of Redis' CPU.
+    /// CPU seconds of Redis.
     redis: f64,
-    /// Decisions and questions that reached the gate.
+    /// Calls of scripts that reached the gate.
     asked: f64,
 }
 
@@ -159,14 +159,14 @@ fn on_a_campaign<T>(
     Ok(done)
 }
 
-/// Microseconds of Redis' CPU for each request.
+/// CPU microseconds of Redis for each request.
 fn cpu_each(gate: &mut Gate, load: &Load) -> Result<f64> {
     let before = cpu(gate)?;
     let outcome = load.run()?.all(0)?;
     Ok((cpu(gate)? - before) * 1e6 / outcome.sent as f64)
 }
 
-/// Scripts that Redis has run by their SHA-1.
+/// EVALSHA calls of Redis.
 fn scripts(gate: &mut Gate) -> Result<f64> {
     let statistics = gate.info("cmdstat_evalsha")?;
     let calls = statistics.split(',').next();

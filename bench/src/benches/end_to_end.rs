@@ -1,4 +1,4 @@
-//! From the grant to the row, at a steady load of half of what the whole system can do.
+//! From the grant to the row, at a steady load of half the capacity of the whole system.
 
 use super::http::steady;
 use super::pipeline::Pipeline;
@@ -21,14 +21,14 @@ use tokio::time::sleep;
 
 pub(super) const NAME: &str = "end-to-end";
 
-/// The consumer's, as it is shipped, in milliseconds: how long a record waits for others.
+/// The consumer's setting as shipped, in milliseconds: how long a record waits for others.
 const BATCH_AGE: f64 = 20.0;
 
-/// How often is looked which rows are there: they may have been there for so much longer than it is said here.
+/// Polling interval for new rows: a row may have been there for this much longer than reported.
 const LOOK: Duration = Duration::from_millis(4);
 
-/// Transactions are committed in another order than they take ids, and an id may never come to anything: for how long the
-/// rows after a missing one are looked at again and again.
+/// Transactions commit in another order than they take ids, and an id may stay unused: how long the rows after a
+/// missing id are read again.
 const GAP: Duration = Duration::from_secs(1);
 
 /// When each row was first seen, by its id: milliseconds since 1970.
@@ -38,8 +38,8 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     let scale = testbed.scale;
     let mut pipeline = Pipeline::start(testbed)?;
     let mut sent = Sent::default();
-    // What it can do: grants until all have their rows, the requests included. The first turn is not counted: Kafka
-    // compiles itself while it runs, on a core that the others need.
+    // The capacity: grants until all have their rows, including the requests. The first turn is not counted: Kafka's
+    // JIT compiler runs meanwhile, on a core that the others need.
     let mut capacity = 0.0;
     for turns in [4, 2] {
         let begun = Instant::now();
@@ -92,7 +92,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     ])
 }
 
-/// Who has applied so far, and who was granted.
+/// Applicants so far, and how many of them were granted.
 #[derive(Default)]
 struct Sent {
     people: u64,
@@ -100,7 +100,7 @@ struct Sent {
 }
 
 impl Sent {
-    /// Sends applications, and waits for the rows of all who were granted.
+    /// Sends applications, and waits for the rows of all grants.
     fn all_the_way(
         &mut self,
         testbed: &mut Testbed,
@@ -115,11 +115,11 @@ impl Sent {
     }
 }
 
-/// What one turn at a steady rate showed.
+/// The figures of one turn at a steady rate.
 struct Turn {
     delays: Delays,
     answers: LoadResult,
-    /// The bridge's, in microseconds for each grant.
+    /// The bridge's CPU microseconds for each grant.
     bridge_cpu: f64,
 }
 
@@ -154,17 +154,17 @@ impl Turn {
     }
 }
 
-/// Looks again and again which rows there are after `before`, until it is told to stop.
+/// Polls for rows after `before`, until it is told to stop.
 async fn watch(options: MySqlConnectOptions, before: u64, done: Arc<AtomicBool>) -> Result<Seen> {
     let mut database = options.connect().await.context("the database")?;
     let mut seen = Seen::new();
-    // All before this one have been seen.
+    // All rows before this one have been seen.
     let mut next = before + 1;
     let mut missing_since = Instant::now();
     loop {
         let over = done.load(Ordering::Relaxed);
         if over {
-            // Also those that took longer than the gap.
+            // Also rows that took longer than the gap.
             next = before + 1;
         }
         let ids: Vec<u64> = sqlx::query_scalar(
@@ -204,12 +204,12 @@ fn highest(testbed: &Testbed) -> Result<u64> {
 /// Milliseconds from each grant to its row.
 struct Delays {
     all: Histogram<u64>,
-    /// To the topic, and from there to the row.
+    /// From the grant to the topic, and from there to the row.
     hops: [Histogram<u64>; 2],
 }
 
 impl Delays {
-    /// Those of the rows after `before`, from each grant to when its row was first seen.
+    /// The delays of the rows after `before`, from each grant to when its row was first seen.
     fn of(
         testbed: &Testbed,
         before: u64,

@@ -1,5 +1,5 @@
-//! The gate alone: `apply.lua` through a pipelining client, for every common decision, beside the shortest script that
-//! would do for the simplest of them.
+//! The gate alone: `apply.lua` through a pipelining client, for every common decision. Baseline: the shortest script
+//! that could make the simplest decision.
 
 use crate::gate::Gate;
 use crate::load::{Load, LoadResult, MARK, Template, Until};
@@ -15,14 +15,13 @@ use std::slice::from_ref;
 
 pub(super) const NAME: &str = "gate";
 
-/// Requests of a connection that are under way at once.
+/// Requests in flight on a connection.
 const DEPTH: usize = 16;
 
-/// People who hold a grant, where that is what is asked about.
+/// Applicants with a grant, where that is what is asked about.
 const HOLDERS: u64 = 10_000;
 
-/// One per person, count, hand on: no window, no quota, no campaign that may be paused, no retry that is answered with the
-/// same serial, no revoking.
+/// One per person, a counter, an event: no window, no quota, no pause, no repeated answer for a retry, no revocation.
 const SHORTEST: &str = "if redis.call('SADD', KEYS[1], ARGV[1]) == 0 then return 0 end \
     local serial = redis.call('INCR', KEYS[2]) \
     redis.call('XADD', KEYS[3], '*', 'serial', serial, 'user_id', ARGV[1]) \
@@ -109,7 +108,7 @@ fn decisions(gate: &Gate, scale: Scale, campaigns: &[CampaignId]) -> Load {
     gate.decisions(campaigns, DEPTH, Until::Elapsed(scale.turn()))
 }
 
-/// A turn on a campaign, whose decision begins with `word`, and which is removed afterwards.
+/// A turn on a campaign whose decisions begin with `word`, and which is removed afterwards.
 fn ended(
     gate: &mut Gate,
     scale: Scale,

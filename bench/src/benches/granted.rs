@@ -1,5 +1,5 @@
-//! Applications that are granted, all of them: through the component, with and without a body in the answer, beside
-//! hello-world on the same host, the same contract as a native service, and the script alone.
+//! Applications that are all granted: through the component, with and without a response body. Baselines: hello-world
+//! on the same host, the same contract as a native service, and the script alone.
 
 use super::http::{applications, generator, on_a_campaign, quantile, steady, throughput};
 use crate::load::{Template, Until};
@@ -58,7 +58,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
         ],
     )?;
 
-    // All at one rate, which the slower of our two can serve with as much again to spare.
+    // One rate for all, at most half of what the slower one of our two can serve.
     let rate = throughput(&full).median.min(throughput(&minimal).median) / 2.0;
     let paced = |server: &Server, minimal, kind| {
         let (gate, address) = (&gate, server.address);

@@ -1,5 +1,6 @@
-//! What a grant costs as things grow. The gate alone: grants of a campaign, campaigns, and entries that nobody has read yet.
-//! The whole system, part by part ([`system`]): campaigns, and rows. Each is compared with itself at the smallest size.
+//! The cost of a grant as things grow. The gate alone: grants of a campaign, campaigns, and unread entries. The whole
+//! system, program by program ([`system`]): campaigns, and rows. Each figure is compared with itself at the smallest
+//! size.
 
 mod system;
 
@@ -15,12 +16,12 @@ use std::cell::RefCell;
 
 pub(super) const NAME: &str = "growth";
 
-/// From this many grants on, a turn's own make no difference to a campaign or its table, which are kept from turn to turn.
+/// From this size on, the grants of a turn do not matter, and the campaign or its table is reused.
 const KEPT: u64 = 1_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
-    /// Grants that a campaign has given; all of them published.
+    /// Grants of a campaign, all published.
     Grants(u64),
     /// Campaigns that grants are spread over.
     Campaigns(u64),
@@ -101,7 +102,7 @@ impl What {
 }
 
 impl Growing<'_> {
-    /// Microseconds of Redis' CPU for a grant.
+    /// CPU microseconds of Redis for a grant.
     fn turn(&mut self) -> Result<f64> {
         if self.campaigns.is_empty() {
             self.lay_out()?;
@@ -132,7 +133,7 @@ impl Growing<'_> {
     fn lay_out(&mut self) -> Result<()> {
         let mut gate = self.gate.borrow_mut();
         let (campaigns, grants) = match self.what {
-            // So many that a turn does not make them twice as large.
+            // Chosen so that a turn does not double the size.
             What::Grants(size) => (self.count.div_ceil(size), size),
             What::Campaigns(number) => (number, 0),
             What::Backlog(size) => (1, size),
@@ -165,7 +166,7 @@ impl Growing<'_> {
     }
 }
 
-/// Seconds of CPU that Redis has used.
+/// CPU seconds that Redis has used.
 pub(super) fn cpu(gate: &mut Gate) -> Result<f64> {
     let user: f64 = gate.info("used_cpu_user")?.parse()?;
     let system: f64 = gate.info("used_cpu_sys")?.parse()?;

@@ -1,4 +1,4 @@
-//! What the benches over HTTP share.
+//! Helpers of the benchmarks over HTTP.
 
 use crate::gate::Gate;
 use crate::load::{Load, LoadResult, Pace, Protocol, Template, Until};
@@ -10,10 +10,10 @@ use rushgate_gate::{CampaignId, Quota};
 use std::cell::RefCell;
 use std::net::SocketAddr;
 
-/// As many connections as an open pace may take: more than there are as long as nothing is overloaded.
+/// Upper bound of connections with an open pace: more than are used as long as nothing is overloaded.
 const MOST_CONNECTIONS: usize = 256;
 
-/// Applications by HTTP for as long as a turn takes; the templates take turns.
+/// Applications over HTTP for one turn; the templates alternate.
 pub(super) fn applications(scale: Scale, address: SocketAddr, templates: Vec<Template>) -> Load {
     Load {
         address,
@@ -49,18 +49,18 @@ pub(super) fn on_a_campaign(
     Ok(outcome)
 }
 
-/// Answers a second.
+/// Answers per second.
 pub(super) fn throughput(turns: &Turns<LoadResult>) -> Figure {
     turns.figure(LoadResult::per_second)
 }
 
-/// Milliseconds within which that share of the answers came.
+/// The quantile of the latency, in milliseconds.
 pub(super) fn quantile(turns: &Turns<LoadResult>, quantile: f64) -> Figure {
     turns.figure(|outcome| outcome.quantile(quantile) / 1e3)
 }
 
-/// That it is not the generator that was measured: what it gets out of a server that does nothing, beside the most that
-/// it got out of one that was measured, and what it costs itself.
+/// Shows that the generator is not the bottleneck: its throughput against a server that does nothing, beside the
+/// highest measured throughput, and its own cost.
 pub(super) fn generator(
     bench: &'static str,
     constant: &Turns<LoadResult>,

@@ -1,5 +1,5 @@
-//! Two instead of one: handlers, gates, bridges, consumers, and partitions. On few cores most of this shows that there is
-//! no core left for the second one; where there are more, it shows what the second one adds.
+//! Two instead of one: handlers, gates, bridges, consumers, and partitions. On few cores this mostly shows that no core
+//! is left for the second one; on more cores it shows what the second one adds.
 
 use super::http::applications;
 use super::progress::progress;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 pub(super) const NAME: &str = "one-more";
 
-/// How long nothing may happen.
+/// Longest time without progress.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Partitions where consumers are compared.
@@ -80,7 +80,7 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// What each does in a second, beside the first.
+/// Throughput of each, beside that of the first.
 fn compared<const N: usize>(
     rounds: usize,
     contenders: [(String, Turn<'_>); N],
@@ -97,7 +97,7 @@ fn compared<const N: usize>(
     Ok(findings.collect())
 }
 
-/// Does all of that at once, each with its part of the connections; answers a second in all.
+/// Runs all loads at once, each with its part of the connections; returns answers per second in total.
 fn at_once(loads: Vec<Load>, kind: u16) -> Result<f64> {
     let count = loads.len();
     thread::scope(|scope| {
@@ -135,7 +135,7 @@ fn at_handlers(testbed: &mut Testbed, handlers: &[Server]) -> Result<f64> {
     Ok(per_second)
 }
 
-/// Grants, each gate giving those of a campaign of its own.
+/// Grants; each gate grants those of a campaign of its own.
 fn at_gates(gates: &mut [&mut Gate]) -> Result<f64> {
     let mut campaigns = vec![];
     let mut loads = vec![];
@@ -152,7 +152,7 @@ fn at_gates(gates: &mut [&mut Gate]) -> Result<f64> {
     Ok(per_second)
 }
 
-/// A Redis beside that of the gate, with the same settings.
+/// A second Redis with the same settings as the gate's.
 struct OtherGate {
     gate: Gate,
     _process: Process,
@@ -195,7 +195,7 @@ impl OtherGate {
     }
 }
 
-/// Entries a second out of the streams of two campaigns, which bridges learn of when they are all there.
+/// Entries per second from the streams of two campaigns, which bridges discover when all entries are there.
 fn drained(testbed: &mut Testbed, bridges: usize) -> Result<f64> {
     let entries = testbed.scale.backlog();
     let route = testbed.route()?;
@@ -220,7 +220,7 @@ fn drained(testbed: &mut Testbed, bridges: usize) -> Result<f64> {
     Ok(per_second)
 }
 
-/// Rows a second out of a topic of so many partitions. When the second consumer comes, the first has begun.
+/// Rows per second from a topic with this many partitions. The first consumer runs when the second one starts.
 fn inserted(testbed: &mut Testbed, consumers: usize, partitions: usize) -> Result<f64> {
     let records = testbed.scale.backlog();
     let route = testbed.partitioned(partitions)?;

@@ -1,4 +1,5 @@
-//! The whole system, for the benches that need it: handler, bridge and consumer, and campaigns that all of them know.
+//! The whole system, for the benchmarks that need it: handler, bridge and consumer, and campaigns that all of them
+//! know.
 
 use super::http::applications;
 use super::progress::progress;
@@ -15,12 +16,12 @@ pub(super) struct Pipeline {
     pub(super) consumer: Server,
     pub(super) campaigns: Vec<CampaignId>,
     pub(super) route: Route,
-    /// Of each campaign, how many grants will never have a row: they were there before.
+    /// For each campaign, the grants that will never have a row: they existed before.
     rowless: Vec<u64>,
 }
 
 impl Pipeline {
-    /// Starts it, with no coupon in the tables and one campaign.
+    /// Starts the system with no coupon in the tables and one campaign.
     pub(super) fn start(testbed: &mut Testbed) -> Result<Self> {
         let route = testbed.route()?;
         testbed.empty_tables()?;
@@ -28,7 +29,7 @@ impl Pipeline {
         Self::over(testbed, vec![campaign], route)
     }
 
-    /// Starts it for campaigns that there are.
+    /// Starts the system for existing campaigns.
     pub(super) fn over(
         testbed: &mut Testbed,
         campaigns: Vec<CampaignId>,
@@ -48,7 +49,7 @@ impl Pipeline {
         })
     }
 
-    /// What all parts and servers have used so far, those of which it can be known.
+    /// CPU and memory of all programs and servers, as far as they can be read.
     pub(super) fn usage(&self, testbed: &mut Testbed) -> Result<Vec<(&'static str, Usage)>> {
         let redis = testbed.gate.info("process_id")?.parse()?;
         let processes = [
@@ -66,7 +67,7 @@ impl Pipeline {
             .collect()
     }
 
-    /// Applications of people from number `first` on, to the campaigns in turn.
+    /// Applications of applicants from number `first` on, to the campaigns in turn.
     pub(super) fn applications(&self, testbed: &Testbed, first: u64) -> Load {
         let campaigns = self.campaigns.iter();
         let templates = campaigns.map(|campaign| Template::application(campaign.as_str(), false));
@@ -76,9 +77,9 @@ impl Pipeline {
         }
     }
 
-    /// Waits until every grant that was given has its row and the gate knows of it. The gate is asked, for others may count
-    /// otherwise: an application whose answer nobody waited for may have been granted, and a record that comes twice is
-    /// confirmed twice.
+    /// Waits until every grant has its row and its confirmation. The gate is asked, because other counts may differ: an
+    /// application whose answer was not awaited may have been granted, and a record that comes twice is confirmed
+    /// twice.
     pub(super) fn until_issued(&mut self, testbed: &mut Testbed) -> Result<()> {
         for (campaign, rowless) in self.campaigns.iter().zip(&self.rowless) {
             let given = testbed.gate.grants(campaign)?.given;
@@ -91,7 +92,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Ends it, and removes what it leaves in the gate.
+    /// Stops the system, and removes its keys from the gate.
     pub(super) fn end(self, testbed: &mut Testbed) -> Result<()> {
         let Self {
             handler,

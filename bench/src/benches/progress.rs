@@ -1,19 +1,18 @@
-//! How fast something gets done that is watched from outside.
+//! Measures the progress of work that is observed from outside.
 
 use anyhow::{Result, bail};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long nothing may happen.
+/// Longest time without progress.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Waits until so many are done, and says how many a second that was, from the first that are seen to be done: before, those
-/// who do it start.
+/// Waits until this much is done; returns the rate from the first progress on, so without the start-up time.
 ///
 /// # Errors
-/// When it cannot be seen, or none was done for a minute.
+/// When the progress cannot be read, or there is none for a minute.
 pub(super) fn progress(all: u64, mut done: impl FnMut() -> Result<u64>) -> Result<f64> {
     let mut begun = Instant::now();
     let mut moved = begun;

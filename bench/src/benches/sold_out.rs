@@ -1,5 +1,5 @@
-//! The flood of losers: applications of different people after the last coupon is gone, beside hello-world on the same
-//! host, which is sent the same.
+//! The flood after the last coupon: applications of different applicants, all refused. Baseline: hello-world on the
+//! same host, with the same requests.
 
 use super::http::{applications, generator, quantile, steady, throughput};
 use crate::load::Template;

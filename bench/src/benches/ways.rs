@@ -1,5 +1,5 @@
-//! How people give out coupons today, beside Rushgate: the same crowd at the same servers, far more people than coupons,
-//! and one in ten clicks twice.
+//! The usual ways to give out coupons, beside Rushgate: the same crowd on the same servers, far more applicants than
+//! coupons; one in ten clicks twice.
 
 use crate::load::{Load, Template, Until};
 use crate::measure::{Contender, Turns, interleaved};
@@ -21,13 +21,13 @@ use tokio::time::sleep;
 
 pub(super) const NAME: &str = "ways";
 
-/// What ours is called beside the others.
+/// The name of Rushgate in the comparison.
 const OURS: &str = "Rushgate";
 
-/// One in so many people clicks twice.
+/// One in this many applicants clicks twice.
 const SECOND_CLICKS: u64 = 10;
 
-/// How long a row may take that somebody was promised.
+/// How long the row of a granted coupon may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A crowd at a service.
@@ -38,14 +38,14 @@ struct Crowd {
     campaign: String,
 }
 
-/// A way at work. What it runs goes before the schema.
+/// A way with its services. They are dropped before the schema.
 struct Usual {
     service: Server,
     _consumer: Option<Process>,
     schema: Schema,
 }
 
-/// What the database's server has done so far.
+/// What the database server has done so far.
 struct Work {
     cpu: Option<Duration>,
     statements: u64,
@@ -111,7 +111,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
             contender(e, 4),
         ],
     )?;
-    // Not in the turn: one that fails is taken again.
+    // Checked outside the turn, because a failed turn is repeated.
     turns[0].0.iter().try_for_each(exact)?;
     let names = [OURS, a.title(), b.title(), c.title(), d.title(), e.title()];
     Ok(findings(names, &turns))
@@ -140,7 +140,7 @@ fn findings(names: [&'static str; 6], turns: &[Turns<Shown>; 6]) -> Vec<Finding>
     findings
 }
 
-/// Rushgate gives as many as there are, one each, whatever is measured.
+/// Rushgate gives exactly the quota, one to each applicant, whatever is measured.
 fn exact(shown: &Shown) -> Result<()> {
     let expected = Given {
         rows: shown.quota.into(),
@@ -176,7 +176,7 @@ impl Usual {
 }
 
 impl Crowd {
-    /// Comes, is answered, and has its rows.
+    /// Sends the crowd, waits for the answers and for the rows.
     fn come(self, testbed: &Testbed) -> Result<Shown> {
         let process = testbed.servers.database_process;
         testbed.with_database(async |database| Ok(self.measured(process, database).await))?
@@ -190,7 +190,7 @@ impl Crowd {
         let mut looks = 0;
         while rows(database, &self.table, &self.campaign).await? < promised {
             looks += 1;
-            // It will not come any more: it is a place that nobody got.
+            // This row will not come any more: a place that no applicant got.
             if answered.elapsed() > PATIENCE {
                 break;
             }
@@ -198,7 +198,7 @@ impl Crowd {
         }
         let last_row_after = answered.elapsed();
         let after = Work::so_far(process, database).await?;
-        // Looking, once more than in vain, and the question after its work itself.
+        // The polls, one more than were in vain, and this query itself.
         let own = looks + 2;
         Ok(Shown {
             outcome,

@@ -1,4 +1,4 @@
-//! The loop: sends what is due, and hears what comes.
+//! The loop: sends requests that are due, and reads answers.
 
 use super::{Load, LoadResult, Pace, Template, Until};
 use anyhow::{Context, Result, bail};
@@ -12,18 +12,18 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-/// Longest anybody waits for an answer.
+/// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The most that is read at once; no answer here is longer.
+/// Most bytes read at once; no answer here is longer.
 const ROOM: usize = 64 * 1024;
 
-/// A connection, and what it waits for.
+/// A connection and its requests in flight.
 struct Connection {
     stream: TcpStream,
-    /// Since when, and for what the answers that are to come are due, in order.
+    /// When the requests in flight were due, in order.
     waiting: VecDeque<Instant>,
-    /// What was received and not understood yet: its first `filled` bytes.
+    /// Received bytes that are not parsed yet: the first `filled` ones.
     received: Box<[u8]>,
     filled: usize,
 }
@@ -101,8 +101,8 @@ impl<'a> Generator<'a> {
             if events.is_empty() {
                 bail!("no answer within {} s", PATIENCE.as_secs());
             }
-            // What comes after the time is up is awaited, so that nothing runs on into the next measurement, but it is
-            // no part of this one: there are fewer and fewer at once by then.
+            // Answers after the end are awaited, so that no work runs into the next measurement, but they are not
+            // counted: the load declines by then.
             let now = Instant::now();
             let over = matches!(self.load.until, Until::Elapsed(time) if now - self.begun >= time)
                 && !self.latency.is_empty();
@@ -120,7 +120,7 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    /// The next requests on a connection that waits for nothing; if there are none left, it is idle.
+    /// Sends the next requests on an idle connection; if none are left, it stays idle.
     fn send_next(&mut self, connection: usize) -> Result<()> {
         let mut count = self.load.depth as u64;
         if let Until::Requests(all) = self.load.until {
@@ -152,7 +152,7 @@ impl<'a> Generator<'a> {
                 self.send(connection, 1, due(self.sent))?;
                 now = Instant::now();
             }
-            // With all connections taken, only an answer can be next; the clocks of those who wait go on.
+            // With all connections busy, only an answer can come next; the clocks of due requests go on.
             let patience = if self.sent < all && !self.idle.is_empty() {
                 due(self.sent).saturating_duration_since(now)
             } else {
@@ -216,7 +216,7 @@ impl<'a> Generator<'a> {
         while !rest.is_empty() {
             match connection.stream.write(rest) {
                 Ok(written) => rest = &rest[written..],
-                // A full socket: only deep pipelines come here, and what they talk to is reading.
+                // A full socket: only with deep pipelines, and the other side is reading.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
                 Err(error) => return Err(error).context("sending"),
             }
@@ -224,7 +224,7 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    /// Reads what there is; whether nothing is awaited on this connection any more.
+    /// Reads what has arrived; returns whether no answer is outstanding on this connection.
     fn receive(&mut self, number: usize, now: Instant, counts: bool) -> Result<bool> {
         let Connection {
             stream,
@@ -264,7 +264,7 @@ impl<'a> Generator<'a> {
             }
             received.copy_within(begin..*filled, 0);
             *filled -= begin;
-            // Another edge comes with what is still to come.
+            // The next edge comes with the rest.
             if waiting.is_empty() || read < most {
                 return Ok(waiting.is_empty());
             }

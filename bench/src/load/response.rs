@@ -1,27 +1,27 @@
-//! Where an answer ends, and of what kind it is: as little as can be known of it.
+//! Finds the end and the kind of a response, and nothing else.
 
 use anyhow::{Context, Result, bail};
 
-/// The language of the other side.
+/// The protocol of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// HTTP/1.1, whose answers say how long they are.
+    /// HTTP/1.1 with Content-Length.
     Http,
-    /// Redis' own, version 2.
+    /// RESP2.
     Redis,
 }
 
-/// What was found at the beginning of what was received.
+/// A complete response at the start of the received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Response {
-    /// The status; for Redis 0, or 1 for an error.
+    /// The HTTP status; for Redis 0, or 1 for an error.
     pub(super) kind: u16,
     /// In bytes.
     pub(super) length: usize,
 }
 
 impl Protocol {
-    /// The answer that these bytes begin with, if it is there as a whole.
+    /// The response at the start of these bytes, if it is complete.
     pub(super) fn answer(self, bytes: &[u8]) -> Result<Option<Response>> {
         match self {
             Self::Http => http(bytes),
@@ -61,7 +61,7 @@ fn redis(bytes: &[u8]) -> Result<Option<Response>> {
     Ok(value(bytes)?.map(|length| Response { kind, length }))
 }
 
-/// The length of the value that these bytes begin with.
+/// The length of the RESP value at the start of these bytes.
 fn value(bytes: &[u8]) -> Result<Option<usize>> {
     let Some(line) = bytes.iter().position(|byte| *byte == b'\n') else {
         return Ok(None);
@@ -94,7 +94,7 @@ fn number(digits: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// Every beginning of it is too short, and it ends where it ends, whatever follows.
+    /// Every proper prefix is incomplete, and the end is found whatever follows.
     fn is_one(protocol: Protocol, answer: &str, kind: u16) {
         for cut in 1..answer.len() {
             let beginning = protocol.answer(&answer.as_bytes()[..cut]).unwrap();

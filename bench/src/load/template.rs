@@ -1,15 +1,15 @@
-//! A request whose user id alone changes from one to the next.
+//! A request in which only the user id changes.
 
 use rushgate_gate::script::Eval;
 use rushgate_gate::{Call, CampaignId};
 
-/// How many digits a user id has: always the same, so that lengths stay what they are.
+/// Digits of a user id: constant, so that all lengths are constant.
 const DIGITS: usize = 12;
 
-/// Stands for the user id in what templates are made of.
+/// Placeholder of the user id in a template.
 pub const MARK: &str = "000000000000";
 
-/// The bytes of a request, and where the user id is in them.
+/// The bytes of a request, and the position of the user id.
 #[derive(Clone, Debug)]
 pub struct Template {
     bytes: Vec<u8>,
@@ -18,7 +18,7 @@ pub struct Template {
 }
 
 impl Template {
-    /// A template of this text, in which the last run of twelve zeros, if there is one, is the user id.
+    /// A template of this text; its last run of twelve zeros, if any, is the user id.
     pub fn new(text: String) -> Self {
         Self {
             digits: text.rfind(MARK),
@@ -32,7 +32,7 @@ impl Template {
         Self::new(format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n"))
     }
 
-    /// An application to `campaign`, by HTTP. `minimal` asks for an answer without a body.
+    /// An application to `campaign` over HTTP. `minimal` asks for an answer without a body.
     pub fn application(campaign: &str, minimal: bool) -> Self {
         let prefer = if minimal {
             "prefer: return=minimal\r\n"
@@ -47,16 +47,16 @@ impl Template {
         ))
     }
 
-    /// The same, as the gate sees it: the script by its SHA-1.
+    /// The same as a call of the gate's script by SHA-1.
     pub fn decision(campaign: &CampaignId) -> Self {
-        // Twelve zeros are a name that an applicant may have.
+        // Twelve zeros are a valid user id.
         let Ok(applicant) = MARK.parse() else {
             return Self::new(String::new());
         };
         Self::call(&rushgate_gate::apply::call(campaign, &applicant))
     }
 
-    /// A call of a script of the gate's, by its SHA-1.
+    /// A call of one of the gate's scripts by SHA-1.
     pub fn call(call: &Call) -> Self {
         let arguments: Vec<&str> = call.arguments(Eval::BySha).collect();
         Self::command(&[&["EVALSHA"], arguments.as_slice()].concat())
@@ -72,14 +72,14 @@ impl Template {
         Self::new(format!("*{count}\r\n{words}"))
     }
 
-    /// The same, where one in so many people clicks twice: the request after his first one is his as well.
+    /// The same, where one applicant in this many clicks twice: the request after their first one is theirs as well.
     #[must_use]
     pub fn with_second_clicks(mut self, one_in: u64) -> Self {
         self.second_clicks = Some(one_in);
         self
     }
 
-    /// The request of that number.
+    /// The request with this number.
     pub fn of(&mut self, mut number: u64) -> &[u8] {
         if let Some(one_in) = self.second_clicks {
             number -= (number + 1) / (one_in + 1);
@@ -93,7 +93,7 @@ impl Template {
         &self.bytes
     }
 
-    /// The user id in the request of that number.
+    /// The user id in the request with this number.
     pub fn user_id(number: u64) -> String {
         format!("{number:0DIGITS$}")
     }

@@ -1,9 +1,9 @@
-//! What happens next: events in the order of their times, and the clock that goes with them.
+//! The event queue of a simulation: events ordered by time, and the clock.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-/// Time, in nanoseconds from the beginning of a simulation. Whole numbers: sums do not depend on their order.
+/// Nanoseconds from the start of a simulation. Integers, so that sums do not depend on their order.
 pub(crate) type Nanos = u64;
 
 /// Microseconds as time.
@@ -36,7 +36,7 @@ struct Entry<E> {
 }
 
 impl<E> Agenda<E> {
-    /// Nothing to come, at time 0.
+    /// An empty queue, at time 0.
     pub(crate) fn new() -> Self {
         Self {
             heap: BinaryHeap::new(),
@@ -50,12 +50,12 @@ impl<E> Agenda<E> {
         self.now
     }
 
-    /// Lets something happen after a delay. Of two events at the same time the one that was entered first comes first.
+    /// Schedules an event after a delay. Of two events at the same time, the one scheduled first comes first.
     pub(crate) fn after(&mut self, delay: Nanos, event: E) {
         self.at(self.now + delay, event);
     }
 
-    /// Lets something happen at a time, or now, if that has passed.
+    /// Schedules an event at a time, or now, if that has passed.
     pub(crate) fn at(&mut self, at: Nanos, event: E) {
         let number = self.number;
         self.number += 1;
@@ -63,7 +63,7 @@ impl<E> Agenda<E> {
         self.heap.push(Reverse(Entry { at, number, event }));
     }
 
-    /// Takes the next event, and goes to its time.
+    /// Takes the next event, and advances the clock to its time.
     pub(crate) fn next(&mut self) -> Option<E> {
         let Reverse(entry) = self.heap.pop()?;
         self.now = entry.at;
@@ -111,7 +111,7 @@ mod tests {
         while let Some(event) = agenda.next() {
             seen.push((agenda.now(), event));
             if event == 'c' {
-                // What is due already happens now.
+                // An overdue event happens now.
                 agenda.at(5, 'd');
             }
         }

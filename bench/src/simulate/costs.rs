@@ -1,4 +1,4 @@
-//! What everything takes, as it was measured.
+//! The measured costs.
 
 use super::agenda::Nanos;
 #[cfg(test)]
@@ -7,44 +7,44 @@ use super::results::Results;
 use super::tables::Table;
 use anyhow::Result;
 
-/// So many people are known where the cost of a question is measured.
+/// The number of grants in the measured cost of a question to the gate's negative cache.
 pub const KNOWN: u64 = 2_000;
 
-/// How long everything takes for one application, grant, record or row.
+/// The time of each step for one application, grant, record or row.
 #[derive(Clone, Debug)]
 pub struct Costs {
     /// A handler's core, for an application that is granted.
     pub(super) handler_granted: Nanos,
-    /// The same for one that is refused.
+    /// The same for an application that is refused.
     pub(super) handler_refused: Nanos,
-    /// The gate, for a grant, without what is to be done later.
+    /// The gate, for a grant, without its later work.
     pub(super) grant: Nanos,
     /// The gate, for a refusal.
     pub(super) refusal: Nanos,
-    /// The gate, for a question what strangers are told, where [`KNOWN`] are known.
+    /// The gate, for a question to the negative cache, with [`KNOWN`] grants.
     pub(super) question: Nanos,
-    /// The gate, to write down what has been decided in a turn.
+    /// The gate, for the sync at the end of a turn.
     pub(super) sync: Nanos,
-    /// The gate, for what is done later of a grant: read, acked, removed, confirmed.
+    /// The gate, for the later work of a grant: read, ack, delete, confirm.
     pub(super) follow: Nanos,
-    /// A bridge, from entry to entry.
+    /// A bridge, per entry.
     pub(super) bridge: Nanos,
-    /// A broker's core, for a record.
+    /// A broker's core, per record.
     pub(super) broker: Nanos,
-    /// A consumer, from row to row.
+    /// A consumer, per row.
     pub(super) consumer: Nanos,
-    /// The database, from row to row.
+    /// The database, per row.
     pub(super) database: Nanos,
 }
 
 impl Costs {
-    /// The gate, for a question where so many are known: each adds the same.
+    /// The gate, for a question with this many grants: the cost is linear in them.
     pub(super) fn question_of(&self, known: u64) -> Nanos {
         let names = self.question.saturating_sub(self.refusal);
         self.refusal + names * known / KNOWN
     }
 
-    /// The costs in what a run of all benches has written.
+    /// The costs in the results of a full run.
     ///
     /// # Errors
     /// When a figure is missing.
@@ -52,7 +52,7 @@ impl Costs {
         Results::of(json)?.costs()
     }
 
-    /// All of them, for people.
+    /// All costs as a table.
     pub(super) fn table(&self) -> Table {
         let rows = [
             (

@@ -1,18 +1,18 @@
-//! Who comes when. An open model: people come by their own clocks, whatever becomes of those before them.
+//! When applicants come. An open model: applicants come by their own clocks, whatever becomes of the earlier ones.
 
 use super::agenda::{Nanos, micros};
 use super::random::Random;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Arrivals {
-    /// So many a second, independently of each other (Poisson).
+    /// Arrivals per second, independent of each other (Poisson).
     Steady(f64),
-    /// All who wait for the opening: each after a time of his own, exponentially distributed with this mean in
-    /// milliseconds. Most come at once, and the rate decays.
+    /// A crowd that waits for the opening: each applicant comes after a time of their own, exponentially distributed
+    /// with this mean in milliseconds. Most come at once, and the rate decays.
     Flash(f64),
 }
 
-/// People, and when they come.
+/// Applicants, and when they come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Crowd {
     pub(crate) people: u64,
@@ -20,12 +20,12 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// Who comes when so many have come: how long after the one before; nothing, if all have come.
+    /// The delay before the next arrival after this many; `None` if all have come.
     pub(crate) fn next(&self, come: u64, random: &mut Random) -> Option<Nanos> {
         let left = self.people.checked_sub(come).filter(|left| *left > 0)?;
         let mean = match self.arrivals {
             Arrivals::Steady(per_second) => 1e6 / per_second,
-            // The next of those that are left.
+            // The next one of those that are left.
             Arrivals::Flash(mean) => mean * 1e3 / left as f64,
         };
         Some(micros(random.exponential() * mean))

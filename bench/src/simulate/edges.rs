@@ -1,7 +1,7 @@
-//! One gate, and people all over the world: each is served by an edge near him, which asks the gate at home and remembers
+//! One gate, and applicants all over the world: each is served by a nearby edge, which asks the gate at home and caches
 //! refusals.
 //!
-//! Times are counted at the edges: the way from a person to his edge is the same whatever is done behind it.
+//! Times are counted at the edges: the way from an applicant to the edge does not depend on what is done behind it.
 
 use super::agenda::{Agenda, Nanos, millis, seconds};
 use super::costs::Costs;
@@ -12,9 +12,9 @@ use super::station::Gate;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Region {
-    /// From its edge to the gate and back, in milliseconds.
+    /// Round trip from its edge to the gate, in milliseconds.
     pub(crate) round_trip: f64,
-    /// How many people it has, beside the others.
+    /// Its number of applicants, relative to the others.
     pub(crate) people: f64,
 }
 
@@ -22,25 +22,25 @@ pub(crate) struct Region {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Edges<'a> {
     pub(crate) regions: &'a [Region],
-    /// Who remembers, in each region.
+    /// The negative caches in each region.
     pub(crate) memory: Memory,
-    /// For how long the gate collects applications that it then decides in the order of their clicks, in milliseconds
-    /// from each click; 0: it decides in the order in which they come.
+    /// How long the gate collects applications before it decides them in the order of their clicks, in milliseconds
+    /// from each click; 0: it decides in the order of arrival at the gate.
     pub(crate) window: f64,
     pub(crate) quota: u64,
     pub(crate) crowd: Crowd,
     pub(crate) seed: u64,
 }
 
-/// What became of the people of a region.
+/// The results of a region's applicants.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Served {
     pub(crate) people: u64,
-    /// Milliseconds to the answers of those who got a place, in the order of their answers.
+    /// Latencies of the winners in milliseconds, in the order of their answers.
     pub(crate) granted: Vec<f64>,
-    /// Milliseconds to all other answers.
+    /// Latencies of all other answers in milliseconds.
     pub(crate) refused: Vec<f64>,
-    /// Refusals that its edge gave without asking.
+    /// Refusals from the edge's cache.
     pub(crate) remembered: u64,
 }
 
@@ -62,9 +62,9 @@ enum Task {
 
 enum Event {
     Clicks,
-    /// An edge has looked at an application.
+    /// An edge has processed an application.
     Handled(Application),
-    /// Home, and not decided yet.
+    /// At home, and not decided yet.
     Arrives(Application),
     AtGate(Task),
     TurnEnds,
@@ -90,7 +90,7 @@ struct World<'a> {
 }
 
 impl Edges<'_> {
-    /// What becomes of the people of each region.
+    /// Simulates the applicants of each region.
     pub(crate) fn simulate(&self, costs: &Costs) -> Vec<Served> {
         let regions = self.regions.len();
         let mut world = World {
@@ -120,7 +120,7 @@ impl World<'_> {
         }
     }
 
-    /// From that region home, or back.
+    /// One way from this region to the gate, or back.
     fn way(&self, region: usize) -> Nanos {
         millis(self.edges.regions[region].round_trip) / 2
     }

@@ -1,38 +1,39 @@
-//! Refusals that are remembered, as `apply-handler/src/refusals.rs` does it: after a refusal one question is asked, and
-//! its answer is repeated for a while.
+//! The negative cache of the handlers (`apply-handler`): after a refusal, an instance asks the gate one question, and
+//! repeats the answer for a while.
 
 use super::agenda::{Nanos, millis};
 use super::random::Random;
 
-/// For how long what was learned may be repeated, in milliseconds from when it was asked: REPEAT in `settle.lua`.
+/// How long an answer may be repeated, in milliseconds from the question: REPEAT in the gate's script.
 const REPEAT: f64 = 900.0;
 
-/// For how long nobody asks again after a question that taught nothing, in milliseconds: `strangers::SETTLE`.
+/// How long an instance does not ask again after a question that taught nothing, in milliseconds: the gate's grace
+/// period.
 const SETTLE: f64 = 1_000.0;
 
-/// Grants of a campaign beyond which `strangers.lua` teaches nothing, because it would have to name all who hold one.
+/// Grants of a campaign above which the gate's answer teaches nothing, because it would have to list all winners.
 pub(crate) const MOST_KNOWN: u64 = 2_048;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
-    /// So many remember, each for itself: instances of the component, or machines.
+    /// Number of caches, each for itself: instances of the component, or machines.
     pub(crate) askers: usize,
-    /// After so many applications one forgets everything, as an instance does that is replaced.
+    /// After this many applications a cache is emptied, as when an instance is replaced.
     pub(crate) applications: u64,
-    /// So many applications each has under way at the gate at once; others wait.
+    /// Concurrent applications of each at the gate; others wait.
     pub(crate) at_once: usize,
-    /// The most grants at a gate of which something can be learned.
+    /// Most grants at a gate with which a question can teach anything.
     pub(crate) most_known: u64,
 }
 
-/// Somebody who remembers, in one of his lives.
+/// One cache, in one of its lives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asker {
     pub(crate) place: usize,
     life: u64,
 }
 
-/// What all of them remember, of each gate.
+/// What all caches know of each gate.
 #[derive(Clone, Debug)]
 pub(crate) struct Memories {
     memory: Option<Memory>,
@@ -60,7 +61,7 @@ impl Memories {
         }
     }
 
-    /// Who serves the next application.
+    /// The cache that serves the next application.
     pub(crate) fn serve(&mut self, random: &mut Random) -> Option<Asker> {
         let memory = self.memory?;
         let place = random.below(memory.askers);
@@ -69,13 +70,13 @@ impl Memories {
         Some(Asker { place, life })
     }
 
-    /// Whether he knows what strangers are told by that gate.
+    /// Whether it has a valid answer of this gate.
     pub(crate) fn knows(&self, asker: Asker, gate: usize, now: Nanos) -> bool {
         let known = self.known[asker.place * self.gates + gate];
         known.life == asker.life && known.learned && now < known.until
     }
 
-    /// Whether he asks now, after a refusal: not if he knows, or has asked.
+    /// Whether it asks now, after a refusal: not if it has an answer, or has asked.
     pub(crate) fn begin(&mut self, asker: Asker, gate: usize, now: Nanos) -> bool {
         let known = &mut self.known[asker.place * self.gates + gate];
         if known.life > asker.life || (known.life == asker.life && now < known.until) {
@@ -89,13 +90,13 @@ impl Memories {
         true
     }
 
-    /// Whether a gate with so many grants can teach anything.
+    /// Whether a gate with this many grants can teach anything.
     pub(crate) fn can_learn(&self, granted: u64) -> bool {
         self.memory
             .is_some_and(|memory| granted <= memory.most_known)
     }
 
-    /// The answer to what he asked then.
+    /// Stores the answer to an earlier question.
     pub(crate) fn keep(&mut self, asker: Asker, gate: usize, asked: Nanos) {
         let known = &mut self.known[asker.place * self.gates + gate];
         if known.life == asker.life {

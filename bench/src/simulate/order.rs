@@ -2,24 +2,24 @@
 
 use super::agenda::{Nanos, seconds};
 
-/// Who got a place, beside who would have got one in strict order of arrival.
+/// The winners, compared with those of a strict order of arrival.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Order {
-    /// Places that were given.
+    /// Granted places.
     pub(crate) granted: u64,
-    /// Places that were not given, although somebody was refused.
+    /// Places that were not granted although an applicant was refused.
     pub(crate) left_over: u64,
-    /// People who were refused although somebody who came later got a place.
+    /// Applicants who were refused although a later one got a place.
     pub(crate) passed_over: u64,
-    /// Places that went to people who came after as many as there were places.
+    /// Places that went to applicants beyond the quota in the order of arrival.
     pub(crate) displaced: u64,
-    /// How long after the first who was refused the last came who got a place, in milliseconds; 0 if nobody was passed
+    /// How long after the first refused applicant the last winner came, in milliseconds; 0 if no applicant was passed
     /// over.
     pub(crate) longest: f64,
 }
 
 impl Order {
-    /// Of people in the order in which they came: when, and whether they got a place.
+    /// Of applicants in the order of arrival: when each came, and whether they got a place.
     pub(crate) fn of(people: impl Iterator<Item = (Nanos, bool)> + Clone, quota: u64) -> Self {
         let granted = people.clone().filter(|(_, granted)| *granted).count() as u64;
         let refused = people.clone().filter(|(_, granted)| !granted).count() as u64;

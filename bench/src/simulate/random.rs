@@ -1,4 +1,4 @@
-//! Chance that can be repeated: the same seed gives the same numbers on every machine and in every version, which a
+//! Reproducible random numbers: the same seed gives the same numbers on every machine and in every version, which a
 //! general-purpose generator does not promise.
 
 use super::agenda::Nanos;
@@ -8,7 +8,7 @@ use super::agenda::Nanos;
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// The sequence of that seed.
+    /// The sequence of this seed.
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -21,27 +21,27 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Evenly from 0 (possible) to 1 (not).
+    /// Uniform from 0 (inclusive) to 1 (exclusive).
     pub(crate) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Exponentially distributed, with a mean of 1.
+    /// Exponentially distributed with mean 1.
     pub(crate) fn exponential(&mut self) -> f64 {
         -(1.0 - self.unit()).ln()
     }
 
-    /// A time, exponentially distributed around its mean.
+    /// A time, exponentially distributed with this mean.
     pub(crate) fn around(&mut self, mean: Nanos) -> Nanos {
         (self.exponential() * mean as f64).round() as Nanos
     }
 
-    /// One of the numbers below `count`.
+    /// Uniform below `count`.
     pub(crate) fn below(&mut self, count: usize) -> usize {
         (self.unit() * count as f64) as usize
     }
 
-    /// One of the places in `weights`, each as likely as it is heavy.
+    /// An index of `weights`, with a probability proportional to its weight.
     pub(crate) fn among(&mut self, weights: &[f64]) -> usize {
         let mut point = self.unit() * weights.iter().sum::<f64>();
         for (place, weight) in weights.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What a run of the benches has written down, and the costs in it.
+//! The results of a full run, and the costs in them.
 
 use super::agenda::{Nanos, micros, millis};
 use super::costs::Costs;
@@ -9,10 +9,10 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::Path;
 
-/// What a run of the benches has written.
+/// The results of a run.
 pub(super) struct Results(Report);
 
-/// What a run of all benches has written into a file.
+/// The results in a file.
 ///
 /// # Errors
 /// When there is no such file.
@@ -39,7 +39,7 @@ impl Results {
         Table::text("provenance", text)
     }
 
-    /// What one more of a part has added where it was measured.
+    /// What one more of a component has added, as measured.
     pub(super) fn measured(&self) -> Table {
         let findings = self.0.findings.iter();
         let findings = findings.filter(|finding| finding.bench == "one-more");
@@ -97,7 +97,7 @@ impl Results {
         Ok(self.finding(bench, what, unit)?.figure.median)
     }
 
-    /// The first such finding of a bench; of whatever, if that is left out.
+    /// The first such finding of a benchmark, or of any benchmark.
     fn finding(&self, bench: &str, what: Option<&str>, unit: Unit) -> Result<&Finding> {
         let found = self.0.findings.iter().find(|finding| {
             let is_it = what.is_none_or(|what| what == finding.what);

@@ -7,21 +7,21 @@ use super::run::Sizing;
 use super::simulated::Component;
 use super::station::Station;
 
-/// The consumer's, as it is shipped, in milliseconds: how long a record waits for others.
+/// The consumer's setting as shipped, in milliseconds: how long a record waits for others.
 const BATCH_AGE: f64 = 20.0;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Row {
-    /// Read from the stream of that gate.
+    /// Read from the stream of this gate.
     Read(usize),
     Published,
     Batched,
-    /// Handed to the database by that consumer.
+    /// Passed to the database by this consumer.
     Inserted(usize),
     Committed,
 }
 
-/// What happens next to whom, after a delay: to a grant, and to the one behind it.
+/// What happens next, after a delay: to this grant, and to the one behind it.
 pub(crate) type Next = [Option<(Nanos, Row)>; 2];
 
 /// Everything behind the gates.
@@ -35,7 +35,7 @@ pub(crate) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Of so many parts, with nothing on its way.
+    /// With nothing on its way.
     pub(crate) fn new(sizing: Sizing, costs: &'a Costs) -> Self {
         Self {
             costs,
@@ -47,7 +47,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// A grant is in the stream of that gate.
+    /// A grant is in the stream of this gate.
     pub(crate) fn granted(&mut self, gate: usize) -> Option<(Nanos, Row)> {
         let begins = self.bridges.arrive(gate);
         self.read(begins)
@@ -57,7 +57,7 @@ impl<'a> Rows<'a> {
         gate.map(|gate| (self.costs.bridge, Row::Read(gate)))
     }
 
-    /// Somebody is there, and goes on.
+    /// A grant has reached this step, and continues.
     pub(crate) fn happens(&mut self, row: Row, random: &mut Random) -> Next {
         let costs = self.costs;
         match row {
@@ -94,7 +94,7 @@ impl<'a> Rows<'a> {
         (self.costs.consumer, Row::Inserted(consumer))
     }
 
-    /// Seconds that each part was at work, the busiest of the consumers.
+    /// Busy seconds of each component; of the consumers, the busiest.
     pub(crate) fn work(&self) -> [(Component, f64); 4] {
         let consumers = self.consumers.iter().map(Station::work_of_each).max();
         [

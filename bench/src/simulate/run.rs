@@ -1,4 +1,4 @@
-//! A run of the system: what there is of it, and who comes.
+//! A run of the system: its components and its applicants.
 
 use super::costs::Costs;
 use super::crowd::Crowd;
@@ -6,7 +6,7 @@ use super::memory::Memory;
 use super::simulated::Simulated;
 use super::system::System;
 
-/// How many there are of everything.
+/// The number of each component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sizing {
     /// Processor cores of handlers.
@@ -15,7 +15,7 @@ pub(crate) struct Sizing {
     pub(crate) gates: usize,
     /// Bridges, which share the streams.
     pub(crate) bridges: usize,
-    /// Processor cores of brokers.
+    /// Cores of the brokers.
     pub(crate) broker_cores: usize,
     /// Partitions of the topic, each of which one consumer reads.
     pub(crate) partitions: usize,
@@ -33,15 +33,14 @@ impl Sizing {
     };
 }
 
-/// One run to be made.
+/// One simulated run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
-    /// How many there are of everything.
     pub(crate) sizing: Sizing,
-    /// Who remembers what strangers are told; nobody, if left out.
+    /// The negative caches, if any.
     pub(crate) memory: Option<Memory>,
     pub(crate) crowd: Crowd,
-    /// Places, evenly over the gates.
+    /// Places, spread evenly over the gates.
     pub(crate) quota: u64,
     pub(crate) seed: u64,
 }

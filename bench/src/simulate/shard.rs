@@ -1,4 +1,4 @@
-//! A gate that has some of a campaign's places.
+//! A gate that has a part of a campaign's places.
 
 use super::agenda::Nanos;
 use super::costs::Costs;
@@ -6,21 +6,21 @@ use super::station::Gate;
 
 /// One of the gates over which a campaign is split.
 pub(crate) struct Shard {
-    /// Those who have come, by their numbers.
+    /// Waiting applications, by the number of their applicant.
     pub(crate) gate: Gate<usize>,
-    /// Places that it may give.
+    /// Places left to grant.
     pub(crate) left: u64,
     /// Places that it has given.
     pub(crate) granted: u64,
-    /// Whether a lease has been asked for.
+    /// Whether a lease was requested.
     asked: bool,
-    /// Whether there will be no more leases.
+    /// Whether no more leases will come.
     dry: bool,
     answers: Vec<(usize, bool)>,
 }
 
 impl Shard {
-    /// With so many places, and more to come from a root or not.
+    /// A gate with this many places, with or without further leases.
     pub(crate) fn new(left: u64, has_root: bool, costs: &Costs) -> Self {
         Self {
             gate: Gate::new(costs.sync),
@@ -32,7 +32,7 @@ impl Shard {
         }
     }
 
-    /// Decides those who have come, if no turn is under way; how long it takes. Whoever has to wait for a lease does so in
+    /// Decides the waiting applications, if no turn runs; returns the duration. Applications that need a lease wait in
     /// line.
     pub(crate) fn turn(&mut self, costs: &Costs) -> Option<Nanos> {
         let Self {
@@ -58,20 +58,20 @@ impl Shard {
         })
     }
 
-    /// The turn has ended: who is answered, and whether he got a place.
+    /// The turn has ended: returns the answered applicants, each with whether they got a place.
     pub(crate) fn end_turn(&mut self) -> Vec<(usize, bool)> {
         self.gate.end_turn();
         std::mem::take(&mut self.answers)
     }
 
-    /// Whether it asks the root now, with leases of that size.
+    /// Whether it requests a lease of this size now.
     pub(crate) fn asks(&mut self, lease: u64) -> bool {
         let asks = !self.dry && !self.asked && self.left <= lease / 2;
         self.asked |= asks;
         asks
     }
 
-    /// A lease comes; an empty one says that there are no more.
+    /// A lease arrives; an empty one means that there are no more.
     pub(crate) fn lease(&mut self, size: u64) {
         self.asked = false;
         self.left += size;

@@ -1,9 +1,9 @@
-//! What came of a run of the system.
+//! The result of a simulated run.
 
 use super::agenda::{Nanos, seconds};
 use std::fmt;
 
-/// What may be a bottleneck.
+/// A component that may be the bottleneck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Component {
     /// A core of a handler.
@@ -13,29 +13,29 @@ pub(crate) enum Component {
     /// A core of a broker.
     Broker,
     Consumer,
-    /// The database, of which there is one.
+    /// The only database.
     Database,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Simulated {
-    /// Microseconds to each answer, from when somebody came.
+    /// Latency of each answer in microseconds, from the arrival.
     latencies: Vec<u32>,
     last_came: Nanos,
     last_answer: Nanos,
     /// Grants that have their rows.
     pub(crate) rows: u64,
     last_row: Nanos,
-    /// Applications that gates decided.
+    /// Applications that the gates decided.
     pub(crate) decisions: u64,
-    /// Questions about strangers that gates answered.
+    /// Questions to the negative cache that the gates answered.
     pub(crate) questions: u64,
-    /// How many seconds each part was at work: of several of a kind, each, or the busiest.
+    /// Busy seconds of each component: of several of a kind, each, or the busiest.
     pub(crate) work: Vec<(Component, f64)>,
 }
 
 impl Simulated {
-    /// Somebody who came then is answered.
+    /// An applicant who came at `came` is answered.
     pub(crate) fn answered(&mut self, came: Nanos, now: Nanos) {
         let micros = (now - came) / 1_000;
         self.latencies
@@ -53,17 +53,17 @@ impl Simulated {
         self.latencies.len() as u64
     }
 
-    /// Answers a second, from the first who came to the last answer.
+    /// Answers per second, from the first arrival to the last answer.
     pub(crate) fn answers_per_second(&self) -> f64 {
         self.answers() as f64 / seconds(self.last_answer)
     }
 
-    /// How long after the last who came the last answer was given, in seconds: what does not keep up is behind.
+    /// Seconds from the last arrival to the last answer: a system that does not keep up is behind.
     pub(crate) fn behind(&self) -> f64 {
         seconds(self.last_answer - self.last_came)
     }
 
-    /// Milliseconds within which that share of the answers came.
+    /// The quantile of the latency, in milliseconds.
     pub(crate) fn quantile(&self, quantile: f64) -> f64 {
         let mut latencies = self.latencies.clone();
         let place = (latencies.len() as f64 * quantile) as usize;
@@ -74,18 +74,18 @@ impl Simulated {
         f64::from(*latency) / 1e3
     }
 
-    /// When the last row stood, in seconds.
+    /// When the last row was committed, in seconds.
     pub(crate) fn last_row(&self) -> f64 {
         seconds(self.last_row)
     }
 
-    /// Seconds that a part was at work.
+    /// Busy seconds of a component.
     pub(crate) fn work_of(&self, component: Component) -> f64 {
         let found = self.work.iter().find(|(other, _)| *other == component);
         found.map_or(0.0, |(_, work)| *work)
     }
 
-    /// The one that was at work for longest, of these.
+    /// The busiest component among these.
     pub(crate) fn bottleneck(&self, among: impl Fn(Component) -> bool) -> Option<Component> {
         let among = self.work.iter().filter(|(component, _)| among(*component));
         among
@@ -95,7 +95,7 @@ impl Simulated {
 }
 
 impl Component {
-    /// Whether answers wait for it; rows wait for all.
+    /// Whether answers wait for it; rows wait for all components.
     pub(crate) fn answers(self) -> bool {
         matches!(self, Self::Handler | Self::Gate)
     }

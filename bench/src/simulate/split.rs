@@ -1,7 +1,7 @@
-//! One campaign's quota, split over several gates, and what that costs in the order of arrival.
+//! A quota split over several gates, and what that costs in the order of arrival.
 //!
-//! People are spread by a hash of their ids, so that each asks always the same gate. What is counted begins at the gates'
-//! doors: whatever network and handlers do to the order before is the same for one gate and for many.
+//! Applicants are spread by a hash of their ids, so each always asks the same gate. Arrival is counted at the gates:
+//! what network and handlers do to the order before that is the same for one gate and for many.
 
 use super::agenda::{Agenda, Nanos, millis, seconds};
 use super::costs::Costs;
@@ -11,26 +11,25 @@ use super::random::Random;
 use super::shard::Shard;
 use super::system::HOP;
 
-/// How places come to the gates.
+/// How places get to the gates.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Policy {
-    /// Each has its share from the beginning, and keeps it.
+    /// Each gate has its share from the start, and keeps it.
     Shares,
-    /// The same, and a coordinator evens out what is left, every so many milliseconds.
+    /// The same, and a coordinator balances what is left, at this interval in milliseconds.
     Rebalanced(f64),
-    /// A root hands out leases of so many serials. A gate asks for the next when no more than half of one is left, keeps
-    /// people waiting for it when nothing is left, and refuses when the root has no more.
+    /// A root hands out leases of this many serials. A gate requests the next one when at most half of a lease is left,
+    /// lets applicants wait when nothing is left, and refuses when the root has no more.
     Leases(u64),
 }
 
-/// A campaign that is split.
+/// A split campaign.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Split {
     /// Over so many gates.
     pub(crate) gates: usize,
-    /// How many more people than the mean the first gate gets, as a part of that: 0.2 for a fifth more.
+    /// How many more applicants than the mean the first gate gets: 0.2 is a fifth more.
     pub(crate) skew: f64,
-    /// How places come to them.
     pub(crate) policy: Policy,
     pub(crate) quota: u64,
     pub(crate) crowd: Crowd,
@@ -39,27 +38,27 @@ pub(crate) struct Split {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Given {
-    /// Who got a place, in the order of arrival.
+    /// The winners, compared with the order of arrival.
     pub(crate) order: Order,
-    /// Milliseconds within which 99 of 100 were answered, from when they came.
+    /// 99th percentile of the latency, in milliseconds.
     pub(crate) p99: f64,
-    /// When the last place was given, in seconds.
+    /// When the last place was granted, in seconds.
     pub(crate) sold_out: f64,
-    /// Leases that the root was asked for, or places that the coordinator moved.
+    /// Leases that the root handed out, or places that the coordinator moved.
     pub(crate) moved: u64,
 }
 
 enum Event {
     Comes,
     TurnEnds(usize),
-    /// The root is asked for a lease.
+    /// The root gets a request for a lease.
     Asked(usize),
     Leased(usize, u64),
-    /// The coordinator looks at what is left.
+    /// The coordinator reads what is left.
     Looks,
-    /// The gates that had more than the mean of this give it up.
+    /// Gates above the mean give this many places up.
     Debits(Vec<u64>),
-    /// Those that had less are given it.
+    /// Gates below the mean get this many places.
     Credits(Vec<u64>),
 }
 
@@ -70,7 +69,7 @@ struct Campaign<'a> {
     agenda: Agenda<Event>,
     weights: Vec<f64>,
     shards: Vec<Shard>,
-    /// Places that the root has.
+    /// Places at the root.
     root: u64,
     /// Places on their way to a gate.
     on_the_way: u64,
@@ -80,10 +79,10 @@ struct Campaign<'a> {
 }
 
 impl Split {
-    /// What comes of it.
+    /// Simulates the campaign.
     ///
     /// # Panics
-    /// When places, given and left, are ever more or fewer than the quota: that would be a fault of the policy.
+    /// When places, granted and left, are ever more or fewer than the quota: that would be a bug of the policy.
     pub(crate) fn simulate(&self, costs: &Costs) -> Given {
         let mut campaign = Campaign::new(self, costs);
         campaign.await_next();
@@ -94,7 +93,7 @@ impl Split {
         campaign.given()
     }
 
-    /// How many people come to each gate, beside each other.
+    /// Relative number of applicants of each gate.
     fn weights(&self) -> Vec<f64> {
         let others = self.gates.saturating_sub(1).max(1) as f64;
         let mut weights = vec![1.0 - self.skew / others; self.gates];
@@ -102,7 +101,7 @@ impl Split {
         weights
     }
 
-    /// What each gate has at the opening.
+    /// Places of each gate at the opening.
     fn first_places(&self) -> Vec<u64> {
         let gates = self.gates as u64;
         let mut left = self.quota;
@@ -145,7 +144,7 @@ impl<'a> Campaign<'a> {
         }
     }
 
-    /// All of them: at the root, on their way, at the gates, given.
+    /// All places: at the root, on their way, at the gates, granted.
     fn places(&self) -> u64 {
         let at_gates = self.shards.iter().map(|shard| shard.left + shard.granted);
         at_gates.sum::<u64>() + self.root + self.on_the_way
@@ -203,7 +202,7 @@ impl<'a> Campaign<'a> {
         }
     }
 
-    /// The size of a lease; 0 where there are none.
+    /// The size of a lease; 0 without leases.
     fn lease(&self) -> u64 {
         match self.split.policy {
             Policy::Leases(size) => size,
@@ -220,14 +219,14 @@ impl<'a> Campaign<'a> {
         if !all_have_come && left.iter().any(|left| *left > 0) {
             self.agenda.after(millis(every), Event::Looks);
         }
-        // The numbers come to the coordinator, and its word to the gates.
+        // The numbers travel to the coordinator, and its answer to the gates.
         self.agenda.after(2 * millis(HOP), Event::Debits(left));
     }
 
     fn debit(&mut self, seen: &[u64]) {
         let mean = mean(seen);
         for (shard, seen) in self.shards.iter_mut().zip(seen) {
-            // Some of it may have been given meanwhile.
+            // Some of them may have been granted meanwhile.
             let more = seen.saturating_sub(mean).min(shard.left);
             shard.left -= more;
             self.on_the_way += more;
@@ -242,7 +241,7 @@ impl<'a> Campaign<'a> {
         let last = seen.len() - 1;
         for (place, (shard, seen)) in self.shards.iter_mut().zip(seen).enumerate() {
             let wanted = mean.saturating_sub(*seen);
-            // What does not come out even goes to the last.
+            // The remainder of the division goes to the last gate.
             let given = if place == last {
                 self.on_the_way
             } else {

@@ -1,9 +1,9 @@
-//! Where things wait and are served: by one of several servers, or by a gate that takes all that has come at once.
+//! Queues: several servers behind one queue, or a gate that takes everything that has arrived at once.
 
 use super::agenda::Nanos;
 use std::collections::VecDeque;
 
-/// Servers behind one line, first come first served. Its owner enters the end of each service into the agenda.
+/// Servers behind one queue, first come, first served. The owner schedules the end of each service.
 #[derive(Clone, Debug)]
 pub(crate) struct Station<T> {
     servers: usize,
@@ -12,11 +12,11 @@ pub(crate) struct Station<T> {
     work: Nanos,
 }
 
-/// The most that a gate does in one turn: assumed, 64 connections with 16 applications under way on each.
+/// Most applications in one turn of a gate: assumed, 64 connections with 16 requests in flight on each.
 const AT_ONCE: usize = 1_024;
 
-/// A single-threaded server that writes down what it has done before it answers, as Redis does with `appendfsync always`:
-/// all that has come is done in one turn, and one sync at the end of it serves all.
+/// A single-threaded server that syncs to disk before it answers, like Redis with `appendfsync always`: everything that
+/// has arrived is processed in one turn, with one sync at its end.
 #[derive(Clone, Debug)]
 pub(crate) struct Gate<T> {
     sync: Nanos,
@@ -26,7 +26,7 @@ pub(crate) struct Gate<T> {
 }
 
 impl<T> Station<T> {
-    /// A station of so many servers.
+    /// A station with this many servers.
     pub(crate) fn new(servers: usize) -> Self {
         Self {
             servers,
@@ -36,7 +36,7 @@ impl<T> Station<T> {
         }
     }
 
-    /// Somebody comes; returned is whose service begins now.
+    /// An arrival; returns the item whose service begins now.
     pub(crate) fn arrive(&mut self, who: T) -> Option<T> {
         if self.busy < self.servers {
             self.busy += 1;
@@ -46,7 +46,7 @@ impl<T> Station<T> {
         None
     }
 
-    /// A service has ended that took so long; returned is whose service begins now.
+    /// A service of this duration has ended; returns the item whose service begins now.
     pub(crate) fn leave(&mut self, took: Nanos) -> Option<T> {
         self.work += took;
         let next = self.line.pop_front();
@@ -56,14 +56,14 @@ impl<T> Station<T> {
         next
     }
 
-    /// The service time of all who were served, for each server.
+    /// Total service time, divided by the number of servers.
     pub(crate) fn work_of_each(&self) -> Nanos {
         self.work / self.servers as Nanos
     }
 }
 
 impl<T> Gate<T> {
-    /// A gate whose sync takes so long.
+    /// A gate with this sync time.
     pub(crate) fn new(sync: Nanos) -> Self {
         Self {
             sync,
@@ -77,9 +77,9 @@ impl<T> Gate<T> {
         self.line.push_back(who);
     }
 
-    /// Begins a turn, if none is under way and somebody waits: those who do, but no more than [`AT_ONCE`]. `serve` says how
-    /// long each takes, and whether anything has to be written down for him; nothing, if he and those behind him are to
-    /// wait. Returned is how long the turn takes, with its sync.
+    /// Begins a turn, if none runs and something waits: with everything that waits, but at most [`AT_ONCE`]. `serve`
+    /// returns how long each takes and whether it needs a sync; `None`, if this one and all behind it have to wait.
+    /// Returns the duration of the turn, with its sync.
     pub(crate) fn turn(
         &mut self,
         mut serve: impl FnMut(&T) -> Option<(Nanos, bool)>,
@@ -108,7 +108,7 @@ impl<T> Gate<T> {
         self.busy = false;
     }
 
-    /// How long it has been at work, without its syncs: the more come at once, the fewer there are.
+    /// Busy time without syncs: the more arrive at once, the fewer syncs there are.
     pub(crate) fn work(&self) -> Nanos {
         self.work
     }
@@ -125,7 +125,7 @@ mod tests {
         Goes(Nanos, Nanos),
     }
 
-    /// The mean time from coming to going, in mean service times, of a station that is busy for that part of the time.
+    /// The mean sojourn time, in mean service times, of a station with this utilisation.
     fn sojourn(servers: usize, load: f64, mut service: impl FnMut(&mut Random) -> Nanos) -> f64 {
         const MEAN: Nanos = 1_000_000;
         let mut random = Random::new(7);
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn waiting_is_as_long_as_the_formulas_say() {
         for load in [0.5, 0.8] {
-            // M/M/1, and Pollaczek and Khinchine's for M/D/1.
+            // M/M/1, and M/D/1 by Pollaczek and Khinchine.
             is_near(
                 sojourn(1, load, |random| random.around(1_000_000)),
                 1.0 / (1.0 - load),

@@ -1,8 +1,8 @@
 //! The whole system: applications at handlers, decisions at gates, and the way of a grant to its row.
 //!
-//! A handler core takes its measured time around its mean, exponentially distributed; everything else takes exactly what
-//! was measured. All of a handler's time comes before the gate. What is read, acked and confirmed later of a grant is work
-//! of the same gate, and competes with applications.
+//! A handler core takes its measured time on average, exponentially distributed; everything else takes exactly the
+//! measured time. All of a handler's time comes before the gate. The later work for a grant (read, ack, confirm) is
+//! done by the same gate, and competes with applications.
 
 use super::agenda::{Agenda, Nanos, millis, seconds};
 use super::costs::Costs;
@@ -13,7 +13,7 @@ use super::run::Run;
 use super::simulated::{Component, Simulated};
 use super::station::{Gate, Station};
 
-/// From handler to gate or back, in milliseconds: assumed, within one data centre.
+/// One way from handler to gate, in milliseconds: assumed, within one data centre.
 pub(crate) const HOP: f64 = 0.25;
 
 #[derive(Clone, Copy)]
@@ -23,14 +23,14 @@ struct Application {
     asker: Option<Asker>,
 }
 
-/// What a gate is asked.
+/// The work of a gate.
 enum Task {
     Decide(Application),
     Ask {
         asker: Asker,
         asked: Nanos,
     },
-    /// What is left to do for a grant: read, acked, confirmed.
+    /// The later work for a grant: read, ack, confirm.
     Follow,
 }
 
@@ -49,7 +49,7 @@ enum Event {
     Row(Row),
 }
 
-/// The system in the course of a run.
+/// The system during a run.
 pub(crate) struct System<'a> {
     costs: &'a Costs,
     run: &'a Run,
@@ -58,18 +58,18 @@ pub(crate) struct System<'a> {
     come: u64,
     granted: Vec<u64>,
     memory: Memories,
-    /// Those who wait until an asker has less under way.
+    /// Applications that wait for a free slot of their instance.
     lines: Vec<Station<Application>>,
     handlers: Station<Application>,
     gates: Vec<Gate<Task>>,
-    /// What each gate answers at the end of its turn.
+    /// The answers of each gate at the end of its turn.
     answers: Vec<Vec<Event>>,
     rows: Rows<'a>,
     outcome: Simulated,
 }
 
 impl<'a> System<'a> {
-    /// With nobody there yet.
+    /// Without any applicants.
     pub(crate) fn new(run: &'a Run, costs: &'a Costs) -> Self {
         let sizing = run.sizing;
         let lines = run.memory.map_or(vec![], |memory| {
@@ -92,7 +92,7 @@ impl<'a> System<'a> {
         }
     }
 
-    /// Goes on until nothing happens any more.
+    /// Runs until nothing happens any more.
     pub(crate) fn run(mut self) -> Simulated {
         self.await_next();
         while let Some(event) = self.agenda.next() {
@@ -190,7 +190,7 @@ impl<'a> System<'a> {
         self.agenda.after(millis(HOP), decide);
     }
 
-    /// Whoever is next in line behind him is answered, if it is known by now what he is told, or goes to the gate.
+    /// The next application in line is answered from the cache, if there is an answer by now, or goes to the gate.
     fn came_back(&mut self, application: Application) {
         let Some(asker) = application.asker else {
             return;
@@ -209,7 +209,7 @@ impl<'a> System<'a> {
         asker.is_some_and(|asker| self.memory.knows(asker, application.gate, now))
     }
 
-    /// After a refusal: what are strangers told?
+    /// After a refusal: asks the gate for an answer that can be cached.
     fn ask(&mut self, application: Application) {
         let (gate, now) = (application.gate, self.agenda.now());
         if let Some(asker) = application.asker

@@ -1,4 +1,4 @@
-//! What is simulated, and the tables that show what came of it.
+//! The simulated questions, and a table for each.
 
 mod edges;
 mod hot_key;
@@ -10,7 +10,7 @@ use super::Costs;
 use crate::report::table;
 use std::fmt;
 
-/// All of them, in the order of the page.
+/// In the order of the page.
 pub(super) const ALL: [fn(&Costs) -> Vec<Table>; 5] = [
     more::tables,
     hot_key::tables,
@@ -39,7 +39,7 @@ impl Table {
         Self::text(name, text)
     }
 
-    /// A text in the place of a table.
+    /// A text in place of a table.
     pub(super) fn text(name: &'static str, text: String) -> Self {
         Self { name, text }
     }
@@ -51,7 +51,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// A part of a whole, as people write it.
+/// A percentage.
 fn percent(part: f64) -> String {
     format!("{:.1} %", part * 100.0)
 }

@@ -1,4 +1,4 @@
-//! Runs as a whole.
+//! Whole runs.
 
 mod edges {
     use crate::simulate::costs::Costs;
@@ -100,7 +100,7 @@ mod split {
                 for people in [500, 1_001, 1_050, 3_000] {
                     let mut split = split(gates, policy);
                     split.crowd.people = people;
-                    // Every step of it asserts that places given and left are the quota.
+                    // Every step asserts that granted and remaining places add up to the quota.
                     let order = split.simulate(&Costs::round()).order;
                     assert!(order.granted <= people.min(1_001), "{split:?}");
                     let refused = people - order.granted;
@@ -196,7 +196,7 @@ mod system {
     #[test]
     fn the_slowest_part_is_what_is_waited_for() {
         let outcome = run(Sizing::ONE_OF_EACH, 2_000).simulate(&Costs::round());
-        // A handler's core takes 100 µs, which is more than anything else.
+        // A handler's core takes 100 µs, more than anything else.
         assert_eq!(outcome.bottleneck(|_| true), Some(Component::Handler));
         assert!(
             (outcome.answers_per_second() / 1e4 - 1.0).abs() < 0.1,

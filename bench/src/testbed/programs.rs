@@ -1,4 +1,4 @@
-//! The parts of the system and the services beside them: how each is started, and when it is ready.
+//! The programs of the system and the services beside them: how each is started, and when it is ready.
 
 use super::{Route, Testbed};
 use crate::process::{Process, free_address, get};
@@ -8,21 +8,21 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-/// A server over HTTP, and the process that it is.
+/// An HTTP server with its process.
 pub struct Server {
     pub process: Process,
     pub address: SocketAddr,
 }
 
 impl Testbed {
-    /// The handler, with the component that `spin.toml` names.
+    /// The handler, with the component of `spin.toml`.
     ///
     /// # Errors
     /// When it is not ready within a minute.
     pub fn handler(&self) -> Result<Server> {
         let mut env = vec![("SPIN_VARIABLE_REDIS_URL", self.servers.redis_url.as_str())];
         if self.scale == Scale::Smoke {
-            // That other tests keep the machine busy is no reason to refuse anybody in this one.
+            // A machine that is busy with other tests must not cause refusals in this one.
             env.push(("SPIN_VARIABLE_GATE_BUDGET_MS", "0"));
         }
         self.host("handler", "spin.toml", &env)
@@ -60,7 +60,7 @@ impl Testbed {
         Ok(server)
     }
 
-    /// A service of this program's own: one of those that `rushgate-bench serve` names.
+    /// A service of `rushgate-bench serve`.
     ///
     /// # Errors
     /// When it is not ready within a minute.
@@ -76,7 +76,7 @@ impl Testbed {
         Ok(server)
     }
 
-    /// A bridge, reading from the gate and publishing to the route's topic. Its address is that of its metrics.
+    /// A bridge from the gate to the route's topic. Its address is that of its metrics.
     ///
     /// # Errors
     /// When it is not ready within a minute.
@@ -86,7 +86,7 @@ impl Testbed {
         Ok(bridge)
     }
 
-    /// The same, not waited for.
+    /// The same, without waiting for it.
     ///
     /// # Errors
     /// When there is no such program.
@@ -94,7 +94,7 @@ impl Testbed {
         self.part("kafka-bridge", route, &[("BRIDGE_CONSUMER_NAME", "bench")])
     }
 
-    /// So many bridges that share the work, all of them ready.
+    /// This many bridges that share the work, all ready.
     ///
     /// # Errors
     /// When one is not ready within a minute.
@@ -119,7 +119,7 @@ impl Testbed {
         Ok(consumer)
     }
 
-    /// The same, not waited for.
+    /// The same, without waiting for it.
     ///
     /// # Errors
     /// When there is no such program.
@@ -150,7 +150,7 @@ impl Server {
         self.process.until_ready(self.address, path, text)
     }
 
-    /// One of the numbers that a part counts, 0 before it counts.
+    /// A counter of a program; 0 before it exists.
     pub fn counted(&self, metric: &str) -> u64 {
         let page = get(self.address, "/metrics").unwrap_or_default();
         let value = page.lines().find_map(|line| line.strip_prefix(metric));

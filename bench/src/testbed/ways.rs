@@ -8,7 +8,7 @@ use anyhow::Result;
 use std::process::Command;
 
 impl Testbed {
-    /// A service that gives out so many coupons of a campaign, with a schema of its own.
+    /// A service that gives out this many coupons of a campaign, with a schema of its own.
     ///
     /// # Errors
     /// When it is not ready within a minute.
@@ -24,7 +24,7 @@ impl Testbed {
         Ok(Server { process, address })
     }
 
-    /// What inserts for the way that leaves it to a consumer of Kafka.
+    /// The consumer for the way that inserts from Kafka.
     ///
     /// # Errors
     /// When there is no such program.

@@ -1,4 +1,4 @@
-//! The ways beside Rushgate as one SVG: a bar for each, in a column for each thing that matters most.
+//! The ways beside Rushgate as one SVG: a bar for each way, and a column for each important measure.
 
 use super::shown::{APPLICATIONS, DATABASE_CPU, NOBODY_GOT, OVER_QUOTA, P99};
 use super::table::{Line, lines};
@@ -8,12 +8,12 @@ use std::fmt::Write as _;
 
 const ROW: f64 = 26.0;
 const HEAD: f64 = 72.0;
-/// Where the columns begin, how far they are apart, and how long their longest bar is.
+/// Left edge of the columns, distance between them, and longest bar.
 const LEFT: f64 = 220.0;
 const APART: f64 = 190.0;
 const LONGEST: f64 = 100.0;
 
-/// What is shown, and what is to be said of it.
+/// The measures of the chart, with their captions.
 const COLUMNS: [(&str, &str); 5] = [
     (APPLICATIONS, "more is better"),
     (P99, "less is better"),

@@ -1,8 +1,8 @@
-//! Counts the rows, and inserts one if they are not too many.
+//! Counts the rows, and inserts one if there are fewer than the quota.
 //!
-//! What everybody writes first: `exists`, `count`, `save`. Each statement is right; between them, others do the same. Up to
-//! one row too many for every other connection, of every instance, and a person who clicks twice may have two. A unique
-//! key would stop the latter, and is what the other ways have; nothing stops the former.
+//! The usual first version: `exists`, `count`, `save`. Each statement is correct, but others run between them: up to
+//! one row too many for every other connection of every instance, and a person who clicks twice may get two. A unique
+//! key, which the other ways have, would prevent the latter; nothing prevents the former.
 
 use super::coupons::{CONNECTIONS, insert, pool};
 use super::{Decide, Decision};
@@ -29,8 +29,8 @@ impl CountThenInsert {
 
 impl Decide for CountThenInsert {
     async fn apply(&self, campaign: &str, user_id: &str) -> Result<Decision> {
-        // One for the whole request, as with Spring's open-in-view: fewer are between count and insert than if each
-        // statement had to wait for one.
+        // One connection for the whole request, as with Spring's open-in-view: fewer requests are between count and
+        // insert than if each statement had to wait for a connection.
         let mut database = self.database.acquire().await?;
         let has_one: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT 1 FROM way_coupons WHERE campaign_id = ? AND user_id = ?)",

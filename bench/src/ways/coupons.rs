@@ -4,18 +4,18 @@ use anyhow::{Context, Result};
 use sqlx::mysql::{MySql, MySqlPool, MySqlPoolOptions};
 use sqlx::{Executor, error::ErrorKind};
 
-/// How many connections a service keeps: what the usual pools (HikariCP) have unless told otherwise.
+/// Connections of a service: the default of the usual pools (HikariCP).
 pub const CONNECTIONS: u32 = 10;
 
-/// What became of an insert.
+/// The result of an insert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {
     New,
-    /// That person has a row already.
+    /// This applicant already has a row.
     WasThere,
 }
 
-/// A pool of so many connections, each of which keeps its prepared statements.
+/// A pool of this many connections, each with its prepared statements.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -23,7 +23,7 @@ pub async fn pool(url: &str, connections: u32) -> Result<MySqlPool> {
     MySqlPoolOptions::new()
         .min_connections(connections)
         .max_connections(connections)
-        // The usual pools ask a connection how it is only when it has been idle.
+        // The usual pools check a connection only after it has been idle.
         .test_before_acquire(false)
         .connect(url)
         .await

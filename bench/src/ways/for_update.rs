@@ -1,6 +1,6 @@
 //! Locks the campaign's row, and inserts while it is locked.
 //!
-//! Exact. Everybody waits in line for one row, the losers too, each with a connection in his hand.
+//! Exact. All requests wait in line for one row, also those that will be refused, each with a connection.
 
 use super::coupons::{CONNECTIONS, Inserted, insert, pool};
 use super::{Decide, Decision};

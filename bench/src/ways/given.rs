@@ -1,16 +1,16 @@
-//! What a campaign has given out, as its table of coupons tells.
+//! The coupons of a campaign, from its table.
 
 use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 
-/// What stands in the table once all are answered and nothing is on its way.
+/// The content of the table once all requests are answered and nothing is on its way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Given {
     pub rows: u64,
-    /// People who have more than one.
+    /// Applicants with more than one row.
     pub doubled: u64,
 }
 
-/// How many rows `campaign` has in this table.
+/// The number of rows of `campaign` in this table.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -27,7 +27,7 @@ pub async fn rows(
     Ok(count.unsigned_abs())
 }
 
-/// What `campaign` has given out, by this table.
+/// The coupons of `campaign` in this table.
 ///
 /// # Errors
 /// When the database does not answer.

@@ -1,7 +1,7 @@
 //! Counts in Redis, and inserts at once.
 //!
-//! Never too many. The number is drawn before anybody looks who it is: each second click of somebody who has a coupon
-//! already, and each insert that fails, uses up a place that nobody gets.
+//! Never too many. The number is drawn before the applicant is checked: each second click of a winner, and each failed
+//! insert, uses up a place that no applicant gets.
 
 use super::coupons::{CONNECTIONS, Inserted, insert, pool};
 use super::{Decide, Decision};
@@ -11,7 +11,7 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use sqlx::mysql::MySqlPool;
 use std::time::Duration;
 
-/// How long Redis may take: what the usual client (Lettuce) grants it unless told otherwise.
+/// Redis timeout: the default of the usual client (Lettuce).
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct IncrInsert {
@@ -51,7 +51,7 @@ impl Decide for IncrInsert {
     }
 }
 
-/// One connection, which all requests share, and which is made anew when it breaks.
+/// One connection that all requests share, and that is reopened when it breaks.
 pub(super) async fn redis(url: &str) -> Result<ConnectionManager> {
     let client = redis::Client::open(url).context("parsing REDIS_URL")?;
     let config = ConnectionManagerConfig::new().set_response_timeout(Some(PATIENCE));

@@ -1,9 +1,9 @@
-//! Counts in Redis, and leaves the insert to a consumer of Kafka.
+//! Counts in Redis, and inserts in a Kafka consumer.
 //!
-//! What the well-known Spring tutorial comes to: `SADD` for one each, `INCR` for the quota, `KafkaTemplate.send`, and a
-//! `@KafkaListener` that saves row by row. Exact as long as nothing fails. Somebody whose request dies between the two
-//! calls to Redis can never win; a number whose record is lost is a place that nobody gets; whoever was told "granted"
-//! has nothing but that word until the consumer comes to him.
+//! The well-known Spring tutorial: `SADD` for one per person, `INCR` for the quota, `KafkaTemplate.send`, and a
+//! `@KafkaListener` that saves row by row. Exact as long as nothing fails. An applicant whose request dies between the
+//! two calls of Redis can never win; a number whose record is lost is a place that no applicant gets; and an applicant
+//! who was told "granted" has no coupon until the consumer has saved it.
 
 use super::coupons::{insert, pool};
 use super::incr_insert::redis;
@@ -27,7 +27,7 @@ use tokio::time::sleep;
 #[derive(Clone, Debug)]
 pub struct Topic {
     pub brokers: String,
-    /// The topic's name, which the consumers' group has as well.
+    /// The topic's name, which is also the consumer group's.
     pub name: String,
 }
 
@@ -52,7 +52,7 @@ impl IncrKafka {
     pub async fn connect(redis_url: &str, topic: &Topic, quota: u32) -> Result<Self> {
         Ok(Self {
             redis: redis(redis_url).await?,
-            // As Java's producer is unless told otherwise.
+            // The default of the Java producer.
             producer: client(topic)
                 .set("enable.idempotence", "true")
                 .create_with_context(Reports)
@@ -77,14 +77,14 @@ impl Decide for IncrKafka {
             return Ok(Decision::SoldOut);
         }
         let won = serde_json::to_vec(&Won { campaign, user_id })?;
-        // Nobody waits for the broker.
+        // The request does not wait for the broker.
         let record = BaseRecord::<(), [u8]>::to(&self.topic).payload(&won);
         self.producer.send(record).map_err(|(error, _)| error)?;
         Ok(Decision::Granted)
     }
 }
 
-/// Hears what became of records, and can only complain.
+/// Receives delivery reports, and can only log them.
 struct Reports;
 
 impl ClientContext for Reports {}
@@ -99,19 +99,19 @@ impl ProducerContext for Reports {
     }
 }
 
-/// How many records the consumer takes at once, like Kafka's Java client (`max.poll.records`).
+/// Records per poll, as in Kafka's Java client (`max.poll.records`).
 const POLL: usize = 500;
 
-/// How often an insert is tried, and how long it rests in between: Spring's default.
+/// Attempts of an insert, and the pause between them: Spring's defaults.
 const TRIES: usize = 10;
 
-/// What became of one record when it was taken up.
+/// The result of processing one record.
 enum Fate {
     Saved,
     Skipped,
 }
 
-/// Reads records and inserts them row by row, and commits their offsets once a poll's worth is done; until `shutdown`.
+/// Reads records and inserts them row by row, and commits their offsets after each poll, until `shutdown`.
 ///
 /// # Errors
 /// When the database does not answer at the start, or Kafka refuses for good.

@@ -1,4 +1,4 @@
-//! The ways as programs: what `rushgate-bench serve way` and `serve way-consumer` do.
+//! The ways as programs: `rushgate-bench serve way` and `serve way-consumer`.
 
 use super::Way;
 use super::count_then_insert::CountThenInsert;
@@ -16,9 +16,9 @@ use tokio::net::TcpListener;
 /// A service.
 #[derive(Args)]
 pub struct Service {
-    /// Which way
+    /// The way
     way: Way,
-    /// Where to listen
+    /// Address to listen on
     #[arg(long)]
     listen: SocketAddr,
     /// Coupons of a campaign
@@ -28,7 +28,7 @@ pub struct Service {
     servers: Servers,
 }
 
-/// The consumer that inserts what `incr-kafka` has given out.
+/// The consumer that inserts the coupons of `incr-kafka`.
 #[derive(Args)]
 pub struct Consumer {
     #[command(flatten)]
@@ -37,10 +37,10 @@ pub struct Consumer {
 
 #[derive(Args)]
 struct Servers {
-    /// The schema
+    /// Address of the database, with the schema
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
-    /// Redis
+    /// Address of Redis
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     redis_url: String,
     /// Kafka's bootstrap servers
@@ -52,10 +52,10 @@ struct Servers {
 }
 
 impl Service {
-    /// Serves until the process is ended.
+    /// Serves until the process ends.
     ///
     /// # Errors
-    /// When a server does not answer, or the address cannot be listened on.
+    /// When a server does not answer, or the address cannot be used.
     pub async fn run(&self) -> Result<()> {
         let (quota, servers) = (self.quota, &self.servers);
         let (database, redis) = (&servers.database_url, &servers.redis_url);
@@ -87,7 +87,7 @@ impl Service {
 }
 
 impl Consumer {
-    /// Consumes until the process is ended.
+    /// Consumes until the process ends.
     ///
     /// # Errors
     /// When the database does not answer at the start, or Kafka refuses for good.

@@ -1,8 +1,8 @@
-//! Keeps a set of people in Redis, and inserts those who were early enough.
+//! Keeps a set of applicants in Redis, and inserts those who were early enough.
 //!
-//! `SADD` and `SCARD` in one `MULTI`: one each, and never too many, as long as nothing fails. The set has everybody in it
-//! who ever came, losers included; who comes again cannot be told what became of him; and an insert that fails uses up a
-//! place that nobody gets, least of all the one whose it was.
+//! `SADD` and `SCARD` in one `MULTI`: one per person, and never too many, as long as nothing fails. The set contains
+//! every applicant who ever came, also those without a coupon; an applicant who comes again cannot be told the result;
+//! and a failed insert uses up a place that no applicant gets, not even the one who won it.
 
 use super::coupons::{CONNECTIONS, Inserted, insert, pool};
 use super::incr_insert::redis;

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection};
 use std::thread;
 use tokio::runtime::Builder;
 
-/// A schema that goes with this.
+/// A schema that is dropped with this value.
 pub struct Schema {
     name: String,
     server: String,
@@ -15,10 +15,10 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Creates `name` on the server of `database_url`, and the tables of that way.
+    /// Creates `name` on the server of `database_url`, with the tables of this way.
     ///
     /// # Errors
-    /// When the server does not do it.
+    /// When the server refuses.
     pub async fn create(database_url: &str, name: &str, way: Way) -> Result<Self> {
         let options: MySqlConnectOptions = database_url.parse().context("DATABASE_URL")?;
         let this = Self {
@@ -40,10 +40,10 @@ impl Schema {
         &self.url
     }
 
-    /// Lets the campaign begin.
+    /// Creates a campaign.
     ///
     /// # Errors
-    /// When the database does not do it.
+    /// When the database refuses.
     pub async fn open(&self, campaign: &str, quota: u32) -> Result<()> {
         let mut connection = MySqlConnection::connect(&self.url).await?;
         sqlx::query("INSERT INTO way_campaigns (campaign_id, quota, given) VALUES (?, ?, 0)")
@@ -54,7 +54,7 @@ impl Schema {
         Ok(())
     }
 
-    /// The table of coupons, by its full name.
+    /// The table of coupons, with the schema's name.
     pub fn coupons(&self) -> String {
         format!("`{}`.way_coupons", self.name)
     }
@@ -75,14 +75,14 @@ impl Drop for Schema {
         thread::scope(|scope| {
             scope.spawn(|| {
                 let runtime = Builder::new_current_thread().enable_all().build();
-                // What is left behind is in nobody's way.
+                // A leftover schema does no harm.
                 let _ = runtime.map(|runtime| runtime.block_on(schema.administer("DROP DATABASE")));
             });
         });
     }
 }
 
-/// Only those read it who lock it.
+/// Only the way that locks it reads it.
 const CAMPAIGNS: &str = "CREATE TABLE way_campaigns (
     campaign_id VARCHAR(48)  NOT NULL,
     quota       INT UNSIGNED NOT NULL,

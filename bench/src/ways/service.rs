@@ -1,4 +1,4 @@
-//! The HTTP side, which is the same for every way.
+//! The HTTP server, which is the same for every way.
 
 use super::{Decide, Decision};
 use crate::say;

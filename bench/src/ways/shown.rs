@@ -1,39 +1,38 @@
-//! What is compared.
+//! The measures of the comparison.
 
 use super::given::Given;
 use crate::load::LoadResult;
 use crate::report::Unit;
 use std::time::Duration;
 
-/// What one crowd at one service showed.
+/// The result of one crowd at one service.
 #[derive(Clone, Debug)]
 pub struct Shown {
     pub outcome: LoadResult,
-    /// Coupons that there were.
     pub quota: u32,
-    /// What stands in the table in the end.
+    /// The final content of the table.
     pub given: Given,
-    /// From the last answer until everybody who was told "granted" had his row.
+    /// From the last answer until every granted coupon had its row.
     pub last_row_after: Duration,
-    /// The CPU time of the database's server up to that row, if its process is known.
+    /// CPU time of the database server up to that row, if its process is known.
     pub database_cpu: Option<Duration>,
-    /// Statements that the database was sent, up to that row.
+    /// Statements sent to the database up to that row.
     pub statements: u64,
 }
 
-/// One thing that is compared.
+/// One measure.
 #[derive(Clone, Copy)]
 pub struct Measure {
     pub name: &'static str,
     pub unit: Unit,
-    /// How much of it there was; NaN if that is not known.
+    /// Its value; NaN if unknown.
     pub of: fn(&Shown) -> f64,
 }
 
-/// What answers say when they are decisions: 201, or 200, 409 and 410.
+/// Statuses of decisions: 201, or 200, 409 and 410.
 pub const DECISIONS: [u16; 4] = [200, 201, 409, 410];
 
-/// All that is compared, in the order of the table's columns.
+/// All measures, in the order of the table's columns.
 pub const MEASURES: [Measure; 10] = [
     Measure {
         name: APPLICATIONS,
@@ -87,23 +86,23 @@ pub const MEASURES: [Measure; 10] = [
     },
 ];
 
-/// How many were answered in a second.
+/// Answers per second.
 pub const APPLICATIONS: &str = "applications/s";
 
-/// Within what 99 in 100 were answered.
+/// 99th percentile of the latency.
 pub const P99: &str = "p99";
 
-/// Rows that there should not be.
+/// Rows above the quota.
 pub const OVER_QUOTA: &str = "over quota";
 
-/// Rows that there should be.
+/// Missing rows.
 pub const NOBODY_GOT: &str = "places nobody got";
 
-/// What the database has worked.
+/// CPU time of the database.
 pub const DATABASE_CPU: &str = "database CPU";
 
 impl Shown {
-    /// Answers that are no decision, such as 503.
+    /// Answers without a decision, such as 503.
     pub fn undecided(&self) -> u64 {
         let answers = self.outcome.answers.iter();
         answers

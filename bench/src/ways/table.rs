@@ -1,27 +1,27 @@
-//! The findings about the ways as a table of their own: who, and what he showed.
+//! The findings about the ways as a table of their own.
 
 use super::shown::MEASURES;
 use crate::report::Finding;
 
-/// One who is compared.
+/// One contender.
 #[derive(Clone, Debug)]
 pub struct Line<'a> {
     pub name: &'a str,
-    /// What he showed, as far as it is known.
+    /// Its figures, as far as they are known.
     pub figures: Vec<&'a Finding>,
 }
 
-/// What a finding about a measure of somebody is called.
+/// The name of a finding about a contender's measure.
 pub fn title(name: &str, measure: &str) -> String {
     format!("{name}: {measure}")
 }
 
-/// Whether a finding belongs here.
+/// Whether a finding belongs to this table.
 pub fn is_one(finding: &Finding) -> bool {
     parts(finding).is_some()
 }
 
-/// Everybody who is compared, in the order of the findings.
+/// All contenders, in the order of the findings.
 pub fn lines(findings: &[Finding]) -> Vec<Line<'_>> {
     let mut lines: Vec<Line<'_>> = vec![];
     for finding in findings {
@@ -39,7 +39,7 @@ pub fn lines(findings: &[Finding]) -> Vec<Line<'_>> {
     lines
 }
 
-/// The cells of the table, its head first; none if nothing was compared.
+/// The cells of the table, its head first; empty if nothing was compared.
 pub fn cells(findings: &[Finding]) -> Vec<Vec<String>> {
     let lines = lines(findings);
     let Some(first) = lines.first() else {
@@ -57,7 +57,7 @@ pub fn cells(findings: &[Finding]) -> Vec<Vec<String>> {
     rows
 }
 
-/// Who, and what was measured of him.
+/// The contender and the measure.
 fn parts(finding: &Finding) -> Option<(&str, &str)> {
     let parts = finding.what.rsplit_once(": ")?;
     let known = MEASURES.iter().any(|known| known.name == parts.1);

@@ -1,5 +1,5 @@
-//! CPU of each part of the whole system for a grant that becomes a row: spread over more campaigns, and with more rows in the
-//! table before.
+//! CPU of each program of the whole system for a grant that becomes a row: with more campaigns, and with more rows in
+//! the table.
 
 use super::super::pipeline::Pipeline;
 use super::{KEPT, NAME};
@@ -19,13 +19,13 @@ use std::slice::from_ref;
 /// The number of the first applicant, so that none of them has a row before.
 const APPLICANTS: u64 = 1 << 36;
 
-/// Rows in one statement, where they are only to be there.
+/// Rows in one statement of the preparation.
 const AT_ONCE: u64 = 2_048;
 
-/// CPU microseconds of each part for a grant.
+/// CPU microseconds of each program for a grant.
 type Costs = Vec<(&'static str, f64)>;
 
-/// A grant at more campaigns.
+/// A grant, with more campaigns.
 pub(super) fn over_campaigns(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     let sizes = match testbed.scale {
         Scale::Full => vec![1, 30, 1_000],
@@ -51,7 +51,7 @@ pub(super) fn over_campaigns(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     Ok(compared(&names.collect::<Vec<_>>(), &turns))
 }
 
-/// A grant with more rows in the table. Each size has a database of its own, so that they can take turns.
+/// A grant, with more rows in the table. Each size has a database of its own, so that the sizes can alternate.
 pub(super) fn over_rows(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     let sizes: [u64; 3] = match testbed.scale {
         Scale::Full => [1_000, 100_000, 10_000_000],
@@ -85,7 +85,7 @@ fn campaigns_named(size: usize) -> String {
     format!("{} campaigns", Unit::Count.show(size as f64))
 }
 
-/// A campaign that never sells out, and that no bridge knows of.
+/// A campaign that never sells out and that no bridge knows.
 fn unannounced(testbed: &mut Testbed, route: &Route) -> Result<CampaignId> {
     let campaign = testbed.campaign(u64::from(Quota::MAX), route)?;
     announce(testbed, &campaign, false)?;
@@ -119,11 +119,11 @@ fn compared(names: &[String], turns: &[Turns<Costs>]) -> Vec<Finding> {
     findings
 }
 
-/// A database of its own with so many rows.
+/// A database of its own with this many rows.
 struct Table<'a, 'b> {
     applicants: &'a RefCell<Applicants<'b>>,
     size: u64,
-    /// Whose rows they are, while they are kept.
+    /// The campaign of the rows, while they are kept.
     campaign: Option<CampaignId>,
 }
 
@@ -162,7 +162,7 @@ impl Table<'_, '_> {
     }
 }
 
-/// People who apply, everyone once.
+/// Applicants, each of whom applies once.
 struct Applicants<'a> {
     testbed: &'a mut Testbed,
     next: u64,
@@ -176,7 +176,8 @@ impl<'a> Applicants<'a> {
         }
     }
 
-    /// A turn: all parts are started, and so many apply to these campaigns that a step of the clock does not count.
+    /// A turn: starts all programs; enough applicants apply to these campaigns that the resolution of the CPU clock
+    /// does not matter.
     fn apply_to(&mut self, campaigns: &[CampaignId]) -> Result<Costs> {
         let count = self.testbed.scale.backlog() / 10;
         for campaign in campaigns {
@@ -204,8 +205,8 @@ impl<'a> Applicants<'a> {
         Ok(costs.collect())
     }
 
-    /// A campaign with so many rows, after which the gate goes on. It is told of no more than their number: what they cost
-    /// it is measured at the gate.
+    /// A campaign with this many rows, after which the gate continues. The gate knows only their number: their cost at
+    /// the gate is measured by `gate`.
     fn laid_out(&mut self, size: u64) -> Result<CampaignId> {
         let route = self.testbed.route()?;
         let campaign = unannounced(self.testbed, &route)?;

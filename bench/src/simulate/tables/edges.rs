@@ -1,4 +1,4 @@
-//! Edges near the people, and one gate at home.
+//! Edges near the applicants, and one gate at home.
 
 use super::{SEED, Table, percent};
 use crate::measure::Figure;
@@ -8,7 +8,7 @@ use crate::simulate::crowd::{Arrivals, Crowd};
 use crate::simulate::edges::{Edges, Region};
 use crate::simulate::memory::{MOST_KNOWN, Memory};
 
-/// Assumed: round trips in milliseconds, and people in a hundred.
+/// Assumed: round trips in milliseconds, and percentages of the applicants.
 const REGIONS: [(f64, f64); 5] = [
     (2.0, 40.0),
     (30.0, 30.0),
@@ -17,18 +17,18 @@ const REGIONS: [(f64, f64); 5] = [
     (250.0, 5.0),
 ];
 
-/// Machines in each region, each of which remembers for itself.
+/// Machines in each region, each with its own cache.
 const MACHINES: usize = 4;
 
 const PEOPLE: u64 = 200_000;
 
-/// As many as may be known to whoever remembers refusals.
+/// As many as a negative cache can list.
 const QUOTA: u64 = 2_000;
 
-/// Milliseconds, the mean of people's times after the opening.
+/// Mean of the arrival times after the opening, in milliseconds.
 const FLASH: f64 = 1_000.0;
 
-/// Milliseconds for which the gate collects: not at all, and for as long as the longest way and some waiting.
+/// How long the gate collects, in milliseconds: not at all, and for the longest way plus some waiting.
 const WINDOWS: [f64; 2] = [0.0, 150.0];
 
 pub(super) fn tables(costs: &Costs) -> Vec<Table> {

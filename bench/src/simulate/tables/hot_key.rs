@@ -1,4 +1,4 @@
-//! One campaign, one gate: where it ends.
+//! One campaign, one gate: its capacity.
 
 use super::{SEED, Table, percent};
 use crate::report::Unit;
@@ -10,36 +10,36 @@ use crate::simulate::memory::{MOST_KNOWN, Memory};
 use crate::simulate::run::{Run, Sizing};
 use crate::simulate::simulated::Simulated;
 
-/// For how long people come, in seconds.
+/// How long applicants come, in seconds.
 const LASTS: f64 = 4.0;
 
-/// Milliseconds in which 99 of 100 are to be answered: `gate_budget_ms` as shipped, after which instances send people away.
+/// Milliseconds within which 99 of 100 must be answered: the shipped `gate_budget_ms`, after which instances shed load.
 const IN_TIME: f64 = 500.0;
 
-/// So many seconds the last answer may be behind: else the gate does not keep up.
+/// Most seconds that the last answer may be late: beyond this the gate does not keep up.
 const BEHIND: f64 = 0.1;
 
-/// Applications a second between which an end is looked for.
+/// The range in which the capacity is searched, in applications per second.
 const RATES: (f64, f64) = (1e3, 1e6);
 
-/// Handlers are as many as are busy for this part of the time: they are not what ends.
+/// Utilisation of the handlers: they must not be the bottleneck.
 const BUSY: f64 = 0.5;
 
-/// Applications that an instance of the component serves in its life, unless Spin is told otherwise.
+/// Applications in the life of an instance, by Spin's default.
 pub(super) const LIFE: u64 = 128;
 
 const LONG_LIFE: u64 = 10_000;
 
-/// Applications that an instance has under way at once, unless Spin is told otherwise.
+/// Concurrent applications of an instance, by Spin's default.
 pub(super) const AT_ONCE: usize = 16;
 
-/// Cores of a handler's machine, where machines remember: assumed.
+/// Cores of a handler machine, where machines cache: assumed.
 pub(super) const MACHINE: usize = 16;
 
-/// Instances for each core: assumed; Spin was seen to keep 18 to 44 on two.
+/// Instances per core: assumed; Spin was seen to keep 18 to 44 on two cores.
 pub(super) const INSTANCES: usize = 16;
 
-/// In microseconds: when a rush is over.
+/// In microseconds: after the rush.
 const MUCH_LATER: f64 = 1e9;
 
 pub(super) fn tables(costs: &Costs) -> Vec<Table> {
@@ -125,7 +125,7 @@ impl Kind {
         ]
     }
 
-    /// The most applications a second of which 99 of 100 are answered in time, as far as it was looked for.
+    /// The highest rate in applications per second at which 99 of 100 are answered in time, within the search range.
     fn end(&self, memory: &impl Fn(usize) -> Option<Memory>) -> f64 {
         let (mut least, mut most) = RATES;
         while most / least > 1.03 {

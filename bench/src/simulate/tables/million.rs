@@ -1,4 +1,4 @@
-//! A million applications a second at one campaign.
+//! A million applications per second for one campaign.
 
 use super::hot_key::{AT_ONCE, INSTANCES, LIFE, MACHINE};
 use super::{SEED, Table, percent};
@@ -10,18 +10,18 @@ use crate::simulate::memory::{MOST_KNOWN, Memory};
 use crate::simulate::run::{Run, Sizing};
 use crate::simulate::simulated::Component;
 
-/// Applications a second.
+/// Applications per second.
 const RATE: f64 = 1e6;
 
-/// The first three seconds of ten million people's: after those nothing changes.
+/// The first three seconds of ten million applicants: nothing changes after these.
 const PEOPLE: u64 = 3_000_000;
 
 const QUOTA: u64 = 100_000;
 
-/// For so much of the time a part may be busy.
+/// Highest utilisation of a component.
 const BUSY: f64 = 0.7;
 
-/// Seconds in which all rows are to stand.
+/// Seconds within which all rows must be committed.
 const ROWS_WITHIN: f64 = 10.0;
 
 pub(super) fn tables(costs: &Costs) -> Vec<Table> {
@@ -66,7 +66,7 @@ pub(super) fn tables(costs: &Costs) -> Vec<Table> {
     vec![sizing(costs), Table::new("million", &titles, rows)]
 }
 
-/// So many that each is busy for that part of the time.
+/// How many are needed for this utilisation.
 fn needed(per_second: f64, takes: Nanos) -> usize {
     (per_second * seconds(takes) / BUSY).ceil() as usize
 }
@@ -110,7 +110,7 @@ fn row(
     ]
 }
 
-/// What each part has to do, and how many of it that takes.
+/// The work of each component, and how many of it that needs.
 fn sizing(costs: &Costs) -> Table {
     let rows = QUOTA as f64 / ROWS_WITHIN;
     let line = |component: &str, rate: f64, takes: Nanos| {

@@ -1,4 +1,4 @@
-//! One more of each part: what it adds, and what everybody waits for then.
+//! One more of each component: what it adds, and the next bottleneck.
 
 use super::{SEED, Table};
 use crate::report::Unit;
@@ -7,13 +7,13 @@ use crate::simulate::crowd::{Arrivals, Crowd};
 use crate::simulate::run::{Run, Sizing};
 use crate::simulate::simulated::{Component, Simulated};
 
-/// People, all of whom are granted a place.
+/// Applicants, all of whom are granted a place.
 const PEOPLE: u64 = 50_000;
 
-/// They come at once: the mean of their times, in milliseconds.
+/// They come at once: the mean of the arrival times, in milliseconds.
 const AT_ONCE: f64 = 10.0;
 
-/// For the latency: this part of the rows that stand in the first line.
+/// The load for the latency, relative to the row rate in the first line.
 const LOAD: f64 = 0.8;
 
 /// As many handlers as keep everything behind them busy.
@@ -62,7 +62,7 @@ fn rush(sizing: Sizing, costs: &Costs) -> Simulated {
     at(sizing, Arrivals::Flash(AT_ONCE)).simulate(costs)
 }
 
-/// Sizing beside the same with one more of each kind.
+/// A sizing, and the same with one more of each kind.
 fn one_more(name: &str, base: Sizing, costs: &Costs) -> Vec<Vec<String>> {
     let steady = rows_per_second(&rush(base, costs)) * LOAD;
     let more = |change: fn(&mut Sizing)| {
@@ -116,7 +116,7 @@ fn add_consumer(sizing: &mut Sizing) {
     sizing.consumers += 1;
 }
 
-/// Always one more of what rows wait for, until that is the database.
+/// Repeatedly one more of the bottleneck of the rows, until that is the database.
 fn growing(costs: &Costs) -> Table {
     let mut sizing = Sizing::ONE_OF_EACH;
     let mut rows = vec![];

@@ -1,4 +1,4 @@
-//! A quota split over several gates: what is won in time, and lost in the order of arrival.
+//! A quota split over several gates: the time it saves, and what it costs in the order of arrival.
 
 use super::{SEED, Table};
 use crate::report::Unit;
@@ -8,19 +8,19 @@ use crate::simulate::split::{Policy, Split};
 
 const QUOTA: u64 = 100_000;
 
-/// Ten for each place: they do not wait to see whether there is still one.
+/// Ten applicants for each place: they do not wait to see whether one is left.
 const RUSH: u64 = 1_000_000;
 
-/// Hardly more than there are places.
+/// Slightly more than there are places.
 const FEW: u64 = 105_000;
 
-/// Milliseconds, the mean of people's times after the opening: half of them come within 0.7 of it.
+/// Mean of the arrival times after the opening, in milliseconds: half of the applicants come within 0.7 of it.
 const FLASH: f64 = 1_000.0;
 
-/// How many more people than the mean one gate gets, where hashing is not even.
+/// How many more applicants than the mean one gate gets, where hashing is uneven.
 const SKEW: f64 = 0.2;
 
-/// Serials in a lease, where nothing else is said.
+/// Default number of serials in a lease.
 const LEASE: u64 = 64;
 
 pub(super) fn tables(costs: &Costs) -> Vec<Table> {
