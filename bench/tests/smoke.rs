@@ -118,7 +118,7 @@ fn as_many_are_sent_as_were_asked_for_and_all_are_answered() {
 }
 
 #[test]
-fn the_clock_goes_on_for_those_who_are_kept_waiting() {
+fn latency_counts_from_when_a_request_was_due() {
     let runtime = Runtime::new().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();

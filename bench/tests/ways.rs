@@ -184,7 +184,7 @@ fn a_second_click_uses_up_a_number() {
 }
 
 #[test]
-fn a_set_keeps_the_quota_and_forgets_who_won() {
+fn a_set_keeps_the_quota_and_cannot_repeat_an_answer() {
     let rig = Rig::start(Way::SaddScard, 2);
     assert_eq!(rig.told([1, 1, 2, 3, 3]), [201, 409, 201, 410, 409]);
     assert_eq!(rig.given(), one_each(2));
@@ -211,7 +211,7 @@ fn the_consumer_inserts_what_was_given_out() {
         consume(&topic, &database, shutdown).await
     });
     rig.runtime
-        .block_on(until("everybody has his row", async || {
+        .block_on(until("every grant has its row", async || {
             let given = rig.stands().await.ok()?;
             (given.rows >= 20).then_some(())
         }));

@@ -24,7 +24,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn nobody_else_may_read_what_is_written() {
+    fn only_the_owner_may_read_the_file() {
         let dir = std::env::temp_dir().join(format!("xtask-secret-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let (new, old) = (dir.join("new"), dir.join("old"));

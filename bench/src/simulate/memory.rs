@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn one_asks_and_knows_for_a_while_and_forgets_when_he_is_replaced() {
+    fn a_cache_asks_once_keeps_the_answer_for_a_while_and_is_lost_with_its_instance() {
         let memory = Memory {
             askers: 1,
             applications: 3,

@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn strict_order_passes_nobody_over() {
+    fn strict_order_passes_no_applicant_over() {
         let strict = Order {
             granted: 3,
             ..Order::default()
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_passed_over_by_whom_is_counted() {
+    fn passed_over_applicants_are_counted() {
         let found = order("grrgrgr", 3);
         let expected = Order {
             granted: 3,
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_left_over_only_where_somebody_was_refused() {
+    fn places_are_left_over_only_if_an_applicant_was_refused() {
         assert_eq!(order("grgr", 3).left_over, 1);
         assert_eq!(order("gg", 3).left_over, 0);
         assert_eq!(order("rr", 3).left_over, 2);

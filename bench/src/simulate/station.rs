@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn one_sync_serves_all_who_have_come() {
+    fn one_sync_serves_everything_that_has_arrived() {
         let mut gate = Gate::new(100);
         for who in ["grant", "refusal", "grant"] {
             gate.arrive(who);
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(gate.turn(serve), Some(5), "nothing to write down");
         gate.end_turn();
         gate.arrive("later");
-        assert_eq!(gate.turn(serve), None, "nobody can be served");
+        assert_eq!(gate.turn(serve), None, "no request can be served");
         assert_eq!(gate.work(), 30);
     }
 }

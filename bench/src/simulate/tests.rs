@@ -38,7 +38,7 @@ mod edges {
     }
 
     #[test]
-    fn who_is_near_comes_first_unless_clicks_count() {
+    fn near_applicants_come_first_unless_clicks_count() {
         let at_once = served(0.0);
         assert_eq!(
             (at_once[0].granted.len(), at_once[1].granted.len()),
@@ -51,7 +51,7 @@ mod edges {
     }
 
     #[test]
-    fn everybody_is_answered_and_most_of_the_refused_by_their_edge() {
+    fn all_are_answered_and_most_refusals_come_from_the_edge() {
         for served in served(0.0) {
             let answers = served.granted.len() + served.refused.len();
             assert_eq!(answers as u64, served.people);
@@ -114,7 +114,7 @@ mod split {
     }
 
     #[test]
-    fn one_gate_passes_nobody_over() {
+    fn one_gate_passes_no_applicant_over() {
         for policy in POLICIES {
             let order = split(1, policy).simulate(&Costs::round()).order;
             let strict = Order {
@@ -175,7 +175,7 @@ mod system {
     }
 
     #[test]
-    fn everybody_is_answered_and_every_grant_has_its_row() {
+    fn all_are_answered_and_every_grant_has_its_row() {
         let two = Sizing {
             gates: 2,
             consumers: 2,

@@ -71,7 +71,7 @@ mod tests {
     use crate::report::Unit;
 
     #[test]
-    fn everybody_has_a_line() {
+    fn every_contender_has_a_line() {
         let mut findings = vec![];
         for (name, number) in [("Rushgate", 0.0), ("count, then insert", 7.0)] {
             for measure in MEASURES {

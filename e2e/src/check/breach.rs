@@ -106,10 +106,9 @@ impl fmt::Display for Breach {
                 f,
                 "C3: {user_id} was promoted to serial {serial} and has no row of it; {trail}"
             ),
-            Self::SerialLost(serial) => write!(
-                f,
-                "serial {serial} was given, is held by nobody and is not free"
-            ),
+            Self::SerialLost(serial) => {
+                write!(f, "serial {serial} was given, is neither held nor free")
+            }
             Self::TakenBack(user_id, serial, problem) => write!(
                 f,
                 "C4: serial {serial} was taken back from {user_id}, and {problem}"

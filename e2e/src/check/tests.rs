@@ -178,7 +178,7 @@ fn each_wrong_answer_is_found() {
 }
 
 #[test]
-fn who_came_first_may_be_answered_last() {
+fn the_first_applicant_may_be_answered_last() {
     let now = Instant::now();
     let mut history = history(&good());
     let mut evidence = standing(&[("a", at(1)), ("b", at(2)), ("d", at(3))]);
@@ -263,7 +263,7 @@ fn a_grant_without_a_row_is_followed_to_where_it_was_seen_last() {
 }
 
 #[test]
-fn after_a_loss_everybody_is_seated_or_stands_among_the_dead_letters() {
+fn after_a_loss_every_winner_is_reassigned_or_a_dead_letter() {
     let mut calls = good();
     calls.push(("d", Reply::Granted(at(2))));
     let calls = history(&calls);
@@ -409,7 +409,7 @@ fn what_is_wrong_with_a_coupon_that_was_taken_back_is_found() {
 }
 
 #[test]
-fn who_is_turned_away_before_a_place_comes_free_is_not_wronged() {
+fn a_refusal_before_a_place_became_free_is_no_breach() {
     // b is turned away, and c gets a place that became free before, in between, or after that.
     let calls = history(&[
         ("a", Reply::Granted(at(1))),
@@ -449,7 +449,7 @@ fn who_is_turned_away_before_a_place_comes_free_is_not_wronged() {
 }
 
 #[test]
-fn nobody_is_turned_away_for_good_while_places_are_left() {
+fn no_applicant_is_turned_away_for_good_while_places_are_left() {
     let calls = history(&[("a", Reply::Granted(at(1))), ("b", Reply::SoldOut)]);
     let mut evidence = standing(&[("a", at(1))]);
     evidence.given.insert("once".into(), 1);

@@ -129,7 +129,7 @@ async fn drive_the_parts(
             world.link(Link::ConsumerDatabase).reset();
         }
         Bug::InsertIgnore => {
-            until("somebody has the first coupon", async || {
+            until("the first coupon is granted", async || {
                 let rows = world.database.rows(campaign).await.ok()?;
                 rows.iter().any(|row| row.place.serial == 1).then_some(())
             })

@@ -296,10 +296,10 @@ async fn what_the_gate_has_lost_of_its_own_books_is_found_and_counted_again() {
     .await;
     launch.has_rows(3).await;
     system.drained(LAUNCH).await;
-    let nobody = "the gate counts 1 people on the waitlist of round once and has 0";
-    finds(&["DEL", "rushgate:{launch}:waitlist"], &[nobody]).await;
-    let nobody = "the gate counts 1 people on all waitlists and has the places of 0";
-    finds(&["DEL", "rushgate:{launch}:waiting"], &[nobody]).await;
+    let miscount = "the gate counts 1 people on the waitlist of round once and has 0";
+    finds(&["DEL", "rushgate:{launch}:waitlist"], &[miscount]).await;
+    let miscount = "the gate counts 1 people on all waitlists and has the places of 0";
+    finds(&["DEL", "rushgate:{launch}:waiting"], &[miscount]).await;
     launch.does(&["revoke", LAUNCH, "a"]).await;
     let place = Place::new("once", 1);
     assert_eq!(launch.apply("e").await, Reply::AlreadyGranted(place));

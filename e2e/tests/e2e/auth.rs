@@ -27,7 +27,7 @@ fn token(subject: &str, expires_in: i64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_tokens_everybody_applies_and_asks_for_himself() {
+async fn with_tokens_applicants_apply_and_ask_for_themselves_only() {
     let keys = key_set();
     let settings = [
         ("SPIN_VARIABLE_AUTH_MODE", "jwt"),

@@ -274,7 +274,7 @@ async fn a_replayed_record_goes_to_the_partition_where_the_bridge_has_put_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_serial_of_a_discarded_grant_goes_to_somebody_else() {
+async fn the_serial_of_a_discarded_grant_goes_to_another_applicant() {
     let system = System::start(Size::ONE_OF_EACH).await;
     system.operator.create("launch", 2).await.expect("created");
     let launch = View::of(&system, "launch");

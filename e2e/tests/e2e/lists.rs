@@ -157,8 +157,7 @@ async fn a_list_is_told_page_by_page_and_asked_for_at_most_once_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_nobody_has_is_asked_for_once_a_second_and_found_a_second_after_it_is_created()
-{
+async fn an_unknown_campaign_is_looked_up_once_a_second_and_found_a_second_after_its_creation() {
     const TIMES: usize = 200;
     let system = System::start(Size::ONLY_A_HANDLER).await;
     let mut redis = system.redis_connection().await.expect("Redis");
@@ -183,7 +182,7 @@ async fn a_name_that_nobody_has_is_asked_for_once_a_second_and_found_a_second_af
     let seconds = usize::try_from(begun.elapsed().as_secs()).expect("seconds");
     assert!(
         asked <= 3 * (seconds + 3),
-        "{TIMES} questions for a name that nobody has were {asked} scripts in {seconds} s"
+        "{TIMES} questions for an unknown campaign were {asked} scripts in {seconds} s"
     );
 
     ask(0).await;

@@ -133,7 +133,7 @@ async fn a_campaign_is_paused_resumed_and_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn days_are_added_and_removed_while_nobody_has_won_in_them() {
+async fn days_are_added_and_removed_while_they_have_no_winners() {
     let system = System::start(Size::ONLY_A_HANDLER).await;
     let advent = View::of(&system, "advent");
     #[rustfmt::skip]

@@ -196,7 +196,7 @@ async fn a_page_with_an_old_answer_counts_down_opens_and_closes_in_time_and_then
                     "campaign", "create", "--id", "flash", "--quota", "5", "--opens-at", &opens, "--closes-at", &closes,
                 ];
                 system.operator.run(&arguments).await.expect("created");
-                open.send(true).expect("somebody waits");
+                open.send(true).expect("a task waits");
             }
         }
     };

@@ -72,7 +72,7 @@ impl View {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn revoked_coupons_go_to_those_who_wait_and_never_is_there_one_too_many() {
+async fn revoked_coupons_go_to_the_waitlist_and_never_one_too_many() {
     let system = System::start(Size::ONE_OF_EACH).await;
     let (quota, waitlist) = (QUOTA.to_string(), WAITLIST.to_string());
     let terms = [
@@ -125,7 +125,7 @@ async fn revoked_coupons_go_to_those_who_wait_and_never_is_there_one_too_many() 
 
     let mut revoked: BTreeMap<String, u32> = BTreeMap::new();
     while revoked.len() < REVOKES {
-        let (user_id, serial) = until("somebody has won", async || {
+        let (user_id, serial) = until("an applicant has won", async || {
             let winners = winners.lock().unwrap();
             winners
                 .choose(&mut rand::rng())

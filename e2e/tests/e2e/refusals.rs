@@ -65,7 +65,7 @@ impl Flood {
 
     /// Waits for the next winner.
     async fn winner(&self, number: usize) -> (String, Place) {
-        until("somebody has won what has come free", async || {
+        until("an applicant has won the freed place", async || {
             self.winners.lock().unwrap().get(number).cloned()
         })
         .await
@@ -106,7 +106,7 @@ async fn granted_at(redis: &mut MultiplexedConnection, user_id: &str) -> i64 {
 
 /// The answer of `refusal_cache.lua` is lost here.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_applicant_who_is_refused_first_does_not_wait_for_what_others_are_told() {
+async fn the_first_refused_applicant_does_not_wait_for_the_refusal_cache() {
     let mut system = System::start(Size::NONE).await;
     system.operator.create("launch", 1).await.expect("created");
     let redis = url::Url::parse(&system.stores().redis_url).expect("a URL");
@@ -128,7 +128,7 @@ async fn the_applicant_who_is_refused_first_does_not_wait_for_what_others_are_to
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_losers_hardly_reaches_the_gate_and_nobody_is_denied_what_he_has() {
+async fn a_flood_of_losers_hardly_reaches_the_gate_and_no_winner_is_denied() {
     let system = System::start(Size {
         handlers: 2,
         bridges: 0,

@@ -182,11 +182,11 @@ async fn a_redis_that_lost_everything_is_restored_and_the_rush_goes_on() {
     assert!(said.contains("the gate had 0 of"), "{said}");
     eprintln!("{} grants were known to Redis alone; {said}", lost.len());
     let outcome = crisis.end(&lost).await;
-    assert!(outcome.history.retried > 0, "nobody noticed");
+    assert!(outcome.history.retried > 0, "no client met the loss");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_lags_is_halted_by_itself_and_who_lost_a_serial_gets_another() {
+async fn a_lagging_replica_is_halted_and_applicants_who_lost_a_serial_get_another() {
     let system = System::start(Size::ONE_OF_EACH).await;
     let replica = system.start_replica().await;
     let mut crisis = Crisis::begin(system, 8_000, 10_000, 1).await;
@@ -248,7 +248,7 @@ async fn a_hundred_thousand_people_outlast_a_redis_that_lost_everything() {
 
 /// Five coupons: Redis has lost all but two, and has granted the other serials again.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_lost_a_serial_when_no_place_was_left_is_a_dead_letter_until_there_is_one() {
+async fn a_lost_serial_without_a_free_place_is_a_dead_letter_until_there_is_one() {
     let mut system = System::start(Size::ONE_OF_EACH).await;
     system.operator.create(LAUNCH, 5).await.expect("created");
     let log = system.redis_log();
@@ -375,7 +375,7 @@ async fn goes_back(system: &mut System, copy: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_winner_of_a_serial_that_had_been_passed_on_is_seated_on_another() {
+async fn a_winner_of_a_serial_that_had_been_passed_on_is_reassigned() {
     let mut system = System::start(Size::ONE_OF_EACH).await;
     let copies = tempfile::tempdir().expect("a directory");
     let copy = copies.path().join("copy");

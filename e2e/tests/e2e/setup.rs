@@ -119,7 +119,7 @@ async fn another_setup_at_work_is_waited_for_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_who_lacks_a_right_is_told_which_and_goes_on_when_it_is_granted() {
+async fn setup_names_a_missing_right_and_continues_when_it_is_granted() {
     let expected = TestServers::expected().await;
     let rights = [
         "SELECT",
@@ -202,8 +202,8 @@ async fn it_waits_as_long_as_it_is_told_to_and_says_for_what() {
     // Accepts connections, and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let silent = silent.local_addr().expect("an address").port();
-    let nobody = free_port();
-    let servers = TestServers::new().await;
+    let closed = free_port();
+    let test_servers = TestServers::new().await;
     let servers = |port| {
         [
             (
@@ -215,10 +215,11 @@ async fn it_waits_as_long_as_it_is_told_to_and_says_for_what() {
             ("Kafka", "KAFKA_BROKERS", format!("127.0.0.1:{port}")),
         ]
     };
-    let cases = [silent, nobody].into_iter().flat_map(servers);
+    let cases = [silent, closed].into_iter().flat_map(servers);
     let cases = cases.flat_map(|server| [(server.clone(), 0), (server, 2)]);
     let cases = cases.map(async |((server, variable, address), wait)| {
-        let mut command = servers.command(&servers.schema.url, &["--wait", &wait.to_string()]);
+        let mut command =
+            test_servers.command(&test_servers.schema.url, &["--wait", &wait.to_string()]);
         let begun = Instant::now();
         let refused = command.env(variable, &address).output().await;
         let took = begun.elapsed();
@@ -236,7 +237,7 @@ async fn it_waits_as_long_as_it_is_told_to_and_says_for_what() {
     });
     join_all(cases).await;
     assert_eq!(
-        servers.tables().await,
+        test_servers.tables().await,
         BTreeMap::new(),
         "is changed before all servers answer"
     );

@@ -29,7 +29,7 @@ fn headers_of(system: &System, key: &str) -> Vec<OwnedHeaders> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_that_no_bridge_has_signed_mints_nothing_and_halts_nobody() {
+async fn an_unsigned_record_mints_nothing_and_halts_no_campaign() {
     let keys = format!("{NEW},{OLD}");
     let settings = [
         ("KAFKA_SIGNING_KEYS", keys.as_str()),

@@ -78,7 +78,7 @@ async fn terms_that_differ_are_found_and_repaired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_rule_that_somebody_has_won_by_stays() {
+async fn the_one_per_rule_of_a_campaign_with_winners_stays() {
     let system = System::start(Size::ONE_OF_EACH).await;
     let launch = View::of(&system, LAUNCH);
     launch
@@ -116,7 +116,10 @@ async fn what_was_finished_first_is_told_also_by_a_command_that_fails() {
     let interrupted = "INSERT INTO intentions (campaign_id, fencing_token, actor, deed) \
                        SELECT campaign_id, fencing_token, 'kim', '\"pause\"' FROM campaigns";
     for (command, expected) in [
-        (&["revoke", LAUNCH, "nobody"][..], "nobody holds nothing"),
+        (
+            &["revoke", LAUNCH, "nobody"][..],
+            "nobody holds no grant of campaign",
+        ),
         (
             &["campaign", "change", LAUNCH, "--round", "none"],
             "has no round none",

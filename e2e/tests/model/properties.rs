@@ -11,7 +11,7 @@ pub(crate) const C2: &str = "C2 one a person";
 pub(crate) const C3: &str = "C3 nothing is lost";
 pub(crate) const C4: &str = "C4 granted by the gate";
 pub(crate) const C5: &str = "C5 at rest all is drained";
-pub(crate) const C6: &str = "C6 nobody is turned away early";
+pub(crate) const C6: &str = "C6 no applicant is turned away early";
 pub(crate) const REMOVED: &str = "removed when published";
 pub(crate) const ONCE: &str = "published once";
 pub(crate) const HALTED: &str = "halted for good";
@@ -22,7 +22,7 @@ pub(crate) const ALL: [(&str, Holds); 9] = [
     (C3, nothing_is_lost),
     (C4, coupons_were_granted),
     (C5, drained_at_rest),
-    (C6, nobody_turned_away_early),
+    (C6, no_applicant_turned_away_early),
     (REMOVED, removed_when_published),
     (ONCE, published_once),
     (HALTED, halted_for_good),
@@ -69,7 +69,7 @@ fn nothing_is_lost(_: &Pipeline, state: &State) -> bool {
 
 /// C6: no applicant is told "sold out" while a place is left, or before one who comes later is granted a place; except
 /// when Redis has lost a grant.
-fn nobody_turned_away_early(_: &Pipeline, state: &State) -> bool {
+fn no_applicant_turned_away_early(_: &Pipeline, state: &State) -> bool {
     !state.gate.turned_away_early()
 }
 

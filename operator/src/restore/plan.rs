@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_whose_row_nobody_has_revoked_is_seated_on_another_serial() {
+    fn a_grant_overtaken_by_a_rollback_is_reassigned() {
         let known = Known {
             rows: vec![granted(1, "p", Standing::Held)],
             overtaken: vec![
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn who_lost_to_a_rival_is_seated_anew_unless_he_has_a_coupon() {
+    fn an_applicant_who_lost_to_a_rival_is_reassigned_unless_they_have_a_coupon() {
         let plan = planned(
             vec![row(1, "a"), row(2, "b")],
             vec![entitlement(7, 1, "c", true), entitlement(8, 3, "b", true)],
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_topic_or_gate_know_goes_on_the_stream_again_or_is_seated_anew() {
+    fn grants_known_only_to_topic_or_gate_are_resent_or_reassigned() {
         let held = |serial, user_id| granted(serial, user_id, Standing::Held);
         let plan = planned(
             vec![row(1, "a")],
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_revoked_gets_no_other_place_in_that_round() {
+    fn a_revoked_applicant_gets_no_other_place_in_that_round() {
         let at = Millis::try_from(1).expect("an instant");
         let revoked = granted(1, "a", Standing::Revoked(at));
         let plan = planned(
