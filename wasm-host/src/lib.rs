@@ -2,9 +2,9 @@
 //!
 //! # Map
 //!
-//! [`Options`] is the command line and [`run`] everything after it. `manifest`, `variables` and `allowed_hosts` say
-//! what `spin.toml` asks for; `guest` compiles the component and gives it what it imports, of which `redis` is the
-//! larger part; `instances` says how long instances live, and `serve` brings requests to them.
+//! [`Options`] is the command line and [`run`] everything after it. `manifest`, `variables` and `allowed_hosts` parse
+//! `spin.toml`; `guest` compiles the component and provides its imports, the largest of which is `redis`; `instances`
+//! limits the life of instances, and `serve` passes requests to them.
 
 #![allow(missing_docs, reason = "a doc comment says what the name does not")]
 
