@@ -295,7 +295,7 @@ fn left_behind(expected: &Expected, evidence: &Evidence) -> Vec<Breach> {
     ];
     if !expected.restored {
         let open = evidence.failed_events.len() as u64;
-        found.push(("dead letters of the consumer", open.abs_diff(letters)));
+        found.push(("dead letters of the consumer", open.abs_diff(failed_events)));
     }
     let found = found.into_iter().filter(|(_, count)| *count > 0);
     found
