@@ -48,7 +48,7 @@ impl Gate {
         };
         gate.load_script(apply::SCRIPT.source())?;
         if scale != Scale::Smoke {
-            // Rewritten by `settle` only.
+            // Rewritten by `wait_until_idle` only.
             gate.run::<()>(
                 cmd("CONFIG")
                     .arg("SET")
@@ -213,11 +213,11 @@ impl Gate {
         let keys = Keys::of(campaign).all();
         self.run::<()>(cmd("DEL").arg(keys.as_slice()))?;
         self.run::<()>(cmd("SREM").arg(keys::CAMPAIGNS).arg(campaign.as_str()))?;
-        self.settle()
+        self.wait_until_idle()
     }
 
     /// Waits until Redis has no work left from an earlier turn.
-    pub fn settle(&mut self) -> Result<()> {
+    pub fn wait_until_idle(&mut self) -> Result<()> {
         if self.scale == Scale::Smoke {
             return Ok(());
         }

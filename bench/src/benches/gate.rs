@@ -44,7 +44,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
         };
         let outcome = load.run()?.all(0)?;
         gate.run::<()>(cmd("DEL").arg(&keys))?;
-        gate.settle()?;
+        gate.wait_until_idle()?;
         Ok(outcome)
     };
     let granted = || {

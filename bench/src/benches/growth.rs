@@ -154,7 +154,7 @@ impl Growing<'_> {
             };
             gate.run::<()>(cmd("DEL").arg(done_with))?;
         }
-        gate.settle()
+        gate.wait_until_idle()
     }
 
     fn remove(&mut self) -> Result<()> {

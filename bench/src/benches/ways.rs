@@ -92,7 +92,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
         let shown = crowd(&usual.service, &campaign, &usual.schema.coupons()).come(&testbed)?;
         let keys = ["count", "applied", "people"].map(|key| format!("way:{campaign}:{key}"));
         testbed.gate.run::<()>(cmd("DEL").arg(&keys))?;
-        testbed.gate.settle()?;
+        testbed.gate.wait_until_idle()?;
         Ok(shown)
     };
     let [a, b, c, d, e] = Way::ALL;

@@ -26,7 +26,7 @@ pub(crate) enum Policy {
 /// A split campaign.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Split {
-    /// Over so many gates.
+    /// The number of gates.
     pub(crate) gates: usize,
     /// How many more applicants than the mean the first gate gets: 0.2 is a fifth more.
     pub(crate) skew: f64,

@@ -8,7 +8,7 @@ use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use redis::aio::MultiplexedConnection;
-use rushgate_e2e::history::Told;
+use rushgate_e2e::history::Reply;
 use rushgate_e2e::process::Signal;
 use rushgate_e2e::proxy::Trouble;
 use rushgate_e2e::rush::apply;
@@ -369,8 +369,8 @@ async fn others_are_served(world: &World, campaign: &str) {
         let _ = world.operator.create(&other, 1).await;
         for url in world.urls() {
             let url = format!("{url}/v1/campaigns/{other}/applications");
-            let told = apply(&client, &url, applicant).await;
-            if let Ok(Told::Granted(_) | Told::AlreadyGranted(_)) = told {
+            let reply = apply(&client, &url, applicant).await;
+            if let Ok(Reply::Granted(_) | Reply::AlreadyGranted(_)) = reply {
                 return Some(());
             }
         }

@@ -76,9 +76,9 @@ async fn a_login_that_is_missing_or_wrong_is_told_by_the_name_of_the_variable() 
     let login = login("PLAIN");
     let system = System::start_with(Size::ONLY_A_HANDLER, &borrowed(&login)).await;
     system.operator.create("launch", 1).await.expect("created");
-    let bury = "INSERT INTO failed_events (topic, kafka_partition, kafka_offset, kafka_timestamp, record_key, payload, \
+    let insert = "INSERT INTO failed_events (topic, kafka_partition, kafka_offset, kafka_timestamp, record_key, payload, \
                 headers, reason, detail) VALUES ('a', 0, 0, 0, 'b', '{', '{}', 'undecodable', 'a test')";
-    system.database.run(bury).await.expect("a dead letter");
+    system.database.run(insert).await.expect("a dead letter");
     let password = &login[4].1;
     let help = system.operator.run(&["audit", "--help"]).await;
     let help = help.expect("help");

@@ -87,8 +87,8 @@ const FRONT_FAULTS: &[Fault] = &[
     HastyClaim,
     ReportFails,
     RecordLate,
-    SettlementRefused,
-    SettlementAnswerLost,
+    CompletionRefused,
+    CompletionAnswerLost,
     GroupLost,
 ];
 

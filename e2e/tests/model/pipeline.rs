@@ -73,8 +73,8 @@ pub(crate) enum BridgeAction {
     Written(usize),
     ReportArrives(usize),
     /// It completes entries in Redis.
-    Settle,
-    SettlementAnswered,
+    Complete,
+    CompletionAnswered,
 }
 
 /// What a consumer does, or what reaches it.
@@ -201,9 +201,9 @@ impl Pipeline {
                     state.broker.change(|broker| broker.append(grant));
                 }
                 BridgeAction::ReportArrives(place) => bridge.reported(place, true),
-                BridgeAction::Settle => stream.change(|stream| bridge.settle(stream)),
-                BridgeAction::SettlementAnswered => {
-                    bridge.settlement_answered(true, self.mutation);
+                BridgeAction::Complete => stream.change(|stream| bridge.complete(stream)),
+                BridgeAction::CompletionAnswered => {
+                    bridge.completion_answered(true, self.mutation);
                 }
             }
             None
@@ -299,9 +299,9 @@ fn bridge_work(state: &State, me: BridgeNo, bridge: &Bridge, push: &mut impl FnM
             true => BridgeAction::ReportArrives(place),
         });
     }
-    if bridge.is_settling() {
-        push(BridgeAction::SettlementAnswered);
-    } else if bridge.has_settlements() {
-        push(BridgeAction::Settle);
+    if bridge.is_completing() {
+        push(BridgeAction::CompletionAnswered);
+    } else if bridge.has_completions() {
+        push(BridgeAction::Complete);
     }
 }
