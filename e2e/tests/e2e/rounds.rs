@@ -54,7 +54,7 @@ impl Daily {
             ];
             system.operator.run(&arguments).await.expect("changed");
         }
-        until("it has settled", async || {
+        until("the grace period is over", async || {
             let mut redis = system.redis_connection().await?;
             let campaign = format!("rushgate:{{{}}}:campaign", self.id);
             let mut get = redis::cmd("HGET");
