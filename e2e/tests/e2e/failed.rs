@@ -26,18 +26,21 @@ impl View<'_> {
 
     /// Waits until this many dead letters are open and nothing else is on its way; returns the list.
     pub(crate) async fn lists(&self, dead_letters: usize) -> String {
-        until(&format!("{letters} dead letters are open"), async || {
-            let list = self.does(&["failed", "list"]).await;
-            let shown = self.does(&["campaign", "show", self.campaign]).await;
-            let rests = shown.contains("in the stream") && {
-                let waits = |what: &str| {
-                    let line = shown.lines().find(|line| line.contains(what));
-                    line.is_none_or(|line| !line.trim_end().ends_with(" 0"))
+        until(
+            &format!("{dead_letters} dead letters are open"),
+            async || {
+                let list = self.does(&["failed", "list"]).await;
+                let shown = self.does(&["campaign", "show", self.campaign]).await;
+                let rests = shown.contains("in the stream") && {
+                    let waits = |what: &str| {
+                        let line = shown.lines().find(|line| line.contains(what));
+                        line.is_none_or(|line| !line.trim_end().ends_with(" 0"))
+                    };
+                    !waits("in the stream") && !waits("in Kafka")
                 };
-                !waits("in the stream") && !waits("in Kafka")
-            };
-            (rests && list.lines().count() == dead_letters + 1).then_some(list)
-        })
+                (rests && list.lines().count() == dead_letters + 1).then_some(list)
+            },
+        )
         .await
     }
 }

@@ -205,7 +205,7 @@ impl OperatorCommand {
                 return owned(&["failed", "replay", dead_letter]);
             }
             Self::DiscardOfConsumer | Self::DiscardOfBridge => {
-                return owned(&["failed", "discard", letter, "--note", "as agreed"]);
+                return owned(&["failed", "discard", dead_letter, "--note", "as agreed"]);
             }
             Self::ReturnOfConsumer | Self::ReturnOfBridge => {
                 let discard = ["failed", "discard", dead_letter, "--return-serial"];
