@@ -186,8 +186,10 @@ pub(crate) async fn commit(
             }
             // Not for another reason, such as that the serial is taken.
             until("the forged records are dead letters", async || {
-                let letters = world.database.letters(campaign).await.ok()?;
-                let forged = letters.iter().filter(|letter| letter.reason == REASON);
+                let failed_events = world.database.failed_events(campaign).await.ok()?;
+                let forged = failed_events
+                    .iter()
+                    .filter(|letter| letter.reason == REASON);
                 (forged.count() == 3).then_some(())
             })
             .await;
