@@ -113,7 +113,8 @@ impl Desk<'_> {
         );
         ensure!(
             !letter.has_lost_headers,
-            "the record's headers were longer than what is kept of them, so it cannot be sent again: discard it"
+            "the record's headers were longer than what is kept of them, or have a name that is no text, so it cannot be sent \
+             again: discard it"
         );
         let mut headers = letter.headers.clone();
         let attempt = letter.attempts.saturating_add(1);
