@@ -70,6 +70,14 @@ pub enum GateError {
         /// What came instead.
         error: RedisError,
     },
+    /// A reply came that cannot be read, and would not be the next time either.
+    #[error("Redis at {address} replied with what cannot be read: {error}")]
+    Unreadable {
+        /// Which Redis.
+        address: String,
+        /// Why it cannot be read.
+        error: RedisError,
+    },
 }
 
 /// The gate, by way of one connection, which is opened again when it breaks.
@@ -289,6 +297,14 @@ impl Gate {
     /// Runs a command that may be run again: if no answer comes, it is, for as long as [`AGAIN_FOR`]. So a connection
     /// that breaks, or a Redis that starts again, fails nothing.
     async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, GateError> {
+        let reply = self.reply(command).await?;
+        redis::from_redis_value(reply).map_err(|error| GateError::Unreadable {
+            address: self.address.clone(),
+            error: error.into(),
+        })
+    }
+
+    async fn reply(&mut self, command: &Cmd) -> Result<redis::Value, GateError> {
         let mut deadline = None;
         // Whether an attempt may have been carried out.
         let mut may_be_done = false;

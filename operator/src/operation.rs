@@ -74,6 +74,16 @@ impl Reserved {
         })
     }
 
+    /// Halts the gate, if keys of the campaign have another type than Rushgate gives them, and renames these; what was
+    /// renamed.
+    ///
+    /// # Errors
+    /// When there is no such campaign, or a server does not answer or refuses.
+    pub(crate) async fn set_odd_keys_aside(&mut self) -> Result<Vec<String>> {
+        existing(&self.database, &self.id).await?;
+        self.gate.set_odd_keys_aside(&self.id).await
+    }
+
     /// Begins to work on the campaign, which is in the database.
     pub(crate) async fn take_over(mut self) -> Result<Operation> {
         let campaign = existing(&self.database, &self.id).await?;
