@@ -181,7 +181,7 @@ async fn a_version_that_is_not_known_is_parked_until_it_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn parked_records_that_fail_again_leave_the_rate_to_rows() {
     const ROWS: u32 = 100;
-    let rig = Rig::new(ROWS, 1).await;
+    let rig = Rig::new(1 + ROWS, 1).await;
     for campaign in ["v1", "v2", "v3", "v4", "v5"] {
         rig.database
             .execute(format!(
@@ -193,12 +193,24 @@ async fn parked_records_that_fail_again_leave_the_rate_to_rows() {
             ))
             .await;
     }
-    let consumer = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "50")]);
-    consumer.until_ready().await;
+    // One that can be replayed, and is looked at before these.
+    rig.database
+        .execute(format!(
+            "INSERT INTO failed_events (topic, kafka_partition, kafka_offset, kafka_timestamp, record_key, payload, headers, \
+             all_headers, reason, detail) VALUES ('first', 0, 0, 0, '{CAMPAIGN}/once/1', '{{\"type\":\"coupon.granted\",\
+             \"campaign\":\"{CAMPAIGN}\",\"round\":\"once\",\"serial\":1,\"user_id\":\"u1\",\"at\":0}}', '{{}}', '[]', \
+             'unknown_round', '')"
+        ))
+        .await;
+    let _consumer = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "50")]);
+    wait::until("replaying begins", async || {
+        rig.database.active().await == 1
+    })
+    .await;
     let begun = Instant::now();
-    rig.topic.publish_grants(1..=ROWS);
+    rig.topic.publish_grants(2..=1 + ROWS);
     wait::until("they have their rows", async || {
-        rig.database.active().await == i64::from(ROWS)
+        rig.database.active().await == 1 + i64::from(ROWS)
     })
     .await;
     let took = begun.elapsed();
