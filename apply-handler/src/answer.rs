@@ -13,7 +13,8 @@ use rushgate_gate::{Applicant, CampaignId, Decision, Millis, RoundId, Waiting, a
 use serde::Serialize;
 use spin_sdk::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::Duration;
+use std::ops::RangeInclusive;
+use std::time::{Duration, SystemTime};
 
 /// What a request is answered with.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub struct Answer {
 }
 
 /// How long, in seconds, to stay away from a campaign that an operator has to touch first.
-pub(crate) const RETRY_AFTER_PAUSE: i64 = 10;
+pub(crate) const RETRY_AFTER_PAUSE: RangeInclusive<i64> = 8..=12;
 
 impl Answer {
     /// No body at all.
@@ -111,7 +112,7 @@ impl Answer {
                 None,
                 "The campaign is paused.",
             )
-            .retry_after(RETRY_AFTER_PAUSE),
+            .retry_within(RETRY_AFTER_PAUSE),
             Decision::Halted => halted(campaign),
             Decision::UnknownCampaign => return Problem::CampaignNotFound.answer(),
             Decision::UserIdNotNumeric => return Problem::UserIdNotNumeric.answer(),
@@ -303,6 +304,15 @@ impl Answer {
         self.with_text("retry-after", &seconds.max(1).to_string())
     }
 
+    /// The same with one of these numbers, by the clock's nanoseconds: those who are refused together should not come back
+    /// together.
+    pub(crate) fn retry_within(self, seconds: RangeInclusive<i64>) -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let chance = i64::from(now.map_or(0, |now| now.subsec_nanos()) / 1_000);
+        let (first, last) = seconds.into_inner();
+        self.retry_after(first + chance % (last - first + 1))
+    }
+
     /// The same without its body, for `Prefer: return=minimal`: status and headers say it all.
     #[must_use]
     pub fn minimal(mut self) -> Self {
@@ -365,7 +375,7 @@ fn halted(campaign: &CampaignId) -> Answer {
         None,
         "The campaign is halted until its grants are restored.",
     )
-    .retry_after(RETRY_AFTER_PAUSE)
+    .retry_within(RETRY_AFTER_PAUSE)
 }
 
 /// A refusal is a problem whose `code` is the decision.

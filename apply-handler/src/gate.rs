@@ -163,12 +163,8 @@ impl<'a> Gate<'a> {
     /// As for [`Gate::call`].
     pub async fn may_have_lost(&self, campaign: &CampaignId) -> Result<bool, GateError> {
         let answers = self.within(async |connection| {
-            let listed = number(
-                connection,
-                "SISMEMBER",
-                [keys::CAMPAIGNS, campaign.as_str()],
-            )
-            .await?;
+            let name = [keys::CAMPAIGNS, campaign.as_str()];
+            let listed = number(connection, "SISMEMBER", &name).await?;
             Ok(listed > 0 || is_wiped(connection).await?)
         });
         let result = answers.await;
@@ -292,12 +288,22 @@ async fn forget(connection: Option<&Arc<Connection>>) {
 }
 
 async fn is_wiped(connection: &Connection) -> Result<bool, Error> {
-    Ok(number(connection, "EXISTS", [keys::CAMPAIGNS, keys::SET_UP]).await? == 0)
+    if number(connection, "EXISTS", &[keys::CAMPAIGNS]).await? > 0 {
+        return Ok(false);
+    }
+    // The index is made of that set: where there is one, the set has been lost.
+    Ok(
+        number(connection, "EXISTS", &[keys::CAMPAIGN_INDEX]).await? > 0
+            || number(connection, "EXISTS", &[keys::SET_UP]).await? == 0,
+    )
 }
 
 /// What Redis replies to a command that counts.
-async fn number(connection: &Connection, command: &str, words: [&str; 2]) -> Result<i64, Error> {
-    let words = words.map(|word| RedisParameter::Binary(word.as_bytes().to_vec()));
+async fn number(connection: &Connection, command: &str, words: &[&str]) -> Result<i64, Error> {
+    let words = words.iter();
+    let words: Vec<_> = words
+        .map(|word| RedisParameter::Binary(word.as_bytes().to_vec()))
+        .collect();
     let reply = connection.execute(command, words).await?;
     match reply.as_slice() {
         [RedisResult::Int64(number)] => Ok(*number),

@@ -6,7 +6,6 @@ use rushgate_gate::RoundId;
 use rushgate_gate::applicant::MAX_NUMERIC_USER_ID;
 use serde::Serialize;
 use spin_sdk::http::StatusCode;
-use std::time::SystemTime;
 
 /// A request that has no better answer than an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,8 +176,8 @@ impl Problem {
         match self {
             Self::MethodNotAllowed { allow } => answer.with("allow", allow),
             Self::Token(refusal) => answer.with_text("www-authenticate", &refusal.challenge()),
-            Self::GateUnavailable | Self::Overloaded => answer.retry_after(spread()),
-            Self::BooksIncomplete => answer.retry_after(RETRY_AFTER_PAUSE),
+            Self::GateUnavailable | Self::Overloaded => answer.retry_within(1..=3),
+            Self::BooksIncomplete => answer.retry_within(RETRY_AFTER_PAUSE),
             _ => answer,
         }
     }
@@ -232,12 +231,6 @@ impl Problem {
             Self::Misconfigured => "The service is misconfigured; its log says how.".into(),
         }
     }
-}
-
-/// One to three seconds, by the clock's nanoseconds: those who are refused together should not come back together.
-fn spread() -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    1 + i64::from(now.map_or(0, |now| now.subsec_nanos()) / 1_000 % 3)
 }
 
 #[cfg(test)]

@@ -82,6 +82,8 @@ impl Config {
             // Offsets are committed by us, after the database's COMMIT.
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
+            // Bridges use no transactions. One that another producer leaves open must not hold up what they publish.
+            .set("isolation.level", "read_uncommitted")
             // A new group begins with the first grant, not with the next one.
             .set("auto.offset.reset", "earliest")
             .set("partition.assignment.strategy", "range")

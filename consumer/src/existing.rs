@@ -2,12 +2,13 @@
 
 use crate::judge::{ExistingRow, JudgeVerdict, judge};
 use crate::plan::Planned;
+use crate::rejection::{Reason, Rejection};
 use crate::statement_length::{padded, placeholders};
 use rushgate_gate::event::EventKey;
 use rushgate_gate::{CampaignId, Millis, Ordinal, RoundId};
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySqlConnection, Row};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// `coupons.state` of a coupon that was not revoked.
 pub(crate) const ACTIVE: &str = "active";
@@ -22,7 +23,18 @@ pub(crate) struct Existing {
     /// By serial: the rows of all who have it or had it.
     serials: HashMap<EventKey, Vec<ExistingRow>>,
     /// By campaign, scope and person: the row that he holds.
-    people: HashMap<(CampaignId, String, String), ExistingRow>,
+    people: HashMap<Person, ExistingRow>,
+    /// Serials and people with a row that makes no sense: nothing can be said of their grants.
+    unreadable: HashSet<Either>,
+}
+
+/// Campaign, scope and user id.
+type Person = (CampaignId, String, String);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Either {
+    Serial(EventKey),
+    Person(Person),
 }
 
 impl Existing {
@@ -58,13 +70,15 @@ impl Existing {
                 .map(|grant| (grant.event.serial.get(), grant.event.key()))
                 .collect();
             for row in query.fetch_all(&mut *connection).await? {
-                let existing_row = existing_row(&row)?;
-                if let Some(key) = keys.get(&existing_row.serial) {
-                    existing
-                        .serials
-                        .entry(key.clone())
-                        .or_default()
-                        .push(existing_row);
+                let Some(key) = keys.get(&row.try_get::<u32, _>(2)?) else {
+                    continue;
+                };
+                match existing_row(&row) {
+                    Ok(row) => existing.serials.entry(key.clone()).or_default().push(row),
+                    Err(_) => {
+                        let serial = Either::Serial(key.clone());
+                        existing.unreadable.insert(serial);
+                    }
                 }
             }
         }
@@ -81,13 +95,15 @@ impl Existing {
                 query = query.bind(grant.event.applicant.as_str());
             }
             for row in query.fetch_all(&mut *connection).await? {
-                let existing_row = existing_row(&row)?;
-                let person = (
-                    campaign.clone(),
-                    scope.to_owned(),
-                    existing_row.user_id.clone(),
-                );
-                existing.people.insert(person, existing_row);
+                let person = (campaign.clone(), scope.to_owned(), row.try_get(3)?);
+                match existing_row(&row) {
+                    Ok(row) => {
+                        existing.people.insert(person, row);
+                    }
+                    Err(_) => {
+                        existing.unreadable.insert(Either::Person(person));
+                    }
+                }
             }
         }
         Ok(existing)
@@ -102,11 +118,15 @@ impl Existing {
             grant.person_scope().to_owned(),
             event.applicant.to_string(),
         );
-        judge(
-            event,
-            of_serial.unwrap_or_default(),
-            self.people.get(&person),
-        )
+        let of_person = self.people.get(&person);
+        let either = [Either::Serial(event.key()), Either::Person(person)];
+        if either.iter().any(|either| self.unreadable.contains(either)) {
+            return JudgeVerdict::Rejected(Rejection::new(
+                Reason::RowRefused,
+                "a row of the same serial or person cannot be read",
+            ));
+        }
+        judge(event, of_serial.unwrap_or_default(), of_person)
     }
 }
 

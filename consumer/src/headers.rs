@@ -1,4 +1,4 @@
-//! The headers of a record, all of them unless they are very long.
+//! The headers of a record: all of them, unless they are very long, or a name is not text.
 
 /// How many bytes of them are kept, with their lengths: as much as of a value.
 pub const LONGEST: usize = 65_535;
@@ -17,10 +17,16 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// Those of a record; if they are too long, the first of them.
-    pub fn keep<'a>(all: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>) -> Self {
-        let mut kept = vec![];
+    /// Those of a record that have a name; if they are too long, the first of them.
+    pub fn keep<'a, N: Into<Option<&'a str>>>(
+        all: impl Iterator<Item = (N, Option<&'a [u8]>)>,
+    ) -> Self {
+        let (mut kept, mut is_cut) = (vec![], false);
         for (name, value) in all {
+            let Some(name) = name.into() else {
+                is_cut = true;
+                continue;
+            };
             let bytes = value.unwrap_or_default();
             if kept.len() + 4 + name.len() + bytes.len() > LONGEST {
                 return Self { kept, is_cut: true };
@@ -30,10 +36,7 @@ impl Headers {
             kept.extend(name.as_bytes());
             kept.extend(bytes);
         }
-        Self {
-            kept,
-            is_cut: false,
-        }
+        Self { kept, is_cut }
     }
 
     /// Names and values, where they have one.
@@ -64,7 +67,7 @@ impl Headers {
             .1
     }
 
-    /// Whether there were more.
+    /// Whether there were others, which are not kept.
     pub fn is_cut(&self) -> bool {
         self.is_cut
     }

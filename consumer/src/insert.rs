@@ -14,6 +14,7 @@ use crate::store::{RecordOutcome, StoreError};
 use rushgate_gate::Millis;
 use rushgate_gate::failpoint::is_active;
 use sqlx::{AssertSqlSafe, MySqlConnection};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The most rows in a statement: 4,608 placeholders of the 65,535 that the protocol allows, and some 110 KB of
@@ -59,6 +60,7 @@ pub async fn insert(
     grants.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
     let mut to_insert = powers_of_two(grants, LONGEST);
     to_insert.reverse();
+    let mut alone = HashSet::new();
     while let Some(mut rows) = to_insert.pop() {
         let Err(error) = insert_rows(connection, statements, &rows).await else {
             for row in &rows {
@@ -104,10 +106,22 @@ pub async fn insert(
                         }
                     }
                 }
-                if again.len() == before && !made_room {
-                    return Err(StoreError::Unresolved);
+                if again.len() < before || made_room {
+                    to_insert.extend(powers_of_two(again, LONGEST));
+                    continue;
                 }
-                to_insert.extend(powers_of_two(again, LONGEST));
+                // It was no row that we know of. That may be over; else it is about one of them, as a key or a trigger that
+                // the database has besides ours.
+                match &again[..] {
+                    [row] if !alone.insert(row.place) => {
+                        outcomes[row.place] = Some(row_refused(&error));
+                    }
+                    [_] => to_insert.push(again),
+                    _ => {
+                        let second_half = again.split_off(before / 2);
+                        to_insert.extend([second_half, again]);
+                    }
+                }
             }
             ErrorClass::Permanent if rows.len() == 1 => {
                 outcomes[rows[0].place] = Some(refused(error)?);
@@ -183,12 +197,13 @@ pub(crate) fn refused(error: sqlx::Error) -> Result<RecordOutcome, StoreError> {
     if classify(&error) != ErrorClass::Permanent {
         return Err(error.into());
     }
-    let number = number(&error);
+    Ok(row_refused(&error))
+}
+
+fn row_refused(error: &sqlx::Error) -> RecordOutcome {
+    let number = number(error);
     let detail = format_args!("error {number}: {error}");
-    Ok(RecordOutcome::Rejected(Rejection::new(
-        Reason::RowRefused,
-        detail,
-    )))
+    RecordOutcome::Rejected(Rejection::new(Reason::RowRefused, detail))
 }
 
 /// Takes a coupon back.

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, HashMap};
 const MAX_KEYS: usize = 1_024;
 
 /// The most letters in one transaction.
-const MAX_PER_TRANSACTION: usize = 128;
+pub const MAX_PER_TRANSACTION: usize = 128;
 
 /// A row of `failed_events`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub fn after(campaign: &CampaignId) -> Vec<u8> {
     format!("{campaign}0").into_bytes()
 }
 
-/// The next letters of a campaign, parked for that reason, that may succeed now.
+/// The next letters of a campaign, parked for that reason, that may succeed now: so many at most.
 ///
 /// # Errors
 /// When the database does not answer, or refuses.
@@ -89,6 +89,7 @@ pub async fn page(
     reason: &str,
     campaign: &CampaignId,
     cursor: Option<Cursor>,
+    most: usize,
 ) -> Result<Page, sqlx::Error> {
     let (key, id) = cursor.unwrap_or_else(|| (format!("{campaign}/").into_bytes(), 0));
     let rows = sqlx::query(
@@ -123,7 +124,7 @@ pub async fn page(
             page.ids.push(id);
         }
         page.next = Some((key, id));
-        if page.ids.len() == MAX_PER_TRANSACTION {
+        if page.ids.len() == most {
             return Ok(page);
         }
     }
@@ -242,7 +243,7 @@ pub async fn note(
                 continue;
             }
             RecordOutcome::Rejected(rejection) => sqlx::query(
-                "UPDATE failed_events SET reason = ?, detail = ?, attempts = attempts + 1 \
+                "UPDATE failed_events SET reason = ?, detail = ?, attempts = LEAST(attempts, 4294967294) + 1 \
                  WHERE id = ? AND resolution IS NULL",
             )
             .bind(rejection.reason.as_str())

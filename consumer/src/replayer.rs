@@ -7,7 +7,7 @@
 use crate::confirm::Committed;
 use crate::failure::Backoff;
 use crate::metrics;
-use crate::parked::{self, Cursor};
+use crate::parked::{self, Cursor, Page};
 use crate::rate_limit::RateLimit;
 use crate::store::{RecordOutcome, Replayed, Store, StoreError};
 use rushgate_gate::CampaignId;
@@ -25,6 +25,10 @@ use tracing::{info, warn};
 /// together do not look together.
 const EVERY: Duration = Duration::from_secs(2);
 
+/// How long the letters of a campaign are left alone at most, of which a page has come to nothing: for twice as long each
+/// time. It begins with [`EVERY`].
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
 /// How long the database may take over one page.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -34,9 +38,14 @@ pub struct Replayer {
     trust: Trust,
     rate_limit: Arc<RateLimit>,
     committed: mpsc::Sender<Committed>,
-    /// How far each campaign's letters have been looked at, by reason.
-    cursors: HashMap<(&'static str, CampaignId), Cursor>,
+    /// How far each campaign's letters have been looked at.
+    cursors: HashMap<Place, Cursor>,
+    /// Those that are left alone: since when, and for how long.
+    resting: HashMap<Place, (Instant, Duration)>,
 }
+
+/// Letters of one campaign that are parked for the same reason.
+type Place = (&'static str, CampaignId);
 
 impl Replayer {
     /// One that writes over a connection of its own, at the pace of all, and has its rows confirmed like all others.
@@ -52,6 +61,7 @@ impl Replayer {
             rate_limit,
             committed,
             cursors: HashMap::new(),
+            resting: HashMap::new(),
         }
     }
 
@@ -79,6 +89,8 @@ impl Replayer {
     /// Replays a page of each campaign's letters; how many are parked no more.
     async fn look(&mut self) -> Result<usize, StoreError> {
         let mut replayed = 0;
+        self.resting
+            .retain(|_, (since, _)| since.elapsed() < 2 * LONGEST_REST);
         for (reason, _) in PARKED {
             let mut after = vec![];
             while let Some(campaign) = self.next_campaign(reason, after).await? {
@@ -106,24 +118,47 @@ impl Replayer {
         in_time(asked).await
     }
 
-    /// Replays the next page of one campaign's letters; how many are parked no more.
+    /// Replays the next page of one campaign's letters; how many are parked no more. Where none is, its letters rest: what
+    /// cannot be replayed must not take the place of rows, again and again.
     async fn replay(
         &mut self,
         reason: &'static str,
         campaign: &CampaignId,
     ) -> Result<usize, StoreError> {
         let place = (reason, campaign.clone());
+        let rest = self.resting.get(&place).copied();
+        if rest.is_some_and(|(since, rest)| since.elapsed() < rest) {
+            return Ok(0);
+        }
         let cursor = self.cursors.remove(&place);
+        // No more than a batch of a writer, so that each has its turn.
+        let most = parked::MAX_PER_TRANSACTION.min(self.rate_limit.portion());
         let asked = self
             .store
-            .ask(async |connection| parked::page(connection, reason, campaign, cursor).await);
-        let page = in_time(asked).await?;
-        if let Some(next) = page.next {
-            self.cursors.insert(place, next);
+            .ask(async |connection| parked::page(connection, reason, campaign, cursor, most).await);
+        let mut page = in_time(asked).await?;
+        if let Some(next) = page.next.take() {
+            self.cursors.insert(place.clone(), next);
         }
         if page.ids.is_empty() {
             return Ok(0);
         }
+        let replayed = self.replay_page(reason, campaign, &page).await;
+        if matches!(replayed, Ok(1..)) {
+            self.resting.remove(&place);
+        } else {
+            let rest = rest.map_or(EVERY, |(_, rest)| (2 * rest).min(LONGEST_REST));
+            self.resting.insert(place, (Instant::now(), rest));
+        }
+        replayed
+    }
+
+    async fn replay_page(
+        &mut self,
+        reason: &'static str,
+        campaign: &CampaignId,
+        page: &Page,
+    ) -> Result<usize, StoreError> {
         sleep(self.rate_limit.admit(page.ids.len(), Instant::now())).await;
         let Replayed {
             parked,

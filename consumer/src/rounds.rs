@@ -5,11 +5,12 @@ use crate::record::Delivery;
 use crate::rejection::{Reason, Rejection};
 use crate::statement_length::{padded, placeholders};
 use rushgate_gate::{CampaignId, Quota, RoundId};
+use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 use std::collections::{BTreeSet, HashMap};
 
-/// Rounds by campaign and name.
-pub type Rounds = HashMap<CampaignId, HashMap<RoundId, RoundInForce>>;
+/// Rounds by campaign and name; `None` if what the database says of it cannot be read, as where a later version has written it.
+pub type Rounds = HashMap<CampaignId, HashMap<RoundId, Option<RoundInForce>>>;
 
 /// Quotas and rules of the rounds in the batch, the rounds locked against change until the commit. Their campaigns are
 /// not: who may win how often never changes, and whoever changes a campaign locks it before its rounds.
@@ -49,18 +50,21 @@ pub async fn rounds_in_force(
     let rows = query.fetch_all(connection).await?;
     let mut rounds = Rounds::new();
     for row in &rows {
-        let decoded = |error| sqlx::Error::Decode(error);
         let text = |column: usize| row.try_get::<String, _>(column);
-        let campaign: CampaignId = text(0)?.parse().map_err(|e| decoded(Box::from(e)))?;
-        let round: RoundId = text(1)?.parse().map_err(|e| decoded(Box::from(e)))?;
-        let quota = Quota::try_from(row.try_get::<u32, _>(2)?);
-        let in_force = RoundInForce {
-            quota: quota.map_err(|e| decoded(Box::from(e)))?,
-            one_per: text(3)?.parse().map_err(|e| decoded(Box::from(e)))?,
-        };
-        rounds.entry(campaign).or_default().insert(round, in_force);
+        // Of another name, it is none of those that were asked for.
+        if let (Ok(campaign), Ok(round)) = (text(0)?.parse(), text(1)?.parse()) {
+            let of_campaign = rounds.entry(campaign).or_default();
+            of_campaign.insert(round, in_force(row));
+        }
     }
     Ok(rounds)
+}
+
+fn in_force(row: &MySqlRow) -> Option<RoundInForce> {
+    Some(RoundInForce {
+        quota: Quota::try_from(row.try_get::<u32, _>(2).ok()?).ok()?,
+        one_per: row.try_get::<String, _>(3).ok()?.parse().ok()?,
+    })
 }
 
 /// What can be said of a record before any row of it is tried.
@@ -77,11 +81,11 @@ pub fn admit<'a>(
         .get(&event.campaign)
         .and_then(|rounds| rounds.get(&event.round))
         .copied()
-        .ok_or_else(|| {
-            Rejection::new(
-                Reason::UnknownRound,
-                format_args!("no round {}/{}", event.campaign, event.round),
-            )
+        .ok_or("no round")
+        .and_then(|round| round.ok_or("the database's terms cannot be read of round"))
+        .map_err(|problem| {
+            let detail = format_args!("{problem} {}/{}", event.campaign, event.round);
+            Rejection::new(Reason::UnknownRound, detail)
         })?;
     if event.serial.get() > round.quota.get() {
         return Err(Rejection::new(

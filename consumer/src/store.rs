@@ -64,8 +64,8 @@ pub enum StoreError {
     /// It took too long.
     #[error("no answer in time")]
     TimedOut,
-    /// A key collided with a row that was gone when we looked.
-    #[error("a key collided with a row that is not there")]
+    /// It is not known what became of a record.
+    #[error("it is not known what became of a record of the batch")]
     Unresolved,
     /// Nothing but dead letters has come for too long, and of several campaigns.
     #[error(

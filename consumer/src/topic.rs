@@ -13,10 +13,11 @@ use crate::routing::writer_of;
 use crate::tracker::Tracker;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message};
 use rushgate_gate::Event;
 use rushgate_gate::signature::Trust;
+use rushgate_settings::kafka_headers;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -287,7 +288,7 @@ fn record(message: &BorrowedMessage<'_>) -> Record {
             .payload()
             .map(|value| Clipped::new(value, LONGEST_VALUE)),
         headers: message.headers().map_or_else(Headers::default, |headers| {
-            Headers::keep(headers.iter().map(|header| (header.key, header.value)))
+            Headers::keep(kafka_headers(headers))
         }),
     }
 }

@@ -4,6 +4,7 @@
 //! be changed, or put on another record, by somebody who can write to the topic and does not have the key. A record that
 //! is sent again as it was keeps its signature: it is absorbed, as any record is that is delivered twice.
 
+use crate::record::VERSION_HEADER;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::fmt;
@@ -17,7 +18,8 @@ pub const REASON: &str = "bad_signature";
 /// What a signature begins with: which of the ways to make one.
 const VERSION: &str = "v1=";
 
-/// The headers that an event is read from ([`record`](crate::record)), which are signed with it.
+/// The headers that an event is read from ([`record`](crate::record)), which are signed with it; and so is
+/// [`VERSION_HEADER`].
 const SIGNED_HEADERS: [&str; 5] = ["content-type", "ce_type", "ce_time", "ce_turn", "ce_win"];
 
 /// Keys that both sides have: the first signs, each of them is believed, so that a key can be replaced.
@@ -137,7 +139,9 @@ fn fed<'a>(
     value: &[u8],
     header: impl Fn(&str) -> Option<&'a [u8]>,
 ) -> Hmac<Sha256> {
-    let headers = SIGNED_HEADERS.map(header);
+    // Its absence leaves no trace, so that signatures of version 1, which no record states, stay what they are.
+    let version = header(VERSION_HEADER).map(Some);
+    let headers = SIGNED_HEADERS.map(header).into_iter().chain(version);
     for part in [Some(key), Some(value)].into_iter().chain(headers) {
         let length = part.map_or(u64::MAX, |part| part.len() as u64);
         keyed.update(&length.to_be_bytes());
@@ -163,7 +167,10 @@ fn bytes(signature: &[u8]) -> Option<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::event;
     use proptest::prelude::*;
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
 
     type Parts = (Vec<u8>, Vec<u8>, Vec<(String, Vec<u8>)>);
 
@@ -188,7 +195,8 @@ mod tests {
 
     fn parts() -> impl Strategy<Value = Parts> {
         let bytes = || prop::collection::vec(any::<u8>(), 0..40);
-        let header = (prop::sample::select(SIGNED_HEADERS.to_vec()), bytes());
+        let signed = [&SIGNED_HEADERS[..], &[VERSION_HEADER]].concat();
+        let header = (prop::sample::select(signed), bytes());
         let headers = prop::collection::vec(header, 0..4);
         let headers = headers.prop_map(|headers| {
             let mut named: Vec<(String, Vec<u8>)> = vec![];
@@ -213,6 +221,29 @@ mod tests {
     }
 
     const EXPECTED: &str = "v1=25647dd559074a8bda429e70c4c3977c70c809d6e59536463f3ebdc6ea93730b";
+
+    #[test]
+    fn every_header_that_an_event_is_read_from_is_signed() {
+        let (key, value) = (b"welcome/once/1".to_vec(), 7_i64.to_be_bytes().to_vec());
+        let asked = RefCell::new(BTreeSet::new());
+        let read = event(&key, &value, |name| {
+            asked.borrow_mut().insert(name.to_owned());
+            match name {
+                "content-type" => Some(&b"application/octet-stream"[..]),
+                "ce_type" => Some(b"coupon.granted"),
+                "ce_time" => Some(b"2026-12-01T01:00:00.123Z"),
+                _ => None,
+            }
+        });
+        read.expect("an event");
+        let mut parts = (key, value, vec![]);
+        let signature = sign(&["key"], &parts);
+        for name in asked.take() {
+            parts.2 = vec![(name.clone(), b"2".to_vec())];
+            let verified = verify(&["key"], &parts, &signature);
+            assert_eq!(verified, Err(SignatureError::Wrong), "{name}");
+        }
+    }
 
     #[test]
     fn there_is_none_without_a_key_and_no_key_is_shown() {

@@ -5,9 +5,8 @@
 
 use crate::stream::{LazyConnection, RESPONSE_TIMEOUT};
 use metrics::Gauge;
-use redis::{Client, FromRedisValue, RedisError, cmd};
+use redis::{Client, ErrorKind, FromRedisValue, RedisError, cmd};
 use rushgate_gate::holding::{granted_without_row, without_row};
-use rushgate_gate::keys::CAMPAIGNS;
 use rushgate_gate::{CampaignId, Keys, Millis};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -40,13 +39,17 @@ struct Redis(LazyConnection);
 impl Redis {
     /// For how long the oldest grant has been without a row; zero, if all have one.
     async fn oldest(&mut self) -> Result<Duration, RedisError> {
-        let campaigns: Vec<String> = self.ask(cmd("SMEMBERS").arg(CAMPAIGNS)).await?;
+        let (campaigns, _) = self.0.campaigns().await?;
         let mut oldest = None;
-        for campaign in campaigns.iter().filter_map(|id| id.parse().ok()) {
+        let campaigns = campaigns.iter().filter_map(|id| str::from_utf8(id).ok());
+        for campaign in campaigns.filter_map(|id| id.parse().ok()) {
             match self.oldest_of(&campaign).await {
                 Ok(found) => oldest = oldest.into_iter().chain(found).min(),
                 // One whose keys are broken hides nothing of the others.
-                Err(error) if error.code().is_some() => {
+                Err(error)
+                    if error.code().is_some()
+                        || error.kind() == ErrorKind::UnexpectedReturnType =>
+                {
                     tracing::debug!(%error, %campaign, "its grants cannot be read");
                 }
                 Err(error) => return Err(error),

@@ -6,7 +6,8 @@
 
 use crate::reply::UnexpectedReply;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisResult, Value};
+use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisResult, Value, cmd};
+use rushgate_gate::keys::{CAMPAIGN_INDEX, CAMPAIGNS};
 use std::time::Duration;
 
 mod completer;
@@ -64,6 +65,19 @@ impl LazyConnection {
 
     pub(crate) async fn ask(&mut self, command: &Cmd) -> RedisResult<Value> {
         command.query_async(self.open().await?).await
+    }
+
+    /// The names of all campaigns; and whether the set of them is lost, so that they come out of the index that was made of it.
+    pub(crate) async fn campaigns(&mut self) -> RedisResult<(Vec<Vec<u8>>, bool)> {
+        let members = self.ask(cmd("SMEMBERS").arg(CAMPAIGNS)).await?;
+        let members: Vec<Vec<u8>> = redis::from_redis_value(members)?;
+        if !members.is_empty() {
+            return Ok((members, false));
+        }
+        let indexed = cmd("ZRANGE").arg(CAMPAIGN_INDEX).arg(0).arg(-1).clone();
+        let indexed: Vec<Vec<u8>> = redis::from_redis_value(self.ask(&indexed).await?)?;
+        let is_lost = !indexed.is_empty();
+        Ok((indexed, is_lost))
     }
 
     /// The answer to each command, errors included.

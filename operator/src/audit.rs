@@ -17,7 +17,7 @@ use crate::gate::Gate;
 use crate::intention::{GrantRef, Task};
 use crate::operation::Reserved;
 use crate::output::{CommandOutput, figure};
-use crate::servers::Servers;
+use crate::servers::{Servers, is_away};
 use anyhow::{Result, bail};
 use clap::Args;
 use rushgate_gate::restore::Standing;
@@ -70,21 +70,32 @@ impl Audit {
         };
         let mut text = String::new();
         let mut agrees = true;
+        let mut errors = vec![];
         for id in &campaigns {
-            agrees &= auditor.audit(id, self, &mut text).await?;
+            match auditor.audit(id, self, &mut text).await {
+                Ok(agreed) => agrees &= agreed,
+                Err(error) => {
+                    // What is wrong with this campaign alone hides nothing of the others.
+                    let goes_on = !is_away(&error);
+                    errors.push(error.context(format!("campaign {id}")));
+                    if !goes_on {
+                        break;
+                    }
+                }
+            }
         }
         if self.campaign.is_none() {
             agrees &= auditor.audit_rest(&campaigns, &mut text).await?;
         }
         let missing = auditor.servers.missing;
-        if text.is_empty() && missing.is_empty() {
+        if text.is_empty() && missing.is_empty() && errors.is_empty() {
             text.push_str("there is no campaign");
         }
         Ok(CommandOutput {
             text: text.trim_end().to_owned(),
             missing,
             disagrees: !agrees,
-            ..CommandOutput::default()
+            errors,
         })
     }
 }

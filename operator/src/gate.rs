@@ -59,6 +59,9 @@ pub enum GateError {
     /// No reply arrived, or an error that leaves open how much was done.
     #[error("no complete answer from Redis at {address}: {error}")]
     Unanswered { address: String, error: RedisError },
+    /// A reply arrived that cannot be parsed, now or at the next attempt.
+    #[error("Redis at {address} returned a reply that cannot be parsed: {error}")]
+    Unreadable { address: String, error: RedisError },
 }
 
 /// The gate, over a single connection that is reopened when it breaks.
@@ -260,6 +263,14 @@ impl Gate {
     /// Runs an idempotent command. If no answer arrives, it retries for [`AGAIN_FOR`], so a broken connection or a
     /// restart of Redis causes no error.
     async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, GateError> {
+        let reply = self.reply(command).await?;
+        redis::from_redis_value(reply).map_err(|error| GateError::Unreadable {
+            address: self.address.clone(),
+            error: error.into(),
+        })
+    }
+
+    async fn reply(&mut self, command: &Cmd) -> Result<redis::Value, GateError> {
         let mut deadline = None;
         // Whether any attempt may have taken effect.
         let mut may_be_done = false;

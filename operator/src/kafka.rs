@@ -7,13 +7,13 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedHeaders, Header, Headers, OwnedHeaders};
+use rdkafka::message::{BorrowedHeaders, Header, OwnedHeaders};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use rushgate_gate::signature::Trust;
 use rushgate_gate::{CampaignId, Event, dead_letter, event::EventKey, record};
-use rushgate_settings::{LastKafkaError, Secret};
+use rushgate_settings::{LastKafkaError, Secret, kafka_headers};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
@@ -77,10 +77,9 @@ struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     fn header(&self, name: &str) -> Option<&'a [u8]> {
-        self.headers?
-            .iter()
-            .find(|header| header.key.eq_ignore_ascii_case(name))?
-            .value
+        kafka_headers(self.headers?)
+            .find(|(found, _)| found.is_some_and(|found| found.eq_ignore_ascii_case(name)))?
+            .1
     }
 }
 
@@ -112,7 +111,10 @@ impl Kafka {
         client
             .set("group.id", config.group.id()?)
             .set("enable.auto.commit", "false")
-            .set("enable.partition.eof", "false");
+            // The end of a partition may be the mark of a transaction, which is not handed out.
+            .set("enable.partition.eof", "true")
+            // As the consumers read it.
+            .set("isolation.level", "read_uncommitted");
         Ok(Self {
             client,
             last_error: LastKafkaError::default(),
@@ -393,7 +395,12 @@ impl Kafka {
 
         while !bounds.is_empty() {
             let record = match consumer.poll(PATIENCE) {
-                Some(record) => record.map_err(|error| self.unusable(&error))?,
+                Some(Ok(record)) => record,
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    bounds.remove(&partition);
+                    continue;
+                }
+                Some(Err(error)) => return Err(self.unusable(&error)),
                 None => bail!(
                     "reading the topic: Kafka did not return records below the end offset that it reports"
                 ),

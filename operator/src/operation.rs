@@ -73,6 +73,15 @@ impl Reserved {
         })
     }
 
+    /// If keys of the campaign have a wrong type, halts the gate and renames these keys; returns the renamed keys.
+    ///
+    /// # Errors
+    /// When there is no such campaign, or a server does not answer or refuses.
+    pub(crate) async fn set_odd_keys_aside(&mut self) -> Result<Vec<String>> {
+        existing(&self.database, &self.id).await?;
+        self.gate.set_odd_keys_aside(&self.id).await
+    }
+
     /// Loads the campaign, which must exist, and takes a fencing token.
     pub(crate) async fn take_over(mut self) -> Result<Operation> {
         let campaign = existing(&self.database, &self.id).await?;

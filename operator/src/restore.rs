@@ -71,7 +71,12 @@ impl Restore {
     pub async fn run(&self, config: &Config) -> Result<String> {
         let begun = Instant::now();
         let id = &self.campaign;
-        let operation = Reserved::new(config, id).await?.take_over().await?;
+        let mut reserved = Reserved::new(config, id).await?;
+        let aside = match self.halt {
+            true => reserved.set_odd_keys_aside().await?,
+            false => vec![],
+        };
+        let operation = reserved.take_over().await?;
         let state = state_before(&operation.database.log(id).await?);
         let mut rebuild = Rebuild {
             operation,
@@ -103,6 +108,7 @@ impl Restore {
             "the gate had {knew} of {held} held grants and has all of them again, and {taken_back} revoked ones; \
              {text}"
         );
+        let text = [vec![text], aside].concat().join("; ");
         let promoted = rebuild.reopen(state, &text).await.map_err(unknown)?;
         let moved_up = match promoted {
             0 => String::new(),

@@ -5,6 +5,7 @@ use crate::topic::TestRecord;
 use crate::{CAMPAIGN, Rig, wait};
 use redis::AsyncTypedCommands;
 use rushgate_gate::Keys;
+use std::time::{Duration, Instant};
 
 const LETTERS: &str = "SELECT CONCAT_WS(' ', reason, COALESCE(resolution, 'open'), COUNT(*)) FROM failed_events \
      GROUP BY reason, resolution ORDER BY 1";
@@ -141,19 +142,21 @@ async fn a_version_that_is_not_known_is_parked_until_it_is() {
     };
     let serial = gate.grant_of("other", &rig, "u1").await;
     assert_eq!(serial, 1);
-    for (value, headers) in [
-        (event("lent", 1), &[][..]),
-        (event("granted", 1), &[("ce_version", "2")][..]),
+    const LAST_ATTEMPT: (&str, &str) = ("ce_attempt", "4294967295");
+    for (serial, what, headers) in [
+        (1, "lent", &[][..]),
+        (1, "granted", &[("ce_version", "2")][..]),
+        (9, "granted", &[("ce_version", "2"), LAST_ATTEMPT][..]),
     ] {
         rig.topic.publish_record(&TestRecord {
-            key: "welcome/once/1",
-            value: value.as_bytes(),
+            key: &format!("welcome/once/{serial}"),
+            value: event(what, serial).as_bytes(),
             headers,
         });
     }
     let _consumer = rig.consumer(&[("REDIS_URL", &gate.url), ("CONSUMER_BATCH_SIZE", "1")]);
-    rig.topic.until_committed(3).await;
-    let parked = ["unknown_round open 1", "unknown_version open 2"];
+    rig.topic.until_committed(4).await;
+    let parked = ["unknown_round open 1", "unknown_version open 3"];
     assert_eq!(rig.database.texts(LETTERS).await, parked);
     assert_eq!(rig.database.active().await, 0);
     // As if a consumer had come that knows version 2. (The gate never granted it: it says so, and the campaign is halted.)
@@ -161,4 +164,88 @@ async fn a_version_that_is_not_known_is_parked_until_it_is() {
         .execute("UPDATE failed_events SET all_headers = REPLACE(all_headers, '\"2\"', '\"1\"')")
         .await;
     wait::until("it has its row", async || rig.database.active().await == 1).await;
+    // One that was tried as often as can be counted, and is above the quota, keeps none of the others.
+    let parked = [
+        "over_quota open 1",
+        "unknown_round open 1",
+        "unknown_version open 1",
+        "unknown_version replayed 1",
+    ];
+    wait::until("that is noted", async || {
+        rig.database.texts(LETTERS).await == parked
+    })
+    .await;
+}
+
+/// A backlog that cannot be replayed leaves the rate of rows to the rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn parked_records_that_fail_again_leave_the_rate_to_rows() {
+    const ROWS: u32 = 100;
+    let rig = Rig::new(1 + ROWS, 1).await;
+    for campaign in ["v1", "v2", "v3", "v4", "v5"] {
+        rig.database
+            .execute(format!(
+                "INSERT INTO failed_events (topic, kafka_partition, kafka_offset, kafka_timestamp, record_key, payload, \
+                 headers, all_headers, reason, detail) \
+                 WITH RECURSIVE serials (serial) AS (SELECT 1 UNION ALL SELECT serial + 1 FROM serials WHERE serial < 200) \
+                 SELECT '{campaign}', 0, serial, 0, CONCAT('{campaign}/once/', serial), '{{}}', '{{}}', \
+                 '[[\"ce_version\",\"2\"]]', 'unknown_version', '' FROM serials"
+            ))
+            .await;
+    }
+    // One that can be replayed, and is looked at before these.
+    rig.database
+        .execute(format!(
+            "INSERT INTO failed_events (topic, kafka_partition, kafka_offset, kafka_timestamp, record_key, payload, headers, \
+             all_headers, reason, detail) VALUES ('first', 0, 0, 0, '{CAMPAIGN}/once/1', '{{\"type\":\"coupon.granted\",\
+             \"campaign\":\"{CAMPAIGN}\",\"round\":\"once\",\"serial\":1,\"user_id\":\"u1\",\"at\":0}}', '{{}}', '[]', \
+             'unknown_round', '')"
+        ))
+        .await;
+    let _consumer = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "50")]);
+    wait::until("replaying begins", async || {
+        rig.database.active().await == 1
+    })
+    .await;
+    let begun = Instant::now();
+    rig.topic.publish_grants(2..=1 + ROWS);
+    wait::until("they have their rows", async || {
+        rig.database.active().await == 1 + i64::from(ROWS)
+    })
+    .await;
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(12), "2 s of rows took {took:?}");
+}
+
+/// As a later version, a trigger of another application, or a hand may leave it.
+#[tokio::test(flavor = "multi_thread")]
+async fn unreadable_rows_of_one_campaign_delay_no_other() {
+    let rig = Rig::new(20, 1).await;
+    for campaign in ["rule", "row", "trigger"] {
+        rig.database.add(campaign, 20).await;
+    }
+    for sql in [
+        "ALTER TABLE campaigns DROP CONSTRAINT campaigns_one_per_is_known",
+        "UPDATE campaigns SET one_per = 'week' WHERE campaign_id = 'rule'",
+        "INSERT INTO coupons (campaign_id, round_id, serial, user_id, quota, person_scope, granted_at, turn) \
+         VALUES ('row', 'once', 1, 'x', 20, '', '2026-12-01 01:00:00.123', 0)",
+        "CREATE TRIGGER foreign_key_of_others BEFORE INSERT ON coupons FOR EACH ROW IF NEW.campaign_id = 'trigger' \
+         THEN SIGNAL SQLSTATE '23000' SET MYSQL_ERRNO = 1062; END IF",
+    ] {
+        rig.database.execute(sql).await;
+    }
+    for serial in 1..=4 {
+        for campaign in ["rule", "row", "trigger", CAMPAIGN] {
+            rig.topic
+                .publish_grant_of(campaign, serial, &format!("u{serial}"));
+        }
+    }
+    let _consumer = rig.consumer(&[]);
+    rig.topic.until_committed(16).await;
+    let active =
+        "SELECT CONCAT_WS(' ', campaign_id, COUNT(*)) FROM coupons GROUP BY campaign_id ORDER BY 1";
+    let active = rig.database.texts(active).await;
+    assert_eq!(active, ["row 4", "welcome 4"]);
+    let letters = ["row_refused open 5", "unknown_round open 4"];
+    assert_eq!(rig.database.texts(LETTERS).await, letters);
 }

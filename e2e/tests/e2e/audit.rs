@@ -410,3 +410,113 @@ async fn a_lost_campaign_is_told_and_what_cannot_be_found_out_is_no_finding() {
     assert_eq!(launch.apply("a").await, granted(1));
     launch.has_rows(1).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_whose_keys_are_of_another_type_is_restored() {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    let launch = View::of(&system, LAUNCH);
+    let create = ["campaign", "create", "--id", LAUNCH, "--quota", "3"];
+    launch.does(&create).await;
+    for (serial, person) in (1..).zip(["a", "b"]) {
+        assert_eq!(launch.apply(person).await, granted(serial));
+    }
+    launch.has_rows(2).await;
+    system.drained(LAUNCH).await;
+    let but_the_first = [
+        "schedule",
+        "rounds",
+        "grants",
+        "waitlist",
+        "waiting",
+        "revoked",
+        "pool",
+        "known",
+        "stream",
+        "dead-letters",
+    ];
+    for keys in [&but_the_first[..], &["campaign"]] {
+        for key in keys {
+            redis(
+                &system,
+                &["SET", &format!("rushgate:{{launch}}:{key}"), "x"],
+            )
+            .await;
+        }
+        let restored = launch.does(&["restore", LAUNCH, "--halt"]).await;
+        for key in keys {
+            let aside = format!("{key} was a string and is rushgate:{{launch}}:{key}:string now");
+            assert!(restored.contains(&aside), "{key}: {restored}");
+        }
+        launch.exits(0, &["audit", LAUNCH]).await;
+    }
+    assert_eq!(launch.apply("c").await, granted(3));
+    launch.has_rows(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_that_fails_for_one_campaign_is_done_for_the_others() {
+    let system = System::start(Size::NONE).await;
+    let other = View::of(&system, "other");
+    for campaign in [LAUNCH, "other"] {
+        system.operator.create(campaign, 3).await.expect("created");
+    }
+    let wound = ["HSET", "rushgate:{launch}:rounds", "once/granted", "x"];
+    redis(&system, &wound).await;
+    let wound = "UPDATE campaigns SET state = 'paused'";
+    system.database.run(wound).await.expect("done");
+    let ended = system.operator.end_of(&["audit", "--repair"]).await;
+    let ended = ended.expect("run");
+    assert_ne!(ended.code, Some(0), "{ended:?}");
+    assert!(
+        ended.stderr.contains("error: campaign launch: "),
+        "{ended:?}"
+    );
+    let agreed = other.exits(0, &["audit", "other"]).await;
+    assert!(agreed.contains("all agree"), "{agreed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_in_redis_that_are_not_utf8_hurt_no_other_campaign() {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    let (launch, other) = (View::of(&system, LAUNCH), View::of(&system, "other"));
+    for campaign in [LAUNCH, "other"] {
+        system.operator.create(campaign, 3).await.expect("created");
+    }
+    let mut connection = system.redis_connection().await.expect("Redis");
+    for (command, key, more) in [
+        ("SADD", "rushgate:campaigns", vec![&b"\xff"[..]]),
+        ("HSET", "rushgate:{launch}:grants", vec![b"\xff", b"x"]),
+        (
+            "XADD",
+            "rushgate:{launch}:stream",
+            vec![b"*", b"\xff", b"x"],
+        ),
+    ] {
+        let mut command = redis::cmd(command);
+        command.arg(key).arg(more);
+        command.exec_async(&mut connection).await.expect("done");
+    }
+    assert_eq!(other.apply("a").await, granted(1));
+    other.has_rows(1).await;
+    let letter = launch.lists(1).await;
+    let found = launch.exits(2, &["audit"]).await;
+    for expected in [
+        "cannot be parsed: `rushgate restore --halt`",
+        "campaign other: 1 held at the gate, 1 coupons, 0 on the way, all agree",
+    ] {
+        assert!(found.contains(expected), "{expected} is not in: {found}");
+    }
+    let id = letter
+        .split_whitespace()
+        .find(|word| word.starts_with("launch/"));
+    launch
+        .does(&["failed", "discard", id.expect("a dead letter")])
+        .await;
+    launch.does(&["restore", LAUNCH, "--halt"]).await;
+    launch.exits(0, &["audit"]).await;
+
+    // Without the set of campaigns, they are read out of its index.
+    redis(&system, &["DEL", "rushgate:campaigns"]).await;
+    assert_eq!(other.apply("b").await, granted(2));
+    other.has_rows(2).await;
+}

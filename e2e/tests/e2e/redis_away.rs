@@ -160,6 +160,13 @@ async fn what_a_redis_that_lost_something_does_not_know_is_503_and_not_404() {
     for campaign in ["welcome", "other"] {
         is_told(&system, campaign, "1", incomplete).await;
     }
+    // Only the set of campaigns: an unknown campaign may have been in it.
+    does(&["DEL", rushgate_gate::keys::CAMPAIGNS]).await;
+    for campaign in ["welcome", "other", "nope"] {
+        is_told(&system, campaign, "1", incomplete).await;
+    }
+    system.operator.run(&["setup"]).await.expect("set up");
+    is_told(&system, "nope", "1", unknown).await;
     // The effect of the first confirmation.
     does(&["HSET", "rushgate:{welcome}:campaign", "state", "halted"]).await;
     is_told(&system, "welcome", "1", halted).await;

@@ -120,3 +120,26 @@ async fn a_dead_letter_is_replayed_with_every_header_that_it_had() {
         assert_eq!(sent, expected);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_name_that_is_not_utf8_stops_no_other_record() {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    system.operator.create("launch", 5).await.expect("created");
+    let launch = View::of(&system, "launch");
+    let name = std::hint::black_box(vec![0xff]);
+    // SAFETY: rdkafka takes a text and reads its bytes, up to a zero.
+    #[allow(unsafe_code)]
+    let key = unsafe { str::from_utf8_unchecked(&name) };
+    let value = Some("1");
+    let headers = OwnedHeaders::new().insert(Header { key, value });
+    launch.publish_with("launch/once/1", "{", headers).await;
+    launch.lists(1).await;
+    assert_eq!(launch.apply("a").await, granted(1));
+    launch.has_rows(1).await;
+    // It has lost that header, so it is not sent again as if it had had none.
+    let refused = launch.exits(1, &["failed", "replay", "--all"]).await;
+    assert!(refused.contains("headers are stored"), "{refused}");
+    launch.does(&["failed", "discard", "--all"]).await;
+    let agreed = launch.exits(0, &["audit"]).await;
+    assert!(agreed.contains("all agree"), "{agreed}");
+}

@@ -4,8 +4,14 @@ use crate::view::{View, granted};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rushgate_e2e::system::{Size, System, server};
 use rushgate_e2e::wait::until;
+use std::time::Duration;
+use tokio::task::spawn_blocking;
+
+/// How many partitions `rushgate setup` gives a topic.
+const PARTITIONS: i32 = 4;
 
 /// How long the oldest grant has had no row, from the bridge's metrics.
 async fn oldest(system: &System) -> f64 {
@@ -85,4 +91,45 @@ async fn the_topic_is_made_so_that_it_keeps_what_it_confirms_or_setup_says_that_
     assert_eq!(again.code, Some(0), "{again:?}");
     let warning = format!("warning: topic {} has one replica", system.topic());
     assert!(again.stderr.contains(&warning), "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_of_another_producer_delays_no_grant() {
+    const LONG: Duration = Duration::from_secs(30);
+    let system = System::start(Size::ONE_OF_EACH).await;
+    system.operator.create("launch", 5).await.expect("created");
+    let launch = View::of(&system, "launch");
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", server("KAFKA_BROKERS"))
+        .set("transactional.id", system.topic())
+        .create()
+        .expect("a producer");
+    // It is left open, in every partition.
+    let begun = spawn_blocking({
+        let topic = system.topic().to_owned();
+        move || {
+            producer.init_transactions(LONG).expect("init");
+            producer.begin_transaction().expect("begin");
+            for partition in 0..PARTITIONS {
+                let record = BaseRecord::to(&topic).key("x").payload("{");
+                let sent = producer.send(record.partition(partition));
+                sent.map_err(|(error, _)| error).expect("sent");
+            }
+            producer.flush(LONG).expect("flushed");
+            producer
+        }
+    });
+    let producer = begun.await.expect("a transaction");
+    assert_eq!(launch.apply("a").await, granted(1));
+    launch.has_rows(1).await;
+    // Each partition ends with its mark, which no consumer gets.
+    let aborted = spawn_blocking(move || producer.abort_transaction(LONG));
+    aborted.await.expect("run").expect("aborted");
+    until("all that was in it are dead letters", async || {
+        let list = launch.does(&["failed", "list"]).await;
+        (list.lines().count() == 1 + PARTITIONS as usize).then_some(())
+    })
+    .await;
+    launch.exits(0, &["audit", "launch"]).await;
+    launch.does(&["restore", "launch", "--halt"]).await;
 }

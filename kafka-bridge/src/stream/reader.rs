@@ -149,10 +149,16 @@ impl Reader {
         if !self.has_warned {
             self.warn_of_settings().await?;
         }
-        let members = self.link.ask(cmd("SMEMBERS").arg(CAMPAIGNS)).await?;
-        let members: Vec<String> = redis::from_redis_value(members).map_err(RedisError::from)?;
+        let (members, is_lost) = self.link.campaigns().await?;
+        if is_lost && self.complaints.insert(CAMPAIGNS.to_owned()) {
+            tracing::error!(
+                key = CAMPAIGNS,
+                "the set of campaigns is lost, and they are read out of its index: run `rushgate setup`"
+            );
+        }
         let mut campaigns = BTreeSet::new();
         for member in members {
+            let member = String::from_utf8_lossy(&member);
             match member.parse() {
                 Ok(campaign) => {
                     campaigns.insert(campaign);

@@ -113,7 +113,7 @@ impl DeadLetters<'_> {
         );
         ensure!(
             !failed_event.has_lost_headers,
-            "not all of the record's headers are stored, so it cannot be sent again: discard it"
+            "not all of the record's headers are stored, or one has a name that is not text, so it cannot be sent again: discard it"
         );
         let mut headers = failed_event.headers.clone();
         let attempt = failed_event.attempts.saturating_add(1);

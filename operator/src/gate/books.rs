@@ -2,7 +2,6 @@
 
 use super::Gate;
 use anyhow::{Context, Result};
-use redis::streams::{StreamId, StreamRangeReply};
 use rushgate_gate::event::MalformedEvent;
 use rushgate_gate::holding::{Held, free, revoked};
 use rushgate_gate::{CampaignId, Event, Keys, OnePer, Place, RoundId, Serial, keys, readmit};
@@ -10,6 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Entries or fields read per call.
 const PAGE: usize = 1_000;
+
+/// Fields and values, or members and scores, as Redis has them.
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A dead letter of the bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,11 +40,12 @@ impl Gate {
     pub async fn campaigns(&mut self) -> Result<Vec<CampaignId>> {
         let mut members = redis::cmd("SMEMBERS");
         members.arg(keys::CAMPAIGNS);
-        let names: Vec<String> = self
+        let names: Vec<Vec<u8>> = self
             .query(&members)
             .await
             .context("listing the campaigns")?;
-        let mut ids: Vec<CampaignId> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        let names = names.iter().filter_map(|name| str::from_utf8(name).ok());
+        let mut ids: Vec<CampaignId> = names.filter_map(|name| name.parse().ok()).collect();
         ids.sort();
         Ok(ids)
     }
@@ -59,8 +62,7 @@ impl Gate {
     /// The events in the campaign's stream. Skips malformed entries: the bridge makes dead letters of them.
     pub async fn events(&mut self, campaign: &CampaignId) -> Result<Vec<Event>> {
         let entries = self.entries(&Keys::of(campaign).stream()).await?;
-        let events = entries.into_iter().filter_map(|entry| {
-            let fields = fields(&entry);
+        let events = entries.into_iter().filter_map(|(_, fields)| {
             Event::from_fields(|name| fields.get(name).map(Vec::as_slice)).ok()
         });
         Ok(events.collect())
@@ -78,10 +80,9 @@ impl Gate {
     /// The bridge's dead letters.
     pub async fn unpublished(&mut self, campaign: &CampaignId) -> Result<Vec<Unpublished>> {
         let entries = self.entries(&Keys::of(campaign).dead_letters()).await?;
-        let entries = entries.into_iter().map(|entry| Unpublished {
-            fields: fields(&entry),
-            entry_id: entry.id,
-        });
+        let entries = entries
+            .into_iter()
+            .map(|(entry_id, fields)| Unpublished { entry_id, fields });
         Ok(entries.collect())
     }
 
@@ -157,11 +158,14 @@ impl Gate {
         loop {
             let mut scan = redis::cmd(command);
             scan.arg(key).arg(cursor).arg("COUNT").arg(PAGE);
-            let (next, fields): (u64, Vec<(String, String)>) = self
+            let (next, fields): (u64, Pairs) = self
                 .query(&scan)
                 .await
                 .with_context(|| format!("reading {key}"))?;
-            hash.extend(fields);
+            // What is no text is shown as far as it is one, and found not to be readable where it is looked at.
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+            let fields = fields.into_iter();
+            hash.extend(fields.map(|(field, value)| (text(field), text(value))));
             cursor = next;
             if cursor == 0 {
                 return Ok(hash);
@@ -169,29 +173,33 @@ impl Gate {
         }
     }
 
-    async fn entries(&mut self, key: &str) -> Result<Vec<StreamId>> {
-        let mut entries: Vec<StreamId> = vec![];
+    /// The entries of a stream: their ids, and names and values of their fields.
+    async fn entries(&mut self, key: &str) -> Result<Vec<(String, BTreeMap<String, Vec<u8>>)>> {
+        let mut entries: Vec<(String, _)> = vec![];
         loop {
             let after = entries
                 .last()
-                .map_or_else(|| "-".to_owned(), |entry| format!("({}", entry.id));
+                .map_or_else(|| "-".to_owned(), |(id, _)| format!("({id}"));
             let mut range = redis::cmd("XRANGE");
             range.arg(key).arg(after).arg("+").arg("COUNT").arg(PAGE);
-            let page: StreamRangeReply = self
+            let page: Vec<(String, Vec<Vec<u8>>)> = self
                 .query(&range)
                 .await
                 .with_context(|| format!("reading {key}"))?;
-            if page.ids.is_empty() {
+            if page.is_empty() {
                 return Ok(entries);
             }
-            entries.extend(page.ids);
+            entries.extend(page.into_iter().map(|(id, words)| (id, fields(&words))));
         }
     }
 }
 
-fn fields(entry: &StreamId) -> BTreeMap<String, Vec<u8>> {
-    let fields = entry.map.keys();
+fn fields(words: &[Vec<u8>]) -> BTreeMap<String, Vec<u8>> {
+    let fields = words.chunks_exact(2);
     fields
-        .filter_map(|name| Some((name.clone(), entry.get::<Vec<u8>>(name)?)))
+        .map(|field| {
+            let name = String::from_utf8_lossy(&field[0]).into_owned();
+            (name, field[1].clone())
+        })
         .collect()
 }

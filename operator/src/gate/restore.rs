@@ -1,11 +1,44 @@
 //! Rebuilds the gate of a halted campaign.
 
 use super::Gate;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use rushgate_gate::restore::{self, Granted, Outcome};
-use rushgate_gate::{Applicant, CampaignId, FencingToken, OnePer, RoundId};
+use rushgate_gate::{Applicant, CampaignId, CampaignState, FencingToken, Keys, OnePer, RoundId};
+
+/// The types of [`Keys::all`], in its order.
+const TYPES: [&str; 11] = [
+    "hash", "zset", "hash", "hash", "stream", "zset", "hash", "hash", "zset", "set", "stream",
+];
 
 impl Gate {
+    /// Renames keys of the campaign whose type is wrong, because no script can run while they exist. Halts the campaign
+    /// first: without such a key, the gate may not know its grants. Returns the renamed keys with their new names.
+    /// Idempotent.
+    pub async fn set_odd_keys_aside(&mut self, campaign: &CampaignId) -> Result<Vec<String>> {
+        const WHAT: &str = "setting keys of a wrong type aside";
+        let keys = Keys::of(campaign);
+        let mut aside = vec![];
+        for (key, expected) in keys.all().into_iter().zip(TYPES) {
+            let mut ask = redis::cmd("TYPE");
+            let found: String = self.query(ask.arg(&key)).await.context(WHAT)?;
+            if found == expected || found == "none" {
+                continue;
+            }
+            if key != keys.campaign() {
+                let mut halt = redis::cmd("HSET");
+                halt.arg(keys.campaign()).arg("state");
+                halt.arg(CampaignState::Halted.as_str());
+                self.query::<i64>(&halt).await.context(WHAT)?;
+            }
+            let name = format!("{key}:{found}");
+            let mut rename = redis::cmd("RENAME");
+            rename.arg(&key).arg(&name);
+            self.query::<String>(&rename).await.context(WHAT)?;
+            aside.push(format!("{key} was a {found} and is {name} now"));
+        }
+        Ok(aside)
+    }
+
     /// Replaces all grants of the gate by these. The campaign must be halted.
     ///
     /// # Errors
