@@ -7,9 +7,9 @@ use crate::body::{
 use crate::lists::Page;
 use crate::problem::{Details, Problem};
 use bytes::Bytes;
-use rushgate_gate::apply::{Answer as Decided, Grant};
+use rushgate_gate::apply::{Grant, TimedDecision};
 use rushgate_gate::overview::Overview;
-use rushgate_gate::{Applicant, CampaignId, Decision, Millis, RoundId, Waiting, application};
+use rushgate_gate::{Applicant, CampaignId, Decision, Millis, RoundId, Waiting, status};
 use serde::Serialize;
 use spin_sdk::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -58,7 +58,7 @@ impl Answer {
     }
 
     /// What the gate decided over an application.
-    pub fn decision(decided: &Decided, campaign: &CampaignId, applicant: &Applicant) -> Self {
+    pub fn decision(decided: &TimedDecision, campaign: &CampaignId, applicant: &Applicant) -> Self {
         let word = decided.decision.as_str();
         let answer = match &decided.decision {
             Decision::Granted(grant) => {
@@ -124,35 +124,35 @@ impl Answer {
 
     /// What became of an application, in `round` if one was asked for.
     pub fn status(
-        status: &application::Status,
+        status: &status::Status,
         campaign: &CampaignId,
         applicant: &Applicant,
         round: Option<RoundId>,
     ) -> Self {
         match status {
-            application::Status::Granted(grant) => {
+            status::Status::Granted(grant) => {
                 Self::granted(StatusCode::OK, "granted", campaign, applicant, grant)
                     .with("cache-control", "no-store")
             }
-            application::Status::Issued(grant) => {
+            status::Status::Issued(grant) => {
                 Self::granted(StatusCode::OK, "issued", campaign, applicant, grant)
                     .with("cache-control", "no-store")
             }
-            application::Status::Waitlisted(waiting) => {
+            status::Status::Waitlisted(waiting) => {
                 Self::waitlisted(StatusCode::OK, campaign, applicant, waiting)
                     .with("cache-control", "no-store")
             }
-            application::Status::Revoked { grant, revoked_at } => {
+            status::Status::Revoked { grant, revoked_at } => {
                 let body = RevokedBody {
                     grant: GrantBody::new("revoked", campaign, applicant, grant),
                     revoked_at: revoked_at.to_string(),
                 };
                 Self::json(StatusCode::OK, &body).with("cache-control", "no-store")
             }
-            application::Status::Halted => halted(campaign),
-            application::Status::NotFound => Problem::ApplicationNotFound { round }.answer(),
-            application::Status::UnknownRound => Problem::RoundNotFound.answer(),
-            application::Status::UnknownCampaign => Problem::CampaignNotFound.answer(),
+            status::Status::Halted => halted(campaign),
+            status::Status::NotFound => Problem::ApplicationNotFound { round }.answer(),
+            status::Status::UnknownRound => Problem::RoundNotFound.answer(),
+            status::Status::UnknownCampaign => Problem::CampaignNotFound.answer(),
         }
     }
 

@@ -18,8 +18,8 @@ use futures::future::{Either, select};
 use futures::poll;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
-use rushgate_gate::application::Status;
-use rushgate_gate::{CampaignId, Decision, RoundId, application, apply};
+use rushgate_gate::status::Status;
+use rushgate_gate::{CampaignId, Decision, RoundId, apply, status};
 use spin_sdk::http::{HeaderMap, Method, StatusCode};
 use spin_sdk::wasip3::http::types::Request;
 use std::pin::pin;
@@ -138,8 +138,8 @@ async fn answer(
             if misses::recall(&campaign) {
                 return Err(Problem::CampaignNotFound);
             }
-            let call = application::call(&campaign, &applicant, round.as_ref());
-            let status = gate.call(&call, application::status).await?;
+            let call = status::call(&campaign, &applicant, round.as_ref());
+            let status = gate.call(&call, status::status).await?;
             if status == Status::UnknownCampaign {
                 return Err(unknown(gate, &campaign).await?);
             }
@@ -171,7 +171,7 @@ async fn apply(
         None if misses::recall(campaign) => return Err(Problem::CampaignNotFound),
         None => {
             let call = apply::call(campaign, &applicant);
-            let decided = gate.call(&call, apply::answer).await?;
+            let decided = gate.call(&call, apply::decision).await?;
             if decided.decision == Decision::UnknownCampaign {
                 return Err(unknown(gate, campaign).await?);
             }

@@ -2,15 +2,15 @@
 //! questions to the gate.
 //!
 //! A stranger is somebody of whom the gate knows nothing. When it refuses one, the instance asks once what all of them
-//! are told, until when, and who is none; `strangers.lua` says why that may be repeated. Whoever is known is always decided
+//! are told, until when, and who is none; `refusal_cache.lua` says why that may be repeated. Whoever is known is always decided
 //! by the gate itself, so nobody is denied what he has. Nobody waits for somebody else's question: who comes before its
 //! answer is decided by the gate as well.
 
 use crate::clock::later;
 use crate::gate::Gate;
 use crate::settings::Settings;
-use rushgate_gate::apply::Answer;
-use rushgate_gate::strangers::{self, Refusal, SETTLE};
+use rushgate_gate::apply::TimedDecision;
+use rushgate_gate::refusal_cache::{self, CacheableRefusal, GRACE_PERIOD};
 use rushgate_gate::{Applicant, CampaignId, Decision, UserIds};
 use spin_sdk::wasip3::wit_bindgen;
 use std::collections::HashMap;
@@ -37,17 +37,17 @@ struct Remembered {
 }
 
 struct Refused {
-    answer: Answer,
+    answer: TimedDecision,
     /// Which user ids the campaign takes.
     user_ids: UserIds,
     /// When the answer was there.
     at: Instant,
-    /// Hashes of the user ids of all who are no strangers, in order. Whoever shares one with them is decided by the gate.
+    /// Hashes of the user ids of all who are no refusal_cache, in order. Whoever shares one with them is decided by the gate.
     known: Vec<u64>,
 }
 
 /// What `applicant` is told, if that is certain without asking the gate.
-pub fn recall(campaign: &CampaignId, applicant: &Applicant) -> Option<Answer> {
+pub fn recall(campaign: &CampaignId, applicant: &Applicant) -> Option<TimedDecision> {
     memory(|memory| memory.recall(campaign, applicant, Instant::now()))
 }
 
@@ -64,9 +64,12 @@ pub fn learn(settings: &'static Settings, campaign: &CampaignId, decision: &Deci
     }
     let campaign = campaign.clone();
     wit_bindgen::spawn(async move {
-        let call = strangers::call(&campaign);
+        let call = refusal_cache::call(&campaign);
         // If it does not answer, nobody asks again before long.
-        if let Ok(Some(refusal)) = Gate::new(settings).call(&call, strangers::refusal).await {
+        if let Ok(Some(refusal)) = Gate::new(settings)
+            .call(&call, refusal_cache::refusal)
+            .await
+        {
             memory(|memory| memory.keep(&campaign, &refusal, asked, Instant::now()));
         }
     });
@@ -79,7 +82,12 @@ fn memory<T>(work: impl FnOnce(&mut Memory) -> T) -> T {
 }
 
 impl Memory {
-    fn recall(&self, campaign: &CampaignId, applicant: &Applicant, now: Instant) -> Option<Answer> {
+    fn recall(
+        &self,
+        campaign: &CampaignId,
+        applicant: &Applicant,
+        now: Instant,
+    ) -> Option<TimedDecision> {
         let remembered = self.0.get(campaign)?;
         let refused = remembered.refused.as_ref()?;
         let is_known = || refused.known.binary_search(&hash(applicant.as_str()));
@@ -87,7 +95,7 @@ impl Memory {
             return None;
         }
         let age = now.saturating_duration_since(refused.at);
-        Some(Answer {
+        Some(TimedDecision {
             now: later(refused.answer.now, age),
             decision: match refused.user_ids.take(applicant) {
                 true => refused.answer.decision.clone(),
@@ -118,25 +126,31 @@ impl Memory {
         }
         let asks = Remembered {
             refused: None,
-            ends: now + SETTLE,
+            ends: now + GRACE_PERIOD,
         };
         self.0.insert(campaign.clone(), asks);
         true
     }
 
     /// The gate's answer to a question that was sent not before `asked`: from then on it counts.
-    fn keep(&mut self, campaign: &CampaignId, refusal: &Refusal, asked: Instant, now: Instant) {
-        let mut known: Vec<u64> = refusal.known().map(hash).collect();
+    fn keep(
+        &mut self,
+        campaign: &CampaignId,
+        refusal: &CacheableRefusal,
+        asked: Instant,
+        now: Instant,
+    ) {
+        let mut known: Vec<u64> = refusal.excluded().map(hash).collect();
         known.sort_unstable();
         let refused = Refused {
-            answer: refusal.answer.clone(),
+            answer: refusal.decided.clone(),
             user_ids: refusal.user_ids,
             at: now,
             known,
         };
         let remembered = Remembered {
             refused: Some(refused),
-            ends: asked + refusal.lasts(),
+            ends: asked + refusal.ttl(),
         };
         self.0.insert(campaign.clone(), remembered);
     }
@@ -163,7 +177,7 @@ mod tests {
     }
 
     /// What the gate says at 5,000 by its clock.
-    fn refusal(word: &str, opens_at: i64, ends: i64, known: &str) -> Refusal {
+    fn refusal(word: &str, opens_at: i64, ends: i64, known: &str) -> CacheableRefusal {
         let text = |text: &str| Value::Bytes(text.as_bytes().to_vec());
         let [at, now, ends] = [opens_at, 5_000, ends].map(Value::Integer);
         let reply = [
@@ -175,7 +189,7 @@ mod tests {
             text("any"),
             text(known),
         ];
-        let read = strangers::refusal(&reply).expect("a reply");
+        let read = refusal_cache::refusal(&reply).expect("a reply");
         read.expect("a refusal")
     }
 
@@ -194,7 +208,7 @@ mod tests {
         let told = |user_id| memory.recall(&id(0), &applicant(user_id), after(start, 20));
         assert_eq!(
             told("x").expect("an answer").decision,
-            sold_out.answer.decision
+            sold_out.decided.decision
         );
         for known in ["7", "8"] {
             assert_eq!(told(known), None, "{known}");
@@ -212,7 +226,7 @@ mod tests {
         sold_out.user_ids = UserIds::Numeric;
         memory.keep(&id(0), &sold_out, start, start);
         for (user_id, decision) in [
-            ("8", sold_out.answer.decision.clone()),
+            ("8", sold_out.decided.decision.clone()),
             ("anna", Decision::UserIdNotNumeric),
         ] {
             let told = memory.recall(&id(0), &applicant(user_id), start);
@@ -265,7 +279,7 @@ mod tests {
     fn it_lasts_for_less_than_it_takes_to_settle_whatever_the_gate_says() {
         let (mut memory, start) = (Memory::default(), Instant::now());
         memory.keep(&id(0), &refusal("closed", 0, 99_000, ""), start, start);
-        let told = memory.recall(&id(0), &applicant("x"), start + SETTLE);
+        let told = memory.recall(&id(0), &applicant("x"), start + GRACE_PERIOD);
         assert_eq!(told, None);
     }
 
@@ -276,7 +290,7 @@ mod tests {
         let begun = (0..3 * most).filter(|number| memory.begin(&id(*number), start));
         assert_eq!(begun.count(), most);
         assert_eq!(memory.0.len(), most);
-        assert!(memory.begin(&id(5 * most), start + SETTLE));
+        assert!(memory.begin(&id(5 * most), start + GRACE_PERIOD));
         assert_eq!(memory.0.len(), 1);
         // As many as the gate tells of one campaign, of one campaign after the other.
         let known = vec!["u"; 2_048].join(" ");

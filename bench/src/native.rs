@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use redis::cmd;
-use rushgate_gate::apply::{self, Answer};
+use rushgate_gate::apply::{self, TimedDecision};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{Applicant, Call, CampaignId, Decision, Value};
 use serde::{Deserialize, Serialize};
@@ -104,7 +104,7 @@ async fn decided(
     campaign: &str,
     headers: &HeaderMap,
     body: &[u8],
-) -> Result<(Answer, CampaignId, Applicant), (StatusCode, &'static str)> {
+) -> Result<(TimedDecision, CampaignId, Applicant), (StatusCode, &'static str)> {
     let campaign: CampaignId = campaign
         .parse()
         .map_err(|_| (StatusCode::NOT_FOUND, "campaign_not_found"))?;
@@ -121,8 +121,8 @@ async fn decided(
     let applicant = applicant.ok_or((StatusCode::UNPROCESSABLE_ENTITY, "invalid_user_id"))?;
     let reply = eval(redis, &apply::call(&campaign, &applicant)).await;
     let reply = reply.map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, "gate_unavailable"))?;
-    let decided =
-        apply::answer(&reply).map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, "gate_unavailable"))?;
+    let decided = apply::decision(&reply)
+        .map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, "gate_unavailable"))?;
     Ok((decided, campaign, applicant))
 }
 
@@ -147,7 +147,7 @@ async fn eval(mut redis: MultiplexedConnection, call: &Call) -> redis::RedisResu
 }
 
 fn answer(
-    decided: &Answer,
+    decided: &TimedDecision,
     campaign: &CampaignId,
     applicant: &Applicant,
     minimal: bool,

@@ -11,8 +11,8 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use redis::streams::{StreamPendingReply, StreamRangeReply};
 use redis::{AsyncTypedCommands, Client};
-use rushgate_gate::holding::{Held, revoked};
 use rushgate_gate::keys::BRIDGE_GROUP;
+use rushgate_gate::stored_grants::{HeldGrant, revoked};
 use rushgate_gate::{CampaignId, Event, Keys, OnePer, record};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -57,7 +57,7 @@ pub struct Evidence {
     /// Dead letters of the bridge.
     pub unpublished: u64,
     /// What the gate holds.
-    pub held: Vec<Held>,
+    pub held: Vec<HeldGrant>,
     /// What the gate has taken back: from whom, and which.
     pub taken_back: BTreeSet<(String, Place)>,
     /// The highest serial that the gate has given in each round.
@@ -169,7 +169,7 @@ impl Stores {
             _ => OnePer::Campaign,
         };
         for (field, value) in redis.hgetall(keys.grants()).await? {
-            let held = Held::of(one_per, &field, &value);
+            let held = HeldGrant::of(one_per, &field, &value);
             let held =
                 held.with_context(|| format!("the grant {field} → {value} cannot be read"))?;
             evidence.held.push(held);

@@ -9,7 +9,7 @@ use crate::time::Millis;
 
 /// `apply.lua`; its header says what it reads, writes and answers.
 pub static SCRIPT: Script = Script::new(concat!(
-    include_str!("lua/give.lua"),
+    include_str!("lua/grant.lua"),
     include_str!("lua/apply.lua")
 ));
 
@@ -94,7 +94,7 @@ impl Decision {
 
 /// A decision and the instant at which Redis took it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct TimedDecision {
     /// What was decided.
     pub decision: Decision,
     /// When.
@@ -105,7 +105,7 @@ pub struct Answer {
 pub fn call(campaign: &CampaignId, applicant: &Applicant) -> Call {
     Call {
         script: &SCRIPT,
-        keys: Keys::of(campaign).of_places().into(),
+        keys: Keys::of(campaign).of_grant_scripts().into(),
         args: vec![campaign.to_string(), applicant.to_string()],
     }
 }
@@ -114,7 +114,7 @@ pub fn call(campaign: &CampaignId, applicant: &Applicant) -> Call {
 ///
 /// # Errors
 /// When it is not a reply that `apply.lua` gives.
-pub fn answer(reply: &[Value]) -> Result<Answer, ReplyError> {
+pub fn decision(reply: &[Value]) -> Result<TimedDecision, ReplyError> {
     let mut reply = Reply::of(reply, 5)?;
     let word = reply.text()?;
     let round = reply.text()?;
@@ -144,7 +144,7 @@ pub fn answer(reply: &[Value]) -> Result<Answer, ReplyError> {
             return Err(ReplyError::new(format_args!("{other:?} is not a decision")));
         }
     };
-    Ok(Answer { decision, now })
+    Ok(TimedDecision { decision, now })
 }
 
 pub(crate) fn grant(round: &str, serial: i64, at: i64) -> Result<Grant, ReplyError> {
@@ -193,8 +193,8 @@ mod tests {
 
     #[test]
     fn reads_what_the_script_answers() {
-        let Answer { decision, now } =
-            answer(&reply("granted", "once", [42, 1_000, 2_000])).expect("a grant");
+        let TimedDecision { decision, now } =
+            super::decision(&reply("granted", "once", [42, 1_000, 2_000])).expect("a grant");
         assert_eq!(now.get(), 2_000);
         let Decision::Granted(grant) = decision else {
             panic!("{decision:?}")
@@ -216,7 +216,7 @@ mod tests {
             reply("won", "once", [42, 1, 2]),
             vec![Value::Other; 5],
         ] {
-            assert!(answer(&bad).is_err(), "{bad:?}");
+            assert!(super::decision(&bad).is_err(), "{bad:?}");
         }
     }
 

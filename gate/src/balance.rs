@@ -59,7 +59,7 @@ impl fmt::Display for Miscount {
 pub fn call(campaign: &CampaignId) -> Call {
     Call {
         script: &SCRIPT,
-        keys: Keys::of(campaign).of_places().into(),
+        keys: Keys::of(campaign).of_grant_scripts().into(),
         args: vec![],
     }
 }

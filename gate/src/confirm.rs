@@ -12,11 +12,11 @@ pub static SCRIPT: Script = Script::new(include_str!("lua/confirm.lua"));
 
 /// The most grants in one call, so that it stays within the 8,000 values that Lua hands on at once and holds up
 /// nobody for long.
-pub const MOST: usize = 1_000;
+pub const MAX_ROWS: usize = 1_000;
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ConfirmOutcome {
     /// The gate knows all of them.
     Confirmed {
         /// How many were not marked as issued before.
@@ -44,7 +44,7 @@ pub struct Row<'a> {
     pub is_revoked: bool,
 }
 
-/// The call that confirms grants of `campaign`: at least one, at most [`MOST`].
+/// The call that confirms grants of `campaign`: at least one, at most [`MAX_ROWS`].
 pub fn call<'a>(campaign: &CampaignId, rows: impl IntoIterator<Item = Row<'a>>) -> Call {
     let keys = Keys::of(campaign);
     Call {
@@ -73,14 +73,14 @@ pub fn call<'a>(campaign: &CampaignId, rows: impl IntoIterator<Item = Row<'a>>) 
 ///
 /// # Errors
 /// When it is not a reply that `confirm.lua` gives.
-pub fn outcome(reply: &[Value]) -> Result<Outcome, ReplyError> {
+pub fn outcome(reply: &[Value]) -> Result<ConfirmOutcome, ReplyError> {
     let mut reply = Reply::of(reply, 2)?;
     let word = reply.text()?;
     let number = count(reply.integer()?)?;
     match word {
-        "confirmed" => Ok(Outcome::Confirmed { issued: number }),
-        "lost" => Ok(Outcome::Lost { grants: number }),
-        "unknown_campaign" => Ok(Outcome::UnknownCampaign),
+        "confirmed" => Ok(ConfirmOutcome::Confirmed { issued: number }),
+        "lost" => Ok(ConfirmOutcome::Lost { grants: number }),
+        "unknown_campaign" => Ok(ConfirmOutcome::UnknownCampaign),
         other => Err(ReplyError::new(format_args!("{other:?} is not an outcome"))),
     }
 }

@@ -15,7 +15,9 @@ enum Value {
 }
 
 /// The headers as they are kept.
-pub fn kept<'a>(headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) -> String {
+pub fn encode_headers<'a>(
+    headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
+) -> String {
     let headers = headers.into_iter().map(|(name, value)| {
         let value = value.map(|value| match str::from_utf8(value) {
             Ok(text) => Value::Text(text.to_owned()),
@@ -28,11 +30,11 @@ pub fn kept<'a>(headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) 
     serde_json::to_string(&headers).unwrap_or_default()
 }
 
-/// The reverse of [`kept`].
+/// The reverse of [`encode_headers`].
 ///
 /// # Errors
-/// When it is nothing that [`kept`] has made.
-pub fn headers(kept: &str) -> Result<Vec<Header>, serde_json::Error> {
+/// When it is nothing that [`encode_headers`] has made.
+pub fn decode_headers(kept: &str) -> Result<Vec<Header>, serde_json::Error> {
     let headers: Vec<(String, Option<Value>)> = serde_json::from_str(kept)?;
     let headers = headers.into_iter().map(|(name, value)| {
         let value = value.map(|value| match value {
@@ -53,7 +55,10 @@ mod tests {
     fn a_text_is_kept_as_a_text() {
         let all: [(&str, Option<&[u8]>); 3] =
             [("ce_id", Some(b"a\"b")), ("x", Some(&[0xff])), ("x", None)];
-        assert_eq!(kept(all), r#"[["ce_id","a\"b"],["x",[255]],["x",null]]"#);
+        assert_eq!(
+            encode_headers(all),
+            r#"[["ce_id","a\"b"],["x",[255]],["x",null]]"#
+        );
     }
 
     proptest! {
@@ -62,7 +67,7 @@ mod tests {
             all in prop::collection::vec(("\\PC{0,9}", prop::option::of(prop::collection::vec(any::<u8>(), 0..9))), 0..9),
         ) {
             let borrowed = all.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
-            prop_assert_eq!(headers(&kept(borrowed)).expect("JSON"), all);
+            prop_assert_eq!(decode_headers(&encode_headers(borrowed)).expect("JSON"), all);
         }
     }
 }

@@ -104,12 +104,12 @@ impl Keys {
 
     /// Every key of the campaign, for whoever removes one.
     pub fn all(&self) -> [String; 11] {
-        let [a, b, c, d, e, f, g, h, i, j] = self.of_places();
+        let [a, b, c, d, e, f, g, h, i, j] = self.of_grant_scripts();
         [a, b, c, d, e, f, g, h, i, j, self.dead_letters()]
     }
 
-    /// The keys of the scripts that give places, as `give.lua` numbers them.
-    pub(crate) fn of_places(&self) -> [String; 10] {
+    /// The keys of the scripts that give places, as `grant.lua` numbers them.
+    pub(crate) fn of_grant_scripts(&self) -> [String; 10] {
         [
             self.campaign(),
             self.schedule(),

@@ -9,8 +9,8 @@ use crate::script::{Call, Reply, ReplyError, Script, Value};
 
 /// `project.lua`; its header says what it reads, writes and answers.
 pub static SCRIPT: Script = Script::new(concat!(
-    include_str!("lua/give.lua"),
-    include_str!("lua/settle.lua"),
+    include_str!("lua/grant.lua"),
+    include_str!("lua/grace_period.lua"),
     include_str!("lua/project.lua")
 ));
 
@@ -30,7 +30,7 @@ pub enum Origin {
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ProjectOutcome {
     /// The gate agrees with the database now.
     Projected {
         /// How many people who waited have a place now, because there are more.
@@ -96,7 +96,7 @@ pub fn call(
     }
     Call {
         script: &SCRIPT,
-        keys: Keys::of(campaign).of_places().into(),
+        keys: Keys::of(campaign).of_grant_scripts().into(),
         args,
     }
 }
@@ -105,26 +105,26 @@ pub fn call(
 ///
 /// # Errors
 /// When it is not a reply that `project.lua` gives.
-pub fn outcome(reply: &[Value]) -> Result<Outcome, ReplyError> {
+pub fn outcome(reply: &[Value]) -> Result<ProjectOutcome, ReplyError> {
     let mut reply = Reply::of(reply, 3)?;
     let word = reply.text()?;
     let round = reply.text()?;
     let number = reply.integer()?;
     match word {
-        "projected" => Ok(Outcome::Projected {
+        "projected" => Ok(ProjectOutcome::Projected {
             promoted: count(number)?,
         }),
-        "unknown_campaign" => Ok(Outcome::UnknownCampaign),
-        "halted" => Ok(Outcome::Halted),
-        "superseded" => Ok(Outcome::Superseded),
-        "quota_below_granted" => Ok(Outcome::QuotaBelowGranted {
+        "unknown_campaign" => Ok(ProjectOutcome::UnknownCampaign),
+        "halted" => Ok(ProjectOutcome::Halted),
+        "superseded" => Ok(ProjectOutcome::Superseded),
+        "quota_below_granted" => Ok(ProjectOutcome::QuotaBelowGranted {
             round: round_id(round)?,
             granted: count(number)?,
         }),
-        "other_one_per" => Ok(Outcome::OtherOnePer {
+        "other_one_per" => Ok(ProjectOutcome::OtherOnePer {
             rule: round.parse().map_err(ReplyError::new)?,
         }),
-        "round_has_grants" => Ok(Outcome::RoundHasGrants {
+        "round_has_grants" => Ok(ProjectOutcome::RoundHasGrants {
             round: round_id(round)?,
         }),
         other => Err(ReplyError::new(format_args!("{other:?} is not an outcome"))),

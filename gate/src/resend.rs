@@ -12,7 +12,7 @@ pub static SCRIPT: Script = Script::new(include_str!("lua/resend.lua"));
 
 /// What is on the stream again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ResendOutcome {
     /// That he was granted this serial.
     Granted(Serial),
     /// That this serial was taken back from him.
@@ -44,14 +44,14 @@ pub fn call(campaign: &CampaignId, round: &RoundId, applicant: &Applicant) -> Ca
 ///
 /// # Errors
 /// When it is not a reply that `resend.lua` gives.
-pub fn outcome(reply: &[Value]) -> Result<Outcome, ReplyError> {
+pub fn outcome(reply: &[Value]) -> Result<ResendOutcome, ReplyError> {
     let mut reply = Reply::of(reply, 2)?;
     let word = reply.text()?;
     let number = reply.integer()?;
     match word {
-        "granted" => Ok(Outcome::Granted(serial(number)?)),
-        "revoked" => Ok(Outcome::Revoked(serial(number)?)),
-        "nothing" => Ok(Outcome::Nothing),
+        "granted" => Ok(ResendOutcome::Granted(serial(number)?)),
+        "revoked" => Ok(ResendOutcome::Revoked(serial(number)?)),
+        "nothing" => Ok(ResendOutcome::Nothing),
         other => Err(ReplyError::new(format_args!("{other:?} is not an outcome"))),
     }
 }

@@ -1,7 +1,7 @@
 //! Rebuilding what the gate knows of a campaign after Redis has lost grants of it.
 //!
 //! The campaign is halted while this goes on. [`calls`] forgets all grants and writes down those that the database
-//! has; [`seat`] gives a place to an applicant who lost one to another grant. [`project`](crate::project) with
+//! has; [`reassign`] gives a place to an applicant who lost one to another grant. [`project`](crate::project) with
 //! [`Origin::Restored`](crate::project::Origin::Restored) ends the halt.
 
 use crate::applicant::Applicant;
@@ -17,12 +17,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// `restore.lua`; its header says what it reads, writes and answers.
 pub static SCRIPT: Script = Script::new(concat!(
-    include_str!("lua/give.lua"),
+    include_str!("lua/grant.lua"),
     include_str!("lua/restore.lua")
 ));
 
 /// The most of anything in one call, so that it stays within what Lua hands on at once and holds up nobody for long.
-const MOST: usize = 1_000;
+const MAX_ITEMS: usize = 1_000;
 
 /// A grant, as the database has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,11 +56,11 @@ pub enum Standing {
 
 /// What came of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RestoreOutcome {
     /// It was written.
     Done,
     /// He has this serial now.
-    Seated(Serial),
+    Reassigned(Serial),
     /// He holds this serial already.
     Holds(Serial),
     /// No place is left in that round.
@@ -153,7 +153,7 @@ pub fn calls(
         .flat_map(|(field, value)| [field, value])
         .collect();
 
-    let mut calls = vec![call(campaign, fence, ["forget".to_owned()])];
+    let mut calls = vec![call(campaign, fence, ["clear".to_owned()])];
     for (step, words) in [
         ("grants", grants),
         ("revoked", revoked),
@@ -161,7 +161,7 @@ pub fn calls(
         ("rounds", counts),
     ] {
         // Twos and fours are not torn apart.
-        for chunk in words.chunks(4 * MOST) {
+        for chunk in words.chunks(4 * MAX_ITEMS) {
             let words = chunk.iter().cloned();
             calls.push(call(
                 campaign,
@@ -179,7 +179,7 @@ pub fn calls(
 }
 
 /// The call that gives `applicant` a place in `round`, if there is one, before anybody who waits.
-pub fn seat(
+pub fn reassign(
     campaign: &CampaignId,
     round: &RoundId,
     applicant: &Applicant,
@@ -189,7 +189,7 @@ pub fn seat(
         campaign,
         fence,
         [
-            "seat".to_owned(),
+            "reassign".to_owned(),
             campaign.to_string(),
             round.to_string(),
             applicant.to_string(),
@@ -201,17 +201,17 @@ pub fn seat(
 ///
 /// # Errors
 /// When it is not a reply that `restore.lua` gives.
-pub fn outcome(reply: &[Value]) -> Result<Outcome, ReplyError> {
+pub fn outcome(reply: &[Value]) -> Result<RestoreOutcome, ReplyError> {
     let mut reply = Reply::of(reply, 2)?;
     let word = reply.text()?;
     let number = reply.integer()?;
     match word {
-        "done" => Ok(Outcome::Done),
-        "seated" => Ok(Outcome::Seated(serial(number)?)),
-        "holds" => Ok(Outcome::Holds(serial(number)?)),
-        "full" => Ok(Outcome::Full),
-        "not_halted" => Ok(Outcome::NotHalted),
-        "superseded" => Ok(Outcome::Superseded),
+        "done" => Ok(RestoreOutcome::Done),
+        "seated" => Ok(RestoreOutcome::Reassigned(serial(number)?)),
+        "holds" => Ok(RestoreOutcome::Holds(serial(number)?)),
+        "full" => Ok(RestoreOutcome::Full),
+        "not_halted" => Ok(RestoreOutcome::NotHalted),
+        "superseded" => Ok(RestoreOutcome::Superseded),
         other => Err(ReplyError::new(format_args!("{other:?} is not an outcome"))),
     }
 }
@@ -231,7 +231,7 @@ fn call(
 ) -> Call {
     Call {
         script: &SCRIPT,
-        keys: Keys::of(campaign).of_places().into(),
+        keys: Keys::of(campaign).of_grant_scripts().into(),
         args: std::iter::once(fence.to_string()).chain(args).collect(),
     }
 }

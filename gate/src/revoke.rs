@@ -10,14 +10,14 @@ use crate::time::Millis;
 
 /// `revoke.lua`; its header says what it reads, writes and answers.
 pub static SCRIPT: Script = Script::new(concat!(
-    include_str!("lua/give.lua"),
-    include_str!("lua/settle.lua"),
+    include_str!("lua/grant.lua"),
+    include_str!("lua/grace_period.lua"),
     include_str!("lua/revoke.lua")
 ));
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RevokeOutcome {
     /// The grant was taken back just now.
     Revoked {
         /// What had been won.
@@ -45,7 +45,7 @@ pub enum Outcome {
 pub fn call(campaign: &CampaignId, applicant: &Applicant, round: Option<&RoundId>) -> Call {
     Call {
         script: &SCRIPT,
-        keys: Keys::of(campaign).of_places().into(),
+        keys: Keys::of(campaign).of_grant_scripts().into(),
         args: vec![
             campaign.to_string(),
             applicant.to_string(),
@@ -58,7 +58,7 @@ pub fn call(campaign: &CampaignId, applicant: &Applicant, round: Option<&RoundId
 ///
 /// # Errors
 /// When it is not a reply that `revoke.lua` gives.
-pub fn outcome(reply: &[Value]) -> Result<Outcome, ReplyError> {
+pub fn outcome(reply: &[Value]) -> Result<RevokeOutcome, ReplyError> {
     let mut reply = Reply::of(reply, 6)?;
     let word = reply.text()?;
     let round = reply.text()?;
@@ -67,20 +67,20 @@ pub fn outcome(reply: &[Value]) -> Result<Outcome, ReplyError> {
     let revoked_at = reply.integer()?;
     let promoted = reply.text()?;
     match word {
-        "revoked" => Ok(Outcome::Revoked {
+        "revoked" => Ok(RevokeOutcome::Revoked {
             grant: grant(round, serial, at)?,
             promoted: match promoted {
                 "" => None,
                 user_id => Some(user_id.parse().map_err(ReplyError::new)?),
             },
         }),
-        "already_revoked" => Ok(Outcome::AlreadyRevoked {
+        "already_revoked" => Ok(RevokeOutcome::AlreadyRevoked {
             grant: grant(round, serial, at)?,
             revoked_at: instant(revoked_at)?,
         }),
-        "not_granted" => Ok(Outcome::NotGranted),
-        "halted" => Ok(Outcome::Halted),
-        "unknown_campaign" => Ok(Outcome::UnknownCampaign),
+        "not_granted" => Ok(RevokeOutcome::NotGranted),
+        "halted" => Ok(RevokeOutcome::Halted),
+        "unknown_campaign" => Ok(RevokeOutcome::UnknownCampaign),
         other => Err(ReplyError::new(format_args!("{other:?} is not an outcome"))),
     }
 }

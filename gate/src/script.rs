@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 /// A Lua script as Redis knows it: by its source once, by its SHA-1 afterwards.
 ///
-/// Scripts that give places have a part in common, `give.lua`, which stands before their own.
+/// Scripts that give places have a part in common, `grant.lua`, which stands before their own.
 #[derive(Debug)]
 pub struct Script {
     source: &'static str,
@@ -91,7 +91,7 @@ pub enum Value {
     Other,
 }
 
-/// The clock of Redis in a reply that ends with it, as those of `apply.lua`, `overview.lua` and `application.lua` do
+/// The clock of Redis in a reply that ends with it, as those of `apply.lua`, `overview.lua` and `status.lua` do
 /// whatever they answer; `None` for any other reply.
 pub fn clock(reply: &[Value]) -> Option<Millis> {
     match reply.last() {

@@ -22,16 +22,16 @@ const VERSION: &str = "v1=";
 /// [`VERSION_HEADER`].
 const SIGNED_HEADERS: [&str; 5] = ["content-type", "ce_type", "ce_time", "ce_turn", "ce_win"];
 
-/// Keys that both sides have: the first signs, each of them is believed, so that a key can be replaced.
+/// Keys that both sides have: the first signs, each of them is accepted, so that a key can be replaced.
 #[derive(Clone)]
 pub struct SigningKeys {
     signing: Hmac<Sha256>,
-    believed: Vec<Hmac<Sha256>>,
+    accepted: Vec<Hmac<Sha256>>,
 }
 
 /// Which records are believed to be a bridge's.
 #[derive(Clone, Debug)]
-pub struct Trust {
+pub struct SignaturePolicy {
     keys: Option<SigningKeys>,
     is_strict: bool,
 }
@@ -53,13 +53,13 @@ impl SigningKeys {
     /// The keys, as they are: the first signs. `None` if there is none.
     pub fn new<'a>(keys: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         // A key of any length will do for HMAC.
-        let believed: Vec<Hmac<Sha256>> = keys
+        let accepted: Vec<Hmac<Sha256>> = keys
             .into_iter()
             .filter_map(|key| Hmac::new_from_slice(key.as_bytes()).ok())
             .collect();
         Some(Self {
-            signing: believed.first()?.clone(),
-            believed,
+            signing: accepted.first()?.clone(),
+            accepted,
         })
     }
 
@@ -70,7 +70,7 @@ impl SigningKeys {
         value: &[u8],
         header: impl Fn(&str) -> Option<&'a [u8]>,
     ) -> String {
-        let mac = fed(self.signing.clone(), key, value, header).finalize();
+        let mac = mac_of(self.signing.clone(), key, value, header).finalize();
         let mac = mac.into_bytes();
         let digits = mac.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
         let digits = digits.filter_map(|digit| char::from_digit(digit.into(), 16));
@@ -88,11 +88,11 @@ impl SigningKeys {
         header: impl Fn(&str) -> Option<&'a [u8]>,
     ) -> Result<(), SignatureError> {
         let signature = header(HEADER).ok_or(SignatureError::Missing)?;
-        let signature = bytes(signature).ok_or(SignatureError::Wrong)?;
-        let mut believed = self.believed.iter();
-        believed
+        let signature = parse(signature).ok_or(SignatureError::Wrong)?;
+        let mut accepted = self.accepted.iter();
+        accepted
             .any(|keyed| {
-                let mac = fed(keyed.clone(), key, value, &header);
+                let mac = mac_of(keyed.clone(), key, value, &header);
                 mac.verify_slice(&signature).is_ok()
             })
             .then_some(())
@@ -100,7 +100,7 @@ impl SigningKeys {
     }
 }
 
-impl Trust {
+impl SignaturePolicy {
     /// In what one of `keys` has signed; if not `is_strict`, in all others as well.
     pub fn new<'a>(keys: impl IntoIterator<Item = &'a str>, is_strict: bool) -> Self {
         Self {
@@ -115,7 +115,7 @@ impl Trust {
     }
 
     /// Why a record is doubtful; nothing, also if there are no keys to tell.
-    pub fn doubt<'a>(
+    pub fn problem<'a>(
         &self,
         key: &[u8],
         value: &[u8],
@@ -128,12 +128,12 @@ impl Trust {
 /// The keys are not shown.
 impl fmt::Debug for SigningKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} keys", self.believed.len())
+        write!(f, "{} keys", self.accepted.len())
     }
 }
 
 /// Each part with its length before it, so that no other parts make the same bytes.
-fn fed<'a>(
+fn mac_of<'a>(
     mut keyed: Hmac<Sha256>,
     key: &[u8],
     value: &[u8],
@@ -151,7 +151,7 @@ fn fed<'a>(
 }
 
 /// The bytes of a signature.
-fn bytes(signature: &[u8]) -> Option<[u8; 32]> {
+fn parse(signature: &[u8]) -> Option<[u8; 32]> {
     let digits = signature.strip_prefix(VERSION.as_bytes())?;
     let digit = |digit: u8| char::from(digit).to_digit(16);
     let mut bytes = [0; 32];

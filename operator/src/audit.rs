@@ -21,7 +21,7 @@ use crate::servers::{Servers, is_away};
 use anyhow::{Result, bail};
 use clap::Args;
 use rushgate_gate::restore::Standing;
-use rushgate_gate::{CampaignId, CampaignState, Event, Place};
+use rushgate_gate::{Assignment, CampaignId, CampaignState, Event};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -305,7 +305,7 @@ impl Auditor<'_> {
             seen.revoked_by_log.extend(revoked);
             for granted in granted {
                 let active = !matches!(granted.standing, Standing::Revoked(_));
-                let about = Place {
+                let about = Assignment {
                     round: granted.round,
                     serial: granted.serial,
                     applicant: granted.applicant,
@@ -396,8 +396,8 @@ fn deed(findings: &[&Finding]) -> Deed {
     }
 }
 
-fn place(event: &Event) -> Place {
-    Place {
+fn place(event: &Event) -> Assignment {
+    Assignment {
         round: event.round.clone(),
         serial: event.serial,
         applicant: event.applicant.clone(),

@@ -12,12 +12,12 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError};
 use rushgate_gate::balance::{self, Miscount};
 use rushgate_gate::overview::{self, Overview};
-use rushgate_gate::project::{self, Origin, Outcome};
+use rushgate_gate::project::{self, Origin, ProjectOutcome};
 use rushgate_gate::projection::{self, Projection};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
-    Applicant, Call, CampaignId, CampaignState, FencingToken, Place, Round, RoundId, Terms, Value,
-    application, confirm, keys, resend, revoke,
+    Applicant, Assignment, Call, CampaignId, CampaignState, FencingToken, Round, RoundId, Terms,
+    Value, application, confirm, keys, resend, revoke,
 };
 use rushgate_settings::redis_dangers;
 use std::io::ErrorKind;
@@ -175,7 +175,7 @@ impl Gate {
     /// Brings the gate in line with what the database says.
     ///
     /// # Errors
-    /// When Redis refuses or does not answer. That the gate declines is an [`Outcome`].
+    /// When Redis refuses or does not answer. That the gate declines is an [`ProjectOutcome`].
     pub async fn project(
         &mut self,
         campaign: &CampaignId,
@@ -184,7 +184,7 @@ impl Gate {
         terms: &Terms,
         rounds: &[Round],
         fence: FencingToken,
-    ) -> Result<Outcome> {
+    ) -> Result<ProjectOutcome> {
         let call = project::call(campaign, origin, state, terms, rounds, fence);
         Ok(project::outcome(&self.call(&call).await?)?)
     }
@@ -202,13 +202,13 @@ impl Gate {
     /// Takes `applicant`'s grant back and passes its serial on.
     ///
     /// # Errors
-    /// When Redis refuses or does not answer. That there is nothing to take back is an [`revoke::Outcome`].
+    /// When Redis refuses or does not answer. That there is nothing to take back is an [`revoke::RevokeOutcome`].
     pub async fn revoke(
         &mut self,
         campaign: &CampaignId,
         applicant: &Applicant,
         round: Option<&RoundId>,
-    ) -> Result<revoke::Outcome> {
+    ) -> Result<revoke::RevokeOutcome> {
         let call = revoke::call(campaign, applicant, round);
         Ok(revoke::outcome(&self.call(&call).await?)?)
     }
@@ -222,22 +222,22 @@ impl Gate {
         campaign: &CampaignId,
         applicant: &Applicant,
         round: Option<&RoundId>,
-    ) -> Result<application::Status> {
-        let call = application::call(campaign, applicant, round);
-        Ok(application::status(&self.call(&call).await?)?)
+    ) -> Result<status::Status> {
+        let call = status::call(campaign, applicant, round);
+        Ok(status::status(&self.call(&call).await?)?)
     }
 
     /// Marks grants as issued, as the consumers do after the commit.
     ///
     /// # Errors
-    /// When Redis refuses or does not answer. That the gate does not know one of them is an [`confirm::Outcome`].
+    /// When Redis refuses or does not answer. That the gate does not know one of them is an [`confirm::ConfirmOutcome`].
     pub async fn confirm(
         &mut self,
         campaign: &CampaignId,
-        places: &[Place],
-    ) -> Result<confirm::Outcome> {
+        places: &[Assignment],
+    ) -> Result<confirm::ConfirmOutcome> {
         let mut issued = 0;
-        for places in places.chunks(confirm::MOST) {
+        for places in places.chunks(confirm::MAX_ROWS) {
             let rows = places.iter().map(|place| confirm::Row {
                 round: &place.round,
                 serial: place.serial,
@@ -246,11 +246,11 @@ impl Gate {
             });
             let call = confirm::call(campaign, rows);
             match confirm::outcome(&self.call(&call).await?)? {
-                confirm::Outcome::Confirmed { issued: more } => issued += more,
+                confirm::ConfirmOutcome::Confirmed { issued: more } => issued += more,
                 other => return Ok(other),
             }
         }
-        Ok(confirm::Outcome::Confirmed { issued })
+        Ok(confirm::ConfirmOutcome::Confirmed { issued })
     }
 
     /// Puts on the stream again what the gate knows of a grant.
@@ -262,7 +262,7 @@ impl Gate {
         campaign: &CampaignId,
         round: &RoundId,
         applicant: &Applicant,
-    ) -> Result<resend::Outcome> {
+    ) -> Result<resend::ResendOutcome> {
         let call = resend::call(campaign, round, applicant);
         Ok(resend::outcome(&self.call(&call).await?)?)
     }

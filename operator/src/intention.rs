@@ -6,7 +6,9 @@
 use crate::actor::Actor;
 use crate::failed::LetterId;
 use crate::terms::{Campaign, RoundsAndRules};
-use rushgate_gate::{Applicant, CampaignId, CampaignState, FencingToken, Place, RoundId, Serial};
+use rushgate_gate::{
+    Applicant, Assignment, CampaignId, CampaignState, FencingToken, RoundId, Serial,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -96,13 +98,13 @@ impl Taken {
     }
 }
 
-impl From<&Place> for Taken {
-    fn from(place: &Place) -> Self {
+impl From<&Assignment> for Taken {
+    fn from(place: &Assignment) -> Self {
         Self::new(place.round.clone(), place.serial, place.applicant.clone())
     }
 }
 
-impl From<Taken> for Place {
+impl From<Taken> for Assignment {
     fn from(taken: Taken) -> Self {
         Self {
             round: taken.round,

@@ -19,7 +19,7 @@ use crate::intention::{Deed, Intention};
 use crate::terms::Campaign;
 use crate::unknown::Unknown;
 use anyhow::{Result, anyhow, bail};
-use rushgate_gate::project::{Origin, Outcome};
+use rushgate_gate::project::{Origin, ProjectOutcome};
 use rushgate_gate::projection::Projection;
 use rushgate_gate::{CampaignId, CampaignState, FencingToken};
 
@@ -391,18 +391,18 @@ impl Operation {
             .project(id, origin, state, terms, rounds, self.fence)
             .await?;
         Ok(Err(match outcome {
-            Outcome::Projected { promoted } => return Ok(Ok(promoted)),
-            Outcome::UnknownCampaign => Declined::Waits(lost(id)),
-            Outcome::Halted => Declined::Waits(halted(id)),
-            Outcome::Superseded => Declined::Superseded(superseded(id)),
-            Outcome::QuotaBelowGranted { round, granted } => Declined::Refused(format!(
+            ProjectOutcome::Projected { promoted } => return Ok(Ok(promoted)),
+            ProjectOutcome::UnknownCampaign => Declined::Waits(lost(id)),
+            ProjectOutcome::Halted => Declined::Waits(halted(id)),
+            ProjectOutcome::Superseded => Declined::Superseded(superseded(id)),
+            ProjectOutcome::QuotaBelowGranted { round, granted } => Declined::Refused(format!(
                 "round {round} of campaign {id} has given serials up to {granted} already: choose a --quota of at \
                  least that"
             )),
-            Outcome::OtherOnePer { rule } => Declined::Refused(format!(
+            ProjectOutcome::OtherOnePer { rule } => Declined::Refused(format!(
                 "somebody has won in campaign {id} already, by the rule of one per {rule}, so that rule stays"
             )),
-            Outcome::RoundHasGrants { round } => Declined::Refused(format!(
+            ProjectOutcome::RoundHasGrants { round } => Declined::Refused(format!(
                 "somebody has won in round {round} of campaign {id} already, so it cannot be removed: choose a later --to"
             )),
         }))

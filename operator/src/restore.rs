@@ -21,9 +21,9 @@ use crate::waiting::Notes;
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use rushgate_gate::project::Origin;
-use rushgate_gate::restore::{Granted, Outcome, Standing};
-use rushgate_gate::strangers::SETTLE;
-use rushgate_gate::{CampaignId, CampaignState, Event, EventType, Ordinal, Place, signature};
+use rushgate_gate::refusal_cache::GRACE_PERIOD;
+use rushgate_gate::restore::{Granted, RestoreOutcome, Standing};
+use rushgate_gate::{Assignment, CampaignId, CampaignState, Event, EventType, Ordinal, signature};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -209,7 +209,7 @@ impl Rebuild {
             .project(&campaign, Origin::New, CampaignState::Halted)
             .await?;
         // What handlers have remembered of before comes to its end.
-        sleep(SETTLE).await;
+        sleep(GRACE_PERIOD).await;
         operation.register().await
     }
 
@@ -339,13 +339,13 @@ impl Rebuild {
         }
         // What cannot be read goes when the gate is rebuilt.
         let (held, _) = self.operation.gate.held(id, campaign.terms.one_per).await?;
-        let is_revoked = |place: &Place| {
+        let is_revoked = |place: &Assignment| {
             let mut events = events.iter().map(|(event, _)| event);
             events.any(|event| {
                 event.event_type == EventType::Revoked && plan::place(&of_event(event)) == *place
             })
         };
-        let at_gate: BTreeSet<&Place> = held.iter().map(|held| &held.place).collect();
+        let at_gate: BTreeSet<&Assignment> = held.iter().map(|held| &held.place).collect();
         let (overtaken, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| {
             let place = plan::place(row);
             !is_held(row) && at_gate.contains(&place) && !is_revoked(&place)
@@ -418,7 +418,7 @@ impl Rebuild {
                 operation.database.beat().await?;
             }
             match operation.gate.seat(id, round, applicant, fence).await? {
-                Outcome::Seated(serial) | Outcome::Holds(serial) => {
+                RestoreOutcome::Reassigned(serial) | RestoreOutcome::Holds(serial) => {
                     seated += 1;
                     if let Some(letter) = letter {
                         let note = format!("seated again as {round}/{serial}");
@@ -426,9 +426,9 @@ impl Rebuild {
                         operation.database.write(id, &resolved).await?;
                     }
                 }
-                Outcome::Full => without += 1,
-                Outcome::Superseded => bail!("{}", superseded(id)),
-                Outcome::Done | Outcome::NotHalted => {
+                RestoreOutcome::Full => without += 1,
+                RestoreOutcome::Superseded => bail!("{}", superseded(id)),
+                RestoreOutcome::Done | RestoreOutcome::NotHalted => {
                     bail!("campaign {id} is no longer halted: is somebody else restoring it?")
                 }
             }

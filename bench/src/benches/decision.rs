@@ -11,7 +11,7 @@ use crate::report::{Finding, Unit};
 use crate::scale::Scale;
 use crate::simulate::KNOWN;
 use anyhow::{Context, Result};
-use rushgate_gate::{CampaignId, Quota, strangers};
+use rushgate_gate::{CampaignId, Quota, refusal_cache};
 use std::cell::RefCell;
 use std::slice::from_ref;
 
@@ -31,7 +31,7 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
     ground.gate.grant(from_ref(&sold_out), HOLDERS, 1)?;
     let known = ground.gate.open(u32::try_from(KNOWN)?)?;
     ground.gate.grant(from_ref(&known), HOLDERS, KNOWN)?;
-    ground.gate.load_script(strangers::SCRIPT.source())?;
+    ground.gate.load_script(refusal_cache::SCRIPT.source())?;
     let gate = RefCell::new(&mut ground.gate);
 
     let each = scale.backlog() / 10;
@@ -49,7 +49,7 @@ pub(super) fn run(ground: &mut Ground) -> Result<Vec<Finding>> {
     let asked = || {
         let gate = &mut gate.borrow_mut();
         let load = Load {
-            templates: vec![Template::call(&strangers::call(&known))],
+            templates: vec![Template::call(&refusal_cache::call(&known))],
             ..gate.decisions(&[], 1, Until::Requests(each / 10))
         };
         cpu_each(gate, &load)

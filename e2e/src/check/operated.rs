@@ -1,7 +1,7 @@
 //! What an operator did while people applied, as far as it decides what they may be told.
 
 use crate::history::{Call, History, Place, Told};
-use rushgate_gate::strangers::SETTLE;
+use rushgate_gate::refusal_cache::GRACE_PERIOD;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -38,7 +38,7 @@ impl Operated {
                 .freed
                 .iter()
                 .filter(|(from, _)| told.get(user_id).is_none_or(|told| from <= told))
-                .map(|(_, until)| *until + SETTLE)
+                .map(|(_, until)| *until + GRACE_PERIOD)
                 .max();
             let before = losers.partition_point(|(ended, _)| *ended < began);
             let (_, loser) = losers.get(before.checked_sub(1)?)?;
@@ -54,7 +54,11 @@ impl Operated {
         let last = losers
             .filter(|call| call.told == Told::SoldOut)
             .max_by_key(|call| call.began)?;
-        let freed = self.freed.iter().map(|(_, until)| *until + SETTLE).max();
+        let freed = self
+            .freed
+            .iter()
+            .map(|(_, until)| *until + GRACE_PERIOD)
+            .max();
         freed.is_none_or(|freed| last.began > freed).then_some(last)
     }
 

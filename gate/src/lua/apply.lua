@@ -6,14 +6,14 @@
 -- XADD meets every reason that Redis has for refusing a write (out of memory, a replica, a full disk), and
 -- the stream is the only key whose type has not been seen. After it, nothing is left that can fail.
 --
--- KEYS  those of give.lua, which stands before this
+-- KEYS  those of grant.lua, which stands before this
 -- ARGV  1 campaign id  2 user id
 -- Reply {decision, round, serial, at, now}: flat and always five long; '' and 0 where there is nothing to say.
 --   decision  granted, already_granted, waitlisted, sold_out, revoked, not_open, closed, paused, halted,
 --             unknown_campaign, user_id_not_numeric (the campaign takes numbers alone)
 --   serial    for waitlisted, the position: 1 is next
 --   at        when the serial was granted; for waitlisted, since when; for not_open, when the round opens (for
---             strangers: strangers.lua says who and why)
+--             strangers: refusal_cache.lua says who and why)
 --   now       the clock of Redis; all times in ms since 1970
 --
 -- Example
@@ -97,13 +97,13 @@ local has_place = waiting == 0 and (free > 0 or granted < quota)
 if not has_place and waiting >= (tonumber(campaign[3]) or 0) then
   return { 'sold_out', round, 0, 0, now }
 end
-local settles_at, word = settling(campaign[5])
-if settles_at then
-  return { word, round, 0, word == 'not_open' and settles_at or 0, now }
+local grace_ends_at, word = grace_period(campaign[5])
+if grace_ends_at then
+  return { word, round, 0, word == 'not_open' and grace_ends_at or 0, now }
 end
 
 if has_place then
-  local serial = give(campaign_id, one_per, round, user_id, granted, free, revokes)
+  local serial = grant(campaign_id, one_per, round, user_id, granted, free, revokes)
   if not is_noted then
     note_current()
   end

@@ -1,6 +1,6 @@
 -- Tells what the gate counts of free serials and of people who wait, beside how many there are. Writes nothing.
 --
--- KEYS  those of give.lua
+-- KEYS  those of grant.lua
 -- Reply {revokes, revoked, waiting}, then five for each round, in the order of their opening: id, free, pooled, waiting,
 --       waitlisted. Flat.
 --   revokes     how many revocations the campaign counts      revoked     how many fields tell of revocations

@@ -5,9 +5,9 @@
 -- fencing token is lower than one that was seen before is refused: its command was interrupted for so long that another
 -- operator has taken the campaign over. Where a quota has grown, those
 -- who wait get the places at once (a waitlist has at most 10,000 people, which takes a moment), unless halted. Strangers
--- get what they were refused once that has settled (strangers.lua says why).
+-- get what they were refused once that has settled (refusal_cache.lua says why).
 --
--- KEYS  those of give.lua, which stands before this, with settle.lua
+-- KEYS  those of grant.lua, which stands before this, with grace_period.lua
 -- ARGV  1 campaign id   2 'new' if the campaign may be unknown to the gate, 'restored' to end a halt, else 'known'
 --       3 state   4 one_per   5 waitlist: how many may wait in a round   6 fencing token of the caller
 --       7 user_ids: which are taken, any, numeric or unstated
@@ -63,7 +63,7 @@ for _, round in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   end
 end
 
-local before = before_change()
+local before = refusal_before_change()
 for _, round in ipairs(gone) do
   redis.call('ZREM', KEYS[2], round)
   redis.call('HDEL', KEYS[3], round .. '/closes_at', round .. '/quota', round .. '/granted')
@@ -84,5 +84,5 @@ end
 for i = 8, #ARGV, 4 do
   promoted = promoted + promote(campaign_id, one_per, ARGV[i])
 end
-settle(before)
+start_grace_period(before)
 return { 'projected', '', promoted }

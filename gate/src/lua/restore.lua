@@ -2,18 +2,18 @@
 -- step by step, while the campaign is halted: nobody is granted anything meanwhile, and whoever dies in the middle
 -- begins again. The waitlist stays as Redis still knows it: what one of its two keys has lost, the other one tells.
 --
--- Whoever calls it lets what strangers were told before the halt settle first (strangers.lua says why): for a second.
+-- Whoever calls it lets what strangers were told before the halt settle first (refusal_cache.lua says why): for a second.
 --
--- KEYS  those of give.lua, which stands before this
+-- KEYS  those of grant.lua, which stands before this
 -- ARGV  1 fencing token of the caller, as project.lua was told when it halted the campaign
 --       2 step, and what it takes:
---   forget   nothing: forgets all grants, revocations and free serials, and counts anew who waits
+--   clear    nothing: forgets all grants, revocations and free serials, and counts anew who waits
 --   grants   field and value, for each grant
 --   revoked  field and value, three for each revocation
 --   pool     members, one for each free serial
 --   rounds   of each round: id, highest serial given, how many are free, how many issued
 --   revokes  how many revocations there were in all
---   seat     campaign id, round, user id: gives a place to somebody who was granted one and lost it to a rival
+--   reassign campaign id, round, user id: gives a place to somebody who was granted one and lost it to a rival
 -- Reply {outcome, number}: flat and always two long.
 --   done        number: how many were written
 --   seated      number: the serial
@@ -69,7 +69,7 @@ if campaign[1] ~= 'halted' then
   return { 'not_halted', 0 }
 end
 
-if step == 'forget' then
+if step == 'clear' then
   redis.call('UNLINK', KEYS[4], KEYS[8], KEYS[9], KEYS[10])
   for _, round in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
     redis.call('HSET', KEYS[3], round .. '/granted', 0)
@@ -92,7 +92,7 @@ elseif step == 'rounds' then
   end
 elseif step == 'revokes' then
   redis.call('HSET', KEYS[1], 'revokes', ARGV[3])
-elseif step == 'seat' then
+elseif step == 'reassign' then
   local campaign_id, round, user_id = ARGV[3], ARGV[4], ARGV[5]
   local one_per = redis.call('HGET', KEYS[1], 'one_per')
   local held = redis.call('HGET', KEYS[4], holder_of(one_per, round, user_id))
@@ -104,7 +104,7 @@ elseif step == 'seat' then
   if not quota or (free == 0 and granted >= quota) then
     return { 'full', 0 }
   end
-  return { 'seated', give(campaign_id, one_per, round, user_id, granted, free, true) }
+  return { 'seated', grant(campaign_id, one_per, round, user_id, granted, free, true) }
 else
   return redis.error_reply('ERR restore.lua knows no step ' .. step)
 end

@@ -1,8 +1,8 @@
 -- Takes a grant back, and gives its serial to the head of the waitlist, or else to the pool, from where strangers get it
--- once that has settled (strangers.lua says why).
+-- once that has settled (refusal_cache.lua says why).
 -- Doing it twice changes nothing.
 --
--- KEYS  those of give.lua, which stands before this, with settle.lua
+-- KEYS  those of grant.lua, which stands before this, with grace_period.lua
 -- ARGV  1 campaign id  2 user id  3 round, or '' for the one that he holds (where one may win in every round:
 --       the round that opened last)
 -- Reply {outcome, round, serial, at, revoked_at, promoted}: flat and always six long; '' and 0 where there is
@@ -52,7 +52,7 @@ if redis.call('ZSCORE', KEYS[9], pooled(round, serial)) then
   return redis.error_reply('ERR serial ' .. serial .. ' of round ' .. round .. ' is held and free at once')
 end
 
-local before = before_change()
+local before = refusal_before_change()
 local event = { 'XADD', KEYS[5], '*', 'type', 'coupon.revoked', 'campaign', campaign_id, 'round', round,
   'serial', serial, 'user_id', user_id, 'at', now }
 if turn > 1 or win > 1 then
@@ -71,5 +71,5 @@ if issued ~= '' then
   redis.call('HINCRBY', KEYS[3], round .. '/issued', -1)
 end
 local _, promoted = promote(campaign_id, one_per, round)
-settle(before)
+start_grace_period(before)
 return { 'revoked', round, serial, tonumber(at), now, promoted }

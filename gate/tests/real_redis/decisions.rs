@@ -2,7 +2,7 @@
 
 use crate::support::{Gate, always_open, applicant, eval, round};
 use redis::TypedCommands;
-use rushgate_gate::project::{Origin, Outcome};
+use rushgate_gate::project::{Origin, ProjectOutcome};
 use rushgate_gate::script::{self, Eval};
 use rushgate_gate::{
     CampaignState, Decision, EventType, Keys, OnePer, Quota, Round, UserIds, application, apply,
@@ -129,20 +129,17 @@ fn a_campaign_that_is_older_than_the_rule_for_user_ids_takes_any() {
 #[test]
 fn a_round_that_there_is_not_is_told_from_one_without_a_grant() {
     let mut gate = Gate::open(1);
-    assert_eq!(
-        gate.status_in("a", Some("once")),
-        application::Status::NotFound
-    );
+    assert_eq!(gate.status_in("a", Some("once")), status::Status::NotFound);
     assert_eq!(
         gate.status_in("a", Some("nope")),
-        application::Status::UnknownRound
+        status::Status::UnknownRound
     );
     assert_eq!(gate.serial("a"), 1);
     assert_eq!(
         gate.status_in("a", Some("nope")),
-        application::Status::UnknownRound
+        status::Status::UnknownRound
     );
-    assert_eq!(gate.status("b"), application::Status::NotFound);
+    assert_eq!(gate.status("b"), status::Status::NotFound);
 }
 
 #[test]
@@ -308,7 +305,7 @@ fn paused_halted_and_unknown_grant_nothing_to_anybody() {
             OnePer::Campaign,
             &rounds
         ),
-        Outcome::Halted
+        ProjectOutcome::Halted
     );
     assert!(gate.events().is_empty());
 }
@@ -320,7 +317,7 @@ fn what_an_applicant_asks_ends_with_the_clock() {
         let calls = [
             apply::call(&gate.id, &applicant("a")),
             overview::call(&gate.id),
-            application::call(&gate.id, &applicant("a"), None),
+            status::call(&gate.id, &applicant("a"), None),
         ];
         for call in calls {
             let before = gate.now();
@@ -379,7 +376,7 @@ fn projecting_again_keeps_what_is_granted() {
             OnePer::Campaign,
             &[always_open(2)]
         ),
-        Outcome::QuotaBelowGranted {
+        ProjectOutcome::QuotaBelowGranted {
             round: "once".parse().expect("a round id"),
             granted: 3
         }
@@ -401,7 +398,7 @@ fn a_campaign_that_the_gate_has_lost_is_not_begun_again() {
             OnePer::Campaign,
             &[always_open(3)]
         ),
-        Outcome::UnknownCampaign
+        ProjectOutcome::UnknownCampaign
     );
     assert_eq!(gate.apply("b"), Decision::UnknownCampaign);
 }
@@ -409,21 +406,18 @@ fn a_campaign_that_the_gate_has_lost_is_not_begun_again() {
 #[test]
 fn a_status_tells_winners_from_others() {
     let mut gate = Gate::open(1);
-    assert_eq!(gate.status("a"), application::Status::NotFound);
+    assert_eq!(gate.status("a"), status::Status::NotFound);
     let Decision::Granted(grant) = gate.apply("a") else {
         panic!("not granted")
     };
     assert!(matches!(gate.apply("b"), Decision::SoldOut { .. }));
-    assert_eq!(gate.status("a"), application::Status::Granted(grant));
-    assert_eq!(gate.status("b"), application::Status::NotFound);
+    assert_eq!(gate.status("a"), status::Status::Granted(grant));
+    assert_eq!(gate.status("b"), status::Status::NotFound);
     let campaign = Keys::of(&gate.id).campaign();
     gate.redis.hset(campaign, "state", "halted").expect("HSET");
-    assert!(matches!(gate.status("a"), application::Status::Granted(_)));
-    assert_eq!(gate.status("b"), application::Status::Halted);
-    assert_eq!(
-        Gate::unknown().status("a"),
-        application::Status::UnknownCampaign
-    );
+    assert!(matches!(gate.status("a"), status::Status::Granted(_)));
+    assert_eq!(gate.status("b"), status::Status::Halted);
+    assert_eq!(Gate::unknown().status("a"), status::Status::UnknownCampaign);
 }
 
 #[test]
@@ -457,7 +451,7 @@ fn a_write_that_fails_leaves_no_counted_grant() {
     gate.redis.set(&stream, "not a stream").expect("SET");
     let call = apply::call(&gate.id, &applicant("a"));
     gate.call(&call).expect_err("XADD on a string");
-    assert_eq!(gate.status("a"), application::Status::NotFound);
+    assert_eq!(gate.status("a"), status::Status::NotFound);
     assert_eq!(
         gate.overview()
             .and_then(|o| o.round)
@@ -490,7 +484,7 @@ fn a_rush_over_many_connections_gives_each_serial_once() {
                         // Everybody clicks twice.
                         for _ in 0..2 {
                             let reply = eval(&mut redis, &call).expect("apply");
-                            match apply::answer(&reply).expect("its reply").decision {
+                            match apply::decision(&reply).expect("its reply").decision {
                                 Decision::Granted(grant) => {
                                     granted.push((person, grant.serial.get()))
                                 }
@@ -567,13 +561,13 @@ fn the_sha_is_the_one_that_redis_computes() {
     let mut gate = Gate::unknown();
     for script in [
         &apply::SCRIPT,
-        &application::SCRIPT,
+        &status::SCRIPT,
         &rushgate_gate::confirm::SCRIPT,
         &rushgate_gate::overview::SCRIPT,
         &rushgate_gate::revoke::SCRIPT,
         &rushgate_gate::project::SCRIPT,
         &rushgate_gate::projection::SCRIPT,
-        &rushgate_gate::strangers::SCRIPT,
+        &rushgate_gate::refusal_cache::SCRIPT,
     ] {
         let sha1: String = redis::cmd("SCRIPT")
             .arg("LOAD")

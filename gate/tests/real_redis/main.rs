@@ -9,6 +9,6 @@ mod decisions;
 mod model;
 mod out_of_memory;
 mod places;
+mod refusal_cache;
 mod restore;
-mod strangers;
 mod support;

@@ -2,7 +2,7 @@
 
 use crate::support::{Gate, round};
 use proptest::prelude::*;
-use rushgate_gate::project::{Origin, Outcome};
+use rushgate_gate::project::{Origin, ProjectOutcome};
 use rushgate_gate::{
     CampaignState, Decision, Event, EventType, OnePer, Round, RoundId, application, confirm, revoke,
 };
@@ -405,8 +405,8 @@ fn decided(decision: Decision) -> Expected {
     }
 }
 
-fn answered(status: application::Status) -> Expected {
-    use application::Status;
+fn answered(status: status::Status) -> Expected {
+    use status::Status;
     match status {
         Status::Granted(grant) => Expected::Granted(index(&grant.round), grant.serial.get()),
         Status::Issued(grant) => Expected::Issued(index(&grant.round), grant.serial.get()),
@@ -500,13 +500,13 @@ proptest! {
                         prop_assert!(model.state == CampaignState::Paused || !is_refusal(&told), "{told:?}");
                         continue;
                     };
-                    prop_assert!((1..=900).contains(&refusal.lasts().as_millis()), "{refusal:?}");
-                    let known: BTreeSet<u8> = refusal.known().map(person).collect();
+                    prop_assert!((1..=900).contains(&refusal.ttl().as_millis()), "{refusal:?}");
+                    let known: BTreeSet<u8> = refusal.excluded().map(person).collect();
                     prop_assert!(known.is_subset(&model.people(|_| true)));
                     for person in (0..10).filter(|person| !known.contains(person)) {
                         prop_assert_eq!(&model.clone().apply(person), &told, "{} is no stranger", person);
                     }
-                    prop_assert_eq!(decided(refusal.answer.decision), told);
+                    prop_assert_eq!(decided(refusal.decided.decision), told);
                     let round = model.last_opened();
                     let elsewhere = |other| one_per == OnePer::Round && Some(other) != round;
                     remembered.push(Remembered { known, round, elsewhere: model.people(elsewhere) });
@@ -523,15 +523,15 @@ proptest! {
                 Step::Revoke(person, asked) => {
                     let outcome = gate.revoke(&name(person), asked.map(|round| ROUNDS[round]));
                     match (model.change(|model| model.revoke(person, asked)), outcome) {
-                        (Some((round, serial, next)), revoke::Outcome::Revoked { grant, promoted }) => {
+                        (Some((round, serial, next)), revoke::RevokeOutcome::Revoked { grant, promoted }) => {
                             prop_assert_eq!((index(&grant.round), grant.serial.get()), (round, serial));
                             prop_assert_eq!(promoted.map(|next| next.to_string()), next.map(name));
                         }
-                        (None, revoke::Outcome::AlreadyRevoked { grant, .. }) => {
+                        (None, revoke::RevokeOutcome::AlreadyRevoked { grant, .. }) => {
                             let past = (index(&grant.round), person, grant.serial.get());
                             prop_assert!(model.revoked.contains(&past), "{past:?}");
                         }
-                        (None, revoke::Outcome::NotGranted) => {
+                        (None, revoke::RevokeOutcome::NotGranted) => {
                             let round = asked.or(model.last_opened());
                             prop_assert!(round.is_none_or(|round| !model.was_revoked(round, person)));
                         }
@@ -542,7 +542,7 @@ proptest! {
                     let Some(held) = model.held.iter_mut().find(|held| held.person == person) else { continue };
                     let outcome = gate.confirm(ROUNDS[held.round], held.serial, &name(person));
                     let issued = u32::from(!std::mem::replace(&mut held.issued, true));
-                    prop_assert_eq!(outcome, confirm::Outcome::Confirmed { issued });
+                    prop_assert_eq!(outcome, confirm::ConfirmOutcome::Confirmed { issued });
                 }
                 Step::Move(phase) => {
                     model.change(|model| model.phase = phase);
@@ -558,14 +558,14 @@ proptest! {
                     let outcome = gate.try_project(Origin::Known, model.state, one_per, &rounds);
                     if let Some(short) = (0..2).find(|&round| model.given[round] > quotas[round]) {
                         let granted = model.given[short];
-                        prop_assert_eq!(outcome, Outcome::QuotaBelowGranted { round: ROUNDS[short].parse().expect("an id"), granted });
+                        prop_assert_eq!(outcome, ProjectOutcome::QuotaBelowGranted { round: ROUNDS[short].parse().expect("an id"), granted });
                         gate.waitlist = waited;
                     } else {
                         let promoted = model.change(|model| {
                             (model.quotas, model.waitlist) = (quotas, waitlist);
                             (model.promote(0).len() + model.promote(1).len()) as u32
                         });
-                        prop_assert_eq!(outcome, Outcome::Projected { promoted });
+                        prop_assert_eq!(outcome, ProjectOutcome::Projected { promoted });
                     }
                 }
             }

@@ -112,8 +112,8 @@ fn a_full_redis_still_takes_a_confirmation() {
     let mut admin = crate::support::connect(&server.url());
     set(&mut admin, "maxmemory-policy", "noeviction");
     set(&mut admin, "maxmemory", "1");
-    let confirmed = confirm::Outcome::Confirmed { issued: 1 };
+    let confirmed = confirm::ConfirmOutcome::Confirmed { issued: 1 };
     assert_eq!(gate.confirm("once", 1, "a"), confirmed);
-    let again = confirm::Outcome::Confirmed { issued: 0 };
+    let again = confirm::ConfirmOutcome::Confirmed { issued: 0 };
     assert_eq!(gate.confirm("once", 1, "a"), again);
 }

@@ -2,7 +2,7 @@
 
 use crate::support::{Gate, applicant, connect, eval, round};
 use redis::TypedCommands;
-use rushgate_gate::project::{Origin, Outcome};
+use rushgate_gate::project::{Origin, ProjectOutcome};
 use rushgate_gate::{
     CampaignState, Decision, EventType, Keys, OnePer, RoundId, Serial, application, apply, confirm,
     revoke,
@@ -42,7 +42,7 @@ fn a_revoked_serial_goes_to_the_head_of_the_waitlist_in_the_same_breath() {
     assert_eq!(position(&gate.apply("d")), 2);
     assert!(matches!(gate.apply("e"), Decision::SoldOut { .. }));
 
-    let revoke::Outcome::Revoked { grant, promoted } = gate.revoke("a", None) else {
+    let revoke::RevokeOutcome::Revoked { grant, promoted } = gate.revoke("a", None) else {
         panic!("not revoked")
     };
     assert_eq!((grant.serial.get(), promoted), (1, Some(applicant("c"))));
@@ -52,11 +52,11 @@ fn a_revoked_serial_goes_to_the_head_of_the_waitlist_in_the_same_breath() {
     assert_eq!(position(&gate.apply("e")), 2);
     assert!(matches!(gate.apply("a"), Decision::Revoked { .. }));
     assert!(
-        matches!(gate.status("a"), application::Status::Revoked { grant, .. } if grant.serial.get() == 1)
+        matches!(gate.status("a"), status::Status::Revoked { grant, .. } if grant.serial.get() == 1)
     );
     assert!(matches!(
         gate.revoke("a", None),
-        revoke::Outcome::AlreadyRevoked { .. }
+        revoke::RevokeOutcome::AlreadyRevoked { .. }
     ));
 
     let story: Vec<_> = gate
@@ -111,14 +111,14 @@ fn who_waits_gets_a_place_when_the_quota_grows() {
         OnePer::Campaign,
         &grown,
     );
-    assert_eq!(outcome, Outcome::Projected { promoted: 2 });
+    assert_eq!(outcome, ProjectOutcome::Projected { promoted: 2 });
     let serial = |status| match status {
-        application::Status::Granted(grant) => grant.serial.get(),
+        status::Status::Granted(grant) => grant.serial.get(),
         other => panic!("{other:?}"),
     };
     assert_eq!((serial(gate.status("b")), serial(gate.status("c"))), (2, 3));
     assert!(
-        matches!(gate.status("d"), application::Status::Waitlisted(waiting) if waiting.position == 1)
+        matches!(gate.status("d"), status::Status::Waitlisted(waiting) if waiting.position == 1)
     );
 }
 
@@ -126,10 +126,10 @@ fn who_waits_gets_a_place_when_the_quota_grows() {
 fn a_grant_that_redis_lost_halts_the_campaign() {
     let mut gate = with_waitlist(5, 0);
     let serial = gate.serial("a");
-    let issued = |issued| confirm::Outcome::Confirmed { issued };
+    let issued = |issued| confirm::ConfirmOutcome::Confirmed { issued };
     assert_eq!(gate.confirm("once", serial, "a"), issued(1));
     assert_eq!(gate.confirm("once", serial, "a"), issued(0));
-    assert!(matches!(gate.status("a"), application::Status::Issued(_)));
+    assert!(matches!(gate.status("a"), status::Status::Issued(_)));
 
     // Taken back is not lost.
     let revoked = gate.serial("b");
@@ -141,10 +141,10 @@ fn a_grant_that_redis_lost_halts_the_campaign() {
     gate.redis.hdel(grants, "c").expect("HDEL");
     assert_eq!(
         gate.confirm("once", lost, "c"),
-        confirm::Outcome::Lost { grants: 1 }
+        confirm::ConfirmOutcome::Lost { grants: 1 }
     );
     assert_eq!(gate.apply("d"), Decision::Halted);
-    assert_eq!(gate.revoke("a", None), revoke::Outcome::Halted);
+    assert_eq!(gate.revoke("a", None), revoke::RevokeOutcome::Halted);
     let rounds = [round("once", None, None, 9)];
     let outcome = gate.try_project(
         Origin::Known,
@@ -152,7 +152,7 @@ fn a_grant_that_redis_lost_halts_the_campaign() {
         OnePer::Campaign,
         &rounds,
     );
-    assert_eq!(outcome, Outcome::Halted);
+    assert_eq!(outcome, ProjectOutcome::Halted);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn many_are_confirmed_in_one_call_each_once_and_in_its_round() {
     gate.settle();
     grants.push(("second", gate.serial("a"), "a"));
     grants.push(grants[0]);
-    let issued = |issued| confirm::Outcome::Confirmed { issued };
+    let issued = |issued| confirm::ConfirmOutcome::Confirmed { issued };
     assert_eq!(gate.confirm_many(&grants), issued(3));
     let second = gate.overview().and_then(|overview| overview.round);
     assert_eq!(second.map(|round| round.issued), Some(1));
@@ -182,11 +182,11 @@ fn many_are_confirmed_in_one_call_each_once_and_in_its_round() {
     grants.push(("second", gate.serial("c"), "c"));
     let held = Keys::of(&gate.id).grants();
     gate.redis.hdel(held, "first/b").expect("HDEL");
-    let lost = confirm::Outcome::Lost { grants: 1 };
+    let lost = confirm::ConfirmOutcome::Lost { grants: 1 };
     assert_eq!(gate.confirm_many(&grants), lost);
     assert!(matches!(
         gate.status_in("c", Some("second")),
-        application::Status::Issued(_)
+        status::Status::Issued(_)
     ),);
 }
 
@@ -196,19 +196,22 @@ fn a_grant_under_another_serial_than_the_committed_one_is_a_loss() {
     let serial = gate.serial("a");
     assert_eq!(
         gate.confirm("once", serial + 1, "a"),
-        confirm::Outcome::Lost { grants: 1 }
+        confirm::ConfirmOutcome::Lost { grants: 1 }
     );
 }
 
 #[test]
 fn a_campaign_that_redis_lost_is_said_to_be_unknown_and_halted_from_then_on() {
     let mut gate = Gate::unknown();
-    assert_eq!(gate.revoke("a", None), revoke::Outcome::UnknownCampaign);
+    assert_eq!(
+        gate.revoke("a", None),
+        revoke::RevokeOutcome::UnknownCampaign
+    );
     assert_eq!(
         gate.confirm("once", 1, "a"),
-        confirm::Outcome::UnknownCampaign
+        confirm::ConfirmOutcome::UnknownCampaign
     );
-    assert_eq!(gate.revoke("a", None), revoke::Outcome::Halted);
+    assert_eq!(gate.revoke("a", None), revoke::RevokeOutcome::Halted);
 }
 
 #[test]
@@ -225,7 +228,7 @@ fn a_round_can_be_removed_only_while_nobody_won_in_it() {
     assert_eq!(gate.overview().expect("known").next, None);
     let outcome = gate.try_project(Origin::Known, running, OnePer::Round, &[second]);
     let expected = "day-1".parse().expect("an id");
-    assert_eq!(outcome, Outcome::RoundHasGrants { round: expected });
+    assert_eq!(outcome, ProjectOutcome::RoundHasGrants { round: expected });
 }
 
 /// The first millisecond of a window grants and the first after it does not, by the clock of Redis: of
@@ -247,7 +250,7 @@ fn windows_open_and_close_at_the_very_millisecond() {
         );
         for person in 0.. {
             let call = apply::call(&gate.id, &applicant(&person.to_string()));
-            let answer = apply::answer(&gate.call(&call).expect("apply")).expect("its reply");
+            let answer = apply::decision(&gate.call(&call).expect("apply")).expect("its reply");
             let now = answer.now.get();
             let edges = [opens_at - 1, opens_at, closes_at - 1, closes_at];
             at_the_edge |= edges.contains(&now);
@@ -337,6 +340,6 @@ fn a_confirmation_that_fails_marks_nothing() {
     let error = gate.call(&call).expect_err("no hash");
     assert_eq!(error.code(), Some("WRONGTYPE"), "{error}");
     let _: () = gate.redis.rename(&away, &rounds).expect("RENAME");
-    let confirmed = confirm::Outcome::Confirmed { issued: 1 };
+    let confirmed = confirm::ConfirmOutcome::Confirmed { issued: 1 };
     assert_eq!(gate.confirm("once", 1, "a"), confirmed);
 }

@@ -3,8 +3,8 @@
 use crate::support::{Gate, always_open, applicant};
 use proptest::prelude::*;
 use rushgate_gate::balance::{self, Miscount};
-use rushgate_gate::project::{Origin, Outcome as Projected};
-use rushgate_gate::restore::{self, Granted, Outcome, Standing};
+use rushgate_gate::project::{Origin, ProjectOutcome as Projected};
+use rushgate_gate::restore::{self, Granted, RestoreOutcome, Standing};
 use rushgate_gate::{
     CampaignState, Event, EventType, Keys, OnePer, RoundId, application, confirm, resend, revoke,
 };
@@ -53,15 +53,15 @@ impl Gate {
             let reply = self.call(&call).expect("restore");
             assert_eq!(
                 restore::outcome(&reply),
-                Ok(Outcome::Done),
+                Ok(RestoreOutcome::Done),
                 "{:?}",
                 call.args
             );
         }
     }
 
-    fn seat(&mut self, user_id: &str) -> Outcome {
-        let call = restore::seat(
+    fn seat(&mut self, user_id: &str) -> RestoreOutcome {
+        let call = restore::reassign(
             &self.id.clone(),
             &RoundId::once(),
             &applicant(user_id),
@@ -128,7 +128,7 @@ impl Gate {
                 grant.serial.get(),
                 grant.applicant.as_str(),
             );
-            assert!(matches!(outcome, confirm::Outcome::Confirmed { .. }));
+            assert!(matches!(outcome, confirm::ConfirmOutcome::Confirmed { .. }));
         }
     }
 }
@@ -194,13 +194,13 @@ fn who_lost_a_place_to_a_rival_gets_another_before_anybody_who_waits() {
         gate.serial(user_id);
     }
     let granted = granted(&gate.events());
-    assert_eq!(gate.seat("3"), Outcome::NotHalted);
+    assert_eq!(gate.seat("3"), RestoreOutcome::NotHalted);
     gate.halt(OnePer::Campaign);
     gate.restore(OnePer::Campaign, &granted);
-    assert!(matches!(gate.seat("3"), Outcome::Seated(serial) if serial.get() == 3));
-    assert!(matches!(gate.seat("3"), Outcome::Holds(serial) if serial.get() == 3));
-    assert!(matches!(gate.seat("4"), Outcome::Seated(serial) if serial.get() == 4));
-    assert_eq!(gate.seat("5"), Outcome::Full);
+    assert!(matches!(gate.seat("3"), RestoreOutcome::Reassigned(serial) if serial.get() == 3));
+    assert!(matches!(gate.seat("3"), RestoreOutcome::Holds(serial) if serial.get() == 3));
+    assert!(matches!(gate.seat("4"), RestoreOutcome::Reassigned(serial) if serial.get() == 4));
+    assert_eq!(gate.seat("5"), RestoreOutcome::Full);
     gate.lift(OnePer::Campaign);
     assert_eq!(gate.serial("3"), 3);
     let last = gate.events().pop().expect("its event");
@@ -260,9 +260,9 @@ fn a_command_that_was_interrupted_for_too_long_changes_nothing() {
     }
     for call in restore::calls(&gate.id.clone(), OnePer::Campaign, &granted, gate.fence) {
         let outcome = restore::outcome(&gate.call(&call).expect("restore"));
-        assert_eq!(outcome, Ok(Outcome::Superseded), "{:?}", call.args);
+        assert_eq!(outcome, Ok(RestoreOutcome::Superseded), "{:?}", call.args);
     }
-    assert_eq!(gate.seat("9"), Outcome::Superseded);
+    assert_eq!(gate.seat("9"), RestoreOutcome::Superseded);
     assert_eq!(gate.projection(), before);
 
     gate.fence = 3.into();
@@ -280,11 +280,11 @@ fn a_wiped_campaign_that_is_confirmed_is_halted_and_no_longer_unknown() {
         .expect("DEL");
     assert_eq!(
         gate.confirm("once", 1, "1"),
-        confirm::Outcome::UnknownCampaign
+        confirm::ConfirmOutcome::UnknownCampaign
     );
     assert_eq!(gate.apply("2"), rushgate_gate::Decision::Halted);
     for user_id in ["1", "2"] {
-        assert_eq!(gate.status(user_id), application::Status::Halted);
+        assert_eq!(gate.status(user_id), status::Status::Halted);
     }
 }
 
@@ -296,7 +296,7 @@ fn a_row_that_is_revoked_while_the_gate_holds_its_grant_halts_the_campaign() {
     }
     assert!(matches!(
         gate.revoke("1", None),
-        revoke::Outcome::Revoked { .. }
+        revoke::RevokeOutcome::Revoked { .. }
     ));
     let (round, applicants) = (RoundId::once(), [applicant("1"), applicant("2")]);
     let row = |serial: u32| confirm::Row {
@@ -307,11 +307,11 @@ fn a_row_that_is_revoked_while_the_gate_holds_its_grant_halts_the_campaign() {
     };
     assert_eq!(
         gate.confirm_rows([row(1)]),
-        confirm::Outcome::Confirmed { issued: 0 }
+        confirm::ConfirmOutcome::Confirmed { issued: 0 }
     );
     assert_eq!(
         gate.confirm_rows([row(2)]),
-        confirm::Outcome::Lost { grants: 1 }
+        confirm::ConfirmOutcome::Lost { grants: 1 }
     );
     assert_eq!(gate.apply("3"), rushgate_gate::Decision::Halted);
 }
@@ -324,7 +324,7 @@ fn what_the_gate_knows_can_be_sent_again() {
     }
     assert!(matches!(
         gate.revoke("1", None),
-        revoke::Outcome::Revoked { .. }
+        revoke::RevokeOutcome::Revoked { .. }
     ));
     // The serial of the first is the third's now, in its second turn.
     gate.serial("3");
@@ -338,9 +338,9 @@ fn what_the_gate_knows_can_be_sent_again() {
         let call = resend::call(&gate.id.clone(), &RoundId::once(), &applicant(user_id));
         let outcome = resend::outcome(&gate.call(&call).expect("resend")).expect("its reply");
         let word = match outcome {
-            resend::Outcome::Granted(_) => "granted",
-            resend::Outcome::Revoked(_) => "revoked",
-            resend::Outcome::Nothing => "nothing",
+            resend::ResendOutcome::Granted(_) => "granted",
+            resend::ResendOutcome::Revoked(_) => "revoked",
+            resend::ResendOutcome::Nothing => "nothing",
         };
         assert_eq!(word, expected, "{user_id}");
     }

@@ -1,13 +1,13 @@
 //! What the tests over a real Redis share.
 
 use redis::Commands;
-use rushgate_gate::project::{self, Origin, Outcome};
+use rushgate_gate::project::{self, Origin, ProjectOutcome};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
     Applicant, Call, CampaignId, CampaignState, Decision, Event, FencingToken, Keys, OnePer, Quota,
     Round, RoundId, Serial, Terms, UserIds, Value, Waitlist, application, apply, confirm, overview,
     projection::{self, Projection},
-    revoke, strangers,
+    refusal_cache, revoke,
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -71,7 +71,10 @@ impl Gate {
         rounds: &[Round],
     ) {
         let outcome = self.try_project(origin, state, one_per, rounds);
-        assert!(matches!(outcome, Outcome::Projected { .. }), "{outcome:?}");
+        assert!(
+            matches!(outcome, ProjectOutcome::Projected { .. }),
+            "{outcome:?}"
+        );
     }
 
     pub(crate) fn try_project(
@@ -80,7 +83,7 @@ impl Gate {
         state: CampaignState,
         one_per: OnePer,
         rounds: &[Round],
-    ) -> Outcome {
+    ) -> ProjectOutcome {
         let terms = Terms {
             one_per,
             waitlist: Waitlist::try_from(self.waitlist).expect("a waitlist"),
@@ -104,7 +107,7 @@ impl Gate {
         let reply = self
             .call(&apply::call(&self.id, &applicant(user_id)))
             .expect("apply");
-        apply::answer(&reply).expect("its reply").decision
+        apply::decision(&reply).expect("its reply").decision
     }
 
     /// The serial that `user_id` is granted now, or was before.
@@ -115,24 +118,20 @@ impl Gate {
         }
     }
 
-    pub(crate) fn status(&mut self, user_id: &str) -> application::Status {
+    pub(crate) fn status(&mut self, user_id: &str) -> status::Status {
         self.status_in(user_id, None)
     }
 
     /// In a round of one's choice.
-    pub(crate) fn status_in(&mut self, user_id: &str, round: Option<&str>) -> application::Status {
+    pub(crate) fn status_in(&mut self, user_id: &str, round: Option<&str>) -> status::Status {
         let round = round.map(|id| id.parse().expect("a round id"));
         let reply = self
-            .call(&application::call(
-                &self.id,
-                &applicant(user_id),
-                round.as_ref(),
-            ))
+            .call(&status::call(&self.id, &applicant(user_id), round.as_ref()))
             .expect("application");
-        application::status(&reply).expect("its reply")
+        status::status(&reply).expect("its reply")
     }
 
-    pub(crate) fn revoke(&mut self, user_id: &str, round: Option<&str>) -> revoke::Outcome {
+    pub(crate) fn revoke(&mut self, user_id: &str, round: Option<&str>) -> revoke::RevokeOutcome {
         let round = round.map(|id| id.parse().expect("a round id"));
         let reply = self
             .call(&revoke::call(&self.id, &applicant(user_id), round.as_ref()))
@@ -140,12 +139,17 @@ impl Gate {
         revoke::outcome(&reply).expect("its reply")
     }
 
-    pub(crate) fn confirm(&mut self, round: &str, serial: u32, user_id: &str) -> confirm::Outcome {
+    pub(crate) fn confirm(
+        &mut self,
+        round: &str,
+        serial: u32,
+        user_id: &str,
+    ) -> confirm::ConfirmOutcome {
         self.confirm_many(&[(round, serial, user_id)])
     }
 
     /// In one call.
-    pub(crate) fn confirm_many(&mut self, grants: &[(&str, u32, &str)]) -> confirm::Outcome {
+    pub(crate) fn confirm_many(&mut self, grants: &[(&str, u32, &str)]) -> confirm::ConfirmOutcome {
         let grants = grants.iter().map(|(round, serial, user_id)| {
             let round: RoundId = round.parse().expect("a round id");
             let serial = Serial::try_from(*serial).expect("a serial");
@@ -166,15 +170,17 @@ impl Gate {
     pub(crate) fn confirm_rows<'a>(
         &mut self,
         rows: impl IntoIterator<Item = confirm::Row<'a>>,
-    ) -> confirm::Outcome {
+    ) -> confirm::ConfirmOutcome {
         let reply = self.call(&confirm::call(&self.id, rows)).expect("confirm");
         confirm::outcome(&reply).expect("its reply")
     }
 
     /// What strangers are told, if it may be repeated.
-    pub(crate) fn refusal(&mut self) -> Option<strangers::Refusal> {
-        let reply = self.call(&strangers::call(&self.id)).expect("strangers");
-        strangers::refusal(&reply).expect("its reply")
+    pub(crate) fn refusal(&mut self) -> Option<refusal_cache::CacheableRefusal> {
+        let reply = self
+            .call(&refusal_cache::call(&self.id))
+            .expect("strangers");
+        refusal_cache::refusal(&reply).expect("its reply")
     }
 
     /// Whatever has to settle before strangers get it has done so.

@@ -3,7 +3,7 @@
 use crate::terms::{Campaign, window};
 use rushgate_gate::balance::Miscount;
 use rushgate_gate::projection::Projection;
-use rushgate_gate::{CampaignState, EventType, Place, RoundId, Serial};
+use rushgate_gate::{Assignment, CampaignState, EventType, RoundId, Serial};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub struct Seen {
     /// Whether gate or database say that it is halted.
     pub is_halted: bool,
     /// What the gate says is held, and whether it knows the coupon to be committed.
-    pub held: BTreeMap<Place, bool>,
+    pub held: BTreeMap<Assignment, bool>,
     /// What the gate says and nobody can read.
     pub unreadable: BTreeSet<String>,
     /// Serials that the gate would give again.
@@ -24,21 +24,21 @@ pub struct Seen {
     /// What the gate counts otherwise than it is there.
     pub miscounts: BTreeSet<Miscount>,
     /// What the gate says was taken back.
-    pub taken_back: BTreeSet<Place>,
+    pub taken_back: BTreeSet<Assignment>,
     /// In the stream, or in Kafka and not committed yet.
-    pub on_the_way: BTreeSet<(Place, EventType)>,
+    pub on_the_way: BTreeSet<(Assignment, EventType)>,
     /// In Kafka, whether committed or not.
-    pub in_topic: BTreeSet<Place>,
+    pub in_topic: BTreeSet<Assignment>,
     /// Rows, and whether they are active.
-    pub rows: BTreeMap<Place, bool>,
+    pub rows: BTreeMap<Assignment, bool>,
     /// Open dead letters of the consumer, by number: what they are about, and why.
-    pub letters: BTreeMap<u64, (Option<Place>, String)>,
+    pub letters: BTreeMap<u64, (Option<Assignment>, String)>,
     /// What the dead letters were about that an operator has discarded.
-    pub discarded: BTreeSet<Place>,
+    pub discarded: BTreeSet<Assignment>,
     /// What an operator has revoked, by the log.
-    pub revoked_by_log: BTreeSet<Place>,
+    pub revoked_by_log: BTreeSet<Assignment>,
     /// Open dead letters of the bridge, by entry id: what they are about.
-    pub unpublished: BTreeMap<String, Option<Place>>,
+    pub unpublished: BTreeMap<String, Option<Assignment>>,
     /// Quotas, as the database has them.
     pub quotas: BTreeMap<RoundId, u32>,
     /// Whether only the database says that it is halted.
@@ -69,7 +69,7 @@ pub enum Finding {
     /// The gate counts otherwise than it is there.
     Miscount(Miscount),
     /// The gate would give a serial again that is held.
-    HeldAndFree(Place),
+    HeldAndFree(Assignment),
     /// Database and gate have different states.
     State {
         /// In the database.
@@ -82,24 +82,24 @@ pub enum Finding {
     /// The gate holds it, and there is neither a row, nor anything on the way, nor a dead letter.
     Missing {
         /// What.
-        place: Place,
+        place: Assignment,
         /// Whether the topic holds a record of it.
         in_topic: bool,
     },
     /// The gate holds it, and an operator has discarded its dead letter.
-    Discarded(Place),
+    Discarded(Assignment),
     /// It has its row, and the gate does not know.
-    Unconfirmed(Place),
+    Unconfirmed(Assignment),
     /// The gate has taken it back, the row is still active, and nothing is on the way.
-    StillActive(Place),
+    StillActive(Assignment),
     /// The row is active, and the gate has never heard of the grant.
-    LostByGate(Place),
+    LostByGate(Assignment),
     /// The gate holds it, and the row says that it was taken back.
-    RevokedInTable(Place),
+    RevokedInTable(Assignment),
     /// The row says that it was taken back, and the gate has never heard of the grant.
-    RevocationLostByGate(Place),
+    RevocationLostByGate(Assignment),
     /// The gate holds it, and nothing but the log says that it was taken back.
-    RevocationLost(Place),
+    RevocationLost(Assignment),
     /// More coupons than the round has.
     OverQuota {
         /// The round.
@@ -137,7 +137,7 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
     if !seen.is_halted {
         findings.extend(seen.miscounts.iter().cloned().map(Finding::Miscount));
         let held = seen.held.keys();
-        let is_free = |held: &&Place| seen.free.contains(&(held.round.clone(), held.serial));
+        let is_free = |held: &&Assignment| seen.free.contains(&(held.round.clone(), held.serial));
         findings.extend(held.filter(is_free).cloned().map(Finding::HeldAndFree));
     }
     findings.extend(seen.unfinished.clone().map(Finding::Unfinished));
@@ -149,8 +149,8 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
         .values()
         .filter_map(|(place, _)| place.as_ref());
     let unpublished = seen.unpublished.values().filter_map(Option::as_ref);
-    let dead: BTreeSet<&Place> = letters.chain(unpublished).collect();
-    let on_the_way = |place: &Place, what| seen.on_the_way.contains(&(place.clone(), what));
+    let dead: BTreeSet<&Assignment> = letters.chain(unpublished).collect();
+    let on_the_way = |place: &Assignment, what| seen.on_the_way.contains(&(place.clone(), what));
 
     for (place, issued) in &seen.held {
         let finding = match seen.rows.get(place) {
@@ -411,7 +411,7 @@ impl fmt::Display for Finding {
     }
 }
 
-pub(super) fn shown(place: &Place) -> String {
+pub(super) fn shown(place: &Assignment) -> String {
     format!("{}/{} of {}", place.round, place.serial, place.applicant)
 }
 
@@ -420,8 +420,8 @@ mod tests {
     use super::*;
     use rushgate_gate::{OnePer, Round, Terms, UserIds};
 
-    fn place(serial: u32, user_id: &str) -> Place {
-        Place {
+    fn place(serial: u32, user_id: &str) -> Assignment {
+        Assignment {
             round: RoundId::once(),
             serial: serial.try_into().expect("a serial"),
             applicant: user_id.parse().expect("a user id"),

@@ -5,9 +5,9 @@ use crate::database::{Action, Entry, Resolution, Write};
 use crate::failed::LetterId;
 use crate::intention::{Deed, Intention, Taken};
 use anyhow::{Result, bail};
-use rushgate_gate::application::Status;
 use rushgate_gate::project::Origin;
-use rushgate_gate::{Grant, Place, confirm, resend, revoke};
+use rushgate_gate::status::Status;
+use rushgate_gate::{Assignment, Grant, confirm, resend, revoke};
 
 impl Operation {
     /// Does what was intended, whether or not it was done before. What comes of it is written, unless it was declined.
@@ -225,14 +225,14 @@ impl Operation {
             }
             // The gate itself says what goes on the stream: if it has changed its mind meanwhile, that does.
             let resent = self.gate.resend(id, &taken.round, &taken.user_id).await?;
-            sent += usize::from(resent != resend::Outcome::Nothing);
+            sent += usize::from(resent != resend::ResendOutcome::Nothing);
         }
         let mut text = format!("{sent} put back on the stream");
-        let places: Vec<Place> = unconfirmed.iter().cloned().map(Place::from).collect();
+        let places: Vec<Assignment> = unconfirmed.iter().cloned().map(Assignment::from).collect();
         let confirmed = match self.gate.confirm(id, &places).await? {
-            confirm::Outcome::Confirmed { .. } => places.len(),
+            confirm::ConfirmOutcome::Confirmed { .. } => places.len(),
             // It went back in time between our looking and our asking: the gate has halted it, and the database does too.
-            confirm::Outcome::Lost { .. } | confirm::Outcome::UnknownCampaign => {
+            confirm::ConfirmOutcome::Lost { .. } | confirm::ConfirmOutcome::UnknownCampaign => {
                 let halted = self.halt_both("Redis has lost grants").await?;
                 text.push_str(&format!(", {halted}"));
                 0
@@ -253,7 +253,7 @@ impl Operation {
             .await?;
         let taken = |taken: Grant| Taken::new(taken.round, taken.serial, grant.user_id.clone());
         Ok(match outcome {
-            revoke::Outcome::Revoked { grant, promoted } => {
+            revoke::RevokeOutcome::Revoked { grant, promoted } => {
                 let passed_on = match promoted {
                     None => ", its serial is free again".to_owned(),
                     Some(next) => format!(", its serial is {next}'s now"),
@@ -261,13 +261,15 @@ impl Operation {
                 Ok((taken(grant), passed_on))
             }
             // Before the interruption. Who has the serial now, the gate has told nobody.
-            revoke::Outcome::AlreadyRevoked { grant, .. } => Ok((taken(grant), String::new())),
-            revoke::Outcome::NotGranted => Err(Declined::Refused(format!(
+            revoke::RevokeOutcome::AlreadyRevoked { grant, .. } => {
+                Ok((taken(grant), String::new()))
+            }
+            revoke::RevokeOutcome::NotGranted => Err(Declined::Refused(format!(
                 "{grant} is not held at the gate of campaign {id}: `rushgate coupon find {}` shows what there is",
                 grant.user_id
             ))),
-            revoke::Outcome::Halted => Err(Declined::Waits(halted(&id))),
-            revoke::Outcome::UnknownCampaign => Err(Declined::Waits(lost(&id))),
+            revoke::RevokeOutcome::Halted => Err(Declined::Waits(halted(&id))),
+            revoke::RevokeOutcome::UnknownCampaign => Err(Declined::Waits(lost(&id))),
         })
     }
 }

@@ -4,7 +4,7 @@
 //! claims to one serial, or by one person, the stronger one stands; whoever loses against it is seated anew.
 
 use rushgate_gate::restore::{Granted, Standing};
-use rushgate_gate::{Applicant, OnePer, Place, RoundId, Serial};
+use rushgate_gate::{Applicant, Assignment, OnePer, RoundId, Serial};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A grant that is an open dead letter.
@@ -40,11 +40,11 @@ pub struct Plan {
     /// What the gate is to know.
     pub granted: Vec<Granted>,
     /// Of these, what is to go on the stream again, because it has no row.
-    pub resend: Vec<Place>,
+    pub resend: Vec<Assignment>,
     /// Who is to get another place, in this order, and for which dead letter (`None`: only topic or gate knew).
     pub seat: Vec<(Option<u64>, RoundId, Applicant)>,
     /// Dead letters of people who have a coupon all the same, or had one taken back, and which.
-    pub settled: Vec<(u64, Place)>,
+    pub settled: Vec<(u64, Assignment)>,
 }
 
 /// Decides.
@@ -108,9 +108,9 @@ struct Books {
     quotas: BTreeMap<RoundId, u32>,
     serials: BTreeSet<(RoundId, Serial)>,
     /// By what one person may win once.
-    people: BTreeMap<(Option<RoundId>, Applicant), Place>,
+    people: BTreeMap<(Option<RoundId>, Applicant), Assignment>,
     /// Whose grant of a round was taken back: he cannot win it again.
-    revoked: BTreeMap<(RoundId, Applicant), Place>,
+    revoked: BTreeMap<(RoundId, Applicant), Assignment>,
 }
 
 impl Books {
@@ -135,7 +135,7 @@ impl Books {
     }
 
     /// What he holds, or what was taken back from him in that round.
-    fn has(&self, granted: &Granted) -> Option<&Place> {
+    fn has(&self, granted: &Granted) -> Option<&Assignment> {
         let past = (granted.round.clone(), granted.applicant.clone());
         let held = self.people.get(&self.person(granted));
         held.or_else(|| self.revoked.get(&past))
@@ -147,8 +147,8 @@ impl Books {
     }
 }
 
-pub(super) fn place(granted: &Granted) -> Place {
-    Place {
+pub(super) fn place(granted: &Granted) -> Assignment {
+    Assignment {
         round: granted.round.clone(),
         serial: granted.serial,
         applicant: granted.applicant.clone(),

@@ -1,4 +1,4 @@
--- Prepended to the scripts that give places: apply.lua, revoke.lua, project.lua, restore.lua; and to strangers.lua, which
+-- Prepended to the scripts that give places: apply.lua, revoke.lua, project.lua, restore.lua; and to refusal_cache.lua, which
 -- tells who gets none. All of them take these keys.
 --
 -- KEYS  1 campaign  2 schedule  3 rounds  4 grants  5 stream  6 waitlist  7 waiting  8 revoked  9 pool  10 known
@@ -28,10 +28,10 @@ end
 
 -- Until when strangers are still told what they were told before a change, and with which word; nothing, if it has
 -- settled.
-local function settling(field)
-  local settles_at, word = string.match(field or '', '^(%d+)/(.+)$')
-  if settles_at and now < tonumber(settles_at) then
-    return tonumber(settles_at), word
+local function grace_period(field)
+  local grace_ends_at, word = string.match(field or '', '^(%d+)/(.+)$')
+  if grace_ends_at and now < tonumber(grace_ends_at) then
+    return tonumber(grace_ends_at), word
   end
 end
 
@@ -56,18 +56,18 @@ local function ever_granted()
   return redis.call('HLEN', KEYS[4]) + (redis.call('HGET', KEYS[1], 'revokes') or 0)
 end
 
--- The most applicants that the exclusion list of a cached refusal may name (strangers.lua).
-local MOST = 2048
+-- The most applicants that the exclusion list of a cached refusal may name (refusal_cache.lua).
+local MAX_EXCLUDED = 2048
 
 -- Where one may win in every round, notes all who were granted something since the round's first grant, so that
--- strangers.lua need not look through those of other rounds. Whether they are all of them, it finds out by counting:
+-- refusal_cache.lua need not look through those of other rounds. Whether they are all of them, it finds out by counting:
 -- programs of an older version grant without a note. A note that cannot be written must not leave a grant half written.
 local function note_known(round, user_id, granted, serial)
   if granted == 0 then
     redis.call('UNLINK', KEYS[10])
     redis.call('HSET', KEYS[1], 'known', string.format('%s/%.0f', round, ever_granted() - 1))
   end
-  if serial <= MOST then
+  if serial <= MAX_EXCLUDED then
     redis.pcall('SADD', KEYS[10], round .. '/' .. user_id)
   end
 end
@@ -80,7 +80,7 @@ end
 -- campaign was ever taken back; if not, there is nothing to look up. Returns the serial.
 --
 -- XADD is the first of the writes: it meets every reason that Redis has for refusing one.
-local function give(campaign_id, one_per, round, user_id, granted, free, revokes)
+local function grant(campaign_id, one_per, round, user_id, granted, free, revokes)
   local serial, turn, win, member = granted + 1, 1, 1, nil
   if free > 0 then
     member = redis.call('ZRANGEBYLEX', KEYS[9], '[' .. round .. '/', '(' .. round .. '0', 'LIMIT', 0, 1)[1]
@@ -128,7 +128,7 @@ local function promote(campaign_id, one_per, round)
     local user_id = string.match(head, '([^/]+)$')
     if redis.call('HEXISTS', KEYS[4], holder_of(one_per, round, user_id)) == 0
       and redis.call('HEXISTS', KEYS[8], round .. '/' .. user_id) == 0 then
-      give(campaign_id, one_per, round, user_id, granted, free, true)
+      grant(campaign_id, one_per, round, user_id, granted, free, true)
       promoted = promoted + 1
       if promoted == 1 then
         first = user_id

@@ -8,18 +8,18 @@
 -- `ends`. To hold or wait by then, he would have to be granted a place, or one on the waitlist, as a stranger: whoever is
 -- promoted waited before, and was known. Strangers get something only where a change gives it to them that they were
 -- refused before: a serial is taken back, a waitlist moves up, a quota or waitlist grows, a window, round or state
--- changes. Each such change is made by a script that calls `settle`, so that apply.lua goes on to refuse strangers for
--- SETTLE (1,000 ms) from then on, and a reply may be repeated for REPEAT (900 ms) from `now`, which was before the change.
+-- changes. Each such change is made by a script that calls `start_grace_period`, so that apply.lua goes on to refuse strangers for
+-- GRACE_PERIOD (1,000 ms) from then on, and a reply may be repeated for CACHE_TTL (900 ms) from `now`, which was before the change.
 -- While it settles, `ends` is not after its end. No script is needed for a round to open at its time: `ends` is not
 -- after the next opening, and for that reason a change settles no later than the opening that was to come next; if it
 -- lets one open earlier, that settles too. Those whom the gate knows are answered as ever: they need not wait.
 --
--- What can be late, by REPEAT at most: that a campaign is paused, halted or closed, or that Redis has lost it. Where one
+-- What can be late, by CACHE_TTL at most: that a campaign is paused, halted or closed, or that Redis has lost it. Where one
 -- may win in every round, so can be what a holder of another round is told after an operator has moved that round, or
--- this one, so that it is the one that opened last. A campaign is halted for longer than SETTLE before it is restored. A
+-- this one, so that it is the one that opened last. A campaign is halted for longer than GRACE_PERIOD before it is restored. A
 -- clock of Redis that jumps forward cuts short what settles, as it does every window.
 --
--- KEYS  those of give.lua, which stands before this, with settle.lua
+-- KEYS  those of grant.lua, which stands before this, with grace_period.lua
 -- Reply {decision, round, at, now, ends, user_ids, known}: flat and always seven long; '' and 0 where there is nothing to
 -- say.
 --   decision  sold_out, not_open, closed; '' if there is nothing to repeat: somebody would get a place, the campaign is
@@ -33,7 +33,7 @@
 --   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known
 --   → sold_out once 0 1796086800123 1796086801023 any '7 8 once/9'
 if #KEYS ~= 10 or #ARGV ~= 0 then
-  return redis.error_reply('ERR strangers.lua takes 10 keys and no argument')
+  return redis.error_reply('ERR refusal_cache.lua takes 10 keys and no argument')
 end
 
 local nothing = { '', '', 0, now, 0, '', '' }
@@ -42,15 +42,15 @@ local state, one_per = campaign[1], campaign[2]
 if state ~= 'running' and state ~= 'closed' then
   return nothing
 end
-local word, round, at = refusal(state, campaign[3])
-local ends = now + REPEAT
+local word, round, at = refusal_of_unknown(state, campaign[3])
+local ends = now + CACHE_TTL
 if not word then
-  local settles_at, still = settling(campaign[4])
-  if not settles_at then
+  local grace_ends_at, still = grace_period(campaign[4])
+  if not grace_ends_at then
     return nothing
   end
-  word, round, at = still, current(), still == 'not_open' and settles_at or 0
-  ends = math.min(ends, settles_at)
+  word, round, at = still, current(), still == 'not_open' and grace_ends_at or 0
+  ends = math.min(ends, grace_ends_at)
 end
 local _, opens_at = upcoming()
 ends = math.min(ends, opens_at or ends)
@@ -72,7 +72,7 @@ local function of_this(fields)
   return found
 end
 
--- Where one may win in every round: everybody with something in this one, as far as give.lua has noted it. No other round
+-- Where one may win in every round: everybody with something in this one, as far as grant.lua has noted it. No other round
 -- is looked at, so it costs what this one costs. Nothing, if a grant was not noted.
 local function known_of_this()
   local from, to = '[' .. this, '(' .. string.sub(this, 1, -2) .. '0'
@@ -83,7 +83,7 @@ local function known_of_this()
     if noted ~= this or count ~= ever_granted() - tonumber(before) then
       return nil
     end
-    if count + redis.call('ZLEXCOUNT', KEYS[6], from, to) > MOST then
+    if count + redis.call('ZLEXCOUNT', KEYS[6], from, to) > MAX_EXCLUDED then
       return nil
     end
     granted = of_this(redis.call('SMEMBERS', KEYS[10]))
@@ -93,7 +93,7 @@ end
 
 -- Looks through everything, unless that is too much: it takes as long as some twenty grants or thirty refusals.
 local function all_known()
-  if redis.call('HLEN', KEYS[4]) + redis.call('HLEN', KEYS[7]) + redis.call('HLEN', KEYS[8]) > MOST then
+  if redis.call('HLEN', KEYS[4]) + redis.call('HLEN', KEYS[7]) + redis.call('HLEN', KEYS[8]) > MAX_EXCLUDED then
     return nil
   end
   local known = {}

@@ -8,8 +8,8 @@ use crate::round::RoundId;
 use crate::script::{Call, Reply, ReplyError, Script, Value};
 use crate::time::Millis;
 
-/// `application.lua`; its header says what it reads and answers.
-pub static SCRIPT: Script = Script::new(include_str!("lua/application.lua"));
+/// `status.lua`; its header says what it reads and answers.
+pub static SCRIPT: Script = Script::new(include_str!("lua/status.lua"));
 
 /// What became of somebody's application.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub fn call(campaign: &CampaignId, applicant: &Applicant, round: Option<&RoundId
 /// Reads the script's reply.
 ///
 /// # Errors
-/// When it is not a reply that `application.lua` gives.
+/// When it is not a reply that `status.lua` gives.
 pub fn status(reply: &[Value]) -> Result<Status, ReplyError> {
     let mut reply = Reply::of(reply, 6)?;
     let word = reply.text()?;

@@ -3,14 +3,14 @@
 use crate::support::{Gate, always_open, applicant, round};
 use redis::Commands;
 use rushgate_gate::project::Origin;
-use rushgate_gate::strangers::SETTLE;
+use rushgate_gate::refusal_cache::GRACE_PERIOD;
 use rushgate_gate::{CampaignState, Decision, Keys, OnePer, Round, apply};
 use std::collections::BTreeSet;
 
 const HOUR: i64 = 3_600_000;
 
 /// Until a change has settled, in ms.
-const SETTLED: i64 = SETTLE.as_millis() as i64;
+const SETTLED: i64 = GRACE_PERIOD.as_millis() as i64;
 
 impl Gate {
     fn rounds(&mut self, one_per: OnePer, rounds: &[Round]) {
@@ -24,13 +24,13 @@ impl Gate {
     /// The word that strangers are told, and who is known.
     fn told(&mut self) -> Option<(&'static str, BTreeSet<String>)> {
         let refusal = self.refusal()?;
-        let known = refusal.known().map(str::to_owned).collect();
-        Some((refusal.answer.decision.as_str(), known))
+        let known = refusal.excluded().map(str::to_owned).collect();
+        Some((refusal.decided.decision.as_str(), known))
     }
 
-    fn decided(&mut self, user_id: &str) -> apply::Answer {
+    fn decided(&mut self, user_id: &str) -> apply::TimedDecision {
         let call = apply::call(&self.id, &applicant(user_id));
-        apply::answer(&self.call(&call).expect("apply")).expect("its reply")
+        apply::decision(&self.call(&call).expect("apply")).expect("its reply")
     }
 
     /// Applies until it is granted; what was said before that, and when that was.
@@ -67,8 +67,8 @@ fn only_what_every_stranger_is_told_is_repeated() {
     // It settles, and is not repeated for longer than that.
     gate.keep_settling(500);
     let refusal = gate.refusal().expect("it settles");
-    assert_eq!(refusal.answer.decision.as_str(), "sold_out");
-    assert!(refusal.lasts().as_millis() <= 500, "{refusal:?}");
+    assert_eq!(refusal.decided.decision.as_str(), "sold_out");
+    assert!(refusal.ttl().as_millis() <= 500, "{refusal:?}");
     gate.settle();
     assert_eq!(gate.told(), None, "one may wait again");
     gate.apply("d");
@@ -258,7 +258,7 @@ fn an_opening_is_not_delayed_and_no_refusal_is_repeated_beyond_it() {
     gate.serial("a");
     gate.revoke("a", None);
     let refusal = gate.refusal().expect("it settles");
-    assert!(refusal.ends.get() <= opens_at, "{refusal:?}");
+    assert!(refusal.expires_at.get() <= opens_at, "{refusal:?}");
     let (_, at) = gate.insists("b");
     assert!((opens_at..opens_at + 500).contains(&at), "{at}");
 }
@@ -282,8 +282,8 @@ fn no_refusal_is_repeated_beyond_the_next_opening() {
             gate.project(Origin::Known, state, OnePer::Round, &rounds);
         }
         let refusal = gate.refusal().expect("nobody gets anything");
-        assert_eq!(refusal.answer.decision.as_str(), word);
-        assert_eq!(refusal.ends.get(), opens_at, "{word}");
+        assert_eq!(refusal.decided.decision.as_str(), word);
+        assert_eq!(refusal.expires_at.get(), opens_at, "{word}");
     }
 }
 

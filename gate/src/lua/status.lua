@@ -15,7 +15,7 @@
 --   EVAL … 6 rushgate:{welcome}:campaign … rushgate:{welcome}:revoked 7 ''
 --   → issued once 42 1796086800123 0 1796086900000
 if #KEYS ~= 6 or #ARGV ~= 2 then
-  return redis.error_reply('ERR application.lua takes 6 keys and 2 arguments')
+  return redis.error_reply('ERR status.lua takes 6 keys and 2 arguments')
 end
 local user_id, asked = ARGV[1], ARGV[2]
 

@@ -7,7 +7,7 @@ use crate::time::Millis;
 
 /// A place in a round, and whose it is or was.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct Assignment {
     /// The round.
     pub round: RoundId,
     /// The serial.
@@ -18,16 +18,16 @@ pub struct Place {
 
 /// An entry of the `grants` hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct HeldGrant {
     /// What is held, and by whom.
-    pub place: Place,
+    pub place: Assignment,
     /// Since when.
     pub at: Millis,
     /// Whether the coupon is known to be committed.
     pub issued: bool,
 }
 
-impl Held {
+impl HeldGrant {
     /// Reads an entry; `None` if it is none.
     pub fn of(one_per: OnePer, field: &str, value: &str) -> Option<Self> {
         let mut parts = value.split('/');
@@ -44,7 +44,7 @@ impl Held {
             OnePer::Round => field.strip_prefix(round.as_str())?.strip_prefix('/')?,
         };
         Some(Self {
-            place: Place {
+            place: Assignment {
                 applicant: applicant.parse().ok()?,
                 round,
                 serial,
@@ -56,7 +56,7 @@ impl Held {
 }
 
 /// How many grants are not known to be committed, by the counts of the `rounds` hash.
-pub fn without_row<'a>(counts: impl IntoIterator<Item = (&'a str, &'a str)>) -> i64 {
+pub fn unissued_count<'a>(counts: impl IntoIterator<Item = (&'a str, &'a str)>) -> i64 {
     let counts = counts.into_iter().filter_map(|(field, count)| {
         let (_, what) = field.split_once('/')?;
         let sign = match what {
@@ -70,7 +70,7 @@ pub fn without_row<'a>(counts: impl IntoIterator<Item = (&'a str, &'a str)>) -> 
 }
 
 /// When the grant of that entry of the `grants` hash was made, unless its coupon is known to be committed.
-pub fn granted_without_row(value: &str) -> Option<Millis> {
+pub fn unissued_since(value: &str) -> Option<Millis> {
     let mut parts = value.split('/').skip(2);
     let at = parts.next()?.parse::<i64>().ok()?;
     match parts.next() {
@@ -86,10 +86,10 @@ pub fn free(member: &str) -> Option<(RoundId, Serial)> {
 }
 
 /// What the entry `<round>/<user_id>` of the `revoked` hash speaks of; `None` if it is another kind of entry.
-pub fn revoked(field: &str, value: &str) -> Option<Place> {
+pub fn revoked(field: &str, value: &str) -> Option<Assignment> {
     let (round, applicant) = field.split_once('/')?;
     let serial = value.split('/').next()?;
-    Some(Place {
+    Some(Assignment {
         round: round.parse().ok()?,
         serial: serial.parse().ok()?,
         // `#` stands in no user id.
@@ -103,9 +103,10 @@ mod tests {
 
     #[test]
     fn entries_are_read_as_the_scripts_write_them() {
-        let held = Held::of(OnePer::Campaign, "7", "once/42/1796086800123/issued").expect("held");
-        let place = |held: &Held| {
-            let Place {
+        let held =
+            HeldGrant::of(OnePer::Campaign, "7", "once/42/1796086800123/issued").expect("held");
+        let place = |held: &HeldGrant| {
+            let Assignment {
                 round,
                 serial,
                 applicant,
@@ -114,7 +115,7 @@ mod tests {
         };
         assert_eq!(place(&held), ("once".to_owned(), 42, "7".to_owned()));
         assert!(held.issued);
-        let held = Held::of(OnePer::Round, "r1/7", "r1/42/5").expect("held");
+        let held = HeldGrant::of(OnePer::Round, "r1/7", "r1/42/5").expect("held");
         assert_eq!(place(&held), ("r1".to_owned(), 42, "7".to_owned()));
         assert!(!held.issued);
         for (field, value) in [
@@ -123,16 +124,20 @@ mod tests {
             ("7", "once/1"),
             ("7", "once/1/5/x"),
         ] {
-            assert_eq!(Held::of(OnePer::Campaign, field, value), None, "{value}");
+            assert_eq!(
+                HeldGrant::of(OnePer::Campaign, field, value),
+                None,
+                "{value}"
+            );
         }
-        assert_eq!(Held::of(OnePer::Round, "r2/7", "r1/1/5"), None);
+        assert_eq!(HeldGrant::of(OnePer::Round, "r2/7", "r1/1/5"), None);
 
         for (value, at) in [
             ("once/42/5", Some(5)),
             ("once/42/5/issued", None),
             ("once", None),
         ] {
-            assert_eq!(granted_without_row(value).map(Millis::get), at, "{value}");
+            assert_eq!(unissued_since(value).map(Millis::get), at, "{value}");
         }
         let counts = [
             ("r1/quota", "9"),
@@ -142,7 +147,7 @@ mod tests {
             ("r2/granted", "3"),
             ("r2/closes_at", ""),
         ];
-        assert_eq!(without_row(counts), 5);
+        assert_eq!(unissued_count(counts), 5);
 
         let (round, serial) = free("once/000000042").expect("free");
         assert_eq!((round.as_str(), serial.get()), ("once", 42));
