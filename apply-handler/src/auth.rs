@@ -5,10 +5,10 @@
 //! checked. Keys are those of the configuration; what a token says about where keys are is not looked at.
 
 mod keys;
-mod refusal;
+mod token_error;
 
 pub use keys::{BadKeys, Keys};
-pub use refusal::Refusal;
+pub use token_error::TokenError;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -28,12 +28,12 @@ pub enum Auth {
     /// By what they say.
     None,
     /// By the subject of a token.
-    Jwt(Box<Tokens>),
+    Jwt(Box<TokenPolicy>),
 }
 
 /// Which tokens are believed.
 #[derive(Clone)]
-pub struct Tokens {
+pub struct TokenPolicy {
     /// The keys, one of which has to have signed it.
     pub keys: Keys,
     /// Its `iss`; any, if this is empty.
@@ -61,7 +61,7 @@ impl Auth {
     ///
     /// # Errors
     /// When there is no token, or not one to be believed.
-    pub fn applicant(&self, headers: &HeaderMap) -> Result<Option<Applicant>, Refusal> {
+    pub fn applicant(&self, headers: &HeaderMap) -> Result<Option<Applicant>, TokenError> {
         match self {
             Self::None => Ok(None),
             Self::Jwt(tokens) => tokens.applicant(bearer(headers)?).map(Some),
@@ -69,11 +69,11 @@ impl Auth {
     }
 }
 
-impl Tokens {
-    fn applicant(&self, token: &str) -> Result<Applicant, Refusal> {
+impl TokenPolicy {
+    fn applicant(&self, token: &str) -> Result<Applicant, TokenError> {
         let header = header(token)?;
         if header.crit.is_some() {
-            return Err(Refusal::CriticalHeader);
+            return Err(TokenError::CriticalHeader);
         }
         let key = self.keys.choose(&header.alg, header.kid.as_ref())?;
         let mut validation = Validation::new(key.algorithm());
@@ -91,62 +91,62 @@ impl Tokens {
             }
         }
         let token = decode::<Claims>(token, key.key(), &validation)
-            .map_err(|error| refusal(error.kind()))?;
+            .map_err(|error| token_error(error.kind()))?;
         match token.claims.sub {
             Some(Value::String(subject)) => subject
                 .parse()
                 .ok()
                 .filter(Applicant::is_addressable)
-                .ok_or(Refusal::Subject),
-            _ => Err(Refusal::Subject),
+                .ok_or(TokenError::Subject),
+            _ => Err(TokenError::Subject),
         }
     }
 }
 
 /// The token of `Authorization: Bearer …`.
-fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
     let mut values = headers.get_all("authorization").iter();
     let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(Refusal::Missing);
+        return Err(TokenError::Missing);
     };
     let (scheme, token) = value
         .to_str()
         .ok()
         .and_then(|value| value.split_once(' '))
-        .ok_or(Refusal::Missing)?;
+        .ok_or(TokenError::Missing)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Refusal::Missing);
+        return Err(TokenError::Missing);
     }
     Ok(token.trim_matches(' '))
 }
 
 /// What the token says of itself, before anything of it is believed.
-fn header(token: &str) -> Result<Header, Refusal> {
+fn header(token: &str) -> Result<Header, TokenError> {
     if token.len() > LONGEST {
-        return Err(Refusal::Malformed);
+        return Err(TokenError::Malformed);
     }
     let mut parts = token.split('.');
     let (Some(header), Some(_), Some(_), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Err(Refusal::Malformed);
+        return Err(TokenError::Malformed);
     };
     let json = URL_SAFE_NO_PAD
         .decode(header)
-        .map_err(|_| Refusal::Malformed)?;
-    serde_json::from_slice(&json).map_err(|_| Refusal::Malformed)
+        .map_err(|_| TokenError::Malformed)?;
+    serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)
 }
 
-fn refusal(kind: &ErrorKind) -> Refusal {
+fn token_error(kind: &ErrorKind) -> TokenError {
     match kind {
-        ErrorKind::InvalidSignature => Refusal::Signature,
-        ErrorKind::ExpiredSignature => Refusal::Expired,
-        ErrorKind::ImmatureSignature => Refusal::NotYetValid,
-        ErrorKind::InvalidIssuer => Refusal::Issuer,
-        ErrorKind::InvalidAudience => Refusal::Audience,
-        ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidClaimFormat(_) => Refusal::Claim,
+        ErrorKind::InvalidSignature => TokenError::Signature,
+        ErrorKind::ExpiredSignature => TokenError::Expired,
+        ErrorKind::ImmatureSignature => TokenError::NotYetValid,
+        ErrorKind::InvalidIssuer => TokenError::Issuer,
+        ErrorKind::InvalidAudience => TokenError::Audience,
+        ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidClaimFormat(_) => TokenError::Claim,
         // The algorithm was compared before; what is left is about the form of it.
-        _ => Refusal::Malformed,
+        _ => TokenError::Malformed,
     }
 }
 

@@ -8,17 +8,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What it showed, and when that was heard.
-static HEARD: Mutex<Option<(Millis, Instant)>> = Mutex::new(None);
+static LAST_READING: Mutex<Option<(Millis, Instant)>> = Mutex::new(None);
 
 /// Notes what it shows.
-pub fn hear(now: Millis) {
-    let mut heard = HEARD.lock().unwrap_or_else(PoisonError::into_inner);
+pub fn record(now: Millis) {
+    let mut heard = LAST_READING.lock().unwrap_or_else(PoisonError::into_inner);
     *heard = Some((now, Instant::now()));
 }
 
 /// What it shows now; `None` before this instance has heard from Redis.
 pub fn now() -> Option<Millis> {
-    let (heard, at) = (*HEARD.lock().unwrap_or_else(PoisonError::into_inner))?;
+    let (heard, at) = (*LAST_READING.lock().unwrap_or_else(PoisonError::into_inner))?;
     Some(later(heard, at.elapsed()))
 }
 

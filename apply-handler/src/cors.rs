@@ -1,6 +1,6 @@
 //! Which pages may apply: the Fetch standard's CORS protocol.
 
-use crate::answer::Answer;
+use crate::response::Response;
 use spin_sdk::http::{HeaderMap, HeaderName, StatusCode};
 
 /// The origins whose pages may read answers.
@@ -37,7 +37,7 @@ impl AllowedOrigins {
     }
 
     /// Lets the page that asks read `answer`, if its origin is allowed.
-    pub fn share(&self, request: &HeaderMap, answer: Answer) -> Answer {
+    pub fn share(&self, request: &HeaderMap, response: Response) -> Response {
         const EXPOSED: &str = "age, etag, location, preference-applied, retry-after, rushgate-decision, \
             rushgate-position, rushgate-serial, rushgate-time, server-timing, www-authenticate";
         match self {
@@ -45,9 +45,9 @@ impl AllowedOrigins {
                 .with("access-control-allow-origin", "*")
                 .with("timing-allow-origin", "*")
                 .with("access-control-expose-headers", EXPOSED),
-            Self::Listed(origins) if origins.is_empty() => answer,
+            Self::Listed(origins) if origins.is_empty() => response,
             Self::Listed(origins) => {
-                let answer = answer.with("vary", "origin");
+                let response = response.with("vary", "origin");
                 let asks = request
                     .get("origin")
                     .and_then(|origin| origin.to_str().ok());
@@ -58,7 +58,7 @@ impl AllowedOrigins {
                         .with_text("access-control-allow-origin", origin)
                         .with_text("timing-allow-origin", origin)
                         .with("access-control-expose-headers", EXPOSED),
-                    None => answer,
+                    None => response,
                 }
             }
         }
@@ -95,8 +95,8 @@ impl AllowedHeaders {
 }
 
 /// The answer to OPTIONS, a browser's preflight among them.
-pub fn options(allow: &'static str, headers: &AllowedHeaders, request: &HeaderMap) -> Answer {
-    let answer = Answer::empty(StatusCode::NO_CONTENT).with("allow", allow);
+pub fn options(allow: &'static str, headers: &AllowedHeaders, request: &HeaderMap) -> Response {
+    let response = Response::empty(StatusCode::NO_CONTENT).with("allow", allow);
     if request.contains_key("access-control-request-method") {
         answer
             .with("access-control-allow-methods", allow)
@@ -140,10 +140,10 @@ mod tests {
     fn allowed(list: &str, origin: &str) -> Option<String> {
         let mut request = HeaderMap::new();
         request.insert("origin", HeaderValue::from_str(origin).expect("a header"));
-        let answer = AllowedOrigins::parse(list)
+        let response = AllowedOrigins::parse(list)
             .expect(list)
-            .share(&request, Answer::empty(StatusCode::OK));
-        let (_, headers, _) = answer.into_parts();
+            .share(&request, Response::empty(StatusCode::OK));
+        let (_, headers, _) = response.into_parts();
         let header = headers.get("access-control-allow-origin")?;
         Some(header.to_str().expect("ASCII").to_owned())
     }

@@ -7,7 +7,7 @@
 //! it is handed on, and nothing is called again for it.
 
 use crate::clock;
-use crate::pressure::{Admission, Pressure};
+use crate::load_shedding::{Admission, LoadShedder};
 use crate::settings::Settings;
 use futures::future::{Either, select};
 use futures::lock::{Mutex, MutexGuard};
@@ -52,19 +52,19 @@ impl GateError {
 static CONNECTION: Mutex<Option<Arc<Connection>>> = Mutex::new(None);
 
 /// Whether the last call failed, so that an outage is one line in the log and not one a request.
-static AWAY: AtomicBool = AtomicBool::new(false);
+static UNREACHABLE: AtomicBool = AtomicBool::new(false);
 
 /// Whether this instance has refused somebody because of that: once is enough for the log.
-static BEHIND: AtomicBool = AtomicBool::new(false);
+static OVERLOAD_LOGGED: AtomicBool = AtomicBool::new(false);
 
 /// Whether this instance has met something that Redis may have lost: once is enough for the log.
-static INCOMPLETE: AtomicBool = AtomicBool::new(false);
+static LOSS_LOGGED: AtomicBool = AtomicBool::new(false);
 
 /// Whether this instance has met a campaign that the gate cannot read: once is enough for the log, and others are answered.
-static UNREADABLE: AtomicBool = AtomicBool::new(false);
+static UNREADABLE_LOGGED: AtomicBool = AtomicBool::new(false);
 
 /// How the gate keeps up with this instance.
-static PRESSURE: Pressure = Pressure::new();
+static LOAD_SHEDDER: LoadShedder = LoadShedder::new();
 
 /// The gate, for one request: notes how long the request waited for it.
 pub struct Gate<'a> {
@@ -101,7 +101,7 @@ impl<'a> Gate<'a> {
                 .within(async |connection| eval(connection, call).await)
                 .await?;
             if let Some(now) = script::clock(&reply) {
-                clock::hear(now);
+                clock::record(now);
             }
             Ok(read(&reply)?)
         };
@@ -114,14 +114,14 @@ impl<'a> Gate<'a> {
     ///
     /// # Errors
     /// As for [`Gate::call`].
-    pub async fn names(
+    pub async fn campaign_names(
         &self,
         after: Option<&CampaignId>,
         most: usize,
     ) -> Result<Vec<String>, GateError> {
         let result = async {
             let _admission = self.admit()?;
-            self.within(async |connection| names(connection, after, most).await)
+            self.within(async |connection| campaign_names(connection, after, most).await)
                 .await
         };
         let result = result.await;
@@ -133,23 +133,26 @@ impl<'a> Gate<'a> {
     ///
     /// # Errors
     /// When that takes too long, because the gate does not answer those whose turn it is.
-    pub async fn turn<'t>(&self, turn: &'t Mutex<()>) -> Result<MutexGuard<'t, ()>, GateError> {
+    pub async fn lock_query<'t>(
+        &self,
+        lock: &'t Mutex<()>,
+    ) -> Result<MutexGuard<'t, ()>, GateError> {
         let begun = Instant::now();
-        let timeout = self.settings.patience.timeout;
-        let turn = match select(turn.lock(), pin!(spin_sdk::time::sleep(timeout))).await {
-            Either::Left((turn, _)) => Ok(turn),
+        let timeout = self.settings.limits.timeout;
+        let guard = match select(lock.lock(), pin!(spin_sdk::time::sleep(timeout))).await {
+            Either::Left((guard, _)) => Ok(guard),
             Either::Right(((), _)) => Err(GateError::TimedOut(timeout)),
         };
         self.note_waiting(begun);
-        turn
+        guard
     }
 
     /// That what was `begun` then, and takes several questions, does not take longer than one may.
     ///
     /// # Errors
     /// When it does.
-    pub fn check(&self, begun: Instant) -> Result<(), GateError> {
-        let timeout = self.settings.patience.timeout;
+    pub fn check_deadline(&self, begun: Instant) -> Result<(), GateError> {
+        let timeout = self.settings.limits.timeout;
         if begun.elapsed() < timeout {
             Ok(())
         } else {
@@ -170,7 +173,7 @@ impl<'a> Gate<'a> {
         let result = answers.await;
         log_change(&result);
         if let Ok(true) = result
-            && !INCOMPLETE.swap(true, Ordering::Relaxed)
+            && !LOSS_LOGGED.swap(true, Ordering::Relaxed)
         {
             eprintln!(
                 "gate: Redis does not know campaign {campaign}, and may have lost it: see `rushgate audit`; a Redis that was \
@@ -203,8 +206,8 @@ impl<'a> Gate<'a> {
 
     /// Lets a question through, if the gate keeps up.
     fn admit(&self) -> Result<Option<Admission<'static>>, GateError> {
-        let patience = self.settings.patience;
-        match (PRESSURE.admit(patience, Instant::now()), patience.budget) {
+        let limits = self.settings.limits;
+        match (LOAD_SHEDDER.admit(limits, Instant::now()), limits.budget) {
             (None, Some(budget)) => Err(GateError::Behind(budget)),
             (admission, _) => Ok(admission),
         }
@@ -227,7 +230,7 @@ impl<'a> Gate<'a> {
             match work(&first).await {
                 // A replica that was the master: the next request finds out who is.
                 Err(error) if reply_code(&error) == Some("READONLY") => {
-                    forget(Some(&first)).await;
+                    discard(Some(&first)).await;
                     Err(error)
                 }
                 Err(error) if reply_code(&error).is_none() => {
@@ -237,7 +240,7 @@ impl<'a> Gate<'a> {
                 done => done,
             }
         };
-        let timer = spin_sdk::time::sleep(self.settings.patience.timeout);
+        let timer = spin_sdk::time::sleep(self.settings.limits.timeout);
         // The loser is dropped with this statement, and with it the lock it may hold.
         let finished = match select(pin!(attempts), pin!(timer)).await {
             Either::Left((result, _)) => Some(result),
@@ -248,8 +251,8 @@ impl<'a> Gate<'a> {
             Some(result) => Ok(result?),
             None => {
                 // It may be half open: the next request had better not wait on it too.
-                forget(used.take().as_ref()).await;
-                Err(GateError::TimedOut(self.settings.patience.timeout))
+                discard(used.take().as_ref()).await;
+                Err(GateError::TimedOut(self.settings.limits.timeout))
             }
         }
     }
@@ -278,7 +281,7 @@ async fn connection(
 }
 
 /// Leaves `connection` to its fate, unless another request has already replaced it.
-async fn forget(connection: Option<&Arc<Connection>>) {
+async fn discard(connection: Option<&Arc<Connection>>) {
     let mut shared = CONNECTION.lock().await;
     if let (Some(current), Some(connection)) = (shared.as_ref(), connection)
         && Arc::ptr_eq(current, connection)
@@ -335,7 +338,7 @@ async fn eval(connection: &Connection, call: &Call) -> Result<Vec<Value>, Error>
 }
 
 /// A page of the index of campaigns; of the set that it is made of, while nobody has made it.
-async fn names(
+async fn campaign_names(
     connection: &Connection,
     after: Option<&CampaignId>,
     most: usize,
@@ -399,7 +402,7 @@ fn is_code(word: &str) -> bool {
 
 fn log_change<T>(result: &Result<T, GateError>) {
     if let Err(error @ GateError::Behind(_)) = result {
-        if !BEHIND.swap(true, Ordering::Relaxed) {
+        if !OVERLOAD_LOGGED.swap(true, Ordering::Relaxed) {
             eprintln!("gate: {error}, requests are refused");
         }
         return;
@@ -407,13 +410,13 @@ fn log_change<T>(result: &Result<T, GateError>) {
     if let Err(error) = result
         && error.is_of_one_campaign()
     {
-        if !UNREADABLE.swap(true, Ordering::Relaxed) {
+        if !UNREADABLE_LOGGED.swap(true, Ordering::Relaxed) {
             eprintln!("gate: a campaign cannot be read, see `rushgate audit`: {error}");
         }
         return;
     }
-    let away = result.is_err();
-    if AWAY.swap(away, Ordering::Relaxed) == away {
+    let unreachable = result.is_err();
+    if UNREACHABLE.swap(unreachable, Ordering::Relaxed) == unreachable {
         return;
     }
     match result {

@@ -1,19 +1,19 @@
 //! From request to answer.
 
-use crate::answer::Answer;
-use crate::application::{MAX_BODY, applicant, is_json, named};
-use crate::auth::Refusal;
+use crate::auth::TokenError;
+use crate::campaign_pages;
 use crate::clock;
 use crate::cors;
-use crate::counts::{self, FRESH};
-use crate::exchange::{self, Body};
 use crate::gate::{Gate, GateError};
-use crate::lists;
-use crate::misses;
+use crate::http_io::{self, Body};
+use crate::overview_cache::{self, FRESH};
 use crate::problem::Problem;
-use crate::refusals;
+use crate::refusal_cache;
+use crate::request_body::{MAX_BODY, is_json, optional_applicant, required_applicant};
+use crate::response::Response;
 use crate::route::{Resource, takes};
 use crate::settings::{InvalidVariable, Settings};
+use crate::unknown_campaigns;
 use futures::future::{Either, select};
 use futures::poll;
 use http::request::Parts;
@@ -32,37 +32,37 @@ use std::time::{Duration, Instant};
 const PAGE: &str = include_str!("../../web/index.html");
 
 /// What this API is, for programs: OpenAPI 3.1.
-const DESCRIPTION: &str = include_str!("../openapi.json");
+const OPENAPI: &str = include_str!("../openapi.json");
 
 /// Answers one request.
-pub async fn handle(request: Request) -> Answer {
-    let Ok(head) = exchange::head(&request) else {
-        return Problem::MalformedRequest.answer();
+pub async fn handle(request: Request) -> Response {
+    let Ok(head) = http_io::head(&request) else {
+        return Problem::MalformedRequest.response();
     };
     let Ok(mut body) = Body::new(request, &head.headers) else {
-        return Problem::MalformedRequest.answer();
+        return Problem::MalformedRequest.response();
     };
     let settings = match Settings::get().await {
         Ok(settings) => settings,
         Err(error) => {
-            complain(&error);
-            return Problem::Misconfigured.answer();
+            log_misconfiguration(&error);
+            return Problem::Misconfigured.response();
         }
     };
     let gate = Gate::new(settings);
-    let answer = match answer(settings, &gate, &head, &mut body).await {
-        Ok(answer) => answer,
+    let response = match respond(settings, &gate, &head, &mut body).await {
+        Ok(response) => response,
         Err(problem) => {
             discard(&mut body).await;
-            problem.answer()
+            problem.response()
         }
     };
-    let answer = answer.timed(gate.waited()).at(clock::now());
-    settings.allowed_origins.share(&head.headers, answer)
+    let response = response.timed(gate.waited()).at(clock::now());
+    settings.allowed_origins.share(&head.headers, response)
 }
 
 /// Says that nothing can be answered, and why: once, and then how often that was, in steps of ten times as many.
-fn complain(error: &InvalidVariable) {
+fn log_misconfiguration(error: &InvalidVariable) {
     static REQUESTS: AtomicU64 = AtomicU64::new(0);
     match REQUESTS.fetch_add(1, Ordering::Relaxed) + 1 {
         1 => eprintln!("{error}; until then every request is answered with 500"),
@@ -79,12 +79,12 @@ fn is_power_of_ten(count: u64) -> bool {
         .is_some_and(|digits| count == 10_u64.pow(digits))
 }
 
-async fn answer(
+async fn respond(
     settings: &'static Settings,
     gate: &Gate<'_>,
     head: &Parts,
     body: &mut Body,
-) -> Result<Answer, Problem> {
+) -> Result<Response, Problem> {
     let path = head.uri.path();
     let allow = Resource::allow(path);
     // First, because whether a method makes sense does not depend on who is meant.
@@ -104,26 +104,26 @@ async fn answer(
     }
     match resource {
         Resource::Page => Ok(page()),
-        Resource::Health => Ok(Answer::empty(StatusCode::OK)),
+        Resource::Health => Ok(Response::empty(StatusCode::OK)),
         Resource::Readiness => {
             gate.ping().await?;
-            Ok(Answer::empty(StatusCode::OK))
+            Ok(Response::empty(StatusCode::OK))
         }
-        Resource::Description => Ok(description()),
+        Resource::OpenApi => Ok(openapi()),
         Resource::Campaigns => {
             let after = parameter(head, "after", Problem::InvalidAfter)?;
-            let page = lists::page(gate, after.as_ref()).await?;
+            let page = campaign_pages::page(gate, after.as_ref()).await?;
             let page = page.ok_or(Problem::BooksIncomplete)?;
-            Ok(Answer::page(&page).unless_known(&head.headers))
+            Ok(Response::page(&page).unless_known(&head.headers))
         }
         Resource::Campaign(campaign) => {
-            if misses::recall(&campaign) {
+            if unknown_campaigns::contains(&campaign) {
                 return Err(Problem::CampaignNotFound);
             }
-            let Some(overview) = counts::overview(gate, &campaign, FRESH).await? else {
+            let Some(overview) = overview_cache::overview(gate, &campaign, FRESH).await? else {
                 return Err(unknown(gate, &campaign).await?);
             };
-            Ok(Answer::overview(&campaign, &overview).unless_known(&head.headers))
+            Ok(Response::overview(&campaign, &overview).unless_known(&head.headers))
         }
         Resource::Applications(campaign) => {
             apply(settings, gate, &head.headers, body, &campaign).await
@@ -135,7 +135,7 @@ async fn answer(
             }
             // A round that no campaign can have is as unknown as one that there is not.
             let round: Option<RoundId> = parameter(head, "round", Problem::RoundNotFound)?;
-            if misses::recall(&campaign) {
+            if unknown_campaigns::contains(&campaign) {
                 return Err(Problem::CampaignNotFound);
             }
             let call = status::call(&campaign, &applicant, round.as_ref());
@@ -143,7 +143,7 @@ async fn answer(
             if status == Status::UnknownCampaign {
                 return Err(unknown(gate, &campaign).await?);
             }
-            Ok(Answer::status(&status, &campaign, &applicant, round))
+            Ok(Response::status(&status, &campaign, &applicant, round))
         }
     }
 }
@@ -154,36 +154,36 @@ async fn apply(
     headers: &HeaderMap,
     body: &mut Body,
     campaign: &CampaignId,
-) -> Result<Answer, Problem> {
+) -> Result<Response, Problem> {
     let known = settings.auth.applicant(headers)?;
     let body = within(settings.body_timeout, read(headers, body))
         .await
         .unwrap_or(Err(Problem::BodyTimeout))?;
     let applicant = match known {
-        None => applicant(&body)?,
-        Some(known) => match named(&body)? {
+        None => required_applicant(&body)?,
+        Some(known) => match optional_applicant(&body)? {
             Some(named) if named != known => return Err(Problem::NotYourApplication),
             _ => known,
         },
     };
-    let decided = match refusals::recall(campaign, &applicant) {
+    let decided = match refusal_cache::get(campaign, &applicant) {
         Some(refused) => refused,
-        None if misses::recall(campaign) => return Err(Problem::CampaignNotFound),
+        None if unknown_campaigns::contains(campaign) => return Err(Problem::CampaignNotFound),
         None => {
             let call = apply::call(campaign, &applicant);
             let decided = gate.call(&call, apply::decision).await?;
             if decided.decision == Decision::UnknownCampaign {
                 return Err(unknown(gate, campaign).await?);
             }
-            refusals::learn(settings, campaign, &decided.decision);
+            refusal_cache::fill(settings, campaign, &decided.decision);
             decided
         }
     };
-    let answer = Answer::decision(&decided, campaign, &applicant);
-    Ok(if answer.is_success() && wants_minimal(headers) {
-        answer.minimal()
+    let response = Response::decision(&decided, campaign, &applicant);
+    Ok(if response.is_success() && wants_minimal(headers) {
+        response.minimal()
     } else {
-        answer
+        response
     })
 }
 
@@ -193,7 +193,7 @@ async fn unknown(gate: &Gate<'_>, campaign: &CampaignId) -> Result<Problem, Gate
     Ok(match gate.may_have_lost(campaign).await? {
         true => Problem::BooksIncomplete,
         false => {
-            misses::learn(gate, campaign);
+            unknown_campaigns::insert(gate, campaign);
             Problem::CampaignNotFound
         }
     })
@@ -212,8 +212,8 @@ fn parameter<T: FromStr>(head: &Parts, name: &str, wrong: Problem) -> Result<Opt
         .transpose()
 }
 
-fn page() -> Answer {
-    Answer::body(StatusCode::OK, "text/html; charset=utf-8", PAGE)
+fn page() -> Response {
+    Response::body(StatusCode::OK, "text/html; charset=utf-8", PAGE)
         .with("cache-control", "public, max-age=60")
         .with(
             "content-security-policy",
@@ -221,8 +221,8 @@ fn page() -> Answer {
         )
 }
 
-fn description() -> Answer {
-    Answer::body(StatusCode::OK, "application/json", DESCRIPTION)
+fn openapi() -> Response {
+    Response::body(StatusCode::OK, "application/json", OPENAPI)
         .with("cache-control", "public, max-age=60")
 }
 
@@ -253,12 +253,12 @@ async fn read(headers: &HeaderMap, body: &mut Body) -> Result<Vec<u8>, Problem> 
 /// Takes in what a client is still sending, because one whose connection is closed while it sends sees a broken pipe and
 /// not the answer. A client that sends nothing does not hold up its answer.
 async fn discard(body: &mut Body) {
-    const MOST: usize = 2 * 1024 * 1024;
-    const PATIENCE: Duration = Duration::from_secs(1);
-    const SILENCE: Duration = Duration::from_millis(50);
+    const MAX_BYTES: usize = 2 * 1024 * 1024;
+    const MAX_TIME: Duration = Duration::from_secs(1);
+    const MAX_SILENCE: Duration = Duration::from_millis(50);
     let (begun, mut discarded) = (Instant::now(), 0);
-    while discarded < MOST && begun.elapsed() < PATIENCE {
-        match within(SILENCE, body.next()).await {
+    while discarded < MAX_BYTES && begun.elapsed() < MAX_TIME {
+        match within(MAX_SILENCE, body.next()).await {
             Some(Ok(Some(piece))) => discarded += piece.len(),
             _ => return,
         }
@@ -292,9 +292,9 @@ fn wants_minimal(headers: &HeaderMap) -> bool {
         })
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        Self::Token(refusal)
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        Self::Token(error)
     }
 }
 

@@ -1,13 +1,13 @@
 //! Everything that can be wrong with a request, or keep the gate from answering it: RFC 9457 problem details.
 
-use crate::answer::{Answer, RETRY_AFTER_PAUSE};
-use crate::auth::Refusal;
+use crate::auth::TokenError;
+use crate::response::{RETRY_AFTER_PAUSE, Response};
 use rushgate_gate::RoundId;
 use rushgate_gate::applicant::MAX_NUMERIC_USER_ID;
 use serde::Serialize;
 use spin_sdk::http::StatusCode;
 
-/// A request that has no better answer than an error.
+/// A request that has no better response than an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
     /// The host could not make sense of it.
@@ -54,7 +54,7 @@ pub enum Problem {
     /// The campaign takes numbers for user ids alone.
     UserIdNotNumeric,
     /// The request has no token to be believed.
-    Token(Refusal),
+    Token(TokenError),
     /// The token names somebody else.
     NotYourApplication,
     /// Redis does not answer. Whether the application was decided is not known; asking again is safe.
@@ -154,7 +154,7 @@ impl Problem {
             Self::NotAnObject => "not_an_object",
             Self::UserId(_) => "invalid_user_id",
             Self::UserIdNotNumeric => "user_id_not_numeric",
-            Self::Token(refusal) => refusal.code(),
+            Self::Token(error) => error.code(),
             Self::NotYourApplication => "not_your_application",
             Self::GateUnavailable => "gate_unavailable",
             Self::Overloaded => "overloaded",
@@ -164,7 +164,7 @@ impl Problem {
     }
 
     /// The answer to the request.
-    pub fn answer(&self) -> Answer {
+    pub fn response(&self) -> Response {
         let detail = self.detail();
         let mut details = Details::new(self.status(), self.code(), &detail);
         details.field = match self {
@@ -172,13 +172,13 @@ impl Problem {
             Self::InvalidAfter => Some("after"),
             _ => None,
         };
-        let answer = Answer::problem(self.status(), &details);
+        let response = Response::problem(self.status(), &details);
         match self {
-            Self::MethodNotAllowed { allow } => answer.with("allow", allow),
-            Self::Token(refusal) => answer.with_text("www-authenticate", &refusal.challenge()),
-            Self::GateUnavailable | Self::Overloaded => answer.retry_within(1..=3),
-            Self::BooksIncomplete => answer.retry_within(RETRY_AFTER_PAUSE),
-            _ => answer,
+            Self::MethodNotAllowed { allow } => response.with("allow", allow),
+            Self::Token(error) => response.with_text("www-authenticate", &error.challenge()),
+            Self::GateUnavailable | Self::Overloaded => response.retry_within(1..=3),
+            Self::BooksIncomplete => response.retry_within(RETRY_AFTER_PAUSE),
+            _ => response,
         }
     }
 
@@ -217,7 +217,7 @@ impl Problem {
             Self::UserId(InvalidUserId::NotAnInteger) => {
                 format!("A numeric user_id must be an integer from 0 to {MAX_NUMERIC_USER_ID}.")
             }
-            Self::Token(refusal) => refusal.detail().into(),
+            Self::Token(error) => error.detail().into(),
             Self::NotYourApplication => "The token names somebody else: apply, and ask, for yourself.".into(),
             Self::GateUnavailable => {
                 "The gate does not answer just now, so this request may have been carried out or not. Send it again: an application is decided once, however often it is sent.".into()
@@ -264,7 +264,7 @@ mod tests {
             Problem::Misconfigured,
         ]
         .into_iter()
-        .chain(Refusal::ALL.map(Problem::Token));
+        .chain(TokenError::ALL.map(Problem::Token));
         let decisions = [
             "not_open", "sold_out", "revoked", "closed", "paused", "halted",
         ];

@@ -15,7 +15,7 @@ pub enum Resource {
     /// `/readyz`: Redis answers.
     Readiness,
     /// `/openapi.json`: what this API is.
-    Description,
+    OpenApi,
     /// `/v1/campaigns`
     Campaigns,
     /// `/v1/campaigns/{campaign}`
@@ -43,7 +43,7 @@ impl Resource {
             [""] => Ok(Self::Page),
             ["healthz"] => Ok(Self::Health),
             ["readyz"] => Ok(Self::Readiness),
-            ["openapi.json"] => Ok(Self::Description),
+            ["openapi.json"] => Ok(Self::OpenApi),
             ["v1", "campaigns"] => Ok(Self::Campaigns),
             ["v1", "campaigns", id] => Ok(Self::Campaign(campaign(id)?)),
             ["v1", "campaigns", id, "applications"] => Ok(Self::Applications(campaign(id)?)),
@@ -92,7 +92,7 @@ mod tests {
             ("/", Ok(Resource::Page)),
             ("/healthz", Ok(Resource::Health)),
             ("/readyz", Ok(Resource::Readiness)),
-            ("/openapi.json", Ok(Resource::Description)),
+            ("/openapi.json", Ok(Resource::OpenApi)),
             ("/v1/campaigns", Ok(Resource::Campaigns)),
             ("/v1/campaigns/welcome", Ok(Resource::Campaign(id()))),
             (

@@ -1,8 +1,8 @@
 //! The component's variables, read and checked once an instance.
 
-use crate::auth::{Auth, Keys, Tokens};
+use crate::auth::{Auth, Keys, TokenPolicy};
 use crate::cors::{AllowedHeaders, AllowedOrigins};
-use crate::pressure::Patience;
+use crate::load_shedding::GateLimits;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use spin_sdk::variables::Error;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ pub struct Settings {
     /// Where Redis is, credentials and all; never shown.
     pub redis_address: String,
     /// How long one request may wait for Redis, connecting included (1 ms to 60 s), and how slow it may be.
-    pub patience: Patience,
+    pub limits: GateLimits,
     /// How long the body of a request may take to come (1 ms to 60 s).
     pub body_timeout: Duration,
     /// Pages that may apply.
@@ -69,7 +69,7 @@ impl Settings {
         if SETTINGS.set(read.clone()).is_ok()
             && let Auth::Jwt(tokens) = &read.auth
         {
-            for odd in tokens.keys.passed_over() {
+            for odd in tokens.keys.skipped() {
                 eprintln!("variable jwt_keys: {odd}: it is passed over");
             }
         }
@@ -108,7 +108,7 @@ impl Settings {
         };
         Ok(Self {
             redis_address: format!("{scheme}://{user_info}{host}/{database}"),
-            patience: Patience {
+            limits: GateLimits {
                 timeout: millis("redis_timeout_ms", 1)?,
                 budget: Some(millis("gate_budget_ms", 0)?).filter(|budget| !budget.is_zero()),
             },
@@ -125,7 +125,7 @@ impl Settings {
         let invalid = |variable, problem: String| InvalidVariable { variable, problem };
         match value("auth_mode") {
             "none" => Ok(Auth::None),
-            "jwt" => Ok(Auth::Jwt(Box::new(Tokens {
+            "jwt" => Ok(Auth::Jwt(Box::new(TokenPolicy {
                 keys: Keys::parse(value("jwt_keys"))
                     .map_err(|problem| invalid("jwt_keys", problem.to_string()))?,
                 issuer: value("jwt_issuer").to_owned(),
@@ -179,7 +179,7 @@ const VARIABLES: [(&str, &str); 14] = [
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
-            .field("patience", &self.patience)
+            .field("limits", &self.limits)
             .field("allowed_origins", &self.allowed_origins)
             .finish_non_exhaustive()
     }
@@ -253,7 +253,7 @@ mod tests {
         let budget = |text| {
             read(&[("gate_budget_ms", text)])
                 .expect("valid")
-                .patience
+                .limits
                 .budget
         };
         assert_eq!(budget("500"), Some(Duration::from_millis(500)));

@@ -1,6 +1,6 @@
 //! The keys that tokens are verified with: a JSON Web Key, or a set of them (RFC 7517).
 
-use super::Refusal;
+use super::TokenError;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
@@ -17,7 +17,7 @@ const SHORTEST_MODULUS: usize = 2_048 / 8;
 #[derive(Clone)]
 pub struct Keys {
     keys: Vec<Key>,
-    passed_over: Vec<BadKeys>,
+    skipped: Vec<BadKeys>,
 }
 
 /// A key.
@@ -78,57 +78,54 @@ impl Keys {
             },
             _ => return Err(BadKeys::NotKeys),
         };
-        let (mut keys, mut passed_over) = (vec![], vec![]);
+        let (mut keys, mut skipped) = (vec![], vec![]);
         for (index, jwk) in set.into_iter().enumerate() {
             match key(index + 1, jwk, &keys) {
                 Ok(Some(key)) => keys.push(key),
                 Ok(None) => {}
-                Err(odd) => passed_over.push(odd),
+                Err(odd) => skipped.push(odd),
             }
         }
         if keys.is_empty() {
-            return Err(passed_over
-                .into_iter()
-                .next()
-                .unwrap_or(BadKeys::NoneUsable));
+            return Err(skipped.into_iter().next().unwrap_or(BadKeys::NoneUsable));
         }
-        Ok(Self { keys, passed_over })
+        Ok(Self { keys, skipped })
     }
 
     /// What is wrong with the keys that were passed over for being odd.
-    pub fn passed_over(&self) -> &[BadKeys] {
-        &self.passed_over
+    pub fn skipped(&self) -> &[BadKeys] {
+        &self.skipped
     }
 
     /// The key for a token that says this of itself. Without a `kid`, the one key of that algorithm.
     ///
     /// # Errors
     /// When there is none, or several, or the one that is named is for another algorithm.
-    pub fn choose(&self, alg: &Value, kid: Option<&Value>) -> Result<&Key, Refusal> {
+    pub fn choose(&self, alg: &Value, kid: Option<&Value>) -> Result<&Key, TokenError> {
         let algorithm = match alg.as_str() {
             Some("HS256") => Algorithm::HS256,
             Some("ES256") => Algorithm::ES256,
             Some("EdDSA") => Algorithm::EdDSA,
             Some("RS256") => Algorithm::RS256,
-            Some(_) => return Err(Refusal::Algorithm),
-            None => return Err(Refusal::Malformed),
+            Some(_) => return Err(TokenError::Algorithm),
+            None => return Err(TokenError::Malformed),
         };
         match kid {
             Some(Value::String(kid)) => {
                 let named = |key: &&Key| key.id.as_deref() == Some(kid);
-                let key = self.keys.iter().find(named).ok_or(Refusal::Key)?;
+                let key = self.keys.iter().find(named).ok_or(TokenError::Key)?;
                 if key.algorithm == algorithm {
                     Ok(key)
                 } else {
-                    Err(Refusal::AlgorithmOfKey)
+                    Err(TokenError::AlgorithmOfKey)
                 }
             }
-            Some(_) => Err(Refusal::Malformed),
+            Some(_) => Err(TokenError::Malformed),
             None => {
                 let mut fitting = self.keys.iter().filter(|key| key.algorithm == algorithm);
                 match (fitting.next(), fitting.next()) {
                     (Some(key), None) => Ok(key),
-                    _ => Err(Refusal::Key),
+                    _ => Err(TokenError::Key),
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Refusals that are remembered, as `apply-handler/src/refusals.rs` does it: after a refusal one question is asked, and
+//! Refusals that are remembered, as `apply-handler/src/refusal_cache.rs` does it: after a refusal one question is asked, and
 //! its answer is repeated for a while.
 
 use super::agenda::{Nanos, millis};

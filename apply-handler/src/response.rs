@@ -1,11 +1,11 @@
-//! An HTTP answer. Its length is always known, because Spin sends one without Content-Length in small
+//! An HTTP response. Its length is always known, because Spin sends one without Content-Length in small
 //! writes that wait for the client's delayed acknowledgement: ten times slower.
 
-use crate::body::{
+use crate::campaign_pages::Page;
+use crate::problem::{Details, Problem};
+use crate::response_body::{
     CampaignBody, CampaignsBody, GrantBody, RefusalBody, RevokedBody, WaitlistedBody,
 };
-use crate::lists::Page;
-use crate::problem::{Details, Problem};
 use bytes::Bytes;
 use rushgate_gate::apply::{Grant, TimedDecision};
 use rushgate_gate::overview::Overview;
@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 
 /// What a request is answered with.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
@@ -27,7 +27,7 @@ pub struct Answer {
 /// How long, in seconds, to stay away from a campaign that an operator has to touch first.
 pub(crate) const RETRY_AFTER_PAUSE: RangeInclusive<i64> = 8..=12;
 
-impl Answer {
+impl Response {
     /// No body at all.
     pub fn empty(status: StatusCode) -> Self {
         Self {
@@ -60,7 +60,7 @@ impl Answer {
     /// What the gate decided over an application.
     pub fn decision(decided: &TimedDecision, campaign: &CampaignId, applicant: &Applicant) -> Self {
         let word = decided.decision.as_str();
-        let answer = match &decided.decision {
+        let response = match &decided.decision {
             Decision::Granted(grant) => {
                 let path = format!("/v1/campaigns/{campaign}/applications/{applicant}");
                 Self::granted(StatusCode::CREATED, word, campaign, applicant, grant)
@@ -114,8 +114,8 @@ impl Answer {
             )
             .retry_within(RETRY_AFTER_PAUSE),
             Decision::Halted => halted(campaign),
-            Decision::UnknownCampaign => return Problem::CampaignNotFound.answer(),
-            Decision::UserIdNotNumeric => return Problem::UserIdNotNumeric.answer(),
+            Decision::UnknownCampaign => return Problem::CampaignNotFound.response(),
+            Decision::UserIdNotNumeric => return Problem::UserIdNotNumeric.response(),
         };
         answer
             .with("rushgate-decision", word)
@@ -150,9 +150,9 @@ impl Answer {
                 Self::json(StatusCode::OK, &body).with("cache-control", "no-store")
             }
             status::Status::Halted => halted(campaign),
-            status::Status::NotFound => Problem::ApplicationNotFound { round }.answer(),
-            status::Status::UnknownRound => Problem::RoundNotFound.answer(),
-            status::Status::UnknownCampaign => Problem::CampaignNotFound.answer(),
+            status::Status::NotFound => Problem::ApplicationNotFound { round }.response(),
+            status::Status::UnknownRound => Problem::RoundNotFound.response(),
+            status::Status::UnknownCampaign => Problem::CampaignNotFound.response(),
         }
     }
 
@@ -189,7 +189,7 @@ impl Answer {
     }
 
     /// The tag is weak: it stands for everything but the server's time. The age is none here, and said so that what a
-    /// cache on the way has said of an older answer does not stay with the new time.
+    /// cache on the way has said of an older response does not stay with the new time.
     fn counts(body: &impl Serialize, tagged: impl Hash, changes_in: Option<i64>) -> Self {
         let mut hasher = DefaultHasher::new();
         tagged.hash(&mut hasher);
@@ -330,11 +330,11 @@ impl Answer {
     pub fn into_parts(self) -> (StatusCode, HeaderMap, Bytes) {
         let length = self.body.len();
         // RFC 9110 8.6: none on 204, and on 304 only that of the body which is not sent.
-        let answer = match self.status {
+        let response = match self.status {
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => self,
             _ => self.insert("content-length", HeaderValue::from(length)),
         };
-        (answer.status, answer.headers, answer.body)
+        (response.status, response.headers, response.body)
     }
 
     fn insert(mut self, name: &'static str, value: HeaderValue) -> Self {
@@ -367,7 +367,7 @@ fn changes_in(overview: &Overview) -> Option<i64> {
 }
 
 /// The gate has lost grants.
-fn halted(campaign: &CampaignId) -> Answer {
+fn halted(campaign: &CampaignId) -> Response {
     refused(
         StatusCode::SERVICE_UNAVAILABLE,
         Decision::Halted.as_str(),
@@ -385,8 +385,8 @@ fn refused(
     campaign: &CampaignId,
     round: Option<&str>,
     detail: &str,
-) -> Answer {
-    Answer::problem(
+) -> Response {
+    Response::problem(
         status,
         &RefusalBody {
             problem: Details::new(status, word, detail),
@@ -432,8 +432,8 @@ mod tests {
         }
     }
 
-    fn header(answer: &Answer, name: &str) -> String {
-        let value = answer.headers.get(name).expect(name);
+    fn header(response: &Response, name: &str) -> String {
+        let value = response.headers.get(name).expect(name);
         value.to_str().expect("ASCII").to_owned()
     }
 
@@ -449,8 +449,8 @@ mod tests {
             (Some(5_000), Some(7_000), 1),
         ] {
             let overview = standing_with(closes_at, opens_at);
-            let single = Answer::overview(&campaign, &overview);
-            let page = Answer::page(&Page {
+            let single = Response::overview(&campaign, &overview);
+            let page = Response::page(&Page {
                 campaigns: vec![
                     (campaign.clone(), standing_with(None, None)),
                     (campaign.clone(), overview),
@@ -459,8 +459,8 @@ mod tests {
                 next: None,
             });
             let expected = format!("public, max-age={max_age}");
-            for answer in [single, page] {
-                let told = header(&answer, "cache-control");
+            for response in [single, page] {
+                let told = header(&response, "cache-control");
                 assert_eq!(told, expected, "{closes_at:?} {opens_at:?}");
             }
         }
@@ -470,7 +470,7 @@ mod tests {
     fn a_tag_stands_for_everything_but_the_time() {
         let campaign = |id: &str| -> CampaignId { id.parse().expect("an id") };
         let tag = |id: &str, overview: &Overview, next: Option<&str>| {
-            let page = Answer::page(&Page {
+            let page = Response::page(&Page {
                 campaigns: vec![(campaign(id), overview.clone())],
                 unreadable: vec![],
                 next: next.map(campaign),

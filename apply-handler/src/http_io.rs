@@ -4,12 +4,12 @@
 //! work that is done here for a request. What is not looked at is not asked for, and a body whose length is known is at
 //! its end with its last byte.
 
-use crate::answer::Answer;
+use crate::response::Response;
 use futures::poll;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use spin_sdk::http::{HeaderMap, HeaderName, HeaderValue, Method};
-use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Request, Response, Trailers};
+use spin_sdk::wasip3::http::types::{self, ErrorCode, Fields, Request, Trailers};
 use spin_sdk::wasip3::wit_bindgen::{FutureReader, FutureWriter, StreamReader, StreamResult};
 use spin_sdk::wasip3::{wit_bindgen, wit_future, wit_stream};
 
@@ -49,10 +49,10 @@ pub struct Body {
     /// What its Content-Length says.
     announced: Option<u64>,
     taken: u64,
-    source: Source,
+    state: BodyState,
 }
 
-enum Source {
+enum BodyState {
     Untouched(Request),
     Open {
         stream: StreamReader<u8>,
@@ -80,7 +80,7 @@ impl Body {
         Ok(Self {
             announced,
             taken: 0,
-            source: Source::Untouched(request),
+            state: BodyState::Untouched(request),
         })
     }
 
@@ -101,20 +101,20 @@ impl Body {
         if left == 0 {
             return Ok(None);
         }
-        let (mut stream, trailers, read) = match std::mem::replace(&mut self.source, Source::Ended)
-        {
-            Source::Untouched(request) => {
-                let (read, reader) = wit_future::new(|| Ok(()));
-                let (stream, trailers) = Request::consume_body(request, reader);
-                (stream, trailers, read)
-            }
-            Source::Open {
-                stream,
-                trailers,
-                _read: read,
-            } => (stream, trailers, read),
-            Source::Ended => return Ok(None),
-        };
+        let (mut stream, trailers, read) =
+            match std::mem::replace(&mut self.state, BodyState::Ended) {
+                BodyState::Untouched(request) => {
+                    let (read, reader) = wit_future::new(|| Ok(()));
+                    let (stream, trailers) = Request::consume_body(request, reader);
+                    (stream, trailers, read)
+                }
+                BodyState::Open {
+                    stream,
+                    trailers,
+                    _read: read,
+                } => (stream, trailers, read),
+                BodyState::Ended => return Ok(None),
+            };
         let (result, piece) = stream.read(Vec::with_capacity(left.min(CHUNK))).await;
         self.taken += piece.len() as u64;
         if self.announced == Some(self.taken) {
@@ -124,7 +124,7 @@ impl Body {
             return Ok(Some(piece));
         }
         if let StreamResult::Complete(_) = result {
-            self.source = Source::Open {
+            self.state = BodyState::Open {
                 stream,
                 trailers,
                 _read: read,
@@ -142,8 +142,8 @@ impl Body {
 ///
 /// # Errors
 /// When the host does not take its headers.
-pub async fn response(answer: Answer) -> Result<Response, ErrorCode> {
-    let (status, headers, body) = answer.into_parts();
+pub async fn send(response: Response) -> Result<types::Response, ErrorCode> {
+    let (status, headers, body) = response.into_parts();
     let headers: Vec<_> = headers
         .iter()
         .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
@@ -168,7 +168,7 @@ pub async fn response(answer: Answer) -> Result<Response, ErrorCode> {
         }
         Some(contents)
     };
-    let (response, _sent) = Response::new(headers, contents, no_trailers);
+    let (response, _sent) = types::Response::new(headers, contents, no_trailers);
     // It is one that HTTP knows.
     let _ = response.set_status_code(status.as_u16());
     Ok(response)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// How long a call may take at most, and from when on others are not let through any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub struct GateLimits {
     /// After it the call is given up.
     pub timeout: Duration,
     /// Beyond it the gate does not keep up; `None`: nobody is refused for that.
@@ -18,7 +18,7 @@ pub struct Patience {
 
 /// The calls of one instance.
 #[derive(Debug, Default)]
-pub struct Pressure(Mutex<Calls>);
+pub struct LoadShedder(Mutex<Calls>);
 
 #[derive(Debug, Default)]
 struct Calls {
@@ -32,11 +32,11 @@ struct Calls {
 /// A call under way; over when this is dropped, also when nobody waits for its end any more.
 #[derive(Debug)]
 pub struct Admission<'a> {
-    pressure: &'a Pressure,
+    shedder: &'a LoadShedder,
     call: u64,
 }
 
-impl Pressure {
+impl LoadShedder {
     /// None under way, and nothing known.
     pub const fn new() -> Self {
         Self(Mutex::new(Calls {
@@ -47,18 +47,18 @@ impl Pressure {
     }
 
     /// Lets a call through, or (`None`) does not.
-    pub fn admit(&self, patience: Patience, now: Instant) -> Option<Admission<'_>> {
+    pub fn admit(&self, limits: GateLimits, now: Instant) -> Option<Admission<'_>> {
         let mut calls = self.calls();
         // None of them can be left, unless its end was not told.
         calls
             .under_way
-            .retain(|(_, since)| now.saturating_duration_since(*since) <= 2 * patience.timeout);
+            .retain(|(_, since)| now.saturating_duration_since(*since) <= 2 * limits.timeout);
         let longest = calls
             .under_way
             .iter()
             .map(|(_, since)| now.saturating_duration_since(*since))
             .max();
-        if let (Some(budget), Some(longest)) = (patience.budget, longest)
+        if let (Some(budget), Some(longest)) = (limits.budget, longest)
             && calls.last.max(longest) > budget
         {
             return None;
@@ -67,7 +67,7 @@ impl Pressure {
         calls.next += 1;
         calls.under_way.push((call, now));
         Some(Admission {
-            pressure: self,
+            shedder: self,
             call,
         })
     }
@@ -88,7 +88,7 @@ impl Pressure {
 
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
-        self.pressure.end(self.call, Instant::now());
+        self.shedder.end(self.call, Instant::now());
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const PATIENCE: Patience = Patience {
+    const LIMITS: GateLimits = GateLimits {
         timeout: Duration::from_millis(1_000),
         budget: Some(Duration::from_millis(100)),
     };
@@ -108,69 +108,67 @@ mod tests {
 
     /// Ends a call at a time of the test's choice.
     fn end(admission: Admission<'_>, now: Instant) {
-        admission.pressure.end(admission.call, now);
+        admission.shedder.end(admission.call, now);
     }
 
     #[test]
     fn a_gate_that_keeps_up_takes_everybody() {
-        let (pressure, start) = (Pressure::new(), Instant::now());
-        let calls: Vec<_> = (0..16).map(|_| pressure.admit(PATIENCE, start)).collect();
+        let (shedder, start) = (LoadShedder::new(), Instant::now());
+        let calls: Vec<_> = (0..16).map(|_| shedder.admit(LIMITS, start)).collect();
         for call in calls {
             end(call.expect("let through"), start + ms(100));
         }
-        assert!(pressure.admit(PATIENCE, start + ms(100)).is_some());
+        assert!(shedder.admit(LIMITS, start + ms(100)).is_some());
     }
 
     #[test]
     fn a_call_that_waits_too_long_keeps_the_others_away_and_its_end_lets_them_in() {
-        let (pressure, start) = (Pressure::new(), Instant::now());
-        let first = pressure.admit(PATIENCE, start).expect("let through");
-        assert!(pressure.admit(PATIENCE, start + ms(101)).is_none());
+        let (shedder, start) = (LoadShedder::new(), Instant::now());
+        let first = shedder.admit(LIMITS, start).expect("let through");
+        assert!(shedder.admit(LIMITS, start + ms(101)).is_none());
         end(first, start + ms(200));
         // It was slow, so one goes to see whether it still is, and only one.
-        let probe = pressure
-            .admit(PATIENCE, start + ms(200))
-            .expect("let through");
-        assert!(pressure.admit(PATIENCE, start + ms(210)).is_none());
+        let probe = shedder.admit(LIMITS, start + ms(200)).expect("let through");
+        assert!(shedder.admit(LIMITS, start + ms(210)).is_none());
         end(probe, start + ms(220));
-        let calls = [0; 2].map(|_| pressure.admit(PATIENCE, start + ms(221)));
+        let calls = [0; 2].map(|_| shedder.admit(LIMITS, start + ms(221)));
         assert!(calls.iter().all(Option::is_some), "it keeps up again");
     }
 
     #[test]
     fn without_a_budget_nobody_is_refused() {
-        let patience = Patience {
+        let limits = GateLimits {
             budget: None,
-            ..PATIENCE
+            ..LIMITS
         };
-        let (pressure, start) = (Pressure::new(), Instant::now());
-        let _first = pressure.admit(patience, start);
-        assert!(pressure.admit(patience, start + ms(900)).is_some());
+        let (shedder, start) = (LoadShedder::new(), Instant::now());
+        let _first = shedder.admit(limits, start);
+        assert!(shedder.admit(limits, start + ms(900)).is_some());
     }
 
     #[test]
     fn a_call_whose_end_was_never_told_is_forgotten() {
-        let (pressure, start) = (Pressure::new(), Instant::now());
-        std::mem::forget(pressure.admit(PATIENCE, start));
-        assert!(pressure.admit(PATIENCE, start + ms(500)).is_none());
-        assert!(pressure.admit(PATIENCE, start + ms(2_001)).is_some());
+        let (shedder, start) = (LoadShedder::new(), Instant::now());
+        std::mem::forget(shedder.admit(LIMITS, start));
+        assert!(shedder.admit(LIMITS, start + ms(500)).is_none());
+        assert!(shedder.admit(LIMITS, start + ms(2_001)).is_some());
     }
 
     proptest! {
         /// Whatever comes and goes: somebody is always under way or let through, and while it is slow one at most.
         #[test]
         fn it_never_closes_for_good_and_never_adds_to_a_jam(steps in prop::collection::vec((0u64..300, any::<bool>()), 1..200)) {
-            let (pressure, mut now) = (Pressure::new(), Instant::now());
+            let (shedder, mut now) = (LoadShedder::new(), Instant::now());
             let mut calls: Vec<(Instant, Admission<'_>)> = Vec::new();
             let mut last = Duration::ZERO;
             for (wait, comes) in steps {
                 now += ms(wait);
                 if comes || calls.is_empty() {
-                    // The pressure forgets them when the next one comes; their ends tell it nothing afterwards.
+                    // The shedder forgets them when the next one comes; their ends tell it nothing afterwards.
                     let (forgotten, remembered) = calls.into_iter().partition(|(since, _)| now - *since > ms(2_000));
                     calls = remembered;
                     let slow = last > ms(100) || calls.iter().any(|(since, _)| now - *since > ms(100));
-                    let admission = pressure.admit(PATIENCE, now);
+                    let admission = shedder.admit(LIMITS, now);
                     drop::<Vec<(Instant, Admission<'_>)>>(forgotten);
                     prop_assert_eq!(admission.is_some(), calls.is_empty() || !slow);
                     calls.extend(admission.map(|admission| (now, admission)));

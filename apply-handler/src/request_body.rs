@@ -31,18 +31,18 @@ pub fn is_json(content_type: &[u8]) -> bool {
 ///
 /// # Errors
 /// A problem that says what is wrong with the body.
-pub fn applicant(body: &[u8]) -> Result<Applicant, Problem> {
+pub fn required_applicant(body: &[u8]) -> Result<Applicant, Problem> {
     if body.is_empty() {
         return Err(Problem::EmptyBody);
     }
-    named(body)?.ok_or(Problem::UserId(InvalidUserId::Missing))
+    optional_applicant(body)?.ok_or(Problem::UserId(InvalidUserId::Missing))
 }
 
 /// Whom the body names; nobody, if it is empty or leaves `user_id` out.
 ///
 /// # Errors
 /// A problem that says what is wrong with the body.
-pub fn named(body: &[u8]) -> Result<Option<Applicant>, Problem> {
+pub fn optional_applicant(body: &[u8]) -> Result<Option<Applicant>, Problem> {
     if body.is_empty() {
         return Ok(None);
     }
@@ -93,7 +93,7 @@ mod tests {
             (r#"{"user_id":"\u0061.b_c:d@e-f"}"#, "a.b_c:d@e-f"),
             (r#"{"user_id":"..."}"#, "..."),
         ] {
-            let applicant = applicant(body.as_bytes()).expect(body);
+            let applicant = required_applicant(body.as_bytes()).expect(body);
             assert_eq!(applicant.as_str(), user_id);
         }
     }
@@ -171,7 +171,7 @@ mod tests {
             (r#"{"user_id":{"a":1}}"#, user_id(InvalidUserId::WrongType)),
             (&deep, user_id(InvalidUserId::WrongType)),
         ] {
-            assert_eq!(applicant(body.as_bytes()), expected, "{body}");
+            assert_eq!(required_applicant(body.as_bytes()), expected, "{body}");
         }
     }
 
@@ -197,14 +197,14 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_bytes_get_an_answer(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            if let Err(problem) = applicant(&body) {
+            if let Err(problem) = required_applicant(&body) {
                 prop_assert!(matches!(problem.status().as_u16(), 400 | 422));
             }
         }
 
         #[test]
         fn arbitrary_values_get_an_answer(value in "\\PC{0,40}") {
-            if let Err(problem) = applicant(format!("{{\"user_id\":{value}}}").as_bytes()) {
+            if let Err(problem) = required_applicant(format!("{{\"user_id\":{value}}}").as_bytes()) {
                 prop_assert!(matches!(problem.status().as_u16(), 400 | 422));
             }
         }

@@ -2,7 +2,7 @@
 
 /// Why a token is not believed. Each has a code of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Refusal {
+pub enum TokenError {
     /// There is none.
     Missing,
     /// It is not a JWS of three parts with JSON in them.
@@ -31,7 +31,7 @@ pub enum Refusal {
     Subject,
 }
 
-impl Refusal {
+impl TokenError {
     /// All of them.
     pub const ALL: [Self; 13] = [
         Self::Missing,

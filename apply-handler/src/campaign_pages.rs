@@ -1,8 +1,8 @@
 //! Pages of the list of campaigns. A page is asked for one question at a time, by one request at a time, and remembered for
 //! a second: lists of campaigns must not keep the gate from applications.
 
-use crate::counts::{self, STALE};
 use crate::gate::{Gate, GateError};
+use crate::overview_cache::{self, STALE};
 use futures::lock::Mutex;
 use rushgate_gate::CampaignId;
 use rushgate_gate::overview::Overview;
@@ -14,13 +14,13 @@ use std::time::Instant;
 pub const PAGE: usize = 20;
 
 /// The most pages that are remembered.
-const MOST: usize = 64;
+const CAPACITY: usize = 64;
 
 /// What this instance remembers.
-static REMEMBERED: sync::Mutex<Memory> = sync::Mutex::new(Memory(BTreeMap::new()));
+static CACHE: sync::Mutex<Cache> = sync::Mutex::new(Cache(BTreeMap::new()));
 
 /// Whose turn it is to ask.
-static TURN: Mutex<()> = Mutex::new(());
+static QUERY_LOCK: Mutex<()> = Mutex::new(());
 
 /// How some campaigns stand, in the order of their names.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ struct Names {
 }
 
 /// The names of pages, each by what stands before it, and when it was asked for.
-struct Memory(BTreeMap<Option<CampaignId>, (Names, Instant)>);
+struct Cache(BTreeMap<Option<CampaignId>, (Names, Instant)>);
 
 /// The page that begins after the name `after`, or with the first one; `None` if Redis knows neither a campaign nor that
 /// there is none.
@@ -51,14 +51,14 @@ struct Memory(BTreeMap<Option<CampaignId>, (Names, Instant)>);
 pub async fn page(gate: &Gate<'_>, after: Option<&CampaignId>) -> Result<Option<Page>, GateError> {
     let begun = Instant::now();
     // Taken with the first question, and kept until the last.
-    let mut turn = None;
-    let names = match recall(after) {
+    let mut guard = None;
+    let names = match cached(after) {
         Some(names) => names,
         None => {
-            turn = Some(gate.turn(&TURN).await?);
-            match recall(after) {
+            guard = Some(gate.lock_query(&QUERY_LOCK).await?);
+            match cached(after) {
                 Some(names) => names,
-                None => match ask(gate, after).await? {
+                None => match query(gate, after).await? {
                     Some(names) => names,
                     None => return Ok(None),
                 },
@@ -71,14 +71,14 @@ pub async fn page(gate: &Gate<'_>, after: Option<&CampaignId>) -> Result<Option<
         next: names.next,
     };
     for campaign in names.campaigns {
-        let overview = match counts::known(&campaign, STALE) {
+        let overview = match overview_cache::cached(&campaign, STALE) {
             Some(known) => Ok(Some(known)),
             None => {
-                if turn.is_none() {
-                    turn = Some(gate.turn(&TURN).await?);
+                if guard.is_none() {
+                    guard = Some(gate.lock_query(&QUERY_LOCK).await?);
                 }
-                gate.check(begun)?;
-                counts::overview(gate, &campaign, STALE).await
+                gate.check_deadline(begun)?;
+                overview_cache::overview(gate, &campaign, STALE).await
             }
         };
         match overview {
@@ -91,25 +91,25 @@ pub async fn page(gate: &Gate<'_>, after: Option<&CampaignId>) -> Result<Option<
     Ok(Some(page))
 }
 
-async fn ask(gate: &Gate<'_>, after: Option<&CampaignId>) -> Result<Option<Names>, GateError> {
+async fn query(gate: &Gate<'_>, after: Option<&CampaignId>) -> Result<Option<Names>, GateError> {
     let asked = Instant::now();
     // One more, which tells whether there is another page.
-    let listed = gate.names(after, PAGE + 1).await?;
+    let listed = gate.campaign_names(after, PAGE + 1).await?;
     if listed.is_empty() && gate.is_wiped().await? {
         return Ok(None);
     }
     let names = Names::of(&listed);
-    memory().keep(after, &names, asked);
+    cache().insert(after, &names, asked);
     Ok(Some(names))
 }
 
-fn recall(after: Option<&CampaignId>) -> Option<Names> {
-    memory().recall(after, Instant::now())
+fn cached(after: Option<&CampaignId>) -> Option<Names> {
+    cache().cached(after, Instant::now())
 }
 
-fn memory() -> MutexGuard<'static, Memory> {
+fn cache() -> MutexGuard<'static, Cache> {
     // Each of its methods leaves it whole.
-    REMEMBERED.lock().unwrap_or_else(PoisonError::into_inner)
+    CACHE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Names {
@@ -128,18 +128,18 @@ impl Names {
     }
 }
 
-impl Memory {
-    fn recall(&self, after: Option<&CampaignId>, now: Instant) -> Option<Names> {
+impl Cache {
+    fn cached(&self, after: Option<&CampaignId>, now: Instant) -> Option<Names> {
         let (names, at) = self.0.get(&after.cloned())?;
         (now.saturating_duration_since(*at) < STALE).then(|| names.clone())
     }
 
-    fn keep(&mut self, after: Option<&CampaignId>, names: &Names, now: Instant) {
-        if self.0.len() >= MOST {
+    fn insert(&mut self, after: Option<&CampaignId>, names: &Names, now: Instant) {
+        if self.0.len() >= CAPACITY {
             self.0
                 .retain(|_, (_, at)| now.saturating_duration_since(*at) < STALE);
         }
-        if self.0.len() < MOST {
+        if self.0.len() < CAPACITY {
             self.0.insert(after.cloned(), (names.clone(), now));
         }
     }
@@ -168,18 +168,18 @@ mod tests {
 
     #[test]
     fn a_page_is_remembered_for_a_second_and_memory_is_bounded() {
-        let (mut memory, start) = (Memory(BTreeMap::new()), Instant::now());
+        let (mut cache, start) = (Cache(BTreeMap::new()), Instant::now());
         let names = Names::of(&listed(1));
-        memory.keep(None, &names, start);
-        assert_eq!(memory.recall(None, start), Some(names.clone()));
+        cache.insert(None, &names, start);
+        assert_eq!(cache.cached(None, start), Some(names.clone()));
         let after = names.campaigns.first();
-        assert_eq!(memory.recall(after, start), None);
-        assert_eq!(memory.recall(None, start + STALE), None);
-        for name in listed(3 * MOST) {
-            memory.keep(Some(&name.parse().expect("an id")), &names, start);
+        assert_eq!(cache.cached(after, start), None);
+        assert_eq!(cache.cached(None, start + STALE), None);
+        for name in listed(3 * CAPACITY) {
+            cache.insert(Some(&name.parse().expect("an id")), &names, start);
         }
-        assert_eq!(memory.0.len(), MOST);
-        memory.keep(None, &names, start + STALE);
-        assert_eq!(memory.0.len(), 1);
+        assert_eq!(cache.0.len(), CAPACITY);
+        cache.insert(None, &names, start + STALE);
+        assert_eq!(cache.0.len(), 1);
     }
 }
