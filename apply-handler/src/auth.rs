@@ -1,8 +1,8 @@
-//! Who may apply: anybody who says who he is, or whoever brings a signed token (RFC 7519, as a bearer token of
-//! RFC 6750).
+//! Authentication. Either every request is trusted to name its applicant, or each request needs a signed token (RFC 7519,
+//! sent as a bearer token of RFC 6750) whose subject is the applicant.
 //!
-//! A key verifies one algorithm only, the one that its type stands for, so a token cannot choose how it is
-//! checked. Keys are those of the configuration; what a token says about where keys are is not looked at.
+//! Each key verifies exactly one algorithm, which follows from the key's type, so a token cannot choose how it is verified.
+//! Keys come only from the configuration. Headers of a token that point to other keys are ignored.
 
 mod keys;
 mod token_error;
@@ -19,28 +19,27 @@ use serde::Deserialize;
 use serde_json::Value;
 use spin_sdk::http::HeaderMap;
 
-/// The longest token that is looked at, in bytes.
-const LONGEST: usize = 8 * 1024;
+/// Maximum length of a token, in bytes.
+const MAX_TOKEN_LENGTH: usize = 8 * 1024;
 
-/// How applicants are known.
+/// The authentication mode.
 #[derive(Clone)]
 pub enum Auth {
-    /// By what they say.
+    /// No authentication: the request names the applicant.
     None,
-    /// By the subject of a token.
+    /// The subject of a token is the applicant.
     Jwt(Box<TokenPolicy>),
 }
 
-/// Which tokens are believed.
+/// Which tokens are accepted.
 #[derive(Clone)]
 pub struct TokenPolicy {
-    /// The keys, one of which has to have signed it.
     pub keys: Keys,
-    /// Its `iss`; any, if this is empty.
+    /// Required `iss`; empty: any.
     pub issuer: String,
-    /// What has to be among its `aud`; any, if there is nothing here.
+    /// Required entry of `aud`; `None`: any.
     pub audience: Option<String>,
-    /// By how many seconds clocks may differ.
+    /// Accepted clock difference for `exp` and `nbf`, in seconds.
     pub leeway: u64,
 }
 
@@ -57,10 +56,10 @@ struct Claims {
 }
 
 impl Auth {
-    /// The applicant that the request's token names; `None` where tokens are not asked for.
+    /// The subject of the request's token; `None` if no tokens are required.
     ///
     /// # Errors
-    /// When there is no token, or not one to be believed.
+    /// When the token is missing or not accepted.
     pub fn applicant(&self, headers: &HeaderMap) -> Result<Option<Applicant>, TokenError> {
         match self {
             Self::None => Ok(None),
@@ -120,9 +119,9 @@ fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
     Ok(token.trim_matches(' '))
 }
 
-/// What the token says of itself, before anything of it is believed.
+/// The header of a token whose signature is not verified yet.
 fn header(token: &str) -> Result<Header, TokenError> {
-    if token.len() > LONGEST {
+    if token.len() > MAX_TOKEN_LENGTH {
         return Err(TokenError::Malformed);
     }
     let mut parts = token.split('.');
@@ -145,7 +144,7 @@ fn token_error(kind: &ErrorKind) -> TokenError {
         ErrorKind::InvalidIssuer => TokenError::Issuer,
         ErrorKind::InvalidAudience => TokenError::Audience,
         ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidClaimFormat(_) => TokenError::Claim,
-        // The algorithm was compared before; what is left is about the form of it.
+        // The algorithm was compared before. The remaining errors concern the form of the token.
         _ => TokenError::Malformed,
     }
 }

@@ -1,5 +1,5 @@
-//! Pages of the list of campaigns. A page is asked for one question at a time, by one request at a time, and remembered for
-//! a second: lists of campaigns must not keep the gate from applications.
+//! Pages of the list of campaigns. The ids of a page are cached for a second. One request at a time queries the gate, one
+//! campaign after the other, so that lists take little of the gate's time from applications.
 
 use crate::gate::{Gate, GateError};
 use crate::overview_cache::{self, STALE};
@@ -10,47 +10,44 @@ use std::collections::BTreeMap;
 use std::sync::{self, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// The most campaigns of a page.
+/// Maximum number of campaigns on a page.
 pub const PAGE: usize = 20;
 
-/// The most pages that are remembered.
+/// Maximum number of cached pages.
 const CAPACITY: usize = 64;
 
-/// What this instance remembers.
 static CACHE: sync::Mutex<Cache> = sync::Mutex::new(Cache(BTreeMap::new()));
 
-/// Whose turn it is to ask.
+/// The request that holds it queries the gate.
 static QUERY_LOCK: Mutex<()> = Mutex::new(());
 
-/// How some campaigns stand, in the order of their names.
+/// Overviews of campaigns in alphabetical order.
 #[derive(Debug)]
 pub struct Page {
-    /// At most [`PAGE`].
     pub campaigns: Vec<(CampaignId, Overview)>,
-    /// Those in between of which the gate cannot tell how they stand.
+    /// Campaigns of this page whose data in the gate is unreadable.
     pub unreadable: Vec<CampaignId>,
-    /// The name after which the next page begins, if there is one.
+    /// The id after which the next page begins; `None` on the last page.
     pub next: Option<CampaignId>,
 }
 
-/// The names of a page.
+/// The ids of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Names {
+struct PageIds {
     campaigns: Vec<CampaignId>,
     next: Option<CampaignId>,
 }
 
-/// The names of pages, each by what stands before it, and when it was asked for.
-struct Cache(BTreeMap<Option<CampaignId>, (Names, Instant)>);
+/// Key: the id after which the page begins. Value: the ids of the page, and when they were queried.
+struct Cache(BTreeMap<Option<CampaignId>, (PageIds, Instant)>);
 
-/// The page that begins after the name `after`, or with the first one; `None` if Redis knows neither a campaign nor that
-/// there is none.
+/// The page that begins after the id `after`, or the first page; `None` if Redis was wiped or never set up.
 ///
 /// # Errors
-/// When the gate has to be asked, and does not answer.
+/// When the gate is queried and does not answer.
 pub async fn page(gate: &Gate<'_>, after: Option<&CampaignId>) -> Result<Option<Page>, GateError> {
     let begun = Instant::now();
-    // Taken with the first question, and kept until the last.
+    // Locked before the first query, and held until the last.
     let mut guard = None;
     let names = match cached(after) {
         Some(names) => names,
@@ -84,36 +81,36 @@ pub async fn page(gate: &Gate<'_>, after: Option<&CampaignId>) -> Result<Option<
         match overview {
             Ok(Some(overview)) => page.campaigns.push((campaign, overview)),
             Ok(None) => {}
-            Err(error) if error.is_of_one_campaign() => page.unreadable.push(campaign),
+            Err(error) if error.concerns_one_campaign() => page.unreadable.push(campaign),
             Err(error) => return Err(error),
         }
     }
     Ok(Some(page))
 }
 
-async fn query(gate: &Gate<'_>, after: Option<&CampaignId>) -> Result<Option<Names>, GateError> {
+async fn query(gate: &Gate<'_>, after: Option<&CampaignId>) -> Result<Option<PageIds>, GateError> {
     let asked = Instant::now();
-    // One more, which tells whether there is another page.
+    // One more id, which shows whether there is another page.
     let listed = gate.campaign_names(after, PAGE + 1).await?;
     if listed.is_empty() && gate.is_wiped().await? {
         return Ok(None);
     }
-    let names = Names::of(&listed);
+    let names = PageIds::of(&listed);
     cache().insert(after, &names, asked);
     Ok(Some(names))
 }
 
-fn cached(after: Option<&CampaignId>) -> Option<Names> {
+fn cached(after: Option<&CampaignId>) -> Option<PageIds> {
     cache().cached(after, Instant::now())
 }
 
 fn cache() -> MutexGuard<'static, Cache> {
-    // Each of its methods leaves it whole.
+    // A panic cannot leave it inconsistent.
     CACHE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Names {
-    /// A page of what the index lists; what is no name of a campaign is passed over.
+impl PageIds {
+    /// Ignores members of the index that are not valid campaign ids.
     fn of(listed: &[String]) -> Self {
         let campaigns: Vec<CampaignId> = listed
             .iter()
@@ -129,12 +126,12 @@ impl Names {
 }
 
 impl Cache {
-    fn cached(&self, after: Option<&CampaignId>, now: Instant) -> Option<Names> {
+    fn cached(&self, after: Option<&CampaignId>, now: Instant) -> Option<PageIds> {
         let (names, at) = self.0.get(&after.cloned())?;
         (now.saturating_duration_since(*at) < STALE).then(|| names.clone())
     }
 
-    fn insert(&mut self, after: Option<&CampaignId>, names: &Names, now: Instant) {
+    fn insert(&mut self, after: Option<&CampaignId>, names: &PageIds, now: Instant) {
         if self.0.len() >= CAPACITY {
             self.0
                 .retain(|_, (_, at)| now.saturating_duration_since(*at) < STALE);
@@ -154,22 +151,22 @@ mod tests {
     }
 
     #[test]
-    fn a_page_tells_where_the_next_one_begins() {
-        let next = |count| Names::of(&listed(count)).next.map(|id| id.to_string());
+    fn a_page_names_the_start_of_the_next() {
+        let next = |count| PageIds::of(&listed(count)).next.map(|id| id.to_string());
         assert_eq!(next(0), None);
         assert_eq!(next(PAGE), None);
         assert_eq!(next(PAGE + 1).as_deref(), Some("c019"));
         let mut odd = listed(PAGE + 1);
         odd[PAGE - 1] = "NO CAMPAIGN".to_owned();
-        let page = Names::of(&odd);
+        let page = PageIds::of(&odd);
         assert_eq!(page.campaigns.len(), PAGE - 1);
         assert_eq!(page.next, page.campaigns.last().cloned());
     }
 
     #[test]
-    fn a_page_is_remembered_for_a_second_and_memory_is_bounded() {
+    fn a_page_is_cached_for_a_second_and_memory_is_bounded() {
         let (mut cache, start) = (Cache(BTreeMap::new()), Instant::now());
-        let names = Names::of(&listed(1));
+        let names = PageIds::of(&listed(1));
         cache.insert(None, &names, start);
         assert_eq!(cache.cached(None, start), Some(names.clone()));
         let after = names.campaigns.first();

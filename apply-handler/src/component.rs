@@ -1,4 +1,4 @@
-//! What Spin calls.
+//! The entry point of the component, which Spin calls for each request.
 
 use crate::handle::handle;
 use crate::http_io::send;

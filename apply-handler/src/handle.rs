@@ -1,4 +1,4 @@
-//! From request to answer.
+//! Handles one request: routing, authentication, caches, gate, response. Every request gets a response; none traps.
 
 use crate::auth::TokenError;
 use crate::campaign_pages;
@@ -28,13 +28,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// The page, with its style and script in it.
+/// The web page, with style and script inline.
 const PAGE: &str = include_str!("../../web/index.html");
 
-/// What this API is, for programs: OpenAPI 3.1.
 const OPENAPI: &str = include_str!("../openapi.json");
 
-/// Answers one request.
 pub async fn handle(request: Request) -> Response {
     let Ok(head) = http_io::head(&request) else {
         return Problem::MalformedRequest.response();
@@ -57,17 +55,19 @@ pub async fn handle(request: Request) -> Response {
             problem.response()
         }
     };
-    let response = response.timed(gate.waited()).at(clock::now());
+    let response = response
+        .with_server_timing(gate.waited())
+        .with_time(clock::now());
     settings.allowed_origins.share(&head.headers, response)
 }
 
-/// Says that nothing can be answered, and why: once, and then how often that was, in steps of ten times as many.
+/// Logs that every request gets 500, and why: at the first request, then at the 10th, 100th and so on with the count.
 fn log_misconfiguration(error: &InvalidVariable) {
     static REQUESTS: AtomicU64 = AtomicU64::new(0);
     match REQUESTS.fetch_add(1, Ordering::Relaxed) + 1 {
-        1 => eprintln!("{error}; until then every request is answered with 500"),
+        1 => eprintln!("{error}; until then every request gets 500"),
         count if is_power_of_ten(count) => {
-            eprintln!("{error}; {count} requests were answered with 500");
+            eprintln!("{error}; {count} requests got 500");
         }
         _ => {}
     }
@@ -87,7 +87,7 @@ async fn respond(
 ) -> Result<Response, Problem> {
     let path = head.uri.path();
     let allow = Resource::allow(path);
-    // First, because whether a method makes sense does not depend on who is meant.
+    // Checked first, because it does not depend on the ids in the path.
     if !takes(allow, &head.method) {
         return match Resource::at(path) {
             Err(Problem::NoSuchResource) => Err(Problem::NoSuchResource),
@@ -114,16 +114,16 @@ async fn respond(
             let after = parameter(head, "after", Problem::InvalidAfter)?;
             let page = campaign_pages::page(gate, after.as_ref()).await?;
             let page = page.ok_or(Problem::BooksIncomplete)?;
-            Ok(Response::page(&page).unless_known(&head.headers))
+            Ok(Response::page(&page).not_modified_if_known(&head.headers))
         }
         Resource::Campaign(campaign) => {
             if unknown_campaigns::contains(&campaign) {
                 return Err(Problem::CampaignNotFound);
             }
             let Some(overview) = overview_cache::overview(gate, &campaign, FRESH).await? else {
-                return Err(unknown(gate, &campaign).await?);
+                return Err(unknown_campaign(gate, &campaign).await?);
             };
-            Ok(Response::overview(&campaign, &overview).unless_known(&head.headers))
+            Ok(Response::overview(&campaign, &overview).not_modified_if_known(&head.headers))
         }
         Resource::Applications(campaign) => {
             apply(settings, gate, &head.headers, body, &campaign).await
@@ -133,7 +133,7 @@ async fn respond(
             if known.is_some_and(|known| known != applicant) {
                 return Err(Problem::NotYourApplication);
             }
-            // A round that no campaign can have is as unknown as one that there is not.
+            // An invalid round id is reported like an unknown round.
             let round: Option<RoundId> = parameter(head, "round", Problem::RoundNotFound)?;
             if unknown_campaigns::contains(&campaign) {
                 return Err(Problem::CampaignNotFound);
@@ -141,7 +141,7 @@ async fn respond(
             let call = status::call(&campaign, &applicant, round.as_ref());
             let status = gate.call(&call, status::status).await?;
             if status == Status::UnknownCampaign {
-                return Err(unknown(gate, &campaign).await?);
+                return Err(unknown_campaign(gate, &campaign).await?);
             }
             Ok(Response::status(&status, &campaign, &applicant, round))
         }
@@ -173,7 +173,7 @@ async fn apply(
             let call = apply::call(campaign, &applicant);
             let decided = gate.call(&call, apply::decision).await?;
             if decided.decision == Decision::UnknownCampaign {
-                return Err(unknown(gate, campaign).await?);
+                return Err(unknown_campaign(gate, campaign).await?);
             }
             refusal_cache::fill(settings, campaign, &decided.decision);
             decided
@@ -181,15 +181,15 @@ async fn apply(
     };
     let response = Response::decision(&decided, campaign, &applicant);
     Ok(if response.is_success() && wants_minimal(headers) {
-        response.minimal()
+        response.into_minimal()
     } else {
         response
     })
 }
 
-/// What is wrong with a campaign that the gate does not know. That there is none is certain only where Redis has been told
-/// of all that there are, and this one is not among them.
-async fn unknown(gate: &Gate<'_>, campaign: &CampaignId) -> Result<Problem, GateError> {
+/// The problem for a campaign that the gate does not know. "Not found" is certain only if Redis has been given all campaigns,
+/// and this one is not among them.
+async fn unknown_campaign(gate: &Gate<'_>, campaign: &CampaignId) -> Result<Problem, GateError> {
     Ok(match gate.may_have_lost(campaign).await? {
         true => Problem::BooksIncomplete,
         false => {
@@ -199,7 +199,7 @@ async fn unknown(gate: &Gate<'_>, campaign: &CampaignId) -> Result<Problem, Gate
     })
 }
 
-/// What the parameter `name` of the query says; `wrong`, if it cannot be that.
+/// Parses the query parameter `name`; `wrong` is the problem for an invalid value.
 fn parameter<T: FromStr>(head: &Parts, name: &str, wrong: Problem) -> Result<Option<T>, Problem> {
     let query = head.uri.query().unwrap_or_default();
     query
@@ -226,7 +226,7 @@ fn openapi() -> Response {
         .with("cache-control", "public, max-age=60")
 }
 
-/// The whole body, if it is said to be JSON and is short enough.
+/// Reads the whole body. Its type must be JSON, and its size at most [`MAX_BODY`].
 async fn read(headers: &HeaderMap, body: &mut Body) -> Result<Vec<u8>, Problem> {
     let content_type = headers.get("content-type");
     if content_type.is_some_and(|value| !is_json(value.as_bytes())) {
@@ -243,15 +243,15 @@ async fn read(headers: &HeaderMap, body: &mut Body) -> Result<Vec<u8>, Problem> 
             return Err(Problem::BodyTooLarge);
         }
     }
-    // A page cannot send JSON to another origin without asking first; one without a type it can.
+    // A web page can send a body without a type to another origin without a preflight request, but not JSON.
     if content_type.is_none() && !read.is_empty() {
         return Err(Problem::UnsupportedMediaType);
     }
     Ok(read)
 }
 
-/// Takes in what a client is still sending, because one whose connection is closed while it sends sees a broken pipe and
-/// not the answer. A client that sends nothing does not hold up its answer.
+/// Reads and drops the rest of the body. If the connection were closed while the client is sending, the client would see a
+/// broken pipe instead of the response. A client that sends nothing gets its response after 50 ms.
 async fn discard(body: &mut Body) {
     const MAX_BYTES: usize = 2 * 1024 * 1024;
     const MAX_TIME: Duration = Duration::from_secs(1);
@@ -265,7 +265,7 @@ async fn discard(body: &mut Body) {
     }
 }
 
-/// What `work` comes to, unless it takes longer than `limit`. The clock is not asked for what is ready at once.
+/// The result of `work`; `None` if it takes longer than `limit`. No timer is started for work that is ready at once.
 async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     if let Poll::Ready(done) = poll!(&mut work) {
@@ -277,7 +277,7 @@ async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> 
     }
 }
 
-/// RFC 7240: whether the client asked for an answer without a body.
+/// Whether the client asked for a response without a body (RFC 7240).
 fn wants_minimal(headers: &HeaderMap) -> bool {
     headers
         .get_all("prefer")
@@ -301,7 +301,7 @@ impl From<TokenError> for Problem {
 impl From<GateError> for Problem {
     fn from(error: GateError) -> Self {
         match error {
-            GateError::Behind(_) => Self::Overloaded,
+            GateError::Overloaded(_) => Self::Overloaded,
             _ => Self::GateUnavailable,
         }
     }

@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![allow(missing_docs, reason = "a comment that repeats the name has no use")]
 
 pub mod auth;
 pub mod campaign_pages;

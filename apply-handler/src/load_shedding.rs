@@ -1,35 +1,35 @@
-//! Whether the gate keeps up, as far as one instance can tell: by how long it takes to answer.
+//! Load shedding: admitted calls have bounded latency, and the others are rejected at once.
 //!
-//! While it takes longer than its budget, one call at a time goes on to it and tells when that is over; everybody
-//! else is refused at once, without adding to what it has to do. What slows the gate down does not matter: its disk,
-//! its network, or a host that has more to do than it can, because the way there and back is part of the time.
+//! The gate counts as overloaded while the last call took, or a running call takes, longer than the budget. Then one call at
+//! a time is admitted as a probe, and all others are rejected without adding load. The time includes the way to Redis and back,
+//! so the cause (disk, network, a busy host) does not matter.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a call may take at most, and from when on others are not let through any more.
+/// The time limits of calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GateLimits {
-    /// After it the call is given up.
+    /// After this time a call fails.
     pub timeout: Duration,
-    /// Beyond it the gate does not keep up; `None`: nobody is refused for that.
+    /// Beyond this time the gate counts as overloaded; `None` turns load shedding off.
     pub budget: Option<Duration>,
 }
 
-/// The calls of one instance.
+/// Tracks the calls of one instance.
 #[derive(Debug, Default)]
 pub struct LoadShedder(Mutex<Calls>);
 
 #[derive(Debug, Default)]
 struct Calls {
     next: u64,
-    /// Each with when it began. An instance has few at a time.
-    under_way: Vec<(u64, Instant)>,
-    /// How long that took which ended last.
+    /// Ids and start times. An instance has only a few calls at a time.
+    running: Vec<(u64, Instant)>,
+    /// Duration of the call that ended last.
     last: Duration,
 }
 
-/// A call under way; over when this is dropped, also when nobody waits for its end any more.
+/// A running call. It ends when this is dropped, even if the request was cancelled.
 #[derive(Debug)]
 pub struct Admission<'a> {
     shedder: &'a LoadShedder,
@@ -37,24 +37,23 @@ pub struct Admission<'a> {
 }
 
 impl LoadShedder {
-    /// None under way, and nothing known.
     pub const fn new() -> Self {
         Self(Mutex::new(Calls {
             next: 0,
-            under_way: Vec::new(),
+            running: Vec::new(),
             last: Duration::ZERO,
         }))
     }
 
-    /// Lets a call through, or (`None`) does not.
+    /// Admits a call; `None` if the gate is overloaded.
     pub fn admit(&self, limits: GateLimits, now: Instant) -> Option<Admission<'_>> {
         let mut calls = self.calls();
-        // None of them can be left, unless its end was not told.
+        // A call cannot take this long. Its end was never recorded.
         calls
-            .under_way
+            .running
             .retain(|(_, since)| now.saturating_duration_since(*since) <= 2 * limits.timeout);
         let longest = calls
-            .under_way
+            .running
             .iter()
             .map(|(_, since)| now.saturating_duration_since(*since))
             .max();
@@ -65,7 +64,7 @@ impl LoadShedder {
         }
         let call = calls.next;
         calls.next += 1;
-        calls.under_way.push((call, now));
+        calls.running.push((call, now));
         Some(Admission {
             shedder: self,
             call,
@@ -73,14 +72,14 @@ impl LoadShedder {
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
-        // Each of its users leaves it whole.
+        // A panic cannot leave it inconsistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn end(&self, call: u64, now: Instant) {
         let mut calls = self.calls();
-        if let Some(index) = calls.under_way.iter().position(|(id, _)| *id == call) {
-            let (_, since) = calls.under_way.swap_remove(index);
+        if let Some(index) = calls.running.iter().position(|(id, _)| *id == call) {
+            let (_, since) = calls.running.swap_remove(index);
             calls.last = now.saturating_duration_since(since);
         }
     }
@@ -106,37 +105,37 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// Ends a call at a time of the test's choice.
+    /// Ends a call at a given time.
     fn end(admission: Admission<'_>, now: Instant) {
         admission.shedder.end(admission.call, now);
     }
 
     #[test]
-    fn a_gate_that_keeps_up_takes_everybody() {
+    fn a_fast_gate_admits_all_calls() {
         let (shedder, start) = (LoadShedder::new(), Instant::now());
         let calls: Vec<_> = (0..16).map(|_| shedder.admit(LIMITS, start)).collect();
         for call in calls {
-            end(call.expect("let through"), start + ms(100));
+            end(call.expect("admitted"), start + ms(100));
         }
         assert!(shedder.admit(LIMITS, start + ms(100)).is_some());
     }
 
     #[test]
-    fn a_call_that_waits_too_long_keeps_the_others_away_and_its_end_lets_them_in() {
+    fn a_slow_call_rejects_the_others_until_a_probe_is_fast() {
         let (shedder, start) = (LoadShedder::new(), Instant::now());
-        let first = shedder.admit(LIMITS, start).expect("let through");
+        let first = shedder.admit(LIMITS, start).expect("admitted");
         assert!(shedder.admit(LIMITS, start + ms(101)).is_none());
         end(first, start + ms(200));
-        // It was slow, so one goes to see whether it still is, and only one.
-        let probe = shedder.admit(LIMITS, start + ms(200)).expect("let through");
+        // The call was slow, so exactly one probe is admitted.
+        let probe = shedder.admit(LIMITS, start + ms(200)).expect("admitted");
         assert!(shedder.admit(LIMITS, start + ms(210)).is_none());
         end(probe, start + ms(220));
         let calls = [0; 2].map(|_| shedder.admit(LIMITS, start + ms(221)));
-        assert!(calls.iter().all(Option::is_some), "it keeps up again");
+        assert!(calls.iter().all(Option::is_some), "fast again");
     }
 
     #[test]
-    fn without_a_budget_nobody_is_refused() {
+    fn without_a_budget_no_call_is_rejected() {
         let limits = GateLimits {
             budget: None,
             ..LIMITS
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_whose_end_was_never_told_is_forgotten() {
+    fn a_call_without_an_end_is_dropped_after_twice_the_timeout() {
         let (shedder, start) = (LoadShedder::new(), Instant::now());
         std::mem::forget(shedder.admit(LIMITS, start));
         assert!(shedder.admit(LIMITS, start + ms(500)).is_none());
@@ -155,16 +154,16 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes and goes: somebody is always under way or let through, and while it is slow one at most.
+        /// There is always a call running or admitted, and at most one while the gate is slow.
         #[test]
-        fn it_never_closes_for_good_and_never_adds_to_a_jam(steps in prop::collection::vec((0u64..300, any::<bool>()), 1..200)) {
+        fn a_call_is_always_running_or_admitted_and_only_one_while_slow(steps in prop::collection::vec((0u64..300, any::<bool>()), 1..200)) {
             let (shedder, mut now) = (LoadShedder::new(), Instant::now());
             let mut calls: Vec<(Instant, Admission<'_>)> = Vec::new();
             let mut last = Duration::ZERO;
             for (wait, comes) in steps {
                 now += ms(wait);
                 if comes || calls.is_empty() {
-                    // The shedder forgets them when the next one comes; their ends tell it nothing afterwards.
+                    // The next call to admit() drops them; their later ends have no effect.
                     let (forgotten, remembered) = calls.into_iter().partition(|(since, _)| now - *since > ms(2_000));
                     calls = remembered;
                     let slow = last > ms(100) || calls.iter().any(|(since, _)| now - *since > ms(100));

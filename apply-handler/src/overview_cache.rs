@@ -1,9 +1,8 @@
-//! How campaigns stand, remembered for a moment: a million people who look at a counter must not be a million
-//! questions to the gate.
+//! A cache of campaign overviews, so that clients who poll a counter do not load the gate.
 //!
-//! An instance asks the gate for a campaign one question at a time, and at most once in [`FRESH`] while pollers keep
-//! coming. Those who come while one of them asks are told what was known before, if that is not older than [`STALE`] and
-//! no round has opened since; else they wait for that answer.
+//! For each campaign, an instance sends at most one query at a time, and at most one per [`FRESH`]. Requests that arrive
+//! during a query get the cached overview if it is younger than [`STALE`] and no round has opened since; otherwise they wait
+//! for the result.
 
 use crate::clock::later;
 use crate::gate::{Gate, GateError};
@@ -15,35 +14,35 @@ use std::collections::HashMap;
 use std::sync::{self, Arc, LazyLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long an answer of the gate is passed on without asking again.
+/// An overview of this age or older is queried again.
 pub const FRESH: Duration = Duration::from_millis(200);
 
-/// How old it may be in a list, or while somebody else asks again.
+/// Maximum age in a list, or while another request queries the gate.
 pub const STALE: Duration = Duration::from_secs(1);
 
-/// The most campaigns that are remembered.
+/// Maximum number of campaigns.
 const CAPACITY: usize = 256;
 
-/// What this instance remembers.
 static CACHE: LazyLock<sync::Mutex<Cache>> = LazyLock::new(sync::Mutex::default);
 
 #[derive(Default)]
 struct Cache(HashMap<CampaignId, Entry>);
 
-/// The request that holds it asks.
+/// The request that holds it queries the gate.
 type QueryLock = Arc<Mutex<()>>;
 
 struct Entry {
     overview: Option<Overview>,
-    /// When that was told; until then, when it was first asked for.
+    /// When the overview arrived; before that, when it was first requested.
     at: Instant,
     lock: QueryLock,
 }
 
-/// How `campaign` stands, told by the gate not longer ago than `max_age`; `None` if the gate knows no such campaign.
+/// The overview of `campaign`, younger than `max_age`, from the cache or the gate; `None` if the gate does not know the
+/// campaign.
 ///
 /// # Errors
-/// When the gate has to be asked, and does not answer.
+/// When the gate is queried and does not answer.
 pub async fn overview(
     gate: &Gate<'_>,
     campaign: &CampaignId,
@@ -60,7 +59,7 @@ pub async fn overview(
                 return Ok(Some(overview));
             }
             let guard = gate.lock_query(&lock).await?;
-            // Most likely it is known by now.
+            // The request that held the lock has most likely filled the cache.
             if let Some(overview) = cached(campaign, max_age) {
                 return Ok(Some(overview));
             }
@@ -80,19 +79,19 @@ pub async fn overview(
     Ok(overview)
 }
 
-/// What this instance knows of it, if that was told not longer ago than `max_age`.
+/// The overview from the cache, if it is younger than `max_age`.
 pub fn cached(campaign: &CampaignId, max_age: Duration) -> Option<Overview> {
     with_cache(|cache| cache.cached(campaign, max_age, Instant::now()))
 }
 
 fn with_cache<T>(work: impl FnOnce(&mut Cache) -> T) -> T {
-    // Each of its methods leaves it whole.
+    // A panic cannot leave it inconsistent.
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
     work(&mut cache)
 }
 
 impl Cache {
-    /// What is known and young enough, with the gate's clock moved on. No opening is slept through.
+    /// The overview with its age added to `now`; `None` if it is too old, or if a round has opened since.
     fn cached(&self, campaign: &CampaignId, max_age: Duration, now: Instant) -> Option<Overview> {
         let entry = self.0.get(campaign)?;
         let age = now.saturating_duration_since(entry.at);
@@ -106,7 +105,6 @@ impl Cache {
         (!has_opened).then_some(overview)
     }
 
-    /// What those who ask for `campaign` have in common.
     fn query_lock(&mut self, campaign: &CampaignId, now: Instant) -> QueryLock {
         if let Some(entry) = self.0.get(campaign) {
             return entry.lock.clone();
@@ -126,7 +124,7 @@ impl Cache {
         lock
     }
 
-    /// Forgets what is oldest. Those of which many want to know are never old.
+    /// Removes the oldest campaign that no request is using. A campaign that is polled is never the oldest.
     fn make_room(&mut self) {
         let is_idle = |entry: &Entry| Arc::strong_count(&entry.lock) == 1;
         let idle = self.0.iter().filter(|(_, entry)| is_idle(entry));
@@ -167,35 +165,31 @@ mod tests {
         format!("c{number}").parse().expect("an id")
     }
 
-    /// Asks, and is told.
-    fn told(cache: &mut Cache, number: usize, overview: &Overview, now: Instant) {
+    /// Queries and stores the result.
+    fn store(cache: &mut Cache, number: usize, overview: &Overview, now: Instant) {
         drop(cache.query_lock(&id(number), now));
         cache.insert(&id(number), overview, now);
     }
 
     #[test]
-    fn what_is_known_is_passed_on_while_it_is_young_enough() {
+    fn an_overview_is_cached_while_it_is_young_enough() {
         let (mut cache, start) = (Cache::default(), Instant::now());
         let after = |millis| start + Duration::from_millis(millis);
         assert_eq!(cache.cached(&id(0), STALE, start), None);
         drop(cache.query_lock(&id(0), start));
-        assert_eq!(
-            cache.cached(&id(0), STALE, start),
-            None,
-            "nobody has answered"
-        );
-        told(&mut cache, 0, &seen(5_000, None), start);
+        assert_eq!(cache.cached(&id(0), STALE, start), None, "no result yet");
+        store(&mut cache, 0, &seen(5_000, None), start);
         let known = |age, millis| cache.cached(&id(0), age, after(millis));
         assert_eq!(known(FRESH, 150), Some(seen(5_150, None)));
-        assert_eq!(known(FRESH, 200), None, "somebody has to ask");
+        assert_eq!(known(FRESH, 200), None, "a query is due");
         assert_eq!(known(STALE, 260), Some(seen(5_260, None)));
-        assert_eq!(known(STALE, 1_000), None, "too old for anybody");
+        assert_eq!(known(STALE, 1_000), None, "too old");
         cache.remove(&id(0));
         assert_eq!(cache.cached(&id(0), STALE, after(1)), None);
     }
 
     #[test]
-    fn one_asks_at_a_time_and_campaigns_do_not_wait_for_each_other() {
+    fn one_query_at_a_time_per_campaign() {
         let (mut cache, start) = (Cache::default(), Instant::now());
         let turn = cache.query_lock(&id(0), start);
         let asking = turn.try_lock();
@@ -207,22 +201,22 @@ mod tests {
     }
 
     #[test]
-    fn an_opening_is_not_slept_through() {
+    fn a_cached_overview_ends_at_the_next_opening() {
         let (mut cache, start) = (Cache::default(), Instant::now());
-        told(&mut cache, 0, &seen(5_000, Some(5_100)), start);
+        store(&mut cache, 0, &seen(5_000, Some(5_100)), start);
         let known = |millis| cache.cached(&id(0), STALE, start + Duration::from_millis(millis));
         assert!(known(99).is_some());
         assert_eq!(known(100), None);
     }
 
     #[test]
-    fn memory_is_bounded_and_what_is_asked_for_all_the_time_stays() {
+    fn memory_is_bounded_and_polled_campaigns_stay() {
         let (mut cache, start) = (Cache::default(), Instant::now());
         let asking = cache.query_lock(&id(1), start);
         for number in 2..3 * CAPACITY {
             let now = start + Duration::from_millis(u64::try_from(number).expect("small"));
-            told(&mut cache, 0, &seen(0, None), now);
-            told(&mut cache, number, &seen(0, None), now);
+            store(&mut cache, 0, &seen(0, None), now);
+            store(&mut cache, number, &seen(0, None), now);
             assert!(cache.0.len() <= CAPACITY);
             assert!(cache.cached(&id(0), STALE, now).is_some());
         }

@@ -1,10 +1,9 @@
-//! What strangers are told, remembered for less than a second: a flood of people who come too late must not be a flood of
-//! questions to the gate.
+//! A negative cache of refusals: for at most 0.9 s, an instance answers applicants unknown to the gate itself, so that
+//! requests after a round has sold out do not load the gate.
 //!
-//! A stranger is somebody of whom the gate knows nothing. When it refuses one, the instance asks once what all of them
-//! are told, until when, and who is none; `refusal_cache.lua` says why that may be repeated. Whoever is known is always decided
-//! by the gate itself, so nobody is denied what he has. Nobody waits for somebody else's question: who comes before its
-//! answer is decided by the gate as well.
+//! After a refusal, the instance asks the gate once which refusal it may cache, for how long, and for which applicants it
+//! does not hold (the exclusion list). Applicants on the list are always sent to the gate, so a winner is never denied: the
+//! header of `refusal_cache.lua` has the proof. No request waits for the question; until its answer, requests go to the gate.
 
 use crate::clock::later;
 use crate::gate::Gate;
@@ -18,54 +17,53 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Instant;
 
-/// The most that is remembered of all campaigns: user ids, and for each campaign as much as [`COST_PER_CAMPAIGN`] of them take.
+/// Maximum size of the cache: the number of excluded applicants, plus [`COST_PER_CAMPAIGN`] for each campaign.
 const CAPACITY: usize = 65_536;
 
-/// What a campaign takes of [`CAPACITY`] beside its user ids.
+/// What a campaign costs of [`CAPACITY`] in addition to its excluded applicants.
 const COST_PER_CAMPAIGN: usize = 64;
 
-/// What this instance remembers.
 static CACHE: LazyLock<Mutex<Cache>> = LazyLock::new(Mutex::default);
 
 #[derive(Default)]
 struct Cache(HashMap<CampaignId, Entry>);
 
 struct Entry {
-    /// `None`: somebody asks, or has learned that there is nothing to remember.
+    /// `None`: the question is under way, or its answer was that nothing may be cached.
     refusal: Option<CachedRefusal>,
     expires_at: Instant,
 }
 
 struct CachedRefusal {
     decided: TimedDecision,
-    /// Which user ids the campaign takes.
+    /// The user ids that the campaign accepts.
     user_ids: UserIds,
-    /// When the answer was there.
+    /// When the reply of the gate arrived.
     at: Instant,
-    /// Hashes of the user ids of all who are no strangers, in order. Whoever shares one with them is decided by the gate.
+    /// Sorted hashes of the excluded user ids. Another user id with an equal hash is sent to the gate, which is safe.
     excluded: Vec<u64>,
 }
 
-/// What `applicant` is told, if that is certain without asking the gate.
+/// The cached refusal for `applicant`; `None` if the gate must decide.
 pub fn get(campaign: &CampaignId, applicant: &Applicant) -> Option<TimedDecision> {
     with_cache(|cache| cache.get(campaign, applicant, Instant::now()))
 }
 
-/// Learns what strangers are told, after the gate has refused somebody, unless that is known or asked for already. The
-/// question is a task of its own: the applicant who is refused is answered without waiting for it.
+/// Fills the cache after the gate has refused an application, unless it is filled or being filled. It runs in a task of
+/// its own, so that the response does not wait for it.
 pub fn fill(settings: &'static Settings, campaign: &CampaignId, decision: &Decision) {
-    let may_repeat = matches!(
+    let is_cacheable = matches!(
         decision,
         Decision::SoldOut { .. } | Decision::NotOpen { .. } | Decision::Closed
     );
     let asked = Instant::now();
-    if !may_repeat || !with_cache(|cache| cache.start_fill(campaign, asked)) {
+    if !is_cacheable || !with_cache(|cache| cache.start_fill(campaign, asked)) {
         return;
     }
     let campaign = campaign.clone();
     wit_bindgen::spawn(async move {
         let call = refusal_cache::call(&campaign);
-        // If it does not answer, nobody asks again before long.
+        // Without an answer, the pending entry prevents another question for the length of the grace period.
         if let Ok(Some(refusal)) = Gate::new(settings)
             .call(&call, refusal_cache::refusal)
             .await
@@ -76,7 +74,7 @@ pub fn fill(settings: &'static Settings, campaign: &CampaignId, decision: &Decis
 }
 
 fn with_cache<T>(work: impl FnOnce(&mut Cache) -> T) -> T {
-    // Each of its methods leaves it whole.
+    // A panic cannot leave it inconsistent.
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
     work(&mut cache)
 }
@@ -97,14 +95,14 @@ impl Cache {
         let age = now.saturating_duration_since(cached.at);
         Some(TimedDecision {
             now: later(cached.decided.now, age),
-            decision: match cached.user_ids.take(applicant) {
+            decision: match cached.user_ids.accepts(applicant) {
                 true => cached.decided.decision.clone(),
                 false => Decision::UserIdNotNumeric,
             },
         })
     }
 
-    /// How much of [`CAPACITY`] is taken.
+    /// The used part of [`CAPACITY`].
     fn size(&self) -> usize {
         let sizes = self.0.values().map(|entry| {
             let cached = entry.refusal.as_ref();
@@ -113,7 +111,7 @@ impl Cache {
         sizes.sum()
     }
 
-    /// Whether the caller is the one who asks.
+    /// Whether the caller must ask the gate. Adds a pending entry then.
     fn start_fill(&mut self, campaign: &CampaignId, now: Instant) -> bool {
         if self
             .0
@@ -136,7 +134,7 @@ impl Cache {
         true
     }
 
-    /// The gate's answer to a question that was sent not before `asked`: from then on it counts.
+    /// Stores the answer to a question. `asked` is a time before the question was sent; the lifetime counts from it.
     fn insert(
         &mut self,
         campaign: &CampaignId,
@@ -180,7 +178,7 @@ mod tests {
         user_id.parse().expect("a user id")
     }
 
-    /// What the gate says at 5,000 by its clock.
+    /// A refusal of the gate at 5,000 ms by its clock.
     fn refusal(word: &str, opens_at: i64, ends: i64, known: &str) -> CacheableRefusal {
         let text = |text: &str| Value::Bytes(text.as_bytes().to_vec());
         let [at, now, ends] = [opens_at, 5_000, ends].map(Value::Integer);
@@ -202,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_answered_and_the_known_are_not() {
+    fn unknown_applicants_get_the_refusal_and_excluded_ones_do_not() {
         let (mut cache, start) = (Cache::default(), Instant::now());
         assert_eq!(cache.get(&id(0), &applicant("x"), start), None);
         assert!(cache.start_fill(&id(0), start));
@@ -221,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_applicant_whom_the_campaign_does_not_take_is_told_that() {
+    fn an_applicant_with_an_unaccepted_user_id_gets_another_refusal() {
         let (mut cache, start) = (Cache::default(), Instant::now());
         let mut sold_out = refusal("sold_out", 0, 5_900, "7");
         sold_out.user_ids = UserIds::Numeric;
@@ -236,10 +234,10 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_by_the_time_before_the_question_was_sent() {
+    fn the_lifetime_counts_from_before_the_question() {
         let (mut cache, start) = (Cache::default(), Instant::now());
         assert!(cache.start_fill(&id(0), start));
-        // The answer was long under way.
+        // The answer took 500 ms.
         let closed = refusal("closed", 0, 5_900, "");
         cache.insert(&id(0), &closed, start, after(start, 500));
         let told = |at| cache.get(&id(0), &applicant("x"), after(start, at));
@@ -248,11 +246,11 @@ mod tests {
         let late = refusal("closed", 0, 5_900, "");
         cache.insert(&id(0), &late, start, after(start, 950));
         let told = cache.get(&id(0), &applicant("x"), after(start, 950));
-        assert_eq!(told, None, "too late to be repeated");
+        assert_eq!(told, None, "already expired");
     }
 
     #[test]
-    fn no_opening_is_slept_through() {
+    fn a_cached_refusal_ends_at_the_next_opening() {
         let (mut cache, start) = (Cache::default(), Instant::now());
         let not_open = refusal("not_open", 5_200, 5_200, "");
         cache.insert(&id(0), &not_open, start, after(start, 50));
@@ -264,13 +262,13 @@ mod tests {
     }
 
     #[test]
-    fn one_asks_and_again_when_that_is_over() {
+    fn one_question_at_a_time() {
         let (mut cache, start) = (Cache::default(), Instant::now());
         assert!(cache.start_fill(&id(0), start));
-        assert!(!cache.start_fill(&id(0), start), "somebody asks");
+        assert!(!cache.start_fill(&id(0), start), "a question is under way");
         assert!(
             !cache.start_fill(&id(0), after(start, 999)),
-            "it was in vain"
+            "the question was not answered"
         );
         assert!(cache.start_fill(&id(0), after(start, 1_000)));
         let closed = refusal("closed", 0, 5_300, "");
@@ -280,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn it_lasts_for_less_than_it_takes_to_settle_whatever_the_gate_says() {
+    fn the_lifetime_is_never_longer_than_the_grace_period() {
         let (mut cache, start) = (Cache::default(), Instant::now());
         cache.insert(&id(0), &refusal("closed", 0, 99_000, ""), start, start);
         let told = cache.get(&id(0), &applicant("x"), start + GRACE_PERIOD);
@@ -296,7 +294,7 @@ mod tests {
         assert_eq!(cache.0.len(), most);
         assert!(cache.start_fill(&id(5 * most), start + GRACE_PERIOD));
         assert_eq!(cache.0.len(), 1);
-        // As many as the gate tells of one campaign, of one campaign after the other.
+        // Campaign after campaign, each with the longest exclusion list.
         let known = vec!["u"; 2_048].join(" ");
         let closed = refusal("closed", 0, 5_900, &known);
         for number in 0..most {

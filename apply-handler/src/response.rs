@@ -1,5 +1,5 @@
-//! An HTTP response. Its length is always known, because Spin sends one without Content-Length in small
-//! writes that wait for the client's delayed acknowledgement: ten times slower.
+//! HTTP responses: what each decision, status and overview becomes. Every response has a Content-Length. Without it, Spin
+//! sends the body in small writes that wait for the client's delayed acknowledgement, which is ten times slower.
 
 use crate::campaign_pages::Page;
 use crate::problem::{Details, Problem};
@@ -16,7 +16,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
-/// What a request is answered with.
 #[derive(Debug)]
 pub struct Response {
     status: StatusCode,
@@ -24,11 +23,11 @@ pub struct Response {
     body: Bytes,
 }
 
-/// How long, in seconds, to stay away from a campaign that an operator has to touch first.
+/// Retry-After, in seconds, where an operator has to act first.
 pub(crate) const RETRY_AFTER_PAUSE: RangeInclusive<i64> = 8..=12;
 
 impl Response {
-    /// No body at all.
+    /// Without a body.
     pub fn empty(status: StatusCode) -> Self {
         Self {
             status,
@@ -37,7 +36,6 @@ impl Response {
         }
     }
 
-    /// A body of a fixed type.
     pub fn body(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         Self {
             body: body.into(),
@@ -46,7 +44,6 @@ impl Response {
         .with("content-type", content_type)
     }
 
-    /// A JSON body.
     pub fn json(status: StatusCode, body: &impl Serialize) -> Self {
         Self::body(status, "application/json", to_json(body))
     }
@@ -57,7 +54,7 @@ impl Response {
             .with("cache-control", "no-store")
     }
 
-    /// What the gate decided over an application.
+    /// The response to an application.
     pub fn decision(decided: &TimedDecision, campaign: &CampaignId, applicant: &Applicant) -> Self {
         let word = decided.decision.as_str();
         let response = match &decided.decision {
@@ -77,14 +74,14 @@ impl Response {
                 word,
                 campaign,
                 Some(round.as_str()),
-                "The coupon was taken back; this round cannot be won again.",
+                "The coupon was revoked. This round cannot be won again.",
             ),
             Decision::SoldOut { round } => refused(
                 StatusCode::GONE,
                 word,
                 campaign,
                 Some(round.as_str()),
-                "Every coupon of this round has been given.",
+                "All coupons of this round have been granted.",
             ),
             Decision::NotOpen { round, opens_at } => {
                 let detail = format!("The round opens at {opens_at}.");
@@ -103,7 +100,7 @@ impl Response {
                 word,
                 campaign,
                 None,
-                "The campaign is over.",
+                "The campaign has ended.",
             ),
             Decision::Paused => refused(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -122,7 +119,7 @@ impl Response {
             .with("cache-control", "no-store")
     }
 
-    /// What became of an application, in `round` if one was asked for.
+    /// The response to a status request; `round` is the one in the request.
     pub fn status(
         status: &status::Status,
         campaign: &CampaignId,
@@ -156,13 +153,16 @@ impl Response {
         }
     }
 
-    /// How a campaign stands. A million pollers may share an answer for a second.
+    /// The overview of a campaign. Caches may share it for a second.
     pub fn overview(campaign: &CampaignId, overview: &Overview) -> Self {
         let body = CampaignBody::new(campaign, overview);
-        Self::counts(&body, standing(campaign, overview), changes_in(overview))
+        Self::overviews(
+            &body,
+            etag_parts(campaign, overview),
+            next_change_ms(overview),
+        )
     }
 
-    /// How the campaigns of a page stand.
     pub fn page(page: &Page) -> Self {
         let Page {
             campaigns,
@@ -177,28 +177,32 @@ impl Response {
             unreadable: unreadable.iter().map(CampaignId::as_str).collect(),
             next: next.as_ref().map(CampaignId::as_str),
         };
-        let standings: Vec<_> = campaigns
+        let parts: Vec<_> = campaigns
             .iter()
-            .map(|(campaign, overview)| standing(campaign, overview))
+            .map(|(campaign, overview)| etag_parts(campaign, overview))
             .collect();
-        let changes_in = campaigns
+        let next_change_ms = campaigns
             .iter()
-            .filter_map(|(_, overview)| changes_in(overview))
+            .filter_map(|(_, overview)| next_change_ms(overview))
             .min();
-        Self::counts(&body, (standings, unreadable, next), changes_in)
+        Self::overviews(&body, (parts, unreadable, next), next_change_ms)
     }
 
-    /// The tag is weak: it stands for everything but the server's time. The age is none here, and said so that what a
-    /// cache on the way has said of an older response does not stay with the new time.
-    fn counts(body: &impl Serialize, tagged: impl Hash, changes_in: Option<i64>) -> Self {
+    /// The ETag is weak, because it covers everything but the server's time. `Age: 0` is sent so that a cache, when it
+    /// refreshes a stored response after 304, does not keep the old age beside the new time.
+    fn overviews(
+        body: &impl Serialize,
+        etag_parts: impl Hash,
+        next_change_ms: Option<i64>,
+    ) -> Self {
         let mut hasher = DefaultHasher::new();
-        tagged.hash(&mut hasher);
-        // It is told in whole seconds.
-        let is_lasting = changes_in.is_none_or(|millis| millis >= 1_000);
+        etag_parts.hash(&mut hasher);
+        // max-age is in whole seconds.
+        let is_cacheable = next_change_ms.is_none_or(|millis| millis >= 1_000);
         Self::json(StatusCode::OK, body)
             .with(
                 "cache-control",
-                match is_lasting {
+                match is_cacheable {
                     true => "public, max-age=1",
                     false => "public, max-age=0",
                 },
@@ -207,9 +211,9 @@ impl Response {
             .with_text("etag", &format!("W/\"{:016x}\"", hasher.finish()))
     }
 
-    /// 304, if the client has this already (RFC 9110 13.1.2).
+    /// Turns the response into 304 if the client has it already (RFC 9110, section 13.1.2).
     #[must_use]
-    pub fn unless_known(self, request: &HeaderMap) -> Self {
+    pub fn not_modified_if_known(self, request: &HeaderMap) -> Self {
         let weak = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
         let own = self
             .headers
@@ -233,9 +237,9 @@ impl Response {
         }
     }
 
-    /// Says how long the gate took (the Server Timing specification), if it was asked.
+    /// Adds Server-Timing with the time spent waiting for the gate; nothing if the gate was not asked.
     #[must_use]
-    pub fn timed(self, gate: Option<Duration>) -> Self {
+    pub fn with_server_timing(self, gate: Option<Duration>) -> Self {
         match gate {
             None => self,
             Some(took) => self.with_text(
@@ -245,9 +249,9 @@ impl Response {
         }
     }
 
-    /// Says what the clock of Redis shows, if that is known.
+    /// Adds the clock of Redis, if this instance knows it.
     #[must_use]
-    pub fn at(self, now: Option<Millis>) -> Self {
+    pub fn with_time(self, now: Option<Millis>) -> Self {
         match now {
             None => self,
             Some(now) => self.with_text("rushgate-time", &now.get().to_string()),
@@ -282,30 +286,29 @@ impl Response {
         Self::json(status, &body).with_text("rushgate-position", &waiting.position.to_string())
     }
 
-    /// Adds a header.
     #[must_use]
     pub fn with(self, name: &'static str, value: &'static str) -> Self {
         self.insert(name, HeaderValue::from_static(value))
     }
 
-    /// Adds a header whose value was made here, of ids and numbers.
+    /// Adds a header whose value consists of ids and numbers.
     #[must_use]
     pub fn with_text(self, name: &'static str, value: &str) -> Self {
         match HeaderValue::from_str(value) {
             Ok(value) => self.insert(name, value),
-            // Ids and numbers are always allowed; a header is not worth an error.
+            // Unreachable for ids and numbers.
             Err(_) => self,
         }
     }
 
-    /// When to ask again, in seconds; at least one.
+    /// Adds Retry-After, at least 1 second.
     #[must_use]
     pub fn retry_after(self, seconds: i64) -> Self {
         self.with_text("retry-after", &seconds.max(1).to_string())
     }
 
-    /// The same with one of these numbers, by the clock's nanoseconds: those who are refused together should not come back
-    /// together.
+    /// Adds Retry-After with a number of this range, from the digits of the clock, so that clients rejected together do
+    /// not return together.
     pub(crate) fn retry_within(self, seconds: RangeInclusive<i64>) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let chance = i64::from(now.map_or(0, |now| now.subsec_nanos()) / 1_000);
@@ -313,23 +316,22 @@ impl Response {
         self.retry_after(first + chance % (last - first + 1))
     }
 
-    /// The same without its body, for `Prefer: return=minimal`: status and headers say it all.
+    /// Removes the body, for `Prefer: return=minimal`.
     #[must_use]
-    pub fn minimal(mut self) -> Self {
+    pub fn into_minimal(mut self) -> Self {
         self.body = Bytes::new();
         self.headers.remove("content-type");
         self.with("preference-applied", "return=minimal")
     }
 
-    /// Whether the request was served.
     pub fn is_success(&self) -> bool {
         self.status.is_success()
     }
 
-    /// Its status, its headers (with Content-Length) and its body.
+    /// Status, headers (with Content-Length) and body.
     pub fn into_parts(self) -> (StatusCode, HeaderMap, Bytes) {
         let length = self.body.len();
-        // RFC 9110 8.6: none on 204, and on 304 only that of the body which is not sent.
+        // RFC 9110, section 8.6: no Content-Length on 204; on 304 only that of the body that 200 would have.
         let response = match self.status {
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => self,
             _ => self.insert("content-length", HeaderValue::from(length)),
@@ -343,16 +345,16 @@ impl Response {
     }
 }
 
-/// What a tag stands for.
-fn standing<'a>(campaign: &'a CampaignId, overview: &'a Overview) -> impl Hash + use<'a> {
+/// What the ETag covers.
+fn etag_parts<'a>(campaign: &'a CampaignId, overview: &'a Overview) -> impl Hash + use<'a> {
     let Overview {
         state, round, next, ..
     } = overview;
     (campaign, state.as_str(), round, next)
 }
 
-/// How long it is until a round opens or closes, in ms.
-fn changes_in(overview: &Overview) -> Option<i64> {
+/// Time until the next opening or closing of a round, in ms.
+fn next_change_ms(overview: &Overview) -> Option<i64> {
     let opens_at = overview.next.as_ref().map(|(_, opens_at)| *opens_at);
     let current = overview.round.as_ref();
     let closes_at = current.and_then(|current| current.round.closes_at);
@@ -366,7 +368,6 @@ fn changes_in(overview: &Overview) -> Option<i64> {
         .min()
 }
 
-/// The gate has lost grants.
 fn halted(campaign: &CampaignId) -> Response {
     refused(
         StatusCode::SERVICE_UNAVAILABLE,
@@ -378,7 +379,7 @@ fn halted(campaign: &CampaignId) -> Response {
     .retry_within(RETRY_AFTER_PAUSE)
 }
 
-/// A refusal is a problem whose `code` is the decision.
+/// A refusal is a problem detail whose `code` is the decision.
 fn refused(
     status: StatusCode,
     word: &'static str,
@@ -398,7 +399,7 @@ fn refused(
 }
 
 fn to_json(body: &impl Serialize) -> Vec<u8> {
-    // Structs of texts and numbers; there is nothing in them that JSON cannot say.
+    // Structs of strings and numbers, so this cannot fail.
     serde_json::to_vec(body).unwrap_or_default()
 }
 
@@ -412,8 +413,8 @@ mod tests {
         Millis::try_from(millis).expect("an instant")
     }
 
-    /// How a campaign stands at 5,000 whose round closes then, and another opens.
-    fn standing_with(closes_at: Option<i64>, opens_at: Option<i64>) -> Overview {
+    /// An overview at 5,000 ms, with the closing time of the current round and the opening time of the next.
+    fn overview_with(closes_at: Option<i64>, opens_at: Option<i64>) -> Overview {
         Overview {
             state: CampaignState::Running,
             round: Some(RoundOverview {
@@ -438,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_kept_until_the_next_opening_or_close_and_for_a_second_at_most() {
+    fn counts_are_cacheable_for_a_second_but_not_beyond_an_opening_or_closing() {
         let campaign: CampaignId = "welcome".parse().expect("an id");
         for (closes_at, opens_at, max_age) in [
             (None, None, 1),
@@ -448,11 +449,11 @@ mod tests {
             (Some(9_000), Some(5_001), 0),
             (Some(5_000), Some(7_000), 1),
         ] {
-            let overview = standing_with(closes_at, opens_at);
+            let overview = overview_with(closes_at, opens_at);
             let single = Response::overview(&campaign, &overview);
             let page = Response::page(&Page {
                 campaigns: vec![
-                    (campaign.clone(), standing_with(None, None)),
+                    (campaign.clone(), overview_with(None, None)),
                     (campaign.clone(), overview),
                 ],
                 unreadable: vec![],
@@ -460,14 +461,14 @@ mod tests {
             });
             let expected = format!("public, max-age={max_age}");
             for response in [single, page] {
-                let told = header(&response, "cache-control");
-                assert_eq!(told, expected, "{closes_at:?} {opens_at:?}");
+                let max_age_header = header(&response, "cache-control");
+                assert_eq!(max_age_header, expected, "{closes_at:?} {opens_at:?}");
             }
         }
     }
 
     #[test]
-    fn a_tag_stands_for_everything_but_the_time() {
+    fn the_etag_covers_everything_but_the_time() {
         let campaign = |id: &str| -> CampaignId { id.parse().expect("an id") };
         let tag = |id: &str, overview: &Overview, next: Option<&str>| {
             let page = Response::page(&Page {
@@ -477,7 +478,7 @@ mod tests {
             });
             header(&page, "etag")
         };
-        let before = standing_with(None, Some(7_000));
+        let before = overview_with(None, Some(7_000));
         let after = Overview {
             now: at(6_000),
             ..before.clone()
@@ -485,7 +486,7 @@ mod tests {
         assert_eq!(tag("a", &before, None), tag("a", &after, None));
         assert_ne!(tag("a", &before, None), tag("b", &before, None));
         assert_ne!(tag("a", &before, None), tag("a", &before, Some("a")));
-        let other = standing_with(None, Some(7_001));
+        let other = overview_with(None, Some(7_001));
         assert_ne!(tag("a", &before, None), tag("a", &other, None));
     }
 }

@@ -1,7 +1,6 @@
-//! Campaigns that the gate has just said it does not know, remembered for a second: a link with a typo in it must not be a
-//! question to the gate for everybody who follows it.
+//! A negative cache of campaigns that the gate does not know, so that a popular link with a typo does not load the gate.
 //!
-//! A campaign that is created after that is reached a second later at the latest.
+//! An entry lasts for 1 s, so a new campaign is visible after 1 s at the latest.
 
 use crate::gate::Gate;
 use rushgate_gate::CampaignId;
@@ -9,24 +8,23 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// For how long, counted from before the gate was asked.
+/// Lifetime of an entry, counted from before the gate was asked.
 pub const TTL: Duration = Duration::from_secs(1);
 
-/// The most names that are remembered.
+/// Maximum number of campaigns.
 const CAPACITY: usize = 256;
 
-/// What this instance remembers.
 static CACHE: Mutex<Cache> = Mutex::new(Cache(BTreeMap::new()));
 
-/// Each with when that ends.
+/// Each campaign with the end of its entry.
 struct Cache(BTreeMap<CampaignId, Instant>);
 
-/// Whether the gate need not be asked for `campaign`, because it does not know it.
+/// Whether the gate is known not to know `campaign`.
 pub fn contains(campaign: &CampaignId) -> bool {
     cache().contains(campaign, Instant::now)
 }
 
-/// Remembers that the gate, which has just been asked, does not know `campaign`.
+/// Stores that the gate does not know `campaign`. `gate` has just been asked, and knows for how long the request waited.
 pub fn insert(gate: &Gate<'_>, campaign: &CampaignId) {
     let now = Instant::now();
     if let Some(asked) = now.checked_sub(gate.waited().unwrap_or_default()) {
@@ -35,22 +33,24 @@ pub fn insert(gate: &Gate<'_>, campaign: &CampaignId) {
 }
 
 fn cache() -> MutexGuard<'static, Cache> {
-    // Each of its methods leaves it whole.
+    // A panic cannot leave it inconsistent.
     CACHE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Cache {
     fn contains(&self, campaign: &CampaignId, now: impl Fn() -> Instant) -> bool {
-        self.0.get(campaign).is_some_and(|ends| now() < *ends)
+        self.0
+            .get(campaign)
+            .is_some_and(|expires_at| now() < *expires_at)
     }
 
     fn insert(&mut self, campaign: &CampaignId, asked: Instant, now: Instant) {
-        // Those who ask at once must not make it last longer.
+        // Concurrent requests must not extend the lifetime.
         if self.contains(campaign, || now) {
             return;
         }
         if self.0.len() >= CAPACITY {
-            self.0.retain(|_, ends| now < *ends);
+            self.0.retain(|_, expires_at| now < *expires_at);
         }
         if self.0.len() < CAPACITY {
             self.0.insert(campaign.clone(), asked + TTL);
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_unknown_for_a_second_from_before_the_question() {
+    fn an_entry_lasts_for_a_second_from_before_the_question() {
         let (mut cache, start) = (Cache(BTreeMap::new()), Instant::now());
         let answered = start + Duration::from_millis(300);
         cache.insert(&id(0), start, answered);

@@ -158,7 +158,7 @@ fn answer(
         Decision::Granted(grant) => (StatusCode::CREATED, grant),
         Decision::AlreadyGranted(grant) => (StatusCode::OK, grant),
         Decision::SoldOut { .. } => {
-            let detail = "Every coupon of this round has been given.";
+            let detail = "All coupons of this round have been granted.";
             return problem(StatusCode::GONE, word, detail, Some(word), Some(campaign));
         }
         _ => return problem(StatusCode::CONFLICT, word, "", Some(word), Some(campaign)),

@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(rejection.reason, Reason::KeyMismatch);
         assert_eq!(
             rejection.detail,
-            "key is welcome/once/43, value is of welcome/once/42"
+            "the key names welcome/once/43, but the value names welcome/once/42"
         );
     }
 

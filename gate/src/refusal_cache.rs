@@ -1,4 +1,5 @@
-//! What all those are told of whom the gate knows nothing, and who is known.
+//! The refusal that a caller may cache and give to unknown applicants, and the exclusion list: the applicants to whom it
+//! does not apply. The header of `refusal_cache.lua` proves that a cached refusal never denies a winner.
 
 use crate::apply::{Decision, TimedDecision, instant, round_id};
 use crate::campaign::{CampaignId, UserIds};
@@ -7,45 +8,43 @@ use crate::script::{Call, Reply, ReplyError, Script, Value};
 use crate::time::Millis;
 use std::time::Duration;
 
-/// `refusal_cache.lua`; its header says what it reads and answers, and why that may be repeated.
+/// See the header of `refusal_cache.lua` for keys and reply.
 pub static SCRIPT: Script = Script::new(concat!(
     include_str!("lua/grant.lua"),
     include_str!("lua/grace_period.lua"),
     include_str!("lua/refusal_cache.lua")
 ));
 
-/// For how long after a change that gives strangers a place the gate refuses them as before; no refusal is repeated
-/// for longer.
+/// The grace period: how long the gate goes on to refuse unknown applicants after a change has made serials available.
+/// Every refusal cached before the change has expired by then.
 pub const GRACE_PERIOD: Duration = Duration::from_millis(1_000);
 
-/// Why strangers are refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheableRefusal {
-    /// What each of them is told: sold out, not open or closed.
+    /// `SoldOut`, `NotOpen` or `Closed`.
     pub decided: TimedDecision,
-    /// When it must not be repeated any more.
+    /// By the clock of Redis.
     pub expires_at: Millis,
-    /// Which user ids the campaign takes; others are told that instead.
+    /// The user ids that the campaign accepts. Other ones get [`Decision::UserIdNotNumeric`] instead.
     pub user_ids: UserIds,
     excluded: String,
 }
 
 impl CacheableRefusal {
-    /// For how long it may be repeated, counted from when the gate gave it; less than [`GRACE_PERIOD`].
+    /// How long it may be cached, counted from a time before the gate was asked; at most [`GRACE_PERIOD`].
     pub fn ttl(&self) -> Duration {
         let millis = self.expires_at.get() - self.decided.now.get();
         Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(GRACE_PERIOD)
     }
 
-    /// The user ids of all who are no strangers, and have to ask the gate.
+    /// The exclusion list: user ids of applicants whom only the gate may answer.
     pub fn excluded(&self) -> impl Iterator<Item = &str> {
         let entries = self.excluded.split_ascii_whitespace();
-        // A user id has no slash in it.
+        // An entry may have a prefix that ends in a slash; a user id contains none.
         entries.map(|entry| entry.rsplit_once('/').map_or(entry, |(_, user_id)| user_id))
     }
 }
 
-/// The call that asks what strangers are told who apply to `campaign`.
 pub fn call(campaign: &CampaignId) -> Call {
     Call {
         script: &SCRIPT,
@@ -54,10 +53,10 @@ pub fn call(campaign: &CampaignId) -> Call {
     }
 }
 
-/// Reads the script's reply; `None` if there is nothing that may be repeated.
+/// Decodes the reply; `None` if nothing may be cached.
 ///
 /// # Errors
-/// When it is not a reply that `refusal_cache.lua` gives.
+/// When `refusal_cache.lua` cannot have sent this reply.
 pub fn refusal(reply: &[Value]) -> Result<Option<CacheableRefusal>, ReplyError> {
     let mut reply = Reply::of(reply, 7)?;
     let word = reply.text()?;
@@ -89,13 +88,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lua_settles_for_as_long() {
-        let settle = format!("local GRACE_PERIOD = {}\n", GRACE_PERIOD.as_millis());
-        assert!(SCRIPT.source().contains(&settle));
+    fn the_grace_period_is_the_same_in_lua() {
+        let line = format!("local GRACE_PERIOD = {}\n", GRACE_PERIOD.as_millis());
+        assert!(SCRIPT.source().contains(&line));
     }
 
     #[test]
-    fn reads_what_the_script_answers() {
+    fn a_reply_is_decoded() {
         let text = |text: &str| Value::Bytes(text.as_bytes().to_vec());
         let reply = |word: &str, known: &str| {
             let numbers = [0, 5_000, 5_900].map(Value::Integer);

@@ -254,7 +254,7 @@ impl Auditor<'_> {
             seen.free = free;
             seen.miscounts.extend(miscounts);
             let held = held.into_iter();
-            seen.held = held.map(|held| (held.place, held.issued)).collect();
+            seen.held = held.map(|held| (held.assignment, held.issued)).collect();
             seen.taken_back.extend(revoked);
             for event in events {
                 seen.on_the_way.insert((place(&event), event.event_type));

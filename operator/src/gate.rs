@@ -17,7 +17,7 @@ use rushgate_gate::projection::{self, Projection};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
     Applicant, Assignment, Call, CampaignId, CampaignState, FencingToken, Round, RoundId, Terms,
-    Value, application, confirm, keys, resend, revoke,
+    Value, confirm, keys, resend, revoke, status,
 };
 use rushgate_settings::redis_dangers;
 use std::io::ErrorKind;

@@ -257,7 +257,7 @@ impl Rebuild {
             let rows = self.operation.database.granted(id).await?;
             let known = self.known(campaign).await?;
             let (held, _) = self.operation.gate.held(id, one_per).await?;
-            let held: BTreeSet<_> = held.into_iter().map(|held| held.place).collect();
+            let held: BTreeSet<_> = held.into_iter().map(|held| held.assignment).collect();
             let plan = plan(one_per, known);
             let still = plan.granted.iter().filter(|granted| is_held(granted));
             let still = still
@@ -345,14 +345,14 @@ impl Rebuild {
                 event.event_type == EventType::Revoked && plan::place(&of_event(event)) == *place
             })
         };
-        let at_gate: BTreeSet<&Assignment> = held.iter().map(|held| &held.place).collect();
+        let at_gate: BTreeSet<&Assignment> = held.iter().map(|held| &held.assignment).collect();
         let (overtaken, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| {
             let place = plan::place(row);
             !is_held(row) && at_gate.contains(&place) && !is_revoked(&place)
         });
         for held in held {
-            let place = held.place.clone();
-            others.entry(held.place).or_insert(Granted {
+            let place = held.assignment.clone();
+            others.entry(held.assignment).or_insert(Granted {
                 applicant: place.applicant,
                 round: place.round,
                 serial: place.serial,

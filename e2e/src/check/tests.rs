@@ -37,7 +37,7 @@ fn rows(rows: &[(&str, Place)]) -> Vec<Row> {
 
 fn held(user_id: &str, place: &Place) -> HeldGrant {
     HeldGrant {
-        place: rushgate_gate::Assignment {
+        assignment: rushgate_gate::Assignment {
             round: place.round.parse().expect("a round"),
             serial: place.serial.to_string().parse().expect("a serial"),
             applicant: user_id.parse().expect("an applicant"),
@@ -48,7 +48,7 @@ fn held(user_id: &str, place: &Place) -> HeldGrant {
 }
 
 fn event(user_id: &str, serial: u32) -> Event {
-    let held = held(user_id, &at(serial)).place;
+    let held = held(user_id, &at(serial)).assignment;
     Event {
         event_type: EventType::Granted,
         campaign: "launch".parse().expect("a campaign"),

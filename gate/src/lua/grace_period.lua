@@ -1,14 +1,16 @@
--- Prepended, after grant.lua, to the scripts that change what strangers are told, revoke.lua and project.lua, and to
--- refusal_cache.lua, which says who they are and why this is needed.
---
--- For how long what a stranger is told may be repeated to others (ms), and for how long after a change places are kept
--- from strangers, because that is still repeated. What lies between is for clocks that do not run alike.
--- refusal_cache.lua says who they are, and why that is safe.
+-- Shared functions: the grace period, in which unknown applicants do not yet get a serial that a change has made
+-- available. Prepended, after grant.lua, to revoke.lua and project.lua, which start it, and to refusal_cache.lua. The
+-- header of refusal_cache.lua defines the terms, and proves why the grace period is needed.
+
+-- How long a refusal may be cached, counted from when the gate gave it (ms).
 local CACHE_TTL = 900
+
+-- How long the grace period lasts, counted from the change (ms). It is longer than CACHE_TTL, so that refusals cached
+-- before the change expire first. The difference is the tolerance for clocks that run at different speeds.
 local GRACE_PERIOD = 1000
 
--- Why a stranger is refused, whether or not the campaign is paused: the word, the round, and for not_open when that
--- opens. Nothing, if there is a place for him, or one on the waitlist.
+-- The refusal that the stored state alone gives an unknown applicant: the decision, the round and, for not_open, when it
+-- opens. nil if a serial or a place on the waitlist is available. Ignores a pause, a halt and a running grace period.
 local function refusal_of_unknown(state, waitlist)
   local round = current()
   if state == 'closed' then
@@ -31,7 +33,7 @@ local function refusal_of_unknown(state, waitlist)
   return 'sold_out', round, 0
 end
 
--- What strangers are told before a change, for `start_grace_period` after it.
+-- Called before a change. Returns what start_grace_period needs after it.
 local function refusal_before_change()
   local campaign = redis.call('HMGET', KEYS[1], 'state', 'waitlist')
   if not campaign[1] then
@@ -42,7 +44,9 @@ local function refusal_before_change()
   return { word = word, round = round, grace_ends_at = math.min(now + GRACE_PERIOD, opens_at or math.huge) }
 end
 
--- Where a change gives strangers a place that they were refused before, or lets a round open earlier, it settles first.
+-- Called after a change. Starts a grace period if unknown applicants were refused before the change and would now get a
+-- serial or a place on the waitlist, or if the change lets a round open within the grace period. A grace period that
+-- ends later is left as it is.
 local function start_grace_period(before)
   if not before.word then
     return

@@ -1,37 +1,81 @@
--- Tells why a stranger is refused, and until when that may be repeated to others without asking. Writes nothing.
+-- Reports a refusal that the callers may cache, for how long, and for which applicants it does not hold. Writes nothing.
 --
--- A stranger is somebody of whom the gate knows nothing that his answer depends on: he holds nothing, does not wait, and
--- nothing was taken back from him. All strangers are told the same, so whoever has this reply may answer them in the
--- gate's place, and asks the gate for everybody who is among the known.
+-- Purpose: after a round has sold out, most requests are refused, and all with the same answer. An instance of the
+-- handler asks once, and then answers from its cache instead of the gate, for at most 0.9 s.
 --
--- Why nobody is denied what he has. Let somebody be a stranger at `now`, when he is refused, and come again before
--- `ends`. To hold or wait by then, he would have to be granted a place, or one on the waitlist, as a stranger: whoever is
--- promoted waited before, and was known. Strangers get something only where a change gives it to them that they were
--- refused before: a serial is taken back, a waitlist moves up, a quota or waitlist grows, a window, round or state
--- changes. Each such change is made by a script that calls `start_grace_period`, so that apply.lua goes on to refuse strangers for
--- GRACE_PERIOD (1,000 ms) from then on, and a reply may be repeated for CACHE_TTL (900 ms) from `now`, which was before the change.
--- While it settles, `ends` is not after its end. No script is needed for a round to open at its time: `ends` is not
--- after the next opening, and for that reason a change settles no later than the opening that was to come next; if it
--- lets one open earlier, that settles too. Those whom the gate knows are answered as ever: they need not wait.
---
--- What can be late, by CACHE_TTL at most: that a campaign is paused, halted or closed, or that Redis has lost it. Where one
--- may win in every round, so can be what a holder of another round is told after an operator has moved that round, or
--- this one, so that it is the one that opened last. A campaign is halted for longer than GRACE_PERIOD before it is restored. A
--- clock of Redis that jumps forward cuts short what settles, as it does every window.
---
--- KEYS  those of grant.lua, which stands before this, with grace_period.lua
--- Reply {decision, round, at, now, ends, user_ids, known}: flat and always seven long; '' and 0 where there is nothing to
--- say.
---   decision  sold_out, not_open, closed; '' if there is nothing to repeat: somebody would get a place, the campaign is
---             paused, halted or unknown, or too many are known
---   at        for not_open, when the round opens
---   ends      when this must not be repeated any more; not after the next opening
---   user_ids  which the campaign takes: of numeric alone, no other stranger is told this
---   known     everybody who is no stranger, separated by spaces: a user id, perhaps with something and `/` before it
+-- KEYS  the ten keys of grant.lua, which is prepended, with grace_period.lua after it
+-- Reply {decision, round, at, now, expires_at, user_ids, excluded}: a flat array, always of 7 elements; '' or 0 means
+-- "no value".
+--   decision    sold_out, not_open, closed; '' if nothing may be cached: an unknown applicant would get a serial or a
+--               place on the waitlist, the campaign is paused, halted or unknown, or the exclusion list is too long
+--   at          for not_open: when the round opens, or when the grace period ends
+--   expires_at  when the refusal expires: at most CACHE_TTL after now
+--   user_ids    which user ids the campaign accepts; if numeric, other user ids get user_id_not_numeric instead
+--   excluded    the exclusion list: user ids separated by spaces, each perhaps with a prefix that ends in `/`
 --
 -- Example
 --   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known
 --   → sold_out once 0 1796086800123 1796086801023 any '7 8 once/9'
+--
+-- WHY A CACHED REFUSAL NEVER DENIES A WINNER
+--
+-- Definitions. All times are read from the clock of Redis. The current round is the one that opened last.
+-- - An applicant is known if apply.lua finds them in `grants`, or in `waiting` or `revoked` of the current round. Where
+--   one grant per round is allowed, only a grant of the current round counts. All other applicants are unknown.
+-- - base(t) is what refusal_of_unknown returns at time t: a refusal, or nil. It ignores a pause, a halt and a running
+--   grace period.
+-- - A cached refusal C is a reply of this script at time t0, with expires_at e and exclusion list E.
+--
+-- Assumptions. Redis loses no acknowledged write of the campaign between t0 and e, and its clock does not jump. The
+-- instance stops using C when (e - t0) has passed since it sent the question, measured by its own clock. That is before
+-- time e, unless the two clocks differ by more than 100 ms in a second.
+--
+-- Claim 1. apply.lua gives all unknown applicants the same decision, except for user_id_not_numeric.
+--   It reads by user id only grants, waiting and revoked, and finds nothing in them. The rest of its input is the
+--   campaign, its rounds and the clock. If base(t) is a refusal, or a grace period runs, it refuses.
+--
+-- Claim 2. From t0 until e, apply.lua grants no serial and adds no applicant to the waitlist.
+--   apply.lua does either only if base is nil, no grace period runs, and the campaign is not halted. Call time t safe if
+--     (a) a grace period is stored that ends at e or later, or
+--     (b) base(t) is a refusal, and no round is scheduled to open after t and before e, or
+--     (c) the campaign is halted, and remains so until e.
+--   So it is enough to show that each time from t0 until e is safe.
+--   - t0 is safe. If the refusal came from base, (b) holds, because e is not after the next opening. If it came from a
+--     running grace period, (a) holds, because e is not after its end.
+--   - The passing of time keeps it safe. Without a write, base changes from a refusal to nil only when a round opens.
+--   - apply.lua writes nothing at a safe time. It would need base = nil without a grace period. The scripts that only
+--     report write nothing; readmit.lua and resend.lua write only to the stream and the dead letters.
+--   - confirm.lua changes no count that base reads. If it halts the campaign, (c) holds: only project.lua with
+--     'restored' ends a halt, and `rushgate restore` sends that more than GRACE_PERIOD after the halt. restore.lua
+--     writes only to a halted campaign.
+--   - revoke.lua and project.lua keep it safe. Let one of them run at time c, with t0 <= c < e. It computes the end of
+--     its grace period, g = min(c + GRACE_PERIOD, next opening before the change).
+--       If (a) holds before, it holds after: start_grace_period never replaces a running period by an earlier end.
+--       If (b) holds before, then g >= e, because e <= t0 + CACHE_TTL < c + GRACE_PERIOD, and no opening was scheduled
+--       before e. After the change, either base(c) is still a refusal and no round opens before g, and (b) holds; or the
+--       script stores a grace period that ends at g or later, and (a) holds.
+--       If (c) holds before, or project.lua halts the campaign, (c) holds after.
+--
+-- Claim 3. While the current round stays the same, an applicant who is not in E is unknown from t0 until e.
+--   (By itself the current round changes only when a round opens, which is not before e. For a change of the schedule by
+--   an operator, see the limits below.)
+--   E names all applicants who are known at t0. To become known later, an applicant needs a new entry in grants, waiting
+--   or revoked. By claim 2, apply.lua adds none. The other writers add entries only for applicants who are in E already:
+--   - promote() in revoke.lua and project.lua grants to applicants on a waitlist. They were on it at t0, by claim 2. E
+--     names the applicants on the waitlists: of all rounds, or of the current round with one grant per round.
+--   - revoke.lua adds to `revoked` an applicant who held a grant: at t0, or by such a promotion.
+--   - restore.lua writes only while the campaign is halted, and that lasts until e.
+--
+-- Result. If an instance answers an applicant from C, then the applicant is not in E, so the applicant is unknown (claim
+-- 3) and the gate itself would refuse them at that moment (claims 1 and 2). An applicant whose hash equals that of an
+-- excluded one is sent to the gate, which is always right.
+--
+-- Limits. For at most CACHE_TTL, a cached refusal can differ from the gate's own:
+-- - If the campaign has been paused, halted or closed, or Redis has lost it, the reason is out of date. The gate would
+--   refuse as well.
+-- - If an operator changes the schedule so that another round becomes the current one, E does not name the applicants
+--   with an entry in that round. With one grant per round, an applicant who holds a grant of it, or waits for one, may
+--   get the cached refusal. With one grant per campaign, only the reason can be wrong (sold_out instead of revoked).
 if #KEYS ~= 10 or #ARGV ~= 0 then
   return redis.error_reply('ERR refusal_cache.lua takes 10 keys and no argument')
 end
@@ -43,72 +87,73 @@ if state ~= 'running' and state ~= 'closed' then
   return nothing
 end
 local word, round, at = refusal_of_unknown(state, campaign[3])
-local ends = now + CACHE_TTL
+local expires_at = now + CACHE_TTL
 if not word then
-  local grace_ends_at, still = grace_period(campaign[4])
+  local grace_ends_at, pending = grace_period(campaign[4])
   if not grace_ends_at then
     return nothing
   end
-  word, round, at = still, current(), still == 'not_open' and grace_ends_at or 0
-  ends = math.min(ends, grace_ends_at)
+  word, round, at = pending, current(), pending == 'not_open' and grace_ends_at or 0
+  expires_at = math.min(expires_at, grace_ends_at)
 end
 local _, opens_at = upcoming()
-ends = math.min(ends, opens_at or ends)
+expires_at = math.min(expires_at, opens_at or expires_at)
 if word == 'sold_out' then
   local closes_at = redis.call('HGET', KEYS[3], round .. '/closes_at')
-  ends = math.min(ends, tonumber(closes_at) or ends)
+  expires_at = math.min(expires_at, tonumber(closes_at) or expires_at)
 end
 
--- What counts is the round that opened last; where one may win once in all, also what he holds or may get in another.
-local this = (current() or '') .. '/'
-local function of_this(fields)
+-- Entries of the current round begin with this prefix.
+local prefix = (current() or '') .. '/'
+local function in_current_round(fields)
   local found = {}
   for _, field in ipairs(fields) do
-    -- `#` begins the serials that were taken back.
-    if string.find(field, this, 1, true) == 1 and string.byte(field, #this + 1) ~= 35 then
+    -- `#` (35) begins the entries of revoked serials, which name no applicant.
+    if string.find(field, prefix, 1, true) == 1 and string.byte(field, #prefix + 1) ~= 35 then
       found[#found + 1] = field
     end
   end
   return found
 end
 
--- Where one may win in every round: everybody with something in this one, as far as grant.lua has noted it. No other round
--- is looked at, so it costs what this one costs. Nothing, if a grant was not noted.
-local function known_of_this()
-  local from, to = '[' .. this, '(' .. string.sub(this, 1, -2) .. '0'
+-- The exclusion list with one grant per round: the set `known` and the waitlist of the current round. Its cost does not
+-- depend on other rounds. nil if the set is incomplete, or if the list would be too long.
+local function excluded_of_current_round()
+  local from, to = '[' .. prefix, '(' .. string.sub(prefix, 1, -2) .. '0'
   local granted = {}
-  if (tonumber(redis.call('HGET', KEYS[3], this .. 'granted') or '') or 0) > 0 then
+  if (tonumber(redis.call('HGET', KEYS[3], prefix .. 'granted') or '') or 0) > 0 then
     local noted, before = string.match(redis.call('HGET', KEYS[1], 'known') or '', '^(.+/)(%d+)$')
     local count = redis.pcall('SCARD', KEYS[10])
-    if noted ~= this or count ~= ever_granted() - tonumber(before) then
+    if noted ~= prefix or count ~= ever_granted() - tonumber(before) then
       return nil
     end
     if count + redis.call('ZLEXCOUNT', KEYS[6], from, to) > MAX_EXCLUDED then
       return nil
     end
-    granted = of_this(redis.call('SMEMBERS', KEYS[10]))
+    granted = in_current_round(redis.call('SMEMBERS', KEYS[10]))
   end
   return { table.concat(granted, ' '), table.concat(redis.call('ZRANGEBYLEX', KEYS[6], from, to), ' ') }
 end
 
--- Looks through everything, unless that is too much: it takes as long as some twenty grants or thirty refusals.
-local function all_known()
+-- The exclusion list from the hashes themselves; nil if they have more than MAX_EXCLUDED fields. At that limit it takes
+-- as long as about twenty grants or thirty refusals.
+local function excluded_of_campaign()
   if redis.call('HLEN', KEYS[4]) + redis.call('HLEN', KEYS[7]) + redis.call('HLEN', KEYS[8]) > MAX_EXCLUDED then
     return nil
   end
-  local known = {}
+  local excluded = {}
   for i, key in ipairs({ KEYS[4], KEYS[7], KEYS[8] }) do
     local fields = redis.call('HKEYS', key)
     if one_per == 'round' or key == KEYS[8] then
-      fields = of_this(fields)
+      fields = in_current_round(fields)
     end
-    known[i] = table.concat(fields, ' ')
+    excluded[i] = table.concat(fields, ' ')
   end
-  return known
+  return excluded
 end
 
-local known = (one_per == 'round' and known_of_this()) or all_known()
-if not known then
+local excluded = (one_per == 'round' and excluded_of_current_round()) or excluded_of_campaign()
+if not excluded then
   return nothing
 end
-return { word, round, at, now, ends, campaign[5] or '', table.concat(known, ' ') }
+return { word, round, at, now, expires_at, campaign[5] or '', table.concat(excluded, ' ') }

@@ -5,8 +5,8 @@ use redis::TypedCommands;
 use rushgate_gate::project::{Origin, ProjectOutcome};
 use rushgate_gate::script::{self, Eval};
 use rushgate_gate::{
-    CampaignState, Decision, EventType, Keys, OnePer, Quota, Round, UserIds, application, apply,
-    overview,
+    CampaignState, Decision, EventType, Keys, OnePer, Quota, Round, UserIds, apply, overview,
+    status,
 };
 use std::collections::BTreeSet;
 use std::sync::Barrier;

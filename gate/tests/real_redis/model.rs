@@ -4,7 +4,7 @@ use crate::support::{Gate, round};
 use proptest::prelude::*;
 use rushgate_gate::project::{Origin, ProjectOutcome};
 use rushgate_gate::{
-    CampaignState, Decision, Event, EventType, OnePer, Round, RoundId, application, confirm, revoke,
+    CampaignState, Decision, Event, EventType, OnePer, Round, RoundId, confirm, revoke, status,
 };
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -4,8 +4,8 @@ use crate::support::{Gate, applicant, connect, eval, round};
 use redis::TypedCommands;
 use rushgate_gate::project::{Origin, ProjectOutcome};
 use rushgate_gate::{
-    CampaignState, Decision, EventType, Keys, OnePer, RoundId, Serial, application, apply, confirm,
-    revoke,
+    CampaignState, Decision, EventType, Keys, OnePer, RoundId, Serial, apply, confirm, revoke,
+    status,
 };
 use std::sync::Barrier;
 

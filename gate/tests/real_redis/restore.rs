@@ -6,7 +6,7 @@ use rushgate_gate::balance::{self, Miscount};
 use rushgate_gate::project::{Origin, ProjectOutcome as Projected};
 use rushgate_gate::restore::{self, Granted, RestoreOutcome, Standing};
 use rushgate_gate::{
-    CampaignState, Event, EventType, Keys, OnePer, RoundId, application, confirm, resend, revoke,
+    CampaignState, Event, EventType, Keys, OnePer, RoundId, confirm, resend, revoke, status,
 };
 use std::collections::BTreeMap;
 

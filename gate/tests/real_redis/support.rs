@@ -5,9 +5,9 @@ use rushgate_gate::project::{self, Origin, ProjectOutcome};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
     Applicant, Call, CampaignId, CampaignState, Decision, Event, FencingToken, Keys, OnePer, Quota,
-    Round, RoundId, Serial, Terms, UserIds, Value, Waitlist, application, apply, confirm, overview,
+    Round, RoundId, Serial, Terms, UserIds, Value, Waitlist, apply, confirm, overview,
     projection::{self, Projection},
-    refusal_cache, revoke,
+    refusal_cache, revoke, status,
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
