@@ -40,7 +40,7 @@ impl AllowedOrigins {
         const EXPOSED: &str = "age, etag, location, preference-applied, retry-after, rushgate-decision, \
             rushgate-position, rushgate-serial, rushgate-time, server-timing, www-authenticate";
         match self {
-            Self::Any => answer
+            Self::Any => response
                 .with("access-control-allow-origin", "*")
                 .with("timing-allow-origin", "*")
                 .with("access-control-expose-headers", EXPOSED),
@@ -53,7 +53,7 @@ impl AllowedOrigins {
                 let is_allowed =
                     |header: &&str| origin(header).is_some_and(|origin| origins.contains(&origin));
                 match origin_header.filter(is_allowed) {
-                    Some(origin) => answer
+                    Some(origin) => response
                         .with_text("access-control-allow-origin", origin)
                         .with_text("timing-allow-origin", origin)
                         .with("access-control-expose-headers", EXPOSED),
@@ -96,12 +96,12 @@ impl AllowedHeaders {
 pub fn options(allow: &'static str, headers: &AllowedHeaders, request: &HeaderMap) -> Response {
     let response = Response::empty(StatusCode::NO_CONTENT).with("allow", allow);
     if request.contains_key("access-control-request-method") {
-        answer
+        response
             .with("access-control-allow-methods", allow)
             .with_text("access-control-allow-headers", &headers.0)
             .with("access-control-max-age", "600")
     } else {
-        answer
+        response
     }
 }
 

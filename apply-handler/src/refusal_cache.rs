@@ -148,7 +148,7 @@ impl Cache {
             decided: refusal.decided.clone(),
             user_ids: refusal.user_ids,
             at: now,
-            known,
+            excluded,
         };
         let entry = Entry {
             refusal: Some(cached),

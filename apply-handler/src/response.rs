@@ -114,7 +114,7 @@ impl Response {
             Decision::UnknownCampaign => return Problem::CampaignNotFound.response(),
             Decision::UserIdNotNumeric => return Problem::UserIdNotNumeric.response(),
         };
-        answer
+        response
             .with("rushgate-decision", word)
             .with("cache-control", "no-store")
     }

@@ -1,4 +1,4 @@
-//! Real keys, tokens signed with them, and what is made of tokens that were tampered with.
+//! Tokens signed with real keys, and hostile tokens of every kind.
 
 use super::*;
 use jsonwebtoken::jwk::Jwk;
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// A key that signs, by its name in the key set.
+/// A signing key and its name in the key set.
 struct Signer {
     kid: &'static str,
     algorithm: Algorithm,
@@ -88,7 +88,7 @@ fn header_of(signer: &Signer) -> Value {
     json!({"alg": signer.algorithm, "typ": "JWT", "kid": signer.kid})
 }
 
-fn judged(authorization: &str) -> Result<String, TokenError> {
+fn authenticate(authorization: &str) -> Result<String, TokenError> {
     let mut headers = HeaderMap::new();
     let value = authorization.parse().expect("a header");
     headers.insert("authorization", value);
@@ -102,28 +102,36 @@ fn bearer(token: &str) -> String {
 }
 
 #[test]
-fn a_token_of_any_of_the_keys_names_its_subject() {
+fn a_token_of_each_key_gives_its_subject() {
     for signer in signers() {
         let token = sign(&signer, &header_of(&signer), &claims());
-        assert_eq!(judged(&bearer(&token)), Ok("42".into()), "{}", signer.kid);
-        // Without a kid there is one key of that algorithm.
+        assert_eq!(
+            authenticate(&bearer(&token)),
+            Ok("42".into()),
+            "{}",
+            signer.kid
+        );
+        // Without a kid, the only key of that algorithm is used.
         let unnamed = sign(&signer, &json!({"alg": signer.algorithm}), &claims());
-        assert_eq!(judged(&format!("bearer  {unnamed} ")), Ok("42".into()));
-        // As the library itself makes them.
+        assert_eq!(
+            authenticate(&format!("bearer  {unnamed} ")),
+            Ok("42".into())
+        );
+        // A token made by the library itself.
         let header = jsonwebtoken::Header::new(signer.algorithm);
         let theirs = encode(&header, &claims(), &signer.key).expect("a token");
-        assert_eq!(judged(&bearer(&theirs)), Ok("42".into()));
+        assert_eq!(authenticate(&bearer(&theirs)), Ok("42".into()));
     }
     let several = json!({"sub": "a@b", "iss": "https://id.example", "aud": ["x", "rushgate"], "exp": now() - 10});
     let signer = &signers()[0];
     assert_eq!(
-        judged(&bearer(&sign(signer, &header_of(signer), &several))),
+        authenticate(&bearer(&sign(signer, &header_of(signer), &several))),
         Ok("a@b".into()),
         "within the leeway, one audience of several"
     );
 }
 
-/// Every way to go wrong, with each of the four kinds of keys.
+/// Hostile tokens of one signer, each with the expected error.
 fn hostile(signer: &Signer, others: &[Signer]) -> Vec<(&'static str, String, TokenError)> {
     let header = header_of(signer);
     let good = sign(signer, &header, &claims());
@@ -167,7 +175,7 @@ fn hostile(signer: &Signer, others: &[Signer]) -> Vec<(&'static str, String, Tok
         };
         sign(&secret, &json!({"alg": "HS256", "kid": "hs"}), &claims())
     };
-    // The public key as the secret of HS256: the classic confusion.
+    // The public key used as an HS256 secret: algorithm confusion.
     let confused = {
         let public = jwk(signer).to_string();
         let secret = Signer {
@@ -371,7 +379,7 @@ fn hostile(signer: &Signer, others: &[Signer]) -> Vec<(&'static str, String, Tok
             with_claim("sub", "x".repeat(65).into()),
             TokenError::Subject,
         ),
-        // Their own key in the header is nothing that we look at.
+        // A key in the header of the token is ignored.
         (
             "own key",
             {
@@ -392,13 +400,13 @@ fn hostile(signer: &Signer, others: &[Signer]) -> Vec<(&'static str, String, Tok
 }
 
 #[test]
-fn hostile_tokens_are_refused_each_for_its_own_reason() {
+fn each_hostile_token_is_rejected_with_its_own_error() {
     let all = signers();
     let mut counts: BTreeMap<TokenError, usize> = BTreeMap::new();
     for signer in &all {
         for (what, token, expected) in hostile(signer, &all) {
             assert_eq!(
-                judged(&bearer(&token)),
+                authenticate(&bearer(&token)),
                 Err(expected),
                 "{}: {what}",
                 signer.kid
@@ -414,7 +422,11 @@ fn hostile_tokens_are_refused_each_for_its_own_reason() {
         &good,
         &format!("Token {good}"),
     ] {
-        assert_eq!(judged(missing), Err(TokenError::Missing), "{missing:?}");
+        assert_eq!(
+            authenticate(missing),
+            Err(TokenError::Missing),
+            "{missing:?}"
+        );
         *counts.entry(TokenError::Missing).or_default() += 1;
     }
     assert!(counts.values().sum::<usize>() >= 100, "{counts:?}");
@@ -426,7 +438,7 @@ fn hostile_tokens_are_refused_each_for_its_own_reason() {
 }
 
 #[test]
-fn two_authorizations_are_none() {
+fn two_authorization_headers_are_rejected() {
     let signer = &signers()[0];
     let token = bearer(&sign(signer, &header_of(signer), &claims()));
     let mut headers = HeaderMap::new();
@@ -455,7 +467,7 @@ fn keys_rotate_by_kid() {
             tokens.applicant(&token).map(|a| a.to_string()),
             Ok("42".into())
         );
-        // Which of the two is not for us to guess.
+        // Two keys match, so no key is chosen.
         let unnamed = sign(signer, &json!({"alg": "HS256"}), &claims());
         assert_eq!(tokens.applicant(&unnamed), Err(TokenError::Key));
     }
@@ -465,7 +477,7 @@ fn keys_rotate_by_kid() {
 }
 
 #[test]
-fn keys_that_are_not_safe_are_refused_at_the_start() {
+fn unsafe_keys_are_rejected_at_start() {
     let short_rsa = {
         let der = der(include_str!("../../testdata/rsa-1024.pkcs1.b64"));
         jwk(&Signer {
@@ -496,14 +508,14 @@ fn keys_that_are_not_safe_are_refused_at_the_start() {
         let error = Keys::parse(&keys.to_string()).err();
         assert_eq!(error, Some(expected), "{keys}");
     }
-    // Others of a provider's set are passed over.
+    // Other keys of a provider's set are ignored.
     let mixed = json!({"keys": [{"kty": "RSA", "use": "enc", "n": "AQAB", "e": "AQAB"}, {"kty": "magic"}, jwk(&ec)]});
     let keys = Keys::parse(&mixed.to_string()).expect("one of them");
     assert_eq!(keys.skipped(), []);
 }
 
 #[test]
-fn one_odd_key_of_a_set_harms_itself_only() {
+fn an_invalid_key_does_not_affect_the_rest_of_the_set() {
     let [hs, ec, ..] = signers();
     let with = |name: &str, value: Value| {
         let mut odd = jwk(&ec);
@@ -534,7 +546,7 @@ fn one_odd_key_of_a_set_harms_itself_only() {
 
 proptest! {
     #[test]
-    fn whatever_is_sent_as_a_token_is_refused_not_panicked_over(
+    fn an_arbitrary_token_is_rejected_without_a_panic(
         header in prop::collection::vec(any::<u8>(), 0..60),
         claims in prop::collection::vec(any::<u8>(), 0..60),
         signature in prop::collection::vec(any::<u8>(), 0..300),
@@ -545,13 +557,13 @@ proptest! {
         let real_header = part(header_of(&signers()[1]).to_string().as_bytes());
         let half_real = format!("{real_header}.{}.{}", part(&claims), part(&signature));
         for token in [wrapped, half_real, text.clone()] {
-            prop_assert!(judged(&bearer(&token)).is_err());
+            prop_assert!(authenticate(&bearer(&token)).is_err());
         }
-        prop_assert!(judged(&text).is_err());
+        prop_assert!(authenticate(&text).is_err());
     }
 
     #[test]
-    fn whatever_is_configured_as_keys_is_refused_not_panicked_over(
+    fn arbitrary_keys_are_rejected_without_a_panic(
         text in "[ -~]{0,80}", kty in "RSA|EC|OKP|oct|x", value in "[A-Za-z0-9_=-]{0,60}", crv in "P-256|P-384|Ed25519|x",
     ) {
         prop_assert!(Keys::parse(&text).is_err());

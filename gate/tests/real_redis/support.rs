@@ -1,4 +1,4 @@
-//! What the tests over a real Redis share.
+//! Helpers for the tests on a real Redis.
 
 use redis::Commands;
 use rushgate_gate::project::{self, Origin, ProjectOutcome};
@@ -12,20 +12,20 @@ use rushgate_gate::{
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A campaign of the test's own, removed with it.
+/// A campaign with a unique id. `Drop` removes its keys.
 pub(crate) struct Gate {
     pub(crate) redis: redis::Connection,
     pub(crate) id: CampaignId,
-    /// How many may wait, from the next projection on.
+    /// Waitlist length for the next projection.
     pub(crate) waitlist: u32,
-    /// Which user ids it takes, from the next projection on.
+    /// Accepted user ids for the next projection.
     pub(crate) user_ids: UserIds,
-    /// Under which token it is projected and restored.
+    /// Fencing token of projections and restores.
     pub(crate) fence: FencingToken,
 }
 
 impl Gate {
-    /// A campaign that the gate does not know yet, on the server that `REDIS_URL` names.
+    /// A campaign that is not projected yet, on the server in `REDIS_URL`.
     pub(crate) fn unknown() -> Self {
         let url = std::env::var("REDIS_URL").expect("REDIS_URL is not set: run `cargo xtask test`");
         Self::on(&url)
@@ -97,7 +97,6 @@ impl Gate {
         project::outcome(&reply).expect("its reply")
     }
 
-    /// What the gate was told of the campaign.
     pub(crate) fn projection(&mut self) -> Option<Projection> {
         let reply = self.call(&projection::call(&self.id)).expect("projection");
         projection::projection(&reply).expect("its reply")
@@ -110,7 +109,7 @@ impl Gate {
         apply::decision(&reply).expect("its reply").decision
     }
 
-    /// The serial that `user_id` is granted now, or was before.
+    /// Applies, and returns the serial of the new or earlier grant.
     pub(crate) fn serial(&mut self, user_id: &str) -> u32 {
         match self.apply(user_id) {
             Decision::Granted(grant) | Decision::AlreadyGranted(grant) => grant.serial.get(),
@@ -122,7 +121,6 @@ impl Gate {
         self.status_in(user_id, None)
     }
 
-    /// In a round of one's choice.
     pub(crate) fn status_in(&mut self, user_id: &str, round: Option<&str>) -> status::Status {
         let round = round.map(|id| id.parse().expect("a round id"));
         let reply = self
@@ -148,7 +146,6 @@ impl Gate {
         self.confirm_many(&[(round, serial, user_id)])
     }
 
-    /// In one call.
     pub(crate) fn confirm_many(&mut self, grants: &[(&str, u32, &str)]) -> confirm::ConfirmOutcome {
         let grants = grants.iter().map(|(round, serial, user_id)| {
             let round: RoundId = round.parse().expect("a round id");
@@ -175,29 +172,27 @@ impl Gate {
         confirm::outcome(&reply).expect("its reply")
     }
 
-    /// What strangers are told, if it may be repeated.
+    /// The refusal that may be cached.
     pub(crate) fn refusal(&mut self) -> Option<refusal_cache::CacheableRefusal> {
         let reply = self
             .call(&refusal_cache::call(&self.id))
-            .expect("strangers");
+            .expect("refusal_cache");
         refusal_cache::refusal(&reply).expect("its reply")
     }
 
-    /// Whatever has to settle before strangers get it has done so.
-    pub(crate) fn settle(&mut self) {
+    /// Ends a running grace period.
+    pub(crate) fn end_grace_period(&mut self) {
         let campaign = Keys::of(&self.id).campaign();
         self.redis.hdel(campaign, "settling").expect("HDEL")
     }
 
-    /// Whatever settles goes on doing so for that many ms from now on.
-    pub(crate) fn keep_settling(&mut self, millis: i64) {
+    /// Lets a running grace period end `millis` ms from now.
+    pub(crate) fn extend_grace_period(&mut self, millis: i64) {
         let campaign = Keys::of(&self.id).campaign();
-        let settling: Option<String> = self.redis.hget(&campaign, "settling").expect("HGET");
-        if let Some((_, word)) = settling.as_deref().and_then(|field| field.split_once('/')) {
-            let settling = format!("{}/{word}", self.now() + millis);
-            self.redis
-                .hset(campaign, "settling", settling)
-                .expect("HSET")
+        let field: Option<String> = self.redis.hget(&campaign, "settling").expect("HGET");
+        if let Some((_, word)) = field.as_deref().and_then(|field| field.split_once('/')) {
+            let field = format!("{}/{word}", self.now() + millis);
+            self.redis.hset(campaign, "settling", field).expect("HSET")
         }
     }
 
@@ -206,7 +201,7 @@ impl Gate {
         overview::overview(&reply).expect("its reply")
     }
 
-    /// Every entry of the stream, oldest first.
+    /// All events of the stream, oldest first.
     pub(crate) fn events(&mut self) -> Vec<Event> {
         let entries: redis::streams::StreamRangeReply = redis::cmd("XRANGE")
             .arg(Keys::of(&self.id).stream())
@@ -243,7 +238,7 @@ impl Gate {
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        // The server may be gone on purpose.
+        // The test may have stopped the server.
         let _ = redis::cmd("DEL")
             .arg(&Keys::of(&self.id).all())
             .exec(&mut self.redis);
@@ -256,7 +251,7 @@ pub(crate) fn connect(url: &str) -> redis::Connection {
         .unwrap_or_else(|error| panic!("no Redis at {url}: {error}"))
 }
 
-/// Runs a script by its SHA-1 and, where the server does not know it, by its source.
+/// Runs a script by SHA-1, and by source if the server does not have it.
 pub(crate) fn eval(redis: &mut redis::Connection, call: &Call) -> redis::RedisResult<Vec<Value>> {
     let mut run = |eval: Eval| {
         let mut command = redis::cmd(eval.command());
