@@ -1,8 +1,8 @@
-//! Authentication. Either every request is trusted to name its applicant, or each request needs a signed token (RFC 7519,
-//! sent as a bearer token of RFC 6750) whose subject is the applicant.
+//! Authentication. Either every request is trusted to name its applicant, or each request needs a signed token (RFC
+//! 7519, sent as a bearer token of RFC 6750) whose subject is the applicant.
 //!
-//! Each key verifies exactly one algorithm, which follows from the key's type, so a token cannot choose how it is verified.
-//! Keys come only from the configuration. Headers of a token that point to other keys are ignored.
+//! Each key verifies exactly one algorithm, which follows from the key's type, so a token cannot choose how it is
+//! verified. Keys come only from the configuration. Headers of a token that point to other keys are ignored.
 
 mod keys;
 mod token_error;

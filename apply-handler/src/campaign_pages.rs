@@ -1,5 +1,5 @@
-//! Pages of the list of campaigns. The ids of a page are cached for a second. One request at a time queries the gate, one
-//! campaign after the other, so that lists take little of the gate's time from applications.
+//! Pages of the list of campaigns. The ids of a page are cached for a second. One request at a time queries the gate,
+//! one campaign after the other, so that lists take little of the gate's time from applications.
 
 use crate::gate::{Gate, GateError};
 use crate::overview_cache::{self, STALE};

@@ -1,7 +1,8 @@
-//! The clock of Redis, which decides when rounds open and close. Each response reports it, so that clients can count down.
+//! The clock of Redis, which decides when rounds open and close. Each response reports it, so that clients can count
+//! down.
 //!
-//! It is taken from the replies of scripts, so it costs no request. It is behind by the travel time of the last reply, and
-//! never ahead.
+//! It is taken from the replies of scripts, so it costs no request. It is behind by the travel time of the last reply,
+//! and never ahead.
 
 use rushgate_gate::Millis;
 use std::sync::{Mutex, PoisonError};

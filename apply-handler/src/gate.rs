@@ -1,9 +1,10 @@
 //! The client of the gate: calls its scripts on one Redis connection per instance.
 //!
-//! Spin opens a TCP connection for each [`Connection::open`], and neither reconnects nor times out. So the connection is
-//! kept in a static and shared by all requests of the instance, and each call has a timeout. A call that gets no reply is
-//! repeated once on a new connection. That is safe, because a script repeats its earlier decision. An error reply of Redis is
-//! returned and never repeated.
+//! Spin opens a TCP connection for each [`Connection::open`], and neither reconnects nor times out. So the connection
+//! is kept in a static and shared by all requests of the instance, and each call has a timeout. A call that gets no
+//! reply is repeated once on a new connection. That is safe, because an application that is decided gets the same
+//! decision again. An error reply of Redis is returned to the caller and not repeated (except NOSCRIPT, after which the
+//! source is sent).
 
 use crate::clock;
 use crate::load_shedding::{Admission, LoadShedder};
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
     /// The gate was not called, because it is overloaded.
-    #[error("the gate is overloaded: a call took or takes more than {} ms", .0.as_millis())]
+    #[error("overloaded: a call takes longer than {} ms", .0.as_millis())]
     Overloaded(Duration),
     #[error("no reply from Redis within {} ms", .0.as_millis())]
     TimedOut(Duration),
@@ -83,8 +84,8 @@ impl<'a> Gate<'a> {
     /// Runs a script and decodes its reply with `read`.
     ///
     /// # Errors
-    /// When the gate is overloaded, Redis does not reply in time or replies with an error, or the reply is invalid. The error
-    /// is already logged.
+    /// When the gate is overloaded, Redis does not reply in time or replies with an error, or the reply is invalid. The
+    /// error is already logged.
     pub async fn call<T>(
         &self,
         call: &Call,
@@ -372,7 +373,8 @@ async fn campaign_names(
 /// The code of an error reply of Redis; `None` for an error without a reply, such as a broken connection.
 ///
 /// Spin returns errors as the text of redis-rs. It is `… signalled by the server - NoScriptError: …` for the codes that
-/// redis-rs knows; otherwise it begins with the code as Redis sends it. The text of a connection error begins with a word.
+/// redis-rs knows; otherwise it begins with the code as Redis sends it. The text of a connection error begins with a
+/// word.
 fn reply_code(error: &Error) -> Option<&str> {
     let Error::Other(text) = error else {
         return None;
@@ -398,7 +400,7 @@ fn is_code(word: &str) -> bool {
 fn log_change<T>(result: &Result<T, GateError>) {
     if let Err(error @ GateError::Overloaded(_)) = result {
         if !OVERLOAD_LOGGED.swap(true, Ordering::Relaxed) {
-            eprintln!("gate: {error}; other requests get 503 until it is faster");
+            eprintln!("gate: {error}; other requests get 503 until calls are faster");
         }
         return;
     }

@@ -187,8 +187,8 @@ async fn apply(
     })
 }
 
-/// The problem for a campaign that the gate does not know. "Not found" is certain only if Redis has been given all campaigns,
-/// and this one is not among them.
+/// The problem for a campaign that the gate does not know. "Not found" is certain only if Redis has been given all
+/// campaigns, and this one is not among them.
 async fn unknown_campaign(gate: &Gate<'_>, campaign: &CampaignId) -> Result<Problem, GateError> {
     Ok(match gate.may_have_lost(campaign).await? {
         true => Problem::BooksIncomplete,
@@ -250,8 +250,8 @@ async fn read(headers: &HeaderMap, body: &mut Body) -> Result<Vec<u8>, Problem> 
     Ok(read)
 }
 
-/// Reads and drops the rest of the body. If the connection were closed while the client is sending, the client would see a
-/// broken pipe instead of the response. A client that sends nothing gets its response after 50 ms.
+/// Reads and drops the rest of the body. If the connection were closed while the client is sending, the client would
+/// see a broken pipe instead of the response. A client that sends nothing gets its response after 50 ms.
 async fn discard(body: &mut Body) {
     const MAX_BYTES: usize = 2 * 1024 * 1024;
     const MAX_TIME: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! Reads requests from the host and sends responses to it.
 //!
-//! It uses WASI directly instead of the SDK's conversions, because one call of the host costs as much as all other work for a
-//! request. So nothing is requested that is not used, and the reading of a body stops at its Content-Length.
+//! It uses WASI directly instead of the SDK's conversions, because one call of the host costs as much as all other work
+//! for a request. So nothing is requested that is not used, and the reading of a body stops at its Content-Length.
 
 use crate::response::Response;
 use futures::poll;

@@ -261,8 +261,8 @@ mod tests {
         let code = &description["components"]["schemas"]["Code"];
         let words = code["description"].as_str().expect("a text");
         for problem in problems {
-            let told = format!("- `{}` ({}): ", problem.code(), problem.status().as_u16());
-            assert!(words.contains(&told), "{told}");
+            let entry = format!("- `{}` ({}): ", problem.code(), problem.status().as_u16());
+            assert!(words.contains(&entry), "{entry}");
             expected.insert(problem.code().to_owned());
         }
         let listed: BTreeSet<String> =

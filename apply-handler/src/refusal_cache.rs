@@ -1,9 +1,10 @@
 //! A negative cache of refusals: for at most 0.9 s, an instance answers applicants unknown to the gate itself, so that
 //! requests after a round has sold out do not load the gate.
 //!
-//! After a refusal, the instance asks the gate once which refusal it may cache, for how long, and for which applicants it
-//! does not hold (the exclusion list). Applicants on the list are always sent to the gate, so a winner is never denied: the
-//! header of `refusal_cache.lua` has the proof. No request waits for the question; until its answer, requests go to the gate.
+//! After a refusal, the instance asks the gate once which refusal it may cache, for how long, and for which applicants
+//! it does not hold (the exclusion list). Applicants on the list are always sent to the gate, so a winner is never
+//! denied: the header of `refusal_cache.lua` has the proof. No request waits for the question; until its answer,
+//! requests go to the gate.
 
 use crate::clock::later;
 use crate::gate::Gate;
@@ -207,13 +208,13 @@ mod tests {
         assert_eq!(cache.get(&id(0), &applicant("x"), start), None);
         let sold_out = refusal("sold_out", 0, 5_900, "7 once/8");
         cache.insert(&id(0), &sold_out, start, after(start, 10));
-        let told = |user_id| cache.get(&id(0), &applicant(user_id), after(start, 20));
+        let cached = |user_id| cache.get(&id(0), &applicant(user_id), after(start, 20));
         assert_eq!(
-            told("x").expect("an answer").decision,
+            cached("x").expect("an answer").decision,
             sold_out.decided.decision
         );
         for known in ["7", "8"] {
-            assert_eq!(told(known), None, "{known}");
+            assert_eq!(cached(known), None, "{known}");
         }
         assert_eq!(cache.get(&id(1), &applicant("x"), after(start, 20)), None);
     }
@@ -228,8 +229,8 @@ mod tests {
             ("8", sold_out.decided.decision.clone()),
             ("anna", Decision::UserIdNotNumeric),
         ] {
-            let told = cache.get(&id(0), &applicant(user_id), start);
-            assert_eq!(told.expect("an answer").decision, decision);
+            let cached = cache.get(&id(0), &applicant(user_id), start);
+            assert_eq!(cached.expect("an answer").decision, decision);
         }
     }
 
@@ -240,13 +241,13 @@ mod tests {
         // The answer took 500 ms.
         let closed = refusal("closed", 0, 5_900, "");
         cache.insert(&id(0), &closed, start, after(start, 500));
-        let told = |at| cache.get(&id(0), &applicant("x"), after(start, at));
-        assert!(told(899).is_some());
-        assert_eq!(told(900), None);
+        let cached = |at| cache.get(&id(0), &applicant("x"), after(start, at));
+        assert!(cached(899).is_some());
+        assert_eq!(cached(900), None);
         let late = refusal("closed", 0, 5_900, "");
         cache.insert(&id(0), &late, start, after(start, 950));
-        let told = cache.get(&id(0), &applicant("x"), after(start, 950));
-        assert_eq!(told, None, "already expired");
+        let cached = cache.get(&id(0), &applicant("x"), after(start, 950));
+        assert_eq!(cached, None, "already expired");
     }
 
     #[test]
@@ -254,11 +255,11 @@ mod tests {
         let (mut cache, start) = (Cache::default(), Instant::now());
         let not_open = refusal("not_open", 5_200, 5_200, "");
         cache.insert(&id(0), &not_open, start, after(start, 50));
-        let told = |at| cache.get(&id(0), &applicant("x"), after(start, at));
-        let told_at = |at| told(at).map(|answer| answer.now.get());
-        assert_eq!(told_at(60), Some(5_010));
-        assert_eq!(told_at(199), Some(5_149));
-        assert_eq!(told_at(200), None);
+        let cached = |at| cache.get(&id(0), &applicant("x"), after(start, at));
+        let clock_at = |at| cached(at).map(|answer| answer.now.get());
+        assert_eq!(clock_at(60), Some(5_010));
+        assert_eq!(clock_at(199), Some(5_149));
+        assert_eq!(clock_at(200), None);
     }
 
     #[test]
@@ -281,8 +282,8 @@ mod tests {
     fn the_lifetime_is_never_longer_than_the_grace_period() {
         let (mut cache, start) = (Cache::default(), Instant::now());
         cache.insert(&id(0), &refusal("closed", 0, 99_000, ""), start, start);
-        let told = cache.get(&id(0), &applicant("x"), start + GRACE_PERIOD);
-        assert_eq!(told, None);
+        let cached = cache.get(&id(0), &applicant("x"), start + GRACE_PERIOD);
+        assert_eq!(cached, None);
     }
 
     #[test]

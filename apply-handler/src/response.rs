@@ -1,5 +1,7 @@
-//! HTTP responses: what each decision, status and overview becomes. Every response has a Content-Length. Without it, Spin
-//! sends the body in small writes that wait for the client's delayed acknowledgement, which is ten times slower.
+//! HTTP responses: what each decision, status and overview becomes.
+//!
+//! Every response but 204 and 304 has a Content-Length. Without it, Spin sends the body in small writes that wait for
+//! the client's delayed acknowledgement, which is ten times slower.
 
 use crate::campaign_pages::Page;
 use crate::problem::{Details, Problem};

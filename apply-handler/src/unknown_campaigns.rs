@@ -1,4 +1,5 @@
-//! A negative cache of campaigns that the gate does not know, so that a popular link with a typo does not load the gate.
+//! A negative cache of campaigns that the gate does not know, so that a popular link with a typo does not load the
+//! gate.
 //!
 //! An entry lasts for 1 s, so a new campaign is visible after 1 s at the latest.
 
@@ -24,7 +25,8 @@ pub fn contains(campaign: &CampaignId) -> bool {
     cache().contains(campaign, Instant::now)
 }
 
-/// Stores that the gate does not know `campaign`. `gate` has just been asked, and knows for how long the request waited.
+/// Stores that the gate does not know `campaign`. `gate` has just been asked, and knows for how long the request
+/// waited.
 pub fn insert(gate: &Gate<'_>, campaign: &CampaignId) {
     let now = Instant::now();
     if let Some(asked) = now.checked_sub(gate.waited().unwrap_or_default()) {

@@ -49,7 +49,7 @@ pub enum Decision {
     SoldOut {
         round: RoundId,
     },
-    /// No round is open now.
+    /// No round is open; the next one opens at `opens_at`.
     NotOpen {
         round: RoundId,
         opens_at: Millis,

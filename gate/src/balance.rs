@@ -1,5 +1,5 @@
-//! Compares the counters of a campaign with what they count: free serials, waiting applicants, revocations. A difference
-//! means that Redis has lost a key or a field.
+//! Compares the counters of a campaign with what they count: free serials, waiting applicants, revocations. A
+//! difference means that Redis has lost a key or a field.
 
 use crate::apply::{count, round_id};
 use crate::campaign::CampaignId;

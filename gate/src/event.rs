@@ -183,8 +183,8 @@ impl Event {
         }
     }
 
-    /// The unique id of the event, which is the CloudEvents `id`: `campaign/round/serial/type`, with `/turn` after it if
-    /// the serial had been granted before.
+    /// The unique id of the event, which is the CloudEvents `id`: `campaign/round/serial/type`, with `/turn` after it
+    /// if the serial had been granted before.
     pub fn id(&self) -> String {
         if self.turn.is_first() {
             format!("{}/{}", self.key(), self.event_type)

@@ -7,12 +7,14 @@ use crate::campaign::CampaignId;
 /// No script uses it, because in Redis Cluster it is in another slot than the keys of a campaign.
 pub const CAMPAIGNS: &str = "rushgate:campaigns";
 
-/// A sorted set with the same ids in alphabetical order, for the pages of the list of campaigns. `rushgate setup` and each
-/// creation of a campaign build it from [`CAMPAIGNS`], which is in the same slot. Before the first of them it does not exist.
+/// A sorted set with the same ids in alphabetical order, for the pages of the list of campaigns. `rushgate setup` and
+/// each creation of a campaign build it from [`CAMPAIGNS`], which is in the same slot. Before the first of them it does
+/// not exist.
 pub const CAMPAIGN_INDEX: &str = "rushgate:{rushgate:campaigns}:index";
 
 /// Exists when Redis has been given all campaigns of the database, even if there are none. If neither this key nor
-/// [`CAMPAIGNS`] exists, Redis may have lost any campaign that it does not know. It is in the same slot as [`CAMPAIGNS`].
+/// [`CAMPAIGNS`] exists, Redis may have lost any campaign that it does not know. It is in the same slot as
+/// [`CAMPAIGNS`].
 pub const SET_UP: &str = "rushgate:{rushgate:campaigns}:set-up";
 
 /// The consumer group of the bridges, on the stream of each campaign.

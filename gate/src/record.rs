@@ -1,8 +1,8 @@
 //! Decodes a Kafka record into an event, strictly, and computes the partition of a record key.
 //!
-//! The header `content-type` names one of two formats. `application/json`, which is also the default, is an [`Event`] as
-//! JSON. `application/octet-stream` is only the user id, as 8 bytes big-endian; the other fields are in the record key and
-//! in the headers `ce_type` and `ce_time`. The header [`VERSION_HEADER`] gives the version of the layout.
+//! The header `content-type` names one of two formats. `application/json`, which is also the default, is an [`Event`]
+//! as JSON. `application/octet-stream` is only the user id, as 8 bytes big-endian; the other fields are in the record
+//! key and in the headers `ce_type` and `ce_time`. The header [`VERSION_HEADER`] gives the version of the layout.
 
 use crate::applicant::Applicant;
 use crate::event::{Event, EventKey, EventType, Ordinal};

@@ -21,7 +21,8 @@ pub static SCRIPT: Script = Script::new(concat!(
     include_str!("lua/restore.lua")
 ));
 
-/// Maximum number of items in one call. It keeps the call short, and below the 8,000 values that Lua's `unpack` accepts.
+/// Maximum number of items in one call. It keeps the call short, and below the 8,000 values that Lua's `unpack`
+/// accepts.
 const MAX_ITEMS: usize = 1_000;
 
 /// A grant in the database.

@@ -1,8 +1,8 @@
 //! The signature of a record, by which a consumer knows that a bridge has published it.
 //!
-//! It is an HMAC-SHA-256 over the key, the value and the headers that describe the event. A client that can write to the
-//! topic but does not have the signing key cannot change a record, or sign another one. It can send a signed record again
-//! unchanged; the consumer handles that like any record that is delivered twice.
+//! It is an HMAC-SHA-256 over the key, the value and the headers that describe the event. A client that can write to
+//! the topic but does not have the signing key cannot change a record, or sign another one. It can send a signed record
+//! again unchanged; the consumer handles that like any record that is delivered twice.
 
 use crate::record::VERSION_HEADER;
 use hmac::{Hmac, Mac};
@@ -101,8 +101,8 @@ impl SigningKeys {
 }
 
 impl SignaturePolicy {
-    /// Without keys, every record is accepted. With keys, `is_strict` says whether a record without a valid signature is
-    /// rejected.
+    /// Without keys, every record is accepted. With keys, `is_strict` says whether a record without a valid signature
+    /// is rejected.
     pub fn new<'a>(keys: impl IntoIterator<Item = &'a str>, is_strict: bool) -> Self {
         Self {
             keys: SigningKeys::new(keys),

@@ -57,8 +57,8 @@ impl Key {
 }
 
 impl Keys {
-    /// Parses a key or a key set. Keys for other uses or algorithms are ignored. Invalid keys are skipped, so that they do
-    /// not disable the valid keys of the set; see [`Keys::skipped`].
+    /// Parses a key or a key set. Keys for other uses or algorithms are ignored. Invalid keys are skipped, so that they
+    /// do not disable the valid keys of the set; see [`Keys::skipped`].
     ///
     /// # Errors
     /// When no key is usable.

@@ -1,8 +1,8 @@
--- Decides one application: grants a serial, repeats the applicant's earlier grant, adds the applicant to the waitlist, or
--- refuses.
+-- Decides one application: grants a serial, repeats the applicant's earlier grant, adds the applicant to the waitlist,
+-- or refuses.
 --
--- Guarantee: a grant is written completely or not at all; a refusal writes nothing. Redis runs a script in isolation but
--- does not roll it back: when a command fails, the writes before it stay. So the script first reads and checks
+-- Guarantee: a grant is written completely or not at all; a refusal writes nothing. Redis runs a script in isolation
+-- but does not roll it back: when a command fails, the writes before it stay. So the script first reads and checks
 -- everything. Of the writes of a grant (stream entry, holder, count), XADD comes first. It fails whenever Redis refuses
 -- writes (out of memory, a read-only replica, a failing disk), and the stream is the only key whose type no read before
 -- it has checked. The writes after it cannot fail.

@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
 -- Marks grants as issued after their coupons have been committed to the database. Calling it again changes nothing.
 --
--- It also detects lost writes, and then halts the campaign, because to go on would grant serials a second time. Redis has
--- lost acknowledged writes if the gate does not know a committed grant, or if it still holds a grant whose row in the
--- database is revoked (only the gate revokes).
+-- It also detects lost writes, and then halts the campaign, because to go on would grant serials a second time. Redis
+-- has lost acknowledged writes if the gate does not know a committed grant, or if it still holds a grant whose row in
+-- the database is revoked (only the gate revokes).
 --
--- It runs even when Redis is out of memory (allow-oom): each grant grows by 7 bytes, once. Guarantee: marks and counters
--- change together or not at all. The counters are written first, because theirs is the only key whose type no read
--- before has checked.
+-- It runs even when Redis is out of memory (allow-oom): each grant grows by 7 bytes, once. Guarantee: marks and
+-- counters change together or not at all. The counters are written first, because theirs is the only key whose type no
+-- read before has checked.
 --
 -- KEYS  1 campaign  2 rounds  3 grants  4 revoked
 -- ARGV  three for each grant: round id, serial (with '-' before it if the row is revoked), user id

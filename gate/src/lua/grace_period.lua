@@ -9,8 +9,9 @@ local CACHE_TTL = 900
 -- before the change expire first. The difference is the tolerance for clocks that run at different speeds.
 local GRACE_PERIOD = 1000
 
--- The refusal that the stored state alone gives an unknown applicant: the decision, the round and, for not_open, when it
--- opens. nil if a serial or a place on the waitlist is available. Ignores a pause, a halt and a running grace period.
+-- The refusal that the stored state alone gives an unknown applicant: the decision, the round and, for not_open, when
+-- it opens. nil if a serial or a place on the waitlist is available. Ignores a pause, a halt and a running grace
+-- period.
 local function refusal_of_unknown(state, waitlist)
   local round = current()
   if state == 'closed' then

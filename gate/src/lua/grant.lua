@@ -26,8 +26,8 @@ local function note_current()
     'next', following or '')
 end
 
--- The end of the grace period (ms) and the decision that unknown applicants get until then; nil if no grace period runs.
--- `field` is the field `settling` of the campaign. grace_period.lua writes it.
+-- The end of the grace period (ms) and the decision that unknown applicants get until then; nil if no grace period
+-- runs. `field` is the field `settling` of the campaign. grace_period.lua writes it.
 local function grace_period(field)
   local grace_ends_at, word = string.match(field or '', '^(%d+)/(.+)$')
   if grace_ends_at and now < tonumber(grace_ends_at) then
@@ -60,10 +60,10 @@ end
 -- The most applicants that the exclusion list of a cached refusal may name (refusal_cache.lua).
 local MAX_EXCLUDED = 2048
 
--- With one grant per round: adds the applicant to the set `known`, which lists the applicants granted a serial since the
--- first grant of the round, so that refusal_cache.lua does not read the grants of other rounds. refusal_cache.lua compares the
--- size of the set with the number of grants, because programs of an older version grant without adding to it. pcall:
--- an error here must not leave a grant half written.
+-- With one grant per round: adds the applicant to the set `known`, which lists the applicants granted a serial since
+-- the first grant of the round, so that refusal_cache.lua does not read the grants of other rounds. refusal_cache.lua
+-- compares the size of the set with the number of grants, because programs of an older version grant without adding to
+-- it. pcall: an error here must not leave a grant half written.
 local function note_grantee(round, user_id, granted, serial)
   if granted == 0 then
     redis.call('UNLINK', KEYS[10])
@@ -78,8 +78,8 @@ local function pool_member(round, serial)
   return string.format('%s/%09d', round, serial)
 end
 
--- Grants a serial and returns it: the lowest free serial, or else the next new one. The caller has checked that there is
--- one. `revokes` is false if no grant of the campaign was ever revoked, which saves a read.
+-- Grants a serial and returns it: the lowest free serial, or else the next new one. The caller has checked that there
+-- is one. `revokes` is false if no grant of the campaign was ever revoked, which saves a read.
 --
 -- XADD is the first write, because it fails whenever Redis refuses writes (apply.lua explains it).
 local function grant(campaign_id, one_per, round, user_id, granted, free, revokes)

@@ -1,4 +1,5 @@
--- Writes the terms of a campaign (state, rules, rounds) from the database into the gate. Calling it again changes nothing.
+-- Writes the terms of a campaign (state, rules, rounds) from the database into the gate. Calling it again changes
+-- nothing.
 --
 -- Guarantees:
 -- - It never takes back a grant. Counters start at 0 and are not set again; a quota below the highest serial granted is

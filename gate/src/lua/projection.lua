@@ -2,7 +2,8 @@
 --
 -- KEYS  1 campaign  2 schedule  3 rounds
 -- Reply {state, one_per, waitlist, fence, user_ids}, then five elements for each round in the order of opening: {id,
--- opens_at (ms, 0: always open), closes_at (ms, '' for never), quota, granted (the highest serial granted)}. A flat array.
+-- opens_at (ms, 0: always open), closes_at (ms, '' for never), quota, granted (the highest serial granted)}. A flat
+-- array.
 --   state     running, paused, closed, halted; or unknown_campaign, and no round follows
 --   fence     the highest fencing token seen; 0 before the first
 --   user_ids  any, numeric, unstated; '' in a campaign that is older than this rule

@@ -16,8 +16,8 @@ local entry = redis.call('XRANGE', KEYS[2], ARGV[1], ARGV[1])[1]
 if not entry then
   return { 'not_found', '' }
 end
--- The bridge's dead_letter.lua has appended the fields `reason` and `entry_id`. The last two fields are dropped by position,
--- because the entry may have fields of the same names.
+-- The bridge's dead_letter.lua has appended the fields `reason` and `entry_id`. The last two fields are dropped by
+-- position, because the entry may have fields of the same names.
 local fields = {}
 for i = 1, #entry[2] - 4 do
   fields[i] = entry[2][i]

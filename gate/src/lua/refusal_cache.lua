@@ -1,4 +1,5 @@
--- Reports a refusal that the callers may cache, for how long, and for which applicants it does not hold. Writes nothing.
+-- Reports a refusal that the callers may cache, for how long, and for which applicants it does not hold. Writes
+-- nothing.
 --
 -- Purpose: after a round has sold out, most requests are refused, and all with the same answer. An instance of the
 -- handler asks once, and then answers from its cache instead of the gate, for at most 0.9 s.
@@ -66,9 +67,9 @@
 --   - revoke.lua adds to `revoked` an applicant who held a grant: at t0, or by such a promotion.
 --   - restore.lua writes only while the campaign is halted, and that lasts until e.
 --
--- Result. If an instance answers an applicant from C, then the applicant is not in E, so the applicant is unknown (claim
--- 3) and the gate itself would refuse them at that moment (claims 1 and 2). An applicant whose hash equals that of an
--- excluded one is sent to the gate, which is always right.
+-- Result. If an instance answers an applicant from C, then the applicant is not in E, so the applicant is unknown
+-- (claim 3) and the gate itself would refuse them at that moment (claims 1 and 2). An applicant whose hash equals that
+-- of an excluded one is sent to the gate, which is always right.
 --
 -- Limits. For at most CACHE_TTL, a cached refusal can differ from the gate's own:
 -- - If the campaign has been paused, halted or closed, or Redis has lost it, the reason is out of date. The gate would

@@ -1,9 +1,9 @@
 -- Rebuilds the grants of a halted campaign from the database, after Redis has lost some of them. It is called step by
--- step; a caller that is interrupted starts again with the first step. While the campaign is halted, nothing is granted.
--- The waitlist is kept as far as Redis still has it: each of its two keys is completed from the other.
+-- step; a caller that is interrupted starts again with the first step. While the campaign is halted, nothing is
+-- granted. The waitlist is kept as far as Redis still has it: each of its two keys is completed from the other.
 --
--- Before the first step the caller must wait for the grace period (1 s) after the halt, so that every cached refusal has
--- expired (refusal_cache.lua).
+-- Before the first step the caller must wait for the grace period (1 s) after the halt, so that every cached refusal
+-- has expired (refusal_cache.lua).
 --
 -- KEYS  the ten keys of grant.lua, which is prepended
 -- ARGV  1 fencing token of the caller, the same as in the project.lua call that halted the campaign

@@ -231,9 +231,9 @@ fn a_round_with_grants_cannot_be_removed() {
     assert_eq!(outcome, ProjectOutcome::RoundHasGrants { round: expected });
 }
 
-/// By the clock of Redis, the first millisecond of a window grants, and the first one after it does not. Applications are
-/// sent without a pause across opening and closing, and each decision must match its time. The test opens windows until an
-/// application has hit one of the four milliseconds next to these times, because a busy machine can miss them.
+/// By the clock of Redis, the first millisecond of a window grants, and the first one after it does not. Applications
+/// are sent without a pause across opening and closing, and each decision must match its time. The test opens windows
+/// until an application has hit one of the four milliseconds next to these times, because a busy machine can miss them.
 #[test]
 fn windows_open_and_close_at_the_exact_millisecond() {
     let mut at_the_edge = false;
