@@ -1,8 +1,8 @@
 //! A negative cache of refusals: for at most 0.9 s, an instance answers applicants unknown to the gate itself, so that
 //! requests after a round has sold out do not load the gate.
 //!
-//! After a refusal, the instance asks the gate once which refusal it may cache, for how long, and for which applicants
-//! it does not hold (the exclusion list). Applicants on the list are always sent to the gate, so a winner is never
+//! After a refusal, the instance asks the gate once which refusal it may cache, for how long, and to which applicants
+//! it does not apply (the exclusion list). Applicants on the list are always sent to the gate, so a winner is never
 //! denied: the header of `refusal_cache.lua` has the proof. No request waits for the question; until its answer,
 //! requests go to the gate.
 

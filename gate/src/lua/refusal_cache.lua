@@ -1,5 +1,4 @@
--- Reports a refusal that the callers may cache, for how long, and for which applicants it does not hold. Writes
--- nothing.
+-- Reports a refusal that callers may cache, for how long, and to which applicants it does not apply. Writes nothing.
 --
 -- Purpose: after a round has sold out, most requests are refused, and all with the same answer. An instance of the
 -- handler asks once, and then answers from its cache instead of the gate, for at most 0.9 s.
@@ -27,9 +26,10 @@
 --   grace period.
 -- - A cached refusal C is a reply of this script at time t0, with expires_at e and exclusion list E.
 --
--- Assumptions. Redis loses no acknowledged write of the campaign between t0 and e, and its clock does not jump. The
--- instance stops using C when (e - t0) has passed since it sent the question, measured by its own clock. That is before
--- time e, unless the two clocks differ by more than 100 ms in a second.
+-- Assumptions. Redis loses no acknowledged write of the campaign between t0 and e, and its clock does not jump. An
+-- instance stops using C when (e - t0) has passed since it sent the question, by its own clock. If both clocks run at the
+-- same speed, that is before e. (If the instance's clock is slower, the 100 ms between CACHE_TTL and GRACE_PERIOD make up
+-- for it after a change; at the opening of a round, C can then be used a moment too long.)
 --
 -- Claim 1. apply.lua gives all unknown applicants the same decision, except for user_id_not_numeric.
 --   It reads by user id only grants, waiting and revoked, and finds nothing in them. The rest of its input is the
@@ -60,8 +60,11 @@
 -- Claim 3. While the current round stays the same, an applicant who is not in E is unknown from t0 until e.
 --   (By itself the current round changes only when a round opens, which is not before e. For a change of the schedule by
 --   an operator, see the limits below.)
---   E names all applicants who are known at t0. To become known later, an applicant needs a new entry in grants, waiting
---   or revoked. By claim 2, apply.lua adds none. The other writers add entries only for applicants who are in E already:
+--   E names all applicants who are known at t0. (With one grant per round, E can come from the set `known` instead of the
+--   hashes. It is used only if its size is the number of all grants since the first grant of the round. Each grant adds
+--   one member at most, so no grant of the round is missing.)
+--   To become known later, an applicant needs a new entry in grants, waiting or revoked. By claim 2, apply.lua adds none.
+--   The other writers add entries only for applicants who are in E already:
 --   - promote() in revoke.lua and project.lua grants to applicants on a waitlist. They were on it at t0, by claim 2. E
 --     names the applicants on the waitlists: of all rounds, or of the current round with one grant per round.
 --   - revoke.lua adds to `revoked` an applicant who held a grant: at t0, or by such a promotion.
