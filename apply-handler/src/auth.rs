@@ -1,14 +1,14 @@
-//! Who may apply: anybody who says who he is, or whoever brings a signed token (RFC 7519, as a bearer token of
-//! RFC 6750).
+//! Authentication. Either every request is trusted to name its applicant, or each request needs a signed token (RFC
+//! 7519, sent as a bearer token of RFC 6750) whose subject is the applicant.
 //!
-//! A key verifies one algorithm only, the one that its type stands for, so a token cannot choose how it is
-//! checked. Keys are those of the configuration; what a token says about where keys are is not looked at.
+//! Each key verifies exactly one algorithm, which follows from the key's type, so a token cannot choose how it is
+//! verified. Keys come only from the configuration. Headers of a token that point to other keys are ignored.
 
 mod keys;
-mod refusal;
+mod token_error;
 
 pub use keys::{BadKeys, Keys};
-pub use refusal::Refusal;
+pub use token_error::TokenError;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,28 +19,27 @@ use serde::Deserialize;
 use serde_json::Value;
 use spin_sdk::http::HeaderMap;
 
-/// The longest token that is looked at, in bytes.
-const LONGEST: usize = 8 * 1024;
+/// Maximum length of a token, in bytes.
+const MAX_TOKEN_LENGTH: usize = 8 * 1024;
 
-/// How applicants are known.
+/// The authentication mode.
 #[derive(Clone)]
 pub enum Auth {
-    /// By what they say.
+    /// No authentication: the request names the applicant.
     None,
-    /// By the subject of a token.
-    Jwt(Box<Tokens>),
+    /// The subject of a token is the applicant.
+    Jwt(Box<TokenPolicy>),
 }
 
-/// Which tokens are believed.
+/// Which tokens are accepted.
 #[derive(Clone)]
-pub struct Tokens {
-    /// The keys, one of which has to have signed it.
+pub struct TokenPolicy {
     pub keys: Keys,
-    /// Its `iss`; any, if this is empty.
+    /// Required `iss`; empty: any.
     pub issuer: String,
-    /// What has to be among its `aud`; any, if there is nothing here.
+    /// Required entry of `aud`; `None`: any.
     pub audience: Option<String>,
-    /// By how many seconds clocks may differ.
+    /// Accepted clock difference for `exp` and `nbf`, in seconds.
     pub leeway: u64,
 }
 
@@ -57,11 +56,11 @@ struct Claims {
 }
 
 impl Auth {
-    /// The applicant that the request's token names; `None` where tokens are not asked for.
+    /// The subject of the request's token; `None` if no tokens are required.
     ///
     /// # Errors
-    /// When there is no token, or not one to be believed.
-    pub fn applicant(&self, headers: &HeaderMap) -> Result<Option<Applicant>, Refusal> {
+    /// When the token is missing or not accepted.
+    pub fn applicant(&self, headers: &HeaderMap) -> Result<Option<Applicant>, TokenError> {
         match self {
             Self::None => Ok(None),
             Self::Jwt(tokens) => tokens.applicant(bearer(headers)?).map(Some),
@@ -69,11 +68,11 @@ impl Auth {
     }
 }
 
-impl Tokens {
-    fn applicant(&self, token: &str) -> Result<Applicant, Refusal> {
+impl TokenPolicy {
+    fn applicant(&self, token: &str) -> Result<Applicant, TokenError> {
         let header = header(token)?;
         if header.crit.is_some() {
-            return Err(Refusal::CriticalHeader);
+            return Err(TokenError::CriticalHeader);
         }
         let key = self.keys.choose(&header.alg, header.kid.as_ref())?;
         let mut validation = Validation::new(key.algorithm());
@@ -91,62 +90,62 @@ impl Tokens {
             }
         }
         let token = decode::<Claims>(token, key.key(), &validation)
-            .map_err(|error| refusal(error.kind()))?;
+            .map_err(|error| token_error(error.kind()))?;
         match token.claims.sub {
             Some(Value::String(subject)) => subject
                 .parse()
                 .ok()
                 .filter(Applicant::is_addressable)
-                .ok_or(Refusal::Subject),
-            _ => Err(Refusal::Subject),
+                .ok_or(TokenError::Subject),
+            _ => Err(TokenError::Subject),
         }
     }
 }
 
 /// The token of `Authorization: Bearer …`.
-fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
     let mut values = headers.get_all("authorization").iter();
     let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(Refusal::Missing);
+        return Err(TokenError::Missing);
     };
     let (scheme, token) = value
         .to_str()
         .ok()
         .and_then(|value| value.split_once(' '))
-        .ok_or(Refusal::Missing)?;
+        .ok_or(TokenError::Missing)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Refusal::Missing);
+        return Err(TokenError::Missing);
     }
     Ok(token.trim_matches(' '))
 }
 
-/// What the token says of itself, before anything of it is believed.
-fn header(token: &str) -> Result<Header, Refusal> {
-    if token.len() > LONGEST {
-        return Err(Refusal::Malformed);
+/// The header of a token whose signature is not verified yet.
+fn header(token: &str) -> Result<Header, TokenError> {
+    if token.len() > MAX_TOKEN_LENGTH {
+        return Err(TokenError::Malformed);
     }
     let mut parts = token.split('.');
     let (Some(header), Some(_), Some(_), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Err(Refusal::Malformed);
+        return Err(TokenError::Malformed);
     };
     let json = URL_SAFE_NO_PAD
         .decode(header)
-        .map_err(|_| Refusal::Malformed)?;
-    serde_json::from_slice(&json).map_err(|_| Refusal::Malformed)
+        .map_err(|_| TokenError::Malformed)?;
+    serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)
 }
 
-fn refusal(kind: &ErrorKind) -> Refusal {
+fn token_error(kind: &ErrorKind) -> TokenError {
     match kind {
-        ErrorKind::InvalidSignature => Refusal::Signature,
-        ErrorKind::ExpiredSignature => Refusal::Expired,
-        ErrorKind::ImmatureSignature => Refusal::NotYetValid,
-        ErrorKind::InvalidIssuer => Refusal::Issuer,
-        ErrorKind::InvalidAudience => Refusal::Audience,
-        ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidClaimFormat(_) => Refusal::Claim,
-        // The algorithm was compared before; what is left is about the form of it.
-        _ => Refusal::Malformed,
+        ErrorKind::InvalidSignature => TokenError::Signature,
+        ErrorKind::ExpiredSignature => TokenError::Expired,
+        ErrorKind::ImmatureSignature => TokenError::NotYetValid,
+        ErrorKind::InvalidIssuer => TokenError::Issuer,
+        ErrorKind::InvalidAudience => TokenError::Audience,
+        ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidClaimFormat(_) => TokenError::Claim,
+        // The algorithm was compared before. The remaining errors concern the form of the token.
+        _ => TokenError::Malformed,
     }
 }
 

@@ -1,28 +1,28 @@
-//! The clock of Redis, as this instance heard it last: by it rounds open and close, and pages count down.
+//! The clock of Redis, which decides when rounds open and close. Each response reports it, so that clients can count
+//! down.
 //!
-//! Each reply of a script tells it, so nothing is asked for it. It is behind by as long as that reply was on its way, and
-//! never ahead.
+//! It is taken from the replies of scripts, so it costs no request. It is behind by the travel time of the last reply,
+//! and never ahead.
 
 use rushgate_gate::Millis;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What it showed, and when that was heard.
-static HEARD: Mutex<Option<(Millis, Instant)>> = Mutex::new(None);
+/// The last reading, and when it arrived.
+static LAST_READING: Mutex<Option<(Millis, Instant)>> = Mutex::new(None);
 
-/// Notes what it shows.
-pub fn hear(now: Millis) {
-    let mut heard = HEARD.lock().unwrap_or_else(PoisonError::into_inner);
-    *heard = Some((now, Instant::now()));
+pub fn record(now: Millis) {
+    let mut last = LAST_READING.lock().unwrap_or_else(PoisonError::into_inner);
+    *last = Some((now, Instant::now()));
 }
 
-/// What it shows now; `None` before this instance has heard from Redis.
+/// The current time; `None` before the first reply.
 pub fn now() -> Option<Millis> {
-    let (heard, at) = (*HEARD.lock().unwrap_or_else(PoisonError::into_inner))?;
-    Some(later(heard, at.elapsed()))
+    let (reading, at) = (*LAST_READING.lock().unwrap_or_else(PoisonError::into_inner))?;
+    Some(later(reading, at.elapsed()))
 }
 
-/// An instant so much later.
+/// `instant` plus `age`.
 pub fn later(instant: Millis, age: Duration) -> Millis {
     let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
     Millis::try_from(instant.get().saturating_add(age)).unwrap_or(Millis::MAX)

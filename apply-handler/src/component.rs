@@ -1,7 +1,7 @@
-//! What Spin calls.
+//! The entry point of the component, which Spin calls for each request.
 
-use crate::exchange::response;
 use crate::handle::handle;
+use crate::http_io::send;
 use spin_sdk::wasip3::exports::http::handler::Guest;
 use spin_sdk::wasip3::http::service::export;
 use spin_sdk::wasip3::http::types;
@@ -12,6 +12,6 @@ export!(Component);
 
 impl Guest for Component {
     async fn handle(request: types::Request) -> Result<types::Response, types::ErrorCode> {
-        response(handle(request).await).await
+        send(handle(request).await).await
     }
 }

@@ -1,22 +1,21 @@
-//! Which pages may apply: the Fetch standard's CORS protocol.
+//! Which web pages of other origins may use the API: the CORS protocol of the Fetch standard.
 
-use crate::answer::Answer;
+use crate::response::Response;
 use spin_sdk::http::{HeaderMap, HeaderName, StatusCode};
 
-/// The origins whose pages may read answers.
+/// The origins whose pages may read responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowedOrigins {
-    /// Every origin.
     Any,
-    /// These; none, if there are none.
+    /// Only these. An empty list allows none.
     Listed(Vec<String>),
 }
 
 impl AllowedOrigins {
-    /// Reads a comma-separated list, `*` or nothing.
+    /// Parses a comma-separated list, `*`, or an empty text.
     ///
     /// # Errors
-    /// Names the entry that is not an origin: `scheme://host` or `scheme://host:port`.
+    /// Names the entry that is not an origin (`scheme://host` or `scheme://host:port`).
     pub fn parse(list: &str) -> Result<Self, String> {
         let entries = || {
             list.split(',')
@@ -36,47 +35,46 @@ impl AllowedOrigins {
             .map(Self::Listed)
     }
 
-    /// Lets the page that asks read `answer`, if its origin is allowed.
-    pub fn share(&self, request: &HeaderMap, answer: Answer) -> Answer {
+    /// Adds the headers that let the requesting page read the response, if its origin is allowed.
+    pub fn share(&self, request: &HeaderMap, response: Response) -> Response {
         const EXPOSED: &str = "age, etag, location, preference-applied, retry-after, rushgate-decision, \
             rushgate-position, rushgate-serial, rushgate-time, server-timing, www-authenticate";
         match self {
-            Self::Any => answer
+            Self::Any => response
                 .with("access-control-allow-origin", "*")
                 .with("timing-allow-origin", "*")
                 .with("access-control-expose-headers", EXPOSED),
-            Self::Listed(origins) if origins.is_empty() => answer,
+            Self::Listed(origins) if origins.is_empty() => response,
             Self::Listed(origins) => {
-                let answer = answer.with("vary", "origin");
-                let asks = request
+                let response = response.with("vary", "origin");
+                let origin_header = request
                     .get("origin")
                     .and_then(|origin| origin.to_str().ok());
                 let is_allowed =
-                    |asks: &&str| origin(asks).is_some_and(|asks| origins.contains(&asks));
-                match asks.filter(is_allowed) {
-                    Some(origin) => answer
+                    |header: &&str| origin(header).is_some_and(|origin| origins.contains(&origin));
+                match origin_header.filter(is_allowed) {
+                    Some(origin) => response
                         .with_text("access-control-allow-origin", origin)
                         .with_text("timing-allow-origin", origin)
                         .with("access-control-expose-headers", EXPOSED),
-                    None => answer,
+                    None => response,
                 }
             }
         }
     }
 }
 
-/// The request headers that pages of other origins may send: those that the API reads, and those of the configuration.
+/// The request headers that pages of other origins may send: those that the API reads, and configured ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowedHeaders(String);
 
 impl AllowedHeaders {
-    /// Those that the API reads.
     const READ: &str = "authorization, content-type, if-none-match, prefer";
 
-    /// Reads a comma-separated list of those that are allowed besides.
+    /// Parses a comma-separated list of additional headers.
     ///
     /// # Errors
-    /// Names the entry that is no name of a header.
+    /// Names the entry that is not a header name.
     pub fn parse(list: &str) -> Result<Self, String> {
         let mut all = Self::READ.to_owned();
         for entry in list
@@ -94,21 +92,20 @@ impl AllowedHeaders {
     }
 }
 
-/// The answer to OPTIONS, a browser's preflight among them.
-pub fn options(allow: &'static str, headers: &AllowedHeaders, request: &HeaderMap) -> Answer {
-    let answer = Answer::empty(StatusCode::NO_CONTENT).with("allow", allow);
+/// The response to OPTIONS, including preflight requests of browsers.
+pub fn options(allow: &'static str, headers: &AllowedHeaders, request: &HeaderMap) -> Response {
+    let response = Response::empty(StatusCode::NO_CONTENT).with("allow", allow);
     if request.contains_key("access-control-request-method") {
-        answer
+        response
             .with("access-control-allow-methods", allow)
             .with_text("access-control-allow-headers", &headers.0)
             .with("access-control-max-age", "600")
     } else {
-        answer
+        response
     }
 }
 
-/// An origin in the form in which all its spellings are alike, which is that of browsers: in lower case, and without the
-/// port that its scheme has anyway.
+/// Normalises an origin as browsers do: lower case, without the default port of the scheme.
 fn origin(text: &str) -> Option<String> {
     let text = text.to_ascii_lowercase();
     let (scheme, authority) = text.split_once("://")?;
@@ -118,7 +115,7 @@ fn origin(text: &str) -> Option<String> {
     {
         return None;
     }
-    // The colons of an IPv6 address stand in brackets.
+    // An IPv6 address has its colons in brackets.
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port.parse::<u16>().ok()?)),
         _ => (authority, None),
@@ -140,10 +137,10 @@ mod tests {
     fn allowed(list: &str, origin: &str) -> Option<String> {
         let mut request = HeaderMap::new();
         request.insert("origin", HeaderValue::from_str(origin).expect("a header"));
-        let answer = AllowedOrigins::parse(list)
+        let response = AllowedOrigins::parse(list)
             .expect(list)
-            .share(&request, Answer::empty(StatusCode::OK));
-        let (_, headers, _) = answer.into_parts();
+            .share(&request, Response::empty(StatusCode::OK));
+        let (_, headers, _) = response.into_parts();
         let header = headers.get("access-control-allow-origin")?;
         Some(header.to_str().expect("ASCII").to_owned())
     }
@@ -170,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_compared_as_origins() {
+    fn origins_are_normalised_before_they_are_compared() {
         for (list, asks) in [
             ("https://shop.example:443", "https://shop.example"),
             ("https://shop.example", "https://shop.example:443"),
@@ -191,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_allowed_beside_those_that_the_api_reads() {
+    fn configured_headers_are_allowed_in_addition() {
         let allowed = |list| AllowedHeaders::parse(list).map(|allowed| allowed.0);
         let read = AllowedHeaders::READ;
         assert_eq!(allowed(""), Ok(read.to_owned()));
@@ -206,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_browser_sends_as_an_origin_is_refused_at_start() {
+    fn invalid_origins_are_rejected_at_start() {
         for bad in [
             "shop.example",
             "https://shop.example/",

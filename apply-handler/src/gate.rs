@@ -1,13 +1,13 @@
-//! The gate, seen from the component: calls its scripts on one Redis connection an instance.
+//! The client of the gate: calls its scripts on one Redis connection per instance.
 //!
-//! Spin opens a TCP connection for every [`Connection::open`] and neither reconnects nor times out by itself.
-//! So the connection is kept in a static, shared by the requests that the instance serves at once, reopened
-//! once when a call gets no reply, and every call is raced against a timer. Calling a script again is always safe:
-//! an application that was decided is answered with the same decision. An error that Redis replies with is an answer:
-//! it is handed on, and nothing is called again for it.
+//! Spin opens a TCP connection for each [`Connection::open`], and neither reconnects nor times out. So the connection
+//! is kept in a static and shared by all requests of the instance, and each call has a timeout. A call that gets no
+//! reply is repeated once on a new connection. That is safe, because an application that is decided gets the same
+//! decision again. An error reply of Redis is returned to the caller and not repeated (except NOSCRIPT, after which the
+//! source is sent).
 
 use crate::clock;
-use crate::pressure::{Admission, Pressure};
+use crate::load_shedding::{Admission, LoadShedder};
 use crate::settings::Settings;
 use futures::future::{Either, select};
 use futures::lock::{Mutex, MutexGuard};
@@ -20,60 +20,55 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Why the gate did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
-    /// It was not asked, because it does not keep up with those who ask already.
-    #[error("more than {} ms behind", .0.as_millis())]
-    Behind(Duration),
-    /// Nothing came back in time.
-    #[error("no answer within {} ms", .0.as_millis())]
+    /// The gate was not called, because it is overloaded.
+    #[error("overloaded: a call takes longer than {} ms", .0.as_millis())]
+    Overloaded(Duration),
+    #[error("no reply from Redis within {} ms", .0.as_millis())]
     TimedOut(Duration),
-    /// Redis, or the host on the way to it, refused.
+    /// An error of Redis, or of the host on the way to it.
     #[error("{0}")]
     Redis(#[from] Error),
-    /// Something that no script of ours answers.
+    /// A reply that no script of the gate sends.
     #[error("{0}")]
     Reply(#[from] ReplyError),
 }
 
 impl GateError {
-    /// Whether the gate answers, and only what it keeps of one campaign makes no sense to it or to us.
-    pub fn is_of_one_campaign(&self) -> bool {
+    /// Whether the gate works, and only the data of one campaign is unreadable.
+    pub fn concerns_one_campaign(&self) -> bool {
         match self {
             Self::Reply(_) => true,
             Self::Redis(error) => matches!(reply_code(error), Some("WRONGTYPE" | "ResponseError")),
-            Self::Behind(_) | Self::TimedOut(_) => false,
+            Self::Overloaded(_) | Self::TimedOut(_) => false,
         }
     }
 }
 
-/// The connection of this instance, while it has one.
 static CONNECTION: Mutex<Option<Arc<Connection>>> = Mutex::new(None);
 
-/// Whether the last call failed, so that an outage is one line in the log and not one a request.
-static AWAY: AtomicBool = AtomicBool::new(false);
+/// Whether the last call failed. An outage is logged once, not for each request.
+static UNREACHABLE: AtomicBool = AtomicBool::new(false);
 
-/// Whether this instance has refused somebody because of that: once is enough for the log.
-static BEHIND: AtomicBool = AtomicBool::new(false);
+/// Whether an overload has been logged. It is logged once per instance.
+static OVERLOAD_LOGGED: AtomicBool = AtomicBool::new(false);
 
-/// Whether this instance has met something that Redis may have lost: once is enough for the log.
-static INCOMPLETE: AtomicBool = AtomicBool::new(false);
+/// Whether a possible loss has been logged. It is logged once per instance.
+static LOSS_LOGGED: AtomicBool = AtomicBool::new(false);
 
-/// Whether this instance has met a campaign that the gate cannot read: once is enough for the log, and others are answered.
-static UNREADABLE: AtomicBool = AtomicBool::new(false);
+/// Whether an unreadable campaign has been logged. It is logged once per instance; other campaigns are not affected.
+static UNREADABLE_LOGGED: AtomicBool = AtomicBool::new(false);
 
-/// How the gate keeps up with this instance.
-static PRESSURE: Pressure = Pressure::new();
+static LOAD_SHEDDER: LoadShedder = LoadShedder::new();
 
-/// The gate, for one request: notes how long the request waited for it.
+/// The gate for one request. It measures how long the request waits for the gate.
 pub struct Gate<'a> {
     settings: &'a Settings,
     waited: Cell<Option<Duration>>,
 }
 
 impl<'a> Gate<'a> {
-    /// The gate that `settings` name.
     pub fn new(settings: &'a Settings) -> Self {
         Self {
             settings,
@@ -81,15 +76,16 @@ impl<'a> Gate<'a> {
         }
     }
 
-    /// How long the request waited for the gate; `None` if it did not ask.
+    /// How long the request waited for the gate; `None` if it made no call.
     pub fn waited(&self) -> Option<Duration> {
         self.waited.get()
     }
 
-    /// Runs a script and hands its flat reply to `read`, if the gate keeps up.
+    /// Runs a script and decodes its reply with `read`.
     ///
     /// # Errors
-    /// When it does not, or Redis does not answer in time, refuses, or answers something else. Already logged.
+    /// When the gate is overloaded, Redis does not reply in time or replies with an error, or the reply is invalid. The
+    /// error is already logged.
     pub async fn call<T>(
         &self,
         call: &Call,
@@ -101,7 +97,7 @@ impl<'a> Gate<'a> {
                 .within(async |connection| eval(connection, call).await)
                 .await?;
             if let Some(now) = script::clock(&reply) {
-                clock::hear(now);
+                clock::record(now);
             }
             Ok(read(&reply)?)
         };
@@ -110,18 +106,18 @@ impl<'a> Gate<'a> {
         result
     }
 
-    /// Names of campaigns in their order, so many at most; the first ones, or those that come after one.
+    /// At most `most` ids of campaigns in alphabetical order, starting after `after` or with the first.
     ///
     /// # Errors
     /// As for [`Gate::call`].
-    pub async fn names(
+    pub async fn campaign_names(
         &self,
         after: Option<&CampaignId>,
         most: usize,
     ) -> Result<Vec<String>, GateError> {
         let result = async {
             let _admission = self.admit()?;
-            self.within(async |connection| names(connection, after, most).await)
+            self.within(async |connection| campaign_names(connection, after, most).await)
                 .await
         };
         let result = result.await;
@@ -129,27 +125,30 @@ impl<'a> Gate<'a> {
         result
     }
 
-    /// Waits until it is this request's turn to ask what others ask, too; as long as for an answer at most.
+    /// Waits for a lock that lets one request at a time ask the same question; at most for the timeout of a call.
     ///
     /// # Errors
-    /// When that takes too long, because the gate does not answer those whose turn it is.
-    pub async fn turn<'t>(&self, turn: &'t Mutex<()>) -> Result<MutexGuard<'t, ()>, GateError> {
+    /// When the timeout passes, because the gate does not answer the requests that hold the lock.
+    pub async fn lock_query<'t>(
+        &self,
+        lock: &'t Mutex<()>,
+    ) -> Result<MutexGuard<'t, ()>, GateError> {
         let begun = Instant::now();
-        let timeout = self.settings.patience.timeout;
-        let turn = match select(turn.lock(), pin!(spin_sdk::time::sleep(timeout))).await {
-            Either::Left((turn, _)) => Ok(turn),
+        let timeout = self.settings.limits.timeout;
+        let guard = match select(lock.lock(), pin!(spin_sdk::time::sleep(timeout))).await {
+            Either::Left((guard, _)) => Ok(guard),
             Either::Right(((), _)) => Err(GateError::TimedOut(timeout)),
         };
         self.note_waiting(begun);
-        turn
+        guard
     }
 
-    /// That what was `begun` then, and takes several questions, does not take longer than one may.
+    /// Checks that a request with several calls, `begun` at that time, is still within the timeout of one call.
     ///
     /// # Errors
-    /// When it does.
-    pub fn check(&self, begun: Instant) -> Result<(), GateError> {
-        let timeout = self.settings.patience.timeout;
+    /// When the timeout has passed.
+    pub fn check_deadline(&self, begun: Instant) -> Result<(), GateError> {
+        let timeout = self.settings.limits.timeout;
         if begun.elapsed() < timeout {
             Ok(())
         } else {
@@ -157,7 +156,7 @@ impl<'a> Gate<'a> {
         }
     }
 
-    /// Whether Redis, which does not know `campaign`, may have lost it: it was told of it, or it was wiped.
+    /// Whether Redis may have lost `campaign`, which it does not know: the campaign is listed, or Redis was wiped.
     ///
     /// # Errors
     /// As for [`Gate::call`].
@@ -170,17 +169,17 @@ impl<'a> Gate<'a> {
         let result = answers.await;
         log_change(&result);
         if let Ok(true) = result
-            && !INCOMPLETE.swap(true, Ordering::Relaxed)
+            && !LOSS_LOGGED.swap(true, Ordering::Relaxed)
         {
             eprintln!(
-                "gate: Redis does not know campaign {campaign}, and may have lost it: see `rushgate audit`; a Redis that was \
-                 never set up needs `rushgate setup`"
+                "gate: Redis does not know campaign {campaign} and may have lost it: run `rushgate audit`, or `rushgate setup` \
+                 if this Redis is new"
             );
         }
         result
     }
 
-    /// Whether Redis knows neither a campaign nor that there is none: it was wiped, or was never set up.
+    /// Whether Redis has neither a list of campaigns nor the mark of `rushgate setup`: it was wiped, or never set up.
     ///
     /// # Errors
     /// As for [`Gate::call`].
@@ -190,7 +189,6 @@ impl<'a> Gate<'a> {
         result
     }
 
-    /// Asks Redis whether it is there.
     ///
     /// # Errors
     /// As for [`Gate::call`].
@@ -201,11 +199,11 @@ impl<'a> Gate<'a> {
         result
     }
 
-    /// Lets a question through, if the gate keeps up.
+    /// Fails if the gate is overloaded.
     fn admit(&self) -> Result<Option<Admission<'static>>, GateError> {
-        let patience = self.settings.patience;
-        match (PRESSURE.admit(patience, Instant::now()), patience.budget) {
-            (None, Some(budget)) => Err(GateError::Behind(budget)),
+        let limits = self.settings.limits;
+        match (LOAD_SHEDDER.admit(limits, Instant::now()), limits.budget) {
+            (None, Some(budget)) => Err(GateError::Overloaded(budget)),
             (admission, _) => Ok(admission),
         }
     }
@@ -215,7 +213,7 @@ impl<'a> Gate<'a> {
         self.waited.set(Some(waited));
     }
 
-    /// Does `work` on the connection, a second time on a new one if the first gets no reply, all within the timeout.
+    /// Does `work` on the connection, and a second time on a new one if the first gets no reply, within one timeout.
     async fn within<T>(
         &self,
         work: impl AsyncFn(&Connection) -> Result<T, Error>,
@@ -225,9 +223,9 @@ impl<'a> Gate<'a> {
         let attempts = async {
             let first = connection(self.settings, None, &used).await?;
             match work(&first).await {
-                // A replica that was the master: the next request finds out who is.
+                // The server has become a replica. The next request opens a connection, to the new master.
                 Err(error) if reply_code(&error) == Some("READONLY") => {
-                    forget(Some(&first)).await;
+                    discard(Some(&first)).await;
                     Err(error)
                 }
                 Err(error) if reply_code(&error).is_none() => {
@@ -237,8 +235,8 @@ impl<'a> Gate<'a> {
                 done => done,
             }
         };
-        let timer = spin_sdk::time::sleep(self.settings.patience.timeout);
-        // The loser is dropped with this statement, and with it the lock it may hold.
+        let timer = spin_sdk::time::sleep(self.settings.limits.timeout);
+        // The unfinished future is dropped here, and with it a lock that it may hold.
         let finished = match select(pin!(attempts), pin!(timer)).await {
             Either::Left((result, _)) => Some(result),
             Either::Right(((), _)) => None,
@@ -247,15 +245,15 @@ impl<'a> Gate<'a> {
         match finished {
             Some(result) => Ok(result?),
             None => {
-                // It may be half open: the next request had better not wait on it too.
-                forget(used.take().as_ref()).await;
-                Err(GateError::TimedOut(self.settings.patience.timeout))
+                // The connection may be half open. The next request must not wait for it as well.
+                discard(used.take().as_ref()).await;
+                Err(GateError::TimedOut(self.settings.limits.timeout))
             }
         }
     }
 }
 
-/// The connection of this instance, opened if there is none, or only the one that `failed`.
+/// The shared connection. Opens a new one if there is none, or if it is the one that `failed`.
 async fn connection(
     settings: &Settings,
     failed: Option<&Arc<Connection>>,
@@ -277,8 +275,8 @@ async fn connection(
     Ok(connection)
 }
 
-/// Leaves `connection` to its fate, unless another request has already replaced it.
-async fn forget(connection: Option<&Arc<Connection>>) {
+/// Removes `connection` from the static, unless another request has replaced it already.
+async fn discard(connection: Option<&Arc<Connection>>) {
     let mut shared = CONNECTION.lock().await;
     if let (Some(current), Some(connection)) = (shared.as_ref(), connection)
         && Arc::ptr_eq(current, connection)
@@ -291,14 +289,14 @@ async fn is_wiped(connection: &Connection) -> Result<bool, Error> {
     if number(connection, "EXISTS", &[keys::CAMPAIGNS]).await? > 0 {
         return Ok(false);
     }
-    // The index is made of that set: where there is one, the set has been lost.
+    // The index is built from the set. If only the index exists, the set has been lost.
     Ok(
         number(connection, "EXISTS", &[keys::CAMPAIGN_INDEX]).await? > 0
             || number(connection, "EXISTS", &[keys::SET_UP]).await? == 0,
     )
 }
 
-/// What Redis replies to a command that counts.
+/// Runs a command whose reply is a number.
 async fn number(connection: &Connection, command: &str, words: &[&str]) -> Result<i64, Error> {
     let words = words.iter();
     let words: Vec<_> = words
@@ -311,7 +309,7 @@ async fn number(connection: &Connection, command: &str, words: &[&str]) -> Resul
     }
 }
 
-/// By SHA-1; by source where the server has not seen the script since it started.
+/// Runs a script by SHA-1, and by source if the server does not have it.
 async fn eval(connection: &Connection, call: &Call) -> Result<Vec<Value>, Error> {
     let execute = |eval: Eval| {
         let arguments: Vec<_> = call
@@ -334,8 +332,8 @@ async fn eval(connection: &Connection, call: &Call) -> Result<Vec<Value>, Error>
         .collect())
 }
 
-/// A page of the index of campaigns; of the set that it is made of, while nobody has made it.
-async fn names(
+/// A page of the index of campaigns. Before the index exists, the set of campaigns is sorted instead.
+async fn campaign_names(
     connection: &Connection,
     after: Option<&CampaignId>,
     most: usize,
@@ -372,9 +370,11 @@ async fn names(
     Ok(names)
 }
 
-/// The code of an error that Redis has replied with; nothing if no reply came. Spin hands errors over as the text that
-/// redis-rs has for them: `… signalled by the server - NoScriptError: …` for the codes that it knows, else the code as
-/// Redis writes it. Those of connections begin with a word of a sentence.
+/// The code of an error reply of Redis; `None` for an error without a reply, such as a broken connection.
+///
+/// Spin returns errors as the text of redis-rs. It is `… signalled by the server - NoScriptError: …` for the codes that
+/// redis-rs knows; otherwise it begins with the code as Redis sends it. The text of a connection error begins with a
+/// word.
 fn reply_code(error: &Error) -> Option<&str> {
     let Error::Other(text) = error else {
         return None;
@@ -398,27 +398,27 @@ fn is_code(word: &str) -> bool {
 }
 
 fn log_change<T>(result: &Result<T, GateError>) {
-    if let Err(error @ GateError::Behind(_)) = result {
-        if !BEHIND.swap(true, Ordering::Relaxed) {
-            eprintln!("gate: {error}, requests are refused");
+    if let Err(error @ GateError::Overloaded(_)) = result {
+        if !OVERLOAD_LOGGED.swap(true, Ordering::Relaxed) {
+            eprintln!("gate: {error}; other requests get 503 until calls are faster");
         }
         return;
     }
     if let Err(error) = result
-        && error.is_of_one_campaign()
+        && error.concerns_one_campaign()
     {
-        if !UNREADABLE.swap(true, Ordering::Relaxed) {
-            eprintln!("gate: a campaign cannot be read, see `rushgate audit`: {error}");
+        if !UNREADABLE_LOGGED.swap(true, Ordering::Relaxed) {
+            eprintln!("gate: reading a campaign failed, run `rushgate audit`: {error}");
         }
         return;
     }
-    let away = result.is_err();
-    if AWAY.swap(away, Ordering::Relaxed) == away {
+    let unreachable = result.is_err();
+    if UNREACHABLE.swap(unreachable, Ordering::Relaxed) == unreachable {
         return;
     }
     match result {
-        Ok(_) => eprintln!("gate: answers again"),
-        Err(error) => eprintln!("gate: {error}"),
+        Ok(_) => eprintln!("gate: Redis replies again"),
+        Err(error) => eprintln!("gate: a call failed: {error}"),
     }
 }
 
@@ -427,7 +427,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_that_redis_replied_with_is_told_from_a_reply_that_did_not_come() {
+    fn an_error_reply_is_not_a_missing_reply() {
         for (text, code) in [
             (
                 "An error was signalled by the server - NoScriptError: No matching script. Please use EVAL.",

@@ -1,25 +1,25 @@
-//! From request to answer.
+//! Handles one request: routing, authentication, caches, gate, response. Every request gets a response; none traps.
 
-use crate::answer::Answer;
-use crate::application::{MAX_BODY, applicant, is_json, named};
-use crate::auth::Refusal;
+use crate::auth::TokenError;
+use crate::campaign_pages;
 use crate::clock;
 use crate::cors;
-use crate::counts::{self, FRESH};
-use crate::exchange::{self, Body};
 use crate::gate::{Gate, GateError};
-use crate::lists;
-use crate::misses;
+use crate::http_io::{self, Body};
+use crate::overview_cache::{self, FRESH};
 use crate::problem::Problem;
-use crate::refusals;
+use crate::refusal_cache;
+use crate::request_body::{MAX_BODY, is_json, optional_applicant, required_applicant};
+use crate::response::Response;
 use crate::route::{Resource, takes};
 use crate::settings::{InvalidVariable, Settings};
+use crate::unknown_campaigns;
 use futures::future::{Either, select};
 use futures::poll;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
-use rushgate_gate::application::Status;
-use rushgate_gate::{CampaignId, Decision, RoundId, application, apply};
+use rushgate_gate::status::Status;
+use rushgate_gate::{CampaignId, Decision, RoundId, apply, status};
 use spin_sdk::http::{HeaderMap, Method, StatusCode};
 use spin_sdk::wasip3::http::types::Request;
 use std::pin::pin;
@@ -28,46 +28,46 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// The page, with its style and script in it.
+/// The web page, with style and script inline.
 const PAGE: &str = include_str!("../../web/index.html");
 
-/// What this API is, for programs: OpenAPI 3.1.
-const DESCRIPTION: &str = include_str!("../openapi.json");
+const OPENAPI: &str = include_str!("../openapi.json");
 
-/// Answers one request.
-pub async fn handle(request: Request) -> Answer {
-    let Ok(head) = exchange::head(&request) else {
-        return Problem::MalformedRequest.answer();
+pub async fn handle(request: Request) -> Response {
+    let Ok(head) = http_io::head(&request) else {
+        return Problem::MalformedRequest.response();
     };
     let Ok(mut body) = Body::new(request, &head.headers) else {
-        return Problem::MalformedRequest.answer();
+        return Problem::MalformedRequest.response();
     };
     let settings = match Settings::get().await {
         Ok(settings) => settings,
         Err(error) => {
-            complain(&error);
-            return Problem::Misconfigured.answer();
+            log_misconfiguration(&error);
+            return Problem::Misconfigured.response();
         }
     };
     let gate = Gate::new(settings);
-    let answer = match answer(settings, &gate, &head, &mut body).await {
-        Ok(answer) => answer,
+    let response = match respond(settings, &gate, &head, &mut body).await {
+        Ok(response) => response,
         Err(problem) => {
             discard(&mut body).await;
-            problem.answer()
+            problem.response()
         }
     };
-    let answer = answer.timed(gate.waited()).at(clock::now());
-    settings.allowed_origins.share(&head.headers, answer)
+    let response = response
+        .with_server_timing(gate.waited())
+        .with_time(clock::now());
+    settings.allowed_origins.share(&head.headers, response)
 }
 
-/// Says that nothing can be answered, and why: once, and then how often that was, in steps of ten times as many.
-fn complain(error: &InvalidVariable) {
+/// Logs that every request gets 500, and why: at the first request, then at the 10th, 100th and so on with the count.
+fn log_misconfiguration(error: &InvalidVariable) {
     static REQUESTS: AtomicU64 = AtomicU64::new(0);
     match REQUESTS.fetch_add(1, Ordering::Relaxed) + 1 {
-        1 => eprintln!("{error}; until then every request is answered with 500"),
+        1 => eprintln!("{error}; until then every request gets 500"),
         count if is_power_of_ten(count) => {
-            eprintln!("{error}; {count} requests were answered with 500");
+            eprintln!("{error}; {count} requests got 500");
         }
         _ => {}
     }
@@ -79,15 +79,15 @@ fn is_power_of_ten(count: u64) -> bool {
         .is_some_and(|digits| count == 10_u64.pow(digits))
 }
 
-async fn answer(
+async fn respond(
     settings: &'static Settings,
     gate: &Gate<'_>,
     head: &Parts,
     body: &mut Body,
-) -> Result<Answer, Problem> {
+) -> Result<Response, Problem> {
     let path = head.uri.path();
     let allow = Resource::allow(path);
-    // First, because whether a method makes sense does not depend on who is meant.
+    // Checked first, because it does not depend on the ids in the path.
     if !takes(allow, &head.method) {
         return match Resource::at(path) {
             Err(Problem::NoSuchResource) => Err(Problem::NoSuchResource),
@@ -104,26 +104,26 @@ async fn answer(
     }
     match resource {
         Resource::Page => Ok(page()),
-        Resource::Health => Ok(Answer::empty(StatusCode::OK)),
+        Resource::Health => Ok(Response::empty(StatusCode::OK)),
         Resource::Readiness => {
             gate.ping().await?;
-            Ok(Answer::empty(StatusCode::OK))
+            Ok(Response::empty(StatusCode::OK))
         }
-        Resource::Description => Ok(description()),
+        Resource::OpenApi => Ok(openapi()),
         Resource::Campaigns => {
             let after = parameter(head, "after", Problem::InvalidAfter)?;
-            let page = lists::page(gate, after.as_ref()).await?;
+            let page = campaign_pages::page(gate, after.as_ref()).await?;
             let page = page.ok_or(Problem::BooksIncomplete)?;
-            Ok(Answer::page(&page).unless_known(&head.headers))
+            Ok(Response::page(&page).not_modified_if_known(&head.headers))
         }
         Resource::Campaign(campaign) => {
-            if misses::recall(&campaign) {
+            if unknown_campaigns::contains(&campaign) {
                 return Err(Problem::CampaignNotFound);
             }
-            let Some(overview) = counts::overview(gate, &campaign, FRESH).await? else {
-                return Err(unknown(gate, &campaign).await?);
+            let Some(overview) = overview_cache::overview(gate, &campaign, FRESH).await? else {
+                return Err(unknown_campaign(gate, &campaign).await?);
             };
-            Ok(Answer::overview(&campaign, &overview).unless_known(&head.headers))
+            Ok(Response::overview(&campaign, &overview).not_modified_if_known(&head.headers))
         }
         Resource::Applications(campaign) => {
             apply(settings, gate, &head.headers, body, &campaign).await
@@ -133,17 +133,17 @@ async fn answer(
             if known.is_some_and(|known| known != applicant) {
                 return Err(Problem::NotYourApplication);
             }
-            // A round that no campaign can have is as unknown as one that there is not.
+            // An invalid round id is reported like an unknown round.
             let round: Option<RoundId> = parameter(head, "round", Problem::RoundNotFound)?;
-            if misses::recall(&campaign) {
+            if unknown_campaigns::contains(&campaign) {
                 return Err(Problem::CampaignNotFound);
             }
-            let call = application::call(&campaign, &applicant, round.as_ref());
-            let status = gate.call(&call, application::status).await?;
+            let call = status::call(&campaign, &applicant, round.as_ref());
+            let status = gate.call(&call, status::status).await?;
             if status == Status::UnknownCampaign {
-                return Err(unknown(gate, &campaign).await?);
+                return Err(unknown_campaign(gate, &campaign).await?);
             }
-            Ok(Answer::status(&status, &campaign, &applicant, round))
+            Ok(Response::status(&status, &campaign, &applicant, round))
         }
     }
 }
@@ -154,52 +154,52 @@ async fn apply(
     headers: &HeaderMap,
     body: &mut Body,
     campaign: &CampaignId,
-) -> Result<Answer, Problem> {
+) -> Result<Response, Problem> {
     let known = settings.auth.applicant(headers)?;
     let body = within(settings.body_timeout, read(headers, body))
         .await
         .unwrap_or(Err(Problem::BodyTimeout))?;
     let applicant = match known {
-        None => applicant(&body)?,
-        Some(known) => match named(&body)? {
+        None => required_applicant(&body)?,
+        Some(known) => match optional_applicant(&body)? {
             Some(named) if named != known => return Err(Problem::NotYourApplication),
             _ => known,
         },
     };
-    let decided = match refusals::recall(campaign, &applicant) {
+    let decided = match refusal_cache::get(campaign, &applicant) {
         Some(refused) => refused,
-        None if misses::recall(campaign) => return Err(Problem::CampaignNotFound),
+        None if unknown_campaigns::contains(campaign) => return Err(Problem::CampaignNotFound),
         None => {
             let call = apply::call(campaign, &applicant);
-            let decided = gate.call(&call, apply::answer).await?;
+            let decided = gate.call(&call, apply::decision).await?;
             if decided.decision == Decision::UnknownCampaign {
-                return Err(unknown(gate, campaign).await?);
+                return Err(unknown_campaign(gate, campaign).await?);
             }
-            refusals::learn(settings, campaign, &decided.decision);
+            refusal_cache::fill(settings, campaign, &decided.decision);
             decided
         }
     };
-    let answer = Answer::decision(&decided, campaign, &applicant);
-    Ok(if answer.is_success() && wants_minimal(headers) {
-        answer.minimal()
+    let response = Response::decision(&decided, campaign, &applicant);
+    Ok(if response.is_success() && wants_minimal(headers) {
+        response.into_minimal()
     } else {
-        answer
+        response
     })
 }
 
-/// What is wrong with a campaign that the gate does not know. That there is none is certain only where Redis has been told
-/// of all that there are, and this one is not among them.
-async fn unknown(gate: &Gate<'_>, campaign: &CampaignId) -> Result<Problem, GateError> {
+/// The problem for a campaign that the gate does not know. "Not found" is certain only if Redis has been given all
+/// campaigns, and this one is not among them.
+async fn unknown_campaign(gate: &Gate<'_>, campaign: &CampaignId) -> Result<Problem, GateError> {
     Ok(match gate.may_have_lost(campaign).await? {
         true => Problem::BooksIncomplete,
         false => {
-            misses::learn(gate, campaign);
+            unknown_campaigns::insert(gate, campaign);
             Problem::CampaignNotFound
         }
     })
 }
 
-/// What the parameter `name` of the query says; `wrong`, if it cannot be that.
+/// Parses the query parameter `name`; `wrong` is the problem for an invalid value.
 fn parameter<T: FromStr>(head: &Parts, name: &str, wrong: Problem) -> Result<Option<T>, Problem> {
     let query = head.uri.query().unwrap_or_default();
     query
@@ -212,8 +212,8 @@ fn parameter<T: FromStr>(head: &Parts, name: &str, wrong: Problem) -> Result<Opt
         .transpose()
 }
 
-fn page() -> Answer {
-    Answer::body(StatusCode::OK, "text/html; charset=utf-8", PAGE)
+fn page() -> Response {
+    Response::body(StatusCode::OK, "text/html; charset=utf-8", PAGE)
         .with("cache-control", "public, max-age=60")
         .with(
             "content-security-policy",
@@ -221,12 +221,12 @@ fn page() -> Answer {
         )
 }
 
-fn description() -> Answer {
-    Answer::body(StatusCode::OK, "application/json", DESCRIPTION)
+fn openapi() -> Response {
+    Response::body(StatusCode::OK, "application/json", OPENAPI)
         .with("cache-control", "public, max-age=60")
 }
 
-/// The whole body, if it is said to be JSON and is short enough.
+/// Reads the whole body. Its type must be JSON, and its size at most [`MAX_BODY`].
 async fn read(headers: &HeaderMap, body: &mut Body) -> Result<Vec<u8>, Problem> {
     let content_type = headers.get("content-type");
     if content_type.is_some_and(|value| !is_json(value.as_bytes())) {
@@ -243,29 +243,29 @@ async fn read(headers: &HeaderMap, body: &mut Body) -> Result<Vec<u8>, Problem> 
             return Err(Problem::BodyTooLarge);
         }
     }
-    // A page cannot send JSON to another origin without asking first; one without a type it can.
+    // A web page can send a body without a type to another origin without a preflight request, but not JSON.
     if content_type.is_none() && !read.is_empty() {
         return Err(Problem::UnsupportedMediaType);
     }
     Ok(read)
 }
 
-/// Takes in what a client is still sending, because one whose connection is closed while it sends sees a broken pipe and
-/// not the answer. A client that sends nothing does not hold up its answer.
+/// Reads and drops the rest of the body. If the connection were closed while the client is sending, the client would
+/// see a broken pipe instead of the response. A client that sends nothing gets its response after 50 ms.
 async fn discard(body: &mut Body) {
-    const MOST: usize = 2 * 1024 * 1024;
-    const PATIENCE: Duration = Duration::from_secs(1);
-    const SILENCE: Duration = Duration::from_millis(50);
+    const MAX_BYTES: usize = 2 * 1024 * 1024;
+    const MAX_TIME: Duration = Duration::from_secs(1);
+    const MAX_SILENCE: Duration = Duration::from_millis(50);
     let (begun, mut discarded) = (Instant::now(), 0);
-    while discarded < MOST && begun.elapsed() < PATIENCE {
-        match within(SILENCE, body.next()).await {
+    while discarded < MAX_BYTES && begun.elapsed() < MAX_TIME {
+        match within(MAX_SILENCE, body.next()).await {
             Some(Ok(Some(piece))) => discarded += piece.len(),
             _ => return,
         }
     }
 }
 
-/// What `work` comes to, unless it takes longer than `limit`. The clock is not asked for what is ready at once.
+/// The result of `work`; `None` if it takes longer than `limit`. No timer is started for work that is ready at once.
 async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     if let Poll::Ready(done) = poll!(&mut work) {
@@ -277,7 +277,7 @@ async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> 
     }
 }
 
-/// RFC 7240: whether the client asked for an answer without a body.
+/// Whether the client asked for a response without a body (RFC 7240).
 fn wants_minimal(headers: &HeaderMap) -> bool {
     headers
         .get_all("prefer")
@@ -292,16 +292,16 @@ fn wants_minimal(headers: &HeaderMap) -> bool {
         })
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        Self::Token(refusal)
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        Self::Token(error)
     }
 }
 
 impl From<GateError> for Problem {
     fn from(error: GateError) -> Self {
         match error {
-            GateError::Behind(_) => Self::Overloaded,
+            GateError::Overloaded(_) => Self::Overloaded,
             _ => Self::GateUnavailable,
         }
     }

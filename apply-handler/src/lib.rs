@@ -1,22 +1,23 @@
 #![doc = include_str!("../README.md")]
+#![allow(missing_docs, reason = "a comment that repeats the name has no use")]
 
-pub mod answer;
-pub mod application;
 pub mod auth;
+pub mod campaign_pages;
 pub mod clock;
 pub mod cors;
-pub mod counts;
-pub mod exchange;
 pub mod gate;
 pub mod handle;
-pub mod lists;
-pub mod misses;
-pub mod pressure;
+pub mod http_io;
+pub mod load_shedding;
+pub mod overview_cache;
 pub mod problem;
-pub mod refusals;
+pub mod refusal_cache;
+pub mod request_body;
+pub mod response;
 pub mod route;
 pub mod settings;
+pub mod unknown_campaigns;
 
-mod body;
 #[cfg(target_family = "wasm")]
 mod component;
+mod response_body;

@@ -1,86 +1,74 @@
-//! Everything that can be wrong with a request, or keep the gate from answering it: RFC 9457 problem details.
+//! Every error response of the API, as RFC 9457 problem details with a stable `code`.
 
-use crate::answer::{Answer, RETRY_AFTER_PAUSE};
-use crate::auth::Refusal;
+use crate::auth::TokenError;
+use crate::response::{RETRY_AFTER_PAUSE, Response};
 use rushgate_gate::RoundId;
 use rushgate_gate::applicant::MAX_NUMERIC_USER_ID;
 use serde::Serialize;
 use spin_sdk::http::StatusCode;
 
-/// A request that has no better answer than an error.
+/// Why a request gets an error response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// The host could not make sense of it.
+    /// The host could not parse the request.
     MalformedRequest,
-    /// Nothing is at that path.
     NoSuchResource,
-    /// The gate knows no such campaign.
     CampaignNotFound,
-    /// Nobody of that name holds a grant.
+    /// The applicant has no grant and is not on the waitlist.
     ApplicationNotFound {
-        /// In the round that was asked for; `None` if none was.
+        /// The round in the request, if there was one.
         round: Option<RoundId>,
     },
-    /// The campaign has no round of the name that was asked for.
     RoundNotFound,
-    /// The list is asked for from what is no name of a campaign on.
+    /// The query parameter `after` is not a campaign id.
     InvalidAfter,
-    /// The resource does not take that method.
     MethodNotAllowed {
-        /// The methods it takes.
         allow: &'static str,
     },
-    /// The body is not said to be JSON.
+    /// The Content-Type is not JSON.
     UnsupportedMediaType,
-    /// The body is too long.
     BodyTooLarge,
-    /// The body did not come in time.
     BodyTimeout,
-    /// The body ended before its Content-Length.
     IncompleteBody,
-    /// There is no body.
     EmptyBody,
-    /// The body is not JSON; where it stops being so, counted from 1.
+    /// The body is not JSON. Line and column of the error count from 1.
     InvalidJson {
-        /// Line.
         line: usize,
-        /// Column.
         column: usize,
     },
-    /// The body is JSON, but not an object with each field once.
+    /// The body is JSON, but not an object in which each field occurs once.
     NotAnObject,
-    /// The body names nobody who can apply.
+    /// The `user_id` in the body is missing or invalid.
     UserId(InvalidUserId),
-    /// The campaign takes numbers for user ids alone.
+    /// The campaign accepts only numeric user ids.
     UserIdNotNumeric,
-    /// The request has no token to be believed.
-    Token(Refusal),
-    /// The token names somebody else.
+    /// The token is missing or not accepted.
+    Token(TokenError),
+    /// The token's subject is not the applicant in the request.
     NotYourApplication,
-    /// Redis does not answer. Whether the application was decided is not known; asking again is safe.
+    /// Redis does not reply. It is unknown whether the application was decided; sending it again is safe.
     GateUnavailable,
-    /// The gate does not keep up: it was not asked.
+    /// The gate is overloaded and was not called.
     Overloaded,
-    /// Redis does not know what it would know if it had lost nothing.
+    /// Redis may have lost the data that the request is about.
     BooksIncomplete,
-    /// A variable of the component has a value it cannot work with.
+    /// A variable of the component is invalid.
     Misconfigured,
 }
 
-/// Why a `user_id` names nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidUserId {
-    /// It is not there, or null.
+    /// Missing or null.
     Missing,
     /// Neither a string nor a number.
     WrongType,
-    /// A string with something that an id may not contain, or of the wrong length.
+    /// A string with a character that is not allowed, or of the wrong length.
     NotAllowed,
-    /// A number that is negative, not whole or too large.
+    /// A number that is negative, too large or not an integer.
     NotAnInteger,
 }
 
-/// The JSON of a problem.
+/// The JSON of problem details.
 #[derive(Serialize)]
 pub(crate) struct Details<'a> {
     #[serde(rename = "type")]
@@ -107,7 +95,6 @@ impl<'a> Details<'a> {
 }
 
 impl Problem {
-    /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -135,7 +122,7 @@ impl Problem {
         }
     }
 
-    /// The stable word for it, which clients may branch on.
+    /// The stable code, on which clients may branch.
     pub fn code(&self) -> &'static str {
         match self {
             Self::MalformedRequest => "malformed_request",
@@ -154,7 +141,7 @@ impl Problem {
             Self::NotAnObject => "not_an_object",
             Self::UserId(_) => "invalid_user_id",
             Self::UserIdNotNumeric => "user_id_not_numeric",
-            Self::Token(refusal) => refusal.code(),
+            Self::Token(error) => error.code(),
             Self::NotYourApplication => "not_your_application",
             Self::GateUnavailable => "gate_unavailable",
             Self::Overloaded => "overloaded",
@@ -163,8 +150,7 @@ impl Problem {
         }
     }
 
-    /// The answer to the request.
-    pub fn answer(&self) -> Answer {
+    pub fn response(&self) -> Response {
         let detail = self.detail();
         let mut details = Details::new(self.status(), self.code(), &detail);
         details.field = match self {
@@ -172,39 +158,39 @@ impl Problem {
             Self::InvalidAfter => Some("after"),
             _ => None,
         };
-        let answer = Answer::problem(self.status(), &details);
+        let response = Response::problem(self.status(), &details);
         match self {
-            Self::MethodNotAllowed { allow } => answer.with("allow", allow),
-            Self::Token(refusal) => answer.with_text("www-authenticate", &refusal.challenge()),
-            Self::GateUnavailable | Self::Overloaded => answer.retry_within(1..=3),
-            Self::BooksIncomplete => answer.retry_within(RETRY_AFTER_PAUSE),
-            _ => answer,
+            Self::MethodNotAllowed { allow } => response.with("allow", allow),
+            Self::Token(error) => response.with_text("www-authenticate", &error.challenge()),
+            Self::GateUnavailable | Self::Overloaded => response.retry_within(1..=3),
+            Self::BooksIncomplete => response.retry_within(RETRY_AFTER_PAUSE),
+            _ => response,
         }
     }
 
-    /// What is wrong and what to do about it.
+    /// For people: what is wrong, and what to do.
     fn detail(&self) -> String {
         match self {
             Self::MalformedRequest => "The request line or a header is malformed.".into(),
-            Self::NoSuchResource => "Nothing is here. Applications go to POST /v1/campaigns/{campaign}/applications.".into(),
-            Self::CampaignNotFound => "There is no campaign of that name. GET /v1/campaigns lists them.".into(),
-            Self::ApplicationNotFound { round: None } => "Nobody of that name holds a coupon of the current round.".into(),
+            Self::NoSuchResource => "This path does not exist. To apply, use POST /v1/campaigns/{campaign}/applications.".into(),
+            Self::CampaignNotFound => "No campaign has this id. GET /v1/campaigns lists all campaigns.".into(),
+            Self::ApplicationNotFound { round: None } => "This applicant has no coupon of the current round, and is not on its waitlist.".into(),
             Self::ApplicationNotFound { round: Some(round) } => {
-                format!("Nobody of that name holds a coupon of round {round}.")
+                format!("This applicant has no coupon of round {round}, and is not on its waitlist.")
             }
-            Self::RoundNotFound => "The campaign has no round of the name that ?round= gives. GET /v1/campaigns/{campaign} names the current round and the next.".into(),
-            Self::InvalidAfter => "after must be the name of a campaign, as `next` of a page says it: 1 to 48 characters of a-z 0-9 - _".into(),
-            Self::MethodNotAllowed { allow } => format!("Use one of {allow}."),
+            Self::RoundNotFound => "The campaign has no round with the id in ?round=. GET /v1/campaigns/{campaign} reports the current round and the next.".into(),
+            Self::InvalidAfter => "after must be a campaign id, such as the `next` of the page before: 1 to 48 characters of a-z 0-9 - _".into(),
+            Self::MethodNotAllowed { allow } => format!("Use one of these methods: {allow}."),
             Self::UnsupportedMediaType => "Send the body with Content-Type: application/json.".into(),
-            Self::BodyTooLarge => "Send at most 4096 bytes.".into(),
+            Self::BodyTooLarge => "The body must have at most 4096 bytes.".into(),
             Self::IncompleteBody => "The body ended before its Content-Length.".into(),
-            Self::BodyTimeout => "The body did not come in time. Send head and body together, and again: nothing was decided.".into(),
+            Self::BodyTimeout => "The body did not arrive in time. Nothing was decided. Send the request again, with the body right after the head.".into(),
             Self::EmptyBody => r#"Send a body such as {"user_id":"42"}."#.into(),
             Self::InvalidJson { line, column } => format!(
                 r#"The body is not JSON at line {line} column {column}. Send a body such as {{"user_id":"42"}}."#
             ),
             Self::NotAnObject => {
-                r#"The body must be one JSON object with each field once, such as {"user_id":"42"}."#.into()
+                r#"The body must be one JSON object in which each field occurs once, such as {"user_id":"42"}."#.into()
             }
             Self::UserId(InvalidUserId::Missing) => "user_id is missing.".into(),
             Self::UserId(InvalidUserId::WrongType) => "user_id must be a string or an integer.".into(),
@@ -212,23 +198,23 @@ impl Problem {
                 "user_id must be 1 to 64 characters of A-Z a-z 0-9 . _ : @ -, and not . or ..".into()
             }
             Self::UserIdNotNumeric => format!(
-                "This campaign takes integers from 0 to {MAX_NUMERIC_USER_ID} for user ids, without leading zeros, and nobody else."
+                "This campaign accepts only integers from 0 to {MAX_NUMERIC_USER_ID}, without leading zeros, as user ids."
             ),
             Self::UserId(InvalidUserId::NotAnInteger) => {
                 format!("A numeric user_id must be an integer from 0 to {MAX_NUMERIC_USER_ID}.")
             }
-            Self::Token(refusal) => refusal.detail().into(),
-            Self::NotYourApplication => "The token names somebody else: apply, and ask, for yourself.".into(),
+            Self::Token(error) => error.detail().into(),
+            Self::NotYourApplication => "The token's subject does not match `user_id`.".into(),
             Self::GateUnavailable => {
-                "The gate does not answer just now, so this request may have been carried out or not. Send it again: an application is decided once, however often it is sent.".into()
+                "The gate does not answer. The request may or may not have been carried out. Send it again: an application is decided once, however often it is sent.".into()
             }
             Self::Overloaded => {
-                "More people are asking than the gate can answer just now, and you were not put in line. Ask again after Retry-After.".into()
+                "The gate cannot answer more requests at the moment. The request was not queued. Send it again after Retry-After.".into()
             }
             Self::BooksIncomplete => {
-                "The gate has lost what it knew, so it cannot tell whether there is that campaign, or what became of an application. Ask again after Retry-After.".into()
+                "Redis has lost data, so the service cannot tell whether the campaign exists, or what the status of an application is. Send the request again after Retry-After.".into()
             }
-            Self::Misconfigured => "The service is misconfigured; its log says how.".into(),
+            Self::Misconfigured => "The service is misconfigured. Its log names the variable.".into(),
         }
     }
 }
@@ -239,7 +225,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn every_code_is_described_with_its_status() {
+    fn the_openapi_describes_every_code_with_its_status() {
         let problems = [
             Problem::MalformedRequest,
             Problem::NoSuchResource,
@@ -264,7 +250,7 @@ mod tests {
             Problem::Misconfigured,
         ]
         .into_iter()
-        .chain(Refusal::ALL.map(Problem::Token));
+        .chain(TokenError::ALL.map(Problem::Token));
         let decisions = [
             "not_open", "sold_out", "revoked", "closed", "paused", "halted",
         ];
@@ -275,8 +261,8 @@ mod tests {
         let code = &description["components"]["schemas"]["Code"];
         let words = code["description"].as_str().expect("a text");
         for problem in problems {
-            let told = format!("- `{}` ({}): ", problem.code(), problem.status().as_u16());
-            assert!(words.contains(&told), "{told}");
+            let entry = format!("- `{}` ({}): ", problem.code(), problem.status().as_u16());
+            assert!(words.contains(&entry), "{entry}");
             expected.insert(problem.code().to_owned());
         }
         let listed: BTreeSet<String> =

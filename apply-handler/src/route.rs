@@ -1,21 +1,20 @@
-//! Which resource a request is for.
+//! Routing: the resource of a path, and the methods that it accepts.
 
 use crate::problem::Problem;
 use percent_encoding::percent_decode_str;
 use rushgate_gate::{Applicant, CampaignId};
 use spin_sdk::http::Method;
 
-/// A resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resource {
-    /// `/`: the page.
+    /// `/`: the web page.
     Page,
-    /// `/healthz`: this component answers.
+    /// `/healthz`: the component answers.
     Health,
     /// `/readyz`: Redis answers.
     Readiness,
-    /// `/openapi.json`: what this API is.
-    Description,
+    /// `/openapi.json`
+    OpenApi,
     /// `/v1/campaigns`
     Campaigns,
     /// `/v1/campaigns/{campaign}`
@@ -27,11 +26,10 @@ pub enum Resource {
 }
 
 impl Resource {
-    /// The resource at `path`. An id that nobody can have names nothing, so it is as unknown as one that
-    /// nobody has.
+    /// The resource at `path`. An invalid id is reported like an unknown one.
     ///
     /// # Errors
-    /// When there is nothing at `path`.
+    /// When `path` has no resource.
     pub fn at(path: &str) -> Result<Self, Problem> {
         let campaign = |segment: &str| {
             decoded(segment)
@@ -43,7 +41,7 @@ impl Resource {
             [""] => Ok(Self::Page),
             ["healthz"] => Ok(Self::Health),
             ["readyz"] => Ok(Self::Readiness),
-            ["openapi.json"] => Ok(Self::Description),
+            ["openapi.json"] => Ok(Self::OpenApi),
             ["v1", "campaigns"] => Ok(Self::Campaigns),
             ["v1", "campaigns", id] => Ok(Self::Campaign(campaign(id)?)),
             ["v1", "campaigns", id, "applications"] => Ok(Self::Applications(campaign(id)?)),
@@ -57,8 +55,7 @@ impl Resource {
         }
     }
 
-    /// The methods that a resource at `path` takes, or would take if there were one of that name, as the `Allow`
-    /// header lists them.
+    /// The methods of the resource at `path`, in the form of the header `Allow`. The ids in the path do not matter.
     pub fn allow(path: &str) -> &'static str {
         match path.split('/').skip(1).collect::<Vec<_>>()[..] {
             ["v1", "campaigns", _, "applications"] => "POST, OPTIONS",
@@ -67,7 +64,6 @@ impl Resource {
     }
 }
 
-/// Whether `method` is one of those that `allow` lists.
 pub fn takes(allow: &str, method: &Method) -> bool {
     allow.split(", ").any(|name| name == method.as_str())
 }
@@ -92,7 +88,7 @@ mod tests {
             ("/", Ok(Resource::Page)),
             ("/healthz", Ok(Resource::Health)),
             ("/readyz", Ok(Resource::Readiness)),
-            ("/openapi.json", Ok(Resource::Description)),
+            ("/openapi.json", Ok(Resource::OpenApi)),
             ("/v1/campaigns", Ok(Resource::Campaigns)),
             ("/v1/campaigns/welcome", Ok(Resource::Campaign(id()))),
             (
@@ -139,7 +135,10 @@ mod tests {
         assert!(takes("/v1/campaigns/welcome", Method::GET));
         assert!(takes("/v1/campaigns/welcome", Method::HEAD));
         assert!(!takes("/v1/campaigns/welcome", Method::DELETE));
-        assert!(!takes("/v1/campaigns/NOBODY'S/applications", Method::TRACE));
+        assert!(!takes(
+            "/v1/campaigns/INVALID'S/applications",
+            Method::TRACE
+        ));
         assert!(!takes(
             "/healthz",
             Method::from_bytes(b"get").expect("a token")

@@ -1,8 +1,8 @@
-//! The component's variables, read and checked once an instance.
+//! The settings of the component: its Spin variables, read and checked once per instance.
 
-use crate::auth::{Auth, Keys, Tokens};
+use crate::auth::{Auth, Keys, TokenPolicy};
 use crate::cors::{AllowedHeaders, AllowedOrigins};
-use crate::pressure::Patience;
+use crate::load_shedding::GateLimits;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use spin_sdk::variables::Error;
 use std::collections::HashMap;
@@ -10,24 +10,21 @@ use std::fmt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Everything that `spin.toml` lets an operator choose.
+/// See `spin.toml` for the variables.
 #[derive(Clone)]
 pub struct Settings {
-    /// Where Redis is, credentials and all; never shown.
+    /// URL of Redis with credentials. `Debug` does not print it.
     pub redis_address: String,
-    /// How long one request may wait for Redis, connecting included (1 ms to 60 s), and how slow it may be.
-    pub patience: Patience,
-    /// How long the body of a request may take to come (1 ms to 60 s).
+    /// Time limits of calls to the gate, connecting included (1 ms to 60 s).
+    pub limits: GateLimits,
+    /// Time limit for receiving the body of a request (1 ms to 60 s).
     pub body_timeout: Duration,
-    /// Pages that may apply.
     pub allowed_origins: AllowedOrigins,
-    /// Request headers that they may send.
     pub allowed_headers: AllowedHeaders,
-    /// How applicants are known.
     pub auth: Auth,
 }
 
-/// A variable whose value the component cannot work with.
+/// A variable with an invalid value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("variable {variable}: {problem}; set SPIN_VARIABLE_{}", .variable.to_uppercase())]
 pub struct InvalidVariable {
@@ -35,7 +32,7 @@ pub struct InvalidVariable {
     problem: String,
 }
 
-/// What may stand unescaped in the user info of a URL.
+/// The characters that are escaped in the user info of a URL.
 const USER_INFO: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -43,10 +40,10 @@ const USER_INFO: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 impl Settings {
-    /// The settings of this instance. A variable that is not there, or blank, has its default.
+    /// The settings of this instance. A missing or blank variable has its default.
     ///
     /// # Errors
-    /// When a variable has a value that cannot work, or the host cannot tell it.
+    /// When a variable is invalid, or the host cannot provide it.
     pub async fn get() -> Result<&'static Self, InvalidVariable> {
         static SETTINGS: OnceLock<Settings> = OnceLock::new();
         if let Some(settings) = SETTINGS.get() {
@@ -56,7 +53,7 @@ impl Settings {
         for (variable, default) in VARIABLES {
             let value = match spin_sdk::variables::get(variable).await {
                 Ok(value) if !value.trim().is_empty() => value,
-                // A manifest that is older than the variable does not hand it on.
+                // An older manifest does not declare the variable.
                 Ok(_) | Err(Error::Undefined(_)) => default.to_owned(),
                 Err(error) => {
                     let problem = error.to_string();
@@ -69,8 +66,8 @@ impl Settings {
         if SETTINGS.set(read.clone()).is_ok()
             && let Auth::Jwt(tokens) = &read.auth
         {
-            for odd in tokens.keys.passed_over() {
-                eprintln!("variable jwt_keys: {odd}: it is passed over");
+            for error in tokens.keys.skipped() {
+                eprintln!("variable jwt_keys: {error}; this key is skipped");
             }
         }
         Ok(SETTINGS.get_or_init(|| read))
@@ -85,11 +82,11 @@ impl Settings {
                 matches!(*scheme, "redis" | "rediss") && !host.is_empty() && !host.contains(['@', '/'])
             })
             .ok_or_else(|| {
-                invalid("redis_url", "must be redis://HOST:PORT or rediss://HOST:PORT; user, password and database have variables of their own".into())
+                invalid("redis_url", "must be redis://HOST:PORT or rediss://HOST:PORT (redis_username, redis_password and redis_database are separate)".into())
             })?;
         let database: u32 = value("redis_database")
             .parse()
-            .map_err(|_| invalid("redis_database", "must be a number".into()))?;
+            .map_err(|_| invalid("redis_database", "must be a whole number from 0".into()))?;
         let escaped = |text| utf8_percent_encode(text, USER_INFO);
         let user_info = match (value("redis_username"), value("redis_password")) {
             ("", "") => String::new(),
@@ -108,7 +105,7 @@ impl Settings {
         };
         Ok(Self {
             redis_address: format!("{scheme}://{user_info}{host}/{database}"),
-            patience: Patience {
+            limits: GateLimits {
                 timeout: millis("redis_timeout_ms", 1)?,
                 budget: Some(millis("gate_budget_ms", 0)?).filter(|budget| !budget.is_zero()),
             },
@@ -125,15 +122,15 @@ impl Settings {
         let invalid = |variable, problem: String| InvalidVariable { variable, problem };
         match value("auth_mode") {
             "none" => Ok(Auth::None),
-            "jwt" => Ok(Auth::Jwt(Box::new(Tokens {
+            "jwt" => Ok(Auth::Jwt(Box::new(TokenPolicy {
                 keys: Keys::parse(value("jwt_keys"))
                     .map_err(|problem| invalid("jwt_keys", problem.to_string()))?,
                 issuer: value("jwt_issuer").to_owned(),
                 audience: match value("jwt_audience") {
                     "" => {
-                        let problem = "must name this service, as the aud of its tokens does: else the tokens of every \
-                            other service that these keys sign for are good here too. * takes any, which an empty one \
-                            used to do";
+                        let problem = "must be the aud of tokens for this service, so that tokens for other services with \
+                            the same keys are rejected. * accepts any audience, as an empty value did in earlier \
+                            versions";
                         return Err(invalid("jwt_audience", problem.into()));
                     }
                     "*" => None,
@@ -155,7 +152,7 @@ impl Settings {
     }
 }
 
-/// Every variable that `spin.toml` hands to the component, and its default there.
+/// The variables in `spin.toml`, with their defaults.
 const VARIABLES: [(&str, &str); 14] = [
     ("redis_url", "redis://127.0.0.1:6379"),
     ("redis_username", ""),
@@ -179,7 +176,7 @@ const VARIABLES: [(&str, &str); 14] = [
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
-            .field("patience", &self.patience)
+            .field("limits", &self.limits)
             .field("allowed_origins", &self.allowed_origins)
             .finish_non_exhaustive()
     }
@@ -196,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_put_into_the_address() {
+    fn credentials_become_part_of_the_url() {
         for (changes, address) in [
             (vec![], "redis://127.0.0.1:6379/0"),
             (
@@ -229,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn an_audience_is_named_or_any_is_taken_on_purpose() {
+    fn the_audience_is_required_and_a_star_accepts_any() {
         let audience = |audience| {
             let keys = r#"{"kty":"oct","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#;
             let jwt = [
@@ -244,16 +241,16 @@ mod tests {
         };
         assert_eq!(audience("shop"), Ok(Some("shop".to_owned())));
         assert_eq!(audience("*"), Ok(None));
-        let error = audience("").expect_err("nobody").to_string();
-        assert!(error.contains("* takes any"), "{error}");
+        let error = audience("").expect_err("no audience").to_string();
+        assert!(error.contains("* accepts any"), "{error}");
     }
 
     #[test]
-    fn a_budget_of_nothing_is_none() {
+    fn a_budget_of_zero_turns_load_shedding_off() {
         let budget = |text| {
             read(&[("gate_budget_ms", text)])
                 .expect("valid")
-                .patience
+                .limits
                 .budget
         };
         assert_eq!(budget("500"), Some(Duration::from_millis(500)));
@@ -261,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_is_named_with_what_to_set() {
+    fn the_error_names_the_variable_and_how_to_set_it() {
         for (variable, value) in [
             ("redis_url", "127.0.0.1:6379"),
             ("redis_url", "http://127.0.0.1"),

@@ -132,7 +132,7 @@ impl Gate {
         let call = project::call(&campaign, Origin::New, running, &terms, &[round], fence);
         let reply = self.call(&call)?;
         match project::outcome(&reply)? {
-            project::Outcome::Projected { .. } => Ok(campaign),
+            project::ProjectOutcome::Projected { .. } => Ok(campaign),
             other => bail!("projecting a campaign: the gate refused it ({other:?})"),
         }
     }

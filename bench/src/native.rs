@@ -13,7 +13,7 @@ use axum::routing::{get, post};
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use redis::cmd;
-use rushgate_gate::apply::{self, Answer};
+use rushgate_gate::apply::{self, TimedDecision};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{Applicant, Call, CampaignId, Decision, Value};
 use serde::{Deserialize, Serialize};
@@ -105,7 +105,7 @@ async fn decided(
     campaign: &str,
     headers: &HeaderMap,
     body: &[u8],
-) -> Result<(Answer, CampaignId, Applicant), (StatusCode, &'static str)> {
+) -> Result<(TimedDecision, CampaignId, Applicant), (StatusCode, &'static str)> {
     let campaign: CampaignId = campaign
         .parse()
         .map_err(|_| (StatusCode::NOT_FOUND, "campaign_not_found"))?;
@@ -122,8 +122,8 @@ async fn decided(
     let applicant = applicant.ok_or((StatusCode::UNPROCESSABLE_ENTITY, "invalid_user_id"))?;
     let reply = eval(redis, &apply::call(&campaign, &applicant)).await;
     let reply = reply.map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, "gate_unavailable"))?;
-    let decided =
-        apply::answer(&reply).map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, "gate_unavailable"))?;
+    let decided = apply::decision(&reply)
+        .map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, "gate_unavailable"))?;
     Ok((decided, campaign, applicant))
 }
 
@@ -148,7 +148,7 @@ async fn eval(mut redis: MultiplexedConnection, call: &Call) -> redis::RedisResu
 }
 
 fn answer(
-    decided: &Answer,
+    decided: &TimedDecision,
     campaign: &CampaignId,
     applicant: &Applicant,
     minimal: bool,
@@ -159,7 +159,7 @@ fn answer(
         Decision::Granted(grant) => (StatusCode::CREATED, grant),
         Decision::AlreadyGranted(grant) => (StatusCode::OK, grant),
         Decision::SoldOut { .. } => {
-            let detail = "Every coupon of this round has been given.";
+            let detail = "All coupons of this round have been granted.";
             return problem(StatusCode::GONE, word, detail, Some(word), Some(campaign));
         }
         _ => return problem(StatusCode::CONFLICT, word, "", Some(word), Some(campaign)),

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use rdkafka::ClientConfig;
-use rushgate_gate::signature::Trust;
+use rushgate_gate::signature::SignaturePolicy;
 use rushgate_settings::{
     BadSetting, ConsumerGroup, DatabaseSettings, KafkaSettings, RedisSettings, Secret,
 };
@@ -106,10 +106,10 @@ impl Config {
     ///
     /// # Errors
     /// When a key cannot be used.
-    pub fn trust(&self) -> Result<Trust, BadSetting> {
+    pub fn trust(&self) -> Result<SignaturePolicy, BadSetting> {
         let signing = &self.kafka.signing;
         let keys = signing.keys()?;
-        Ok(Trust::new(
+        Ok(SignaturePolicy::new(
             keys.iter().map(Secret::reveal),
             signing.are_required,
         ))

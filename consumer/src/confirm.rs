@@ -19,7 +19,7 @@ use crate::store::{RecordOutcome, StoreError};
 use crate::tracker::Tracker;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult};
-use rushgate_gate::confirm::{self, Outcome};
+use rushgate_gate::confirm::{self, ConfirmOutcome};
 use rushgate_gate::failpoint::{failpoint, is_active};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{Call, CampaignId, CampaignState, EventType, Keys, ReplyError, Value};
@@ -262,9 +262,9 @@ impl Confirmer {
     ) -> Result<(), ConfirmError> {
         let reply = reply.and_then(redis::Value::extract_error)?;
         let loss = match confirm::outcome(&values(reply))? {
-            Outcome::Confirmed { .. } => return Ok(()),
-            Outcome::Lost { grants } => Loss::Grants(grants),
-            Outcome::UnknownCampaign => Loss::Campaign,
+            ConfirmOutcome::Confirmed { .. } => return Ok(()),
+            ConfirmOutcome::Lost { grants } => Loss::Grants(grants),
+            ConfirmOutcome::UnknownCampaign => Loss::Campaign,
         };
         // Not if it was restored since: this consumer may have slept meanwhile.
         let connection = match &mut self.connection {
@@ -368,7 +368,7 @@ fn requests(batches: &[Committed]) -> (Vec<ConfirmRequest<'_>>, Vec<&Ticket>) {
         }
     }
     let requests = campaigns.into_iter().flat_map(|(campaign, grants)| {
-        let chunks = grants.chunks(confirm::MOST);
+        let chunks = grants.chunks(confirm::MAX_ROWS);
         let requests = chunks.map(|chunk| ConfirmRequest {
             campaign,
             records: chunk.iter().map(|(delivery, _)| *delivery).collect(),

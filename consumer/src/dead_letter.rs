@@ -33,7 +33,7 @@ pub async fn insert_failed_event(
     .bind(shown(&record.headers))
     .bind(match record.headers.is_cut() {
         true => "null".to_owned(),
-        false => dead_letter::kept(record.headers.iter()),
+        false => dead_letter::encode_headers(record.headers.iter()),
     })
     .bind(rejection.reason.as_str())
     .bind(&rejection.detail)

@@ -6,7 +6,7 @@ use crate::record::{Clipped, LONGEST_KEY, LONGEST_VALUE, Record};
 use crate::rejection::{Reason, Rejection};
 use rushgate_gate::Event;
 use rushgate_gate::record::{RecordError, event};
-use rushgate_gate::signature::Trust;
+use rushgate_gate::signature::SignaturePolicy;
 
 /// What the record says.
 ///
@@ -31,8 +31,8 @@ pub fn decode(record: &Record) -> Result<Event, Rejection> {
 ///
 /// # Errors
 /// As [`decode`]; and where signatures are required, when it has none of a bridge.
-pub fn decode_trusted(record: &Record, trust: &Trust) -> Result<Event, Rejection> {
-    let doubt = trust.doubt(
+pub fn decode_trusted(record: &Record, trust: &SignaturePolicy) -> Result<Event, Rejection> {
+    let doubt = trust.problem(
         kept(record.key.as_ref()),
         kept(record.value.as_ref()),
         |name| record.headers.get(name),
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(rejection.reason, Reason::KeyMismatch);
         assert_eq!(
             rejection.detail,
-            "key is welcome/once/43, value is of welcome/once/42"
+            "the key names welcome/once/43, but the value names welcome/once/42"
         );
     }
 

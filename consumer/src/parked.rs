@@ -13,7 +13,7 @@ use crate::session::{self, Idle};
 use crate::statement_length::{padded, placeholders};
 use crate::store::{RecordOutcome, StoreError};
 use rushgate_gate::event::EventKey;
-use rushgate_gate::signature::Trust;
+use rushgate_gate::signature::SignaturePolicy;
 use rushgate_gate::{CampaignId, CampaignState, dead_letter};
 use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row};
@@ -171,7 +171,7 @@ pub async fn is_halted(
 pub async fn read(
     connection: &mut MySqlConnection,
     ids: &[u64],
-    trust: &Trust,
+    trust: &SignaturePolicy,
 ) -> Result<(Vec<Parked>, Vec<Delivery>), sqlx::Error> {
     let sql = format!(
         "SELECT id, reason, kafka_partition, kafka_offset, kafka_timestamp, record_key, payload, headers, all_headers \
@@ -186,7 +186,10 @@ pub async fn read(
     rows.iter().map(|row| parked_record(row, trust)).collect()
 }
 
-fn parked_record(row: &MySqlRow, trust: &Trust) -> Result<(Parked, Delivery), sqlx::Error> {
+fn parked_record(
+    row: &MySqlRow,
+    trust: &SignaturePolicy,
+) -> Result<(Parked, Delivery), sqlx::Error> {
     let number = |column: &str| row.try_get::<u64, _>(column).map(u64::cast_signed);
     let bytes = |column: &str, most: usize| {
         let bytes = row.try_get::<Option<Vec<u8>>, _>(column);
@@ -216,7 +219,7 @@ fn headers(row: &MySqlRow) -> Result<Vec<dead_letter::Header>, sqlx::Error> {
     let decoded = |error: serde_json::Error| sqlx::Error::Decode(error.into());
     let all: Option<&str> = row.try_get("all_headers")?;
     if let Some(all) = all.filter(|all| *all != "null") {
-        return dead_letter::headers(all).map_err(decoded);
+        return dead_letter::decode_headers(all).map_err(decoded);
     }
     let shown: BTreeMap<String, String> =
         serde_json::from_str(row.try_get("headers")?).map_err(decoded)?;

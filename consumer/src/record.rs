@@ -5,7 +5,7 @@ use crate::headers::Headers;
 use crate::offsets::Ticket;
 use crate::rejection::{Reason, Rejection};
 use rushgate_gate::event::EventKey;
-use rushgate_gate::signature::Trust;
+use rushgate_gate::signature::SignaturePolicy;
 use rushgate_gate::{CampaignId, Event};
 use std::time::Instant;
 
@@ -57,7 +57,7 @@ pub struct Delivery {
 
 impl Delivery {
     /// A record that was parked, and is read once more.
-    pub fn parked(record: Record, trust: &Trust) -> Self {
+    pub fn parked(record: Record, trust: &SignaturePolicy) -> Self {
         Self {
             decoded: decode_trusted(&record, trust),
             record,

@@ -12,7 +12,7 @@ use crate::rate_limit::RateLimit;
 use crate::store::{RecordOutcome, Replayed, Store, StoreError};
 use rushgate_gate::CampaignId;
 use rushgate_gate::record::PARKED;
-use rushgate_gate::signature::Trust;
+use rushgate_gate::signature::SignaturePolicy;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Replays what is parked.
 pub struct Replayer {
     store: Store,
-    trust: Trust,
+    trust: SignaturePolicy,
     rate_limit: Arc<RateLimit>,
     committed: mpsc::Sender<Committed>,
     /// How far each campaign's letters have been looked at.
@@ -51,7 +51,7 @@ impl Replayer {
     /// One that writes over a connection of its own, at the pace of all, and has its rows confirmed like all others.
     pub fn new(
         store: Store,
-        trust: Trust,
+        trust: SignaturePolicy,
         rate_limit: Arc<RateLimit>,
         committed: mpsc::Sender<Committed>,
     ) -> Self {

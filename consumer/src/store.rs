@@ -16,7 +16,7 @@ use crate::session::{self, Idle};
 use crate::streak::{Counts, ExtendedStreak, Streak};
 use rushgate_gate::CampaignId;
 use rushgate_gate::failpoint::failpoint;
-use rushgate_gate::signature::Trust;
+use rushgate_gate::signature::SignaturePolicy;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{Connection, MySqlConnection, Row};
 
@@ -190,7 +190,7 @@ impl Store {
         &mut self,
         campaign: &CampaignId,
         ids: &[u64],
-        trust: &Trust,
+        trust: &SignaturePolicy,
     ) -> Result<Replayed, StoreError> {
         let mut connection = self.connect().await?;
         let mut transaction = connection.begin().await?;

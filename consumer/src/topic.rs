@@ -16,7 +16,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message};
 use rushgate_gate::Event;
-use rushgate_gate::signature::Trust;
+use rushgate_gate::signature::SignaturePolicy;
 use rushgate_settings::kafka_headers;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl TopicReader {
     pub fn start(
         config: &ClientConfig,
         topic: &str,
-        trust: Trust,
+        trust: SignaturePolicy,
         tracker: Arc<Tracker>,
         readiness: Arc<Readiness>,
         writers: usize,
@@ -111,7 +111,7 @@ impl TopicReader {
 
 struct Reader {
     consumer: BaseConsumer<Context>,
-    trust: Trust,
+    trust: SignaturePolicy,
     group: Arc<Group>,
     writers: Vec<mpsc::Sender<Delivery>>,
     runtime: Handle,

@@ -106,8 +106,8 @@ fn in_the_table(expected: &Expected, evidence: &Evidence) -> Vec<Breach> {
 /// C1 at the gate, and C4: gate and table hold the same grants.
 fn at_the_gate(expected: &Expected, evidence: &Evidence) -> Vec<Breach> {
     let held = evidence.held.iter().map(|held| {
-        let place = Place::new(held.place.round.as_str(), held.place.serial.get());
-        ((held.place.applicant.to_string(), place), held.issued)
+        let place = Place::new(held.assignment.round.as_str(), held.assignment.serial.get());
+        ((held.assignment.applicant.to_string(), place), held.issued)
     });
     let held: BTreeMap<(String, Place), bool> = held.collect();
     let places = held.keys().map(|(_, place)| place.clone());
@@ -262,8 +262,8 @@ fn told_and_standing(expected: &Expected, history: &History, evidence: &Evidence
         }
     }
     for held in &evidence.held {
-        let user_id = held.place.applicant.to_string();
-        let place = Place::new(held.place.round.as_str(), held.place.serial.get());
+        let user_id = held.assignment.applicant.to_string();
+        let place = Place::new(held.assignment.round.as_str(), held.assignment.serial.get());
         let seen = trail.of_grant(&user_id, &place);
         let is_dead_letter = seen.iter().any(|seen| seen.starts_with(DEAD_LETTER));
         let has_row = standing.contains(&(&user_id, &place));

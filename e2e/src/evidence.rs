@@ -11,8 +11,8 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use redis::streams::{StreamPendingReply, StreamRangeReply};
 use redis::{AsyncTypedCommands, Client};
-use rushgate_gate::holding::{Held, revoked};
 use rushgate_gate::keys::BRIDGE_GROUP;
+use rushgate_gate::stored_grants::{HeldGrant, revoked};
 use rushgate_gate::{CampaignId, Event, Keys, OnePer, record};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -54,7 +54,7 @@ pub struct Evidence {
     pub pending: u64,
     /// Dead letters of the bridge.
     pub unpublished: u64,
-    pub held: Vec<Held>,
+    pub held: Vec<HeldGrant>,
     /// Grants that the gate has revoked: applicant and place.
     pub taken_back: BTreeSet<(String, Place)>,
     /// The highest serial that the gate has given out in each round.
@@ -160,7 +160,7 @@ impl Stores {
             _ => OnePer::Campaign,
         };
         for (field, value) in redis.hgetall(keys.grants()).await? {
-            let held = Held::of(one_per, &field, &value);
+            let held = HeldGrant::of(one_per, &field, &value);
             let held =
                 held.with_context(|| format!("the grant {field} → {value} cannot be parsed"))?;
             evidence.held.push(held);

@@ -1,4 +1,4 @@
-//! The atomic decision over one application.
+//! The decision on one application. `apply.lua` makes it, atomically.
 
 use crate::applicant::Applicant;
 use crate::campaign::CampaignId;
@@ -7,74 +7,65 @@ use crate::round::{RoundId, Serial};
 use crate::script::{Call, Reply, ReplyError, Script, Value};
 use crate::time::Millis;
 
-/// `apply.lua`; its header says what it reads, writes and answers.
+/// See the header of `apply.lua` for keys, arguments and reply.
 pub static SCRIPT: Script = Script::new(concat!(
-    include_str!("lua/give.lua"),
+    include_str!("lua/grant.lua"),
     include_str!("lua/apply.lua")
 ));
 
-/// A won place.
+/// A serial that an applicant was granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// The round it was won in.
     pub round: RoundId,
-    /// The place: 1 to the round's quota.
     pub serial: Serial,
-    /// When it was won.
+    /// When it was granted.
     pub at: Millis,
 }
 
 /// A place on the waitlist of a round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// The round.
     pub round: RoundId,
-    /// How many people are before the applicant, and himself: 1 is next. It never grows.
+    /// 1 is the next applicant to be promoted. It never grows.
     pub position: u32,
-    /// Since when.
     pub since: Millis,
 }
 
-/// What the gate says to an application.
+/// The possible decisions on an application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// The applicant has just won.
+    /// A new grant.
     Granted(Grant),
-    /// The applicant had won before; the same grant again.
+    /// The applicant holds this grant already.
     AlreadyGranted(Grant),
-    /// Every coupon of the round is given; the applicant gets the next one that is revoked, if it is his turn.
+    /// All coupons of the round are granted. The applicant gets a coupon that is revoked or added later, in the order
+    /// of the waitlist.
     Waitlisted(Waiting),
-    /// The applicant's coupon of this round was taken back; he cannot win it again.
+    /// The applicant's grant of this round was revoked. They cannot win this round again.
     Revoked {
-        /// The round.
         round: RoundId,
     },
-    /// Every coupon of the round is given.
+    /// All coupons of the round are granted.
     SoldOut {
-        /// The round that is sold out.
         round: RoundId,
     },
-    /// A round is to come.
+    /// No round is open; the next one opens at `opens_at`.
     NotOpen {
-        /// The round that opens next.
         round: RoundId,
-        /// When it opens.
         opens_at: Millis,
     },
-    /// The last round is over, or the operator has closed the campaign.
+    /// The last round has ended, or the operator has closed the campaign.
     Closed,
-    /// The operator has paused the campaign.
     Paused,
-    /// The gate has lost grants and waits to be restored.
+    /// Redis has lost grants of the campaign; `rushgate restore` ends this state.
     Halted,
-    /// The gate knows no such campaign.
     UnknownCampaign,
-    /// The campaign takes numbers for user ids alone, and this is none.
+    /// The campaign accepts only numeric user ids.
     UserIdNotNumeric,
 }
 
 impl Decision {
-    /// The word for it in the API, in logs and in metrics.
+    /// The name in the API, in logs and in metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Granted(_) => "granted",
@@ -92,20 +83,18 @@ impl Decision {
     }
 }
 
-/// A decision and the instant at which Redis took it.
+/// A decision and its time by the clock of Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// What was decided.
+pub struct TimedDecision {
     pub decision: Decision,
-    /// When.
     pub now: Millis,
 }
 
-/// The call that decides over `applicant`'s application to `campaign`.
+/// The call for an application of `applicant` to `campaign`.
 pub fn call(campaign: &CampaignId, applicant: &Applicant) -> Call {
     Call {
         script: &SCRIPT,
-        keys: Keys::of(campaign).of_places().into(),
+        keys: Keys::of(campaign).of_grant_scripts().into(),
         args: vec![campaign.to_string(), applicant.to_string()],
     }
 }
@@ -113,8 +102,8 @@ pub fn call(campaign: &CampaignId, applicant: &Applicant) -> Call {
 /// Reads the script's reply.
 ///
 /// # Errors
-/// When it is not a reply that `apply.lua` gives.
-pub fn answer(reply: &[Value]) -> Result<Answer, ReplyError> {
+/// When `apply.lua` cannot have sent this reply.
+pub fn decision(reply: &[Value]) -> Result<TimedDecision, ReplyError> {
     let mut reply = Reply::of(reply, 5)?;
     let word = reply.text()?;
     let round = reply.text()?;
@@ -144,7 +133,7 @@ pub fn answer(reply: &[Value]) -> Result<Answer, ReplyError> {
             return Err(ReplyError::new(format_args!("{other:?} is not a decision")));
         }
     };
-    Ok(Answer { decision, now })
+    Ok(TimedDecision { decision, now })
 }
 
 pub(crate) fn grant(round: &str, serial: i64, at: i64) -> Result<Grant, ReplyError> {
@@ -192,9 +181,9 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_the_script_answers() {
-        let Answer { decision, now } =
-            answer(&reply("granted", "once", [42, 1_000, 2_000])).expect("a grant");
+    fn a_reply_is_decoded() {
+        let TimedDecision { decision, now } =
+            super::decision(&reply("granted", "once", [42, 1_000, 2_000])).expect("a grant");
         assert_eq!(now.get(), 2_000);
         let Decision::Granted(grant) = decision else {
             panic!("{decision:?}")
@@ -206,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_the_script_cannot_have_answered() {
+    fn an_impossible_reply_is_an_error() {
         for bad in [
             vec![],
             reply("granted", "once", [42, 1, 2])[..4].to_vec(),
@@ -216,7 +205,7 @@ mod tests {
             reply("won", "once", [42, 1, 2]),
             vec![Value::Other; 5],
         ] {
-            assert!(answer(&bad).is_err(), "{bad:?}");
+            assert!(super::decision(&bad).is_err(), "{bad:?}");
         }
     }
 

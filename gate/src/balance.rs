@@ -1,4 +1,5 @@
-//! Whether the gate counts what is there: free serials, people who wait, revocations.
+//! Compares the counters of a campaign with what they count: free serials, waiting applicants, revocations. A
+//! difference means that Redis has lost a key or a field.
 
 use crate::apply::{count, round_id};
 use crate::campaign::CampaignId;
@@ -7,30 +8,28 @@ use crate::round::RoundId;
 use crate::script::{Call, Reply, ReplyError, Script, Value};
 use std::fmt;
 
-/// `balance.lua`; its header says what it reads and answers.
+/// See the header of `balance.lua` for keys and reply.
 pub static SCRIPT: Script = Script::new(include_str!("lua/balance.lua"));
 
-/// What a count is of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Counted {
-    /// Serials of a round that are free to be given again.
+    /// Free serials of a round.
     Free(RoundId),
-    /// People on the waitlist of a round.
+    /// Applicants on the waitlist of a round.
     Waitlisted(RoundId),
-    /// People who have a place on the waitlist of some round.
+    /// Applicants on the waitlists of all rounds.
     Waiting,
-    /// Grants that were taken back. Of these there is nothing at all, or nothing is wrong.
+    /// Revocations. Reported only if the hash `revoked` is empty although the counter is not 0.
     Revoked,
 }
 
-/// A count that is not right: Redis has lost a key or a field, or somebody has changed it by hand.
+/// A wrong counter: Redis has lost a key or a field, or it was changed by hand.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Miscount {
-    /// Of what.
     pub of: Counted,
-    /// How many are counted.
+    /// The value of the counter.
     pub counted: u32,
-    /// How many there are.
+    /// The number actually stored.
     pub found: u32,
 }
 
@@ -40,34 +39,36 @@ impl fmt::Display for Miscount {
         match &self.of {
             Counted::Free(round) => write!(
                 f,
-                "the gate counts {counted} free serials in round {round} and has {found}"
+                "round {round}: the counter of free serials is {counted}, but {found} are stored"
             ),
             Counted::Waitlisted(round) => write!(
                 f,
-                "the gate counts {counted} people on the waitlist of round {round} and has {found}"
+                "round {round}: the counter of waiting applicants is {counted}, but {found} are on the waitlist"
             ),
             Counted::Waiting => write!(
                 f,
-                "the gate counts {counted} people on all waitlists and has the places of {found}"
+                "the counters of waiting applicants add up to {counted}, but {found} are stored"
             ),
-            Counted::Revoked => write!(f, "the gate counts {counted} revocations and has {found}"),
+            Counted::Revoked => write!(
+                f,
+                "the counter of revocations is {counted}, but {found} are stored"
+            ),
         }
     }
 }
 
-/// The call that asks for the counts of `campaign`.
 pub fn call(campaign: &CampaignId) -> Call {
     Call {
         script: &SCRIPT,
-        keys: Keys::of(campaign).of_places().into(),
+        keys: Keys::of(campaign).of_grant_scripts().into(),
         args: vec![],
     }
 }
 
-/// Reads the script's reply: every count that is not right.
+/// Decodes the reply into the wrong counters; empty if all are right.
 ///
 /// # Errors
-/// When it is not a reply that `balance.lua` gives.
+/// When `balance.lua` cannot have sent this reply.
 pub fn miscounts(reply: &[Value]) -> Result<Vec<Miscount>, ReplyError> {
     const HEAD: usize = 3;
     const ROUND: usize = 5;

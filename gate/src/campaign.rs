@@ -1,4 +1,4 @@
-//! A promotion and its standing rules.
+//! The campaign: its id, its state and its rules.
 
 use crate::applicant::Applicant;
 use crate::text::{Rule, checked_text};
@@ -6,51 +6,47 @@ use std::fmt;
 use std::str::FromStr;
 
 checked_text! {
-    /// The name of a campaign: 1 to 48 of `a-z 0-9 - _`.
+    /// The name of a campaign: 1 to 48 characters of `a-z 0-9 - _`.
     CampaignId, "campaign", Rule { longest: 48, punctuation: "-_", upper_case: false }
 }
 
-/// Whether a campaign takes applications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CampaignState {
-    /// Applications are decided by window and quota.
     Running,
-    /// Nobody is granted anything until the operator resumes it.
+    /// No grants until the operator resumes the campaign.
     Paused,
-    /// Over for good; winners can still read their grants.
+    /// Ended by the operator. Applicants can still read their grants.
     Closed,
-    /// The gate has lost acknowledged grants; nobody is granted anything until it is restored.
+    /// Redis has lost acknowledged grants. No grants until `rushgate restore`.
     Halted,
 }
 
-/// How often one person may win.
+/// How many grants an applicant may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnePer {
-    /// Once in the whole campaign.
+    /// One in the whole campaign.
     Campaign,
-    /// Once in every round.
+    /// One in every round.
     Round,
 }
 
-/// Which user ids a campaign takes. It is said when the campaign is created, and never changes.
+/// The user ids that a campaign accepts. It is chosen at creation and never changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UserIds {
-    /// Nothing was said: the campaign is older than this rule. It takes any user id.
+    /// The campaign is older than this rule. It accepts every user id.
     #[default]
     Unstated,
-    /// Every user id.
     Any,
-    /// Whole numbers from 0 to 2^63-1 alone, as `KAFKA_VALUE_FORMAT=long` needs.
+    /// Only whole numbers from 0 to 2^63-1, as `KAFKA_VALUE_FORMAT=long` requires.
     Numeric,
 }
 
 impl UserIds {
-    /// Whether the campaign takes `applicant`.
-    pub fn take(self, applicant: &Applicant) -> bool {
+    pub fn accepts(self, applicant: &Applicant) -> bool {
         self != Self::Numeric || applicant.as_number().is_some()
     }
 
-    /// What Redis has of it; a campaign of which nothing was said has no such field.
+    /// Decodes the field in Redis, which is missing in a campaign that is older than this rule.
     pub(crate) fn read(word: &str) -> Result<Self, UnknownWord> {
         match word {
             "" => Ok(Self::Unstated),
@@ -59,20 +55,18 @@ impl UserIds {
     }
 }
 
-/// How many people may wait in a round for what is revoked: 0 to [`Waitlist::MAX`].
+/// The maximum length of the waitlist of each round: 0 to [`Waitlist::MAX`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Waitlist(u32);
 
-/// A number that is no length of a waitlist.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("waitlist must be a whole number from 0 to {}", Waitlist::MAX)]
 pub struct WaitlistTooLong;
 
 impl Waitlist {
-    /// So many are promoted by one call of a script in some tens of milliseconds.
+    /// One call of a script can promote this many applicants in some tens of milliseconds.
     pub const MAX: u32 = 10_000;
 
-    /// The number of people.
     pub fn get(self) -> u32 {
         self.0
     }
@@ -102,18 +96,14 @@ impl fmt::Display for Waitlist {
     }
 }
 
-/// The standing rules of a campaign.
+/// The rules of a campaign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// How often one person may win.
     pub one_per: OnePer,
-    /// How many people may wait in a round.
     pub waitlist: Waitlist,
-    /// Which user ids it takes.
     pub user_ids: UserIds,
 }
 
-/// A word that is none of those expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is not one of {expected}")]
 pub struct UnknownWord {
@@ -121,11 +111,11 @@ pub struct UnknownWord {
     expected: &'static str,
 }
 
-/// Declares the word for each variant, as Redis, MySQL and the API write it.
+/// Declares the word of each variant in Redis, in MySQL and in the API.
 macro_rules! words {
     ($name:ident, $expected:literal, $($variant:ident => $word:literal),+) => {
         impl $name {
-            /// The word that Redis, MySQL and the API write for it.
+            /// The word in Redis, in MySQL and in the API.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }

@@ -1,12 +1,12 @@
-//! An error and its causes on one line, each said once.
+//! Formats an error and its causes on one line, each of them once.
 //!
-//! Clients of databases, Redis and Kafka show their cause and return it as `source()` as well, so a plain chain of them
-//! says one thing two or three times.
+//! The errors of database, Redis and Kafka clients include the cause in their text and also return it as `source()`. A
+//! plain chain would print the same cause two or three times.
 
 use std::error::Error;
 use std::iter::successors;
 
-/// The error, then whatever its causes add, separated by `: `.
+/// The error, then each cause whose text is not yet in the line, separated by `: `.
 pub fn causes(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     for cause in successors(error.source(), |cause: &&dyn Error| (*cause).source()) {
@@ -25,21 +25,21 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("{text}")]
-    struct Part {
+    struct Cause {
         text: &'static str,
-        source: Option<Box<Part>>,
+        source: Option<Box<Cause>>,
     }
 
     fn line(texts: &[&'static str]) -> String {
         let error = texts.iter().rev().fold(None, |source, text| {
             let source = source.map(Box::new);
-            Some(Part { text, source })
+            Some(Cause { text, source })
         });
         causes(&error.expect("an error"))
     }
 
     #[test]
-    fn what_an_error_shows_of_its_cause_is_not_said_again() {
+    fn a_cause_is_printed_once() {
         assert_eq!(line(&["cannot read"]), "cannot read");
         assert_eq!(
             line(&["cannot read", "the disk is full"]),

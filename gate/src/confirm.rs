@@ -1,4 +1,4 @@
-//! Telling the gate which grants are committed to the database.
+//! Tells the gate that coupons are committed to the database, and detects grants that Redis has lost.
 
 use crate::applicant::Applicant;
 use crate::apply::count;
@@ -7,44 +7,39 @@ use crate::keys::Keys;
 use crate::round::{RoundId, Serial};
 use crate::script::{Call, Reply, ReplyError, Script, Value};
 
-/// `confirm.lua`; its header says what it reads, writes and answers.
+/// See the header of `confirm.lua` for keys, arguments and reply.
 pub static SCRIPT: Script = Script::new(include_str!("lua/confirm.lua"));
 
-/// The most grants in one call, so that it stays within the 8,000 values that Lua hands on at once and holds up
-/// nobody for long.
-pub const MOST: usize = 1_000;
+/// Maximum number of rows in one call. It keeps the call short, and below the 8,000 values that Lua's `unpack`
+/// accepts.
+pub const MAX_ROWS: usize = 1_000;
 
-/// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The gate knows all of them.
+pub enum ConfirmOutcome {
+    /// The gate knows all grants.
     Confirmed {
-        /// How many were not marked as issued before.
+        /// Number of grants that this call has marked as issued.
         issued: u32,
     },
-    /// Redis has lost acknowledged grants or revocations. The campaign is halted now.
+    /// Redis has lost acknowledged grants or revocations. The script has halted the campaign.
     Lost {
-        /// How many of these.
+        /// Number of lost grants and revocations.
         grants: u32,
     },
-    /// Redis has lost the whole campaign. It is halted now.
+    /// Redis has lost the whole campaign. The script has halted it.
     UnknownCampaign,
 }
 
-/// A grant that has its row.
+/// The row of a grant in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row<'a> {
-    /// The round.
     pub round: &'a RoundId,
-    /// The serial.
     pub serial: Serial,
-    /// To whom it was granted.
     pub applicant: &'a Applicant,
-    /// Whether the row says that the grant was taken back since.
     pub is_revoked: bool,
 }
 
-/// The call that confirms grants of `campaign`: at least one, at most [`MOST`].
+/// The call that confirms `rows`: at least one, at most [`MAX_ROWS`].
 pub fn call<'a>(campaign: &CampaignId, rows: impl IntoIterator<Item = Row<'a>>) -> Call {
     let keys = Keys::of(campaign);
     Call {
@@ -72,15 +67,15 @@ pub fn call<'a>(campaign: &CampaignId, rows: impl IntoIterator<Item = Row<'a>>) 
 /// Reads the script's reply.
 ///
 /// # Errors
-/// When it is not a reply that `confirm.lua` gives.
-pub fn outcome(reply: &[Value]) -> Result<Outcome, ReplyError> {
+/// When `confirm.lua` cannot have sent this reply.
+pub fn outcome(reply: &[Value]) -> Result<ConfirmOutcome, ReplyError> {
     let mut reply = Reply::of(reply, 2)?;
     let word = reply.text()?;
     let number = count(reply.integer()?)?;
     match word {
-        "confirmed" => Ok(Outcome::Confirmed { issued: number }),
-        "lost" => Ok(Outcome::Lost { grants: number }),
-        "unknown_campaign" => Ok(Outcome::UnknownCampaign),
+        "confirmed" => Ok(ConfirmOutcome::Confirmed { issued: number }),
+        "lost" => Ok(ConfirmOutcome::Lost { grants: number }),
+        "unknown_campaign" => Ok(ConfirmOutcome::UnknownCampaign),
         other => Err(ReplyError::new(format_args!("{other:?} is not an outcome"))),
     }
 }

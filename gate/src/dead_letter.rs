@@ -1,12 +1,12 @@
-//! The headers of a record that became a dead letter, as they are kept: all of them, in their order, byte for byte, so that
-//! the record can be sent again as it was. A JSON array of names and values.
+//! Stores the headers of a dead letter as JSON: an array of names and values. Order and bytes are kept, so that the
+//! record can be sent again unchanged.
 
 use serde::{Deserialize, Serialize};
 
-/// A header's name, and its value if it has one.
+/// Name and optional value.
 pub type Header = (String, Option<Vec<u8>>);
 
-/// A value: a text where it is one.
+/// A value: a string if it is valid UTF-8, otherwise an array of bytes.
 #[derive(Deserialize, Serialize)]
 #[serde(untagged)]
 enum Value {
@@ -14,8 +14,9 @@ enum Value {
     Bytes(Vec<u8>),
 }
 
-/// The headers as they are kept.
-pub fn kept<'a>(headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) -> String {
+pub fn encode_headers<'a>(
+    headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
+) -> String {
     let headers = headers.into_iter().map(|(name, value)| {
         let value = value.map(|value| match str::from_utf8(value) {
             Ok(text) => Value::Text(text.to_owned()),
@@ -24,16 +25,16 @@ pub fn kept<'a>(headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) 
         (name, value)
     });
     let headers: Vec<_> = headers.collect();
-    // Texts and numbers; there is nothing in them that JSON cannot say.
+    // Strings and numbers only, so this cannot fail.
     serde_json::to_string(&headers).unwrap_or_default()
 }
 
-/// The reverse of [`kept`].
+/// Reverses [`encode_headers`].
 ///
 /// # Errors
-/// When it is nothing that [`kept`] has made.
-pub fn headers(kept: &str) -> Result<Vec<Header>, serde_json::Error> {
-    let headers: Vec<(String, Option<Value>)> = serde_json::from_str(kept)?;
+/// When the text is not a result of [`encode_headers`].
+pub fn decode_headers(encoded: &str) -> Result<Vec<Header>, serde_json::Error> {
+    let headers: Vec<(String, Option<Value>)> = serde_json::from_str(encoded)?;
     let headers = headers.into_iter().map(|(name, value)| {
         let value = value.map(|value| match value {
             Value::Text(text) => text.into_bytes(),
@@ -50,19 +51,22 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_text_is_kept_as_a_text() {
+    fn valid_utf8_is_stored_as_a_string() {
         let all: [(&str, Option<&[u8]>); 3] =
             [("ce_id", Some(b"a\"b")), ("x", Some(&[0xff])), ("x", None)];
-        assert_eq!(kept(all), r#"[["ce_id","a\"b"],["x",[255]],["x",null]]"#);
+        assert_eq!(
+            encode_headers(all),
+            r#"[["ce_id","a\"b"],["x",[255]],["x",null]]"#
+        );
     }
 
     proptest! {
         #[test]
-        fn what_is_kept_is_read_back(
+        fn encoded_headers_are_decoded(
             all in prop::collection::vec(("\\PC{0,9}", prop::option::of(prop::collection::vec(any::<u8>(), 0..9))), 0..9),
         ) {
             let borrowed = all.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
-            prop_assert_eq!(headers(&kept(borrowed)).expect("JSON"), all);
+            prop_assert_eq!(decode_headers(&encode_headers(borrowed)).expect("JSON"), all);
         }
     }
 }

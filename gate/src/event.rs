@@ -1,4 +1,4 @@
-//! What happened to a serial, as the stream's entries and Kafka's records carry it.
+//! The event: a serial was granted or revoked. Stream entries and Kafka records carry it.
 
 use crate::applicant::Applicant;
 use crate::campaign::CampaignId;
@@ -9,93 +9,74 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-/// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum EventType {
-    /// The serial was given to the applicant.
     #[serde(rename = "coupon.granted")]
     Granted,
-    /// The serial was taken back from the applicant.
     #[serde(rename = "coupon.revoked")]
     Revoked,
 }
 
-/// The first, the second, the third … time: 1 and up.
+/// A count that starts at 1: the first time, the second time, and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Ordinal(NonZeroU32);
 
-/// One thing that happened to one serial.
+/// A grant or a revocation of one serial.
 ///
-/// Kafka does not keep the order of events that are delivered again, and those of one person lie on several
-/// partitions. `turn` and `win` say which grant of a serial, and of a person, is the later one. Both are nearly
-/// always 1, and left out then.
+/// Kafka can deliver events out of order, and the events of one applicant are on several partitions. `turn` orders the
+/// grants of one serial, and `win` the grants of one applicant. Both are almost always 1, and then left out.
 ///
-/// Its JSON is the value of the Kafka record:
+/// The JSON is the value of the Kafka record:
 /// `{"type":"coupon.granted","campaign":"welcome","round":"once","serial":42,"user_id":"7","at":1796086800123}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// What happened.
     #[serde(rename = "type")]
     pub event_type: EventType,
-    /// The campaign.
     pub campaign: CampaignId,
-    /// The round.
     pub round: RoundId,
-    /// The serial.
     pub serial: Serial,
-    /// How many times the serial had been given, this grant included.
+    /// Number of grants of this serial so far, including this one.
     #[serde(default, skip_serializing_if = "Ordinal::is_first")]
     pub turn: Ordinal,
-    /// To whom.
     #[serde(rename = "user_id")]
     pub applicant: Applicant,
-    /// How many times the applicant had won, within what he may win once, this grant included.
+    /// Number of grants of the applicant so far, including this one: in the campaign, or in the round if one grant per
+    /// round is allowed.
     #[serde(default, skip_serializing_if = "Ordinal::is_first")]
     pub win: Ordinal,
-    /// When, by the clock of Redis.
+    /// Time of the grant or revocation, by the clock of Redis.
     pub at: Millis,
 }
 
-/// Why fields are not an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedEvent {
-    /// A field is not there.
     #[error("field {0} is missing")]
     Missing(&'static str),
-    /// A field is there, but not what it must be.
     #[error("field {field}: {problem}")]
     Invalid {
-        /// Its name.
         field: &'static str,
-        /// What is wrong with it.
         problem: String,
     },
 }
 
-/// The identity of a serial through all its history: `campaign/round/serial`.
+/// Identifies a serial: `campaign/round/serial`.
 ///
-/// It is the key of the Kafka record, so what happens to one serial stays in order.
+/// It is the key of the Kafka record, so that all events of a serial are on one partition, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EventKey {
-    /// The campaign.
     pub campaign: CampaignId,
-    /// The round.
     pub round: RoundId,
-    /// The serial.
     pub serial: Serial,
 }
 
 impl Ordinal {
-    /// The first time.
     pub const FIRST: Self = Self(NonZeroU32::MIN);
 
-    /// The number, from 1.
     pub fn get(self) -> u32 {
         self.0.get()
     }
 
-    /// Whether it is the first time.
     pub fn is_first(&self) -> bool {
         *self == Self::FIRST
     }
@@ -130,7 +111,7 @@ impl fmt::Display for Ordinal {
 }
 
 impl EventType {
-    /// The word that entries, records and headers carry.
+    /// The word in stream entries, records and headers.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Granted => "coupon.granted",
@@ -161,10 +142,10 @@ impl FromStr for EventType {
 }
 
 impl Event {
-    /// Reads a stream entry. Unknown fields are passed over, so that a newer gate can add some.
+    /// Decodes a stream entry. Unknown fields are ignored, so that a newer gate can add fields.
     ///
     /// # Errors
-    /// When a field is missing or is not what it must be.
+    /// When a field is missing or invalid.
     pub fn from_fields<'a>(
         field: impl Fn(&str) -> Option<&'a [u8]>,
     ) -> Result<Self, MalformedEvent> {
@@ -190,12 +171,10 @@ impl Event {
         })
     }
 
-    /// Whether it happened to that serial.
     pub fn is_of(&self, key: &EventKey) -> bool {
         self.serial == key.serial && self.round == key.round && self.campaign == key.campaign
     }
 
-    /// The serial that it happened to.
     pub fn key(&self) -> EventKey {
         EventKey {
             campaign: self.campaign.clone(),
@@ -204,8 +183,8 @@ impl Event {
         }
     }
 
-    /// Names this event and no other: `campaign/round/serial/type`, CloudEvents' `id`, and `/turn` after it when
-    /// the serial was given before.
+    /// The unique id of the event, which is the CloudEvents `id`: `campaign/round/serial/type`, with `/turn` after it
+    /// if the serial had been granted before.
     pub fn id(&self) -> String {
         if self.turn.is_first() {
             format!("{}/{}", self.key(), self.event_type)
@@ -292,13 +271,13 @@ mod tests {
     }
 
     #[test]
-    fn each_missing_or_broken_field_is_named() {
+    fn the_error_names_the_missing_or_invalid_field() {
         for name in ["type", "campaign", "round", "serial", "user_id", "at"] {
             let mut missing = fields();
             missing.remove(name);
             assert_eq!(read(&missing), Err(MalformedEvent::Missing(name)));
             for broken in [&b""[..], b"\xff", b"{}", b"-1"] {
-                // "-1" is a fine round and user id; the others are never fine.
+                // "-1" is a valid campaign, round and user id; the other values are valid nowhere.
                 if broken == b"-1" && matches!(name, "round" | "user_id" | "campaign") {
                     continue;
                 }
@@ -312,7 +291,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_key_is_read_back(campaign in "[a-z0-9_-]{1,48}", round in "[A-Za-z0-9._-]{1,32}", serial in 1u32..=100_000_000) {
+        fn a_formatted_key_is_parsed_again(campaign in "[a-z0-9_-]{1,48}", round in "[A-Za-z0-9._-]{1,32}", serial in 1u32..=100_000_000) {
             let key = EventKey {
                 campaign: campaign.parse().expect("matches the rule"),
                 round: round.parse().expect("matches the rule"),
@@ -322,7 +301,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_are_refused_not_panicked_over(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 6)) {
+        fn arbitrary_bytes_are_an_error_and_not_a_panic(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 6)) {
             let names = ["type", "campaign", "round", "serial", "user_id", "at"];
             let fields: HashMap<_, _> = names.into_iter().zip(values).collect();
             prop_assert!(read(&fields).is_err());

@@ -1,30 +1,30 @@
-//! Where a program dies when it is told to, and known bugs that it can be told to have: for tests.
+//! Failpoints for tests: places where a program aborts, and known bugs that can be switched on.
 //!
-//! Only a build with the feature `failpoints` listens. What it does is in the variable `FAILPOINTS`, as the crate
-//! `fail` reads it: `bridge::published=3*off->return` dies when it comes there for the fourth time. In any other
-//! build all of this is nothing.
+//! They exist only in builds with the feature `failpoints`, and are set by the variable `FAILPOINTS` in the syntax of
+//! the crate `fail`. Example: `bridge::published=3*off->return` aborts when that place is reached for the fourth time.
+//! In other builds these functions do nothing.
 
-/// Dies here, at once and without a word, if it is told to.
+/// Aborts the process, without cleanup or message, if the failpoint `name` is active.
 #[inline]
-pub fn failpoint(at: &str) {
-    if is_active(at) {
+pub fn failpoint(name: &str) {
+    if is_active(name) {
         std::process::abort();
     }
 }
 
-/// Whether this bug is planted.
+/// Whether the failpoint `name` is active.
 #[inline]
-pub fn is_active(bug: &str) -> bool {
+pub fn is_active(name: &str) -> bool {
     #[cfg(feature = "failpoints")]
     {
-        static LISTEN: std::sync::Once = std::sync::Once::new();
-        // For as long as the program runs.
-        LISTEN.call_once(|| std::mem::forget(fail::FailScenario::setup()));
-        fail::eval(bug, |_| ()).is_some()
+        static SETUP: std::sync::Once = std::sync::Once::new();
+        // Never torn down: the scenario must last as long as the process.
+        SETUP.call_once(|| std::mem::forget(fail::FailScenario::setup()));
+        fail::eval(name, |_| ()).is_some()
     }
     #[cfg(not(feature = "failpoints"))]
     {
-        let _ = bug;
+        let _ = name;
         false
     }
 }

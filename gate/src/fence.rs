@@ -1,10 +1,10 @@
-//! Fencing: a command that was interrupted for too long must not undo what came after it.
+//! The fencing token: a command that was interrupted for long must not overwrite the work of a later command.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Grows with each command that reserves a campaign. The gate keeps the highest one that it was told, and refuses
-/// [projections](crate::project) and [restores](crate::restore) under a lower one.
+/// A number that grows with each command that reserves a campaign. The gate stores the highest one, and refuses
+/// [projections](crate::project) and [restores](crate::restore) with a lower one.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -12,7 +12,7 @@ use std::fmt;
 pub struct FencingToken(u64);
 
 impl FencingToken {
-    /// The number itself; 0 is below every token that was given.
+    /// 0 is lower than every token of a command.
     pub fn get(self) -> u64 {
         self.0
     }

@@ -1,38 +1,39 @@
-//! The names of everything Rushgate keeps in Redis. No other file writes a key.
+//! The names of all keys in Redis. No other file builds a key.
 
 use crate::campaign::CampaignId;
 
-/// A set of the ids of all campaigns: where bridges and lists begin.
+/// A set with the ids of all campaigns. The bridges find their streams through it.
 ///
-/// It lives in a slot of its own, so no script may touch it.
+/// No script uses it, because in Redis Cluster it is in another slot than the keys of a campaign.
 pub const CAMPAIGNS: &str = "rushgate:campaigns";
 
-/// The same ids as a sorted set, by name: where pages of them begin. `rushgate setup` and each creation of a campaign make it
-/// of [`CAMPAIGNS`], with which it shares its slot; before the first of these there is none.
+/// A sorted set with the same ids in alphabetical order, for the pages of the list of campaigns. `rushgate setup` and
+/// each creation of a campaign build it from [`CAMPAIGNS`], which is in the same slot. Before the first of them it does
+/// not exist.
 pub const CAMPAIGN_INDEX: &str = "rushgate:{rushgate:campaigns}:index";
 
-/// Is there once Redis has been told of every campaign that the database has, if only that there is none. In a Redis that
-/// has neither this nor [`CAMPAIGNS`], an unknown campaign may be one that was lost. It shares the slot of that set.
+/// Exists when Redis has been given all campaigns of the database, even if there are none. If neither this key nor
+/// [`CAMPAIGNS`] exists, Redis may have lost any campaign that it does not know. It is in the same slot as
+/// [`CAMPAIGNS`].
 pub const SET_UP: &str = "rushgate:{rushgate:campaigns}:set-up";
 
-/// The consumer group of the bridges, on every campaign's stream.
+/// The consumer group of the bridges, on the stream of each campaign.
 pub const BRIDGE_GROUP: &str = "kafka-bridge";
 
-/// The keys of one campaign. They share a hash tag, so that in Redis Cluster a script that uses several
-/// of them stays within one slot.
+/// The keys of one campaign. They share a hash tag, so that a script can use all of them in Redis Cluster.
 ///
 /// | key | type | content |
 /// |---|---|---|
-/// | `campaign` | hash | `state`, `one_per`, `waitlist` (how many may wait in a round), `user_ids` (which are taken: `any`, `numeric` or `unstated`; not there in a campaign that is older than this field), `revokes` (how many ever), `settling` (`<until when, in ms>/<word>`: what strangers are told as before), `fence` (the highest fencing token of an operator's command), `known` (`<round>/<how many grants there were before it>`: what the key `known` is about), and of the schedule, as last noted: `round` (empty: none has opened), `from`, `until` (ms) and `next` |
+/// | `campaign` | hash | `state`; `one_per`; `waitlist` (maximum length in a round); `user_ids` (accepted user ids: `any`, `numeric` or `unstated`; missing in a campaign that is older than this field); `revokes` (number of revocations ever); `settling` (the grace period: `<its end, in ms>/<decision for unknown applicants>`); `fence` (the highest fencing token); `known` (`<round>/<number of grants before it>`: the round that the key `known` covers); the note on the current round: `round` (empty: none has opened), `from`, `until` (ms), `next` |
 /// | `schedule` | sorted set | round id, scored by `opens_at` (ms) |
-/// | `rounds` | hash | of each round: `<round>/closes_at` (ms, empty: never), `/quota`, `/granted` (the highest serial given), `/free` (serials in the pool), `/issued`, `/waiting`, `/tickets` (places ever given on the waitlist) |
-/// | `grants` | hash | `<user_id>`, or `<round>/<user_id>` where one may win in every round → `<round>/<serial>/<at>`, with `/issued` after it once the coupon is committed |
-/// | `waitlist` | sorted set, by name | `<round>/<ticket>/<user_id>`: who is next |
+/// | `rounds` | hash | of each round: `<round>/closes_at` (ms, empty: never), `/quota`, `/granted` (the highest serial granted), `/free` (number of serials in the pool), `/issued`, `/waiting`, `/tickets` (the last ticket of the waitlist) |
+/// | `grants` | hash | `<user_id>`, or `<round>/<user_id>` with one grant per round → `<round>/<serial>/<at>`, with `/issued` after it when the coupon is committed |
+/// | `waitlist` | sorted set, by name | `<round>/<ticket>/<user_id>`: the order of promotion |
 /// | `waiting` | hash | `<round>/<user_id>` → `<ticket>/<since>` |
-/// | `revoked` | hash | `<round>/<user_id>` → `<serial>/<granted at>/<revoked at>`; `<user_id>` → `<last round>/<times>`; `<round>/#<serial>` → times |
-/// | `pool` | sorted set, by name | `<round>/<serial>`: serials to be given again |
-/// | `known` | set | `<round>/<user_id>`: where one may win in every round, all who were granted something since the first grant of the round that `campaign` says, the first 2,048 |
-/// | `stream` | stream | grants on their way to Kafka |
+/// | `revoked` | hash | `<round>/<user_id>` → `<serial>/<granted at>/<revoked at>`; `<user_id>` → `<last round>/<revocations>`; `<round>/#<serial>` → `<revocations>` |
+/// | `pool` | sorted set, by name | `<round>/<serial>`: free serials, to be granted again |
+/// | `known` | set | `<round>/<user_id>`: with one grant per round, the applicants granted a serial up to 2,048 since the first grant of the round in the field `known` |
+/// | `stream` | stream | events on their way to Kafka |
 /// | `dead-letters` | stream | entries that could not be published, with `reason` and `entry_id` |
 #[derive(Clone, Debug)]
 pub struct Keys {
@@ -40,76 +41,64 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The keys of `campaign`.
     pub fn of(campaign: &CampaignId) -> Self {
         Self {
             prefix: format!("rushgate:{{{campaign}}}:"),
         }
     }
 
-    /// State and rules.
     pub fn campaign(&self) -> String {
         self.key("campaign")
     }
 
-    /// Rounds in the order of their opening.
     pub fn schedule(&self) -> String {
         self.key("schedule")
     }
 
-    /// Closing time, quota and count of every round.
     pub fn rounds(&self) -> String {
         self.key("rounds")
     }
 
-    /// Who holds which serial.
     pub fn grants(&self) -> String {
         self.key("grants")
     }
 
-    /// Grants on their way to Kafka.
     pub fn stream(&self) -> String {
         self.key("stream")
     }
 
-    /// Entries that could not be published.
     pub fn dead_letters(&self) -> String {
         self.key("dead-letters")
     }
 
-    /// Who is next, round by round.
     pub fn waitlist(&self) -> String {
         self.key("waitlist")
     }
 
-    /// Where on the waitlist somebody is.
     pub fn waiting(&self) -> String {
         self.key("waiting")
     }
 
-    /// What was taken back, from whom and how often.
     pub fn revoked(&self) -> String {
         self.key("revoked")
     }
 
-    /// Serials to be given again.
     pub fn pool(&self) -> String {
         self.key("pool")
     }
 
-    /// All who were granted something in the current round.
     pub fn known(&self) -> String {
         self.key("known")
     }
 
-    /// Every key of the campaign, for whoever removes one.
+    /// Every key of the campaign.
     pub fn all(&self) -> [String; 11] {
-        let [a, b, c, d, e, f, g, h, i, j] = self.of_places();
+        let [a, b, c, d, e, f, g, h, i, j] = self.of_grant_scripts();
         [a, b, c, d, e, f, g, h, i, j, self.dead_letters()]
     }
 
-    /// The keys of the scripts that give places, as `give.lua` numbers them.
-    pub(crate) fn of_places(&self) -> [String; 10] {
+    /// The keys of the scripts that use `grant.lua`, in its order.
+    pub(crate) fn of_grant_scripts(&self) -> [String; 10] {
         [
             self.campaign(),
             self.schedule(),

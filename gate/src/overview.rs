@@ -1,4 +1,4 @@
-//! How a campaign stands.
+//! The overview of a campaign: its state, and the counts of its current round.
 
 use crate::apply::{count, instant, round_id};
 use crate::campaign::{CampaignId, CampaignState};
@@ -7,43 +7,36 @@ use crate::round::{Quota, Round, RoundId};
 use crate::script::{Call, Reply, ReplyError, Script, Value};
 use crate::time::Millis;
 
-/// `overview.lua`; its header says what it reads and answers.
+/// See the header of `overview.lua` for keys and reply.
 pub static SCRIPT: Script = Script::new(include_str!("lua/overview.lua"));
 
-/// How a campaign stands at one instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overview {
-    /// Whether it takes applications.
     pub state: CampaignState,
-    /// The round that opened last, whether or not it has closed; `None` before the first.
+    /// The round that opened last, even if it has closed; `None` before the first.
     pub round: Option<RoundOverview>,
-    /// The round that opens next, and when.
+    /// The round that opens next, and its opening time.
     pub next: Option<(RoundId, Millis)>,
-    /// The instant of all this, by the clock of Redis.
+    /// The time of this overview, by the clock of Redis.
     pub now: Millis,
 }
 
-/// How a round stands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RoundOverview {
-    /// Its window and quota.
     pub round: Round,
-    /// Grants that are held: 0 to the quota.
+    /// Serials that an applicant holds: 0 to the quota.
     pub granted: u32,
-    /// Of these, how many are committed to the database.
+    /// Grants whose coupon is committed to the database.
     pub issued: u32,
-    /// People on the waitlist.
     pub waitlisted: u32,
 }
 
 impl RoundOverview {
-    /// Coupons left.
     pub fn remaining(&self) -> u32 {
         self.round.quota.get().saturating_sub(self.granted)
     }
 }
 
-/// The call that asks how `campaign` stands.
 pub fn call(campaign: &CampaignId) -> Call {
     let keys = Keys::of(campaign);
     Call {
@@ -53,10 +46,10 @@ pub fn call(campaign: &CampaignId) -> Call {
     }
 }
 
-/// Reads the script's reply; `None` if the gate knows no such campaign.
+/// Decodes the reply; `None` if the gate does not know the campaign.
 ///
 /// # Errors
-/// When it is not a reply that `overview.lua` gives.
+/// When `overview.lua` cannot have sent this reply.
 pub fn overview(reply: &[Value]) -> Result<Option<Overview>, ReplyError> {
     let mut reply = Reply::of(reply, 11)?;
     let state = reply.text()?;

@@ -1,4 +1,5 @@
-//! Bringing the gate in line with what the database says of a campaign.
+//! Writes the terms of a campaign from the database into the gate. The counterpart is
+//! [`projection`](crate::projection).
 
 use crate::apply::{count, round_id};
 use crate::campaign::{CampaignId, CampaignState, OnePer, Terms};
@@ -7,61 +8,52 @@ use crate::keys::Keys;
 use crate::round::{Round, RoundId};
 use crate::script::{Call, Reply, ReplyError, Script, Value};
 
-/// `project.lua`; its header says what it reads, writes and answers.
+/// See the header of `project.lua` for keys, arguments and reply.
 pub static SCRIPT: Script = Script::new(concat!(
-    include_str!("lua/give.lua"),
-    include_str!("lua/settle.lua"),
+    include_str!("lua/grant.lua"),
+    include_str!("lua/grace_period.lua"),
     include_str!("lua/project.lua")
 ));
 
-/// What the gate may take the campaign for.
+/// What the caller knows about the campaign.
 ///
-/// Serials of a campaign that the gate forgot must not start again at 1, so only a campaign that has
-/// never been open, or is to be halted, may be [`Origin::New`].
+/// If Redis has lost a campaign, its serials must not start again at 1. So only a campaign that has never been open, or
+/// that this call halts, may be [`Origin::New`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// It has never been open.
+    /// The gate may not know the campaign, because it has never been open.
     New,
-    /// It may have granted; the gate must know it.
+    /// The campaign may have grants, so the gate must know it.
     Known,
-    /// It may have granted, and its grants have just been rebuilt: a halt ends.
+    /// The grants have just been rebuilt: the call ends a halt.
     Restored,
 }
 
-/// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The gate agrees with the database now.
+pub enum ProjectOutcome {
+    /// The gate has the terms of the database now.
     Projected {
-        /// How many people who waited have a place now, because there are more.
+        /// Number of applicants promoted from waitlists, because a quota has grown.
         promoted: u32,
     },
-    /// The gate has lost the campaign, with its grants.
+    /// Redis has lost the campaign, with its grants.
     UnknownCampaign,
-    /// The quota asked for is below what the round has granted.
-    QuotaBelowGranted {
-        /// The round.
-        round: RoundId,
-        /// The highest serial that it has given.
-        granted: u32,
-    },
-    /// A round that is no longer listed has given serials.
-    RoundHasGrants {
-        /// The round.
-        round: RoundId,
-    },
-    /// Somebody has won by another rule, which the campaign keeps; nothing was changed.
+    /// The new quota is below the highest serial granted in the round.
+    QuotaBelowGranted { round: RoundId, granted: u32 },
+    /// A round that is not listed any more has granted serials.
+    RoundHasGrants { round: RoundId },
+    /// The campaign has grants under another one-per rule, which cannot change any more. Nothing was changed.
     OtherOnePer {
-        /// That rule.
+        /// The rule of the gate.
         rule: OnePer,
     },
-    /// The campaign waits to be restored; nothing was changed.
+    /// The campaign is halted. Nothing was changed.
     Halted,
-    /// Somebody with a higher fencing token has changed the campaign since; nothing was changed.
+    /// A command with a higher fencing token has taken over the campaign. Nothing was changed.
     Superseded,
 }
 
-/// The call that projects a campaign with all its rounds; one that is not listed is removed.
+/// The call that writes a campaign with all its rounds. A round that is not in `rounds` is removed.
 pub fn call(
     campaign: &CampaignId,
     origin: Origin,
@@ -96,7 +88,7 @@ pub fn call(
     }
     Call {
         script: &SCRIPT,
-        keys: Keys::of(campaign).of_places().into(),
+        keys: Keys::of(campaign).of_grant_scripts().into(),
         args,
     }
 }
@@ -104,27 +96,27 @@ pub fn call(
 /// Reads the script's reply.
 ///
 /// # Errors
-/// When it is not a reply that `project.lua` gives.
-pub fn outcome(reply: &[Value]) -> Result<Outcome, ReplyError> {
+/// When `project.lua` cannot have sent this reply.
+pub fn outcome(reply: &[Value]) -> Result<ProjectOutcome, ReplyError> {
     let mut reply = Reply::of(reply, 3)?;
     let word = reply.text()?;
     let round = reply.text()?;
     let number = reply.integer()?;
     match word {
-        "projected" => Ok(Outcome::Projected {
+        "projected" => Ok(ProjectOutcome::Projected {
             promoted: count(number)?,
         }),
-        "unknown_campaign" => Ok(Outcome::UnknownCampaign),
-        "halted" => Ok(Outcome::Halted),
-        "superseded" => Ok(Outcome::Superseded),
-        "quota_below_granted" => Ok(Outcome::QuotaBelowGranted {
+        "unknown_campaign" => Ok(ProjectOutcome::UnknownCampaign),
+        "halted" => Ok(ProjectOutcome::Halted),
+        "superseded" => Ok(ProjectOutcome::Superseded),
+        "quota_below_granted" => Ok(ProjectOutcome::QuotaBelowGranted {
             round: round_id(round)?,
             granted: count(number)?,
         }),
-        "other_one_per" => Ok(Outcome::OtherOnePer {
+        "other_one_per" => Ok(ProjectOutcome::OtherOnePer {
             rule: round.parse().map_err(ReplyError::new)?,
         }),
-        "round_has_grants" => Ok(Outcome::RoundHasGrants {
+        "round_has_grants" => Ok(ProjectOutcome::RoundHasGrants {
             round: round_id(round)?,
         }),
         other => Err(ReplyError::new(format_args!("{other:?} is not an outcome"))),

@@ -1,4 +1,4 @@
-//! What the gate was told of a campaign: the counterpart of [`project`](crate::project).
+//! Reads the terms of a campaign from the gate, as [`project`](crate::project) wrote them.
 
 use crate::apply::{count, instant, round_id};
 use crate::campaign::{CampaignId, CampaignState, OnePer, Terms, UserIds, Waitlist};
@@ -7,23 +7,21 @@ use crate::keys::Keys;
 use crate::round::{Quota, Round};
 use crate::script::{Call, Reply, ReplyError, Script, Value};
 
-/// `projection.lua`; its header says what it reads and answers.
+/// See the header of `projection.lua` for keys and reply.
 pub static SCRIPT: Script = Script::new(include_str!("lua/projection.lua"));
 
-/// What the gate was told of a campaign.
+/// The terms that the gate has of a campaign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Projection {
-    /// Whether it takes applications.
     pub state: CampaignState,
-    /// Its rules; `None` if Redis has lost them, and only knows that the campaign is halted.
+    /// `None` if Redis has lost the rules and knows only that the campaign is halted.
     pub terms: Option<Terms>,
-    /// The highest fencing token that the gate was told.
+    /// The highest fencing token that the gate has seen.
     pub fence: FencingToken,
-    /// Its rounds in the order of their opening, with the highest serial that each has given.
+    /// The rounds in the order of opening, each with the highest serial granted.
     pub rounds: Vec<(Round, u32)>,
 }
 
-/// The call that asks what the gate was told of `campaign`.
 pub fn call(campaign: &CampaignId) -> Call {
     let keys = Keys::of(campaign);
     Call {
@@ -33,10 +31,10 @@ pub fn call(campaign: &CampaignId) -> Call {
     }
 }
 
-/// Reads the script's reply; `None` if the gate knows no such campaign.
+/// Decodes the reply; `None` if the gate does not know the campaign.
 ///
 /// # Errors
-/// When it is not a reply that `projection.lua` gives.
+/// When `projection.lua` cannot have sent this reply.
 pub fn projection(reply: &[Value]) -> Result<Option<Projection>, ReplyError> {
     const HEAD: usize = 5;
     const ROUND: usize = 5;
@@ -71,7 +69,7 @@ pub fn projection(reply: &[Value]) -> Result<Option<Projection>, ReplyError> {
         };
         let quota = reply.integer()?;
         let granted = count(reply.integer()?)?;
-        // A round whose quota Redis has lost gives nothing: it is as good as unknown.
+        // Without its quota, which Redis has lost, the round cannot grant: the same as an unknown round.
         let quota = match quota {
             0 => return Ok(None),
             quota => Quota::try_from(quota).map_err(ReplyError::new)?,

@@ -1,13 +1,12 @@
-//! Putting a dead letter of the bridge back on the stream.
+//! Moves a dead letter of the bridge back to the stream.
 
 use crate::campaign::CampaignId;
 use crate::keys::Keys;
 use crate::script::{Call, Reply, ReplyError, Script, Value};
 
-/// `readmit.lua`; its header says what it reads, writes and answers.
+/// See the header of `readmit.lua` for keys, arguments and reply.
 pub static SCRIPT: Script = Script::new(include_str!("lua/readmit.lua"));
 
-/// The call that puts the dead letter with that entry id back.
 pub fn call(campaign: &CampaignId, entry_id: &str) -> Call {
     let keys = Keys::of(campaign);
     Call {
@@ -17,10 +16,10 @@ pub fn call(campaign: &CampaignId, entry_id: &str) -> Call {
     }
 }
 
-/// Reads the script's reply: whether there was such a dead letter.
+/// Decodes the reply: whether the dead letter existed.
 ///
 /// # Errors
-/// When it is not a reply that `readmit.lua` gives.
+/// When `readmit.lua` cannot have sent this reply.
 pub fn outcome(reply: &[Value]) -> Result<bool, ReplyError> {
     let mut reply = Reply::of(reply, 2)?;
     match reply.text()? {

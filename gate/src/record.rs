@@ -1,8 +1,8 @@
-//! From a Kafka record to the event that it carries: strict in what it takes. And the partition that it belongs to.
+//! Decodes a Kafka record into an event, strictly, and computes the partition of a record key.
 //!
-//! Two formats are known by the `content-type` header: `application/json` (also when there is none), an
-//! [`Event`] as JSON; and `application/octet-stream`, the bare user id as 8 bytes big-endian, where the rest
-//! stands in the record key, `ce_type` and `ce_time`. A record of another version says so in [`VERSION_HEADER`].
+//! The header `content-type` names one of two formats. `application/json`, which is also the default, is an [`Event`]
+//! as JSON. `application/octet-stream` is only the user id, as 8 bytes big-endian; the other fields are in the record
+//! key and in the headers `ce_type` and `ce_time`. The header [`VERSION_HEADER`] gives the version of the layout.
 
 use crate::applicant::Applicant;
 use crate::event::{Event, EventKey, EventType, Ordinal};
@@ -12,38 +12,32 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-/// The header of a dead letter that is replayed: which attempt it is, 2 and up.
+/// The header of a replayed dead letter: the number of the attempt, from 2.
 pub const ATTEMPT_HEADER: &str = "ce_attempt";
 
-/// The header with the version of a record's layout; without it, the version is [`VERSION`].
+/// The header with the version of the layout. Without it, the version is [`VERSION`].
 pub const VERSION_HEADER: &str = "ce_version";
 
-/// The version of a record's layout that is read here.
+/// The only version of the layout that this program can decode.
 pub const VERSION: &str = "1";
 
-/// Why a record carries no event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// Its key, value or headers are not those of an event.
+    /// The key, the value or a header is invalid.
     #[error("{0}")]
     Undecodable(String),
-    /// It is of a version that is not known here: a later program may read it.
+    /// The record has an unknown version or event type. A later version of the program may be able to decode it.
     #[error("{0}")]
     UnknownVersion(String),
-    /// Its key names another serial than its value.
-    #[error("key is {key}, value is of {value}")]
-    KeyMismatch {
-        /// As the key has it.
-        key: EventKey,
-        /// As the value has it.
-        value: EventKey,
-    },
+    /// The key and the value name different serials.
+    #[error("the key names {key}, but the value names {value}")]
+    KeyMismatch { key: EventKey, value: EventKey },
 }
 
-/// The event in a record with this key and value; `header` finds a header by its name, whatever its case.
+/// Decodes a record. `header` finds a header by its name, ignoring case.
 ///
 /// # Errors
-/// When there is none. The text may name an applicant.
+/// When the record carries no event. The error text may contain a user id.
 pub fn event<'a>(
     key: &[u8],
     value: &[u8],
@@ -66,7 +60,7 @@ pub fn event<'a>(
     }
 }
 
-/// Our `long` format: what a Spring consumer's `LongDeserializer` reads.
+/// The format `long`, for Spring consumers with a `LongDeserializer`.
 fn long<'a>(
     key: EventKey,
     value: &[u8],
@@ -76,14 +70,14 @@ fn long<'a>(
         .map(i64::from_be_bytes)
         .map_err(|_| {
             undecodable(format_args!(
-                "value has {} bytes, a long has 8",
+                "value has {} bytes instead of the 8 of a long",
                 value.len()
             ))
         })?;
     let applicant = u64::try_from(user_id)
         .ok()
         .and_then(Applicant::from_number)
-        .ok_or_else(|| undecodable("value is a negative long, which is no user id"))?;
+        .ok_or_else(|| undecodable("value is a negative long, which is not a user id"))?;
     let required = |name: &'static str| {
         header(name).ok_or_else(|| undecodable(format_args!("header {name} is missing")))
     };
@@ -107,7 +101,7 @@ fn long<'a>(
 
 fn json(key: EventKey, value: &[u8]) -> Result<Event, RecordError> {
     let event: Event = serde_json::from_slice(value).map_err(|error| {
-        // Also if the rest of it is not what it would be for the types that are known.
+        // An unknown type is reported even if the other fields do not match those of the known types.
         let typed = serde_json::from_slice::<Typed<'_>>(value).ok();
         let unknown = typed.and_then(|typed| event_type(typed.event_type.as_bytes()).err());
         unknown.unwrap_or_else(|| undecodable(format_args!("value: {error}")))
@@ -120,19 +114,19 @@ fn json(key: EventKey, value: &[u8]) -> Result<Event, RecordError> {
     }
 }
 
-/// An event of whatever type.
+/// The type of any event.
 #[derive(Deserialize)]
 struct Typed<'a> {
     #[serde(rename = "type", borrow)]
     event_type: Cow<'a, str>,
 }
 
-/// A type that is not known here belongs to a version that is not.
+/// An unknown event type counts as an unknown version.
 fn event_type(word: &[u8]) -> Result<EventType, RecordError> {
     parse("type", word).map_err(|error| RecordError::UnknownVersion(error.to_string()))
 }
 
-/// Reasons of dead letters that are parked, and until when: then the consumer replays them by itself.
+/// Reasons of dead letters that are parked, each with the condition on which the consumer replays them by itself.
 pub const PARKED: [(&str, &str); 4] = [
     ("unknown_round", "the round is in the database"),
     ("over_quota", "the quota has room for the serial"),
@@ -140,11 +134,11 @@ pub const PARKED: [(&str, &str); 4] = [
     ("unconfirmed", "the gate can be told of it"),
 ];
 
-/// The partition of a key, among so many: the one that Java's producers choose. All records of a serial have the same key,
-/// so whatever publishes one has to choose by this, or they lose their order.
+/// The partition of a key, as Java's default producer chooses it. Every program that publishes records must use this
+/// function, so that all records of a serial are on one partition, in order.
 pub fn partition(key: &[u8], partitions: i32) -> i32 {
     let hash = murmur2::murmur2(key, murmur2::KAFKA_SEED);
-    // As in Java: the sign is cut off, not turned round.
+    // As in Java: the sign bit is cleared, the number is not negated.
     (hash & 0x7fff_ffff).cast_signed() % partitions.max(1)
 }
 
@@ -175,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_that_is_not_known_is_told_from_what_is_no_event() {
+    fn an_unknown_version_differs_from_an_undecodable_record() {
         let json = |event_type: &str| {
             format!(
                 r#"{{"type":"{event_type}","campaign":"welcome","round":"once","serial":1,"user_id":"7","at":0}}"#
@@ -205,8 +199,8 @@ mod tests {
     }
 
     #[test]
-    fn keys_go_where_java_sends_them() {
-        // From the tests of Kafka's own Utils.murmur2: the hash as a signed number.
+    fn partitions_are_those_of_java() {
+        // From Kafka's own tests of Utils.murmur2: the hash as a signed number.
         for (key, hash) in [
             ("21", -973_932_308),
             ("foobar", -790_332_482),

@@ -1,4 +1,4 @@
-//! Putting on the stream again what the gate knows of somebody's grant.
+//! Adds the last event of an applicant in a round to the stream again.
 
 use crate::applicant::Applicant;
 use crate::apply::serial;
@@ -7,21 +7,18 @@ use crate::keys::Keys;
 use crate::round::{RoundId, Serial};
 use crate::script::{Call, Reply, ReplyError, Script, Value};
 
-/// `resend.lua`; its header says what it reads, writes and answers.
+/// See the header of `resend.lua` for keys, arguments and reply.
 pub static SCRIPT: Script = Script::new(include_str!("lua/resend.lua"));
 
-/// What is on the stream again.
+/// The event that was added to the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// That he was granted this serial.
+pub enum ResendOutcome {
     Granted(Serial),
-    /// That this serial was taken back from him.
     Revoked(Serial),
-    /// Nothing: the gate knows of no grant.
+    /// None: the gate knows no grant of the applicant in this round.
     Nothing,
 }
 
-/// The call that puts what `applicant` won in `round` on the stream again.
 pub fn call(campaign: &CampaignId, round: &RoundId, applicant: &Applicant) -> Call {
     let keys = Keys::of(campaign);
     Call {
@@ -43,15 +40,15 @@ pub fn call(campaign: &CampaignId, round: &RoundId, applicant: &Applicant) -> Ca
 /// Reads the script's reply.
 ///
 /// # Errors
-/// When it is not a reply that `resend.lua` gives.
-pub fn outcome(reply: &[Value]) -> Result<Outcome, ReplyError> {
+/// When `resend.lua` cannot have sent this reply.
+pub fn outcome(reply: &[Value]) -> Result<ResendOutcome, ReplyError> {
     let mut reply = Reply::of(reply, 2)?;
     let word = reply.text()?;
     let number = reply.integer()?;
     match word {
-        "granted" => Ok(Outcome::Granted(serial(number)?)),
-        "revoked" => Ok(Outcome::Revoked(serial(number)?)),
-        "nothing" => Ok(Outcome::Nothing),
+        "granted" => Ok(ResendOutcome::Granted(serial(number)?)),
+        "revoked" => Ok(ResendOutcome::Revoked(serial(number)?)),
+        "nothing" => Ok(ResendOutcome::Nothing),
         other => Err(ReplyError::new(format_args!("{other:?} is not an outcome"))),
     }
 }

@@ -1,8 +1,8 @@
-//! Rebuilding what the gate knows of a campaign after Redis has lost grants of it.
+//! Rebuilds the grants of a campaign from the database, after Redis has lost some of them.
 //!
-//! The campaign is halted while this goes on. [`calls`] forgets all grants and writes down those that the database
-//! has; [`seat`] gives a place to an applicant who lost one to another grant. [`project`](crate::project) with
-//! [`Origin::Restored`](crate::project::Origin::Restored) ends the halt.
+//! The campaign is halted meanwhile. [`calls`] deletes all grants in the gate and writes those of the database;
+//! [`reassign`] grants a serial to an applicant whose earlier serial now belongs to another one.
+//! [`project`](crate::project) with [`Origin::Restored`](crate::project::Origin::Restored) ends the halt.
 
 use crate::applicant::Applicant;
 use crate::apply::serial;
@@ -15,65 +15,59 @@ use crate::script::{Call, Reply, ReplyError, Script, Value};
 use crate::time::Millis;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// `restore.lua`; its header says what it reads, writes and answers.
+/// See the header of `restore.lua` for keys, arguments and reply.
 pub static SCRIPT: Script = Script::new(concat!(
-    include_str!("lua/give.lua"),
+    include_str!("lua/grant.lua"),
     include_str!("lua/restore.lua")
 ));
 
-/// The most of anything in one call, so that it stays within what Lua hands on at once and holds up nobody for long.
-const MOST: usize = 1_000;
+/// Maximum number of items in one call. It keeps the call short, and below the 8,000 values that Lua's `unpack`
+/// accepts.
+const MAX_ITEMS: usize = 1_000;
 
-/// A grant, as the database has it.
+/// A grant in the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Granted {
-    /// To whom.
     pub applicant: Applicant,
-    /// The round.
     pub round: RoundId,
-    /// The serial.
     pub serial: Serial,
-    /// How many times the serial had been given.
+    /// Number of grants of this serial so far, including this one.
     pub turn: Ordinal,
-    /// How many times the applicant had won.
+    /// Number of grants of the applicant so far, including this one.
     pub win: Ordinal,
-    /// When.
     pub at: Millis,
-    /// What became of it.
     pub standing: Standing,
 }
 
-/// What became of a grant.
+/// The state of a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It is held, and its coupon is not committed.
+    /// Held; the coupon is not committed.
     Held,
-    /// It is held, and its coupon is committed.
+    /// Held; the coupon is committed.
     Issued,
-    /// It was taken back.
     Revoked(Millis),
 }
 
-/// What came of one call.
+/// The result of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was written.
+pub enum RestoreOutcome {
     Done,
-    /// He has this serial now.
-    Seated(Serial),
-    /// He holds this serial already.
+    /// The applicant holds this serial now.
+    Reassigned(Serial),
+    /// The applicant held this serial already.
     Holds(Serial),
-    /// No place is left in that round.
+    /// No serial is left in the round.
     Full,
-    /// The campaign is not halted; nothing was changed.
+    /// The campaign is not halted. Nothing was changed.
     NotHalted,
-    /// Somebody with a higher fencing token restores the campaign since; nothing was changed.
+    /// A command with a higher fencing token has taken over the campaign. Nothing was changed.
     Superseded,
 }
 
-/// The calls that make the gate know exactly these grants, to be made in this order.
+/// The calls after which the gate has exactly these grants. The caller makes them in this order.
 ///
-/// A serial that nobody holds, below the highest one that was ever given, is free to be given again.
+/// A serial below the highest one ever granted that no applicant holds becomes free.
 pub fn calls(
     campaign: &CampaignId,
     one_per: OnePer,
@@ -84,7 +78,7 @@ pub fn calls(
     let mut revoked: BTreeMap<String, String> = BTreeMap::new();
     let mut last_wins: BTreeMap<&Applicant, &Granted> = BTreeMap::new();
     let mut turns: BTreeMap<(&RoundId, Serial), u32> = BTreeMap::new();
-    let mut rounds: BTreeMap<&RoundId, Round> = BTreeMap::new();
+    let mut rounds: BTreeMap<&RoundId, RoundCounts> = BTreeMap::new();
     let mut revokes = 0;
     for grant in granted {
         let Granted {
@@ -109,7 +103,7 @@ pub fn calls(
                 ("", true)
             }
         };
-        // How many times the serial was taken back: of who holds it now, it was not.
+        // The number of revocations of the serial: all its grants but the one that is held.
         let turn = turns.entry((round, *serial)).or_default();
         *turn = (*turn).max(grant.turn.get() - u32::from(!ended));
         if !ended {
@@ -153,15 +147,15 @@ pub fn calls(
         .flat_map(|(field, value)| [field, value])
         .collect();
 
-    let mut calls = vec![call(campaign, fence, ["forget".to_owned()])];
+    let mut calls = vec![call(campaign, fence, ["clear".to_owned()])];
     for (step, words) in [
         ("grants", grants),
         ("revoked", revoked),
         ("pool", pool),
         ("rounds", counts),
     ] {
-        // Twos and fours are not torn apart.
-        for chunk in words.chunks(4 * MOST) {
+        // A multiple of 4, so that pairs and groups of four stay in one call.
+        for chunk in words.chunks(4 * MAX_ITEMS) {
             let words = chunk.iter().cloned();
             calls.push(call(
                 campaign,
@@ -178,8 +172,8 @@ pub fn calls(
     calls
 }
 
-/// The call that gives `applicant` a place in `round`, if there is one, before anybody who waits.
-pub fn seat(
+/// The call that grants `applicant` a serial of `round`, if one is left, before all applicants on the waitlist.
+pub fn reassign(
     campaign: &CampaignId,
     round: &RoundId,
     applicant: &Applicant,
@@ -189,7 +183,7 @@ pub fn seat(
         campaign,
         fence,
         [
-            "seat".to_owned(),
+            "reassign".to_owned(),
             campaign.to_string(),
             round.to_string(),
             applicant.to_string(),
@@ -200,25 +194,24 @@ pub fn seat(
 /// Reads the script's reply.
 ///
 /// # Errors
-/// When it is not a reply that `restore.lua` gives.
-pub fn outcome(reply: &[Value]) -> Result<Outcome, ReplyError> {
+/// When `restore.lua` cannot have sent this reply.
+pub fn outcome(reply: &[Value]) -> Result<RestoreOutcome, ReplyError> {
     let mut reply = Reply::of(reply, 2)?;
     let word = reply.text()?;
     let number = reply.integer()?;
     match word {
-        "done" => Ok(Outcome::Done),
-        "seated" => Ok(Outcome::Seated(serial(number)?)),
-        "holds" => Ok(Outcome::Holds(serial(number)?)),
-        "full" => Ok(Outcome::Full),
-        "not_halted" => Ok(Outcome::NotHalted),
-        "superseded" => Ok(Outcome::Superseded),
+        "done" => Ok(RestoreOutcome::Done),
+        "seated" => Ok(RestoreOutcome::Reassigned(serial(number)?)),
+        "holds" => Ok(RestoreOutcome::Holds(serial(number)?)),
+        "full" => Ok(RestoreOutcome::Full),
+        "not_halted" => Ok(RestoreOutcome::NotHalted),
+        "superseded" => Ok(RestoreOutcome::Superseded),
         other => Err(ReplyError::new(format_args!("{other:?} is not an outcome"))),
     }
 }
 
-/// What is known of a round's serials.
 #[derive(Default)]
-struct Round {
+struct RoundCounts {
     highest: u32,
     held: BTreeSet<u32>,
     issued: u32,
@@ -231,7 +224,7 @@ fn call(
 ) -> Call {
     Call {
         script: &SCRIPT,
-        keys: Keys::of(campaign).of_places().into(),
+        keys: Keys::of(campaign).of_grant_scripts().into(),
         args: std::iter::once(fence.to_string()).chain(args).collect(),
     }
 }

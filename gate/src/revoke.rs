@@ -1,4 +1,4 @@
-//! Taking a grant back.
+//! Revokes a grant, and passes its serial on to the waitlist or to the pool.
 
 use crate::applicant::Applicant;
 use crate::apply::{Grant, grant, instant};
@@ -8,44 +8,39 @@ use crate::round::RoundId;
 use crate::script::{Call, Reply, ReplyError, Script, Value};
 use crate::time::Millis;
 
-/// `revoke.lua`; its header says what it reads, writes and answers.
+/// See the header of `revoke.lua` for keys, arguments and reply.
 pub static SCRIPT: Script = Script::new(concat!(
-    include_str!("lua/give.lua"),
-    include_str!("lua/settle.lua"),
+    include_str!("lua/grant.lua"),
+    include_str!("lua/grace_period.lua"),
     include_str!("lua/revoke.lua")
 ));
 
-/// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The grant was taken back just now.
+pub enum RevokeOutcome {
     Revoked {
-        /// What had been won.
         grant: Grant,
-        /// Who has the serial now, if somebody waited.
+        /// The applicant from the waitlist who got a serial, if there was one.
         promoted: Option<Applicant>,
     },
-    /// It had been taken back before; nothing was changed.
+    /// Revoked by an earlier call. Nothing was changed.
     AlreadyRevoked {
-        /// What had been won.
         grant: Grant,
-        /// When it was taken back.
         revoked_at: Millis,
     },
-    /// Nobody of that name holds, or held, a grant of that round.
+    /// The applicant has never held a grant of that round.
     NotGranted,
-    /// The campaign waits to be restored; nothing was changed.
+    /// The campaign is halted. Nothing was changed.
     Halted,
-    /// The gate knows no such campaign.
     UnknownCampaign,
 }
 
-/// The call that takes back `applicant`'s grant of `round`; without a round, the one that he holds, or (where
-/// one may win in every round) that of the round that opened last.
+/// The call that revokes `applicant`'s grant of `round`.
+///
+/// Without a round: the applicant's grant, or, with one grant per round, that of the round that opened last.
 pub fn call(campaign: &CampaignId, applicant: &Applicant, round: Option<&RoundId>) -> Call {
     Call {
         script: &SCRIPT,
-        keys: Keys::of(campaign).of_places().into(),
+        keys: Keys::of(campaign).of_grant_scripts().into(),
         args: vec![
             campaign.to_string(),
             applicant.to_string(),
@@ -57,8 +52,8 @@ pub fn call(campaign: &CampaignId, applicant: &Applicant, round: Option<&RoundId
 /// Reads the script's reply.
 ///
 /// # Errors
-/// When it is not a reply that `revoke.lua` gives.
-pub fn outcome(reply: &[Value]) -> Result<Outcome, ReplyError> {
+/// When `revoke.lua` cannot have sent this reply.
+pub fn outcome(reply: &[Value]) -> Result<RevokeOutcome, ReplyError> {
     let mut reply = Reply::of(reply, 6)?;
     let word = reply.text()?;
     let round = reply.text()?;
@@ -67,20 +62,20 @@ pub fn outcome(reply: &[Value]) -> Result<Outcome, ReplyError> {
     let revoked_at = reply.integer()?;
     let promoted = reply.text()?;
     match word {
-        "revoked" => Ok(Outcome::Revoked {
+        "revoked" => Ok(RevokeOutcome::Revoked {
             grant: grant(round, serial, at)?,
             promoted: match promoted {
                 "" => None,
                 user_id => Some(user_id.parse().map_err(ReplyError::new)?),
             },
         }),
-        "already_revoked" => Ok(Outcome::AlreadyRevoked {
+        "already_revoked" => Ok(RevokeOutcome::AlreadyRevoked {
             grant: grant(round, serial, at)?,
             revoked_at: instant(revoked_at)?,
         }),
-        "not_granted" => Ok(Outcome::NotGranted),
-        "halted" => Ok(Outcome::Halted),
-        "unknown_campaign" => Ok(Outcome::UnknownCampaign),
+        "not_granted" => Ok(RevokeOutcome::NotGranted),
+        "halted" => Ok(RevokeOutcome::Halted),
+        "unknown_campaign" => Ok(RevokeOutcome::UnknownCampaign),
         other => Err(ReplyError::new(format_args!("{other:?} is not an outcome"))),
     }
 }

@@ -1,4 +1,4 @@
-//! One opening of a campaign: its window, its quota and its serials.
+//! The round: one opening of a campaign, with its window, quota and serials.
 
 use crate::text::{Rule, checked_text};
 use crate::time::Millis;
@@ -8,28 +8,27 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 
 checked_text! {
-    /// The name of a round, unique in its campaign: 1 to 32 of `A-Z a-z 0-9 . _ -`.
+    /// The name of a round, unique in its campaign: 1 to 32 characters of `A-Z a-z 0-9 . _ -`.
     RoundId, "round", Rule { longest: 32, punctuation: "._-", upper_case: true }
 }
 
 impl RoundId {
-    /// The only round of a campaign that opens once.
+    /// The name of the only round of a campaign that opens once.
     pub fn once() -> Self {
         Self("once".to_owned())
     }
 }
 
-/// A place in a round: 1 to the round's quota.
+/// The number of a grant in a round: 1 to the quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct Serial(NonZeroU32);
 
-/// How many coupons a round may give: 1 to [`Quota::MAX`].
+/// The maximum number of grants in a round: 1 to [`Quota::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct Quota(NonZeroU32);
 
-/// A number that is not a serial or a quota.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must be a whole number from 1 to {max}")]
 pub struct OutOfRange {
@@ -38,23 +37,21 @@ pub struct OutOfRange {
 }
 
 impl Quota {
-    /// Far above any promotion, and low enough that one bit per serial stays small (12.5 MB).
+    /// Above any real promotion, and low enough that one bit per serial stays small (12.5 MB).
     pub const MAX: u32 = 100_000_000;
 
-    /// The number of coupons.
     pub fn get(self) -> u32 {
         self.0.get()
     }
 }
 
 impl Serial {
-    /// The number itself, from 1.
     pub fn get(self) -> u32 {
         self.0.get()
     }
 }
 
-/// Checked conversion from the numbers that the outside world uses.
+/// Checked conversions from numbers and text.
 macro_rules! one_to_max {
     ($name:ident, $what:literal) => {
         impl TryFrom<u32> for $name {
@@ -75,7 +72,7 @@ macro_rules! one_to_max {
             type Error = OutOfRange;
 
             fn try_from(number: i64) -> Result<Self, OutOfRange> {
-                // Zero is out of range too, so it can stand for everything that does not fit.
+                // 0 is out of range as well, so it can replace every number that does not fit.
                 Self::try_from(u32::try_from(number).unwrap_or(0))
             }
         }
@@ -104,21 +101,17 @@ macro_rules! one_to_max {
 one_to_max!(Serial, "serial");
 one_to_max!(Quota, "quota");
 
-/// One opening of a campaign.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Round {
-    /// Its name.
     pub id: RoundId,
-    /// First instant at which it grants; `None` if it has always been open.
+    /// Start of the window, inclusive; `None`: open from the beginning.
     pub opens_at: Option<Millis>,
-    /// First instant at which it no longer grants; `None` if it never closes.
+    /// End of the window, exclusive; `None`: never closes.
     pub closes_at: Option<Millis>,
-    /// Coupons it may give.
     pub quota: Quota,
 }
 
 impl Round {
-    /// Whether it no longer grants at `now`.
     pub fn is_over(&self, now: Millis) -> bool {
         self.closes_at.is_some_and(|closes_at| closes_at <= now)
     }

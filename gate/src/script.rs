@@ -1,13 +1,13 @@
-//! A Lua script, a call of it, and its flat reply, without a client library: the handler speaks to Redis
-//! through Spin, everything else through redis-rs.
+//! Lua scripts, their calls and their flat replies, independent of a Redis client library: the handler uses the client
+//! of Spin, and all other programs use redis-rs.
 
 use crate::time::Millis;
 use std::fmt;
 use std::sync::OnceLock;
 
-/// A Lua script as Redis knows it: by its source once, by its SHA-1 afterwards.
+/// A Lua script. Redis receives its source once, and its SHA-1 in later calls.
 ///
-/// Scripts that give places have a part in common, `give.lua`, which stands before their own.
+/// Scripts that grant are compiled with `grant.lua` prepended.
 #[derive(Debug)]
 pub struct Script {
     source: &'static str,
@@ -22,40 +22,37 @@ impl Script {
         }
     }
 
-    /// The source, for EVAL.
+    /// For EVAL.
     pub fn source(&self) -> &'static str {
         self.source
     }
 
-    /// The SHA-1 of the source in hexadecimal, for EVALSHA.
+    /// SHA-1 of the source in hexadecimal, for EVALSHA.
     pub fn sha1(&self) -> &str {
         self.sha1
             .get_or_init(|| sha1_smol::Sha1::from(self.source).hexdigest())
     }
 }
 
-/// One call of a script.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// What to run.
     pub script: &'static Script,
-    /// `KEYS`, all in one slot.
+    /// `KEYS`, all in one slot of Redis Cluster.
     pub keys: Vec<String>,
     /// `ARGV`.
     pub args: Vec<String>,
 }
 
-/// A command of Redis that runs a [`Call`].
+/// The Redis command that runs a [`Call`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Eval {
-    /// By SHA-1; answered with NOSCRIPT by a server that has not seen the script since it started.
+    /// EVALSHA. A server that has not received the source since its start replies with NOSCRIPT.
     BySha,
-    /// By source, which also lets the server remember it.
+    /// EVAL, which also stores the script in the server.
     BySource,
 }
 
 impl Eval {
-    /// The name of the command.
     pub fn command(self) -> &'static str {
         match self {
             Self::BySha => "EVALSHA",
@@ -65,13 +62,13 @@ impl Eval {
 }
 
 impl Call {
-    /// The arguments of `eval`'s command, in order.
+    /// The arguments of the command, in order.
     pub fn arguments(&self, eval: Eval) -> impl Iterator<Item = &str> {
         let script = match eval {
             Eval::BySha => self.script.sha1(),
             Eval::BySource => self.script.source(),
         };
-        // At most a handful of keys: their number is one of these words.
+        // No script has more than 10 keys.
         let count = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"][self.keys.len()];
         [script, count]
             .into_iter()
@@ -80,19 +77,17 @@ impl Call {
     }
 }
 
-/// One element of a script's flat reply.
+/// One element of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// A Lua number.
     Integer(i64),
-    /// A Lua string.
     Bytes(Vec<u8>),
-    /// Anything else; no script of ours answers with it.
+    /// Any other type. No script of this crate replies with it.
     Other,
 }
 
-/// The clock of Redis in a reply that ends with it, as those of `apply.lua`, `overview.lua` and `application.lua` do
-/// whatever they answer; `None` for any other reply.
+/// The clock of Redis from a reply of `apply.lua`, `overview.lua` or `status.lua`, which always end with it; `None` for
+/// another reply.
 pub fn clock(reply: &[Value]) -> Option<Millis> {
     match reply.last() {
         Some(Value::Integer(millis)) => Millis::try_from(*millis).ok(),
@@ -100,9 +95,9 @@ pub fn clock(reply: &[Value]) -> Option<Millis> {
     }
 }
 
-/// A reply that its script cannot have given: another version of it, or not Redis.
+/// A reply that the script cannot have sent: the server runs another version of it, or is not Redis.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unexpected reply of the gate: {0}")]
+#[error("unexpected reply from the gate: {0}")]
 pub struct ReplyError(String);
 
 impl ReplyError {
@@ -111,13 +106,13 @@ impl ReplyError {
     }
 }
 
-/// Reads a flat reply from front to back.
+/// Decodes a flat reply from front to back.
 pub(crate) struct Reply<'a> {
     values: std::slice::Iter<'a, Value>,
 }
 
 impl<'a> Reply<'a> {
-    /// Checks that the reply has exactly `length` elements.
+    /// Fails unless the reply has exactly `length` elements.
     pub(crate) fn of(values: &'a [Value], length: usize) -> Result<Self, ReplyError> {
         if values.len() == length {
             Ok(Self {

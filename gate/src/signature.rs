@@ -1,86 +1,86 @@
-//! What a bridge writes on a record so that a consumer can tell it from one that no gate has granted.
+//! The signature of a record, by which a consumer knows that a bridge has published it.
 //!
-//! An HMAC-SHA-256 over the record's key and value and over the headers that say what happened, so that none of them can
-//! be changed, or put on another record, by somebody who can write to the topic and does not have the key. A record that
-//! is sent again as it was keeps its signature: it is absorbed, as any record is that is delivered twice.
+//! It is an HMAC-SHA-256 over the key, the value and the headers that describe the event. A client that can write to
+//! the topic but does not have the signing key cannot change a record, or sign another one. It can send a signed record
+//! again unchanged; the consumer handles that like any record that is delivered twice.
 
 use crate::record::VERSION_HEADER;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::fmt;
 
-/// The header that holds it.
+/// The header with the signature.
 pub const HEADER: &str = "rushgate-signature";
 
-/// The reason of a dead letter that has none, or a wrong one. What it says is nobody's grant.
+/// The reason of a dead letter whose signature is missing or wrong. Such a record is not evidence of a grant.
 pub const REASON: &str = "bad_signature";
 
-/// What a signature begins with: which of the ways to make one.
+/// The prefix of a signature, which names the algorithm.
 const VERSION: &str = "v1=";
 
-/// The headers that an event is read from ([`record`](crate::record)), which are signed with it; and so is
-/// [`VERSION_HEADER`].
+/// The signed headers: those that [`record`](crate::record) decodes, in addition to [`VERSION_HEADER`].
 const SIGNED_HEADERS: [&str; 5] = ["content-type", "ce_type", "ce_time", "ce_turn", "ce_win"];
 
-/// Keys that both sides have: the first signs, each of them is believed, so that a key can be replaced.
+/// Keys shared by bridges and consumers. The first one signs. All of them verify, so that a key can be replaced.
 #[derive(Clone)]
 pub struct SigningKeys {
     signing: Hmac<Sha256>,
-    believed: Vec<Hmac<Sha256>>,
+    accepted: Vec<Hmac<Sha256>>,
 }
 
-/// Which records are believed to be a bridge's.
+/// Which records a consumer accepts.
 #[derive(Clone, Debug)]
-pub struct Trust {
+pub struct SignaturePolicy {
     keys: Option<SigningKeys>,
     is_strict: bool,
 }
 
-/// Why a record is not believed to be a bridge's.
+/// Why a signature is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// It has none.
-    #[error("header {HEADER} is missing: no bridge with a key has published the record")]
-    Missing,
-    /// It does not fit any of the keys.
     #[error(
-        "header {HEADER} fits none of the keys: the record was changed, or signed with a key that is not among them"
+        "header {HEADER} is missing: the record was not published by a bridge with a signing key"
+    )]
+    Missing,
+    /// None of the keys made it.
+    #[error(
+        "header {HEADER} matches none of the keys: the record was changed, or signed with another key"
     )]
     Wrong,
 }
 
 impl SigningKeys {
-    /// The keys, as they are: the first signs. `None` if there is none.
+    /// `None` if `keys` is empty.
     pub fn new<'a>(keys: impl IntoIterator<Item = &'a str>) -> Option<Self> {
-        // A key of any length will do for HMAC.
-        let believed: Vec<Hmac<Sha256>> = keys
+        // HMAC accepts a key of any length, so no key is dropped here.
+        let accepted: Vec<Hmac<Sha256>> = keys
             .into_iter()
             .filter_map(|key| Hmac::new_from_slice(key.as_bytes()).ok())
             .collect();
         Some(Self {
-            signing: believed.first()?.clone(),
-            believed,
+            signing: accepted.first()?.clone(),
+            accepted,
         })
     }
 
-    /// The signature of a record; `header` finds a header by its name, whatever its case.
+    /// Signs a record. `header` finds a header by its name, ignoring case.
     pub fn sign<'a>(
         &self,
         key: &[u8],
         value: &[u8],
         header: impl Fn(&str) -> Option<&'a [u8]>,
     ) -> String {
-        let mac = fed(self.signing.clone(), key, value, header).finalize();
+        let mac = mac_of(self.signing.clone(), key, value, header).finalize();
         let mac = mac.into_bytes();
         let digits = mac.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
         let digits = digits.filter_map(|digit| char::from_digit(digit.into(), 16));
         VERSION.chars().chain(digits).collect()
     }
 
-    /// Whether one of the keys has signed the record; `header` finds a header by its name, whatever its case.
+    /// Verifies the signature of a record. `header` finds a header by its name, ignoring case.
     ///
     /// # Errors
-    /// When none has.
+    /// When the signature is missing, or none of the keys made it.
     pub fn verify<'a>(
         &self,
         key: &[u8],
@@ -88,11 +88,11 @@ impl SigningKeys {
         header: impl Fn(&str) -> Option<&'a [u8]>,
     ) -> Result<(), SignatureError> {
         let signature = header(HEADER).ok_or(SignatureError::Missing)?;
-        let signature = bytes(signature).ok_or(SignatureError::Wrong)?;
-        let mut believed = self.believed.iter();
-        believed
+        let signature = parse(signature).ok_or(SignatureError::Wrong)?;
+        let mut accepted = self.accepted.iter();
+        accepted
             .any(|keyed| {
-                let mac = fed(keyed.clone(), key, value, &header);
+                let mac = mac_of(keyed.clone(), key, value, &header);
                 mac.verify_slice(&signature).is_ok()
             })
             .then_some(())
@@ -100,8 +100,9 @@ impl SigningKeys {
     }
 }
 
-impl Trust {
-    /// In what one of `keys` has signed; if not `is_strict`, in all others as well.
+impl SignaturePolicy {
+    /// Without keys, every record is accepted. With keys, `is_strict` says whether a record without a valid signature
+    /// is rejected.
     pub fn new<'a>(keys: impl IntoIterator<Item = &'a str>, is_strict: bool) -> Self {
         Self {
             keys: SigningKeys::new(keys),
@@ -109,13 +110,13 @@ impl Trust {
         }
     }
 
-    /// Whether what is doubtful must not be taken.
+    /// Whether a record without a valid signature must be rejected.
     pub fn is_strict(&self) -> bool {
         self.is_strict
     }
 
-    /// Why a record is doubtful; nothing, also if there are no keys to tell.
-    pub fn doubt<'a>(
+    /// Why the record's signature is not valid; `None` if it is valid, or if there are no keys.
+    pub fn problem<'a>(
         &self,
         key: &[u8],
         value: &[u8],
@@ -125,15 +126,15 @@ impl Trust {
     }
 }
 
-/// The keys are not shown.
+/// Does not print the keys.
 impl fmt::Debug for SigningKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} keys", self.believed.len())
+        write!(f, "{} keys", self.accepted.len())
     }
 }
 
-/// Each part with its length before it, so that no other parts make the same bytes.
-fn fed<'a>(
+/// Feeds each part with its length before it, so that different parts never produce the same bytes.
+fn mac_of<'a>(
     mut keyed: Hmac<Sha256>,
     key: &[u8],
     value: &[u8],
@@ -150,8 +151,7 @@ fn fed<'a>(
     keyed
 }
 
-/// The bytes of a signature.
-fn bytes(signature: &[u8]) -> Option<[u8; 32]> {
+fn parse(signature: &[u8]) -> Option<[u8; 32]> {
     let digits = signature.strip_prefix(VERSION.as_bytes())?;
     let digit = |digit: u8| char::from(digit).to_digit(16);
     let mut bytes = [0; 32];
@@ -212,8 +212,8 @@ mod tests {
     }
 
     #[test]
-    fn it_is_what_others_make_of_the_same_parts() {
-        // printf '…' | openssl dgst -sha256 -hmac key, of lengths and parts as above.
+    fn the_signature_is_the_one_that_openssl_computes() {
+        // Computed by `printf '…' | openssl dgst -sha256 -hmac key` over the same lengths and parts.
         let parts = (b"welcome/once/1".to_vec(), b"{}".to_vec(), vec![]);
         let signature = sign(&["key"], &parts);
         assert_eq!(signature, EXPECTED);
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_none_without_a_key_and_no_key_is_shown() {
+    fn no_keys_no_signer_and_debug_hides_keys() {
         assert!(SigningKeys::new([]).is_none());
         let keys = SigningKeys::new(["hush", "hush, too"]).expect("keys");
         assert_eq!(format!("{keys:?}"), "2 keys");
@@ -254,7 +254,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_one_key_has_signed_each_that_has_it_believes(parts in parts()) {
+        fn a_signature_is_valid_wherever_its_key_is_known(parts in parts()) {
             let signature = sign(&["new", "old"], &parts);
             prop_assert_eq!(verify(&["new"], &parts, &signature), Ok(()));
             prop_assert_eq!(verify(&["old", "new"], &parts, &signature), Ok(()));
@@ -262,14 +262,14 @@ mod tests {
         }
 
         #[test]
-        fn other_parts_have_another_signature(parts in parts(), others in parts()) {
+        fn different_parts_have_different_signatures(parts in parts(), others in parts()) {
             prop_assume!(parts != others);
             let signature = sign(&["key"], &parts);
             prop_assert_eq!(verify(&["key"], &others, &signature), Err(SignatureError::Wrong));
         }
 
         #[test]
-        fn arbitrary_bytes_are_no_signature(parts in parts(), signature in "(v1=)?[0-9a-f]{0,70}|\\PC{0,80}") {
+        fn arbitrary_bytes_are_not_a_valid_signature(parts in parts(), signature in "(v1=)?[0-9a-f]{0,70}|\\PC{0,80}") {
             prop_assert_eq!(verify(&["key"], &parts, &signature), Err(SignatureError::Wrong));
         }
     }

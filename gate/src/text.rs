@@ -1,9 +1,8 @@
-//! The rule that campaign ids, round ids and applicants share: a bounded, printable ASCII word that
-//! needs no escaping in a Redis key, a Kafka key, a URL or a log line.
+//! The common rule for campaign ids, round ids and user ids: a short word of printable ASCII that needs no escaping in
+//! a Redis key, a Kafka key, a URL or a log line.
 
 use std::fmt;
 
-/// Why a text is not an id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must be {rule}")]
 pub struct InvalidText {
@@ -11,19 +10,18 @@ pub struct InvalidText {
     rule: Rule,
 }
 
-/// Length and alphabet of one kind of id.
+/// Length and alphabet of an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rule {
-    /// Most characters; at least one is always asked for.
+    /// Maximum length. The minimum is 1.
     pub(crate) longest: usize,
-    /// Allowed beside letters and digits.
+    /// Allowed in addition to letters and digits.
     pub(crate) punctuation: &'static str,
-    /// Whether upper-case letters are allowed.
     pub(crate) upper_case: bool,
 }
 
 impl Rule {
-    /// Checks `text`, naming it `what` in the error.
+    /// `what` names the text in the error.
     pub(crate) fn check(self, what: &'static str, text: &str) -> Result<(), InvalidText> {
         let fits = (1..=self.longest).contains(&text.len())
             && text.bytes().all(|byte| match byte {
@@ -52,7 +50,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// Declares a checked text type: parsed once, at the edge, and trusted from there on.
+/// Declares a text type that is checked once, when it is created.
 macro_rules! checked_text {
     ($(#[$doc:meta])* $name:ident, $what:literal, $rule:expr) => {
         $(#[$doc])*
@@ -61,7 +59,6 @@ macro_rules! checked_text {
         pub struct $name(String);
 
         impl $name {
-            /// The text itself.
             pub fn as_str(&self) -> &str {
                 &self.0
             }

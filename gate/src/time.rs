@@ -1,25 +1,23 @@
-//! Instants, as the gate counts them.
+//! Points in time by the clock of Redis, in milliseconds.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// An instant: milliseconds since 1970-01-01T00:00:00Z, by the clock of Redis.
+/// Milliseconds since 1970-01-01T00:00:00Z, by the clock of Redis.
 ///
-/// Shown as RFC 3339 in UTC with milliseconds, `2026-12-01T01:00:00.123Z`.
+/// Formatted as RFC 3339 in UTC with milliseconds: `2026-12-01T01:00:00.123Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "i64")]
 pub struct Millis(i64);
 
-/// A number that is no instant a calendar knows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} ms is outside the years 1970 to 9999")]
 pub struct NotAnInstant(i64);
 
 impl Millis {
-    /// 9999-12-30T22:00:00Z: the last second that jiff can show in every time zone.
+    /// 9999-12-30T22:00:00Z, the last second that jiff can format in every time zone.
     pub const MAX: Self = Self(253_402_207_200_000);
 
-    /// Milliseconds since 1970-01-01T00:00:00Z.
     pub fn get(self) -> i64 {
         self.0
     }
@@ -47,7 +45,7 @@ impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
             Ok(instant) => write!(f, "{instant:.3}"),
-            // Out of reach: every value was checked on the way in.
+            // Unreachable, because every value is checked when it is created.
             Err(_) => write!(f, "{} ms", self.0),
         }
     }
@@ -58,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_shown_in_utc_with_milliseconds() {
+    fn is_formatted_in_utc_with_milliseconds() {
         for (millis, text) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (1_796_086_800_123, "2026-12-01T01:00:00.123Z"),
@@ -72,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_no_calendar_knows() {
+    fn rejects_times_outside_the_calendar() {
         for millis in [-1, Millis::MAX.get() + 1, i64::MIN, i64::MAX] {
             assert_eq!(Millis::try_from(millis), Err(NotAnInstant(millis)));
         }

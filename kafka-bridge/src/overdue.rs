@@ -6,7 +6,7 @@
 use crate::stream::{LazyConnection, RESPONSE_TIMEOUT};
 use metrics::Gauge;
 use redis::{Client, ErrorKind, FromRedisValue, RedisError, cmd};
-use rushgate_gate::holding::{granted_without_row, without_row};
+use rushgate_gate::stored_grants::{unissued_count, unissued_since};
 use rushgate_gate::{CampaignId, Keys, Millis};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -67,7 +67,7 @@ impl Redis {
     async fn oldest_of(&mut self, campaign: &CampaignId) -> Result<Option<Millis>, RedisError> {
         let keys = Keys::of(campaign);
         let counts: HashMap<String, String> = self.ask(cmd("HGETALL").arg(keys.rounds())).await?;
-        if without_row(
+        if unissued_count(
             counts
                 .iter()
                 .map(|(field, count)| (field.as_str(), count.as_str())),
@@ -80,9 +80,7 @@ impl Redis {
             let mut scan = cmd("HSCAN");
             scan.arg(keys.grants()).arg(cursor).arg("COUNT").arg(PIECE);
             let (next, grants): (u64, Vec<(String, String)>) = self.ask(&scan).await?;
-            let waiting = grants
-                .iter()
-                .filter_map(|(_, grant)| granted_without_row(grant));
+            let waiting = grants.iter().filter_map(|(_, grant)| unissued_since(grant));
             oldest = oldest.into_iter().chain(waiting).min();
             cursor = next;
             if cursor == 0 {

@@ -21,7 +21,7 @@ use crate::servers::{Servers, is_away};
 use anyhow::{Result, bail};
 use clap::Args;
 use rushgate_gate::restore::Standing;
-use rushgate_gate::{CampaignId, CampaignState, Event, Place};
+use rushgate_gate::{Assignment, CampaignId, CampaignState, Event};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -255,7 +255,7 @@ impl Auditor<'_> {
             seen.free = free;
             seen.miscounts.extend(miscounts);
             let held = held.into_iter();
-            seen.held = held.map(|held| (held.place, held.issued)).collect();
+            seen.held = held.map(|held| (held.assignment, held.issued)).collect();
             seen.taken_back.extend(revoked);
             for event in events {
                 seen.on_the_way.insert((place(&event), event.event_type));
@@ -306,7 +306,7 @@ impl Auditor<'_> {
             seen.revoked_by_log.extend(revoked);
             for granted in granted {
                 let active = !matches!(granted.standing, Standing::Revoked(_));
-                let about = Place {
+                let about = Assignment {
                     round: granted.round,
                     serial: granted.serial,
                     applicant: granted.applicant,
@@ -398,8 +398,8 @@ fn task(findings: &[&Finding]) -> Task {
     }
 }
 
-fn place(event: &Event) -> Place {
-    Place {
+fn place(event: &Event) -> Assignment {
+    Assignment {
         round: event.round.clone(),
         serial: event.serial,
         applicant: event.applicant.clone(),

@@ -6,7 +6,7 @@ use crate::output::{CommandOutput, UNKNOWN};
 use crate::servers::Servers;
 use anyhow::{Result, bail};
 use clap::Subcommand;
-use rushgate_gate::application::Status;
+use rushgate_gate::status::Status;
 use rushgate_gate::{Applicant, CampaignId};
 use std::fmt::Write;
 

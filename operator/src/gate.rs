@@ -12,12 +12,12 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError};
 use rushgate_gate::balance::{self, Miscount};
 use rushgate_gate::overview::{self, Overview};
-use rushgate_gate::project::{self, Origin, Outcome};
+use rushgate_gate::project::{self, Origin, ProjectOutcome};
 use rushgate_gate::projection::{self, Projection};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
-    Applicant, Call, CampaignId, CampaignState, FencingToken, Place, Round, RoundId, Terms, Value,
-    application, confirm, keys, resend, revoke,
+    Applicant, Assignment, Call, CampaignId, CampaignState, FencingToken, Round, RoundId, Terms,
+    Value, confirm, keys, resend, revoke, status,
 };
 use rushgate_settings::redis_dangers;
 use std::io::ErrorKind;
@@ -150,7 +150,7 @@ impl Gate {
     /// Gives the gate the terms and the state from the database.
     ///
     /// # Errors
-    /// When Redis refuses or does not answer. A refusal by the script is an [`Outcome`].
+    /// When Redis refuses or does not answer. A refusal by the script is an [`ProjectOutcome`].
     pub async fn project(
         &mut self,
         campaign: &CampaignId,
@@ -159,7 +159,7 @@ impl Gate {
         terms: &Terms,
         rounds: &[Round],
         fence: FencingToken,
-    ) -> Result<Outcome> {
+    ) -> Result<ProjectOutcome> {
         let call = project::call(campaign, origin, state, terms, rounds, fence);
         Ok(project::outcome(&self.call(&call).await?)?)
     }
@@ -174,13 +174,13 @@ impl Gate {
     /// Revokes `applicant`'s grant and passes its serial on.
     ///
     /// # Errors
-    /// When Redis refuses or does not answer. That there is no such grant is a [`revoke::Outcome`].
+    /// When Redis refuses or does not answer. That there is no such grant is a [`revoke::RevokeOutcome`].
     pub async fn revoke(
         &mut self,
         campaign: &CampaignId,
         applicant: &Applicant,
         round: Option<&RoundId>,
-    ) -> Result<revoke::Outcome> {
+    ) -> Result<revoke::RevokeOutcome> {
         let call = revoke::call(campaign, applicant, round);
         Ok(revoke::outcome(&self.call(&call).await?)?)
     }
@@ -191,22 +191,22 @@ impl Gate {
         campaign: &CampaignId,
         applicant: &Applicant,
         round: Option<&RoundId>,
-    ) -> Result<application::Status> {
-        let call = application::call(campaign, applicant, round);
-        Ok(application::status(&self.call(&call).await?)?)
+    ) -> Result<status::Status> {
+        let call = status::call(campaign, applicant, round);
+        Ok(status::status(&self.call(&call).await?)?)
     }
 
     /// Marks grants as issued, as consumers do after the commit.
     ///
     /// # Errors
-    /// When Redis refuses or does not answer. That the gate does not know a grant is a [`confirm::Outcome`].
+    /// When Redis refuses or does not answer. That the gate does not know a grant is a [`confirm::ConfirmOutcome`].
     pub async fn confirm(
         &mut self,
         campaign: &CampaignId,
-        places: &[Place],
-    ) -> Result<confirm::Outcome> {
+        places: &[Assignment],
+    ) -> Result<confirm::ConfirmOutcome> {
         let mut issued = 0;
-        for places in places.chunks(confirm::MOST) {
+        for places in places.chunks(confirm::MAX_ROWS) {
             let rows = places.iter().map(|place| confirm::Row {
                 round: &place.round,
                 serial: place.serial,
@@ -215,11 +215,11 @@ impl Gate {
             });
             let call = confirm::call(campaign, rows);
             match confirm::outcome(&self.call(&call).await?)? {
-                confirm::Outcome::Confirmed { issued: more } => issued += more,
+                confirm::ConfirmOutcome::Confirmed { issued: more } => issued += more,
                 other => return Ok(other),
             }
         }
-        Ok(confirm::Outcome::Confirmed { issued })
+        Ok(confirm::ConfirmOutcome::Confirmed { issued })
     }
 
     /// Puts the gate's latest event about a grant on the stream again.
@@ -228,7 +228,7 @@ impl Gate {
         campaign: &CampaignId,
         round: &RoundId,
         applicant: &Applicant,
-    ) -> Result<resend::Outcome> {
+    ) -> Result<resend::ResendOutcome> {
         let call = resend::call(campaign, round, applicant);
         Ok(resend::outcome(&self.call(&call).await?)?)
     }

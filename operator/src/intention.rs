@@ -6,7 +6,9 @@
 use crate::actor::Actor;
 use crate::failed::DeadLetterId;
 use crate::terms::{Campaign, RoundsAndRules};
-use rushgate_gate::{Applicant, CampaignId, CampaignState, FencingToken, Place, RoundId, Serial};
+use rushgate_gate::{
+    Applicant, Assignment, CampaignId, CampaignState, FencingToken, RoundId, Serial,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -84,13 +86,13 @@ impl GrantRef {
     }
 }
 
-impl From<&Place> for GrantRef {
-    fn from(place: &Place) -> Self {
+impl From<&Assignment> for GrantRef {
+    fn from(place: &Assignment) -> Self {
         Self::new(place.round.clone(), place.serial, place.applicant.clone())
     }
 }
 
-impl From<GrantRef> for Place {
+impl From<GrantRef> for Assignment {
     fn from(taken: GrantRef) -> Self {
         Self {
             round: taken.round,

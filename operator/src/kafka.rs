@@ -11,7 +11,7 @@ use rdkafka::message::{BorrowedHeaders, Header, OwnedHeaders};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Message, Offset, TopicPartitionList};
-use rushgate_gate::signature::Trust;
+use rushgate_gate::signature::SignaturePolicy;
 use rushgate_gate::{CampaignId, Event, dead_letter, event::EventKey, record};
 use rushgate_settings::{LastKafkaError, Secret, kafka_headers};
 use std::collections::HashMap;
@@ -90,7 +90,7 @@ pub struct Kafka {
     last_error: LastKafkaError,
     brokers: String,
     topic: String,
-    trust: Trust,
+    trust: SignaturePolicy,
     producer: OnceCell<Publisher>,
 }
 
@@ -120,7 +120,7 @@ impl Kafka {
             last_error: LastKafkaError::default(),
             brokers: config.kafka.brokers.clone(),
             topic: config.kafka.topic.clone(),
-            trust: Trust::new(
+            trust: SignaturePolicy::new(
                 keys.iter().map(Secret::reveal),
                 config.kafka.signing.are_required,
             ),
@@ -255,7 +255,7 @@ impl Kafka {
                 let is_doubtful = || {
                     kafka
                         .trust
-                        .doubt(record.key, record.value, header)
+                        .problem(record.key, record.value, header)
                         .is_some()
                 };
                 if kafka.trust.is_strict() && is_doubtful() {

@@ -19,7 +19,7 @@ use crate::intention::{Intention, Task};
 use crate::terms::Campaign;
 use crate::unknown::Unknown;
 use anyhow::{Result, anyhow, bail};
-use rushgate_gate::project::{Origin, Outcome};
+use rushgate_gate::project::{Origin, ProjectOutcome};
 use rushgate_gate::projection::Projection;
 use rushgate_gate::{CampaignId, CampaignState, FencingToken};
 
@@ -393,18 +393,18 @@ impl Operation {
             .project(id, origin, state, terms, rounds, self.fence)
             .await?;
         Ok(Err(match outcome {
-            Outcome::Projected { promoted } => return Ok(Ok(promoted)),
-            Outcome::UnknownCampaign => Declined::Waits(lost(id)),
-            Outcome::Halted => Declined::Waits(halted(id)),
-            Outcome::Superseded => Declined::Superseded(superseded(id)),
-            Outcome::QuotaBelowGranted { round, granted } => Declined::Refused(format!(
+            ProjectOutcome::Projected { promoted } => return Ok(Ok(promoted)),
+            ProjectOutcome::UnknownCampaign => Declined::Waits(lost(id)),
+            ProjectOutcome::Halted => Declined::Waits(halted(id)),
+            ProjectOutcome::Superseded => Declined::Superseded(superseded(id)),
+            ProjectOutcome::QuotaBelowGranted { round, granted } => Declined::Refused(format!(
                 "round {round} of campaign {id} has already given out serials up to {granted}: choose a --quota of at \
                  least {granted}"
             )),
-            Outcome::OtherOnePer { rule } => Declined::Refused(format!(
+            ProjectOutcome::OtherOnePer { rule } => Declined::Refused(format!(
                 "campaign {id} already has winners under the rule of one per {rule}, so the rule cannot change"
             )),
-            Outcome::RoundHasGrants { round } => Declined::Refused(format!(
+            ProjectOutcome::RoundHasGrants { round } => Declined::Refused(format!(
                 "round {round} of campaign {id} already has winners, so it cannot be removed: choose a later --to"
             )),
         }))

@@ -21,9 +21,9 @@ use crate::waiting::Notes;
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use rushgate_gate::project::Origin;
-use rushgate_gate::restore::{Granted, Outcome, Standing};
-use rushgate_gate::strangers::SETTLE;
-use rushgate_gate::{CampaignId, CampaignState, Event, EventType, Ordinal, Place, signature};
+use rushgate_gate::refusal_cache::GRACE_PERIOD;
+use rushgate_gate::restore::{Granted, RestoreOutcome, Standing};
+use rushgate_gate::{Assignment, CampaignId, CampaignState, Event, EventType, Ordinal, signature};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -214,7 +214,7 @@ impl Rebuild {
             .project(&campaign, Origin::New, CampaignState::Halted)
             .await?;
         // By then the refusal caches of the handlers have expired.
-        sleep(SETTLE).await;
+        sleep(GRACE_PERIOD).await;
         operation.register().await
     }
 
@@ -263,7 +263,7 @@ impl Rebuild {
             let rows = self.operation.database.granted(id).await?;
             let known = self.known(campaign).await?;
             let (held, _) = self.operation.gate.held(id, one_per).await?;
-            let held: BTreeSet<_> = held.into_iter().map(|held| held.place).collect();
+            let held: BTreeSet<_> = held.into_iter().map(|held| held.assignment).collect();
             let plan = plan(one_per, known);
             let still = plan.granted.iter().filter(|granted| is_held(granted));
             let still = still
@@ -347,20 +347,20 @@ impl Rebuild {
         }
         // Entries that cannot be parsed are dropped by the rebuild.
         let (held, _) = self.operation.gate.held(id, campaign.terms.one_per).await?;
-        let is_revoked = |place: &Place| {
+        let is_revoked = |place: &Assignment| {
             let mut events = events.iter().map(|(event, _)| event);
             events.any(|event| {
                 event.event_type == EventType::Revoked && plan::place(&of_event(event)) == *place
             })
         };
-        let at_gate: BTreeSet<&Place> = held.iter().map(|held| &held.place).collect();
+        let at_gate: BTreeSet<&Assignment> = held.iter().map(|held| &held.assignment).collect();
         let (overtaken, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| {
             let place = plan::place(row);
             !is_held(row) && at_gate.contains(&place) && !is_revoked(&place)
         });
         for held in held {
-            let place = held.place.clone();
-            others.entry(held.place).or_insert(Granted {
+            let place = held.assignment.clone();
+            others.entry(held.assignment).or_insert(Granted {
                 applicant: place.applicant,
                 round: place.round,
                 serial: place.serial,
@@ -429,7 +429,7 @@ impl Rebuild {
                 operation.database.beat().await?;
             }
             match operation.gate.reassign(id, round, applicant, fence).await? {
-                Outcome::Seated(serial) | Outcome::Holds(serial) => {
+                RestoreOutcome::Reassigned(serial) | RestoreOutcome::Holds(serial) => {
                     reassigned += 1;
                     if let Some(failed_event) = failed_event {
                         let note = format!("reassigned as {round}/{serial}");
@@ -438,9 +438,9 @@ impl Rebuild {
                         operation.database.write(id, &resolved).await?;
                     }
                 }
-                Outcome::Full => without += 1,
-                Outcome::Superseded => bail!("{}", superseded(id)),
-                Outcome::Done | Outcome::NotHalted => {
+                RestoreOutcome::Full => without += 1,
+                RestoreOutcome::Superseded => bail!("{}", superseded(id)),
+                RestoreOutcome::Done | RestoreOutcome::NotHalted => {
                     bail!("campaign {id} is no longer halted: is another command restoring it?")
                 }
             }

@@ -5,7 +5,7 @@ use crate::intention::{GrantRef, Task};
 use crate::operation::{Operation, halted, lost};
 use anyhow::{Result, bail};
 use clap::Args;
-use rushgate_gate::application::Status;
+use rushgate_gate::status::Status;
 use rushgate_gate::{Applicant, CampaignId, RoundId};
 
 pub const EXAMPLES: &str = "Examples:

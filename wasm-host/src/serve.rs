@@ -36,7 +36,7 @@ use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode as HttpErrorCode;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The body of a 503, with the words of the component.
-const OVERLOADED: &str = r#"{"type":"urn:rushgate:problem:overloaded","title":"Service Unavailable","status":503,"code":"overloaded","detail":"More people are asking than can be served just now, and you were not put in line. Ask again after Retry-After."}"#;
+const OVERLOADED: &str = r#"{"type":"urn:rushgate:problem:overloaded","title":"Service Unavailable","status":503,"code":"overloaded","detail":"The server cannot take more requests at the moment. The request was not queued. Send it again after Retry-After."}"#;
 
 /// Bounds on concurrent work.
 #[derive(Clone, Copy, Debug)]

@@ -1,26 +1,25 @@
-//! The keys that tokens are verified with: a JSON Web Key, or a set of them (RFC 7517).
+//! The keys that verify tokens: a JSON Web Key or a JSON Web Key set (RFC 7517).
 
-use super::Refusal;
+use super::TokenError;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::Value;
 
-/// The shortest secret of HS256: as long as its hash (RFC 7518 3.2).
-const SHORTEST_SECRET: usize = 32;
+/// Minimum length of an HS256 secret, in bytes: the length of the hash (RFC 7518, section 3.2).
+const MIN_SECRET_LENGTH: usize = 32;
 
-/// The shortest modulus of RS256 (RFC 7518 3.3).
-const SHORTEST_MODULUS: usize = 2_048 / 8;
+/// Minimum length of an RS256 modulus, in bytes (RFC 7518, section 3.3).
+const MIN_MODULUS_LENGTH: usize = 2_048 / 8;
 
-/// Keys, each for one algorithm.
 #[derive(Clone)]
 pub struct Keys {
     keys: Vec<Key>,
-    passed_over: Vec<BadKeys>,
+    skipped: Vec<BadKeys>,
 }
 
-/// A key.
+/// A key for one algorithm.
 #[derive(Clone)]
 pub struct Key {
     id: Option<String>,
@@ -28,46 +27,41 @@ pub struct Key {
     key: DecodingKey,
 }
 
-/// Why there is no key to verify with, or one key is passed over. It quotes none of them.
+/// Why no key is usable, or why one key is skipped. The text never contains a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadKeys {
-    /// Not JSON, or not of the form of a key.
     #[error("must be a JSON Web Key or a JSON Web Key set")]
     NotKeys,
-    /// Not one that could verify a signature.
     #[error(
-        "none of the keys can be used: they must be RSA (RS256), EC P-256 (ES256), OKP Ed25519 (EdDSA) or oct (HS256)"
+        "no usable key: keys must be RSA (RS256), EC P-256 (ES256), OKP Ed25519 (EdDSA) or oct (HS256)"
     )]
     NoneUsable,
-    /// Too short to be safe.
     #[error("key {0} is too short: an oct key must have at least 32 bytes, an RSA key 2048 bits")]
     TooShort(usize),
-    /// Two with one name.
-    #[error("key {0} has the kid of an earlier one")]
+    #[error("key {0} has the same kid as an earlier key")]
     SameName(usize),
-    /// Its fields are of other types than those of a key, or its numbers are no key.
+    /// A field has the wrong type, or the numbers do not form a key.
     #[error("key {0} is malformed")]
     Malformed(usize),
 }
 
 impl Key {
-    /// What it verifies, and nothing else.
+    /// The only algorithm that this key verifies.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The key itself.
     pub fn key(&self) -> &DecodingKey {
         &self.key
     }
 }
 
 impl Keys {
-    /// Reads a key or a set. Keys for other uses, or of other algorithms, are passed over; so are those that are odd, of
-    /// which others of the set know nothing.
+    /// Parses a key or a key set. Keys for other uses or algorithms are ignored. Invalid keys are skipped, so that they
+    /// do not disable the valid keys of the set; see [`Keys::skipped`].
     ///
     /// # Errors
-    /// When there is none to verify with.
+    /// When no key is usable.
     pub fn parse(json: &str) -> Result<Self, BadKeys> {
         let value: Value = serde_json::from_str(json).map_err(|_| BadKeys::NotKeys)?;
         let set = match value {
@@ -78,64 +72,61 @@ impl Keys {
             },
             _ => return Err(BadKeys::NotKeys),
         };
-        let (mut keys, mut passed_over) = (vec![], vec![]);
+        let (mut keys, mut skipped) = (vec![], vec![]);
         for (index, jwk) in set.into_iter().enumerate() {
             match key(index + 1, jwk, &keys) {
                 Ok(Some(key)) => keys.push(key),
                 Ok(None) => {}
-                Err(odd) => passed_over.push(odd),
+                Err(error) => skipped.push(error),
             }
         }
         if keys.is_empty() {
-            return Err(passed_over
-                .into_iter()
-                .next()
-                .unwrap_or(BadKeys::NoneUsable));
+            return Err(skipped.into_iter().next().unwrap_or(BadKeys::NoneUsable));
         }
-        Ok(Self { keys, passed_over })
+        Ok(Self { keys, skipped })
     }
 
-    /// What is wrong with the keys that were passed over for being odd.
-    pub fn passed_over(&self) -> &[BadKeys] {
-        &self.passed_over
+    /// The errors of the skipped keys.
+    pub fn skipped(&self) -> &[BadKeys] {
+        &self.skipped
     }
 
-    /// The key for a token that says this of itself. Without a `kid`, the one key of that algorithm.
+    /// The key for a token with this `alg` and `kid`. Without a `kid`: the only key of that algorithm.
     ///
     /// # Errors
-    /// When there is none, or several, or the one that is named is for another algorithm.
-    pub fn choose(&self, alg: &Value, kid: Option<&Value>) -> Result<&Key, Refusal> {
+    /// When no key or more than one key matches, or the named key is for another algorithm.
+    pub fn choose(&self, alg: &Value, kid: Option<&Value>) -> Result<&Key, TokenError> {
         let algorithm = match alg.as_str() {
             Some("HS256") => Algorithm::HS256,
             Some("ES256") => Algorithm::ES256,
             Some("EdDSA") => Algorithm::EdDSA,
             Some("RS256") => Algorithm::RS256,
-            Some(_) => return Err(Refusal::Algorithm),
-            None => return Err(Refusal::Malformed),
+            Some(_) => return Err(TokenError::Algorithm),
+            None => return Err(TokenError::Malformed),
         };
         match kid {
             Some(Value::String(kid)) => {
                 let named = |key: &&Key| key.id.as_deref() == Some(kid);
-                let key = self.keys.iter().find(named).ok_or(Refusal::Key)?;
+                let key = self.keys.iter().find(named).ok_or(TokenError::Key)?;
                 if key.algorithm == algorithm {
                     Ok(key)
                 } else {
-                    Err(Refusal::AlgorithmOfKey)
+                    Err(TokenError::AlgorithmOfKey)
                 }
             }
-            Some(_) => Err(Refusal::Malformed),
+            Some(_) => Err(TokenError::Malformed),
             None => {
                 let mut fitting = self.keys.iter().filter(|key| key.algorithm == algorithm);
                 match (fitting.next(), fitting.next()) {
                     (Some(key), None) => Ok(key),
-                    _ => Err(Refusal::Key),
+                    _ => Err(TokenError::Key),
                 }
             }
         }
     }
 }
 
-/// One key of a set, after `others`; `None` if it is for something else.
+/// Parses one key of a set; `others` are the keys before it. `None` if it has another use or algorithm.
 fn key(number: usize, jwk: Value, others: &[Key]) -> Result<Option<Key>, BadKeys> {
     match jwk.get("kty").and_then(Value::as_str) {
         Some("RSA" | "EC" | "OKP" | "oct") => {}
@@ -155,7 +146,7 @@ fn key(number: usize, jwk: Value, others: &[Key]) -> Result<Option<Key>, BadKeys
     Ok(Some(Key { id, algorithm, key }))
 }
 
-/// What a key verifies, by its type; nothing, if it is for something else.
+/// The algorithm that follows from the type of a key; `None` if the key has another use or algorithm.
 fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
     let algorithm = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => Algorithm::RS256,
@@ -177,7 +168,7 @@ fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
         .then_some(algorithm)
 }
 
-/// That it is a key, and long enough.
+/// Checks the encoding and the length of a key.
 fn check(jwk: &Jwk) -> Result<(), fn(usize) -> BadKeys> {
     let bytes = |text: &str| {
         URL_SAFE_NO_PAD
@@ -189,13 +180,13 @@ fn check(jwk: &Jwk) -> Result<(), fn(usize) -> BadKeys> {
         false => Err(BadKeys::Malformed as fn(usize) -> BadKeys),
     };
     match &jwk.algorithm {
-        AlgorithmParameters::OctetKey(key) if bytes(&key.value)?.len() < SHORTEST_SECRET => {
+        AlgorithmParameters::OctetKey(key) if bytes(&key.value)?.len() < MIN_SECRET_LENGTH => {
             Err(BadKeys::TooShort)
         }
         AlgorithmParameters::RSA(key) => {
             let modulus = bytes(&key.n)?;
             let leading = modulus.iter().take_while(|byte| **byte == 0).count();
-            if modulus.len() - leading < SHORTEST_MODULUS {
+            if modulus.len() - leading < MIN_MODULUS_LENGTH {
                 return Err(BadKeys::TooShort);
             }
             bytes(&key.e).map(drop)

@@ -1,4 +1,4 @@
-//! Real keys, tokens signed with them, and what is made of tokens that were tampered with.
+//! Tokens signed with real keys, and hostile tokens of every kind.
 
 use super::*;
 use jsonwebtoken::jwk::Jwk;
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// A key that signs, by its name in the key set.
+/// A signing key and its name in the key set.
 struct Signer {
     kid: &'static str,
     algorithm: Algorithm,
@@ -58,9 +58,9 @@ fn jwk(signer: &Signer) -> Value {
     jwk
 }
 
-fn tokens() -> Tokens {
+fn tokens() -> TokenPolicy {
     let keys: Vec<Value> = signers().iter().map(jwk).collect();
-    Tokens {
+    TokenPolicy {
         keys: Keys::parse(&json!({ "keys": keys }).to_string()).expect("keys"),
         issuer: "https://id.example".into(),
         audience: Some("rushgate".into()),
@@ -88,7 +88,7 @@ fn header_of(signer: &Signer) -> Value {
     json!({"alg": signer.algorithm, "typ": "JWT", "kid": signer.kid})
 }
 
-fn judged(authorization: &str) -> Result<String, Refusal> {
+fn authenticate(authorization: &str) -> Result<String, TokenError> {
     let mut headers = HeaderMap::new();
     let value = authorization.parse().expect("a header");
     headers.insert("authorization", value);
@@ -102,29 +102,37 @@ fn bearer(token: &str) -> String {
 }
 
 #[test]
-fn a_token_of_any_of_the_keys_names_its_subject() {
+fn a_token_of_each_key_gives_its_subject() {
     for signer in signers() {
         let token = sign(&signer, &header_of(&signer), &claims());
-        assert_eq!(judged(&bearer(&token)), Ok("42".into()), "{}", signer.kid);
-        // Without a kid there is one key of that algorithm.
+        assert_eq!(
+            authenticate(&bearer(&token)),
+            Ok("42".into()),
+            "{}",
+            signer.kid
+        );
+        // Without a kid, the only key of that algorithm is used.
         let unnamed = sign(&signer, &json!({"alg": signer.algorithm}), &claims());
-        assert_eq!(judged(&format!("bearer  {unnamed} ")), Ok("42".into()));
-        // As the library itself makes them.
+        assert_eq!(
+            authenticate(&format!("bearer  {unnamed} ")),
+            Ok("42".into())
+        );
+        // A token made by the library itself.
         let header = jsonwebtoken::Header::new(signer.algorithm);
         let theirs = encode(&header, &claims(), &signer.key).expect("a token");
-        assert_eq!(judged(&bearer(&theirs)), Ok("42".into()));
+        assert_eq!(authenticate(&bearer(&theirs)), Ok("42".into()));
     }
     let several = json!({"sub": "a@b", "iss": "https://id.example", "aud": ["x", "rushgate"], "exp": now() - 10});
     let signer = &signers()[0];
     assert_eq!(
-        judged(&bearer(&sign(signer, &header_of(signer), &several))),
+        authenticate(&bearer(&sign(signer, &header_of(signer), &several))),
         Ok("a@b".into()),
         "within the leeway, one audience of several"
     );
 }
 
-/// Every way to go wrong, with each of the four kinds of keys.
-fn hostile(signer: &Signer, others: &[Signer]) -> Vec<(&'static str, String, Refusal)> {
+/// Hostile tokens of one signer, each with the expected error.
+fn hostile(signer: &Signer, others: &[Signer]) -> Vec<(&'static str, String, TokenError)> {
     let header = header_of(signer);
     let good = sign(signer, &header, &claims());
     let with_header = |name: &str, value: Value| {
@@ -167,7 +175,7 @@ fn hostile(signer: &Signer, others: &[Signer]) -> Vec<(&'static str, String, Ref
         };
         sign(&secret, &json!({"alg": "HS256", "kid": "hs"}), &claims())
     };
-    // The public key as the secret of HS256: the classic confusion.
+    // The public key used as an HS256 secret: algorithm confusion.
     let confused = {
         let public = jwk(signer).to_string();
         let secret = Signer {
@@ -182,180 +190,196 @@ fn hostile(signer: &Signer, others: &[Signer]) -> Vec<(&'static str, String, Ref
         )
     };
     let confusion = match signer.algorithm {
-        Algorithm::HS256 => Refusal::Signature,
-        _ => Refusal::AlgorithmOfKey,
+        Algorithm::HS256 => TokenError::Signature,
+        _ => TokenError::AlgorithmOfKey,
     };
     let own_key = json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode(SECRET)});
     vec![
-        ("alg none", unsigned("none"), Refusal::Algorithm),
-        ("alg None", unsigned("None"), Refusal::Algorithm),
-        ("alg empty", unsigned(""), Refusal::Algorithm),
-        ("alg HS512", unsigned("HS512"), Refusal::Algorithm),
-        ("alg in another case", unsigned("hs256"), Refusal::Algorithm),
+        ("alg none", unsigned("none"), TokenError::Algorithm),
+        ("alg None", unsigned("None"), TokenError::Algorithm),
+        ("alg empty", unsigned(""), TokenError::Algorithm),
+        ("alg HS512", unsigned("HS512"), TokenError::Algorithm),
+        (
+            "alg in another case",
+            unsigned("hs256"),
+            TokenError::Algorithm,
+        ),
         (
             "alg no text",
             with_header("alg", json!(["HS256"])),
-            Refusal::Malformed,
+            TokenError::Malformed,
         ),
         (
             "alg null",
             with_header("alg", Value::Null),
-            Refusal::Malformed,
+            TokenError::Malformed,
         ),
         (
             "alg of another key",
             with_header("alg", json!(other.algorithm)),
-            Refusal::AlgorithmOfKey,
+            TokenError::AlgorithmOfKey,
         ),
         (
             "kid of another key",
             with_header("kid", other.kid.into()),
-            Refusal::AlgorithmOfKey,
+            TokenError::AlgorithmOfKey,
         ),
         (
             "kid unknown",
             with_header("kid", "2019".into()),
-            Refusal::Key,
+            TokenError::Key,
         ),
         (
             "kid a path",
             with_header("kid", "../../dev/null".into()),
-            Refusal::Key,
+            TokenError::Key,
         ),
         (
             "kid SQL",
             with_header("kid", "x' UNION SELECT 'a".into()),
-            Refusal::Key,
+            TokenError::Key,
         ),
         (
             "kid no text",
             with_header("kid", json!(1)),
-            Refusal::Malformed,
+            TokenError::Malformed,
         ),
         (
             "crit",
             with_header("crit", json!(["exp"])),
-            Refusal::CriticalHeader,
+            TokenError::CriticalHeader,
         ),
         ("confusion", confused, confusion),
-        ("another secret", foreign, Refusal::Signature),
+        ("another secret", foreign, TokenError::Signature),
         (
             "a bit of the signature",
             format!("{}.{}.{flipped}", parts[0], parts[1]),
-            Refusal::Signature,
+            TokenError::Signature,
         ),
         (
             "no signature",
             format!("{}.{}.", parts[0], parts[1]),
-            Refusal::Signature,
+            TokenError::Signature,
         ),
         (
             "other claims",
             format!("{}.{mallory}.{}", parts[0], parts[2]),
-            Refusal::Signature,
+            TokenError::Signature,
         ),
         (
             "two parts",
             format!("{}.{}", parts[0], parts[1]),
-            Refusal::Malformed,
+            TokenError::Malformed,
         ),
-        ("four parts", format!("{good}.x"), Refusal::Malformed),
-        ("encrypted", format!("{good}.x.y"), Refusal::Malformed),
-        ("no base64", format!("*{good}"), Refusal::Malformed),
-        ("padded", good.replacen('.', "=.", 1), Refusal::Malformed),
+        ("four parts", format!("{good}.x"), TokenError::Malformed),
+        ("encrypted", format!("{good}.x.y"), TokenError::Malformed),
+        ("no base64", format!("*{good}"), TokenError::Malformed),
+        ("padded", good.replacen('.', "=.", 1), TokenError::Malformed),
         (
             "header no JSON",
             format!("{}.{}.{}", URL_SAFE_NO_PAD.encode("{"), parts[1], parts[2]),
-            Refusal::Malformed,
+            TokenError::Malformed,
         ),
         (
             "header no object",
             format!("{}.{}.{}", URL_SAFE_NO_PAD.encode("[]"), parts[1], parts[2]),
-            Refusal::Malformed,
+            TokenError::Malformed,
         ),
         (
             "too long",
             format!("{good}{}", "A".repeat(9_000)),
-            Refusal::Malformed,
+            TokenError::Malformed,
         ),
         (
             "claims no object",
             sign(signer, &header, &json!(["42"])),
-            Refusal::Malformed,
+            TokenError::Malformed,
         ),
-        ("exp missing", without("exp"), Refusal::Claim),
+        ("exp missing", without("exp"), TokenError::Claim),
         (
             "exp a text",
             with_claim("exp", "tomorrow".into()),
-            Refusal::Claim,
+            TokenError::Claim,
         ),
-        ("exp negative", with_claim("exp", json!(-1)), Refusal::Claim),
-        ("exp null", with_claim("exp", Value::Null), Refusal::Claim),
+        (
+            "exp negative",
+            with_claim("exp", json!(-1)),
+            TokenError::Claim,
+        ),
+        (
+            "exp null",
+            with_claim("exp", Value::Null),
+            TokenError::Claim,
+        ),
         (
             "expired",
             with_claim("exp", json!(now() - 40)),
-            Refusal::Expired,
+            TokenError::Expired,
         ),
         (
             "expired in 1970",
             with_claim("exp", json!(0)),
-            Refusal::Expired,
+            TokenError::Expired,
         ),
         (
             "not yet",
             with_claim("nbf", json!(now() + 60)),
-            Refusal::NotYetValid,
+            TokenError::NotYetValid,
         ),
         (
             "nbf a text",
             with_claim("nbf", "now".into()),
-            Refusal::Claim,
+            TokenError::Claim,
         ),
-        ("iss missing", without("iss"), Refusal::Claim),
+        ("iss missing", without("iss"), TokenError::Claim),
         (
             "iss another",
             with_claim("iss", "https://id.example.evil".into()),
-            Refusal::Issuer,
+            TokenError::Issuer,
         ),
         (
             "iss in another case",
             with_claim("iss", "https://ID.example".into()),
-            Refusal::Issuer,
+            TokenError::Issuer,
         ),
-        ("aud missing", without("aud"), Refusal::Claim),
+        ("aud missing", without("aud"), TokenError::Claim),
         (
             "aud another",
             with_claim("aud", "shop".into()),
-            Refusal::Audience,
+            TokenError::Audience,
         ),
         (
             "aud others",
             with_claim("aud", json!(["shop", "rush"])),
-            Refusal::Audience,
+            TokenError::Audience,
         ),
-        ("sub missing", without("sub"), Refusal::Subject),
+        ("sub missing", without("sub"), TokenError::Subject),
         (
             "sub a number",
             with_claim("sub", json!(42)),
-            Refusal::Subject,
+            TokenError::Subject,
         ),
-        ("sub empty", with_claim("sub", "".into()), Refusal::Subject),
+        (
+            "sub empty",
+            with_claim("sub", "".into()),
+            TokenError::Subject,
+        ),
         (
             "sub with a blank",
             with_claim("sub", "a b".into()),
-            Refusal::Subject,
+            TokenError::Subject,
         ),
         (
             "sub that no path can name",
             with_claim("sub", "..".into()),
-            Refusal::Subject,
+            TokenError::Subject,
         ),
         (
             "sub too long",
             with_claim("sub", "x".repeat(65).into()),
-            Refusal::Subject,
+            TokenError::Subject,
         ),
-        // Their own key in the header is nothing that we look at.
+        // A key in the header of the token is ignored.
         (
             "own key",
             {
@@ -370,19 +394,19 @@ fn hostile(signer: &Signer, others: &[Signer]) -> Vec<(&'static str, String, Ref
                     &claims(),
                 )
             },
-            Refusal::Signature,
+            TokenError::Signature,
         ),
     ]
 }
 
 #[test]
-fn hostile_tokens_are_refused_each_for_its_own_reason() {
+fn each_hostile_token_is_rejected_with_its_own_error() {
     let all = signers();
-    let mut counts: BTreeMap<Refusal, usize> = BTreeMap::new();
+    let mut counts: BTreeMap<TokenError, usize> = BTreeMap::new();
     for signer in &all {
         for (what, token, expected) in hostile(signer, &all) {
             assert_eq!(
-                judged(&bearer(&token)),
+                authenticate(&bearer(&token)),
                 Err(expected),
                 "{}: {what}",
                 signer.kid
@@ -398,19 +422,23 @@ fn hostile_tokens_are_refused_each_for_its_own_reason() {
         &good,
         &format!("Token {good}"),
     ] {
-        assert_eq!(judged(missing), Err(Refusal::Missing), "{missing:?}");
-        *counts.entry(Refusal::Missing).or_default() += 1;
+        assert_eq!(
+            authenticate(missing),
+            Err(TokenError::Missing),
+            "{missing:?}"
+        );
+        *counts.entry(TokenError::Missing).or_default() += 1;
     }
     assert!(counts.values().sum::<usize>() >= 100, "{counts:?}");
     assert_eq!(
         counts.len(),
-        Refusal::ALL.len(),
+        TokenError::ALL.len(),
         "each reason has its token: {counts:?}"
     );
 }
 
 #[test]
-fn two_authorizations_are_none() {
+fn two_authorization_headers_are_rejected() {
     let signer = &signers()[0];
     let token = bearer(&sign(signer, &header_of(signer), &claims()));
     let mut headers = HeaderMap::new();
@@ -418,7 +446,7 @@ fn two_authorizations_are_none() {
         headers.append("authorization", token.parse().expect("a header"));
     }
     let auth = Auth::Jwt(Box::new(tokens()));
-    assert_eq!(auth.applicant(&headers), Err(Refusal::Missing));
+    assert_eq!(auth.applicant(&headers), Err(TokenError::Missing));
     assert_eq!(Auth::None.applicant(&headers), Ok(None));
 }
 
@@ -439,17 +467,17 @@ fn keys_rotate_by_kid() {
             tokens.applicant(&token).map(|a| a.to_string()),
             Ok("42".into())
         );
-        // Which of the two is not for us to guess.
+        // Two keys match, so no key is chosen.
         let unnamed = sign(signer, &json!({"alg": "HS256"}), &claims());
-        assert_eq!(tokens.applicant(&unnamed), Err(Refusal::Key));
+        assert_eq!(tokens.applicant(&unnamed), Err(TokenError::Key));
     }
     tokens.keys = Keys::parse(&jwk(new).to_string()).expect("a key");
     let token = sign(&old, &header_of(&old), &claims());
-    assert_eq!(tokens.applicant(&token), Err(Refusal::Key));
+    assert_eq!(tokens.applicant(&token), Err(TokenError::Key));
 }
 
 #[test]
-fn keys_that_are_not_safe_are_refused_at_the_start() {
+fn unsafe_keys_are_rejected_at_start() {
     let short_rsa = {
         let der = der(include_str!("../../testdata/rsa-1024.pkcs1.b64"));
         jwk(&Signer {
@@ -480,14 +508,14 @@ fn keys_that_are_not_safe_are_refused_at_the_start() {
         let error = Keys::parse(&keys.to_string()).err();
         assert_eq!(error, Some(expected), "{keys}");
     }
-    // Others of a provider's set are passed over.
+    // Other keys of a provider's set are ignored.
     let mixed = json!({"keys": [{"kty": "RSA", "use": "enc", "n": "AQAB", "e": "AQAB"}, {"kty": "magic"}, jwk(&ec)]});
     let keys = Keys::parse(&mixed.to_string()).expect("one of them");
-    assert_eq!(keys.passed_over(), []);
+    assert_eq!(keys.skipped(), []);
 }
 
 #[test]
-fn one_odd_key_of_a_set_harms_itself_only() {
+fn an_invalid_key_does_not_affect_the_rest_of_the_set() {
     let [hs, ec, ..] = signers();
     let with = |name: &str, value: Value| {
         let mut odd = jwk(&ec);
@@ -507,18 +535,18 @@ fn one_odd_key_of_a_set_harms_itself_only() {
         let set = json!({"keys": [odd, jwk(&hs)]}).to_string();
         let mut tokens = tokens();
         tokens.keys = Keys::parse(&set).expect("the other one");
-        assert_eq!(tokens.keys.passed_over(), [expected], "{set}");
+        assert_eq!(tokens.keys.skipped(), [expected], "{set}");
         let token = sign(&hs, &header_of(&hs), &claims());
         assert!(tokens.applicant(&token).is_ok());
     }
     let twice = json!({"keys": [jwk(&hs), jwk(&hs)]}).to_string();
     let keys = Keys::parse(&twice).expect("the first one");
-    assert_eq!(keys.passed_over(), [BadKeys::SameName(2)]);
+    assert_eq!(keys.skipped(), [BadKeys::SameName(2)]);
 }
 
 proptest! {
     #[test]
-    fn whatever_is_sent_as_a_token_is_refused_not_panicked_over(
+    fn an_arbitrary_token_is_rejected_without_a_panic(
         header in prop::collection::vec(any::<u8>(), 0..60),
         claims in prop::collection::vec(any::<u8>(), 0..60),
         signature in prop::collection::vec(any::<u8>(), 0..300),
@@ -529,13 +557,13 @@ proptest! {
         let real_header = part(header_of(&signers()[1]).to_string().as_bytes());
         let half_real = format!("{real_header}.{}.{}", part(&claims), part(&signature));
         for token in [wrapped, half_real, text.clone()] {
-            prop_assert!(judged(&bearer(&token)).is_err());
+            prop_assert!(authenticate(&bearer(&token)).is_err());
         }
-        prop_assert!(judged(&text).is_err());
+        prop_assert!(authenticate(&text).is_err());
     }
 
     #[test]
-    fn whatever_is_configured_as_keys_is_refused_not_panicked_over(
+    fn arbitrary_keys_are_rejected_without_a_panic(
         text in "[ -~]{0,80}", kty in "RSA|EC|OKP|oct|x", value in "[A-Za-z0-9_=-]{0,60}", crv in "P-256|P-384|Ed25519|x",
     ) {
         prop_assert!(Keys::parse(&text).is_err());

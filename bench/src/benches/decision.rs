@@ -11,7 +11,7 @@ use crate::scale::Scale;
 use crate::simulate::KNOWN;
 use crate::testbed::{Server, Testbed};
 use anyhow::{Context, Result};
-use rushgate_gate::{CampaignId, Quota, strangers};
+use rushgate_gate::{CampaignId, Quota, refusal_cache};
 use std::cell::RefCell;
 use std::slice::from_ref;
 
@@ -30,7 +30,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     testbed.gate.grant(from_ref(&sold_out), HOLDERS, 1)?;
     let known = testbed.gate.open(u32::try_from(KNOWN)?)?;
     testbed.gate.grant(from_ref(&known), HOLDERS, KNOWN)?;
-    testbed.gate.load_script(strangers::SCRIPT.source())?;
+    testbed.gate.load_script(refusal_cache::SCRIPT.source())?;
     let gate = RefCell::new(&mut testbed.gate);
 
     let each = scale.backlog() / 10;
@@ -48,7 +48,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     let asked = || {
         let gate = &mut gate.borrow_mut();
         let load = Load {
-            templates: vec![Template::call(&strangers::call(&known))],
+            templates: vec![Template::call(&refusal_cache::call(&known))],
             ..gate.decisions(&[], 1, Until::Requests(each / 10))
         };
         cpu_each(gate, &load)

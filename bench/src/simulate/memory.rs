@@ -4,14 +4,14 @@
 use super::agenda::{Nanos, millis};
 use super::random::Random;
 
-/// How long an answer may be repeated, in milliseconds from the question: REPEAT in the gate's script.
-const REPEAT: f64 = 900.0;
+/// How long an answer may be repeated, in milliseconds from the question: CACHE_TTL in `grace_period.lua`.
+const CACHE_TTL: f64 = 900.0;
 
-/// How long an instance does not ask again after a question that taught nothing, in milliseconds: the gate's grace
-/// period.
-const SETTLE: f64 = 1_000.0;
+/// How long an instance does not ask again after a question that taught nothing, in milliseconds:
+/// `refusal_cache::GRACE_PERIOD`.
+const GRACE_PERIOD: f64 = 1_000.0;
 
-/// Grants of a campaign above which the gate's answer teaches nothing, because it would have to list all winners.
+/// Grants of a campaign above which `refusal_cache.lua` teaches nothing, because it would have to list all winners.
 pub(crate) const MOST_KNOWN: u64 = 2_048;
 
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +84,7 @@ impl Memories {
         }
         *known = Known {
             life: asker.life,
-            until: now + millis(SETTLE),
+            until: now + millis(GRACE_PERIOD),
             learned: false,
         };
         true
@@ -100,7 +100,7 @@ impl Memories {
     pub(crate) fn keep(&mut self, asker: Asker, gate: usize, asked: Nanos) {
         let known = &mut self.known[asker.place * self.gates + gate];
         if known.life == asker.life {
-            known.until = asked + millis(REPEAT);
+            known.until = asked + millis(CACHE_TTL);
             known.learned = true;
         }
     }
@@ -112,11 +112,11 @@ mod tests {
 
     #[test]
     fn the_settings_are_those_of_the_script() {
-        let script = rushgate_gate::strangers::SCRIPT.source();
+        let script = rushgate_gate::refusal_cache::SCRIPT.source();
         for (name, value) in [
-            ("REPEAT", REPEAT),
-            ("SETTLE", SETTLE),
-            ("MOST", MOST_KNOWN as f64),
+            ("CACHE_TTL", CACHE_TTL),
+            ("GRACE_PERIOD", GRACE_PERIOD),
+            ("MAX_EXCLUDED", MOST_KNOWN as f64),
         ] {
             let line = format!("local {name} = {value}\n");
             assert!(script.contains(&line), "{line}");
@@ -138,7 +138,7 @@ mod tests {
         assert!(!memories.knows(first, 0, 7));
         memories.keep(first, 0, 5);
         assert!(memories.knows(first, 0, 7) && !memories.knows(first, 1, 7));
-        assert!(!memories.knows(first, 0, 5 + millis(REPEAT)));
+        assert!(!memories.knows(first, 0, 5 + millis(CACHE_TTL)));
         let others: Vec<_> = (0..3).filter_map(|_| memories.serve(&mut random)).collect();
         assert!(memories.knows(others[1], 0, 7) && !memories.knows(others[2], 0, 7));
         assert!(memories.can_learn(10) && !memories.can_learn(11));

@@ -4,9 +4,9 @@ use crate::topic::TestRecord;
 use crate::{CAMPAIGN, Rig, setting, wait};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, AsyncTypedCommands};
-use rushgate_gate::application::{self, Status};
 use rushgate_gate::project::{self, Origin};
 use rushgate_gate::script::Eval;
+use rushgate_gate::status::{self, Status};
 use rushgate_gate::{
     Applicant, Call, CampaignId, CampaignState, Decision, FencingToken, Keys, OnePer, Quota, Round,
     RoundId, Terms, UserIds, Value, Waitlist, apply, revoke,
@@ -76,7 +76,7 @@ impl Gate {
     /// The same in some campaign.
     pub(crate) async fn grant_of(&mut self, campaign: &str, rig: &Rig, user_id: &str) -> u32 {
         let call = apply::call(&campaign.parse().expect("an id"), &applicant(user_id));
-        let answer = apply::answer(&self.call(&call).await).expect("an answer");
+        let answer = apply::decision(&self.call(&call).await).expect("an answer");
         let Decision::Granted(grant) = answer.decision else {
             panic!("{answer:?}")
         };
@@ -91,8 +91,8 @@ impl Gate {
 
     async fn status_of(&mut self, campaign: &str, user_id: &str) -> Status {
         let campaign = campaign.parse().expect("an id");
-        let call = application::call(&campaign, &applicant(user_id), None);
-        application::status(&self.call(&call).await).expect("a status")
+        let call = status::call(&campaign, &applicant(user_id), None);
+        status::status(&self.call(&call).await).expect("a status")
     }
 
     async fn until_issued(&mut self, user_id: &str) {
@@ -221,7 +221,7 @@ async fn a_lost_grant_halts_the_campaign_and_is_logged_once() {
     rig.topic.until_committed(3).await;
     assert_eq!(rig.database.active().await, 3);
     let call = apply::call(&id(), &applicant("d"));
-    let answer = apply::answer(&gate.call(&call).await).expect("an answer");
+    let answer = apply::decision(&gate.call(&call).await).expect("an answer");
     assert_eq!(answer.decision, Decision::Halted);
     let log = rig.database.texts(LOG).await;
     assert_eq!(log.len(), 1, "{log:?}");
@@ -257,7 +257,7 @@ async fn a_serial_that_is_given_twice_halts_the_campaign() {
     assert_eq!(gate.grant(&rig, "b").await, 1);
     rig.topic.until_committed(2).await;
     let call = apply::call(&id(), &applicant("c"));
-    let answer = apply::answer(&gate.call(&call).await).expect("an answer");
+    let answer = apply::decision(&gate.call(&call).await).expect("an answer");
     assert_eq!(answer.decision, Decision::Halted);
     assert_eq!(
         rig.database.texts("SELECT user_id FROM coupons").await,

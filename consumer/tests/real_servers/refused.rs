@@ -266,7 +266,7 @@ async fn a_record_that_is_no_event_is_kept_as_it_is() {
     );
     let expected = [
         "0 0 undecodable value: expected value at line 1 column 1",
-        "0 1 key_mismatch key is welcome/once/2, value is of welcome/once/3",
+        "0 1 key_mismatch the key names welcome/once/2, but the value names welcome/once/3",
         "0 2 unknown_round no round welcome/nowhere",
         "0 3 undecodable value has 70000 bytes, more than 65535; only the first are kept here",
         "0 4 over_quota welcome/once/11 is above the round's quota of 10",

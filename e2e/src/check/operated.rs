@@ -1,7 +1,7 @@
 //! What an operator did while applicants came, as far as it affects their replies.
 
 use crate::history::{Call, History, Place, Reply};
-use rushgate_gate::strangers::SETTLE;
+use rushgate_gate::refusal_cache::GRACE_PERIOD;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -38,7 +38,7 @@ impl Operated {
                 .freed
                 .iter()
                 .filter(|(from, _)| first.get(user_id).is_none_or(|first| from <= first))
-                .map(|(_, until)| *until + SETTLE)
+                .map(|(_, until)| *until + GRACE_PERIOD)
                 .max();
             let before = losers.partition_point(|(ended, _)| *ended < began);
             let (_, loser) = losers.get(before.checked_sub(1)?)?;
@@ -54,7 +54,11 @@ impl Operated {
         let last = losers
             .filter(|call| call.reply == Reply::SoldOut)
             .max_by_key(|call| call.began)?;
-        let freed = self.freed.iter().map(|(_, until)| *until + SETTLE).max();
+        let freed = self
+            .freed
+            .iter()
+            .map(|(_, until)| *until + GRACE_PERIOD)
+            .max();
         freed.is_none_or(|freed| last.began > freed).then_some(last)
     }
 

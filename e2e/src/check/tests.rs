@@ -1,6 +1,6 @@
 use super::*;
 use crate::rows::{FailedEvent, Row};
-use rushgate_gate::holding::Held;
+use rushgate_gate::stored_grants::HeldGrant;
 use rushgate_gate::{Event, EventType, Millis, Ordinal};
 use std::time::{Duration, Instant};
 
@@ -35,9 +35,9 @@ fn rows(rows: &[(&str, Place)]) -> Vec<Row> {
         .collect()
 }
 
-fn held(user_id: &str, place: &Place) -> Held {
-    Held {
-        place: rushgate_gate::Place {
+fn held(user_id: &str, place: &Place) -> HeldGrant {
+    HeldGrant {
+        assignment: rushgate_gate::Assignment {
             round: place.round.parse().expect("a round"),
             serial: place.serial.to_string().parse().expect("a serial"),
             applicant: user_id.parse().expect("an applicant"),
@@ -48,7 +48,7 @@ fn held(user_id: &str, place: &Place) -> Held {
 }
 
 fn event(user_id: &str, serial: u32) -> Event {
-    let held = held(user_id, &at(serial)).place;
+    let held = held(user_id, &at(serial)).assignment;
     Event {
         event_type: EventType::Granted,
         campaign: "launch".parse().expect("a campaign"),
@@ -420,7 +420,7 @@ fn a_refusal_before_a_place_became_free_is_no_breach() {
     let evidence = standing(&[("a", at(1)), ("c", at(2))]);
     let (lost, won) = (&calls.calls[1], &calls.calls[3]);
     let moment = Duration::from_micros(100);
-    let long_ago = lost.began - 2 * rushgate_gate::strangers::SETTLE;
+    let long_ago = lost.began - 2 * rushgate_gate::refusal_cache::GRACE_PERIOD;
     for (freed, is_wronged) in [
         (vec![], true),
         (vec![(lost.ended, won.began)], false),

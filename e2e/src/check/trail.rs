@@ -15,8 +15,12 @@ impl Trail {
     pub(super) fn of(evidence: &Evidence) -> Self {
         let mut trail = Self(BTreeMap::new());
         for held in &evidence.held {
-            let place = Place::new(held.place.round.as_str(), held.place.serial.get());
-            trail.add(held.place.applicant.to_string(), place, "held by the gate");
+            let place = Place::new(held.assignment.round.as_str(), held.assignment.serial.get());
+            trail.add(
+                held.assignment.applicant.to_string(),
+                place,
+                "held by the gate",
+            );
         }
         for event in &evidence.in_stream {
             trail.add_event(event, "in the stream");

@@ -271,7 +271,7 @@ async fn what_the_gate_has_lost_of_its_own_books_is_found_and_counted_again() {
         launch.does(&["restore", LAUNCH, "--halt"]).await;
         launch.exits(0, &["audit", LAUNCH]).await;
     };
-    let no_free = "the gate counts 1 free serials in round once and has 0";
+    let no_free = "round once: the counter of free serials is 1, but 0 are stored";
     finds(&["DEL", "rushgate:{launch}:pool"], &[no_free]).await;
     let held = ["ZADD", "rushgate:{launch}:pool", "0", "once/000000002"];
     let is_free = "once/2 of b is held, and also free to be given again";
@@ -279,11 +279,11 @@ async fn what_the_gate_has_lost_of_its_own_books_is_found_and_counted_again() {
         &held,
         &[
             is_free,
-            "the gate counts 1 free serials in round once and has 2",
+            "round once: the counter of free serials is 1, but 2 are stored",
         ],
     )
     .await;
-    let no_revocation = "the gate counts 1 revocations and has 0";
+    let no_revocation = "the counter of revocations is 1, but 0 are stored";
     finds(&["DEL", "rushgate:{launch}:revoked"], &[no_revocation]).await;
 
     launch.gets("d", Place::new("once", 3)).await;
@@ -296,9 +296,9 @@ async fn what_the_gate_has_lost_of_its_own_books_is_found_and_counted_again() {
     .await;
     launch.has_rows(3).await;
     system.drained(LAUNCH).await;
-    let miscount = "the gate counts 1 people on the waitlist of round once and has 0";
+    let miscount = "round once: the counter of waiting applicants is 1, but 0 are on the waitlist";
     finds(&["DEL", "rushgate:{launch}:waitlist"], &[miscount]).await;
-    let miscount = "the gate counts 1 people on all waitlists and has the places of 0";
+    let miscount = "the counters of waiting applicants add up to 1, but 0 are stored";
     finds(&["DEL", "rushgate:{launch}:waiting"], &[miscount]).await;
     launch.does(&["revoke", LAUNCH, "a"]).await;
     let place = Place::new("once", 1);

@@ -195,8 +195,8 @@ async fn tokens_for_any_audience_are_taken_on_purpose_only() {
     );
     let log = system.logs();
     assert!(
-        log.contains("variable jwt_audience: must name this service")
-            && log.contains("* takes any"),
+        log.contains("variable jwt_audience: must be the aud of tokens for this service")
+            && log.contains("* accepts any"),
         "{log}"
     );
     let any = [&jwt[..], &[("SPIN_VARIABLE_JWT_AUDIENCE", "*")]].concat();

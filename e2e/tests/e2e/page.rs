@@ -229,7 +229,7 @@ async fn a_page_with_an_old_answer_counts_down_opens_and_closes_in_time_and_then
         (0..1_500 + BUSY).contains(&late),
         "opened {late} ms late: {story}"
     );
-    let over = said("This campaign is over.");
+    let over = said("This campaign has ended.");
     let late = over - closes_at;
     assert!(
         (-500..500 + BUSY).contains(&late),

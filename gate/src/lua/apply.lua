@@ -1,20 +1,21 @@
--- Decides one application: granted, already granted, waitlisted, or why not.
+-- Decides one application: grants a serial, repeats the applicant's earlier grant, adds the applicant to the waitlist,
+-- or refuses.
 --
--- Granting writes three things (the stream entry, who holds the serial, the count) and refusing writes
--- nothing. A script is isolated but not transactional: a command that fails leaves what came before it.
--- So everything is read and checked first, and of the writes the one that could still fail comes first:
--- XADD meets every reason that Redis has for refusing a write (out of memory, a replica, a full disk), and
--- the stream is the only key whose type has not been seen. After it, nothing is left that can fail.
+-- Guarantee: a grant is written completely or not at all; a refusal writes nothing. Redis runs a script in isolation
+-- but does not roll it back: when a command fails, the writes before it stay. So the script first reads and checks
+-- everything. Of the writes of a grant (stream entry, holder, count), XADD comes first. It fails whenever Redis refuses
+-- writes (out of memory, a read-only replica, a failing disk), and the stream is the only key whose type no read before
+-- it has checked. The writes after it cannot fail.
 --
--- KEYS  those of give.lua, which stands before this
+-- KEYS  the ten keys of grant.lua, which is prepended
 -- ARGV  1 campaign id  2 user id
--- Reply {decision, round, serial, at, now}: flat and always five long; '' and 0 where there is nothing to say.
+-- Reply {decision, round, serial, at, now}: a flat array, always of 5 elements; '' or 0 means "no value".
 --   decision  granted, already_granted, waitlisted, sold_out, revoked, not_open, closed, paused, halted,
---             unknown_campaign, user_id_not_numeric (the campaign takes numbers alone)
---   serial    for waitlisted, the position: 1 is next
---   at        when the serial was granted; for waitlisted, since when; for not_open, when the round opens (for
---             strangers: strangers.lua says who and why)
---   now       the clock of Redis; all times in ms since 1970
+--             unknown_campaign, user_id_not_numeric (the campaign accepts only numeric user ids)
+--   serial    for waitlisted: the position, 1 is next
+--   at        when the serial was granted; for waitlisted: when the applicant joined the waitlist; for not_open: when
+--             the round opens, or when the grace period ends (see refusal_cache.lua)
+--   now       the clock of Redis; all times are in ms since 1970
 --
 -- Example
 --   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known welcome 7
@@ -33,13 +34,13 @@ end
 if state == 'paused' or state == 'halted' then
   return { state, '', 0, 0, now }
 end
--- A number as `Applicant::as_number` reads it: 0 to 2^63-1, without leading zeros.
+-- The same rule as `Applicant::as_number`: 0 to 2^63-1, without leading zeros.
 if campaign[10] == 'numeric' and not (user_id == '0' or string.find(user_id, '^[1-9]%d*$') and (#user_id < 19
   or #user_id == 19 and user_id <= '9223372036854775807')) then
   return { 'user_id_not_numeric', '', 0, 0, now }
 end
 
--- What project.lua or the last round's first grant has noted, as long as it lasts.
+-- The current round as note_current last stored it, while that note is valid. It saves reading the schedule.
 local round = campaign[6]
 local is_noted = round and now >= tonumber(campaign[7]) and now < tonumber(campaign[8])
 if not is_noted then
@@ -92,18 +93,19 @@ if revokes and redis.call('HEXISTS', KEYS[8], round .. '/' .. user_id) == 1 then
   return { 'revoked', round, 0, 0, now }
 end
 
--- Where somebody waits there is no place left: whoever frees or adds one gives it to those who wait.
+-- While the waitlist is not empty, no serial is available: revoke.lua and project.lua pass every freed or added serial
+-- to the waitlist in the same call.
 local has_place = waiting == 0 and (free > 0 or granted < quota)
 if not has_place and waiting >= (tonumber(campaign[3]) or 0) then
   return { 'sold_out', round, 0, 0, now }
 end
-local settles_at, word = settling(campaign[5])
-if settles_at then
-  return { word, round, 0, word == 'not_open' and settles_at or 0, now }
+local grace_ends_at, word = grace_period(campaign[5])
+if grace_ends_at then
+  return { word, round, 0, word == 'not_open' and grace_ends_at or 0, now }
 end
 
 if has_place then
-  local serial = give(campaign_id, one_per, round, user_id, granted, free, revokes)
+  local serial = grant(campaign_id, one_per, round, user_id, granted, free, revokes)
   if not is_noted then
     note_current()
   end

@@ -1,12 +1,17 @@
--- Tells what the gate counts of free serials and of people who wait, beside how many there are. Writes nothing.
+-- Reports the counters of a campaign beside what they count, so that the caller can compare them. Writes nothing.
 --
--- KEYS  those of give.lua
--- Reply {revokes, revoked, waiting}, then five for each round, in the order of their opening: id, free, pooled, waiting,
---       waitlisted. Flat.
---   revokes     how many revocations the campaign counts      revoked     how many fields tell of revocations
---   free        how many serials of the round are counted as free              pooled      how many are in the pool
---   waiting     first of all rounds: how many people have a place on a waitlist; then how many the round counts
---   waitlisted  how many stand in the order of the round's waitlist
+-- KEYS  the ten keys that grant.lua lists
+-- Reply {revokes, revoked, waiting}, then five elements for each round in the order of opening: {id, free, pooled,
+-- waiting, waitlisted}. A flat array.
+--   of the campaign
+--     revokes     counter of revocations
+--     revoked     number of fields in the hash `revoked`
+--     waiting     number of applicants in the hash `waiting`, of all rounds
+--   of each round
+--     free        counter of free serials
+--     pooled      number of the round's serials in the pool
+--     waiting     counter of waiting applicants
+--     waitlisted  number of the round's applicants in the sorted set `waitlist`
 --
 -- Example
 --   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known

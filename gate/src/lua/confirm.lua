@@ -1,19 +1,20 @@
 #!lua flags=allow-oom
--- Marks grants whose coupons are committed to the database as issued. Doing it twice changes nothing.
+-- Marks grants as issued after their coupons have been committed to the database. Calling it again changes nothing.
 --
--- A committed grant that the gate does not know means that Redis has lost acknowledged writes; so does a grant that the
--- gate still holds although its row is revoked, for only the gate revokes. The campaign is halted then: going on would
--- give serials a second time.
+-- It also detects lost writes, and then halts the campaign, because to go on would grant serials a second time. Redis
+-- has lost acknowledged writes if the gate does not know a committed grant, or if it still holds a grant whose row in
+-- the database is revoked (only the gate revokes).
 --
--- A full Redis takes it all the same (allow-oom): a grant that it had room for grows by 7 bytes, once. Of the writes the
--- counts come first, because the type of that key alone has not been seen before: nothing is left half done.
+-- It runs even when Redis is out of memory (allow-oom): each grant grows by 7 bytes, once. Guarantee: marks and
+-- counters change together or not at all. The counters are written first, because theirs is the only key whose type no
+-- read before has checked.
 --
 -- KEYS  1 campaign  2 rounds  3 grants  4 revoked
--- ARGV  three for each grant: round, serial ('-' before it: the row is revoked), user id
--- Reply {outcome, number}: flat and always two long.
---   confirmed         number: how many are issued now and were not before
---   lost              number: how many the gate does not know, or not as revoked; the campaign is halted
---   unknown_campaign  the gate has lost it altogether; it is known again, and halted
+-- ARGV  three for each grant: round id, serial (with '-' before it if the row is revoked), user id
+-- Reply {outcome, number}: a flat array, always of 2 elements.
+--   confirmed         number: grants that this call has marked as issued
+--   lost              number: grants that the gate does not know, or does not know as revoked; the campaign is halted
+--   unknown_campaign  Redis has lost the whole campaign; its state is written again, as halted
 --
 -- Example
 --   EVAL … 4 rushgate:{welcome}:campaign … rushgate:{welcome}:revoked once 42 7 once 43 8
@@ -35,7 +36,7 @@ for i = 1, #ARGV, 3 do
   end
   holders[#holders + 1] = holder
 end
--- One command for all of them: each costs more than what this script does with its answer.
+-- One HMGET for all grants: a command for each would cost more than the rest of the script.
 local all_held = redis.call('HMGET', KEYS[3], unpack(holders))
 local marked, marks, issued_of, issued, lost = {}, {}, {}, 0, 0
 for i, holder in ipairs(holders) do

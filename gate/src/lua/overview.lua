@@ -1,12 +1,13 @@
--- Tells how a campaign stands. Writes nothing.
+-- Reports the state of a campaign and the counts of its current round. Writes nothing.
 --
 -- KEYS  1 campaign  2 schedule  3 rounds
--- Reply {state, round, opens_at, closes_at, quota, granted, issued, waitlisted, next_round, next_opens_at, now}:
--- flat and always eleven long; '' and 0 where there is nothing to say.
+-- Reply {state, round, opens_at, closes_at, quota, granted, issued, waitlisted, next_round, next_opens_at, now}: a flat
+-- array, always of 11 elements; '' or 0 means "no value".
 --   state      running, paused, closed, halted, unknown_campaign
---   round      the one that opened last, whether or not it has closed; '' before the first
---   closes_at  '' if it never closes (a text, unlike the other times: 0 is an instant)
---   granted    grants that are held: what was taken back and not given again does not count
+--   round      the round that opened last, even if it has closed since; '' before the first
+--   closes_at  '' if the round never closes (text, unlike the other times, because 0 is a valid time)
+--   granted    serials that an applicant holds; a revoked serial counts again when it is granted again
+--   now        the clock of Redis; all times are in ms since 1970
 --
 -- Example
 --   EVAL … 3 rushgate:{welcome}:campaign rushgate:{welcome}:schedule rushgate:{welcome}:rounds

@@ -1,25 +1,29 @@
--- Brings the gate in line with what the database says of a campaign. Doing it twice changes nothing.
+-- Writes the terms of a campaign (state, rules, rounds) from the database into the gate. Calling it again changes
+-- nothing.
 --
--- It never takes back a grant: counts are only ever started at 0, and a quota below what is granted is
--- refused. It can halt a campaign; only 'restored' ends a halt, after restore.lua has rebuilt the grants. A caller whose
--- fencing token is lower than one that was seen before is refused: its command was interrupted for so long that another
--- operator has taken the campaign over. Where a quota has grown, those
--- who wait get the places at once (a waitlist has at most 10,000 people, which takes a moment), unless halted. Strangers
--- get what they were refused once that has settled (strangers.lua says why).
+-- Guarantees:
+-- - It never takes back a grant. Counters start at 0 and are not set again; a quota below the highest serial granted is
+--   refused.
+-- - It can halt a campaign. Only 'restored' ends a halt, after restore.lua has rebuilt the grants.
+-- - It refuses a caller whose fencing token is lower than the highest one seen: that command was interrupted for so long
+--   that another command has taken over the campaign.
+-- - When a quota grows, applicants on the waitlist get the new serials in this call, unless the campaign is halted. A
+--   waitlist has at most 10,000 applicants. Unknown applicants get serials after the grace period (refusal_cache.lua).
 --
--- KEYS  those of give.lua, which stands before this, with settle.lua
--- ARGV  1 campaign id   2 'new' if the campaign may be unknown to the gate, 'restored' to end a halt, else 'known'
---       3 state   4 one_per   5 waitlist: how many may wait in a round   6 fencing token of the caller
---       7 user_ids: which are taken, any, numeric or unstated
---       then four for each round: id, opens_at (ms), closes_at (ms, '' for never), quota
--- Reply {outcome, round, number}: flat and always three long.
---   projected            number: how many were promoted from waitlists
---   unknown_campaign     said 'known', but the gate has lost it
---   quota_below_granted  with the round, and the highest serial that it has given
---   round_has_grants     a round that is no longer listed, and has given serials or has people waiting
---   other_one_per        somebody has won by the rule that the gate was told before; round: that rule
---   halted               and another state was asked for
---   superseded           a caller with a higher fencing token was here before; number: that token
+-- KEYS  the ten keys of grant.lua, which is prepended, with grace_period.lua after it
+-- ARGV  1 campaign id
+--       2 'known' if the gate must know the campaign, 'new' if it may be unknown, 'restored' to end a halt
+--       3 state   4 one_per   5 waitlist: how many applicants may wait in a round   6 fencing token of the caller
+--       7 user_ids: which user ids are accepted: any, numeric or unstated
+--       then four for each round: id, opens_at (ms), closes_at (ms, or '' for never), quota
+-- Reply {outcome, round, number}: a flat array, always of 3 elements.
+--   projected            number: applicants promoted from waitlists
+--   unknown_campaign     ARGV[2] is 'known', but Redis has lost the campaign
+--   quota_below_granted  round; number: the highest serial granted in it
+--   round_has_grants     round: one that is not listed any more, but has granted serials
+--   other_one_per        round: the one_per rule of the gate, which cannot change after the first grant
+--   halted               the campaign is halted, and ARGV asks for another state
+--   superseded           number: the higher fencing token that was seen before
 --
 -- Example
 --   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known welcome new running campaign 0 1 any once 0 '' 100
@@ -40,7 +44,7 @@ end
 if state == 'halted' and ARGV[3] ~= 'halted' and ARGV[2] ~= 'restored' then
   return { 'halted', '', 0 }
 end
--- The rule is in the name of each grant: by another one, the same person could win twice.
+-- The rule decides under which field a grant is stored. Under another rule, the same applicant could win twice.
 if (campaign[3] or one_per) ~= one_per and redis.call('EXISTS', KEYS[4], KEYS[8]) > 0 then
   return { 'other_one_per', campaign[3], 0 }
 end
@@ -52,19 +56,19 @@ for i = 8, #ARGV, 4 do
     return { 'quota_below_granted', ARGV[i], granted }
   end
 end
-local gone = {}
+local removed = {}
 for _, round in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   if not listed[round] then
     local granted = tonumber(redis.call('HGET', KEYS[3], round .. '/granted') or 0)
     if granted > 0 then
       return { 'round_has_grants', round, granted }
     end
-    gone[#gone + 1] = round
+    removed[#removed + 1] = round
   end
 end
 
-local before = before_change()
-for _, round in ipairs(gone) do
+local before = refusal_before_change()
+for _, round in ipairs(removed) do
   redis.call('ZREM', KEYS[2], round)
   redis.call('HDEL', KEYS[3], round .. '/closes_at', round .. '/quota', round .. '/granted')
 end
@@ -84,5 +88,5 @@ end
 for i = 8, #ARGV, 4 do
   promoted = promoted + promote(campaign_id, one_per, ARGV[i])
 end
-settle(before)
+start_grace_period(before)
 return { 'projected', '', promoted }

@@ -1,11 +1,12 @@
--- Tells what the gate was told of a campaign: state, rules and rounds. Writes nothing.
+-- Reports the terms of a campaign as project.lua wrote them: state, rules, rounds. Writes nothing.
 --
 -- KEYS  1 campaign  2 schedule  3 rounds
--- Reply {state, one_per, waitlist, fence, user_ids}, then five for each round, in the order of their opening: id, opens_at
--- (ms, 0: always open), closes_at (ms, '' for never), quota, granted (the highest serial given). Flat.
---   user_ids  any, numeric, unstated; '' where the gate was never told
---   state  running, paused, closed, halted; unknown_campaign, and then no round follows
---   fence  the highest fencing token that project.lua was told; 0 before the first
+-- Reply {state, one_per, waitlist, fence, user_ids}, then five elements for each round in the order of opening: {id,
+-- opens_at (ms, 0: always open), closes_at (ms, '' for never), quota, granted (the highest serial granted)}. A flat
+-- array.
+--   state     running, paused, closed, halted; or unknown_campaign, and no round follows
+--   fence     the highest fencing token seen; 0 before the first
+--   user_ids  any, numeric, unstated; '' in a campaign that is older than this rule
 --   A field that Redis has lost is '' or 0.
 --
 -- Example

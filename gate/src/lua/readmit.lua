@@ -1,10 +1,10 @@
--- Puts a dead letter of the bridge back on the stream, without its reason. Doing it twice changes nothing.
+-- Moves a dead letter of the bridge back to the stream, without its reason. A second call reports not_found.
 --
 -- KEYS  1 stream  2 dead letters
 -- ARGV  1 entry id of the dead letter
--- Reply {outcome, entry id}: flat and always two long.
---   readmitted  with its id on the stream
---   not_found   there is no such dead letter
+-- Reply {outcome, entry id}: a flat array, always of 2 elements.
+--   readmitted  with the new entry id on the stream
+--   not_found   no dead letter has that id
 --
 -- Example
 --   EVAL … 2 rushgate:{welcome}:stream rushgate:{welcome}:dead-letters 1796086800123-0
@@ -16,7 +16,8 @@ local entry = redis.call('XRANGE', KEYS[2], ARGV[1], ARGV[1])[1]
 if not entry then
   return { 'not_found', '' }
 end
--- The bridge has added `reason` and `entry_id` at the end (dead_letter.lua). The entry may have had such fields of its own.
+-- The bridge's dead_letter.lua has appended the fields `reason` and `entry_id`. The last two fields are dropped by
+-- position, because the entry may have fields of the same names.
 local fields = {}
 for i = 1, #entry[2] - 4 do
   fields[i] = entry[2][i]

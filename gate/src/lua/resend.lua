@@ -1,12 +1,12 @@
--- Puts on the stream again what the gate knows of somebody's grant: that it was given, or that it was taken back.
--- Whoever inserts it recognises what is there already.
+-- Adds to the stream again the last event of an applicant in a round: the grant, or its revocation. The consumer
+-- recognises an event whose row exists, so sending it twice does no harm.
 --
 -- KEYS  1 campaign  2 grants  3 stream  4 revoked
--- ARGV  1 campaign id  2 round  3 user id
--- Reply {outcome, serial}: flat and always two long.
---   granted  he holds that serial; the grant was put on the stream
---   revoked  he held it; the revocation was put on the stream
---   nothing  the gate knows of neither
+-- ARGV  1 campaign id  2 round id  3 user id
+-- Reply {outcome, serial}: a flat array, always of 2 elements.
+--   granted  the applicant holds this serial; the grant was added to the stream
+--   revoked  the applicant held this serial; the revocation was added to the stream
+--   nothing  the gate knows no grant of this applicant in this round
 --
 -- Example
 --   EVAL … 4 rushgate:{welcome}:campaign … rushgate:{welcome}:revoked welcome once 7
@@ -40,7 +40,7 @@ end
 local past = redis.call('HGET', KEYS[4], round .. '/' .. user_id)
 if past then
   local past_serial, _, revoked_at = string.match(past, '^(%d+)/(%d+)/(%d+)$')
-  -- Of the row that it is about, the numbers stand there already.
+  -- turn and win are not known here, and not needed: the row of the grant has them.
   add('coupon.revoked', past_serial, 1, 1, revoked_at)
   return { 'revoked', tonumber(past_serial) }
 end

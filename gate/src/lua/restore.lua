@@ -1,26 +1,28 @@
--- Writes down who holds what, as the database has it, into a campaign whose grants Redis has lost. It is called
--- step by step, while the campaign is halted: nobody is granted anything meanwhile, and whoever dies in the middle
--- begins again. The waitlist stays as Redis still knows it: what one of its two keys has lost, the other one tells.
+-- Rebuilds the grants of a halted campaign from the database, after Redis has lost some of them. It is called step by
+-- step; a caller that is interrupted starts again with the first step. While the campaign is halted, nothing is
+-- granted. The waitlist is kept as far as Redis still has it: each of its two keys is completed from the other.
 --
--- Whoever calls it lets what strangers were told before the halt settle first (strangers.lua says why): for a second.
+-- Before the first step the caller must wait for the grace period (1 s) after the halt, so that every cached refusal
+-- has expired (refusal_cache.lua).
 --
--- KEYS  those of give.lua, which stands before this
--- ARGV  1 fencing token of the caller, as project.lua was told when it halted the campaign
---       2 step, and what it takes:
---   forget   nothing: forgets all grants, revocations and free serials, and counts anew who waits
---   grants   field and value, for each grant
---   revoked  field and value, three for each revocation
---   pool     members, one for each free serial
---   rounds   of each round: id, highest serial given, how many are free, how many issued
---   revokes  how many revocations there were in all
---   seat     campaign id, round, user id: gives a place to somebody who was granted one and lost it to a rival
--- Reply {outcome, number}: flat and always two long.
---   done        number: how many were written
---   seated      number: the serial
---   holds       number: the serial that he holds already
---   full        no place is left in that round
+-- KEYS  the ten keys of grant.lua, which is prepended
+-- ARGV  1 fencing token of the caller, the same as in the project.lua call that halted the campaign
+--       2 step, followed by its arguments:
+--   clear     (none): deletes all grants, revocations and free serials, and repairs the waitlist
+--   grants    field and value of each grant
+--   revoked   field and value of each entry of the hash `revoked`
+--   pool      a member for each free serial
+--   rounds    for each round: id, highest serial granted, number of free serials, number of issued serials
+--   revokes   the number of all revocations
+--   reassign  campaign id, round id, user id: grants a serial to an applicant whose earlier serial now belongs to another
+--             applicant
+-- Reply {outcome, number}: a flat array, always of 2 elements.
+--   done        number: arguments written
+--   seated      number: the serial now granted
+--   holds       number: the serial that the applicant holds already
+--   full        no serial is left in that round
 --   not_halted  nothing was changed
---   superseded  another operator restores the campaign now; nothing was changed
+--   superseded  a caller with a higher fencing token has taken over; nothing was changed
 --
 -- Example
 --   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known 17 grants 7 once/42/1796086800123/issued
@@ -29,8 +31,8 @@ if #KEYS ~= 10 or #ARGV < 2 then
   return redis.error_reply('ERR restore.lua takes 10 keys, a fencing token and a step')
 end
 
--- Who waits stands in two keys and in the counts of the rounds. Where they differ, a person in one of them waits.
-local function recount_waitlists()
+-- The waitlist is stored in two keys, and counted in the rounds. Where they differ, an applicant in either key waits.
+local function repair_waitlists()
   local rounds = redis.call('ZRANGE', KEYS[2], 0, -1)
   local is_right, waiting = true, 0
   local function count(round)
@@ -44,10 +46,10 @@ local function recount_waitlists()
   if is_right and waiting == redis.call('HLEN', KEYS[7]) then
     return
   end
-  local known = redis.call('HGETALL', KEYS[7])
-  for i = 1, #known, 2 do
-    local round, user_id = string.match(known[i], '^([^/]+)/(.+)$')
-    redis.call('ZADD', KEYS[6], 0, round .. '/' .. string.match(known[i + 1], '^%d+') .. '/' .. user_id)
+  local tickets_held = redis.call('HGETALL', KEYS[7])
+  for i = 1, #tickets_held, 2 do
+    local round, user_id = string.match(tickets_held[i], '^([^/]+)/(.+)$')
+    redis.call('ZADD', KEYS[6], 0, round .. '/' .. string.match(tickets_held[i + 1], '^%d+') .. '/' .. user_id)
   end
   for _, round in ipairs(rounds) do
     local tickets = tonumber(redis.call('HGET', KEYS[3], round .. '/tickets')) or 0
@@ -69,14 +71,14 @@ if campaign[1] ~= 'halted' then
   return { 'not_halted', 0 }
 end
 
-if step == 'forget' then
+if step == 'clear' then
   redis.call('UNLINK', KEYS[4], KEYS[8], KEYS[9], KEYS[10])
   for _, round in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
     redis.call('HSET', KEYS[3], round .. '/granted', 0)
     redis.call('HDEL', KEYS[3], round .. '/free', round .. '/issued')
   end
   redis.call('HDEL', KEYS[1], 'revokes', 'known')
-  recount_waitlists()
+  repair_waitlists()
 elseif step == 'grants' then
   redis.call('HSET', KEYS[4], unpack(ARGV, 3))
 elseif step == 'revoked' then
@@ -92,7 +94,7 @@ elseif step == 'rounds' then
   end
 elseif step == 'revokes' then
   redis.call('HSET', KEYS[1], 'revokes', ARGV[3])
-elseif step == 'seat' then
+elseif step == 'reassign' then
   local campaign_id, round, user_id = ARGV[3], ARGV[4], ARGV[5]
   local one_per = redis.call('HGET', KEYS[1], 'one_per')
   local held = redis.call('HGET', KEYS[4], holder_of(one_per, round, user_id))
@@ -104,7 +106,7 @@ elseif step == 'seat' then
   if not quota or (free == 0 and granted >= quota) then
     return { 'full', 0 }
   end
-  return { 'seated', give(campaign_id, one_per, round, user_id, granted, free, true) }
+  return { 'seated', grant(campaign_id, one_per, round, user_id, granted, free, true) }
 else
   return redis.error_reply('ERR restore.lua knows no step ' .. step)
 end

@@ -1,15 +1,15 @@
--- Takes a grant back, and gives its serial to the head of the waitlist, or else to the pool, from where strangers get it
--- once that has settled (strangers.lua says why).
--- Doing it twice changes nothing.
+-- Revokes a grant, and passes its serial on: to the first applicant on the waitlist, or to the pool. Unknown applicants
+-- get a pooled serial after the grace period (refusal_cache.lua). Calling it again changes nothing.
 --
--- KEYS  those of give.lua, which stands before this, with settle.lua
--- ARGV  1 campaign id  2 user id  3 round, or '' for the one that he holds (where one may win in every round:
---       the round that opened last)
--- Reply {outcome, round, serial, at, revoked_at, promoted}: flat and always six long; '' and 0 where there is
--- nothing to say.
+-- KEYS  the ten keys of grant.lua, which is prepended, with grace_period.lua after it
+-- ARGV  1 campaign id
+--       2 user id
+--       3 round id, or '' for the default: the round of the applicant's grant; with one grant per round (one_per = round)
+--         the round that opened last
+-- Reply {outcome, round, serial, at, revoked_at, promoted}: a flat array, always of 6 elements; '' or 0 means "no value".
 --   outcome   revoked, already_revoked, not_granted, halted, unknown_campaign
---   at        when the serial had been granted
---   promoted  who has it now; '' if nobody waited
+--   at        when the serial had been granted (ms since 1970)
+--   promoted  user id of the applicant from the waitlist who got a serial; '' if none
 --
 -- Example
 --   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known welcome 7 ''
@@ -48,11 +48,11 @@ end
 round, serial = held_round, tonumber(serial)
 local turn = 1 + (redis.call('HGET', KEYS[8], round .. '/#' .. serial) or 0)
 local win = 1 + won_before(one_per, user_id)
-if redis.call('ZSCORE', KEYS[9], pooled(round, serial)) then
+if redis.call('ZSCORE', KEYS[9], pool_member(round, serial)) then
   return redis.error_reply('ERR serial ' .. serial .. ' of round ' .. round .. ' is held and free at once')
 end
 
-local before = before_change()
+local before = refusal_before_change()
 local event = { 'XADD', KEYS[5], '*', 'type', 'coupon.revoked', 'campaign', campaign_id, 'round', round,
   'serial', serial, 'user_id', user_id, 'at', now }
 if turn > 1 or win > 1 then
@@ -65,11 +65,11 @@ redis.call('HDEL', KEYS[4], holder)
 redis.call('HSET', KEYS[8], round .. '/' .. user_id, serial .. '/' .. at .. '/' .. now,
   user_id, round .. '/' .. win, round .. '/#' .. serial, turn)
 redis.call('HINCRBY', KEYS[1], 'revokes', 1)
-redis.call('ZADD', KEYS[9], 0, pooled(round, serial))
+redis.call('ZADD', KEYS[9], 0, pool_member(round, serial))
 redis.call('HINCRBY', KEYS[3], round .. '/free', 1)
 if issued ~= '' then
   redis.call('HINCRBY', KEYS[3], round .. '/issued', -1)
 end
 local _, promoted = promote(campaign_id, one_per, round)
-settle(before)
+start_grace_period(before)
 return { 'revoked', round, serial, tonumber(at), now, promoted }

@@ -1,12 +1,12 @@
-//! The scripts on a real Redis, one rule a test.
+//! The rules of apply, status, overview and project, one in each test.
 
 use crate::support::{Gate, always_open, applicant, eval, round};
 use redis::TypedCommands;
-use rushgate_gate::project::{Origin, Outcome};
+use rushgate_gate::project::{Origin, ProjectOutcome};
 use rushgate_gate::script::{self, Eval};
 use rushgate_gate::{
-    CampaignState, Decision, EventType, Keys, OnePer, Quota, Round, UserIds, application, apply,
-    overview,
+    CampaignState, Decision, EventType, Keys, OnePer, Quota, Round, UserIds, apply, overview,
+    status,
 };
 use std::collections::BTreeSet;
 use std::sync::Barrier;
@@ -14,7 +14,7 @@ use std::sync::Barrier;
 const HOUR: i64 = 3_600_000;
 
 #[test]
-fn serials_are_given_in_the_order_of_arrival_until_the_quota() {
+fn serials_are_granted_in_the_order_of_arrival_up_to_the_quota() {
     let mut gate = Gate::open(3);
     for (user_id, serial) in [("a", 1), ("b", 2), ("c", 3)] {
         let Decision::Granted(grant) = gate.apply(user_id) else {
@@ -27,7 +27,7 @@ fn serials_are_given_in_the_order_of_arrival_until_the_quota() {
 }
 
 #[test]
-fn a_retry_gets_the_same_grant_also_when_sold_out_or_closed() {
+fn a_retry_gets_the_same_grant_even_when_sold_out_or_closed() {
     let mut gate = Gate::open(1);
     let Decision::Granted(first) = gate.apply("a") else {
         panic!("not granted")
@@ -57,7 +57,7 @@ fn a_retry_gets_the_same_grant_also_when_sold_out_or_closed() {
 }
 
 #[test]
-fn a_numeric_campaign_takes_numbers_alone() {
+fn a_numeric_campaign_accepts_only_numbers() {
     let mut gate = Gate::unknown();
     gate.user_ids = UserIds::Numeric;
     let round = always_open(20);
@@ -105,10 +105,10 @@ fn a_numeric_campaign_takes_numbers_alone() {
         );
     }
     assert_eq!(gate.events().len(), 6);
-    let terms = gate.projection().expect("known").terms.expect("told");
+    let terms = gate.projection().expect("known").terms.expect("terms");
     assert_eq!(terms.user_ids, UserIds::Numeric);
 
-    // The gate takes nobody while it is paused; whom it would never take, it says before and after the window, too.
+    // A paused campaign reports the pause first. An invalid user id is also reported outside the window.
     project(&mut gate, CampaignState::Paused);
     assert_eq!(gate.apply("anna"), Decision::Paused);
     project(&mut gate, CampaignState::Closed);
@@ -117,36 +117,33 @@ fn a_numeric_campaign_takes_numbers_alone() {
 }
 
 #[test]
-fn a_campaign_that_is_older_than_the_rule_for_user_ids_takes_any() {
+fn a_campaign_older_than_the_rule_for_user_ids_accepts_any() {
     let mut gate = Gate::open(2);
     let campaign = Keys::of(&gate.id).campaign();
     gate.redis.hdel(campaign, "user_ids").expect("HDEL");
     assert_eq!(gate.serial("anna"), 1);
-    let terms = gate.projection().expect("known").terms.expect("told");
+    let terms = gate.projection().expect("known").terms.expect("terms");
     assert_eq!(terms.user_ids, UserIds::Unstated);
 }
 
 #[test]
-fn a_round_that_there_is_not_is_told_from_one_without_a_grant() {
+fn an_unknown_round_is_not_a_round_without_a_grant() {
     let mut gate = Gate::open(1);
-    assert_eq!(
-        gate.status_in("a", Some("once")),
-        application::Status::NotFound
-    );
+    assert_eq!(gate.status_in("a", Some("once")), status::Status::NotFound);
     assert_eq!(
         gate.status_in("a", Some("nope")),
-        application::Status::UnknownRound
+        status::Status::UnknownRound
     );
     assert_eq!(gate.serial("a"), 1);
     assert_eq!(
         gate.status_in("a", Some("nope")),
-        application::Status::UnknownRound
+        status::Status::UnknownRound
     );
-    assert_eq!(gate.status("b"), application::Status::NotFound);
+    assert_eq!(gate.status("b"), status::Status::NotFound);
 }
 
 #[test]
-fn the_entry_says_what_was_granted() {
+fn the_stream_entry_describes_the_grant() {
     let mut gate = Gate::open(5);
     let Decision::Granted(grant) = gate.apply("user.1:x@y_z-0") else {
         panic!("not granted")
@@ -167,7 +164,7 @@ fn the_entry_says_what_was_granted() {
 }
 
 #[test]
-fn before_the_window_it_says_when_it_opens_and_after_it_that_it_closed() {
+fn before_the_window_it_is_not_open_and_after_it_closed() {
     let mut gate = Gate::unknown();
     let now = gate.now();
     let running = CampaignState::Running;
@@ -180,7 +177,7 @@ fn before_the_window_it_says_when_it_opens_and_after_it_that_it_closed() {
         matches!(gate.apply("a"), Decision::NotOpen { round, opens_at } if round.as_str() == "day-1" && opens_at.get() == now + HOUR)
     );
 
-    // Between two rounds it speaks of the one to come.
+    // Between two rounds the next one is reported.
     let rounds = [
         round("day-1", Some(now - 2 * HOUR), Some(now - HOUR), 1),
         round("day-2", Some(now + HOUR), Some(now + 2 * HOUR), 1),
@@ -200,7 +197,7 @@ fn before_the_window_it_says_when_it_opens_and_after_it_that_it_closed() {
 }
 
 #[test]
-fn one_per_round_lets_a_winner_win_the_next_round_and_one_per_campaign_does_not() {
+fn one_per_round_allows_a_grant_in_the_next_round_and_one_per_campaign_does_not() {
     for (one_per, second) in [(OnePer::Round, true), (OnePer::Campaign, false)] {
         let mut gate = Gate::unknown();
         let now = gate.now();
@@ -213,7 +210,7 @@ fn one_per_round_lets_a_winner_win_the_next_round_and_one_per_campaign_does_not(
             round("day-2", Some(now - HOUR), Some(now + HOUR), 5),
         ];
         gate.project(Origin::Known, running, one_per, &tomorrow);
-        gate.settle();
+        gate.end_grace_period();
         match gate.apply("a") {
             Decision::Granted(grant) => assert!(second && grant.round.as_str() == "day-2"),
             Decision::AlreadyGranted(grant) => assert!(!second && grant.round.as_str() == "day-1"),
@@ -223,14 +220,14 @@ fn one_per_round_lets_a_winner_win_the_next_round_and_one_per_campaign_does_not(
 }
 
 #[test]
-fn a_round_counts_from_the_moment_it_opens_without_anybody_noting_it() {
+fn a_round_opens_by_the_clock_alone() {
     for one_per in [OnePer::Round, OnePer::Campaign] {
         let noted = |gate: &mut Gate| -> Vec<String> {
             let campaign = Keys::of(&gate.id).campaign();
             let fields = ["round", "from", "until", "next"];
             gate.redis.hmget(campaign, &fields).expect("HMGET")
         };
-        // How long before the second round opens; more, if a busy machine has not come to the first one by then.
+        // Time until the second round opens. It grows, in case a busy machine misses the first round.
         let attempt = |ahead: i64| {
             let mut gate = Gate::unknown();
             let now = gate.now();
@@ -253,7 +250,7 @@ fn a_round_counts_from_the_moment_it_opens_without_anybody_noting_it() {
         let attempts = [300, 1_200, 4_800, 19_200];
         let early = attempts.into_iter().find_map(attempt);
         let (mut gate, ahead, opens_at, ends) = early.expect("a machine that is not that busy");
-        // Nothing but the clock tells the gate of the second round.
+        // No call announces the second round. Only the clock opens it.
         for person in 1.. {
             let before = gate.now();
             let Decision::Granted(grant) = gate.apply(&person.to_string()) else {
@@ -264,12 +261,11 @@ fn a_round_counts_from_the_moment_it_opens_without_anybody_noting_it() {
                 break;
             }
             assert!(grant.at.get() < opens_at && before < opens_at);
-            // Keeps some of the nine.
             while gate.now() < (before + ahead / 6).min(opens_at) {}
         }
         let [opens_at, ends] = [opens_at, ends].map(|at| at.to_string());
         assert_eq!(noted(&mut gate), ["day-2", &opens_at, &ends, "day-3"]);
-        // Noted by a clock that was put back since.
+        // A note from a clock that has been set back since.
         let campaign = Keys::of(&gate.id).campaign();
         let ahead = [("round", "day-3"), ("from", &ends), ("until", "+inf")];
         gate.redis.hset_multiple(campaign, &ahead).expect("HSET");
@@ -287,7 +283,7 @@ fn a_round_counts_from_the_moment_it_opens_without_anybody_noting_it() {
 }
 
 #[test]
-fn paused_halted_and_unknown_grant_nothing_to_anybody() {
+fn paused_halted_and_unknown_campaigns_grant_nothing() {
     let mut gate = Gate::unknown();
     assert_eq!(gate.apply("a"), Decision::UnknownCampaign);
     let rounds = [always_open(5)];
@@ -308,19 +304,19 @@ fn paused_halted_and_unknown_grant_nothing_to_anybody() {
             OnePer::Campaign,
             &rounds
         ),
-        Outcome::Halted
+        ProjectOutcome::Halted
     );
     assert!(gate.events().is_empty());
 }
 
 #[test]
-fn what_an_applicant_asks_ends_with_the_clock() {
+fn replies_to_applicants_end_with_the_clock() {
     let mut gate = Gate::unknown();
     let all_tell_it = |gate: &mut Gate| {
         let calls = [
             apply::call(&gate.id, &applicant("a")),
             overview::call(&gate.id),
-            application::call(&gate.id, &applicant("a"), None),
+            status::call(&gate.id, &applicant("a"), None),
         ];
         for call in calls {
             let before = gate.now();
@@ -345,7 +341,7 @@ fn what_an_applicant_asks_ends_with_the_clock() {
 }
 
 #[test]
-fn projecting_again_keeps_what_is_granted() {
+fn projecting_again_keeps_the_grants() {
     let mut gate = Gate::open(3);
     assert_eq!(gate.serial("a"), 1);
     gate.project(
@@ -370,7 +366,7 @@ fn projecting_again_keeps_what_is_granted() {
         OnePer::Campaign,
         &[always_open(4)],
     );
-    gate.settle();
+    gate.end_grace_period();
     assert_eq!(gate.serial("c"), 3);
     assert_eq!(
         gate.try_project(
@@ -379,7 +375,7 @@ fn projecting_again_keeps_what_is_granted() {
             OnePer::Campaign,
             &[always_open(2)]
         ),
-        Outcome::QuotaBelowGranted {
+        ProjectOutcome::QuotaBelowGranted {
             round: "once".parse().expect("a round id"),
             granted: 3
         }
@@ -388,7 +384,7 @@ fn projecting_again_keeps_what_is_granted() {
 }
 
 #[test]
-fn a_campaign_that_the_gate_has_lost_is_not_begun_again() {
+fn a_lost_campaign_does_not_start_again() {
     let mut gate = Gate::open(3);
     assert_eq!(gate.serial("a"), 1);
     let keys = Keys::of(&gate.id).all();
@@ -401,33 +397,30 @@ fn a_campaign_that_the_gate_has_lost_is_not_begun_again() {
             OnePer::Campaign,
             &[always_open(3)]
         ),
-        Outcome::UnknownCampaign
+        ProjectOutcome::UnknownCampaign
     );
     assert_eq!(gate.apply("b"), Decision::UnknownCampaign);
 }
 
 #[test]
-fn a_status_tells_winners_from_others() {
+fn a_status_distinguishes_holders_from_others() {
     let mut gate = Gate::open(1);
-    assert_eq!(gate.status("a"), application::Status::NotFound);
+    assert_eq!(gate.status("a"), status::Status::NotFound);
     let Decision::Granted(grant) = gate.apply("a") else {
         panic!("not granted")
     };
     assert!(matches!(gate.apply("b"), Decision::SoldOut { .. }));
-    assert_eq!(gate.status("a"), application::Status::Granted(grant));
-    assert_eq!(gate.status("b"), application::Status::NotFound);
+    assert_eq!(gate.status("a"), status::Status::Granted(grant));
+    assert_eq!(gate.status("b"), status::Status::NotFound);
     let campaign = Keys::of(&gate.id).campaign();
     gate.redis.hset(campaign, "state", "halted").expect("HSET");
-    assert!(matches!(gate.status("a"), application::Status::Granted(_)));
-    assert_eq!(gate.status("b"), application::Status::Halted);
-    assert_eq!(
-        Gate::unknown().status("a"),
-        application::Status::UnknownCampaign
-    );
+    assert!(matches!(gate.status("a"), status::Status::Granted(_)));
+    assert_eq!(gate.status("b"), status::Status::Halted);
+    assert_eq!(Gate::unknown().status("a"), status::Status::UnknownCampaign);
 }
 
 #[test]
-fn an_overview_counts_and_shows_the_window() {
+fn an_overview_has_counts_and_window() {
     let mut gate = Gate::unknown();
     assert_eq!(gate.overview(), None);
     let now = gate.now();
@@ -451,13 +444,13 @@ fn an_overview_counts_and_shows_the_window() {
 }
 
 #[test]
-fn a_write_that_fails_leaves_no_counted_grant() {
+fn a_failed_write_leaves_no_counted_grant() {
     let mut gate = Gate::open(2);
     let stream = Keys::of(&gate.id).stream();
     gate.redis.set(&stream, "not a stream").expect("SET");
     let call = apply::call(&gate.id, &applicant("a"));
     gate.call(&call).expect_err("XADD on a string");
-    assert_eq!(gate.status("a"), application::Status::NotFound);
+    assert_eq!(gate.status("a"), status::Status::NotFound);
     assert_eq!(
         gate.overview()
             .and_then(|o| o.round)
@@ -470,7 +463,7 @@ fn a_write_that_fails_leaves_no_counted_grant() {
 }
 
 #[test]
-fn a_rush_over_many_connections_gives_each_serial_once() {
+fn a_rush_over_many_connections_grants_each_serial_once() {
     const QUOTA: u32 = 50;
     const PEOPLE: u32 = 400;
     const CONNECTIONS: u32 = 16;
@@ -487,10 +480,10 @@ fn a_rush_over_many_connections_gives_each_serial_once() {
                     let mut granted = Vec::new();
                     for person in (connection..PEOPLE).step_by(CONNECTIONS as usize) {
                         let call = apply::call(id, &applicant(&person.to_string()));
-                        // Everybody clicks twice.
+                        // Each applicant sends two requests.
                         for _ in 0..2 {
                             let reply = eval(&mut redis, &call).expect("apply");
-                            match apply::answer(&reply).expect("its reply").decision {
+                            match apply::decision(&reply).expect("its reply").decision {
                                 Decision::Granted(grant) => {
                                     granted.push((person, grant.serial.get()))
                                 }
@@ -521,7 +514,7 @@ fn a_rush_over_many_connections_gives_each_serial_once() {
 }
 
 #[test]
-fn a_call_with_the_wrong_number_of_keys_is_refused() {
+fn a_call_with_the_wrong_number_of_keys_is_an_error() {
     let mut gate = Gate::open(1);
     let mut call = apply::call(&gate.id, &applicant("a"));
     call.keys.pop();
@@ -530,7 +523,7 @@ fn a_call_with_the_wrong_number_of_keys_is_refused() {
 }
 
 #[test]
-fn the_gate_says_what_it_was_told() {
+fn a_projection_is_read_back() {
     let mut gate = Gate::unknown();
     assert_eq!(gate.projection(), None);
     (gate.waitlist, gate.fence) = (7, 3.into());
@@ -550,16 +543,16 @@ fn the_gate_says_what_it_was_told() {
     let rounds = [second.clone(), first.clone()];
     let paused = CampaignState::Paused;
     gate.project(Origin::New, paused, OnePer::Round, &rounds);
-    let told = gate.projection().expect("known");
-    assert_eq!((told.state, told.fence), (paused, 3.into()));
-    let terms = told.terms.expect("terms");
+    let projection = gate.projection().expect("known");
+    assert_eq!((projection.state, projection.fence), (paused, 3.into()));
+    let terms = projection.terms.expect("terms");
     assert_eq!((terms.one_per, terms.waitlist.get()), (OnePer::Round, 7));
-    assert_eq!(told.rounds, [(first, 0), (second, 0)]);
+    assert_eq!(projection.rounds, [(first, 0), (second, 0)]);
 
     let mut gate = Gate::open(2);
     gate.serial("a");
-    let told = gate.projection().expect("known");
-    assert_eq!(told.rounds, [(always_open(2), 1)]);
+    let projection = gate.projection().expect("known");
+    assert_eq!(projection.rounds, [(always_open(2), 1)]);
 }
 
 #[test]
@@ -567,13 +560,13 @@ fn the_sha_is_the_one_that_redis_computes() {
     let mut gate = Gate::unknown();
     for script in [
         &apply::SCRIPT,
-        &application::SCRIPT,
+        &status::SCRIPT,
         &rushgate_gate::confirm::SCRIPT,
         &rushgate_gate::overview::SCRIPT,
         &rushgate_gate::revoke::SCRIPT,
         &rushgate_gate::project::SCRIPT,
         &rushgate_gate::projection::SCRIPT,
-        &rushgate_gate::strangers::SCRIPT,
+        &rushgate_gate::refusal_cache::SCRIPT,
     ] {
         let sha1: String = redis::cmd("SCRIPT")
             .arg("LOAD")

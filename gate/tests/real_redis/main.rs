@@ -1,4 +1,4 @@
-//! The scripts on a real Redis, the one that `REDIS_URL` names.
+//! Runs the scripts on a real Redis server, the one in `REDIS_URL`.
 
 #![allow(
     clippy::expect_used,
@@ -9,6 +9,6 @@ mod decisions;
 mod model;
 mod out_of_memory;
 mod places;
+mod refusal_cache;
 mod restore;
-mod strangers;
 mod support;

@@ -1,17 +1,17 @@
-//! The real Lua against a model in Rust: whatever the interleaving, they agree on every answer.
+//! Compares the Lua scripts with a model in Rust: after any sequence of calls, both give the same replies.
 
 use crate::support::{Gate, round};
 use proptest::prelude::*;
-use rushgate_gate::project::{Origin, Outcome};
+use rushgate_gate::project::{Origin, ProjectOutcome};
 use rushgate_gate::{
-    CampaignState, Decision, Event, EventType, OnePer, Round, RoundId, application, confirm, revoke,
+    CampaignState, Decision, Event, EventType, OnePer, Round, RoundId, confirm, revoke, status,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Far enough from the clock that no test run crosses an edge.
+/// So long that no opening or closing happens during a test run.
 const DAY: i64 = 86_400_000;
 
-/// Where the clock stands, relative to two rounds `a` and `b` that follow each other.
+/// The position of the clock relative to two consecutive rounds `a` and `b`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
     BeforeA,
@@ -30,24 +30,23 @@ enum Step {
     Move(Phase),
     SetState(CampaignState),
     SetTerms([u32; 2], u32),
-    /// Somebody remembers what strangers are told, and whom the gate knows.
-    Remember,
-    /// Time goes by until nothing is remembered any more, and whatever has changed has settled.
-    Settle,
+    /// An instance caches the refusal and its exclusion list.
+    CacheRefusal,
+    /// Time passes until the cached refusal has expired and the grace period has ended.
+    EndGracePeriod,
 }
 
-/// A grant that is held.
 #[derive(Clone, Debug, PartialEq)]
-struct Held {
+struct ModelGrant {
     round: usize,
     serial: u32,
     person: u8,
     issued: bool,
 }
 
-/// What happened, as the stream tells it.
+/// An event of the stream.
 #[derive(Clone, Debug, PartialEq)]
-struct Told {
+struct ModelEvent {
     event_type: EventType,
     round: usize,
     serial: u32,
@@ -56,7 +55,7 @@ struct Told {
     win: u32,
 }
 
-/// What the gate should do, said as plainly as possible.
+/// The expected behaviour of the gate, as simply as possible.
 #[derive(Clone)]
 struct Model {
     one_per: OnePer,
@@ -64,36 +63,36 @@ struct Model {
     phase: Phase,
     quotas: [u32; 2],
     waitlist: u32,
-    /// The highest serial given.
-    given: [u32; 2],
+    /// The highest serial granted.
+    granted: [u32; 2],
     pool: [BTreeSet<u32>; 2],
-    held: Vec<Held>,
+    held: Vec<ModelGrant>,
     waiting: [Vec<u8>; 2],
-    /// (round, person, serial), in the order of revocation.
+    /// (round, person, serial) in the order of revocation.
     revoked: Vec<(usize, u8, u32)>,
-    told: Vec<Told>,
-    /// What strangers are still told, though there is a place for them.
-    settling: Option<Settling>,
+    events: Vec<ModelEvent>,
+    /// The grace period, while it runs.
+    grace_period: Option<GracePeriod>,
 }
 
-/// With which word.
+/// The decision for unknown applicants during a grace period.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Settling {
+enum GracePeriod {
     SoldOut,
     NotOpen,
 }
 
-/// What somebody has remembered, and would answer strangers with.
+/// A cached refusal.
 #[derive(Debug)]
-struct Remembered {
+struct CachedRefusal {
     known: BTreeSet<u8>,
-    /// The round that had opened last.
+    /// The current round at that time.
     round: Option<usize>,
-    /// Where one may win in every round: who held, or waited for, something in another.
+    /// With one grant per round: persons with an entry in the other round.
     elsewhere: BTreeSet<u8>,
 }
 
-/// An answer to an application or a question, without its times.
+/// A decision or a status, without its times.
 #[derive(Debug, PartialEq)]
 enum Expected {
     Granted(usize, u32),
@@ -108,8 +107,8 @@ enum Expected {
     NotFound,
 }
 
-/// Somebody who never comes in earnest.
-const STRANGER: u8 = u8::MAX;
+/// A person who applies only to copies of the model.
+const UNKNOWN: u8 = u8::MAX;
 
 const ROUNDS: [&str; 2] = ["a", "b"];
 
@@ -121,13 +120,13 @@ impl Model {
             phase: Phase::InA,
             quotas: [3, 3],
             waitlist,
-            given: [0; 2],
+            granted: [0; 2],
             pool: Default::default(),
             held: vec![],
             waiting: Default::default(),
             revoked: vec![],
-            told: vec![],
-            settling: None,
+            events: vec![],
+            grace_period: None,
         }
     }
 
@@ -147,8 +146,8 @@ impl Model {
         }
     }
 
-    /// What `person` holds: of `round`, if one may win in every round.
-    fn held(&self, person: u8, round: Option<usize>) -> Option<&Held> {
+    /// The grant of `person`; with one grant per round, that of `round`.
+    fn held(&self, person: u8, round: Option<usize>) -> Option<&ModelGrant> {
         self.held.iter().find(|held| {
             held.person == person && (self.one_per == OnePer::Campaign || Some(held.round) == round)
         })
@@ -166,39 +165,39 @@ impl Model {
     }
 
     fn has_place(&self, round: usize) -> bool {
-        !self.pool[round].is_empty() || self.given[round] < self.quotas[round]
+        !self.pool[round].is_empty() || self.granted[round] < self.quotas[round]
     }
 
-    fn give(&mut self, round: usize, person: u8) -> u32 {
+    fn grant(&mut self, round: usize, person: u8) -> u32 {
         let serial = self.pool[round].pop_first().unwrap_or_else(|| {
-            self.given[round] += 1;
-            self.given[round]
+            self.granted[round] += 1;
+            self.granted[round]
         });
-        self.held.push(Held {
+        self.held.push(ModelGrant {
             round,
             serial,
             person,
             issued: false,
         });
-        self.tell(EventType::Granted, round, serial, person);
+        self.push_event(EventType::Granted, round, serial, person);
         serial
     }
 
-    /// Ordinals by counting what was told before: as plain as can be.
-    fn tell(&mut self, event_type: EventType, round: usize, serial: u32, person: u8) {
-        let grants = |with: &dyn Fn(&Told) -> bool| {
+    /// Computes `turn` and `win` by counting the earlier events.
+    fn push_event(&mut self, event_type: EventType, round: usize, serial: u32, person: u8) {
+        let grants = |with: &dyn Fn(&ModelEvent) -> bool| {
             let before = self
-                .told
+                .events
                 .iter()
-                .filter(|told| told.event_type == EventType::Granted && with(told))
+                .filter(|event| event.event_type == EventType::Granted && with(event))
                 .count();
             before as u32 + u32::from(event_type == EventType::Granted)
         };
-        let turn = grants(&|told| (told.round, told.serial) == (round, serial));
-        let win = grants(&|told| {
-            told.person == person && (self.one_per == OnePer::Campaign || told.round == round)
+        let turn = grants(&|event| (event.round, event.serial) == (round, serial));
+        let win = grants(&|event| {
+            event.person == person && (self.one_per == OnePer::Campaign || event.round == round)
         });
-        self.told.push(Told {
+        self.events.push(ModelEvent {
             event_type,
             round,
             serial,
@@ -213,7 +212,7 @@ impl Model {
         while self.has_place(round) && !self.waiting[round].is_empty() {
             let person = self.waiting[round].remove(0);
             if self.held(person, Some(round)).is_none() {
-                self.give(round, person);
+                self.grant(round, person);
                 promoted.push(person);
             }
         }
@@ -246,9 +245,9 @@ impl Model {
             return Expected::Revoked(round);
         }
         let may_wait = (self.waiting[round].len() as u32) < self.waitlist;
-        match self.settling {
-            Some(Settling::SoldOut) => return Expected::SoldOut(round),
-            Some(Settling::NotOpen) if self.has_place(round) || may_wait => {
+        match self.grace_period {
+            Some(GracePeriod::SoldOut) => return Expected::SoldOut(round),
+            Some(GracePeriod::NotOpen) if self.has_place(round) || may_wait => {
                 return Expected::NotOpen(round);
             }
             _ => {}
@@ -256,9 +255,9 @@ impl Model {
         if self.has_place(round) {
             assert!(
                 self.waiting[round].is_empty(),
-                "a place is free and somebody waits"
+                "a serial is free although a person waits"
             );
-            return Expected::Granted(round, self.give(round, person));
+            return Expected::Granted(round, self.grant(round, person));
         }
         if may_wait {
             self.waiting[round].push(person);
@@ -267,19 +266,19 @@ impl Model {
         Expected::SoldOut(round)
     }
 
-    /// What somebody is told of whom the gate knows nothing, whether or not it is paused; `None`: he gets something.
+    /// The refusal for unknown applicants, ignoring a pause and a grace period; `None` if they would get something.
     fn refusal(&self) -> Option<Expected> {
         let mut asked = Self {
-            settling: None,
+            grace_period: None,
             ..self.clone()
         };
         if asked.state == CampaignState::Paused {
             asked.state = CampaignState::Running;
         }
-        Some(asked.apply(STRANGER)).filter(is_refusal)
+        Some(asked.apply(UNKNOWN)).filter(is_refusal)
     }
 
-    /// A change; what strangers were refused before it settles.
+    /// Makes a change, and starts a grace period if needed.
     fn change<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
         let before = self.refusal();
         let done = work(self);
@@ -287,15 +286,15 @@ impl Model {
             let still_sold_out = self
                 .open_round()
                 .is_some_and(|round| before == Expected::SoldOut(round));
-            self.settling = Some(match still_sold_out {
-                true => Settling::SoldOut,
-                false => Settling::NotOpen,
+            self.grace_period = Some(match still_sold_out {
+                true => GracePeriod::SoldOut,
+                false => GracePeriod::NotOpen,
             });
         }
         done
     }
 
-    /// Everybody who holds something, waits, or has lost it, in the rounds of which `counts` says so.
+    /// Persons who hold a grant, wait, or had a grant revoked, in the rounds for which `counts` is true.
     fn people(&self, counts: impl Fn(usize) -> bool) -> BTreeSet<u8> {
         let held = self.held.iter().map(|held| (held.round, held.person));
         let revoked = self
@@ -340,7 +339,7 @@ impl Model {
         }
     }
 
-    /// Takes back; the serial, and who has it now.
+    /// Revokes; returns round, serial and the promoted person.
     fn revoke(&mut self, person: u8, asked: Option<usize>) -> Option<(usize, u32, Option<u8>)> {
         let round = asked.or(self.last_opened());
         let held = self.held(person, round)?.clone();
@@ -348,14 +347,14 @@ impl Model {
             return None;
         }
         self.held.retain(|other| *other != held);
-        self.tell(EventType::Revoked, held.round, held.serial, person);
+        self.push_event(EventType::Revoked, held.round, held.serial, person);
         self.revoked.push((held.round, person, held.serial));
         self.pool[held.round].insert(held.serial);
         let promoted = self.promote(held.round);
         Some((held.round, held.serial, promoted.first().copied()))
     }
 
-    /// Windows around `now` that put the clock where the model has it.
+    /// Windows around `now` for the phase of the model.
     fn rounds(&self, now: i64) -> [Round; 2] {
         let windows = match self.phase {
             Phase::BeforeA => [(1, 2), (3, 4)],
@@ -405,8 +404,8 @@ fn decided(decision: Decision) -> Expected {
     }
 }
 
-fn answered(status: application::Status) -> Expected {
-    use application::Status;
+fn answered(status: status::Status) -> Expected {
+    use status::Status;
     match status {
         Status::Granted(grant) => Expected::Granted(index(&grant.round), grant.serial.get()),
         Status::Issued(grant) => Expected::Issued(index(&grant.round), grant.serial.get()),
@@ -424,8 +423,8 @@ fn person(name: &str) -> u8 {
     name[1..].parse().expect("a person")
 }
 
-fn told(event: Event) -> Told {
-    Told {
+fn model_event(event: Event) -> ModelEvent {
+    ModelEvent {
         event_type: event.event_type,
         round: index(&event.round),
         serial: event.serial.get(),
@@ -464,8 +463,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => phase.prop_map(Step::Move),
         1 => state.prop_map(Step::SetState),
         2 => ([1u32..6, 1u32..6], 0u32..4).prop_map(|(quotas, waitlist)| Step::SetTerms(quotas, waitlist)),
-        4 => Just(Step::Remember),
-        4 => Just(Step::Settle),
+        4 => Just(Step::CacheRefusal),
+        4 => Just(Step::EndGracePeriod),
     ];
     prop::collection::vec(step, 1..90)
 }
@@ -484,36 +483,36 @@ proptest! {
         let mut model = Model::new(one_per, waitlist);
         gate.waitlist = waitlist;
         gate.project(Origin::New, model.state, one_per, &model.rounds(now));
-        let mut remembered: Vec<Remembered> = vec![];
+        let mut remembered: Vec<CachedRefusal> = vec![];
         for step in steps {
-            // However long the test takes: what settles does so until `Step::Settle`, and a change begins it anew.
+            // Independent of the duration of the test: a grace period lasts until `Step::EndGracePeriod`.
             let is_change = matches!(step, Step::Revoke(..) | Step::Move(_) | Step::SetState(_) | Step::SetTerms(..));
-            gate.keep_settling(if is_change { 900 } else { DAY });
+            gate.extend_grace_period(if is_change { 900 } else { DAY });
             match step {
                 Step::Apply(person) => {
                     let expected = model.apply(person);
                     prop_assert_eq!(decided(gate.apply(&name(person))), expected);
                 }
-                Step::Remember => {
-                    let told = model.clone().apply(STRANGER);
+                Step::CacheRefusal => {
+                    let expected = model.clone().apply(UNKNOWN);
                     let Some(refusal) = gate.refusal() else {
-                        prop_assert!(model.state == CampaignState::Paused || !is_refusal(&told), "{told:?}");
+                        prop_assert!(model.state == CampaignState::Paused || !is_refusal(&expected), "{expected:?}");
                         continue;
                     };
-                    prop_assert!((1..=900).contains(&refusal.lasts().as_millis()), "{refusal:?}");
-                    let known: BTreeSet<u8> = refusal.known().map(person).collect();
+                    prop_assert!((1..=900).contains(&refusal.ttl().as_millis()), "{refusal:?}");
+                    let known: BTreeSet<u8> = refusal.excluded().map(person).collect();
                     prop_assert!(known.is_subset(&model.people(|_| true)));
                     for person in (0..10).filter(|person| !known.contains(person)) {
-                        prop_assert_eq!(&model.clone().apply(person), &told, "{} is no stranger", person);
+                        prop_assert_eq!(&model.clone().apply(person), &expected, "{} is not unknown", person);
                     }
-                    prop_assert_eq!(decided(refusal.answer.decision), told);
+                    prop_assert_eq!(decided(refusal.decided.decision), expected);
                     let round = model.last_opened();
                     let elsewhere = |other| one_per == OnePer::Round && Some(other) != round;
-                    remembered.push(Remembered { known, round, elsewhere: model.people(elsewhere) });
+                    remembered.push(CachedRefusal { known, round, elsewhere: model.people(elsewhere) });
                 }
-                Step::Settle => {
-                    gate.settle();
-                    model.settling = None;
+                Step::EndGracePeriod => {
+                    gate.end_grace_period();
+                    model.grace_period = None;
                     remembered.clear();
                 }
                 Step::Ask(person, round) => {
@@ -523,15 +522,15 @@ proptest! {
                 Step::Revoke(person, asked) => {
                     let outcome = gate.revoke(&name(person), asked.map(|round| ROUNDS[round]));
                     match (model.change(|model| model.revoke(person, asked)), outcome) {
-                        (Some((round, serial, next)), revoke::Outcome::Revoked { grant, promoted }) => {
+                        (Some((round, serial, next)), revoke::RevokeOutcome::Revoked { grant, promoted }) => {
                             prop_assert_eq!((index(&grant.round), grant.serial.get()), (round, serial));
                             prop_assert_eq!(promoted.map(|next| next.to_string()), next.map(name));
                         }
-                        (None, revoke::Outcome::AlreadyRevoked { grant, .. }) => {
+                        (None, revoke::RevokeOutcome::AlreadyRevoked { grant, .. }) => {
                             let past = (index(&grant.round), person, grant.serial.get());
                             prop_assert!(model.revoked.contains(&past), "{past:?}");
                         }
-                        (None, revoke::Outcome::NotGranted) => {
+                        (None, revoke::RevokeOutcome::NotGranted) => {
                             let round = asked.or(model.last_opened());
                             prop_assert!(round.is_none_or(|round| !model.was_revoked(round, person)));
                         }
@@ -542,7 +541,7 @@ proptest! {
                     let Some(held) = model.held.iter_mut().find(|held| held.person == person) else { continue };
                     let outcome = gate.confirm(ROUNDS[held.round], held.serial, &name(person));
                     let issued = u32::from(!std::mem::replace(&mut held.issued, true));
-                    prop_assert_eq!(outcome, confirm::Outcome::Confirmed { issued });
+                    prop_assert_eq!(outcome, confirm::ConfirmOutcome::Confirmed { issued });
                 }
                 Step::Move(phase) => {
                     model.change(|model| model.phase = phase);
@@ -556,32 +555,32 @@ proptest! {
                     let waited = std::mem::replace(&mut gate.waitlist, waitlist);
                     let rounds = Model { quotas, ..model.clone() }.rounds(now);
                     let outcome = gate.try_project(Origin::Known, model.state, one_per, &rounds);
-                    if let Some(short) = (0..2).find(|&round| model.given[round] > quotas[round]) {
-                        let granted = model.given[short];
-                        prop_assert_eq!(outcome, Outcome::QuotaBelowGranted { round: ROUNDS[short].parse().expect("an id"), granted });
+                    if let Some(short) = (0..2).find(|&round| model.granted[round] > quotas[round]) {
+                        let granted = model.granted[short];
+                        prop_assert_eq!(outcome, ProjectOutcome::QuotaBelowGranted { round: ROUNDS[short].parse().expect("an id"), granted });
                         gate.waitlist = waited;
                     } else {
                         let promoted = model.change(|model| {
                             (model.quotas, model.waitlist) = (quotas, waitlist);
                             (model.promote(0).len() + model.promote(1).len()) as u32
                         });
-                        prop_assert_eq!(outcome, Outcome::Projected { promoted });
+                        prop_assert_eq!(outcome, ProjectOutcome::Projected { promoted });
                     }
                 }
             }
 
-            // Nobody who was not known has anything while it is remembered that he is refused.
-            for Remembered { known, round, elsewhere } in &remembered {
+            // While the refusal is cached, a person outside its exclusion list has no entry.
+            for CachedRefusal { known, round, elsewhere } in &remembered {
                 for person in (0..10).filter(|person| !known.contains(person)) {
                     if *round != model.last_opened() && elsewhere.contains(&person) {
                         continue;
                     }
-                    let told = model.clone().apply(person);
-                    prop_assert!(is_refusal(&told) || matches!(told, Expected::Revoked(_)), "{person}: {told:?}");
+                    let expected = model.clone().apply(person);
+                    prop_assert!(is_refusal(&expected) || matches!(expected, Expected::Revoked(_)), "{person}: {expected:?}");
                 }
             }
 
-            // At every moment: the counts are right, and nobody holds what another holds.
+            // After each step: the counts are right, and no serial has two holders.
             let overview = gate.overview().expect("a known campaign");
             match (overview.round, model.last_opened()) {
                 (None, None) => {}
@@ -596,20 +595,20 @@ proptest! {
             }
         }
 
-        // The stream tells the same story, in the same order, and from it alone one knows who holds what.
-        let story: Vec<Told> = gate.events().into_iter().map(told).collect();
-        prop_assert_eq!(&story, &model.told);
-        let mut latest: BTreeMap<(usize, u32), &Told> = BTreeMap::new();
-        for told in &story {
-            let last = latest.entry((told.round, told.serial)).or_insert(told);
-            if (told.turn, told.event_type == EventType::Revoked) >= (last.turn, last.event_type == EventType::Revoked) {
-                *last = told;
+        // The stream has the same events in the same order, and the holders follow from it alone.
+        let events: Vec<ModelEvent> = gate.events().into_iter().map(model_event).collect();
+        prop_assert_eq!(&events, &model.events);
+        let mut latest: BTreeMap<(usize, u32), &ModelEvent> = BTreeMap::new();
+        for event in &events {
+            let last = latest.entry((event.round, event.serial)).or_insert(event);
+            if (event.turn, event.event_type == EventType::Revoked) >= (last.turn, last.event_type == EventType::Revoked) {
+                *last = event;
             }
         }
         let holders: BTreeSet<_> = latest
             .values()
-            .filter(|told| told.event_type == EventType::Granted)
-            .map(|told| (told.round, told.serial, told.person))
+            .filter(|event| event.event_type == EventType::Granted)
+            .map(|event| (event.round, event.serial, event.person))
             .collect();
         prop_assert_eq!(holders, model.held.iter().map(|held| (held.round, held.serial, held.person)).collect());
     }

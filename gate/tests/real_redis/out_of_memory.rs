@@ -1,11 +1,11 @@
-//! What a full Redis does to a grant: nothing, neither half of it. And that a committed grant is marked all the same.
+//! A Redis without free memory writes no part of a grant, but still marks committed grants as issued.
 
 use crate::support::{Gate, always_open, applicant};
 use rushgate_gate::project::Origin;
 use rushgate_gate::{CampaignState, Decision, OnePer, apply, confirm};
 use std::process::{Child, Command, Stdio};
 
-/// A Redis of the test's own, for what would disturb others.
+/// A Redis server for one test, because the test would disturb others.
 struct Server {
     process: Child,
     directory: tempfile::TempDir,
@@ -112,8 +112,8 @@ fn a_full_redis_still_takes_a_confirmation() {
     let mut admin = crate::support::connect(&server.url());
     set(&mut admin, "maxmemory-policy", "noeviction");
     set(&mut admin, "maxmemory", "1");
-    let confirmed = confirm::Outcome::Confirmed { issued: 1 };
+    let confirmed = confirm::ConfirmOutcome::Confirmed { issued: 1 };
     assert_eq!(gate.confirm("once", 1, "a"), confirmed);
-    let again = confirm::Outcome::Confirmed { issued: 0 };
+    let again = confirm::ConfirmOutcome::Confirmed { issued: 0 };
     assert_eq!(gate.confirm("once", 1, "a"), again);
 }

@@ -1,11 +1,11 @@
-//! Places that change hands: revocations, waitlists, confirmations, and the edges of windows.
+//! Revocations, waitlists, confirmations, and the exact times of windows.
 
 use crate::support::{Gate, applicant, connect, eval, round};
 use redis::TypedCommands;
-use rushgate_gate::project::{Origin, Outcome};
+use rushgate_gate::project::{Origin, ProjectOutcome};
 use rushgate_gate::{
-    CampaignState, Decision, EventType, Keys, OnePer, RoundId, Serial, application, apply, confirm,
-    revoke,
+    CampaignState, Decision, EventType, Keys, OnePer, RoundId, Serial, apply, confirm, revoke,
+    status,
 };
 use std::sync::Barrier;
 
@@ -33,7 +33,7 @@ fn position(decision: &Decision) -> u32 {
 }
 
 #[test]
-fn a_revoked_serial_goes_to_the_head_of_the_waitlist_in_the_same_breath() {
+fn a_revoked_serial_goes_to_the_head_of_the_waitlist_in_the_same_call() {
     let mut gate = with_waitlist(2, 2);
     for user_id in ["a", "b"] {
         gate.serial(user_id);
@@ -42,21 +42,21 @@ fn a_revoked_serial_goes_to_the_head_of_the_waitlist_in_the_same_breath() {
     assert_eq!(position(&gate.apply("d")), 2);
     assert!(matches!(gate.apply("e"), Decision::SoldOut { .. }));
 
-    let revoke::Outcome::Revoked { grant, promoted } = gate.revoke("a", None) else {
+    let revoke::RevokeOutcome::Revoked { grant, promoted } = gate.revoke("a", None) else {
         panic!("not revoked")
     };
     assert_eq!((grant.serial.get(), promoted), (1, Some(applicant("c"))));
     assert_eq!(gate.serial("c"), 1);
     assert_eq!(position(&gate.apply("d")), 1);
-    gate.settle();
+    gate.end_grace_period();
     assert_eq!(position(&gate.apply("e")), 2);
     assert!(matches!(gate.apply("a"), Decision::Revoked { .. }));
     assert!(
-        matches!(gate.status("a"), application::Status::Revoked { grant, .. } if grant.serial.get() == 1)
+        matches!(gate.status("a"), status::Status::Revoked { grant, .. } if grant.serial.get() == 1)
     );
     assert!(matches!(
         gate.revoke("a", None),
-        revoke::Outcome::AlreadyRevoked { .. }
+        revoke::RevokeOutcome::AlreadyRevoked { .. }
     ));
 
     let story: Vec<_> = gate
@@ -71,34 +71,34 @@ fn a_revoked_serial_goes_to_the_head_of_the_waitlist_in_the_same_breath() {
             )
         })
         .collect();
-    let told =
+    let event =
         |event_type, serial, turn, user_id: &str| (event_type, serial, turn, user_id.to_owned());
     assert_eq!(
         story,
         [
-            told(EventType::Granted, 1, 1, "a"),
-            told(EventType::Granted, 2, 1, "b"),
-            told(EventType::Revoked, 1, 1, "a"),
-            told(EventType::Granted, 1, 2, "c"),
+            event(EventType::Granted, 1, 1, "a"),
+            event(EventType::Granted, 2, 1, "b"),
+            event(EventType::Revoked, 1, 1, "a"),
+            event(EventType::Granted, 1, 2, "c"),
         ]
     );
 }
 
 #[test]
-fn without_a_waitlist_the_next_to_apply_gets_the_lowest_freed_serial() {
+fn without_a_waitlist_the_next_applicant_gets_the_lowest_freed_serial() {
     let mut gate = with_waitlist(3, 0);
     for user_id in ["a", "b", "c"] {
         gate.serial(user_id);
     }
     gate.revoke("b", None);
     gate.revoke("a", None);
-    gate.settle();
+    gate.end_grace_period();
     assert_eq!((gate.serial("d"), gate.serial("e")), (1, 2));
     assert!(matches!(gate.apply("f"), Decision::SoldOut { .. }));
 }
 
 #[test]
-fn who_waits_gets_a_place_when_the_quota_grows() {
+fn waiting_applicants_are_promoted_when_the_quota_grows() {
     let mut gate = with_waitlist(1, 5);
     gate.serial("a");
     for user_id in ["b", "c", "d"] {
@@ -111,14 +111,14 @@ fn who_waits_gets_a_place_when_the_quota_grows() {
         OnePer::Campaign,
         &grown,
     );
-    assert_eq!(outcome, Outcome::Projected { promoted: 2 });
+    assert_eq!(outcome, ProjectOutcome::Projected { promoted: 2 });
     let serial = |status| match status {
-        application::Status::Granted(grant) => grant.serial.get(),
+        status::Status::Granted(grant) => grant.serial.get(),
         other => panic!("{other:?}"),
     };
     assert_eq!((serial(gate.status("b")), serial(gate.status("c"))), (2, 3));
     assert!(
-        matches!(gate.status("d"), application::Status::Waitlisted(waiting) if waiting.position == 1)
+        matches!(gate.status("d"), status::Status::Waitlisted(waiting) if waiting.position == 1)
     );
 }
 
@@ -126,12 +126,12 @@ fn who_waits_gets_a_place_when_the_quota_grows() {
 fn a_grant_that_redis_lost_halts_the_campaign() {
     let mut gate = with_waitlist(5, 0);
     let serial = gate.serial("a");
-    let issued = |issued| confirm::Outcome::Confirmed { issued };
+    let issued = |issued| confirm::ConfirmOutcome::Confirmed { issued };
     assert_eq!(gate.confirm("once", serial, "a"), issued(1));
     assert_eq!(gate.confirm("once", serial, "a"), issued(0));
-    assert!(matches!(gate.status("a"), application::Status::Issued(_)));
+    assert!(matches!(gate.status("a"), status::Status::Issued(_)));
 
-    // Taken back is not lost.
+    // A revoked grant is not a lost grant.
     let revoked = gate.serial("b");
     gate.revoke("b", None);
     assert_eq!(gate.confirm("once", revoked, "b"), issued(0));
@@ -141,10 +141,10 @@ fn a_grant_that_redis_lost_halts_the_campaign() {
     gate.redis.hdel(grants, "c").expect("HDEL");
     assert_eq!(
         gate.confirm("once", lost, "c"),
-        confirm::Outcome::Lost { grants: 1 }
+        confirm::ConfirmOutcome::Lost { grants: 1 }
     );
     assert_eq!(gate.apply("d"), Decision::Halted);
-    assert_eq!(gate.revoke("a", None), revoke::Outcome::Halted);
+    assert_eq!(gate.revoke("a", None), revoke::RevokeOutcome::Halted);
     let rounds = [round("once", None, None, 9)];
     let outcome = gate.try_project(
         Origin::Known,
@@ -152,11 +152,11 @@ fn a_grant_that_redis_lost_halts_the_campaign() {
         OnePer::Campaign,
         &rounds,
     );
-    assert_eq!(outcome, Outcome::Halted);
+    assert_eq!(outcome, ProjectOutcome::Halted);
 }
 
 #[test]
-fn many_are_confirmed_in_one_call_each_once_and_in_its_round() {
+fn one_call_confirms_many_grants_each_once_and_in_its_round() {
     let mut gate = Gate::unknown();
     let (now, running) = (gate.now(), CampaignState::Running);
     let rounds = |turn_of_day| {
@@ -169,50 +169,53 @@ fn many_are_confirmed_in_one_call_each_once_and_in_its_round() {
     let first = ["a", "b"].map(|user_id| ("first", gate.serial(user_id), user_id));
     let mut grants = first.to_vec();
     gate.project(Origin::Known, running, OnePer::Round, &rounds(now));
-    gate.settle();
+    gate.end_grace_period();
     grants.push(("second", gate.serial("a"), "a"));
     grants.push(grants[0]);
-    let issued = |issued| confirm::Outcome::Confirmed { issued };
+    let issued = |issued| confirm::ConfirmOutcome::Confirmed { issued };
     assert_eq!(gate.confirm_many(&grants), issued(3));
     let second = gate.overview().and_then(|overview| overview.round);
     assert_eq!(second.map(|round| round.issued), Some(1));
     assert_eq!(gate.confirm_many(&grants), issued(0));
 
-    // What is lost does not keep the others from being marked.
+    // A lost grant does not prevent the marks of the others.
     grants.push(("second", gate.serial("c"), "c"));
     let held = Keys::of(&gate.id).grants();
     gate.redis.hdel(held, "first/b").expect("HDEL");
-    let lost = confirm::Outcome::Lost { grants: 1 };
+    let lost = confirm::ConfirmOutcome::Lost { grants: 1 };
     assert_eq!(gate.confirm_many(&grants), lost);
     assert!(matches!(
         gate.status_in("c", Some("second")),
-        application::Status::Issued(_)
+        status::Status::Issued(_)
     ),);
 }
 
 #[test]
-fn a_grant_under_another_serial_than_the_committed_one_is_a_loss() {
+fn a_grant_with_another_serial_than_the_committed_one_is_a_loss() {
     let mut gate = with_waitlist(5, 0);
     let serial = gate.serial("a");
     assert_eq!(
         gate.confirm("once", serial + 1, "a"),
-        confirm::Outcome::Lost { grants: 1 }
+        confirm::ConfirmOutcome::Lost { grants: 1 }
     );
 }
 
 #[test]
-fn a_campaign_that_redis_lost_is_said_to_be_unknown_and_halted_from_then_on() {
+fn a_campaign_that_redis_lost_is_unknown_once_and_then_halted() {
     let mut gate = Gate::unknown();
-    assert_eq!(gate.revoke("a", None), revoke::Outcome::UnknownCampaign);
+    assert_eq!(
+        gate.revoke("a", None),
+        revoke::RevokeOutcome::UnknownCampaign
+    );
     assert_eq!(
         gate.confirm("once", 1, "a"),
-        confirm::Outcome::UnknownCampaign
+        confirm::ConfirmOutcome::UnknownCampaign
     );
-    assert_eq!(gate.revoke("a", None), revoke::Outcome::Halted);
+    assert_eq!(gate.revoke("a", None), revoke::RevokeOutcome::Halted);
 }
 
 #[test]
-fn a_round_can_be_removed_only_while_nobody_won_in_it() {
+fn a_round_with_grants_cannot_be_removed() {
     let mut gate = Gate::unknown();
     let now = gate.now();
     let running = CampaignState::Running;
@@ -225,14 +228,14 @@ fn a_round_can_be_removed_only_while_nobody_won_in_it() {
     assert_eq!(gate.overview().expect("known").next, None);
     let outcome = gate.try_project(Origin::Known, running, OnePer::Round, &[second]);
     let expected = "day-1".parse().expect("an id");
-    assert_eq!(outcome, Outcome::RoundHasGrants { round: expected });
+    assert_eq!(outcome, ProjectOutcome::RoundHasGrants { round: expected });
 }
 
-/// The first millisecond of a window grants and the first after it does not, by the clock of Redis: of
-/// applications sent without a pause across both edges, each is decided as its own instant says. Windows are opened until
-/// one of the four milliseconds beside their edges was met: a busy machine may pause in just these.
+/// By the clock of Redis, the first millisecond of a window grants, and the first one after it does not. Applications
+/// are sent without a pause across opening and closing, and each decision must match its time. The test opens windows
+/// until an application has hit one of the four milliseconds next to these times, because a busy machine can miss them.
 #[test]
-fn windows_open_and_close_at_the_very_millisecond() {
+fn windows_open_and_close_at_the_exact_millisecond() {
     let mut at_the_edge = false;
     while !at_the_edge {
         let mut gate = Gate::unknown();
@@ -247,7 +250,7 @@ fn windows_open_and_close_at_the_very_millisecond() {
         );
         for person in 0.. {
             let call = apply::call(&gate.id, &applicant(&person.to_string()));
-            let answer = apply::answer(&gate.call(&call).expect("apply")).expect("its reply");
+            let answer = apply::decision(&gate.call(&call).expect("apply")).expect("its reply");
             let now = answer.now.get();
             let edges = [opens_at - 1, opens_at, closes_at - 1, closes_at];
             at_the_edge |= edges.contains(&now);
@@ -270,7 +273,7 @@ fn windows_open_and_close_at_the_very_millisecond() {
 }
 
 #[test]
-fn a_rush_with_revocations_never_has_more_than_the_quota() {
+fn a_rush_with_revocations_never_exceeds_the_quota() {
     const QUOTA: u32 = 20;
     let mut gate = with_waitlist(QUOTA, 10);
     let id = gate.id.clone();
@@ -301,8 +304,8 @@ fn a_rush_with_revocations_never_has_more_than_the_quota() {
             assert!(round.granted <= QUOTA, "{round:?}");
         }
     });
-    // What was freed after the last application is there for whoever comes next, once that has settled.
-    gate.settle();
+    // A serial freed after the last application is granted to the next applicant, after the grace period.
+    gate.end_grace_period();
     let mut late = 0;
     while !matches!(
         gate.apply(&format!("late.{late}")),
@@ -317,7 +320,7 @@ fn a_rush_with_revocations_never_has_more_than_the_quota() {
     assert_eq!((round.granted, round.waitlisted), (QUOTA, 10));
 }
 
-/// Something else stands where the counts were: the grant is not half marked, and counts once when it is confirmed again.
+/// The key of the counters has a wrong type: the grant is not marked, and is counted once when it is confirmed again.
 #[test]
 fn a_confirmation_that_fails_marks_nothing() {
     let mut gate = Gate::open(2);
@@ -337,6 +340,6 @@ fn a_confirmation_that_fails_marks_nothing() {
     let error = gate.call(&call).expect_err("no hash");
     assert_eq!(error.code(), Some("WRONGTYPE"), "{error}");
     let _: () = gate.redis.rename(&away, &rounds).expect("RENAME");
-    let confirmed = confirm::Outcome::Confirmed { issued: 1 };
+    let confirmed = confirm::ConfirmOutcome::Confirmed { issued: 1 };
     assert_eq!(gate.confirm("once", 1, "a"), confirmed);
 }

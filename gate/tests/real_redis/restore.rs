@@ -1,18 +1,18 @@
-//! A gate that is rebuilt from what the database would have knows exactly what it knew before.
+//! Restore: a gate rebuilt from the database has exactly the grants that it had before.
 
 use crate::support::{Gate, always_open, applicant};
 use proptest::prelude::*;
 use rushgate_gate::balance::{self, Miscount};
-use rushgate_gate::project::{Origin, Outcome as Projected};
-use rushgate_gate::restore::{self, Granted, Outcome, Standing};
+use rushgate_gate::project::{Origin, ProjectOutcome as Projected};
+use rushgate_gate::restore::{self, Granted, RestoreOutcome, Standing};
 use rushgate_gate::{
-    CampaignState, Event, EventType, Keys, OnePer, RoundId, application, confirm, resend, revoke,
+    CampaignState, Event, EventType, Keys, OnePer, RoundId, confirm, resend, revoke, status,
 };
 use std::collections::BTreeMap;
 
 const QUOTA: u32 = 4;
 
-/// What a database would have of these events, all of them committed and confirmed.
+/// The rows that a database would have after these events.
 fn granted(events: &[Event]) -> Vec<Granted> {
     let mut granted: Vec<Granted> = vec![];
     for event in events {
@@ -53,24 +53,24 @@ impl Gate {
             let reply = self.call(&call).expect("restore");
             assert_eq!(
                 restore::outcome(&reply),
-                Ok(Outcome::Done),
+                Ok(RestoreOutcome::Done),
                 "{:?}",
                 call.args
             );
         }
     }
 
-    fn seat(&mut self, user_id: &str) -> Outcome {
-        let call = restore::seat(
+    fn reassign(&mut self, user_id: &str) -> RestoreOutcome {
+        let call = restore::reassign(
             &self.id.clone(),
             &RoundId::once(),
             &applicant(user_id),
             self.fence,
         );
-        restore::outcome(&self.call(&call).expect("seat")).expect("its reply")
+        restore::outcome(&self.call(&call).expect("reassign")).expect("its reply")
     }
 
-    fn lift(&mut self, one_per: OnePer) {
+    fn end_halt(&mut self, one_per: OnePer) {
         self.project(
             Origin::Restored,
             CampaignState::Running,
@@ -79,8 +79,8 @@ impl Gate {
         );
     }
 
-    /// Every key but the stream and the campaign's state, with counts of nothing left out.
-    fn knowledge(&mut self) -> BTreeMap<String, String> {
+    /// All keys but the stream and the state, without counters that are 0.
+    fn snapshot(&mut self) -> BTreeMap<String, String> {
         let keys = Keys::of(&self.id);
         let mut knowledge = BTreeMap::new();
         for key in [keys.rounds(), keys.grants(), keys.revoked(), keys.waiting()] {
@@ -90,7 +90,7 @@ impl Gate {
                 .expect("HGETALL");
             knowledge.extend(fields.into_iter().filter(|(_, value)| value != "0").map(
                 |(field, value)| match key == keys.waiting() {
-                    // Since when, nobody knows any more once it is lost.
+                    // The time of joining the waitlist cannot be restored.
                     true => (
                         format!("{key} {field}"),
                         value.split('/').next().unwrap_or_default().to_owned(),
@@ -120,7 +120,7 @@ impl Gate {
         balance::miscounts(&reply).expect("its reply")
     }
 
-    /// Confirms whatever is held.
+    /// Confirms all held grants.
     fn confirm_all(&mut self, granted: &[Granted]) {
         for grant in granted {
             let outcome = self.confirm(
@@ -128,7 +128,7 @@ impl Gate {
                 grant.serial.get(),
                 grant.applicant.as_str(),
             );
-            assert!(matches!(outcome, confirm::Outcome::Confirmed { .. }));
+            assert!(matches!(outcome, confirm::ConfirmOutcome::Confirmed { .. }));
         }
     }
 }
@@ -137,7 +137,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_rebuilt_is_what_was_lost(
+    fn a_restored_gate_equals_the_lost_one(
         one_per in prop_oneof![Just(OnePer::Campaign), Just(OnePer::Round)],
         moves in prop::collection::vec((0u8..3, 0u8..7), 0..30), waitlist in 0u32..3, lost in 0usize..6,
     ) {
@@ -152,7 +152,7 @@ proptest! {
         }
         let granted = granted(&gate.events());
         gate.confirm_all(&granted);
-        let mut before = gate.knowledge();
+        let mut before = gate.snapshot();
         prop_assert_eq!(gate.miscounts(), []);
         let keys = Keys::of(&gate.id);
         let lost: &[String] = &match lost {
@@ -164,7 +164,7 @@ proptest! {
             _ => vec![keys.revoked()],
         };
         if lost.len() > 1 {
-            // Nobody knows any more who waited.
+            // The waitlist cannot be restored.
             before.retain(|field, _| !["waiting", "waitlist", "tickets"].iter().any(|word| field.contains(word)));
         }
         if !lost.is_empty() {
@@ -177,10 +177,10 @@ proptest! {
         prop_assert!(matches!(halted, Projected::Projected { .. }), "{:?}", halted);
         gate.restore(one_per, &granted);
         prop_assert_eq!(gate.miscounts(), []);
-        prop_assert_eq!(gate.knowledge(), before);
-        // And again, as when the first attempt died in the middle.
+        prop_assert_eq!(gate.snapshot(), before);
+        // A second time, as after an attempt that was interrupted.
         gate.restore(one_per, &granted);
-        gate.lift(one_per);
+        gate.end_halt(one_per);
         for grant in granted.iter().filter(|grant| grant.standing == Standing::Issued) {
             prop_assert_eq!(gate.serial(grant.applicant.as_str()), grant.serial.get());
         }
@@ -188,27 +188,27 @@ proptest! {
 }
 
 #[test]
-fn who_lost_a_place_to_a_rival_gets_another_before_anybody_who_waits() {
+fn reassign_grants_a_serial_before_the_waitlist() {
     let mut gate = Gate::open(QUOTA);
     for user_id in ["1", "2"] {
         gate.serial(user_id);
     }
     let granted = granted(&gate.events());
-    assert_eq!(gate.seat("3"), Outcome::NotHalted);
+    assert_eq!(gate.reassign("3"), RestoreOutcome::NotHalted);
     gate.halt(OnePer::Campaign);
     gate.restore(OnePer::Campaign, &granted);
-    assert!(matches!(gate.seat("3"), Outcome::Seated(serial) if serial.get() == 3));
-    assert!(matches!(gate.seat("3"), Outcome::Holds(serial) if serial.get() == 3));
-    assert!(matches!(gate.seat("4"), Outcome::Seated(serial) if serial.get() == 4));
-    assert_eq!(gate.seat("5"), Outcome::Full);
-    gate.lift(OnePer::Campaign);
+    assert!(matches!(gate.reassign("3"), RestoreOutcome::Reassigned(serial) if serial.get() == 3));
+    assert!(matches!(gate.reassign("3"), RestoreOutcome::Holds(serial) if serial.get() == 3));
+    assert!(matches!(gate.reassign("4"), RestoreOutcome::Reassigned(serial) if serial.get() == 4));
+    assert_eq!(gate.reassign("5"), RestoreOutcome::Full);
+    gate.end_halt(OnePer::Campaign);
     assert_eq!(gate.serial("3"), 3);
     let last = gate.events().pop().expect("its event");
     assert_eq!((last.serial.get(), last.applicant.as_str()), (4, "4"));
 }
 
 #[test]
-fn the_rule_that_somebody_has_won_by_stays() {
+fn the_one_per_rule_cannot_change_after_a_grant() {
     let mut gate = Gate::open(QUOTA);
     let rounds = [always_open(QUOTA)];
     let (known, running) = (Origin::Known, CampaignState::Running);
@@ -218,7 +218,7 @@ fn the_rule_that_somebody_has_won_by_stays() {
     let outcome = gate.try_project(known, running, OnePer::Round, &rounds);
     let rule = OnePer::Campaign;
     assert_eq!(outcome, Projected::OtherOnePer { rule });
-    // Also when nobody holds anything any more: who has won once may not win again.
+    // Even after all grants are revoked, because the number of grants of an applicant still counts.
     gate.revoke("1", None);
     let outcome = gate.try_project(known, running, OnePer::Round, &rounds);
     assert_eq!(outcome, Projected::OtherOnePer { rule });
@@ -226,7 +226,7 @@ fn the_rule_that_somebody_has_won_by_stays() {
 }
 
 #[test]
-fn a_halted_campaign_is_not_lifted_by_a_projection() {
+fn a_projection_does_not_end_a_halt() {
     let mut gate = Gate::open(QUOTA);
     gate.halt(OnePer::Campaign);
     let rounds = [always_open(QUOTA)];
@@ -241,7 +241,7 @@ fn a_halted_campaign_is_not_lifted_by_a_projection() {
 }
 
 #[test]
-fn a_command_that_was_interrupted_for_too_long_changes_nothing() {
+fn a_superseded_command_changes_nothing() {
     let mut gate = Gate::open(QUOTA);
     let granted = granted(&gate.events());
     (gate.fence, gate.waitlist) = (2.into(), 7);
@@ -260,14 +260,17 @@ fn a_command_that_was_interrupted_for_too_long_changes_nothing() {
     }
     for call in restore::calls(&gate.id.clone(), OnePer::Campaign, &granted, gate.fence) {
         let outcome = restore::outcome(&gate.call(&call).expect("restore"));
-        assert_eq!(outcome, Ok(Outcome::Superseded), "{:?}", call.args);
+        assert_eq!(outcome, Ok(RestoreOutcome::Superseded), "{:?}", call.args);
     }
-    assert_eq!(gate.seat("9"), Outcome::Superseded);
+    assert_eq!(gate.reassign("9"), RestoreOutcome::Superseded);
     assert_eq!(gate.projection(), before);
 
     gate.fence = 3.into();
-    gate.lift(OnePer::Campaign);
-    assert_eq!(gate.projection().map(|told| told.fence), Some(3.into()));
+    gate.end_halt(OnePer::Campaign);
+    assert_eq!(
+        gate.projection().map(|projection| projection.fence),
+        Some(3.into())
+    );
 }
 
 #[test]
@@ -280,23 +283,23 @@ fn a_wiped_campaign_that_is_confirmed_is_halted_and_no_longer_unknown() {
         .expect("DEL");
     assert_eq!(
         gate.confirm("once", 1, "1"),
-        confirm::Outcome::UnknownCampaign
+        confirm::ConfirmOutcome::UnknownCampaign
     );
     assert_eq!(gate.apply("2"), rushgate_gate::Decision::Halted);
     for user_id in ["1", "2"] {
-        assert_eq!(gate.status(user_id), application::Status::Halted);
+        assert_eq!(gate.status(user_id), status::Status::Halted);
     }
 }
 
 #[test]
-fn a_row_that_is_revoked_while_the_gate_holds_its_grant_halts_the_campaign() {
+fn a_revoked_row_of_a_held_grant_halts_the_campaign() {
     let mut gate = Gate::open(QUOTA);
     for user_id in ["1", "2"] {
         gate.serial(user_id);
     }
     assert!(matches!(
         gate.revoke("1", None),
-        revoke::Outcome::Revoked { .. }
+        revoke::RevokeOutcome::Revoked { .. }
     ));
     let (round, applicants) = (RoundId::once(), [applicant("1"), applicant("2")]);
     let row = |serial: u32| confirm::Row {
@@ -307,26 +310,26 @@ fn a_row_that_is_revoked_while_the_gate_holds_its_grant_halts_the_campaign() {
     };
     assert_eq!(
         gate.confirm_rows([row(1)]),
-        confirm::Outcome::Confirmed { issued: 0 }
+        confirm::ConfirmOutcome::Confirmed { issued: 0 }
     );
     assert_eq!(
         gate.confirm_rows([row(2)]),
-        confirm::Outcome::Lost { grants: 1 }
+        confirm::ConfirmOutcome::Lost { grants: 1 }
     );
     assert_eq!(gate.apply("3"), rushgate_gate::Decision::Halted);
 }
 
 #[test]
-fn what_the_gate_knows_can_be_sent_again() {
+fn the_last_event_can_be_sent_again() {
     let mut gate = Gate::open(QUOTA);
     for user_id in ["1", "2"] {
         gate.serial(user_id);
     }
     assert!(matches!(
         gate.revoke("1", None),
-        revoke::Outcome::Revoked { .. }
+        revoke::RevokeOutcome::Revoked { .. }
     ));
-    // The serial of the first is the third's now, in its second turn.
+    // The third applicant now holds the serial of the first, with turn 2.
     gate.serial("3");
     let before = gate.events();
     for (user_id, expected) in [
@@ -338,9 +341,9 @@ fn what_the_gate_knows_can_be_sent_again() {
         let call = resend::call(&gate.id.clone(), &RoundId::once(), &applicant(user_id));
         let outcome = resend::outcome(&gate.call(&call).expect("resend")).expect("its reply");
         let word = match outcome {
-            resend::Outcome::Granted(_) => "granted",
-            resend::Outcome::Revoked(_) => "revoked",
-            resend::Outcome::Nothing => "nothing",
+            resend::ResendOutcome::Granted(_) => "granted",
+            resend::ResendOutcome::Revoked(_) => "revoked",
+            resend::ResendOutcome::Nothing => "nothing",
         };
         assert_eq!(word, expected, "{user_id}");
     }

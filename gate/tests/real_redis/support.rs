@@ -1,31 +1,31 @@
-//! What the tests over a real Redis share.
+//! Helpers for the tests on a real Redis.
 
 use redis::Commands;
-use rushgate_gate::project::{self, Origin, Outcome};
+use rushgate_gate::project::{self, Origin, ProjectOutcome};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
     Applicant, Call, CampaignId, CampaignState, Decision, Event, FencingToken, Keys, OnePer, Quota,
-    Round, RoundId, Serial, Terms, UserIds, Value, Waitlist, application, apply, confirm, overview,
+    Round, RoundId, Serial, Terms, UserIds, Value, Waitlist, apply, confirm, overview,
     projection::{self, Projection},
-    revoke, strangers,
+    refusal_cache, revoke, status,
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A campaign of the test's own, removed with it.
+/// A campaign with a unique id. `Drop` removes its keys.
 pub(crate) struct Gate {
     pub(crate) redis: redis::Connection,
     pub(crate) id: CampaignId,
-    /// How many may wait, from the next projection on.
+    /// Waitlist length for the next projection.
     pub(crate) waitlist: u32,
-    /// Which user ids it takes, from the next projection on.
+    /// Accepted user ids for the next projection.
     pub(crate) user_ids: UserIds,
-    /// Under which token it is projected and restored.
+    /// Fencing token of projections and restores.
     pub(crate) fence: FencingToken,
 }
 
 impl Gate {
-    /// A campaign that the gate does not know yet, on the server that `REDIS_URL` names.
+    /// A campaign that is not projected yet, on the server in `REDIS_URL`.
     pub(crate) fn unknown() -> Self {
         let url = std::env::var("REDIS_URL").expect("REDIS_URL is not set: run `cargo xtask test`");
         Self::on(&url)
@@ -71,7 +71,10 @@ impl Gate {
         rounds: &[Round],
     ) {
         let outcome = self.try_project(origin, state, one_per, rounds);
-        assert!(matches!(outcome, Outcome::Projected { .. }), "{outcome:?}");
+        assert!(
+            matches!(outcome, ProjectOutcome::Projected { .. }),
+            "{outcome:?}"
+        );
     }
 
     pub(crate) fn try_project(
@@ -80,7 +83,7 @@ impl Gate {
         state: CampaignState,
         one_per: OnePer,
         rounds: &[Round],
-    ) -> Outcome {
+    ) -> ProjectOutcome {
         let terms = Terms {
             one_per,
             waitlist: Waitlist::try_from(self.waitlist).expect("a waitlist"),
@@ -94,7 +97,6 @@ impl Gate {
         project::outcome(&reply).expect("its reply")
     }
 
-    /// What the gate was told of the campaign.
     pub(crate) fn projection(&mut self) -> Option<Projection> {
         let reply = self.call(&projection::call(&self.id)).expect("projection");
         projection::projection(&reply).expect("its reply")
@@ -104,10 +106,10 @@ impl Gate {
         let reply = self
             .call(&apply::call(&self.id, &applicant(user_id)))
             .expect("apply");
-        apply::answer(&reply).expect("its reply").decision
+        apply::decision(&reply).expect("its reply").decision
     }
 
-    /// The serial that `user_id` is granted now, or was before.
+    /// Applies, and returns the serial of the new or earlier grant.
     pub(crate) fn serial(&mut self, user_id: &str) -> u32 {
         match self.apply(user_id) {
             Decision::Granted(grant) | Decision::AlreadyGranted(grant) => grant.serial.get(),
@@ -115,24 +117,19 @@ impl Gate {
         }
     }
 
-    pub(crate) fn status(&mut self, user_id: &str) -> application::Status {
+    pub(crate) fn status(&mut self, user_id: &str) -> status::Status {
         self.status_in(user_id, None)
     }
 
-    /// In a round of one's choice.
-    pub(crate) fn status_in(&mut self, user_id: &str, round: Option<&str>) -> application::Status {
+    pub(crate) fn status_in(&mut self, user_id: &str, round: Option<&str>) -> status::Status {
         let round = round.map(|id| id.parse().expect("a round id"));
         let reply = self
-            .call(&application::call(
-                &self.id,
-                &applicant(user_id),
-                round.as_ref(),
-            ))
+            .call(&status::call(&self.id, &applicant(user_id), round.as_ref()))
             .expect("application");
-        application::status(&reply).expect("its reply")
+        status::status(&reply).expect("its reply")
     }
 
-    pub(crate) fn revoke(&mut self, user_id: &str, round: Option<&str>) -> revoke::Outcome {
+    pub(crate) fn revoke(&mut self, user_id: &str, round: Option<&str>) -> revoke::RevokeOutcome {
         let round = round.map(|id| id.parse().expect("a round id"));
         let reply = self
             .call(&revoke::call(&self.id, &applicant(user_id), round.as_ref()))
@@ -140,12 +137,16 @@ impl Gate {
         revoke::outcome(&reply).expect("its reply")
     }
 
-    pub(crate) fn confirm(&mut self, round: &str, serial: u32, user_id: &str) -> confirm::Outcome {
+    pub(crate) fn confirm(
+        &mut self,
+        round: &str,
+        serial: u32,
+        user_id: &str,
+    ) -> confirm::ConfirmOutcome {
         self.confirm_many(&[(round, serial, user_id)])
     }
 
-    /// In one call.
-    pub(crate) fn confirm_many(&mut self, grants: &[(&str, u32, &str)]) -> confirm::Outcome {
+    pub(crate) fn confirm_many(&mut self, grants: &[(&str, u32, &str)]) -> confirm::ConfirmOutcome {
         let grants = grants.iter().map(|(round, serial, user_id)| {
             let round: RoundId = round.parse().expect("a round id");
             let serial = Serial::try_from(*serial).expect("a serial");
@@ -166,32 +167,32 @@ impl Gate {
     pub(crate) fn confirm_rows<'a>(
         &mut self,
         rows: impl IntoIterator<Item = confirm::Row<'a>>,
-    ) -> confirm::Outcome {
+    ) -> confirm::ConfirmOutcome {
         let reply = self.call(&confirm::call(&self.id, rows)).expect("confirm");
         confirm::outcome(&reply).expect("its reply")
     }
 
-    /// What strangers are told, if it may be repeated.
-    pub(crate) fn refusal(&mut self) -> Option<strangers::Refusal> {
-        let reply = self.call(&strangers::call(&self.id)).expect("strangers");
-        strangers::refusal(&reply).expect("its reply")
+    /// The refusal that may be cached.
+    pub(crate) fn refusal(&mut self) -> Option<refusal_cache::CacheableRefusal> {
+        let reply = self
+            .call(&refusal_cache::call(&self.id))
+            .expect("refusal_cache");
+        refusal_cache::refusal(&reply).expect("its reply")
     }
 
-    /// Whatever has to settle before strangers get it has done so.
-    pub(crate) fn settle(&mut self) {
+    /// Ends a running grace period.
+    pub(crate) fn end_grace_period(&mut self) {
         let campaign = Keys::of(&self.id).campaign();
         self.redis.hdel(campaign, "settling").expect("HDEL")
     }
 
-    /// Whatever settles goes on doing so for that many ms from now on.
-    pub(crate) fn keep_settling(&mut self, millis: i64) {
+    /// Lets a running grace period end `millis` ms from now.
+    pub(crate) fn extend_grace_period(&mut self, millis: i64) {
         let campaign = Keys::of(&self.id).campaign();
-        let settling: Option<String> = self.redis.hget(&campaign, "settling").expect("HGET");
-        if let Some((_, word)) = settling.as_deref().and_then(|field| field.split_once('/')) {
-            let settling = format!("{}/{word}", self.now() + millis);
-            self.redis
-                .hset(campaign, "settling", settling)
-                .expect("HSET")
+        let field: Option<String> = self.redis.hget(&campaign, "settling").expect("HGET");
+        if let Some((_, word)) = field.as_deref().and_then(|field| field.split_once('/')) {
+            let field = format!("{}/{word}", self.now() + millis);
+            self.redis.hset(campaign, "settling", field).expect("HSET")
         }
     }
 
@@ -200,7 +201,7 @@ impl Gate {
         overview::overview(&reply).expect("its reply")
     }
 
-    /// Every entry of the stream, oldest first.
+    /// All events of the stream, oldest first.
     pub(crate) fn events(&mut self) -> Vec<Event> {
         let entries: redis::streams::StreamRangeReply = redis::cmd("XRANGE")
             .arg(Keys::of(&self.id).stream())
@@ -237,7 +238,7 @@ impl Gate {
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        // The server may be gone on purpose.
+        // The test may have stopped the server.
         let _ = redis::cmd("DEL")
             .arg(&Keys::of(&self.id).all())
             .exec(&mut self.redis);
@@ -250,7 +251,7 @@ pub(crate) fn connect(url: &str) -> redis::Connection {
         .unwrap_or_else(|error| panic!("no Redis at {url}: {error}"))
 }
 
-/// Runs a script by its SHA-1 and, where the server does not know it, by its source.
+/// Runs a script by SHA-1, and by source if the server does not have it.
 pub(crate) fn eval(redis: &mut redis::Connection, call: &Call) -> redis::RedisResult<Vec<Value>> {
     let mut run = |eval: Eval| {
         let mut command = redis::cmd(eval.command());

@@ -3,7 +3,7 @@
 use crate::terms::{Campaign, window};
 use rushgate_gate::balance::Miscount;
 use rushgate_gate::projection::Projection;
-use rushgate_gate::{CampaignState, EventType, Place, RoundId, Serial};
+use rushgate_gate::{Assignment, CampaignState, EventType, RoundId, Serial};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub struct Seen {
     /// Gate or database says that the campaign is halted.
     pub is_halted: bool,
     /// Grants that the gate holds, each with whether the gate knows its row to be committed.
-    pub held: BTreeMap<Place, bool>,
+    pub held: BTreeMap<Assignment, bool>,
     /// Gate entries that cannot be parsed.
     pub unreadable: BTreeSet<String>,
     /// Serials that the gate would give out again.
@@ -24,21 +24,21 @@ pub struct Seen {
     /// Counters of the gate that differ from what it stores.
     pub miscounts: BTreeSet<Miscount>,
     /// Grants that the gate lists as revoked.
-    pub taken_back: BTreeSet<Place>,
+    pub taken_back: BTreeSet<Assignment>,
     /// Events in the stream, or in Kafka and not committed yet.
-    pub on_the_way: BTreeSet<(Place, EventType)>,
+    pub on_the_way: BTreeSet<(Assignment, EventType)>,
     /// Grants in Kafka, whether committed or not.
-    pub in_topic: BTreeSet<Place>,
+    pub in_topic: BTreeSet<Assignment>,
     /// Rows, each with whether it is active.
-    pub rows: BTreeMap<Place, bool>,
+    pub rows: BTreeMap<Assignment, bool>,
     /// Open dead letters of the consumer, by number: the grant each is about, and its reason.
-    pub failed_events: BTreeMap<u64, (Option<Place>, String)>,
+    pub failed_events: BTreeMap<u64, (Option<Assignment>, String)>,
     /// Grants whose dead letters an operator has discarded.
-    pub discarded: BTreeSet<Place>,
+    pub discarded: BTreeSet<Assignment>,
     /// Grants that the log lists as revoked.
-    pub revoked_by_log: BTreeSet<Place>,
+    pub revoked_by_log: BTreeSet<Assignment>,
     /// Open dead letters of the bridge, by entry id: the grant each is about.
-    pub unpublished: BTreeMap<String, Option<Place>>,
+    pub unpublished: BTreeMap<String, Option<Assignment>>,
     /// Quotas in the database.
     pub quotas: BTreeMap<RoundId, u32>,
     /// The database says that the campaign is halted, and the gate does not.
@@ -68,7 +68,7 @@ pub enum Finding {
     /// A counter of the gate differs from what the gate stores.
     Miscount(Miscount),
     /// The gate would give out a serial that an applicant holds.
-    HeldAndFree(Place),
+    HeldAndFree(Assignment),
     /// Database and gate have different states.
     State {
         database: CampaignState,
@@ -78,24 +78,24 @@ pub enum Finding {
     Terms(String),
     /// The gate holds the grant, but it has no row, no event on its way and no dead letter.
     Missing {
-        place: Place,
+        place: Assignment,
         /// The topic still has its record.
         in_topic: bool,
     },
     /// The gate holds the grant, but an operator has discarded its dead letter.
-    Discarded(Place),
+    Discarded(Assignment),
     /// The row is committed, but the gate does not know it.
-    Unconfirmed(Place),
+    Unconfirmed(Assignment),
     /// The gate has revoked the grant, but its row is still active and no event is on its way.
-    StillActive(Place),
+    StillActive(Assignment),
     /// The row is active, but the gate has no such grant.
-    LostByGate(Place),
+    LostByGate(Assignment),
     /// The gate holds the grant, but its row is revoked.
-    RevokedInTable(Place),
+    RevokedInTable(Assignment),
     /// The row is revoked, but the gate has no such grant.
-    RevocationLostByGate(Place),
+    RevocationLostByGate(Assignment),
     /// The gate holds the grant, and only the log says that it was revoked.
-    RevocationLost(Place),
+    RevocationLost(Assignment),
     /// The round has more active coupons than its quota.
     OverQuota {
         round: RoundId,
@@ -128,7 +128,7 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
     if !seen.is_halted {
         findings.extend(seen.miscounts.iter().cloned().map(Finding::Miscount));
         let held = seen.held.keys();
-        let is_free = |held: &&Place| seen.free.contains(&(held.round.clone(), held.serial));
+        let is_free = |held: &&Assignment| seen.free.contains(&(held.round.clone(), held.serial));
         findings.extend(held.filter(is_free).cloned().map(Finding::HeldAndFree));
     }
     findings.extend(seen.unfinished.clone().map(Finding::Unfinished));
@@ -140,8 +140,8 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
         .values()
         .filter_map(|(place, _)| place.as_ref());
     let unpublished = seen.unpublished.values().filter_map(Option::as_ref);
-    let dead: BTreeSet<&Place> = failed_events.chain(unpublished).collect();
-    let on_the_way = |place: &Place, what| seen.on_the_way.contains(&(place.clone(), what));
+    let dead: BTreeSet<&Assignment> = failed_events.chain(unpublished).collect();
+    let on_the_way = |place: &Assignment, what| seen.on_the_way.contains(&(place.clone(), what));
 
     for (place, issued) in &seen.held {
         let finding = match seen.rows.get(place) {
@@ -415,7 +415,7 @@ impl fmt::Display for Finding {
     }
 }
 
-pub(super) fn shown(place: &Place) -> String {
+pub(super) fn shown(place: &Assignment) -> String {
     format!("{}/{} of {}", place.round, place.serial, place.applicant)
 }
 
@@ -424,8 +424,8 @@ mod tests {
     use super::*;
     use rushgate_gate::{OnePer, Round, Terms, UserIds};
 
-    fn place(serial: u32, user_id: &str) -> Place {
-        Place {
+    fn place(serial: u32, user_id: &str) -> Assignment {
+        Assignment {
             round: RoundId::once(),
             serial: serial.try_into().expect("a serial"),
             applicant: user_id.parse().expect("a user id"),

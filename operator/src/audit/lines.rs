@@ -93,10 +93,10 @@ fn list(campaign: &CampaignId, finding: &Finding) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rushgate_gate::{Place, RoundId};
+    use rushgate_gate::{Assignment, RoundId};
 
     fn missing(serial: u32, in_topic: bool) -> Finding {
-        let place = Place {
+        let place = Assignment {
             round: RoundId::once(),
             serial: serial.try_into().expect("a serial"),
             applicant: "a".parse().expect("a user id"),

@@ -5,7 +5,7 @@ use super::{ARE_THE_TABLES_THERE, Database, answered};
 use anyhow::{Context, Result, bail};
 use rushgate_gate::dead_letter::Header;
 use rushgate_gate::record::{self, RecordError};
-use rushgate_gate::{CampaignId, Event, Place, dead_letter, signature};
+use rushgate_gate::{Assignment, CampaignId, Event, dead_letter, signature};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{QueryBuilder, Row};
 use std::collections::BTreeMap;
@@ -72,9 +72,9 @@ impl FailedEvent {
     }
 
     /// The grant that it is about. A record that the bridge has not signed is about none, whatever it contains.
-    pub fn place(&self) -> Option<Place> {
+    pub fn place(&self) -> Option<Assignment> {
         let event = self.event().ok()?;
-        (self.reason != signature::REASON).then_some(Place {
+        (self.reason != signature::REASON).then_some(Assignment {
             round: event.round,
             serial: event.serial,
             applicant: event.applicant,
@@ -189,7 +189,7 @@ fn failed_event(row: &MySqlRow) -> Result<FailedEvent> {
     let all_headers: Option<String> = row.try_get("all_headers")?;
     let (headers, has_lost_headers) = match all_headers.as_deref() {
         Some("null") => (some_headers(row)?, true),
-        Some(kept) => (dead_letter::headers(kept).context(HEADERS)?, false),
+        Some(kept) => (dead_letter::decode_headers(kept).context(HEADERS)?, false),
         None => (some_headers(row)?, false),
     };
     let resolution: Option<String> = row.try_get("resolution")?;

@@ -5,7 +5,7 @@ use crate::actor::Actor;
 use crate::failed::DeadLetterId;
 use crate::intention::{GrantRef, Intention};
 use anyhow::{Context, Result};
-use rushgate_gate::{CampaignId, Place};
+use rushgate_gate::{Assignment, CampaignId};
 use sqlx::Row;
 use sqlx::mysql::MySqlConnection;
 
@@ -118,7 +118,11 @@ impl Database {
 
 impl Database {
     /// The grants that lines with `action` are about.
-    pub async fn grants_of(&self, campaign: &CampaignId, action: Action) -> Result<Vec<Place>> {
+    pub async fn grants_of(
+        &self,
+        campaign: &CampaignId,
+        action: Action,
+    ) -> Result<Vec<Assignment>> {
         let mut connection = self.connection.lock().await;
         let rows: Vec<(String, u32, String)> = sqlx::query_as(
             "SELECT round_id, serial, user_id FROM campaign_log WHERE campaign_id = ? AND action = ? \
@@ -130,7 +134,7 @@ impl Database {
         .await
         .context(ARE_THE_TABLES_THERE)?;
         let place = |(round, serial, applicant): (String, u32, String)| {
-            Ok(Place {
+            Ok(Assignment {
                 round: round.parse()?,
                 serial: serial.try_into()?,
                 applicant: applicant.parse()?,

@@ -11,8 +11,8 @@ use crate::kafka::Kafka;
 use crate::operation::{Operation, halted};
 use crate::unknown::Unknown;
 use anyhow::{Context, Result, bail, ensure};
-use rushgate_gate::application::Status;
 use rushgate_gate::record::ATTEMPT_HEADER;
+use rushgate_gate::status::Status;
 use rushgate_gate::{CampaignId, CampaignState, Event, EventType, signature};
 
 /// Width of the column for values. A value that fills it may have been cut, so it cannot be sent again.

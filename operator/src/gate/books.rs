@@ -3,8 +3,8 @@
 use super::Gate;
 use anyhow::{Context, Result};
 use rushgate_gate::event::MalformedEvent;
-use rushgate_gate::holding::{Held, free, revoked};
-use rushgate_gate::{CampaignId, Event, Keys, OnePer, Place, RoundId, Serial, keys, readmit};
+use rushgate_gate::stored_grants::{HeldGrant, free, revoked};
+use rushgate_gate::{Assignment, CampaignId, Event, Keys, OnePer, RoundId, Serial, keys, readmit};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Entries or fields read per call.
@@ -108,11 +108,11 @@ impl Gate {
         &mut self,
         campaign: &CampaignId,
         one_per: OnePer,
-    ) -> Result<(Vec<Held>, Vec<String>)> {
+    ) -> Result<(Vec<HeldGrant>, Vec<String>)> {
         let fields = self.hash(&Keys::of(campaign).grants()).await?;
         let (mut read, mut unreadable) = (vec![], vec![]);
         for (field, value) in fields {
-            match Held::of(one_per, &field, &value) {
+            match HeldGrant::of(one_per, &field, &value) {
                 Some(held) => read.push(held),
                 None => unreadable.push(format!("{field} → {value}")),
             }
@@ -139,7 +139,7 @@ impl Gate {
     }
 
     /// All revoked grants.
-    pub async fn revoked(&mut self, campaign: &CampaignId) -> Result<Vec<Place>> {
+    pub async fn revoked(&mut self, campaign: &CampaignId) -> Result<Vec<Assignment>> {
         let fields = self.hash(&Keys::of(campaign).revoked()).await?;
         let places = fields
             .iter()

@@ -2,7 +2,7 @@
 
 use super::Gate;
 use anyhow::{Context, Result, bail};
-use rushgate_gate::restore::{self, Granted, Outcome};
+use rushgate_gate::restore::{self, Granted, RestoreOutcome};
 use rushgate_gate::{Applicant, CampaignId, CampaignState, FencingToken, Keys, OnePer, RoundId};
 
 /// The types of [`Keys::all`], in its order.
@@ -52,8 +52,8 @@ impl Gate {
     ) -> Result<()> {
         for call in restore::calls(campaign, one_per, granted, fence) {
             match restore::outcome(&self.call(&call).await?)? {
-                Outcome::Done => {}
-                Outcome::Superseded => bail!("{}", super::superseded(campaign)),
+                RestoreOutcome::Done => {}
+                RestoreOutcome::Superseded => bail!("{}", super::superseded(campaign)),
                 other => bail!("rebuilding the gate: it refused ({other:?})"),
             }
         }
@@ -63,15 +63,15 @@ impl Gate {
     /// Gives another serial to an applicant who lost theirs to another grant, ahead of the waitlist.
     ///
     /// # Errors
-    /// When Redis refuses or does not answer. That no serial is left is an [`Outcome`].
+    /// When Redis refuses or does not answer. That no serial is left is an [`RestoreOutcome`].
     pub async fn reassign(
         &mut self,
         campaign: &CampaignId,
         round: &RoundId,
         applicant: &Applicant,
         fence: FencingToken,
-    ) -> Result<Outcome> {
-        let call = restore::seat(campaign, round, applicant, fence);
+    ) -> Result<RestoreOutcome> {
+        let call = restore::reassign(campaign, round, applicant, fence);
         Ok(restore::outcome(&self.call(&call).await?)?)
     }
 }

@@ -5,9 +5,9 @@ use crate::database::{Action, Entry, Resolution, Write};
 use crate::failed::DeadLetterId;
 use crate::intention::{GrantRef, Intention, Task};
 use anyhow::{Result, bail};
-use rushgate_gate::application::Status;
 use rushgate_gate::project::Origin;
-use rushgate_gate::{Grant, Place, confirm, resend, revoke};
+use rushgate_gate::status::Status;
+use rushgate_gate::{Assignment, Grant, confirm, resend, revoke};
 
 impl Operation {
     /// Carries an intention out, whether or not that was done before. Records the result, unless it was declined.
@@ -227,14 +227,14 @@ impl Operation {
             }
             // The gate decides what goes on the stream: its present event about the grant.
             let resent = self.gate.resend(id, &taken.round, &taken.user_id).await?;
-            sent += usize::from(resent != resend::Outcome::Nothing);
+            sent += usize::from(resent != resend::ResendOutcome::Nothing);
         }
         let mut text = format!("{sent} put back on the stream");
-        let places: Vec<Place> = unconfirmed.iter().cloned().map(Place::from).collect();
+        let places: Vec<Assignment> = unconfirmed.iter().cloned().map(Assignment::from).collect();
         let confirmed = match self.gate.confirm(id, &places).await? {
-            confirm::Outcome::Confirmed { .. } => places.len(),
+            confirm::ConfirmOutcome::Confirmed { .. } => places.len(),
             // Redis was rolled back since the audit: the gate has halted the campaign, and so does the database.
-            confirm::Outcome::Lost { .. } | confirm::Outcome::UnknownCampaign => {
+            confirm::ConfirmOutcome::Lost { .. } | confirm::ConfirmOutcome::UnknownCampaign => {
                 let halted = self.halt_both("Redis has lost grants").await?;
                 text.push_str(&format!(", {halted}"));
                 0
@@ -257,7 +257,7 @@ impl Operation {
             GrantRef::new(grant_ref.round, grant_ref.serial, grant.user_id.clone())
         };
         Ok(match outcome {
-            revoke::Outcome::Revoked { grant, promoted } => {
+            revoke::RevokeOutcome::Revoked { grant, promoted } => {
                 let passed_on = match promoted {
                     None => "; its serial is free again".to_owned(),
                     Some(next) => format!("; its serial now belongs to {next}"),
@@ -265,13 +265,15 @@ impl Operation {
                 Ok((taken(grant), passed_on))
             }
             // Revoked before the interruption. The gate does not say who has the serial now.
-            revoke::Outcome::AlreadyRevoked { grant, .. } => Ok((taken(grant), String::new())),
-            revoke::Outcome::NotGranted => Err(Declined::Refused(format!(
+            revoke::RevokeOutcome::AlreadyRevoked { grant, .. } => {
+                Ok((taken(grant), String::new()))
+            }
+            revoke::RevokeOutcome::NotGranted => Err(Declined::Refused(format!(
                 "the gate of campaign {id} does not hold {grant}: `rushgate coupon find {}` shows what they have",
                 grant.user_id
             ))),
-            revoke::Outcome::Halted => Err(Declined::Waits(halted(&id))),
-            revoke::Outcome::UnknownCampaign => Err(Declined::Waits(lost(&id))),
+            revoke::RevokeOutcome::Halted => Err(Declined::Waits(halted(&id))),
+            revoke::RevokeOutcome::UnknownCampaign => Err(Declined::Waits(lost(&id))),
         })
     }
 }

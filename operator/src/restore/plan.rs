@@ -6,7 +6,7 @@
 //! applicant is reassigned another serial.
 
 use rushgate_gate::restore::{Granted, Standing};
-use rushgate_gate::{Applicant, OnePer, Place, RoundId, Serial};
+use rushgate_gate::{Applicant, Assignment, OnePer, RoundId, Serial};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A grant with an open dead letter.
@@ -38,13 +38,13 @@ pub struct Plan {
     /// What the gate is to know.
     pub granted: Vec<Granted>,
     /// Of these, grants without a row: they go on the stream again.
-    pub resend: Vec<Place>,
+    pub resend: Vec<Assignment>,
     /// Applicants that get another serial, in this order, each with its dead letter (`None`: only topic or gate knew
     /// the grant).
     pub reassign: Vec<(Option<u64>, RoundId, Applicant)>,
     /// Dead letters of applicants who have a coupon anyway, or whose grant of that round was revoked; each with that
     /// grant.
-    pub resolved: Vec<(u64, Place)>,
+    pub resolved: Vec<(u64, Assignment)>,
 }
 
 pub fn plan(one_per: OnePer, known: Known) -> Plan {
@@ -111,9 +111,9 @@ struct Books {
     quotas: BTreeMap<RoundId, u32>,
     serials: BTreeSet<(RoundId, Serial)>,
     /// By the scope in which one applicant may win once.
-    people: BTreeMap<(Option<RoundId>, Applicant), Place>,
+    people: BTreeMap<(Option<RoundId>, Applicant), Assignment>,
     /// Revoked grants. Their applicants cannot win that round again.
-    revoked: BTreeMap<(RoundId, Applicant), Place>,
+    revoked: BTreeMap<(RoundId, Applicant), Assignment>,
 }
 
 impl Books {
@@ -138,7 +138,7 @@ impl Books {
     }
 
     /// The grant that this applicant holds, or the revoked grant of this round.
-    fn has(&self, granted: &Granted) -> Option<&Place> {
+    fn has(&self, granted: &Granted) -> Option<&Assignment> {
         let past = (granted.round.clone(), granted.applicant.clone());
         let held = self.people.get(&self.person(granted));
         held.or_else(|| self.revoked.get(&past))
@@ -150,8 +150,8 @@ impl Books {
     }
 }
 
-pub(super) fn place(granted: &Granted) -> Place {
-    Place {
+pub(super) fn place(granted: &Granted) -> Assignment {
+    Assignment {
         round: granted.round.clone(),
         serial: granted.serial,
         applicant: granted.applicant.clone(),

@@ -1,34 +1,33 @@
-//! Requests as the host hands them over, and answers as it takes them.
+//! Reads requests from the host and sends responses to it.
 //!
-//! Straight from WASI and back, and not by way of the SDK's conversions: each call of the host costs as much as all the
-//! work that is done here for a request. What is not looked at is not asked for, and a body whose length is known is at
-//! its end with its last byte.
+//! It uses WASI directly instead of the SDK's conversions, because one call of the host costs as much as all other work
+//! for a request. So nothing is requested that is not used, and the reading of a body stops at its Content-Length.
 
-use crate::answer::Answer;
+use crate::response::Response;
 use futures::poll;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use spin_sdk::http::{HeaderMap, HeaderName, HeaderValue, Method};
-use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Request, Response, Trailers};
+use spin_sdk::wasip3::http::types::{self, ErrorCode, Fields, Request, Trailers};
 use spin_sdk::wasip3::wit_bindgen::{FutureReader, FutureWriter, StreamReader, StreamResult};
 use spin_sdk::wasip3::{wit_bindgen, wit_future, wit_stream};
 
-/// Most bytes that are asked for at once.
+/// Maximum number of bytes of one read.
 const CHUNK: usize = 16 * 1024;
 
-/// A request whose head makes no sense.
+/// The head of the request is invalid.
 #[derive(Debug)]
 pub struct Malformed;
 
-/// A body that ended before its end.
+/// The body ended before its Content-Length, or its transfer failed.
 #[derive(Debug, thiserror::Error)]
-#[error("the body is not complete")]
+#[error("the body is incomplete")]
 pub struct Incomplete;
 
 /// Method, path and headers of a request.
 ///
 /// # Errors
-/// When one of them cannot be.
+/// When one of them is invalid.
 pub fn head(request: &Request) -> Result<Parts, Malformed> {
     let (mut head, ()) = http::Request::new(()).into_parts();
     head.method = Method::try_from(request.get_method()).map_err(|_| Malformed)?;
@@ -44,15 +43,15 @@ pub fn head(request: &Request) -> Result<Parts, Malformed> {
     Ok(head)
 }
 
-/// The body of a request, which stays with the host until it is asked for.
+/// The body of a request. It stays with the host until it is read.
 pub struct Body {
-    /// What its Content-Length says.
+    /// The Content-Length.
     announced: Option<u64>,
     taken: u64,
-    source: Source,
+    state: BodyState,
 }
 
-enum Source {
+enum BodyState {
     Untouched(Request),
     Open {
         stream: StreamReader<u8>,
@@ -63,10 +62,9 @@ enum Source {
 }
 
 impl Body {
-    /// The body of a request with these headers.
     ///
     /// # Errors
-    /// When they name a length that cannot be, or several.
+    /// When Content-Length is invalid or occurs more than once.
     pub fn new(request: Request, headers: &HeaderMap) -> Result<Self, Malformed> {
         let mut lengths = headers.get_all("content-length").iter();
         let announced = match (lengths.next(), lengths.next()) {
@@ -80,19 +78,19 @@ impl Body {
         Ok(Self {
             announced,
             taken: 0,
-            source: Source::Untouched(request),
+            state: BodyState::Untouched(request),
         })
     }
 
-    /// What its Content-Length says.
+    /// The Content-Length.
     pub fn announced(&self) -> Option<u64> {
         self.announced
     }
 
-    /// The next piece of it; `None` at its end.
+    /// The next piece; `None` at the end.
     ///
     /// # Errors
-    /// When the client is gone before all of it has come.
+    /// When the client disconnects before the end.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Incomplete> {
         let left = match self.announced {
             Some(length) => usize::try_from(length - self.taken.min(length)).unwrap_or(CHUNK),
@@ -101,30 +99,30 @@ impl Body {
         if left == 0 {
             return Ok(None);
         }
-        let (mut stream, trailers, read) = match std::mem::replace(&mut self.source, Source::Ended)
-        {
-            Source::Untouched(request) => {
-                let (read, reader) = wit_future::new(|| Ok(()));
-                let (stream, trailers) = Request::consume_body(request, reader);
-                (stream, trailers, read)
-            }
-            Source::Open {
-                stream,
-                trailers,
-                _read: read,
-            } => (stream, trailers, read),
-            Source::Ended => return Ok(None),
-        };
+        let (mut stream, trailers, read) =
+            match std::mem::replace(&mut self.state, BodyState::Ended) {
+                BodyState::Untouched(request) => {
+                    let (read, reader) = wit_future::new(|| Ok(()));
+                    let (stream, trailers) = Request::consume_body(request, reader);
+                    (stream, trailers, read)
+                }
+                BodyState::Open {
+                    stream,
+                    trailers,
+                    _read: read,
+                } => (stream, trailers, read),
+                BodyState::Ended => return Ok(None),
+            };
         let (result, piece) = stream.read(Vec::with_capacity(left.min(CHUNK))).await;
         self.taken += piece.len() as u64;
         if self.announced == Some(self.taken) {
             drop((stream, trailers));
-            // Said here; what is not said is said by a detour when `read` is dropped.
+            // Dropping `read` without this write would do the same at a higher cost.
             let _ = read.write(Ok(())).await;
             return Ok(Some(piece));
         }
         if let StreamResult::Complete(_) = result {
-            self.source = Source::Open {
+            self.state = BodyState::Open {
                 stream,
                 trailers,
                 _read: read,
@@ -138,12 +136,11 @@ impl Body {
     }
 }
 
-/// Hands an answer to the host.
 ///
 /// # Errors
-/// When the host does not take its headers.
-pub async fn response(answer: Answer) -> Result<Response, ErrorCode> {
-    let (status, headers, body) = answer.into_parts();
+/// When the host does not accept the headers.
+pub async fn send(response: Response) -> Result<types::Response, ErrorCode> {
+    let (status, headers, body) = response.into_parts();
     let headers: Vec<_> = headers
         .iter()
         .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
@@ -156,20 +153,20 @@ pub async fn response(answer: Answer) -> Result<Response, ErrorCode> {
     } else {
         let (mut writer, contents) = wit_stream::new();
         let mut written = Box::pin(async move {
-            // Whoever does not want the rest is gone.
+            // An error means that the client has disconnected.
             writer.write_all(body.into()).await;
             drop(writer);
-            // Not together with the body: that was measured, and costs four fifths of the throughput.
+            // Not concurrently with the body: by measurement, that costs four fifths of the throughput.
             let _ = trailers.write(Ok(None)).await;
         });
-        // It lies ready before the head is handed over, so that the host takes it without waking the component for it.
+        // Started before the head is handed over, so that the host can take the body without waking the component.
         if poll!(&mut written).is_pending() {
             wit_bindgen::spawn(written);
         }
         Some(contents)
     };
-    let (response, _sent) = Response::new(headers, contents, no_trailers);
-    // It is one that HTTP knows.
+    let (response, _sent) = types::Response::new(headers, contents, no_trailers);
+    // Fails only for an invalid status code.
     let _ = response.set_status_code(status.as_u16());
     Ok(response)
 }

@@ -1,4 +1,4 @@
-//! What became of an application.
+//! The status of one applicant: granted, issued, waitlisted, revoked or none.
 
 use crate::applicant::Applicant;
 use crate::apply::{Grant, Waiting, grant, instant, waiting};
@@ -8,39 +8,33 @@ use crate::round::RoundId;
 use crate::script::{Call, Reply, ReplyError, Script, Value};
 use crate::time::Millis;
 
-/// `application.lua`; its header says what it reads and answers.
-pub static SCRIPT: Script = Script::new(include_str!("lua/application.lua"));
+/// See the header of `status.lua` for keys, arguments and reply.
+pub static SCRIPT: Script = Script::new(include_str!("lua/status.lua"));
 
-/// What became of somebody's application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It won; the coupon is on its way to the database.
+    /// Granted; the coupon is not known to be in the database yet.
     Granted(Grant),
-    /// It won, and the coupon is committed.
+    /// Granted, and the coupon is committed to the database.
     Issued(Grant),
-    /// It waits.
     Waitlisted(Waiting),
-    /// It had won, and the grant was taken back.
+    /// Granted once, and revoked since.
     Revoked {
-        /// What it had won.
         grant: Grant,
-        /// When that was taken back.
         revoked_at: Millis,
     },
-    /// Nobody of that name has won or waits.
+    /// The applicant has no grant and is not on the waitlist.
     NotFound,
-    /// The gate has lost grants, and knows of none of that applicant just now.
+    /// The campaign is halted, and the gate has no grant of the applicant. It may have lost one.
     Halted,
-    /// The campaign has no round of the name that was asked for.
     UnknownRound,
-    /// The gate knows no such campaign.
     UnknownCampaign,
 }
 
-/// The call that asks for `applicant`'s application to `campaign`, in `round`.
+/// The call for `applicant`'s status in `round`.
 ///
-/// Without a round it is about the one that was won, where one may win once in the whole campaign, and else
-/// about the round that opened last.
+/// Without a round: the round of the grant, if one grant per campaign is allowed and the applicant holds one;
+/// otherwise the round that opened last.
 pub fn call(campaign: &CampaignId, applicant: &Applicant, round: Option<&RoundId>) -> Call {
     let keys = Keys::of(campaign);
     Call {
@@ -63,7 +57,7 @@ pub fn call(campaign: &CampaignId, applicant: &Applicant, round: Option<&RoundId
 /// Reads the script's reply.
 ///
 /// # Errors
-/// When it is not a reply that `application.lua` gives.
+/// When `status.lua` cannot have sent this reply.
 pub fn status(reply: &[Value]) -> Result<Status, ReplyError> {
     let mut reply = Reply::of(reply, 6)?;
     let word = reply.text()?;

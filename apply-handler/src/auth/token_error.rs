@@ -1,38 +1,31 @@
-//! Why a token is not believed.
+//! The reasons for rejecting a token, each with a stable code.
 
-/// Why a token is not believed. Each has a code of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Refusal {
-    /// There is none.
+pub enum TokenError {
     Missing,
-    /// It is not a JWS of three parts with JSON in them.
+    /// Not a JWS of three parts that contain JSON.
     Malformed,
-    /// An algorithm that nobody here verifies, `none` among them.
+    /// An unsupported algorithm, including `none`.
     Algorithm,
-    /// The key it names is for another algorithm.
+    /// The named key is for another algorithm.
     AlgorithmOfKey,
-    /// It asks for an extension (`crit`).
+    /// The token requires an extension (`crit`).
     CriticalHeader,
-    /// None of the keys here, or not clear which.
+    /// The key is unknown, or more than one key matches.
     Key,
-    /// The key did not sign it.
+    /// The signature does not match.
     Signature,
-    /// `exp`, or a claim that is asked for, is not there or not what it must be.
+    /// `exp` or another required claim is missing or has a wrong type.
     Claim,
-    /// Its time is over.
     Expired,
-    /// Its time has not come.
     NotYetValid,
-    /// Another issuer.
     Issuer,
-    /// For another audience.
     Audience,
-    /// It names nobody who can apply.
+    /// The subject is not a valid user id.
     Subject,
 }
 
-impl Refusal {
-    /// All of them.
+impl TokenError {
     pub const ALL: [Self; 13] = [
         Self::Missing,
         Self::Malformed,
@@ -49,7 +42,7 @@ impl Refusal {
         Self::Subject,
     ];
 
-    /// The stable word for it.
+    /// The stable code in the API.
     pub fn code(self) -> &'static str {
         match self {
             Self::Missing => "missing_token",
@@ -68,22 +61,22 @@ impl Refusal {
         }
     }
 
-    /// What is wrong and what to do about it.
+    /// For people: what is wrong, and what to do.
     pub fn detail(self) -> &'static str {
         match self {
             Self::Missing => "Send a token: Authorization: Bearer <token>.",
             Self::Malformed => "The token is not a signed JSON Web Token.",
             Self::Algorithm => "The token must be signed with HS256, ES256, EdDSA or RS256.",
-            Self::AlgorithmOfKey => "The key that the token names is for another algorithm.",
-            Self::CriticalHeader => "The token asks for an extension that is not understood here.",
-            Self::Key => "The token is of a key that is not known here.",
-            Self::Signature => "The signature of the token does not fit.",
+            Self::AlgorithmOfKey => "The kid of the token names a key for another algorithm.",
+            Self::CriticalHeader => "The token requires an extension (crit) that is not supported.",
+            Self::Key => "The token was signed with a key that this service does not know.",
+            Self::Signature => "The signature of the token is wrong.",
             Self::Claim => {
-                "The token lacks a claim, or has one of a wrong type: exp, and iss and aud where they are asked for."
+                "A required claim of the token is missing or has a wrong type: exp, and iss and aud where they are required."
             }
-            Self::Expired => "The token has expired: get a new one.",
+            Self::Expired => "The token has expired. Get a new one.",
             Self::NotYetValid => "The token is not valid yet.",
-            Self::Issuer => "The token is of another issuer.",
+            Self::Issuer => "The token was issued by another issuer.",
             Self::Audience => "The token is for another audience.",
             Self::Subject => {
                 "The token's sub must be 1 to 64 characters of A-Z a-z 0-9 . _ : @ -, and not . or .."

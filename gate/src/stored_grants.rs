@@ -1,34 +1,31 @@
-//! Reading the gate's own books: who holds what, and what was taken back, as [`Keys`](crate::keys::Keys) lays it out.
+//! Decodes the grants that the gate stores in Redis: held, revoked and free serials. [`Keys`](crate::keys::Keys)
+//! describes the layout.
 
 use crate::applicant::Applicant;
 use crate::campaign::OnePer;
 use crate::round::{RoundId, Serial};
 use crate::time::Millis;
 
-/// A place in a round, and whose it is or was.
+/// A serial, and the applicant who holds or held it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
-    /// The round.
+pub struct Assignment {
     pub round: RoundId,
-    /// The serial.
     pub serial: Serial,
-    /// Whose.
     pub applicant: Applicant,
 }
 
-/// An entry of the `grants` hash.
+/// An entry of the hash `grants`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// What is held, and by whom.
-    pub place: Place,
-    /// Since when.
+pub struct HeldGrant {
+    pub assignment: Assignment,
+    /// When it was granted.
     pub at: Millis,
-    /// Whether the coupon is known to be committed.
+    /// Whether the gate knows that the coupon is committed.
     pub issued: bool,
 }
 
-impl Held {
-    /// Reads an entry; `None` if it is none.
+impl HeldGrant {
+    /// `None` if the entry is malformed.
     pub fn of(one_per: OnePer, field: &str, value: &str) -> Option<Self> {
         let mut parts = value.split('/');
         let round: RoundId = parts.next()?.parse().ok()?;
@@ -44,7 +41,7 @@ impl Held {
             OnePer::Round => field.strip_prefix(round.as_str())?.strip_prefix('/')?,
         };
         Some(Self {
-            place: Place {
+            assignment: Assignment {
                 applicant: applicant.parse().ok()?,
                 round,
                 serial,
@@ -55,8 +52,8 @@ impl Held {
     }
 }
 
-/// How many grants are not known to be committed, by the counts of the `rounds` hash.
-pub fn without_row<'a>(counts: impl IntoIterator<Item = (&'a str, &'a str)>) -> i64 {
+/// Number of grants that are not issued yet, from the counters in the hash `rounds`.
+pub fn unissued_count<'a>(counts: impl IntoIterator<Item = (&'a str, &'a str)>) -> i64 {
     let counts = counts.into_iter().filter_map(|(field, count)| {
         let (_, what) = field.split_once('/')?;
         let sign = match what {
@@ -69,8 +66,8 @@ pub fn without_row<'a>(counts: impl IntoIterator<Item = (&'a str, &'a str)>) -> 
     counts.sum()
 }
 
-/// When the grant of that entry of the `grants` hash was made, unless its coupon is known to be committed.
-pub fn granted_without_row(value: &str) -> Option<Millis> {
+/// When the grant was made, from a value of the hash `grants`; `None` if it is issued or malformed.
+pub fn unissued_since(value: &str) -> Option<Millis> {
     let mut parts = value.split('/').skip(2);
     let at = parts.next()?.parse::<i64>().ok()?;
     match parts.next() {
@@ -79,20 +76,20 @@ pub fn granted_without_row(value: &str) -> Option<Millis> {
     }
 }
 
-/// The serial that a member of the `pool` names; `None` if it names none.
+/// The serial of a member of the pool; `None` if it is malformed.
 pub fn free(member: &str) -> Option<(RoundId, Serial)> {
     let (round, serial) = member.split_once('/')?;
     Some((round.parse().ok()?, serial.parse().ok()?))
 }
 
-/// What the entry `<round>/<user_id>` of the `revoked` hash speaks of; `None` if it is another kind of entry.
-pub fn revoked(field: &str, value: &str) -> Option<Place> {
+/// The revoked grant of an entry `<round>/<user_id>` of the hash `revoked`; `None` for the other kinds of entries.
+pub fn revoked(field: &str, value: &str) -> Option<Assignment> {
     let (round, applicant) = field.split_once('/')?;
     let serial = value.split('/').next()?;
-    Some(Place {
+    Some(Assignment {
         round: round.parse().ok()?,
         serial: serial.parse().ok()?,
-        // `#` stands in no user id.
+        // Fails for `<round>/#<serial>`: a user id cannot contain `#`.
         applicant: applicant.parse().ok()?,
     })
 }
@@ -102,20 +99,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_are_read_as_the_scripts_write_them() {
-        let held = Held::of(OnePer::Campaign, "7", "once/42/1796086800123/issued").expect("held");
-        let place = |held: &Held| {
-            let Place {
+    fn entries_are_decoded_as_the_scripts_write_them() {
+        let held =
+            HeldGrant::of(OnePer::Campaign, "7", "once/42/1796086800123/issued").expect("held");
+        let parts_of = |held: &HeldGrant| {
+            let Assignment {
                 round,
                 serial,
                 applicant,
-            } = held.place.clone();
+            } = held.assignment.clone();
             (round.to_string(), serial.get(), applicant.to_string())
         };
-        assert_eq!(place(&held), ("once".to_owned(), 42, "7".to_owned()));
+        assert_eq!(parts_of(&held), ("once".to_owned(), 42, "7".to_owned()));
         assert!(held.issued);
-        let held = Held::of(OnePer::Round, "r1/7", "r1/42/5").expect("held");
-        assert_eq!(place(&held), ("r1".to_owned(), 42, "7".to_owned()));
+        let held = HeldGrant::of(OnePer::Round, "r1/7", "r1/42/5").expect("held");
+        assert_eq!(parts_of(&held), ("r1".to_owned(), 42, "7".to_owned()));
         assert!(!held.issued);
         for (field, value) in [
             ("7", ""),
@@ -123,16 +121,20 @@ mod tests {
             ("7", "once/1"),
             ("7", "once/1/5/x"),
         ] {
-            assert_eq!(Held::of(OnePer::Campaign, field, value), None, "{value}");
+            assert_eq!(
+                HeldGrant::of(OnePer::Campaign, field, value),
+                None,
+                "{value}"
+            );
         }
-        assert_eq!(Held::of(OnePer::Round, "r2/7", "r1/1/5"), None);
+        assert_eq!(HeldGrant::of(OnePer::Round, "r2/7", "r1/1/5"), None);
 
         for (value, at) in [
             ("once/42/5", Some(5)),
             ("once/42/5/issued", None),
             ("once", None),
         ] {
-            assert_eq!(granted_without_row(value).map(Millis::get), at, "{value}");
+            assert_eq!(unissued_since(value).map(Millis::get), at, "{value}");
         }
         let counts = [
             ("r1/quota", "9"),
@@ -142,14 +144,14 @@ mod tests {
             ("r2/granted", "3"),
             ("r2/closes_at", ""),
         ];
-        assert_eq!(without_row(counts), 5);
+        assert_eq!(unissued_count(counts), 5);
 
         let (round, serial) = free("once/000000042").expect("free");
         assert_eq!((round.as_str(), serial.get()), ("once", 42));
         assert_eq!(free("once/0"), None);
         let past = revoked("once/7", "42/5/6").expect("revoked");
         assert_eq!((past.serial.get(), past.applicant.as_str()), (42, "7"));
-        // How often a serial was taken back, and how often a person had won.
+        // The other kinds of entries: revocations of a serial, grants of an applicant.
         assert_eq!(revoked("once/#42", "1"), None);
         assert_eq!(revoked("7", "once/1"), None);
     }

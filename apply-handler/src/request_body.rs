@@ -1,4 +1,4 @@
-//! Reads the body of an application: `{"user_id":"42"}` or `{"user_id":42}`.
+//! Parses the body of an application: `{"user_id":"42"}` or `{"user_id":42}`.
 
 use crate::problem::{InvalidUserId, Problem};
 use rushgate_gate::Applicant;
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
-/// Most bytes that a body may have.
+/// Maximum size in bytes.
 pub const MAX_BODY: usize = 4 * 1024;
 
 #[derive(Deserialize)]
@@ -15,7 +15,7 @@ struct Body<'a> {
     user_id: Option<&'a RawValue>,
 }
 
-/// Whether `content_type` says JSON, with or without parameters.
+/// Whether `content_type` is `application/json`, with or without parameters.
 pub fn is_json(content_type: &[u8]) -> bool {
     content_type
         .split(|byte| *byte == b';')
@@ -27,22 +27,22 @@ pub fn is_json(content_type: &[u8]) -> bool {
         })
 }
 
-/// Who applies. Fields other than `user_id` are passed over.
+/// The applicant named in the body. Fields other than `user_id` are ignored.
 ///
 /// # Errors
-/// A problem that says what is wrong with the body.
-pub fn applicant(body: &[u8]) -> Result<Applicant, Problem> {
+/// When the body is invalid or names no applicant.
+pub fn required_applicant(body: &[u8]) -> Result<Applicant, Problem> {
     if body.is_empty() {
         return Err(Problem::EmptyBody);
     }
-    named(body)?.ok_or(Problem::UserId(InvalidUserId::Missing))
+    optional_applicant(body)?.ok_or(Problem::UserId(InvalidUserId::Missing))
 }
 
-/// Whom the body names; nobody, if it is empty or leaves `user_id` out.
+/// The applicant named in the body; `None` if the body is empty or has no `user_id`.
 ///
 /// # Errors
-/// A problem that says what is wrong with the body.
-pub fn named(body: &[u8]) -> Result<Option<Applicant>, Problem> {
+/// When the body is invalid.
+pub fn optional_applicant(body: &[u8]) -> Result<Option<Applicant>, Problem> {
     if body.is_empty() {
         return Ok(None);
     }
@@ -54,20 +54,20 @@ pub fn named(body: &[u8]) -> Result<Option<Applicant>, Problem> {
                 column: error.column(),
             },
         })?;
-    // serde reads a struct from an array too.
+    // serde also accepts an array for a struct.
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(Problem::NotAnObject);
     }
     let Some(user_id) = user_id.map(RawValue::get) else {
         return Ok(None);
     };
-    let named = match user_id.as_bytes() {
+    let applicant = match user_id.as_bytes() {
         [b'"', ..] => serde_json::from_str::<String>(user_id)
             .ok()
             .and_then(|text| text.parse().ok())
             .filter(Applicant::is_addressable)
             .ok_or(Problem::UserId(InvalidUserId::NotAllowed)),
-        // Not 42.0 or 4.2e1, which are 42 to some readers of JSON and not to others.
+        // 42.0 and 4.2e1 are rejected: some JSON parsers read them as 42, others do not.
         [b'0'..=b'9' | b'-', ..] => user_id
             .parse()
             .ok()
@@ -75,7 +75,7 @@ pub fn named(body: &[u8]) -> Result<Option<Applicant>, Problem> {
             .ok_or(Problem::UserId(InvalidUserId::NotAnInteger)),
         _ => Err(Problem::UserId(InvalidUserId::WrongType)),
     };
-    named.map(Some)
+    applicant.map(Some)
 }
 
 #[cfg(test)]
@@ -84,7 +84,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_person_is_named_by_text_or_by_number() {
+    fn a_user_id_is_a_string_or_a_number() {
         for (body, user_id) in [
             (r#"{"user_id":"42"}"#, "42"),
             (r#"{"user_id":42}"#, "42"),
@@ -93,13 +93,13 @@ mod tests {
             (r#"{"user_id":"\u0061.b_c:d@e-f"}"#, "a.b_c:d@e-f"),
             (r#"{"user_id":"..."}"#, "..."),
         ] {
-            let applicant = applicant(body.as_bytes()).expect(body);
+            let applicant = required_applicant(body.as_bytes()).expect(body);
             assert_eq!(applicant.as_str(), user_id);
         }
     }
 
     #[test]
-    fn what_is_not_json_is_told_from_what_is_not_an_application() {
+    fn invalid_json_and_invalid_user_ids_are_different_problems() {
         let user_id = |problem| Err(Problem::UserId(problem));
         let deep = format!(
             "{{\"user_id\":{}1{}}}",
@@ -171,12 +171,12 @@ mod tests {
             (r#"{"user_id":{"a":1}}"#, user_id(InvalidUserId::WrongType)),
             (&deep, user_id(InvalidUserId::WrongType)),
         ] {
-            assert_eq!(applicant(body.as_bytes()), expected, "{body}");
+            assert_eq!(required_applicant(body.as_bytes()), expected, "{body}");
         }
     }
 
     #[test]
-    fn json_is_recognised_whatever_its_case_and_parameters() {
+    fn json_is_recognised_in_any_case_and_with_parameters() {
         for yes in [
             "application/json",
             "Application/JSON; charset=utf-8",
@@ -196,15 +196,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_get_an_answer(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            if let Err(problem) = applicant(&body) {
+        fn arbitrary_bytes_are_a_problem_and_not_a_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Err(problem) = required_applicant(&body) {
                 prop_assert!(matches!(problem.status().as_u16(), 400 | 422));
             }
         }
 
         #[test]
-        fn arbitrary_values_get_an_answer(value in "\\PC{0,40}") {
-            if let Err(problem) = applicant(format!("{{\"user_id\":{value}}}").as_bytes()) {
+        fn arbitrary_values_are_a_problem_and_not_a_panic(value in "\\PC{0,40}") {
+            if let Err(problem) = required_applicant(format!("{{\"user_id\":{value}}}").as_bytes()) {
                 prop_assert!(matches!(problem.status().as_u16(), 400 | 422));
             }
         }

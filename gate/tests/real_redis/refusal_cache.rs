@@ -1,16 +1,16 @@
-//! What strangers are told, for how long that may be repeated, and what settles before they get it.
+//! Cacheable refusals, their exclusion lists and expiry, and the grace period after a change.
 
 use crate::support::{Gate, always_open, applicant, round};
 use redis::Commands;
 use rushgate_gate::project::Origin;
-use rushgate_gate::strangers::SETTLE;
+use rushgate_gate::refusal_cache::GRACE_PERIOD;
 use rushgate_gate::{CampaignState, Decision, Keys, OnePer, Round, apply};
 use std::collections::BTreeSet;
 
 const HOUR: i64 = 3_600_000;
 
-/// Until a change has settled, in ms.
-const SETTLED: i64 = SETTLE.as_millis() as i64;
+/// In ms.
+const GRACE_PERIOD_MS: i64 = GRACE_PERIOD.as_millis() as i64;
 
 impl Gate {
     fn rounds(&mut self, one_per: OnePer, rounds: &[Round]) {
@@ -21,20 +21,20 @@ impl Gate {
         self.project(origin, CampaignState::Running, one_per, rounds);
     }
 
-    /// The word that strangers are told, and who is known.
-    fn told(&mut self) -> Option<(&'static str, BTreeSet<String>)> {
+    /// The cacheable refusal and its exclusion list.
+    fn cacheable(&mut self) -> Option<(&'static str, BTreeSet<String>)> {
         let refusal = self.refusal()?;
-        let known = refusal.known().map(str::to_owned).collect();
-        Some((refusal.answer.decision.as_str(), known))
+        let known = refusal.excluded().map(str::to_owned).collect();
+        Some((refusal.decided.decision.as_str(), known))
     }
 
-    fn decided(&mut self, user_id: &str) -> apply::Answer {
+    fn decided(&mut self, user_id: &str) -> apply::TimedDecision {
         let call = apply::call(&self.id, &applicant(user_id));
-        apply::answer(&self.call(&call).expect("apply")).expect("its reply")
+        apply::decision(&self.call(&call).expect("apply")).expect("its reply")
     }
 
-    /// Applies until it is granted; what was said before that, and when that was.
-    fn insists(&mut self, user_id: &str) -> (BTreeSet<&'static str>, i64) {
+    /// Applies until granted. Returns the refusals before, and the time of the grant.
+    fn apply_until_granted(&mut self, user_id: &str) -> (BTreeSet<&'static str>, i64) {
         let mut refused = BTreeSet::new();
         loop {
             let answer = self.decided(user_id);
@@ -51,58 +51,58 @@ fn people(user_ids: &[&str]) -> BTreeSet<String> {
 }
 
 #[test]
-fn only_what_every_stranger_is_told_is_repeated() {
+fn only_a_refusal_of_all_unknown_applicants_is_cacheable() {
     let mut gate = Gate::unknown();
-    assert_eq!(gate.told(), None, "unknown");
+    assert_eq!(gate.cacheable(), None, "unknown");
     gate.waitlist = 1;
     gate.rounds(OnePer::Campaign, &[always_open(2)]);
-    assert_eq!(gate.told(), None, "two places are left");
+    assert_eq!(gate.cacheable(), None, "two serials are left");
     gate.serial("a");
     gate.serial("b");
-    assert_eq!(gate.told(), None, "one may wait");
+    assert_eq!(gate.cacheable(), None, "one may wait");
     gate.apply("c");
     let known = people(&["a", "b", "c"]);
-    assert_eq!(gate.told(), Some(("sold_out", known.clone())));
+    assert_eq!(gate.cacheable(), Some(("sold_out", known.clone())));
     gate.revoke("a", None);
-    // It settles, and is not repeated for longer than that.
-    gate.keep_settling(500);
-    let refusal = gate.refusal().expect("it settles");
-    assert_eq!(refusal.answer.decision.as_str(), "sold_out");
-    assert!(refusal.lasts().as_millis() <= 500, "{refusal:?}");
-    gate.settle();
-    assert_eq!(gate.told(), None, "one may wait again");
+    // During the grace period, the refusal does not last beyond its end.
+    gate.extend_grace_period(500);
+    let refusal = gate.refusal().expect("a grace period");
+    assert_eq!(refusal.decided.decision.as_str(), "sold_out");
+    assert!(refusal.ttl().as_millis() <= 500, "{refusal:?}");
+    gate.end_grace_period();
+    assert_eq!(gate.cacheable(), None, "one may wait again");
     gate.apply("d");
     let known: BTreeSet<_> = known.into_iter().chain(["d".to_owned()]).collect();
-    assert_eq!(gate.told(), Some(("sold_out", known.clone())));
+    assert_eq!(gate.cacheable(), Some(("sold_out", known.clone())));
 
     let campaign = Keys::of(&gate.id).campaign();
-    for (state, told) in [
+    for (state, expected) in [
         ("paused", None),
         ("halted", None),
         ("closed", Some(("closed", known))),
     ] {
         let _: () = gate.redis.hset(&campaign, "state", state).expect("HSET");
-        assert_eq!(gate.told(), told, "{state}");
+        assert_eq!(gate.cacheable(), expected, "{state}");
     }
 }
 
 #[test]
-fn nothing_is_repeated_when_too_many_are_known() {
+fn nothing_is_cacheable_when_the_exclusion_list_is_too_long() {
     let mut gate = Gate::open(1);
     gate.serial("a");
-    assert!(gate.told().is_some());
+    assert!(gate.cacheable().is_some());
     let others: Vec<(String, &str)> = (0..2_047)
         .map(|person| (person.to_string(), "once/1/5"))
         .collect();
     let grants = Keys::of(&gate.id).grants();
     let _: () = gate.redis.hset_multiple(&grants, &others).expect("HSET");
-    assert_eq!(gate.told().map(|(_, known)| known.len()), Some(2_048));
+    assert_eq!(gate.cacheable().map(|(_, known)| known.len()), Some(2_048));
     let _: () = gate.redis.hset(&grants, "z", "once/1/5").expect("HSET");
-    assert_eq!(gate.told(), None);
+    assert_eq!(gate.cacheable(), None);
 }
 
 #[test]
-fn where_one_may_win_in_every_round_who_is_known_is_a_matter_of_the_round() {
+fn with_one_per_round_the_exclusion_list_is_that_of_the_round() {
     for (one_per, known) in [
         (OnePer::Round, people(&["b"])),
         (OnePer::Campaign, people(&["a", "b"])),
@@ -114,15 +114,15 @@ fn where_one_may_win_in_every_round_who_is_known_is_a_matter_of_the_round() {
         gate.serial("a");
         let second = round("day-2", Some(now - HOUR / 2), Some(now + HOUR), 1);
         gate.rounds(one_per, &[first, second]);
-        gate.settle();
+        gate.end_grace_period();
         gate.serial("b");
-        assert_eq!(gate.told(), Some(("sold_out", known)));
+        assert_eq!(gate.cacheable(), Some(("sold_out", known)));
     }
 }
 
-/// README's own daily example, in its 22nd round: 2,100 people have won before.
+/// The daily campaign of the README in its 22nd round, after 2,100 grants.
 #[test]
-fn where_one_may_win_in_every_round_the_rounds_before_are_not_counted() {
+fn with_one_per_round_earlier_rounds_do_not_count() {
     let mut gate = Gate::unknown();
     gate.waitlist = 1;
     let now = gate.now();
@@ -148,30 +148,30 @@ fn where_one_may_win_in_every_round_the_rounds_before_are_not_counted() {
         .expect("HSET");
     rounds.push(round("today", Some(now - HOUR / 2), Some(now + HOUR), 3));
     gate.rounds(OnePer::Round, &rounds);
-    gate.settle();
+    gate.end_grace_period();
     for user_id in ["p1", "b", "c"] {
         gate.serial(user_id);
     }
     gate.apply("waits");
     let known = people(&["p1", "b", "c", "waits"]);
-    assert_eq!(gate.told(), Some(("sold_out", known)));
-    // Who had something taken back is known as ever, and so is who moves up.
+    assert_eq!(gate.cacheable(), Some(("sold_out", known)));
+    // The list keeps applicants with a revoked grant, and has promoted ones.
     gate.revoke("b", None);
-    gate.settle();
+    gate.end_grace_period();
     gate.apply("next");
     let known = people(&["p1", "b", "c", "waits", "next"]);
-    assert_eq!(gate.told(), Some(("sold_out", known)));
+    assert_eq!(gate.cacheable(), Some(("sold_out", known)));
 
-    // A grant without a note, as a program of an older version makes it: the list is not complete, and not used.
+    // A grant that is not in the set, as older versions make it: the incomplete list is not used.
     let _: () = gate
         .redis
         .hset(keys.grants(), "today/unnoted", "today/4/5")
         .expect("HSET");
-    assert_eq!(gate.told(), None);
+    assert_eq!(gate.cacheable(), None);
 }
 
 #[test]
-fn the_next_round_has_a_list_of_its_own() {
+fn the_next_round_has_its_own_exclusion_list() {
     let mut gate = Gate::unknown();
     let now = gate.now();
     let first = round("day-1", Some(now - HOUR), Some(now + HOUR), 1);
@@ -182,71 +182,83 @@ fn the_next_round_has_a_list_of_its_own() {
         .collect();
     let grants = Keys::of(&gate.id).grants();
     let _: () = gate.redis.hset_multiple(&grants, &filler).expect("HSET");
-    assert_eq!(gate.told(), None, "a grant of these was not noted");
+    assert_eq!(
+        gate.cacheable(),
+        None,
+        "one of these grants is not in the set"
+    );
     let second = round("day-2", Some(now - HOUR / 2), Some(now + HOUR), 1);
     let state = CampaignState::Closed;
     let rounds = [first, second];
     gate.project(Origin::Known, state, OnePer::Round, &rounds);
-    assert_eq!(gate.told(), Some(("closed", people(&[]))), "nobody yet");
+    assert_eq!(
+        gate.cacheable(),
+        Some(("closed", people(&[]))),
+        "no grants yet"
+    );
     gate.rounds(OnePer::Round, &rounds);
-    gate.settle();
+    gate.end_grace_period();
     gate.serial("b");
-    assert_eq!(gate.told(), Some(("sold_out", people(&["b"]))));
+    assert_eq!(gate.cacheable(), Some(("sold_out", people(&["b"]))));
     let noted: usize = gate.redis.scard(Keys::of(&gate.id).known()).expect("SCARD");
-    assert_eq!(noted, 1, "that of the round before is gone");
+    assert_eq!(noted, 1, "only the current round");
 }
 
 #[test]
-fn a_freed_serial_and_a_raised_quota_are_given_to_strangers_after_a_second() {
+fn unknown_applicants_get_freed_and_added_serials_after_the_grace_period() {
     let mut gate = Gate::open(1);
     gate.serial("a");
     let before = gate.now();
     gate.revoke("a", None);
     let after = gate.now();
-    let (refused, at) = gate.insists("b");
+    let (refused, at) = gate.apply_until_granted("b");
     assert_eq!(refused, BTreeSet::from(["sold_out"]));
     assert!(
-        at >= before + SETTLED,
+        at >= before + GRACE_PERIOD_MS,
         "{} ms too early",
-        before + SETTLED - at
+        before + GRACE_PERIOD_MS - at
     );
-    assert!(at < after + 3 * SETTLED, "{} ms after it", at - after);
+    assert!(
+        at < after + 3 * GRACE_PERIOD_MS,
+        "{} ms after it",
+        at - after
+    );
 
     let before = gate.now();
     gate.rounds(OnePer::Campaign, &[always_open(2)]);
-    // Who is known need not wait for it.
+    // Known applicants are not affected by the grace period.
     assert!(matches!(gate.apply("b"), Decision::AlreadyGranted(_)));
     assert!(matches!(gate.apply("a"), Decision::Revoked { .. }));
-    let (refused, at) = gate.insists("c");
+    let (refused, at) = gate.apply_until_granted("c");
     assert_eq!(refused, BTreeSet::from(["sold_out"]));
     assert!(
-        at >= before + SETTLED,
+        at >= before + GRACE_PERIOD_MS,
         "{} ms too early",
-        before + SETTLED - at
+        before + GRACE_PERIOD_MS - at
     );
 }
 
 #[test]
-fn where_places_are_left_nothing_has_to_settle() {
+fn while_serials_are_left_no_grace_period_starts() {
     let mut gate = Gate::open(2);
     gate.serial("a");
     gate.revoke("a", None);
     assert_eq!(gate.serial("b"), 1);
     gate.rounds(OnePer::Campaign, &[always_open(9)]);
     assert_eq!(gate.serial("c"), 2);
-    // Of a round that is over, a serial does not delay the one that is open.
+    // A serial freed in a closed round starts no grace period in the open one.
     let now = gate.now();
     let over = round("once", None, Some(now - HOUR), 9);
     let open = round("open", Some(now - HOUR / 2), None, 9);
     gate.rounds(OnePer::Campaign, &[over, open]);
-    gate.settle();
+    gate.end_grace_period();
     gate.serial("d");
     gate.revoke("b", None);
     gate.serial("e");
 }
 
 #[test]
-fn an_opening_is_not_delayed_and_no_refusal_is_repeated_beyond_it() {
+fn an_opening_ends_the_grace_period() {
     let mut gate = Gate::unknown();
     let now = gate.now();
     let opens_at = now + 400;
@@ -257,14 +269,14 @@ fn an_opening_is_not_delayed_and_no_refusal_is_repeated_beyond_it() {
     gate.rounds(OnePer::Round, &rounds);
     gate.serial("a");
     gate.revoke("a", None);
-    let refusal = gate.refusal().expect("it settles");
-    assert!(refusal.ends.get() <= opens_at, "{refusal:?}");
-    let (_, at) = gate.insists("b");
+    let refusal = gate.refusal().expect("a grace period");
+    assert!(refusal.expires_at.get() <= opens_at, "{refusal:?}");
+    let (_, at) = gate.apply_until_granted("b");
     assert!((opens_at..opens_at + 500).contains(&at), "{at}");
 }
 
 #[test]
-fn no_refusal_is_repeated_beyond_the_next_opening() {
+fn no_refusal_lasts_beyond_the_next_opening() {
     for word in ["sold_out", "not_open", "closed"] {
         let mut gate = Gate::unknown();
         let now = gate.now();
@@ -281,20 +293,20 @@ fn no_refusal_is_repeated_beyond_the_next_opening() {
             let state = CampaignState::Closed;
             gate.project(Origin::Known, state, OnePer::Round, &rounds);
         }
-        let refusal = gate.refusal().expect("nobody gets anything");
-        assert_eq!(refusal.answer.decision.as_str(), word);
-        assert_eq!(refusal.ends.get(), opens_at, "{word}");
+        let refusal = gate.refusal().expect("a refusal");
+        assert_eq!(refusal.decided.decision.as_str(), word);
+        assert_eq!(refusal.expires_at.get(), opens_at, "{word}");
     }
 }
 
 #[test]
-fn an_opening_that_is_moved_to_an_earlier_time_settles() {
+fn an_opening_moved_to_an_earlier_time_starts_a_grace_period() {
     let mut gate = Gate::unknown();
     let now = gate.now();
     let later = round("once", Some(now + HOUR), None, 9);
     gate.rounds(OnePer::Campaign, &[later]);
     assert!(matches!(gate.apply("a"), Decision::NotOpen { .. }));
-    // Into the past, and into the next second.
+    // An opening moved to the past, and to within the next second.
     for (user_id, opens_in) in [("b", -10), ("c", 300)] {
         let mut gate = Gate::unknown();
         let later = round("once", Some(now + HOUR), None, 9);
@@ -302,12 +314,12 @@ fn an_opening_that_is_moved_to_an_earlier_time_settles() {
         let before = gate.now();
         let soon = round("once", Some(before + opens_in), None, 9);
         gate.rounds(OnePer::Campaign, &[soon]);
-        let (refused, at) = gate.insists(user_id);
+        let (refused, at) = gate.apply_until_granted(user_id);
         assert_eq!(refused, BTreeSet::from(["not_open"]));
         assert!(
-            at >= before + SETTLED,
+            at >= before + GRACE_PERIOD_MS,
             "{} ms too early",
-            before + SETTLED - at
+            before + GRACE_PERIOD_MS - at
         );
     }
 }

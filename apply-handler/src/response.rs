@@ -1,34 +1,35 @@
-//! An HTTP answer. Its length is always known, because Spin sends one without Content-Length in small
-//! writes that wait for the client's delayed acknowledgement: ten times slower.
+//! HTTP responses: what each decision, status and overview becomes.
+//!
+//! Every response but 204 and 304 has a Content-Length. Without it, Spin sends the body in small writes that wait for
+//! the client's delayed acknowledgement, which is ten times slower.
 
-use crate::body::{
+use crate::campaign_pages::Page;
+use crate::problem::{Details, Problem};
+use crate::response_body::{
     CampaignBody, CampaignsBody, GrantBody, RefusalBody, RevokedBody, WaitlistedBody,
 };
-use crate::lists::Page;
-use crate::problem::{Details, Problem};
 use bytes::Bytes;
-use rushgate_gate::apply::{Answer as Decided, Grant};
+use rushgate_gate::apply::{Grant, TimedDecision};
 use rushgate_gate::overview::Overview;
-use rushgate_gate::{Applicant, CampaignId, Decision, Millis, RoundId, Waiting, application};
+use rushgate_gate::{Applicant, CampaignId, Decision, Millis, RoundId, Waiting, status};
 use serde::Serialize;
 use spin_sdk::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
-/// What a request is answered with.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
 }
 
-/// How long, in seconds, to stay away from a campaign that an operator has to touch first.
+/// Retry-After, in seconds, where an operator has to act first.
 pub(crate) const RETRY_AFTER_PAUSE: RangeInclusive<i64> = 8..=12;
 
-impl Answer {
-    /// No body at all.
+impl Response {
+    /// Without a body.
     pub fn empty(status: StatusCode) -> Self {
         Self {
             status,
@@ -37,7 +38,6 @@ impl Answer {
         }
     }
 
-    /// A body of a fixed type.
     pub fn body(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         Self {
             body: body.into(),
@@ -46,7 +46,6 @@ impl Answer {
         .with("content-type", content_type)
     }
 
-    /// A JSON body.
     pub fn json(status: StatusCode, body: &impl Serialize) -> Self {
         Self::body(status, "application/json", to_json(body))
     }
@@ -57,10 +56,10 @@ impl Answer {
             .with("cache-control", "no-store")
     }
 
-    /// What the gate decided over an application.
-    pub fn decision(decided: &Decided, campaign: &CampaignId, applicant: &Applicant) -> Self {
+    /// The response to an application.
+    pub fn decision(decided: &TimedDecision, campaign: &CampaignId, applicant: &Applicant) -> Self {
         let word = decided.decision.as_str();
-        let answer = match &decided.decision {
+        let response = match &decided.decision {
             Decision::Granted(grant) => {
                 let path = format!("/v1/campaigns/{campaign}/applications/{applicant}");
                 Self::granted(StatusCode::CREATED, word, campaign, applicant, grant)
@@ -77,14 +76,14 @@ impl Answer {
                 word,
                 campaign,
                 Some(round.as_str()),
-                "The coupon was taken back; this round cannot be won again.",
+                "The coupon was revoked. This round cannot be won again.",
             ),
             Decision::SoldOut { round } => refused(
                 StatusCode::GONE,
                 word,
                 campaign,
                 Some(round.as_str()),
-                "Every coupon of this round has been given.",
+                "All coupons of this round have been granted.",
             ),
             Decision::NotOpen { round, opens_at } => {
                 let detail = format!("The round opens at {opens_at}.");
@@ -103,7 +102,7 @@ impl Answer {
                 word,
                 campaign,
                 None,
-                "The campaign is over.",
+                "The campaign has ended.",
             ),
             Decision::Paused => refused(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -114,55 +113,58 @@ impl Answer {
             )
             .retry_within(RETRY_AFTER_PAUSE),
             Decision::Halted => halted(campaign),
-            Decision::UnknownCampaign => return Problem::CampaignNotFound.answer(),
-            Decision::UserIdNotNumeric => return Problem::UserIdNotNumeric.answer(),
+            Decision::UnknownCampaign => return Problem::CampaignNotFound.response(),
+            Decision::UserIdNotNumeric => return Problem::UserIdNotNumeric.response(),
         };
-        answer
+        response
             .with("rushgate-decision", word)
             .with("cache-control", "no-store")
     }
 
-    /// What became of an application, in `round` if one was asked for.
+    /// The response to a status request; `round` is the one in the request.
     pub fn status(
-        status: &application::Status,
+        status: &status::Status,
         campaign: &CampaignId,
         applicant: &Applicant,
         round: Option<RoundId>,
     ) -> Self {
         match status {
-            application::Status::Granted(grant) => {
+            status::Status::Granted(grant) => {
                 Self::granted(StatusCode::OK, "granted", campaign, applicant, grant)
                     .with("cache-control", "no-store")
             }
-            application::Status::Issued(grant) => {
+            status::Status::Issued(grant) => {
                 Self::granted(StatusCode::OK, "issued", campaign, applicant, grant)
                     .with("cache-control", "no-store")
             }
-            application::Status::Waitlisted(waiting) => {
+            status::Status::Waitlisted(waiting) => {
                 Self::waitlisted(StatusCode::OK, campaign, applicant, waiting)
                     .with("cache-control", "no-store")
             }
-            application::Status::Revoked { grant, revoked_at } => {
+            status::Status::Revoked { grant, revoked_at } => {
                 let body = RevokedBody {
                     grant: GrantBody::new("revoked", campaign, applicant, grant),
                     revoked_at: revoked_at.to_string(),
                 };
                 Self::json(StatusCode::OK, &body).with("cache-control", "no-store")
             }
-            application::Status::Halted => halted(campaign),
-            application::Status::NotFound => Problem::ApplicationNotFound { round }.answer(),
-            application::Status::UnknownRound => Problem::RoundNotFound.answer(),
-            application::Status::UnknownCampaign => Problem::CampaignNotFound.answer(),
+            status::Status::Halted => halted(campaign),
+            status::Status::NotFound => Problem::ApplicationNotFound { round }.response(),
+            status::Status::UnknownRound => Problem::RoundNotFound.response(),
+            status::Status::UnknownCampaign => Problem::CampaignNotFound.response(),
         }
     }
 
-    /// How a campaign stands. A million pollers may share an answer for a second.
+    /// The overview of a campaign. Caches may share it for a second.
     pub fn overview(campaign: &CampaignId, overview: &Overview) -> Self {
         let body = CampaignBody::new(campaign, overview);
-        Self::counts(&body, standing(campaign, overview), changes_in(overview))
+        Self::overviews(
+            &body,
+            etag_parts(campaign, overview),
+            next_change_ms(overview),
+        )
     }
 
-    /// How the campaigns of a page stand.
     pub fn page(page: &Page) -> Self {
         let Page {
             campaigns,
@@ -177,28 +179,32 @@ impl Answer {
             unreadable: unreadable.iter().map(CampaignId::as_str).collect(),
             next: next.as_ref().map(CampaignId::as_str),
         };
-        let standings: Vec<_> = campaigns
+        let parts: Vec<_> = campaigns
             .iter()
-            .map(|(campaign, overview)| standing(campaign, overview))
+            .map(|(campaign, overview)| etag_parts(campaign, overview))
             .collect();
-        let changes_in = campaigns
+        let next_change_ms = campaigns
             .iter()
-            .filter_map(|(_, overview)| changes_in(overview))
+            .filter_map(|(_, overview)| next_change_ms(overview))
             .min();
-        Self::counts(&body, (standings, unreadable, next), changes_in)
+        Self::overviews(&body, (parts, unreadable, next), next_change_ms)
     }
 
-    /// The tag is weak: it stands for everything but the server's time. The age is none here, and said so that what a
-    /// cache on the way has said of an older answer does not stay with the new time.
-    fn counts(body: &impl Serialize, tagged: impl Hash, changes_in: Option<i64>) -> Self {
+    /// The ETag is weak, because it covers everything but the server's time. `Age: 0` is sent so that a cache, when it
+    /// refreshes a stored response after 304, does not keep the old age beside the new time.
+    fn overviews(
+        body: &impl Serialize,
+        etag_parts: impl Hash,
+        next_change_ms: Option<i64>,
+    ) -> Self {
         let mut hasher = DefaultHasher::new();
-        tagged.hash(&mut hasher);
-        // It is told in whole seconds.
-        let is_lasting = changes_in.is_none_or(|millis| millis >= 1_000);
+        etag_parts.hash(&mut hasher);
+        // max-age is in whole seconds.
+        let is_cacheable = next_change_ms.is_none_or(|millis| millis >= 1_000);
         Self::json(StatusCode::OK, body)
             .with(
                 "cache-control",
-                match is_lasting {
+                match is_cacheable {
                     true => "public, max-age=1",
                     false => "public, max-age=0",
                 },
@@ -207,9 +213,9 @@ impl Answer {
             .with_text("etag", &format!("W/\"{:016x}\"", hasher.finish()))
     }
 
-    /// 304, if the client has this already (RFC 9110 13.1.2).
+    /// Turns the response into 304 if the client has it already (RFC 9110, section 13.1.2).
     #[must_use]
-    pub fn unless_known(self, request: &HeaderMap) -> Self {
+    pub fn not_modified_if_known(self, request: &HeaderMap) -> Self {
         let weak = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
         let own = self
             .headers
@@ -233,9 +239,9 @@ impl Answer {
         }
     }
 
-    /// Says how long the gate took (the Server Timing specification), if it was asked.
+    /// Adds Server-Timing with the time spent waiting for the gate; nothing if the gate was not asked.
     #[must_use]
-    pub fn timed(self, gate: Option<Duration>) -> Self {
+    pub fn with_server_timing(self, gate: Option<Duration>) -> Self {
         match gate {
             None => self,
             Some(took) => self.with_text(
@@ -245,9 +251,9 @@ impl Answer {
         }
     }
 
-    /// Says what the clock of Redis shows, if that is known.
+    /// Adds the clock of Redis, if this instance knows it.
     #[must_use]
-    pub fn at(self, now: Option<Millis>) -> Self {
+    pub fn with_time(self, now: Option<Millis>) -> Self {
         match now {
             None => self,
             Some(now) => self.with_text("rushgate-time", &now.get().to_string()),
@@ -282,30 +288,29 @@ impl Answer {
         Self::json(status, &body).with_text("rushgate-position", &waiting.position.to_string())
     }
 
-    /// Adds a header.
     #[must_use]
     pub fn with(self, name: &'static str, value: &'static str) -> Self {
         self.insert(name, HeaderValue::from_static(value))
     }
 
-    /// Adds a header whose value was made here, of ids and numbers.
+    /// Adds a header whose value consists of ids and numbers.
     #[must_use]
     pub fn with_text(self, name: &'static str, value: &str) -> Self {
         match HeaderValue::from_str(value) {
             Ok(value) => self.insert(name, value),
-            // Ids and numbers are always allowed; a header is not worth an error.
+            // Unreachable for ids and numbers.
             Err(_) => self,
         }
     }
 
-    /// When to ask again, in seconds; at least one.
+    /// Adds Retry-After, at least 1 second.
     #[must_use]
     pub fn retry_after(self, seconds: i64) -> Self {
         self.with_text("retry-after", &seconds.max(1).to_string())
     }
 
-    /// The same with one of these numbers, by the clock's nanoseconds: those who are refused together should not come back
-    /// together.
+    /// Adds Retry-After with a number of this range, from the digits of the clock, so that clients rejected together do
+    /// not return together.
     pub(crate) fn retry_within(self, seconds: RangeInclusive<i64>) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let chance = i64::from(now.map_or(0, |now| now.subsec_nanos()) / 1_000);
@@ -313,28 +318,27 @@ impl Answer {
         self.retry_after(first + chance % (last - first + 1))
     }
 
-    /// The same without its body, for `Prefer: return=minimal`: status and headers say it all.
+    /// Removes the body, for `Prefer: return=minimal`.
     #[must_use]
-    pub fn minimal(mut self) -> Self {
+    pub fn into_minimal(mut self) -> Self {
         self.body = Bytes::new();
         self.headers.remove("content-type");
         self.with("preference-applied", "return=minimal")
     }
 
-    /// Whether the request was served.
     pub fn is_success(&self) -> bool {
         self.status.is_success()
     }
 
-    /// Its status, its headers (with Content-Length) and its body.
+    /// Status, headers (with Content-Length) and body.
     pub fn into_parts(self) -> (StatusCode, HeaderMap, Bytes) {
         let length = self.body.len();
-        // RFC 9110 8.6: none on 204, and on 304 only that of the body which is not sent.
-        let answer = match self.status {
+        // RFC 9110, section 8.6: no Content-Length on 204; on 304 only that of the body that 200 would have.
+        let response = match self.status {
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => self,
             _ => self.insert("content-length", HeaderValue::from(length)),
         };
-        (answer.status, answer.headers, answer.body)
+        (response.status, response.headers, response.body)
     }
 
     fn insert(mut self, name: &'static str, value: HeaderValue) -> Self {
@@ -343,16 +347,16 @@ impl Answer {
     }
 }
 
-/// What a tag stands for.
-fn standing<'a>(campaign: &'a CampaignId, overview: &'a Overview) -> impl Hash + use<'a> {
+/// What the ETag covers.
+fn etag_parts<'a>(campaign: &'a CampaignId, overview: &'a Overview) -> impl Hash + use<'a> {
     let Overview {
         state, round, next, ..
     } = overview;
     (campaign, state.as_str(), round, next)
 }
 
-/// How long it is until a round opens or closes, in ms.
-fn changes_in(overview: &Overview) -> Option<i64> {
+/// Time until the next opening or closing of a round, in ms.
+fn next_change_ms(overview: &Overview) -> Option<i64> {
     let opens_at = overview.next.as_ref().map(|(_, opens_at)| *opens_at);
     let current = overview.round.as_ref();
     let closes_at = current.and_then(|current| current.round.closes_at);
@@ -366,8 +370,7 @@ fn changes_in(overview: &Overview) -> Option<i64> {
         .min()
 }
 
-/// The gate has lost grants.
-fn halted(campaign: &CampaignId) -> Answer {
+fn halted(campaign: &CampaignId) -> Response {
     refused(
         StatusCode::SERVICE_UNAVAILABLE,
         Decision::Halted.as_str(),
@@ -378,15 +381,15 @@ fn halted(campaign: &CampaignId) -> Answer {
     .retry_within(RETRY_AFTER_PAUSE)
 }
 
-/// A refusal is a problem whose `code` is the decision.
+/// A refusal is a problem detail whose `code` is the decision.
 fn refused(
     status: StatusCode,
     word: &'static str,
     campaign: &CampaignId,
     round: Option<&str>,
     detail: &str,
-) -> Answer {
-    Answer::problem(
+) -> Response {
+    Response::problem(
         status,
         &RefusalBody {
             problem: Details::new(status, word, detail),
@@ -398,7 +401,7 @@ fn refused(
 }
 
 fn to_json(body: &impl Serialize) -> Vec<u8> {
-    // Structs of texts and numbers; there is nothing in them that JSON cannot say.
+    // Structs of strings and numbers, so this cannot fail.
     serde_json::to_vec(body).unwrap_or_default()
 }
 
@@ -412,8 +415,8 @@ mod tests {
         Millis::try_from(millis).expect("an instant")
     }
 
-    /// How a campaign stands at 5,000 whose round closes then, and another opens.
-    fn standing_with(closes_at: Option<i64>, opens_at: Option<i64>) -> Overview {
+    /// An overview at 5,000 ms, with the closing time of the current round and the opening time of the next.
+    fn overview_with(closes_at: Option<i64>, opens_at: Option<i64>) -> Overview {
         Overview {
             state: CampaignState::Running,
             round: Some(RoundOverview {
@@ -432,13 +435,13 @@ mod tests {
         }
     }
 
-    fn header(answer: &Answer, name: &str) -> String {
-        let value = answer.headers.get(name).expect(name);
+    fn header(response: &Response, name: &str) -> String {
+        let value = response.headers.get(name).expect(name);
         value.to_str().expect("ASCII").to_owned()
     }
 
     #[test]
-    fn counts_are_kept_until_the_next_opening_or_close_and_for_a_second_at_most() {
+    fn counts_are_cacheable_for_a_second_but_not_beyond_an_opening_or_closing() {
         let campaign: CampaignId = "welcome".parse().expect("an id");
         for (closes_at, opens_at, max_age) in [
             (None, None, 1),
@@ -448,36 +451,36 @@ mod tests {
             (Some(9_000), Some(5_001), 0),
             (Some(5_000), Some(7_000), 1),
         ] {
-            let overview = standing_with(closes_at, opens_at);
-            let single = Answer::overview(&campaign, &overview);
-            let page = Answer::page(&Page {
+            let overview = overview_with(closes_at, opens_at);
+            let single = Response::overview(&campaign, &overview);
+            let page = Response::page(&Page {
                 campaigns: vec![
-                    (campaign.clone(), standing_with(None, None)),
+                    (campaign.clone(), overview_with(None, None)),
                     (campaign.clone(), overview),
                 ],
                 unreadable: vec![],
                 next: None,
             });
             let expected = format!("public, max-age={max_age}");
-            for answer in [single, page] {
-                let told = header(&answer, "cache-control");
-                assert_eq!(told, expected, "{closes_at:?} {opens_at:?}");
+            for response in [single, page] {
+                let max_age_header = header(&response, "cache-control");
+                assert_eq!(max_age_header, expected, "{closes_at:?} {opens_at:?}");
             }
         }
     }
 
     #[test]
-    fn a_tag_stands_for_everything_but_the_time() {
+    fn the_etag_covers_everything_but_the_time() {
         let campaign = |id: &str| -> CampaignId { id.parse().expect("an id") };
         let tag = |id: &str, overview: &Overview, next: Option<&str>| {
-            let page = Answer::page(&Page {
+            let page = Response::page(&Page {
                 campaigns: vec![(campaign(id), overview.clone())],
                 unreadable: vec![],
                 next: next.map(campaign),
             });
             header(&page, "etag")
         };
-        let before = standing_with(None, Some(7_000));
+        let before = overview_with(None, Some(7_000));
         let after = Overview {
             now: at(6_000),
             ..before.clone()
@@ -485,7 +488,7 @@ mod tests {
         assert_eq!(tag("a", &before, None), tag("a", &after, None));
         assert_ne!(tag("a", &before, None), tag("b", &before, None));
         assert_ne!(tag("a", &before, None), tag("a", &before, Some("a")));
-        let other = standing_with(None, Some(7_001));
+        let other = overview_with(None, Some(7_001));
         assert_ne!(tag("a", &before, None), tag("a", &other, None));
     }
 }

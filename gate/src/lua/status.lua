@@ -1,28 +1,29 @@
--- Tells what became of somebody's application. Writes nothing.
+-- Reports the status of one applicant. Writes nothing.
 --
 -- KEYS  1 campaign  2 schedule  3 grants  4 waitlist  5 waiting  6 revoked
--- ARGV  1 user id  2 round, or '' for the one that he has won (where one may win in every round, and else: the
---       round that opened last)
--- Reply {status, round, serial, at, revoked_at, now}: flat and always six long; '' and 0 where there is nothing
--- to say.
---   status  granted, issued, waitlisted, revoked, not_found, unknown_round (the one that was asked for), halted,
---           unknown_campaign; halted takes the place of not_found and unknown_round while Redis has lost grants, of
---           which this may be one
---   serial  for waitlisted, the position: 1 is next
---   at      when the serial was granted; for waitlisted, since when
+-- ARGV  1 user id
+--       2 round id, or '' for the default. The default is the round of the applicant's grant where one grant per
+--         campaign is allowed (one_per = campaign) and the applicant holds one; otherwise the round that opened last.
+-- Reply {status, round, serial, at, revoked_at, now}: a flat array, always of 6 elements; '' or 0 means "no value".
+--   status  granted, issued, waitlisted, revoked, not_found, halted, unknown_campaign, or unknown_round (ARGV[2] names
+--           no round of the campaign). While the campaign is halted, `halted` replaces not_found and unknown_round,
+--           because the grant may be one that Redis has lost.
+--   serial  for waitlisted: the position, 1 is next
+--   at      when the serial was granted; for waitlisted: when the applicant joined the waitlist
+--   now     the clock of Redis; all times are in ms since 1970
 --
 -- Example
 --   EVAL … 6 rushgate:{welcome}:campaign … rushgate:{welcome}:revoked 7 ''
 --   → issued once 42 1796086800123 0 1796086900000
 if #KEYS ~= 6 or #ARGV ~= 2 then
-  return redis.error_reply('ERR application.lua takes 6 keys and 2 arguments')
+  return redis.error_reply('ERR status.lua takes 6 keys and 2 arguments')
 end
 local user_id, asked = ARGV[1], ARGV[2]
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- Of a campaign that was lost altogether, confirm.lua has written down the state alone.
+-- After Redis has lost the whole campaign, confirm.lua writes the state and nothing else.
 local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per')
 local state, one_per = campaign[1], campaign[2]
 if not state then
@@ -53,7 +54,7 @@ if place then
   return { 'waitlisted', round, position, tonumber(since), 0, now }
 end
 
--- Where one may win once in all, what happened in an earlier round is the answer until he applies again.
+-- With one grant per campaign, a revocation in an earlier round is reported until the applicant applies again.
 local past = redis.call('HGET', KEYS[6], round .. '/' .. user_id)
 if not past and asked == '' and one_per == 'campaign' then
   round = string.match(redis.call('HGET', KEYS[6], user_id) or '', '^([^/]+)/') or round

@@ -1,4 +1,4 @@
-//! The JSON of answers.
+//! The JSON bodies of successful responses and refusals.
 
 use crate::problem::Details;
 use rushgate_gate::apply::Grant;

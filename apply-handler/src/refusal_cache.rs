@@ -1,0 +1,314 @@
+//! A negative cache of refusals: for at most 0.9 s, an instance answers applicants unknown to the gate itself, so that
+//! requests after a round has sold out do not load the gate.
+//!
+//! After a refusal, the instance asks the gate once which refusal it may cache, for how long, and to which applicants
+//! it does not apply (the exclusion list). Applicants on the list are always sent to the gate, so a winner is never
+//! denied: the header of `refusal_cache.lua` has the proof. No request waits for the question; until its answer,
+//! requests go to the gate.
+
+use crate::clock::later;
+use crate::gate::Gate;
+use crate::settings::Settings;
+use rushgate_gate::apply::TimedDecision;
+use rushgate_gate::refusal_cache::{self, CacheableRefusal, GRACE_PERIOD};
+use rushgate_gate::{Applicant, CampaignId, Decision, UserIds};
+use spin_sdk::wasip3::wit_bindgen;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Instant;
+
+/// Maximum size of the cache: the number of excluded applicants, plus [`COST_PER_CAMPAIGN`] for each campaign.
+const CAPACITY: usize = 65_536;
+
+/// What a campaign costs of [`CAPACITY`] in addition to its excluded applicants.
+const COST_PER_CAMPAIGN: usize = 64;
+
+static CACHE: LazyLock<Mutex<Cache>> = LazyLock::new(Mutex::default);
+
+#[derive(Default)]
+struct Cache(HashMap<CampaignId, Entry>);
+
+struct Entry {
+    /// `None`: the question is under way, or its answer was that nothing may be cached.
+    refusal: Option<CachedRefusal>,
+    expires_at: Instant,
+}
+
+struct CachedRefusal {
+    decided: TimedDecision,
+    /// The user ids that the campaign accepts.
+    user_ids: UserIds,
+    /// When the reply of the gate arrived.
+    at: Instant,
+    /// Sorted hashes of the excluded user ids. Another user id with an equal hash is sent to the gate, which is safe.
+    excluded: Vec<u64>,
+}
+
+/// The cached refusal for `applicant`; `None` if the gate must decide.
+pub fn get(campaign: &CampaignId, applicant: &Applicant) -> Option<TimedDecision> {
+    with_cache(|cache| cache.get(campaign, applicant, Instant::now()))
+}
+
+/// Fills the cache after the gate has refused an application, unless it is filled or being filled. It runs in a task of
+/// its own, so that the response does not wait for it.
+pub fn fill(settings: &'static Settings, campaign: &CampaignId, decision: &Decision) {
+    let is_cacheable = matches!(
+        decision,
+        Decision::SoldOut { .. } | Decision::NotOpen { .. } | Decision::Closed
+    );
+    let asked = Instant::now();
+    if !is_cacheable || !with_cache(|cache| cache.start_fill(campaign, asked)) {
+        return;
+    }
+    let campaign = campaign.clone();
+    wit_bindgen::spawn(async move {
+        let call = refusal_cache::call(&campaign);
+        // Without an answer, the pending entry prevents another question for the length of the grace period.
+        if let Ok(Some(refusal)) = Gate::new(settings)
+            .call(&call, refusal_cache::refusal)
+            .await
+        {
+            with_cache(|cache| cache.insert(&campaign, &refusal, asked, Instant::now()));
+        }
+    });
+}
+
+fn with_cache<T>(work: impl FnOnce(&mut Cache) -> T) -> T {
+    // A panic cannot leave it inconsistent.
+    let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    work(&mut cache)
+}
+
+impl Cache {
+    fn get(
+        &self,
+        campaign: &CampaignId,
+        applicant: &Applicant,
+        now: Instant,
+    ) -> Option<TimedDecision> {
+        let entry = self.0.get(campaign)?;
+        let cached = entry.refusal.as_ref()?;
+        let is_excluded = || cached.excluded.binary_search(&hash(applicant.as_str()));
+        if now >= entry.expires_at || is_excluded().is_ok() {
+            return None;
+        }
+        let age = now.saturating_duration_since(cached.at);
+        Some(TimedDecision {
+            now: later(cached.decided.now, age),
+            decision: match cached.user_ids.accepts(applicant) {
+                true => cached.decided.decision.clone(),
+                false => Decision::UserIdNotNumeric,
+            },
+        })
+    }
+
+    /// The used part of [`CAPACITY`].
+    fn size(&self) -> usize {
+        let sizes = self.0.values().map(|entry| {
+            let cached = entry.refusal.as_ref();
+            COST_PER_CAMPAIGN + cached.map_or(0, |cached| cached.excluded.len())
+        });
+        sizes.sum()
+    }
+
+    /// Whether the caller must ask the gate. Adds a pending entry then.
+    fn start_fill(&mut self, campaign: &CampaignId, now: Instant) -> bool {
+        if self
+            .0
+            .get(campaign)
+            .is_some_and(|entry| now < entry.expires_at)
+        {
+            return false;
+        }
+        if self.size() >= CAPACITY {
+            self.0.retain(|_, entry| now < entry.expires_at);
+        }
+        if self.size() >= CAPACITY {
+            return false;
+        }
+        let pending = Entry {
+            refusal: None,
+            expires_at: now + GRACE_PERIOD,
+        };
+        self.0.insert(campaign.clone(), pending);
+        true
+    }
+
+    /// Stores the answer to a question. `asked` is a time before the question was sent; the lifetime counts from it.
+    fn insert(
+        &mut self,
+        campaign: &CampaignId,
+        refusal: &CacheableRefusal,
+        asked: Instant,
+        now: Instant,
+    ) {
+        let mut excluded: Vec<u64> = refusal.excluded().map(hash).collect();
+        excluded.sort_unstable();
+        let cached = CachedRefusal {
+            decided: refusal.decided.clone(),
+            user_ids: refusal.user_ids,
+            at: now,
+            excluded,
+        };
+        let entry = Entry {
+            refusal: Some(cached),
+            expires_at: asked + refusal.ttl(),
+        };
+        self.0.insert(campaign.clone(), entry);
+    }
+}
+
+fn hash(user_id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    user_id.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rushgate_gate::Value;
+    use std::time::Duration;
+
+    fn id(number: usize) -> CampaignId {
+        format!("c{number}").parse().expect("an id")
+    }
+
+    fn applicant(user_id: &str) -> Applicant {
+        user_id.parse().expect("a user id")
+    }
+
+    /// A refusal of the gate at 5,000 ms by its clock.
+    fn refusal(word: &str, opens_at: i64, ends: i64, known: &str) -> CacheableRefusal {
+        let text = |text: &str| Value::Bytes(text.as_bytes().to_vec());
+        let [at, now, ends] = [opens_at, 5_000, ends].map(Value::Integer);
+        let reply = [
+            text(word),
+            text("once"),
+            at,
+            now,
+            ends,
+            text("any"),
+            text(known),
+        ];
+        let read = refusal_cache::refusal(&reply).expect("a reply");
+        read.expect("a refusal")
+    }
+
+    fn after(start: Instant, millis: u64) -> Instant {
+        start + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn unknown_applicants_get_the_refusal_and_excluded_ones_do_not() {
+        let (mut cache, start) = (Cache::default(), Instant::now());
+        assert_eq!(cache.get(&id(0), &applicant("x"), start), None);
+        assert!(cache.start_fill(&id(0), start));
+        assert_eq!(cache.get(&id(0), &applicant("x"), start), None);
+        let sold_out = refusal("sold_out", 0, 5_900, "7 once/8");
+        cache.insert(&id(0), &sold_out, start, after(start, 10));
+        let cached = |user_id| cache.get(&id(0), &applicant(user_id), after(start, 20));
+        assert_eq!(
+            cached("x").expect("an answer").decision,
+            sold_out.decided.decision
+        );
+        for known in ["7", "8"] {
+            assert_eq!(cached(known), None, "{known}");
+        }
+        assert_eq!(cache.get(&id(1), &applicant("x"), after(start, 20)), None);
+    }
+
+    #[test]
+    fn an_applicant_with_an_unaccepted_user_id_gets_another_refusal() {
+        let (mut cache, start) = (Cache::default(), Instant::now());
+        let mut sold_out = refusal("sold_out", 0, 5_900, "7");
+        sold_out.user_ids = UserIds::Numeric;
+        cache.insert(&id(0), &sold_out, start, start);
+        for (user_id, decision) in [
+            ("8", sold_out.decided.decision.clone()),
+            ("anna", Decision::UserIdNotNumeric),
+        ] {
+            let cached = cache.get(&id(0), &applicant(user_id), start);
+            assert_eq!(cached.expect("an answer").decision, decision);
+        }
+    }
+
+    #[test]
+    fn the_lifetime_counts_from_before_the_question() {
+        let (mut cache, start) = (Cache::default(), Instant::now());
+        assert!(cache.start_fill(&id(0), start));
+        // The answer took 500 ms.
+        let closed = refusal("closed", 0, 5_900, "");
+        cache.insert(&id(0), &closed, start, after(start, 500));
+        let cached = |at| cache.get(&id(0), &applicant("x"), after(start, at));
+        assert!(cached(899).is_some());
+        assert_eq!(cached(900), None);
+        let late = refusal("closed", 0, 5_900, "");
+        cache.insert(&id(0), &late, start, after(start, 950));
+        let cached = cache.get(&id(0), &applicant("x"), after(start, 950));
+        assert_eq!(cached, None, "already expired");
+    }
+
+    #[test]
+    fn a_cached_refusal_ends_at_the_next_opening() {
+        let (mut cache, start) = (Cache::default(), Instant::now());
+        let not_open = refusal("not_open", 5_200, 5_200, "");
+        cache.insert(&id(0), &not_open, start, after(start, 50));
+        let cached = |at| cache.get(&id(0), &applicant("x"), after(start, at));
+        let clock_at = |at| cached(at).map(|answer| answer.now.get());
+        assert_eq!(clock_at(60), Some(5_010));
+        assert_eq!(clock_at(199), Some(5_149));
+        assert_eq!(clock_at(200), None);
+    }
+
+    #[test]
+    fn one_question_at_a_time() {
+        let (mut cache, start) = (Cache::default(), Instant::now());
+        assert!(cache.start_fill(&id(0), start));
+        assert!(!cache.start_fill(&id(0), start), "a question is under way");
+        assert!(
+            !cache.start_fill(&id(0), after(start, 999)),
+            "the question was not answered"
+        );
+        assert!(cache.start_fill(&id(0), after(start, 1_000)));
+        let closed = refusal("closed", 0, 5_300, "");
+        cache.insert(&id(0), &closed, after(start, 1_000), after(start, 1_010));
+        assert!(!cache.start_fill(&id(0), after(start, 1_299)));
+        assert!(cache.start_fill(&id(0), after(start, 1_300)));
+    }
+
+    #[test]
+    fn the_lifetime_is_never_longer_than_the_grace_period() {
+        let (mut cache, start) = (Cache::default(), Instant::now());
+        cache.insert(&id(0), &refusal("closed", 0, 99_000, ""), start, start);
+        let cached = cache.get(&id(0), &applicant("x"), start + GRACE_PERIOD);
+        assert_eq!(cached, None);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let (mut cache, start) = (Cache::default(), Instant::now());
+        let most = CAPACITY / COST_PER_CAMPAIGN;
+        let begun = (0..3 * most).filter(|number| cache.start_fill(&id(*number), start));
+        assert_eq!(begun.count(), most);
+        assert_eq!(cache.0.len(), most);
+        assert!(cache.start_fill(&id(5 * most), start + GRACE_PERIOD));
+        assert_eq!(cache.0.len(), 1);
+        // Campaign after campaign, each with the longest exclusion list.
+        let known = vec!["u"; 2_048].join(" ");
+        let closed = refusal("closed", 0, 5_900, &known);
+        for number in 0..most {
+            if cache.start_fill(&id(number), after(start, 5_000)) {
+                cache.insert(
+                    &id(number),
+                    &closed,
+                    after(start, 5_000),
+                    after(start, 5_000),
+                );
+            }
+        }
+        assert!(cache.size() < CAPACITY + COST_PER_CAMPAIGN + 2_048);
+        assert_eq!(cache.0.len(), 32);
+    }
+}
