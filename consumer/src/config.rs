@@ -35,10 +35,15 @@ pub struct Config {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub batch_size: u32,
 
-    /// How many transactions are under way at once, each over a connection of its own.
-    #[arg(long = "lanes", env = "CONSUMER_LANES", default_value_t = 2)]
+    /// Number of writers. Each has its own database connection and one open transaction at a time [default: 2]
+    #[arg(long, env = "CONSUMER_WRITERS")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=16))]
-    pub writers: u32,
+    pub writers: Option<u32>,
+
+    /// The old name of `--writers`, for one version
+    #[arg(long, env = "CONSUMER_LANES", hide = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub lanes: Option<u32>,
 
     /// The longest that a record waits for others to share its transaction, in milliseconds: short enough
     /// that nobody notices, long enough for a busy topic to fill a batch.
@@ -115,6 +120,25 @@ impl Config {
         ))
     }
 
+    /// The number of writers: `--writers`, else the old `--lanes`, else 2.
+    pub fn writers(&self) -> usize {
+        self.writers.or(self.lanes).unwrap_or(2) as usize
+    }
+
+    /// A warning for each setting that was given by its old name.
+    pub fn renamed_settings(&self) -> Option<&'static str> {
+        match (self.lanes, self.writers) {
+            (None, _) => None,
+            (Some(_), None) => Some(
+                "CONSUMER_LANES (--lanes) was renamed and will be removed in the next version: set CONSUMER_WRITERS \
+                 (--writers) instead",
+            ),
+            (Some(_), Some(_)) => Some(
+                "CONSUMER_LANES (--lanes) is ignored because CONSUMER_WRITERS (--writers) is set: remove the old one",
+            ),
+        }
+    }
+
     /// The longest that a record waits for others.
     pub fn batch_age(&self) -> Duration {
         Duration::from_millis(self.batch_age_ms)
@@ -150,6 +174,25 @@ mod tests {
     }
 
     #[test]
+    fn the_old_name_of_the_writers_still_works_with_a_warning() {
+        for (more, writers, warning) in [
+            (&[][..], 2, None),
+            (&["--writers", "3"], 3, None),
+            (&["--lanes", "4"], 4, Some("set CONSUMER_WRITERS")),
+            (&["--lanes", "4", "--writers", "3"], 3, Some("is ignored")),
+        ] {
+            let config = config(more).expect("parses");
+            assert_eq!(config.writers(), writers, "{more:?}");
+            let shown = config.renamed_settings();
+            assert_eq!(shown.is_some(), warning.is_some(), "{more:?}");
+            assert!(
+                warning.is_none_or(|warning| shown.is_some_and(|shown| shown.contains(warning))),
+                "{shown:?}"
+            );
+        }
+    }
+
+    #[test]
     fn what_cannot_be_used_is_refused() {
         for (more, expected) in [
             (
@@ -168,7 +211,8 @@ mod tests {
         for more in [
             ["--batch-size", "0"],
             ["--batch-size", "4097"],
-            ["--lanes", "0"],
+            ["--writers", "0"],
+            ["--lanes", "17"],
             ["--batch-age-ms", "-1"],
             ["--max-rows-per-second", "many"],
             ["--metrics-listen", "9000"],

@@ -60,11 +60,11 @@ pub enum Stopped {
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Stopped> {
     config.check()?;
     let mut shutdown = pin!(shutdown);
-    let readiness = Arc::new(Readiness::new(config.writers as usize));
+    let readiness = Arc::new(Readiness::new(config.writers()));
     let streak = Streak::new(config.all_bad_stops_at as usize);
     let (database, topic) = (config.database.options()?, &config.kafka.topic);
     let store = || Store::new(database.clone(), topic.clone(), streak.clone());
-    let stores = (0..config.writers).map(|_| store());
+    let stores = (0..config.writers()).map(|_| store());
     let mut stores: Vec<Store> = stores.collect();
     tokio::select! {
         () = database_answers(&mut stores, &readiness) => {}

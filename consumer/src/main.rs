@@ -4,7 +4,7 @@ use anyhow::{Context, anyhow};
 use rushgate_consumer::{Config, metrics, run};
 use rushgate_gate::causes::causes;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -17,7 +17,10 @@ async fn main() -> anyhow::Result<()> {
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    info!(?config, "started");
+    if let Some(warning) = config.renamed_settings() {
+        warn!("{warning}");
+    }
+    info!(writers = config.writers(), ?config, "consumer started");
     let stopped = run(config, async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -25,6 +28,6 @@ async fn main() -> anyhow::Result<()> {
         }
     });
     stopped.await.map_err(|error| anyhow!(causes(&error)))?;
-    info!("stopped");
+    info!("consumer stopped");
     Ok(())
 }

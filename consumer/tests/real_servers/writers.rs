@@ -5,7 +5,7 @@ use crate::topic::TestRecord;
 use crate::{CAMPAIGN, Rig, wait};
 use sqlx::MySqlConnection;
 
-const WRITERS: (&str, &str) = ("CONSUMER_LANES", "2");
+const WRITERS: (&str, &str) = ("CONSUMER_WRITERS", "2");
 
 /// Long enough for all that is in the topic to be read before anything is written.
 const GATHERING: (&str, &str) = ("CONSUMER_BATCH_AGE_MS", "1000");
@@ -164,4 +164,34 @@ async fn what_both_writers_write_of_the_same_people_ends_the_same() {
         (rows, rig.database.failed().await),
         (2 * i64::from(PEOPLE), 0)
     );
+}
+
+/// `CONSUMER_WRITERS` was called `CONSUMER_LANES`; a deployment that still sets the old name keeps its number of writers.
+#[tokio::test(flavor = "multi_thread")]
+async fn consumer_lanes_still_sets_the_number_of_writers_with_a_warning() {
+    let rig = Rig::new(1, 1).await;
+    for (settings, connections, is_warned) in [
+        (
+            [("CONSUMER_LANES", "3"), ("CONSUMER_WRITERS", " ")],
+            3,
+            true,
+        ),
+        (
+            [("CONSUMER_LANES", " "), ("CONSUMER_WRITERS", "1")],
+            1,
+            false,
+        ),
+    ] {
+        let mut consumer = rig.consumer(&settings);
+        consumer.until_ready().await;
+        let log = consumer.log();
+        assert_eq!(
+            log.contains("CONSUMER_LANES (--lanes) was renamed"),
+            is_warned,
+            "{log}"
+        );
+        let started = format!("writers={connections}");
+        assert!(log.contains(&started), "{log}");
+        consumer.stop().await;
+    }
 }
