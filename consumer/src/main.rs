@@ -1,4 +1,5 @@
-//! Kafka to MySQL, as a program: settings, logs, metrics and signals around [`rushgate_consumer::run`].
+//! The `consumer` command: reads the settings, starts logging and metrics, and runs [`rushgate_consumer::run`]
+//! until SIGTERM or SIGINT.
 
 use anyhow::{Context, anyhow};
 use rushgate_consumer::{Config, metrics, run};
@@ -13,7 +14,7 @@ async fn main() -> anyhow::Result<()> {
     rushgate_settings::log_to_stderr();
     if let Some(listen) = config.metrics_listen {
         metrics::serve(listen)
-            .with_context(|| format!("METRICS_LISTEN: {listen} cannot be listened on"))?;
+            .with_context(|| format!("serving metrics at {listen}: check METRICS_LISTEN"))?;
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

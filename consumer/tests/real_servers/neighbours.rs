@@ -1,4 +1,4 @@
-//! A campaign that is bad harms itself only, and what was parked of it becomes coupons by itself.
+//! A bad campaign affects only itself, and its parked records become coupons automatically.
 
 use crate::confirm::Gate;
 use crate::topic::TestRecord;
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 const LETTERS: &str = "SELECT CONCAT_WS(' ', reason, COALESCE(resolution, 'open'), COUNT(*)) FROM failed_events \
      GROUP BY reason, resolution ORDER BY 1";
 
-/// Each of them would have stopped all others before.
+/// Without parking, each of these records would stop every campaign.
 #[tokio::test(flavor = "multi_thread")]
-async fn terms_that_one_campaign_lacks_stop_no_other_and_its_rows_come_when_they_are_there() {
+async fn missing_terms_of_one_campaign_stop_no_other_and_its_rows_come_when_they_exist() {
     let rig = Rig::new(5, 1).await;
     let mut gate = Gate::open(5).await;
     rig.database.add("small", 1).await;
@@ -92,7 +92,8 @@ async fn a_campaign_that_cannot_be_confirmed_holds_up_no_other_and_is_confirmed_
     assert_eq!(rig.database.texts(log).await, Vec::<String>::new());
 }
 
-/// As after a consumer that died between writing the row and noting that; and two that do it at once.
+/// As after a consumer died between writing the row and marking the dead letter, with two consumers that replay
+/// at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_that_was_interrupted_is_completed_once_by_whichever_consumer() {
     let rig = Rig::new(1, 2).await;
@@ -111,7 +112,7 @@ async fn a_replay_that_was_interrupted_is_completed_once_by_whichever_consumer()
              VALUES ('{CAMPAIGN}', 'once', 7, 'u7', 20, '', '2026-12-01 01:00:00.123')"
         ))
         .await;
-    // One that a human gave up stays so.
+    // A dead letter that an operator discarded stays discarded.
     rig.database
         .execute(
             "UPDATE failed_events SET resolution = 'discarded', resolved_at = UTC_TIMESTAMP(3) \
@@ -159,7 +160,8 @@ async fn a_version_that_is_not_known_is_parked_until_it_is() {
     let parked = ["unknown_round open 1", "unknown_version open 3"];
     assert_eq!(rig.database.texts(LETTERS).await, parked);
     assert_eq!(rig.database.active().await, 0);
-    // As if a consumer had come that knows version 2. (The gate never granted it: it says so, and the campaign is halted.)
+    // As if a consumer that knows version 2 had started. (The gate never made this grant, so the campaign is
+    // halted.)
     rig.database
         .execute("UPDATE failed_events SET all_headers = REPLACE(all_headers, '\"2\"', '\"1\"')")
         .await;
