@@ -110,8 +110,8 @@ pub async fn insert(
                     to_insert.extend(powers_of_two(again, LONGEST));
                     continue;
                 }
-                // It was no row that we know of. That may be over; else it is about one of them, as a key or a trigger that
-                // the database has besides ours.
+                // No row that we read explains the collision. The row may be gone by now, so try again; or the
+                // key or trigger is not ours and one of the rows violates it.
                 match &again[..] {
                     [row] if !alone.insert(row.place) => {
                         outcomes[row.place] = Some(row_refused(&error));

@@ -268,7 +268,7 @@ pub(crate) mod tests {
                         .iter()
                         .any(|event| event.round == id && event.applicant == applicant)
                     {
-                        continue; // nobody wins a round twice
+                        continue; // a person wins a round only once
                     }
                     let free = (1..).find(|serial| {
                         held.iter()

@@ -43,7 +43,7 @@ pub struct Replayer {
     resting: HashMap<Place, (Instant, Duration)>,
 }
 
-/// Letters of one campaign that are parked for the same reason.
+/// The records of one campaign that are parked for the same reason.
 type Place = (&'static str, CampaignId);
 
 impl Replayer {
@@ -130,7 +130,7 @@ impl Replayer {
             return Ok(0);
         }
         let cursor = self.cursors.remove(&place);
-        // No more than a batch of a writer, so that each has its turn.
+        // At most as many as in a writer's batch, so that the rate limit is shared fairly.
         let most = parked::MAX_PER_TRANSACTION.min(self.rate_limit.portion());
         let asked = self
             .store

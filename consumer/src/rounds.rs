@@ -54,7 +54,7 @@ pub async fn rounds_in_force(
     let mut rounds = Rounds::new();
     for row in &rows {
         let text = |column: usize| row.try_get::<String, _>(column);
-        // Of another name, it is none of those that were asked for.
+        // A round with another name is not one of the rounds that were requested.
         if let (Ok(campaign), Ok(round)) = (text(0)?.parse(), text(1)?.parse()) {
             let of_campaign = rounds.entry(campaign).or_default();
             of_campaign.insert(round, in_force(row));

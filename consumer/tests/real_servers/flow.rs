@@ -34,7 +34,7 @@ async fn delivering_everything_again_changes_nothing() {
     rig.topic.publish_grants(1..=700);
     rig.topic.publish("revoked", 7, "u7");
     rig.topic.publish("granted", 7, "v7");
-    rig.topic.publish("granted", 8, "v8"); // somebody else's serial: a dead letter
+    rig.topic.publish("granted", 8, "v8"); // the serial of another applicant: a dead letter
     let mut first = rig.consumer(&[]);
     rig.topic.until_committed(703).await;
     first.stop().await;

@@ -281,7 +281,7 @@ impl World {
             Answer::NoGroup => bridge.flow.step_failed(),
             Answer::Read(read) => {
                 let to_do = bridge.flow.read(read);
-                prop_assert_eq!(to_do.lost, [], "nobody deletes what is not completed");
+                prop_assert_eq!(to_do.lost, [], "only completed entries are deleted");
                 for (entry, ()) in to_do.publish {
                     prop_assert!(
                         !bridge.in_flight.contains(&entry),

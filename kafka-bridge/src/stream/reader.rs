@@ -149,7 +149,7 @@ impl Reader {
         if is_lost && self.complaints.insert(CAMPAIGNS.to_owned()) {
             tracing::error!(
                 key = CAMPAIGNS,
-                "the set of campaigns is lost, and they are read out of its index: run `rushgate setup`"
+                "Redis has lost the set of campaigns; their names are read from its index. Run `rushgate setup` to write the set again"
             );
         }
         let mut campaigns = BTreeSet::new();
