@@ -146,7 +146,7 @@ impl Reader {
             self.warn_about_settings().await?;
         }
         let (members, is_lost) = self.link.campaigns().await?;
-        if is_lost && self.complaints.insert(CAMPAIGNS.to_owned()) {
+        if is_lost && self.logged.insert(CAMPAIGNS.to_owned()) {
             tracing::error!(
                 key = CAMPAIGNS,
                 "Redis has lost the set of campaigns; their names are read from its index. Run `rushgate setup` to write the set again"
