@@ -146,11 +146,11 @@ mod tests {
             ),
             (
                 record("welcome/once/42", b"1234567", LONG),
-                "value has 7 bytes, a long has 8",
+                "value has 7 bytes instead of the 8 of a long",
             ),
             (
                 record("welcome/once/42", &(-1i64).to_be_bytes(), LONG),
-                "value is a negative long, which is no user id",
+                "value is a negative long, which is not a user id",
             ),
             (
                 record("welcome/once/42", eight, octets),
