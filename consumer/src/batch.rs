@@ -1,19 +1,20 @@
-//! When a batch goes to the database: as soon as it is full, or its first item has waited long enough.
+//! Decides when a batch goes to the database: as soon as it is full, or when its first item has waited long
+//! enough.
 
 use std::time::{Duration, Instant};
 
-/// Items that go to the database together.
+/// Items that are written in one transaction.
 #[derive(Debug)]
 pub struct Batch<T> {
     items: Vec<T>,
-    /// When the longest waiting item was read.
+    /// When the oldest item was read.
     since: Option<Instant>,
     size: usize,
     age: Duration,
 }
 
 impl<T> Batch<T> {
-    /// An empty batch that is due with `size` items, or `age` after its first item was read.
+    /// An empty batch. It is due when it has `size` items, or `age` after its first item was read.
     pub fn new(size: usize, age: Duration) -> Self {
         Self {
             items: Vec::with_capacity(size),
@@ -23,28 +24,25 @@ impl<T> Batch<T> {
         }
     }
 
-    /// Adds an item that was read at `read_at`.
     pub fn push(&mut self, item: T, read_at: Instant) {
         self.since = Some(self.since.map_or(read_at, |since| since.min(read_at)));
         self.items.push(item);
     }
 
-    /// Whether it takes no more.
     pub fn is_full(&self) -> bool {
         self.items.len() >= self.size
     }
 
-    /// When it is due at the latest; `None` while it is empty.
+    /// The latest time at which it is due; `None` while it is empty.
     pub fn due_at(&self) -> Option<Instant> {
         self.since.map(|since| since + self.age)
     }
 
-    /// Whether it is to be written now.
     pub fn is_due(&self, now: Instant) -> bool {
         self.is_full() || self.due_at().is_some_and(|due_at| due_at <= now)
     }
 
-    /// Empties it.
+    /// Takes all items out.
     pub fn take(&mut self) -> Vec<T> {
         self.since = None;
         std::mem::replace(&mut self.items, Vec::with_capacity(self.size))
@@ -72,7 +70,8 @@ mod tests {
     }
 
     proptest! {
-        /// Driven as the loop drives it, no item waits beyond the age, none is lost, and the order stays.
+        /// Driven as a writer drives it: no item waits longer than the age, none is lost, and the order stays
+        /// the same.
         #[test]
         fn keeps_size_age_and_order(size in 1usize..8, age in 0u64..50, gaps in prop::collection::vec(0u64..30, 1..60)) {
             let start = Instant::now();

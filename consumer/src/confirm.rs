@@ -1,13 +1,12 @@
-//! Telling the gate which coupons are committed, after they are; and what to do when the gate does not know one.
+//! Confirms committed coupons at the gate, and halts a campaign if the gate does not know one of them.
 //!
-//! It runs beside the writing: batches that are committed wait here, in a channel of a fixed length. A record is
-//! done, and its offset may be committed, only after its grant was confirmed. So a crash in between leads to a
-//! second delivery, and that to a second confirmation. While Redis is away, batches are written until the channel
-//! is full; then writing waits too.
+//! Confirming runs in parallel with writing. Committed batches wait here in a bounded channel. A record is
+//! finished, and its offset may be committed, only after its grant is confirmed. So a crash in between causes a
+//! redelivery, which confirms the grant again. While Redis is unavailable, batches are written until the
+//! channel is full; then writing waits too.
 //!
-//! Each campaign has an answer of its own. One that Redis replies with an error which is about that campaign's keys is
-//! parked: its records become dead letters that are `unconfirmed`, and are replayed until the gate takes them. So it holds
-//! up no other campaign.
+//! Campaigns are confirmed independently. If Redis returns an error about the keys of one campaign, its records
+//! are parked as `unconfirmed` and replayed until the gate accepts them. Other campaigns do not wait for that.
 
 use crate::failure::{Backoff, ErrorClass, classify, number};
 use crate::halt::{CampaignHalter, Loss};
@@ -30,28 +29,27 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-/// Committed batches that may wait for their confirmation: 16,384 records of the usual size of a batch.
+/// How many committed batches may wait for their confirmation: 16,384 records with the default batch size.
 pub const WAITING: usize = 16;
 
-/// How long Redis may take over one pipeline.
+/// How long Redis may take for one pipeline.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The records of a committed batch, and what became of each.
+/// The records of a committed batch with their outcomes.
 #[derive(Debug)]
 pub struct Committed {
     records: Vec<(Delivery, RecordOutcome)>,
-    /// Is told whether the gate knows all of it.
+    /// For replayed records: receives whether the gate has confirmed all of them.
     replayed: Option<oneshot::Sender<bool>>,
 }
 
-/// What the gate is asked about some grants of one campaign.
+/// A request to confirm some grants of one campaign.
 struct ConfirmRequest<'a> {
     campaign: &'a CampaignId,
     records: Vec<&'a Delivery>,
     call: Call,
 }
 
-/// Why something could not be confirmed now.
 #[derive(Debug, thiserror::Error)]
 enum ConfirmError {
     #[error("redis: {0}")]
@@ -62,19 +60,18 @@ enum ConfirmError {
     Database(#[from] StoreError),
 }
 
-/// What confirms.
+/// Confirms batches over one Redis connection.
 pub struct Confirmer {
     client: Client,
     connection: Option<MultiplexedConnection>,
     halter: CampaignHalter,
     parking: Parking,
     tracker: Arc<Tracker>,
-    /// The campaigns that could not be confirmed when they were asked about last: each is one line in the log.
+    /// The campaigns whose last confirmation failed. The failure is logged once for each.
     failing: BTreeSet<CampaignId>,
 }
 
 impl Committed {
-    /// A batch that was read from Kafka.
     pub fn of(batch: Vec<Delivery>, outcomes: Vec<RecordOutcome>) -> Self {
         Self {
             records: batch.into_iter().zip(outcomes).collect(),
@@ -82,7 +79,8 @@ impl Committed {
         }
     }
 
-    /// A batch of one campaign that was parked; and where it will be heard whether the gate knows all of it.
+    /// A replayed batch of one campaign, and the channel that receives whether the gate has confirmed all of
+    /// it.
     pub fn replayed(
         batch: Vec<Delivery>,
         outcomes: Vec<RecordOutcome>,
@@ -96,8 +94,8 @@ impl Committed {
     }
 }
 
-/// What is to be confirmed of a record: its grant, if it has a row, also one that is revoked by now; or the coupon that
-/// stood in the way of one.
+/// The row to confirm for a record: that of its grant, including a row that is revoked by now, or the coupon
+/// that was in the way of the grant.
 fn to_confirm<'a>(
     delivery: &'a Delivery,
     outcome: &'a RecordOutcome,
@@ -129,17 +127,18 @@ fn to_confirm<'a>(
     Some((&event.campaign, row))
 }
 
-/// Lock wait timeout, deadlock.
+/// Lock wait timeout and deadlock.
 const LOCKED: [u16; 2] = [1205, 1213];
 
 impl ConfirmError {
-    /// Whether it is about the keys of the one campaign that was asked about: by the error's code, never by its text.
-    /// (A script that meets something it cannot read ends with `ERR`.)
+    /// Whether the error concerns only the campaign of the request. Decided by the error code, never by the
+    /// message. A script that reads an unexpected value ends with `ERR`.
     fn is_about_its_campaign(&self) -> bool {
         match self {
             Self::Redis(error) => matches!(error.code(), Some("WRONGTYPE" | "ERR")),
             Self::Reply(_) => true,
-            // Somebody holds its row, or it cannot be written. A database that is away is waited for.
+            // The campaign's row is locked or cannot be written. If the database is unavailable, the confirmer
+            // waits for it.
             Self::Database(StoreError::Database(error)) => {
                 LOCKED.contains(&number(error)) || classify(error) == ErrorClass::Permanent
             }
@@ -149,7 +148,7 @@ impl ConfirmError {
 }
 
 impl Confirmer {
-    /// One that connects when it is first needed.
+    /// It connects when it is first needed.
     pub fn new(
         client: Client,
         halter: CampaignHalter,
@@ -166,7 +165,7 @@ impl Confirmer {
         }
     }
 
-    /// Confirms what comes until the channel is closed and empty.
+    /// Confirms batches until the channel is closed and empty.
     pub async fn run(mut self, mut committed: mpsc::Receiver<Committed>) {
         let mut batches = Vec::with_capacity(WAITING);
         while committed.recv_many(&mut batches, WAITING).await > 0 {
@@ -178,7 +177,7 @@ impl Confirmer {
                         let event = delivery.decoded.as_ref();
                         event.is_ok_and(|event| self.failing.contains(&event.campaign))
                     });
-                    // Nobody hears it any more when all of this is being dropped.
+                    // Sending fails only if the whole consumer is being dropped.
                     let _ = replayed.send(known);
                 }
             }
@@ -224,17 +223,20 @@ impl Confirmer {
                     error = %problem,
                     failures = backoff.failures(),
                     wait_ms = wait.as_millis(),
-                    "grants are to be confirmed again"
+                    "confirming grants failed; retrying"
                 );
                 sleep(wait).await;
             } else if backoff.failures() > 0 {
-                info!(failures = backoff.failures(), "confirmed after all");
+                info!(
+                    failures = backoff.failures(),
+                    "grants were confirmed after retries"
+                );
             }
             open = again;
         }
     }
 
-    /// The answer to each request, errors among them.
+    /// Sends all requests in one pipeline. Returns the reply to each; a reply may be an error.
     async fn ask(
         &mut self,
         requests: &[ConfirmRequest<'_>],
@@ -254,7 +256,7 @@ impl Confirmer {
         pipeline.ignore_errors().query_async(connection).await
     }
 
-    /// What the gate says; if it has lost something, that is seen to.
+    /// Handles the gate's reply. If the gate has lost something, the campaign is halted.
     async fn handle_reply(
         &mut self,
         request: &ConfirmRequest<'_>,
@@ -266,7 +268,8 @@ impl Confirmer {
             ConfirmOutcome::Lost { grants } => Loss::Grants(grants),
             ConfirmOutcome::UnknownCampaign => Loss::Campaign,
         };
-        // Not if it was restored since: this consumer may have slept meanwhile.
+        // Check the state first: this consumer may have been stopped for a while, and the campaign may have
+        // been restored since.
         let connection = match &mut self.connection {
             Some(connection) => connection,
             connection => connection.insert(connect(&self.client).await?),
@@ -283,8 +286,8 @@ impl Confirmer {
             error!(
                 campaign = %request.campaign,
                 grants,
-                "the gate does not know committed grants: {loss}. The campaign is halted, nobody is granted \
-                 anything until its grants are restored"
+                "the gate does not know committed grants: {loss}. The campaign is halted and makes no grants until it is restored with \
+                 `rushgate restore`"
             );
             metrics::lost(&loss, grants);
         }
@@ -294,13 +297,14 @@ impl Confirmer {
     fn confirmed(&mut self, request: &ConfirmRequest<'_>, begun: Instant) {
         failpoint("consumer::confirmed");
         if self.failing.remove(request.campaign) {
-            info!(campaign = %request.campaign, "can be confirmed again");
+            info!(campaign = %request.campaign, "grants of this campaign can be confirmed again");
         }
         metrics::confirmed(request.records.len() as u64, begun.elapsed());
         self.done(request.records.iter().map(|delivery| &delivery.ticket));
     }
 
-    /// Here, and only here, records become done: their rows are committed, and the gate knows it, or they are parked.
+    /// The only place where records become finished: their rows are committed and confirmed at the gate, or the
+    /// records are parked.
     fn done<'a>(&self, tickets: impl IntoIterator<Item = &'a Ticket>) {
         self.tracker.change(|offsets| {
             let tickets = tickets.into_iter();
@@ -308,22 +312,23 @@ impl Confirmer {
         });
     }
 
-    /// Parks what cannot be confirmed, however long the database takes for it. What was parked before is so still.
+    /// Parks records that cannot be confirmed, and retries until the database accepts that. Records that came
+    /// from `failed_events` stay parked there.
     async fn park(&mut self, request: &ConfirmRequest<'_>, error: &ConfirmError) {
         let is_new = self.failing.insert(request.campaign.clone());
         if is_new {
             error!(
                 campaign = %request.campaign,
                 %error,
-                "the gate cannot be told of committed grants of this campaign. They are parked as `unconfirmed`, and \
-                 told again by themselves: repair the keys of the campaign, or `rushgate restore --halt` it"
+                "confirming committed grants of this campaign failed. They are parked as `unconfirmed` and retried automatically. \
+                 Repair the keys of the campaign in Redis, or run `rushgate restore --halt` for it"
             );
         }
         let records = request.records.iter().copied();
         let records: Vec<_> = records
             .filter(|delivery| delivery.ticket != Ticket::VOID)
             .collect();
-        let why = format!("the gate cannot be told of it: {error}");
+        let why = format!("confirming it at the gate: {error}");
         let mut backoff = Backoff::default();
         while let Err(error) = self.parking.park(&records, &why).await {
             let wait = backoff.failed(rand::random());
@@ -331,7 +336,7 @@ impl Confirmer {
                 campaign = %request.campaign,
                 %error,
                 wait_ms = wait.as_millis(),
-                "what could not be confirmed cannot be parked now, either"
+                "parking unconfirmed grants failed; retrying"
             );
             sleep(wait).await;
         }
@@ -339,7 +344,7 @@ impl Confirmer {
     }
 }
 
-/// A connection whose server knows the script.
+/// Opens a connection and loads the script.
 async fn connect(client: &Client) -> Result<MultiplexedConnection, RedisError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(RESPONSE_TIMEOUT))
@@ -355,7 +360,7 @@ async fn connect(client: &Client) -> Result<MultiplexedConnection, RedisError> {
     Ok(connection)
 }
 
-/// One request, or several, about each campaign; and the records about which there is nothing to ask.
+/// One or more requests for each campaign, and the tickets of records that need no confirmation.
 fn requests(batches: &[Committed]) -> (Vec<ConfirmRequest<'_>>, Vec<&Ticket>) {
     let mut campaigns: BTreeMap<&CampaignId, Vec<_>> = BTreeMap::new();
     let mut nothing_to_confirm = vec![];
@@ -379,7 +384,7 @@ fn requests(batches: &[Committed]) -> (Vec<ConfirmRequest<'_>>, Vec<&Ticket>) {
     (requests.collect(), nothing_to_confirm)
 }
 
-/// Those of a flat reply; none of anything else.
+/// The values of a flat array reply; empty for any other reply.
 fn values(reply: redis::Value) -> Vec<Value> {
     let redis::Value::Array(reply) = reply else {
         return vec![];

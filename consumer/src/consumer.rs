@@ -1,4 +1,6 @@
-//! The whole: read, write in writers, confirm; and how that ends.
+//! Starts and stops the parts of the consumer: one thread reads the topic, several writers insert batches, and
+//! a task confirms the rows at the gate. At shutdown, the records that were read are written, confirmed and
+//! committed, for a limited time.
 
 use crate::batch::Batch;
 use crate::config::Config;
@@ -26,45 +28,44 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-/// How long Kafka gets, beyond [`DRAIN`], to take the last commit and let us leave the group.
+/// How long Kafka may take, after [`DRAIN`], to accept the last commit and the request to leave the group.
 const LEAVE: Duration = Duration::from_secs(15);
 
-/// How long the writers may take to end once the topic is left.
+/// How long the writers may take to end after the group was left.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// How long what is committed may still wait for its confirmation when a batch must not be written.
+/// How long committed rows may still be confirmed after the consumer has met a batch that must not be written.
 const LAST_CONFIRMATIONS: Duration = Duration::from_secs(5);
 
-/// Why the consumer stopped by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Stopped {
-    /// A setting cannot be used.
     #[error(transparent)]
     Setting(#[from] BadSetting),
-    /// Kafka refuses for good, or its client the configuration.
-    #[error("kafka: {0}")]
+    /// Kafka refuses for good, or librdkafka does not accept the configuration.
+    #[error("using Kafka: {0}")]
     Kafka(#[from] KafkaError),
-    /// A batch cannot be written, and must not be passed over.
+    /// A batch cannot be written and must not be skipped.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The reading thread is gone without a reason.
-    #[error("reading from Kafka ended unexpectedly")]
+    /// The reading thread ended without an error.
+    #[error("reading from Kafka ended unexpectedly: start the consumer again")]
     Ended,
 }
 
-/// Consumes until `shutdown`. Then what was read is written, its offsets are committed and the group is left,
-/// or, when that takes too long, left to whoever reads it next. Nothing is lost either way.
+/// Consumes until `shutdown` completes. Then the records that were read are written, their offsets are
+/// committed, and the consumer leaves the group. Records for which the time is too short are read again by the
+/// next owner of their partitions. Nothing is lost either way.
 ///
 /// # Errors
-/// When it cannot go on. The offsets of what was not written stand still.
+/// When the consumer cannot continue. The offsets of unwritten records are not committed.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Stopped> {
     config.check()?;
     let mut shutdown = pin!(shutdown);
-    let readiness = Arc::new(Readiness::new(config.writers as usize));
+    let readiness = Arc::new(Readiness::new(config.writers()));
     let streak = Streak::new(config.all_bad_stops_at as usize);
     let (database, topic) = (config.database.options()?, &config.kafka.topic);
     let store = || Store::new(database.clone(), topic.clone(), streak.clone());
-    let stores = (0..config.writers).map(|_| store());
+    let stores = (0..config.writers()).map(|_| store());
     let mut stores: Vec<Store> = stores.collect();
     tokio::select! {
         () = database_answers(&mut stores, &readiness) => {}
@@ -74,7 +75,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let rate_limit = Arc::new(RateLimit::new(config.rows_per_second()));
     let size = (config.batch_size as usize).min(rate_limit.portion());
     let tracker = Arc::new(Tracker::default());
-    // Each writer gathers a batch while it writes another; what is beyond that waits in Kafka.
+    // Each writer gathers a batch while it writes another one. Everything else waits in Kafka.
     let (mut topic_reader, channels) = TopicReader::start(
         &config.kafka_client()?,
         topic,
@@ -112,7 +113,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let stopped = tokio::select! {
         error = &mut writing => Err(error.map_or(Stopped::Ended, Stopped::from)),
         outcome = topic_reader.stopped() => match outcome {
-            // It stops also when a writer has; then that one knows why.
+            // The reader also stops when a writer has stopped. Then the writer knows the reason.
             Ok(()) => {
                 let error = timeout(LEAVE, writing.as_mut()).await.ok().flatten();
                 Err(error.map_or(Stopped::Ended, Stopped::from))
@@ -123,14 +124,16 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     };
     match stopped {
         Ok(()) => {
-            info!("draining");
+            info!("consumer is draining");
             topic_reader.drain();
             let left = async {
-                // It ends when the reader has closed the writers; or one meets a batch that it must not write.
+                // The writers end when the reader has closed their channels, or one of them meets a batch that
+                // must not be written.
                 tokio::select! {
                     error = &mut writing => error.map_or(Ok(()), |error| Err(Stopped::from(error))),
                     _ = topic_reader.stopped() => {
-                        // Nothing is left to write, or it cannot be written now. The writers end their sessions.
+                        // Nothing is left to write, or it cannot be written now. The writers close their
+                        // connections.
                         let _ = timeout(CLOSING, writing.as_mut()).await;
                         Ok(())
                     }
@@ -138,7 +141,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             };
             let drained = timeout(DRAIN + LEAVE, left).await;
             let drained = drained.unwrap_or_else(|_| {
-                warn!("kafka did not let us leave the group in time");
+                warn!("leaving the consumer group took too long; Kafka removes this consumer after its session timeout");
                 Ok(())
             });
             if drained.is_err() {
@@ -155,9 +158,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     }
 }
 
-/// Waits until all writers have written all that came; or until one meets a batch that must not be written, when what
-/// the others are writing is given up too, and delivered again. What is parked is replayed meanwhile. The confirmer, which
-/// ends when nobody can send it anything, does not end before.
+/// Waits until the writers have written everything. If one of them meets a batch that must not be written, the
+/// others are stopped as well, and their records will be read again. Parked dead letters are replayed
+/// meanwhile. The confirmer ends after this, when the last sender of its channel is dropped.
 async fn all_written(
     writers: JoinSet<Option<StoreError>>,
     replayer: Replayer,
@@ -183,8 +186,8 @@ async fn written(mut writers: JoinSet<Option<StoreError>>) -> Option<StoreError>
     None
 }
 
-/// Does both at once, until nothing is left to write and all of it is confirmed; or until a batch must not be
-/// written, when what was written before still has a moment to be confirmed.
+/// Writes and confirms at the same time, until everything is written and confirmed. If a batch must not be
+/// written, earlier batches still have a moment to be confirmed.
 async fn write_and_confirm(
     writer: impl Future<Output = Option<StoreError>>,
     confirmer: impl Future<Output = ()>,
@@ -192,7 +195,7 @@ async fn write_and_confirm(
     let mut confirmer = pin!(confirmer);
     let error = tokio::select! {
         error = writer => error,
-        // It ends when the writer has.
+        // The confirmer ends after the writers.
         () = &mut confirmer => return None,
     };
     match &error {
@@ -200,7 +203,7 @@ async fn write_and_confirm(
         Some(_) => {
             if timeout(LAST_CONFIRMATIONS, confirmer).await.is_err() {
                 warn!(
-                    "what was written last is not confirmed; it will be when it is delivered again"
+                    "the last rows could not be confirmed in time; they are confirmed when their records are read again"
                 );
             }
         }
@@ -208,15 +211,17 @@ async fn write_and_confirm(
     error
 }
 
-/// Commits what is done and leaves the group, if Kafka lets us in time.
+/// Commits the offsets of finished records and leaves the group, if Kafka answers in time.
 async fn abandon(topic_reader: &mut TopicReader) {
     topic_reader.abandon();
     if timeout(LEAVE, topic_reader.stopped()).await.is_err() {
-        warn!("kafka did not let us leave the group in time");
+        warn!(
+            "leaving the consumer group took too long; Kafka removes this consumer after its session timeout"
+        );
     }
 }
 
-/// Returns once the database can be used in all writers.
+/// Returns when the database can be used by all writers.
 async fn database_answers(stores: &mut [Store], readiness: &Readiness) {
     for (writer, store) in stores.iter_mut().enumerate() {
         answers(store).await;
@@ -237,7 +242,7 @@ async fn answers(store: &mut Store) {
             error = problem,
             failures = backoff.failures(),
             wait_ms = wait.as_millis(),
-            "the database cannot be used yet: is it up, and have the migrations been run?"
+            "the database cannot be used yet: check that it is running, and run the migrations with `rushgate setup`"
         );
         sleep(wait).await;
     }

@@ -1,4 +1,5 @@
-//! Dead letters: what can never become a coupon goes to `failed_events`, with all that is needed to replay it.
+//! Writes dead letters: a record that can never become a coupon goes to `failed_events`, with everything that
+//! is needed to replay it.
 
 use crate::failure::{ErrorClass, classify, number};
 use crate::headers::Headers;
@@ -9,10 +10,10 @@ use rushgate_gate::dead_letter;
 use rushgate_gate::record::ATTEMPT_HEADER;
 use sqlx::MySqlConnection;
 
-/// Writes a dead letter. Whether it is a new one, and not one that was delivered again.
+/// Inserts a row into `failed_events`. Returns `false` if the record has one already.
 ///
 /// # Errors
-/// When the transaction has to be tried again, or the dead letter cannot be written either.
+/// When the transaction must be tried again, or the database refuses the dead letter as well.
 pub async fn insert_failed_event(
     connection: &mut MySqlConnection,
     topic: &str,
@@ -54,14 +55,14 @@ pub async fn insert_failed_event(
     }
 }
 
-/// Which attempt this is: a replayed dead letter says so.
+/// The number of the attempt, which is in a header of a replayed record.
 fn attempt(record: &Record) -> u32 {
     let header = record.headers.get(ATTEMPT_HEADER);
     let number = header.and_then(|number| str::from_utf8(number).ok()?.parse().ok());
     number.unwrap_or(1)
 }
 
-/// The headers for people: as many of them, and as much of each, as fits a `TEXT` however it is escaped.
+/// The headers for operators to read: as many of them, and as much of each, as fits a `TEXT` after escaping.
 fn shown(headers: &Headers) -> String {
     const MAX_HEADERS: usize = 32;
     const LONGEST_NAME: usize = 64;

@@ -1,5 +1,5 @@
-//! From a record, of which perhaps not all was kept, to the event that it carries: a pure function.
-//! [`rushgate_gate::record`] knows the formats.
+//! Decodes a record into its event, and checks its signature. No I/O, apart from counting unsigned records.
+//! [`rushgate_gate::record`] defines the formats.
 
 use crate::metrics;
 use crate::record::{Clipped, LONGEST_KEY, LONGEST_VALUE, Record};
@@ -8,14 +8,14 @@ use rushgate_gate::Event;
 use rushgate_gate::record::{RecordError, event};
 use rushgate_gate::signature::SignaturePolicy;
 
-/// What the record says.
+/// Decodes the record's event.
 ///
 /// # Errors
-/// When it is no event, or its key names another serial than its value.
+/// When it is not an event, or key and value name different serials.
 pub fn decode(record: &Record) -> Result<Event, Rejection> {
     let value = whole("value", record.value.as_ref(), LONGEST_VALUE)?;
-    // Records without our key are refused although their value may be whole: without it, what happens to a
-    // serial has no order.
+    // A record without a key is refused even if its value is complete: without the key, events of one serial
+    // have no order.
     let key = whole("key", record.key.as_ref(), LONGEST_KEY)?;
     event(key, value, |name| record.headers.get(name)).map_err(|error| {
         let reason = match error {
@@ -27,10 +27,11 @@ pub fn decode(record: &Record) -> Result<Event, Rejection> {
     })
 }
 
-/// What the record says, unless somebody other than a bridge may have said it.
+/// Checks the signature, then decodes the record. Where signatures are not required, a record without a valid
+/// one is counted and decoded.
 ///
 /// # Errors
-/// As [`decode`]; and where signatures are required, when it has none of a bridge.
+/// As [`decode`]; and if signatures are required, when no bridge has signed the record.
 pub fn decode_trusted(record: &Record, trust: &SignaturePolicy) -> Result<Event, Rejection> {
     let doubt = trust.problem(
         kept(record.key.as_ref()),
@@ -55,7 +56,7 @@ fn whole<'a>(what: &str, bytes: Option<&'a Clipped>, most: usize) -> Result<&'a 
     let bytes = bytes.ok_or_else(|| undecodable(format_args!("{what} is missing")))?;
     bytes.whole().ok_or_else(|| {
         undecodable(format_args!(
-            "{what} has {} bytes, more than {most}; only the first are kept here",
+            "{what} has {} bytes, more than the limit of {most}; only the first ones are kept here",
             bytes.length
         ))
     })
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_another_serial_is_told_apart() {
+    fn a_key_of_another_serial_is_refused() {
         let rejection = decode(&record("welcome/once/43", JSON, &[])).expect_err("mismatch");
         assert_eq!(rejection.reason, Reason::KeyMismatch);
         assert_eq!(
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn the_detail_says_what_is_wrong() {
         let eight = &7i64.to_be_bytes();
         let octets = &LONG[..1];
         let no_key = Record {
@@ -137,7 +138,7 @@ mod tests {
             ),
             (
                 record("welcome/once/42", &vec![b'x'; LONGEST_VALUE + 1], &[]),
-                "value has 65536 bytes, more than 65535; only the first are kept here",
+                "value has 65536 bytes, more than the limit of 65535; only the first ones are kept here",
             ),
             (
                 record("welcome/once/42", eight, &[("content-type", "text/plain")]),
@@ -145,11 +146,11 @@ mod tests {
             ),
             (
                 record("welcome/once/42", b"1234567", LONG),
-                "value has 7 bytes, a long has 8",
+                "value has 7 bytes instead of the 8 of a long",
             ),
             (
                 record("welcome/once/42", &(-1i64).to_be_bytes(), LONG),
-                "value is a negative long, which is no user id",
+                "value is a negative long, which is not a user id",
             ),
             (
                 record("welcome/once/42", eight, octets),
@@ -174,7 +175,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_are_refused_not_panicked_over(
+        fn arbitrary_bytes_are_refused_without_a_panic(
             key in prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
             value in prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
             kind in prop::collection::vec(any::<u8>(), 0..40),

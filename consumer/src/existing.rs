@@ -1,4 +1,5 @@
-//! The rows that stand in the way of some grants.
+//! Reads the rows that collide with some grants: those of the same serial, and those of the same person within
+//! the campaign or round. They are locked until the commit.
 
 use crate::judge::{ExistingRow, JudgeVerdict, judge};
 use crate::plan::Planned;
@@ -13,18 +14,18 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 /// `coupons.state` of a coupon that was not revoked.
 pub(crate) const ACTIVE: &str = "active";
 
-/// What a [`ExistingRow`] is made of.
+/// The columns of an [`ExistingRow`].
 const COLUMNS: &str = "id, round_id, serial, user_id, state, turn, win, \
     CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', granted_at) DIV 1000 AS SIGNED)";
 
-/// The rows that stand in the way of some grants.
+/// The rows that collide with some grants.
 #[derive(Debug, Default)]
 pub(crate) struct Existing {
-    /// By serial: the rows of all who have it or had it.
+    /// By serial: every row that the serial has or had.
     serials: HashMap<EventKey, Vec<ExistingRow>>,
-    /// By campaign, scope and person: the row that he holds.
+    /// By campaign, scope and person: the row that the person holds.
     people: HashMap<Person, ExistingRow>,
-    /// Serials and people with a row that makes no sense: nothing can be said of their grants.
+    /// Serials and persons with a row that cannot be read. Nothing can be decided about their grants.
     unreadable: HashSet<Either>,
 }
 
@@ -38,7 +39,7 @@ enum Either {
 }
 
 impl Existing {
-    /// Asks the database. Locking reads, so that what we see is the latest, and stays until we commit.
+    /// Reads the rows with locks, so that they are the latest and cannot change before the commit.
     pub(crate) async fn look(
         connection: &mut MySqlConnection,
         grants: &[Planned<'_>],
@@ -109,7 +110,6 @@ impl Existing {
         Ok(existing)
     }
 
-    /// What the rows say of a grant.
     pub(crate) fn judge(&self, grant: &Planned<'_>) -> JudgeVerdict {
         let event = grant.event;
         let of_serial = self.serials.get(&event.key()).map(Vec::as_slice);

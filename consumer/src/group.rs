@@ -1,11 +1,14 @@
-//! Our part in the consumer group: partitions that come and go, and offsets that are committed.
+//! This consumer's membership in the consumer group: partitions that are assigned and revoked, and offsets that
+//! are committed.
 //!
-//! All of it happens in the thread of [`source`](crate::topic), where librdkafka calls us too: a commit can
-//! therefore not race with a rebalance and never speaks of a partition that is somebody else's.
+//! Everything here runs in the thread of [`topic`](crate::topic), which is also the thread in which librdkafka
+//! runs its callbacks. So a commit cannot race with a rebalance, and never names a partition that belongs to
+//! another consumer.
 //!
-//! The assignor is eager (`range`). At a rebalance all partitions are given back, drained and committed, which
-//! is the same routine as at shutdown. Cooperative assignors leave us partitions in order to read on meanwhile,
-//! but every writer writes of all partitions, so draining some waits for the others anyway.
+//! The assignor is eager (`range`): in a rebalance, all partitions are given back, after the same drain and
+//! commit as at shutdown. A cooperative assignor would let a consumer keep reading the partitions that it
+//! keeps, but each writer writes records of all partitions, so draining some of them waits for the others
+//! anyway.
 
 use crate::metrics;
 use crate::readiness::Readiness;
@@ -22,18 +25,18 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
-/// How often the thread looks up from whatever it waits for.
+/// How often the thread checks for a stop or a change while it waits.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 
-/// How long what was read may take to be done when partitions are given back: after that, whoever gets them
-/// reads it again.
+/// How long the records that were read may take to finish when partitions are given back. After that, the next
+/// owner reads them again.
 pub const DRAIN: Duration = Duration::from_secs(5);
 
 const RUNNING: u8 = 0;
 const DRAINING: u8 = 1;
 const ABANDONED: u8 = 2;
 
-/// Our part in the group.
+/// The state of the membership.
 pub(crate) struct Group {
     pub(crate) tracker: Arc<Tracker>,
     readiness: Arc<Readiness>,
@@ -43,11 +46,10 @@ pub(crate) struct Group {
     last_error: LastKafkaError,
 }
 
-/// What librdkafka calls, in the thread that polls.
+/// The callbacks of librdkafka. They run in the thread that polls.
 pub(crate) struct Context(pub(crate) Arc<Group>);
 
 impl Group {
-    /// A part in a group that is not joined yet.
     pub(crate) fn new(tracker: Arc<Tracker>, readiness: Arc<Readiness>, topic: &str) -> Self {
         Self {
             tracker,
@@ -59,34 +61,35 @@ impl Group {
         }
     }
 
-    /// Whether nobody has asked to stop.
+    /// Whether neither [`Self::drain`] nor [`Self::abandon`] was called.
     pub(crate) fn is_running(&self) -> bool {
         self.stop.load(Ordering::Relaxed) == RUNNING
     }
 
-    /// Asks to stop when all that was read is done.
+    /// Asks to stop after all records that were read are finished.
     pub(crate) fn drain(&self) {
         self.stop.fetch_max(DRAINING, Ordering::Relaxed);
     }
 
-    /// Asks to stop without waiting for what is not done.
+    /// Asks to stop without waiting for unfinished records.
     pub(crate) fn abandon(&self) {
         self.stop.fetch_max(ABANDONED, Ordering::Relaxed);
     }
 
-    /// Whether a commit failed since this was last asked.
+    /// Whether a commit has failed since the last call.
     pub(crate) fn take_commit_failed(&self) -> bool {
         self.commit_failed.swap(false, Ordering::Relaxed)
     }
 
-    /// The one way in which partitions go: all that was read is done, or has had its time, and is committed.
+    /// Gives all partitions back, in a rebalance or at shutdown: waits until the records that were read are
+    /// finished (at most [`DRAIN`]), and commits.
     pub(crate) fn give_back(&self, consumer: &BaseConsumer<Context>) {
         let deadline = Instant::now() + DRAIN;
         let in_flight = self.tracker.lock().in_flight();
         if in_flight > 0 {
             info!(
                 in_flight,
-                "partitions are given back when all that was read is written"
+                "partitions are given back when all records that were read are written"
             );
         }
         loop {
@@ -99,7 +102,7 @@ impl Group {
                 let in_flight = self.tracker.lock().in_flight();
                 warn!(
                     in_flight,
-                    "partitions are given back before all that was read is written: it will be read again"
+                    "partitions were given back before all records that were read were written; their next owner reads them again"
                 );
                 break;
             }
@@ -111,12 +114,12 @@ impl Group {
         self.tracker.change(|offsets| offsets.revoke());
     }
 
-    /// Commits these next offsets of our partitions, and waits for the answer: nobody polls any more.
+    /// Commits these next offsets and waits for the answer, because the thread does not poll any more.
     fn commit_last(&self, consumer: &BaseConsumer<Context>, progress: &[(i32, i64)]) {
         self.commit_by(progress, |list| consumer.commit(list, CommitMode::Sync));
     }
 
-    /// Commits these next offsets of our partitions. The answer comes to [`Context::commit_callback`].
+    /// Commits these next offsets. The answer comes to [`Context::commit_callback`].
     pub(crate) fn commit(&self, consumer: &BaseConsumer<Context>, progress: &[(i32, i64)]) {
         self.commit_by(progress, |list| commit_and_hear(consumer, list));
     }
@@ -154,22 +157,24 @@ impl Group {
         }
         drop(tracked);
         if let Some(error) = failed {
-            // Harmless: it is tried again, or the partition is somebody else's and read again there.
+            // Harmless: the commit is repeated, or the partition has another owner, which reads the records
+            // again.
             metrics::commit_failed();
             self.commit_failed.store(true, Ordering::Relaxed);
-            warn!(%error, "offsets could not be committed");
+            warn!(%error, "committing offsets failed");
         }
     }
 }
 
-/// Commits without waiting; the answer comes to [`Context::commit_callback`], out of the queue that is polled.
+/// Commits without waiting. The answer comes to [`Context::commit_callback`], through the queue that the thread
+/// polls.
 ///
-/// `CommitMode::Async` of rdkafka 0.39 names no queue, so that no answer ever comes, also not that it failed
-/// (fede1024/rust-rdkafka#856).
+/// rdkafka 0.39's `CommitMode::Async` passes no queue, so the callback is never called, not even for a failed
+/// commit (fede1024/rust-rdkafka#856).
 fn commit_and_hear(consumer: &BaseConsumer<Context>, list: &TopicPartitionList) -> KafkaResult<()> {
     let client = consumer.client().native_ptr();
-    // SAFETY: `client` lives as long as `consumer`. The queue is ours until we destroy it; librdkafka keeps hold of it
-    // for the answer. Of the list it makes a copy.
+    // SAFETY: `client` is valid as long as `consumer`. We own the queue until we destroy it; librdkafka keeps
+    // its own reference for the answer, and copies the list.
     #[allow(unsafe_code)]
     let code = unsafe {
         let queue = bindings::rd_kafka_queue_get_consumer(client);
@@ -192,7 +197,7 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         debug!(target: "librdkafka", %error, reason);
         self.0.last_error.error(error, reason);
-        // That all brokers are down comes with every attempt, why they are is told once in 30 s.
+        // librdkafka reports "all brokers down" with every attempt, and the reason about once in 30 s.
         if let Some(error) = self.0.last_error.take() {
             warn!(error, "the Kafka client reports an error");
         }
@@ -214,13 +219,13 @@ impl ConsumerContext for Context {
                 metrics::assigned(0);
                 self.0.readiness.group(false);
                 if consumer.assignment_lost() {
-                    // Somebody else may have them already; a commit would be refused.
+                    // Another consumer may own them already, so a commit would be refused.
                     self.0.tracker.change(|offsets| offsets.revoke());
                 } else {
                     self.0.give_back(consumer);
                 }
             }
-            Rebalance::Error(error) => warn!(%error, "rebalance"),
+            Rebalance::Error(error) => warn!(%error, "a rebalance failed"),
         }
     }
 

@@ -1,4 +1,5 @@
-//! What is done when the gate has lost grants whose coupons are committed: the database says so too.
+//! Halts a campaign in the database, after the gate has lost grants whose coupons are committed. The gate has
+//! halted it in Redis before, with the confirmation that found the loss.
 
 use crate::session;
 use crate::store::StoreError;
@@ -7,12 +8,10 @@ use sqlx::Connection;
 use sqlx::mysql::MySqlConnectOptions;
 use std::fmt;
 
-/// What the gate has lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// So many of the grants that were to be confirmed.
+    /// The gate does not know this many of the grants in the request.
     Grants(u32),
-    /// The whole campaign.
     Campaign,
 }
 
@@ -27,21 +26,20 @@ impl fmt::Display for Loss {
     }
 }
 
-/// Halts campaigns in the database.
 pub struct CampaignHalter {
     options: MySqlConnectOptions,
 }
 
 impl CampaignHalter {
-    /// One that connects when it is needed.
+    /// It connects when it is first needed.
     pub fn new(options: MySqlConnectOptions) -> Self {
         Self { options }
     }
 
-    /// Halts the campaign and writes why into its log. Whether it was not halted before.
+    /// Halts the campaign and writes the reason to its log. Returns `false` if it was halted already.
     ///
     /// # Errors
-    /// When the database could not do it now. Doing it again is harmless.
+    /// When the database does not answer or refuses. It is safe to call it again.
     pub async fn halt(&self, campaign: &CampaignId, loss: &Loss) -> Result<bool, StoreError> {
         let mut connection = session::open(&self.options).await?;
         let mut transaction = connection.begin().await?;

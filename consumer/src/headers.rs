@@ -1,15 +1,15 @@
-//! The headers of a record: all of them, unless they are very long, or a name is not text.
+//! The headers of a record, in a compact copy of limited size. Headers whose name is not UTF-8 are left out.
 
-/// How many bytes of them are kept, with their lengths: as much as of a value.
+/// The number of bytes that are kept, including the lengths: the same limit as for a value.
 pub const LONGEST: usize = 65_535;
 
-/// What stands for the length of a value that is not there.
+/// The length that marks a header without a value.
 const NONE: u16 = u16::MAX;
 
-/// Names and values in their order.
+/// Header names and values in their original order.
 ///
-/// In one piece of memory, for there are six of them on every record, and they are seldom asked for: each is the length
-/// of its name (2 bytes), the length of its value (2 bytes), name, value.
+/// They are stored in one allocation, because every record has six of them and they are rarely read. Each
+/// header is the length of its name (2 bytes), the length of its value (2 bytes), the name and the value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers {
     kept: Vec<u8>,
@@ -17,7 +17,8 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// Those of a record that have a name; if they are too long, the first of them.
+    /// Copies the headers. Headers without a name are left out. If the headers are too long, only the first
+    /// ones are kept. In both cases, the copy is marked as cut.
     pub fn keep<'a, N: Into<Option<&'a str>>>(
         all: impl Iterator<Item = (N, Option<&'a [u8]>)>,
     ) -> Self {
@@ -39,7 +40,7 @@ impl Headers {
         Self { kept, is_cut }
     }
 
-    /// Names and values, where they have one.
+    /// The names and, if present, the values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
         let mut rest = self.kept.as_slice();
         std::iter::from_fn(move || {
@@ -60,14 +61,14 @@ impl Headers {
         })
     }
 
-    /// The value of that name, whatever its case.
+    /// The value of the first header with this name, ignoring case.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.iter()
             .find(|(candidate, _)| candidate.eq_ignore_ascii_case(name))?
             .1
     }
 
-    /// Whether there were others, which are not kept.
+    /// Whether some headers were left out.
     pub fn is_cut(&self) -> bool {
         self.is_cut
     }
@@ -79,7 +80,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn all_are_kept_until_they_are_too_long() {
+    fn headers_are_kept_until_they_are_too_long() {
         let long = vec![b'x'; LONGEST - 60];
         let all = [
             ("Content-Type", Some(&b"text/plain"[..])),
@@ -104,7 +105,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_kept_is_read_back(
+        fn kept_headers_are_read_back(
             all in prop::collection::vec(("[a-zé]{0,40}", prop::option::of(prop::collection::vec(any::<u8>(), 0..=256))), 0..=32),
         ) {
             let all: Vec<(&str, Option<&[u8]>)> = all.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();

@@ -1,8 +1,8 @@
-//! The insert: grants become rows of `coupons`, or it is known of each why it does not.
+//! Inserts grants as rows of `coupons`. For each grant that cannot be inserted, it finds the reason.
 //!
-//! A plain multi-row INSERT, because the keys of the table are the last word. When one of them says no, we
-//! look which rows it spoke of: INSERT IGNORE and ON DUPLICATE KEY UPDATE would hide that, and the number of
-//! affected rows does not tell either.
+//! It uses a plain multi-row INSERT, because the unique keys of the table decide. When one of them collides,
+//! the rows in the way are read and judged. INSERT IGNORE and ON DUPLICATE KEY UPDATE would hide the collision,
+//! and the number of affected rows does not show it reliably.
 
 use crate::existing::Existing;
 use crate::failure::{ErrorClass, classify, number};
@@ -17,11 +17,11 @@ use sqlx::{AssertSqlSafe, MySqlConnection};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// The most rows in a statement: 4,608 placeholders of the 65,535 that the protocol allows, and some 110 KB of
-/// the 16 MB that MariaDB takes. Longer statements are hardly faster.
+/// The largest number of rows in a statement. It has 4,608 of the 65,535 placeholders that the protocol allows,
+/// and about 110 KB of the 16 MB that MariaDB accepts. Longer statements are hardly faster.
 const LONGEST: usize = 512;
 
-/// The INSERT for 1, 2, 4 … 512 rows.
+/// The INSERT statements for 1, 2, 4 … 512 rows.
 pub struct InsertStatements(Vec<Arc<str>>);
 
 impl Default for InsertStatements {
@@ -46,17 +46,17 @@ impl Default for InsertStatements {
     }
 }
 
-/// Inserts grants, no two of which may be of the same serial or person, and writes down their outcomes.
+/// Inserts grants and stores their outcomes. No two of the grants may have the same serial or person.
 ///
 /// # Errors
-/// When the transaction has to be tried again as a whole.
+/// When the whole transaction must be tried again.
 pub async fn insert(
     connection: &mut MySqlConnection,
     statements: &InsertStatements,
     mut grants: Vec<Planned<'_>>,
     outcomes: &mut [Option<RecordOutcome>],
 ) -> Result<(), StoreError> {
-    // Whoever locks in the same order does not deadlock. (The order of people cannot be kept as well.)
+    // Locking in the same order avoids deadlocks. The order of persons cannot be kept at the same time.
     grants.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
     let mut to_insert = powers_of_two(grants, LONGEST);
     to_insert.reverse();
@@ -110,8 +110,8 @@ pub async fn insert(
                     to_insert.extend(powers_of_two(again, LONGEST));
                     continue;
                 }
-                // It was no row that we know of. That may be over; else it is about one of them, as a key or a trigger that
-                // the database has besides ours.
+                // No row that we read explains the collision. The row may be gone by now, so try again; or the
+                // key or trigger is not ours and one of the rows violates it.
                 match &again[..] {
                     [row] if !alone.insert(row.place) => {
                         outcomes[row.place] = Some(row_refused(&error));
@@ -135,7 +135,7 @@ pub async fn insert(
     Ok(())
 }
 
-/// One statement. That it fails takes back its own rows and no others.
+/// Runs one statement. If it fails, it rolls back its own rows only.
 async fn insert_rows(
     connection: &mut MySqlConnection,
     statements: &InsertStatements,
@@ -158,7 +158,8 @@ async fn insert_rows(
     query.execute(connection).await.map(drop)
 }
 
-/// Revokes the rows that a grant supersedes. What became of it, if it was overtaken itself; else it is to be inserted.
+/// Revokes the rows that a grant supersedes. Returns the outcome if the grant itself was superseded; otherwise
+/// it is to be inserted.
 async fn overtake(
     connection: &mut MySqlConnection,
     row: &Planned<'_>,
@@ -175,7 +176,7 @@ async fn overtake(
     Ok(Some(RecordOutcome::InsertedRevoked))
 }
 
-/// Adds the time of the grant to a row that its revocation has made.
+/// Adds the time of the grant to a row that its revocation inserted.
 async fn fill(
     connection: &mut MySqlConnection,
     id: u64,
@@ -189,10 +190,10 @@ async fn fill(
         .map(drop)
 }
 
-/// What becomes of a record whose own statement failed.
+/// The outcome of a record whose own statement failed.
 ///
 /// # Errors
-/// When the transaction has to be tried again as a whole.
+/// When the whole transaction must be tried again.
 pub(crate) fn refused(error: sqlx::Error) -> Result<RecordOutcome, StoreError> {
     if classify(&error) != ErrorClass::Permanent {
         return Err(error.into());
@@ -206,7 +207,6 @@ fn row_refused(error: &sqlx::Error) -> RecordOutcome {
     RecordOutcome::Rejected(Rejection::new(Reason::RowRefused, detail))
 }
 
-/// Takes a coupon back.
 pub(crate) async fn revoke_row(
     connection: &mut MySqlConnection,
     id: u64,
@@ -246,7 +246,7 @@ pub(crate) async fn insert_revoked(
     .map(drop)
 }
 
-/// As a `DATETIME(3)` is written.
+/// Formats a time as a `DATETIME(3)`.
 pub fn datetime(at: Millis) -> String {
     let mut text = at.to_string();
     text.replace_range(10..11, " ");

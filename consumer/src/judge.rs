@@ -1,57 +1,47 @@
-//! What a grant and a revocation mean to a table that may have heard of later events already: pure functions.
+//! Decides what to do with a grant when the table may already contain later events. Pure functions.
 //!
-//! Kafka does not keep the order of events that are delivered again, and those of one person lie on several
-//! partitions. The gate numbers the grants of each serial (`turn`) and of each person (`win`), so it is known
-//! which of two is the later one: the later one holds, the earlier one is history. Two with the same number
-//! cannot both be true; then Redis has gone back in time, and the second to arrive is a dead letter.
+//! Records that are sent again lose their order, and the records of one person are in several partitions. So
+//! the gate numbers the grants of each serial (`turn`) and of each person (`win`), and of two grants, the one
+//! with the higher number is later: it holds the coupon, and the other is history. Two grants with the same
+//! number cannot both be true. Then Redis has gone back in time, and the second one to arrive is a dead letter.
 
 use crate::rejection::{Reason, Rejection, Rival};
 use rushgate_gate::{Event, Millis, Ordinal, Serial};
 
-/// A row that a grant meets.
+/// A row of `coupons` that has a grant's serial or person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExistingRow {
-    /// The row's key.
     pub id: u64,
-    /// Its round.
     pub round: String,
-    /// Its serial.
     pub serial: u32,
-    /// Whose it is.
     pub user_id: String,
-    /// Whether it is held.
     pub active: bool,
-    /// Its turn.
     pub turn: Ordinal,
-    /// Its win.
     pub win: Ordinal,
-    /// When it was granted; `None` if that has not been heard of yet.
+    /// When it was granted; `None` if only its revocation has arrived.
     pub granted_at: Option<Millis>,
 }
 
-/// What is to be done with a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JudgeVerdict {
-    /// It has its row.
+    /// The grant has its row.
     AlreadyInserted,
-    /// It has its row, which was revoked since.
+    /// The grant has its row, which was revoked since.
     AlreadyRevoked,
-    /// It has its row, which was made when its revocation arrived: the time of the grant is missing there.
+    /// The grant has its row, inserted by its revocation. The time of the grant must be added.
     Fill(u64),
-    /// Revoke these rows, whose revocations are still on their way. Then insert it: as a coupon that is held, or
-    /// (`revoked_at`, until its own revocation tells the exact time) as one that was revoked.
+    /// Revoke the superseded rows, whose own revocations are still on their way. Then insert the grant: as a
+    /// held coupon, or with `revoked_at` as a revoked one. Its own revocation corrects that time later.
     Insert {
-        /// Rows to revoke.
         supersedes: Vec<u64>,
-        /// When it was revoked, if it was.
         revoked_at: Option<Millis>,
     },
-    /// It can never have a row, as things stand.
+    /// The grant cannot have a row, given the rows in the table.
     Rejected(Rejection),
 }
 
-/// Judges a grant by the rows that it meets: those of its serial, and the one that its applicant holds within
-/// what he may win once.
+/// Judges a grant by the rows of its serial, and by the row that its applicant holds within the same campaign
+/// or round.
 pub fn judge(
     grant: &Event,
     of_serial: &[ExistingRow],
@@ -59,7 +49,7 @@ pub fn judge(
 ) -> JudgeVerdict {
     let is_own = |row: &&ExistingRow| row.user_id == grant.applicant.as_str();
     if let Some(own) = of_serial.iter().find(is_own) {
-        // Also if it was revoked since: the same grant does not come back to life.
+        // Also if it was revoked since: a revoked grant does not become active again.
         return match own.granted_at {
             Some(_) if own.active => JudgeVerdict::AlreadyInserted,
             Some(_) => JudgeVerdict::AlreadyRevoked,
@@ -106,7 +96,7 @@ fn rejection(grant: &Event, row: &ExistingRow, reason: Reason) -> Rejection {
     .with_rival(rival(row))
 }
 
-/// What stands in the table was checked before it was written.
+/// The values in the table were checked before they were written.
 fn rival(row: &ExistingRow) -> Option<Rival> {
     Some(Rival {
         round: row.round.parse().ok()?,
@@ -122,7 +112,7 @@ pub(crate) mod tests {
     use rushgate_gate::{EventType, OnePer};
     use std::collections::{BTreeMap, BTreeSet};
 
-    /// The table, as `insert` and `revoke` change it.
+    /// A model of the table, changed as `insert` and `revoke` change it.
     #[derive(Clone, Debug, Default, PartialEq)]
     pub(crate) struct Table {
         rows: Vec<ExistingRow>,
@@ -138,7 +128,7 @@ pub(crate) mod tests {
             }
         }
 
-        /// Does what the event says; what became of it.
+        /// Applies an event and returns its outcome.
         pub(crate) fn take(&mut self, event: &Event) -> &'static str {
             let of_serial: Vec<ExistingRow> = self
                 .rows
@@ -203,7 +193,7 @@ pub(crate) mod tests {
                 granted_at,
             };
             self.rows.push(row);
-            // What the unique keys guard.
+            // The guarantees of the unique keys.
             let active = || self.rows.iter().filter(|row| row.active);
             let serials: BTreeSet<_> = active().map(|row| (&row.round, row.serial)).collect();
             let scope = |row: &ExistingRow| self.one_per_round.then(|| row.round.clone());
@@ -214,7 +204,7 @@ pub(crate) mod tests {
             );
         }
 
-        /// Every row without its key, which depends on the order of insertion.
+        /// Every row without its id, which depends on the order of insertion.
         pub(crate) fn contents(&self) -> Vec<(String, u32, String, bool)> {
             let mut rows: Vec<_> = self
                 .rows
@@ -232,7 +222,7 @@ pub(crate) mod tests {
             rows
         }
 
-        /// Round and serial → who holds it.
+        /// Round and serial → the user id that holds it.
         fn holders(&self) -> BTreeMap<(String, u32), String> {
             self.rows
                 .iter()
@@ -242,8 +232,8 @@ pub(crate) mod tests {
         }
     }
 
-    /// What a gate with small rounds may tell: people win freed serials first, are revoked, and (where one may
-    /// win once in all) win again in the next round.
+    /// A history that a gate with small rounds may produce: persons win the freed serials first, are revoked,
+    /// and (with one win per campaign) win again in the next round.
     pub(crate) fn history(one_per: OnePer, moves: &[(u8, u8)]) -> Vec<Event> {
         let mut events: Vec<Event> = vec![];
         let mut held: Vec<Event> = vec![];
@@ -278,7 +268,7 @@ pub(crate) mod tests {
                         .iter()
                         .any(|event| event.round == id && event.applicant == applicant)
                     {
-                        continue; // nobody wins a round twice
+                        continue; // a person wins a round only once
                     }
                     let free = (1..).find(|serial| {
                         held.iter()
@@ -309,8 +299,8 @@ pub(crate) mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Whatever the order in which the events arrive, and however often, the table ends as the gate has it:
-        /// whoever holds a serial holds it here, everybody else's row is history, and nothing is refused.
+        /// In any order of arrival, and with any repetition, the table ends in the gate's state: each serial
+        /// has the holder that the gate knows, all other rows are revoked, and nothing is refused.
         #[test]
         fn the_table_ends_right_in_whatever_order_events_arrive(
             one_per in prop_oneof![Just(OnePer::Campaign), Just(OnePer::Round)],
@@ -327,7 +317,7 @@ pub(crate) mod tests {
                     table.take(event);
                 }
             }
-            // Those that the other rule would not have told.
+            // The events that the other rule would not have produced.
             for event in &events {
                 table.take(event);
             }

@@ -1,10 +1,11 @@
-//! Kafka to MySQL, as a program: settings, logs, metrics and signals around [`rushgate_consumer::run`].
+//! The `consumer` command: reads the settings, starts logging and metrics, and runs [`rushgate_consumer::run`]
+//! until SIGTERM or SIGINT.
 
 use anyhow::{Context, anyhow};
 use rushgate_consumer::{Config, metrics, run};
 use rushgate_gate::causes::causes;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -13,11 +14,14 @@ async fn main() -> anyhow::Result<()> {
     rushgate_settings::log_to_stderr();
     if let Some(listen) = config.metrics_listen {
         metrics::serve(listen)
-            .with_context(|| format!("METRICS_LISTEN: {listen} cannot be listened on"))?;
+            .with_context(|| format!("serving metrics at {listen}: check METRICS_LISTEN"))?;
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    info!(?config, "started");
+    if let Some(warning) = config.renamed_settings() {
+        warn!("{warning}");
+    }
+    info!(writers = config.writers(), ?config, "consumer started");
     let stopped = run(config, async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -25,6 +29,6 @@ async fn main() -> anyhow::Result<()> {
         }
     });
     stopped.await.map_err(|error| anyhow!(causes(&error)))?;
-    info!("stopped");
+    info!("consumer stopped");
     Ok(())
 }

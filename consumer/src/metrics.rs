@@ -1,4 +1,5 @@
-//! Every metric of the consumer, with its labels. No label ever names a campaign, a round or an applicant.
+//! Every metric of the consumer, with its labels, and the HTTP endpoint that serves them. No label contains a
+//! campaign, a round or a user id.
 
 use crate::halt::Loss;
 use crate::rejection::Reason;
@@ -7,40 +8,40 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Gauge: 1 while the database answers, has its tables, and the group has given us our partitions.
+/// Gauge: 1 if the database works for every writer and the group has assigned partitions.
 pub const READY: &str = "rushgate_consumer_ready";
-/// Gauge: how many partitions are ours.
+/// Gauge: the number of assigned partitions.
 pub const PARTITIONS: &str = "rushgate_consumer_partitions_assigned";
 /// Counter: rows inserted into `coupons`.
 pub const INSERTED: &str = "rushgate_consumer_inserted_total";
-/// Counter: records of which nothing was left to do, because they were delivered before.
+/// Counter: records whose row existed already, because they were delivered before.
 pub const ALREADY_DONE: &str = "rushgate_consumer_already_done_total";
-/// Counter: rows of `coupons` that were revoked.
+/// Counter: rows of `coupons` that became revoked.
 pub const REVOKED: &str = "rushgate_consumer_revoked_total";
-/// Counter, label `reason`: records refused into `failed_events` (a redelivered one counts again).
+/// Counter, label `reason`: records that became dead letters (a redelivered record counts again).
 pub const FAILED: &str = "rushgate_consumer_failed_events_total";
-/// Counter: parked records that are parked no more, because they were replayed.
+/// Counter: parked records that were replayed.
 pub const REPLAYED: &str = "rushgate_consumer_replayed_total";
-/// Counter: records that were taken although none of our keys has signed them (a redelivered one counts again).
+/// Counter: accepted records without a valid signature (a redelivered record counts again).
 pub const UNSIGNED: &str = "rushgate_consumer_unsigned_records_total";
-/// Counter, label `code` (MySQL's error number, 0 for a lost connection or a timeout): transactions that have
-/// to be tried again.
+/// Counter, label `code` (MySQL's error number; 0 for a lost connection or a timeout): failed attempts to write
+/// a batch.
 pub const RETRIES: &str = "rushgate_consumer_retries_total";
-/// Counter: grants that the gate was told of as issued (a redelivered one counts again).
+/// Counter: grants that were confirmed at the gate (a redelivered one counts again).
 pub const CONFIRMED: &str = "rushgate_consumer_confirmed_total";
-/// Counter: attempts at that which failed.
+/// Counter: failed attempts to confirm.
 pub const CONFIRM_RETRIES: &str = "rushgate_consumer_confirm_retries_total";
-/// Histogram, seconds: from the first attempt at confirming batches to the answer, with all its attempts.
+/// Histogram, seconds: from the first attempt to confirm grants to the reply, including all attempts.
 pub const CONFIRM: &str = "rushgate_consumer_confirm_seconds";
-/// Counter: committed grants that the gate was found to have lost, when their campaign was halted.
+/// Counter: committed grants that the gate did not know when their campaign was halted.
 pub const LOST: &str = "rushgate_consumer_lost_grants_total";
-/// Counter: offset commits that Kafka did not take.
+/// Counter: failed offset commits.
 pub const COMMITS_FAILED: &str = "rushgate_consumer_offset_commits_failed_total";
-/// Histogram, seconds: from a batch being taken up to its COMMIT, with all its attempts.
+/// Histogram, seconds: from the first attempt to write a batch to its COMMIT, including all attempts.
 pub const BATCH: &str = "rushgate_consumer_batch_seconds";
 /// Histogram: records in a batch.
 pub const BATCH_RECORDS: &str = "rushgate_consumer_batch_records";
-/// Histogram, seconds: from the gate's decision (its clock) to the COMMIT of the row (our clock).
+/// Histogram, seconds: from the gate's decision (Redis' clock) to the COMMIT of the row (the consumer's clock).
 pub const GRANT_TO_ROW: &str = "rushgate_consumer_grant_to_row_seconds";
 
 /// Serves the metrics at `http://{listen}/metrics`.
@@ -59,29 +60,35 @@ pub fn serve(listen: SocketAddr) -> Result<(), BuildError> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
         .set_buckets_for_metric(Matcher::Full(BATCH_RECORDS.to_owned()), &records)?
         .install()?;
-    describe_gauge!(READY, "1 while database and group are there");
+    describe_gauge!(
+        READY,
+        "1 if the database works for every writer and the group has assigned partitions"
+    );
     describe_gauge!(PARTITIONS, "Partitions assigned");
     describe_counter!(INSERTED, "Rows inserted into coupons");
-    describe_counter!(ALREADY_DONE, "Records delivered again, nothing left to do");
+    describe_counter!(ALREADY_DONE, "Records whose row existed already");
     describe_counter!(REVOKED, "Coupons revoked");
-    describe_counter!(FAILED, "Records refused into failed_events, by reason");
+    describe_counter!(FAILED, "Records that became dead letters, by reason");
     describe_counter!(REPLAYED, "Parked records replayed");
-    describe_counter!(UNSIGNED, "Records taken without a signature of our keys");
-    describe_counter!(RETRIES, "Transactions to be tried again, by error number");
+    describe_counter!(UNSIGNED, "Accepted records without a valid signature");
+    describe_counter!(RETRIES, "Failed attempts to write a batch, by error number");
     describe_counter!(CONFIRMED, "Grants confirmed at the gate");
-    describe_counter!(CONFIRM_RETRIES, "Attempts at confirming that failed");
+    describe_counter!(CONFIRM_RETRIES, "Failed attempts to confirm grants");
     describe_histogram!(
         CONFIRM,
-        "From the first attempt at confirming to its answer"
+        "From the first attempt to confirm grants to the reply"
     );
-    describe_counter!(LOST, "Committed grants that the gate has lost");
-    describe_counter!(COMMITS_FAILED, "Offset commits that Kafka did not take");
-    describe_histogram!(BATCH, "From taking up a batch to its COMMIT");
+    describe_counter!(LOST, "Committed grants that the gate did not know");
+    describe_counter!(COMMITS_FAILED, "Failed offset commits");
+    describe_histogram!(
+        BATCH,
+        "From the first attempt to write a batch to its COMMIT"
+    );
     describe_histogram!(BATCH_RECORDS, "Records in a batch");
     describe_histogram!(GRANT_TO_ROW, "From the gate's decision to the COMMIT");
     ready(false);
     assigned(0);
-    // Counters that are looked at for being 0 have to be there.
+    // A counter that is watched for being 0 must exist from the start.
     for name in [
         INSERTED,
         ALREADY_DONE,
@@ -98,17 +105,15 @@ pub fn serve(listen: SocketAddr) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// Sets [`READY`].
 pub fn ready(ready: bool) {
     gauge!(READY).set(f64::from(u8::from(ready)));
 }
 
-/// Sets [`PARTITIONS`].
 pub fn assigned(partitions: usize) {
     gauge!(PARTITIONS).set(partitions as f64);
 }
 
-/// Counts rows in [`INSERTED`], and into [`GRANT_TO_ROW`] how long each took.
+/// Counts rows in [`INSERTED`], and records in [`GRANT_TO_ROW`] how long each took.
 pub fn inserted(since_grants: &[Duration]) {
     counter!(INSERTED).increment(since_grants.len() as u64);
     let grant_to_row = histogram!(GRANT_TO_ROW);
@@ -117,49 +122,42 @@ pub fn inserted(since_grants: &[Duration]) {
     }
 }
 
-/// Counts in [`ALREADY_DONE`].
 pub fn already_done() {
     counter!(ALREADY_DONE).increment(1);
 }
 
-/// Counts in [`REVOKED`].
 pub fn revoked() {
     counter!(REVOKED).increment(1);
 }
 
-/// Counts in [`FAILED`].
 pub fn failed(reason: Reason) {
     counter!(FAILED, "reason" => reason.as_str()).increment(1);
 }
 
-/// Counts in [`REPLAYED`], and in [`INSERTED`] those that are rows now.
+/// Counts replayed records, and in [`INSERTED`] those that were inserted.
 pub fn replayed(records: usize, inserted: usize) {
     counter!(REPLAYED).increment(records as u64);
     counter!(INSERTED).increment(inserted as u64);
 }
 
-/// Counts in [`UNSIGNED`].
 pub fn unsigned() {
     counter!(UNSIGNED).increment(1);
 }
 
-/// Counts in [`RETRIES`].
 pub fn retry(code: u16) {
     counter!(RETRIES, "code" => code.to_string()).increment(1);
 }
 
-/// Counts in [`CONFIRMED`], and into [`CONFIRM`] how long it took.
 pub fn confirmed(grants: u64, took: Duration) {
     counter!(CONFIRMED).increment(grants);
     histogram!(CONFIRM).record(took.as_secs_f64());
 }
 
-/// Counts in [`CONFIRM_RETRIES`].
 pub fn confirm_retry() {
     counter!(CONFIRM_RETRIES).increment(1);
 }
 
-/// Counts in [`LOST`]; with a whole campaign, what was to be confirmed of it.
+/// Counts in [`LOST`]; if the whole campaign is lost, counts the grants of the request.
 pub fn lost(loss: &Loss, asked: u64) {
     counter!(LOST).increment(match loss {
         Loss::Grants(grants) => u64::from(*grants),
@@ -167,12 +165,10 @@ pub fn lost(loss: &Loss, asked: u64) {
     });
 }
 
-/// Counts in [`COMMITS_FAILED`].
 pub fn commit_failed() {
     counter!(COMMITS_FAILED).increment(1);
 }
 
-/// Records a batch in [`BATCH`] and [`BATCH_RECORDS`].
 pub fn batch(records: usize, took: Duration) {
     histogram!(BATCH).record(took.as_secs_f64());
     histogram!(BATCH_RECORDS).record(records as f64);

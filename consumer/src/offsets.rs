@@ -1,13 +1,15 @@
-//! Which offsets may be committed: a pure state machine, driven by [`source`](crate::topic) and
-//! [`consumer`](crate::consumer), and by nothing but its own methods.
+//! Decides which offsets may be committed. A record is *finished* when its row is committed and confirmed, or
+//! when it is a dead letter. This is a pure state machine, used by [`topic`](crate::topic),
+//! [`writer`](crate::writer) and [`confirm`](crate::confirm).
 //!
-//! It guarantees that an offset is handed out for commit only when every record of that partition that was
-//! read before it is done, and only while the partition is ours. What was read under an earlier assignment
-//! counts for nothing: whoever has the partition now reads those records again.
+//! It guarantees that an offset is committed only if every record of that partition that was read before it is
+//! finished, and only while the partition belongs to this consumer. Records that were read under an earlier
+//! assignment do not count: the partition's next owner reads them again.
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// The place of one record that was read. It is void once the assignment it was read under is over.
+/// Identifies a record that was read. A ticket is void once the assignment under which the record was read has
+/// ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     generation: u64,
@@ -16,7 +18,7 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// That of a record that does not come out of Kafka, and has no offset to commit.
+    /// For a record that does not come from Kafka and has no offset to commit.
     pub const VOID: Self = Self {
         generation: 0,
         partition: -1,
@@ -24,29 +26,30 @@ impl Ticket {
     };
 }
 
-/// The offsets of the partitions that are ours.
+/// The offsets of the partitions that are assigned to this consumer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Offsets {
-    /// Counts assignments.
+    /// The number of assignments so far.
     generation: u64,
     partitions: BTreeMap<i32, Prefix>,
 }
 
-/// One partition: what was read and is not yet done with all before it.
+/// One partition: the records that were read and are not yet finished together with all records before them.
 ///
-/// Records are told apart by the order of reading and not by offset: offsets have gaps (compaction,
-/// transaction markers) and start again when Kafka lost the end of a log.
+/// Records are identified by the order of reading, not by their offsets. Offsets have gaps (compaction,
+/// transaction markers), and go back when Kafka has lost the end of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Prefix {
-    /// The sequence of the front of `open`.
+    /// The sequence number of the first item in `open`.
     first: u64,
-    /// Read and not passed yet, in the order of reading. The front one is not done.
+    /// Records in the order of reading. The first one is not finished.
     open: VecDeque<Open>,
-    /// The offset after the last record that is done with all before it: what may be committed.
+    /// The offset after the last record that is finished together with all before it: the offset that may be
+    /// committed.
     reached: Option<i64>,
-    /// What was last handed out for commit.
+    /// The last offset returned for a commit.
     sent: Option<i64>,
-    /// What Kafka has confirmed.
+    /// The last offset that Kafka has confirmed.
     committed: Option<i64>,
 }
 
@@ -57,7 +60,7 @@ struct Open {
 }
 
 impl Offsets {
-    /// These partitions, and no others, are ours now. All tickets so far are void.
+    /// Replaces the assigned partitions. All earlier tickets become void.
     pub fn assign(&mut self, partitions: impl IntoIterator<Item = i32>) {
         self.generation += 1;
         self.partitions = partitions
@@ -66,18 +69,18 @@ impl Offsets {
             .collect();
     }
 
-    /// No partition is ours any more. All tickets so far are void.
+    /// Removes all partitions. All earlier tickets become void.
     pub fn revoke(&mut self) {
         self.assign([]);
     }
 
-    /// Which assignment this is; it changes with each one.
+    /// The number of the current assignment.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// A record was read under that assignment. `None` if it is not to be touched: the assignment is over, or
-    /// the partition is not ours.
+    /// Registers a record that was read under the assignment `generation`. Returns `None` if that assignment
+    /// has ended or the partition is not assigned: then the record must be dropped.
     pub fn read(&mut self, generation: u64, partition: i32, offset: i64) -> Option<Ticket> {
         if generation != self.generation {
             return None;
@@ -95,12 +98,13 @@ impl Offsets {
         })
     }
 
-    /// Whether the record is still ours.
+    /// Whether the record still belongs to this consumer.
     pub fn is_valid(&self, ticket: &Ticket) -> bool {
         ticket.generation == self.generation && self.partitions.contains_key(&ticket.partition)
     }
 
-    /// What the record says stands in the database. Of a void ticket, or said twice, it changes nothing.
+    /// The record is finished: its row is committed and confirmed, or it is a dead letter. Does nothing if the
+    /// ticket is void or was finished before.
     pub fn done(&mut self, ticket: &Ticket) {
         if !self.is_valid(ticket) {
             return;
@@ -117,42 +121,42 @@ impl Offsets {
         }
         while let Some(open) = prefix.open.pop_front_if(|open| open.done) {
             prefix.first += 1;
-            // Kafka's committed offset is that of the next record to read.
+            // In Kafka, the committed offset is that of the next record to read.
             prefix.reached = Some(open.offset + 1);
         }
     }
 
-    /// How many records were read and are neither done nor void.
+    /// The number of records that were read and are neither finished nor void.
     pub fn in_flight(&self) -> usize {
         let open = self.partitions.values().flat_map(|prefix| &prefix.open);
         open.filter(|open| !open.done).count()
     }
 
-    /// Hands out what can be committed and was not handed out before: partition and next offset.
+    /// Returns partition and next offset of everything that may be committed and was not returned before.
     pub fn take_progress(&mut self) -> Vec<(i32, i64)> {
         self.advance(|prefix| prefix.sent)
     }
 
-    /// Hands out all that Kafka has not confirmed, to commit it before the partitions are given away.
+    /// Returns everything that may be committed and that Kafka has not confirmed, to commit it before the
+    /// partitions are given back.
     pub fn take_unconfirmed(&mut self) -> Vec<(i32, i64)> {
         self.advance(|prefix| prefix.committed)
     }
 
-    /// Kafka has confirmed that commit.
     pub fn committed(&mut self, partition: i32, next: i64) {
         if let Some(prefix) = self.partitions.get_mut(&partition) {
             prefix.committed = Some(next);
         }
     }
 
-    /// A commit of that partition failed: what is not confirmed will be handed out again.
+    /// A commit of this partition failed. Its offset will be returned again.
     pub fn commit_failed(&mut self, partition: i32) {
         if let Some(prefix) = self.partitions.get_mut(&partition) {
             prefix.sent = prefix.committed;
         }
     }
 
-    /// Partitions of which the last commit handed out was not answered, and what Kafka has confirmed before it.
+    /// The partitions whose last commit was not answered, and the offset that Kafka had confirmed before.
     pub fn unanswered(&self) -> impl Iterator<Item = (i32, Option<i64>)> {
         let partitions = self.partitions.iter();
         partitions
@@ -204,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kafka_did_not_confirm_is_handed_out_again() {
+    fn offsets_that_kafka_did_not_confirm_are_returned_again() {
         let mut offsets = assigned(&[0]);
         let ticket = offsets
             .read(offsets.generation(), 0, 5)
@@ -258,8 +262,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens in whatever order: each offset handed out has nothing undone before it in what
-        /// was read under this assignment, and at the end, with all done and confirmed, nothing is left.
+        /// In any order of calls: an offset that is returned has no unfinished record of this assignment before
+        /// it. After everything is finished and confirmed, nothing is left to commit.
         #[test]
         fn only_done_prefixes_of_our_partitions_are_handed_out(steps in prop::collection::vec(step(), 1..200)) {
             let mut offsets = assigned(&[0, 1, 2]);

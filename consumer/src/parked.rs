@@ -1,9 +1,9 @@
-//! Dead letters that are parked: records that may become coupons by themselves, when terms or version allow, or when the
-//! gate can be told of them. This is what the database is asked and told about them; [`replayer`](crate::replayer) does
-//! what is to be done.
+//! The SQL for parked dead letters: records that may become coupons later without an operator, when the terms
+//! or the version change, or when the gate can confirm them. [`replayer`](crate::replayer) decides when to
+//! replay them.
 //!
-//! They are found campaign by campaign, through the key `failed_events_by_reason`: what one campaign has parked does not
-//! hold up those of another.
+//! They are read campaign by campaign, through the key `failed_events_by_reason`, so the parked records of one
+//! campaign do not delay those of another.
 
 use crate::dead_letter::insert_failed_event;
 use crate::headers::Headers;
@@ -19,34 +19,30 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row};
 use std::collections::{BTreeMap, HashMap};
 
-/// The most letters of a campaign that are looked at in one go: only their keys.
+/// The largest number of parked records of a campaign whose keys are read in one query.
 const MAX_KEYS: usize = 1_024;
 
-/// The most letters in one transaction.
+/// The largest number of parked records in one transaction.
 pub const MAX_PER_TRANSACTION: usize = 128;
 
-/// A row of `failed_events`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parked {
-    /// Its number.
     pub id: u64,
-    /// Why it is parked.
     pub reason: String,
 }
 
-/// How far the letters of one campaign have been looked at: key and number of the last.
+/// How far the parked records of one campaign have been read: record key and id of the last one.
 pub type Cursor = (Vec<u8>, u64);
 
-/// Letters of one campaign that may succeed now.
+/// Parked records of one campaign that may succeed now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// Their numbers.
     pub ids: Vec<u64>,
-    /// Where to go on; `None` if these were the last.
+    /// Where the next page starts; `None` if this was the last one.
     pub next: Option<Cursor>,
 }
 
-/// The next campaign, after that key, that has letters parked for that reason.
+/// The next campaign, after this record key, with records that are parked for this reason.
 ///
 /// # Errors
 /// When the database does not answer, or refuses.
@@ -74,13 +70,13 @@ pub async fn next_campaign(
     }
 }
 
-/// The key after those of all letters of a campaign.
+/// The first record key after those of a campaign.
 pub fn after(campaign: &CampaignId) -> Vec<u8> {
-    // `0` is what follows `/`.
+    // `0` is the character after `/`.
     format!("{campaign}0").into_bytes()
 }
 
-/// The next letters of a campaign, parked for that reason, that may succeed now: so many at most.
+/// The next records of a campaign, at most `most`, that are parked for this reason and may succeed now.
 ///
 /// # Errors
 /// When the database does not answer, or refuses.
@@ -147,7 +143,7 @@ async fn quotas(
         .collect()
 }
 
-/// Whether the campaign is halted. It is not until the transaction ends, if it is not now.
+/// Whether the campaign is halted. A shared lock keeps the answer true until the transaction ends.
 ///
 /// # Errors
 /// When the database does not answer, or refuses.
@@ -163,8 +159,7 @@ pub async fn is_halted(
     Ok(state.as_deref() == Some(CampaignState::Halted.as_str()))
 }
 
-/// Those of these letters that are still open, and their records. Nothing else is done with them until the transaction
-/// ends.
+/// Reads those of these parked records that are still open, and locks them until the transaction ends.
 ///
 /// # Errors
 /// When the database does not answer, or refuses.
@@ -214,7 +209,7 @@ fn parked_record(
     Ok((parked, Delivery::parked(record, trust)))
 }
 
-/// All of its headers, or those that are shown of it: an older version kept no others.
+/// All headers of the record. A row of an older version has only the headers for display.
 fn headers(row: &MySqlRow) -> Result<Vec<dead_letter::Header>, sqlx::Error> {
     let decoded = |error: serde_json::Error| sqlx::Error::Decode(error.into());
     let all: Option<&str> = row.try_get("all_headers")?;
@@ -229,10 +224,11 @@ fn headers(row: &MySqlRow) -> Result<Vec<dead_letter::Header>, sqlx::Error> {
         .collect())
 }
 
-/// Notes what became of letters: replayed, or dead for another reason than before. How many of them that is.
+/// Writes the outcome of replayed records: resolved, or parked or failed for another reason. Returns the number
+/// of changed rows.
 ///
 /// # Errors
-/// When the database does not answer, or refuses. Noting it again is harmless.
+/// When the database does not answer or refuses. It is safe to call it again.
 pub async fn note(
     connection: &mut MySqlConnection,
     records: &[Parked],
@@ -263,7 +259,7 @@ pub async fn note(
     Ok(noted)
 }
 
-/// Parks records that have their rows, or what becomes of them otherwise, because the gate cannot be told.
+/// Parks records that are written, because they cannot be confirmed at the gate.
 pub struct Parking {
     options: MySqlConnectOptions,
     connection: Option<Idle>,
@@ -271,7 +267,7 @@ pub struct Parking {
 }
 
 impl Parking {
-    /// One that connects when it is needed.
+    /// It connects when it is first needed.
     pub fn new(options: MySqlConnectOptions, topic: String) -> Self {
         Self {
             options,
@@ -280,10 +276,10 @@ impl Parking {
         }
     }
 
-    /// Parks these as unconfirmed.
+    /// Parks the records with the reason `unconfirmed`.
     ///
     /// # Errors
-    /// When the database could not do it now. Doing it again is harmless.
+    /// When the database does not answer or refuses. It is safe to call it again.
     pub async fn park(&mut self, records: &[&Delivery], why: &str) -> Result<(), StoreError> {
         let idle = match self.connection.take() {
             Some(idle) => idle.wake().await,
@@ -297,7 +293,7 @@ impl Parking {
         let mut transaction = connection.begin().await?;
         for delivery in records {
             if !insert_failed_event(&mut transaction, &self.topic, delivery, &rejection).await? {
-                // It was a dead letter before.
+                // The record had a dead letter already.
                 let record = &delivery.record;
                 sqlx::query(
                     "UPDATE failed_events SET reason = ?, detail = ? WHERE topic = ? AND kafka_partition = ? \

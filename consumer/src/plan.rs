@@ -1,48 +1,44 @@
-//! In which steps a batch is written, so that nothing is lost of the order that matters: pure functions.
+//! Splits a batch into steps. The events of one step do not depend on each other and may be written in any
+//! order; the steps are written one after the other. Pure functions.
 
 use rushgate_gate::{Applicant, CampaignId, Event, EventType, OnePer, Quota, RoundId, Serial};
 use std::collections::{HashMap, HashSet};
 
-/// What the database says of a round.
+/// A round's terms from the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoundInForce {
-    /// Its quota.
     pub quota: Quota,
-    /// How often one person may win.
     pub one_per: OnePer,
 }
 
-/// An event that may be written, and of which record it came (its place in the batch).
+/// An event that may be written, and the place of its record in the batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Planned<'a> {
-    /// Place in the batch.
     pub place: usize,
-    /// The event.
     pub event: &'a Event,
-    /// Its round.
     pub round: RoundInForce,
 }
 
-/// One step: what it contains may be written in any order, for its parts have nothing to do with each other.
+/// One step. Its events may be written in any order, because they are independent of each other.
 #[derive(Debug)]
 pub enum Step<'a> {
-    /// Insert these: no two of them want the same serial, nor are of the same person.
+    /// Insert these grants. No two of them have the same serial or person.
     Grants(Vec<Planned<'a>>),
-    /// Take this one back.
+    /// Revoke this coupon.
     Revoke(Planned<'a>),
 }
 
-/// The steps of a batch, and the places that share the outcome of another place.
+/// The steps of a batch, and the records that share the outcome of another record.
 #[derive(Debug, Default)]
 pub struct Plan<'a> {
-    /// To be taken one after the other.
+    /// In the order in which they must be written.
     pub steps: Vec<Step<'a>>,
-    /// The same grant again in the same step, and where it stands first.
+    /// Places of repeated grants, each with the place of the first one in the same step.
     pub repeats: Vec<(usize, usize)>,
 }
 
 impl<'a> Planned<'a> {
-    /// Within what one person may win once: the round, or `""` for the whole campaign.
+    /// The scope within which a person may win once: the round, or `""` for the whole campaign.
     pub fn person_scope(&self) -> &'a str {
         match self.round.one_per {
             OnePer::Campaign => "",
@@ -51,10 +47,10 @@ impl<'a> Planned<'a> {
     }
 }
 
-/// Orders events, given in the order in which they were read.
+/// Splits events, in the order in which they were read, into steps.
 ///
-/// A step ends where an event would collide with one in it, so that each is judged against what the database
-/// holds after all that came before it, and never against rows that are still to be written.
+/// A step ends before an event that would collide with one in it. So each event is judged by the rows in the
+/// database after everything before it was written, and never by rows that are still to be written.
 pub fn plan<'a>(events: impl IntoIterator<Item = Planned<'a>>) -> Plan<'a> {
     let events = events.into_iter();
     let most = events.size_hint().0;
@@ -105,7 +101,7 @@ mod tests {
     use crate::judge::tests::{Table, history};
     use proptest::prelude::*;
 
-    /// A table with our keys, and what became of each event.
+    /// The model of the table, and the outcome of each event.
     struct Rows {
         table: Table,
         outcomes: HashMap<usize, &'static str>,
@@ -126,7 +122,7 @@ mod tests {
     }
 
     proptest! {
-        /// Step by step, in any order within a step, a batch does what it does event by event.
+        /// Written step by step, in any order within a step, a batch has the same result as event by event.
         #[test]
         fn the_steps_do_what_the_events_do(
             one_per in prop_oneof![Just(OnePer::Campaign), Just(OnePer::Round)],

@@ -1,19 +1,20 @@
-//! How fast rows may go to a database that others need too.
+//! Limits the rows per second, for a database that other programs need too.
 
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Spreads the rows of all writers so that, over any while, no more than so many a second (and one batch) are written.
+/// Limits all writers together: over any period, they write at most the given number of rows per second, plus
+/// one batch.
 #[derive(Debug)]
 pub struct RateLimit {
     rows_per_second: Option<NonZeroU32>,
-    /// When what was let through so far has had its time.
+    /// When the rows that were admitted so far have used up their time.
     free_at: Mutex<Option<Instant>>,
 }
 
 impl RateLimit {
-    /// A pace of so many rows a second; `None` does not hold anything back.
+    /// `None` means no limit.
     pub fn new(rows_per_second: Option<NonZeroU32>) -> Self {
         Self {
             rows_per_second,
@@ -21,13 +22,13 @@ impl RateLimit {
         }
     }
 
-    /// The most rows that a batch should have, so that the load comes in small portions: a tenth of a second.
+    /// The largest batch that keeps the load smooth: the rows of a tenth of a second.
     pub fn portion(&self) -> usize {
         self.rows_per_second
             .map_or(usize::MAX, |rows| (rows.get() as usize / 10).max(1))
     }
 
-    /// Lets that many rows through, and says how long to wait before they may be written.
+    /// Admits this many rows, and returns how long to wait before writing them.
     pub fn admit(&self, rows: usize, now: Instant) -> Duration {
         let Some(rows_per_second) = self.rows_per_second else {
             return Duration::ZERO;
@@ -63,7 +64,7 @@ mod tests {
                 now += rate_limit.admit(*rows, now);
             }
             now += rate_limit.admit(batches[batches.len() - 1], now);
-            // Always busy: the last batch starts when all those before it have had their time, no sooner, no later.
+            // The last batch starts when the time of all earlier ones is over, no sooner and no later.
             let before: usize = batches[..batches.len() - 1].iter().sum();
             let expected = before as f64 / f64::from(rate);
             prop_assert!(((now - start).as_secs_f64() - expected).abs() < 0.001);

@@ -1,10 +1,10 @@
-//! Whether this consumer can do its work.
+//! Tracks whether the consumer can work, and shows it as the gauge `rushgate_consumer_ready`.
 
 use crate::metrics;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Ready is who has a database that answers in every writer, with its tables, and a group that has given him his
-/// partitions (which may be none). Shown as a gauge.
+/// Ready when every writer's database connection works, the tables exist, and the group has assigned partitions
+/// (possibly none).
 #[derive(Debug)]
 pub struct Readiness {
     database: Vec<AtomicBool>,
@@ -12,7 +12,7 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Nothing is known yet.
+    /// Starts as not ready.
     pub fn new(writers: usize) -> Self {
         Self {
             database: (0..writers).map(|_| AtomicBool::default()).collect(),
@@ -20,13 +20,13 @@ impl Readiness {
         }
     }
 
-    /// Whether the database answers in that writer.
+    /// Sets whether the database works for this writer.
     pub fn database(&self, writer: usize, answers: bool) {
         self.database[writer].store(answers, Ordering::SeqCst);
         self.show();
     }
 
-    /// Whether the group has given us our partitions.
+    /// Sets whether the group has assigned partitions.
     pub fn group(&self, assigned: bool) {
         self.group.store(assigned, Ordering::SeqCst);
         self.show();

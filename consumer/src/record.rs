@@ -1,4 +1,4 @@
-//! What comes out of Kafka: a record with all that a dead letter of it must keep, within bounds.
+//! A record of the topic, with bounded copies of everything that its dead letter would keep.
 
 use crate::decode::decode_trusted;
 use crate::headers::Headers;
@@ -9,54 +9,42 @@ use rushgate_gate::signature::SignaturePolicy;
 use rushgate_gate::{CampaignId, Event};
 use std::time::Instant;
 
-/// The longest value that is kept (what a `BLOB` holds). Ours have some 150 bytes; a longer one is refused
-/// unread, so that a batch of large strangers cannot fill the memory.
+/// The longest value that is kept: the limit of a `BLOB`. Our values have about 150 bytes. A longer value is
+/// refused without decoding, so a batch of foreign, large records cannot fill the memory.
 pub const LONGEST_VALUE: usize = 65_535;
 
-/// The longest record key that is kept. Ours have at most 91 bytes.
+/// The longest record key that is kept. Our keys have at most 91 bytes.
 pub const LONGEST_KEY: usize = 1_024;
 
-/// One record of the topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// The partition that it stands in.
     pub partition: i32,
-    /// Where in the partition.
     pub offset: i64,
-    /// Kafka's timestamp of it in milliseconds, 0 if it has none.
+    /// Kafka's timestamp in milliseconds; 0 if the record has none.
     pub timestamp: i64,
-    /// Its key.
     pub key: Option<Clipped>,
-    /// Its value.
     pub value: Option<Clipped>,
-    /// Its headers.
     pub headers: Headers,
 }
 
-/// Bytes, of which at most so many are kept.
+/// The beginning of a byte string, and its full length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clipped {
-    /// The first of them.
     pub kept: Vec<u8>,
-    /// How many there were.
     pub length: usize,
 }
 
-/// A record on its way to the database.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// The record.
     pub record: Record,
-    /// What it says, or why it says nothing that we know.
+    /// The decoded event, or why the record has none.
     pub decoded: Result<Event, Rejection>,
-    /// Its place among the offsets to commit.
     pub ticket: Ticket,
-    /// When it was read.
     pub read_at: Instant,
 }
 
 impl Delivery {
-    /// A record that was parked, and is read once more.
+    /// A parked record that is decoded again. It has no offset to commit.
     pub fn parked(record: Record, trust: &SignaturePolicy) -> Self {
         Self {
             decoded: decode_trusted(&record, trust),
@@ -66,7 +54,8 @@ impl Delivery {
         }
     }
 
-    /// The campaign that it is of, or says that it is of; `None` if it names none, or nobody need believe it.
+    /// The campaign of the event or, if there is no event, of the key. `None` if the key names none or the
+    /// signature is bad.
     pub fn campaign(&self) -> Option<CampaignId> {
         match &self.decoded {
             Ok(event) => Some(event.campaign.clone()),
@@ -77,7 +66,7 @@ impl Delivery {
 }
 
 impl Record {
-    /// What its key says.
+    /// The parsed key, if it is complete and valid.
     pub fn event_key(&self) -> Option<EventKey> {
         let key = self.key.as_ref()?.whole()?;
         str::from_utf8(key).ok()?.parse().ok()
@@ -85,7 +74,6 @@ impl Record {
 }
 
 impl Clipped {
-    /// Keeps the first `most` of the bytes.
     pub fn new(bytes: &[u8], most: usize) -> Self {
         Self {
             kept: bytes[..bytes.len().min(most)].to_vec(),
@@ -93,7 +81,7 @@ impl Clipped {
         }
     }
 
-    /// All the bytes, unless some were left out.
+    /// All bytes; `None` if some were cut off.
     pub fn whole(&self) -> Option<&[u8]> {
         (self.kept.len() == self.length).then_some(&self.kept)
     }

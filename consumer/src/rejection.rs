@@ -1,59 +1,53 @@
-//! Why a record can never become a coupon, as things stand.
+//! Why a record becomes a dead letter.
 
 use rushgate_gate::record::PARKED;
 use rushgate_gate::{Applicant, RoundId, Serial, signature};
 use std::fmt;
 
-/// The code of a refusal: the `reason` of a dead letter, and the label of its metric.
+/// The code of a rejection: the `reason` of the dead letter, and a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// No bridge has signed the record.
     BadSignature,
-    /// The record is not an event.
     Undecodable,
-    /// The record's key names another serial than its value does.
+    /// Key and value name different serials.
     KeyMismatch,
-    /// No such round in the database.
+    /// The database has no such round.
     UnknownRound,
-    /// The serial is above the round's quota.
     OverQuota,
-    /// Somebody else holds that serial.
+    /// Another applicant holds the serial, by a grant with the same `turn`.
     SerialTaken,
-    /// The applicant holds another coupon of the same campaign, or round.
+    /// The applicant holds another coupon of the same campaign or round, by a grant with the same `win`.
     AlreadyHolds,
-    /// The database refuses the row by itself.
+    /// The database refuses this row.
     RowRefused,
-    /// The record is of a version that this program does not know.
+    /// This program does not know the event's type or version.
     UnknownVersion,
-    /// It has its row, and the gate cannot be told so.
+    /// The grant has its row but could not be confirmed at the gate.
     Unconfirmed,
 }
 
-/// Why a record can never become a coupon, as things stand.
+/// A reason with its details.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// The code.
     pub reason: Reason,
-    /// The same for people. It may name an applicant, so it goes into the database and into no log line.
+    /// The explanation for operators. It may contain a user id, so it goes to the database and never to the
+    /// log.
     pub detail: String,
-    /// The coupon that holds the serial, or that the applicant holds, if that is why.
+    /// The coupon that is in the way, if that is the reason.
     pub rival: Option<Rival>,
 }
 
-/// A coupon that two grants cannot both be. The gate is asked whether it knows it: if not, Redis has gone back in
-/// time, and has given the serial, or the applicant his place, a second time.
+/// The coupon that is in the way of a grant. The consumer asks the gate whether it knows this coupon. If not,
+/// Redis has gone back in time and has granted the serial, or to the applicant, a second time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rival {
-    /// Its round.
     pub round: RoundId,
-    /// Its serial.
     pub serial: Serial,
-    /// Whose it is.
     pub applicant: Applicant,
 }
 
 impl Reason {
-    /// The word for it in `failed_events` and in metrics.
+    /// The code in `failed_events` and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BadSignature => signature::REASON,
@@ -69,7 +63,7 @@ impl Reason {
         }
     }
 
-    /// Whether such a dead letter is parked: replayed by itself, as soon as that may succeed.
+    /// Whether such a dead letter is parked, that is, replayed automatically when it may succeed.
     pub fn is_parked(self) -> bool {
         PARKED.iter().any(|(reason, _)| *reason == self.as_str())
     }
@@ -82,9 +76,9 @@ impl fmt::Display for Reason {
 }
 
 impl Rejection {
-    /// A refusal with its explanation, cut to what the column holds.
+    /// `detail` is cut to the length of the column.
     pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
-        /// Characters in `failed_events.detail`.
+        /// The length of `failed_events.detail` in characters.
         const LONGEST: usize = 1_024;
         Self {
             reason,
@@ -93,7 +87,6 @@ impl Rejection {
         }
     }
 
-    /// The same, because of that coupon.
     pub fn with_rival(self, rival: Option<Rival>) -> Self {
         Self { rival, ..self }
     }

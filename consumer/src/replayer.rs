@@ -1,8 +1,8 @@
-//! Replays parked dead letters, by themselves and at a slow pace: some of each campaign in turn.
+//! Replays parked dead letters automatically and slowly: one page of each campaign in turn.
 //!
-//! Each goes the way of a record out of Kafka: the very same transaction writes it, the gate is told, and only then is it
-//! noted as replayed. So a replay that is interrupted is done again, by this consumer or another, and changes nothing.
-//! Several consumers may do it at once.
+//! A replay takes the same path as a record from Kafka: the same transaction writes it, the gate confirms it,
+//! and only then is it marked as replayed. An interrupted replay is repeated, by this consumer or another one,
+//! and changes nothing. Several consumers may replay at the same time.
 
 use crate::confirm::Committed;
 use crate::failure::Backoff;
@@ -21,34 +21,33 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-/// How often parked letters are looked at, while none of them can be replayed; spread, so that consumers that were started
-/// together do not look together.
+/// How often parked records are checked while none of them can be replayed. The interval is randomised, so that
+/// consumers that started together do not check together.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// How long the letters of a campaign are left alone at most, of which a page has come to nothing: for twice as long each
-/// time. It begins with [`EVERY`].
+/// The longest rest of a campaign's parked records, after pages of which no record could be replayed. The rest
+/// starts with [`EVERY`] and doubles each time.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
-/// How long the database may take over one page.
+/// How long the database may take for one page.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Replays what is parked.
 pub struct Replayer {
     store: Store,
     trust: SignaturePolicy,
     rate_limit: Arc<RateLimit>,
     committed: mpsc::Sender<Committed>,
-    /// How far each campaign's letters have been looked at.
+    /// How far the parked records of each reason and campaign have been read.
     cursors: HashMap<Place, Cursor>,
-    /// Those that are left alone: since when, and for how long.
+    /// Campaigns that rest: since when, and for how long.
     resting: HashMap<Place, (Instant, Duration)>,
 }
 
-/// Letters of one campaign that are parked for the same reason.
+/// The records of one campaign that are parked for the same reason.
 type Place = (&'static str, CampaignId);
 
 impl Replayer {
-    /// One that writes over a connection of its own, at the pace of all, and has its rows confirmed like all others.
+    /// `store` is its own database connection. The rate limit and the confirmer are shared with the writers.
     pub fn new(
         store: Store,
         trust: SignaturePolicy,
@@ -65,7 +64,7 @@ impl Replayer {
         }
     }
 
-    /// Replays what comes, until this is dropped.
+    /// Runs until it is dropped.
     pub async fn run(mut self) -> Infallible {
         let mut backoff = Backoff::default();
         let mut wait = EVERY;
@@ -76,7 +75,7 @@ impl Replayer {
                 Ok(_) => Duration::ZERO,
                 Err(error) => {
                     let wait = backoff.failed(rand::random());
-                    warn!(%error, "parked records cannot be looked for now");
+                    warn!(%error, "reading parked records failed; retrying");
                     wait.max(EVERY)
                 }
             };
@@ -86,7 +85,7 @@ impl Replayer {
         }
     }
 
-    /// Replays a page of each campaign's letters; how many are parked no more.
+    /// Replays one page of each campaign. Returns how many records are no longer parked.
     async fn look(&mut self) -> Result<usize, StoreError> {
         let mut replayed = 0;
         self.resting
@@ -97,9 +96,9 @@ impl Replayer {
                 after = parked::after(&campaign);
                 match self.replay(reason, &campaign).await {
                     Ok(parked) => replayed += parked,
-                    // Only this campaign's: the database answers.
+                    // Only this campaign failed; continue with the others.
                     Err(error) => {
-                        warn!(%campaign, reason, %error, "parked records are to be replayed again")
+                        warn!(%campaign, reason, %error, "replaying parked records failed; retrying")
                     }
                 }
             }
@@ -118,8 +117,8 @@ impl Replayer {
         in_time(asked).await
     }
 
-    /// Replays the next page of one campaign's letters; how many are parked no more. Where none is, its letters rest: what
-    /// cannot be replayed must not take the place of rows, again and again.
+    /// Replays the next page of one campaign. Returns how many records are no longer parked. If none is, the
+    /// campaign rests: records that cannot be replayed must not take time from new rows again and again.
     async fn replay(
         &mut self,
         reason: &'static str,
@@ -131,7 +130,7 @@ impl Replayer {
             return Ok(0);
         }
         let cursor = self.cursors.remove(&place);
-        // No more than a batch of a writer, so that each has its turn.
+        // At most as many as in a writer's batch, so that the rate limit is shared fairly.
         let most = parked::MAX_PER_TRANSACTION.min(self.rate_limit.portion());
         let asked = self
             .store

@@ -1,4 +1,5 @@
-//! What the database says of the rounds that a batch speaks of, and what that says of its records.
+//! Reads the terms of the rounds in a batch, and rejects the records that do not fit them: an unknown round, or
+//! a serial above the quota.
 
 use crate::plan::{Planned, RoundInForce};
 use crate::record::Delivery;
@@ -9,14 +10,16 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 use std::collections::{BTreeSet, HashMap};
 
-/// Rounds by campaign and name; `None` if what the database says of it cannot be read, as where a later version has written it.
+/// Rounds by campaign and round id. `None` if the values in the database cannot be read, for example because a
+/// later version has written them.
 pub type Rounds = HashMap<CampaignId, HashMap<RoundId, Option<RoundInForce>>>;
 
-/// Quotas and rules of the rounds in the batch, the rounds locked against change until the commit. Their campaigns are
-/// not: who may win how often never changes, and whoever changes a campaign locks it before its rounds.
+/// Reads the terms of the rounds in the batch. The rounds are locked against changes until the commit. Their
+/// campaigns are not locked: how often a person may win never changes, and a command that changes a campaign
+/// locks the campaign before its rounds.
 ///
 /// # Errors
-/// When the transaction has to be tried again.
+/// When the transaction must be tried again.
 pub async fn rounds_in_force(
     connection: &mut MySqlConnection,
     batch: &[Delivery],
@@ -31,8 +34,8 @@ pub async fn rounds_in_force(
     }
     let campaigns: Vec<&CampaignId> = campaigns.into_iter().collect();
     let names: Vec<&RoundId> = names.into_iter().collect();
-    // Two lists, although they find rounds that the batch does not speak of: MariaDB does not use the key for a list of
-    // pairs, and where pairs are joined by OR it compares each row with all of them.
+    // Two lists, although they also find rounds that are not in the batch: MariaDB does not use the key for a
+    // list of pairs, and with pairs joined by OR it compares each row with every pair.
     let sql = format!(
         "SELECT campaign_id, round_id, quota, \
          (SELECT one_per FROM campaigns WHERE campaign_id = rounds.campaign_id) \
@@ -51,7 +54,7 @@ pub async fn rounds_in_force(
     let mut rounds = Rounds::new();
     for row in &rows {
         let text = |column: usize| row.try_get::<String, _>(column);
-        // Of another name, it is none of those that were asked for.
+        // A round with another name is not one of the rounds that were requested.
         if let (Ok(campaign), Ok(round)) = (text(0)?.parse(), text(1)?.parse()) {
             let of_campaign = rounds.entry(campaign).or_default();
             of_campaign.insert(round, in_force(row));
@@ -67,10 +70,10 @@ fn in_force(row: &MySqlRow) -> Option<RoundInForce> {
     })
 }
 
-/// What can be said of a record before any row of it is tried.
+/// Checks a record against its round before any row is written.
 ///
 /// # Errors
-/// With the reason why it can never become a row.
+/// With the reason for its dead letter.
 pub fn admit<'a>(
     place: usize,
     delivery: &'a Delivery,

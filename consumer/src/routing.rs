@@ -1,17 +1,18 @@
-//! In which writer a record is written: a pure function.
+//! Decides which writer writes a record. A pure function.
 //!
-//! Lanes write at the same time, each over its own connection. All events of a serial are of one writer, and so are
-//! written in the order in which Kafka has them. Any order comes to the same in the end ([`judge`](crate::judge)), but
-//! two transactions that touch the same rows wait for each other, and now and then one of them is rolled back.
+//! Writers work in parallel, each with its own connection. All events of one serial go to the same writer, so
+//! they are written in the order of Kafka. The table would end in the same state in any order
+//! ([`judge`](crate::judge)), but two transactions that touch the same rows wait for each other, and sometimes
+//! the database rolls one of them back.
 
 use crate::rejection::Rejection;
 use rushgate_gate::Event;
 
-/// So many serials in a row are of one writer: when little happens, records share a transaction as they would with one
-/// writer, and writers that write at the same time hardly write into the same pages of the table's keys.
+/// The number of consecutive serials that go to the same writer. With little traffic, neighbouring records then
+/// share a transaction, and with much traffic, the writers rarely touch the same pages of an index.
 const NEIGHBOURS: usize = 512;
 
-/// The writer of a record, among so many. What says nothing is of the first.
+/// The index of a record's writer. Records that could not be decoded go to the first one.
 pub fn writer_of(decoded: &Result<Event, Rejection>, writers: usize) -> usize {
     decoded.as_ref().map_or(0, |event| {
         (event.serial.get() - 1) as usize / NEIGHBOURS % writers.max(1)
@@ -51,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_is_of_the_first() {
+    fn records_that_cannot_be_decoded_go_to_the_first_writer() {
         assert_eq!(
             writer_of(&Err(Rejection::new(Reason::Undecodable, "")), 3),
             0
@@ -60,7 +61,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_happens_to_a_serial_is_of_one_lane(writers in 1usize..9, serial in 1u32..=100_000_000, turn in 2u32..9) {
+        fn all_events_of_a_serial_go_to_one_writer(writers in 1usize..9, serial in 1u32..=100_000_000, turn in 2u32..9) {
             let first = writer_of(&Ok(event(EventType::Granted, serial, 1, "a")), writers);
             prop_assert!(first < writers);
             for later in [event(EventType::Revoked, serial, 1, "a"), event(EventType::Granted, serial, turn, "b")] {

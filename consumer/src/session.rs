@@ -1,20 +1,21 @@
-//! Sessions of the database, set as whatever is written here needs it.
+//! Opens database connections with the session settings that the consumer relies on: strict mode, short lock
+//! timeouts, READ COMMITTED, and a short `wait_timeout`.
 
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions, Connection, MySqlConnection};
 use std::time::{Duration, Instant};
 
-/// For how long a session is kept that nobody uses: well below the time after which the server closes it.
+/// How long an unused connection is kept: well below the `wait_timeout` set here, after which the server closes
+/// it.
 const KEPT: Duration = Duration::from_secs(10);
 
-/// A session between two uses.
+/// An unused connection.
 pub struct Idle {
     connection: MySqlConnection,
     since: Instant,
 }
 
 impl Idle {
-    /// One that has just been used.
     pub fn new(connection: MySqlConnection) -> Self {
         Self {
             connection,
@@ -22,7 +23,7 @@ impl Idle {
         }
     }
 
-    /// The session, unless the server may have closed it by now.
+    /// The connection, unless the server may have closed it by now.
     pub async fn wake(self) -> Option<MySqlConnection> {
         if self.since.elapsed() < KEPT {
             return Some(self.connection);
@@ -31,27 +32,28 @@ impl Idle {
         None
     }
 
-    /// Ends the session.
     pub async fn close(self) {
         close(self.connection).await;
     }
 }
 
-/// Ends a session as the server expects it; one that is just dropped counts as aborted, and is in the server's log.
+/// Closes a connection properly. A connection that is only dropped counts as aborted, and appears in the
+/// server's log.
 pub async fn close(connection: MySqlConnection) {
-    // If that cannot be said to the server, it finds out by itself.
+    // If this fails, the server notices the closed connection by itself.
     let _ = connection.close().await;
 }
 
-/// Opens a session.
+/// Opens a connection.
 ///
 /// # Errors
 /// When the database does not answer, or refuses.
 pub async fn open(options: &MySqlConnectOptions) -> Result<MySqlConnection, sqlx::Error> {
     let mut connection = options.connect().await?;
-    // Strict, or a server that is not would cut a value silently to what fits. Waiting long for a row or (during an
-    // ALTER TABLE) a table achieves nothing that the next attempt would not. And whoever is frozen or cut off in the
-    // middle of a transaction is rolled back after 20 s of silence, and not after the 8 h that are usual: his heir
+    // Strict mode, because otherwise the server could silently cut values to the length of their column. Short
+    // lock timeouts, because the next attempt achieves the same as a long wait for a row, or for a table during
+    // ALTER TABLE. And `wait_timeout = 20`: if a consumer freezes or is cut off in the middle of a transaction,
+    // the server rolls it back after 20 s instead of the usual 8 h, because the next owner of its partitions
     // needs the rows.
     sqlx::query(
         "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), \
@@ -59,7 +61,7 @@ pub async fn open(options: &MySqlConnectOptions) -> Result<MySqlConnection, sqlx
     )
     .execute(&mut connection)
     .await?;
-    // Fewer gap locks, so fewer deadlocks; what must not change under us is read with a lock.
+    // Fewer gap locks mean fewer deadlocks. Rows that must not change until the commit are read with locks.
     sqlx::query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         .execute(&mut connection)
         .await?;

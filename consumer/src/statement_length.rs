@@ -1,9 +1,9 @@
-//! The lengths of statements: powers of two only, so that there are few different ones, and all of them stay
-//! prepared. (Preparing one for a single use costs 40 ms: the next statement waits behind its closing, for sqlx
-//! leaves Nagle's algorithm on and a closing has no answer.)
+//! Keeps the number of different statements small: each has a power of two of rows or values, so that all of
+//! them stay prepared. Preparing a statement for a single use costs 40 ms, because sqlx leaves Nagle's
+//! algorithm on: closing a statement has no reply, and the next statement waits behind it.
 
-/// Splits into runs whose lengths are powers of two, each at most `longest` (itself one): so there are few
-/// different statements, and all of them stay prepared.
+/// Splits the items into runs. The length of each is a power of two and at most `longest`, which is a power of
+/// two itself.
 pub fn powers_of_two<T>(mut items: Vec<T>, longest: usize) -> Vec<Vec<T>> {
     let mut runs = vec![];
     while !items.is_empty() {
@@ -14,7 +14,8 @@ pub fn powers_of_two<T>(mut items: Vec<T>, longest: usize) -> Vec<Vec<T>> {
     runs
 }
 
-/// Repeats the last item up to a power of two, for conditions where saying it again changes nothing.
+/// Repeats the last item until the length is a power of two, for conditions in which a repeated value changes
+/// nothing.
 pub fn padded<T>(items: &[T]) -> impl Iterator<Item = &T> {
     items
         .iter()
@@ -22,7 +23,7 @@ pub fn padded<T>(items: &[T]) -> impl Iterator<Item = &T> {
         .take(items.len().next_power_of_two())
 }
 
-/// One placeholder for each of what [`padded`] makes of the items.
+/// One placeholder for each item of [`padded`].
 pub fn placeholders<T>(items: &[T], placeholder: &str, separator: &str) -> String {
     vec![placeholder; items.len().next_power_of_two()].join(separator)
 }

@@ -1,7 +1,7 @@
-//! MySQL or MariaDB: one transaction a batch.
+//! Writes batches to MySQL or MariaDB, one transaction for each batch.
 //!
-//! Guarantees that a batch is written as a whole or not at all, that writing it again changes nothing, and that
-//! each of its records ends as a row, as a row that was there already, or as a dead letter.
+//! It guarantees that a batch is written as a whole or not at all, that writing it again changes nothing, and
+//! that each record becomes a row, is found to have its row already, or becomes a dead letter.
 
 use crate::dead_letter::insert_failed_event;
 use crate::existing::ACTIVE;
@@ -20,98 +20,85 @@ use rushgate_gate::signature::SignaturePolicy;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{Connection, MySqlConnection, Row};
 
-/// What became of one record.
+/// The outcome for one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordOutcome {
-    /// It is a row now.
+    /// A row was inserted.
     Inserted,
-    /// It was there already.
+    /// The row existed already.
     AlreadyInserted,
-    /// It was there already, and has been revoked since.
+    /// The row existed already and has been revoked since.
     AlreadyRevoked,
-    /// It is a row now, and one that is revoked: the coupon was passed on before this was heard of.
+    /// A row was inserted as revoked: a later grant of the serial had arrived before.
     InsertedRevoked,
-    /// A row was revoked.
     Revoked,
-    /// It is a dead letter.
+    /// The record is a dead letter.
     Rejected(Rejection),
 }
 
-/// What became of a batch: the outcome of each record, in their order.
+/// The outcome of each record of a batch, in the same order.
 #[derive(Debug)]
 pub struct Written {
-    /// One for each record.
     pub outcomes: Vec<RecordOutcome>,
 }
 
-/// Parked dead letters that were read, and what became of each.
+/// Parked dead letters that were read, with the outcome of each.
 #[derive(Debug, Default)]
 pub struct Replayed {
     /// The rows of `failed_events`.
     pub parked: Vec<Parked>,
-    /// The records that they hold.
+    /// The records in these rows.
     pub batch: Vec<Delivery>,
-    /// One for each.
     pub outcomes: Vec<RecordOutcome>,
 }
 
-/// Why a batch was not written. Nothing of it was.
+/// Why a batch was not written. Nothing of it was committed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database could not do it now.
     #[error("{}", Loggable(.0))]
     Database(#[from] sqlx::Error),
-    /// It took too long.
-    #[error("no answer in time")]
+    #[error("the database did not answer in time")]
     TimedOut,
-    /// It is not known what became of a record.
-    #[error("it is not known what became of a record of the batch")]
+    /// The outcome of a record is unknown.
+    #[error("the outcome of a record of the batch is unknown")]
     Unresolved,
-    /// Nothing but dead letters has come for too long, and of several campaigns.
+    /// Too many dead letters in a row, of several campaigns.
     #[error(
-        "{in_a_row} dead letters in a row, of {campaigns} campaigns: all {records} records of a batch were refused, first for {reason} \
-         (partition {partition}, offset {offset}): this looks like a wrong deployment, not like wrong data. Nothing of the batch was written \
-         and its offsets stand still. Check that topic, database and the versions of bridge and consumer belong \
-         together, then start the consumer again; if the records are to become dead letters, start it once \
+        "{in_a_row} dead letters in a row, of {campaigns} campaigns: all {records} records of a batch were refused, the first one as {reason} \
+         (partition {partition}, offset {offset}). This looks like a wrong deployment and not like wrong data. Nothing of the batch was \
+         written, and its offsets are not committed. Check that the topic, the database and the versions of bridge and consumer fit \
+         together, then start the consumer again. If the records are to become dead letters, start it once \
          with CONSUMER_ALL_BAD_STOPS_AT=0"
     )]
     AllBad {
-        /// How many dead letters there would be since the last good record.
+        /// The number of dead letters since the last good record.
         in_a_row: usize,
-        /// Of how many campaigns they are.
         campaigns: usize,
-        /// How many records the batch has.
         records: usize,
-        /// Why the first was refused.
+        /// Why the first record was refused.
         reason: Reason,
-        /// Partition of the first.
         partition: i32,
-        /// Offset of the first.
         offset: i64,
     },
-    /// A dead letter cannot be written either.
+    /// The database refuses the dead letter as well.
     #[error(
-        "the dead letter of partition {partition}, offset {offset} was refused by the database (error {number}): \
-         check that all migrations have been run, then start the consumer again. Its offset stands still"
+        "writing the dead letter of partition {partition}, offset {offset}: the database refused it (error {number}). \
+         Run the migrations with `rushgate setup`, then start the consumer again. The record's offset is not committed"
     )]
     DeadLetterRefused {
-        /// Its partition.
         partition: i32,
-        /// Its offset.
         offset: i64,
-        /// MySQL's error number.
         number: u16,
     },
 }
 
 impl StoreError {
-    /// Whether the same batch may succeed later.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Database(_) | Self::TimedOut | Self::Unresolved)
     }
 }
 
-/// The database, through one connection: a writer has one writer, and a pool would only hide when it is lost.
+/// One database connection. Each writer has its own store; a pool would only hide when a connection is lost.
 pub struct Store {
     options: MySqlConnectOptions,
     connection: Option<Idle>,
@@ -121,7 +108,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store that connects when it is first used.
+    /// It connects when it is first used.
     pub fn new(options: MySqlConnectOptions, topic: String, streak: Streak) -> Self {
         Self {
             options,
@@ -132,10 +119,10 @@ impl Store {
         }
     }
 
-    /// Whether the database answers and has the tables, with the columns used here.
+    /// Checks that the database answers and has the tables with the columns that are used here.
     ///
     /// # Errors
-    /// When it does not.
+    /// When a table or column is missing, or the database does not answer.
     pub async fn check(&mut self) -> Result<(), StoreError> {
         let mut connection = self.connect().await?;
         sqlx::query(
@@ -148,19 +135,18 @@ impl Store {
         Ok(())
     }
 
-    /// Ends the session with the database.
     pub async fn close(self) {
         if let Some(idle) = self.connection {
             idle.close().await;
         }
     }
 
-    /// Writes a batch and commits it. After an error, or when this future is dropped, the connection is given
-    /// up, and whatever was open on it with it.
+    /// Writes a batch and commits it. After an error, or if this future is dropped, the connection is closed,
+    /// which rolls the transaction back.
     ///
     /// # Errors
-    /// When nothing of it was written, or (a lost answer to COMMIT) that is not known; writing it again is
-    /// harmless.
+    /// When nothing was written, or (if the answer to COMMIT was lost) when it is not known. Writing the batch
+    /// again is safe.
     pub async fn write(&mut self, batch: &[Delivery]) -> Result<Written, StoreError> {
         let mut connection = self.connect().await?;
         let mut transaction = connection.begin().await?;
@@ -180,9 +166,9 @@ impl Store {
         Ok(Written { outcomes })
     }
 
-    /// Writes dead letters that are parked, all of one campaign, as far as they may be written now, and commits that. They
-    /// stay open until [`parked::note`], so this may be done again at any time. Nothing is written of a campaign that is
-    /// halted: a restore counts on that.
+    /// Writes the parked dead letters `ids` of one campaign, as far as they may be written now, and commits.
+    /// They stay open until [`parked::note`], so it is safe to repeat this at any time. Nothing is written for
+    /// a campaign that is halted; `rushgate restore` relies on that.
     ///
     /// # Errors
     /// As [`Self::write`].
@@ -206,10 +192,7 @@ impl Store {
         Ok(replayed)
     }
 
-    /// Asks the database something, outside of any transaction.
-    ///
-    /// # Errors
-    /// When it does not answer, or refuses.
+    /// Runs a query outside of a batch's transaction.
     pub async fn ask<T>(
         &mut self,
         question: impl AsyncFnOnce(&mut MySqlConnection) -> Result<T, sqlx::Error>,
@@ -220,7 +203,7 @@ impl Store {
         Ok(answer)
     }
 
-    /// The connection, taken out: only who succeeds puts it back.
+    /// Takes the connection out. It is put back only after success, so a failed connection is never used again.
     async fn connect(&mut self) -> Result<MySqlConnection, sqlx::Error> {
         if let Some(idle) = self.connection.take()
             && let Some(connection) = idle.wake().await
@@ -263,12 +246,12 @@ impl Store {
                 other => other.clone(),
             };
         }
-        // Every place has its outcome by now; one that had none would have to be tried again.
+        // Every record has its outcome by now. If one had none, the batch would be tried again.
         let outcomes: Option<Vec<RecordOutcome>> = outcomes.into_iter().collect();
         outcomes.ok_or(StoreError::Unresolved)
     }
 
-    /// Writes the dead letters; how many there are of each campaign that say something about this deployment.
+    /// Writes the dead letters. Returns, for each campaign, how many new ones count towards the streak.
     async fn insert_failed_events(
         &self,
         connection: &mut MySqlConnection,
@@ -280,8 +263,8 @@ impl Store {
             if let RecordOutcome::Rejected(rejection) = outcome {
                 let is_new =
                     insert_failed_event(connection, &self.topic, delivery, rejection).await?;
-                // One that was buried before says nothing about this deployment; nor does one that contradicts a
-                // coupon: that is between the gate and the table, and the gate is asked about it.
+                // A dead letter that was written before says nothing about this deployment. One that
+                // contradicts a coupon does not either: the gate is asked about that coupon.
                 if is_new && rejection.rival.is_none() {
                     *fresh.entry(delivery.campaign()).or_default() += 1;
                 }
@@ -290,7 +273,8 @@ impl Store {
         Ok(fresh)
     }
 
-    /// A batch that is all bad may be committed only when that does not make too many in a row; `None` if it is not.
+    /// A batch of dead letters only may be committed only if the streak does not become too long. Returns
+    /// `None` for other batches.
     async fn extend_streak(
         &self,
         batch: &[Delivery],
@@ -317,7 +301,7 @@ impl Store {
     }
 }
 
-/// Takes a coupon back, once; also one whose grant is still on its way.
+/// Revokes a coupon. If its grant has not arrived yet, inserts a revoked row.
 async fn revoke(
     connection: &mut MySqlConnection,
     planned: &Planned<'_>,
@@ -337,7 +321,8 @@ async fn revoke(
         insert_revoked(connection, planned, None, event.at).await?;
         return Ok(RecordOutcome::Revoked);
     };
-    // Again if it was revoked before: by a later grant of the serial, which did not know the exact time.
+    // Also if the row is revoked already: a later grant of the serial may have revoked it without knowing the
+    // exact time.
     revoke_row(connection, row.try_get(0)?, event.at).await?;
     Ok(if row.try_get::<String, _>(1)? == ACTIVE {
         RecordOutcome::Revoked

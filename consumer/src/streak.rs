@@ -1,35 +1,35 @@
-//! How many dead letters there were in a row, over all writers, and of how many campaigns.
+//! Counts dead letters in a row, over all writers and by campaign. Too many of several campaigns look like a
+//! wrong deployment: then the batch is not written and the consumer stops.
 
 use rushgate_gate::CampaignId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-/// How many dead letters each campaign has; those that name none are of one more.
+/// The number of dead letters of each campaign. `None` stands for records that name no campaign.
 pub type Counts = BTreeMap<Option<CampaignId>, usize>;
 
-/// Dead letters since the last batch with a good record. Its clones are one and the same.
+/// The dead letters since the last batch with a good record. Clones share the same counts.
 ///
-/// A campaign counts for less than half of what stops the consumer, however many it has: one or two that are bad harm
-/// themselves, and only several that fail at once look like a wrong deployment.
+/// Each campaign counts for less than half of the limit, however many dead letters it has. So one or two bad
+/// campaigns affect only themselves, and only several campaigns that fail together look like a wrong
+/// deployment.
 #[derive(Clone, Debug)]
 pub struct Streak {
-    /// A batch that would make it so long is not to be written; 0: all are.
+    /// The length at which a batch is not written any more; 0 means no limit.
     stops_at: usize,
     counts: Arc<Mutex<Counts>>,
 }
 
-/// A streak that is too long.
+/// The streak would be too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong {
-    /// Dead letters since the last good record.
     pub in_a_row: usize,
-    /// Of so many campaigns.
     pub campaigns: usize,
 }
 
-/// A batch of dead letters that is about to be committed. While this lives no other is, so that no two of them pass
-/// the limit together.
+/// A batch of dead letters that is about to be committed. While this value exists, no other such batch can be
+/// committed, so two of them cannot pass the limit together.
 #[derive(Debug)]
 pub struct ExtendedStreak {
     counts: OwnedMutexGuard<Counts>,
@@ -37,7 +37,6 @@ pub struct ExtendedStreak {
 }
 
 impl Streak {
-    /// One of no length.
     pub fn new(stops_at: usize) -> Self {
         Self {
             stops_at,
@@ -45,10 +44,11 @@ impl Streak {
         }
     }
 
-    /// A batch has nothing but dead letters, so many of which are new. (One that was buried before says nothing.)
+    /// Called for a batch of dead letters only. `by` counts the new ones; dead letters that existed before do
+    /// not count.
     ///
     /// # Errors
-    /// When that is too long.
+    /// When the streak would be too long.
     pub async fn extend(&self, by: Counts) -> Result<ExtendedStreak, TooLong> {
         let counts = Arc::clone(&self.counts).lock_owned().await;
         let mut longer = counts.clone();
@@ -67,14 +67,14 @@ impl Streak {
         Ok(ExtendedStreak { counts, longer })
     }
 
-    /// A batch with a good record is committed.
+    /// A batch with a good record was committed: the streak starts again.
     pub async fn end(&self) {
         self.counts.lock().await.clear();
     }
 }
 
 impl ExtendedStreak {
-    /// The batch is committed.
+    /// The batch was committed: its dead letters count from now on.
     pub fn keep(mut self) {
         *self.counts = self.longer;
     }
@@ -86,7 +86,6 @@ mod tests {
     use std::time::Duration;
     use tokio::time::timeout;
 
-    /// So many of each campaign.
     fn of(counts: &[(&str, usize)]) -> Counts {
         let counts = counts.iter();
         counts
@@ -102,7 +101,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_committed_counts_until_a_good_one() {
+    async fn committed_dead_letters_count_until_a_good_record() {
         let streak = Streak::new(5);
         let four = || of(&[("a", 2), ("b", 2)]);
         streak.extend(four()).await.expect("4").keep();
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_campaign_or_two_never_stop_it_and_neither_do_records_that_name_none() {
+    async fn one_or_two_campaigns_never_stop_the_consumer_nor_do_records_that_name_none() {
         for stops_at in 3..40 {
             let streak = Streak::new(stops_at);
             for counts in [&[("a", 1_000)][..], &[("NONE", 1_000)], &[("a", 1_000)]] {
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_two_pass_the_limit_together() {
+    async fn two_batches_do_not_pass_the_limit_together() {
         let streak = Streak::new(5);
         let first = streak.extend(of(&[("a", 1), ("b", 2)])).await;
         let first = first.expect("3");

@@ -1,7 +1,7 @@
-//! Kafka: a thread of its own reads records, and commits the offsets of those that are done.
+//! Reads the topic in a thread of its own, and commits the offsets of finished records.
 //!
-//! The thread never waits long for anything but Kafka, so it goes on polling, and keeps its place in the
-//! [`group`](crate::group), while the database is away for hours.
+//! The thread never blocks for long on anything but Kafka. So it keeps polling, and keeps its place in the
+//! [`group`](crate::group), while the database is unavailable for hours.
 
 use crate::decode::decode_trusted;
 use crate::group::{Context, Group, TICK};
@@ -25,26 +25,28 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
-/// After so long without room for the next record, fetching is paused and polling goes on. (Pausing throws
-/// away what was fetched ahead, so it is not for short jams.)
+/// If there was no room for the next record for this long, fetching is paused, and polling continues. Pausing
+/// discards the records that were fetched ahead, so it does not start at once.
 const PAUSE_AFTER: Duration = Duration::from_secs(2);
 
-/// How long to wait after a commit that failed.
+/// How long to wait after a failed commit.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
 
-/// How long an answer to a commit is waited for. Then it is taken for lost: without new records nothing else would be
-/// committed, and the last records would wait in Kafka for ever. Committing the same offset twice is harmless.
+/// How long to wait for the answer to a commit before it counts as lost and is made again. Without this, the
+/// last offsets before a quiet time would stay uncommitted until the next record. Committing the same offset
+/// twice is harmless.
 const COMMIT_ANSWER: Duration = Duration::from_secs(15);
 
-/// The reading thread.
+/// A handle to the reading thread.
 pub struct TopicReader {
     group: Arc<Group>,
     stopped: oneshot::Receiver<Result<(), KafkaError>>,
 }
 
 impl TopicReader {
-    /// Joins the group. Records come out of so many writers' channels, each of which holds at most `capacity` of them:
-    /// when one is full, reading stops. They close when the source has stopped.
+    /// Joins the group and starts the thread. Returns the receiving ends of the writers' channels, each of
+    /// which holds at most `capacity` records. When one channel is full, reading stops. The channels close when
+    /// the thread has stopped.
     ///
     /// # Errors
     /// When librdkafka refuses the configuration.
@@ -78,33 +80,33 @@ impl TopicReader {
         std::thread::Builder::new()
             .name("kafka".to_owned())
             .spawn(move || {
-                // Nobody may be left to hear it.
+                // Sending fails if the handle was dropped.
                 let _ = report.send(reader.run());
             })
             .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
         Ok((Self { group, stopped }, receivers))
     }
 
-    /// Asks it to stop reading, to wait until all that was read is done (at most [`DRAIN`](crate::group::DRAIN)), to commit, and to
-    /// leave the group.
+    /// Asks the thread to stop reading, to wait until all records that were read are finished (at most
+    /// [`DRAIN`](crate::group::DRAIN)), to commit, and to leave the group.
     pub fn drain(&self) {
         self.group.drain();
     }
 
-    /// Asks it to commit what is done, and to leave the group without waiting for the rest.
+    /// Asks the thread to commit the finished records and to leave the group without waiting for the others.
     pub fn abandon(&self) {
         self.group.abandon();
     }
 
-    /// Waits until it has stopped, for the first time or again.
+    /// Waits until the thread has stopped. It may be called again afterwards.
     ///
     /// # Errors
-    /// When it stopped because Kafka can no longer be used.
+    /// When the thread stopped because Kafka can no longer be used.
     pub async fn stopped(&mut self) -> Result<(), KafkaError> {
         if self.stopped.is_terminated() {
             return Ok(());
         }
-        // An error means that the thread is gone without a word, so it has stopped.
+        // A closed channel means that the thread panicked or ended early, so it has stopped.
         (&mut self.stopped).await.unwrap_or(Ok(()))
     }
 }
@@ -115,7 +117,8 @@ struct Reader {
     group: Arc<Group>,
     writers: Vec<mpsc::Sender<Delivery>>,
     runtime: Handle,
-    /// Read, but there was no room for them yet. They count as read only once they are sent.
+    /// Records that were read while there was no room for them. They count as read only when they are sent to
+    /// their writer.
     held: VecDeque<HeldRecord>,
     full_since: Option<Instant>,
     paused: bool,
@@ -123,7 +126,7 @@ struct Reader {
     commit_timeouts: CommitTimeouts,
 }
 
-/// A record that was read under the assignment of that generation.
+/// A record, and the generation of the assignment under which it was read.
 struct HeldRecord {
     generation: u64,
     record: Record,
@@ -154,7 +157,7 @@ impl Reader {
                     Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
                         return Err(KafkaError::MessageConsumptionFatal(code));
                     }
-                    // Logged with its reason by the context; librdkafka goes on by itself.
+                    // The context logs the reason. librdkafka recovers by itself.
                     Some(Err(error)) => debug!(%error, "kafka"),
                     None => {}
                 }
@@ -167,7 +170,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Sends what is held, as far as there is room; waits a tick for room where there is none.
+    /// Sends the held records to their writers while there is room. If there is none, waits for one tick.
     fn hand_over(&mut self) {
         while let Some(held) = self.held.pop_front() {
             let writer = &self.writers[writer_of(&held.decoded, self.writers.len())];
@@ -178,14 +181,14 @@ impl Reader {
                 self.held.push_front(held);
                 let full_since = *self.full_since.get_or_insert_with(Instant::now);
                 if full_since.elapsed() >= PAUSE_AFTER {
-                    // Again each time: a rebalance may have brought partitions that are not paused.
+                    // Repeated on purpose: a rebalance may have added partitions that are not paused.
                     self.set_paused(true);
                 }
                 return;
             };
             self.full_since = None;
             let mut offsets = self.group.tracker.lock();
-            // None: its partition was given back while it was held; it is read again by whoever has it now.
+            // `None` if the partition was given back meanwhile. Its next owner reads the record again.
             let Record {
                 partition, offset, ..
             } = held.record;
@@ -215,11 +218,12 @@ impl Reader {
         });
         match outcome {
             Ok(()) if self.paused != paused => {
-                info!(paused, "fetching");
+                let state = if paused { "paused" } else { "resumed" };
+                info!(paused, "fetching {state}");
                 self.paused = paused;
             }
             Ok(()) => {}
-            Err(error) => warn!(%error, paused, "fetching could not be paused or resumed"),
+            Err(error) => warn!(%error, paused, "pausing or resuming the partitions failed"),
         }
     }
 
@@ -240,7 +244,8 @@ impl Reader {
     }
 }
 
-/// Since when the answer to a commit is missing, and what Kafka had confirmed then.
+/// For each partition whose commit was not answered: the offset that Kafka had confirmed, and since when the
+/// answer is missing.
 #[derive(Default)]
 struct CommitTimeouts {
     missing: BTreeMap<i32, (Option<i64>, Instant)>,
@@ -248,7 +253,7 @@ struct CommitTimeouts {
 }
 
 impl CommitTimeouts {
-    /// Sees to it that what was not answered for too long is committed again. It looks once a second at most.
+    /// Makes commits whose answer is overdue be sent again. Checks at most once a second.
     fn look(&mut self, tracker: &Tracker, now: Instant) {
         const EVERY: Duration = Duration::from_secs(1);
         if self.looked_at.is_some_and(|at| now < at + EVERY) {
@@ -258,7 +263,7 @@ impl CommitTimeouts {
         let mut offsets = tracker.lock();
         let before = std::mem::take(&mut self.missing);
         for (partition, confirmed) in offsets.unanswered() {
-            // An answer to an earlier commit shows that answers come.
+            // Progress since the last check shows that answers arrive.
             let since = match before.get(&partition) {
                 Some((then, since)) if *then == confirmed => *since,
                 _ => now,
@@ -271,7 +276,7 @@ impl CommitTimeouts {
         for (partition, _) in lost {
             warn!(
                 partition,
-                "Kafka has not answered a commit of offsets, which is made again"
+                "Kafka has not answered an offset commit; committing again"
             );
             offsets.commit_failed(partition);
         }
@@ -312,7 +317,7 @@ mod tests {
         tracker.change(|offsets| offsets.assign([0]));
         assert_eq!(does(5), [(0, 6)]);
         timeouts.look(&tracker, at(0));
-        // An answer comes, to the first of two commits.
+        // The first of two commits is answered.
         assert_eq!(does(6), [(0, 7)]);
         tracker.change(|offsets| offsets.committed(0, 6));
         for second in 14..29 {

@@ -1,10 +1,10 @@
-//! [`Offsets`], shared by the thread that reads and the task that writes.
+//! Shares [`Offsets`] between the reading thread, the writers and the confirmer.
 
 use crate::offsets::Offsets;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Offsets behind a lock, and a way to wait until all that was read is done.
+/// Offsets behind a lock, with a way to wait until all records are finished.
 #[derive(Debug, Default)]
 pub struct Tracker {
     offsets: Mutex<Offsets>,
@@ -12,20 +12,20 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// The offsets. Not to be held across anything that waits.
+    /// Locks the offsets. Do not hold the lock while waiting for something else.
     pub fn lock(&self) -> MutexGuard<'_, Offsets> {
-        // Each of its methods leaves it whole, so there is nothing a panic elsewhere could have broken.
+        // Each method of `Offsets` leaves it consistent, so a panic elsewhere cannot have damaged it.
         self.offsets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the offsets and wakes those who wait.
+    /// Changes the offsets and wakes the threads that wait for a change.
     pub fn change<T>(&self, change: impl FnOnce(&mut Offsets) -> T) -> T {
         let outcome = change(&mut self.lock());
         self.changed.notify_all();
         outcome
     }
 
-    /// Blocks until nothing is in flight, at most for `longest`. Whether that came.
+    /// Blocks until no record is in flight, for at most `longest`. Returns whether that happened.
     pub fn wait_until_drained(&self, longest: Duration) -> bool {
         let (_offsets, waited) = self
             .changed

@@ -1,4 +1,5 @@
-//! One writer's writing: take a batch, settle it in as many attempts as it takes, hand it on to be confirmed.
+//! The loop of one writer: takes a batch, writes it in as many attempts as it takes, and passes it on to be
+//! confirmed.
 
 use crate::batch::Batch;
 use crate::confirm::Committed;
@@ -17,24 +18,23 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
-/// What writes in one writer.
+/// Writes batches over one database connection.
 pub struct Writer {
-    /// Which writer.
+    /// Its number, for the readiness.
     pub index: usize,
-    /// Where to.
     pub store: Store,
-    /// Which records are still ours.
+    /// Knows which records still belong to this consumer.
     pub tracker: Arc<Tracker>,
-    /// Is told whether the database answers.
     pub readiness: Arc<Readiness>,
-    /// How fast all writers together may write.
+    /// The limit of rows per second for all writers together.
     pub rate_limit: Arc<RateLimit>,
-    /// Takes what is committed.
+    /// Passes committed batches on to the confirmer.
     pub committed: mpsc::Sender<Committed>,
 }
 
 impl Writer {
-    /// Writes what comes until the channel is closed (`None`) or a batch must not be written.
+    /// Writes records until the channel is closed (returns `None`) or a batch must not be written (returns the
+    /// reason).
     pub async fn run(
         mut self,
         mut batch: Batch<Delivery>,
@@ -72,13 +72,14 @@ impl Writer {
         }
     }
 
-    /// Settles a batch, in as many attempts as it takes, and lets its offsets go.
+    /// Writes a batch, in as many attempts as it takes, and passes it on to be confirmed.
     async fn write_batch(&mut self, mut batch: Vec<Delivery>) -> Result<(), StoreError> {
         let taken_up = Instant::now();
         let mut backoff = Backoff::default();
         loop {
             {
-                // What was given back meanwhile is read, and written, by whoever has it now.
+                // Drop the records of partitions that were given back meanwhile: their next owner reads and
+                // writes them.
                 let offsets = self.tracker.lock();
                 batch.retain(|delivery| offsets.is_valid(&delivery.ticket));
             }
@@ -100,13 +101,13 @@ impl Writer {
                         info!(
                             failures = backoff.failures(),
                             records = batch.len(),
-                            "written after all"
+                            "the batch was written after retries"
                         );
                     }
                     metrics::batch(batch.len(), taken_up.elapsed());
                     count(&batch, &written);
                     let committed = Committed::of(batch, written.outcomes);
-                    // Nobody receives any more only when all of this is being dropped.
+                    // Sending fails only if the whole consumer is being dropped.
                     let _ = self.committed.send(committed).await;
                     return Ok(());
                 }
@@ -117,7 +118,7 @@ impl Writer {
         }
     }
 
-    /// After an attempt that failed, or (`None`) took too long.
+    /// Waits after an attempt that failed, or (`None`) took too long.
     async fn retry_later(
         &self,
         backoff: &mut Backoff,
@@ -130,7 +131,7 @@ impl Writer {
         };
         metrics::retry(code);
         let wait = backoff.failed(rand::random());
-        // A deadlock or two is everyday business; who waits longer is not ready.
+        // One or two deadlocks are normal. After more failures, the consumer is not ready.
         if backoff.failures() > 2 {
             self.readiness.database(self.index, false);
         }
@@ -140,13 +141,13 @@ impl Writer {
             failures = backoff.failures(),
             records = batch.len(),
             wait_ms = wait.as_millis(),
-            "a batch is to be written again"
+            "writing a batch failed; retrying"
         );
         sleep(wait).await;
     }
 }
 
-/// Counts what became of a batch, and logs what was refused: where it stands, and never whose it is.
+/// Counts the outcomes of a batch, and logs each dead letter by its place in Kafka, without the applicant.
 fn count(batch: &[Delivery], written: &Written) {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -172,7 +173,7 @@ fn count(batch: &[Delivery], written: &Written) {
                     parked = rejection.reason.is_parked(),
                     partition = delivery.record.partition,
                     offset = delivery.record.offset,
-                    "dead letter"
+                    "a record became a dead letter"
                 );
             }
         }

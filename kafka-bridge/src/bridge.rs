@@ -1,7 +1,9 @@
-//! The loop: carries out what [`Flow`] decides, on [Redis](crate::stream) and [Kafka](crate::sink).
+//! The event loop of the bridge. It carries out what [`Flow`] decides, on [Redis](crate::stream) and
+//! [Kafka](crate::sink).
 //!
-//! One task, which waits for whatever comes first: an answer to the read under way, an answer to the
-//! completion under way, what librdkafka says, or a timer.
+//! The loop is one task. It waits for whichever comes first: the reply to the current read, the reply to the
+//! current acks, an event of the Kafka producer, or a timer. At shutdown it stops reading and waits for
+//! delivery reports and acks, for at most `BRIDGE_DRAIN_TIMEOUT`.
 
 use crate::config::Config;
 use crate::entry::{EntryRef, Fields, StreamNo};
@@ -26,42 +28,42 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
-/// How long deliveries must go well to count as well again: one that fails among many that do not is no
-/// change of state.
+/// How long deliveries must succeed before Kafka counts as recovered. One failure among many successful
+/// deliveries is not a change of state.
 const DELIVERY_RECOVERY: Duration = Duration::from_secs(10);
 
-/// Most entries in one completion: Redis does nothing else meanwhile.
+/// The largest number of entries that are acked in one pipeline. Redis serves no other client while it works on
+/// it.
 const MAX_COMPLETIONS: usize = 1_000;
 
-/// Most producer_events handled before something else has its turn.
+/// The largest number of producer events that are handled before other events get their turn.
 const MAX_EVENTS: usize = 1_000;
 
-/// Why a bridge does not start.
+/// Why the bridge could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A setting cannot be used.
     #[error(transparent)]
     Setting(#[from] BadSetting),
-    /// librdkafka refuses a setting.
-    #[error("Kafka's settings are refused, look at KAFKA_*: {0}")]
+    #[error("creating the Kafka producer: {0}. Check the KAFKA_* settings")]
     Kafka(#[from] KafkaError),
 }
 
-/// Carries entries from Redis to Kafka until `shutdown`, then finishes what is in flight.
+/// Moves entries from Redis to Kafka until `shutdown` completes. Then it finishes the entries that are in
+/// flight.
 ///
 /// # Errors
-/// Only at the start, when the settings cannot be right. What is away is waited for.
+/// Only at the start, if a setting cannot be used. If a server is not available, the bridge waits for it.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
     let drain_timeout = config.drain_timeout;
     let (client, every) = (config.redis.client()?, config.overdue_every);
     let mut bridge = Bridge::new(config)?;
     let mut shutdown = pin!(shutdown);
-    // It ends with this.
+    // The task ends when the set is dropped.
     let gauge = bridge.metrics.oldest_without_row.clone();
     let mut watching = JoinSet::new();
     watching.spawn(watch(client, every, gauge));
     loop {
-        bridge.begin_what_is_due(Instant::now());
+        bridge.start_due_work(Instant::now());
         tokio::select! {
             () = &mut shutdown => break,
             event = bridge.next_event() => bridge.handle(event, Instant::now()),
@@ -86,13 +88,12 @@ struct Bridge {
     completing: Health,
     kafka: Health,
     delivering: Health,
-    /// The streams of which Redis refuses something.
+    /// The streams whose acks Redis has refused. The refusal is logged once for each.
     refused: BTreeSet<StreamNo>,
 
     timers: Timers,
 }
 
-/// What the loop waits for.
 enum Event {
     Read(Step, Result<StepReply, StreamError>),
     Completed(Vec<Completed>, Option<StreamError>),
@@ -113,7 +114,7 @@ impl Bridge {
             redis = %client.get_connection_info().addr(),
             brokers = config.kafka.brokers,
             topic = config.kafka.topic,
-            "bridge starts"
+            "bridge started"
         );
         let claim_idle = config.claim_idle;
         Ok(Self {
@@ -135,7 +136,7 @@ impl Bridge {
         })
     }
 
-    fn begin_what_is_due(&mut self, now: Instant) {
+    fn start_due_work(&mut self, now: Instant) {
         if self.timers.discover(now) {
             self.flow.discover();
         }
@@ -145,13 +146,13 @@ impl Bridge {
         if self.timers.retry(now) {
             self.flow.retry();
         }
-        self.begin_reading(now);
-        self.begin_probing(now);
-        self.begin_completing(now);
-        self.show();
+        self.start_reading(now);
+        self.start_probing(now);
+        self.start_completing(now);
+        self.update_gauges();
     }
 
-    fn begin_reading(&mut self, now: Instant) {
+    fn start_reading(&mut self, now: Instant) {
         let gathered = self.timers.gathered(now);
         if gathered
             && self.reader.is_free()
@@ -166,7 +167,7 @@ impl Bridge {
         }
     }
 
-    fn begin_completing(&mut self, now: Instant) {
+    fn start_completing(&mut self, now: Instant) {
         if !self.completer.is_free() || self.completing.wait_until(now).is_some() {
             return;
         }
@@ -182,7 +183,7 @@ impl Bridge {
         }
     }
 
-    fn begin_probing(&mut self, now: Instant) {
+    fn start_probing(&mut self, now: Instant) {
         if self.timers.probe(now) {
             let probe = self.sink.probe();
             self.probe.fill(|()| async move { ((), probe.await) });
@@ -263,12 +264,12 @@ impl Bridge {
 
     fn publish(&mut self, read: Read<Fields>, given_before: bool, now: Instant) {
         let to_do = self.flow.read(read);
-        // Redis is asked for the next ones while these are made into records.
-        self.begin_reading(now);
+        // The next read runs while these entries are encoded.
+        self.start_reading(now);
         for entry in to_do.lost {
             self.metrics.lost_entries.increment(1);
             let campaign = self.flow.plan().campaign(entry.stream);
-            tracing::error!(%campaign, entry_id = %entry.id, "lost: deleted before it was delivered");
+            tracing::error!(%campaign, entry_id = %entry.id, "an entry was deleted from the stream before it was delivered: its grant is lost");
         }
         if given_before {
             self.metrics
@@ -310,7 +311,7 @@ impl Bridge {
                         Err(error) => self.not_delivered(sent.entry, &error, now),
                     }
                 }
-                ProducerEvent::Error => self.look_at_kafka(now),
+                ProducerEvent::Error => self.check_kafka(now),
             }
         }
         if delivered > 0 {
@@ -327,19 +328,25 @@ impl Bridge {
         if !self.timers.will_retry() {
             let retry_at = self.delivering.failed(now, rand::random(), error);
             self.timers.retry_at(retry_at);
-            self.look_at_kafka(now);
+            self.check_kafka(now);
         }
     }
 
-    /// Something may be wrong with Kafka, or with the producer.
-    fn look_at_kafka(&mut self, now: Instant) {
+    /// Called when something may be wrong with Kafka or with the producer: checks the topic soon and replaces a
+    /// producer that is broken for good.
+    fn check_kafka(&mut self, now: Instant) {
         if self.kafka.wait_until(now).is_none() {
             self.timers.probe_soon(now);
         }
         match self.sink.renew_if_broken() {
             Ok(None) => {}
-            Ok(Some(error)) => tracing::error!(error, "the producer broke and was replaced"),
-            Err(error) => tracing::error!(%error, "the producer broke and cannot be replaced"),
+            Ok(Some(error)) => tracing::error!(
+                error,
+                "the Kafka producer had a fatal error and was replaced"
+            ),
+            Err(error) => {
+                tracing::error!(%error, "the Kafka producer had a fatal error and could not be replaced; trying again")
+            }
         }
     }
 
@@ -347,7 +354,7 @@ impl Bridge {
         if error.is_some() {
             self.metrics.completion_errors.increment(1);
         }
-        // What is refused of one campaign is tried again beside the others: they do not wait for it.
+        // An error that concerns one campaign only is retried without delaying the others.
         let works = completed.iter().any(|completed| completed.confirmed);
         match error {
             Some(error) if !works => {
@@ -362,7 +369,7 @@ impl Bridge {
             refused,
         } in completed
         {
-            self.complain(entry.stream, confirmed, refused);
+            self.log_refusal(entry.stream, confirmed, refused);
             let confirmed = confirmed || is_active("bug::ack_not_retried");
             self.flow.completion_answered(entry, confirmed);
             if confirmed {
@@ -371,7 +378,8 @@ impl Bridge {
             if moved {
                 self.metrics.dead_letters.increment(1);
                 let campaign = self.flow.plan().campaign(entry.stream);
-                // Why, is written there: here it might quote a user id.
+                // The reason is in the dead letter itself. It is not logged here because it may contain a user
+                // id.
                 tracing::warn!(%campaign, entry_id = %entry.id, "moved to the dead letters");
             } else if confirmed {
                 self.metrics.acked.increment(1);
@@ -379,8 +387,8 @@ impl Bridge {
         }
     }
 
-    /// One line for each stream of which Redis refuses to let entries be acked, or moved.
-    fn complain(&mut self, stream: StreamNo, confirmed: bool, refused: Option<String>) {
+    /// Logs once for each stream whose acks or dead letters Redis refuses.
+    fn log_refusal(&mut self, stream: StreamNo, confirmed: bool, refused: Option<String>) {
         if confirmed {
             self.refused.remove(&stream);
         }
@@ -388,18 +396,18 @@ impl Bridge {
             && self.refused.insert(stream)
         {
             let campaign = self.flow.plan().campaign(stream);
-            tracing::error!(%campaign, error, "Redis refuses to complete entries of this campaign; they are tried again");
+            tracing::error!(%campaign, error, "Redis refused to ack entries of this campaign; retrying");
         }
     }
 
-    /// Lets what is under way come to its end, for `patience` at most. What does not stays pending.
+    /// Finishes the current work, for at most `patience`. Entries that are not acked by then stay pending.
     async fn drain(mut self, patience: Duration) {
         let (deadline, ledger) = (Instant::now() + patience, self.flow.ledger());
         let (in_flight, unacked) = (ledger.in_flight(), ledger.unacked());
-        tracing::info!(in_flight, unacked, "bridge drains");
+        tracing::info!(in_flight, unacked, "bridge is draining");
         self.timers.drain();
         while !self.is_drained() && Instant::now() < deadline {
-            self.begin_what_is_due(Instant::now());
+            self.start_due_work(Instant::now());
             if let Ok(event) = tokio::time::timeout_at(deadline.into(), self.next_event()).await {
                 self.handle(event, Instant::now());
             }
@@ -410,10 +418,15 @@ impl Bridge {
         }
         let left = deadline.saturating_duration_since(Instant::now());
         self.sink.close(left).await;
-        tracing::info!(in_flight, unacked, "bridge ends, and leaves these pending");
+        tracing::info!(
+            in_flight,
+            unacked,
+            "bridge stopped; these entries stay pending"
+        );
     }
 
-    /// Removes its name from the groups, until `deadline` at most: a name that stays is looked through for ever after.
+    /// Removes the bridge's consumer name from the groups, until `deadline` at most. A name that stays is
+    /// checked by every later claim.
     async fn leave(&mut self, deadline: Instant) {
         let keys = self.keys_of(self.flow.plan().current().collect());
         let Some(mut reader) = self.reader.take() else {
@@ -421,8 +434,12 @@ impl Bridge {
         };
         match tokio::time::timeout_at(deadline.into(), reader.leave(&keys)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "its name stays in the consumer groups"),
-            Err(_) => tracing::warn!("its name stays in the consumer groups: no answer in time"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the bridge's name could not be removed from the consumer groups")
+            }
+            Err(_) => tracing::warn!(
+                "the bridge's name could not be removed from the consumer groups in time"
+            ),
         }
     }
 
@@ -431,7 +448,7 @@ impl Bridge {
         self.reader.is_free() && ledger.in_flight() + ledger.unacked() == 0
     }
 
-    fn show(&self) {
+    fn update_gauges(&self) {
         let (ledger, plan) = (self.flow.ledger(), self.flow.plan());
         let ready = self.reading.is_up() && plan.is_set_up() && self.kafka.is_up();
         self.metrics

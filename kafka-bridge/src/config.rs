@@ -1,4 +1,4 @@
-//! The settings, from flags and environment, checked before anything starts.
+//! All settings of the bridge, from flags and environment variables. They are checked before anything starts.
 
 use crate::record::ValueFormat;
 use clap::Parser;
@@ -7,56 +7,56 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// Carries grants from Redis to Kafka: reads, publishes, and acks after the delivery report.
+/// Moves grants from Redis to Kafka: reads them from the streams, publishes them, and acks them after the
+/// delivery report
 #[derive(Clone, Debug, Parser)]
 #[command(name = "kafka-bridge", version)]
 pub struct Config {
-    /// The Redis to read from.
     #[command(flatten)]
     pub redis: RedisSettings,
-    /// The name under which entries are pending here: its own for every bridge, and the same again after a
-    /// restart [default: the host name]
+    /// Name of this bridge in the consumer groups. It must be different for every bridge and the same again
+    /// after a restart [default: the host name]
     #[arg(long, env = "BRIDGE_CONSUMER_NAME", value_name = "NAME")]
     pub consumer_name: Option<String>,
-    /// After how long another bridge's pending entries are taken over
+    /// How long an entry must have been pending at another bridge before this one takes it over
     #[arg(long, env = "BRIDGE_CLAIM_IDLE", default_value = "60s", value_parser = duration)]
     pub claim_idle: Duration,
-    /// After how long without a sign of life the name of a bridge is forgotten, if nothing is pending under it
+    /// How long a bridge must have been silent before its name is removed from the groups, if nothing is
+    /// pending under it
     #[arg(long, env = "BRIDGE_FORGET_IDLE", default_value = "1440m", value_parser = duration)]
     pub forget_idle: Duration,
-    /// The Kafka to publish to.
     #[command(flatten)]
     pub kafka: KafkaSettings,
-    /// What a record's value is: the event as JSON, or the bare user id as 8 bytes, big-endian
+    /// Value of a record: the event as JSON, or the bare user id as 8 bytes, big-endian
     #[arg(long, env = "KAFKA_VALUE_FORMAT", default_value = "json")]
     pub value_format: ValueFormat,
-    /// How long Kafka may take over one record before it is sent anew
+    /// How long Kafka may take to confirm a record before it is sent again
     #[arg(long, env = "BRIDGE_DELIVERY_TIMEOUT", default_value = "120s", value_parser = duration)]
     pub delivery_timeout: Duration,
-    /// Most entries held at once, from read to ack. It bounds memory (about 1 KB each)
+    /// Maximum number of entries in memory, from read to ack; about 1 KB each
     #[arg(long, env = "BRIDGE_WINDOW", default_value = "10000")]
     pub window: NonZeroUsize,
-    /// Most entries read at once
+    /// Maximum number of entries in one read
     #[arg(long, env = "BRIDGE_READ_COUNT", default_value = "1000")]
     pub read_count: NonZeroUsize,
-    /// How long to wait at the end for delivery reports and acks
+    /// How long to wait for delivery reports and acks at shutdown
     #[arg(long, env = "BRIDGE_DRAIN_TIMEOUT", default_value = "10s", value_parser = duration)]
     pub drain_timeout: Duration,
-    /// How often to look for how long the oldest grant has been without a row
+    /// How often to measure the age of the oldest grant without a row
     #[arg(long, env = "BRIDGE_OVERDUE_EVERY", default_value = "30s", value_parser = duration)]
     pub overdue_every: Duration,
-    /// Where to serve metrics, such as 0.0.0.0:9100; not served if left out
+    /// Address of the metrics endpoint, such as 0.0.0.0:9100; no endpoint if not set
     #[arg(long, env = "METRICS_LISTEN", value_name = "ADDRESS")]
     pub metrics_listen: Option<SocketAddr>,
 }
 
 impl Config {
-    /// The name under which to read.
+    /// The name of this bridge in the consumer groups.
     ///
     /// # Errors
-    /// When none is set and the host has none.
+    /// When no name is set and the machine has no host name.
     pub fn consumer(&self) -> Result<String, BadSetting> {
-        // Two bridges without a name would read each other's pending entries.
+        // A blank name counts as unset: two bridges with the same name would read each other's pending entries.
         let named = self.consumer_name.as_ref();
         if let Some(name) = named.filter(|name| !name.trim().is_empty()) {
             return Ok(name.clone());
@@ -68,13 +68,13 @@ impl Config {
         host.ok().filter(|name| !name.is_empty()).ok_or_else(|| {
             BadSetting::new(
                 "BRIDGE_CONSUMER_NAME",
-                "is needed, as this machine has no usable host name: set it",
+                "is not set, and this machine has no usable host name: set a name that no other bridge has",
             )
         })
     }
 }
 
-/// A duration such as `500ms`, `60s` or `5m`; not zero.
+/// Parses a duration such as `500ms`, `60s` or `5m`; not zero.
 fn duration(text: &str) -> Result<Duration, String> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let number = text[..text.len() - unit.len()].parse::<u64>().ok();
@@ -84,11 +84,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         "m" => number.and_then(|number| number.checked_mul(60_000)),
         _ => None,
     };
-    // A day is more than any of these can mean, and far less than librdkafka's and Redis' limits.
+    // No setting needs more than a day, and librdkafka's and Redis' limits are far above it.
     milliseconds
         .filter(|milliseconds| (1..=86_400_000).contains(milliseconds))
         .map(Duration::from_millis)
-        .ok_or_else(|| "write a number and a unit, ms, s or m, from 1ms to a day: 60s".to_owned())
+        .ok_or_else(|| {
+            "write a number and a unit (ms, s or m) from 1ms to 1440m, such as 60s".to_owned()
+        })
 }
 
 #[cfg(test)]
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_those_of_the_readme() {
+    fn the_defaults_are_as_documented() {
         let config = parse(&[]).expect("enough");
         assert_eq!(config.kafka.topic, "coupon_create");
         assert_eq!(config.value_format, ValueFormat::Json);

@@ -1,28 +1,25 @@
-//! Which entry is meant: a stream, and an id in it.
+//! References to stream entries: a stream and an entry id in it.
 
 use std::fmt;
 use std::num::ParseIntError;
 use std::str::FromStr;
 
-/// The id that Redis gave an entry. Ids of one stream only ever grow.
+/// The id that Redis gave to an entry. The ids of one stream only grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId {
-    /// Milliseconds since 1970, by the clock of Redis.
+    /// Milliseconds since 1970, by Redis' clock.
     pub ms: u64,
     /// Tells entries of the same millisecond apart.
     pub seq: u64,
 }
 
-/// A campaign's stream, by the number under which [`ReadPlan`](crate::read_plan::ReadPlan) knows it.
+/// A campaign's stream, as the number that [`ReadPlan`](crate::read_plan::ReadPlan) gave to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamNo(pub(crate) u32);
 
-/// One entry of one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryRef {
-    /// Where it is.
     pub stream: StreamNo,
-    /// Which one it is.
     pub id: EntryId,
 }
 
@@ -30,7 +27,7 @@ pub struct EntryRef {
 pub type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 impl EntryId {
-    /// Before every entry.
+    /// Smaller than the id of every entry.
     pub const ZERO: Self = Self { ms: 0, seq: 0 };
 }
 

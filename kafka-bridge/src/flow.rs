@@ -1,10 +1,11 @@
-//! The decisions of the bridge, whole and without I/O: what to read next, what to publish of what was read,
-//! and what to tell Redis after which report. [`bridge`](crate::bridge) carries them out.
+//! All decisions of the bridge, without I/O: which entries to read next, which to publish, and which to ack
+//! after a delivery report. [`bridge`](crate::bridge) carries them out.
 //!
-//! Whoever drives it (the bridge, a test, a model checker) carries out one [`Step`] at a time and reports how
-//! it ended, publishes what [`Flow::read`] returns, reports every delivery, and completes what
-//! [`Flow::take_completions`] returns. In return, no entry is completed before Kafka has it (or it was
-//! rejected), and every entry is read again until it is completed. Timers are events that may come at any time.
+//! The caller (the bridge, a test or the model checker) carries out one [`Step`] at a time and reports its
+//! result, publishes the entries that [`Flow::read`] returns, reports every delivery, and acks the entries that
+//! [`Flow::take_completions`] returns. In return, the flow guarantees that no entry is acked before Kafka has
+//! it or it was rejected, and that every entry is read again until it is acked. The methods for timers may be
+//! called at any time.
 
 use crate::entry::{EntryId, EntryRef, StreamNo};
 use crate::ledger::{Completion, Ledger};
@@ -12,39 +13,42 @@ use crate::read_plan::{ReadPlan, Step};
 use rushgate_gate::CampaignId;
 use std::collections::BTreeSet;
 
-/// The state of a bridge. A crash is a new one.
+/// The whole state of a bridge. After a crash, the bridge starts with a new one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Flow {
     plan: ReadPlan,
     ledger: Ledger,
     read_count: usize,
-    /// Reading resumes when there is room for that many: entry by entry would be a round trip each.
+    /// Reading resumes when there is room for this many entries. Reading them one by one would cost a round
+    /// trip each.
     worth_reading: usize,
     under_way: Option<Step>,
 }
 
-/// Entries that one step brought, with whatever they carry.
+/// The entries in the reply to one step, each with a payload `P`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read<P> {
-    /// In the order of the streams. `None` for an entry that is pending, but was deleted from its stream.
+    /// In the order of the streams. The payload is `None` if the entry is pending but was deleted from its
+    /// stream.
     pub entries: Vec<(EntryRef, Option<P>)>,
-    /// For [`Step::Claim`]: where to go on.
+    /// For [`Step::Claim`]: the id at which the next claim continues.
     pub claim_from: EntryId,
-    /// Of those, for [`Step::Claim`]: deleted while pending, and by now not pending any more.
+    /// For [`Step::Claim`]: entries that were pending and deleted from the stream. Redis has removed them from
+    /// the pending list.
     pub deleted: Vec<EntryRef>,
 }
 
-/// What to do about entries that were read.
+/// What the caller does with the entries that were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToDo<P> {
-    /// To be published; each is in flight now.
+    /// To be published. Each is in flight now.
     pub publish: Vec<(EntryRef, P)>,
-    /// Deleted by somebody before they were delivered: lost.
+    /// Another client deleted these entries before they were delivered: their grants are lost.
     pub lost: Vec<EntryRef>,
 }
 
 impl Flow {
-    /// Holds up to `window` entries and reads up to `read_count` of them at once.
+    /// Holds up to `window` entries and reads up to `read_count` of them in one step.
     pub fn new(window: usize, read_count: usize) -> Self {
         Self {
             plan: ReadPlan::new(),
@@ -55,33 +59,31 @@ impl Flow {
         }
     }
 
-    /// The campaigns and groups, as far as they are known.
     pub fn plan(&self) -> &ReadPlan {
         &self.plan
     }
 
-    /// The entries that are held.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
-    /// It is time to look for new campaigns.
+    /// The timer for finding new campaigns has fired.
     pub fn discover(&mut self) {
         self.plan.discover();
     }
 
-    /// It is time to look for entries of dead peers.
+    /// The timer for claiming entries of dead bridges has fired.
     pub fn claim(&mut self) {
         self.plan.claim();
     }
 
-    /// It is time to send again what was not delivered.
+    /// The timer for sending undelivered entries again has fired.
     pub fn retry(&mut self) {
         self.plan.retry();
     }
 
-    /// Begins the next step, if none is under way and there is something to do. Entries are read only while
-    /// they `may_publish`.
+    /// Starts the next step, if none is running and there is one to do. Entries are read only while
+    /// `may_publish` is true.
     pub fn next_step(&mut self, may_publish: bool) -> Option<Step> {
         if self.under_way.is_some() {
             return None;
@@ -98,13 +100,13 @@ impl Flow {
         Some(step)
     }
 
-    /// The step under way, to discover campaigns, found these.
+    /// The result of [`Step::Discover`].
     pub fn discovered(&mut self, campaigns: BTreeSet<CampaignId>) {
         self.plan.discovered(campaigns);
         self.end_step();
     }
 
-    /// The step under way, to create groups, ended so for each stream.
+    /// The result of [`Step::CreateGroups`]: for each stream, whether its group exists now.
     pub fn groups_answered(&mut self, answers: &[(StreamNo, bool)]) {
         for (stream, ready) in answers {
             self.plan.group_answered(*stream, *ready);
@@ -112,7 +114,7 @@ impl Flow {
         self.end_step();
     }
 
-    /// The step under way, of whatever kind reads entries, brought these.
+    /// The result of a step that reads entries.
     pub fn read<P>(&mut self, read: Read<P>) -> ToDo<P> {
         match self.under_way.take() {
             Some(Step::ReadPending { after, count }) => {
@@ -139,7 +141,7 @@ impl Flow {
             match payload {
                 Some(payload) => publish.push((entry, payload)),
                 None => {
-                    // There is nothing to publish; acked, it is no longer pending.
+                    // There is nothing to publish. The ack removes the entry from the pending list.
                     self.ledger.complete(entry, Completion::Ack);
                     lost.push(entry);
                 }
@@ -149,35 +151,33 @@ impl Flow {
         ToDo { publish, lost }
     }
 
-    /// The step under way failed, or its answer was lost.
+    /// The current step failed, or its reply was lost.
     pub fn step_failed(&mut self) {
         self.plan.failed();
         self.end_step();
     }
 
-    /// Kafka has the entry.
     pub fn delivered(&mut self, entry: EntryRef) {
         self.ledger.complete(entry, Completion::Ack);
     }
 
-    /// The entry can never be published.
     pub fn rejected(&mut self, entry: EntryRef, reason: String) {
         self.ledger.complete(entry, Completion::DeadLetter(reason));
     }
 
-    /// Kafka does not have the entry, or it is not known whether it has.
+    /// Kafka does not have the entry, or it is not known whether it does.
     pub fn not_delivered(&mut self, entry: EntryRef) {
         if self.ledger.release(entry) {
             self.plan.delivery_failed(entry.stream);
         }
     }
 
-    /// Up to `most` entries that Redis has to be told about now.
+    /// Returns up to `most` entries that are to be acked or moved to the dead letters now.
     pub fn take_completions(&mut self, most: usize) -> Vec<(EntryRef, Completion)> {
         self.ledger.take_completions(most)
     }
 
-    /// Redis has confirmed the completion, or has not.
+    /// Whether Redis has confirmed the completion of this entry.
     pub fn completion_answered(&mut self, entry: EntryRef, confirmed: bool) {
         if confirmed {
             self.ledger.completed(entry);

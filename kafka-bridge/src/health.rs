@@ -1,5 +1,6 @@
-//! Whether something outside answers, and when to try it again: one log line for each change, and a wait
-//! between tries that grows to a limit and differs from bridge to bridge.
+//! Tracks whether an external service works, and when to try it again. A change of state is logged once. The
+//! wait between attempts grows up to a limit and has a random part, so that bridges do not retry at the same
+//! time.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -7,11 +8,11 @@ use std::time::{Duration, Instant};
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// What is known about one thing outside.
+/// The state of one external service.
 #[derive(Debug)]
 pub struct Health {
     doing: &'static str,
-    /// How long it must have gone well after a failure, to count as well again.
+    /// How long it must work after a failure before it counts as up again.
     patience: Duration,
     up: Option<bool>,
     failures: u32,
@@ -20,7 +21,8 @@ pub struct Health {
 }
 
 impl Health {
-    /// Of something that is tried by `doing` it. It is well again `patience` after the last failure.
+    /// `doing` names the activity in the log. After a failure, the service counts as up again once `patience`
+    /// has passed without another one.
     pub fn of(doing: &'static str, patience: Duration) -> Self {
         Self {
             doing,
@@ -32,24 +34,23 @@ impl Health {
         }
     }
 
-    /// Whether the last try went well. Unknown is not up.
+    /// Whether the service works. A service that was never tried is not up.
     pub fn is_up(&self) -> bool {
         self.up == Some(true)
     }
 
-    /// Until when to leave it alone; `None` if it may be tried now.
+    /// When to try again; `None` if it may be tried now.
     pub fn wait_until(&self, now: Instant) -> Option<Instant> {
         self.retry_at.filter(|retry_at| *retry_at > now)
     }
 
-    /// A try went well.
     pub fn succeeded(&mut self, now: Instant) {
         let since_failure = self.last_failure.map(|failure| now.duration_since(failure));
         if self.is_up() || since_failure.is_some_and(|since| since < self.patience) {
             return;
         }
         if self.up.is_some() {
-            tracing::info!(doing = self.doing, "works again");
+            tracing::info!(doing = self.doing, "recovered");
         }
         *self = Self {
             up: Some(true),
@@ -57,10 +58,10 @@ impl Health {
         };
     }
 
-    /// A try failed; `jitter` is a random number from 0 to 1. Returns when to try again.
+    /// An attempt failed. `jitter` is a random number from 0 to 1. Returns when to try again.
     pub fn failed(&mut self, now: Instant, jitter: f64, error: &dyn Display) -> Instant {
         if self.up != Some(false) {
-            tracing::warn!(doing = self.doing, %error, "fails, will be tried until it works");
+            tracing::warn!(doing = self.doing, %error, "failed; retrying until it works");
         }
         let longest = SHORTEST_WAIT
             .saturating_mul(1 << self.failures.min(10))

@@ -1,47 +1,47 @@
-//! What this bridge holds: entries on their way to Kafka, and entries that Redis has still to be told about.
+//! The entries that this bridge holds: those on their way to Kafka, and those that are to be acked in Redis.
 //!
-//! No I/O and no clock. It guarantees that
-//! - an entry is completed (acked, or made a dead letter) only after its delivery report or its rejection,
-//! - what is to be completed stays so until Redis has confirmed it,
-//! - an entry that is held is not published a second time, however often it is read,
-//! - never more than the window is held.
+//! No I/O and no clock. The ledger guarantees that:
+//! - an entry is completed (acked, or moved to the dead letters) only after its delivery report or its
+//!   rejection;
+//! - a completion is repeated until Redis has confirmed it;
+//! - an entry that is held is not published a second time, however often it is read;
+//! - it never holds more entries than the window.
 
 use crate::entry::EntryRef;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The entries that this bridge holds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ledger {
     window: usize,
     held: BTreeMap<EntryRef, Standing>,
-    /// Those that stand at `ToComplete`, in the order in which they came there.
+    /// The entries in state `ToComplete`, in the order in which they reached it.
     to_complete: VecDeque<EntryRef>,
     in_flight: usize,
     reading: bool,
-    /// Completed since the read under way began: its reply may still show them as pending.
+    /// Completed since the current read began. The reply to that read may still list them as pending.
     completed_meanwhile: BTreeSet<EntryRef>,
 }
 
-/// How Redis is told that an entry is done.
+/// How an entry is completed in Redis.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Completion {
-    /// It is in Kafka: ack and remove it.
+    /// Kafka has the entry: ack it and delete it from the stream.
     Ack,
-    /// It can never be published: move it to the dead letters, with this reason.
+    /// The entry can never be published: move it to the dead letters, with this reason.
     DeadLetter(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Standing {
-    /// Handed to Kafka, no delivery report yet.
+    /// Given to the Kafka producer; its delivery report has not come yet.
     InFlight,
     ToComplete(Completion),
-    /// Redis has been told, and has not answered yet.
+    /// The command was sent to Redis; the reply has not come yet.
     Completing(Completion),
 }
 
 impl Ledger {
-    /// An empty ledger that will hold up to `window` entries.
+    /// An empty ledger that holds up to `window` entries.
     pub fn new(window: usize) -> Self {
         Self {
             window,
@@ -53,33 +53,33 @@ impl Ledger {
         }
     }
 
-    /// How many more entries it can take.
     pub fn room(&self) -> usize {
         self.window.saturating_sub(self.held.len())
     }
 
-    /// How many entries wait for their delivery report.
+    /// The number of entries that wait for their delivery report.
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// How many entries Redis has still to confirm as completed.
+    /// The number of entries that Redis has not yet confirmed as acked or moved.
     pub fn unacked(&self) -> usize {
         self.held.len() - self.in_flight
     }
 
-    /// A read begins: until it ends, what is completed is remembered.
+    /// A read begins. Until it ends, the ledger remembers which entries were completed.
     pub fn read_began(&mut self) {
         self.reading = true;
     }
 
-    /// The read has ended, and all that it brought has been [admitted](Self::admit).
+    /// The read has ended, and all its entries have been [admitted](Self::admit).
     pub fn read_ended(&mut self) {
         self.reading = false;
         self.completed_meanwhile.clear();
     }
 
-    /// Takes an entry in as being in flight; `false` if it is held or was completed already.
+    /// Adds an entry as in flight. Returns `false` if it is held already, or was completed while it was being
+    /// read.
     pub fn admit(&mut self, entry: EntryRef) -> bool {
         if self.knows(entry) {
             return false;
@@ -89,13 +89,13 @@ impl Ledger {
         true
     }
 
-    /// Whether an entry just read is held, or was completed while it was being read.
+    /// Whether an entry is held, or was completed while it was being read.
     pub fn knows(&self, entry: EntryRef) -> bool {
         self.held.contains_key(&entry) || self.completed_meanwhile.contains(&entry)
     }
 
-    /// The entry in flight will not be heard of again (its delivery report came, or it never reached
-    /// Kafka): it is to be completed in this way. Of an entry that is not in flight, nothing is believed.
+    /// The entry's delivery report came, or it never reached Kafka: it is to be completed in this way. Does
+    /// nothing if the entry is not in flight.
     pub fn complete(&mut self, entry: EntryRef, completion: Completion) {
         if let Some(standing @ Standing::InFlight) = self.held.get_mut(&entry) {
             *standing = Standing::ToComplete(completion);
@@ -104,8 +104,8 @@ impl Ledger {
         }
     }
 
-    /// The entry in flight was not delivered: it is forgotten, to be read again from Redis, where it is
-    /// pending. `false` if it was not in flight.
+    /// The entry was not delivered. It is forgotten, and read again from Redis, where it is pending. Returns
+    /// `false` if it was not in flight.
     pub fn release(&mut self, entry: EntryRef) -> bool {
         if self.held.get(&entry) != Some(&Standing::InFlight) {
             return false;
@@ -115,7 +115,7 @@ impl Ledger {
         true
     }
 
-    /// Up to `most` entries that Redis has to be told about now.
+    /// Takes up to `most` entries that are to be completed now.
     pub fn take_completions(&mut self, most: usize) -> Vec<(EntryRef, Completion)> {
         let entries = self.to_complete.drain(..most.min(self.to_complete.len()));
         entries
@@ -131,7 +131,7 @@ impl Ledger {
             .collect()
     }
 
-    /// Redis has confirmed: the entry is done with.
+    /// Redis has confirmed the completion. The entry is no longer held.
     pub fn completed(&mut self, entry: EntryRef) {
         if let Some(Standing::Completing(_)) = self.held.get(&entry) {
             self.held.remove(&entry);
@@ -141,7 +141,7 @@ impl Ledger {
         }
     }
 
-    /// Redis has not confirmed, or its answer was lost: the entry is to be completed again.
+    /// Redis has not confirmed the completion, or the reply was lost. It is to be sent again.
     pub fn not_completed(&mut self, entry: EntryRef) {
         if let Some(standing) = self.held.get_mut(&entry)
             && let Standing::Completing(completion) = standing
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_completed_before_its_report() {
+    fn no_entry_is_completed_before_its_report() {
         let mut ledger = Ledger::new(10);
         assert!(ledger.admit(entry(1)));
         assert_eq!(ledger.take_completions(10), []);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_forgotten_and_can_come_again() {
+    fn an_undelivered_entry_is_forgotten_and_can_be_read_again() {
         let mut ledger = Ledger::new(10);
         ledger.admit(entry(1));
         assert!(!ledger.admit(entry(1)));

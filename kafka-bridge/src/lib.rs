@@ -1,4 +1,8 @@
 #![doc = include_str!("../README.md")]
+#![allow(
+    missing_docs,
+    reason = "a comment that only repeats a name helps no reader"
+)]
 
 pub mod bridge;
 pub mod config;

@@ -1,4 +1,5 @@
-//! The `kafka-bridge` command: settings, logs, metrics, signals. The work is done in the library.
+//! The `kafka-bridge` command: reads the settings, starts logging and metrics, and waits for SIGTERM or SIGINT.
+//! All the work is in the library.
 
 use anyhow::Context as _;
 use rushgate_gate::causes::causes;
@@ -13,7 +14,7 @@ fn main() -> ExitCode {
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = causes(error.as_ref()), "bridge cannot run");
+            tracing::error!(error = causes(error.as_ref()), "the bridge could not start");
             ExitCode::FAILURE
         }
     }
@@ -36,7 +37,8 @@ fn serve(config: Config) -> anyhow::Result<()> {
         };
         Ok(bridge::run(config, shutdown).await?)
     });
-    // Not waiting for a question to Kafka that nobody needs the answer of.
+    // A metadata request to Kafka may still be running. Its answer is not needed any more, so do not wait for
+    // it.
     runtime.shutdown_background();
     ended
 }

@@ -1,52 +1,55 @@
-//! What can be measured, and how it is served: names, labels and meanings of all metrics are here.
+//! Every metric of the bridge, with its labels and meaning, and the HTTP endpoint that serves them.
 
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder};
 use std::net::SocketAddr;
 
-/// The metrics of a bridge. Made after [`serve`], they are served; without it they cost next to nothing.
+/// The metrics of a bridge. Call [`serve`] before [`Metrics::register`]; without it, the metrics are recorded
+/// nowhere.
 pub struct Metrics {
-    /// `rushgate_bridge_ready`: 1 once Redis, the groups and Kafka answer, 0 while one of them does not.
+    /// `rushgate_bridge_ready`: 1 if Redis, the consumer groups and Kafka work, 0 if one of them does not.
     pub ready: Gauge,
     /// `rushgate_bridge_in_flight`: entries that wait for their delivery report.
     pub in_flight: Gauge,
-    /// `rushgate_bridge_unsettled`: entries that Redis has still to confirm as acked or moved.
+    /// `rushgate_bridge_unsettled`: entries that Redis has not yet confirmed as acked or moved.
     pub unacked: Gauge,
-    /// `rushgate_bridge_oldest_grant_without_row_seconds`: for how long the oldest grant has been without a row, of all
-    /// campaigns; 0 if all have one.
+    /// `rushgate_bridge_oldest_grant_without_row_seconds`: the age of the oldest grant without a row, over all
+    /// campaigns; 0 if every grant has its row.
     pub oldest_without_row: Gauge,
-    /// `rushgate_bridge_unread_campaigns`: campaigns whose stream is left unread, because they take user ids that
-    /// `KAFKA_VALUE_FORMAT=long` cannot carry.
+    /// `rushgate_bridge_unread_campaigns`: campaigns whose streams are not read, because they take user ids
+    /// that `KAFKA_VALUE_FORMAT=long` cannot carry.
     pub unread_campaigns: Gauge,
-    /// `rushgate_bridge_published_total`: records that Kafka has, by their delivery reports.
+    /// `rushgate_bridge_published_total`: records that Kafka has confirmed.
     pub published: Counter,
-    /// `rushgate_bridge_delivery_failures_total`: records that Kafka does not have, or may not have; their
-    /// entries are sent again.
+    /// `rushgate_bridge_delivery_failures_total`: records that Kafka has not confirmed. Their entries are sent
+    /// again.
     pub delivery_failures: Counter,
-    /// `rushgate_bridge_acked_total`: entries that Redis has confirmed as acked and removed.
+    /// `rushgate_bridge_acked_total`: entries that Redis has confirmed as acked and deleted.
     pub acked: Counter,
-    /// `rushgate_bridge_redelivered_total`: entries sent to Kafka that had been given out before, to this
-    /// bridge or to another; a consumer may see them twice.
+    /// `rushgate_bridge_redelivered_total`: entries sent to Kafka that a bridge had read before. Their records
+    /// may be in the topic twice.
     pub redelivered: Counter,
     /// `rushgate_bridge_dead_letters_total`: entries moved to the dead letters.
     pub dead_letters: Counter,
-    /// `rushgate_bridge_lost_entries_total`: entries that somebody deleted before they were delivered.
+    /// `rushgate_bridge_lost_entries_total`: entries that another client deleted before they were delivered.
     pub lost_entries: Counter,
     /// `rushgate_bridge_errors_total{doing="reading"}`: failed reads.
     pub read_errors: Counter,
-    /// `rushgate_bridge_errors_total{doing="settling"}`: failed acks and dead letters; tried again.
+    /// `rushgate_bridge_errors_total{doing="settling"}`: failed acks and dead letters. They are tried again.
     pub completion_errors: Counter,
 }
 
 impl Metrics {
-    /// Registers all metrics.
     pub fn register() -> Self {
         let errors = "rushgate_bridge_errors_total";
-        describe_counter!(errors, "Failed requests to Redis, by what they were doing.");
+        describe_counter!(
+            errors,
+            "Failed commands to Redis, by activity: reading or settling (acking)."
+        );
         Self {
             ready: described_gauge(
                 "rushgate_bridge_ready",
-                "1 once Redis, the consumer groups and Kafka answer.",
+                "1 if Redis, the consumer groups and Kafka work, else 0.",
             ),
             in_flight: described_gauge(
                 "rushgate_bridge_in_flight",
@@ -54,31 +57,31 @@ impl Metrics {
             ),
             unacked: described_gauge(
                 "rushgate_bridge_unsettled",
-                "Entries that Redis has still to confirm as acked.",
+                "Entries that Redis has not yet confirmed as acked or moved.",
             ),
             oldest_without_row: described_gauge(
                 "rushgate_bridge_oldest_grant_without_row_seconds",
-                "For how long the oldest grant has been without a row.",
+                "Age of the oldest grant without a row, over all campaigns; 0 if every grant has its row.",
             ),
             unread_campaigns: described_gauge(
                 "rushgate_bridge_unread_campaigns",
-                "Campaigns left unread, whose user ids KAFKA_VALUE_FORMAT=long cannot carry.",
+                "Campaigns whose streams are not read, because KAFKA_VALUE_FORMAT=long cannot carry their user ids.",
             ),
             published: described_counter(
                 "rushgate_bridge_published_total",
-                "Records that Kafka has, by their delivery reports.",
+                "Records that Kafka has confirmed.",
             ),
             delivery_failures: described_counter(
                 "rushgate_bridge_delivery_failures_total",
-                "Records that Kafka does not have; their entries are sent again.",
+                "Records that Kafka has not confirmed; their entries are sent again.",
             ),
             acked: described_counter(
                 "rushgate_bridge_acked_total",
-                "Entries acked and removed from their stream.",
+                "Entries acked and deleted from their stream.",
             ),
             redelivered: described_counter(
                 "rushgate_bridge_redelivered_total",
-                "Entries sent to Kafka that had been given out before.",
+                "Entries sent to Kafka that a bridge had read before.",
             ),
             dead_letters: described_counter(
                 "rushgate_bridge_dead_letters_total",
@@ -86,7 +89,7 @@ impl Metrics {
             ),
             lost_entries: described_counter(
                 "rushgate_bridge_lost_entries_total",
-                "Entries that somebody deleted before they were delivered.",
+                "Entries that another client deleted before they were delivered.",
             ),
             read_errors: counter!(errors, "doing" => "reading"),
             completion_errors: counter!(errors, "doing" => "settling"),
@@ -104,10 +107,10 @@ fn described_gauge(name: &'static str, meaning: &'static str) -> Gauge {
     gauge!(name)
 }
 
-/// Serves metrics as Prometheus' text at `address`, whatever the path.
+/// Serves the metrics in Prometheus' text format at `address`, on any path.
 ///
 /// # Errors
-/// When nothing can listen there.
+/// When the address cannot be listened on.
 pub fn serve(address: SocketAddr) -> Result<(), BuildError> {
     PrometheusBuilder::new()
         .with_http_listener(address)

@@ -1,7 +1,9 @@
-//! Grants that have no row for long: in the stream, in Kafka, on the consumers' way, or lost by one of these.
+//! Measures how long the oldest grant has been without a row in the database. The grant may be in the stream,
+//! in Kafka or at a consumer, or one of these has lost it.
 //!
-//! The gate knows which grants are issued, so nothing else has to be asked. Where a campaign's counts say that all are,
-//! that is all that is asked of it. Else its grants are read through, in small pieces, with time between them for others.
+//! The gate knows which grants are issued, so only Redis is read. If the counts of a campaign show that every
+//! grant has its row, nothing else of that campaign is read. Otherwise its grants are scanned in small pieces,
+//! with pauses for other clients.
 
 use crate::stream::{LazyConnection, RESPONSE_TIMEOUT};
 use metrics::Gauge;
@@ -12,13 +14,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// How many grants are read at once. It takes Redis a fraction of a millisecond.
+/// The number of grants in one HSCAN. It takes Redis a fraction of a millisecond.
 const PIECE: usize = 500;
 
-/// Between two pieces, so that Redis spends a hundredth of its time on them.
+/// The pause between two scans, so that Redis spends about one percent of its time on them.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Looks every so often, for ever.
+/// Updates the gauge at this interval, until it is dropped.
 pub async fn watch(client: Client, every: Duration, gauge: Gauge) {
     let mut redis = Redis(LazyConnection::new(client, RESPONSE_TIMEOUT));
     loop {
@@ -26,8 +28,8 @@ pub async fn watch(client: Client, every: Duration, gauge: Gauge) {
         match redis.oldest().await {
             Ok(age) => gauge.set(age.as_secs_f64()),
             Err(error) => {
-                // Whether Redis answers, the loop of the bridge says.
-                tracing::debug!(%error, "not known how old the oldest grant without a row is");
+                // Only debug: the event loop of the bridge already logs when Redis does not answer.
+                tracing::debug!(%error, "the age of the oldest grant without a row could not be measured");
                 redis.0.close();
             }
         }
@@ -37,7 +39,7 @@ pub async fn watch(client: Client, every: Duration, gauge: Gauge) {
 struct Redis(LazyConnection);
 
 impl Redis {
-    /// For how long the oldest grant has been without a row; zero, if all have one.
+    /// The age of the oldest grant without a row; zero if every grant has its row.
     async fn oldest(&mut self) -> Result<Duration, RedisError> {
         let (campaigns, _) = self.0.campaigns().await?;
         let mut oldest = None;
@@ -45,12 +47,12 @@ impl Redis {
         for campaign in campaigns.filter_map(|id| id.parse().ok()) {
             match self.oldest_of(&campaign).await {
                 Ok(found) => oldest = oldest.into_iter().chain(found).min(),
-                // One whose keys are broken hides nothing of the others.
+                // A campaign whose keys are broken must not hide the others.
                 Err(error)
                     if error.code().is_some()
                         || error.kind() == ErrorKind::UnexpectedReturnType =>
                 {
-                    tracing::debug!(%error, %campaign, "its grants cannot be read");
+                    tracing::debug!(%error, %campaign, "the grants of this campaign could not be read");
                 }
                 Err(error) => return Err(error),
             }
@@ -63,7 +65,7 @@ impl Redis {
         Ok(Duration::from_millis(u64::try_from(age).unwrap_or(0)))
     }
 
-    /// When the oldest grant of the campaign was made that has no row.
+    /// When the campaign's oldest grant without a row was made.
     async fn oldest_of(&mut self, campaign: &CampaignId) -> Result<Option<Millis>, RedisError> {
         let keys = Keys::of(campaign);
         let counts: HashMap<String, String> = self.ask(cmd("HGETALL").arg(keys.rounds())).await?;

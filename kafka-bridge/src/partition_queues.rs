@@ -1,14 +1,14 @@
-//! One batch for each partition at a time: what comes meanwhile waits here, and goes together when the broker has
-//! answered.
+//! Gives librdkafka at most one batch for each partition at a time. Records that come meanwhile wait here, and
+//! are sent together after the broker has answered.
 //!
-//! librdkafka's idempotent producer has one request in flight for each partition. What it is given beyond that it
-//! cannot send, and its thread asks without pause whether it can by now: a whole core for as long as the broker
-//! takes, which on a small machine is the core that the broker needs.
+//! librdkafka's idempotent producer has one request in flight for each partition. If it holds more records for
+//! that partition, its thread polls in a busy loop until the broker answers. On a small machine, that takes the
+//! core that the broker needs.
 
 use std::collections::BTreeMap;
 use std::mem::take;
 
-/// Which items were handed over, and which wait, for each partition.
+/// The items in flight and the items that wait, for each partition.
 #[derive(Debug)]
 pub struct PartitionQueues<T>(BTreeMap<i32, PartitionQueue<T>>);
 
@@ -19,14 +19,13 @@ struct PartitionQueue<T> {
 }
 
 impl<T> Default for PartitionQueues<T> {
-    /// Nothing in flight, nothing waiting.
     fn default() -> Self {
         Self(BTreeMap::new())
     }
 }
 
 impl<T> PartitionQueues<T> {
-    /// The item is to go to that partition.
+    /// Queues an item for this partition.
     pub fn add(&mut self, partition: i32, item: T) {
         let queue = self.0.entry(partition).or_insert(PartitionQueue {
             in_flight: 0,
@@ -35,7 +34,8 @@ impl<T> PartitionQueues<T> {
         queue.waiting.push(item);
     }
 
-    /// What is to be handed over now, in the order in which it came to each partition; it is in flight from now on.
+    /// Takes the items that may be sent now, in the order in which they were added. From now on they are in
+    /// flight.
     pub fn take_ready(&mut self) -> Vec<(i32, Vec<T>)> {
         let queues = self.0.iter_mut();
         queues
@@ -48,7 +48,7 @@ impl<T> PartitionQueues<T> {
             .collect()
     }
 
-    /// One of those in flight to that partition has come to its end, whichever.
+    /// One of the items in flight for this partition was delivered or has failed.
     pub fn finished(&mut self, partition: i32) {
         if let Some(queue) = self.0.get_mut(&partition) {
             queue.in_flight = queue.in_flight.saturating_sub(1);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_too_many_frees_nothing_else() {
+    fn a_surplus_report_changes_nothing() {
         let mut queues = PartitionQueues::default();
         queues.finished(7);
         queues.add(7, 'a');

@@ -1,52 +1,49 @@
-//! What to ask Redis next: which streams there are, and how far the reading of each has come.
+//! Decides which command to send to Redis next. It knows the streams and how far each has been read.
 //!
-//! No I/O and no clock. Of each stream, in this order: its group is made sure of, what is pending under this
-//! bridge's own name is read from the beginning, what dead peers left is claimed, and only then come new
-//! entries. After any failure it starts over.
+//! No I/O and no clock. For each stream, the order is: create the consumer group, read the entries that are
+//! pending under this bridge's own name, claim the entries that dead bridges left, and only then read new
+//! entries. After a failure, every stream starts over.
 
 use crate::entry::{EntryId, StreamNo};
 use rushgate_gate::CampaignId;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most streams in one command, so that no command grows without limit.
+/// The largest number of streams in one command, so that commands stay small.
 pub const MAX_STREAMS: usize = 256;
 
-/// One question to Redis.
+/// One step of reading from Redis.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// Which campaigns are there?
+    /// Find the campaigns.
     Discover,
-    /// Create the group on these streams, where it is missing.
+    /// Create the consumer group of these streams, where it is missing.
     CreateGroups(Vec<StreamNo>),
-    /// Read what is pending under this bridge's name.
+    /// Read the entries that are pending under this bridge's own name.
     ReadPending {
-        /// Each stream, and the id after which to read.
+        /// Each stream, with the id after which to read.
         after: Vec<(StreamNo, EntryId)>,
-        /// Most entries of each stream.
+        /// The largest number of entries of each stream.
         count: usize,
     },
-    /// Take over what has been pending for long under whatever name.
+    /// Take over entries that have been pending for long under any name.
     Claim {
-        /// Where.
         stream: StreamNo,
-        /// The id at which to go on.
+        /// The id at which the claim starts.
         from: EntryId,
-        /// Most entries.
         count: usize,
     },
-    /// Read entries that nobody was given yet.
+    /// Read entries that were not yet assigned to a bridge.
     ReadNew {
-        /// Of these streams.
         streams: Vec<StreamNo>,
         /// Most entries of each stream.
         count: usize,
-        /// How many such steps it takes to come round all streams.
+        /// The number of such steps that it takes to read every stream once.
         steps: u32,
     },
 }
 
 impl Step {
-    /// The streams that it is about.
+    /// The streams that this step concerns.
     pub fn streams(&self) -> Vec<StreamNo> {
         match self {
             Self::Discover => Vec::new(),
@@ -57,37 +54,38 @@ impl Step {
     }
 }
 
-/// The streams, and how far the reading of each has come.
+/// The known streams, and how far each has been read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ReadPlan {
-    /// By number. A campaign that went keeps its number: entries of it may still be held.
+    /// Indexed by stream number. A campaign that was removed keeps its number, because its entries may still be
+    /// held.
     campaigns: Vec<CampaignId>,
     numbers: BTreeMap<CampaignId, StreamNo>,
     current: BTreeMap<StreamNo, Progress>,
     discover: bool,
     discovered: bool,
-    /// Where the next [`Step::ReadNew`] begins, when one does not reach all streams.
+    /// Where the next [`Step::ReadNew`] starts, if one step does not cover all streams.
     next_new: usize,
 }
 
-/// How far the reading of one stream has come.
+/// How far one stream has been read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Progress {
     group: Group,
-    /// The id after which own entries are to be read; `None` when all have been.
+    /// The id after which own pending entries are read; `None` when all have been read.
     pending: Option<EntryId>,
-    /// The id from which to claim; `None` when this round of claims is through.
+    /// The id from which to claim; `None` when this round of claims is finished.
     claim: Option<EntryId>,
-    /// Own entries that were read have not been delivered.
+    /// Some entries that were read were not delivered.
     failed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Group {
-    /// It may be missing.
+    /// The group may be missing.
     Unsure,
     Ready,
-    /// It could not be created, for a reason that is this stream's alone.
+    /// The group could not be created, for a reason that concerns this stream only.
     Refused,
 }
 
@@ -107,7 +105,7 @@ impl Default for ReadPlan {
 }
 
 impl ReadPlan {
-    /// No stream is known yet; the first step will be to discover some.
+    /// No stream is known yet. The first step is [`Step::Discover`].
     pub fn new() -> Self {
         Self {
             campaigns: Vec::new(),
@@ -119,41 +117,39 @@ impl ReadPlan {
         }
     }
 
-    /// The campaign whose stream this is.
     pub fn campaign(&self, stream: StreamNo) -> &CampaignId {
         &self.campaigns[stream.0 as usize]
     }
 
-    /// The streams of the campaigns that there are now.
+    /// The streams of the campaigns that exist now.
     pub fn current(&self) -> impl Iterator<Item = StreamNo> {
         self.current.keys().copied()
     }
 
-    /// Whether the campaigns are known and each has its group, or cannot have one.
+    /// Whether the campaigns are known and each group was created or refused.
     pub fn is_set_up(&self) -> bool {
         self.discovered && self.with(Group::Unsure).next().is_none()
     }
 
-    /// It is time to look for new campaigns.
+    /// The timer for finding new campaigns has fired.
     pub fn discover(&mut self) {
         self.discover = true;
     }
 
-    /// It is time to look for entries of dead peers.
+    /// The timer for claiming entries of dead bridges has fired.
     pub fn claim(&mut self) {
         for progress in self.current.values_mut() {
             progress.claim.get_or_insert(EntryId::ZERO);
         }
     }
 
-    /// An entry of `stream` was not delivered.
     pub fn delivery_failed(&mut self, stream: StreamNo) {
         if let Some(progress) = self.current.get_mut(&stream) {
             progress.failed = true;
         }
     }
 
-    /// It is time to send again what was not delivered.
+    /// The timer for sending undelivered entries again has fired.
     pub fn retry(&mut self) {
         for progress in self.current.values_mut() {
             if std::mem::take(&mut progress.failed) {
@@ -162,7 +158,7 @@ impl ReadPlan {
         }
     }
 
-    /// What to ask next. Entries are asked for up to `most` of them; with 0, none are.
+    /// The next step. Up to `most` entries are read; with 0, none are.
     pub fn next(&mut self, most: usize) -> Option<Step> {
         if std::mem::take(&mut self.discover) {
             return Some(Step::Discover);
@@ -180,7 +176,7 @@ impl ReadPlan {
             .or_else(|| self.new_entries(most))
     }
 
-    /// Answer to [`Step::Discover`].
+    /// The result of [`Step::Discover`].
     pub fn discovered(&mut self, campaigns: BTreeSet<CampaignId>) {
         self.discovered = true;
         let mut before = std::mem::take(&mut self.current);
@@ -194,29 +190,30 @@ impl ReadPlan {
         }
     }
 
-    /// Answer to [`Step::CreateGroups`], stream by stream: there is a group now, or there can be none.
+    /// The result of [`Step::CreateGroups`] for one stream: whether its group exists now.
     pub fn group_answered(&mut self, stream: StreamNo, ready: bool) {
         if let Some(progress) = self.current.get_mut(&stream) {
             progress.group = if ready { Group::Ready } else { Group::Refused };
         }
     }
 
-    /// Answer to [`Step::ReadPending`], stream by stream: the last id read if there may be more, else `None`.
+    /// The result of [`Step::ReadPending`] for one stream: the last id that was read if there may be more, else
+    /// `None`.
     pub fn pending_read(&mut self, stream: StreamNo, go_on_after: Option<EntryId>) {
         if let Some(progress) = self.current.get_mut(&stream) {
             progress.pending = go_on_after;
         }
     }
 
-    /// Answer to [`Step::Claim`]: where to go on; [`EntryId::ZERO`] if all has been seen.
+    /// The result of [`Step::Claim`]: the id at which to continue, or [`EntryId::ZERO`] at the end.
     pub fn claimed(&mut self, stream: StreamNo, go_on_from: EntryId) {
         if let Some(progress) = self.current.get_mut(&stream) {
             progress.claim = (go_on_from != EntryId::ZERO).then_some(go_on_from);
         }
     }
 
-    /// A step failed, or its answer was lost: nothing of what is known is certain any more. Campaigns come
-    /// first again, so that no group is made for one that is gone.
+    /// A step failed, or its reply was lost, so nothing is certain any more. Discovering campaigns comes first
+    /// again, so that no group is created for a campaign that is gone.
     pub fn failed(&mut self) {
         self.discover = true;
         for progress in self.current.values_mut() {
@@ -228,14 +225,14 @@ impl ReadPlan {
         if let Some(number) = self.numbers.get(&campaign) {
             return *number;
         }
-        // More campaigns than u32 would not fit in memory.
+        // The memory would be full long before there are 2^32 campaigns.
         let number = StreamNo(u32::try_from(self.campaigns.len()).unwrap_or(u32::MAX));
         self.campaigns.push(campaign.clone());
         self.numbers.insert(campaign, number);
         number
     }
 
-    /// The streams whose group stands so.
+    /// The streams whose group is in this state.
     fn with(&self, group: Group) -> impl Iterator<Item = (StreamNo, &Progress)> {
         self.current
             .iter()

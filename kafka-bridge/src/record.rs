@@ -1,55 +1,51 @@
-//! A stream entry as a Kafka record: key, value, headers. Pure.
+//! Encodes a stream entry as a Kafka record: key, value and headers. Pure functions.
 //!
-//! The headers are those of CloudEvents 1.0 in Kafka's binary mode. A consumer tells the format of the value
-//! from `content-type`; of a bare user id it takes campaign, round and serial from the key, what happened from
-//! `ce_type` and when from `ce_time`. A signature over key, value and these headers tells it that a bridge has published
-//! the record.
+//! The headers follow CloudEvents 1.0 in Kafka's binary mode. A consumer finds the format of the value in
+//! `content-type`. If the value is a bare user id, campaign, round and serial are in the key, the kind of event
+//! in `ce_type` and its time in `ce_time`. A signature over key, value and these headers proves that a bridge
+//! has published the record.
 //!
-//! The record's own timestamp is left to the producer's clock. Retention goes by it: a grant that waited for
-//! longer than that, or was restored, would be removed before anybody read it. And a broker refuses the whole
-//! batch of a record that is an hour ahead of its clock, which Redis' may be.
+//! The record's timestamp is the producer's clock, not the time of the grant. Kafka's retention goes by this
+//! timestamp: a grant that waited longer than the retention, or was restored, would be removed before it was
+//! read. And a broker refuses the whole batch if one record is an hour ahead of the broker's clock, as Redis'
+//! clock may be.
 
 use crate::entry::Fields;
 use rushgate_gate::Event;
 use rushgate_gate::event::MalformedEvent;
 use rushgate_gate::signature::{self, SigningKeys};
 
-/// What the value of a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ValueFormat {
-    /// The event as JSON.
+    /// The event as JSON
     Json,
-    /// The bare user id, 8 bytes, big-endian: what `LongDeserializer` reads.
+    /// The bare user id as 8 bytes, big-endian: what `LongDeserializer` reads
     Long,
 }
 
-/// A record, but for its topic.
+/// A record without its topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// `campaign/round/serial`.
     pub key: String,
-    /// As the [`ValueFormat`] has it.
     pub value: Vec<u8>,
-    /// Names and values.
     pub headers: Vec<(&'static str, String)>,
 }
 
-/// Why an entry can never become a record. The text says nothing about whose entry it is.
+/// Why an entry can never become a record. The message contains no user id.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unpublishable {
-    /// It is not an event.
     #[error("not an event: {0}")]
     Malformed(#[from] MalformedEvent),
-    /// The value is to be a number.
-    #[error("the user id is not a whole number from 0 to 2^63-1, as KAFKA_VALUE_FORMAT=long needs")]
+    #[error(
+        "the user id is not a whole number from 0 to 2^63-1, which KAFKA_VALUE_FORMAT=long needs"
+    )]
     NotNumeric,
-    /// Its JSON cannot be written.
-    #[error("no JSON can be made of it")]
+    #[error("the event could not be encoded as JSON")]
     Json,
 }
 
 impl ValueFormat {
-    /// The media type of such a value.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
@@ -72,10 +68,10 @@ impl ValueFormat {
 }
 
 impl Record {
-    /// The record of an entry with these fields, signed if there are keys.
+    /// Encodes an entry with these fields. The record is signed if there are keys.
     ///
     /// # Errors
-    /// When the fields are not an event, or its user id does not fit the format.
+    /// When the fields are not an event, or the user id does not fit the format.
     pub fn of(
         fields: &Fields,
         format: ValueFormat,
@@ -93,7 +89,7 @@ impl Record {
             ("ce_time", event.at.to_string()),
             ("content-type", format.content_type().to_owned()),
         ];
-        // Nearly always the first time, and said of the others only.
+        // Usually 1, and then left out.
         let ordinals = [("ce_turn", event.turn), ("ce_win", event.win)];
         let later = ordinals.iter().filter(|(_, ordinal)| !ordinal.is_first());
         headers.extend(later.map(|(name, ordinal)| (*name, ordinal.to_string())));
@@ -225,7 +221,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_fields_are_refused_not_panicked_over(fields: Fields) {
+        fn arbitrary_fields_are_refused_without_a_panic(fields: Fields) {
             prop_assert!(Record::of(&fields, ValueFormat::Json, None).is_err());
         }
     }

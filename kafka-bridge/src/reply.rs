@@ -1,31 +1,31 @@
-//! Stream entries out of Redis' replies, in either version of its protocol. Pure.
+//! Parses the replies of XREADGROUP and XAUTOCLAIM, in both versions of Redis' protocol. Pure functions.
 
 use crate::entry::{EntryId, Fields};
 use redis::Value;
 use std::fmt;
 
-/// A reply that the command cannot have: not Redis, or a version of it that is not known.
+/// A reply of the wrong shape: the server is not Redis, or a version that is not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnexpectedReply(&'static str);
 
 impl fmt::Display for UnexpectedReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unexpected reply: {} expected", self.0)
+        write!(f, "unexpected reply from Redis: expected {}", self.0)
     }
 }
 
 impl std::error::Error for UnexpectedReply {}
 
-/// An entry: its id, and its fields unless it has been deleted.
+/// An entry's id, and its fields unless it was deleted.
 pub type Entry = (EntryId, Option<Fields>);
 
-/// The entries of one stream, by the name of its key.
+/// A stream's key and its entries.
 pub type Stream = (Vec<u8>, Vec<Entry>);
 
-/// The reply to XREADGROUP: for each stream that has any, its entries.
+/// Parses the reply to XREADGROUP: the entries of each stream that has any.
 ///
 /// # Errors
-/// When it is not of that shape.
+/// When the reply has another shape.
 pub fn streams(reply: Value) -> Result<Vec<Stream>, UnexpectedReply> {
     let pairs: Vec<(Value, Value)> = match reply {
         Value::Nil => return Ok(Vec::new()),
@@ -42,18 +42,16 @@ pub fn streams(reply: Value) -> Result<Vec<Stream>, UnexpectedReply> {
     named.collect()
 }
 
-/// The reply to XAUTOCLAIM.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Claimed {
-    /// Where to go on.
+    /// The id at which the next claim continues.
     pub next: EntryId,
-    /// What was claimed.
     pub entries: Vec<Entry>,
-    /// Pending until now, but no longer in the stream.
+    /// Entries that were pending and are no longer in the stream. Redis has removed them from the pending list.
     pub deleted: Vec<EntryId>,
 }
 
-/// The reply to XAUTOCLAIM.
+/// Parses the reply to XAUTOCLAIM.
 ///
 /// # Errors
 /// When it is not of that shape.
@@ -63,7 +61,7 @@ pub fn claimed(reply: Value) -> Result<Claimed, UnexpectedReply> {
     let entries = entries(parts.next().unwrap_or_default())?;
     let deleted = array(
         parts.next().unwrap_or_default(),
-        "deleted ids, as Redis 7 has them,",
+        "deleted ids (Redis 7 or later)",
     )?;
     Ok(Claimed {
         next,
@@ -166,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn replies_of_another_shape_are_refused() {
         for reply in [
             Value::Okay,
             list([text("s")]),

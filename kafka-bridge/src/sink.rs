@@ -1,7 +1,7 @@
-//! Kafka: the one file that speaks to it.
+//! All communication with Kafka: the producer, its delivery reports, and the check of the topic.
 //!
-//! Records are handed to librdkafka, which batches them; its delivery reports come back as [`ProducerEvent`]s. Every
-//! record that was taken is reported exactly once, also when the producer is closed or replaced.
+//! librdkafka batches the records; its delivery reports come back as [`ProducerEvent`]s. Every record that was
+//! accepted is reported exactly once, also if the producer is closed or replaced.
 
 use crate::config::Config;
 use crate::entry::EntryRef;
@@ -18,73 +18,68 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// How long a broker may take to say what it knows of the topic.
+/// How long a broker may take to answer the metadata request.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What librdkafka has to say. There is room for all: at most one for each record in flight, and a word
-/// about each connection.
+/// An event from librdkafka's threads. The channel is unbounded, but holds few events: at most one for each
+/// record in flight, and those about connections.
 #[derive(Debug)]
 pub enum ProducerEvent {
-    /// What became of a record.
+    /// The delivery report of a record.
     Report {
-        /// Of which.
         sent: Sent,
-        /// Whether Kafka has it, as the broker confirmed.
+        /// `Ok` if the broker has confirmed the record.
         outcome: Result<(), KafkaError>,
     },
-    /// Something is wrong with the connection to Kafka.
+    /// A connection to Kafka has failed.
     Error,
 }
 
-/// A record that was handed over.
+/// A record that was given to librdkafka.
 #[derive(Clone, Copy, Debug)]
 pub struct Sent {
-    /// The entry it was made of.
     pub entry: EntryRef,
     partition: i32,
 }
 
-/// Why a record was not taken.
+/// Why librdkafka did not accept a record.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// Not now: the queue is full, or the producer broken.
+    /// It may be accepted later: the queue is full, or the producer had a fatal error.
     #[error("{0}")]
     Retryable(KafkaError),
-    /// Never: this very record cannot be sent.
+    /// This record can never be sent.
     #[error("{0}")]
     Permanent(KafkaError),
 }
 
-/// Why the topic cannot be published to.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// No broker answers, or not in time.
-    #[error("no broker answers at {brokers}: {reason}")]
+    #[error("reading the topic's metadata from {brokers}: {reason}")]
     Away {
-        /// Where one was looked for.
         brokers: String,
-        /// What librdkafka says, and what to look at.
+        /// librdkafka's reason, and the settings to check.
         reason: String,
     },
-    /// The brokers answer, but not for this topic.
-    #[error("topic {topic}: {error}; create it, or set KAFKA_TOPIC to one that exists")]
+    /// The brokers answer, but the topic cannot be used.
+    #[error(
+        "reading the metadata of topic {topic}: {error}. Create it with `rushgate setup`, or set KAFKA_TOPIC to a topic that exists"
+    )]
     Topic {
-        /// Its name.
         topic: String,
-        /// What the broker says.
         error: RDKafkaErrorCode,
     },
 }
 
-/// Whether sending the very same record again may go better, on librdkafka's error code.
+/// Whether the same record can never be sent, decided by librdkafka's error code.
 ///
-/// What a broker refuses is always tried again: that is about the topic's or the cluster's settings, and a
-/// wrong one must not turn good entries into dead letters.
+/// A record that a broker refuses is always sent again. Such a refusal is about the settings of the topic or
+/// the cluster, and a wrong setting must not turn good entries into dead letters.
 fn is_permanent(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
 }
 
-/// Hears what librdkafka's threads say.
+/// The callbacks that librdkafka calls from its own threads.
 #[derive(Clone)]
 struct ProducerCallbacks {
     events: UnboundedSender<ProducerEvent>,
@@ -93,7 +88,7 @@ struct ProducerCallbacks {
 
 impl ClientContext for ProducerCallbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // It repeats itself with every attempt; what matters comes as a notice.
+        // librdkafka repeats this line with every attempt. What matters comes as an event.
         tracing::debug!(target: "librdkafka", facility, message);
         self.last_error.log(level, facility, message);
     }
@@ -113,7 +108,7 @@ impl ProducerContext for ProducerCallbacks {
             Ok(_) => Ok(()),
             Err((error, _)) => Err(error.clone()),
         };
-        // Nobody listens any more once the bridge has ended; the entry is pending in Redis.
+        // Sending fails only after the bridge has stopped. The entry is still pending in Redis.
         let _ = self.events.send(ProducerEvent::Report {
             sent: *sent,
             outcome,
@@ -128,13 +123,14 @@ pub struct Sink {
     config: ClientConfig,
     callbacks: ProducerCallbacks,
     producer: Arc<ThreadedProducer<ProducerCallbacks>>,
-    /// How many the topic has, as a broker said last.
+    /// The number of partitions that a broker reported last.
     partitions: i32,
     queues: PartitionQueues<(EntryRef, Record)>,
 }
 
 impl Sink {
-    /// A producer by that [`client_config`], and where it will be heard. Connects in the background.
+    /// Creates a producer with the result of [`client_config`], and the channel of its events. It connects in
+    /// the background.
     ///
     /// # Errors
     /// When librdkafka refuses the settings.
@@ -159,24 +155,24 @@ impl Sink {
         Ok((sink, received))
     }
 
-    /// The topic has so many partitions, as a [probe](Self::probe) found.
+    /// Sets the number of partitions that a [probe](Self::probe) found.
     pub fn has_partitions(&mut self, partitions: i32) {
         self.partitions = partitions;
     }
 
-    /// Takes a record, which is sent by [`Self::send_ready`] when its partition's turn has come.
+    /// Queues a record. [`Self::send_ready`] sends it when it is its partition's turn.
     pub fn add(&mut self, entry: EntryRef, record: Record) {
         let partition = partition(record.key.as_bytes(), self.partitions);
         self.queues.add(partition, (entry, record));
     }
 
-    /// A report was heard.
+    /// The delivery report for this record has come.
     pub fn report_received(&mut self, sent: Sent) {
         self.queues.finished(sent.partition);
     }
 
-    /// Hands over the records whose turn has come. A report will follow for each that is taken, and none for the
-    /// others.
+    /// Gives the records whose turn has come to librdkafka. A delivery report follows for each `Ok`, and none
+    /// for an error.
     pub fn send_ready(&mut self) -> Vec<(EntryRef, Result<(), SendError>)> {
         let mut outcomes = Vec::new();
         for (partition, records) in self.queues.take_ready() {
@@ -211,7 +207,8 @@ impl Sink {
         })
     }
 
-    /// Asks a broker whether it serves the topic, and with how many partitions. `None` if there is no telling.
+    /// Asks a broker whether it serves the topic, and with how many partitions. `None` if the number is
+    /// unknown.
     pub fn probe(&self) -> impl Future<Output = Result<Option<i32>, ProbeError>> + Send + use<> {
         let producer = Arc::clone(&self.producer);
         let (topic, brokers) = (self.topic.clone(), self.brokers.clone());
@@ -241,29 +238,29 @@ impl Sink {
                     }),
                 }
             });
-            // It is not cancelled, and does not panic.
+            // The task is never cancelled and does not panic.
             answer.await.unwrap_or(Ok(None))
         }
     }
 
-    /// Replaces the producer if it is broken for good, as an idempotent one is after a fatal error. What it
-    /// still held is reported as not delivered. Returns what broke it.
+    /// Replaces the producer after a fatal error, and returns that error. The records that the old producer
+    /// still held are reported as not delivered.
     ///
     /// # Errors
-    /// When no new one can be made.
+    /// When the new producer cannot be created.
     pub fn renew_if_broken(&mut self) -> Result<Option<String>, KafkaError> {
         let Some((_, reason)) = self.producer.client().fatal_error() else {
             return Ok(None);
         };
         let fresh = Arc::new(producer(&self.config, &self.callbacks)?);
         let broken = std::mem::replace(&mut self.producer, fresh);
-        // Dropping it joins its thread and collects the last reports.
+        // Dropping the producer joins its thread and collects the last reports.
         tokio::task::spawn_blocking(move || drop(broken));
         Ok(Some(reason))
     }
 
-    /// Waits for all reports, up to `patience`, and closes the producer; what is not delivered by then is
-    /// thrown away, and reported so.
+    /// Waits up to `patience` for all reports and closes the producer. Records that are not delivered by then
+    /// are dropped, and reported as such.
     pub async fn close(self, patience: Duration) {
         let producer = self.producer;
         let flushed = tokio::task::spawn_blocking(move || {
@@ -272,7 +269,7 @@ impl Sink {
             flushed
         });
         if let Ok(Err(error)) = flushed.await {
-            tracing::warn!(%error, "records were not delivered before the end; their entries stay pending");
+            tracing::warn!(%error, "some records were not delivered before the bridge stopped; their entries stay pending");
         }
     }
 }
@@ -284,18 +281,18 @@ fn producer(
     ThreadedProducer::from_config_and_context(config, callbacks.clone())
 }
 
-/// librdkafka's settings, for a producer that holds up to a window of records.
+/// librdkafka's settings for a producer that holds up to a window of records.
 ///
 /// # Errors
 /// When the settings do not fit each other.
 pub fn client_config(settings: &Config) -> Result<ClientConfig, BadSetting> {
     let mut config = settings.kafka.client("rushgate-kafka-bridge")?;
     config
-        // acks=all, and no duplicates nor disorder from librdkafka's own retries.
+        // With idempotence, librdkafka's own retries cause neither duplicates nor a change of order.
         .set("enable.idempotence", "true")
         .set("acks", "all")
         .set("compression.type", "lz4")
-        // Long enough for a batch under a rush, too short for a person to notice.
+        // Long enough to fill a batch under load, short enough for an applicant not to notice.
         .set("linger.ms", "1")
         .set(
             "message.timeout.ms",

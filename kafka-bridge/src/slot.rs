@@ -1,10 +1,11 @@
-//! A place for one piece of work at a time, and for the tool that does it.
+//! Runs one background task at a time, and keeps the connection that the tasks use while none is running.
 
 use std::panic::resume_unwind;
 use tokio::task::JoinHandle;
 
-/// Holds the tool `T` while nothing is under way, else the work, which gives it back with its outcome `O`. Work is a
-/// task of its own: it goes on while whoever began it is busy with something else.
+/// Holds the tool `T` (for example a Redis connection) while no task is running. A task takes the tool and
+/// gives it back with its outcome `O`. The task runs on its own: it goes on while the event loop handles
+/// something else.
 pub(crate) struct Slot<T, O> {
     tool: Option<T>,
     under_way: Option<JoinHandle<(T, O)>>,
@@ -26,12 +27,12 @@ where
         self.tool.is_some()
     }
 
-    /// The tool, for good, if the slot is free.
+    /// Takes the tool out for good, if no task is running.
     pub(crate) fn take(&mut self) -> Option<T> {
         self.tool.take()
     }
 
-    /// Begins `work`, if the slot is free.
+    /// Starts `work`, if no task is running.
     pub(crate) fn fill<F>(&mut self, work: impl FnOnce(T) -> F)
     where
         F: Future<Output = (T, O)> + Send + 'static,
@@ -41,13 +42,13 @@ where
         }
     }
 
-    /// Waits for the outcome of the work under way; for ever if there is none. Not waiting to the end loses
-    /// nothing.
+    /// Waits for the outcome of the running task; waits forever if there is none. Cancelling this wait does not
+    /// cancel the task.
     pub(crate) async fn done(&mut self) -> O {
         let Some(work) = &mut self.under_way else {
             return std::future::pending().await;
         };
-        // It is not cancelled; if it panicked, so does this.
+        // The task is never cancelled. If it panicked, this panics too.
         let (tool, outcome) = match work.await {
             Ok(done) => done,
             Err(error) => resume_unwind(error.into_panic()),

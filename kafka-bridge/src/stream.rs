@@ -1,8 +1,8 @@
-//! Redis: the one module that speaks to it.
+//! All communication with Redis.
 //!
-//! Two connections, each used for one thing at a time: the [`Reader`]'s may block for a while, and the
-//! [`Completer`]'s must not wait for it. Either is dropped after any error and opened again at the next use,
-//! so that no late answer can be taken for another command's.
+//! There are two connections, each used for one command at a time: the [`Reader`]'s blocks while it waits for
+//! new entries, and the [`Completer`]'s must not wait for that. A connection is closed after any error and
+//! opened again at the next use, so that a late reply is never taken for the reply to another command.
 
 use crate::reply::UnexpectedReply;
 use redis::aio::MultiplexedConnection;
@@ -16,21 +16,19 @@ mod reader;
 pub use completer::{Completed, Completer};
 pub use reader::{KeysOf, Reader, StepReply};
 
-/// How long Redis may take over anything else, waiting for the disk included.
+/// How long Redis may take to reply to a command that does not block. This includes waiting for its disk.
 pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why Redis could not be asked, or what it answered instead.
+/// Why a command failed, or its reply could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
-    /// No connection, no answer, or an error for an answer.
     #[error(transparent)]
     Redis(#[from] RedisError),
-    /// An answer that cannot be one.
     #[error(transparent)]
     Reply(#[from] UnexpectedReply),
 }
 
-/// A connection that is opened when it is needed.
+/// A connection that is opened when it is first needed.
 #[derive(Debug)]
 pub(crate) struct LazyConnection {
     client: Client,
@@ -67,7 +65,8 @@ impl LazyConnection {
         command.query_async(self.open().await?).await
     }
 
-    /// The names of all campaigns; and whether the set of them is lost, so that they come out of the index that was made of it.
+    /// The names of all campaigns, and whether the set of them is lost. Then the names come from the index that
+    /// was built from that set.
     pub(crate) async fn campaigns(&mut self) -> RedisResult<(Vec<Vec<u8>>, bool)> {
         let members = self.ask(cmd("SMEMBERS").arg(CAMPAIGNS)).await?;
         let members: Vec<Vec<u8>> = redis::from_redis_value(members)?;
@@ -80,7 +79,7 @@ impl LazyConnection {
         Ok((indexed, is_lost))
     }
 
-    /// The answer to each command, errors included.
+    /// The reply to each command; a reply may be an error.
     async fn ask_all(&mut self, commands: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
         commands.query_async(self.open().await?).await
     }

@@ -1,19 +1,21 @@
-//! What is done when nothing else asks for it: looking for campaigns, claiming, asking Kafka, sending again.
+//! The timers of the bridge: finding campaigns, claiming entries, checking Kafka, and sending undelivered
+//! entries again. The current time is an argument; this module reads no clock.
 
 use std::time::{Duration, Instant};
 
-/// How often new campaigns are looked for. With the time that a read blocks, a new campaign's first grant
-/// waits for a quarter of a second at most.
+/// How often the bridge looks for new campaigns. Together with the time that a read blocks, the first grant of
+/// a new campaign waits for at most a quarter of a second.
 const DISCOVER_EVERY: Duration = Duration::from_millis(150);
 
-/// How often Kafka is asked whether it still serves the topic, when nothing seems wrong.
+/// How often the topic is checked while nothing seems wrong.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 
-/// How long entries gather after a read that found some, but fewer than it would have taken. The first grant after a
-/// pause is read at once; of those that follow one another, each read, record batch and ack would else be of one or two.
+/// How long the bridge waits after a read that found some entries, but fewer than it asked for. The first grant
+/// after a pause is read at once. Without this wait, a steady flow would be read, published and acked one or
+/// two entries at a time.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// When what is due next.
+/// The time at which each kind of work is due next.
 #[derive(Debug)]
 pub struct Timers {
     discover: Instant,
@@ -26,8 +28,8 @@ pub struct Timers {
 }
 
 impl Timers {
-    /// Kafka is to be asked at once; what has been pending for `claim_idle` is looked for often enough to
-    /// be found a quarter later.
+    /// Kafka is checked at once. Entries that have been pending for `claim_idle` are found within another
+    /// quarter of that time.
     pub fn start(now: Instant, claim_idle: Duration) -> Self {
         let claim_every = claim_idle / 4;
         Self {
@@ -41,28 +43,27 @@ impl Timers {
         }
     }
 
-    /// From now on nothing is due but what helps what is under way to its end: no reads, no questions to Kafka.
+    /// From now on, nothing new is started: no reads and no checks of Kafka.
     pub fn drain(&mut self) {
         self.draining = true;
     }
 
-    /// Whether what is under way is only to come to its end.
     pub fn is_draining(&self) -> bool {
         self.draining
     }
 
-    /// All that there was has been read: what comes now is let gather.
+    /// A read has emptied the streams: wait for a moment before the next one.
     pub fn gather(&mut self, now: Instant) {
         self.read = Some(now + GATHER);
     }
 
-    /// Whether what comes has gathered for long enough to be read.
+    /// Whether the wait after the last read is over, so that a new read may start.
     pub fn gathered(&mut self, now: Instant) -> bool {
         self.read.take_if(|at| now >= *at);
         self.read.is_none() && !self.draining
     }
 
-    /// Whether it is time to look for campaigns; if so, the next time is set.
+    /// Whether it is time to look for campaigns. If so, sets the next time.
     pub fn discover(&mut self, now: Instant) -> bool {
         let due = now >= self.discover;
         if due {
@@ -71,7 +72,7 @@ impl Timers {
         due
     }
 
-    /// Whether it is time to look for dead peers; if so, the next time is set.
+    /// Whether it is time to claim entries of dead bridges. If so, sets the next time.
     pub fn claim(&mut self, now: Instant) -> bool {
         let due = now >= self.claim;
         if due {
@@ -80,39 +81,38 @@ impl Timers {
         due
     }
 
-    /// Whether it is time to ask Kafka; if so, not again before [`Self::probed`].
+    /// Whether it is time to check Kafka. If so, it is not due again before [`Self::probed`].
     pub fn probe(&mut self, now: Instant) -> bool {
         self.probe.take_if(|at| now >= *at).is_some() && !self.draining
     }
 
-    /// Kafka has been asked: again at `at`, or when the usual time has passed.
+    /// Kafka was checked. The next check is at `at`, or after the usual interval.
     pub fn probed(&mut self, now: Instant, at: Option<Instant>) {
         self.probe = Some(at.unwrap_or(now + PROBE_EVERY));
     }
 
-    /// Kafka is to be asked at once, unless it is being asked.
+    /// Makes a check of Kafka due now, unless one is running.
     pub fn probe_soon(&mut self, now: Instant) {
         if let Some(at) = &mut self.probe {
             *at = now;
         }
     }
 
-    /// Whether it is time to send again what was not delivered.
+    /// Whether it is time to send undelivered entries again.
     pub fn retry(&mut self, now: Instant) -> bool {
         self.retry.take_if(|at| now >= *at).is_some()
     }
 
-    /// Whether a time is set for sending again.
     pub fn will_retry(&self) -> bool {
         self.retry.is_some()
     }
 
-    /// What was not delivered is to be sent again at `at`.
+    /// Undelivered entries are to be sent again at `at`.
     pub fn retry_at(&mut self, at: Instant) {
         self.retry = Some(at);
     }
 
-    /// When something is due next.
+    /// The time of the next timer.
     pub fn next(&self) -> Instant {
         let optional = [self.probe, self.retry, self.read].into_iter().flatten();
         optional.fold(self.discover.min(self.claim), Instant::min)
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_comes_round() {
+    fn every_timer_is_due_once_and_then_set_again() {
         let (start, idle) = (Instant::now(), Duration::from_secs(4));
         let mut timers = Timers::start(start, idle);
         assert_eq!(timers.next(), start);
@@ -150,9 +150,9 @@ mod tests {
         assert_eq!(timers.next(), now + DISCOVER_EVERY);
     }
 
-    /// Who is woken for what he then does not do is woken again at once, and so on.
+    /// A timer that is due, but whose work is not started in a drain, would fire again at once, in a busy loop.
     #[test]
-    fn nobody_is_woken_in_a_drain_for_what_is_not_begun_any_more() {
+    fn no_timer_fires_in_a_drain_for_work_that_is_not_started_any_more() {
         let now = Instant::now();
         let later = now + PROBE_EVERY;
         let woken = |reading: bool, asking: bool| {

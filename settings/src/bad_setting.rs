@@ -1,8 +1,8 @@
-//! What is said of a setting that cannot be used.
+//! The error for a setting that cannot be used.
 
 use crate::parse::is_blank;
 
-/// A setting that cannot be used, and what to do. It quotes no secret.
+/// A setting that cannot be used, and what to do about it. The message contains no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: {problem}")]
 pub struct BadSetting {
@@ -11,7 +11,7 @@ pub struct BadSetting {
 }
 
 impl BadSetting {
-    /// That of a variable, with a problem that reads on from its name: "is not set".
+    /// `problem` continues a sentence that begins with the variable's name, such as "is not set".
     pub fn new(variable: &'static str, problem: impl Into<String>) -> Self {
         Self {
             variable,
@@ -19,7 +19,7 @@ impl BadSetting {
         }
     }
 
-    /// Refuses a value that is missing or blank.
+    /// Returns an error if the value is missing or blank.
     pub(crate) fn unless_set(variable: &'static str, value: &str) -> Result<(), Self> {
         if is_blank(value) {
             return Err(Self::new(variable, "is not set: give it a value"));

@@ -1,4 +1,4 @@
-//! Where the database is.
+//! The address of the database.
 
 use crate::parse::is_blank;
 use crate::{BadSetting, Secret};
@@ -8,10 +8,9 @@ use sqlx::mysql::MySqlConnectOptions;
 
 const VARIABLE: &str = "DATABASE_URL";
 
-/// How to reach MySQL or MariaDB.
 #[derive(Args, Clone, Debug)]
 pub struct DatabaseSettings {
-    /// MySQL or MariaDB: mysql://user:password@host:port/name
+    /// Address of MySQL or MariaDB: mysql://user:password@host:port/name
     #[arg(id = "database_url", long = "database-url", env = VARIABLE, value_name = "URL")]
     #[arg(hide_env_values = true, global = true)]
     #[arg(default_value = "", hide_default_value = true)]
@@ -19,17 +18,17 @@ pub struct DatabaseSettings {
 }
 
 impl DatabaseSettings {
-    /// How to connect; never to be shown, because it holds the password.
+    /// The options to connect with. Do not print them: they contain the password.
     ///
     /// # Errors
-    /// When the address is missing or cannot be used. It is not quoted.
+    /// When the address is missing or cannot be used. The error does not quote it.
     pub fn options(&self) -> Result<MySqlConnectOptions, BadSetting> {
         let url = self.url.reveal();
         let bad = |problem: &str| {
             BadSetting::new(
                 VARIABLE,
                 format!(
-                    "{problem}: write mysql://user:password@host:port/name, with % @ : / in user or password as \
+                    "{problem}: write mysql://user:password@host:port/name, and in user and password write % @ : / as \
                      %25 %40 %3A %2F"
                 ),
             )
@@ -50,7 +49,7 @@ impl DatabaseSettings {
             .disable_statement_logging())
     }
 
-    /// The address without user, password and parameters, for errors.
+    /// The address without user, password and parameters, for error messages.
     pub fn shown(options: &MySqlConnectOptions) -> String {
         let (host, port) = (options.get_host(), options.get_port());
         format!(

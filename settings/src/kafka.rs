@@ -1,4 +1,4 @@
-//! Where Kafka is, and how to log in there.
+//! The address of Kafka, the topic, and how to log in.
 
 use crate::{BadSetting, Secret, SigningSettings};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -7,53 +7,52 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use std::path::PathBuf;
 
-/// By their names in Kafka; librdkafka knows some of them in capitals alone.
+/// The names that Kafka uses. librdkafka knows some of them in capitals only.
 const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
 
-/// How to reach Kafka, and which topic to use.
 #[derive(Args, Clone, Debug)]
 pub struct KafkaSettings {
-    /// Kafka's bootstrap servers: host:port, several with commas between them
+    /// Kafka's bootstrap servers, separated by commas: host:port,host:port
     #[arg(id = "kafka_brokers", long = "kafka-brokers", env = "KAFKA_BROKERS")]
     #[arg(value_name = "BROKERS", global = true)]
     #[arg(default_value = "", hide_default_value = true)]
     pub brokers: String,
 
-    /// The topic that grants travel through
+    /// The Kafka topic for grants and revocations
     #[arg(id = "kafka_topic", long = "kafka-topic", env = "KAFKA_TOPIC")]
     #[arg(value_name = "TOPIC", global = true, default_value = "coupon_create")]
     pub topic: String,
 
-    /// How to speak to Kafka
+    /// How to connect to Kafka: with or without TLS, with or without a login
     #[arg(long = "kafka-security-protocol", env = "KAFKA_SECURITY_PROTOCOL")]
     #[arg(id = "kafka_security_protocol", value_name = "PROTOCOL", global = true)]
     #[arg(value_enum, ignore_case = true, default_value = "plaintext")]
     pub security_protocol: SecurityProtocol,
 
-    /// How to log in
+    /// SASL mechanism for the login at Kafka
     #[arg(long = "kafka-sasl-mechanism", env = "KAFKA_SASL_MECHANISM")]
     #[arg(id = "kafka_sasl_mechanism", value_name = "MECHANISM", global = true)]
     #[arg(value_parser = PossibleValuesParser::new(MECHANISMS).map(|name| name.to_uppercase()))]
     #[arg(ignore_case = true)]
     pub sasl_mechanism: Option<String>,
 
-    /// The user to log in as
+    /// User name for the login at Kafka
     #[arg(long = "kafka-sasl-username", env = "KAFKA_SASL_USERNAME")]
     #[arg(id = "kafka_sasl_username", value_name = "NAME", global = true)]
     pub sasl_username: Option<String>,
 
-    /// The user's password
+    /// Password for the login at Kafka
     #[arg(long = "kafka-sasl-password", env = "KAFKA_SASL_PASSWORD")]
     #[arg(id = "kafka_sasl_password", value_name = "PASSWORD", global = true)]
     #[arg(hide_env_values = true)]
     pub sasl_password: Option<Secret>,
 
-    /// The certificates (PEM) of the authorities that signed the brokers', if the system does not know them
+    /// File with the certificates (PEM) of the authorities that signed the brokers' certificates [default:
+    /// those of the system]
     #[arg(long = "kafka-ssl-ca", env = "KAFKA_SSL_CA")]
     #[arg(id = "kafka_ssl_ca", value_name = "FILE", global = true)]
     pub ssl_ca: Option<PathBuf>,
 
-    /// How bridge and consumer know each other's records
     #[command(flatten)]
     pub signing: SigningSettings,
 }
@@ -61,7 +60,7 @@ pub struct KafkaSettings {
 /// The consumer group, for programs that read the topic.
 #[derive(Args, Clone, Debug)]
 pub struct ConsumerGroup {
-    /// The consumer group of the consumers
+    /// Kafka consumer group of the consumers
     #[arg(id = "kafka_group", long = "kafka-group", env = "KAFKA_GROUP")]
     #[arg(
         value_name = "GROUP",
@@ -71,25 +70,24 @@ pub struct ConsumerGroup {
     pub name: String,
 }
 
-/// Kafka's `security.protocol`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum SecurityProtocol {
-    /// Neither encrypted nor logged in
+    /// No TLS, no login
     Plaintext,
-    /// Encrypted
+    /// TLS, no login
     Ssl,
-    /// Logged in, not encrypted
+    /// Login without TLS
     SaslPlaintext,
-    /// Logged in and encrypted
+    /// Login over TLS
     SaslSsl,
 }
 
 impl KafkaSettings {
-    /// What librdkafka has to know to connect, under that `client.id`.
+    /// librdkafka's settings for the connection, with this `client.id`.
     ///
     /// # Errors
-    /// When a setting is missing, or does not fit the others.
+    /// When a setting is missing, or two settings do not fit together.
     pub fn client(&self, client_id: &str) -> Result<ClientConfig, BadSetting> {
         self.check()?;
         let mut client = ClientConfig::new();
@@ -97,10 +95,11 @@ impl KafkaSettings {
             .set("client.id", client_id)
             .set("bootstrap.servers", &self.brokers)
             .set("security.protocol", self.security_protocol.as_str())
-            // `rushgate setup` creates the topic. A producer would, by asking for one of that name: with as many
-            // partitions as the brokers give to topics of their own making.
+            // `rushgate setup` creates the topic. A producer that asks for a missing topic would otherwise
+            // create it with the brokers' default number of partitions.
             .set("allow.auto.create.topics", "false")
-            // The context decides what is logged: `LastKafkaError` has to hear of lost connections.
+            // The client's context decides which lines are logged. [`LastKafkaError`] needs the lines about
+            // lost connections.
             .set_log_level(RDKafkaLogLevel::Info);
         let ca = self.ssl_ca.as_ref().map(|file| file.display().to_string());
         let optional = [
@@ -131,11 +130,11 @@ impl KafkaSettings {
             ("KAFKA_SASL_PASSWORD", self.sasl_password.is_some()),
         ] {
             if sasl && !is_set {
-                let problem = "is needed with KAFKA_SECURITY_PROTOCOL=sasl_…: set it";
+                let problem = "is not set, but KAFKA_SECURITY_PROTOCOL=sasl_ssl and sasl_plaintext need it: set it";
                 return Err(BadSetting::new(variable, problem));
             }
             if is_set && !sasl {
-                let problem = "is used only with KAFKA_SECURITY_PROTOCOL=sasl_ssl or sasl_plaintext: set that, or remove it";
+                let problem = "is set, but only KAFKA_SECURITY_PROTOCOL=sasl_ssl and sasl_plaintext use it: set one of these, or remove it";
                 return Err(BadSetting::new(variable, problem));
             }
         }
@@ -143,12 +142,14 @@ impl KafkaSettings {
             return Ok(());
         };
         if !self.security_protocol.encrypts() {
-            let problem =
-                "is used only with KAFKA_SECURITY_PROTOCOL=ssl or sasl_ssl: set that, or remove it";
+            let problem = "is set, but only KAFKA_SECURITY_PROTOCOL=ssl and sasl_ssl use it: set one of these, or remove it";
             return Err(BadSetting::new("KAFKA_SSL_CA", problem));
         }
         if !ca.is_file() && !ca.is_dir() {
-            let problem = format!("{} is not a file", ca.display());
+            let problem = format!(
+                "{} is not a file: name a file with certificates in PEM format",
+                ca.display()
+            );
             return Err(BadSetting::new("KAFKA_SSL_CA", problem));
         }
         Ok(())
@@ -156,10 +157,10 @@ impl KafkaSettings {
 }
 
 impl ConsumerGroup {
-    /// Its name, which librdkafka calls `group.id`.
+    /// The group's name, librdkafka's `group.id`.
     ///
     /// # Errors
-    /// When it is blank.
+    /// When the name is blank.
     pub fn id(&self) -> Result<&str, BadSetting> {
         BadSetting::unless_set("KAFKA_GROUP", &self.name)?;
         Ok(&self.name)
@@ -198,7 +199,7 @@ mod tests {
         group: ConsumerGroup,
     }
 
-    /// A file, at least.
+    /// Any file that exists.
     const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/kafka.rs");
 
     fn program(more: &[&str]) -> Result<Program, String> {
@@ -262,13 +263,13 @@ mod tests {
             (&["--kafka-topic", " "], "KAFKA_TOPIC: is not set"),
             (
                 &["--kafka-security-protocol", "sasl_ssl"],
-                "KAFKA_SASL_MECHANISM: is needed",
+                "KAFKA_SASL_MECHANISM: is not set, but",
             ),
             (
                 &["--kafka-sasl-username", "me"],
-                "KAFKA_SASL_USERNAME: is used only with",
+                "KAFKA_SASL_USERNAME: is set, but only",
             ),
-            (&["--kafka-ssl-ca", "/x"], "KAFKA_SSL_CA: is used only with"),
+            (&["--kafka-ssl-ca", "/x"], "KAFKA_SSL_CA: is set, but only"),
             (
                 &[
                     "--kafka-security-protocol",

@@ -1,7 +1,8 @@
-//! Why Kafka cannot be used, in words that name the variable to look at.
+//! Explains why Kafka cannot be used, and names the settings to check.
 //!
-//! librdkafka tries again on its own, and a caller that waits is told only that no answer came. The reason comes apart
-//! from that: as an error event, or, for a connection that the broker has closed, only as a line of its log.
+//! librdkafka retries by itself, and a waiting caller sees only a timeout. The reason comes separately: as an
+//! error event or, if the broker closed the connection, only as a line in librdkafka's log. [`LastKafkaError`]
+//! remembers the latest of them.
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -9,18 +10,19 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What librdkafka has said last of a connection that failed. As the context of a client it hears that by itself.
+/// The last error of a connection. Install it as the context of a client, or call its `log` and `error` from
+/// one.
 #[derive(Clone, Debug, Default)]
 pub struct LastKafkaError(Arc<Mutex<Option<(RDKafkaErrorCode, String)>>>);
 
 impl LastKafkaError {
-    /// What has failed since this was last asked, with the variables to look at.
+    /// Takes the last error since the previous call, with the settings to check.
     pub fn take(&self) -> Option<String> {
         let (code, reason) = self.lock().take()?;
         Some(explained(code, &reason))
     }
 
-    /// The client's `error`, by what was heard of its reason.
+    /// Explains the client's `error` with the remembered reason, if there is one.
     pub fn explain(&self, error: &KafkaError) -> String {
         let code = error.rdkafka_error_code();
         self.take().unwrap_or_else(|| {
@@ -28,12 +30,12 @@ impl LastKafkaError {
         })
     }
 
-    /// All is well: what was heard before says nothing about an error that is still to come.
+    /// Forgets the remembered error after a success.
     pub fn forget(&self) {
         *self.lock() = None;
     }
 
-    /// Whether waiting is of no use: Kafka refuses the login, or one of the two the other's certificate.
+    /// Whether waiting is useless: Kafka refused the login, or a certificate was refused.
     pub fn is_refusal(&self) -> bool {
         use RDKafkaErrorCode::{Authentication, SSL};
         matches!(*self.lock(), Some((Authentication | SSL, _)))
@@ -47,7 +49,7 @@ impl LastKafkaError {
 impl ClientContext for LastKafkaError {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         if facility == "FAIL" {
-            // It begins with the name of the thread.
+            // The message begins with the thread's name.
             let reason = message
                 .split_once("]: ")
                 .map_or(message, |(_, reason)| reason);
@@ -57,7 +59,7 @@ impl ClientContext for LastKafkaError {
 
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
-            // It comes after what made it so.
+            // AllBrokersDown follows the error that caused it, and adds nothing.
             None | Some(RDKafkaErrorCode::AllBrokersDown) => {}
             Some(code) => *self.lock() = Some((code, reason.to_owned())),
         }
@@ -67,20 +69,20 @@ impl ClientContext for LastKafkaError {
 impl ConsumerContext for LastKafkaError {}
 
 fn explained(code: RDKafkaErrorCode, reason: &str) -> String {
-    // It ends in how long the connection had stood, which says nothing to the reader.
+    // Drop the end, which says how long the connection had been in its state.
     let reason = reason
         .rsplit_once(" (after ")
         .map_or(reason, |(reason, _)| reason);
     let advice = match code {
         RDKafkaErrorCode::Authentication => {
-            "are KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM right?"
+            "check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM"
         }
-        RDKafkaErrorCode::SSL => "are KAFKA_SECURITY_PROTOCOL and KAFKA_SSL_CA right?",
+        RDKafkaErrorCode::SSL => "check KAFKA_SECURITY_PROTOCOL and KAFKA_SSL_CA",
         RDKafkaErrorCode::BrokerTransportFailure
         | RDKafkaErrorCode::MessageTimedOut
         | RDKafkaErrorCode::OperationTimedOut
         | RDKafkaErrorCode::Resolve => {
-            "is Kafka running, and are KAFKA_BROKERS and KAFKA_SECURITY_PROTOCOL right?"
+            "check that Kafka is running, and check KAFKA_BROKERS and KAFKA_SECURITY_PROTOCOL"
         }
         _ => return reason.to_owned(),
     };
@@ -92,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reason_that_was_heard_is_told_once_and_names_the_variables() {
+    fn the_last_reason_is_reported_once_and_names_the_variables() {
         let last = LastKafkaError::default();
         let timed_out = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
         let untold = last.explain(&timed_out);
@@ -131,14 +133,14 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_the_broker_closes_is_heard_of_in_the_log() {
+    fn a_connection_that_the_broker_closes_is_found_in_the_log() {
         let last = LastKafkaError::default();
         let message =
             "[thrd:host:9092/bootstrap]: host:9092/bootstrap: Disconnected (after 3ms in state UP)";
         last.log(RDKafkaLogLevel::Info, "FAIL", message);
         let told = last.take().expect("heard");
         assert!(
-            told.starts_with("host:9092/bootstrap: Disconnected: is Kafka running"),
+            told.starts_with("host:9092/bootstrap: Disconnected: check that Kafka is running"),
             "{told}"
         );
         last.log(RDKafkaLogLevel::Info, "SOMETHING", message);

@@ -1,4 +1,4 @@
-//! The headers of a record out of Kafka, whatever they are.
+//! Reads the headers of a Kafka record, also if a name is not UTF-8.
 
 use rdkafka::bindings::{rd_kafka_header_get_all, rd_kafka_resp_err_t};
 use rdkafka::message::BorrowedHeaders;
@@ -6,17 +6,18 @@ use std::ffi::CStr;
 use std::ptr::{from_ref, null};
 use std::slice;
 
-/// Name and value of each header; no name where that is not UTF-8, no value where it has none.
+/// The name and value of each header. The name is `None` if it is not UTF-8, and the value if the header has
+/// none.
 ///
-/// rdkafka's own iterator panics at a name that is not UTF-8. Kafka takes such a record from any client that may write to the
-/// topic, and would hand it out again after each restart.
+/// rdkafka's own iterator panics at a name that is not UTF-8. Kafka accepts such a record from any client that
+/// may write to the topic, and would deliver it again after each restart.
 pub fn kafka_headers(
     headers: &BorrowedHeaders,
 ) -> impl Iterator<Item = (Option<&str>, Option<&[u8]>)> {
     (0..).map_while(move |index| {
         let (mut name, mut value, mut length) = (null(), null(), 0);
-        // SAFETY: a `BorrowedHeaders` has no content of its own: rdkafka 0.39 makes the reference of the pointer to
-        // librdkafka's headers, and reads them by the same cast.
+        // SAFETY: a `BorrowedHeaders` has no content of its own: rdkafka 0.39 creates the reference from the
+        // pointer to librdkafka's headers, and reads them by the same cast.
         #[allow(unsafe_code)]
         let code = unsafe {
             let headers = from_ref(headers).cast();
@@ -25,11 +26,12 @@ pub fn kafka_headers(
         if code != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             return None;
         }
-        // SAFETY: librdkafka has just set it to a text that ends with a zero byte and lives as long as the headers.
+        // SAFETY: librdkafka has just set the pointer to a text that ends with a zero byte and lives as long as
+        // the headers.
         #[allow(unsafe_code)]
         let name = unsafe { CStr::from_ptr(name) };
         let value = (!value.is_null()).then(|| {
-            // SAFETY: so many bytes are there, and live as long as the headers.
+            // SAFETY: `value` points to `length` bytes that live as long as the headers.
             #[allow(unsafe_code)]
             unsafe {
                 slice::from_raw_parts(value.cast::<u8>(), length)

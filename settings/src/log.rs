@@ -1,4 +1,4 @@
-//! What a program that serves writes to its log.
+//! Logging of the programs that run permanently: bridge and consumer.
 
 use crate::parse::is_blank;
 use std::io::IsTerminal;
@@ -6,8 +6,8 @@ use tracing_subscriber::EnvFilter;
 
 const VARIABLE: &str = "RUST_LOG";
 
-/// Logs to the standard error what `RUST_LOG` lets through; `info` and above if that says nothing, or nothing that can be
-/// understood.
+/// Starts logging to standard error, filtered by `RUST_LOG`. If that is unset, blank or invalid, `info` and
+/// above are logged.
 pub fn log_to_stderr() {
     let wanted = std::env::var(VARIABLE).unwrap_or_default();
     let (filter, problem) = match filter(&wanted) {
@@ -20,11 +20,13 @@ pub fn log_to_stderr() {
         .with_writer(std::io::stderr)
         .init();
     if let Some(problem) = problem {
-        tracing::warn!("{VARIABLE}: {problem}: write error, warn, info, debug or trace");
+        tracing::warn!(
+            "{VARIABLE}: {problem}: write error, warn, info, debug or trace. Until then, info is used"
+        );
     }
 }
 
-/// Not `EnvFilter`'s own reading of an empty text, which lets errors through and nothing else.
+/// `EnvFilter` itself takes a blank text as "errors only".
 fn filter(wanted: &str) -> Result<EnvFilter, String> {
     match is_blank(wanted) {
         true => Ok(EnvFilter::new("info")),
@@ -37,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_blank_filter_is_none() {
+    fn a_blank_filter_counts_as_unset() {
         for (wanted, shown) in [("", "info"), (" ", "info"), ("debug", "debug")] {
             let filter = filter(wanted).expect(wanted);
             assert_eq!(filter.to_string(), shown, "{wanted:?}");

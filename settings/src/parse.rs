@@ -1,18 +1,18 @@
-//! Reading a program's settings, with one rule for variables that are set but blank.
+//! Parses flags and environment variables, with one rule for blank variables: they count as unset.
 
 use clap::error::ErrorKind;
 use clap::{Command, Parser};
 
-/// The settings of a program, from flags and environment. A variable that is set but blank counts as unset, as Compose
-/// hands on what nobody has set.
+/// Parses the settings of a program. A variable that is set but blank counts as unset, because Compose passes
+/// on variables without a value as blank ones.
 ///
 /// # Errors
-/// When clap refuses them, or was asked for help.
+/// When clap refuses a setting, or `--help` or `--version` was given.
 pub fn try_parse<T: Parser>() -> Result<T, clap::Error> {
     let matches = without_blank_variables(T::command()).try_get_matches();
     let parsed = matches.and_then(|matches| T::from_arg_matches(&matches));
     match parsed {
-        // Help names every variable, also those that are blank.
+        // Parse again for `--help`, which lists every variable, including blank ones.
         Err(error) if error.kind() == ErrorKind::DisplayHelp => T::try_parse(),
         parsed => parsed,
     }
@@ -29,7 +29,6 @@ fn without_blank_variables(command: Command) -> Command {
     command.mut_subcommands(without_blank_variables)
 }
 
-/// Whether a value says nothing.
 pub(crate) fn is_blank(value: &str) -> bool {
     value.trim().is_empty()
 }

@@ -1,4 +1,4 @@
-//! Where Redis is.
+//! The address of Redis.
 
 use crate::parse::is_blank;
 use crate::{BadSetting, Secret};
@@ -8,10 +8,9 @@ use redis::{Client, IntoConnectionInfo};
 
 const VARIABLE: &str = "REDIS_URL";
 
-/// How to reach Redis.
 #[derive(Args, Clone, Debug)]
 pub struct RedisSettings {
-    /// Redis: redis://host:port, redis://user:password@host:port/database, or rediss:// for TLS
+    /// Address of Redis: redis://host:port, redis://user:password@host:port/database, or rediss:// for TLS
     #[arg(id = "redis_url", long = "redis-url", env = VARIABLE, value_name = "URL")]
     #[arg(hide_env_values = true, global = true)]
     #[arg(default_value = "", hide_default_value = true)]
@@ -19,10 +18,10 @@ pub struct RedisSettings {
 }
 
 impl RedisSettings {
-    /// A client of that Redis. It does not connect yet. What it shows of the address is host and port.
+    /// A client for this address. It does not connect yet. Its `addr` shows only host and port.
     ///
     /// # Errors
-    /// When the address is missing or is none. It is not quoted.
+    /// When the address is missing or invalid. The error does not quote it.
     pub fn client(&self) -> Result<Client, BadSetting> {
         let bad = |problem: &str| {
             BadSetting::new(
@@ -37,11 +36,12 @@ impl RedisSettings {
         if is_blank(url) {
             return Err(bad("is not set"));
         }
-        // The end of a long pipeline does not wait until its beginning is acknowledged.
+        // Without Nagle's algorithm: the end of a long pipeline must not wait for the acknowledgement of its
+        // beginning.
         let undelayed = TcpSettings::default().set_nodelay(true);
         let address = url.into_connection_info();
         let client = address.and_then(|it| Client::open(it.set_tcp_settings(undelayed)));
-        // The client's own message is left out: it may hold parts of a password.
+        // The client's own message is left out, because it may contain parts of a password.
         client.map_err(|_| bad("is not the address of a Redis"))
     }
 }

@@ -1,7 +1,7 @@
-//! Settings of a Redis with which it loses grants, or takes the machine down.
+//! Finds settings of a Redis server that may lose grants or fill the machine's memory.
 
-/// What is unsafe about a Redis, and what to set, by its reply to `INFO memory persistence`. What that does not tell is not
-/// judged.
+/// Lists the unsafe settings, and what to set instead, from the reply to `INFO memory persistence`. Fields that
+/// are missing from the reply are not judged.
 pub fn redis_dangers(info: &str) -> Vec<String> {
     let field = |name: &str| {
         let fields = info.lines().filter_map(|line| line.split_once(':'));
@@ -11,22 +11,22 @@ pub fn redis_dangers(info: &str) -> Vec<String> {
     let mut dangers = vec![];
     if field("maxmemory") == Some("0") {
         dangers.push(
-            "maxmemory is not set: a full machine ends Redis, where a limit would only make it refuse grants. Set it, with \
-             as much again left for the rewrite of the append-only file"
+            "maxmemory is not set: when the machine's memory is full, the kernel kills Redis. With a limit, Redis only refuses grants. \
+             Set maxmemory to at most half of the memory: rewriting the append-only file may need as much again"
                 .to_owned(),
         );
     }
-    // The others touch only keys that expire, and none of the gate's does.
+    // The other policies evict only keys that expire, and the gate's keys do not expire.
     if let Some(policy) = field("maxmemory_policy")
         && policy.starts_with("allkeys")
     {
         dangers.push(format!(
-            "maxmemory-policy is {policy}: a full Redis forgets grants to make room. Set it to noeviction"
+            "maxmemory-policy is {policy}: a full Redis deletes grants to make room. Set it to noeviction"
         ));
     }
     if field("aof_enabled") == Some("0") {
         dangers.push(
-            "there is no append-only file: a restart forgets grants that were told. Set appendonly yes, and appendfsync always"
+            "there is no append-only file: a restart loses grants that applicants were told about. Set appendonly yes and appendfsync always"
                 .to_owned(),
         );
     }
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_unsafe_is_told_and_what_is_not_known_is_not() {
+    fn unsafe_settings_are_listed_and_missing_fields_are_not_judged() {
         let info = |maxmemory: &str, policy: &str, aof: &str| {
             format!(
                 "# Memory\r\nused_memory:1\r\nmaxmemory:{maxmemory}\r\nmaxmemory_human:x\r\nmaxmemory_policy:{policy}\r\n\r\n\

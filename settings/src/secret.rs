@@ -1,15 +1,14 @@
-//! Texts that no log line, error or `--help` may show.
+//! A text that must not appear in a log line, an error or `--help`.
 
 use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
-/// A text that is never shown.
+/// A text that `Debug` shows as `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The text itself, for the client that needs it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -18,7 +17,7 @@ impl Secret {
 impl FromStr for Secret {
     type Err = Infallible;
 
-    // It takes anything, so that clap has no reason to quote it in an error.
+    // It accepts anything, so that clap never quotes the value in an error.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(Self(text.to_owned()))
     }

@@ -1,17 +1,16 @@
-//! With which keys the records of the topic are signed.
+//! The keys that sign the records of the topic.
 
 use crate::{BadSetting, Secret};
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use std::path::PathBuf;
 
-/// The fewest characters of a key: as many as SHA-256 has bytes.
+/// The minimum length of a key in characters: as many as SHA-256 has bytes.
 const SHORTEST: usize = 32;
 
-/// With which keys records are signed, and whether those without a signature are taken.
 #[derive(Args, Clone, Debug)]
 pub struct SigningSettings {
-    /// The keys of the records' signatures, with commas between them: the first signs, each is believed
+    /// Keys that sign the Kafka records, separated by commas: the first one signs, all of them verify
     #[arg(
         id = "kafka_signing_keys",
         long = "kafka-signing-keys",
@@ -20,12 +19,12 @@ pub struct SigningSettings {
     #[arg(value_name = "KEYS", global = true, hide_env_values = true)]
     pub keys: Option<Secret>,
 
-    /// The file that holds them, one a line
+    /// File with the signing keys, one a line
     #[arg(id = "kafka_signing_keys_file", long = "kafka-signing-keys-file")]
     #[arg(env = "KAFKA_SIGNING_KEYS_FILE", value_name = "FILE", global = true)]
     pub file: Option<PathBuf>,
 
-    /// Takes no record that none of these keys has signed
+    /// Refuse records that none of these keys has signed
     #[arg(id = "kafka_require_signatures", long = "kafka-require-signatures")]
     #[arg(env = "KAFKA_REQUIRE_SIGNATURES", value_name = "BOOL", global = true)]
     #[arg(value_parser = BoolishValueParser::new(), default_value = "false", hide_default_value = true)]
@@ -34,10 +33,10 @@ pub struct SigningSettings {
 }
 
 impl SigningSettings {
-    /// The keys: the first signs. None, if records are not signed.
+    /// The keys, of which the first signs. Empty if records are not signed.
     ///
     /// # Errors
-    /// When the file cannot be read, or a key is too short. No key is quoted.
+    /// When the file cannot be read, or a key is too short. The error quotes no key.
     pub fn keys(&self) -> Result<Vec<Secret>, BadSetting> {
         const KEYS: &str = "KAFKA_SIGNING_KEYS";
         const FILE: &str = "KAFKA_SIGNING_KEYS_FILE";
@@ -45,14 +44,14 @@ impl SigningSettings {
             (Some(_), Some(_)) => {
                 return Err(BadSetting::new(
                     FILE,
-                    "is set beside KAFKA_SIGNING_KEYS: remove one",
+                    "is set together with KAFKA_SIGNING_KEYS: remove one of them",
                 ));
             }
             (Some(keys), None) => (KEYS, keys.reveal().to_owned()),
             (None, Some(file)) => match std::fs::read_to_string(file) {
                 Ok(text) => (FILE, text),
                 Err(error) => {
-                    let problem = format!("{} cannot be read: {error}", file.display());
+                    let problem = format!("reading {}: {error}", file.display());
                     return Err(BadSetting::new(FILE, problem));
                 }
             },
@@ -69,7 +68,7 @@ impl SigningSettings {
         if keys.is_empty() && (self.are_required || self.file.is_some()) {
             return Err(BadSetting::new(
                 variable,
-                "has no key: make one with `openssl rand -hex 32`, the same for bridge, consumer and operator",
+                "has no key: make one with `openssl rand -hex 32`, and use the same for bridge, consumer and operator",
             ));
         }
         Ok(keys.into_iter().map(Secret::from).collect())
@@ -99,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn they_come_from_a_variable_or_a_file_and_the_first_signs() {
+    fn keys_come_from_a_variable_or_a_file_and_the_first_one_signs() {
         let (old, new) = (OLD.replace(',', ""), NEW);
         assert_eq!(keys(&[]), Ok(vec![]));
         let both = format!("{new}, {old}");
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_refused_and_not_quoted() {
+    fn an_unusable_key_is_refused_and_not_quoted() {
         for (more, expected) in [
             (
                 &["--kafka-signing-keys", "hush"][..],
@@ -133,7 +132,7 @@ mod tests {
             ),
             (
                 &["--kafka-signing-keys-file", "/no/such"],
-                "KAFKA_SIGNING_KEYS_FILE: /no/such cannot",
+                "KAFKA_SIGNING_KEYS_FILE: reading /no/such: ",
             ),
             (
                 &["--kafka-signing-keys-file", "/dev/null"],
@@ -146,7 +145,7 @@ mod tests {
                     "--kafka-signing-keys-file",
                     "/x",
                 ],
-                "KAFKA_SIGNING_KEYS_FILE: is set beside",
+                "KAFKA_SIGNING_KEYS_FILE: is set together with",
             ),
         ] {
             let error = keys(more).expect_err(expected);

@@ -1,4 +1,4 @@
-//! The gate learns what is committed, also after crashes; and a gate that has lost grants is halted.
+//! Committed rows are confirmed at the gate, also after crashes. A gate that has lost grants is halted.
 
 use crate::topic::TestRecord;
 use crate::{CAMPAIGN, Rig, setting, wait};
@@ -14,10 +14,9 @@ use rushgate_gate::{
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-/// How long the gate may take to answer.
 const LONG: Duration = Duration::from_secs(30);
 
-/// A gate in a Redis database of the test's own, with the campaign of every test.
+/// The gate, in a Redis database of this test, with the campaign that every test uses.
 pub(crate) struct Gate {
     pub(crate) url: String,
     pub(crate) redis: MultiplexedConnection,
@@ -30,7 +29,7 @@ impl Gate {
         assert!(number < crate::NO_GATE, "Redis has no more databases");
         let url = format!("{}/{number}", setting("REDIS_URL"));
         let client = redis::Client::open(url.as_str()).expect("an address");
-        // Of the client's own half a second, a busy machine makes too little.
+        // The client's default of half a second is too short for a busy machine.
         let patience = AsyncConnectionConfig::new().set_response_timeout(Some(LONG));
         let redis = client.get_multiplexed_async_connection_with_config(&patience);
         let redis = redis.await;
@@ -43,7 +42,7 @@ impl Gate {
         this
     }
 
-    /// Tells it of a campaign with one round of that quota.
+    /// Adds a campaign with one round of this quota.
     pub(crate) async fn add(&mut self, campaign: &str, quota: u32) {
         let terms = Terms {
             one_per: OnePer::Campaign,
@@ -68,12 +67,11 @@ impl Gate {
         .await;
     }
 
-    /// Grants to `user_id`; the record that the bridge would make of it.
+    /// Makes a grant to `user_id` and publishes the record that the bridge would publish.
     async fn grant(&mut self, rig: &Rig, user_id: &str) -> u32 {
         self.grant_of(CAMPAIGN, rig, user_id).await
     }
 
-    /// The same in some campaign.
     pub(crate) async fn grant_of(&mut self, campaign: &str, rig: &Rig, user_id: &str) -> u32 {
         let call = apply::call(&campaign.parse().expect("an id"), &applicant(user_id));
         let answer = apply::decision(&self.call(&call).await).expect("an answer");
@@ -134,7 +132,7 @@ fn applicant(user_id: &str) -> Applicant {
 const LOG: &str = "SELECT CONCAT_WS('|', action, detail) FROM campaign_log";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_committed_is_issued_at_the_gate() {
+async fn committed_rows_are_issued_at_the_gate() {
     let rig = Rig::new(10, 2).await;
     let mut gate = Gate::open(10).await;
     let consumer = rig.consumer(&[("REDIS_URL", &gate.url)]);
@@ -147,7 +145,7 @@ async fn what_is_committed_is_issued_at_the_gate() {
     let confirmed = consumer.metric("rushgate_consumer_confirmed_total").await;
     assert_eq!(confirmed, Some(2.0));
 
-    // Scripts that the server forgot are loaded again.
+    // The consumer loads the script again if the server has lost it.
     redis::cmd("SCRIPT")
         .arg("FLUSH")
         .exec_async(&mut gate.redis)
@@ -158,7 +156,7 @@ async fn what_is_committed_is_issued_at_the_gate() {
     assert_eq!(rig.database.texts(LOG).await, Vec::<String>::new());
 }
 
-/// As after a crash between COMMIT and confirmation: the row is there, the record comes again.
+/// As after a crash between COMMIT and confirmation: the row exists, and the record is delivered again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_that_was_committed_and_not_confirmed_is_confirmed_when_it_comes_again() {
     let rig = Rig::new(10, 1).await;
@@ -175,13 +173,13 @@ async fn a_grant_that_was_committed_and_not_confirmed_is_confirmed_when_it_comes
     rig.topic.until_committed(1).await;
 }
 
-/// Until the gate has been told, the offset stands still; rows are written all the same.
+/// Offsets are committed only after the confirmation. Rows are written meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_redis_is_away_rows_are_written_and_offsets_wait() {
     let mut rig = Rig::new(10, 1).await;
     let mut gate = Gate::open(10).await;
     gate.grant(&rig, "a").await;
-    // Nobody answers there.
+    // No server listens at this address.
     let away = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("redis://{}", away.local_addr().expect("an address"));
     let mut cut_off = rig.consumer(&[("REDIS_URL", &address)]);
@@ -198,7 +196,7 @@ async fn while_redis_is_away_rows_are_written_and_offsets_wait() {
     cut_off.signal("KILL");
     cut_off.until_exit().await;
     assert!(matches!(gate.status("a").await, Status::Granted(_)));
-    // Another group, so as not to wait until Kafka misses the dead one.
+    // Another group, so that the test does not wait until Kafka notices the dead consumer.
     rig.topic.read_again();
 
     let _consumer = rig.consumer(&[("REDIS_URL", &gate.url)]);
@@ -236,8 +234,8 @@ async fn a_lost_grant_halts_the_campaign_and_is_logged_once() {
     gate.until_issued("c").await;
 }
 
-/// Redis goes back behind a grant that was confirmed long ago, and gives its serial again: nothing is to be confirmed
-/// of the first, but the second meets its row.
+/// Redis loses a grant that was confirmed long ago, and grants its serial again. The first grant has nothing to
+/// confirm any more, but the second one collides with its row.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_serial_that_is_given_twice_halts_the_campaign() {
     let rig = Rig::new(10, 1).await;
@@ -269,7 +267,8 @@ async fn a_serial_that_is_given_twice_halts_the_campaign() {
     assert_eq!(rig.database.texts(failed).await, [detail]);
 }
 
-/// A record that nobody granted is a dead letter and no reason to halt: the gate knows the coupon that it met.
+/// A record that no gate granted becomes a dead letter and halts nothing: the gate knows the coupon that is in
+/// its way.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forged_record_halts_nothing() {
     let rig = Rig::new(10, 1).await;
@@ -285,7 +284,7 @@ async fn a_forged_record_halts_nothing() {
     assert_eq!(rig.database.texts(LOG).await, Vec::<String>::new());
 }
 
-/// The gate's own story through the topic in the worst of orders: the later grants first, the revocations last.
+/// Real events of the gate, delivered in the worst order: later grants first, revocations last.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_serial_that_changed_hands_ends_with_its_last_holder_whatever_comes_first() {
     let rig = Rig::new(1, 1).await;
@@ -297,7 +296,7 @@ async fn a_serial_that_changed_hands_ends_with_its_last_holder_whatever_comes_fi
         if user_id != "c" {
             let call = revoke::call(&id(), &applicant(user_id), None);
             gate.call(&call).await;
-            // It has settled, and goes to whoever comes next.
+            // End the grace period, so that the serial goes to the next applicant.
             let mut settle = redis::cmd("HDEL");
             settle.arg(Keys::of(&id()).campaign()).arg("settling");
             settle.exec_async(&mut gate.redis).await.expect("HDEL");

@@ -1,4 +1,4 @@
-//! The compiled consumer as a process, observed as an operator observes it: metrics, log, exit code.
+//! The compiled consumer as a process, observed like an operator does: metrics, log and exit code.
 
 use crate::topic::Topic;
 use crate::{setting, wait};
@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A running consumer, killed with this. When the test fails, its log is shown.
+/// A running consumer. It is killed when this is dropped. If the test fails, its log is printed.
 pub(crate) struct Consumer {
     child: Child,
     metrics: SocketAddr,
@@ -43,7 +43,7 @@ impl Consumer {
         }
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until the metric says that it is ready.
     pub(crate) async fn until_ready(&self) {
         wait::until("the consumer is ready", async || {
             self.metric("rushgate_consumer_ready").await == Some(1.0)
@@ -51,20 +51,20 @@ impl Consumer {
         .await;
     }
 
-    /// Waits until a metric is at least that.
+    /// Waits until the metric has at least this value.
     pub(crate) async fn until_at_least(&self, name: &str, value: f64) {
         let what = format!("{name} is at least {value}");
         wait::until(&what, async || self.metric(name).await >= Some(value)).await;
     }
 
-    /// The metric of that name (with its labels), if it is there.
+    /// The value of a metric, named with its labels, if it exists.
     pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
         let page = self.page().await.unwrap_or_default();
         page.lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
 
-    /// The most memory that it has had at once, in bytes: what Linux says of its resident set.
+    /// The largest resident memory so far, in bytes, as Linux reports it.
     pub(crate) fn peak_memory(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).expect("it runs, on Linux");
@@ -77,7 +77,7 @@ impl Consumer {
         kibibytes.expect("a number") * 1024
     }
 
-    /// All that it has logged.
+    /// The whole log.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.log.path()).expect("the log")
     }
@@ -90,13 +90,11 @@ impl Consumer {
         assert!(sent.expect("kill runs").success());
     }
 
-    /// kill -9.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("is killed");
         self.child.wait().expect("is reaped");
     }
 
-    /// Waits until it has exited.
     pub(crate) async fn until_exit(&mut self) -> ExitStatus {
         let mut status = None;
         wait::until("the consumer exits", async || {
@@ -107,7 +105,7 @@ impl Consumer {
         status.expect("waited for")
     }
 
-    /// Asks it to stop, and waits until it has, well.
+    /// Sends SIGTERM and waits until it has exited with code 0.
     pub(crate) async fn stop(&mut self) {
         self.signal("TERM");
         let status = self.until_exit().await;
@@ -134,7 +132,7 @@ impl Drop for Consumer {
     }
 }
 
-/// An address that nobody listens on.
+/// An address with a free port.
 pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("its address")

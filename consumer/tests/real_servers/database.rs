@@ -1,10 +1,10 @@
-//! A schema of the test's own.
+//! A database schema of its own for each test.
 
 use crate::{CAMPAIGN, setting, unique};
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection};
 
-/// A schema with the migrations run, dropped with this.
+/// A schema with all migrations. It is dropped from the server when this is dropped.
 pub(crate) struct Database {
     pub(crate) url: String,
     server: String,
@@ -12,14 +12,14 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// On the server that `DATABASE_URL` names, with one campaign and one round of that quota.
+    /// On the server of `DATABASE_URL`, with one campaign and one round of this quota.
     pub(crate) async fn new(quota: u32) -> Self {
         let url = setting("DATABASE_URL");
         let (server, _) = url.rsplit_once('/').expect("a DATABASE_URL with a name");
         Self::on(server, quota).await
     }
 
-    /// On a server (an address without a database's name).
+    /// On the given server (a URL without a database name).
     pub(crate) async fn on(server: &str, quota: u32) -> Self {
         let name = unique("rg_consumer");
         let this = Self {
@@ -38,7 +38,7 @@ impl Database {
         this
     }
 
-    /// Adds a campaign with one round of that quota.
+    /// Adds a campaign with one round of this quota.
     pub(crate) async fn add(&self, campaign: &str, quota: u32) {
         self.execute(format!(
             "INSERT INTO campaigns (campaign_id, state, one_per) VALUES ('{campaign}', 'running', 'campaign')"
@@ -50,17 +50,15 @@ impl Database {
         .await;
     }
 
-    /// A connection to the schema.
     pub(crate) async fn connect(&self) -> MySqlConnection {
         connect(&self.url).await
     }
 
-    /// Runs one statement.
     pub(crate) async fn execute(&self, sql: impl Into<String>) {
         run(&mut self.connect().await, sql).await;
     }
 
-    /// A number.
+    /// Runs a query with one number as its result.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
         sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
             .fetch_one(&mut self.connect().await)
@@ -68,7 +66,7 @@ impl Database {
             .expect(sql)
     }
 
-    /// A column of texts.
+    /// Runs a query with one text column.
     pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
         sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
             .fetch_all(&mut self.connect().await)
@@ -76,18 +74,18 @@ impl Database {
             .expect(sql)
     }
 
-    /// How many coupons are active.
+    /// The number of active coupons.
     pub(crate) async fn active(&self) -> i64 {
         self.number("SELECT COUNT(*) FROM coupons WHERE state = 'active'")
             .await
     }
 
-    /// How many dead letters there are.
+    /// The number of dead letters.
     pub(crate) async fn failed(&self) -> i64 {
         self.number("SELECT COUNT(*) FROM failed_events").await
     }
 
-    /// Everything that the consumer writes, to compare.
+    /// Everything that the consumer writes, for comparisons.
     pub(crate) async fn everything(&self) -> Vec<String> {
         let mut all = self
             .texts(
@@ -105,7 +103,8 @@ impl Database {
         all
     }
 
-    /// Active coupons are exactly serial n of user n, from 1 to that count, and there are no dead letters.
+    /// Asserts that the active coupons are exactly serials 1 to `count`, serial n of user n, without dead
+    /// letters.
     pub(crate) async fn assert_exact(&self, count: u32) {
         assert_eq!(
             self.texts("SELECT CONCAT(reason, ': ', detail) FROM failed_events LIMIT 5")
@@ -126,7 +125,7 @@ impl Drop for Database {
             format!("DROP DATABASE IF EXISTS {}", self.name),
         );
         crate::topic::aside(async move {
-            // The server may be gone already; then so is the schema.
+            // If the server is gone already, so is the schema.
             if let Ok(mut connection) = MySqlConnection::connect(&server).await {
                 let _ = sqlx::query(AssertSqlSafe(sql))
                     .execute(&mut connection)
@@ -136,7 +135,8 @@ impl Drop for Database {
     }
 }
 
-/// Runs one statement on a connection, in the text protocol: MySQL does not prepare every kind, such as BEGIN.
+/// Runs one statement in the text protocol, because MySQL cannot prepare every kind of statement, such as
+/// BEGIN.
 pub(crate) async fn run(connection: &mut MySqlConnection, sql: impl Into<String>) {
     let sql = sql.into();
     sqlx::raw_sql(AssertSqlSafe(sql.clone()))

@@ -1,4 +1,4 @@
-//! The database misbehaves: everything is written in the end, and nothing becomes a dead letter.
+//! Faults of the database: everything is written in the end, and no record becomes a dead letter.
 
 use crate::Rig;
 use crate::database::{Database, run};
@@ -6,17 +6,17 @@ use crate::server::Server;
 use crate::topic::Topic;
 use crate::wait;
 
-/// Whoever holds this row holds up every batch at its first statement.
+/// A transaction that locks this row holds up every batch at its first statement.
 const LOCK_THE_ROUND: &str = "SELECT quota FROM rounds FOR UPDATE";
 
-/// Whoever has done this and not committed holds up a batch with serial 290 half way.
+/// A transaction that has run this statement and is open holds up a batch at serial 290.
 const HALF_WAY: &str = "INSERT INTO coupons \
     (campaign_id, round_id, serial, user_id, quota, person_scope, granted_at) \
     VALUES ('welcome', 'once', 290, 'u290', 300, '', '2026-12-01')";
 
 const INSERT: &str = "INSERT INTO coupons";
 
-/// A rig on a server of its own.
+/// A test setup with its own database server.
 async fn private(quota: u32, partitions: i32) -> (Server, Rig) {
     let server = Server::start().await;
     let rig = Rig {
@@ -44,7 +44,8 @@ async fn a_lock_that_is_held_too_long_is_waited_for() {
     rig.database.assert_exact(100).await;
 }
 
-/// An operator takes the campaign and then its rounds. Whoever took them the other way round would deadlock with him.
+/// An operator's command locks the campaign and then its rounds. A consumer that locked in the opposite order
+/// would deadlock with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_campaign_that_is_being_changed_is_not_waited_for() {
     let rig = Rig::new(100, 1).await;
@@ -62,7 +63,7 @@ async fn a_campaign_that_is_being_changed_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_victim_of_a_deadlock_tries_again() {
+async fn the_victim_of_a_deadlock_retries() {
     let (server, rig) = private(10_000, 1).await;
     let mut rival = rig.database.connect().await;
     let insert = |serials: std::ops::Range<u32>| {
@@ -76,13 +77,13 @@ async fn the_victim_of_a_deadlock_tries_again() {
             rows.join(", ")
         )
     };
-    // The rival holds serial 5, and has done so much that it is not the one to be rolled back.
+    // The rival transaction locks serial 5, and has written so much that the database rolls back the other one.
     run(&mut rival, "BEGIN").await;
     run(&mut rival, insert(5_000..6_000)).await;
     run(&mut rival, insert(5..6)).await;
     rig.topic.publish_grants(1..=8);
     let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "1000")]);
-    // The consumer has inserted 1 to 4 and waits for 5; now the rival wants 1.
+    // The consumer has inserted 1 to 4 and waits for 5. Now the rival wants 1.
     server.until_waiting(INSERT).await;
     run(&mut rival, insert(1..2)).await;
     consumer
@@ -98,7 +99,7 @@ async fn a_connection_killed_in_the_middle_of_a_transaction_is_replaced() {
     let (server, rig) = private(300, 1).await;
     let mut holder = rig.database.connect().await;
     run(&mut holder, "BEGIN").await;
-    // The first rows of the batch go in, then it waits.
+    // The first rows of the batch are inserted; then the consumer waits.
     run(&mut holder, HALF_WAY).await;
     rig.topic.publish_grants(1..=300);
     let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "1000")]);
@@ -126,9 +127,9 @@ async fn a_connection_killed_in_the_middle_of_a_transaction_is_replaced() {
     rig.database.assert_exact(300).await;
 }
 
-/// As a virtual machine that is frozen, or cut off: nobody tells the database that there is nobody any more.
+/// Like a virtual machine that freezes or is cut off: the database does not learn that the client is gone.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_falls_silent_in_a_transaction_does_not_hold_up_his_heir_for_long() {
+async fn a_consumer_that_freezes_in_a_transaction_does_not_hold_up_the_next_owner_for_long() {
     let (server, rig) = private(300, 1).await;
     let mut holder = rig.database.connect().await;
     run(&mut holder, "BEGIN").await;
@@ -137,7 +138,7 @@ async fn who_falls_silent_in_a_transaction_does_not_hold_up_his_heir_for_long() 
     let mut silent = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "1000")]);
     server.until_waiting(INSERT).await;
     silent.signal("STOP");
-    // Now its rows go in, and nobody commits them.
+    // Its rows are inserted now, and the transaction stays open.
     run(&mut holder, "ROLLBACK").await;
     let mut next = rig.consumer(&[]);
     rig.topic.until_committed(300).await;
@@ -149,7 +150,7 @@ async fn who_falls_silent_in_a_transaction_does_not_hold_up_his_heir_for_long() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_long_pause_nothing_has_to_be_tried_twice() {
+async fn after_a_long_pause_no_batch_is_retried() {
     let (server, rig) = private(2, 1).await;
     let consumer = rig.consumer(&[]);
     for serial in 1..=2 {
@@ -189,7 +190,7 @@ async fn a_read_only_database_is_waited_for() {
 async fn a_database_that_dies_again_and_again_is_waited_for() {
     let (mut server, rig) = private(6_000, 3).await;
     server.kill();
-    // Away already when it starts.
+    // The database is not running when the consumer starts.
     let mut consumer = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "3000")]);
     wait::until("it says what it waits for", async || {
         consumer.log().contains("the database cannot be used yet")
@@ -222,7 +223,9 @@ async fn without_tables_it_waits_for_the_migrations() {
     rig.topic.publish_grants(1..=10);
     let mut consumer = rig.consumer(&[]);
     wait::until("it says what it waits for", async || {
-        consumer.log().contains("have the migrations been run?")
+        consumer
+            .log()
+            .contains("run the migrations with `rushgate setup`")
     })
     .await;
     assert_eq!(consumer.metric("rushgate_consumer_ready").await, Some(0.0));
@@ -234,7 +237,7 @@ async fn without_tables_it_waits_for_the_migrations() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_read_is_written_before_it_stops() {
+async fn records_that_were_read_are_written_before_the_consumer_stops() {
     let (server, rig) = private(100, 1).await;
     let mut holder = rig.database.connect().await;
     run(&mut holder, "BEGIN").await;
@@ -254,7 +257,7 @@ async fn what_was_read_is_written_before_it_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_ends_it_in_time_also_when_the_database_does_not_answer() {
+async fn sigterm_stops_the_consumer_in_time_also_when_the_database_does_not_answer() {
     let rig = Rig::new(10, 1).await;
     let mut holder = rig.database.connect().await;
     run(&mut holder, "BEGIN").await;

@@ -1,4 +1,4 @@
-//! How it goes when nothing goes wrong, or only what is everyday business.
+//! Normal operation: inserts, redeliveries, revocations, limits and shutdown.
 
 use crate::Rig;
 use crate::topic::TestRecord;
@@ -34,7 +34,7 @@ async fn delivering_everything_again_changes_nothing() {
     rig.topic.publish_grants(1..=700);
     rig.topic.publish("revoked", 7, "u7");
     rig.topic.publish("granted", 7, "v7");
-    rig.topic.publish("granted", 8, "v8"); // somebody else's serial: a dead letter
+    rig.topic.publish("granted", 8, "v8"); // the serial of another applicant: a dead letter
     let mut first = rig.consumer(&[]);
     rig.topic.until_committed(703).await;
     first.stop().await;
@@ -100,7 +100,7 @@ async fn a_long_value_is_the_user_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_serial_goes_to_the_next_also_within_one_batch() {
+async fn a_revoked_serial_goes_to_the_next_applicant_also_within_one_batch() {
     let rig = Rig::new(10, 1).await;
     rig.topic.publish("granted", 1, "a");
     rig.topic.publish("revoked", 1, "a");
@@ -192,7 +192,7 @@ async fn one_per_round_allows_one_in_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_come_at_the_pace_that_is_set() {
+async fn rows_are_written_at_the_configured_rate() {
     let rig = Rig::new(600, 1).await;
     rig.topic.publish_grants(1..=600);
     let consumer = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "200")]);
@@ -201,7 +201,7 @@ async fn rows_come_at_the_pace_that_is_set() {
         .await;
     let start = Instant::now();
     rig.topic.until_committed(600).await;
-    // 600 rows in tenths of a second of 20 each: the last begins 2.9 s after the first.
+    // 600 rows at 200 a second, in batches of 20: the last one starts 2.9 s after the first.
     let took = start.elapsed().as_secs_f64();
     assert!((2.5..15.0).contains(&took), "{took} s");
     rig.database.assert_exact(600).await;
@@ -214,15 +214,15 @@ async fn a_long_backlog_waits_in_kafka_and_not_in_memory() {
     let rig = Rig::new(BACKLOG, 4).await;
     rig.topic
         .publish_grants_to(1..=BACKLOG, |serial| format!("{serial:0>64}"));
-    // Slow enough that all of it would have been fetched ahead by then.
+    // Slow enough that without a limit everything would be fetched ahead by then.
     let mut consumer = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "100")]);
     consumer
         .until_at_least("rushgate_consumer_inserted_total", 500.0)
         .await;
     let peak = consumer.peak_memory();
     eprintln!("at most {} MiB of a backlog of {BACKLOG}", peak / MIB);
-    // The program (some 14 MiB), 8 MiB fetched ahead and what the client of Kafka needs to keep it (as much again), a
-    // response of 1 MiB from each partition, and a few batches.
+    // The program (about 14 MiB), 8 MiB fetched ahead and about as much again in the Kafka client, a response
+    // of 1 MiB from each partition, and a few batches.
     assert!(peak < 64 * MIB, "{peak}");
     let log = consumer.log();
     assert_eq!(log.matches("partitions revoked").count(), 0, "{log}");
@@ -230,7 +230,7 @@ async fn a_long_backlog_waits_in_kafka_and_not_in_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_ends_it_with_every_row_committed_in_kafka() {
+async fn sigterm_stops_the_consumer_with_the_offset_of_every_row_committed() {
     let rig = Rig::new(5_000, 3).await;
     rig.topic.publish_grants(1..=5_000);
     for signal in ["TERM", "INT"] {

@@ -1,4 +1,4 @@
-//! Several consumers of one group, and consumers that die.
+//! Several consumers in one group, and consumers that die.
 
 use crate::Rig;
 use crate::database::run;
@@ -31,7 +31,7 @@ async fn consumers_that_come_and_go_write_every_row_once() {
         .await;
     rig.topic.until_committed(9_000).await;
     rig.database.assert_exact(9_000).await;
-    // What was read was written and committed before its partition was given away.
+    // The first consumer wrote and committed everything it had read before it gave partitions away.
     for consumer in [&second, &third] {
         let again = consumer
             .metric("rushgate_consumer_already_done_total")
@@ -42,7 +42,7 @@ async fn consumers_that_come_and_go_write_every_row_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_in_the_middle_and_started_again_it_is_exact() {
+async fn a_consumer_killed_in_the_middle_and_started_again_writes_every_row_once() {
     let rig = Rig::new(6_000, 3).await;
     rig.topic.publish_grants(1..=6_000);
     let mut rows = 0.0;
@@ -63,16 +63,16 @@ async fn killed_in_the_middle_and_started_again_it_is_exact() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_is_stuck_goes_on_polling_and_lets_others_in() {
+async fn a_consumer_without_a_database_keeps_polling_and_lets_others_join() {
     let rig = Rig::new(5_000, 4).await;
     let mut holder = rig.database.connect().await;
     run(&mut holder, "BEGIN").await;
     run(&mut holder, "SELECT quota FROM rounds FOR UPDATE").await;
-    // More than it takes in, so that it stops reading.
+    // More than it can hold, so that it stops reading.
     rig.topic.publish_grants(1..=5_000);
     let mut stuck = rig.consumer(&[]);
     crate::wait::until("it pauses fetching", async || {
-        stuck.log().contains("fetching paused=true")
+        stuck.log().contains("fetching paused")
     })
     .await;
     let mut second = rig.consumer(&[]);
@@ -90,7 +90,7 @@ async fn one_that_is_stuck_goes_on_polling_and_lets_others_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_slept_past_its_session_breaks_nothing() {
+async fn a_consumer_that_was_paused_past_its_session_breaks_nothing() {
     let rig = Rig::new(4_000, 2).await;
     rig.topic.publish_grants(1..=4_000);
     let mut sleeper = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "1000")]);

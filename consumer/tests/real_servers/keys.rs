@@ -1,10 +1,10 @@
-//! The tables by themselves: what must not be is impossible by their keys, whoever writes.
+//! The tables alone: their keys and CHECKs make invalid rows impossible for any client.
 
 use crate::database::Database;
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::{AssertSqlSafe, MySqlConnection};
 
-/// Inserts a coupon of a round with quota 100; the error's number if it is refused.
+/// Inserts a coupon into a round with quota 100. Returns the error number if the database refuses it.
 async fn insert(connection: &mut MySqlConnection, serial: u32, user_id: &str) -> Result<(), u16> {
     let values =
         format!("'welcome', 'once', {serial}, '{user_id}', 100, '', '2026-12-01 01:00:00.123'");
@@ -26,7 +26,7 @@ async fn refused(connection: &mut MySqlConnection, sql: String) -> Result<(), u1
     })
 }
 
-/// A CHECK, on MySQL and on MariaDB.
+/// The error number of a CHECK, on MySQL and on MariaDB.
 const CHECK: [u16; 2] = [3819, 4025];
 const DUPLICATE: u16 = 1062;
 
@@ -135,7 +135,7 @@ async fn no_row_is_without_its_round_or_half_revoked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_fails_once_but_a_topic_made_anew_has_other_records() {
+async fn a_record_fails_once_but_a_recreated_topic_has_other_records() {
     let database = Database::new(1).await;
     let mut connection = database.connect().await;
     let insert = |partition: u32, offset: u64, timestamp: u64| {

@@ -1,5 +1,5 @@
-//! The compiled consumer between a real Kafka and a real MySQL or MariaDB, those that `KAFKA_BROKERS` and
-//! `DATABASE_URL` name, with a gate in the Redis of `REDIS_URL`. Each test has a schema, a topic and a group of its own.
+//! The compiled consumer between a real Kafka (`KAFKA_BROKERS`), a real MySQL or MariaDB (`DATABASE_URL`) and a
+//! gate in Redis (`REDIS_URL`). Each test has its own schema, topic and consumer group.
 
 #![allow(
     clippy::expect_used,
@@ -24,20 +24,20 @@ use consumer::Consumer;
 use database::Database;
 use topic::Topic;
 
-/// A Redis database in which no campaign is: the consumer raises an alarm, and goes on.
+/// A Redis database without campaigns. The consumer halts the campaign in the database, logs an error, and
+/// continues.
 const NO_GATE: u8 = 15;
 
-/// The campaign of every test.
 const CAMPAIGN: &str = "welcome";
 
-/// What a consumer stands between, of the test's own, and removed with it.
+/// The database schema and the topic of one test. Both are removed when this is dropped.
 struct Rig {
     database: Database,
     topic: Topic,
 }
 
 impl Rig {
-    /// An empty schema with one campaign and one round of that quota, and an empty topic.
+    /// An empty schema with one campaign and one round of this quota, and an empty topic.
     async fn new(quota: u32, partitions: i32) -> Self {
         Self {
             database: Database::new(quota).await,
@@ -45,18 +45,17 @@ impl Rig {
         }
     }
 
-    /// A consumer of this topic into this database.
+    /// Starts a consumer from this topic into this schema.
     fn consumer(&self, settings: &[(&str, &str)]) -> Consumer {
         Consumer::start(&self.database.url, &self.topic, settings)
     }
 }
 
-/// The value of a variable that `cargo xtask test` sets.
+/// A variable that `cargo xtask test` sets.
 fn setting(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `cargo xtask test`"))
 }
 
-/// A name that no other test has.
 fn unique(kind: &str) -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -1,4 +1,4 @@
-//! A campaign that is bad harms itself only, and what was parked of it becomes coupons by itself.
+//! A bad campaign affects only itself, and its parked records become coupons automatically.
 
 use crate::confirm::Gate;
 use crate::topic::TestRecord;
@@ -7,12 +7,12 @@ use redis::AsyncTypedCommands;
 use rushgate_gate::Keys;
 use std::time::{Duration, Instant};
 
-const LETTERS: &str = "SELECT CONCAT_WS(' ', reason, COALESCE(resolution, 'open'), COUNT(*)) FROM failed_events \
+const DEAD_LETTERS: &str = "SELECT CONCAT_WS(' ', reason, COALESCE(resolution, 'open'), COUNT(*)) FROM failed_events \
      GROUP BY reason, resolution ORDER BY 1";
 
-/// Each of them would have stopped all others before.
+/// Without parking, each of these records would stop every campaign.
 #[tokio::test(flavor = "multi_thread")]
-async fn terms_that_one_campaign_lacks_stop_no_other_and_its_rows_come_when_they_are_there() {
+async fn missing_terms_of_one_campaign_stop_no_other_and_its_rows_come_when_they_exist() {
     let rig = Rig::new(5, 1).await;
     let mut gate = Gate::open(5).await;
     rig.database.add("small", 1).await;
@@ -30,7 +30,7 @@ async fn terms_that_one_campaign_lacks_stop_no_other_and_its_rows_come_when_they
     assert_eq!(rig.database.active().await, 6);
     gate.until_issued_of(CAMPAIGN, "u5").await;
     let parked = ["over_quota open 19", "unknown_round open 20"];
-    assert_eq!(rig.database.texts(LETTERS).await, parked);
+    assert_eq!(rig.database.texts(DEAD_LETTERS).await, parked);
 
     rig.database
         .execute("UPDATE rounds SET quota = 20 WHERE campaign_id = 'small'")
@@ -42,7 +42,7 @@ async fn terms_that_one_campaign_lacks_stop_no_other_and_its_rows_come_when_they
     .await;
     let replayed = ["over_quota replayed 19", "unknown_round replayed 20"];
     wait::until("nothing is parked any more", async || {
-        rig.database.texts(LETTERS).await == replayed
+        rig.database.texts(DEAD_LETTERS).await == replayed
     })
     .await;
     for campaign in ["small", "late"] {
@@ -75,7 +75,10 @@ async fn a_campaign_that_cannot_be_confirmed_holds_up_no_other_and_is_confirmed_
     for person in 1..=PEOPLE {
         gate.until_issued_of(CAMPAIGN, &format!("u{person}")).await;
     }
-    assert_eq!(rig.database.texts(LETTERS).await, ["unconfirmed open 40"]);
+    assert_eq!(
+        rig.database.texts(DEAD_LETTERS).await,
+        ["unconfirmed open 40"]
+    );
     assert!(consumer.log().contains("campaign=sick"), "its name");
 
     gate.redis.rename("away", &rounds).await.expect("RENAME");
@@ -83,7 +86,7 @@ async fn a_campaign_that_cannot_be_confirmed_holds_up_no_other_and_is_confirmed_
         gate.until_issued_of("sick", &format!("u{person}")).await;
     }
     wait::until("nothing is parked any more", async || {
-        rig.database.texts(LETTERS).await == ["unconfirmed replayed 40"]
+        rig.database.texts(DEAD_LETTERS).await == ["unconfirmed replayed 40"]
     })
     .await;
     let issued = gate.redis.hget(&rounds, "once/issued").await.expect("HGET");
@@ -92,7 +95,8 @@ async fn a_campaign_that_cannot_be_confirmed_holds_up_no_other_and_is_confirmed_
     assert_eq!(rig.database.texts(log).await, Vec::<String>::new());
 }
 
-/// As after a consumer that died between writing the row and noting that; and two that do it at once.
+/// As after a consumer died between writing the row and marking the dead letter, with two consumers that replay
+/// at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_that_was_interrupted_is_completed_once_by_whichever_consumer() {
     let rig = Rig::new(1, 2).await;
@@ -103,7 +107,10 @@ async fn a_replay_that_was_interrupted_is_completed_once_by_whichever_consumer()
     let mut first = rig.consumer(&[("REDIS_URL", &gate.url)]);
     rig.topic.until_committed(20).await;
     first.stop().await;
-    assert_eq!(rig.database.texts(LETTERS).await, ["over_quota open 19"]);
+    assert_eq!(
+        rig.database.texts(DEAD_LETTERS).await,
+        ["over_quota open 19"]
+    );
     rig.database.execute("UPDATE rounds SET quota = 20").await;
     rig.database
         .execute(format!(
@@ -111,7 +118,7 @@ async fn a_replay_that_was_interrupted_is_completed_once_by_whichever_consumer()
              VALUES ('{CAMPAIGN}', 'once', 7, 'u7', 20, '', '2026-12-01 01:00:00.123')"
         ))
         .await;
-    // One that a human gave up stays so.
+    // A dead letter that an operator discarded stays discarded.
     rig.database
         .execute(
             "UPDATE failed_events SET resolution = 'discarded', resolved_at = UTC_TIMESTAMP(3) \
@@ -120,8 +127,8 @@ async fn a_replay_that_was_interrupted_is_completed_once_by_whichever_consumer()
         .await;
     let _both = [(); 2].map(|()| rig.consumer(&[("REDIS_URL", &gate.url)]));
     wait::until("nothing is parked any more", async || {
-        let letters = rig.database.texts(LETTERS).await;
-        letters == ["over_quota discarded 1", "over_quota replayed 18"]
+        let dead_letters = rig.database.texts(DEAD_LETTERS).await;
+        dead_letters == ["over_quota discarded 1", "over_quota replayed 18"]
     })
     .await;
     assert_eq!(rig.database.active().await, 19);
@@ -157,9 +164,10 @@ async fn a_version_that_is_not_known_is_parked_until_it_is() {
     let _consumer = rig.consumer(&[("REDIS_URL", &gate.url), ("CONSUMER_BATCH_SIZE", "1")]);
     rig.topic.until_committed(4).await;
     let parked = ["unknown_round open 1", "unknown_version open 3"];
-    assert_eq!(rig.database.texts(LETTERS).await, parked);
+    assert_eq!(rig.database.texts(DEAD_LETTERS).await, parked);
     assert_eq!(rig.database.active().await, 0);
-    // As if a consumer had come that knows version 2. (The gate never granted it: it says so, and the campaign is halted.)
+    // As if a consumer that knows version 2 had started. (The gate never made this grant, so the campaign is
+    // halted.)
     rig.database
         .execute("UPDATE failed_events SET all_headers = REPLACE(all_headers, '\"2\"', '\"1\"')")
         .await;
@@ -172,7 +180,7 @@ async fn a_version_that_is_not_known_is_parked_until_it_is() {
         "unknown_version replayed 1",
     ];
     wait::until("that is noted", async || {
-        rig.database.texts(LETTERS).await == parked
+        rig.database.texts(DEAD_LETTERS).await == parked
     })
     .await;
 }
@@ -246,6 +254,6 @@ async fn unreadable_rows_of_one_campaign_delay_no_other() {
         "SELECT CONCAT_WS(' ', campaign_id, COUNT(*)) FROM coupons GROUP BY campaign_id ORDER BY 1";
     let active = rig.database.texts(active).await;
     assert_eq!(active, ["row 4", "welcome 4"]);
-    let letters = ["row_refused open 5", "unknown_round open 4"];
-    assert_eq!(rig.database.texts(LETTERS).await, letters);
+    let dead_letters = ["row_refused open 5", "unknown_round open 4"];
+    assert_eq!(rig.database.texts(DEAD_LETTERS).await, dead_letters);
 }

@@ -1,4 +1,4 @@
-//! What can never become a coupon ends in `failed_events`, alone.
+//! Records that can never become coupons end in `failed_events`, and only these.
 
 use crate::Rig;
 use crate::topic::TestRecord;
@@ -6,9 +6,9 @@ use crate::topic::TestRecord;
 const FAILED: &str = "SELECT CONCAT_WS(' ', kafka_partition, kafka_offset, reason, detail) FROM failed_events ORDER BY id";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_bad_rows_of_512_go_alone() {
+async fn three_bad_rows_of_512_become_dead_letters_alone() {
     let rig = Rig::new(512, 1).await;
-    // What only the database knows to be bad: the batch has to be searched for it.
+    // Only the database can tell that these are bad, so the batch must be bisected.
     rig.database
         .execute("ALTER TABLE coupons ADD CONSTRAINT no_x CHECK (user_id NOT LIKE 'x%')")
         .await;
@@ -43,7 +43,7 @@ async fn three_bad_rows_of_512_go_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_that_is_all_bad_stops_it_with_the_offsets_standing_still() {
+async fn a_batch_of_dead_letters_only_stops_the_consumer_without_committing_offsets() {
     let rig = Rig::new(100, 1).await;
     rig.topic.publish_grants(1..=5);
     let mut good = rig.consumer(&[]);
@@ -60,11 +60,11 @@ async fn a_batch_that_is_all_bad_stops_it_with_the_offsets_standing_still() {
         let status = consumer.until_exit().await;
         assert_eq!(status.code(), Some(1));
         let log = consumer.log();
-        assert!(log.contains("12 dead letters in a row, of 3 campaigns: all 12 records of a batch were refused, first for over_quota (partition 0, offset 5)"), "{log}");
+        assert!(log.contains("12 dead letters in a row, of 3 campaigns: all 12 records of a batch were refused, the first one as over_quota (partition 0, offset 5)"), "{log}");
         assert!(log.contains("CONSUMER_ALL_BAD_STOPS_AT=0"), "{log}");
         assert_eq!((rig.topic.committed(), rig.database.failed().await), (5, 0));
     }
-    // As the error says.
+    // As the error message advises.
     let mut consumer = rig.consumer(&[("CONSUMER_ALL_BAD_STOPS_AT", "0")]);
     rig.topic.until_committed(17).await;
     assert_eq!(
@@ -75,13 +75,13 @@ async fn a_batch_that_is_all_bad_stops_it_with_the_offsets_standing_still() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_in_a_row_stop_it_also_when_they_come_one_by_one() {
+async fn dead_letters_in_a_row_stop_the_consumer_also_one_by_one() {
     let rig = Rig::new(100, 1).await;
     let mut consumer = rig.consumer(&[
         ("CONSUMER_BATCH_SIZE", "1"),
         ("CONSUMER_ALL_BAD_STOPS_AT", "3"),
     ]);
-    // A good one between them breaks the row, and one campaign alone does not make it.
+    // A good record ends the streak, and one campaign alone does not make it too long.
     for (campaign, serial) in [
         ("a", 1),
         ("b", 1),
@@ -105,12 +105,12 @@ async fn dead_letters_in_a_row_stop_it_also_when_they_come_one_by_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grants_that_contradict_coupons_do_not_stop_it() {
+async fn grants_that_contradict_coupons_do_not_stop_the_consumer() {
     let rig = Rig::new(100, 1).await;
     rig.topic.publish_grants(1..=20);
     let mut consumer = rig.consumer(&[("CONSUMER_ALL_BAD_STOPS_AT", "3")]);
     rig.topic.until_committed(20).await;
-    // As after Redis went back in time: every serial goes to somebody else.
+    // As after Redis went back in time: every serial is granted to another applicant.
     for serial in 1..=20 {
         rig.topic
             .publish("granted", serial, &format!("late-{serial}"));
@@ -122,7 +122,7 @@ async fn grants_that_contradict_coupons_do_not_stop_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn known_dead_letters_do_not_stop_it() {
+async fn known_dead_letters_do_not_stop_the_consumer() {
     let mut rig = Rig::new(100, 1).await;
     for serial in 101..=112 {
         rig.topic.publish("granted", serial, &format!("u{serial}"));
@@ -137,9 +137,9 @@ async fn known_dead_letters_do_not_stop_it() {
     again.stop().await;
 }
 
-/// What the database refuses of a revocation, and of a grant that was overtaken, is no reason to try for ever.
+/// A revocation, or a superseded grant, that the database refuses must not be retried forever.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revocation_that_the_database_refuses_goes_alone() {
+async fn a_revocation_that_the_database_refuses_becomes_a_dead_letter_alone() {
     let rig = Rig::new(10, 1).await;
     rig.database
         .execute(
@@ -237,7 +237,7 @@ async fn conflicts_with_rows_of_earlier_batches_are_found_among_good_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_that_is_no_event_is_kept_as_it_is() {
+async fn a_record_that_is_not_an_event_is_kept_as_it_is() {
     let rig = Rig::new(10, 1).await;
     let headers = [
         ("content-type", "application/json"),
@@ -268,7 +268,7 @@ async fn a_record_that_is_no_event_is_kept_as_it_is() {
         "0 0 undecodable value: expected value at line 1 column 1",
         "0 1 key_mismatch the key names welcome/once/2, but the value names welcome/once/3",
         "0 2 unknown_round no round welcome/nowhere",
-        "0 3 undecodable value has 70000 bytes, more than 65535; only the first are kept here",
+        "0 3 undecodable value has 70000 bytes, more than the limit of 65535; only the first ones are kept here",
         "0 4 over_quota welcome/once/11 is above the round's quota of 10",
     ];
     assert_eq!(rig.database.texts(FAILED).await, expected);

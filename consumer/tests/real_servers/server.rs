@@ -1,4 +1,4 @@
-//! A MariaDB of the test's own, for what would disturb everybody else's.
+//! A MariaDB server of its own, for tests that would disturb others.
 
 use crate::consumer::free_address;
 use crate::wait;
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// A server, killed and removed with this.
+/// A server. It is killed, and its data removed, when this is dropped.
 pub(crate) struct Server {
     directory: TempDir,
     port: u16,
@@ -15,7 +15,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A fresh server, with a user whom `read_only` stops.
+    /// Starts a fresh server, with a user to whom `read_only` applies.
     pub(crate) async fn start() -> Self {
         let directory = TempDir::new().expect("a directory");
         let installed = Command::new(program("mariadb-install-db"))
@@ -49,7 +49,7 @@ impl Server {
         this
     }
 
-    /// Starts it again after [`kill`](Self::kill), on the same port with the same data.
+    /// Starts the server again after [`kill`](Self::kill), on the same port with the same data.
     pub(crate) async fn restart(&mut self) {
         let path = |name: &str| self.directory.path().join(name).display().to_string();
         let log = std::fs::File::create(path("log")).expect("a log");
@@ -64,7 +64,7 @@ impl Server {
             .arg(format!("--datadir={}", path("data")))
             .arg(format!("--socket={}", path("socket")))
             .arg(format!("--pid-file={}", path("pid")))
-            // One that starts removes what others have in the same directory for temporary files.
+            // A starting server removes the temporary files of others in the same directory.
             .env("TMPDIR", self.directory.path())
             .stdout(Stdio::null())
             .stderr(log)
@@ -76,7 +76,6 @@ impl Server {
         .await;
     }
 
-    /// kill -9.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("is killed");
@@ -84,19 +83,18 @@ impl Server {
         }
     }
 
-    /// Its address for the application, without a database's name.
+    /// The URL for the application user, without a database name.
     pub(crate) fn app(&self) -> String {
         self.url("app:app")
     }
 
-    /// A connection of the superuser.
     pub(crate) async fn root(&self) -> MySqlConnection {
         MySqlConnection::connect(&self.url("root"))
             .await
             .expect("connects")
     }
 
-    /// Kills the connections that are in such a statement, and says how many.
+    /// Kills the connections that run such a statement. Returns their number.
     ///
     /// `SHOW PROCESSLIST` in the text protocol, because a prepared SELECT from
     /// `information_schema.processlist` can crash MariaDB 10.11.19.
@@ -105,14 +103,14 @@ impl Server {
         let waiting = waiting(&mut root, statement).await;
         let mut killed = 0;
         for id in waiting {
-            // It may have gone by itself meanwhile.
+            // The connection may have ended meanwhile.
             let kill = sqlx::raw_sql(AssertSqlSafe(format!("KILL CONNECTION {id}")));
             killed += usize::from(kill.execute(&mut root).await.is_ok());
         }
         killed
     }
 
-    /// Waits until some connection is in such a statement.
+    /// Waits until a connection runs such a statement.
     pub(crate) async fn until_waiting(&self, statement: &str) {
         let mut root = self.root().await;
         wait::until("a statement waits", async || {
@@ -121,8 +119,8 @@ impl Server {
         .await;
     }
 
-    /// Waits until the server has closed the sessions in which nothing was asked for long. One stays: the consumer looks
-    /// in it every few seconds whether parked records can be replayed.
+    /// Waits until the server has closed the idle connections. One stays: the consumer uses it every few
+    /// seconds to check for parked records.
     pub(crate) async fn until_it_has_closed_idle_sessions(&self) {
         let mut root = self.root().await;
         wait::until("the server has closed idle sessions", async || {
@@ -145,7 +143,7 @@ impl Drop for Server {
     }
 }
 
-/// Connections that have been in such a statement right now.
+/// The connections that run such a statement now.
 async fn waiting(root: &mut MySqlConnection, statement: &str) -> Vec<i64> {
     let rows = sqlx::raw_sql("SHOW FULL PROCESSLIST").fetch_all(root).await;
     let rows = rows.expect("lists");
@@ -158,7 +156,7 @@ async fn waiting(root: &mut MySqlConnection, statement: &str) -> Vec<i64> {
         .collect()
 }
 
-/// mariadbd refuses to run as root unless told to.
+/// mariadbd runs as root only with `--user=root`.
 fn user() -> Option<&'static str> {
     let id = Command::new("id")
         .arg("-u")

@@ -1,4 +1,4 @@
-//! A topic of the test's own, and the groups that read it.
+//! A topic of its own for each test, and the groups that read it.
 
 use crate::{CAMPAIGN, setting, unique, wait};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(30);
 
-/// A topic, deleted with this.
+/// A topic. It is deleted from the broker when this is dropped.
 pub(crate) struct Topic {
     pub(crate) name: String,
     pub(crate) group: String,
@@ -22,7 +22,7 @@ pub(crate) struct Topic {
     producer: BaseProducer,
 }
 
-/// One record to be.
+/// A record to publish.
 pub(crate) struct TestRecord<'a> {
     pub(crate) key: &'a str,
     pub(crate) value: &'a [u8],
@@ -30,7 +30,6 @@ pub(crate) struct TestRecord<'a> {
 }
 
 impl Topic {
-    /// A topic with so many partitions.
     pub(crate) async fn new(partitions: i32) -> Self {
         let name = unique("coupon_create");
         let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
@@ -48,17 +47,17 @@ impl Topic {
         }
     }
 
-    /// Another group on the same topic, which begins from the start.
+    /// Switches to a new group, which reads the topic from the start.
     pub(crate) fn read_again(&mut self) {
         self.group = unique("rushgate-consumer");
     }
 
-    /// Publishes grants: serial n to user `u{n}`, in order.
+    /// Publishes grants in order: serial n to user `u{n}`.
     pub(crate) fn publish_grants(&self, serials: RangeInclusive<u32>) {
         self.publish_grants_to(serials, |serial| format!("u{serial}"));
     }
 
-    /// Publishes grants: serial n to the user that is named for n, in order.
+    /// Publishes grants in order: serial n to user `user_id(n)`.
     pub(crate) fn publish_grants_to(
         &self,
         serials: RangeInclusive<u32>,
@@ -76,13 +75,12 @@ impl Topic {
         self.flush();
     }
 
-    /// Publishes one record as it is.
     pub(crate) fn publish_record(&self, record: &TestRecord<'_>) {
         self.send(record);
         self.flush();
     }
 
-    /// Publishes one grant of some campaign in the documented format.
+    /// Publishes one grant of the given campaign in the documented format.
     pub(crate) fn publish_grant_of(&self, campaign: &str, serial: u32, user_id: &str) {
         self.send_event_of(campaign, "granted", serial, user_id);
         self.flush();
@@ -103,7 +101,7 @@ impl Topic {
         });
     }
 
-    /// Sends one record as it is; [`flush`](Self::flush) waits for it.
+    /// Sends one record; [`flush`](Self::flush) waits for it.
     pub(crate) fn send(&self, record: &TestRecord<'_>) {
         let headers = record
             .headers
@@ -160,7 +158,7 @@ impl Topic {
             .sum()
     }
 
-    /// Waits until the group has committed so many records.
+    /// Waits until the group has committed this number of records.
     pub(crate) async fn until_committed(&self, records: i64) {
         wait::until("the offsets are committed", async || {
             self.committed() == records
@@ -173,14 +171,14 @@ impl Drop for Topic {
     fn drop(&mut self) {
         let (name, group) = (self.name.clone(), self.group.clone());
         aside(async move {
-            // If they cannot be removed, they are in nobody's way.
+            // A topic that cannot be deleted does no harm.
             let _ = admin().delete_topics(&[&name], &AdminOptions::new()).await;
             let _ = admin().delete_groups(&[&group], &AdminOptions::new()).await;
         });
     }
 }
 
-/// A broker that has just started first has to find out who keeps the offsets of groups.
+/// A broker that has just started does not know yet which broker keeps the offsets of a group.
 fn has_no_coordinator_yet(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
     matches!(
@@ -189,7 +187,7 @@ fn has_no_coordinator_yet(error: &KafkaError) -> bool {
     )
 }
 
-/// Runs something to its end from a destructor.
+/// Runs async work to its end inside a destructor.
 pub(crate) fn aside(work: impl Future<Output = ()> + Send + 'static) {
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()

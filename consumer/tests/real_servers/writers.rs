@@ -1,20 +1,21 @@
-//! Two writers of one consumer: serials 1 to 512 are of the first, 513 to 1,024 of the second.
+//! One consumer with two writers: the first one writes serials 1 to 512, the second one 513 to 1,024.
 
 use crate::database::run;
 use crate::topic::TestRecord;
 use crate::{CAMPAIGN, Rig, wait};
 use sqlx::MySqlConnection;
 
-const WRITERS: (&str, &str) = ("CONSUMER_LANES", "2");
+const WRITERS: (&str, &str) = ("CONSUMER_WRITERS", "2");
 
-/// Long enough for all that is in the topic to be read before anything is written.
+/// Long enough to read the whole topic before the first batch is written.
 const GATHERING: (&str, &str) = ("CONSUMER_BATCH_AGE_MS", "1000");
 
-/// Records of the second writer in 1 to 1,000.
+/// The number of serials from 1 to 1,000 that the second writer writes.
 const OF_SECOND: i64 = 488;
 
 impl Rig {
-    /// Somebody who has inserted these serials, and holds up whoever wants to, until ROLLBACK.
+    /// A transaction that has inserted these serials, and holds up every other one that wants to, until
+    /// ROLLBACK.
     async fn hold_up(&self, serials: &[u32]) -> MySqlConnection {
         let mut holder = self.database.connect().await;
         run(&mut holder, "BEGIN").await;
@@ -35,7 +36,7 @@ impl Rig {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_writer_that_is_held_up_holds_up_the_offsets_and_not_the_other_writer() {
+async fn a_writer_that_is_held_up_holds_up_the_offsets_but_not_the_other_writer() {
     let rig = Rig::new(1_000, 1).await;
     let mut holder = rig.hold_up(&[50]).await;
     rig.topic.publish_grants(1..=1_000);
@@ -58,13 +59,13 @@ async fn a_writer_that_is_held_up_holds_up_the_offsets_and_not_the_other_writer(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_with_one_writer_ahead_of_the_other_it_loses_nothing() {
+async fn a_consumer_killed_with_one_writer_ahead_of_the_other_loses_nothing() {
     let rig = Rig::new(1_000, 1).await;
     let mut holder = rig.hold_up(&[50]).await;
     rig.topic.publish_grants(1..=1_000);
     let mut consumer = rig.consumer(&[WRITERS]);
     rig.until_active(OF_SECOND).await;
-    // By the third attempt of the first writer, whatever could be committed of the second one is.
+    // By the third attempt of the first writer, the second one has committed everything that it could.
     consumer
         .until_at_least(r#"rushgate_consumer_retries_total{code="1205"}"#, 3.0)
         .await;
@@ -79,7 +80,7 @@ async fn killed_with_one_writer_ahead_of_the_other_it_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn partitions_are_given_away_when_both_writers_are_done() {
+async fn partitions_are_given_back_when_both_writers_are_finished() {
     let rig = Rig::new(1_000, 2).await;
     let mut holder = rig.hold_up(&[50, 600]).await;
     rig.topic.publish_grants(1..=1_000);
@@ -109,11 +110,11 @@ async fn partitions_are_given_away_when_both_writers_are_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_in_a_row_are_counted_over_both_lanes() {
+async fn dead_letters_in_a_row_are_counted_over_both_writers() {
     let rig = Rig::new(100, 1).await;
     for serial in 101..=110 {
         for serial in [serial, 500 + serial] {
-            // Each of a campaign of its own, so that none counts for less than it has.
+            // Each in its own campaign, so that every dead letter counts.
             let (campaign, user_id) = (format!("c{serial}"), format!("u{serial}"));
             rig.topic.publish_grant_of(&campaign, serial, &user_id);
         }
@@ -134,7 +135,7 @@ async fn dead_letters_in_a_row_are_counted_over_both_lanes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_both_writers_write_of_the_same_people_ends_the_same() {
+async fn rows_of_the_same_people_end_the_same_with_two_writers() {
     const PEOPLE: u32 = 200;
     let rig = Rig::new(1_000, 1).await;
     let publish = |what: &str, serial: u32, person: u32, win: u32| {
@@ -150,7 +151,7 @@ async fn what_both_writers_write_of_the_same_people_ends_the_same() {
     for person in 1..=PEOPLE {
         publish("granted", person, person, 1);
         publish("revoked", person, person, 1);
-        // In the other writer, and the other way round: so that they are in each other's way.
+        // For the other writer and in reverse order, so that the two collide.
         publish("granted", 1_000 - person, person, 2);
     }
     rig.topic.flush();
@@ -164,4 +165,34 @@ async fn what_both_writers_write_of_the_same_people_ends_the_same() {
         (rows, rig.database.failed().await),
         (2 * i64::from(PEOPLE), 0)
     );
+}
+
+/// `CONSUMER_WRITERS` was called `CONSUMER_LANES`; a deployment that still sets the old name keeps its number of writers.
+#[tokio::test(flavor = "multi_thread")]
+async fn consumer_lanes_still_sets_the_number_of_writers_with_a_warning() {
+    let rig = Rig::new(1, 1).await;
+    for (settings, connections, is_warned) in [
+        (
+            [("CONSUMER_LANES", "3"), ("CONSUMER_WRITERS", " ")],
+            3,
+            true,
+        ),
+        (
+            [("CONSUMER_LANES", " "), ("CONSUMER_WRITERS", "1")],
+            1,
+            false,
+        ),
+    ] {
+        let mut consumer = rig.consumer(&settings);
+        consumer.until_ready().await;
+        let log = consumer.log();
+        assert_eq!(
+            log.contains("CONSUMER_LANES (--lanes) was renamed"),
+            is_warned,
+            "{log}"
+        );
+        let started = format!("writers={connections}");
+        assert!(log.contains(&started), "{log}");
+        consumer.stop().await;
+    }
 }

@@ -88,12 +88,12 @@ async fn a_login_that_is_missing_or_wrong_is_told_by_the_name_of_the_variable() 
         (
             "a wrong password",
             &[("KAFKA_SASL_PASSWORD", "wr0ng")][..],
-            "are KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM right?",
+            "check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM",
         ),
         (
             "a mechanism that the broker does not have",
             &[("KAFKA_SASL_MECHANISM", "SCRAM-SHA-512")],
-            "are KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM right?",
+            "check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM",
         ),
         (
             "no login",
@@ -103,12 +103,12 @@ async fn a_login_that_is_missing_or_wrong_is_told_by_the_name_of_the_variable() 
                 ("KAFKA_SASL_USERNAME", ""),
                 ("KAFKA_SASL_PASSWORD", ""),
             ],
-            "are KAFKA_BROKERS and KAFKA_SECURITY_PROTOCOL right?",
+            "check KAFKA_BROKERS and KAFKA_SECURITY_PROTOCOL",
         ),
         (
             "no password",
             &[("KAFKA_SASL_PASSWORD", "")],
-            "KAFKA_SASL_PASSWORD: is needed with KAFKA_SECURITY_PROTOCOL=sasl_…",
+            "KAFKA_SASL_PASSWORD: is not set, but KAFKA_SECURITY_PROTOCOL=sasl_ssl",
         ),
     ] {
         let says = |what: &str, text: &str| {

@@ -1,5 +1,5 @@
-//! The decisions against a small world: a Redis stream with its group, a Kafka that forgets nothing, two
-//! bridges, and every fault that can come between them, in any order.
+//! Runs two bridges' decisions against a small model: a Redis stream with its group, a Kafka that never loses a
+//! record, and every fault that can happen between them, in any order.
 
 use super::*;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 const WINDOW: usize = 5;
 
-/// Which ids are poison, never to be published.
+/// Ids of entries that can never be published.
 fn is_poison(id: u64) -> bool {
     id.is_multiple_of(7)
 }
@@ -16,12 +16,13 @@ fn is_poison(id: u64) -> bool {
 struct World {
     added: u64,
     stream: BTreeSet<u64>,
-    /// Of the group: the id it has given out last, and who has which entry; `None` while there is no group.
+    /// The group: the last id that it has delivered, and the owner of each pending entry. `None` if there is no
+    /// group.
     group: Option<(u64, BTreeMap<u64, usize>)>,
     topic: BTreeSet<u64>,
     dead_letters: BTreeSet<u64>,
     bridges: Vec<Bridge>,
-    /// Sent by bridges that no longer wait for the answer.
+    /// Commands of bridges that no longer wait for the reply.
     stray: Vec<(usize, Step)>,
 }
 
@@ -209,7 +210,7 @@ impl World {
         Ok(())
     }
 
-    /// What Redis does with a step, as far as one stream matters.
+    /// What Redis does for a step, reduced to one stream.
     fn redis(&mut self, who: usize, step: &Step) -> Answer {
         if let Step::Discover = step {
             return Answer::Campaigns;
@@ -280,7 +281,7 @@ impl World {
             Answer::NoGroup => bridge.flow.step_failed(),
             Answer::Read(read) => {
                 let to_do = bridge.flow.read(read);
-                prop_assert_eq!(to_do.lost, [], "nobody deletes what is not completed");
+                prop_assert_eq!(to_do.lost, [], "only completed entries are deleted");
                 for (entry, ()) in to_do.publish {
                     prop_assert!(
                         !bridge.in_flight.contains(&entry),
@@ -314,7 +315,7 @@ impl World {
         Ok(())
     }
 
-    /// Without further faults, everything comes to rest where it belongs.
+    /// Without further faults, every entry must reach Kafka or the dead letters.
     fn heal(&mut self) -> Result<(), TestCaseError> {
         while !self.stray.is_empty() {
             self.happen(0, Event::StrayStepArrives)?;
@@ -372,7 +373,7 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::with_cases(2000) })]
     #[test]
-    fn nothing_is_completed_before_kafka_has_it_and_in_the_end_everything_is(
+    fn no_entry_is_acked_before_kafka_has_it_and_in_the_end_every_entry_is(
         events in prop::collection::vec((0usize..2, event()), 0..300)
     ) {
         let mut world = World::new();
@@ -383,7 +384,7 @@ proptest! {
     }
 }
 
-/// A flow with one stream whose group is there, about to read its own entries.
+/// A flow with one stream and its group, about to read its own pending entries.
 fn started() -> Flow {
     let mut flow = Flow::new(WINDOW, WINDOW);
     flow.next_step(true);
@@ -438,7 +439,7 @@ fn a_pending_entry_that_was_deleted_is_reported_lost_and_no_longer_pending() {
 }
 
 #[test]
-fn while_nothing_may_be_published_campaigns_and_groups_are_kept_but_nothing_is_read() {
+fn while_publishing_is_not_allowed_campaigns_and_groups_are_kept_but_no_entries_are_read() {
     let mut flow = started();
     assert_eq!(flow.next_step(false), None);
     flow.discover();

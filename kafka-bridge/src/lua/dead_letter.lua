@@ -1,13 +1,18 @@
--- Moves an entry that can never be published to the dead letters. Doing it twice changes nothing.
--- XADD comes first: it alone can be refused (out of memory), and then the entry stays where it is.
--- KEYS  1 stream  2 dead letters
--- ARGV  1 group  2 entry id  3 reason
--- Reply 1 if it was moved, 0 if it was gone already
+-- Moves an entry that can never be published from the stream to the campaign's dead letters, in one step.
+-- Running it twice changes nothing: the second time, the entry is no longer in the stream.
+-- XADD comes first, because only XADD can fail for lack of memory. The entry then stays in the stream.
+--
+-- KEYS   1  stream
+--        2  dead letters (a stream)
+-- ARGV   1  consumer group
+--        2  entry id
+--        3  reason
+-- Reply  1 if the entry was moved, 0 if it was not in the stream any more
 local entry = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])[1]
 if entry then
   local fields = entry[2]
-  for _, word in ipairs({ 'reason', ARGV[3], 'entry_id', ARGV[2] }) do
-    fields[#fields + 1] = word
+  for _, field in ipairs({ 'reason', ARGV[3], 'entry_id', ARGV[2] }) do
+    fields[#fields + 1] = field
   end
   redis.call('XADD', KEYS[2], '*', unpack(fields))
 end

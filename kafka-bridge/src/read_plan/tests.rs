@@ -1,4 +1,4 @@
-//! What is asked for, and in which order.
+//! Which step comes next, and in which order.
 
 use super::*;
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ fn id(ms: u64) -> EntryId {
     EntryId { ms, seq: 0 }
 }
 
-/// ReadPlan that have come as far as reading new entries.
+/// A plan whose streams are ready for reading new entries.
 fn ready(count: u32) -> ReadPlan {
     let mut streams = ReadPlan::new();
     assert_eq!(streams.next(0), Some(Step::Discover));
@@ -94,7 +94,7 @@ fn after_a_failure_campaigns_groups_and_own_entries_come_again() {
 }
 
 #[test]
-fn what_was_not_delivered_is_read_again_when_it_is_time() {
+fn undelivered_entries_are_read_again_when_the_retry_timer_fires() {
     let mut streams = ready(2);
     streams.delivery_failed(StreamNo(1));
     assert!(matches!(streams.next(10), Some(Step::ReadNew { .. })));

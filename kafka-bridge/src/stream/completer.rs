@@ -1,4 +1,4 @@
-//! What Redis is told.
+//! The writing side of Redis: acks entries, and moves those that can never be published to the dead letters.
 
 use super::{KeysOf, LazyConnection, RESPONSE_TIMEOUT, StreamError};
 use crate::entry::{EntryRef, StreamNo};
@@ -10,35 +10,33 @@ use std::collections::BTreeMap;
 
 const DEAD_LETTER: &str = include_str!("../lua/dead_letter.lua");
 
-/// Tells Redis which entries are done.
+/// Acks entries and writes dead letters.
 #[derive(Debug)]
 pub struct Completer {
     link: LazyConnection,
 }
 
-/// How the completion of one entry ended.
+/// The result for one entry.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Completed {
-    /// Which entry.
     pub entry: EntryRef,
-    /// Whether Redis has confirmed it.
     pub confirmed: bool,
-    /// Whether it was moved to the dead letters just now.
+    /// Whether this call moved it to the dead letters.
     pub moved: bool,
-    /// Why Redis refuses it, if it does: that says nothing about the entries of other streams.
+    /// The error with which Redis refused it, if any. It says nothing about other streams.
     pub refused: Option<String>,
 }
 
 impl Completer {
-    /// Over a connection of its own.
+    /// Opens its own connection at the first use.
     pub fn new(client: Client) -> Self {
         Self {
             link: LazyConnection::new(client, RESPONSE_TIMEOUT),
         }
     }
 
-    /// Settles `batch`, of streams that are all in `keys`, and tells how it went for every entry of it, with the
-    /// error if it did not go well for all.
+    /// Completes the entries of `batch`. `keys` must contain every stream in it. Returns a result for every
+    /// entry, and an error if any command failed.
     pub async fn complete(
         &mut self,
         batch: Vec<(EntryRef, Completion)>,
@@ -57,12 +55,12 @@ impl Completer {
         let mut answers = answers.into_iter();
         let mut completed = Vec::new();
         for command in commands {
-            // The last one counts: a script's only one, or that of EXEC.
+            // Only the last reply of the command counts: that of EVAL, or of EXEC.
             let answer = answers.by_ref().take(command.steps.len()).last();
             let answer = answer.map(|answer| answer.and_then(Value::extract_error));
             let confirmed = match &answer {
                 Some(Ok(_)) => true,
-                // Something else stands where the stream was: there is nothing left to complete.
+                // The key holds another type: the stream is gone, so there is nothing left to ack.
                 Some(Err(error)) if error.code() == Some("WRONGTYPE") => true,
                 Some(Err(_)) | None => false,
             };
@@ -86,7 +84,7 @@ impl Completer {
     }
 }
 
-/// The acks of one stream, or one dead letter: all of it happens in Redis, or nothing.
+/// The acks of one stream, or one dead letter. Redis carries it out as a whole or not at all.
 struct Command {
     steps: Vec<Cmd>,
     entries: Vec<EntryRef>,
@@ -112,7 +110,7 @@ impl Command {
         commands
     }
 
-    /// No longer pending, and out of the stream. Done twice, it changes nothing.
+    /// Removes the entries from the pending list and from the stream. Running it twice changes nothing.
     fn ack(entries: Vec<EntryRef>, keys: &Keys) -> Self {
         let ids: Vec<_> = entries.iter().map(|entry| entry.id.to_string()).collect();
         let (mut ack, mut delete) = (cmd("XACK"), cmd("XDEL"));
@@ -125,7 +123,7 @@ impl Command {
         }
     }
 
-    // By source, not by SHA-1: the script is short, and seldom needed.
+    // EVAL with the source and not EVALSHA: the script is short and rarely used.
     fn dead_letter(entry: EntryRef, reason: String, keys: &Keys) -> Self {
         let mut eval = cmd("EVAL");
         eval.arg(DEAD_LETTER)

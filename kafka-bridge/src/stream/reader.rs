@@ -1,4 +1,4 @@
-//! What is asked of Redis.
+//! The reading side of Redis: finds campaigns, creates consumer groups, and reads and claims entries.
 
 use super::{LazyConnection, RESPONSE_TIMEOUT, StreamError};
 use crate::config::Config;
@@ -14,12 +14,12 @@ use rushgate_settings::redis_dangers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// How long a read waits for new entries. Campaigns are looked for between two reads.
+/// How long a read blocks while there are no new entries. New campaigns are looked for between two reads.
 const BLOCK: Duration = Duration::from_millis(100);
 
-const FORGET: &str = include_str!("../lua/forget.lua");
+const REMOVE_NAMES: &str = include_str!("../lua/remove_names.lua");
 
-/// Asks Redis for campaigns, groups and entries.
+/// Carries out [`Step`]s on Redis.
 #[derive(Debug)]
 pub struct Reader {
     link: LazyConnection,
@@ -27,48 +27,45 @@ pub struct Reader {
     claim_idle: Duration,
     forget_idle: Duration,
     value_format: ValueFormat,
-    /// Campaigns of which it is known that all user ids are numbers, which never changes.
+    /// Campaigns known to take numeric user ids only. That never changes for a campaign.
     numeric: BTreeSet<CampaignId>,
-    /// Whether it was said what is unsafe about Redis' own settings.
-    has_warned: bool,
-    /// When names were last looked for that may be forgotten.
-    tidied: BTreeMap<StreamNo, Instant>,
-    /// What was complained about already.
-    complaints: BTreeSet<String>,
+    /// Whether unsafe Redis settings have been logged already.
+    has_checked_settings: bool,
+    /// When unused consumer names were last removed from the group of each stream.
+    names_removed_at: BTreeMap<StreamNo, Instant>,
+    /// Problems that have been logged already, so that each is logged once.
+    logged: BTreeSet<String>,
 }
 
-/// Where to find the keys of every stream.
+/// The Redis keys of each stream's campaign.
 pub type KeysOf = BTreeMap<StreamNo, Keys>;
 
-/// What the answer to a [`Step`] was.
+/// The reply to a [`Step`].
 #[derive(Debug)]
 pub enum StepReply {
-    /// To [`Step::Discover`].
     Campaigns {
-        /// Those whose streams are to be read.
+        /// The campaigns whose streams are read.
         read: BTreeSet<CampaignId>,
-        /// How many others there are, whose user ids need not fit the values of the records.
+        /// The number of campaigns that are not read, because their user ids may not fit the value format.
         unread: usize,
     },
-    /// To [`Step::CreateGroups`]: whether there is one now.
+    /// For each stream, whether its group exists now.
     Groups(Vec<(StreamNo, bool)>),
-    /// To all others.
+    /// The reply to all other steps.
     Entries(Read<Fields>),
 }
 
-/// What an error of one command, among others that went well, means.
+/// What the error of one XGROUP CREATE means. The other commands of the pipeline may have succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CreateGroupError {
-    /// There was nothing to do.
     AlreadyExists,
-    /// This one stream cannot be served now; others can.
+    /// This stream cannot be read now; the others can.
     ThisStream,
-    /// It may go better later.
     Retry,
 }
 
 impl CreateGroupError {
-    /// On error codes, never on texts.
+    /// Decides by the error code, never by the message.
     fn of(error: &RedisError) -> Self {
         match error.code() {
             Some("BUSYGROUP") => Self::AlreadyExists,
@@ -79,8 +76,8 @@ impl CreateGroupError {
 }
 
 impl Reader {
-    /// Reads as `consumer`, and claims and forgets as `config` says. Campaigns whose user ids need not fit the values of
-    /// the records are left out.
+    /// Reads under the consumer name `consumer`. Campaigns whose user ids may not fit the value format are left
+    /// out.
     pub fn new(client: Client, consumer: String, config: &Config) -> Self {
         Self {
             link: LazyConnection::new(client, BLOCK + RESPONSE_TIMEOUT),
@@ -89,25 +86,24 @@ impl Reader {
             forget_idle: config.forget_idle,
             value_format: config.value_format,
             numeric: BTreeSet::new(),
-            has_warned: false,
-            tidied: BTreeMap::new(),
-            complaints: BTreeSet::new(),
+            has_checked_settings: false,
+            names_removed_at: BTreeMap::new(),
+            logged: BTreeSet::new(),
         }
     }
 
-    /// Carries out `step`.
-    ///
     /// # Errors
-    /// When Redis cannot be asked, or refuses. Entries may have been given to this consumer nevertheless.
+    /// When Redis does not reply, or replies with an error. Redis may have assigned entries to this consumer
+    /// nevertheless.
     pub async fn ask(&mut self, step: &Step, keys: &KeysOf) -> Result<StepReply, StreamError> {
-        let answer = self.answer(step, keys).await;
-        if answer.is_err() {
+        let reply = self.carry_out(step, keys).await;
+        if reply.is_err() {
             self.link.close();
         }
-        answer
+        reply
     }
 
-    async fn answer(&mut self, step: &Step, keys: &KeysOf) -> Result<StepReply, StreamError> {
+    async fn carry_out(&mut self, step: &Step, keys: &KeysOf) -> Result<StepReply, StreamError> {
         match step {
             Step::Discover => self.campaigns().await,
             Step::CreateGroups(_) => self.create_groups(keys).await,
@@ -117,7 +113,7 @@ impl Reader {
                 self.entries(&command, keys).await
             }
             Step::ReadNew { count, steps, .. } => {
-                // 0 would block for ever.
+                // BLOCK 0 would block forever.
                 let block = (BLOCK / *steps).max(Duration::from_millis(1));
                 let unseen = keys.iter().map(|_| ">".to_owned());
                 let command = self.xreadgroup(*count, Some(block), keys, unseen);
@@ -127,8 +123,8 @@ impl Reader {
         }
     }
 
-    /// Says what of Redis' own settings may lose grants, unless this user may not ask for them.
-    async fn warn_of_settings(&mut self) -> Result<(), StreamError> {
+    /// Logs Redis settings that may lose grants. Skipped if the Redis user may not run INFO.
+    async fn warn_about_settings(&mut self) -> Result<(), StreamError> {
         let mut info = cmd("INFO");
         info.arg("memory").arg("persistence");
         match self.link.ask(&info).await {
@@ -141,19 +137,19 @@ impl Reader {
             Err(error) if error.code().is_some() => {}
             Err(error) => return Err(error.into()),
         }
-        self.has_warned = true;
+        self.has_checked_settings = true;
         Ok(())
     }
 
     async fn campaigns(&mut self) -> Result<StepReply, StreamError> {
-        if !self.has_warned {
-            self.warn_of_settings().await?;
+        if !self.has_checked_settings {
+            self.warn_about_settings().await?;
         }
         let (members, is_lost) = self.link.campaigns().await?;
-        if is_lost && self.complaints.insert(CAMPAIGNS.to_owned()) {
+        if is_lost && self.logged.insert(CAMPAIGNS.to_owned()) {
             tracing::error!(
                 key = CAMPAIGNS,
-                "the set of campaigns is lost, and they are read out of its index: run `rushgate setup`"
+                "Redis has lost the set of campaigns; their names are read from its index. Run `rushgate setup` to write the set again"
             );
         }
         let mut campaigns = BTreeSet::new();
@@ -164,15 +160,15 @@ impl Reader {
                     campaigns.insert(campaign);
                 }
                 Err(error) => {
-                    if self.complaints.insert(format!("campaign {member}")) {
-                        tracing::warn!(%error, key = CAMPAIGNS, "a member that is no campaign is passed over");
+                    if self.logged.insert(format!("campaign {member}")) {
+                        tracing::warn!(%error, key = CAMPAIGNS, "a member is not a campaign id; it was skipped");
                     }
                 }
             }
         }
         let found = campaigns.len();
         if self.value_format == ValueFormat::Long {
-            self.leave_out_unfit(&mut campaigns).await?;
+            self.exclude_non_numeric(&mut campaigns).await?;
         }
         Ok(StepReply::Campaigns {
             unread: found - campaigns.len(),
@@ -180,10 +176,10 @@ impl Reader {
         })
     }
 
-    /// Leaves those campaigns out whose user ids need not be numbers: a grant that can become no record, and so no coupon,
-    /// is better kept in the stream for a bridge that can publish it. Nothing was said of user ids in campaigns that are
-    /// older than that rule; they are read, and only what is no number becomes a dead letter.
-    async fn leave_out_unfit(
+    /// Removes the campaigns whose user ids may not be numbers: their grants stay in the stream for a bridge
+    /// that can publish them. Campaigns that are older than this rule do not say which user ids they take. They
+    /// are read, and only entries whose user id is not a number become dead letters.
+    async fn exclude_non_numeric(
         &mut self,
         campaigns: &mut BTreeSet<CampaignId>,
     ) -> Result<(), StreamError> {
@@ -196,13 +192,13 @@ impl Reader {
             let command = commands.cmd("HMGET").arg(Keys::of(campaign).campaign());
             command.arg("state").arg("user_ids");
         }
-        let answers = self.link.ask_all(commands.ignore_errors()).await?;
-        for (campaign, answer) in asked.into_iter().zip(answers) {
-            // An error, such as that of a key of another type, says that nothing is known of this campaign.
-            let known = answer.and_then(|known| Ok(redis::from_redis_value(known)?));
+        let replies = self.link.ask_all(commands.ignore_errors()).await?;
+        for (campaign, reply) in asked.into_iter().zip(replies) {
+            // After an error, such as that of a key of another type, the campaign counts as unknown.
+            let known = reply.and_then(|known| Ok(redis::from_redis_value(known)?));
             let (state, word): (Option<String>, Option<String>) = known.unwrap_or_default();
             if state.is_none() {
-                // The gate is about to be told of it. What it grants before that is nothing.
+                // The operator's command has not written the campaign to the gate yet, so it has no grants.
                 campaigns.remove(&campaign);
                 continue;
             }
@@ -212,28 +208,24 @@ impl Reader {
                     self.numeric.insert(campaign);
                 }
                 Some(UserIds::Any) => {
-                    if self
-                        .complaints
-                        .insert(format!("any user ids in {campaign}"))
-                    {
+                    if self.logged.insert(format!("any user ids in {campaign}")) {
                         tracing::error!(
                             %campaign,
-                            "its stream is left unread: it takes user ids that are no numbers, which \
-                             KAFKA_VALUE_FORMAT=long cannot carry. Run a bridge with KAFKA_VALUE_FORMAT=json for it, or \
-                             create campaigns with --user-ids numeric"
+                            "the stream of this campaign is not read: KAFKA_VALUE_FORMAT=long can carry numeric user ids only. Run a \
+                             bridge with KAFKA_VALUE_FORMAT=json for it, or create campaigns with --user-ids numeric"
                         );
                     }
                     campaigns.remove(&campaign);
                 }
                 Some(UserIds::Unstated) | None => {
                     if self
-                        .complaints
+                        .logged
                         .insert(format!("no word on user ids in {campaign}"))
                     {
                         tracing::warn!(
                             %campaign,
-                            "nothing says that its user ids are numbers: others become dead letters, as \
-                             KAFKA_VALUE_FORMAT=long cannot carry them"
+                            "this campaign does not say that its user ids are numbers: an entry with another user id becomes a dead \
+                             letter, because KAFKA_VALUE_FORMAT=long cannot carry it"
                         );
                     }
                 }
@@ -245,25 +237,25 @@ impl Reader {
     async fn create_groups(&mut self, keys: &KeysOf) -> Result<StepReply, StreamError> {
         let mut commands = redis::pipe();
         for keys in keys.values() {
-            // From 0: what was acked is deleted, so whatever is in the stream has not been delivered.
+            // Start at id 0: acked entries are deleted, so everything in the stream is undelivered.
             let command = commands.cmd("XGROUP").arg("CREATE").arg(keys.stream());
             command.arg(BRIDGE_GROUP).arg("0").arg("MKSTREAM");
         }
-        let answers = self.link.ask_all(commands.ignore_errors()).await?;
+        let replies = self.link.ask_all(commands.ignore_errors()).await?;
         let mut groups = Vec::new();
-        for ((stream, keys), answer) in keys.iter().zip(answers) {
-            let complaint = format!("group {}", keys.stream());
-            match answer
+        for ((stream, keys), reply) in keys.iter().zip(replies) {
+            let problem = format!("group {}", keys.stream());
+            match reply
                 .as_ref()
                 .map_err(|error| (CreateGroupError::of(error), error))
             {
                 Ok(_) | Err((CreateGroupError::AlreadyExists, _)) => {
-                    self.complaints.remove(&complaint);
+                    self.logged.remove(&problem);
                     groups.push((*stream, true));
                 }
                 Err((CreateGroupError::ThisStream, error)) => {
-                    if self.complaints.insert(complaint) {
-                        tracing::error!(%error, key = keys.stream(), "no group can be made; left out until one can");
+                    if self.logged.insert(problem) {
+                        tracing::error!(%error, key = keys.stream(), "creating the consumer group failed; this stream is not read until it succeeds");
                     }
                     groups.push((*stream, false));
                 }
@@ -304,7 +296,7 @@ impl Reader {
         let mut entries = Vec::new();
         for (name, of_stream) in reply::streams(self.link.ask(command).await?)? {
             if let Some(stream) = numbers.get(&name) {
-                entries.extend(refer(*stream, of_stream));
+                entries.extend(with_stream(*stream, of_stream));
             }
         }
         Ok(StepReply::Entries(Read {
@@ -336,46 +328,46 @@ impl Reader {
                 .arg(from.to_string());
             command.arg("COUNT").arg(count);
             let claimed = reply::claimed(self.link.ask(&command).await?)?;
-            read.entries.extend(refer(*stream, claimed.entries));
+            read.entries.extend(with_stream(*stream, claimed.entries));
             let deleted = claimed.deleted.into_iter();
             read.deleted.extend(deleted.map(|id| EntryRef {
                 stream: *stream,
                 id,
             }));
             read.claim_from = claimed.next;
-            let tidied = self.tidied.get(stream);
-            if tidied.is_none_or(|at| at.elapsed() >= self.forget_idle / 24) {
-                self.forget(keys, "").await?;
-                self.tidied.insert(*stream, Instant::now());
+            let names_removed_at = self.names_removed_at.get(stream);
+            if names_removed_at.is_none_or(|at| at.elapsed() >= self.forget_idle / 24) {
+                self.remove_names(keys, "").await?;
+                self.names_removed_at.insert(*stream, Instant::now());
             }
         }
         Ok(StepReply::Entries(read))
     }
 
-    /// Removes the own name from the groups of these streams, wherever nothing is pending under it: from now on nobody
-    /// reads as that.
+    /// Removes this bridge's consumer name from the groups of these streams, unless entries are pending under
+    /// it. Call it after the last read.
     ///
     /// # Errors
-    /// When Redis cannot be asked. The name is forgotten by another bridge then, when it has been silent for long.
+    /// When Redis does not reply. Another bridge removes the name later, after `BRIDGE_FORGET_IDLE`.
     pub async fn leave(&mut self, keys: &KeysOf) -> Result<(), StreamError> {
         let own = self.consumer.clone();
         for keys in keys.values() {
-            self.forget(keys, &own).await?;
+            self.remove_names(keys, &own).await?;
         }
         Ok(())
     }
 
-    async fn forget(&mut self, keys: &Keys, ended: &str) -> Result<(), StreamError> {
+    async fn remove_names(&mut self, keys: &Keys, ended: &str) -> Result<(), StreamError> {
         let mut eval = cmd("EVAL");
-        eval.arg(FORGET).arg(1).arg(keys.stream());
+        eval.arg(REMOVE_NAMES).arg(1).arg(keys.stream());
         eval.arg(BRIDGE_GROUP).arg(ended);
         eval.arg(self.forget_idle.as_millis() as u64);
         match self.link.ask(&eval).await {
             Ok(_) => Ok(()),
-            // This user may not; names that stay keep no entry from anybody.
+            // The Redis user lacks the permission. The names that stay hold back no entries.
             Err(error) if error.code().is_some() => {
-                if self.complaints.insert("names".to_owned()) {
-                    tracing::warn!(%error, "names of bridges that are gone stay in the consumer groups");
+                if self.logged.insert("names".to_owned()) {
+                    tracing::warn!(%error, "removing the consumer names of stopped bridges failed; they stay in the groups");
                 }
                 Ok(())
             }
@@ -384,7 +376,10 @@ impl Reader {
     }
 }
 
-fn refer<P>(stream: StreamNo, entries: Vec<(EntryId, P)>) -> impl Iterator<Item = (EntryRef, P)> {
+fn with_stream<P>(
+    stream: StreamNo,
+    entries: Vec<(EntryId, P)>,
+) -> impl Iterator<Item = (EntryRef, P)> {
     let entries = entries.into_iter();
     entries.map(move |(id, payload)| (EntryRef { stream, id }, payload))
 }

@@ -1,4 +1,4 @@
-//! Redis or Kafka away, forgetful, or unwilling.
+//! Faults of Redis and Kafka: unavailable, lost data, refused requests.
 
 use crate::kafka::{Topic, mock};
 use crate::redis_server::RedisServer;
@@ -91,7 +91,7 @@ fn the_window_bounds_what_is_in_flight() {
     let (redis, kafka) = (RedisServer::start(), mock());
     let topic = Topic::on_mock(&kafka);
     let mut campaign = redis.campaign("welcome");
-    // Librdkafka tries again by itself after these; they last for the whole test.
+    // librdkafka retries after these errors. They last for the whole test.
     let unwilling = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
     kafka.request_errors(RDKafkaApiKey::Produce, &[unwilling; 10_000]);
     campaign.grant(1..=500);
@@ -106,7 +106,7 @@ fn the_window_bounds_what_is_in_flight() {
 }
 
 #[test]
-fn what_kafka_refused_is_sent_again_without_being_claimed() {
+fn records_that_kafka_refused_are_sent_again_without_being_claimed() {
     let (redis, kafka) = (RedisServer::start(), mock());
     let topic = Topic::on_mock(&kafka);
     let mut campaign = redis.campaign("welcome");
@@ -119,7 +119,7 @@ fn what_kafka_refused_is_sent_again_without_being_claimed() {
 }
 
 #[test]
-fn what_kafka_did_not_take_in_time_is_sent_again() {
+fn records_that_kafka_did_not_confirm_in_time_are_sent_again() {
     let (redis, kafka) = (RedisServer::start(), mock());
     let topic = Topic::on_mock(&kafka);
     let mut campaign = redis.campaign("welcome");
@@ -143,7 +143,7 @@ fn what_kafka_did_not_take_in_time_is_sent_again() {
 }
 
 #[test]
-fn a_producer_that_broke_for_good_is_replaced() {
+fn a_producer_with_a_fatal_error_is_replaced() {
     let (redis, kafka) = (RedisServer::start(), mock());
     let topic = Topic::on_mock(&kafka);
     let mut campaign = redis.campaign("welcome");
@@ -156,7 +156,7 @@ fn a_producer_that_broke_for_good_is_replaced() {
 }
 
 #[test]
-fn refused_acks_are_tried_until_they_are_taken_and_nothing_is_sent_twice() {
+fn refused_acks_are_retried_and_nothing_is_sent_twice() {
     let (redis, topic) = (RedisServer::start(), Topic::create());
     let mut campaign = redis.campaign("welcome");
     let acks = |redis: &mut redis::Connection, rule| {
@@ -179,9 +179,9 @@ fn refused_acks_are_tried_until_they_are_taken_and_nothing_is_sent_twice() {
     topic.assert_each_once("welcome", 500);
 }
 
-/// Here the dead letters of one campaign cannot be written, as in a Redis whose ACL lacks that key.
+/// Here the dead letters of one campaign cannot be written, as with a Redis ACL that lacks the key.
 #[test]
-fn an_entry_that_redis_refuses_to_complete_does_not_hold_up_other_campaigns() {
+fn an_ack_that_redis_refuses_does_not_hold_up_other_campaigns() {
     let (redis, topic) = (RedisServer::start(), Topic::create());
     let (mut welcome, mut sick) = (redis.campaign("welcome"), redis.campaign("sick"));
     let stream = sick.keys.stream();
@@ -222,7 +222,7 @@ fn entries_deleted_while_pending_do_not_stay_pending() {
 }
 
 #[test]
-fn the_end_does_not_wait_for_ever_and_what_is_not_delivered_stays_pending() {
+fn the_drain_is_limited_and_undelivered_entries_stay_pending() {
     let (redis, kafka) = (RedisServer::start(), mock());
     let topic = Topic::on_mock(&kafka);
     let mut campaign = redis.campaign("welcome");

@@ -1,4 +1,4 @@
-//! Topics of the tests' own, and what is in them.
+//! A topic of its own for each test, and its records.
 
 use crate::support::{block_on, eventually, unique};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -13,14 +13,14 @@ use std::time::Duration;
 
 const PARTITIONS: i32 = 3;
 
-/// A topic that goes with the test.
+/// A topic. It is deleted when this is dropped.
 pub(crate) struct Topic {
     pub(crate) brokers: String,
     pub(crate) name: String,
     admin: Option<AdminClient<DefaultClientContext>>,
 }
 
-/// What a test looks at in a record.
+/// The parts of a record that tests check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) key: String,
@@ -48,7 +48,7 @@ impl Topic {
         }
     }
 
-    /// On a cluster that misbehaves to order.
+    /// On a mock cluster, which can inject faults.
     pub(crate) fn on_mock(cluster: &MockCluster<'static, DefaultProducerContext>) -> Self {
         let name = unique("bridge-test");
         cluster.create_topic(&name, PARTITIONS, 1).expect("a topic");
@@ -68,7 +68,7 @@ impl Topic {
         config.create().expect("a consumer")
     }
 
-    /// How many records there are.
+    /// The number of records in the topic.
     pub(crate) fn count(&self) -> usize {
         self.ends(&self.consumer())
             .values()
@@ -87,7 +87,7 @@ impl Topic {
             .collect()
     }
 
-    /// Everything in it.
+    /// All records in the topic.
     pub(crate) fn records(&self) -> Vec<Found> {
         let consumer = self.consumer();
         let ends = self.ends(&consumer);
@@ -122,7 +122,7 @@ impl Topic {
         found
     }
 
-    /// How often each key is there.
+    /// How often each key occurs.
     pub(crate) fn keys(&self) -> BTreeMap<String, usize> {
         let mut keys = BTreeMap::new();
         for record in self.records() {
@@ -131,7 +131,7 @@ impl Topic {
         keys
     }
 
-    /// Every serial up to `last` of the campaign is there, and no other key.
+    /// Asserts that every serial of the campaign up to `last` is in the topic, and no other key.
     pub(crate) fn assert_all(&self, campaign: &str, last: u32) -> BTreeMap<String, usize> {
         let keys = self.keys();
         for serial in 1..=last {
@@ -144,7 +144,7 @@ impl Topic {
         keys
     }
 
-    /// Every serial up to `last` of the campaign is there exactly once, and no other key.
+    /// Asserts that every serial of the campaign up to `last` is in the topic exactly once, and no other key.
     pub(crate) fn assert_each_once(&self, campaign: &str, last: u32) {
         let keys = self.assert_all(campaign, last);
         let twice: Vec<_> = keys.iter().filter(|(_, count)| **count > 1).collect();

@@ -1,6 +1,6 @@
-//! The bridge on a real Redis (each test starts one of its own, since every bridge on a server sees all of its
-//! campaigns, and some tests stop it) and on the real Kafka that `KAFKA_BROKERS` names. Where Kafka has to
-//! misbehave to order, librdkafka's mock cluster stands in.
+//! The bridge between a real Redis and a real Kafka. Each test starts its own Redis, because a bridge serves
+//! all campaigns of its server, and some tests stop the server. Kafka is the one in `KAFKA_BROKERS`; where a
+//! test needs faults of Kafka, it uses librdkafka's mock cluster.
 
 #![allow(
     clippy::expect_used,

@@ -25,7 +25,7 @@ impl Process {
         assert!(kill.expect("kill").success());
     }
 
-    /// The most memory that it has had at once, in bytes: what Linux says of its resident set.
+    /// The largest resident memory so far, in bytes, as Linux reports it.
     fn peak_memory(&self) -> u64 {
         let path = format!("/proc/{}/status", self.0.id());
         let status = std::fs::read_to_string(path).expect("it runs, on Linux");
@@ -38,7 +38,7 @@ impl Process {
         kibibytes.expect("a number") * 1024
     }
 
-    /// Waits for its end; its exit code, and what it logged.
+    /// Waits until it exits. Returns the exit code and the log.
     fn end(mut self) -> (Option<i32>, String) {
         let mut log = String::new();
         let mut stderr = self.0.stderr.take().expect("piped");
@@ -91,10 +91,10 @@ fn sigterm_drains_and_exits_with_0() {
     let (code, log) = process.end();
     assert_eq!(code, Some(0), "{log}");
     assert!(
-        log.contains("moved to the dead letters") && log.contains("bridge drains"),
+        log.contains("moved to the dead letters") && log.contains("bridge is draining"),
         "{log}"
     );
-    // That of the tests has no limit.
+    // The Redis of the tests has no memory limit.
     assert_eq!(
         log.matches("Redis: maxmemory is not set").count(),
         1,
@@ -135,9 +135,9 @@ fn variables_that_are_blank_are_unset() {
         process.signal("TERM");
         let (code, log) = process.end();
         assert_eq!(code, Some(0), "{log}");
-        // By default it says what it does, and under which name.
+        // By default, the bridge logs its start and its name.
         assert!(
-            log.contains("bridge starts") && !log.contains("consumer=\"\""),
+            log.contains("bridge started") && !log.contains("consumer=\"\""),
             "{log}"
         );
     }
@@ -175,12 +175,13 @@ fn a_long_backlog_does_not_take_more_memory_than_its_window() {
     });
     let peak = process.peak_memory();
     eprintln!("at most {} MiB of a backlog of {BACKLOG}", peak / MIB);
-    // The program (some 12 MiB), and 10,000 entries of about 1 KB: as read, as sent, and in the client of Kafka.
+    // The program (about 12 MiB), and 10,000 entries of about 1 KB each: as read, as encoded, and in the Kafka
+    // client.
     assert!(peak < 64 * MIB, "{peak}");
 }
 
 #[test]
-fn settings_that_cannot_be_right_end_it_with_advice() {
+fn a_wrong_setting_ends_the_bridge_with_advice() {
     let (redis, topic) = (RedisServer::stopped(), Topic::create());
     for (flag, value, advice) in [
         (
@@ -196,7 +197,7 @@ fn settings_that_cannot_be_right_end_it_with_advice() {
         (
             "--kafka-security-protocol",
             "sasl_ssl",
-            "KAFKA_SASL_MECHANISM: is needed",
+            "KAFKA_SASL_MECHANISM: is not set, but",
         ),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-bridge"));

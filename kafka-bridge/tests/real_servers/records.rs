@@ -1,4 +1,4 @@
-//! What arrives in Kafka, and what becomes of what cannot.
+//! The records in Kafka, and the entries that cannot become records.
 
 use crate::kafka::{Found, Topic};
 use crate::redis_server::RedisServer;
@@ -45,7 +45,7 @@ fn a_long_is_the_user_id_in_eight_bytes_and_anything_else_a_dead_letter() {
     named[4].1 = "anna".to_owned();
     campaign.add(&named);
     campaign.grant([258]);
-    // The gate knows it, and was never told of its user ids: it is older than that rule.
+    // The campaign is older than `--user-ids`: the gate knows it without that field.
     let known = campaign.keys.campaign();
     campaign
         .redis
@@ -67,7 +67,7 @@ fn a_long_is_the_user_id_in_eight_bytes_and_anything_else_a_dead_letter() {
 }
 
 #[test]
-fn a_malformed_entry_becomes_a_dead_letter_and_blocks_nobody() {
+fn a_malformed_entry_becomes_a_dead_letter_and_blocks_no_other() {
     let (redis, topic) = (RedisServer::start(), Topic::create());
     let mut campaign = redis.campaign("welcome");
     let mut broken = campaign.fields(1);
@@ -128,7 +128,7 @@ fn more_campaigns_than_one_read_takes_are_all_served() {
 }
 
 #[test]
-fn a_stream_that_is_none_does_not_disturb_the_others() {
+fn a_key_that_is_not_a_stream_does_not_disturb_the_others() {
     let (redis, topic) = (RedisServer::start(), Topic::create());
     let (mut odd, mut good) = (redis.campaign("odd"), redis.campaign("good"));
     odd.redis

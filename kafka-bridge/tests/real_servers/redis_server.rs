@@ -1,4 +1,4 @@
-//! A Redis of the test's own, and what the gate would have written to it.
+//! A Redis server of its own for each test, with the data that the gate would write.
 
 use redis::{Commands as _, Connection};
 use rushgate_gate::keys::{BRIDGE_GROUP, CAMPAIGNS};
@@ -26,7 +26,7 @@ impl RedisServer {
         server
     }
 
-    /// Not running yet, but its address is known.
+    /// Not started yet; its address is known.
     pub(crate) fn stopped() -> Self {
         Self {
             process: None,
@@ -34,7 +34,7 @@ impl RedisServer {
         }
     }
 
-    /// Runs again, with all that it had.
+    /// Starts the server again, with its data.
     pub(crate) fn restart(&mut self) {
         self.kill();
         let process = Command::new("redis-server")
@@ -84,12 +84,12 @@ impl Drop for RedisServer {
 }
 
 impl Campaign {
-    /// Grants serial after serial, each to the user of the same number, as the gate would.
+    /// Grants the serials in order, each to the user of the same number, as the gate would.
     pub(crate) fn grant(&mut self, serials: impl IntoIterator<Item = u32>) {
         self.grant_to(serials, |serial| serial.to_string());
     }
 
-    /// The same, each to the user that is named for the serial.
+    /// Grants the serials in order, each to `user_id(serial)`.
     pub(crate) fn grant_to(
         &mut self,
         serials: impl IntoIterator<Item = u32>,
@@ -122,10 +122,10 @@ impl Campaign {
             .expect("XADD")
     }
 
-    /// Gives up to `count` entries to a bridge of this name, which then does nothing with them.
+    /// Assigns up to `count` entries to a bridge of this name, which does nothing with them.
     pub(crate) fn give_to(&mut self, consumer: &str, count: usize) {
         let stream = self.keys.stream();
-        // It is there already if a bridge runs.
+        // The group exists already if a bridge runs.
         let _ = self
             .redis
             .xgroup_create_mkstream::<_, _, _, ()>(&stream, BRIDGE_GROUP, "0");
@@ -143,7 +143,7 @@ impl Campaign {
         self.redis.xlen(self.keys.stream()).expect("XLEN")
     }
 
-    /// How many entries are pending; 0 without a group.
+    /// The number of pending entries; 0 without a group.
     pub(crate) fn pending(&mut self) -> usize {
         let pending = redis::cmd("XPENDING")
             .arg(self.keys.stream())
@@ -164,7 +164,7 @@ impl Campaign {
         groups.is_ok_and(|groups| groups.groups.len() == 1)
     }
 
-    /// Waits until nothing is left to carry.
+    /// Waits until the stream is empty and nothing is pending.
     pub(crate) fn wait_until_empty(&mut self) {
         let what = format!("the stream of {} is empty", self.id);
         eventually(&what, || self.length() == 0 && self.pending() == 0);

@@ -1,4 +1,4 @@
-//! Who gets which entries: after a crash, from dead peers, beside others.
+//! Which bridge reads which entries: after a crash, from dead bridges, and side by side.
 
 use crate::kafka::Topic;
 use crate::redis_server::{Campaign, RedisServer};
@@ -8,7 +8,7 @@ use redis::streams::{StreamInfoConsumersReply, StreamRangeReply};
 use rushgate_gate::keys::BRIDGE_GROUP;
 
 #[test]
-fn what_was_pending_under_its_own_name_is_delivered_first() {
+fn entries_pending_under_its_own_name_are_delivered_first() {
     let (redis, topic) = (RedisServer::start(), Topic::create());
     let mut campaign = redis.campaign("welcome");
     campaign.grant(1..=25);
@@ -20,7 +20,7 @@ fn what_was_pending_under_its_own_name_is_delivered_first() {
 }
 
 #[test]
-fn what_a_dead_peer_left_is_claimed_and_what_a_living_one_has_is_not() {
+fn entries_of_a_dead_bridge_are_claimed_and_those_of_a_live_one_are_not() {
     let (redis, topic) = (RedisServer::start(), Topic::create());
     let mut campaign = redis.campaign("welcome");
     campaign.grant(1..=25);
@@ -54,7 +54,7 @@ fn names(campaign: &mut Campaign) -> Vec<String> {
 }
 
 #[test]
-fn a_bridge_that_ends_leaves_no_name_unless_something_is_pending_under_it() {
+fn a_bridge_that_stops_removes_its_name_unless_something_is_pending_under_it() {
     let (redis, topic) = (RedisServer::start(), Topic::create());
     let (mut one, mut other) = (redis.campaign("one"), redis.campaign("other"));
     for number in 0..20 {
@@ -71,7 +71,7 @@ fn a_bridge_that_ends_leaves_no_name_unless_something_is_pending_under_it() {
     }
     topic.assert_each_once("one", 20);
 
-    // What is pending under a name would go with it.
+    // Removing the name would also drop its pending entries.
     other.grant([1]);
     other.give_to("pod-21", 1);
     let bridge = Bridge::start(&redis, &topic, &["--consumer-name", "pod-22"]);
@@ -95,7 +95,7 @@ fn a_bridge_that_ends_leaves_no_name_unless_something_is_pending_under_it() {
 }
 
 #[test]
-fn names_that_were_silent_for_long_are_forgotten_when_nothing_is_pending_under_them() {
+fn names_of_silent_bridges_are_removed_when_nothing_is_pending_under_them() {
     let (redis, topic) = (RedisServer::start(), Topic::create());
     let mut campaign = redis.campaign("welcome");
     campaign.grant([1, 2]);
@@ -111,13 +111,14 @@ fn names_that_were_silent_for_long_are_forgotten_when_nothing_is_pending_under_t
     assert_eq!(acked, 1);
     let impatient = ["--consumer-name", "living", "--claim-idle", "1440m"];
     let forgetful = [&impatient[..], &["--forget-idle", "1ms"]].concat();
-    // With a day's patience, the names stay.
+    // With the default of one day, the names stay.
     let patient = Bridge::start(&redis, &topic, &impatient);
     eventually("it reads", || names(&mut campaign).len() == 3);
     patient.drain();
     assert_eq!(names(&mut campaign), ["empty", "pending"]);
     let _forgetful = Bridge::start(&redis, &topic, &forgetful);
-    // Its own name, which is silent while it waits for entries, comes and goes with that little patience.
+    // With such a short time, its own name is removed while it waits for entries, and created again by its next
+    // read.
     eventually("the empty one is forgotten", || {
         let names = names(&mut campaign);
         let is_there = |name: &str| names.iter().any(|there| there == name);
@@ -161,7 +162,7 @@ fn a_crash_in_mid_flow_loses_nothing() {
 }
 
 #[test]
-fn at_the_end_what_was_delivered_is_acked_and_the_rest_not_begun() {
+fn at_shutdown_delivered_entries_are_acked_and_no_others_are_read() {
     let (redis, topic) = (RedisServer::start(), Topic::create());
     let mut campaign = redis.campaign("welcome");
     campaign.grant(1..=20_000);

@@ -1,4 +1,4 @@
-//! Waiting, names, and a bridge that runs beside the test.
+//! Waiting for conditions, unique names, and a bridge that runs inside the test process.
 
 use crate::kafka::Topic;
 use crate::redis_server::RedisServer;
@@ -10,10 +10,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Longer than anything takes on a busy machine.
+/// Longer than any step takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Waits for a condition, and fails when it does not come true.
+/// Waits until a condition holds; fails after a deadline.
 pub(crate) fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !is_true() {
@@ -22,7 +22,7 @@ pub(crate) fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
     }
 }
 
-/// Watches that a condition stays true for a while.
+/// Asserts that a condition stays true for half a second.
 pub(crate) fn for_a_while(what: &str, mut is_true: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_millis(500);
     while Instant::now() < end {
@@ -59,8 +59,7 @@ enum How {
     Crash,
 }
 
-/// The flags of a bridge, each with a value; without `more`, of one that does not claim: what it delivers, it
-/// got without.
+/// The flags of a bridge, each with a value. Without `more`, the bridge does not claim entries.
 pub(crate) fn flags(redis: &RedisServer, topic: &Topic, more: &[&str]) -> Vec<String> {
     let redis = redis.url();
     let defaults = [
@@ -82,7 +81,7 @@ pub(crate) fn flags(redis: &RedisServer, topic: &Topic, more: &[&str]) -> Vec<St
 
 impl Bridge {
     pub(crate) fn start(redis: &RedisServer, topic: &Topic, more: &[&str]) -> Self {
-        // With `RUST_LOG=info` it says what it does.
+        // Show the bridge's log with `RUST_LOG=info`.
         let silence = tracing_subscriber::filter::LevelFilter::OFF.into();
         let filter = tracing_subscriber::EnvFilter::builder().with_default_directive(silence);
         let _ = tracing_subscriber::fmt()
@@ -122,12 +121,12 @@ impl Bridge {
         }
     }
 
-    /// Ends it as SIGTERM would.
+    /// Stops it as SIGTERM would.
     pub(crate) fn drain(mut self) {
         self.end(How::Drain);
     }
 
-    /// Ends it between two of its steps.
+    /// Stops it between two steps, as a crash would.
     pub(crate) fn crash(mut self) {
         self.end(How::Crash);
     }
