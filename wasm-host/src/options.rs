@@ -32,7 +32,7 @@ pub struct Options {
     )]
     listen: SocketAddr,
 
-    /// A value for a variable of the application; takes precedence over SPIN_VARIABLE_<NAME> and the default;
+    /// A value for a variable of the application; takes precedence over `SPIN_VARIABLE_<NAME>` and the default;
     /// repeatable
     #[arg(long = "variable", value_name = "KEY=VALUE", value_parser = parse_variable)]
     variables: Vec<(String, String)>,
