@@ -316,7 +316,7 @@ impl Operation {
 
     /// Projects a campaign that only the database knows. The gate stays paused until the database has recorded the
     /// projection, so a gate that has lost its grants is never mistaken for a new one.
-    async fn create(&mut self) -> Result<()> {
+    pub(crate) async fn create(&mut self) -> Result<()> {
         let campaign = self.campaign.clone();
         let id = &campaign.id;
         let declined = |declined| match declined {

@@ -102,7 +102,16 @@ impl Create {
             }
             bail!("{}", lost(id));
         }
-        operation.finish().await?;
+        // Before `finish`, which reports the creation of an earlier command.
+        let is_new = !operation.campaign.projected;
+        if is_new {
+            operation.create().await?;
+        }
+        let finished = operation.finish().await;
+        finished.map_err(|error| match is_new {
+            true => unknown_creation(id, error),
+            false => error,
+        })?;
         let campaign = operation.campaign.clone();
         let now = Millis::try_from(jiff::Timestamp::now().as_millisecond())?;
         if let Some(over) = campaign.over(now) {
