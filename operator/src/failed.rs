@@ -18,7 +18,7 @@ use crate::kafka::Kafka;
 use crate::output::CommandOutput;
 use crate::servers::is_away;
 use crate::unknown::{UNKNOWN, exit_code};
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use clap::{Args, Subcommand};
 use dead_letters::DeadLetters;
 use rushgate_gate::CampaignId;
@@ -109,8 +109,9 @@ impl FailedCommand {
             }
             Self::Replay { chosen } => {
                 let mut dead_letters = connect(config).await?;
-                let mut dealt_with = DealtWith::default();
-                for id in dead_letters.chosen(chosen).await? {
+                let (ids, unread) = dead_letters.chosen(chosen).await?;
+                let mut dealt_with = DealtWith::after(unread);
+                for id in ids {
                     let replayed = dead_letters.replay(&id).await;
                     if !dealt_with.add(&id, replayed) {
                         break;
@@ -124,8 +125,9 @@ impl FailedCommand {
                 note,
             } => {
                 let mut dead_letters = connect(config).await?;
-                let mut dealt_with = DealtWith::default();
-                for id in dead_letters.chosen(chosen).await? {
+                let (ids, unread) = dead_letters.chosen(chosen).await?;
+                let mut dealt_with = DealtWith::after(unread);
+                for id in ids {
                     let discarded = dead_letters
                         .discard(&id, *return_serial, note.as_deref())
                         .await;
@@ -156,6 +158,13 @@ struct DealtWith {
 }
 
 impl DealtWith {
+    /// Begins with the errors of the campaigns whose dead letters could not be read.
+    fn after(errors: Vec<Error>) -> Self {
+        let mut dealt_with = Self::default();
+        dealt_with.output.errors = errors;
+        dealt_with
+    }
+
     /// Whether to go on with the next one. False if a server is away.
     fn add(&mut self, id: &DeadLetterId, dealt_with: Result<String>) -> bool {
         match dealt_with {

@@ -416,12 +416,18 @@ async fn a_campaign_whose_keys_are_of_another_type_is_restored() {
     let system = System::start(Size::ONE_OF_EACH).await;
     let launch = View::of(&system, LAUNCH);
     let create = ["campaign", "create", "--id", LAUNCH, "--quota", "3"];
-    launch.does(&create).await;
+    let created = launch.does(&create).await;
+    assert!(
+        created.starts_with("campaign launch is running: "),
+        "{created}"
+    );
     for (serial, person) in (1..).zip(["a", "b"]) {
         assert_eq!(launch.apply(person).await, granted(serial));
     }
     launch.has_rows(2).await;
     system.drained(LAUNCH).await;
+    launch.publish("nothing", "{").await;
+    launch.lists(1).await;
     let but_the_first = [
         "schedule",
         "rounds",
@@ -441,6 +447,11 @@ async fn a_campaign_whose_keys_are_of_another_type_is_restored() {
                 &["SET", &format!("rushgate:{{launch}}:{key}"), "x"],
             )
             .await;
+        }
+        if keys.contains(&"dead-letters") {
+            // Dead letters of the consumer are replayed nevertheless.
+            let replayed = launch.exits(1, &["failed", "replay", "--all"]).await;
+            assert!(replayed.contains("sent again, as attempt 2"), "{replayed}");
         }
         let restored = launch.does(&["restore", LAUNCH, "--halt"]).await;
         for key in keys {

@@ -9,8 +9,9 @@ use crate::gate::{Gate, Unpublished};
 use crate::intention::{GrantRef, Task};
 use crate::kafka::Kafka;
 use crate::operation::{Operation, halted};
+use crate::servers::is_away;
 use crate::unknown::Unknown;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use rushgate_gate::record::ATTEMPT_HEADER;
 use rushgate_gate::status::Status;
 use rushgate_gate::{CampaignId, CampaignState, Event, EventType, signature};
@@ -27,25 +28,30 @@ pub(super) struct DeadLetters<'a> {
 }
 
 impl DeadLetters<'_> {
-    async fn unpublished(&mut self, filter: &Filter) -> Result<Vec<(CampaignId, Unpublished)>> {
+    /// The bridge's dead letters, and an error for each campaign whose dead letters cannot be read.
+    async fn unpublished(&mut self, filter: &Filter) -> Result<(Vec<DeadLetterId>, Vec<Error>)> {
         if filter
             .reason
             .as_ref()
             .is_some_and(|reason| reason != UNPUBLISHED)
         {
-            return Ok(vec![]);
+            return Ok((vec![], vec![]));
         }
         let campaigns = match &filter.campaign {
             Some(campaign) => vec![existing(&self.database, campaign).await?.id],
             None => self.database.campaigns().await?,
         };
-        let mut dead_letters = vec![];
+        let (mut ids, mut errors) = (vec![], vec![]);
         for campaign in campaigns {
-            for unpublished in self.gate.unpublished(&campaign).await? {
-                dead_letters.push((campaign.clone(), unpublished));
+            match self.gate.unpublished(&campaign).await {
+                Ok(unpublished) => ids.extend(unpublished.into_iter().map(|dead_letter| {
+                    DeadLetterId::Bridge(campaign.clone(), dead_letter.entry_id)
+                })),
+                Err(error) if is_away(&error) => return Err(error),
+                Err(error) => errors.push(error.context(format!("campaign {campaign}"))),
             }
         }
-        Ok(dead_letters)
+        Ok((ids, errors))
     }
 
     /// The bridge's dead letter with this entry id.
@@ -58,9 +64,13 @@ impl DeadLetters<'_> {
         Ok(dead_letters.find(|dead_letter| dead_letter.entry_id == entry_id))
     }
 
-    pub(super) async fn chosen(&mut self, chosen: &Chosen) -> Result<Vec<DeadLetterId>> {
+    /// The dead letters to replay or discard, and an error for each campaign whose dead letters cannot be read.
+    pub(super) async fn chosen(
+        &mut self,
+        chosen: &Chosen,
+    ) -> Result<(Vec<DeadLetterId>, Vec<Error>)> {
         if !chosen.all {
-            return Ok(chosen.ids.clone());
+            return Ok((chosen.ids.clone(), vec![]));
         }
         let which = FailedEventFilter {
             campaign: chosen.filter.campaign.clone(),
@@ -72,10 +82,9 @@ impl DeadLetters<'_> {
             .into_iter()
             .map(|failed_event| DeadLetterId::Consumer(failed_event.id))
             .collect();
-        for (campaign, unpublished) in self.unpublished(&chosen.filter).await? {
-            ids.push(DeadLetterId::Bridge(campaign, unpublished.entry_id));
-        }
-        Ok(ids)
+        let (unpublished, errors) = self.unpublished(&chosen.filter).await?;
+        ids.extend(unpublished);
+        Ok((ids, errors))
     }
 
     /// Publishes first and records that second: interrupted in between, the dead letter is replayed twice, which is
