@@ -152,7 +152,7 @@ fn answers_of_another_kind_are_an_error() {
     let outcome = load(constant(&runtime)).run().unwrap();
     let error = outcome.all(201).unwrap_err().to_string();
     assert!(
-        error.contains("expected 201 only") && error.contains("200"),
+        error.contains("expected only 201") && error.contains("200"),
         "{error}"
     );
 }
