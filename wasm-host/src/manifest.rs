@@ -270,15 +270,17 @@ mod tests {
         let other_component = MANIFEST.replace("component = \"front\"", "component = \"rear\"");
         assert!(error(&other_component).contains("there is no [component.rear]"));
         let inline = MANIFEST.replace("component = \"front\"", "component = { source = \"a\" }");
-        assert!(error(&inline).contains("must have the name of a component"));
+        assert!(error(&inline).contains("must name a component"));
         let version = MANIFEST.replace("version = 2", "version = 1");
         assert!(error(&version).contains("only 2 is supported"));
         let files = MANIFEST.replace("source =", "files = [\"assets\"]\nsource =");
         assert!(error(&files).contains("unknown field `files`"));
         let neither = MANIFEST.replace("{ required = true, secret = true }", "{ secret = true }");
-        assert!(error(&neither).contains("`password` must be `required` or have a `default`"));
+        assert!(
+            error(&neither).contains("`password` must either be `required` or have a `default`")
+        );
         let name = MANIFEST.replace("password =", "passWord =");
-        assert!(error(&name).contains("`passWord` is not a name"));
+        assert!(error(&name).contains("`passWord` is not a valid name"));
         assert!(error("spin_manifest_version = ").contains("TOML parse error"));
     }
 

@@ -309,12 +309,12 @@ mod tests {
             (
                 Some("1.43"),
                 Some("2.40.3"),
-                "API of the Docker engine that answers is 1.43, ",
+                "the Docker engine has API 1.43, ",
             ),
             (Some("1.9"), Some("2.40.3"), "1.9, "),
-            (Some("1.44"), Some("2.24.0"), "Compose is 2.24.0, "),
-            (Some("1.44"), Some("v2.5.0"), "Compose is v2.5.0, "),
-            (Some(""), Some("2.40.3"), "is , "),
+            (Some("1.44"), Some("2.24.0"), "Compose has version 2.24.0, "),
+            (Some("1.44"), Some("v2.5.0"), "Compose has version v2.5.0, "),
+            (Some(""), Some("2.40.3"), "API , "),
         ] {
             let why = judged(api, compose).unwrap_err();
             assert!(matches!(why, Unusable::TooOld(_)), "{why:?}");

@@ -57,7 +57,7 @@ async fn works_with(mechanism: &str) {
     let said = launch.does(&["restore", "launch", "--halt"]).await;
     assert!(said.contains("campaign launch is running again"), "{said}");
     let said = launch.does(&["setup"]).await;
-    assert!(said.contains("was there"), "{said}");
+    assert!(said.contains("already existed"), "{said}");
     launch.exits(0, &["audit", "launch"]).await;
 }
 

@@ -134,6 +134,6 @@ mod tests {
         let found = [missing(1, false), missing(2, true), missing(3, true)].into();
         let said = lines(&campaign, &found, false);
         assert_eq!(said.len(), 2, "{said:?}");
-        assert!(said[1].contains("the consumers have passed it; also once/3 of a: "));
+        assert!(said[1].contains("the consumers have committed past it; also once/3 of a: "));
     }
 }
