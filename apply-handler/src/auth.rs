@@ -1,8 +1,10 @@
-//! Authentication. Either every request is trusted to name its applicant, or each request needs a signed token (RFC
-//! 7519, sent as a bearer token of RFC 6750) whose subject is the applicant.
+//! Authentication: decides which applicant a request is for. Either the handler trusts every request to name its
+//! applicant, or each request needs a signed token (a JWT of RFC 7519, sent as a bearer token of RFC 6750) whose
+//! subject is the applicant.
 //!
-//! Each key verifies exactly one algorithm, which follows from the key's type, so a token cannot choose how it is
-//! verified. Keys come only from the configuration. Headers of a token that point to other keys are ignored.
+//! Each key verifies exactly one algorithm, which follows from the type of the key. So a token cannot choose the
+//! algorithm that verifies it. Keys come only from the configuration: token headers that point to other keys are
+//! ignored.
 
 mod keys;
 mod token_error;

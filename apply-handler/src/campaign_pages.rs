@@ -1,5 +1,6 @@
-//! Pages of the list of campaigns. The ids of a page are cached for a second. One request at a time queries the gate,
-//! one campaign after the other, so that lists take little of the gate's time from applications.
+//! Serves the pages of the list of campaigns. The campaign ids of a page are cached for one second. In a handler
+//! instance, one request at a time queries the gate, one campaign after the other, so lists take little of the gate's
+//! time from applications.
 
 use crate::gate::{Gate, GateError};
 use crate::overview_cache::{self, STALE};

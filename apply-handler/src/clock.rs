@@ -1,8 +1,8 @@
-//! The clock of Redis, which decides when rounds open and close. Each response reports it, so that clients can count
-//! down.
+//! Keeps the time of Redis, whose clock decides when rounds open and close. Each response reports this time, so that
+//! clients can count down.
 //!
-//! It is taken from the replies of scripts, so it costs no request. It is behind by the travel time of the last reply,
-//! and never ahead.
+//! The time comes with the replies of the scripts, so reading it costs no extra request. It lags behind the clock of
+//! Redis by the network delay of the last reply, and it is never ahead.
 
 use rushgate_gate::Millis;
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! The entry point of the component, which Spin calls for each request.
+//! The entry point of the Wasm component. Spin calls it once for each request.
 
 use crate::handle::handle;
 use crate::http_io::send;

@@ -1,4 +1,4 @@
-//! Which web pages of other origins may use the API: the CORS protocol of the Fetch standard.
+//! Decides which web pages of other origins may call the API, by the CORS protocol of the Fetch standard.
 
 use crate::response::Response;
 use spin_sdk::http::{HeaderMap, HeaderName, StatusCode};

@@ -1,10 +1,11 @@
-//! The client of the gate: calls its scripts on one Redis connection per instance.
+//! The client of the gate. It calls the gate's Lua scripts over one Redis connection, which all requests of a handler
+//! instance share.
 //!
 //! Spin opens a TCP connection for each [`Connection::open`], and neither reconnects nor times out. So the connection
-//! is kept in a static and shared by all requests of the instance, and each call has a timeout. A call that gets no
-//! reply is repeated once on a new connection. That is safe, because an application that is decided gets the same
-//! decision again. An error reply of Redis is returned to the caller and not repeated (except NOSCRIPT, after which the
-//! source is sent).
+//! is kept in a static variable, and each call has a timeout. A call that gets no reply is repeated once on a new
+//! connection. This is safe: if the first call decided the application, the second one gets the same decision. If
+//! Redis replies with an error, the caller gets that error and the call is not repeated. The exception is NOSCRIPT:
+//! then the source of the script is sent.
 
 use crate::clock;
 use crate::load_shedding::{Admission, LoadShedder};

@@ -1,4 +1,5 @@
-//! Handles one request: routing, authentication, caches, gate, response. Every request gets a response; none traps.
+//! Handles one request: routing, authentication, caches, the call to the gate, and the response. Every request gets a
+//! response; no request makes the Wasm instance trap (crash).
 
 use crate::auth::TokenError;
 use crate::campaign_pages;

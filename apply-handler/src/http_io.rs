@@ -1,7 +1,8 @@
-//! Reads requests from the host and sends responses to it.
+//! Reads requests from the Wasm host and sends responses to it.
 //!
-//! It uses WASI directly instead of the SDK's conversions, because one call of the host costs as much as all other work
-//! for a request. So nothing is requested that is not used, and the reading of a body stops at its Content-Length.
+//! It calls WASI directly and not through the conversions of the Spin SDK, because one call to the host costs as much
+//! as all other work for a request. So it asks the host only for what it uses, and it stops reading a body at its
+//! Content-Length.
 
 use crate::response::Response;
 use futures::poll;

@@ -1,8 +1,8 @@
-//! Load shedding: admitted calls have bounded latency, and the others are rejected at once.
+//! Load shedding: calls to the gate that are admitted have bounded latency, and all others are rejected at once.
 //!
-//! The gate counts as overloaded while the last call took, or a running call takes, longer than the budget. Then one
-//! call at a time is admitted as a probe, and all others are rejected without adding load. The time includes the way to
-//! Redis and back, so the cause (disk, network, a busy host) does not matter.
+//! The gate counts as overloaded if the last call took longer than the budget, or if a running call already takes
+//! longer. Then one call at a time is admitted as a probe, and all others are rejected without adding load. The
+//! measured time includes the network, so the cause of the delay (disk, network, a busy host) does not matter.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

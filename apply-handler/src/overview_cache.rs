@@ -1,8 +1,9 @@
-//! A cache of campaign overviews, so that clients who poll a counter do not load the gate.
+//! A cache of campaign overviews. Clients that poll a counter are answered from it, so they put little load on the
+//! gate.
 //!
-//! For each campaign, an instance sends at most one query at a time, and at most one per [`FRESH`]. Requests that
-//! arrive during a query get the cached overview if it is younger than [`STALE`] and no round has opened since;
-//! otherwise they wait for the result.
+//! For each campaign, a handler instance sends at most one query at a time, and at most one per [`FRESH`]. Requests
+//! that arrive during a query get the cached overview if it is younger than [`STALE`] and no round has opened since;
+//! otherwise they wait for the result of the query.
 
 use crate::clock::later;
 use crate::gate::{Gate, GateError};

@@ -1,4 +1,5 @@
-//! Every error response of the API, as RFC 9457 problem details with a stable `code`.
+//! Defines every error response of the API, as RFC 9457 problem details. Each has a stable `code`, which clients may
+//! depend on.
 
 use crate::auth::TokenError;
 use crate::response::{RETRY_AFTER_PAUSE, Response};

@@ -1,10 +1,10 @@
-//! A negative cache of refusals: for at most 0.9 s, an instance answers applicants unknown to the gate itself, so that
-//! requests after a round has sold out do not load the gate.
+//! A negative cache of refusals: for at most 0.9 s, a handler instance refuses applicants unknown to the gate without
+//! asking the gate. So requests that come after a round has sold out put little load on the gate.
 //!
 //! After a refusal, the instance asks the gate once which refusal it may cache, for how long, and to which applicants
-//! it does not apply (the exclusion list). Applicants on the list are always sent to the gate, so a winner is never
-//! denied: the header of `refusal_cache.lua` has the proof. No request waits for the question; until its answer,
-//! requests go to the gate.
+//! the refusal does not apply (the exclusion list). Requests of applicants on the list always go to the gate, so a
+//! winner is never denied: the header of `refusal_cache.lua` has the proof. No request waits for the gate's answer to
+//! this question; until it arrives, all requests go to the gate.
 
 use crate::clock::later;
 use crate::gate::Gate;

@@ -1,4 +1,4 @@
-//! Parses the body of an application: `{"user_id":"42"}` or `{"user_id":42}`.
+//! Parses the body of an application, `{"user_id":"42"}` or `{"user_id":42}`, into the applicant.
 
 use crate::problem::{InvalidUserId, Problem};
 use rushgate_gate::Applicant;

@@ -1,7 +1,7 @@
-//! HTTP responses: what each decision, status and overview becomes.
+//! Turns each decision, each status of an applicant and each campaign overview into an HTTP response.
 //!
-//! Every response but 204 and 304 has a Content-Length. Without it, Spin sends the body in small writes that wait for
-//! the client's delayed acknowledgement, which is ten times slower.
+//! Every response except 204 and 304 has a Content-Length. Without it, Spin sends the body in small writes, and these
+//! wait for the client's delayed TCP acknowledgement (about 40 ms).
 
 use crate::campaign_pages::Page;
 use crate::problem::{Details, Problem};

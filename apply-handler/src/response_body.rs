@@ -1,4 +1,4 @@
-//! The JSON bodies of successful responses and refusals.
+//! Defines the JSON bodies of successful responses and of refusals.
 
 use crate::problem::Details;
 use rushgate_gate::apply::Grant;

@@ -1,4 +1,4 @@
-//! Routing: the resource of a path, and the methods that it accepts.
+//! Routing: finds the resource of a path, and the HTTP methods that this resource accepts.
 
 use crate::problem::Problem;
 use percent_encoding::percent_decode_str;

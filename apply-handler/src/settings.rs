@@ -1,4 +1,4 @@
-//! The settings of the component: its Spin variables, read and checked once per instance.
+//! The settings of the apply handler: its Spin variables, which each Wasm instance reads and checks once.
 
 use crate::auth::{Auth, Keys, TokenPolicy};
 use crate::cors::{AllowedHeaders, AllowedOrigins};

@@ -1,7 +1,7 @@
-//! A negative cache of campaigns that the gate does not know, so that a popular link with a typo does not load the
-//! gate.
+//! A negative cache of campaigns that the gate does not know. A popular link with a wrong campaign id is answered from
+//! it, so the clicks put little load on the gate.
 //!
-//! An entry lasts for 1 s, so a new campaign is visible after 1 s at the latest.
+//! An entry lasts for 1 s, so a new campaign is visible within 1 s.
 
 use crate::gate::Gate;
 use rushgate_gate::CampaignId;

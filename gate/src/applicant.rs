@@ -1,4 +1,4 @@
-//! The applicant: a checked user id.
+//! An applicant, identified by a checked user id.
 
 use crate::text::{Rule, checked_text};
 

@@ -1,4 +1,4 @@
-//! The decision on one application. `apply.lua` makes it, atomically.
+//! Calls `apply.lua`, which decides one application atomically, and parses its reply into a decision.
 
 use crate::applicant::Applicant;
 use crate::campaign::CampaignId;

@@ -1,4 +1,4 @@
-//! Compares the counters of a campaign with what they count: free serials, waiting applicants, revocations. A
+//! Compares the counters of a campaign with what they count: free serials, waiting applicants and revocations. A
 //! difference means that Redis has lost a key or a field.
 
 use crate::apply::{count, round_id};

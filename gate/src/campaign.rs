@@ -1,4 +1,4 @@
-//! The campaign: its id, its state and its rules.
+//! Types of a campaign: its id, its state and its rules.
 
 use crate::applicant::Applicant;
 use crate::text::{Rule, checked_text};

@@ -1,7 +1,7 @@
-//! Formats an error and its causes on one line, each of them once.
+//! Formats an error and its causes on one line, and prints each cause only once.
 //!
-//! The errors of database, Redis and Kafka clients include the cause in their text and also return it as `source()`. A
-//! plain chain would print the same cause two or three times.
+//! The errors of database, Redis and Kafka clients include the cause in their own text and also return it as
+//! `source()`. So printing the whole chain would repeat the same cause two or three times.
 
 use std::error::Error;
 use std::iter::successors;

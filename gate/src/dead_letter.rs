@@ -1,5 +1,5 @@
-//! Stores the headers of a dead letter as JSON: an array of names and values. Order and bytes are kept, so that the
-//! record can be sent again unchanged.
+//! Stores the headers of a dead letter as a JSON array of names and values. It keeps their order and their bytes, so
+//! that the record can be sent again unchanged.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,5 @@
-//! The event: a serial was granted or revoked. Stream entries and Kafka records carry it.
+//! An event: a serial was granted to an applicant, or that grant was revoked. Stream entries and Kafka records carry
+//! events.
 
 use crate::applicant::Applicant;
 use crate::campaign::CampaignId;

@@ -1,8 +1,8 @@
-//! Failpoints for tests: places where a program aborts, and known bugs that can be switched on.
+//! Failpoints for tests: places in the code where a program aborts, or where a known bug can be switched on.
 //!
-//! They exist only in builds with the feature `failpoints`, and are set by the variable `FAILPOINTS` in the syntax of
-//! the crate `fail`. Example: `bridge::published=3*off->return` aborts when that place is reached for the fourth time.
-//! In other builds these functions do nothing.
+//! They exist only in builds with the feature `failpoints`. The variable `FAILPOINTS` sets them, in the syntax of the
+//! crate `fail`. Example: with `bridge::published=3*off->return`, the program aborts when it reaches that place for
+//! the fourth time. In other builds these functions do nothing.
 
 /// Aborts the process, without cleanup or message, if the failpoint `name` is active.
 #[inline]

@@ -1,4 +1,5 @@
-//! The fencing token: a command that was interrupted for long must not overwrite the work of a later command.
+//! The fencing token. It stops a command that was interrupted for a long time from overwriting the work of a later
+//! command.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The names of all keys in Redis. No other file builds a key.
+//! Builds the names of all Redis keys, and describes what each key contains. No other file builds a key.
 
 use crate::campaign::CampaignId;
 

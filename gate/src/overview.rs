@@ -1,4 +1,4 @@
-//! The overview of a campaign: its state, and the counts of its current round.
+//! Reads the overview of a campaign: its state, and the counts of its current round.
 
 use crate::apply::{count, instant, round_id};
 use crate::campaign::{CampaignId, CampaignState};

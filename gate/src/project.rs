@@ -1,5 +1,5 @@
-//! Writes the terms of a campaign from the database into the gate. The counterpart is
-//! [`projection`](crate::projection).
+//! Writes the terms of a campaign from the database into the gate. The module [`projection`](crate::projection) reads
+//! them back.
 
 use crate::apply::{count, round_id};
 use crate::campaign::{CampaignId, CampaignState, OnePer, Terms};

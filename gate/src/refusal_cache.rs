@@ -1,5 +1,6 @@
-//! The refusal that a caller may cache and give to unknown applicants, and the exclusion list: the applicants to whom
-//! it does not apply. The header of `refusal_cache.lua` proves that a cached refusal never denies a winner.
+//! Asks the gate which refusal the caller may cache and give to unknown applicants. The reply includes the exclusion
+//! list: the applicants to whom the refusal does not apply. The header of `refusal_cache.lua` proves that a cached
+//! refusal never denies a winner.
 
 use crate::apply::{Decision, TimedDecision, instant, round_id};
 use crate::campaign::{CampaignId, UserIds};

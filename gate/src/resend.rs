@@ -1,4 +1,4 @@
-//! Adds the last event of an applicant in a round to the stream again.
+//! Adds the latest event of an applicant in a round to the stream again.
 
 use crate::applicant::Applicant;
 use crate::apply::serial;

@@ -1,7 +1,7 @@
 //! Rebuilds the grants of a campaign from the database, after Redis has lost some of them.
 //!
-//! The campaign is halted meanwhile. [`calls`] deletes all grants in the gate and writes those of the database;
-//! [`reassign`] grants a serial to an applicant whose earlier serial now belongs to another one.
+//! During this, the campaign is halted. [`calls`] deletes all grants in the gate and writes those of the database;
+//! [`reassign`] grants another serial to an applicant whose earlier serial now belongs to another applicant.
 //! [`project`](crate::project) with [`Origin::Restored`](crate::project::Origin::Restored) ends the halt.
 
 use crate::applicant::Applicant;

@@ -1,4 +1,4 @@
-//! Revokes a grant, and passes its serial on to the waitlist or to the pool.
+//! Revokes a grant. Its serial goes to the first applicant on the waitlist, or to the pool of free serials.
 
 use crate::applicant::Applicant;
 use crate::apply::{Grant, grant, instant};

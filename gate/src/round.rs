@@ -1,4 +1,4 @@
-//! The round: one opening of a campaign, with its window, quota and serials.
+//! Types of a round: one opening of a campaign, with its window, its quota and its serials.
 
 use crate::text::{Rule, checked_text};
 use crate::time::Millis;

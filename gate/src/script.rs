@@ -1,5 +1,5 @@
-//! Lua scripts, their calls and their flat replies, independent of a Redis client library: the handler uses the client
-//! of Spin, and all other programs use redis-rs.
+//! Describes Lua scripts, their calls and their flat replies. It does not depend on a Redis client library, because
+//! the handler uses the client of Spin and all other programs use redis-rs.
 
 use crate::time::Millis;
 use std::fmt;

@@ -1,8 +1,8 @@
-//! The signature of a record, by which a consumer knows that a bridge has published it.
+//! Signs records and verifies signatures, so that a consumer knows that a bridge has published the record.
 //!
-//! It is an HMAC-SHA-256 over the key, the value and the headers that describe the event. A client that can write to
-//! the topic but does not have the signing key cannot change a record, or sign another one. It can send a signed record
-//! again unchanged; the consumer handles that like any record that is delivered twice.
+//! The signature is an HMAC-SHA-256 over the key, the value and the headers that describe the event. A client that can
+//! write to the topic but does not have the signing key cannot change a record, or sign another one. It can send a
+//! signed record again unchanged; the consumer handles that like any record that is delivered twice.
 
 use crate::record::VERSION_HEADER;
 use hmac::{Hmac, Mac};

@@ -1,4 +1,5 @@
-//! The status of one applicant: granted, issued, waitlisted, revoked or none.
+//! Reads the status of one applicant: whether the gate has a grant for them, a place on the waitlist or a revocation,
+//! or none of these.
 
 use crate::applicant::Applicant;
 use crate::apply::{Grant, Waiting, grant, instant, waiting};

@@ -1,5 +1,5 @@
-//! Decodes the grants that the gate stores in Redis: held, revoked and free serials. [`Keys`](crate::keys::Keys)
-//! describes the layout.
+//! Decodes the grants that the gate stores in Redis: serials that applicants hold, revoked serials and free serials.
+//! [`Keys`](crate::keys::Keys) describes the layout.
 
 use crate::applicant::Applicant;
 use crate::campaign::OnePer;

@@ -1,5 +1,5 @@
-//! The common rule for campaign ids, round ids and user ids: a short word of printable ASCII that needs no escaping in
-//! a Redis key, a Kafka key, a URL or a log line.
+//! The common rule for campaign ids, round ids and user ids. Each is a short text of printable ASCII characters that
+//! need no escaping in a Redis key, a Kafka key, a URL or a log line.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Points in time by the clock of Redis, in milliseconds.
+//! A point in time by the clock of Redis, in milliseconds since 1970.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The error for a setting that cannot be used.
+//! The error for a setting that cannot be used. Its message names the variable, and never contains a secret.
 
 use crate::parse::is_blank;
 

@@ -1,4 +1,4 @@
-//! The address of the database.
+//! Reads and checks the address of the MySQL or MariaDB database.
 
 use crate::parse::is_blank;
 use crate::{BadSetting, Secret};

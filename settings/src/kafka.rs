@@ -1,4 +1,4 @@
-//! The address of Kafka, the topic, and how to log in.
+//! Reads and checks how to reach Kafka: the brokers' addresses, the topic, TLS, and the login.
 
 use crate::{BadSetting, Secret, SigningSettings};
 use clap::builder::{PossibleValuesParser, TypedValueParser};

@@ -1,8 +1,8 @@
-//! Explains why Kafka cannot be used, and names the settings to check.
+//! Explains why Kafka cannot be used, and names the settings of our program that the operator should check.
 //!
-//! librdkafka retries by itself, and a waiting caller sees only a timeout. The reason comes separately: as an
-//! error event or, if the broker closed the connection, only as a line in librdkafka's log. [`LastKafkaError`]
-//! remembers the latest of them.
+//! librdkafka retries by itself, and a waiting caller sees only a timeout. librdkafka reports the reason separately,
+//! as an error event. If the broker closed the connection, there is no event, only a line in librdkafka's log.
+//! [`LastKafkaError`] keeps the latest event or line.
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;

@@ -1,4 +1,4 @@
-//! Reads the headers of a Kafka record, also if a name is not UTF-8.
+//! Reads the headers of a Kafka record. A header whose name is not UTF-8 does no harm: it is returned without a name.
 
 use rdkafka::bindings::{rd_kafka_header_get_all, rd_kafka_resp_err_t};
 use rdkafka::message::BorrowedHeaders;

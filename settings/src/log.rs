@@ -1,4 +1,4 @@
-//! Logging of the programs that run permanently: bridge and consumer.
+//! Sets up logging for the programs that run permanently: the bridge and the consumer.
 
 use crate::parse::is_blank;
 use std::io::IsTerminal;

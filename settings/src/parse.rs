@@ -1,4 +1,4 @@
-//! Parses flags and environment variables, with one rule for blank variables: they count as unset.
+//! Parses flags and environment variables, with one rule for all programs: a blank variable counts as unset.
 
 use clap::error::ErrorKind;
 use clap::{Command, Parser};

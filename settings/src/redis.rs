@@ -1,4 +1,4 @@
-//! The address of Redis.
+//! Reads and checks the address of Redis.
 
 use crate::parse::is_blank;
 use crate::{BadSetting, Secret};

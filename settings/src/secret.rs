@@ -1,4 +1,4 @@
-//! A text that must not appear in a log line, an error or `--help`.
+//! A text, such as a password, that must not appear in a log line, an error or `--help`.
 
 use std::convert::Infallible;
 use std::fmt;

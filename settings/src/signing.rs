@@ -1,4 +1,4 @@
-//! The keys that sign the records of the topic.
+//! Reads and checks the keys that sign Kafka records and verify their signatures.
 
 use crate::{BadSetting, Secret};
 use clap::Args;

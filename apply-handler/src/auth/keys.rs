@@ -1,4 +1,5 @@
-//! The keys that verify tokens: a JSON Web Key or a JSON Web Key set (RFC 7517).
+//! Parses the keys that verify tokens: one JSON Web Key or a JSON Web Key Set (RFC 7517). A key that cannot be used is
+//! skipped, and the other keys of the set still work.
 
 use super::TokenError;
 use base64::Engine;

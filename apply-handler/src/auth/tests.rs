@@ -1,4 +1,4 @@
-//! Tokens signed with real keys, and hostile tokens of every kind.
+//! Tests of authentication: tokens signed with real keys are accepted, and forged or malformed tokens are rejected.
 
 use super::*;
 use jsonwebtoken::jwk::Jwk;

@@ -1,4 +1,4 @@
-//! The reasons for rejecting a token, each with a stable code.
+//! Lists the reasons for which a token is rejected. Each has a stable code, which clients may depend on.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TokenError {

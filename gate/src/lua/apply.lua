@@ -4,8 +4,8 @@
 -- Guarantee: a grant is written completely or not at all; a refusal writes nothing. Redis runs a script in isolation
 -- but does not roll it back: when a command fails, the writes before it stay. So the script first reads and checks
 -- everything. Of the writes of a grant (stream entry, holder, count), XADD comes first. It fails whenever Redis refuses
--- writes (out of memory, a read-only replica, a failing disk), and the stream is the only key whose type no read before
--- it has checked. The writes after it cannot fail.
+-- writes (out of memory, a read-only replica, a failing disk). It also fails if the stream key has a wrong type, which
+-- no earlier read has checked. The writes after XADD cannot fail: earlier reads have checked the types of their keys.
 --
 -- KEYS  the ten keys of grant.lua, which is prepended
 -- ARGV  1 campaign id  2 user id

@@ -6,8 +6,8 @@
 -- the database is revoked (only the gate revokes).
 --
 -- It runs even when Redis is out of memory (allow-oom): each grant grows by 7 bytes, once. Guarantee: marks and
--- counters change together or not at all. The counters are written first, because theirs is the only key whose type no
--- read before has checked.
+-- counters change together or not at all. The counters are written first: the hash `rounds` is the only key that the
+-- script writes without having read it, so only this write can fail because of a wrong type.
 --
 -- KEYS  1 campaign  2 rounds  3 grants  4 revoked
 -- ARGV  three for each grant: round id, serial (with '-' before it if the row is revoked), user id

@@ -1,4 +1,4 @@
-//! The rules of apply, status, overview and project, one in each test.
+//! Tests the rules of the scripts apply, status, overview and project, one rule in each test.
 
 use crate::support::{Gate, always_open, applicant, eval, round};
 use redis::TypedCommands;

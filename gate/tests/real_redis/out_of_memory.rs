@@ -1,4 +1,4 @@
-//! A Redis without free memory writes no part of a grant, but still marks committed grants as issued.
+//! Tests Redis without free memory: it writes no part of a grant, but it still marks committed grants as issued.
 
 use crate::support::{Gate, always_open, applicant};
 use rushgate_gate::project::Origin;

@@ -1,4 +1,4 @@
-//! Revocations, waitlists, confirmations, and the exact times of windows.
+//! Tests revocations, waitlists, confirmations, and the exact times at which windows open and close.
 
 use crate::support::{Gate, applicant, connect, eval, round};
 use redis::TypedCommands;

@@ -1,4 +1,4 @@
-//! Cacheable refusals, their exclusion lists and expiry, and the grace period after a change.
+//! Tests cacheable refusals, their exclusion lists and their expiry, and the grace period after a change.
 
 use crate::support::{Gate, always_open, applicant, round};
 use redis::Commands;

@@ -1,4 +1,4 @@
-//! Restore: a gate rebuilt from the database has exactly the grants that it had before.
+//! Tests that a gate that is rebuilt from the database has exactly the grants that it had before.
 
 use crate::support::{Gate, always_open, applicant};
 use proptest::prelude::*;
