@@ -1,5 +1,5 @@
-//! Decides when a batch goes to the database: as soon as it is full, or when its first item has waited long
-//! enough.
+//! Decides when a batch of records goes to the database: as soon as the batch is full, or when its first record has
+//! waited long enough.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! All settings of the consumer, from flags and environment variables. They are checked before anything starts.
+//! Reads all settings of the consumer from flags and environment variables. They are checked before anything starts.
 
 use clap::Parser;
 use rdkafka::ClientConfig;

@@ -1,12 +1,13 @@
-//! Confirms committed coupons at the gate, and halts a campaign if the gate does not know one of them.
+//! Confirms committed coupons at the gate. If the gate does not know one of them, the campaign is halted.
 //!
-//! Confirming runs in parallel with writing. Committed batches wait here in a bounded channel. A record is
-//! finished, and its offset may be committed, only after its grant is confirmed. So a crash in between causes a
-//! redelivery, which confirms the grant again. While Redis is unavailable, batches are written until the
-//! channel is full; then writing waits too.
+//! Confirming runs in parallel with writing. Committed batches wait in a bounded channel until they are confirmed. A
+//! record is finished, and its offset may be committed, only after its grant is confirmed. So if the consumer crashes
+//! between the two, Kafka delivers the record again, and its grant is confirmed again. While Redis is unavailable,
+//! batches are written until the channel is full; then writing waits too.
 //!
-//! Campaigns are confirmed independently. If Redis returns an error about the keys of one campaign, its records
-//! are parked as `unconfirmed` and replayed until the gate accepts them. Other campaigns do not wait for that.
+//! Campaigns are confirmed independently. If Redis returns an error about the keys of one campaign, the records of
+//! that campaign are parked as `unconfirmed` and replayed until the gate accepts them. Other campaigns do not wait for
+//! that.
 
 use crate::failure::{Backoff, ErrorClass, classify, number};
 use crate::halt::{CampaignHalter, Loss};

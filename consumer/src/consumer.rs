@@ -1,6 +1,6 @@
-//! Starts and stops the parts of the consumer: one thread reads the topic, several writers insert batches, and
-//! a task confirms the rows at the gate. At shutdown, the records that were read are written, confirmed and
-//! committed, for a limited time.
+//! Starts and stops the parts of the consumer: a thread that reads the topic, several writers that insert batches, and
+//! a task that confirms the rows at the gate. At shutdown, the consumer writes, confirms and commits the records that
+//! it has already read, for a limited time.
 
 use crate::batch::Batch;
 use crate::config::Config;

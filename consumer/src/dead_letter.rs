@@ -1,5 +1,5 @@
-//! Writes dead letters: a record that can never become a coupon goes to `failed_events`, with everything that
-//! is needed to replay it.
+//! Writes dead letters. A record that cannot become a coupon is stored in the table `failed_events`, with everything
+//! that is needed to replay it.
 
 use crate::failure::{ErrorClass, classify, number};
 use crate::headers::Headers;

@@ -1,5 +1,5 @@
-//! Decodes a record into its event, and checks its signature. No I/O, apart from counting unsigned records.
-//! [`rushgate_gate::record`] defines the formats.
+//! Decodes a Kafka record into its event, and checks its signature. It does no I/O, but it counts unsigned records in
+//! a metric. [`rushgate_gate::record`] defines the formats.
 
 use crate::metrics;
 use crate::record::{Clipped, LONGEST_KEY, LONGEST_VALUE, Record};

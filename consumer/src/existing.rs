@@ -1,5 +1,5 @@
-//! Reads the rows that collide with some grants: those of the same serial, and those of the same person within
-//! the campaign or round. They are locked until the commit.
+//! Reads and locks the rows that collide with some grants: rows with the same serial, and rows of the same applicant
+//! in the same campaign or round. The rows stay locked until the transaction commits.
 
 use crate::judge::{ExistingRow, JudgeVerdict, judge};
 use crate::plan::Planned;

@@ -1,5 +1,5 @@
-//! Classifies database errors as retryable, permanent or duplicate, by their numbers, and computes the wait
-//! before the next attempt.
+//! Classifies database errors by their error numbers as retryable, permanent or duplicate, and computes how long to
+//! wait before the next attempt.
 
 use sqlx::mysql::MySqlDatabaseError;
 use std::fmt;

@@ -1,14 +1,13 @@
-//! This consumer's membership in the consumer group: partitions that are assigned and revoked, and offsets that
-//! are committed.
+//! This consumer's membership in the Kafka consumer group: it handles assigned and revoked partitions, and commits
+//! offsets.
 //!
-//! Everything here runs in the thread of [`topic`](crate::topic), which is also the thread in which librdkafka
-//! runs its callbacks. So a commit cannot race with a rebalance, and never names a partition that belongs to
-//! another consumer.
+//! Everything here runs in the thread of [`topic`](crate::topic), in which librdkafka also runs its callbacks. So a
+//! commit cannot race with a rebalance, and never names a partition that belongs to another consumer.
 //!
-//! The assignor is eager (`range`): in a rebalance, all partitions are given back, after the same drain and
-//! commit as at shutdown. A cooperative assignor would let a consumer keep reading the partitions that it
-//! keeps, but each writer writes records of all partitions, so draining some of them waits for the others
-//! anyway.
+//! The assignor is eager (`range`): in a rebalance, a consumer gives back all partitions, after the same drain and
+//! commit as at shutdown. With a cooperative assignor, a consumer could keep reading the partitions that it keeps.
+//! That would gain nothing here: each writer writes records of all partitions, so draining some partitions waits for
+//! the others anyway.
 
 use crate::metrics;
 use crate::readiness::Readiness;

@@ -1,5 +1,5 @@
-//! Halts a campaign in the database, after the gate has lost grants whose coupons are committed. The gate has
-//! halted it in Redis before, with the confirmation that found the loss.
+//! Halts a campaign in the database, after the gate has lost grants whose coupons are committed. The confirmation that
+//! found the loss has already halted the campaign in Redis.
 
 use crate::session;
 use crate::store::StoreError;

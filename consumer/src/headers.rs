@@ -1,4 +1,5 @@
-//! The headers of a record, in a compact copy of limited size. Headers whose name is not UTF-8 are left out.
+//! Keeps a compact copy of the headers of a Kafka record, with a limited size. Headers whose name is not UTF-8 are
+//! left out.
 
 /// The number of bytes that are kept, including the lengths: the same limit as for a value.
 pub const LONGEST: usize = 65_535;

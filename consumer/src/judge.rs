@@ -1,9 +1,10 @@
-//! Decides what to do with a grant when the table may already contain later events. Pure functions.
+//! Decides what to do with a grant if the table may already contain rows of later events. All functions are pure.
 //!
-//! Records that are sent again lose their order, and the records of one person are in several partitions. So
-//! the gate numbers the grants of each serial (`turn`) and of each person (`win`), and of two grants, the one
-//! with the higher number is later: it holds the coupon, and the other is history. Two grants with the same
-//! number cannot both be true. Then Redis has gone back in time, and the second one to arrive is a dead letter.
+//! Records that are sent again can arrive out of order, and the records of one applicant are in several partitions. So
+//! the gate numbers the grants of each serial (`turn`) and the grants of each applicant (`win`). Of two grants, the
+//! one with the higher number is later: its applicant holds the coupon, and the other grant is only history. Two
+//! grants with the same number cannot both be valid: Redis has lost writes and used the number again. Then the grant
+//! that arrives second becomes a dead letter.
 
 use crate::rejection::{Reason, Rejection, Rival};
 use rushgate_gate::{Event, Millis, Ordinal, Serial};

@@ -1,4 +1,4 @@
-//! The `consumer` command: reads the settings, starts logging and metrics, and runs [`rushgate_consumer::run`]
+//! The `consumer` command: it reads the settings, starts logging and metrics, and runs [`rushgate_consumer::run`]
 //! until SIGTERM or SIGINT.
 
 use anyhow::{Context, anyhow};

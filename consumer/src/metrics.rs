@@ -1,4 +1,4 @@
-//! Every metric of the consumer, with its labels, and the HTTP endpoint that serves them. No label contains a
+//! Defines every metric of the consumer with its labels, and the HTTP endpoint that serves them. No label contains a
 //! campaign, a round or a user id.
 
 use crate::halt::Loss;

@@ -1,10 +1,11 @@
-//! Decides which offsets may be committed. A record is *finished* when its row is committed and confirmed, or
-//! when it is a dead letter. This is a pure state machine, used by [`topic`](crate::topic),
-//! [`writer`](crate::writer) and [`confirm`](crate::confirm).
+//! Decides which Kafka offsets may be committed. A record is *finished* when its row is committed and confirmed, or
+//! when it has become a dead letter. This is a pure state machine, which [`topic`](crate::topic),
+//! [`writer`](crate::writer) and [`confirm`](crate::confirm) use.
 //!
-//! It guarantees that an offset is committed only if every record of that partition that was read before it is
-//! finished, and only while the partition belongs to this consumer. Records that were read under an earlier
-//! assignment do not count: the partition's next owner reads them again.
+//! It guarantees that an offset is committed only if all earlier records of that partition are finished, and only
+//! while the partition belongs to this consumer. "Earlier" means read before, under the current assignment of the
+//! partition. Records that were read under a previous assignment do not count: the partition's next owner reads them
+//! again.
 
 use std::collections::{BTreeMap, VecDeque};
 

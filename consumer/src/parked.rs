@@ -1,9 +1,9 @@
-//! The SQL for parked dead letters: records that may become coupons later without an operator, when the terms
-//! or the version change, or when the gate can confirm them. [`replayer`](crate::replayer) decides when to
-//! replay them.
+//! The SQL for parked dead letters. A parked record may become a coupon later without an operator: when the terms
+//! change, when a newer version of the consumer runs, or when the gate can confirm the grant.
+//! [`replayer`](crate::replayer) decides when to replay these records.
 //!
-//! They are read campaign by campaign, through the key `failed_events_by_reason`, so the parked records of one
-//! campaign do not delay those of another.
+//! The records are read one campaign at a time, through the key `failed_events_by_reason`, so the parked records of
+//! one campaign do not delay those of another.
 
 use crate::dead_letter::insert_failed_event;
 use crate::headers::Headers;

@@ -1,5 +1,5 @@
-//! Splits a batch into steps. The events of one step do not depend on each other and may be written in any
-//! order; the steps are written one after the other. Pure functions.
+//! Splits a batch into steps. The events of one step do not depend on each other, so they may be written in any order;
+//! the steps are written one after the other. All functions are pure.
 
 use rushgate_gate::{Applicant, CampaignId, Event, EventType, OnePer, Quota, RoundId, Serial};
 use std::collections::{HashMap, HashSet};

@@ -1,4 +1,4 @@
-//! Limits the rows per second, for a database that other programs need too.
+//! Limits the number of rows that the consumer writes per second, for a database that other programs use too.
 
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};

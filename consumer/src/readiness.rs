@@ -1,4 +1,4 @@
-//! Tracks whether the consumer can work, and shows it as the gauge `rushgate_consumer_ready`.
+//! Tracks whether the consumer can work, and exports the result as the gauge `rushgate_consumer_ready`.
 
 use crate::metrics;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,5 @@
-//! A record of the topic, with bounded copies of everything that its dead letter would keep.
+//! A record that was read from the Kafka topic, as the consumer keeps it. Its key, value and headers are copies of
+//! limited size, so large records of other programs cannot fill the memory.
 
 use crate::decode::decode_trusted;
 use crate::headers::Headers;

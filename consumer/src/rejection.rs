@@ -1,4 +1,4 @@
-//! Why a record becomes a dead letter.
+//! Lists the reasons for which a record becomes a dead letter, with the details that an operator needs.
 
 use rushgate_gate::record::PARKED;
 use rushgate_gate::{Applicant, RoundId, Serial, signature};

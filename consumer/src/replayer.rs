@@ -1,8 +1,8 @@
 //! Replays parked dead letters automatically and slowly: one page of each campaign in turn.
 //!
-//! A replay takes the same path as a record from Kafka: the same transaction writes it, the gate confirms it,
-//! and only then is it marked as replayed. An interrupted replay is repeated, by this consumer or another one,
-//! and changes nothing. Several consumers may replay at the same time.
+//! A replayed record takes the same path as a record from Kafka: the same kind of transaction writes it and the gate
+//! confirms it. Only then is it marked as replayed. If a replay is interrupted, this consumer or another one repeats
+//! it, and the repetition changes nothing. Several consumers may replay at the same time.
 
 use crate::confirm::Committed;
 use crate::failure::Backoff;

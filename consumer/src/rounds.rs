@@ -1,5 +1,5 @@
-//! Reads the terms of the rounds in a batch, and rejects the records that do not fit them: an unknown round, or
-//! a serial above the quota.
+//! Reads the terms of the rounds in a batch, and rejects the records that do not fit them: those with an unknown
+//! round, or with a serial above the quota.
 
 use crate::plan::{Planned, RoundInForce};
 use crate::record::Delivery;

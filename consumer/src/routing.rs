@@ -1,9 +1,9 @@
-//! Decides which writer writes a record. A pure function.
+//! Decides which writer writes a record. This is a pure function.
 //!
-//! Writers work in parallel, each with its own connection. All events of one serial go to the same writer, so
-//! they are written in the order of Kafka. The table would end in the same state in any order
-//! ([`judge`](crate::judge)), but two transactions that touch the same rows wait for each other, and sometimes
-//! the database rolls one of them back.
+//! Writers work in parallel, each with its own connection. All events of one serial go to the same writer, so they are
+//! written in the order in which Kafka delivers them. The table would end in the same state in any order
+//! ([`judge`](crate::judge)), but two transactions that touch the same rows wait for each other, and sometimes the
+//! database rolls one of them back.
 
 use crate::rejection::Rejection;
 use rushgate_gate::Event;

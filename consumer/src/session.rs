@@ -1,4 +1,4 @@
-//! Opens database connections with the session settings that the consumer relies on: strict mode, short lock
+//! Opens database connections with the session settings that the consumer depends on: strict mode, short lock
 //! timeouts, READ COMMITTED, and a short `wait_timeout`.
 
 use sqlx::mysql::MySqlConnectOptions;

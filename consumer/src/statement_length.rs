@@ -1,6 +1,6 @@
-//! Keeps the number of different statements small: each has a power of two of rows or values, so that all of
-//! them stay prepared. Preparing a statement for a single use costs 40 ms, because sqlx leaves Nagle's
-//! algorithm on: closing a statement has no reply, and the next statement waits behind it.
+//! Limits the number of different SQL statements: the number of rows or values in a statement is always a power of
+//! two, so all statements stay prepared. Preparing a statement for a single use costs 40 ms, because sqlx leaves
+//! Nagle's algorithm on: closing a statement has no reply, and the next statement waits behind it.
 
 /// Splits the items into runs. The length of each is a power of two and at most `longest`, which is a power of
 /// two itself.

@@ -1,7 +1,7 @@
 //! Writes batches to MySQL or MariaDB, one transaction for each batch.
 //!
-//! It guarantees that a batch is written as a whole or not at all, that writing it again changes nothing, and
-//! that each record becomes a row, is found to have its row already, or becomes a dead letter.
+//! It guarantees that a batch is written as a whole or not at all, and that writing it again changes nothing. Each
+//! record becomes a row, already has its row, or becomes a dead letter.
 
 use crate::dead_letter::insert_failed_event;
 use crate::existing::ACTIVE;

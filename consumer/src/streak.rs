@@ -1,5 +1,5 @@
-//! Counts dead letters in a row, over all writers and by campaign. Too many of several campaigns look like a
-//! wrong deployment: then the batch is not written and the consumer stops.
+//! Counts dead letters in a row, over all writers and by campaign. If several campaigns have too many, the cause is
+//! probably a wrong deployment: then the batch is not written and the consumer stops.
 
 use rushgate_gate::CampaignId;
 use std::collections::BTreeMap;

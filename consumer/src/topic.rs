@@ -1,7 +1,7 @@
-//! Reads the topic in a thread of its own, and commits the offsets of finished records.
+//! Reads the Kafka topic in a separate thread, and commits the offsets of finished records.
 //!
-//! The thread never blocks for long on anything but Kafka. So it keeps polling, and keeps its place in the
-//! [`group`](crate::group), while the database is unavailable for hours.
+//! The thread never blocks for long on anything except Kafka. So it keeps polling, and it stays a member of the
+//! [`group`](crate::group) even if the database is unavailable for hours.
 
 use crate::decode::decode_trusted;
 use crate::group::{Context, Group, TICK};

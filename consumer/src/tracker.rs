@@ -1,4 +1,5 @@
-//! Shares [`Offsets`] between the reading thread, the writers and the confirmer.
+//! Shares [`Offsets`] between the thread that reads the topic, the writers and the task that confirms, and lets a
+//! thread wait until all records are finished.
 
 use crate::offsets::Offsets;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! The loop of one writer: takes a batch, writes it in as many attempts as it takes, and passes it on to be
+//! The loop of one writer: it takes a batch, writes it with as many attempts as needed, and passes it on to be
 //! confirmed.
 
 use crate::batch::Batch;

@@ -1,9 +1,9 @@
-//! The event loop of the bridge. It carries out what [`Flow`] decides, on [Redis](crate::stream) and
+//! The event loop of the bridge. It carries out the decisions of [`Flow`] on [Redis](crate::stream) and
 //! [Kafka](crate::sink).
 //!
-//! The loop is one task. It waits for whichever comes first: the reply to the current read, the reply to the
-//! current acks, an event of the Kafka producer, or a timer. At shutdown it stops reading and waits for
-//! delivery reports and acks, for at most `BRIDGE_DRAIN_TIMEOUT`.
+//! The loop is one task. It waits for whichever comes first: the reply to the current read, the reply to the current
+//! Redis acks, an event of the Kafka producer, or a timer. At shutdown it stops reading, and waits for delivery
+//! reports and for Redis to confirm the acks, for at most `BRIDGE_DRAIN_TIMEOUT`.
 
 use crate::config::Config;
 use crate::entry::{EntryRef, Fields, StreamNo};

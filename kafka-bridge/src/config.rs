@@ -1,4 +1,4 @@
-//! All settings of the bridge, from flags and environment variables. They are checked before anything starts.
+//! Reads all settings of the bridge from flags and environment variables. They are checked before anything starts.
 
 use crate::record::ValueFormat;
 use clap::Parser;

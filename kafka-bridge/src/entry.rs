@@ -1,4 +1,4 @@
-//! References to stream entries: a stream and an entry id in it.
+//! Identifies a stream entry by its stream and its entry id.
 
 use std::fmt;
 use std::num::ParseIntError;

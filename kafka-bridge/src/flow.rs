@@ -1,11 +1,11 @@
-//! All decisions of the bridge, without I/O: which entries to read next, which to publish, and which to ack
-//! after a delivery report. [`bridge`](crate::bridge) carries them out.
+//! Makes all decisions of the bridge, without I/O: which entries to read next, which to publish to Kafka, and which to
+//! ack in Redis after a delivery report. [`bridge`](crate::bridge) carries out these decisions.
 //!
-//! The caller (the bridge, a test or the model checker) carries out one [`Step`] at a time and reports its
-//! result, publishes the entries that [`Flow::read`] returns, reports every delivery, and acks the entries that
-//! [`Flow::take_completions`] returns. In return, the flow guarantees that no entry is acked before Kafka has
-//! it or it was rejected, and that every entry is read again until it is acked. The methods for timers may be
-//! called at any time.
+//! The caller (the bridge, a test or the model checker) carries out one [`Step`] at a time and reports its result,
+//! publishes the entries that [`Flow::read`] returns, reports every delivery, and acks the entries that
+//! [`Flow::take_completions`] returns. In return, the flow guarantees that no entry is acked in Redis before Kafka has
+//! it or it was rejected, and that every entry is read again until it is acked. The methods for timers may be called
+//! at any time.
 
 use crate::entry::{EntryId, EntryRef, StreamNo};
 use crate::ledger::{Completion, Ledger};

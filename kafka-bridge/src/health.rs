@@ -1,5 +1,5 @@
-//! Tracks whether an external service works, and when to try it again. A change of state is logged once. The
-//! wait between attempts grows up to a limit and has a random part, so that bridges do not retry at the same
+//! Tracks whether an external service works, and decides when to try it again. Each change of state is logged once.
+//! The wait between attempts grows up to a limit and has a random part, so that bridges do not all retry at the same
 //! time.
 
 use std::fmt::Display;

@@ -1,7 +1,8 @@
-//! The entries that this bridge holds: those on their way to Kafka, and those that are to be acked in Redis.
+//! Keeps track of the entries that this bridge holds: those on their way to Kafka, and those that it still has to ack
+//! in Redis.
 //!
 //! No I/O and no clock. The ledger guarantees that:
-//! - an entry is completed (acked, or moved to the dead letters) only after its delivery report or its
+//! - an entry is completed (acked in Redis, or moved to the dead letters) only after its delivery report or its
 //!   rejection;
 //! - a completion is repeated until Redis has confirmed it;
 //! - an entry that is held is not published a second time, however often it is read;

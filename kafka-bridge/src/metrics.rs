@@ -1,4 +1,4 @@
-//! Every metric of the bridge, with its labels and meaning, and the HTTP endpoint that serves them.
+//! Defines every metric of the bridge with its labels and its meaning, and the HTTP endpoint that serves them.
 
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder};

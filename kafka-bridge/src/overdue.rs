@@ -1,9 +1,9 @@
-//! Measures how long the oldest grant has been without a row in the database. The grant may be in the stream,
+//! Measures how long the oldest grant without a row in the database has been waiting. The grant may be in the stream,
 //! in Kafka or at a consumer, or one of these has lost it.
 //!
-//! The gate knows which grants are issued, so only Redis is read. If the counts of a campaign show that every
-//! grant has its row, nothing else of that campaign is read. Otherwise its grants are scanned in small pieces,
-//! with pauses for other clients.
+//! The gate knows which grants are issued, so the bridge reads only Redis. If the counts of a campaign show that every
+//! grant has its row, nothing else of that campaign is read. Otherwise its grants are scanned in small pieces, with
+//! pauses for other clients of Redis.
 
 use crate::stream::{LazyConnection, RESPONSE_TIMEOUT};
 use metrics::Gauge;

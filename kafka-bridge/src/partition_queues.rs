@@ -1,8 +1,8 @@
-//! Gives librdkafka at most one batch for each partition at a time. Records that come meanwhile wait here, and
-//! are sent together after the broker has answered.
+//! Gives librdkafka at most one batch for each partition at a time. Further records wait here, and are sent together
+//! after the broker has answered.
 //!
-//! librdkafka's idempotent producer has one request in flight for each partition. If it holds more records for
-//! that partition, its thread polls in a busy loop until the broker answers. On a small machine, that takes the
+//! librdkafka's idempotent producer has one request in flight for each partition. If it holds more records for that
+//! partition, its thread polls in a busy loop until the broker answers. On a small machine, this loop uses the CPU
 //! core that the broker needs.
 
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
-//! Decides which command to send to Redis next. It knows the streams and how far each has been read.
+//! Decides which command to send to Redis next. The plan knows the streams, and how far each of them has been read.
 //!
-//! No I/O and no clock. For each stream, the order is: create the consumer group, read the entries that are
-//! pending under this bridge's own name, claim the entries that dead bridges left, and only then read new
-//! entries. After a failure, every stream starts over.
+//! It does no I/O and reads no clock. For each stream, the order is: create the consumer group, read the entries that
+//! are pending under this bridge's own name, claim the entries that dead bridges left pending, and only then read new
+//! entries. After a failure, every stream starts again at the first of these.
 
 use crate::entry::{EntryId, StreamNo};
 use rushgate_gate::CampaignId;

@@ -1,14 +1,14 @@
-//! Encodes a stream entry as a Kafka record: key, value and headers. Pure functions.
+//! Encodes a stream entry as a Kafka record: key, value and headers. All functions are pure.
 //!
-//! The headers follow CloudEvents 1.0 in Kafka's binary mode. A consumer finds the format of the value in
-//! `content-type`. If the value is a bare user id, campaign, round and serial are in the key, the kind of event
-//! in `ce_type` and its time in `ce_time`. A signature over key, value and these headers proves that a bridge
-//! has published the record.
+//! The headers follow CloudEvents 1.0 in Kafka's binary mode. The header `content-type` gives the format of the value.
+//! If the value is only a user id, then campaign, round and serial are in the key, the kind of event is in `ce_type`,
+//! and its time is in `ce_time`. A signature over key, value and these headers proves that a bridge has published the
+//! record.
 //!
-//! The record's timestamp is the producer's clock, not the time of the grant. Kafka's retention goes by this
-//! timestamp: a grant that waited longer than the retention, or was restored, would be removed before it was
-//! read. And a broker refuses the whole batch if one record is an hour ahead of the broker's clock, as Redis'
-//! clock may be.
+//! The record's timestamp is the producer's clock, not the time of the grant, for two reasons. Kafka's retention goes
+//! by this timestamp: a grant that waited longer than the retention, or was restored, would be removed before it was
+//! read. And a broker refuses the whole batch if the timestamp of one record is an hour ahead of the broker's clock,
+//! as the clock of Redis may be.
 
 use crate::entry::Fields;
 use rushgate_gate::Event;

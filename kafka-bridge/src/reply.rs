@@ -1,4 +1,5 @@
-//! Parses the replies of XREADGROUP and XAUTOCLAIM, in both versions of Redis' protocol. Pure functions.
+//! Parses the replies of XREADGROUP and XAUTOCLAIM, in both versions of the Redis protocol (RESP2 and RESP3). All
+//! functions are pure.
 
 use crate::entry::{EntryId, Fields};
 use redis::Value;

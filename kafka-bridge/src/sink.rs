@@ -1,7 +1,7 @@
-//! All communication with Kafka: the producer, its delivery reports, and the check of the topic.
+//! Does all communication with Kafka: it owns the producer, receives the delivery reports and checks the topic.
 //!
-//! librdkafka batches the records; its delivery reports come back as [`ProducerEvent`]s. Every record that was
-//! accepted is reported exactly once, also if the producer is closed or replaced.
+//! librdkafka collects the records into batches; its delivery reports arrive as [`ProducerEvent`]s. Every record that
+//! librdkafka accepted is reported exactly once, even if the producer is closed or replaced.
 
 use crate::config::Config;
 use crate::entry::EntryRef;

@@ -1,4 +1,4 @@
-//! Runs one background task at a time, and keeps the connection that the tasks use while none is running.
+//! Runs one background task at a time. While no task runs, the slot keeps the connection that the tasks use.
 
 use std::panic::resume_unwind;
 use tokio::task::JoinHandle;

@@ -1,8 +1,9 @@
-//! All communication with Redis.
+//! Does all communication with Redis.
 //!
-//! There are two connections, each used for one command at a time: the [`Reader`]'s blocks while it waits for
-//! new entries, and the [`Completer`]'s must not wait for that. A connection is closed after any error and
-//! opened again at the next use, so that a late reply is never taken for the reply to another command.
+//! There are two connections, and each runs one command at a time. The connection of the [`Reader`] blocks while it
+//! waits for new entries; the [`Completer`] has its own, so that acks do not wait for that. A connection is closed
+//! after any error and opened again at the next use, so that a late reply is never taken for the reply to another
+//! command.
 
 use crate::reply::UnexpectedReply;
 use redis::aio::MultiplexedConnection;

@@ -1,4 +1,4 @@
-//! The timers of the bridge: finding campaigns, claiming entries, checking Kafka, and sending undelivered
+//! Decides when periodic work is due: finding campaigns, claiming entries, checking Kafka, and sending undelivered
 //! entries again. The current time is an argument; this module reads no clock.
 
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! Committed rows are confirmed at the gate, also after crashes. A gate that has lost grants is halted.
+//! Tests that committed rows are confirmed at the gate, also after a crash of the consumer, and that a campaign is
+//! halted if the gate has lost its grants.
 
 use crate::topic::TestRecord;
 use crate::{CAMPAIGN, Rig, setting, wait};

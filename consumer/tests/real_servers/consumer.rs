@@ -1,4 +1,4 @@
-//! The compiled consumer as a process, observed like an operator does: metrics, log and exit code.
+//! Runs the compiled consumer as a process, and reads what an operator can see of it: metrics, log and exit code.
 
 use crate::topic::Topic;
 use crate::{setting, wait};

@@ -1,4 +1,4 @@
-//! A database schema of its own for each test.
+//! Creates a separate database schema for each test.
 
 use crate::{CAMPAIGN, setting, unique};
 use sqlx::mysql::MySqlConnectOptions;

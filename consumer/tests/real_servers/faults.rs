@@ -1,4 +1,4 @@
-//! Faults of the database: everything is written in the end, and no record becomes a dead letter.
+//! Tests of database faults: after the fault, every record becomes a row, and none becomes a dead letter.
 
 use crate::Rig;
 use crate::database::{Database, run};

@@ -1,4 +1,4 @@
-//! Normal operation: inserts, redeliveries, revocations, limits and shutdown.
+//! Tests of normal operation: inserts, redeliveries, revocations, limits and shutdown.
 
 use crate::Rig;
 use crate::topic::TestRecord;

@@ -1,4 +1,4 @@
-//! Several consumers in one group, and consumers that die.
+//! Tests of several consumers in one consumer group, some of which are killed or paused.
 
 use crate::Rig;
 use crate::database::run;

@@ -1,4 +1,5 @@
-//! The tables alone: their keys and CHECKs make invalid rows impossible for any client.
+//! Tests of the tables without the consumer: unique keys, foreign keys and CHECK constraints make invalid rows
+//! impossible for any client.
 
 use crate::database::Database;
 use sqlx::mysql::MySqlDatabaseError;

@@ -1,5 +1,5 @@
-//! The compiled consumer between a real Kafka (`KAFKA_BROKERS`), a real MySQL or MariaDB (`DATABASE_URL`) and a
-//! gate in Redis (`REDIS_URL`). Each test has its own schema, topic and consumer group.
+//! Tests of the compiled consumer between a real Kafka (`KAFKA_BROKERS`), a real MySQL or MariaDB (`DATABASE_URL`) and
+//! a gate in Redis (`REDIS_URL`). Each test has its own schema, topic and consumer group.
 
 #![allow(
     clippy::expect_used,

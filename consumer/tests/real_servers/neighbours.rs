@@ -1,4 +1,5 @@
-//! A bad campaign affects only itself, and its parked records become coupons automatically.
+//! Tests that a campaign with a problem does not affect other campaigns, and that its parked records become coupons
+//! automatically once the problem is solved.
 
 use crate::confirm::Gate;
 use crate::topic::TestRecord;

@@ -1,4 +1,4 @@
-//! Records that can never become coupons end in `failed_events`, and only these.
+//! Tests that records that can never become coupons end in the table `failed_events`, and that no other records do.
 
 use crate::Rig;
 use crate::topic::TestRecord;

@@ -1,4 +1,4 @@
-//! A MariaDB server of its own, for tests that would disturb others.
+//! Starts a separate MariaDB server, for tests that would disturb the other tests on a shared one.
 
 use crate::consumer::free_address;
 use crate::wait;

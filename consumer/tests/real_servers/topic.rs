@@ -1,4 +1,4 @@
-//! A topic of its own for each test, and the groups that read it.
+//! Creates a separate Kafka topic for each test, and observes the consumer groups that read it.
 
 use crate::{CAMPAIGN, setting, unique, wait};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};

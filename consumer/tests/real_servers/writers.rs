@@ -1,4 +1,4 @@
-//! One consumer with two writers: the first one writes serials 1 to 512, the second one 513 to 1,024.
+//! Tests of one consumer with two writers: the first one writes serials 1 to 512, the second one serials 513 to 1,024.
 
 use crate::database::run;
 use crate::topic::TestRecord;

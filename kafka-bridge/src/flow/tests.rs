@@ -1,5 +1,5 @@
-//! Runs two bridges' decisions against a small model: a Redis stream with its group, a Kafka that never loses a
-//! record, and every fault that can happen between them, in any order.
+//! Tests the decisions of two bridges against a small model: a Redis stream with its consumer group, a Kafka that
+//! never loses a record, and every fault that can happen between them, in any order.
 
 use super::*;
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! Which step comes next, and in which order.
+//! Tests which command the plan chooses next, and in which order.
 
 use super::*;
 use proptest::prelude::*;

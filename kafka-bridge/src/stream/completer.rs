@@ -1,4 +1,4 @@
-//! The writing side of Redis: acks entries, and moves those that can never be published to the dead letters.
+//! Writes to Redis: it acks entries, and moves entries that can never be published to the dead letters.
 
 use super::{KeysOf, LazyConnection, RESPONSE_TIMEOUT, StreamError};
 use crate::entry::{EntryRef, StreamNo};

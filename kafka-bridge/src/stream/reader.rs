@@ -1,4 +1,4 @@
-//! The reading side of Redis: finds campaigns, creates consumer groups, and reads and claims entries.
+//! Reads from Redis: it finds campaigns, creates consumer groups, and reads and claims entries.
 
 use super::{LazyConnection, RESPONSE_TIMEOUT, StreamError};
 use crate::config::Config;

@@ -1,4 +1,4 @@
-//! Faults of Redis and Kafka: unavailable, lost data, refused requests.
+//! Tests of faults of Redis and Kafka: a server is unavailable, has lost data, or refuses requests.
 
 use crate::kafka::{Topic, mock};
 use crate::redis_server::RedisServer;

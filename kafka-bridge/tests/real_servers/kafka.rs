@@ -1,4 +1,4 @@
-//! A topic of its own for each test, and its records.
+//! Creates a separate Kafka topic for each test, and reads its records.
 
 use crate::support::{block_on, eventually, unique};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};

@@ -1,6 +1,6 @@
-//! The bridge between a real Redis and a real Kafka. Each test starts its own Redis, because a bridge serves
-//! all campaigns of its server, and some tests stop the server. Kafka is the one in `KAFKA_BROKERS`; where a
-//! test needs faults of Kafka, it uses librdkafka's mock cluster.
+//! Tests of the bridge between a real Redis and a real Kafka. Each test starts a separate Redis, because a bridge
+//! serves all campaigns of its server, and because some tests stop the server. The tests share the Kafka in
+//! `KAFKA_BROKERS`; a test that needs faults of Kafka uses librdkafka's mock cluster.
 
 #![allow(
     clippy::expect_used,

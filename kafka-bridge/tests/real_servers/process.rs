@@ -1,4 +1,4 @@
-//! The compiled bridge: signals, exit codes, logs and metrics.
+//! Runs the compiled bridge as a process, and tests its signals, exit codes, logs and metrics.
 
 use crate::kafka::Topic;
 use crate::redis_server::RedisServer;

@@ -1,4 +1,4 @@
-//! The records in Kafka, and the entries that cannot become records.
+//! Tests the content of the records in Kafka, and what happens to entries that cannot become records.
 
 use crate::kafka::{Found, Topic};
 use crate::redis_server::RedisServer;

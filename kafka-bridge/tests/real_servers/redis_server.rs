@@ -1,4 +1,4 @@
-//! A Redis server of its own for each test, with the data that the gate would write.
+//! Starts a separate Redis server for each test, and writes the data that the gate would write.
 
 use redis::{Commands as _, Connection};
 use rushgate_gate::keys::{BRIDGE_GROUP, CAMPAIGNS};

@@ -1,4 +1,5 @@
-//! Which bridge reads which entries: after a crash, from dead bridges, and side by side.
+//! Tests which bridge reads which entries: after a crash, after another bridge has died, and with two bridges on one
+//! stream.
 
 use crate::kafka::Topic;
 use crate::redis_server::{Campaign, RedisServer};

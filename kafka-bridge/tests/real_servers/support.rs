@@ -1,4 +1,4 @@
-//! Waiting for conditions, unique names, and a bridge that runs inside the test process.
+//! Helpers for the tests: waiting for conditions, unique names, and a bridge that runs inside the test process.
 
 use crate::kafka::Topic;
 use crate::redis_server::RedisServer;
