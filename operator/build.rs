@@ -1,4 +1,4 @@
-//! Compiles the command again when there is another migration.
+//! Makes cargo compile the command again when a migration is added or changed.
 
 #![allow(
     clippy::print_stdout,

@@ -1,4 +1,4 @@
-//! Who ran a command. Recorded in the log of the campaign.
+//! The person or account that runs a command. The log of the campaign records it.
 
 use std::convert::Infallible;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! `rushgate campaign`: creates, changes and shows campaigns.
+//! The command `rushgate campaign`, which creates, changes and shows campaigns.
 
 mod change;
 mod create;

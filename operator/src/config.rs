@@ -1,4 +1,5 @@
-//! Addresses and credentials of the servers.
+//! The addresses and credentials of Redis, the database and Kafka, as the command reads them from flags and
+//! environment variables.
 
 use crate::actor::Actor;
 use clap::Args;

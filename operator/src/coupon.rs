@@ -1,4 +1,4 @@
-//! `rushgate coupon find`: what an applicant has, for the help desk.
+//! The command `rushgate coupon find`. It shows the help desk which grants and coupons an applicant has.
 
 use crate::campaign::no_such;
 use crate::config::Config;

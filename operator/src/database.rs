@@ -1,4 +1,4 @@
-//! MySQL: the connection, the migrations, and one module for each table.
+//! The connection to MySQL or MariaDB, the migrations, and one module for each table or group of tables.
 
 mod campaigns;
 mod coupons;

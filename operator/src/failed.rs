@@ -1,8 +1,8 @@
-//! `rushgate failed`: lists, shows, replays and discards dead letters.
+//! The command `rushgate failed`, which lists, shows, replays and discards dead letters.
 //!
-//! There are two kinds. The consumer's are records that could not become a coupon; they are rows of `failed_events`
-//! with a number. The bridge's are stream entries that could not become a record; they are named by campaign and entry
-//! id.
+//! There are two kinds. The consumer's dead letters are Kafka records that could not become a coupon: rows of
+//! `failed_events`, identified by a number. The bridge's dead letters are stream entries that could not become a Kafka
+//! record: they are identified by campaign and entry id.
 
 mod dead_letter_id;
 mod dead_letters;

@@ -1,4 +1,4 @@
-//! The gate in Redis: projects campaigns, changes grants, and reads counts and states.
+//! The client of the gate in Redis. It projects campaigns, changes grants, and reads counts and states.
 
 mod books;
 mod restore;

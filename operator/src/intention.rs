@@ -1,7 +1,7 @@
-//! What a command is about to do to a campaign, stored before the gate is changed.
+//! An intention: what a command is about to do to a campaign. It is stored before the gate is changed.
 //!
-//! An intention holds everything that the next command needs to finish it, or to explain why it cannot be finished. It
-//! does not depend on the time at which that happens.
+//! An intention contains everything that the next command needs to finish it, or to explain why it cannot be finished.
+//! The result does not depend on the time at which that happens.
 
 use crate::actor::Actor;
 use crate::failed::DeadLetterId;

@@ -1,4 +1,5 @@
-//! Kafka: creates and checks the topic, reads what consumers have not committed, and publishes records again.
+//! The client of Kafka. It creates and checks the topic, reads the records that consumers have not committed, and
+//! publishes records again.
 
 use crate::config::Config;
 use crate::waiting::{PATIENCE, noting};

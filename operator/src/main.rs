@@ -1,4 +1,4 @@
-//! The `rushgate` command.
+//! The `rushgate` command: it parses the arguments, runs the subcommand and sets the exit code.
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};

@@ -1,4 +1,4 @@
-//! The output of a command: text, warnings about missing answers, errors, and the exit code.
+//! The output of a command: its text, warnings about servers that did not answer, errors, and the exit code.
 
 use crate::unknown::exit_code;
 use std::fmt;

@@ -1,8 +1,9 @@
-//! `rushgate restore`: rebuilds the gate of a campaign whose grants Redis has lost, and reopens the campaign.
+//! The command `rushgate restore`: it rebuilds the gate of a campaign whose grants Redis has lost, and reopens the
+//! campaign.
 //!
-//! The campaign is halted, and all events on their way reach the database first. Then the gate is rebuilt from the
-//! rows, the dead letters, the topic, and what the gate still knows. The command may be interrupted anywhere and run
-//! again: until its last step the campaign stays halted.
+//! The command halts the campaign, and waits until all events on their way have reached the database. Then it rebuilds
+//! the gate from the rows, the dead letters, the topic, and what the gate still knows. It may be interrupted at any
+//! point and run again: the campaign stays halted until the last step.
 
 mod plan;
 

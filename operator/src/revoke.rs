@@ -1,4 +1,4 @@
-//! `rushgate revoke`: revokes a grant and passes its serial on.
+//! The command `rushgate revoke`, which revokes a grant and passes its serial on.
 
 use crate::config::Config;
 use crate::intention::{GrantRef, Task};

@@ -1,6 +1,6 @@
-//! The rounds of a campaign that opens every day at the same local time.
+//! Computes the rounds of a campaign that opens every day at the same local time.
 //!
-//! Pure functions. The gate compares integers; time zones and calendar days are resolved here.
+//! All functions are pure. The gate only compares integers; time zones and calendar days are converted to them here.
 
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;

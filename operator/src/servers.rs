@@ -1,5 +1,5 @@
-//! The servers, for read-only commands: each is asked separately, so a server that is away hides nothing that the
-//! others know.
+//! Connects read-only commands to Redis, the database and Kafka. Each server is queried separately: if one does not
+//! answer, the output still has what the others know.
 
 use crate::config::Config;
 use crate::database::Database;

@@ -1,4 +1,5 @@
-//! `rushgate setup`: creates everything that campaigns need.
+//! The command `rushgate setup`, which creates what campaigns need and what is missing: the tables, the index of
+//! campaigns and the topic.
 
 use crate::config::Config;
 use crate::database::Database;

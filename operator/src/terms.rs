@@ -1,4 +1,4 @@
-//! A campaign's terms: its rules, its rounds, and a short description of them.
+//! A campaign's terms: its rules and its rounds, with a short description of them for operators.
 
 use crate::schedule::Daily;
 use jiff::civil::Date;

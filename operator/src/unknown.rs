@@ -1,4 +1,4 @@
-//! Distinguishes a command that was refused from one whose effect is unknown.
+//! Distinguishes a command that was refused, so that nothing was done, from a command whose effect is unknown.
 
 /// The exit code of a command whose effect is unknown.
 pub const UNKNOWN: u8 = 3;

@@ -1,7 +1,8 @@
-//! Time limits for servers, and progress notes while a command waits.
+//! Sets time limits for servers, and prints progress while a command waits.
 //!
-//! A wait of less than a second prints nothing. Then a line on stderr says what the command waits for, and for how long
-//! at most. Another line follows when that has changed, after 3 s at the earliest, and otherwise every 10 s.
+//! A wait of less than a second prints nothing. Then a line on stderr says what the command waits for, and for how
+//! long at most. If the reason for waiting changes, another line follows, but at most one every 3 s. If it does not
+//! change, a line follows every 10 s.
 
 use anyhow::Result;
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! Do gate, stream, topic, tables and dead letters agree? A pure function over what was read from them.
+//! Compares what was read from gate, stream, topic, tables and dead letters, and returns a finding for each
+//! disagreement. A pure function.
 
 use crate::terms::{Campaign, window};
 use rushgate_gate::balance::Miscount;

@@ -1,4 +1,4 @@
-//! Findings as lines of text.
+//! Formats findings as lines of text. Similar findings share a line.
 
 use super::findings::{Finding, shown};
 use crate::failed::UNPUBLISHED;

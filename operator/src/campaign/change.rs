@@ -1,4 +1,4 @@
-//! `rushgate campaign change`.
+//! The command `rushgate campaign change`, which changes the quota, window, last day or waitlist of a campaign.
 
 use super::{instant, warn};
 use crate::config::Config;

@@ -1,4 +1,4 @@
-//! `rushgate campaign create`.
+//! The command `rushgate campaign create`, which creates a campaign with one round, or with one round a day.
 
 use super::{instant, warn};
 use crate::config::Config;

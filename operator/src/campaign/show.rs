@@ -1,4 +1,4 @@
-//! `rushgate campaign list`, `show` and `log`.
+//! The commands `rushgate campaign list`, `show` and `log`, which only read.
 
 use super::{existing, no_such};
 use crate::config::Config;

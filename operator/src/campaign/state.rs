@@ -1,4 +1,4 @@
-//! `rushgate campaign pause`, `resume` and `close`.
+//! The commands `rushgate campaign pause`, `resume` and `close`, which change the state of a campaign.
 
 use super::Target;
 use crate::config::Config;

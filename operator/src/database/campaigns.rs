@@ -1,4 +1,4 @@
-//! `campaigns` and `rounds`: the terms that operators have decided.
+//! Reads and writes the tables `campaigns` and `rounds`, which contain the terms that operators have set.
 
 use super::intentions;
 use super::log::{self, Action, Entry};

@@ -1,4 +1,4 @@
-//! Where grants ended: rows of `coupons`, and dead letters.
+//! Reads which grants of a campaign have reached the database: as a row of `coupons`, or as a dead letter.
 
 use super::{Database, answered};
 use anyhow::{Context, Result};

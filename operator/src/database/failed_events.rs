@@ -1,4 +1,5 @@
-//! `failed_events`: the consumer's dead letters, records that could not become a coupon.
+//! Reads and changes the table `failed_events`: the consumer's dead letters, which are records that could not become a
+//! coupon.
 
 use super::log::cut;
 use super::{ARE_THE_TABLES_THERE, Database, answered};

@@ -1,4 +1,4 @@
-//! `intentions`: what commands are about to do, and the transaction that records the result.
+//! Stores in the table `intentions` what commands are about to do, and runs the transaction that records the result.
 
 use super::log::{self, Entry};
 use super::{ARE_THE_TABLES_THERE, Database, Resolution, campaigns, failed_events};

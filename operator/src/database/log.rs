@@ -1,4 +1,4 @@
-//! `campaign_log`: what was done to campaigns, and why. Lines are appended and never changed.
+//! Appends to the table `campaign_log` and reads it: what was done to a campaign, and why. Lines are never changed.
 
 use super::{ARE_THE_TABLES_THERE, Database};
 use crate::actor::Actor;

@@ -1,9 +1,9 @@
-//! Runs the migrations. However often a run is interrupted, the next one completes it.
+//! Runs the migrations. If a run is interrupted, the next run completes it, however often that happens.
 //!
-//! MySQL commits every DDL statement by itself, so an interruption can leave a migration half done, but never a
-//! statement. Before a statement runs, the names of the objects that it makes are looked up: if all of them exist, the
-//! statement is skipped. Progress is stored in the table and format of sqlx's own migrator, so either can continue
-//! where the other stopped.
+//! MySQL commits every DDL statement by itself, so an interruption can leave a migration half done, but never a single
+//! statement. Before a statement runs, the migrator looks up the objects that the statement creates: if all of them
+//! exist, the statement is skipped. Progress is stored in the table and format of sqlx's own migrator, so either
+//! migrator can continue where the other one stopped.
 
 mod statement;
 

@@ -1,4 +1,4 @@
-//! Ids of dead letters.
+//! Parses and formats the id of a dead letter.
 
 use rushgate_gate::CampaignId;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Replaying and discarding dead letters.
+//! Replays and discards dead letters, both those of the consumer and those of the bridge.
 
 use super::show::{UNPUBLISHED, shown};
 use super::{Chosen, DeadLetterId, Filter};

@@ -1,4 +1,4 @@
-//! `rushgate failed list` and `failed show`.
+//! The commands `rushgate failed list` and `rushgate failed show`.
 
 use super::dead_letters::no_such;
 use super::{DeadLetterId, Filter};

@@ -1,4 +1,4 @@
-//! Reads what the gate stores: grants, revocations, the stream, and the bridge's dead letters.
+//! Reads what Redis stores for a campaign: grants, revocations, the stream, and the bridge's dead letters.
 
 use super::Gate;
 use anyhow::{Context, Result};

@@ -1,4 +1,4 @@
-//! Rebuilds the gate of a halted campaign.
+//! Rebuilds the grants of a halted campaign in the gate.
 
 use super::Gate;
 use anyhow::{Context, Result, bail};

@@ -1,4 +1,5 @@
-//! Makes database and gate agree.
+//! Makes the database and the gate agree about the terms and the state of a campaign. The gate gets those of the
+//! database, raised where needed to what the gate has already granted.
 
 use super::{Operation, halted, lost};
 use crate::audit::differing_terms;

@@ -1,4 +1,4 @@
-//! How each task is carried out: calls of the gate, then one transaction. Every task is idempotent.
+//! Carries out each kind of task: calls of the gate first, then one transaction. Every task is idempotent.
 
 use super::{BEAT_EVERY, Declined, Operation, halted, lost, moved_up, or_repair};
 use crate::database::{Action, Entry, Resolution, Write};

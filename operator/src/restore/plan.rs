@@ -1,9 +1,9 @@
-//! Decides which applicant holds which serial after Redis has lost grants. A pure function over what the other stores
-//! still know.
+//! Decides which applicant holds which serial after Redis has lost grants. This is a pure function of what the other
+//! stores still know.
 //!
-//! A row is the strongest entitlement, then an open dead letter, then a grant that only the topic or the gate knows. If
-//! two entitlements are for the same serial or the same applicant, the stronger one keeps the serial; the other
-//! applicant is reassigned another serial.
+//! A row in the database is the strongest entitlement, then an open dead letter, then a grant that only the topic or
+//! the gate knows. If two entitlements are for the same serial or the same applicant, the stronger one keeps its
+//! serial. An applicant who is left without a serial in this way is reassigned another one.
 
 use rushgate_gate::restore::{Granted, Standing};
 use rushgate_gate::{Applicant, Assignment, OnePer, RoundId, Serial};

@@ -1,7 +1,7 @@
-//! The statements of a migration, and the names of the objects that each of them makes.
+//! Splits a migration into its statements, and finds the names of the objects that each statement creates.
 //!
-//! The parser knows only the SQL that the migrations use and rejects everything else: an interrupted migration is
-//! recognised by what its statements make, so it must not skip anything.
+//! The parser knows only the SQL that the migrations use and rejects everything else. It must not miss an object,
+//! because an interrupted migration is recognised by the objects that its statements create.
 
 use anyhow::{Context, Result, bail};
 
