@@ -1,8 +1,8 @@
-//! The hosts that a component may call: `allowed_outbound_hosts`, by Spin's rules.
+//! Decides which hosts a component may call: those of `allowed_outbound_hosts` in `spin.toml`, by Spin's rules.
 //!
-//! A host that is not listed may not be called. An entry is `scheme://host[:port]`; each part may be `*`. A host may
-//! also be `*.domain` or an address block, and a port may be a half-open range (`6379..6384`). Without a port, the
-//! default port of the scheme is meant.
+//! A component cannot call a host that is not listed. An entry is `scheme://host[:port]`; each part may be `*`. A host
+//! may also be `*.domain` or an address block, and a port may be a half-open range (`6379..6384`, without 6384). An
+//! entry without a port means the default port of the scheme.
 
 use crate::variables::Variables;
 use anyhow::{Context, Result, bail, ensure};

@@ -1,4 +1,4 @@
-//! The compiled component with everything that it imports, ready to be instantiated.
+//! Compiles the component and provides everything that it imports, so that it is ready to be instantiated.
 //!
 //! A component may use WASI (no files, no sockets, no environment), the types of `wasi:http`, `spin:redis` and
 //! `spin:variables`. A component that imports anything else does not start.

@@ -1,5 +1,5 @@
-//! The lifetime of instances and the number of requests that each takes: the answers to Wasmtime's `ProxyHandler`, as
-//! Spin gives them.
+//! Decides how long an instance of the component lives and how many requests it takes. Wasmtime's `ProxyHandler` asks
+//! for these limits; they are applied as in Spin.
 
 use crate::guest::{Guest, State};
 use std::pin::Pin;

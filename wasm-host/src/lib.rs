@@ -2,9 +2,9 @@
 //!
 //! # Map
 //!
-//! [`Options`] is the command line and [`run`] everything after it. `manifest`, `variables` and `allowed_hosts` parse
-//! `spin.toml`; `guest` compiles the component and provides its imports, the largest of which is `redis`; `instances`
-//! limits the life of instances, and `serve` passes requests to them.
+//! [`Options`] is the command line, and [`run`] does all the work. `manifest`, `variables` and `allowed_hosts` parse
+//! `spin.toml`. `guest` compiles the component and provides its imports, the largest of which is `redis`. `instances`
+//! limits how long an instance lives and how many requests it takes, and `serve` passes requests to the instances.
 
 #![allow(missing_docs, reason = "a doc comment says what the name does not")]
 

@@ -1,4 +1,4 @@
-//! `wasm-host`: runs the component of `spin.toml` where the Spin CLI is missing.
+//! The `wasm-host` command: it runs the component of `spin.toml` where the Spin CLI is missing.
 
 use clap::Parser;
 use rushgate_wasm_host::{Options, run};

@@ -1,7 +1,7 @@
 //! Parses `spin.toml`: one component, its variables, and the hosts that it may call.
 //!
-//! Only the part of Spin's manifest that an HTTP application on Redis needs. A setting that would change the
-//! component's environment and is not supported (`files`, `key_value_stores`, …) is an error; it is never ignored.
+//! It supports only the part of Spin's manifest that an HTTP application on Redis needs. A setting that would change
+//! the component's environment and is not supported (`files`, `key_value_stores`, …) is an error; it is never ignored.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;

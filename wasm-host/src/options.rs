@@ -1,4 +1,5 @@
-//! The command line: the names of `spin up`, and the limits of an edge in front of it.
+//! The command line: options with the same names as those of `spin up`, and the limits that a reverse proxy in front
+//! of Spin would set in production.
 
 use crate::instances::Reuse;
 use crate::serve::Limits;

@@ -1,8 +1,8 @@
-//! `spin:redis`, as in Spin's host.
+//! Implements the interface `spin:redis` as Spin's host does.
 //!
-//! Every `open` is a TCP connection of its own, without a time limit, and is never reopened. Nested replies are
+//! Every `open` is a separate TCP connection, without a time limit, and is never reopened. Nested replies are
 //! flattened to one list; an error is the text of the `redis` crate. The interface is defined here as Rust types: a
-//! component compiled against another version of it does not start.
+//! component that was compiled against another version of the interface does not start.
 
 use crate::guest::State;
 use redis::aio::MultiplexedConnection;

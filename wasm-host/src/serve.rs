@@ -1,9 +1,9 @@
 //! Passes requests from the listener to the component, and responses back.
 //!
-//! Spin accepts every request, starts instances until it reaches its limit, and then fails; in production an edge in
-//! front of it limits the load. Here the [`Limits`] are that edge: they bound the requests in the component and the
-//! open connections, and a request that waits too long gets 503 and Retry-After. `TCP_NODELAY` is not set, because Spin
-//! does not set it.
+//! Spin accepts every request, starts instances until it reaches its limit, and then fails; in production, a reverse
+//! proxy in front of it limits the load. Here the [`Limits`] do the same: they bound the requests in the component and
+//! the open connections, and a request that waits too long gets 503 and Retry-After. `TCP_NODELAY` is not set, because
+//! Spin does not set it.
 
 use crate::instances::Instances;
 use anyhow::{Context as _, Result};

@@ -1,4 +1,5 @@
-//! The application's variables, and `spin:variables`, with which a component reads its own.
+//! Resolves the application's variables, and implements the interface `spin:variables`, with which a component reads
+//! its own.
 //!
 //! Values do not change while the host runs, so all templates are filled at start, where an error can be reported.
 //! Values may be secrets: they are never printed, and no type here implements `Debug`.

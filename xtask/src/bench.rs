@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: runs the benchmarks of rushgate-bench, as release builds, on servers of their own.
+//! The command `cargo xtask bench`. It runs the benchmarks of `rushgate-bench` as release builds, on servers that it
+//! starts for this purpose and stops afterwards.
 
 use std::process::{Command, ExitCode};
 

@@ -1,4 +1,4 @@
-//! Random choices: free ports, passwords, identifiers.
+//! Makes random choices: free ports, passwords and identifiers.
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -1,4 +1,5 @@
-//! `cargo xtask chaos`: injects faults of every kind under load, into servers that may be killed.
+//! The command `cargo xtask chaos`. It injects faults of every kind while applicants send requests, on servers that
+//! exist only for this test.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The stack in containers, run by Docker Compose. This module finds Docker, creates passwords, and shows the
+//! Runs the stack in containers with Docker Compose. This module finds Docker, creates passwords, and shows the
 //! addresses.
 
 use std::collections::BTreeMap;

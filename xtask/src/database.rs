@@ -1,4 +1,4 @@
-//! Runs MariaDB or MySQL, whichever is installed, with a data directory of its own.
+//! Runs a MariaDB or MySQL server, whichever is installed, with its own data directory.
 
 use std::fs;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! `cargo xtask down`: removes every process and file of `up`.
+//! The command `cargo xtask down`, which stops every process and removes every file that `up` has created.
 
 use anyhow::Result;
 

@@ -1,4 +1,4 @@
-//! Files of `KEY=value` lines that a shell can source and Docker Compose can read.
+//! Reads and writes files of `KEY=value` lines, which a shell can source and Docker Compose can read.
 
 use std::collections::BTreeMap;
 

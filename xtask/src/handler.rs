@@ -1,4 +1,5 @@
-//! The handlers: the component of `spin.toml`, on Spin if it is recent enough, otherwise on wasm-host.
+//! Runs the apply handlers: the component of `spin.toml`, on Spin if its version is recent enough, otherwise on
+//! wasm-host.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

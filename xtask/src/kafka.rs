@@ -1,4 +1,5 @@
-//! Runs Kafka, one node in KRaft mode, from the jars of `xtask/kafka/pom.xml`; also Kafka's command line tools.
+//! Runs Kafka and its command line tools from the jars of `xtask/kafka/pom.xml`. The broker is a single node in KRaft
+//! mode.
 
 use std::fs;
 use std::net::SocketAddr;

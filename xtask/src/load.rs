@@ -1,4 +1,4 @@
-//! `cargo xtask load`: runs a k6 scenario on the running stack, with a new campaign.
+//! The command `cargo xtask load`, which creates a campaign and runs a k6 scenario with it on the running stack.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};

@@ -1,4 +1,4 @@
-//! `cargo xtask logs`: shows the logs of the services.
+//! The command `cargo xtask logs`, which shows the end of the services' logs, and follows them if asked to.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};

@@ -1,4 +1,4 @@
-//! `cargo xtask`: starts, tests and stops the whole system.
+//! The command `cargo xtask`, which starts, tests and stops the whole system.
 
 mod bench;
 mod chance;

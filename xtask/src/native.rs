@@ -1,4 +1,5 @@
-//! The stack as local processes: started step by step, and stopped in reverse order.
+//! Runs the stack as local processes. It starts them step by step, and stops them in reverse order: the clients of the
+//! servers first, then the servers.
 
 use std::net::SocketAddr;
 use std::process::Command;

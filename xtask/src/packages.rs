@@ -1,7 +1,7 @@
-//! Finds the programs of the native stack, or installs them where it may.
+//! Finds the programs that the native stack needs, and installs missing ones if that is possible.
 //!
-//! On Debian and Ubuntu, as root or with a sudo that asks for no password, apt installs what is missing. Elsewhere
-//! nothing is installed: the command prints what is missing and stops.
+//! On Debian and Ubuntu, as root or if sudo asks for no password, it installs what is missing with apt. On other
+//! systems it installs nothing: the command prints what is missing and stops.
 
 use std::fs;
 use std::path::PathBuf;

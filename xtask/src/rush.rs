@@ -1,4 +1,4 @@
-//! `cargo xtask rush`: runs the rush of rushgate-e2e on the running stack.
+//! The command `cargo xtask rush`, which runs the `rush` program of `rushgate-e2e` on the running stack.
 
 use std::process::{Command, ExitCode};
 

@@ -1,4 +1,4 @@
-//! Files with passwords.
+//! Writes files that contain passwords. Only their owner may read them.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write};

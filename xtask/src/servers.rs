@@ -1,4 +1,5 @@
-//! Servers that belong to one command. They stop when it ends, however it ends.
+//! Starts a Redis, a Kafka and a database for one command. They stop when the command ends, also after an error or a
+//! panic.
 
 use anyhow::{Context, Result};
 

@@ -1,4 +1,5 @@
-//! A service of the stack: its start, its readiness check, and the message when it is not ready.
+//! Describes a service of the stack and starts it: how it is started, how to check that it is ready, and what to
+//! report if it is not.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};

@@ -1,4 +1,4 @@
-//! The addresses and ports of a stack, chosen once and stored in `stack.env`.
+//! The addresses and ports of a stack. They are chosen once and stored in `stack.env`.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

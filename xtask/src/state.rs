@@ -1,4 +1,4 @@
-//! The directory of a stack: its data, its logs, its processes, and its addresses.
+//! The state directory of a stack. It contains the stack's data, logs and addresses, and records its processes.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;

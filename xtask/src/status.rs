@@ -1,4 +1,4 @@
-//! `cargo xtask status`: one line for each service.
+//! The command `cargo xtask status`, which prints one line for each service. It fails if a service has died.
 
 use std::process::ExitCode;
 

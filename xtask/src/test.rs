@@ -1,7 +1,8 @@
-//! `cargo xtask test`: runs every check that a change must pass, on servers of its own.
+//! The command `cargo xtask test`, which runs every check that a change must pass, on servers that it starts for this
+//! purpose.
 //!
-//! Its output ends with cargo's result lines, and its exit code is cargo's. Its servers do not interfere with a running
-//! stack and are always stopped.
+//! Its output ends with cargo's result lines, and its exit code is cargo's. Its servers do not interfere with a
+//! running stack and are always stopped.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! Installs parts of the Rust toolchain that `rust-toolchain.toml` requires, on machines without rustup's automatic
-//! installation.
+//! Installs the parts of the Rust toolchain that `rust-toolchain.toml` requires, on machines where rustup does not
+//! install them automatically.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! `cargo xtask up`: one command from a checkout to a running system.
+//! The command `cargo xtask up`, which builds and starts the whole system from a checkout and leaves it running.
 
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -1,4 +1,4 @@
-//! Version numbers in the output of tools.
+//! Parses the version numbers that tools print, and compares them.
 
 use std::fmt;
 use std::str::FromStr;

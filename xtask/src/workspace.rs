@@ -1,4 +1,4 @@
-//! The checkout: its root, and how cargo runs in it.
+//! Finds the root of the checkout, and runs cargo in it to build the binaries and the component.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

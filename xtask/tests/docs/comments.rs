@@ -1,4 +1,4 @@
-//! What of a file is prose: all of a page, the comments of a program.
+//! Extracts the prose of a file: the whole text of a Markdown page, but only the comments of a program.
 
 /// How a language marks what is not code.
 struct Syntax {

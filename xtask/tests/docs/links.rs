@@ -1,4 +1,4 @@
-//! Links between pages lead to files that are there, and to headings that they have.
+//! Tests that links between pages lead to files that exist, and to headings that these files have.
 
 use crate::files;
 use std::collections::BTreeMap;

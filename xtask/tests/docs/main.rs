@@ -1,4 +1,4 @@
-//! What people read: that no retired word comes back, and that links lead somewhere.
+//! Tests of the docs and the comments: no retired word comes back, and every link leads to something that exists.
 
 // Helpers of tests are not seen as tests by clippy.
 #![allow(clippy::unwrap_used, clippy::expect_used)]

@@ -1,4 +1,4 @@
-//! `docs/retired-words.txt`, read.
+//! Reads `docs/retired-words.txt`: the retired words, and the files where they may still stand.
 
 use regex_lite::Regex;
 

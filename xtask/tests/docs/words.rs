@@ -1,4 +1,4 @@
-//! No retired word stands in a comment or on a page.
+//! Tests that no retired word stands in a comment or on a page.
 
 use crate::comments::prose;
 use crate::rules::{Rules, is_among};

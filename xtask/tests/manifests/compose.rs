@@ -1,4 +1,5 @@
-//! `docker-compose.yml`: pinned images, health checks, start order, and no secrets.
+//! Tests `docker-compose.yml`: its images are pinned, it has health checks and the right start order, and it contains
+//! no secrets.
 
 use std::collections::BTreeSet;
 

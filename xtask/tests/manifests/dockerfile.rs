@@ -1,4 +1,5 @@
-//! `deploy/Dockerfile`: pinned base images, and the same toolchain and component as the rest of the checkout.
+//! Tests `deploy/Dockerfile`: its base images are pinned, and it uses the same toolchain and component as the rest of
+//! the checkout.
 
 use std::collections::BTreeSet;
 

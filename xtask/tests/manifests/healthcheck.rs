@@ -1,4 +1,4 @@
-//! `deploy/healthcheck`: which answers it accepts, and that no process of it is left when it is killed.
+//! Tests `deploy/healthcheck`: which responses it accepts, and that it leaves no process behind when it is killed.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,5 @@
-//! The deployment files: they can be parsed, agree with one another, and keep rules that no other tool checks.
+//! Tests the deployment files: they can be parsed, they agree with one another, and they keep rules that no other tool
+//! checks.
 
 // Clippy does not recognise helpers of tests as tests.
 #![allow(clippy::unwrap_used)]

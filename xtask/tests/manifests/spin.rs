@@ -1,4 +1,4 @@
-//! `spin.toml`: everything that `spin up` needs, and no dangling reference.
+//! Tests `spin.toml`: it has everything that `spin up` needs, and refers to nothing that does not exist.
 
 use std::collections::BTreeSet;
 
