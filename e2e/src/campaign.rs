@@ -1,4 +1,4 @@
-//! Runs the `rushgate` command, as an operator does.
+//! Runs the `rushgate` command, as an operator does, and returns its output and its exit code.
 
 use anyhow::{Context, Result, bail};
 use std::future::{Future, pending};

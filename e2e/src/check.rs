@@ -1,6 +1,6 @@
-//! Checks that the replies to applicants and the content of all stores agree: invariants C1 to C6.
+//! Checks that the replies to applicants and the content of all stores agree: the invariants C1 to C6.
 //!
-//! A pure function over both, so that unit tests show what it finds.
+//! It is a pure function of the replies and the stores' content, so unit tests can show which breaches it finds.
 
 mod breach;
 mod operated;

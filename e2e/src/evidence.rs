@@ -1,4 +1,4 @@
-//! The content of gate, stream, topic, tables and dead letters after the clients have their answers.
+//! Reads the content of gate, stream, topic, tables and dead letters, after all clients have their replies.
 
 use crate::history::Place;
 use crate::rows::{Database, FailedEvent, Row};

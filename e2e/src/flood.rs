@@ -1,8 +1,9 @@
-//! More requests than can be served: each is sent when it is due, whatever became of the earlier ones.
+//! Sends more requests than the system can serve. Each request is sent when it is due, whether or not the earlier ones
+//! were answered.
 //!
-//! A crowd does not wait for its answers before more of it comes, and neither does this client: when the system slows
-//! down, the load does not shrink (no coordinated omission). Every request has a connection of its own. HTTP is written
-//! by hand, because the client must be far faster than the system.
+//! Real applicants do not wait for the replies to others, and neither does this client: when the system slows down,
+//! the load stays the same (no coordinated omission). Every request has a separate connection. The client writes HTTP
+//! by hand, because it must be far faster than the system.
 
 use crate::history::{Call, History, Place, Reply};
 use anyhow::{Context, Result, bail};

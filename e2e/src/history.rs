@@ -1,4 +1,4 @@
-//! The replies that applicants got.
+//! Records the replies that applicants got to their applications.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;

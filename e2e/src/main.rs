@@ -1,5 +1,5 @@
-//! `rush`: sends a rush of applicants to a new campaign and checks that the result is exact. `cargo xtask rush` runs
-//! it.
+//! The command `rush`: it sends a rush of applicants to a new campaign and checks that the result is exact. `cargo
+//! xtask rush` runs it.
 
 use anyhow::{Context, Result};
 use clap::Parser;

@@ -1,4 +1,4 @@
-//! A program that ends with the test.
+//! Runs a program that ends with the test, and sends signals to it.
 
 #![allow(
     clippy::expect_used,

@@ -1,8 +1,8 @@
-//! A proxy between two programs, and the faults that it can cause.
+//! A TCP proxy between two programs, which can cause network faults.
 //!
-//! A *request* is everything that a client sends from one answer to the next, in any protocol. Requests are counted
-//! over all connections of a proxy, from the last call of [`Proxy::set`], so a test can break exactly one request of a
-//! program.
+//! A *request* is everything that a client sends between one answer and the next, in any protocol. Requests are
+//! counted over all connections of a proxy, from the last call of [`Proxy::set`], so a test can break exactly one
+//! request of a program.
 
 #![allow(
     clippy::expect_used,

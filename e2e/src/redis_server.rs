@@ -1,4 +1,4 @@
-//! A Redis of a test's own, with the shipped settings, and a replica of it.
+//! Starts a separate Redis for a test, with the same settings as in production, and replicas of it.
 
 #![allow(
     clippy::expect_used,

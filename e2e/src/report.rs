@@ -1,4 +1,4 @@
-//! The result of a rush, as text and as JSON.
+//! Formats the result of a rush as text and as JSON.
 
 use crate::check::{Breach, Expected, breaches};
 use crate::evidence::Evidence;

@@ -1,4 +1,4 @@
-//! Reads the database from outside.
+//! Reads coupons and dead letters from the database directly, not through the programs under test.
 
 use crate::history::Place;
 use anyhow::{Context, Result};

@@ -1,4 +1,4 @@
-//! A rush: many applicants at once.
+//! A rush: many applicants apply at once, and some of them click several times.
 
 use crate::history::{Call, History, Place, Reply};
 use anyhow::{Context, Result};

@@ -1,4 +1,4 @@
-//! A database schema of a test's own.
+//! Creates a separate database schema for a test, and drops it afterwards.
 
 #![allow(
     clippy::expect_used,

@@ -1,4 +1,5 @@
-//! A whole system of a test's own. If a part does not start, this panics with its log.
+//! Starts a whole system for one test: servers, handlers, bridges and consumers. If a part does not start, the test
+//! panics and prints its log.
 
 #![allow(
     clippy::expect_used,

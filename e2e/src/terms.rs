@@ -1,4 +1,4 @@
-//! A campaign's terms, in the database and at the gate.
+//! Reads a campaign's terms from the database and from the gate, so that tests can compare them.
 
 use crate::evidence::Stores;
 use crate::rows::Database;

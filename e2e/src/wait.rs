@@ -1,4 +1,4 @@
-//! Waits for a condition, never for a fixed time.
+//! Waits until a condition holds, with a deadline. Tests use it and never sleep for a fixed time.
 
 #![allow(
     clippy::expect_used,

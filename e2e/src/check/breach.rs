@@ -1,4 +1,4 @@
-//! One breach of an invariant, and its message.
+//! Lists the ways in which an invariant can be broken, each with its evidence and its message.
 
 use crate::history::Place;
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! What an operator did while applicants came, as far as it affects their replies.
+//! Records what an operator did while applicants came, as far as it affects the replies to the applicants.
 
 use crate::history::{Call, History, Place, Reply};
 use rushgate_gate::refusal_cache::GRACE_PERIOD;

@@ -1,4 +1,5 @@
-//! Where each grant was seen on its way to the table.
+//! Lists where each grant was seen on its way to the table, so that a breach can name the place where a grant was
+//! lost.
 
 use crate::evidence::Evidence;
 use crate::history::Place;

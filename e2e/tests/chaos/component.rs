@@ -1,4 +1,4 @@
-//! The programs and servers of the system, and the connections between them.
+//! Names the programs and servers of the system that can be killed, and the connections between them.
 
 use std::fmt;
 

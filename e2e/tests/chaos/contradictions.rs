@@ -1,4 +1,4 @@
-//! Checks that what the `rushgate` command reported to the operator is so, once nothing is interrupted any more.
+//! Checks that what the `rushgate` command reported to the operator is true, once no command is interrupted any more.
 
 use crate::operator::Diary;
 use crate::world::World;

@@ -1,4 +1,4 @@
-//! One episode: a campaign, applicants, some faults, and the check of the result.
+//! Runs one episode: a campaign, applicants, some faults, and the check of the result.
 
 use crate::contradictions::contradictions;
 use crate::fault::{Deck, Fault, Planned};

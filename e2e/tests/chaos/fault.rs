@@ -1,4 +1,4 @@
-//! All faults, and the order in which they happen.
+//! Lists all faults, and chooses the order in which they happen.
 
 use crate::component::{Component, Link};
 use rand::rngs::StdRng;

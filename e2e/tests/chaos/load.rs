@@ -1,4 +1,4 @@
-//! Applicants who come all the time and retry until they have an answer.
+//! Simulates applicants who come all the time, and who retry until they have an answer.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};

@@ -1,4 +1,4 @@
-//! Redis loses acknowledged writes: the one fault that needs an operator.
+//! Tests the one fault that needs an operator: Redis loses writes that it has acknowledged.
 
 use crate::component::Component;
 use crate::fault::{Fault, Planned};

@@ -1,4 +1,4 @@
-//! Every fault under load, at random moments; afterwards C1 to C6 hold.
+//! Injects every fault at random moments while applicants apply, and checks afterwards that C1 to C6 hold.
 //!
 //! `cargo xtask chaos` runs this for the given time; `cargo xtask test` runs it until every fault has happened once.
 

@@ -1,6 +1,8 @@
-//! Known bugs, planted one at a time in the running system: the checker must report each of them.
+//! Tests the checker: known bugs are planted in the running system, one at a time, and the checker must report each of
+//! them.
 //!
-//! The model (`tests/model/`) finds the bugs that the running system heals before the checker can see them.
+//! The running system repairs the effects of some bugs before the checker can see them. The model (`tests/model/`)
+//! finds those bugs.
 
 use crate::component::{Component, Link};
 use crate::episode::at_rest;

@@ -1,7 +1,7 @@
-//! An operator who runs commands all the time, beside the applicants, and whose commands are interrupted.
+//! Simulates an operator who runs commands all the time, beside the applicants. The commands are interrupted.
 //!
-//! The operator believes what a command reports: done, refused, or unknown; then runs it again, or runs another one.
-//! The reports are recorded and compared with the stores in the end.
+//! The operator believes what a command reports (done, refused or unknown), and then runs it again or runs another
+//! one. The reports are recorded and compared with the stores in the end.
 
 use crate::world::World;
 use rand::rngs::StdRng;

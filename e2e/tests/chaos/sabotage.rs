@@ -1,4 +1,4 @@
-//! Causes faults, and heals them.
+//! Causes the faults, and undoes them.
 
 use crate::component::{Component, Link};
 use crate::fault::{Fault, Planned};

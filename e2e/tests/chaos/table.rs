@@ -1,4 +1,4 @@
-//! The page `docs/faults.md`: every section has its parts and a test, and every fault has a section.
+//! Tests the page `docs/faults.md`: every section has its parts and names a test, and every fault has a section.
 
 use crate::fault::Fault;
 use std::collections::BTreeSet;

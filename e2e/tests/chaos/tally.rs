@@ -1,4 +1,4 @@
-//! Counts over all episodes.
+//! Counts what happened in all episodes: answers, retries, faults and repairs.
 
 use crate::fault::Planned;
 use std::collections::BTreeMap;

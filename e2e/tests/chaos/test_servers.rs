@@ -1,4 +1,5 @@
-//! The Kafka and the database that `cargo xtask` has prepared for faults.
+//! Manages the Kafka and database servers that `cargo xtask` has prepared for faults. Each set is used by one test at
+//! a time.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! The whole system: every component can be killed, stopped and started again, and every connection broken.
+//! The whole system under test: every component can be killed, stopped and started again, and every connection can be
+//! broken.
 
 use crate::component::{Component, Link};
 use crate::test_servers::TestServers;

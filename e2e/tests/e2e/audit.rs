@@ -1,4 +1,4 @@
-//! `rushgate audit`: what it reports when the stores agree, and when they do not.
+//! Tests `rushgate audit`: what it reports when the stores agree and when they do not, and what it repairs.
 
 use crate::view::{View, granted};
 use rushgate_e2e::history::{Place, Reply};

@@ -1,4 +1,4 @@
-//! Tokens, on the compiled component: an applicant with a token can apply for themselves only.
+//! Tests tokens with the compiled component: an applicant with a token can apply and ask only for themselves.
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::{Client, Method, StatusCode};

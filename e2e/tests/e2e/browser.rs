@@ -1,4 +1,4 @@
-//! A real browser on a page of another origin: it may apply if the handler allows that origin, and only then.
+//! Tests CORS with a real browser: a page of another origin may apply only if the handler allows that origin.
 
 use rushgate_e2e::system::{Size, System};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Dead letters, and what an operator can do about them.
+//! Tests `rushgate failed`: how an operator lists, shows, replays and discards dead letters.
 
 use crate::view::{View, granted};
 use rushgate_e2e::history::{Place, Reply};

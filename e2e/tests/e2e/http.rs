@@ -1,4 +1,4 @@
-//! Every answer of the HTTP API, on the compiled component; after each error, the next good request works.
+//! Tests the responses of the HTTP API with the compiled component, and that a valid request works after each error.
 
 use crate::refusals::now;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};

@@ -1,10 +1,11 @@
-//! Every command of an operator, interrupted at every step: afterwards nothing contradicts, nothing is lost or reported
-//! twice, and running the same command again, or the one that the error names, completes it.
+//! Tests every operator command, interrupted at every step. Afterwards no store contradicts another, nothing is lost
+//! or reported twice, and the operator can complete the command by running it again or by running the command that the
+//! error names.
 //!
 //! The steps of a command are its requests to Redis, the database and Kafka. The command runs once for each step and
-//! each kind of interruption, on a campaign of its own; the final state is compared with that of the same commands
-//! without an interruption. `RUSHGATE_INTERRUPTED=all` runs all cases, and a list such as `RaiseQuota/Redis,Killed`
-//! those whose names contain every part; by default a fixed choice runs.
+//! each kind of interruption, on a separate campaign; the final state is compared with that of the same commands
+//! without an interruption. `RUSHGATE_INTERRUPTED=all` runs all cases. A list such as `RaiseQuota/Redis,Killed` runs
+//! the cases whose names contain every part. By default a fixed selection runs.
 
 mod command;
 mod scene;

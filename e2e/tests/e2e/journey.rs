@@ -1,4 +1,4 @@
-//! The whole journey of a grant, on one of each program and on two of each.
+//! Tests the way of grants from the request to the row, with one of each program and with two of each.
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};

@@ -1,4 +1,5 @@
-//! Programs that die in the middle of a rush and restart: the result is exact, and nothing is done by hand.
+//! Tests programs that are killed in the middle of a rush and restart: the result is exact, and no operator has to do
+//! anything.
 
 use rushgate_e2e::check::Expected;
 use rushgate_e2e::rush::{self, RushResult};

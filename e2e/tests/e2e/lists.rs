@@ -1,4 +1,4 @@
-//! What requests about campaigns cost the gate: pages of a list, and ids that do not exist.
+//! Tests that requests about campaigns put little load on the gate: pages of the list, and ids that do not exist.
 
 use crate::refusals::calls;
 use redis::aio::MultiplexedConnection;

@@ -1,4 +1,4 @@
-//! A Kafka that requires a login.
+//! Tests all programs with a Kafka that requires a login.
 
 use crate::failed::named;
 use crate::view::{View, granted};

@@ -1,6 +1,6 @@
-//! Tests of the composed system. Each test has a private Redis, a topic, a schema, and its own handlers, bridges and
-//! consumers, all of them the compiled programs. Kafka and the database server are those of `KAFKA_BROKERS` and
-//! `DATABASE_URL`; `RUSHGATE_SASL_KAFKA` names a listener of that Kafka that requires a login, with the credentials:
+//! Tests of the whole system. Each test has its own Redis, topic, schema, handlers, bridges and consumers; all
+//! programs are the compiled ones. The tests share the Kafka in `KAFKA_BROKERS` and the database server in
+//! `DATABASE_URL`. `RUSHGATE_SASL_KAFKA` names a listener of that Kafka that requires a login, with the credentials:
 //! `user:password@host:port`.
 
 #![allow(

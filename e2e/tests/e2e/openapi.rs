@@ -1,5 +1,5 @@
-//! `/openapi.json` against the running component: schemathesis makes thousands of requests of it, good and bad, and
-//! looks whether each answer is one that the description allows. All checks are on.
+//! Tests the running component against `/openapi.json`: schemathesis sends thousands of valid and invalid requests,
+//! and checks that the description allows each response. All its checks are on.
 
 use rushgate_e2e::system::{Size, System};
 use std::path::PathBuf;

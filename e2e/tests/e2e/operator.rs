@@ -1,4 +1,4 @@
-//! An operator changes running campaigns.
+//! Tests operator commands that change running campaigns.
 
 use crate::view::{View, granted};
 use rushgate_e2e::history::{Place, Reply};

@@ -1,4 +1,4 @@
-//! What `rushgate` reports while a server is away, slow or broken.
+//! Tests what `rushgate` reports while a server is unavailable, slow or broken.
 
 use crate::view::{View, granted};
 use rushgate_e2e::campaign::{Ended, Operator};

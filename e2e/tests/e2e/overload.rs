@@ -1,7 +1,7 @@
-//! More load than can be served: at the handler, at a gate that hangs, at a slow database.
+//! Tests more load than can be served: at the handler, at a gate that hangs, and at a slow database.
 //!
-//! Speeds depend on the machine, so they are printed and not checked. Checked is what must hold on every machine: the
-//! replies, the memory, the pacing, and an exact result.
+//! Speeds depend on the machine, so they are only printed. The tests check what must hold on every machine: the
+//! replies, the memory, the rate limit, and an exact result.
 
 use hdrhistogram::Histogram;
 use rushgate_e2e::check::Expected;

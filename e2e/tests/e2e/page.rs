@@ -1,5 +1,5 @@
-//! The page in a real browser with an old answer in its cache: it counts down by the clock of the fresh answer, opens
-//! and closes in time, and then asks no more.
+//! Tests the web page in a real browser whose cache has an old response. The page counts down by the clock of the
+//! fresh response, opens and closes in time, and then stops polling.
 
 use crate::browser::{Browser, Request, header};
 use jiff::fmt::rfc2822::DateTimePrinter;

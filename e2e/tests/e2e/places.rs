@@ -1,4 +1,4 @@
-//! Coupons that are revoked and granted again during a rush.
+//! Tests coupons that are revoked and granted again during a rush, and the waitlist.
 
 use crate::watch::Watch;
 use rand::seq::IndexedRandom;

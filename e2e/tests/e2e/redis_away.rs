@@ -1,4 +1,4 @@
-//! Redis is gone, hangs, has restarted, or has lost its scripts.
+//! Tests the handler while Redis is down, hangs, has restarted, is full, or has lost data or scripts.
 
 use futures::future::join_all;
 use reqwest::{Client, Response};

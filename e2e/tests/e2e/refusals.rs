@@ -1,4 +1,4 @@
-//! A flood of applicants who come too late: few requests reach the gate, and no winner is affected.
+//! Tests a flood of applicants who come too late: few requests reach the gate, and no winner is denied.
 
 use redis::aio::MultiplexedConnection;
 use reqwest::Client;

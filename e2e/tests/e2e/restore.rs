@@ -1,4 +1,5 @@
-//! Redis has lost grants: never one coupon too many, every winner is kept, and one command repairs the campaign.
+//! Tests `rushgate restore` after Redis has lost grants: there is never a coupon too many, no winner is forgotten, and
+//! one command repairs the campaign.
 
 use crate::view::{View, granted};
 use crate::watch::Watch;

@@ -1,5 +1,5 @@
-//! Several campaigns at once, in different time zones: each round is exact, and a winner of yesterday is admitted or
-//! refused today as the campaign says.
+//! Tests several campaigns at once, in different time zones: each round is exact, and the rules of the campaign decide
+//! whether a winner of yesterday may win again today.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};

@@ -1,5 +1,5 @@
-//! `rushgate setup`: interrupted at every point, run several times at once, with users who lack a right, and without
-//! its servers.
+//! Tests `rushgate setup`: interrupted at every statement, run several times at once, run by users who lack a right,
+//! and run without its servers.
 
 mod acl;
 mod interceptor;

@@ -1,4 +1,4 @@
-//! Records that no bridge has made, on a topic that others can write to.
+//! Tests signatures with records that no bridge has published, on a topic to which others can write.
 
 use crate::failed::named;
 use crate::view::{View, granted};

@@ -1,5 +1,5 @@
-//! Gate and database have the same terms, or a command makes them agree: after an older version, a loss in Redis, or a
-//! change by hand.
+//! Tests that gate and database have the same terms, or that a command makes them agree: after an older version, a
+//! loss in Redis, or a change by hand.
 
 use crate::view::{View, granted};
 use rushgate_e2e::history::{Place, Reply};

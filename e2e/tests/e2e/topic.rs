@@ -1,4 +1,4 @@
-//! The topic: how it is created, and what happens to grants that Kafka had confirmed and lost.
+//! Tests how the topic is created, and what happens to grants that Kafka has confirmed and then lost.
 
 use crate::view::{View, granted};
 use rdkafka::ClientConfig;

@@ -1,4 +1,4 @@
-//! A campaign as an applicant and its operator see it.
+//! Helpers that use a campaign as an applicant and as its operator, for tests of the operator's commands.
 
 use rdkafka::ClientConfig;
 use rdkafka::message::OwnedHeaders;

@@ -1,4 +1,4 @@
-//! However often one looks, there are never more coupons than the quota, at the gate and in the database.
+//! Polls the counts of the gate and the database during a test, and checks that they never exceed the quota.
 
 use rushgate_e2e::system::System;
 use serde::Deserialize;

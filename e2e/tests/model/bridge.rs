@@ -1,4 +1,4 @@
-//! A bridge: the real [`Flow`] of the program, with its requests in flight at Redis and Kafka.
+//! Models a bridge: the real [`Flow`] of the program, with its requests in flight at Redis and Kafka.
 
 use crate::gate::Grant;
 use crate::mutation::Mutation;

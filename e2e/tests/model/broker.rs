@@ -1,4 +1,4 @@
-//! The broker: the topic's partitions, their assignment in the consumer group, and the committed offsets.
+//! Models the Kafka broker: the topic's partitions, their assignment in the consumer group, and the committed offsets.
 
 use crate::gate::Grant;
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! The pipeline as a `stateright` model, and the search through all its states.
+//! Describes the pipeline as a `stateright` model, and searches through all its states.
 
 use crate::pipeline::{Action, Pipeline, State};
 use crate::properties;

@@ -1,4 +1,5 @@
-//! The configurations that are searched: parts of the pipeline, each with all of its faults, and the whole.
+//! Lists the configurations whose states are searched: parts of the pipeline, each with all of its faults, and the
+//! whole pipeline.
 
 use crate::fault::Fault::{self, *};
 use crate::pipeline::Pipeline;

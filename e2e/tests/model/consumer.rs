@@ -1,4 +1,5 @@
-//! A consumer: the real [`Offsets`] of the program, with what it has read, written and yet to commit.
+//! Models a consumer: the real [`Offsets`] of the program, with the records that it has read, written and not yet
+//! committed.
 
 use crate::broker::{Broker, ConsumerNo};
 use crate::gate::{Gate, Grant};

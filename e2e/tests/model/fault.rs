@@ -1,4 +1,4 @@
-//! All faults, where they can happen, and their effects. Each fault that happens is counted.
+//! Lists all faults of the model, where they can happen, and their effects. Each fault that happens is counted.
 
 use crate::bridge::Bridge;
 use crate::consumer::{Consumer, Writer};

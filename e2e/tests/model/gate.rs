@@ -1,7 +1,7 @@
-//! The gate: grants by applicant and serial, and which of them are confirmed.
+//! Models the gate: grants by applicant and serial, and which of them are confirmed.
 //!
-//! Each decision is one step, like the script. Applicants are interchangeable, so they come in a fixed order; what
-//! matters is who comes again because the answer was lost.
+//! Each decision is one step, like the script. Applicants are interchangeable, so they come in a fixed order; the
+//! model only varies which of them apply again because their answer was lost.
 
 use crate::mutation::Mutation;
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! Checks all states of the pipeline.
+//! Searches all states of a model of the pipeline, and checks that its properties hold in each of them.
 
 #![allow(
     clippy::expect_used,

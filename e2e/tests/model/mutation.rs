@@ -1,4 +1,4 @@
-//! Known bugs, planted around the real code to show that the model finds them.
+//! Lists known bugs that are planted around the real code, to show that the model finds them.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mutation {

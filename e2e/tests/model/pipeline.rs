@@ -1,4 +1,4 @@
-//! The whole pipeline: what can happen next, and what it changes.
+//! Models the whole pipeline: which actions are possible next, and what each of them changes.
 
 use crate::bridge::Bridge;
 use crate::broker::{Broker, ConsumerNo};

@@ -1,4 +1,4 @@
-//! What must hold in every state, and what must hold at rest.
+//! Defines the properties that must hold in every state, and those that must hold when nothing is left to do.
 
 use crate::pipeline::{Pipeline, State};
 use std::collections::BTreeSet;

@@ -1,7 +1,8 @@
-//! Everything comes to rest: the states have no cycle, so no run goes on for ever.
+//! Checks that every run ends: the states have no cycle, so no run goes on for ever.
 //!
-//! Together with "everything is drained at rest" this means that every run ends drained once no more faults happen,
-//! whatever happened before. (The `eventually` of `stateright` does not cover runs that end in a cycle.)
+//! Together with the property "everything is drained at rest" this means: once no more faults happen, every run ends
+//! with everything drained, whatever happened before. (The `eventually` of `stateright` does not cover runs that end
+//! in a cycle.)
 
 use crate::pipeline::{Action, Pipeline, State};
 use stateright::Model;

@@ -1,7 +1,7 @@
-//! A part of a state that states share until it changes, and whose hash is computed once.
+//! A part of a state that several states share until it changes. Its hash is computed only once.
 //!
-//! Most actions change one or two parts. Without sharing, a state would cost about thirty allocations and a hash of all
-//! its parts, and the model checker makes hundreds of thousands of states.
+//! Most actions change one or two parts. Without sharing, each state would need about thirty allocations and a hash of
+//! all its parts, and the model checker creates hundreds of thousands of states.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -1,4 +1,5 @@
-//! The campaign's Redis stream and its consumer group, as far as XADD, XREADGROUP, XAUTOCLAIM, XACK and XDEL show them.
+//! Models the campaign's Redis stream and its consumer group, as far as XADD, XREADGROUP, XAUTOCLAIM, XACK and XDEL
+//! show them.
 
 use crate::gate::Grant;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,5 @@
-//! The table: [`plan`] orders the rows of a batch, and [`judge`] decides about collisions; both are the consumer's real
-//! code. The unique keys are not enforced here: a property checks that they would have held.
+//! Models the table. [`plan`] orders the rows of a batch, and [`judge`] decides about collisions; both are the
+//! consumer's real code. The model does not enforce the unique keys: a property checks that they would have held.
 
 use crate::gate::Grant;
 use rushgate_consumer::judge::{ExistingRow, JudgeVerdict, judge};

@@ -1,4 +1,4 @@
-//! The commands of operators, each with a campaign that needs it.
+//! Lists the operator commands to interrupt, each with the state of the campaign that it needs.
 
 use super::scene::{DeadLetterId, Scene};
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Campaigns in the states that commands are about, each made with a few calls.
+//! Creates campaigns in the states that the commands need, each with a few calls.
 //!
 //! No bridge or consumer runs, so events stay where they are, and only the command changes the campaign.
 

@@ -1,4 +1,5 @@
-//! The whole state of a campaign as lines, without what differs in every run: times, numbers and the campaign's name.
+//! Reads the whole state of a campaign as lines of text, without what differs in every run: times, numbers and the
+//! campaign's name.
 
 use super::scene::{Scene, keys};
 use redis::streams::StreamRangeReply;

@@ -1,4 +1,4 @@
-//! Grants a right to a Kafka user: rdkafka does not support this request.
+//! Grants a right to a Kafka user. The request is encoded by hand, because rdkafka does not support it.
 
 use rushgate_e2e::system::server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,4 +1,4 @@
-//! A proxy between a program and the database that stops at a command or at its answer.
+//! A proxy between a program and the database. It can stop at a chosen command, or at the answer to it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
