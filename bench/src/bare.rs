@@ -1,5 +1,8 @@
-//! Baselines for bridge and consumer: each hop without what makes it safe. A stream read and published without acks, or
-//! with acks only; rows inserted without a confirmation.
+//! Baselines for bridge and consumer: the same work without the steps that make it safe.
+//!
+//! For the bridge, two loops publish a stream to Kafka: one reads with NOACK, so an entry can be lost, and one acks
+//! and deletes entries in Redis (XACK, XDEL) after Kafka has confirmed them. For the consumer, a loop inserts rows
+//! without a confirmation at the gate.
 
 use crate::gate::Gate;
 use anyhow::{Context, Result, bail};

@@ -1,4 +1,4 @@
-//! The list of all benchmarks.
+//! Lists all benchmarks, in the order of a full run.
 
 mod bridge;
 mod consumer;

@@ -1,4 +1,4 @@
-//! The findings that have a goal, as one SVG: how close each is to its goal.
+//! Draws an SVG chart of all findings that have a goal. It shows how close each finding is to its goal.
 
 use crate::report::{Finding, Goal, Report};
 use std::fmt::Write as _;

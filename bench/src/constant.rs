@@ -1,5 +1,5 @@
-//! The least that a server can do: it answers every request with the same bytes. It shows the capacity of the load
-//! generator.
+//! The simplest possible server: it answers every request with the same bytes. Its throughput shows the capacity of
+//! the load generator.
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,5 +1,5 @@
-//! The gate's Redis for the benchmarks: creates and removes campaigns, loads scripts, and waits until no work is left
-//! between two turns.
+//! Manages the gate's Redis for the benchmarks: it creates and removes campaigns, loads scripts, and waits between two
+//! turns until Redis has no work left.
 
 use crate::load::{Load, LoadResult, Pace, Protocol, Template, Until};
 use crate::scale::Scale;

@@ -1,4 +1,4 @@
-//! The findings that have a goal, as a short table for a page.
+//! Formats the findings that have a goal as a short Markdown table.
 
 use crate::benches::GROWTH;
 use crate::report::{Finding, Report, TITLES, table};

@@ -1,12 +1,13 @@
-//! The load generator: raw bytes on keep-alive connections, one thread, epoll.
+//! The load generator. It sends raw bytes on keep-alive connections, from one thread, with epoll.
 //!
-//! It must be much faster than the system on the same machine, so it does almost nothing: a request is a template in
-//! which one number is overwritten; of a response it reads the status and the length; each costs one `write` and one
-//! `read`. Its own cost is part of its [`LoadResult`].
+//! It must be much faster than the system on the same machine, so it does almost nothing. A request is a template in
+//! which one number is overwritten. Of a response, it reads only the status and the length. Each request costs one
+//! `write` and one `read`. The generator's own cost is part of its [`LoadResult`].
 //!
-//! There are two paces. [`Pace::Closed`]: every connection sends again as soon as it has its answer, which finds the
-//! capacity. [`Pace::Open`]: requests are due by a clock, whatever became of the earlier ones, and latency counts from
-//! when a request was due, so a slow system gets no less load (no coordinated omission).
+//! There are two paces. With [`Pace::Closed`], every connection sends the next request as soon as it has its answer:
+//! this finds the capacity. With [`Pace::Open`], each request is due at a fixed time, whether or not the earlier ones
+//! were answered, and its latency counts from that time. So a slow system does not get less load (no coordinated
+//! omission).
 
 mod generator;
 mod response;

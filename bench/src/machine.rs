@@ -1,4 +1,5 @@
-//! The machine and the versions of the programs, without which a figure means nothing.
+//! Describes the machine and the versions of the programs. Figures can be compared only together with this
+//! description.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -1,4 +1,4 @@
-//! `rushgate-bench`: runs benchmarks and writes the results. `cargo xtask bench` calls it.
+//! The command `rushgate-bench`, which runs benchmarks and writes the results. `cargo xtask bench` calls it.
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};

@@ -1,4 +1,5 @@
-//! Alternating turns: contenders are measured in turn, so that disturbances of the machine affect all of them.
+//! Measures the compared variants in alternation (A, B, A, B, …), so that other load on the machine affects all of
+//! them.
 
 use crate::say;
 use anyhow::{Context, Result};

@@ -1,6 +1,6 @@
-//! The contract of `POST /v1/campaigns/{campaign}/applications` as a native service: axum, one multiplexed connection
-//! to Redis, the same script, the same JSON, the same timeout. It shows what the component would cost without
-//! WebAssembly and its host.
+//! The endpoint `POST /v1/campaigns/{campaign}/applications` as a native service: axum, one multiplexed connection to
+//! Redis, the same script, the same JSON and the same timeout. The comparison with it shows what WebAssembly and its
+//! host cost.
 
 use crate::gate::value;
 use anyhow::{Context, Result};

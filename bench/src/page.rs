@@ -1,4 +1,5 @@
-//! Pages with generated parts: each part is between two marks and is replaced as a whole.
+//! Updates Markdown pages that have generated parts. Each generated part stands between two markers, and is replaced
+//! as a whole.
 
 use anyhow::{Context, Result};
 use std::fs;

@@ -1,4 +1,4 @@
-//! A program that ends with its guard, and its resource usage.
+//! Starts a program that ends when its guard is dropped, and reads how much CPU time and memory it has used.
 
 use crate::load::{Load, Pace, Protocol, Template, Until};
 use anyhow::{Context, Result, bail};

@@ -1,4 +1,4 @@
-//! The results of a run: a table for people, JSON for programs.
+//! Formats the results of a run: a table for people, and JSON for programs.
 
 use crate::machine::Machine;
 use crate::measure::Figure;

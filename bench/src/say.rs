@@ -1,4 +1,4 @@
-//! Output for the user: results on stdout, progress on stderr.
+//! Prints output for the user: results on stdout, progress on stderr.
 
 use std::fmt::Display;
 use std::io::{Write, stderr, stdout};

@@ -1,4 +1,5 @@
-//! How much is measured, and for how long.
+//! Sets the size of the benchmarks: how often and for how long each variant is measured, with how many connections,
+//! applicants and entries.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! A discrete-event simulation of the system, with measured costs.
 //!
-//! The [`Costs`] come from the results of `cargo xtask bench`; no cost is in the code. Numbers in the code are
-//! assumptions or shipped settings, and say so. The tables go into `SCALE.md`, each between its own marks. The same
-//! costs give the same tables on every machine.
+//! The [`Costs`] come from the results of `cargo xtask bench`; the code contains no cost. Numbers in the code are
+//! assumptions or default settings, and a comment says so. The tables go into `SCALE.md`, each between its own
+//! markers. The same costs give the same tables on every machine.
 
 mod agenda;
 mod costs;

@@ -1,5 +1,5 @@
-//! The servers and programs of a benchmark run: the servers exist already; the programs are started as needed and end
-//! with the run.
+//! Provides the servers and programs of a benchmark run. The servers run already; the programs are started when they
+//! are needed, and end with the run.
 
 mod programs;
 mod ways;

@@ -1,4 +1,4 @@
-//! Reads when each grant was handed to Kafka from a topic.
+//! Reads from a Kafka topic at which time the bridge passed each grant to Kafka.
 
 use anyhow::{Context, Result, bail};
 use rdkafka::config::ClientConfig;

@@ -1,9 +1,9 @@
 //! Five usual ways to give out coupons, each as a small service that a reasonable team could write.
 //!
-//! All of them answer the same request, `POST /v1/campaigns/{campaign}/applications` with `{"user_id":"…"}`, and store
-//! coupons in a table `way_coupons` of their own schema. Each uses what its way allows at no cost: a connection pool,
-//! prepared statements, one Redis connection shared by all requests, a key that prevents two coupons for one person.
-//! What a way still gets wrong is inherent in it.
+//! All of them accept the same request, `POST /v1/campaigns/{campaign}/applications` with `{"user_id":"…"}`, and store
+//! coupons in a table `way_coupons` in a separate schema. Each uses every good practice that its way allows at no
+//! cost: a connection pool, prepared statements, one Redis connection shared by all requests, and a unique key against
+//! two coupons for one applicant. What a way still gets wrong is inherent in it.
 
 pub mod chart;
 pub mod count_then_insert;

@@ -1,4 +1,5 @@
-//! Every benchmark, so small that its figures mean nothing: checks that they work and that they end.
+//! Runs every benchmark at so small a size that its figures mean nothing. It tests that the benchmarks work and that
+//! they end.
 
 // Clippy does not recognise helpers of tests as tests.
 #![allow(clippy::unwrap_used)]

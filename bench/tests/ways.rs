@@ -1,4 +1,4 @@
-//! Each of the usual ways on real servers: those of `DATABASE_URL`, `REDIS_URL` and `KAFKA_BROKERS`.
+//! Tests each of the usual ways with real servers: those of `DATABASE_URL`, `REDIS_URL` and `KAFKA_BROKERS`.
 
 #![allow(
     clippy::expect_used,

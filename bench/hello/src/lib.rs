@@ -1,5 +1,5 @@
-//! Hello, world: measures the cost of the host. It answers as Rushgate does, with a length and a small JSON body, and
-//! does nothing else.
+//! A hello-world component that measures the cost of the Wasm host. Its responses look like those of Rushgate, with a
+//! Content-Length and a small JSON body, and it does nothing else.
 
 use bytes::Bytes;
 use spin_sdk::http::{FullBody, HeaderValue, Response};

@@ -1,5 +1,9 @@
-//! A backlog in the stream, drained by the shipped bridge. Baselines: the same stream read and published without acks
-//! (this is the goal), and with acks only.
+//! Measures how fast the real bridge publishes a backlog of stream entries to Kafka, in entries per second, and its
+//! CPU time and memory.
+//!
+//! There are two baselines, and both wait for Kafka's acks of all records, as the bridge does. The first reads the
+//! same stream with NOACK, so without Redis XACK; the goal is at least 80% of its speed. The second also acks and
+//! deletes each entry in Redis once Kafka has confirmed its record, and does nothing else.
 
 use super::progress::progress;
 use crate::bare::{self, Kept};

@@ -1,4 +1,5 @@
-//! What everything costs: CPU and memory of each program while a million applicants are granted their coupons.
+//! Measures the CPU time and the peak memory of each program and server while applicants are granted their coupons: a
+//! million of them in a full run.
 
 use super::pipeline::Pipeline;
 use crate::gate::Gate;

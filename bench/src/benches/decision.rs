@@ -1,5 +1,8 @@
-//! The cost of one decision: Redis's CPU for each kind, the time of a decision that shares its sync with no other, and
-//! the cost of a flood of refusals through the handler with its negative cache. `SCALE.md` uses these costs.
+//! Measures the costs of decisions, which `SCALE.md` uses:
+//! - the CPU time of Redis for a grant, for a refusal, and for a question of the refusal cache;
+//! - the latency of a grant and of a refusal while no other request is in flight, so that a grant shares its sync to
+//!   disk with no other;
+//! - the CPU time of handler and Redis for a flood of refused applications through a handler with its refusal cache.
 
 use super::growth::cpu;
 use super::http::applications;

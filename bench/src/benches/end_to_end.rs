@@ -1,4 +1,5 @@
-//! From the grant to the row, at a steady load of half the capacity of the whole system.
+//! Measures the time from a grant to its row in the database, in milliseconds. The load is steady: half of the rate
+//! that the whole system could process just before.
 
 use super::http::steady;
 use super::pipeline::Pipeline;

@@ -1,5 +1,5 @@
-//! The gate alone: `apply.lua` through a pipelining client, for every common decision. Baseline: the shortest script
-//! that could make the simplest decision.
+//! Measures the gate without the other programs: `apply.lua`, called by a pipelining client, for every common
+//! decision. The baseline is the shortest script that could make the simplest decision.
 
 use crate::gate::Gate;
 use crate::load::{Load, LoadResult, MARK, Template, Until};

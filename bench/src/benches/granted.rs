@@ -1,5 +1,7 @@
-//! Applications that are all granted: through the component, with and without a response body. Baselines: hello-world
-//! on the same host, the same contract as a native service, and the script alone.
+//! Measures applications that are all granted, through the component, with and without a response body.
+//!
+//! There are three baselines: a hello-world component on the same host, a native service with the same API, and the
+//! script `apply.lua` called directly.
 
 use super::http::{applications, generator, on_a_campaign, quantile, steady, throughput};
 use crate::load::{Template, Until};

@@ -1,6 +1,8 @@
-//! The cost of a grant as things grow. The gate alone: grants of a campaign, campaigns, and unread entries. The whole
-//! system, program by program ([`system`]): campaigns, and rows. Each figure is compared with itself at the smallest
-//! size.
+//! Measures how the CPU time of a grant changes as the system grows. Each figure is compared with the one at the
+//! smallest size.
+//!
+//! For the gate alone, three sizes grow: the grants of a campaign, the number of campaigns, and the unread entries of
+//! the stream. For the whole system, program by program, [`system`] varies the number of campaigns and of rows.
 
 mod system;
 

@@ -1,4 +1,4 @@
-//! Helpers of the benchmarks over HTTP.
+//! Helpers of the benchmarks that send HTTP requests: loads, rates and latencies.
 
 use crate::gate::Gate;
 use crate::load::{Load, LoadResult, Pace, Protocol, Template, Until};

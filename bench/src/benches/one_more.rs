@@ -1,5 +1,8 @@
-//! Two instead of one: handlers, gates, bridges, consumers, and partitions. On few cores this mostly shows that no core
-//! is left for the second one; on more cores it shows what the second one adds.
+//! Measures what a second instance adds: the throughput of two handlers, gates, bridges or consumers is compared with
+//! that of one. Consumers are also compared with more partitions.
+//!
+//! On few cores this mostly shows that no core is left for the second instance; on more cores it shows what the second
+//! one adds.
 
 use super::http::applications;
 use super::progress::progress;

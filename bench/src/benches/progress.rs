@@ -1,4 +1,5 @@
-//! Measures the progress of work that is observed from outside.
+//! Measures the speed of work in another process, in items per second, by polling how many items are done. The
+//! start-up time of the process does not count.
 
 use anyhow::{Result, bail};
 use std::thread::sleep;

@@ -1,5 +1,5 @@
-//! The flood after the last coupon: applications of different applicants, all refused. Baseline: hello-world on the
-//! same host, with the same requests.
+//! Measures the applications after the last coupon: each comes from another applicant, and all are refused. The
+//! baseline is a hello-world component on the same host, with the same requests.
 
 use super::http::{applications, generator, quantile, steady, throughput};
 use crate::load::Template;

@@ -1,5 +1,5 @@
-//! The usual ways to give out coupons, beside Rushgate: the same crowd on the same servers, far more applicants than
-//! coupons; one in ten clicks twice.
+//! Compares Rushgate with the usual ways to give out coupons. All get the same applicants on the same servers. There
+//! are far more applicants than coupons, and one applicant in ten clicks twice.
 
 use crate::load::{Load, Template, Until};
 use crate::measure::{Contender, Turns, interleaved};

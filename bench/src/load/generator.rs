@@ -1,4 +1,4 @@
-//! The loop: sends requests that are due, and reads answers.
+//! The loop of the load generator: it sends the requests that are due, and reads the responses.
 
 use super::{Load, LoadResult, Pace, Template, Until};
 use anyhow::{Context, Result, bail};

@@ -1,4 +1,4 @@
-//! Finds the end and the kind of a response, and nothing else.
+//! Finds where a response ends and which status it has. It parses nothing else.
 
 use anyhow::{Context, Result, bail};
 

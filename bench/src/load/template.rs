@@ -1,4 +1,4 @@
-//! A request in which only the user id changes.
+//! A request template. The requests that are made from it differ only in the user id.
 
 use rushgate_gate::script::Eval;
 use rushgate_gate::{Call, CampaignId};

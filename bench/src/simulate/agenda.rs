@@ -1,4 +1,4 @@
-//! The event queue of a simulation: events ordered by time, and the clock.
+//! The event queue of a simulation. It contains the events in the order of their times, and the simulated clock.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;

@@ -1,4 +1,4 @@
-//! The measured costs.
+//! The measured time of each step for one application, grant, record or row. The simulation uses these costs.
 
 use super::agenda::Nanos;
 #[cfg(test)]

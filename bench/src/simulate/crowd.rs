@@ -1,4 +1,5 @@
-//! When applicants come. An open model: applicants come by their own clocks, whatever becomes of the earlier ones.
+//! Decides when applicants come. This is an open model: an applicant comes at a given time, whether or not the earlier
+//! ones were answered.
 
 use super::agenda::{Nanos, micros};
 use super::random::Random;

@@ -1,7 +1,8 @@
-//! One gate, and applicants all over the world: each is served by a nearby edge, which asks the gate at home and caches
-//! refusals.
+//! Simulates one gate with applicants all over the world. Each applicant is served by an *edge*: handlers in a region
+//! near the applicant, which ask the gate in its home region and cache refusals.
 //!
-//! Times are counted at the edges: the way from an applicant to the edge does not depend on what is done behind it.
+//! Times are counted at the edges: the network delay between an applicant and the edge does not depend on what happens
+//! behind the edge.
 
 use super::agenda::{Agenda, Nanos, millis, seconds};
 use super::costs::Costs;

@@ -1,5 +1,5 @@
-//! The negative cache of the handlers (`apply-handler`): after a refusal, an instance asks the gate one question, and
-//! repeats the answer for a while.
+//! Simulates the refusal cache of the handlers (`apply-handler`): after a refusal, an instance asks the gate one
+//! question, and repeats the answer for a limited time.
 
 use super::agenda::{Nanos, millis};
 use super::random::Random;

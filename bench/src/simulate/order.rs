@@ -1,4 +1,4 @@
-//! Strict order of arrival, and how far a result is from it.
+//! Compares the winners of a run with those of a strict order of arrival.
 
 use super::agenda::{Nanos, seconds};
 

@@ -1,5 +1,5 @@
-//! Reproducible random numbers: the same seed gives the same numbers on every machine and in every version, which a
-//! general-purpose generator does not promise.
+//! Generates reproducible random numbers: the same seed gives the same numbers on every machine and in every version.
+//! A general-purpose generator does not promise that.
 
 use super::agenda::Nanos;
 

@@ -1,4 +1,4 @@
-//! The results of a full run, and the costs in them.
+//! Reads the results of a full benchmark run, and finds the costs in them.
 
 use super::agenda::{Nanos, micros, millis};
 use super::costs::Costs;

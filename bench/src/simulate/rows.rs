@@ -1,4 +1,4 @@
-//! The way of a grant to its row: bridges, brokers, consumers, database.
+//! Simulates the way of a grant to its row: bridges, brokers, consumers and the database.
 
 use super::agenda::{Nanos, millis, seconds};
 use super::costs::Costs;

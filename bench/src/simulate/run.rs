@@ -1,4 +1,4 @@
-//! A run of the system: its components and its applicants.
+//! Describes a simulated run: the number of each component, and the applicants.
 
 use super::costs::Costs;
 use super::crowd::Crowd;

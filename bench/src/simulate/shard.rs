@@ -1,4 +1,4 @@
-//! A gate that has a part of a campaign's places.
+//! Simulates one of the gates over which a campaign is split. It has only a part of the campaign's serials.
 
 use super::agenda::Nanos;
 use super::costs::Costs;

@@ -1,4 +1,4 @@
-//! The result of a simulated run.
+//! The result of a simulated run: latencies, counts, and how busy each component was.
 
 use super::agenda::{Nanos, seconds};
 use std::fmt;

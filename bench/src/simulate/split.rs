@@ -1,7 +1,7 @@
-//! A quota split over several gates, and what that costs in the order of arrival.
+//! Simulates a quota that is split over several gates, and measures how far the result is from the order of arrival.
 //!
-//! Applicants are spread by a hash of their ids, so each always asks the same gate. Arrival is counted at the gates:
-//! what network and handlers do to the order before that is the same for one gate and for many.
+//! A hash of the applicant's id chooses the gate, so each applicant always asks the same one. Arrival is counted at
+//! the gates: the effect of network and handlers on the order before that is the same for one gate and for many.
 
 use super::agenda::{Agenda, Nanos, millis, seconds};
 use super::costs::Costs;

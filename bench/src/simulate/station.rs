@@ -1,4 +1,5 @@
-//! Queues: several servers behind one queue, or a gate that takes everything that has arrived at once.
+//! Simulates queues: several servers that share one queue, or a gate that processes everything that has arrived in one
+//! turn.
 
 use super::agenda::Nanos;
 use std::collections::VecDeque;

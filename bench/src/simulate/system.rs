@@ -1,8 +1,8 @@
-//! The whole system: applications at handlers, decisions at gates, and the way of a grant to its row.
+//! Simulates the whole system: applications at handlers, decisions at gates, and the way of a grant to its row.
 //!
-//! A handler core takes its measured time on average, exponentially distributed; everything else takes exactly the
-//! measured time. All of a handler's time comes before the gate. The later work for a grant (read, ack, confirm) is
-//! done by the same gate, and competes with applications.
+//! The time of a handler core is exponentially distributed around its measured mean; every other step takes exactly
+//! its measured time. All of a handler's work comes before the gate. The same gate also does the later work for a
+//! grant (read, ack, confirm), so this work delays applications.
 
 use super::agenda::{Agenda, Nanos, millis, seconds};
 use super::costs::Costs;

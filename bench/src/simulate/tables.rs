@@ -1,4 +1,4 @@
-//! The simulated questions, and a table for each.
+//! Lists the questions that the simulation answers, and makes a table for each of them.
 
 mod edges;
 mod hot_key;

@@ -1,4 +1,4 @@
-//! Whole runs.
+//! Tests of whole simulated runs.
 
 mod edges {
     use crate::simulate::costs::Costs;

@@ -1,4 +1,4 @@
-//! The programs of the system and the services beside them: how each is started, and when it is ready.
+//! Starts the programs of the system and the baseline services, and waits until each of them is ready.
 
 use super::{Route, Testbed};
 use crate::process::{Process, free_address, get};

@@ -1,4 +1,4 @@
-//! The usual ways to give out coupons: how each is started, and when it is ready.
+//! Starts the services of the usual ways to give out coupons, and waits until each of them is ready.
 
 use super::{Route, Server, Testbed};
 use crate::process::{Process, free_address};

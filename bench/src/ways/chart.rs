@@ -1,4 +1,4 @@
-//! The ways beside Rushgate as one SVG: a bar for each way, and a column for each important measure.
+//! Draws an SVG chart of the usual ways and Rushgate: a bar for each way, and a column for each important measure.
 
 use super::shown::{APPLICATIONS, DATABASE_CPU, NOBODY_GOT, OVER_QUOTA, P99};
 use super::table::{Line, lines};

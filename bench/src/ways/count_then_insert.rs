@@ -1,8 +1,9 @@
-//! Counts the rows, and inserts one if there are fewer than the quota.
+//! The way that counts the rows, and inserts one if there are fewer than the quota.
 //!
-//! The usual first version: `exists`, `count`, `save`. Each statement is correct, but others run between them: up to
-//! one row too many for every other connection of every instance, and a person who clicks twice may get two. A unique
-//! key, which the other ways have, would prevent the latter; nothing prevents the former.
+//! It is the usual first version: `exists`, `count`, `save`. Each statement is correct, but other requests run between
+//! them. So it inserts up to one row too many for every other connection of every instance, and an applicant who
+//! clicks twice may get two coupons. A unique key, which the other ways have, would prevent the second coupon of one
+//! applicant; nothing prevents the rows above the quota.
 
 use super::coupons::{CONNECTIONS, insert, pool};
 use super::{Decide, Decision};

@@ -1,4 +1,4 @@
-//! The table that every way inserts into.
+//! Connects to the table into which every way inserts its coupons, and inserts rows.
 
 use anyhow::{Context, Result};
 use sqlx::mysql::{MySql, MySqlPool, MySqlPoolOptions};

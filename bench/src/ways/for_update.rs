@@ -1,6 +1,7 @@
-//! Locks the campaign's row, and inserts while it is locked.
+//! The way that locks the campaign's row with `FOR UPDATE`, and inserts while the row is locked.
 //!
-//! Exact. All requests wait in line for one row, also those that will be refused, each with a connection.
+//! Its result is exact. All requests wait in line for the lock of one row, also those that will be refused, and each
+//! of them holds a connection while it waits.
 
 use super::coupons::{CONNECTIONS, Inserted, insert, pool};
 use super::{Decide, Decision};

@@ -1,4 +1,4 @@
-//! The coupons of a campaign, from its table.
+//! Counts the coupons that a way has given out, from the rows in its table.
 
 use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 

@@ -1,7 +1,7 @@
-//! Counts in Redis, and inserts at once.
+//! The way that counts in Redis with `INCR`, and inserts at once.
 //!
-//! Never too many. The number is drawn before the applicant is checked: each second click of a winner, and each failed
-//! insert, uses up a place that no applicant gets.
+//! It never gives out too many coupons. But it takes the number before it checks the applicant. So each second click
+//! of a winner, and each failed insert, uses up a coupon that no applicant gets.
 
 use super::coupons::{CONNECTIONS, Inserted, insert, pool};
 use super::{Decide, Decision};

@@ -1,9 +1,9 @@
-//! Counts in Redis, and inserts in a Kafka consumer.
+//! The way that counts in Redis with `INCR`, and inserts in a Kafka consumer.
 //!
-//! The well-known Spring tutorial: `SADD` for one per person, `INCR` for the quota, `KafkaTemplate.send`, and a
-//! `@KafkaListener` that saves row by row. Exact as long as nothing fails. An applicant whose request dies between the
-//! two calls of Redis can never win; a number whose record is lost is a place that no applicant gets; and an applicant
-//! who was told "granted" has no coupon until the consumer has saved it.
+//! This is the well-known Spring tutorial: `SADD` for one per person, `INCR` for the quota, `KafkaTemplate.send`, and
+//! a `@KafkaListener` that saves row by row. It is exact as long as nothing fails. If a request dies between the two
+//! calls of Redis, its applicant can never win. If a record is lost, no applicant gets its coupon. And an applicant
+//! who got the reply "granted" has no coupon until the consumer has saved it.
 
 use super::coupons::{insert, pool};
 use super::incr_insert::redis;

@@ -1,4 +1,4 @@
-//! The ways as programs: `rushgate-bench serve way` and `serve way-consumer`.
+//! Runs the usual ways as programs: `rushgate-bench serve way` and `rushgate-bench serve way-consumer`.
 
 use super::Way;
 use super::count_then_insert::CountThenInsert;

@@ -1,8 +1,9 @@
-//! Keeps a set of applicants in Redis, and inserts those who were early enough.
+//! The way that keeps a set of applicants in Redis, and inserts those who came early enough.
 //!
-//! `SADD` and `SCARD` in one `MULTI`: one per person, and never too many, as long as nothing fails. The set contains
-//! every applicant who ever came, also those without a coupon; an applicant who comes again cannot be told the result;
-//! and a failed insert uses up a place that no applicant gets, not even the one who won it.
+//! `SADD` and `SCARD` run in one `MULTI`. So each applicant gets at most one coupon, and there are never too many, as
+//! long as nothing fails. The set contains every applicant who ever came, also those without a coupon. An applicant
+//! who comes again cannot learn the result. A failed insert uses up a coupon that no applicant gets, not even the one
+//! who won it.
 
 use super::coupons::{CONNECTIONS, Inserted, insert, pool};
 use super::incr_insert::redis;

@@ -1,4 +1,4 @@
-//! A schema of a way's own, with its tables.
+//! Creates a separate database schema for a way, with its tables, and drops it afterwards.
 
 use super::Way;
 use anyhow::{Context, Result};

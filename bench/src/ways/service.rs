@@ -1,4 +1,4 @@
-//! The HTTP server, which is the same for every way.
+//! Runs the HTTP server, which is the same for every way.
 
 use super::{Decide, Decision};
 use crate::say;

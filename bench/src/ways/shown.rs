@@ -1,4 +1,4 @@
-//! The measures of the comparison.
+//! Defines the measures by which the ways are compared, and computes them for a run.
 
 use super::given::Given;
 use crate::load::LoadResult;

@@ -1,4 +1,4 @@
-//! The findings about the ways as a table of their own.
+//! Formats the findings about the ways as a separate table.
 
 use super::shown::MEASURES;
 use crate::report::Finding;

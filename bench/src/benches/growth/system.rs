@@ -1,5 +1,5 @@
-//! CPU of each program of the whole system for a grant that becomes a row: with more campaigns, and with more rows in
-//! the table.
+//! Measures the CPU time that each program of the whole system spends on a grant, from the request to the row. There
+//! are two series: a growing number of campaigns, and a growing number of rows in the table.
 
 use super::super::pipeline::Pipeline;
 use super::{KEPT, NAME};

@@ -1,4 +1,5 @@
-//! Edges near the applicants, and one gate at home.
+//! The table for this question: how are applicants in distant regions served, if edges are near them and there is one
+//! gate?
 
 use super::{SEED, Table, percent};
 use crate::measure::Figure;

@@ -1,4 +1,4 @@
-//! One campaign, one gate: its capacity.
+//! The table for this question: what is the capacity of one campaign, which has one gate?
 
 use super::{SEED, Table, percent};
 use crate::report::Unit;

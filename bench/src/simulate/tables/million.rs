@@ -1,4 +1,4 @@
-//! A million applications per second for one campaign.
+//! The table for this question: what does a million applications per second for one campaign need?
 
 use super::hot_key::{AT_ONCE, INSTANCES, LIFE, MACHINE};
 use super::{SEED, Table, percent};

@@ -1,4 +1,4 @@
-//! One more of each component: what it adds, and the next bottleneck.
+//! The table for this question: what does one more of each component add, and which component is the next bottleneck?
 
 use super::{SEED, Table};
 use crate::report::Unit;

@@ -1,4 +1,5 @@
-//! A quota split over several gates: the time it saves, and what it costs in the order of arrival.
+//! The table for this question: how much time does it save to split a quota over several gates, and how far is the
+//! result from the order of arrival?
 
 use super::{SEED, Table};
 use crate::report::Unit;
