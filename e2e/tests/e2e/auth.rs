@@ -176,7 +176,7 @@ async fn one_odd_key_of_a_set_is_passed_over_with_a_line_in_the_log() {
         .expect("an answer");
     assert_eq!(response.status(), StatusCode::CREATED);
     let log = system.logs();
-    let line = "variable jwt_keys: key 1 is malformed: it is passed over";
+    let line = "variable jwt_keys: key 1 is malformed; this key is skipped";
     assert!(log.contains(line) && !log.contains("aHVudGVyMg"), "{log}");
 }
 

@@ -142,7 +142,12 @@ async fn long_values_are_eight_bytes_and_become_rows_too() {
         );
     }
     let log = system.bridges[0].log();
-    assert_eq!(log.matches("its stream is left unread").count(), 1, "{log}");
+    assert_eq!(
+        log.matches("the stream of this campaign is not read")
+            .count(),
+        1,
+        "{log}"
+    );
     assert!(log.contains("campaign=anybody"), "{log}");
 
     assert_eq!(system.bridges.remove(0).terminate(), Some(0));
