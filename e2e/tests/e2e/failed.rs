@@ -218,7 +218,10 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
 
     // An unknown id is reported, and the others are still processed.
     for (arguments, expected) in [
-        (vec!["show", "999"], "dead letter 999: there is none"),
+        (
+            vec!["show", "999"],
+            "dead letter 999: there is no such dead letter",
+        ),
         (
             vec!["show", "launch/1-1"],
             "dead letter launch/1-1: there is no such dead letter, or it was resolved",
@@ -231,7 +234,7 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
         (vec!["replay", "999", &again], "was replayed already, at 20"),
         (
             vec!["replay", "999", &again],
-            "dead letter 999: there is none",
+            "dead letter 999: there is no such dead letter",
         ),
         (
             vec!["replay", "once/3"],
@@ -400,7 +403,7 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
         }
         let shown = launch.does(&["failed", "show", &anna]).await;
         for expected in [
-            "as KAFKA_VALUE_FORMAT=long needs",
+            "which KAFKA_VALUE_FORMAT=long needs",
             "field        serial: 1",
             "field        user_id: anna",
             "entry_id: ",

@@ -324,7 +324,7 @@ async fn rows_that_are_paced_leave_a_slow_database_to_its_shop() {
     assert!(paced <= most, "{paced} rows/s at a pace of {pace}");
     // It has stayed in the group: since its start, no partition was revoked or assigned again.
     let log = system.consumers[0].log();
-    let (_, since) = log.rsplit_once("consumer: started").expect("its start");
+    let (_, since) = log.rsplit_once("consumer started").expect("its start");
     assert_eq!(since.matches("partitions assigned").count(), 1, "{since}");
     assert_eq!(since.matches("partitions revoked").count(), 0, "{since}");
     assert_eq!(end_consumer(&mut system), Some(0));

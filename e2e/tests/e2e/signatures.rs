@@ -72,7 +72,7 @@ async fn an_unsigned_record_mints_nothing_and_halts_no_campaign() {
     let said = launch
         .does(&["restore", "launch", "--halt", "--wait", "60"])
         .await;
-    assert!(said.contains("knew 2 of 2 grants"), "{said}");
+    assert!(said.contains("the gate had 2 of 2 held grants"), "{said}");
     launch.has_rows(2).await;
 }
 

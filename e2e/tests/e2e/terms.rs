@@ -180,7 +180,10 @@ async fn a_restore_makes_room_for_what_the_gate_has_granted() {
     let wound = "UPDATE rounds SET quota = 2; UPDATE campaigns SET state = 'halted'";
     system.database.run(wound).await.expect("done");
     let restored = launch.does(&["restore", LAUNCH]).await;
-    assert!(restored.contains("knew 3 of 3 grants"), "{restored}");
+    assert!(
+        restored.contains("the gate had 3 of 3 held grants"),
+        "{restored}"
+    );
     assert_eq!(quota(&system).await, 3);
     let log = launch.does(&["campaign", "log", LAUNCH]).await;
     assert!(
