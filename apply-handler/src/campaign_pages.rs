@@ -1,6 +1,6 @@
-//! Serves the pages of the list of campaigns. The campaign ids of a page are cached for one second. In a handler
-//! instance, one request at a time queries the gate, one campaign after the other, so lists take little of the gate's
-//! time from applications.
+//! Serves the list of campaigns, page by page (`GET /v1/campaigns`). The campaign ids of a page are cached for one
+//! second. In an instance, only one list request at a time queries the gate, and it queries one campaign after the
+//! other. So lists hardly delay applications.
 
 use crate::gate::{Gate, GateError};
 use crate::overview_cache::{self, STALE};

@@ -1,4 +1,4 @@
-//! Draws an SVG chart of all findings that have a goal. It shows how close each finding is to its goal.
+//! Draws an SVG chart of all results that have a goal. It shows how close each result is to its goal.
 
 use crate::report::{Finding, Goal, Report};
 use std::fmt::Write as _;

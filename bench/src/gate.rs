@@ -1,5 +1,5 @@
 //! Manages the gate's Redis for the benchmarks: it creates and removes campaigns, loads scripts, and waits between two
-//! turns until Redis has no work left.
+//! measurements until Redis has no work left.
 
 use crate::load::{Load, LoadResult, Pace, Protocol, Template, Until};
 use crate::scale::Scale;

@@ -1,5 +1,5 @@
 //! Measures the compared variants in alternation (A, B, A, B, …), so that other load on the machine affects all of
-//! them.
+//! them alike.
 
 use crate::say;
 use anyhow::{Context, Result};

@@ -1,8 +1,8 @@
 //! Measures the costs of decisions, which `SCALE.md` uses:
-//! - the CPU time of Redis for a grant, for a refusal, and for a question of the refusal cache;
-//! - the latency of a grant and of a refusal while no other request is in flight, so that a grant shares its sync to
-//!   disk with no other;
-//! - the CPU time of handler and Redis for a flood of refused applications through a handler with its refusal cache.
+//! - the CPU time of Redis for a grant, for a refusal, and for a query that fills the refusal cache;
+//! - the latency of a grant and of a refusal while no other request is in flight: each grant then waits for a whole
+//!   sync to disk;
+//! - the CPU time of the handler (with its refusal cache) and of Redis for a flood of refused applications.
 
 use super::growth::cpu;
 use super::http::applications;

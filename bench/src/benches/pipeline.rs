@@ -1,5 +1,5 @@
-//! Starts the whole system for the benchmarks that need it: handler, bridge and consumer, and campaigns that all of
-//! them know.
+//! Starts the whole system for the benchmarks that need it: handler, bridge and consumer. It also creates the campaigns
+//! that these benchmarks use.
 
 use super::http::applications;
 use super::progress::progress;

@@ -1,5 +1,5 @@
-//! Measures the applications after the last coupon: each comes from another applicant, and all are refused. The
-//! baseline is a hello-world component on the same host, with the same requests.
+//! Measures how many applications per second are refused after the last coupon is gone. Each application comes from a
+//! different applicant. The baseline is a hello-world component on the same Wasm host, with the same requests.
 
 use super::http::{applications, generator, quantile, steady, throughput};
 use crate::load::Template;

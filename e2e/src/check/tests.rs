@@ -1,3 +1,5 @@
+//! Tests of the checker on histories made by hand: each breach of C1 to C6 is reported, and what is allowed is not.
+
 use super::*;
 use crate::rows::{FailedEvent, Row};
 use rushgate_gate::stored_grants::HeldGrant;
