@@ -1,7 +1,7 @@
 //! Inserts grants as rows of `coupons`. For each grant that cannot be inserted, it finds the reason.
 //!
 //! It uses a plain multi-row INSERT, and the unique keys of the table decide. If a grant collides with existing rows,
-//! these rows are read, and [`judge`](crate::judge) decides what to do. INSERT IGNORE and ON DUPLICATE KEY UPDATE
+//! these rows are read, and [`judge`] decides what to do. INSERT IGNORE and ON DUPLICATE KEY UPDATE
 //! would hide the collision, and the number of affected rows does not show it reliably.
 
 use crate::existing::Existing;
