@@ -144,7 +144,7 @@ impl fmt::Display for Report {
         match self.breaches.len() {
             0 => write!(
                 f,
-                "exact: every coupon was given once, to the person who was told so"
+                "exact: each coupon was given out once, to an applicant who was answered `granted`"
             ),
             count if count > SHOWN => {
                 write!(f, "NOT EXACT: {count} breaches, the first {SHOWN} above")
