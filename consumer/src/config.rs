@@ -3,7 +3,7 @@
 use clap::Parser;
 use rdkafka::ClientConfig;
 use rushgate_gate::signature::SignaturePolicy;
-use rushgate_settings::{
+use rushgate_startup::{
     BadSetting, ConsumerGroup, DatabaseSettings, KafkaSettings, RedisSettings, Secret,
 };
 use std::net::SocketAddr;

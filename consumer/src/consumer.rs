@@ -18,7 +18,7 @@ use crate::topic::TopicReader;
 use crate::tracker::Tracker;
 use crate::writer::Writer;
 use rdkafka::error::KafkaError;
-use rushgate_settings::BadSetting;
+use rushgate_startup::BadSetting;
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;

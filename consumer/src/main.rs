@@ -9,9 +9,9 @@ use tracing::{info, warn};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let config: Config = rushgate_settings::try_parse().unwrap_or_else(|error| error.exit());
+    let config: Config = rushgate_startup::try_parse().unwrap_or_else(|error| error.exit());
     config.check()?;
-    rushgate_settings::log_to_stderr();
+    rushgate_startup::log_to_stderr();
     if let Some(listen) = config.metrics_listen {
         metrics::serve(listen)
             .with_context(|| format!("serving metrics at {listen}: check METRICS_LISTEN"))?;

@@ -17,7 +17,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message};
 use rushgate_gate::Event;
 use rushgate_gate::signature::SignaturePolicy;
-use rushgate_settings::kafka_headers;
+use rushgate_startup::kafka_headers;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -21,7 +21,7 @@ use rdkafka::error::KafkaError;
 use rushgate_gate::Keys;
 use rushgate_gate::failpoint::{failpoint, is_active};
 use rushgate_gate::signature::SigningKeys;
-use rushgate_settings::{BadSetting, Secret};
+use rushgate_startup::{BadSetting, Secret};
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::{Duration, Instant};

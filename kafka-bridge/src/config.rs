@@ -2,7 +2,7 @@
 
 use crate::record::ValueFormat;
 use clap::Parser;
-use rushgate_settings::{BadSetting, KafkaSettings, RedisSettings};
+use rushgate_startup::{BadSetting, KafkaSettings, RedisSettings};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;

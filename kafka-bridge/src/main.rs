@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
-    let config: Config = rushgate_settings::try_parse().unwrap_or_else(|error| error.exit());
-    rushgate_settings::log_to_stderr();
+    let config: Config = rushgate_startup::try_parse().unwrap_or_else(|error| error.exit());
+    rushgate_startup::log_to_stderr();
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

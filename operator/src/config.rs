@@ -3,9 +3,7 @@
 
 use crate::actor::Actor;
 use clap::Args;
-use rushgate_settings::{
-    BadSetting, ConsumerGroup, DatabaseSettings, KafkaSettings, RedisSettings,
-};
+use rushgate_startup::{BadSetting, ConsumerGroup, DatabaseSettings, KafkaSettings, RedisSettings};
 
 /// From flags or environment variables, with the names that bridge and consumer use. The defaults fit a machine that
 /// runs all servers locally.

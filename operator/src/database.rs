@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::waiting::{noting, within};
 use anyhow::{Context, Result, bail};
 use rushgate_gate::{CampaignId, Millis};
-use rushgate_settings::DatabaseSettings;
+use rushgate_startup::DatabaseSettings;
 use sqlx::mysql::{MySqlConnection, MySqlDatabaseError};
 use sqlx::{ConnectOptions, Connection};
 use std::pin::pin;

@@ -19,7 +19,7 @@ use rushgate_gate::{
     Applicant, Assignment, Call, CampaignId, CampaignState, FencingToken, Round, RoundId, Terms,
     Value, confirm, keys, resend, revoke, status,
 };
-use rushgate_settings::redis_dangers;
+use rushgate_startup::redis_dangers;
 use std::io::ErrorKind;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};

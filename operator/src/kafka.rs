@@ -14,7 +14,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use rushgate_gate::signature::SignaturePolicy;
 use rushgate_gate::{CampaignId, Event, dead_letter, event::EventKey, record};
-use rushgate_settings::{LastKafkaError, Secret, kafka_headers};
+use rushgate_startup::{LastKafkaError, Secret, kafka_headers};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;

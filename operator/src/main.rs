@@ -52,7 +52,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = match rushgate_settings::try_parse::<Cli>() {
+    let cli = match rushgate_startup::try_parse::<Cli>() {
         Ok(cli) => cli,
         Err(error) => {
             // Not clap's 2: that is the exit code of `audit` for a disagreement.

@@ -9,7 +9,7 @@ use crate::waiting::noting;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use rushgate_gate::causes::causes;
-use rushgate_settings::DatabaseSettings;
+use rushgate_startup::DatabaseSettings;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tokio::try_join;

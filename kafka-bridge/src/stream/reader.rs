@@ -10,7 +10,7 @@ use crate::reply;
 use redis::{Client, Cmd, RedisError, cmd};
 use rushgate_gate::keys::{BRIDGE_GROUP, CAMPAIGNS};
 use rushgate_gate::{CampaignId, Keys, UserIds};
-use rushgate_settings::redis_dangers;
+use rushgate_startup::redis_dangers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
