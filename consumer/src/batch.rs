@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Items that are written in one transaction.
 #[derive(Debug)]
-pub struct Batch<T> {
+pub(crate) struct Batch<T> {
     items: Vec<T>,
     /// When the oldest item was read.
     since: Option<Instant>,
@@ -15,7 +15,7 @@ pub struct Batch<T> {
 
 impl<T> Batch<T> {
     /// An empty batch. It is due when it has `size` items, or `age` after its first item was read.
-    pub fn new(size: usize, age: Duration) -> Self {
+    pub(crate) fn new(size: usize, age: Duration) -> Self {
         Self {
             items: Vec::with_capacity(size),
             since: None,
@@ -24,26 +24,26 @@ impl<T> Batch<T> {
         }
     }
 
-    pub fn push(&mut self, item: T, read_at: Instant) {
+    pub(crate) fn push(&mut self, item: T, read_at: Instant) {
         self.since = Some(self.since.map_or(read_at, |since| since.min(read_at)));
         self.items.push(item);
     }
 
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.items.len() >= self.size
     }
 
     /// The latest time at which it is due; `None` while it is empty.
-    pub fn due_at(&self) -> Option<Instant> {
+    pub(crate) fn due_at(&self) -> Option<Instant> {
         self.since.map(|since| since + self.age)
     }
 
-    pub fn is_due(&self, now: Instant) -> bool {
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.is_full() || self.due_at().is_some_and(|due_at| due_at <= now)
     }
 
     /// Takes all items out.
-    pub fn take(&mut self) -> Vec<T> {
+    pub(crate) fn take(&mut self) -> Vec<T> {
         self.since = None;
         std::mem::replace(&mut self.items, Vec::with_capacity(self.size))
     }

@@ -4,18 +4,18 @@
 
 use crate::batch::Batch;
 use crate::config::Config;
-use crate::confirm::{Confirmer, WAITING};
-use crate::failure::Backoff;
-use crate::group::DRAIN;
-use crate::halt::CampaignHalter;
-use crate::parked::Parking;
+use crate::gate::confirm::{Confirmer, WAITING};
+use crate::gate::halt::CampaignHalter;
+use crate::kafka::group::DRAIN;
+use crate::kafka::topic::TopicReader;
+use crate::kafka::tracker::Tracker;
 use crate::rate_limit::RateLimit;
 use crate::readiness::Readiness;
 use crate::replayer::Replayer;
-use crate::store::{Store, StoreError};
-use crate::streak::Streak;
-use crate::topic::TopicReader;
-use crate::tracker::Tracker;
+use crate::table::failure::Backoff;
+use crate::table::parked::Parking;
+use crate::table::store::{Store, StoreError};
+use crate::table::streak::Streak;
 use crate::writer::Writer;
 use rdkafka::error::KafkaError;
 use rushgate_startup::BadSetting;

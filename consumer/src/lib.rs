@@ -4,38 +4,56 @@
     reason = "a comment that only repeats a name helps no reader"
 )]
 
-pub mod batch;
-pub mod config;
-pub mod confirm;
-pub mod consumer;
-pub mod dead_letter;
-pub mod decode;
-pub mod failure;
-pub mod group;
-pub mod halt;
-pub mod headers;
-pub mod insert;
-pub mod judge;
-pub mod metrics;
-pub mod offsets;
-pub mod parked;
-pub mod plan;
-pub mod rate_limit;
-pub mod readiness;
-pub mod record;
-pub mod rejection;
-pub mod replayer;
-pub mod rounds;
-pub mod routing;
-pub mod session;
-pub mod statement_length;
-pub mod store;
-pub mod streak;
-pub mod topic;
-pub mod tracker;
-pub mod writer;
+// The way of one record, from top to bottom.
 
-mod existing;
+/// Read: a thread reads the topic, decodes each record, sends it to a writer, and commits its offset at the end.
+pub mod kafka {
+    pub(crate) mod decode;
+    pub(crate) mod group;
+    pub(crate) mod headers;
+    pub mod offsets;
+    pub(crate) mod record;
+    pub(crate) mod routing;
+    pub(crate) mod topic;
+    pub(crate) mod tracker;
+}
+
+// Gathered: a writer gathers records in a batch, and passes the batch on when it is written.
+mod batch;
+mod rate_limit;
+mod writer;
+
+/// Judged and written: the transaction of a batch.
+pub mod table {
+    pub(crate) mod dead_letter;
+    pub(crate) mod existing;
+    pub(crate) mod failure;
+    pub(crate) mod insert;
+    pub mod judge;
+    pub(crate) mod parked;
+    pub mod plan;
+    pub(crate) mod rounds;
+    pub(crate) mod session;
+    pub(crate) mod statement_length;
+    pub(crate) mod store;
+    pub(crate) mod streak;
+}
+
+/// Confirmed: after its COMMIT, the gate learns which grants have their rows.
+mod gate {
+    pub(crate) mod confirm;
+    pub(crate) mod halt;
+}
+
+// Rejected: the record becomes a dead letter. Some dead letters are replayed later.
+pub mod rejection;
+mod replayer;
+
+// The program around it.
+pub mod config;
+mod consumer;
+pub mod metrics;
+mod readiness;
 
 pub use config::Config;
 pub use consumer::{Stopped, run};

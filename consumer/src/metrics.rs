@@ -1,48 +1,46 @@
 //! Defines every metric of the consumer with its labels, and the HTTP endpoint that serves them. No label contains a
 //! campaign, a round or a user id.
 
-use crate::halt::Loss;
-use crate::rejection::Reason;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Gauge: 1 if the database works for every writer and the group has assigned partitions.
-pub const READY: &str = "rushgate_consumer_ready";
+pub(crate) const READY: &str = "rushgate_consumer_ready";
 /// Gauge: the number of assigned partitions.
-pub const PARTITIONS: &str = "rushgate_consumer_partitions_assigned";
+pub(crate) const PARTITIONS: &str = "rushgate_consumer_partitions_assigned";
 /// Counter: rows inserted into `coupons`.
-pub const INSERTED: &str = "rushgate_consumer_inserted_total";
+pub(crate) const INSERTED: &str = "rushgate_consumer_inserted_total";
 /// Counter: records whose row existed already, because they were delivered before.
-pub const ALREADY_DONE: &str = "rushgate_consumer_already_done_total";
+pub(crate) const ALREADY_DONE: &str = "rushgate_consumer_already_done_total";
 /// Counter: rows of `coupons` that became revoked.
-pub const REVOKED: &str = "rushgate_consumer_revoked_total";
+pub(crate) const REVOKED: &str = "rushgate_consumer_revoked_total";
 /// Counter, label `reason`: records that became dead letters (a redelivered record counts again).
-pub const FAILED: &str = "rushgate_consumer_failed_events_total";
+pub(crate) const FAILED: &str = "rushgate_consumer_failed_events_total";
 /// Counter: parked records that were replayed.
-pub const REPLAYED: &str = "rushgate_consumer_replayed_total";
+pub(crate) const REPLAYED: &str = "rushgate_consumer_replayed_total";
 /// Counter: accepted records without a valid signature (a redelivered record counts again).
-pub const UNSIGNED: &str = "rushgate_consumer_unsigned_records_total";
+pub(crate) const UNSIGNED: &str = "rushgate_consumer_unsigned_records_total";
 /// Counter, label `code` (MySQL's error number; 0 for a lost connection or a timeout): failed attempts to write
 /// a batch.
-pub const RETRIES: &str = "rushgate_consumer_retries_total";
+pub(crate) const RETRIES: &str = "rushgate_consumer_retries_total";
 /// Counter: grants that were confirmed at the gate (a redelivered one counts again).
-pub const CONFIRMED: &str = "rushgate_consumer_confirmed_total";
+pub(crate) const CONFIRMED: &str = "rushgate_consumer_confirmed_total";
 /// Counter: failed attempts to confirm.
-pub const CONFIRM_RETRIES: &str = "rushgate_consumer_confirm_retries_total";
+pub(crate) const CONFIRM_RETRIES: &str = "rushgate_consumer_confirm_retries_total";
 /// Histogram, seconds: from the first attempt to confirm grants to the reply, including all attempts.
-pub const CONFIRM: &str = "rushgate_consumer_confirm_seconds";
+pub(crate) const CONFIRM: &str = "rushgate_consumer_confirm_seconds";
 /// Counter: committed grants that the gate did not know when their campaign was halted.
-pub const LOST: &str = "rushgate_consumer_lost_grants_total";
+pub(crate) const LOST: &str = "rushgate_consumer_lost_grants_total";
 /// Counter: failed offset commits.
-pub const COMMITS_FAILED: &str = "rushgate_consumer_offset_commits_failed_total";
+pub(crate) const COMMITS_FAILED: &str = "rushgate_consumer_offset_commits_failed_total";
 /// Histogram, seconds: from the first attempt to write a batch to its COMMIT, including all attempts.
-pub const BATCH: &str = "rushgate_consumer_batch_seconds";
+pub(crate) const BATCH: &str = "rushgate_consumer_batch_seconds";
 /// Histogram: records in a batch.
-pub const BATCH_RECORDS: &str = "rushgate_consumer_batch_records";
+pub(crate) const BATCH_RECORDS: &str = "rushgate_consumer_batch_records";
 /// Histogram, seconds: from the gate's decision (Redis' clock) to the COMMIT of the row (the consumer's clock).
-pub const GRANT_TO_ROW: &str = "rushgate_consumer_grant_to_row_seconds";
+pub(crate) const GRANT_TO_ROW: &str = "rushgate_consumer_grant_to_row_seconds";
 
 /// Serves the metrics at `http://{listen}/metrics`.
 ///
@@ -105,16 +103,16 @@ pub fn serve(listen: SocketAddr) -> Result<(), BuildError> {
     Ok(())
 }
 
-pub fn ready(ready: bool) {
+pub(crate) fn ready(ready: bool) {
     gauge!(READY).set(f64::from(u8::from(ready)));
 }
 
-pub fn assigned(partitions: usize) {
+pub(crate) fn assigned(partitions: usize) {
     gauge!(PARTITIONS).set(partitions as f64);
 }
 
 /// Counts rows in [`INSERTED`], and records in [`GRANT_TO_ROW`] how long each took.
-pub fn inserted(since_grants: &[Duration]) {
+pub(crate) fn inserted(since_grants: &[Duration]) {
     counter!(INSERTED).increment(since_grants.len() as u64);
     let grant_to_row = histogram!(GRANT_TO_ROW);
     for since_grant in since_grants {
@@ -122,54 +120,50 @@ pub fn inserted(since_grants: &[Duration]) {
     }
 }
 
-pub fn already_done() {
+pub(crate) fn already_done() {
     counter!(ALREADY_DONE).increment(1);
 }
 
-pub fn revoked() {
+pub(crate) fn revoked() {
     counter!(REVOKED).increment(1);
 }
 
-pub fn failed(reason: Reason) {
-    counter!(FAILED, "reason" => reason.as_str()).increment(1);
+pub(crate) fn failed(reason: &'static str) {
+    counter!(FAILED, "reason" => reason).increment(1);
 }
 
 /// Counts replayed records, and in [`INSERTED`] those that were inserted.
-pub fn replayed(records: usize, inserted: usize) {
+pub(crate) fn replayed(records: usize, inserted: usize) {
     counter!(REPLAYED).increment(records as u64);
     counter!(INSERTED).increment(inserted as u64);
 }
 
-pub fn unsigned() {
+pub(crate) fn unsigned() {
     counter!(UNSIGNED).increment(1);
 }
 
-pub fn retry(code: u16) {
+pub(crate) fn retry(code: u16) {
     counter!(RETRIES, "code" => code.to_string()).increment(1);
 }
 
-pub fn confirmed(grants: u64, took: Duration) {
+pub(crate) fn confirmed(grants: u64, took: Duration) {
     counter!(CONFIRMED).increment(grants);
     histogram!(CONFIRM).record(took.as_secs_f64());
 }
 
-pub fn confirm_retry() {
+pub(crate) fn confirm_retry() {
     counter!(CONFIRM_RETRIES).increment(1);
 }
 
-/// Counts in [`LOST`]; if the whole campaign is lost, counts the grants of the request.
-pub fn lost(loss: &Loss, asked: u64) {
-    counter!(LOST).increment(match loss {
-        Loss::Grants(grants) => u64::from(*grants),
-        Loss::Campaign => asked,
-    });
+pub(crate) fn lost(grants: u64) {
+    counter!(LOST).increment(grants);
 }
 
-pub fn commit_failed() {
+pub(crate) fn commit_failed() {
     counter!(COMMITS_FAILED).increment(1);
 }
 
-pub fn batch(records: usize, took: Duration) {
+pub(crate) fn batch(records: usize, took: Duration) {
     histogram!(BATCH).record(took.as_secs_f64());
     histogram!(BATCH_RECORDS).record(records as f64);
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// Limits all writers together: over any period, they write at most the given number of rows per second, plus
 /// one batch.
 #[derive(Debug)]
-pub struct RateLimit {
+pub(crate) struct RateLimit {
     rows_per_second: Option<NonZeroU32>,
     /// When the rows that were admitted so far have used up their time.
     free_at: Mutex<Option<Instant>>,
@@ -15,7 +15,7 @@ pub struct RateLimit {
 
 impl RateLimit {
     /// `None` means no limit.
-    pub fn new(rows_per_second: Option<NonZeroU32>) -> Self {
+    pub(crate) fn new(rows_per_second: Option<NonZeroU32>) -> Self {
         Self {
             rows_per_second,
             free_at: Mutex::default(),
@@ -23,13 +23,13 @@ impl RateLimit {
     }
 
     /// The largest batch that keeps the load smooth: the rows of a tenth of a second.
-    pub fn portion(&self) -> usize {
+    pub(crate) fn portion(&self) -> usize {
         self.rows_per_second
             .map_or(usize::MAX, |rows| (rows.get() as usize / 10).max(1))
     }
 
     /// Admits this many rows, and returns how long to wait before writing them.
-    pub fn admit(&self, rows: usize, now: Instant) -> Duration {
+    pub(crate) fn admit(&self, rows: usize, now: Instant) -> Duration {
         let Some(rows_per_second) = self.rows_per_second else {
             return Duration::ZERO;
         };

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Ready when every writer's database connection works, the tables exist, and the group has assigned partitions
 /// (possibly none).
 #[derive(Debug)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     database: Vec<AtomicBool>,
     group: AtomicBool,
 }
 
 impl Readiness {
     /// Starts as not ready.
-    pub fn new(writers: usize) -> Self {
+    pub(crate) fn new(writers: usize) -> Self {
         Self {
             database: (0..writers).map(|_| AtomicBool::default()).collect(),
             group: AtomicBool::default(),
@@ -21,13 +21,13 @@ impl Readiness {
     }
 
     /// Sets whether the database works for this writer.
-    pub fn database(&self, writer: usize, answers: bool) {
+    pub(crate) fn database(&self, writer: usize, answers: bool) {
         self.database[writer].store(answers, Ordering::SeqCst);
         self.show();
     }
 
     /// Sets whether the group has assigned partitions.
-    pub fn group(&self, assigned: bool) {
+    pub(crate) fn group(&self, assigned: bool) {
         self.group.store(assigned, Ordering::SeqCst);
         self.show();
     }

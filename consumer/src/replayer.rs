@@ -4,12 +4,12 @@
 //! confirms it. Only then is it marked as replayed. If a replay is interrupted, this consumer or another one repeats
 //! it, and the repetition changes nothing. Several consumers may replay at the same time.
 
-use crate::confirm::Committed;
-use crate::failure::Backoff;
+use crate::gate::confirm::Committed;
 use crate::metrics;
-use crate::parked::{self, Cursor, Page};
 use crate::rate_limit::RateLimit;
-use crate::store::{RecordOutcome, Replayed, Store, StoreError};
+use crate::table::failure::Backoff;
+use crate::table::parked::{self, Cursor, Page};
+use crate::table::store::{RecordOutcome, Replayed, Store, StoreError};
 use rushgate_gate::CampaignId;
 use rushgate_gate::record::PARKED;
 use rushgate_gate::signature::SignaturePolicy;
@@ -32,7 +32,7 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 /// How long the database may take for one page.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub struct Replayer {
+pub(crate) struct Replayer {
     store: Store,
     trust: SignaturePolicy,
     rate_limit: Arc<RateLimit>,
@@ -48,7 +48,7 @@ type Place = (&'static str, CampaignId);
 
 impl Replayer {
     /// `store` is its own database connection. The rate limit and the confirmer are shared with the writers.
-    pub fn new(
+    pub(crate) fn new(
         store: Store,
         trust: SignaturePolicy,
         rate_limit: Arc<RateLimit>,
@@ -65,7 +65,7 @@ impl Replayer {
     }
 
     /// Runs until it is dropped.
-    pub async fn run(mut self) -> Infallible {
+    pub(crate) async fn run(mut self) -> Infallible {
         let mut backoff = Backoff::default();
         let mut wait = EVERY;
         loop {

@@ -2,14 +2,14 @@
 //! confirmed.
 
 use crate::batch::Batch;
-use crate::confirm::Committed;
-use crate::failure::{Backoff, number};
+use crate::gate::confirm::Committed;
+use crate::kafka::record::Delivery;
+use crate::kafka::tracker::Tracker;
 use crate::metrics;
 use crate::rate_limit::RateLimit;
 use crate::readiness::Readiness;
-use crate::record::Delivery;
-use crate::store::{RecordOutcome, Store, StoreError, Written};
-use crate::tracker::Tracker;
+use crate::table::failure::{Backoff, number};
+use crate::table::store::{RecordOutcome, Store, StoreError, Written};
 use rushgate_gate::CampaignId;
 use rushgate_gate::failpoint::{failpoint, is_active};
 use std::sync::Arc;
@@ -19,23 +19,23 @@ use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 /// Writes batches over one database connection.
-pub struct Writer {
+pub(crate) struct Writer {
     /// Its number, for the readiness.
-    pub index: usize,
-    pub store: Store,
+    pub(crate) index: usize,
+    pub(crate) store: Store,
     /// Knows which records still belong to this consumer.
-    pub tracker: Arc<Tracker>,
-    pub readiness: Arc<Readiness>,
+    pub(crate) tracker: Arc<Tracker>,
+    pub(crate) readiness: Arc<Readiness>,
     /// The limit of rows per second for all writers together.
-    pub rate_limit: Arc<RateLimit>,
+    pub(crate) rate_limit: Arc<RateLimit>,
     /// Passes committed batches on to the confirmer.
-    pub committed: mpsc::Sender<Committed>,
+    pub(crate) committed: mpsc::Sender<Committed>,
 }
 
 impl Writer {
     /// Writes records until the channel is closed (returns `None`) or a batch must not be written (returns the
     /// reason).
-    pub async fn run(
+    pub(crate) async fn run(
         mut self,
         mut batch: Batch<Delivery>,
         mut deliveries: mpsc::Receiver<Delivery>,
@@ -165,7 +165,7 @@ fn count(batch: &[Delivery], written: &Written) {
             }
             RecordOutcome::Revoked => metrics::revoked(),
             RecordOutcome::Rejected(rejection) => {
-                metrics::failed(rejection.reason);
+                metrics::failed(rejection.reason.as_str());
                 let campaign = delivery.campaign();
                 warn!(
                     campaign = campaign.as_ref().map_or("", CampaignId::as_str),

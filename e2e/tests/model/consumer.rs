@@ -5,7 +5,7 @@ use crate::broker::{Broker, ConsumerNo};
 use crate::gate::{Gate, Grant};
 use crate::mutation::Mutation;
 use crate::table::Table;
-use rushgate_consumer::offsets::{Offsets, Ticket};
+use rushgate_consumer::kafka::offsets::{Offsets, Ticket};
 use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -2,9 +2,9 @@
 //! consumer's real code. The model does not enforce the unique keys: a property checks that they would have held.
 
 use crate::gate::Grant;
-use rushgate_consumer::judge::{ExistingRow, JudgeVerdict, judge};
-use rushgate_consumer::plan::{Planned, RoundInForce, Step, plan};
 use rushgate_consumer::rejection::Rival;
+use rushgate_consumer::table::judge::{ExistingRow, JudgeVerdict, judge};
+use rushgate_consumer::table::plan::{Planned, RoundInForce, Step, plan};
 use rushgate_gate::{Event, EventType, Millis, OnePer, Ordinal, Quota, RoundId, Serial};
 use std::collections::BTreeSet;
 

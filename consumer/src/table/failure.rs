@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// What a database error means for the rows that were being written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorClass {
+pub(crate) enum ErrorClass {
     /// The rows are fine: the same transaction may succeed later.
     Retryable,
     /// At least one of the rows can never be written.
@@ -44,14 +44,14 @@ const RETRYABLE: &[u16] = &[
 /// never be written only blocks its partition, visibly, until an operator acts, and nothing is lost. Treating
 /// an unknown error as permanent could turn good rows into dead letters, for example because of a full disk
 /// with a number that is not listed here.
-pub fn classify(error: &sqlx::Error) -> ErrorClass {
+pub(crate) fn classify(error: &sqlx::Error) -> ErrorClass {
     mysql(error).map_or(ErrorClass::Retryable, |error| {
         classify_number(error.number(), error.code().unwrap_or_default())
     })
 }
 
 /// [`classify`] by MySQL's error number and SQLSTATE.
-pub fn classify_number(number: u16, sqlstate: &str) -> ErrorClass {
+pub(crate) fn classify_number(number: u16, sqlstate: &str) -> ErrorClass {
     if DUPLICATE.contains(&number) {
         ErrorClass::Duplicate
     } else if PERMANENT.contains(&number) || (number, sqlstate) == MARIADB_CHECK {
@@ -62,13 +62,13 @@ pub fn classify_number(number: u16, sqlstate: &str) -> ErrorClass {
 }
 
 /// MySQL's error number; 0 if the error is not from the server.
-pub fn number(error: &sqlx::Error) -> u16 {
+pub(crate) fn number(error: &sqlx::Error) -> u16 {
     mysql(error).map_or(0, MySqlDatabaseError::number)
 }
 
 /// Formats an error for the log. The server's message is shown only for errors known not to contain user data.
 /// The message of 1062, for example, quotes the row.
-pub struct Loggable<'a>(pub &'a sqlx::Error);
+pub(crate) struct Loggable<'a>(pub(crate) &'a sqlx::Error);
 
 impl fmt::Display for Loggable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,7 +91,7 @@ fn mysql(error: &sqlx::Error) -> Option<&MySqlDatabaseError> {
 
 /// The wait before the next attempt, and the deadline of that attempt.
 #[derive(Clone, Debug, Default)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
@@ -104,18 +104,18 @@ impl Backoff {
     /// How often the deadline doubles.
     const DOUBLINGS: u32 = 4;
 
-    pub fn failures(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
     /// How long the next attempt may take. It grows, so that a slow database gets enough time eventually.
-    pub fn deadline(&self) -> Duration {
+    pub(crate) fn deadline(&self) -> Duration {
         Self::DEADLINE * 2u32.pow(self.failures.min(Self::DOUBLINGS))
     }
 
     /// An attempt failed. Returns how long to wait. The wait doubles each time, and `chance` (0 to 1) spreads
     /// it over its upper half, so that consumers that failed together do not retry together.
-    pub fn failed(&mut self, chance: f64) -> Duration {
+    pub(crate) fn failed(&mut self, chance: f64) -> Duration {
         let doubled = Self::FIRST.saturating_mul(2u32.saturating_pow(self.failures));
         self.failures = self.failures.saturating_add(1);
         doubled

@@ -1,8 +1,8 @@
 //! Decodes a Kafka record into its event, and checks its signature. It does no I/O, but it counts unsigned records in
 //! a metric. [`rushgate_gate::record`] defines the formats.
 
+use crate::kafka::record::{Clipped, LONGEST_KEY, LONGEST_VALUE, Record};
 use crate::metrics;
-use crate::record::{Clipped, LONGEST_KEY, LONGEST_VALUE, Record};
 use crate::rejection::{Reason, Rejection};
 use rushgate_gate::Event;
 use rushgate_gate::record::{RecordError, event};
@@ -12,7 +12,7 @@ use rushgate_gate::signature::SignaturePolicy;
 ///
 /// # Errors
 /// When it is not an event, or key and value name different serials.
-pub fn decode(record: &Record) -> Result<Event, Rejection> {
+pub(crate) fn decode(record: &Record) -> Result<Event, Rejection> {
     let value = whole("value", record.value.as_ref(), LONGEST_VALUE)?;
     // A record without a key is refused even if its value is complete: without the key, events of one serial
     // have no order.
@@ -32,7 +32,7 @@ pub fn decode(record: &Record) -> Result<Event, Rejection> {
 ///
 /// # Errors
 /// As [`decode`]; and if signatures are required, when no bridge has signed the record.
-pub fn decode_trusted(record: &Record, trust: &SignaturePolicy) -> Result<Event, Rejection> {
+pub(crate) fn decode_trusted(record: &Record, trust: &SignaturePolicy) -> Result<Event, Rejection> {
     let doubt = trust.problem(
         kept(record.key.as_ref()),
         kept(record.value.as_ref()),
@@ -65,7 +65,7 @@ fn whole<'a>(what: &str, bytes: Option<&'a Clipped>, most: usize) -> Result<&'a 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::headers::Headers;
+    use crate::kafka::headers::Headers;
     use proptest::prelude::*;
     use rushgate_gate::{EventType, Millis, Ordinal, Serial};
 

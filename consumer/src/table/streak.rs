@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// The number of dead letters of each campaign. `None` stands for records that name no campaign.
-pub type Counts = BTreeMap<Option<CampaignId>, usize>;
+pub(crate) type Counts = BTreeMap<Option<CampaignId>, usize>;
 
 /// The dead letters since the last batch with a good record. Clones share the same counts.
 ///
@@ -15,7 +15,7 @@ pub type Counts = BTreeMap<Option<CampaignId>, usize>;
 /// campaigns affect only themselves, and only several campaigns that fail together look like a wrong
 /// deployment.
 #[derive(Clone, Debug)]
-pub struct Streak {
+pub(crate) struct Streak {
     /// The length at which a batch is not written any more; 0 means no limit.
     stops_at: usize,
     counts: Arc<Mutex<Counts>>,
@@ -23,21 +23,21 @@ pub struct Streak {
 
 /// The streak would be too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooLong {
-    pub in_a_row: usize,
-    pub campaigns: usize,
+pub(crate) struct TooLong {
+    pub(crate) in_a_row: usize,
+    pub(crate) campaigns: usize,
 }
 
 /// A batch of dead letters that is about to be committed. While this value exists, no other such batch can be
 /// committed, so two of them cannot pass the limit together.
 #[derive(Debug)]
-pub struct ExtendedStreak {
+pub(crate) struct ExtendedStreak {
     counts: OwnedMutexGuard<Counts>,
     longer: Counts,
 }
 
 impl Streak {
-    pub fn new(stops_at: usize) -> Self {
+    pub(crate) fn new(stops_at: usize) -> Self {
         Self {
             stops_at,
             counts: Arc::default(),
@@ -49,7 +49,7 @@ impl Streak {
     ///
     /// # Errors
     /// When the streak would be too long.
-    pub async fn extend(&self, by: Counts) -> Result<ExtendedStreak, TooLong> {
+    pub(crate) async fn extend(&self, by: Counts) -> Result<ExtendedStreak, TooLong> {
         let counts = Arc::clone(&self.counts).lock_owned().await;
         let mut longer = counts.clone();
         let is_longer = !by.is_empty();
@@ -68,14 +68,14 @@ impl Streak {
     }
 
     /// A batch with a good record was committed: the streak starts again.
-    pub async fn end(&self) {
+    pub(crate) async fn end(&self) {
         self.counts.lock().await.clear();
     }
 }
 
 impl ExtendedStreak {
     /// The batch was committed: its dead letters count from now on.
-    pub fn keep(mut self) {
+    pub(crate) fn keep(mut self) {
         *self.counts = self.longer;
     }
 }

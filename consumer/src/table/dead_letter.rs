@@ -1,11 +1,11 @@
 //! Writes dead letters. A record that cannot become a coupon is stored in the table `failed_events`, with everything
 //! that is needed to replay it.
 
-use crate::failure::{ErrorClass, classify, number};
-use crate::headers::Headers;
-use crate::record::{Clipped, Delivery, Record};
+use crate::kafka::headers::Headers;
+use crate::kafka::record::{Clipped, Delivery, Record};
 use crate::rejection::Rejection;
-use crate::store::StoreError;
+use crate::table::failure::{ErrorClass, classify, number};
+use crate::table::store::StoreError;
 use rushgate_gate::dead_letter;
 use rushgate_gate::record::ATTEMPT_HEADER;
 use sqlx::MySqlConnection;
@@ -14,7 +14,7 @@ use sqlx::MySqlConnection;
 ///
 /// # Errors
 /// When the transaction must be tried again, or the database refuses the dead letter as well.
-pub async fn insert_failed_event(
+pub(crate) async fn insert_failed_event(
     connection: &mut MySqlConnection,
     topic: &str,
     delivery: &Delivery,

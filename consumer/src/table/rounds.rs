@@ -1,10 +1,10 @@
 //! Reads the terms of the rounds in a batch, and rejects the records that do not fit them: those with an unknown
 //! round, or with a serial above the quota.
 
-use crate::plan::{Planned, RoundInForce};
-use crate::record::Delivery;
+use crate::kafka::record::Delivery;
 use crate::rejection::{Reason, Rejection};
-use crate::statement_length::{padded, placeholders};
+use crate::table::plan::{Planned, RoundInForce};
+use crate::table::statement_length::{padded, placeholders};
 use rushgate_gate::{CampaignId, Quota, RoundId};
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySqlConnection, Row};
@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 
 /// Rounds by campaign and round id. `None` if the values in the database cannot be read, for example because a
 /// later version has written them.
-pub type Rounds = HashMap<CampaignId, HashMap<RoundId, Option<RoundInForce>>>;
+pub(crate) type Rounds = HashMap<CampaignId, HashMap<RoundId, Option<RoundInForce>>>;
 
 /// Reads the terms of the rounds in the batch. The rounds are locked against changes until the commit. Their
 /// campaigns are not locked: how often a person may win never changes, and a command that changes a campaign
@@ -20,7 +20,7 @@ pub type Rounds = HashMap<CampaignId, HashMap<RoundId, Option<RoundInForce>>>;
 ///
 /// # Errors
 /// When the transaction must be tried again.
-pub async fn rounds_in_force(
+pub(crate) async fn rounds_in_force(
     connection: &mut MySqlConnection,
     batch: &[Delivery],
 ) -> Result<Rounds, sqlx::Error> {
@@ -74,7 +74,7 @@ fn in_force(row: &MySqlRow) -> Option<RoundInForce> {
 ///
 /// # Errors
 /// With the reason for its dead letter.
-pub fn admit<'a>(
+pub(crate) fn admit<'a>(
     place: usize,
     delivery: &'a Delivery,
     rounds: &Rounds,

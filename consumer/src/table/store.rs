@@ -3,17 +3,17 @@
 //! It guarantees that a batch is written as a whole or not at all, and that writing it again changes nothing. Each
 //! record becomes a row, already has its row, or becomes a dead letter.
 
-use crate::dead_letter::insert_failed_event;
-use crate::existing::ACTIVE;
-use crate::failure::Loggable;
-use crate::insert::{InsertStatements, insert, insert_revoked, refused, revoke_row};
-use crate::parked::{self, Parked};
-use crate::plan::{Plan, Planned, Step, plan};
-use crate::record::Delivery;
+use crate::kafka::record::Delivery;
 use crate::rejection::{Reason, Rejection};
-use crate::rounds::{admit, rounds_in_force};
-use crate::session::{self, Idle};
-use crate::streak::{Counts, ExtendedStreak, Streak};
+use crate::table::dead_letter::insert_failed_event;
+use crate::table::existing::ACTIVE;
+use crate::table::failure::Loggable;
+use crate::table::insert::{InsertStatements, insert, insert_revoked, refused, revoke_row};
+use crate::table::parked::{self, Parked};
+use crate::table::plan::{Plan, Planned, Step, plan};
+use crate::table::rounds::{admit, rounds_in_force};
+use crate::table::session::{self, Idle};
+use crate::table::streak::{Counts, ExtendedStreak, Streak};
 use rushgate_gate::CampaignId;
 use rushgate_gate::failpoint::failpoint;
 use rushgate_gate::signature::SignaturePolicy;
@@ -22,7 +22,7 @@ use sqlx::{Connection, MySqlConnection, Row};
 
 /// The outcome for one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RecordOutcome {
+pub(crate) enum RecordOutcome {
     /// A row was inserted.
     Inserted,
     /// The row existed already.
@@ -38,18 +38,18 @@ pub enum RecordOutcome {
 
 /// The outcome of each record of a batch, in the same order.
 #[derive(Debug)]
-pub struct Written {
-    pub outcomes: Vec<RecordOutcome>,
+pub(crate) struct Written {
+    pub(crate) outcomes: Vec<RecordOutcome>,
 }
 
 /// Parked dead letters that were read, with the outcome of each.
 #[derive(Debug, Default)]
-pub struct Replayed {
+pub(crate) struct Replayed {
     /// The rows of `failed_events`.
-    pub parked: Vec<Parked>,
+    pub(crate) parked: Vec<Parked>,
     /// The records in these rows.
-    pub batch: Vec<Delivery>,
-    pub outcomes: Vec<RecordOutcome>,
+    pub(crate) batch: Vec<Delivery>,
+    pub(crate) outcomes: Vec<RecordOutcome>,
 }
 
 /// Why a batch was not written. Nothing of it was committed.
@@ -99,7 +99,7 @@ impl StoreError {
 }
 
 /// One database connection. Each writer has its own store; a pool would only hide when a connection is lost.
-pub struct Store {
+pub(crate) struct Store {
     options: MySqlConnectOptions,
     connection: Option<Idle>,
     statements: InsertStatements,
@@ -109,7 +109,7 @@ pub struct Store {
 
 impl Store {
     /// It connects when it is first used.
-    pub fn new(options: MySqlConnectOptions, topic: String, streak: Streak) -> Self {
+    pub(crate) fn new(options: MySqlConnectOptions, topic: String, streak: Streak) -> Self {
         Self {
             options,
             connection: None,
@@ -123,7 +123,7 @@ impl Store {
     ///
     /// # Errors
     /// When a table or column is missing, or the database does not answer.
-    pub async fn check(&mut self) -> Result<(), StoreError> {
+    pub(crate) async fn check(&mut self) -> Result<(), StoreError> {
         let mut connection = self.connect().await?;
         sqlx::query(
             "SELECT c.active_serial, c.turn, p.one_per, r.quota, f.kafka_timestamp, l.action \
@@ -135,7 +135,7 @@ impl Store {
         Ok(())
     }
 
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         if let Some(idle) = self.connection {
             idle.close().await;
         }
@@ -147,7 +147,7 @@ impl Store {
     /// # Errors
     /// When nothing was written, or (if the answer to COMMIT was lost) when it is not known. Writing the batch
     /// again is safe.
-    pub async fn write(&mut self, batch: &[Delivery]) -> Result<Written, StoreError> {
+    pub(crate) async fn write(&mut self, batch: &[Delivery]) -> Result<Written, StoreError> {
         let mut connection = self.connect().await?;
         let mut transaction = connection.begin().await?;
         let outcomes = self.write_records(&mut transaction, batch).await?;
@@ -172,7 +172,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Self::write`].
-    pub async fn replay(
+    pub(crate) async fn replay(
         &mut self,
         campaign: &CampaignId,
         ids: &[u64],
@@ -193,7 +193,7 @@ impl Store {
     }
 
     /// Runs a query outside of a batch's transaction.
-    pub async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &mut self,
         question: impl AsyncFnOnce(&mut MySqlConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StoreError> {

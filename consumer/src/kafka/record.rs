@@ -1,9 +1,9 @@
 //! A record that was read from the Kafka topic, as the consumer keeps it. Its key, value and headers are copies of
 //! limited size, so large records of other programs cannot fill the memory.
 
-use crate::decode::decode_trusted;
-use crate::headers::Headers;
-use crate::offsets::Ticket;
+use crate::kafka::decode::decode_trusted;
+use crate::kafka::headers::Headers;
+use crate::kafka::offsets::Ticket;
 use crate::rejection::{Reason, Rejection};
 use rushgate_gate::event::EventKey;
 use rushgate_gate::signature::SignaturePolicy;
@@ -12,41 +12,41 @@ use std::time::Instant;
 
 /// The longest value that is kept: the limit of a `BLOB`. Our values have about 150 bytes. A longer value is
 /// refused without decoding, so a batch of foreign, large records cannot fill the memory.
-pub const LONGEST_VALUE: usize = 65_535;
+pub(crate) const LONGEST_VALUE: usize = 65_535;
 
 /// The longest record key that is kept. Our keys have at most 91 bytes.
-pub const LONGEST_KEY: usize = 1_024;
+pub(crate) const LONGEST_KEY: usize = 1_024;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Record {
-    pub partition: i32,
-    pub offset: i64,
+pub(crate) struct Record {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
     /// Kafka's timestamp in milliseconds; 0 if the record has none.
-    pub timestamp: i64,
-    pub key: Option<Clipped>,
-    pub value: Option<Clipped>,
-    pub headers: Headers,
+    pub(crate) timestamp: i64,
+    pub(crate) key: Option<Clipped>,
+    pub(crate) value: Option<Clipped>,
+    pub(crate) headers: Headers,
 }
 
 /// The beginning of a byte string, and its full length.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Clipped {
-    pub kept: Vec<u8>,
-    pub length: usize,
+pub(crate) struct Clipped {
+    pub(crate) kept: Vec<u8>,
+    pub(crate) length: usize,
 }
 
 #[derive(Clone, Debug)]
-pub struct Delivery {
-    pub record: Record,
+pub(crate) struct Delivery {
+    pub(crate) record: Record,
     /// The decoded event, or why the record has none.
-    pub decoded: Result<Event, Rejection>,
-    pub ticket: Ticket,
-    pub read_at: Instant,
+    pub(crate) decoded: Result<Event, Rejection>,
+    pub(crate) ticket: Ticket,
+    pub(crate) read_at: Instant,
 }
 
 impl Delivery {
     /// A parked record that is decoded again. It has no offset to commit.
-    pub fn parked(record: Record, trust: &SignaturePolicy) -> Self {
+    pub(crate) fn parked(record: Record, trust: &SignaturePolicy) -> Self {
         Self {
             decoded: decode_trusted(&record, trust),
             record,
@@ -57,7 +57,7 @@ impl Delivery {
 
     /// The campaign of the event or, if there is no event, of the key. `None` if the key names none or the
     /// signature is bad.
-    pub fn campaign(&self) -> Option<CampaignId> {
+    pub(crate) fn campaign(&self) -> Option<CampaignId> {
         match &self.decoded {
             Ok(event) => Some(event.campaign.clone()),
             Err(rejection) if rejection.reason == Reason::BadSignature => None,
@@ -68,14 +68,14 @@ impl Delivery {
 
 impl Record {
     /// The parsed key, if it is complete and valid.
-    pub fn event_key(&self) -> Option<EventKey> {
+    pub(crate) fn event_key(&self) -> Option<EventKey> {
         let key = self.key.as_ref()?.whole()?;
         str::from_utf8(key).ok()?.parse().ok()
     }
 }
 
 impl Clipped {
-    pub fn new(bytes: &[u8], most: usize) -> Self {
+    pub(crate) fn new(bytes: &[u8], most: usize) -> Self {
         Self {
             kept: bytes[..bytes.len().min(most)].to_vec(),
             length: bytes.len(),
@@ -83,7 +83,7 @@ impl Clipped {
     }
 
     /// All bytes; `None` if some were cut off.
-    pub fn whole(&self) -> Option<&[u8]> {
+    pub(crate) fn whole(&self) -> Option<&[u8]> {
         (self.kept.len() == self.length).then_some(&self.kept)
     }
 }

@@ -2,7 +2,7 @@
 //! left out.
 
 /// The number of bytes that are kept, including the lengths: the same limit as for a value.
-pub const LONGEST: usize = 65_535;
+pub(crate) const LONGEST: usize = 65_535;
 
 /// The length that marks a header without a value.
 const NONE: u16 = u16::MAX;
@@ -12,7 +12,7 @@ const NONE: u16 = u16::MAX;
 /// They are stored in one allocation, because every record has six of them and they are rarely read. Each
 /// header is the length of its name (2 bytes), the length of its value (2 bytes), the name and the value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers {
+pub(crate) struct Headers {
     kept: Vec<u8>,
     is_cut: bool,
 }
@@ -20,7 +20,7 @@ pub struct Headers {
 impl Headers {
     /// Copies the headers. Headers without a name are left out. If the headers are too long, only the first
     /// ones are kept. In both cases, the copy is marked as cut.
-    pub fn keep<'a, N: Into<Option<&'a str>>>(
+    pub(crate) fn keep<'a, N: Into<Option<&'a str>>>(
         all: impl Iterator<Item = (N, Option<&'a [u8]>)>,
     ) -> Self {
         let (mut kept, mut is_cut) = (vec![], false);
@@ -42,7 +42,7 @@ impl Headers {
     }
 
     /// The names and, if present, the values.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
         let mut rest = self.kept.as_slice();
         std::iter::from_fn(move || {
             let [a, b, c, d, texts @ ..] = rest else {
@@ -63,14 +63,14 @@ impl Headers {
     }
 
     /// The value of the first header with this name, ignoring case.
-    pub fn get(&self, name: &str) -> Option<&[u8]> {
+    pub(crate) fn get(&self, name: &str) -> Option<&[u8]> {
         self.iter()
             .find(|(candidate, _)| candidate.eq_ignore_ascii_case(name))?
             .1
     }
 
     /// Whether some headers were left out.
-    pub fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.is_cut
     }
 }

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 const KEPT: Duration = Duration::from_secs(10);
 
 /// An unused connection.
-pub struct Idle {
+pub(crate) struct Idle {
     connection: MySqlConnection,
     since: Instant,
 }
 
 impl Idle {
-    pub fn new(connection: MySqlConnection) -> Self {
+    pub(crate) fn new(connection: MySqlConnection) -> Self {
         Self {
             connection,
             since: Instant::now(),
@@ -24,7 +24,7 @@ impl Idle {
     }
 
     /// The connection, unless the server may have closed it by now.
-    pub async fn wake(self) -> Option<MySqlConnection> {
+    pub(crate) async fn wake(self) -> Option<MySqlConnection> {
         if self.since.elapsed() < KEPT {
             return Some(self.connection);
         }
@@ -32,14 +32,14 @@ impl Idle {
         None
     }
 
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         close(self.connection).await;
     }
 }
 
 /// Closes a connection properly. A connection that is only dropped counts as aborted, and appears in the
 /// server's log.
-pub async fn close(connection: MySqlConnection) {
+pub(crate) async fn close(connection: MySqlConnection) {
     // If this fails, the server notices the closed connection by itself.
     let _ = connection.close().await;
 }
@@ -48,7 +48,7 @@ pub async fn close(connection: MySqlConnection) {
 ///
 /// # Errors
 /// When the database does not answer, or refuses.
-pub async fn open(options: &MySqlConnectOptions) -> Result<MySqlConnection, sqlx::Error> {
+pub(crate) async fn open(options: &MySqlConnectOptions) -> Result<MySqlConnection, sqlx::Error> {
     let mut connection = options.connect().await?;
     // Strict mode, because otherwise the server could silently cut values to the length of their column. Short
     // lock timeouts, because the next attempt achieves the same as a long wait for a row, or for a table during

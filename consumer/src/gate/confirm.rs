@@ -9,14 +9,14 @@
 //! that campaign are parked as `unconfirmed` and replayed until the gate accepts them. Other campaigns do not wait for
 //! that.
 
-use crate::failure::{Backoff, ErrorClass, classify, number};
-use crate::halt::{CampaignHalter, Loss};
+use crate::gate::halt::{CampaignHalter, Loss};
+use crate::kafka::offsets::Ticket;
+use crate::kafka::record::Delivery;
+use crate::kafka::tracker::Tracker;
 use crate::metrics;
-use crate::offsets::Ticket;
-use crate::parked::Parking;
-use crate::record::Delivery;
-use crate::store::{RecordOutcome, StoreError};
-use crate::tracker::Tracker;
+use crate::table::failure::{Backoff, ErrorClass, classify, number};
+use crate::table::parked::Parking;
+use crate::table::store::{RecordOutcome, StoreError};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult};
 use rushgate_gate::confirm::{self, ConfirmOutcome};
@@ -31,14 +31,14 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 /// How many committed batches may wait for their confirmation: 16,384 records with the default batch size.
-pub const WAITING: usize = 16;
+pub(crate) const WAITING: usize = 16;
 
 /// How long Redis may take for one pipeline.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The records of a committed batch with their outcomes.
 #[derive(Debug)]
-pub struct Committed {
+pub(crate) struct Committed {
     records: Vec<(Delivery, RecordOutcome)>,
     /// For replayed records: receives whether the gate has confirmed all of them.
     replayed: Option<oneshot::Sender<bool>>,
@@ -62,7 +62,7 @@ enum ConfirmError {
 }
 
 /// Confirms batches over one Redis connection.
-pub struct Confirmer {
+pub(crate) struct Confirmer {
     client: Client,
     connection: Option<MultiplexedConnection>,
     halter: CampaignHalter,
@@ -73,7 +73,7 @@ pub struct Confirmer {
 }
 
 impl Committed {
-    pub fn of(batch: Vec<Delivery>, outcomes: Vec<RecordOutcome>) -> Self {
+    pub(crate) fn of(batch: Vec<Delivery>, outcomes: Vec<RecordOutcome>) -> Self {
         Self {
             records: batch.into_iter().zip(outcomes).collect(),
             replayed: None,
@@ -82,7 +82,7 @@ impl Committed {
 
     /// A replayed batch of one campaign, and the channel that receives whether the gate has confirmed all of
     /// it.
-    pub fn replayed(
+    pub(crate) fn replayed(
         batch: Vec<Delivery>,
         outcomes: Vec<RecordOutcome>,
     ) -> (Self, oneshot::Receiver<bool>) {
@@ -150,7 +150,7 @@ impl ConfirmError {
 
 impl Confirmer {
     /// It connects when it is first needed.
-    pub fn new(
+    pub(crate) fn new(
         client: Client,
         halter: CampaignHalter,
         parking: Parking,
@@ -167,7 +167,7 @@ impl Confirmer {
     }
 
     /// Confirms batches until the channel is closed and empty.
-    pub async fn run(mut self, mut committed: mpsc::Receiver<Committed>) {
+    pub(crate) async fn run(mut self, mut committed: mpsc::Receiver<Committed>) {
         let mut batches = Vec::with_capacity(WAITING);
         while committed.recv_many(&mut batches, WAITING).await > 0 {
             self.confirm_all(&batches).await;
@@ -290,7 +290,7 @@ impl Confirmer {
                 "the gate does not know committed grants: {loss}. The campaign is halted and makes no grants until it is restored with \
                  `rushgate restore`"
             );
-            metrics::lost(&loss, grants);
+            metrics::lost(loss.grants(grants));
         }
         Ok(())
     }

@@ -1,16 +1,16 @@
 //! Reads the Kafka topic in a separate thread, and commits the offsets of finished records.
 //!
 //! The thread never blocks for long on anything except Kafka. So it keeps polling, and it stays a member of the
-//! [`group`](crate::group) even if the database is unavailable for hours.
+//! [`group`](crate::kafka::group) even if the database is unavailable for hours.
 
-use crate::decode::decode_trusted;
-use crate::group::{Context, Group, TICK};
-use crate::headers::Headers;
+use crate::kafka::decode::decode_trusted;
+use crate::kafka::group::{Context, Group, TICK};
+use crate::kafka::headers::Headers;
+use crate::kafka::record::{Clipped, Delivery, LONGEST_KEY, LONGEST_VALUE, Record};
+use crate::kafka::routing::writer_of;
+use crate::kafka::tracker::Tracker;
 use crate::readiness::Readiness;
-use crate::record::{Clipped, Delivery, LONGEST_KEY, LONGEST_VALUE, Record};
 use crate::rejection::Rejection;
-use crate::routing::writer_of;
-use crate::tracker::Tracker;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
@@ -38,7 +38,7 @@ const COMMIT_RETRY: Duration = Duration::from_secs(1);
 const COMMIT_ANSWER: Duration = Duration::from_secs(15);
 
 /// A handle to the reading thread.
-pub struct TopicReader {
+pub(crate) struct TopicReader {
     group: Arc<Group>,
     stopped: oneshot::Receiver<Result<(), KafkaError>>,
 }
@@ -50,7 +50,7 @@ impl TopicReader {
     ///
     /// # Errors
     /// When librdkafka refuses the configuration.
-    pub fn start(
+    pub(crate) fn start(
         config: &ClientConfig,
         topic: &str,
         trust: SignaturePolicy,
@@ -88,13 +88,13 @@ impl TopicReader {
     }
 
     /// Asks the thread to stop reading, to wait until all records that were read are finished (at most
-    /// [`DRAIN`](crate::group::DRAIN)), to commit, and to leave the group.
-    pub fn drain(&self) {
+    /// [`DRAIN`](crate::kafka::group::DRAIN)), to commit, and to leave the group.
+    pub(crate) fn drain(&self) {
         self.group.drain();
     }
 
     /// Asks the thread to commit the finished records and to leave the group without waiting for the others.
-    pub fn abandon(&self) {
+    pub(crate) fn abandon(&self) {
         self.group.abandon();
     }
 
@@ -102,7 +102,7 @@ impl TopicReader {
     ///
     /// # Errors
     /// When the thread stopped because Kafka can no longer be used.
-    pub async fn stopped(&mut self) -> Result<(), KafkaError> {
+    pub(crate) async fn stopped(&mut self) -> Result<(), KafkaError> {
         if self.stopped.is_terminated() {
             return Ok(());
         }

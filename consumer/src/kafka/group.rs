@@ -1,7 +1,7 @@
 //! This consumer's membership in the Kafka consumer group: it handles assigned and revoked partitions, and commits
 //! offsets.
 //!
-//! Everything here runs in the thread of [`topic`](crate::topic), in which librdkafka also runs its callbacks. So a
+//! Everything here runs in the thread of [`topic`](crate::kafka::topic), in which librdkafka also runs its callbacks. So a
 //! commit cannot race with a rebalance, and never names a partition that belongs to another consumer.
 //!
 //! The assignor is eager (`range`): in a rebalance, a consumer gives back all partitions, after the same drain and
@@ -9,9 +9,9 @@
 //! That would gain nothing here: each writer writes records of all partitions, so draining some partitions waits for
 //! the others anyway.
 
+use crate::kafka::tracker::Tracker;
 use crate::metrics;
 use crate::readiness::Readiness;
-use crate::tracker::Tracker;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -29,7 +29,7 @@ pub(crate) const TICK: Duration = Duration::from_millis(50);
 
 /// How long the records that were read may take to finish when partitions are given back. After that, the next
 /// owner reads them again.
-pub const DRAIN: Duration = Duration::from_secs(5);
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
 const RUNNING: u8 = 0;
 const DRAINING: u8 = 1;

@@ -2,7 +2,7 @@
 //!
 //! Writers work in parallel, each with its own connection. All events of one serial go to the same writer, so they are
 //! written in the order in which Kafka delivers them. The table would end in the same state in any order
-//! ([`judge`](crate::judge)), but two transactions that touch the same rows wait for each other, and sometimes the
+//! ([`judge`](crate::table::judge)), but two transactions that touch the same rows wait for each other, and sometimes the
 //! database rolls one of them back.
 
 use crate::rejection::Rejection;
@@ -13,7 +13,7 @@ use rushgate_gate::Event;
 const NEIGHBOURS: usize = 512;
 
 /// The index of a record's writer. Records that could not be decoded go to the first one.
-pub fn writer_of(decoded: &Result<Event, Rejection>, writers: usize) -> usize {
+pub(crate) fn writer_of(decoded: &Result<Event, Rejection>, writers: usize) -> usize {
     decoded.as_ref().map_or(0, |event| {
         (event.serial.get() - 1) as usize / NEIGHBOURS % writers.max(1)
     })

@@ -1,18 +1,28 @@
 //! Halts a campaign in the database, after the gate has lost grants whose coupons are committed. The confirmation that
 //! found the loss has already halted the campaign in Redis.
 
-use crate::session;
-use crate::store::StoreError;
+use crate::table::session;
+use crate::table::store::StoreError;
 use rushgate_gate::CampaignId;
 use sqlx::Connection;
 use sqlx::mysql::MySqlConnectOptions;
 use std::fmt;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Loss {
+pub(crate) enum Loss {
     /// The gate does not know this many of the grants in the request.
     Grants(u32),
     Campaign,
+}
+
+impl Loss {
+    /// The number of grants that are lost, of the `asked` ones in the request.
+    pub(crate) fn grants(&self, asked: u64) -> u64 {
+        match self {
+            Self::Grants(grants) => u64::from(*grants),
+            Self::Campaign => asked,
+        }
+    }
 }
 
 impl fmt::Display for Loss {
@@ -26,13 +36,13 @@ impl fmt::Display for Loss {
     }
 }
 
-pub struct CampaignHalter {
+pub(crate) struct CampaignHalter {
     options: MySqlConnectOptions,
 }
 
 impl CampaignHalter {
     /// It connects when it is first needed.
-    pub fn new(options: MySqlConnectOptions) -> Self {
+    pub(crate) fn new(options: MySqlConnectOptions) -> Self {
         Self { options }
     }
 
@@ -40,7 +50,11 @@ impl CampaignHalter {
     ///
     /// # Errors
     /// When the database does not answer or refuses. It is safe to call it again.
-    pub async fn halt(&self, campaign: &CampaignId, loss: &Loss) -> Result<bool, StoreError> {
+    pub(crate) async fn halt(
+        &self,
+        campaign: &CampaignId,
+        loss: &Loss,
+    ) -> Result<bool, StoreError> {
         let mut connection = session::open(&self.options).await?;
         let mut transaction = connection.begin().await?;
         let halted = sqlx::query(

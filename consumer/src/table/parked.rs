@@ -5,13 +5,13 @@
 //! The records are read one campaign at a time, through the key `failed_events_by_reason`, so the parked records of
 //! one campaign do not delay those of another.
 
-use crate::dead_letter::insert_failed_event;
-use crate::headers::Headers;
-use crate::record::{Clipped, Delivery, LONGEST_KEY, LONGEST_VALUE, Record};
+use crate::kafka::headers::Headers;
+use crate::kafka::record::{Clipped, Delivery, LONGEST_KEY, LONGEST_VALUE, Record};
 use crate::rejection::{Reason, Rejection};
-use crate::session::{self, Idle};
-use crate::statement_length::{padded, placeholders};
-use crate::store::{RecordOutcome, StoreError};
+use crate::table::dead_letter::insert_failed_event;
+use crate::table::session::{self, Idle};
+use crate::table::statement_length::{padded, placeholders};
+use crate::table::store::{RecordOutcome, StoreError};
 use rushgate_gate::event::EventKey;
 use rushgate_gate::signature::SignaturePolicy;
 use rushgate_gate::{CampaignId, CampaignState, dead_letter};
@@ -23,30 +23,30 @@ use std::collections::{BTreeMap, HashMap};
 const MAX_KEYS: usize = 1_024;
 
 /// The largest number of parked records in one transaction.
-pub const MAX_PER_TRANSACTION: usize = 128;
+pub(crate) const MAX_PER_TRANSACTION: usize = 128;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parked {
-    pub id: u64,
-    pub reason: String,
+pub(crate) struct Parked {
+    pub(crate) id: u64,
+    pub(crate) reason: String,
 }
 
 /// How far the parked records of one campaign have been read: record key and id of the last one.
-pub type Cursor = (Vec<u8>, u64);
+pub(crate) type Cursor = (Vec<u8>, u64);
 
 /// Parked records of one campaign that may succeed now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    pub ids: Vec<u64>,
+pub(crate) struct Page {
+    pub(crate) ids: Vec<u64>,
     /// Where the next page starts; `None` if this was the last one.
-    pub next: Option<Cursor>,
+    pub(crate) next: Option<Cursor>,
 }
 
 /// The next campaign, after this record key, with records that are parked for this reason.
 ///
 /// # Errors
 /// When the database does not answer, or refuses.
-pub async fn next_campaign(
+pub(crate) async fn next_campaign(
     connection: &mut MySqlConnection,
     reason: &str,
     mut after: Vec<u8>,
@@ -71,7 +71,7 @@ pub async fn next_campaign(
 }
 
 /// The first record key after those of a campaign.
-pub fn after(campaign: &CampaignId) -> Vec<u8> {
+pub(crate) fn after(campaign: &CampaignId) -> Vec<u8> {
     // `0` is the character after `/`.
     format!("{campaign}0").into_bytes()
 }
@@ -80,7 +80,7 @@ pub fn after(campaign: &CampaignId) -> Vec<u8> {
 ///
 /// # Errors
 /// When the database does not answer, or refuses.
-pub async fn page(
+pub(crate) async fn page(
     connection: &mut MySqlConnection,
     reason: &str,
     campaign: &CampaignId,
@@ -147,7 +147,7 @@ async fn quotas(
 ///
 /// # Errors
 /// When the database does not answer, or refuses.
-pub async fn is_halted(
+pub(crate) async fn is_halted(
     connection: &mut MySqlConnection,
     campaign: &CampaignId,
 ) -> Result<bool, sqlx::Error> {
@@ -163,7 +163,7 @@ pub async fn is_halted(
 ///
 /// # Errors
 /// When the database does not answer, or refuses.
-pub async fn read(
+pub(crate) async fn read(
     connection: &mut MySqlConnection,
     ids: &[u64],
     trust: &SignaturePolicy,
@@ -229,7 +229,7 @@ fn headers(row: &MySqlRow) -> Result<Vec<dead_letter::Header>, sqlx::Error> {
 ///
 /// # Errors
 /// When the database does not answer or refuses. It is safe to call it again.
-pub async fn note(
+pub(crate) async fn note(
     connection: &mut MySqlConnection,
     records: &[Parked],
     outcomes: &[RecordOutcome],
@@ -260,7 +260,7 @@ pub async fn note(
 }
 
 /// Parks records that are written, because they cannot be confirmed at the gate.
-pub struct Parking {
+pub(crate) struct Parking {
     options: MySqlConnectOptions,
     connection: Option<Idle>,
     topic: String,
@@ -268,7 +268,7 @@ pub struct Parking {
 
 impl Parking {
     /// It connects when it is first needed.
-    pub fn new(options: MySqlConnectOptions, topic: String) -> Self {
+    pub(crate) fn new(options: MySqlConnectOptions, topic: String) -> Self {
         Self {
             options,
             connection: None,
@@ -280,7 +280,11 @@ impl Parking {
     ///
     /// # Errors
     /// When the database does not answer or refuses. It is safe to call it again.
-    pub async fn park(&mut self, records: &[&Delivery], why: &str) -> Result<(), StoreError> {
+    pub(crate) async fn park(
+        &mut self,
+        records: &[&Delivery],
+        why: &str,
+    ) -> Result<(), StoreError> {
         let idle = match self.connection.take() {
             Some(idle) => idle.wake().await,
             None => None,

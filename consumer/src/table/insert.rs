@@ -4,13 +4,13 @@
 //! these rows are read, and [`judge`] decides what to do. INSERT IGNORE and ON DUPLICATE KEY UPDATE
 //! would hide the collision, and the number of affected rows does not show it reliably.
 
-use crate::existing::Existing;
-use crate::failure::{ErrorClass, classify, number};
-use crate::judge;
-use crate::plan::Planned;
 use crate::rejection::{Reason, Rejection};
-use crate::statement_length::powers_of_two;
-use crate::store::{RecordOutcome, StoreError};
+use crate::table::existing::Existing;
+use crate::table::failure::{ErrorClass, classify, number};
+use crate::table::judge;
+use crate::table::plan::Planned;
+use crate::table::statement_length::powers_of_two;
+use crate::table::store::{RecordOutcome, StoreError};
 use rushgate_gate::Millis;
 use rushgate_gate::failpoint::is_active;
 use sqlx::{AssertSqlSafe, MySqlConnection};
@@ -22,7 +22,7 @@ use std::sync::Arc;
 const LONGEST: usize = 512;
 
 /// The INSERT statements for 1, 2, 4 … 512 rows.
-pub struct InsertStatements(Vec<Arc<str>>);
+pub(crate) struct InsertStatements(Vec<Arc<str>>);
 
 impl Default for InsertStatements {
     fn default() -> Self {
@@ -50,7 +50,7 @@ impl Default for InsertStatements {
 ///
 /// # Errors
 /// When the whole transaction must be tried again.
-pub async fn insert(
+pub(crate) async fn insert(
     connection: &mut MySqlConnection,
     statements: &InsertStatements,
     mut grants: Vec<Planned<'_>>,
@@ -247,7 +247,7 @@ pub(crate) async fn insert_revoked(
 }
 
 /// Formats a time as a `DATETIME(3)`.
-pub fn datetime(at: Millis) -> String {
+pub(crate) fn datetime(at: Millis) -> String {
     let mut text = at.to_string();
     text.replace_range(10..11, " ");
     text.pop();

@@ -4,7 +4,7 @@
 
 /// Splits the items into runs. The length of each is a power of two and at most `longest`, which is a power of
 /// two itself.
-pub fn powers_of_two<T>(mut items: Vec<T>, longest: usize) -> Vec<Vec<T>> {
+pub(crate) fn powers_of_two<T>(mut items: Vec<T>, longest: usize) -> Vec<Vec<T>> {
     let mut runs = vec![];
     while !items.is_empty() {
         let length = (1 << items.len().ilog2()).min(longest.max(1));
@@ -16,7 +16,7 @@ pub fn powers_of_two<T>(mut items: Vec<T>, longest: usize) -> Vec<Vec<T>> {
 
 /// Repeats the last item until the length is a power of two, for conditions in which a repeated value changes
 /// nothing.
-pub fn padded<T>(items: &[T]) -> impl Iterator<Item = &T> {
+pub(crate) fn padded<T>(items: &[T]) -> impl Iterator<Item = &T> {
     items
         .iter()
         .chain(items.last().into_iter().cycle())
@@ -24,7 +24,7 @@ pub fn padded<T>(items: &[T]) -> impl Iterator<Item = &T> {
 }
 
 /// One placeholder for each item of [`padded`].
-pub fn placeholders<T>(items: &[T], placeholder: &str, separator: &str) -> String {
+pub(crate) fn placeholders<T>(items: &[T], placeholder: &str, separator: &str) -> String {
     vec![placeholder; items.len().next_power_of_two()].join(separator)
 }
 

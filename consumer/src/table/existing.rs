@@ -1,10 +1,10 @@
 //! Reads and locks the rows that collide with some grants: rows with the same serial, and rows of the same applicant
 //! in the same campaign or round. The rows stay locked until the transaction commits.
 
-use crate::judge::{ExistingRow, JudgeVerdict, judge};
-use crate::plan::Planned;
 use crate::rejection::{Reason, Rejection};
-use crate::statement_length::{padded, placeholders};
+use crate::table::judge::{ExistingRow, JudgeVerdict, judge};
+use crate::table::plan::Planned;
+use crate::table::statement_length::{padded, placeholders};
 use rushgate_gate::event::EventKey;
 use rushgate_gate::{CampaignId, Millis, Ordinal, RoundId};
 use sqlx::mysql::MySqlRow;
