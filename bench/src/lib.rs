@@ -16,7 +16,6 @@ pub mod process;
 pub mod report;
 pub mod say;
 pub mod scale;
-pub mod simulate;
 pub mod testbed;
 pub mod topic;
 pub mod ways;

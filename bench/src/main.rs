@@ -8,7 +8,7 @@ use rushgate_bench::report::{Report, Unit};
 use rushgate_bench::scale::Scale;
 use rushgate_bench::testbed::{Servers, Testbed};
 use rushgate_bench::ways::{self, program};
-use rushgate_bench::{chart, constant, goals, native, page, say, simulate};
+use rushgate_bench::{chart, constant, goals, native, page, say};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,8 +25,6 @@ const LATEST: &str = "latest";
 enum Cli {
     /// Run benchmarks
     Run(Run),
-    /// Simulate larger systems, with the costs that a full run has measured
-    Simulate(Simulate),
     /// Serve one of the baselines until the process ends
     Serve {
         /// The service to run
@@ -80,16 +78,6 @@ struct Run {
     servers: Servers,
 }
 
-#[derive(clap::Args)]
-struct Simulate {
-    /// The JSON of a full run
-    #[arg(long, value_name = "FILE")]
-    results: PathBuf,
-    /// The page whose tables are rewritten
-    #[arg(long, value_name = "FILE")]
-    page: PathBuf,
-}
-
 #[derive(Subcommand)]
 enum Service {
     /// The contract of applications as a native service
@@ -116,7 +104,6 @@ enum Service {
 fn main() -> ExitCode {
     let done = match Cli::parse() {
         Cli::Run(run) => run.run(),
-        Cli::Simulate(Simulate { results, page }) => simulate::run(&results, &page),
         Cli::Serve { service } => service.serve(),
         Cli::Load(applications) => applications.send(),
     };

@@ -8,7 +8,7 @@ use std::path::Path;
 /// The end mark of a generated part.
 const END: &str = "<!-- end -->";
 
-/// Replaces the texts between the marks of these names, such as `simulated:costs`.
+/// Replaces the texts between the marks of these names, such as `measured:goals`.
 ///
 /// # Errors
 /// When there is no such file, or a mark is missing.
@@ -40,27 +40,27 @@ fn replaced(page: &str, name: &str, text: &str) -> Result<String> {
 mod tests {
     use super::*;
 
-    const PAGE: &str = "# Page\n\n<!-- simulated:one -->\n\nold\n\n<!-- end -->\n\nbetween\n\n<!-- simulated:two --><!-- end -->\n";
+    const PAGE: &str = "# Page\n\n<!-- measured:one -->\n\nold\n\n<!-- end -->\n\nbetween\n\n<!-- measured:two --><!-- end -->\n";
 
     #[test]
     fn what_stands_between_the_marks_is_replaced_and_nothing_else() {
-        let page = replaced(PAGE, "simulated:one", "new\n").unwrap();
+        let page = replaced(PAGE, "measured:one", "new\n").unwrap();
         assert_eq!(page, PAGE.replace("old", "new"));
-        assert_eq!(replaced(&page, "simulated:one", "new").unwrap(), page);
-        let page = replaced(&page, "simulated:two", "2").unwrap();
+        assert_eq!(replaced(&page, "measured:one", "new").unwrap(), page);
+        let page = replaced(&page, "measured:two", "2").unwrap();
         assert!(
-            page.ends_with("<!-- simulated:two -->\n\n2\n\n<!-- end -->\n"),
+            page.ends_with("<!-- measured:two -->\n\n2\n\n<!-- end -->\n"),
             "{page}"
         );
     }
 
     #[test]
     fn a_mark_that_is_missing_is_named() {
-        let error = replaced(PAGE, "simulated:three", "")
+        let error = replaced(PAGE, "measured:three", "")
             .unwrap_err()
             .to_string();
-        assert!(error.contains("simulated:three"), "{error}");
-        let error = replaced("<!-- simulated:one -->", "simulated:one", "").unwrap_err();
+        assert!(error.contains("measured:three"), "{error}");
+        let error = replaced("<!-- measured:one -->", "measured:one", "").unwrap_err();
         assert!(error.to_string().contains(END), "{error}");
     }
 }

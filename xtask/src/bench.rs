@@ -66,18 +66,3 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     servers.stop()?;
     Ok(run::exit_code(status))
 }
-
-/// Simulates larger systems with the costs of the last full run. Needs no servers.
-pub(crate) fn simulate() -> Result<ExitCode> {
-    packages::build_tools()?;
-    workspace::build_with(Runner::Native, &[BENCH])?;
-    let root = workspace::root();
-    let mut command = Command::new(BENCH.path());
-    command
-        .arg("simulate")
-        .arg("--results")
-        .arg(root.join("bench/results/latest.json"))
-        .arg("--page")
-        .arg(root.join("bench/SCALE.md"));
-    Ok(run::exit_code(run::to_its_end(&mut command)?))
-}

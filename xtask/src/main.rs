@@ -90,8 +90,6 @@ enum Xtask {
     Chaos(chaos::Options),
     /// Benchmark every hop beside the limits of its own machinery, on servers of its own
     Bench(bench::Options),
-    /// Simulate larger systems with the costs that `bench` has measured, and rewrite bench/SCALE.md
-    Simulate,
     /// Run all checks and tests, on servers of their own
     Test {
         /// Arguments for `cargo test`, after `--`
@@ -128,7 +126,6 @@ fn dispatch(command: Xtask) -> Result<ExitCode> {
         Xtask::Kafka { tool, arguments } => return kafka_tool(&tool, &arguments, &state),
         Xtask::Chaos(options) => return chaos::chaos(&options),
         Xtask::Bench(options) => return bench::bench(&options),
-        Xtask::Simulate => return bench::simulate(),
         Xtask::Test { arguments } => return test::test(&arguments),
     }
     Ok(ExitCode::SUCCESS)

@@ -11,7 +11,6 @@ use crate::load::{Load, LoadResult, Template, Until};
 use crate::measure::{Contender, Turns, interleaved};
 use crate::report::{Finding, Unit};
 use crate::scale::Scale;
-use crate::simulate::KNOWN;
 use crate::testbed::{Server, Testbed};
 use anyhow::{Context, Result};
 use rushgate_gate::{CampaignId, Quota, refusal_cache};
@@ -22,6 +21,9 @@ pub(super) const NAME: &str = "decision";
 
 /// Requests in flight on a connection, where many share a turn of Redis.
 const DEPTH: usize = 16;
+
+/// Grants of the round whose exclusion list is queried: nearly as many as the list has room for.
+const KNOWN: u64 = 2_000;
 
 /// The number of the first applicant with a grant, where others are to be refused.
 const HOLDERS: u64 = 1 << 36;
