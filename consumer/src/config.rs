@@ -4,7 +4,8 @@ use clap::Parser;
 use rdkafka::ClientConfig;
 use rushgate_gate::signature::SignaturePolicy;
 use rushgate_startup::{
-    BadSetting, ConsumerGroup, DatabaseSettings, KafkaSettings, RedisSettings, Secret,
+    BadSetting, ConsumerGroup, DatabaseSettings, ExposeSecret, KafkaSettings, RedisSettings,
+    SecretString,
 };
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -106,7 +107,7 @@ impl Config {
         let signing = &self.kafka.signing;
         let keys = signing.keys()?;
         Ok(SignaturePolicy::new(
-            keys.iter().map(Secret::reveal),
+            keys.iter().map(SecretString::expose_secret),
             signing.are_required,
         ))
     }

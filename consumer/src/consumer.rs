@@ -12,13 +12,12 @@ use crate::kafka::tracker::Tracker;
 use crate::rate_limit::RateLimit;
 use crate::readiness::Readiness;
 use crate::replayer::Replayer;
-use crate::table::failure::Backoff;
 use crate::table::parked::Parking;
 use crate::table::store::{Store, StoreError};
 use crate::table::streak::Streak;
 use crate::writer::Writer;
 use rdkafka::error::KafkaError;
-use rushgate_startup::BadSetting;
+use rushgate_startup::{Backoff, BadSetting};
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;
@@ -237,7 +236,7 @@ async fn answers(store: &mut Store) {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer in time".to_owned(),
         };
-        let wait = backoff.failed(rand::random());
+        let wait = backoff.failed();
         warn!(
             error = problem,
             failures = backoff.failures(),

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, anyhow};
 use rushgate_consumer::{Config, metrics, run};
-use rushgate_gate::causes::causes;
+use rushgate_startup::causes;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 

@@ -7,12 +7,12 @@
 use crate::gate::confirm::Committed;
 use crate::metrics;
 use crate::rate_limit::RateLimit;
-use crate::table::failure::Backoff;
 use crate::table::parked::{self, Cursor, Page};
 use crate::table::store::{RecordOutcome, Replayed, Store, StoreError};
 use rushgate_gate::CampaignId;
 use rushgate_gate::record::PARKED;
 use rushgate_gate::signature::SignaturePolicy;
+use rushgate_startup::Backoff;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl Replayer {
                 Ok(0) => EVERY,
                 Ok(_) => Duration::ZERO,
                 Err(error) => {
-                    let wait = backoff.failed(rand::random());
+                    let wait = backoff.failed();
                     warn!(%error, "reading parked records failed; retrying");
                     wait.max(EVERY)
                 }

@@ -8,10 +8,11 @@ use crate::kafka::tracker::Tracker;
 use crate::metrics;
 use crate::rate_limit::RateLimit;
 use crate::readiness::Readiness;
-use crate::table::failure::{Backoff, number};
+use crate::table::failure::number;
 use crate::table::store::{RecordOutcome, Store, StoreError, Written};
 use rushgate_gate::CampaignId;
 use rushgate_gate::failpoint::{failpoint, is_active};
+use rushgate_startup::Backoff;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
@@ -130,7 +131,7 @@ impl Writer {
             _ => 0,
         };
         metrics::retry(code);
-        let wait = backoff.failed(rand::random());
+        let wait = backoff.failed();
         // One or two deadlocks are normal. After more failures, the consumer is not ready.
         if backoff.failures() > 2 {
             self.readiness.database(self.index, false);

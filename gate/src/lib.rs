@@ -5,7 +5,6 @@ pub mod applicant;
 pub mod apply;
 pub mod balance;
 pub mod campaign;
-pub mod causes;
 pub mod confirm;
 pub mod dead_letter;
 pub mod event;

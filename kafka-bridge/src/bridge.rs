@@ -21,7 +21,7 @@ use rdkafka::error::KafkaError;
 use rushgate_gate::Keys;
 use rushgate_gate::failpoint::{failpoint, is_active};
 use rushgate_gate::signature::SigningKeys;
-use rushgate_startup::{BadSetting, Secret};
+use rushgate_startup::{BadSetting, ExposeSecret, SecretString};
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -125,7 +125,7 @@ impl Bridge {
             producer_events,
             probe: Slot::free(()),
             value_format: config.value_format,
-            keys: SigningKeys::new(keys.iter().map(Secret::reveal)),
+            keys: SigningKeys::new(keys.iter().map(SecretString::expose_secret)),
             metrics: Metrics::register(),
             reading: Health::of("reading from Redis", Duration::ZERO),
             completing: Health::of("acking in Redis", Duration::ZERO),
@@ -224,7 +224,7 @@ impl Bridge {
                 self.timers.probed(now, None);
             }
             Event::Probed(Err(error)) => {
-                let retry_at = self.kafka.failed(now, rand::random(), &error);
+                let retry_at = self.kafka.failed(now, &error);
                 self.timers.probed(now, Some(retry_at));
             }
             Event::Timer => {}
@@ -256,7 +256,7 @@ impl Bridge {
             }
             Err(error) => {
                 self.metrics.read_errors.increment(1);
-                self.reading.failed(now, rand::random(), &error);
+                self.reading.failed(now, &error);
                 self.flow.step_failed();
             }
         }
@@ -326,7 +326,7 @@ impl Bridge {
         self.metrics.delivery_failures.increment(1);
         self.flow.not_delivered(entry);
         if !self.timers.will_retry() {
-            let retry_at = self.delivering.failed(now, rand::random(), error);
+            let retry_at = self.delivering.failed(now, error);
             self.timers.retry_at(retry_at);
             self.check_kafka(now);
         }
@@ -358,7 +358,7 @@ impl Bridge {
         let works = completed.iter().any(|completed| completed.confirmed);
         match error {
             Some(error) if !works => {
-                self.completing.failed(now, rand::random(), &error);
+                self.completing.failed(now, &error);
             }
             _ => self.completing.succeeded(now),
         }

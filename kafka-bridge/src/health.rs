@@ -1,12 +1,8 @@
 //! Tracks whether an external service works, and decides when to try it again. Each change of state is logged once.
-//! The wait between attempts grows up to a limit and has a random part, so that bridges do not all retry at the same
-//! time.
 
+use rushgate_startup::Backoff;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
-
-const SHORTEST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// The state of one external service.
 #[derive(Debug)]
@@ -15,7 +11,7 @@ pub struct Health {
     /// How long it must work after a failure before it counts as up again.
     patience: Duration,
     up: Option<bool>,
-    failures: u32,
+    backoff: Backoff,
     last_failure: Option<Instant>,
     retry_at: Option<Instant>,
 }
@@ -28,7 +24,7 @@ impl Health {
             doing,
             patience,
             up: None,
-            failures: 0,
+            backoff: Backoff::default(),
             last_failure: None,
             retry_at: None,
         }
@@ -58,17 +54,13 @@ impl Health {
         };
     }
 
-    /// An attempt failed. `jitter` is a random number from 0 to 1. Returns when to try again.
-    pub fn failed(&mut self, now: Instant, jitter: f64, error: &dyn Display) -> Instant {
+    /// An attempt failed. Returns when to try again.
+    pub fn failed(&mut self, now: Instant, error: &dyn Display) -> Instant {
         if self.up != Some(false) {
             tracing::warn!(doing = self.doing, %error, "failed; retrying until it works");
         }
-        let longest = SHORTEST_WAIT
-            .saturating_mul(1 << self.failures.min(10))
-            .min(LONGEST_WAIT);
-        let retry_at = now + longest.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
+        let retry_at = now + self.backoff.failed();
         self.up = Some(false);
-        self.failures = self.failures.saturating_add(1);
         self.last_failure = Some(now);
         self.retry_at = Some(retry_at);
         retry_at
@@ -78,43 +70,33 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
 
     #[test]
-    fn the_wait_doubles_to_its_limit_and_starts_over_after_a_success() {
+    fn the_wait_starts_over_after_a_success() {
         let (mut health, now) = (Health::of("testing", Duration::ZERO), Instant::now());
         assert!(!health.is_up());
-        let mut wait = || health.failed(now, 1.0, &"broken") - now;
-        let waits: Vec<_> = (0..8).map(|_| wait().as_millis()).collect();
-        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        for _ in 0..8 {
+            health.failed(now, &"broken");
+        }
+        let retry_at = health.failed(now, &"broken");
+        assert!(retry_at > now + Backoff::FIRST);
+        assert_eq!(health.wait_until(now), Some(retry_at));
+        assert_eq!(health.wait_until(retry_at), None);
         health.succeeded(now);
         assert!(health.is_up());
         assert_eq!(health.wait_until(now), None);
-        let retry_at = health.failed(now, 0.0, &"broken");
-        assert_eq!(retry_at - now, Duration::from_millis(50));
-        assert_eq!(health.wait_until(now), Some(retry_at));
-        assert_eq!(health.wait_until(retry_at), None);
+        assert!(health.failed(now, &"broken") <= now + Backoff::FIRST);
     }
 
     #[test]
     fn one_success_among_failures_is_no_recovery_where_patience_is_asked() {
-        let (mut health, now) = (Health::of("testing", LONGEST_WAIT), Instant::now());
-        health.failed(now, 1.0, &"broken");
-        health.succeeded(now + LONGEST_WAIT / 2);
+        let (mut health, now) = (Health::of("testing", PATIENCE), Instant::now());
+        health.failed(now, &"broken");
+        health.succeeded(now + PATIENCE / 2);
         assert!(!health.is_up());
-        health.succeeded(now + LONGEST_WAIT);
+        health.succeeded(now + PATIENCE);
         assert!(health.is_up());
-    }
-
-    proptest! {
-        #[test]
-        fn the_wait_stays_within_its_limits(failures in 0u32..100, jitter in 0.0..=1.0) {
-            let (mut health, now) = (Health::of("testing", Duration::ZERO), Instant::now());
-            for _ in 0..failures {
-                health.failed(now, jitter, &"broken");
-            }
-            let wait = health.failed(now, jitter, &"broken") - now;
-            prop_assert!(wait >= SHORTEST_WAIT / 2 && wait <= LONGEST_WAIT);
-        }
     }
 }

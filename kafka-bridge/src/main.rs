@@ -2,9 +2,9 @@
 //! All the work is in the library.
 
 use anyhow::Context as _;
-use rushgate_gate::causes::causes;
 use rushgate_kafka_bridge::config::Config;
 use rushgate_kafka_bridge::{bridge, metrics};
+use rushgate_startup::causes;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 

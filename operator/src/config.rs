@@ -53,6 +53,7 @@ impl Config {
 mod tests {
     use super::*;
     use clap::{CommandFactory, Parser, Subcommand};
+    use rushgate_startup::ExposeSecret;
 
     #[derive(Parser)]
     struct Program {
@@ -87,8 +88,8 @@ mod tests {
         let config = Program::try_parse_from(arguments).expect("settings").config;
         config.check().expect("they fit");
         assert_eq!(config.kafka.brokers, "host:9092");
-        assert_eq!(config.redis.url.reveal(), "redis://host");
-        assert_eq!(config.database.url.reveal(), "mysql://host/name");
+        assert_eq!(config.redis.url.expose_secret(), "redis://host");
+        assert_eq!(config.database.url.expose_secret(), "mysql://host/name");
         assert_eq!(config.kafka.topic, "topic");
         assert_eq!(config.group.name, "group");
     }

@@ -14,7 +14,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use rushgate_gate::signature::SignaturePolicy;
 use rushgate_gate::{CampaignId, Event, dead_letter, event::EventKey, record};
-use rushgate_startup::{LastKafkaError, Secret, kafka_headers};
+use rushgate_startup::{ExposeSecret, LastKafkaError, SecretString, kafka_headers};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
@@ -122,7 +122,7 @@ impl Kafka {
             brokers: config.kafka.brokers.clone(),
             topic: config.kafka.topic.clone(),
             trust: SignaturePolicy::new(
-                keys.iter().map(Secret::reveal),
+                keys.iter().map(SecretString::expose_secret),
                 config.kafka.signing.are_required,
             ),
             producer: OnceCell::new(),

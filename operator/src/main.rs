@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use rushgate_gate::causes::causes;
 use rushgate_operator::audit::{self, Audit};
 use rushgate_operator::campaign::CampaignCommand;
 use rushgate_operator::config::Config;
@@ -13,6 +12,7 @@ use rushgate_operator::restore::{self, Restore};
 use rushgate_operator::revoke::{self, Revoke};
 use rushgate_operator::setup::Setup;
 use rushgate_operator::unknown::exit_code;
+use rushgate_startup::causes;
 use std::io::Write;
 use std::process::ExitCode;
 use tokio::runtime::Builder;

@@ -11,7 +11,7 @@ use crate::waiting::{NoAnswer, noting, within};
 use anyhow::{Error, Result};
 use redis::RedisError;
 use rushgate_gate::CampaignId;
-use rushgate_gate::causes::causes;
+use rushgate_startup::causes;
 
 /// The servers that answered, and what is unknown because others did not.
 pub struct Servers {

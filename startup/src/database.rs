@@ -1,8 +1,9 @@
 //! Reads and checks the address of the MySQL or MariaDB database.
 
+use crate::BadSetting;
 use crate::parse::is_blank;
-use crate::{BadSetting, Secret};
 use clap::Args;
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::ConnectOptions;
 use sqlx::mysql::MySqlConnectOptions;
 
@@ -14,7 +15,7 @@ pub struct DatabaseSettings {
     #[arg(id = "database_url", long = "database-url", env = VARIABLE, value_name = "URL")]
     #[arg(hide_env_values = true, global = true)]
     #[arg(default_value = "", hide_default_value = true)]
-    pub url: Secret,
+    pub url: SecretString,
 }
 
 impl DatabaseSettings {
@@ -23,7 +24,7 @@ impl DatabaseSettings {
     /// # Errors
     /// When the address is missing or cannot be used. The error does not quote it.
     pub fn options(&self) -> Result<MySqlConnectOptions, BadSetting> {
-        let url = self.url.reveal();
+        let url = self.url.expose_secret();
         let bad = |problem: &str| {
             BadSetting::new(
                 VARIABLE,

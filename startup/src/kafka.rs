@@ -1,10 +1,11 @@
 //! Reads and checks how to reach Kafka: the brokers' addresses, the topic, TLS, and the login.
 
-use crate::{BadSetting, Secret, SigningSettings};
+use crate::{BadSetting, SigningSettings};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+use secrecy::{ExposeSecret, SecretString};
 use std::path::PathBuf;
 
 /// The names that Kafka uses. librdkafka knows some of them in capitals only.
@@ -45,7 +46,7 @@ pub struct KafkaSettings {
     #[arg(long = "kafka-sasl-password", env = "KAFKA_SASL_PASSWORD")]
     #[arg(id = "kafka_sasl_password", value_name = "PASSWORD", global = true)]
     #[arg(hide_env_values = true)]
-    pub sasl_password: Option<Secret>,
+    pub sasl_password: Option<SecretString>,
 
     /// File with the certificates (PEM) of the authorities that signed the brokers' certificates [default:
     /// those of the system]
@@ -107,7 +108,7 @@ impl KafkaSettings {
             ("sasl.username", self.sasl_username.as_deref()),
             (
                 "sasl.password",
-                self.sasl_password.as_ref().map(Secret::reveal),
+                self.sasl_password.as_ref().map(SecretString::expose_secret),
             ),
             ("ssl.ca.location", ca.as_deref()),
         ];

@@ -4,7 +4,9 @@
     reason = "a comment that only repeats a name helps no reader"
 )]
 
+mod backoff;
 mod bad_setting;
+mod causes;
 mod database;
 mod kafka;
 mod kafka_error;
@@ -13,10 +15,11 @@ mod log;
 mod parse;
 mod redis;
 mod redis_dangers;
-mod secret;
 mod signing;
 
+pub use backoff::Backoff;
 pub use bad_setting::BadSetting;
+pub use causes::causes;
 pub use database::DatabaseSettings;
 pub use kafka::{ConsumerGroup, KafkaSettings, SecurityProtocol};
 pub use kafka_error::LastKafkaError;
@@ -25,5 +28,5 @@ pub use log::log_to_stderr;
 pub use parse::try_parse;
 pub use redis::RedisSettings;
 pub use redis_dangers::redis_dangers;
-pub use secret::Secret;
+pub use secrecy::{ExposeSecret, SecretString};
 pub use signing::SigningSettings;

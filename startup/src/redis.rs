@@ -1,10 +1,11 @@
 //! Reads and checks the address of Redis.
 
+use crate::BadSetting;
 use crate::parse::is_blank;
-use crate::{BadSetting, Secret};
 use clap::Args;
 use redis::io::tcp::TcpSettings;
 use redis::{Client, IntoConnectionInfo};
+use secrecy::{ExposeSecret, SecretString};
 
 const VARIABLE: &str = "REDIS_URL";
 
@@ -14,7 +15,7 @@ pub struct RedisSettings {
     #[arg(id = "redis_url", long = "redis-url", env = VARIABLE, value_name = "URL")]
     #[arg(hide_env_values = true, global = true)]
     #[arg(default_value = "", hide_default_value = true)]
-    pub url: Secret,
+    pub url: SecretString,
 }
 
 impl RedisSettings {
@@ -32,7 +33,7 @@ impl RedisSettings {
                 ),
             )
         };
-        let url = self.url.reveal();
+        let url = self.url.expose_secret();
         if is_blank(url) {
             return Err(bad("is not set"));
         }

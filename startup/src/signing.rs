@@ -1,8 +1,9 @@
 //! Reads and checks the keys that sign Kafka records and verify their signatures.
 
-use crate::{BadSetting, Secret};
+use crate::BadSetting;
 use clap::Args;
 use clap::builder::BoolishValueParser;
+use secrecy::{ExposeSecret, SecretString};
 use std::path::PathBuf;
 
 /// The minimum length of a key in characters: as many as SHA-256 has bytes.
@@ -17,7 +18,7 @@ pub struct SigningSettings {
         env = "KAFKA_SIGNING_KEYS"
     )]
     #[arg(value_name = "KEYS", global = true, hide_env_values = true)]
-    pub keys: Option<Secret>,
+    pub keys: Option<SecretString>,
 
     /// File with the signing keys, one a line
     #[arg(id = "kafka_signing_keys_file", long = "kafka-signing-keys-file")]
@@ -37,7 +38,7 @@ impl SigningSettings {
     ///
     /// # Errors
     /// When the file cannot be read, or a key is too short. The error quotes no key.
-    pub fn keys(&self) -> Result<Vec<Secret>, BadSetting> {
+    pub fn keys(&self) -> Result<Vec<SecretString>, BadSetting> {
         const KEYS: &str = "KAFKA_SIGNING_KEYS";
         const FILE: &str = "KAFKA_SIGNING_KEYS_FILE";
         let (variable, text) = match (&self.keys, &self.file) {
@@ -47,7 +48,7 @@ impl SigningSettings {
                     "is set together with KAFKA_SIGNING_KEYS: remove one of them",
                 ));
             }
-            (Some(keys), None) => (KEYS, keys.reveal().to_owned()),
+            (Some(keys), None) => (KEYS, keys.expose_secret().to_owned()),
             (None, Some(file)) => match std::fs::read_to_string(file) {
                 Ok(text) => (FILE, text),
                 Err(error) => {
@@ -71,7 +72,7 @@ impl SigningSettings {
                 "has no key: make one with `openssl rand -hex 32`, and use the same for bridge, consumer and operator",
             ));
         }
-        Ok(keys.into_iter().map(Secret::from).collect())
+        Ok(keys.into_iter().map(SecretString::from).collect())
     }
 }
 
@@ -94,7 +95,10 @@ mod tests {
         let program = Program::try_parse_from(["program"].iter().chain(more)).expect("parses");
         assert!(!format!("{program:?} {program:#?}").contains("hush"));
         let keys = program.signing.keys().map_err(|error| error.to_string())?;
-        Ok(keys.iter().map(|key| key.reveal().to_owned()).collect())
+        Ok(keys
+            .iter()
+            .map(|key| key.expose_secret().to_owned())
+            .collect())
     }
 
     #[test]

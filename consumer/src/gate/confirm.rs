@@ -14,7 +14,7 @@ use crate::kafka::offsets::Ticket;
 use crate::kafka::record::Delivery;
 use crate::kafka::tracker::Tracker;
 use crate::metrics;
-use crate::table::failure::{Backoff, ErrorClass, classify, number};
+use crate::table::failure::{ErrorClass, classify, number};
 use crate::table::parked::Parking;
 use crate::table::store::{RecordOutcome, StoreError};
 use redis::aio::MultiplexedConnection;
@@ -23,6 +23,7 @@ use rushgate_gate::confirm::{self, ConfirmOutcome};
 use rushgate_gate::failpoint::{failpoint, is_active};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{Call, CampaignId, CampaignState, EventType, Keys, ReplyError, Value};
+use rushgate_startup::Backoff;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -219,7 +220,7 @@ impl Confirmer {
             if let Some(problem) = problem {
                 self.connection = None;
                 metrics::confirm_retry();
-                let wait = backoff.failed(rand::random());
+                let wait = backoff.failed();
                 warn!(
                     error = %problem,
                     failures = backoff.failures(),
@@ -332,7 +333,7 @@ impl Confirmer {
         let why = format!("confirming it at the gate: {error}");
         let mut backoff = Backoff::default();
         while let Err(error) = self.parking.park(&records, &why).await {
-            let wait = backoff.failed(rand::random());
+            let wait = backoff.failed();
             warn!(
                 campaign = %request.campaign,
                 %error,

@@ -1,9 +1,7 @@
-//! Classifies database errors by their error numbers as retryable, permanent or duplicate, and computes how long to
-//! wait before the next attempt.
+//! Classifies database errors by their error numbers as retryable, permanent or duplicate.
 
 use sqlx::mysql::MySqlDatabaseError;
 use std::fmt;
-use std::time::Duration;
 
 /// What a database error means for the rows that were being written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,45 +87,9 @@ fn mysql(error: &sqlx::Error) -> Option<&MySqlDatabaseError> {
     error.as_database_error()?.try_downcast_ref()
 }
 
-/// The wait before the next attempt, and the deadline of that attempt.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Backoff {
-    failures: u32,
-}
-
-impl Backoff {
-    /// The upper limit of the first wait.
-    const FIRST: Duration = Duration::from_millis(100);
-    /// The longest wait, and so the longest delay after the database is back.
-    const LONGEST: Duration = Duration::from_secs(5);
-    const DEADLINE: Duration = Duration::from_secs(30);
-    /// How often the deadline doubles.
-    const DOUBLINGS: u32 = 4;
-
-    pub(crate) fn failures(&self) -> u32 {
-        self.failures
-    }
-
-    /// How long the next attempt may take. It grows, so that a slow database gets enough time eventually.
-    pub(crate) fn deadline(&self) -> Duration {
-        Self::DEADLINE * 2u32.pow(self.failures.min(Self::DOUBLINGS))
-    }
-
-    /// An attempt failed. Returns how long to wait. The wait doubles each time, and `chance` (0 to 1) spreads
-    /// it over its upper half, so that consumers that failed together do not retry together.
-    pub(crate) fn failed(&mut self, chance: f64) -> Duration {
-        let doubled = Self::FIRST.saturating_mul(2u32.saturating_pow(self.failures));
-        self.failures = self.failures.saturating_add(1);
-        doubled
-            .min(Self::LONGEST)
-            .mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn error_numbers_decide() {
@@ -172,20 +134,5 @@ mod tests {
             );
         }
         assert!(PERMANENT.iter().all(|number| !DUPLICATE.contains(number)));
-    }
-
-    proptest! {
-        #[test]
-        fn waits_grow_to_the_longest_and_stay(chances in prop::collection::vec(0.0..=1.0f64, 1..80)) {
-            let mut backoff = Backoff::default();
-            let mut most = Backoff::FIRST;
-            for (failures, chance) in chances.into_iter().enumerate() {
-                prop_assert_eq!(backoff.failures() as usize, failures);
-                let wait = backoff.failed(chance);
-                prop_assert!(most.mul_f64(0.499) <= wait && wait <= most);
-                most = (most * 2).min(Backoff::LONGEST);
-                prop_assert!(backoff.deadline() <= Duration::from_secs(480));
-            }
-        }
     }
 }
