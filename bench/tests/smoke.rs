@@ -10,9 +10,10 @@ use rushgate_bench::report::Report;
 use rushgate_bench::scale::Scale;
 use rushgate_bench::testbed::{Servers, Testbed};
 use rushgate_bench::{chart, constant};
-use rushgate_e2e::process::{free_port, program};
+use rushgate_e2e::program::program;
 use rushgate_e2e::redis_server;
 use rushgate_e2e::system::server;
+use rushgate_testbed::port::Port;
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,8 +24,9 @@ use tokio::runtime::Runtime;
 fn every_bench_finds_what_it_looks_for() {
     let runtime = Runtime::new().unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let port = free_port();
-    let _redis = runtime.block_on(redis_server::start(port, &directory.path().join("redis")));
+    let port = Port::free().unwrap();
+    let directory = directory.path().join("redis");
+    let _redis = runtime.block_on(redis_server::start(port.number(), &directory));
     let schema = format!("bench_{}", std::process::id());
     let administer = |what: &str| {
         let statement = format!("{what} {schema}");
@@ -39,7 +41,7 @@ fn every_bench_finds_what_it_looks_for() {
     database.set_path(&schema);
     let wasm_host = program("wasm-host");
     let servers = Servers {
-        redis_url: format!("redis://127.0.0.1:{port}"),
+        redis_url: format!("redis://{}", port.address()),
         kafka_brokers: server("KAFKA_BROKERS"),
         database_url: database.into(),
         bin_dir: wasm_host.parent().unwrap().to_owned(),

@@ -20,7 +20,7 @@ use rushgate_bench::ways::schema::Schema;
 use rushgate_bench::ways::service::serve;
 use rushgate_bench::ways::{Decide, Way};
 use rushgate_e2e::system::server;
-use rushgate_e2e::wait::until;
+use rushgate_testbed::wait::until;
 use sqlx::{Connection, MySqlConnection};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};

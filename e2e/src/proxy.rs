@@ -10,7 +10,7 @@
     reason = "for tests: what cannot be set up ends the test, and says why"
 )]
 
-use crate::wait::until;
+use rushgate_testbed::wait::until;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -6,10 +6,11 @@
     reason = "for tests: what cannot be set up ends the test, and says why"
 )]
 
-use crate::process::{Process, free_port};
-use crate::wait::until;
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
+use rushgate_testbed::port::Port;
+use rushgate_testbed::process::Process;
+use rushgate_testbed::wait::until;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -17,19 +18,23 @@ use std::time::Duration;
 /// A replica of another Redis.
 pub struct Replica {
     process: Process,
-    port: u16,
+    port: Port,
     directory: PathBuf,
 }
 
 impl Replica {
     /// Starts a replica in `directory` of the Redis at port `primary`, and waits until it is in sync.
     pub async fn start(directory: PathBuf, primary: u16) -> Self {
-        let port = free_port();
-        let process = start(port, &directory).await;
+        let port = Port::free().expect("a free port");
+        let process = start(port.number(), &directory).await;
         // By default the primary waits for further replicas first.
         let delay = ["CONFIG", "SET", "repl-diskless-sync-delay", "0"];
         tell(primary, &delay).await;
-        tell(port, &["REPLICAOF", "127.0.0.1", &primary.to_string()]).await;
+        tell(
+            port.number(),
+            &["REPLICAOF", "127.0.0.1", &primary.to_string()],
+        )
+        .await;
         until("the replica has everything", async || {
             has_replica(primary).await?.then_some(())
         })
@@ -44,7 +49,7 @@ impl Replica {
     /// Waits until it has this key.
     pub async fn until_it_has(&self, key: &str) {
         until(&format!("the replica has {key}"), async || {
-            let mut connection = connection(self.port).await?;
+            let mut connection = connection(self.port.number()).await?;
             let mut exists = redis::cmd("EXISTS");
             let exists = exists.arg(key).query_async(&mut connection).await;
             exists.unwrap_or(false).then_some(())
@@ -54,8 +59,12 @@ impl Replica {
 
     /// Makes it a primary on this port, which must be free; its data directory stays.
     pub async fn promote(self, port: u16) -> (Process, PathBuf) {
-        tell(self.port, &["REPLICAOF", "NO", "ONE"]).await;
-        tell(self.port, &["CONFIG", "SET", "port", &port.to_string()]).await;
+        tell(self.port.number(), &["REPLICAOF", "NO", "ONE"]).await;
+        tell(
+            self.port.number(),
+            &["CONFIG", "SET", "port", &port.to_string()],
+        )
+        .await;
         until("the replica answers", async || connection(port).await).await;
         (self.process, self.directory)
     }
@@ -63,7 +72,7 @@ impl Replica {
     /// Cuts it off from its primary; it keeps its data.
     pub async fn cut_off(&self) {
         // No process listens on this port.
-        tell(self.port, &["REPLICAOF", "127.0.0.1", "1"]).await;
+        tell(self.port.number(), &["REPLICAOF", "127.0.0.1", "1"]).await;
     }
 }
 
@@ -89,6 +98,7 @@ pub fn command(port: u16, dir: &Path) -> Command {
 pub async fn start(port: u16, dir: &Path) -> Process {
     std::fs::create_dir_all(dir).expect("a directory");
     let process = Process::start(&mut command(port, dir), dir.with_extension("log"));
+    let process = process.expect("redis-server starts");
     until("Redis answers", async || connection(port).await).await;
     process
 }

@@ -11,13 +11,15 @@
 use crate::campaign::Operator;
 use crate::check::{Breach, Expected, breaches};
 use crate::evidence::{Evidence, Stores};
-use crate::process::{Process, free_port, program};
+use crate::program::program;
 use crate::redis_server::{self, Replica};
 use crate::rows::Database;
 use crate::rush::{self, Rush};
 use crate::schema::Schema;
-use crate::wait::until;
 use redis::aio::MultiplexedConnection;
+use rushgate_testbed::port::Port;
+use rushgate_testbed::process::Process;
+use rushgate_testbed::wait::until;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,11 +31,12 @@ pub struct System {
     name: String,
     directory: TempDir,
     environment: Vec<(String, String)>,
-    redis_port: u16,
+    redis_port: Port,
     redis_directory: PathBuf,
     redis: Option<Process>,
-    metrics: BTreeMap<String, String>,
-    handlers: Vec<(Process, String)>,
+    /// The port of the metrics of each bridge and consumer.
+    metrics: BTreeMap<String, Port>,
+    handlers: Vec<Handler>,
     pub bridges: Vec<Process>,
     pub consumers: Vec<Process>,
     /// The `rushgate` command, with this system's addresses.
@@ -41,6 +44,12 @@ pub struct System {
     pub database: Database,
     // Last, because it must be dropped after the consumers, which use it.
     schema: Schema,
+}
+
+struct Handler {
+    process: Process,
+    url: String,
+    _port: Port,
 }
 
 #[derive(Clone, Copy)]
@@ -107,12 +116,10 @@ impl System {
         let name = format!("e2e-{}-{number}", std::process::id());
         let schema = Schema::create(&name.replace('-', "_")).await;
         let redis_port = free_port();
+        let redis_url = format!("redis://{}", redis_port.address());
         let mut environment: Vec<(String, String)> = [
-            ("REDIS_URL", format!("redis://127.0.0.1:{redis_port}")),
-            (
-                "SPIN_VARIABLE_REDIS_URL",
-                format!("redis://127.0.0.1:{redis_port}"),
-            ),
+            ("REDIS_URL", redis_url.clone()),
+            ("SPIN_VARIABLE_REDIS_URL", redis_url),
             ("DATABASE_URL", schema.url.clone()),
             ("KAFKA_BROKERS", server("KAFKA_BROKERS")),
             ("KAFKA_TOPIC", name.clone()),
@@ -169,7 +176,7 @@ impl System {
 
     /// The URL of the first handler.
     pub fn url(&self) -> &str {
-        &self.handlers.first().expect("a handler").1
+        &self.handlers.first().expect("a handler").url
     }
 
     pub fn redis(&self) -> &Process {
@@ -178,7 +185,7 @@ impl System {
 
     /// Starts Redis on its stored data, and waits until it answers.
     pub async fn start_redis(&mut self) {
-        let redis = redis_server::start(self.redis_port, &self.redis_directory).await;
+        let redis = redis_server::start(self.redis_port.number(), &self.redis_directory).await;
         self.redis = Some(redis);
     }
 
@@ -203,48 +210,51 @@ impl System {
 
     /// A connection to Redis, if it answers.
     pub async fn redis_connection(&self) -> Option<MultiplexedConnection> {
-        redis_server::connection(self.redis_port).await
+        redis_server::connection(self.redis_port.number()).await
     }
 
     /// Starts a replica, and waits until it is in sync.
     pub async fn start_replica(&self) -> Replica {
         let directory = self.directory.path().join("redis-replica");
-        Replica::start(directory, self.redis_port).await
+        Replica::start(directory, self.redis_port.number()).await
     }
 
     /// Kills Redis, as in a crash, and puts the replica in its place.
     pub async fn promote(&mut self, replica: Replica) {
         self.crash_redis();
-        let (redis, directory) = replica.promote(self.redis_port).await;
+        let (redis, directory) = replica.promote(self.redis_port.number()).await;
         self.redis = Some(redis);
         self.redis_directory = directory;
     }
 
     /// Starts another handler, and waits until it is ready.
     pub async fn start_handler(&mut self) {
-        let (process, url) = self.spawn_handler();
+        let handler = self.spawn_handler();
+        let ready = format!("{}/readyz", handler.url);
         until("the handler is ready", async || {
-            let response = reqwest::get(format!("{url}/readyz")).await.ok()?;
-            response.status().is_success().then_some(())
+            let response = reqwest::get(&ready).await;
+            response.is_ok_and(|response| response.status().is_success())
         })
         .await;
-        self.handlers.push((process, url));
+        self.handlers.push(handler);
     }
 
     /// Starts a handler that answers, but may not be ready.
     pub async fn start_unready(settings: &[(&str, &str)]) -> Self {
         let mut system = Self::start_with(Size::NONE, settings).await;
-        let (process, url) = system.spawn_handler();
+        let handler = system.spawn_handler();
+        let health = format!("{}/healthz", handler.url);
         until("the handler answers", async || {
-            reqwest::get(format!("{url}/healthz")).await.ok()
+            reqwest::get(&health).await.is_ok()
         })
         .await;
-        system.handlers.push((process, url));
+        system.handlers.push(handler);
         system
     }
 
-    fn spawn_handler(&self) -> (Process, String) {
-        let listen = format!("127.0.0.1:{}", free_port());
+    fn spawn_handler(&self) -> Handler {
+        let port = free_port();
+        let listen = port.address().to_string();
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spin.toml");
         // Spin itself, if `cargo xtask test` has found it.
         let mut command = match std::env::var_os("RUSHGATE_SPIN") {
@@ -262,7 +272,11 @@ impl System {
             .arg(manifest)
             .args(["--listen", &listen]);
         let process = self.run(&mut command, &format!("handler-{}", self.handlers.len()));
-        (process, format!("http://{listen}"))
+        Handler {
+            process,
+            url: format!("http://{listen}"),
+            _port: port,
+        }
     }
 
     /// The peak memory of each program in bytes.
@@ -270,13 +284,13 @@ impl System {
         let handlers = self
             .handlers
             .iter()
-            .map(|(handler, _)| ("handler", handler));
+            .map(|handler| ("handler", &handler.process));
         let redis = self.redis.iter().map(|redis| ("Redis", redis));
         let bridges = self.bridges.iter().map(|bridge| ("bridge", bridge));
         let consumers = self.consumers.iter().map(|consumer| ("consumer", consumer));
         let parts = handlers.chain(redis).chain(bridges).chain(consumers);
         parts
-            .map(|(name, process)| (name, process.peak_memory()))
+            .map(|(name, process)| (name, process.usage().expect("it runs").peak_memory))
             .collect()
     }
 
@@ -284,7 +298,7 @@ impl System {
     pub fn logs(&self) -> String {
         self.handlers
             .iter()
-            .map(|(process, _)| process.log())
+            .map(|handler| handler.process.log())
             .collect()
     }
 
@@ -341,10 +355,10 @@ impl System {
         name: &str,
         ready: &str,
     ) -> Process {
-        let listen = format!("127.0.0.1:{}", free_port());
-        let process = self.run(command.env("METRICS_LISTEN", &listen), name);
-        let url = format!("http://{listen}/metrics");
-        self.metrics.insert(name.to_owned(), url);
+        let port = free_port();
+        let listen = port.address().to_string();
+        let process = self.run(command.env("METRICS_LISTEN", listen), name);
+        self.metrics.insert(name.to_owned(), port);
         until(&format!("{name} is ready"), async || {
             let metrics = self.metrics(name).await?;
             metrics.contains(ready).then_some(())
@@ -355,7 +369,10 @@ impl System {
 
     /// The metrics of a program such as `consumer-0`, if it answers.
     pub async fn metrics(&self, name: &str) -> Option<String> {
-        let response = reqwest::get(self.metrics.get(name)?).await.ok()?;
+        let address = self.metrics.get(name)?.address();
+        let response = reqwest::get(format!("http://{address}/metrics"))
+            .await
+            .ok()?;
         response.text().await.ok()
     }
 
@@ -366,14 +383,13 @@ impl System {
         let mut command = Command::new(program(name));
         command.envs(self.environment.iter().cloned());
         command.envs(settings.iter().copied());
-        Process::start(&mut command, self.log(&format!("{name}-spawned-{number}")))
+        let log = self.log(&format!("{name}-spawned-{number}"));
+        Process::start(&mut command, log).expect("it starts")
     }
 
     fn run(&self, command: &mut Command, name: &str) -> Process {
-        Process::start(
-            command.envs(self.environment.iter().cloned()),
-            self.log(name),
-        )
+        let command = command.envs(self.environment.iter().cloned());
+        Process::start(command, self.log(name)).expect("it starts")
     }
 
     fn log(&self, name: &str) -> std::path::PathBuf {
@@ -383,7 +399,11 @@ impl System {
     /// A rush of this many applicants at `campaign`, over all handlers.
     pub fn rush(&self, campaign: &str, applicants: usize) -> Rush {
         Rush {
-            urls: self.handlers.iter().map(|(_, url)| url.clone()).collect(),
+            urls: self
+                .handlers
+                .iter()
+                .map(|handler| handler.url.clone())
+                .collect(),
             campaign: campaign.to_owned(),
             applicants,
             concurrency: 50,
@@ -423,7 +443,7 @@ impl System {
     pub fn stores(&self) -> Stores {
         Stores {
             database: self.database.clone(),
-            redis_url: format!("redis://127.0.0.1:{}", self.redis_port),
+            redis_url: format!("redis://{}", self.redis_port.address()),
             kafka_brokers: server("KAFKA_BROKERS"),
             topic: self.name.clone(),
             group: self.name.clone(),
@@ -457,6 +477,10 @@ impl System {
         })
         .await;
     }
+}
+
+fn free_port() -> Port {
+    Port::free().expect("a free port")
 }
 
 /// The address of a shared server.

@@ -1,1 +1,9 @@
 #![doc = include_str!("../README.md")]
+#![allow(missing_docs, reason = "a doc comment says what the name does not")]
+
+pub mod detached;
+pub mod log;
+pub mod port;
+pub mod process;
+pub mod usage;
+pub mod wait;

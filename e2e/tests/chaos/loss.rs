@@ -7,7 +7,7 @@ use crate::sabotage::step;
 use crate::world::World;
 use rushgate_e2e::proxy::{Then, Trouble};
 use rushgate_e2e::redis_server::Replica;
-use rushgate_e2e::wait::until;
+use rushgate_testbed::wait::until;
 use std::future::pending;
 use std::path::Path;
 use std::process::Command;

@@ -13,10 +13,10 @@ use crate::world::World;
 use redis::aio::MultiplexedConnection;
 use rushgate_e2e::check::{Expected, breaches};
 use rushgate_e2e::history::{Call, History, Place, Reply};
-use rushgate_e2e::process::Signal;
 use rushgate_e2e::proxy::Trouble;
-use rushgate_e2e::wait::until;
 use rushgate_gate::{Keys, apply};
+use rushgate_testbed::process::Signal;
+use rushgate_testbed::wait::until;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -162,7 +162,7 @@ async fn drive_the_gate(world: &World, campaign: &str, bug: Bug) -> (Expected, H
     world.operator.run(&change).await.expect("changed");
     let bridges = [Component::Bridge(1), Component::Bridge(2)];
     for bridge in bridges {
-        world.signal(bridge, Signal::Stop);
+        world.signal(bridge, Signal::SIGSTOP);
     }
     let script = bug.script();
     let mut redis = world.redis_connection().await.expect("Redis");
@@ -187,7 +187,7 @@ async fn drive_the_gate(world: &World, campaign: &str, bug: Bug) -> (Expected, H
         }
     }
     for bridge in bridges {
-        world.signal(bridge, Signal::Continue);
+        world.signal(bridge, Signal::SIGCONT);
     }
     (Expected::once(QUOTA, PEOPLE), history)
 }

@@ -9,14 +9,14 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use redis::aio::MultiplexedConnection;
 use rushgate_e2e::history::Reply;
-use rushgate_e2e::process::Signal;
 use rushgate_e2e::proxy::Trouble;
 use rushgate_e2e::rush::apply;
-use rushgate_e2e::wait::until;
 use rushgate_gate::keys::BRIDGE_GROUP;
 use rushgate_gate::record::VERSION_HEADER;
 use rushgate_gate::signature::{HEADER, REASON, SigningKeys};
 use rushgate_gate::{Event, EventType, Keys, Millis, Ordinal};
+use rushgate_testbed::process::Signal;
+use rushgate_testbed::wait::until;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -202,7 +202,7 @@ pub(crate) async fn commit(
             // So that there is something to be confirmed.
             let consumers = [Component::Consumer(1), Component::Consumer(2)];
             for consumer in consumers {
-                world.signal(consumer, Signal::Stop);
+                world.signal(consumer, Signal::SIGSTOP);
             }
             sleep(lasts).await;
             let mut replace = redis::cmd("EVAL");
@@ -211,7 +211,7 @@ pub(crate) async fn commit(
             put_back.arg(&away).arg(key);
             redis_does(world, &replace).await;
             for consumer in consumers {
-                world.signal(consumer, Signal::Continue);
+                world.signal(consumer, Signal::SIGCONT);
             }
             others_are_served(world, campaign).await;
             redis_does(world, &put_back).await;
@@ -255,12 +255,12 @@ pub(crate) async fn commit(
             // So that there are records that no consumer has read.
             let consumers = [Component::Consumer(1), Component::Consumer(2)];
             for consumer in consumers {
-                world.signal(consumer, Signal::Stop);
+                world.signal(consumer, Signal::SIGSTOP);
             }
             sleep(lasts).await;
             let emptied = world.stores().empty_topic().await;
             for consumer in consumers {
-                world.signal(consumer, Signal::Continue);
+                world.signal(consumer, Signal::SIGCONT);
             }
             emptied.expect("Kafka answers");
         }
@@ -390,9 +390,9 @@ async fn others_are_served(world: &World, campaign: &str) {
 }
 
 async fn stop(world: &World, component: Component, lasts: Duration) {
-    world.signal(component, Signal::Stop);
+    world.signal(component, Signal::SIGSTOP);
     sleep(lasts).await;
-    world.signal(component, Signal::Continue);
+    world.signal(component, Signal::SIGCONT);
 }
 
 async fn take_acks(world: &World) {

@@ -5,12 +5,14 @@ use crate::component::{Component, Link};
 use crate::test_servers::TestServers;
 use rushgate_e2e::campaign::Operator;
 use rushgate_e2e::evidence::Stores;
-use rushgate_e2e::process::{Process, Signal, free_port, program};
+use rushgate_e2e::program::program;
 use rushgate_e2e::proxy::{Proxy, Trouble};
 use rushgate_e2e::redis_server::{self, Replica};
 use rushgate_e2e::rows::Database;
-use rushgate_e2e::wait::until;
 use rushgate_gate::signature::SigningKeys;
+use rushgate_testbed::port::Port;
+use rushgate_testbed::process::{Process, Signal};
+use rushgate_testbed::wait::until;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,14 +43,14 @@ pub(crate) struct World {
     dir: TempDir,
     processes: BTreeMap<Component, Process>,
     /// Ports of the handlers, and of the metrics of bridges and consumers.
-    ports: BTreeMap<Component, u16>,
+    ports: BTreeMap<Component, Port>,
     /// Components that will die at a failpoint.
     doomed: Vec<Component>,
     pub(crate) dead_at_points: u64,
     /// Components that ended without being told to.
     pub(crate) deserters: Vec<String>,
     links: BTreeMap<Link, Proxy>,
-    redis: u16,
+    redis: Port,
     /// Whether bridges sign their records, and consumers take no others.
     is_signed: bool,
     /// The bug in bridge and consumer.
@@ -71,7 +73,7 @@ impl World {
                 Link::ConsumerDatabase | Link::OperatorDatabase => {
                     Proxy::open(0, servers.database).await
                 }
-                _ => Proxy::open(0, redis).await,
+                _ => Proxy::open(0, redis.number()).await,
             };
             links.insert(link, proxy);
         }
@@ -80,14 +82,18 @@ impl World {
         for server in [Component::Kafka, Component::Database] {
             let name = server.to_string();
             let log = dir.path().join(format!("{name}.log"));
-            processes.insert(server, Process::start(&mut servers.command(&name), log));
+            let process = Process::start(&mut servers.command(&name), log);
+            processes.insert(server, process.expect("it starts"));
         }
         let url = servers.database_url(servers.database, "rushgate");
         let database = until("the database answers", async || {
             Database::connect(&url).await.ok()
         })
         .await;
-        let operator = Operator::new(program("rushgate"), environment(&servers, redis, is_signed));
+        let operator = Operator::new(
+            program("rushgate"),
+            environment(&servers, &redis, is_signed),
+        );
         let ports = Component::ALL.map(|component| (component, free_port()));
         let mut world = Self {
             servers,
@@ -137,7 +143,7 @@ impl World {
     pub(crate) fn stores(&self) -> Stores {
         Stores {
             database: self.database.clone(),
-            redis_url: format!("redis://127.0.0.1:{}", self.redis),
+            redis_url: format!("redis://{}", self.redis.address()),
             kafka_brokers: format!("127.0.0.1:{}", self.servers.kafka_door),
             topic: TOPIC.to_owned(),
             group: TOPIC.to_owned(),
@@ -152,7 +158,7 @@ impl World {
 
     pub(crate) fn urls(&self) -> Vec<String> {
         [Component::Handler(1), Component::Handler(2)]
-            .map(|handler| format!("http://127.0.0.1:{}", self.ports[&handler]))
+            .map(|handler| format!("http://{}", self.ports[&handler].address()))
             .into()
     }
 
@@ -189,12 +195,12 @@ impl World {
     }
 
     pub(crate) fn redis_port(&self) -> u16 {
-        self.redis
+        self.redis.number()
     }
 
     /// Puts the replica in the place of Redis, which is dead.
     pub(crate) async fn promote(&mut self, replica: Replica) {
-        let (process, dir) = replica.promote(self.redis).await;
+        let (process, dir) = replica.promote(self.redis.number()).await;
         self.processes.insert(Component::Redis, process);
         let _ = std::fs::remove_dir_all(self.redis_dir());
         std::fs::rename(dir, self.redis_dir()).expect("a directory to rename");
@@ -242,7 +248,8 @@ impl World {
 
     pub(crate) fn signal(&self, component: Component, signal: Signal) {
         if let Some(process) = self.processes.get(&component) {
-            process.signal(signal);
+            // It may have ended by itself.
+            let _ = process.signal(signal);
         }
     }
 
@@ -285,8 +292,9 @@ impl World {
         let mut command = self.command(component);
         command.envs(variables.iter().copied());
         let log = self.log(component);
+        let process = Process::start(&mut command, log);
         self.processes
-            .insert(component, Process::start(&mut command, log));
+            .insert(component, process.expect("it starts"));
     }
 
     fn log(&self, component: Component) -> PathBuf {
@@ -321,7 +329,7 @@ impl World {
             link.set(Trouble::None);
         }
         for component in Component::ALL {
-            self.signal(component, Signal::Continue);
+            self.signal(component, Signal::SIGCONT);
         }
         // A component that has yet to die would do so during the next fault.
         for component in std::mem::take(&mut self.doomed) {
@@ -334,7 +342,7 @@ impl World {
     }
 
     async fn ready(&self, component: Component) {
-        let port = self.ports[&component];
+        let port = &self.ports[&component];
         until(&format!("{component} is ready"), async || match component {
             Component::Redis => self.redis_connection().await.map(drop),
             Component::Kafka => {
@@ -354,7 +362,7 @@ impl World {
         let mut sum = 0.0;
         for (component, port) in &self.ports {
             if let Component::Bridge(_) | Component::Consumer(_) = component {
-                let shown = page(*port, "metrics").await.unwrap_or_default();
+                let shown = page(port, "metrics").await.unwrap_or_default();
                 let lines = shown.lines().filter_map(|line| line.strip_prefix(name));
                 sum += lines
                     .filter_map(|rest| rest.trim().parse::<f64>().ok())
@@ -387,13 +395,13 @@ impl World {
             Component::Redis => {
                 let dir = self.redis_dir();
                 std::fs::create_dir_all(&dir).expect("a directory");
-                return redis_server::command(self.redis, &dir);
+                return redis_server::command(self.redis.number(), &dir);
             }
             Component::Handler(_) => {
                 let mut command = Command::new(program("wasm-host"));
                 let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spin.toml");
                 command.arg("--from").arg(manifest);
-                command.args(["--listen", &format!("127.0.0.1:{}", self.ports[&component])]);
+                command.args(["--listen", &self.ports[&component].address().to_string()]);
                 command.env("SPIN_VARIABLE_REDIS_URL", redis_url(Link::HandlerRedis));
                 return command;
             }
@@ -426,7 +434,7 @@ impl World {
             .env("KAFKA_GROUP", group)
             .env(
                 "METRICS_LISTEN",
-                format!("127.0.0.1:{}", self.ports[&component]),
+                self.ports[&component].address().to_string(),
             )
             .envs(SETTINGS)
             .envs(signing(self.is_signed))
@@ -449,11 +457,11 @@ fn signing(is_signed: bool) -> Vec<(&'static str, &'static str)> {
     }
 }
 
-fn environment(servers: &TestServers, redis: u16, is_signed: bool) -> Vec<(String, String)> {
+fn environment(servers: &TestServers, redis: &Port, is_signed: bool) -> Vec<(String, String)> {
     let signing = signing(is_signed).into_iter();
     let signing = signing.map(|(variable, value)| (variable, value.to_owned()));
     let variables = [
-        ("REDIS_URL", format!("redis://127.0.0.1:{redis}")),
+        ("REDIS_URL", format!("redis://{}", redis.address())),
         (
             "DATABASE_URL",
             servers.database_url(servers.database, "rushgate"),
@@ -468,13 +476,17 @@ fn environment(servers: &TestServers, redis: u16, is_signed: bool) -> Vec<(Strin
         .collect()
 }
 
-async fn page(port: u16, path: &str) -> Option<String> {
-    let response = reqwest::get(format!("http://127.0.0.1:{port}/{path}"))
+fn free_port() -> Port {
+    Port::free().expect("a free port")
+}
+
+async fn page(port: &Port, path: &str) -> Option<String> {
+    let response = reqwest::get(format!("http://{}/{path}", port.address()))
         .await
         .ok()?;
     response.error_for_status().ok()?.text().await.ok()
 }
 
-async fn shows(port: u16, line: &str) -> Option<()> {
+async fn shows(port: &Port, line: &str) -> Option<()> {
     page(port, "metrics").await?.contains(line).then_some(())
 }

@@ -4,7 +4,7 @@ use crate::view::{View, granted};
 use rushgate_e2e::history::{Place, Reply};
 use rushgate_e2e::rush;
 use rushgate_e2e::system::{Size, System};
-use rushgate_e2e::wait::until;
+use rushgate_testbed::wait::until;
 use std::collections::BTreeSet;
 
 const LAUNCH: &str = "launch";

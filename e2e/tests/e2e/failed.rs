@@ -3,7 +3,7 @@
 use crate::view::{View, granted};
 use rushgate_e2e::history::{Place, Reply};
 use rushgate_e2e::system::{Size, System};
-use rushgate_e2e::wait::until;
+use rushgate_testbed::wait::until;
 
 fn grant(round: &str, serial: u32, user_id: &str) -> String {
     format!(

@@ -4,9 +4,9 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message, OwnedMessage};
 use rushgate_e2e::check::Expected;
-use rushgate_e2e::process::Process;
 use rushgate_e2e::rush;
 use rushgate_e2e::system::{Size, System, server};
+use rushgate_testbed::process::Process;
 use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,12 +43,8 @@ async fn two_of_each_are_as_exact_as_one() {
     system.drained("launch").await;
 
     // Each program ends with 0 after SIGTERM.
-    let parts: Vec<Process> = system
-        .bridges
-        .drain(..)
-        .chain(system.consumers.drain(..))
-        .collect();
-    let codes: Vec<_> = parts.into_iter().map(Process::terminate).collect();
+    let parts = system.bridges.drain(..).chain(system.consumers.drain(..));
+    let codes: Vec<_> = parts.map(Process::terminate).collect();
     assert_eq!(codes, [Some(0); 4]);
 }
 
@@ -120,7 +116,7 @@ async fn long_values_are_eight_bytes_and_become_rows_too() {
             .and_then(|header| header.value);
         assert_eq!(id, Some(format!("{key}/coupon.granted").as_bytes()));
     }
-    rushgate_e2e::wait::until("both have rows", async || {
+    rushgate_testbed::wait::until("both have rows", async || {
         let rows = system.database.rows("spring").await.expect("the database");
         let held: Vec<_> = rows
             .iter()
@@ -153,7 +149,7 @@ async fn long_values_are_eight_bytes_and_become_rows_too() {
     assert_eq!(system.bridges.remove(0).terminate(), Some(0));
     system.set("KAFKA_VALUE_FORMAT", "json");
     system.start_bridge().await;
-    rushgate_e2e::wait::until("anna has her row", async || {
+    rushgate_testbed::wait::until("anna has her row", async || {
         let rows = system.database.rows("anybody").await.expect("the database");
         (rows.len() == 1 && rows[0].user_id == "anna").then_some(())
     })

@@ -4,7 +4,7 @@
 use rushgate_e2e::check::Expected;
 use rushgate_e2e::rush::{self, RushResult};
 use rushgate_e2e::system::{Size, System};
-use rushgate_e2e::wait::until;
+use rushgate_testbed::wait::until;
 use tokio::task::JoinHandle;
 
 const QUOTA: u32 = 1_000;

@@ -4,12 +4,12 @@ use crate::refusals::calls;
 use redis::aio::MultiplexedConnection;
 use reqwest::{Client, StatusCode};
 use rushgate_e2e::system::{Size, System};
-use rushgate_e2e::wait::until;
 use rushgate_gate::project::{self, Origin};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
     CampaignState, FencingToken, OnePer, Quota, Round, RoundId, Terms, UserIds, Waitlist,
 };
+use rushgate_testbed::wait::until;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 

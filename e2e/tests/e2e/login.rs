@@ -3,7 +3,7 @@
 use crate::failed::named;
 use crate::view::{View, granted};
 use rushgate_e2e::system::{Size, System, server};
-use rushgate_e2e::wait::until;
+use rushgate_testbed::wait::until;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;

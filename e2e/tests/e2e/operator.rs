@@ -3,7 +3,7 @@
 use crate::view::{View, granted};
 use rushgate_e2e::history::{Place, Reply};
 use rushgate_e2e::system::{Size, System};
-use rushgate_e2e::wait::until;
+use rushgate_testbed::wait::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn quotas_go_up_at_once_and_down_to_what_is_given() {

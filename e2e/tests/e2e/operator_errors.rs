@@ -3,7 +3,7 @@
 use crate::view::{View, granted};
 use rushgate_e2e::campaign::{Ended, Operator};
 use rushgate_e2e::system::{Size, System, server};
-use rushgate_e2e::wait::until;
+use rushgate_testbed::wait::until;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -342,7 +342,9 @@ async fn a_command_that_waits_says_for_what_and_how_long() {
     does("SELECT * FROM campaigns c, rounds r FOR UPDATE").await;
     let operators = [1, 2].map(|_| system.start_operator(&["campaign", "pause", "launch"]));
     until("the second one says that it waits", async || {
-        let mut logs = operators.iter().map(rushgate_e2e::process::Process::log);
+        let mut logs = operators
+            .iter()
+            .map(rushgate_testbed::process::Process::log);
         let waits = "another command is changing campaign launch: waiting up to ";
         logs.any(|log| log.contains(waits)).then_some(())
     })

@@ -6,10 +6,10 @@
 use hdrhistogram::Histogram;
 use rushgate_e2e::check::Expected;
 use rushgate_e2e::flood::{self, Flood, FloodResult};
-use rushgate_e2e::process::Signal;
 use rushgate_e2e::rush::{self, Rush};
 use rushgate_e2e::system::{Size, System};
-use rushgate_e2e::wait::until;
+use rushgate_testbed::process::Signal;
+use rushgate_testbed::wait::until;
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -164,10 +164,10 @@ async fn a_gate_that_hangs_is_left_alone_by_all_but_one_at_a_time() {
     const APPLICANTS: usize = 320;
     let system = System::start_with(Size::ONE_OF_EACH, &[BUDGET]).await;
     system.operator.create("hung", 50).await.expect("created");
-    system.redis().signal(Signal::Stop);
+    system.redis().signal(Signal::SIGSTOP).expect("a signal");
     // Few enough that the host has room for all requests that would wait for a second: the component refuses them.
     let hung = flood(&system, "hung", 80.0, APPLICANTS).await;
-    system.redis().signal(Signal::Continue);
+    system.redis().signal(Signal::SIGCONT).expect("a signal");
     print("hung", 80.0, &hung);
     assert_documented(&hung);
     assert_eq!(hung.of("503"), APPLICANTS as u64, "{:?}", hung.answers);

@@ -6,7 +6,7 @@ use reqwest::{Client, StatusCode};
 use rushgate_e2e::history::{Place, Reply};
 use rushgate_e2e::rush::apply;
 use rushgate_e2e::system::{Size, System};
-use rushgate_e2e::wait::until;
+use rushgate_testbed::wait::until;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -2,9 +2,9 @@
 
 use futures::future::join_all;
 use reqwest::{Client, Response};
-use rushgate_e2e::process::Signal;
 use rushgate_e2e::system::System;
-use rushgate_e2e::wait::until;
+use rushgate_testbed::process::Signal;
+use rushgate_testbed::wait::until;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -66,12 +66,12 @@ async fn a_redis_that_hangs_is_503_for_all_who_wait() {
     let system = System::welcome().await;
     assert_eq!(apply(&system, 1).await.status(), 201);
 
-    system.redis().signal(Signal::Stop);
+    system.redis().signal(Signal::SIGSTOP).expect("a signal");
     let answers: Vec<_> = (2..34).map(|user_id| apply(&system, user_id)).collect();
     for answer in join_all(answers).await {
         assert_unavailable(answer).await;
     }
-    system.redis().signal(Signal::Continue);
+    system.redis().signal(Signal::SIGCONT).expect("a signal");
     until("it answers again", async || {
         (apply(&system, 1).await.status() == 200).then_some(())
     })

@@ -6,7 +6,7 @@ use rushgate_e2e::history::{Place, Reply};
 use rushgate_e2e::proxy::{Proxy, Trouble};
 use rushgate_e2e::rush::apply;
 use rushgate_e2e::system::{Size, System};
-use rushgate_e2e::wait::until;
+use rushgate_testbed::wait::until;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

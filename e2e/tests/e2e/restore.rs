@@ -5,11 +5,11 @@ use crate::view::{View, granted};
 use crate::watch::Watch;
 use rushgate_e2e::check::{Expected, breaches, lost_with_redis};
 use rushgate_e2e::history::{Call, History, Place, Reply};
-use rushgate_e2e::process::free_port;
 use rushgate_e2e::redis_server;
 use rushgate_e2e::rush::{self, RushResult};
 use rushgate_e2e::system::{Size, System};
-use rushgate_e2e::wait::until;
+use rushgate_testbed::port::Port;
+use rushgate_testbed::wait::until;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -151,9 +151,11 @@ async fn is_halted(system: &System) -> bool {
 
 /// Grants that only the stream of a Redis with this data directory had.
 async fn known_to(directory: &Path) -> BTreeSet<(String, Place)> {
-    let port = free_port();
-    let _redis = redis_server::start(port, directory).await;
-    let mut redis = redis_server::connection(port).await.expect("Redis");
+    let port = Port::free().expect("a free port");
+    let _redis = redis_server::start(port.number(), directory).await;
+    let mut redis = redis_server::connection(port.number())
+        .await
+        .expect("Redis");
     let stream: redis::streams::StreamRangeReply = redis::cmd("XRANGE")
         .arg("rushgate:{launch}:stream")
         .arg("-")

@@ -9,10 +9,11 @@ use futures::future::join_all;
 use interceptor::{At, Interceptor};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rushgate_e2e::process::{free_port, program};
+use rushgate_e2e::program::program;
 use rushgate_e2e::schema::{Schema, administer};
 use rushgate_e2e::system::{Size, System, server};
-use rushgate_e2e::wait::until;
+use rushgate_testbed::port::Port;
+use rushgate_testbed::wait::until;
 use sqlx::migrate::{Migration, Migrator};
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row};
 use std::collections::BTreeMap;
@@ -202,7 +203,8 @@ async fn it_waits_as_long_as_it_is_told_to_and_says_for_what() {
     // Accepts connections, and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let silent = silent.local_addr().expect("an address").port();
-    let closed = free_port();
+    // No server listens here.
+    let closed = Port::free().expect("a free port");
     let test_servers = TestServers::new().await;
     let servers = |port| {
         [
@@ -215,7 +217,7 @@ async fn it_waits_as_long_as_it_is_told_to_and_says_for_what() {
             ("Kafka", "KAFKA_BROKERS", format!("127.0.0.1:{port}")),
         ]
     };
-    let cases = [silent, closed].into_iter().flat_map(servers);
+    let cases = [silent, closed.number()].into_iter().flat_map(servers);
     let cases = cases.flat_map(|server| [(server.clone(), 0), (server, 2)]);
     let cases = cases.map(async |((server, variable, address), wait)| {
         let mut command =

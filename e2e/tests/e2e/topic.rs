@@ -6,7 +6,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rushgate_e2e::system::{Size, System, server};
-use rushgate_e2e::wait::until;
+use rushgate_testbed::wait::until;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
 

@@ -7,7 +7,7 @@ use reqwest::Client;
 use rushgate_e2e::history::{Place, Reply};
 use rushgate_e2e::rush::apply;
 use rushgate_e2e::system::{System, server};
-use rushgate_e2e::wait::until;
+use rushgate_testbed::wait::until;
 use serde_json::Value;
 use std::time::Duration;
 
