@@ -20,7 +20,7 @@ fn serials_are_granted_in_the_order_of_arrival_up_to_the_quota() {
         let Decision::Granted(grant) = gate.apply(user_id) else {
             panic!("{user_id} was not granted")
         };
-        assert_eq!(grant.serial.get(), serial);
+        assert_eq!(grant.serial.get(), serial, "{user_id}");
     }
     assert!(matches!(gate.apply("d"), Decision::SoldOut { round } if round.as_str() == "once"));
     assert_eq!(gate.events().len(), 3);
@@ -211,11 +211,13 @@ fn one_per_round_allows_a_grant_in_the_next_round_and_one_per_campaign_does_not(
         ];
         gate.project(Origin::Known, running, one_per, &tomorrow);
         gate.end_grace_period();
-        match gate.apply("a") {
-            Decision::Granted(grant) => assert!(second && grant.round.as_str() == "day-2"),
-            Decision::AlreadyGranted(grant) => assert!(!second && grant.round.as_str() == "day-1"),
-            other => panic!("{other:?}"),
-        }
+        let (is_new, round) = match gate.apply("a") {
+            Decision::Granted(grant) => (true, grant.round),
+            Decision::AlreadyGranted(grant) => (false, grant.round),
+            other => panic!("{one_per:?}: {other:?}"),
+        };
+        let expected = if second { "day-2" } else { "day-1" };
+        assert_eq!((is_new, round.as_str()), (second, expected), "{one_per:?}");
     }
 }
 
@@ -277,7 +279,7 @@ fn a_round_opens_by_the_clock_alone() {
         assert_eq!(
             matches!(again, Decision::Granted(_)),
             one_per == OnePer::Round,
-            "{again:?}"
+            "{one_per:?}: {again:?}"
         );
     }
 }
@@ -558,22 +560,26 @@ fn a_projection_is_read_back() {
 #[test]
 fn the_sha_is_the_one_that_redis_computes() {
     let mut gate = Gate::unknown();
-    for script in [
-        &apply::SCRIPT,
-        &status::SCRIPT,
-        &rushgate_gate::confirm::SCRIPT,
-        &rushgate_gate::overview::SCRIPT,
-        &rushgate_gate::revoke::SCRIPT,
-        &rushgate_gate::project::SCRIPT,
-        &rushgate_gate::projection::SCRIPT,
-        &rushgate_gate::refusal_cache::SCRIPT,
+    for (name, script) in [
+        ("apply", &apply::SCRIPT),
+        ("balance", &rushgate_gate::balance::SCRIPT),
+        ("confirm", &rushgate_gate::confirm::SCRIPT),
+        ("overview", &overview::SCRIPT),
+        ("project", &rushgate_gate::project::SCRIPT),
+        ("projection", &rushgate_gate::projection::SCRIPT),
+        ("readmit", &rushgate_gate::readmit::SCRIPT),
+        ("refusal_cache", &rushgate_gate::refusal_cache::SCRIPT),
+        ("resend", &rushgate_gate::resend::SCRIPT),
+        ("restore", &rushgate_gate::restore::SCRIPT),
+        ("revoke", &rushgate_gate::revoke::SCRIPT),
+        ("status", &status::SCRIPT),
     ] {
         let sha1: String = redis::cmd("SCRIPT")
             .arg("LOAD")
             .arg(script.source())
             .query(&mut gate.redis)
-            .expect("SCRIPT LOAD");
-        assert_eq!(sha1, script.sha1());
+            .expect(name);
+        assert_eq!(sha1, script.sha1(), "{name}");
     }
     assert_eq!(Eval::BySource.command(), "EVAL");
 }

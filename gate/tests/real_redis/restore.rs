@@ -128,7 +128,8 @@ impl Gate {
                 grant.serial.get(),
                 grant.applicant.as_str(),
             );
-            assert!(matches!(outcome, confirm::ConfirmOutcome::Confirmed { .. }));
+            let is_confirmed = matches!(outcome, confirm::ConfirmOutcome::Confirmed { .. });
+            assert!(is_confirmed, "{grant:?}: {outcome:?}");
         }
     }
 }
@@ -287,7 +288,7 @@ fn a_wiped_campaign_that_is_confirmed_is_halted_and_no_longer_unknown() {
     );
     assert_eq!(gate.apply("2"), rushgate_gate::Decision::Halted);
     for user_id in ["1", "2"] {
-        assert_eq!(gate.status(user_id), status::Status::Halted);
+        assert_eq!(gate.status(user_id), status::Status::Halted, "{user_id}");
     }
 }
 
