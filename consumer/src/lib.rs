@@ -8,6 +8,7 @@
 
 /// Read: a thread reads the topic, decodes each record, sends it to a writer, and commits its offset at the end.
 pub mod kafka {
+    pub(crate) mod commit_timeouts;
     pub(crate) mod decode;
     pub(crate) mod group;
     pub(crate) mod headers;
@@ -25,13 +26,20 @@ mod writer;
 
 /// Judged and written: the transaction of a batch.
 pub mod table {
+    pub(crate) mod coupon_row;
     pub(crate) mod dead_letter;
+    pub(crate) mod error;
     pub(crate) mod existing;
     pub(crate) mod failure;
     pub(crate) mod insert;
     pub mod judge;
+    #[cfg(test)]
+    mod model;
+    pub(crate) mod outcome;
     pub(crate) mod parked;
+    pub(crate) mod parking;
     pub mod plan;
+    pub(crate) mod revoke;
     pub(crate) mod rounds;
     pub(crate) mod session;
     pub(crate) mod statement_length;
@@ -41,7 +49,9 @@ pub mod table {
 
 /// Confirmed: after its COMMIT, the gate learns which grants have their rows.
 mod gate {
+    pub(crate) mod committed;
     pub(crate) mod confirm;
+    pub(crate) mod connection;
     pub(crate) mod halt;
 }
 

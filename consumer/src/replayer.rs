@@ -4,11 +4,13 @@
 //! confirms it. Only then is it marked as replayed. If a replay is interrupted, this consumer or another one repeats
 //! it, and the repetition changes nothing. Several consumers may replay at the same time.
 
-use crate::gate::confirm::Committed;
+use crate::gate::committed::Committed;
 use crate::metrics;
 use crate::rate_limit::RateLimit;
+use crate::table::error::StoreError;
+use crate::table::outcome::RecordOutcome;
 use crate::table::parked::{self, Cursor, Page};
-use crate::table::store::{RecordOutcome, Replayed, Store, StoreError};
+use crate::table::store::{Replayed, Store};
 use rushgate_gate::CampaignId;
 use rushgate_gate::record::PARKED;
 use rushgate_gate::signature::SignaturePolicy;

@@ -2,14 +2,16 @@
 //! confirmed.
 
 use crate::batch::Batch;
-use crate::gate::confirm::Committed;
+use crate::gate::committed::Committed;
 use crate::kafka::record::Delivery;
 use crate::kafka::tracker::Tracker;
 use crate::metrics;
 use crate::rate_limit::RateLimit;
 use crate::readiness::Readiness;
+use crate::table::error::StoreError;
 use crate::table::failure::number;
-use crate::table::store::{RecordOutcome, Store, StoreError, Written};
+use crate::table::outcome::RecordOutcome;
+use crate::table::store::Store;
 use rushgate_gate::CampaignId;
 use rushgate_gate::failpoint::{failpoint, is_active};
 use rushgate_startup::Backoff;
@@ -96,7 +98,7 @@ impl Writer {
                 });
             }
             match timeout(backoff.deadline(), self.store.write(&batch)).await {
-                Ok(Ok(written)) => {
+                Ok(Ok(outcomes)) => {
                     self.readiness.database(self.index, true);
                     if backoff.failures() > 0 {
                         info!(
@@ -106,8 +108,8 @@ impl Writer {
                         );
                     }
                     metrics::batch(batch.len(), taken_up.elapsed());
-                    count(&batch, &written);
-                    let committed = Committed::of(batch, written.outcomes);
+                    count(&batch, &outcomes);
+                    let committed = Committed::of(batch, outcomes);
                     // Sending fails only if the whole consumer is being dropped.
                     let _ = self.committed.send(committed).await;
                     return Ok(());
@@ -149,12 +151,12 @@ impl Writer {
 }
 
 /// Counts the outcomes of a batch, and logs each dead letter by its place in Kafka, without the applicant.
-fn count(batch: &[Delivery], written: &Written) {
+fn count(batch: &[Delivery], outcomes: &[RecordOutcome]) {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let mut since_grants = Vec::with_capacity(batch.len());
-    for (delivery, outcome) in batch.iter().zip(&written.outcomes) {
+    for (delivery, outcome) in batch.iter().zip(outcomes) {
         match outcome {
             RecordOutcome::Inserted | RecordOutcome::InsertedRevoked => {
                 let granted_at = delivery.decoded.as_ref().map_or(0, |event| event.at.get());

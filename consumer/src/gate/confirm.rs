@@ -9,48 +9,29 @@
 //! that campaign are parked as `unconfirmed` and replayed until the gate accepts them. Other campaigns do not wait for
 //! that.
 
+use crate::gate::committed::{Committed, ConfirmRequest, requests};
+use crate::gate::connection::GateConnection;
 use crate::gate::halt::{CampaignHalter, Loss};
 use crate::kafka::offsets::Ticket;
-use crate::kafka::record::Delivery;
 use crate::kafka::tracker::Tracker;
 use crate::metrics;
+use crate::table::error::StoreError;
 use crate::table::failure::{ErrorClass, classify, number};
-use crate::table::parked::Parking;
-use crate::table::store::{RecordOutcome, StoreError};
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult};
+use crate::table::parking::Parking;
+use redis::{Client, RedisError, RedisResult};
 use rushgate_gate::confirm::{self, ConfirmOutcome};
-use rushgate_gate::failpoint::{failpoint, is_active};
-use rushgate_gate::script::Eval;
-use rushgate_gate::{Call, CampaignId, CampaignState, EventType, Keys, ReplyError, Value};
+use rushgate_gate::failpoint::failpoint;
+use rushgate_gate::{CampaignId, ReplyError, Value};
 use rushgate_startup::Backoff;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot};
+use std::time::Instant;
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 /// How many committed batches may wait for their confirmation: 16,384 records with the default batch size.
 pub(crate) const WAITING: usize = 16;
-
-/// How long Redis may take for one pipeline.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The records of a committed batch with their outcomes.
-#[derive(Debug)]
-pub(crate) struct Committed {
-    records: Vec<(Delivery, RecordOutcome)>,
-    /// For replayed records: receives whether the gate has confirmed all of them.
-    replayed: Option<oneshot::Sender<bool>>,
-}
-
-/// A request to confirm some grants of one campaign.
-struct ConfirmRequest<'a> {
-    campaign: &'a CampaignId,
-    records: Vec<&'a Delivery>,
-    call: Call,
-}
 
 #[derive(Debug, thiserror::Error)]
 enum ConfirmError {
@@ -62,71 +43,14 @@ enum ConfirmError {
     Database(#[from] StoreError),
 }
 
-/// Confirms batches over one Redis connection.
+/// Confirms batches over one connection to Redis.
 pub(crate) struct Confirmer {
-    client: Client,
-    connection: Option<MultiplexedConnection>,
+    gate: GateConnection,
     halter: CampaignHalter,
     parking: Parking,
     tracker: Arc<Tracker>,
     /// The campaigns whose last confirmation failed. The failure is logged once for each.
     failing: BTreeSet<CampaignId>,
-}
-
-impl Committed {
-    pub(crate) fn of(batch: Vec<Delivery>, outcomes: Vec<RecordOutcome>) -> Self {
-        Self {
-            records: batch.into_iter().zip(outcomes).collect(),
-            replayed: None,
-        }
-    }
-
-    /// A replayed batch of one campaign, and the channel that receives whether the gate has confirmed all of
-    /// it.
-    pub(crate) fn replayed(
-        batch: Vec<Delivery>,
-        outcomes: Vec<RecordOutcome>,
-    ) -> (Self, oneshot::Receiver<bool>) {
-        let (replayed, known) = oneshot::channel();
-        let committed = Self {
-            replayed: Some(replayed),
-            ..Self::of(batch, outcomes)
-        };
-        (committed, known)
-    }
-}
-
-/// The row to confirm for a record: that of its grant, including a row that is revoked by now, or the coupon
-/// that was in the way of the grant.
-fn to_confirm<'a>(
-    delivery: &'a Delivery,
-    outcome: &'a RecordOutcome,
-) -> Option<(&'a CampaignId, confirm::Row<'a>)> {
-    let event = delivery.decoded.as_ref().ok()?;
-    if event.event_type != EventType::Granted {
-        return None;
-    }
-    let row = match outcome {
-        RecordOutcome::Rejected(rejection) => {
-            let rival = rejection.rival.as_ref()?;
-            confirm::Row {
-                round: &rival.round,
-                serial: rival.serial,
-                applicant: &rival.applicant,
-                is_revoked: false,
-            }
-        }
-        outcome => confirm::Row {
-            round: &event.round,
-            serial: event.serial,
-            applicant: &event.applicant,
-            is_revoked: matches!(
-                outcome,
-                RecordOutcome::AlreadyRevoked | RecordOutcome::InsertedRevoked
-            ),
-        },
-    };
-    Some((&event.campaign, row))
 }
 
 /// Lock wait timeout and deadlock.
@@ -158,8 +82,7 @@ impl Confirmer {
         tracker: Arc<Tracker>,
     ) -> Self {
         Self {
-            client,
-            connection: None,
+            gate: GateConnection::new(client),
             halter,
             parking,
             tracker,
@@ -173,15 +96,7 @@ impl Confirmer {
         while committed.recv_many(&mut batches, WAITING).await > 0 {
             self.confirm_all(&batches).await;
             for batch in batches.drain(..) {
-                if let Some(replayed) = batch.replayed {
-                    let mut records = batch.records.iter();
-                    let known = !records.any(|(delivery, _)| {
-                        let event = delivery.decoded.as_ref();
-                        event.is_ok_and(|event| self.failing.contains(&event.campaign))
-                    });
-                    // Sending fails only if the whole consumer is being dropped.
-                    let _ = replayed.send(known);
-                }
+                batch.report(&self.failing);
             }
         }
     }
@@ -193,7 +108,10 @@ impl Confirmer {
         let mut backoff = Backoff::default();
         while !open.is_empty() {
             let (mut again, mut parked, mut problem) = (vec![], vec![], None);
-            let asked = self.ask(&open).await;
+            let asked = self
+                .gate
+                .send(open.iter().map(|request| &request.call))
+                .await;
             match asked {
                 Ok(replies) => {
                     for (request, reply) in open.into_iter().zip(replies) {
@@ -218,7 +136,7 @@ impl Confirmer {
                 self.park(&request, &error).await;
             }
             if let Some(problem) = problem {
-                self.connection = None;
+                self.gate.disconnect();
                 metrics::confirm_retry();
                 let wait = backoff.failed();
                 warn!(
@@ -238,50 +156,20 @@ impl Confirmer {
         }
     }
 
-    /// Sends all requests in one pipeline. Returns the reply to each; a reply may be an error.
-    async fn ask(
-        &mut self,
-        requests: &[ConfirmRequest<'_>],
-    ) -> Result<Vec<RedisResult<redis::Value>>, RedisError> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => connect(&self.client).await?,
-        };
-        let connection = self.connection.insert(connection);
-        let mut pipeline = redis::pipe();
-        for request in requests {
-            let command = pipeline.cmd(Eval::BySha.command());
-            request.call.arguments(Eval::BySha).for_each(|argument| {
-                command.arg(argument);
-            });
-        }
-        pipeline.ignore_errors().query_async(connection).await
-    }
-
     /// Handles the gate's reply. If the gate has lost something, the campaign is halted.
     async fn handle_reply(
         &mut self,
         request: &ConfirmRequest<'_>,
-        reply: RedisResult<redis::Value>,
+        reply: RedisResult<Vec<Value>>,
     ) -> Result<(), ConfirmError> {
-        let reply = reply.and_then(redis::Value::extract_error)?;
-        let loss = match confirm::outcome(&values(reply))? {
+        let loss = match confirm::outcome(&reply?)? {
             ConfirmOutcome::Confirmed { .. } => return Ok(()),
             ConfirmOutcome::Lost { grants } => Loss::Grants(grants),
             ConfirmOutcome::UnknownCampaign => Loss::Campaign,
         };
         // Check the state first: this consumer may have been stopped for a while, and the campaign may have
         // been restored since.
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            connection => connection.insert(connect(&self.client).await?),
-        };
-        let state: Option<String> = redis::cmd("HGET")
-            .arg(Keys::of(request.campaign).campaign())
-            .arg("state")
-            .query_async(connection)
-            .await?;
-        if state.as_deref() == Some(CampaignState::Halted.as_str())
+        if self.gate.is_halted(request.campaign).await?
             && self.halter.halt(request.campaign, &loss).await?
         {
             let grants = request.records.len() as u64;
@@ -344,59 +232,4 @@ impl Confirmer {
         }
         self.done(request.records.iter().map(|delivery| &delivery.ticket));
     }
-}
-
-/// Opens a connection and loads the script.
-async fn connect(client: &Client) -> Result<MultiplexedConnection, RedisError> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(RESPONSE_TIMEOUT))
-        .set_response_timeout(Some(RESPONSE_TIMEOUT));
-    let mut connection = client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await?;
-    redis::cmd("SCRIPT")
-        .arg("LOAD")
-        .arg(confirm::SCRIPT.source())
-        .exec_async(&mut connection)
-        .await?;
-    Ok(connection)
-}
-
-/// One or more requests for each campaign, and the tickets of records that need no confirmation.
-fn requests(batches: &[Committed]) -> (Vec<ConfirmRequest<'_>>, Vec<&Ticket>) {
-    let mut campaigns: BTreeMap<&CampaignId, Vec<_>> = BTreeMap::new();
-    let mut nothing_to_confirm = vec![];
-    for (delivery, outcome) in batches.iter().flat_map(|batch| &batch.records) {
-        let to_confirm =
-            to_confirm(delivery, outcome).filter(|_| !is_active("bug::confirm_blindly"));
-        match to_confirm {
-            Some((campaign, row)) => campaigns.entry(campaign).or_default().push((delivery, row)),
-            None => nothing_to_confirm.push(&delivery.ticket),
-        }
-    }
-    let requests = campaigns.into_iter().flat_map(|(campaign, grants)| {
-        let chunks = grants.chunks(confirm::MAX_ROWS);
-        let requests = chunks.map(|chunk| ConfirmRequest {
-            campaign,
-            records: chunk.iter().map(|(delivery, _)| *delivery).collect(),
-            call: confirm::call(campaign, chunk.iter().map(|(_, row)| *row)),
-        });
-        requests.collect::<Vec<_>>()
-    });
-    (requests.collect(), nothing_to_confirm)
-}
-
-/// The values of a flat array reply; empty for any other reply.
-fn values(reply: redis::Value) -> Vec<Value> {
-    let redis::Value::Array(reply) = reply else {
-        return vec![];
-    };
-    reply
-        .into_iter()
-        .map(|value| match value {
-            redis::Value::Int(number) => Value::Integer(number),
-            redis::Value::BulkString(bytes) => Value::Bytes(bytes),
-            _ => Value::Other,
-        })
-        .collect()
 }

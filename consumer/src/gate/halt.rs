@@ -1,8 +1,8 @@
 //! Halts a campaign in the database, after the gate has lost grants whose coupons are committed. The confirmation that
 //! found the loss has already halted the campaign in Redis.
 
+use crate::table::error::StoreError;
 use crate::table::session;
-use crate::table::store::StoreError;
 use rushgate_gate::CampaignId;
 use sqlx::Connection;
 use sqlx::mysql::MySqlConnectOptions;

@@ -1,12 +1,10 @@
 //! A record that was read from the Kafka topic, as the consumer keeps it. Its key, value and headers are copies of
 //! limited size, so large records of other programs cannot fill the memory.
 
-use crate::kafka::decode::decode_trusted;
 use crate::kafka::headers::Headers;
 use crate::kafka::offsets::Ticket;
 use crate::rejection::{Reason, Rejection};
 use rushgate_gate::event::EventKey;
-use rushgate_gate::signature::SignaturePolicy;
 use rushgate_gate::{CampaignId, Event};
 use std::time::Instant;
 
@@ -45,11 +43,11 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    /// A parked record that is decoded again. It has no offset to commit.
-    pub(crate) fn parked(record: Record, trust: &SignaturePolicy) -> Self {
+    /// A record that does not come from Kafka. It has no offset to commit.
+    pub(crate) fn replayed(record: Record, decoded: Result<Event, Rejection>) -> Self {
         Self {
-            decoded: decode_trusted(&record, trust),
             record,
+            decoded,
             ticket: Ticket::VOID,
             read_at: Instant::now(),
         }

@@ -4,8 +4,8 @@
 use crate::kafka::headers::Headers;
 use crate::kafka::record::{Clipped, Delivery, Record};
 use crate::rejection::Rejection;
+use crate::table::error::StoreError;
 use crate::table::failure::{ErrorClass, classify, number};
-use crate::table::store::StoreError;
 use rushgate_gate::dead_letter;
 use rushgate_gate::record::ATTEMPT_HEADER;
 use sqlx::MySqlConnection;

@@ -2,6 +2,7 @@
 //! in the same campaign or round. The rows stay locked until the transaction commits.
 
 use crate::rejection::{Reason, Rejection};
+use crate::table::coupon_row::ACTIVE;
 use crate::table::judge::{ExistingRow, JudgeVerdict, judge};
 use crate::table::plan::Planned;
 use crate::table::statement_length::{padded, placeholders};
@@ -10,9 +11,6 @@ use rushgate_gate::{CampaignId, Millis, Ordinal, RoundId};
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 use std::collections::{BTreeMap, HashMap, HashSet};
-
-/// `coupons.state` of a coupon that was not revoked.
-pub(crate) const ACTIVE: &str = "active";
 
 /// The columns of an [`ExistingRow`].
 const COLUMNS: &str = "id, round_id, serial, user_id, state, turn, win, \

@@ -5,17 +5,16 @@
 //! The records are read one campaign at a time, through the key `failed_events_by_reason`, so the parked records of
 //! one campaign do not delay those of another.
 
+use crate::kafka::decode::decode_trusted;
 use crate::kafka::headers::Headers;
 use crate::kafka::record::{Clipped, Delivery, LONGEST_KEY, LONGEST_VALUE, Record};
-use crate::rejection::{Reason, Rejection};
-use crate::table::dead_letter::insert_failed_event;
-use crate::table::session::{self, Idle};
+use crate::rejection::Reason;
+use crate::table::outcome::RecordOutcome;
 use crate::table::statement_length::{padded, placeholders};
-use crate::table::store::{RecordOutcome, StoreError};
 use rushgate_gate::event::EventKey;
 use rushgate_gate::signature::SignaturePolicy;
 use rushgate_gate::{CampaignId, CampaignState, dead_letter};
-use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
+use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row};
 use std::collections::{BTreeMap, HashMap};
 
@@ -206,7 +205,8 @@ fn parked_record(
         id: row.try_get("id")?,
         reason: row.try_get("reason")?,
     };
-    Ok((parked, Delivery::parked(record, trust)))
+    let decoded = decode_trusted(&record, trust);
+    Ok((parked, Delivery::replayed(record, decoded)))
 }
 
 /// All headers of the record. A row of an older version has only the headers for display.
@@ -257,66 +257,6 @@ pub(crate) async fn note(
     }
     transaction.commit().await?;
     Ok(noted)
-}
-
-/// Parks records that are written, because they cannot be confirmed at the gate.
-pub(crate) struct Parking {
-    options: MySqlConnectOptions,
-    connection: Option<Idle>,
-    topic: String,
-}
-
-impl Parking {
-    /// It connects when it is first needed.
-    pub(crate) fn new(options: MySqlConnectOptions, topic: String) -> Self {
-        Self {
-            options,
-            connection: None,
-            topic,
-        }
-    }
-
-    /// Parks the records with the reason `unconfirmed`.
-    ///
-    /// # Errors
-    /// When the database does not answer or refuses. It is safe to call it again.
-    pub(crate) async fn park(
-        &mut self,
-        records: &[&Delivery],
-        why: &str,
-    ) -> Result<(), StoreError> {
-        let idle = match self.connection.take() {
-            Some(idle) => idle.wake().await,
-            None => None,
-        };
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => session::open(&self.options).await?,
-        };
-        let rejection = Rejection::new(Reason::Unconfirmed, why);
-        let mut transaction = connection.begin().await?;
-        for delivery in records {
-            if !insert_failed_event(&mut transaction, &self.topic, delivery, &rejection).await? {
-                // The record had a dead letter already.
-                let record = &delivery.record;
-                sqlx::query(
-                    "UPDATE failed_events SET reason = ?, detail = ? WHERE topic = ? AND kafka_partition = ? \
-                     AND kafka_offset = ? AND kafka_timestamp = ? AND resolution IS NULL",
-                )
-                .bind(rejection.reason.as_str())
-                .bind(&rejection.detail)
-                .bind(&self.topic)
-                .bind(record.partition)
-                .bind(record.offset)
-                .bind(record.timestamp)
-                .execute(&mut *transaction)
-                .await?;
-            }
-        }
-        transaction.commit().await?;
-        self.connection = Some(Idle::new(connection));
-        Ok(())
-    }
 }
 
 fn event_key(key: &[u8]) -> Option<EventKey> {

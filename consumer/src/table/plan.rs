@@ -98,7 +98,7 @@ pub fn plan<'a>(events: impl IntoIterator<Item = Planned<'a>>) -> Plan<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::judge::tests::{Table, history};
+    use crate::table::model::{Table, history};
     use proptest::prelude::*;
 
     /// The model of the table, and the outcome of each event.

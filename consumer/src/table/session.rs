@@ -9,31 +9,40 @@ use std::time::{Duration, Instant};
 /// it.
 const KEPT: Duration = Duration::from_secs(10);
 
-/// An unused connection.
-pub(crate) struct Idle {
-    connection: MySqlConnection,
-    since: Instant,
+/// One connection, which is opened when it is first needed. A pool would only hide when a connection is lost.
+pub(crate) struct Session {
+    options: MySqlConnectOptions,
+    /// The connection while it is not in use, and since when.
+    idle: Option<(MySqlConnection, Instant)>,
 }
 
-impl Idle {
-    pub(crate) fn new(connection: MySqlConnection) -> Self {
+impl Session {
+    pub(crate) fn new(options: MySqlConnectOptions) -> Self {
         Self {
-            connection,
-            since: Instant::now(),
+            options,
+            idle: None,
         }
     }
 
-    /// The connection, unless the server may have closed it by now.
-    pub(crate) async fn wake(self) -> Option<MySqlConnection> {
-        if self.since.elapsed() < KEPT {
-            return Some(self.connection);
+    /// Takes the connection out. Opens another one if there is none, or if the server may have closed it by now.
+    /// Put it back only after success, so a failed connection is never used again.
+    pub(crate) async fn take(&mut self) -> Result<MySqlConnection, sqlx::Error> {
+        match self.idle.take() {
+            Some((connection, since)) if since.elapsed() < KEPT => return Ok(connection),
+            Some((connection, _)) => close(connection).await,
+            None => {}
         }
-        close(self.connection).await;
-        None
+        open(&self.options).await
+    }
+
+    pub(crate) fn put_back(&mut self, connection: MySqlConnection) {
+        self.idle = Some((connection, Instant::now()));
     }
 
     pub(crate) async fn close(self) {
-        close(self.connection).await;
+        if let Some((connection, _)) = self.idle {
+            close(connection).await;
+        }
     }
 }
 

@@ -4,43 +4,22 @@
 //! record becomes a row, already has its row, or becomes a dead letter.
 
 use crate::kafka::record::Delivery;
-use crate::rejection::{Reason, Rejection};
+use crate::table::coupon_row::InsertStatements;
 use crate::table::dead_letter::insert_failed_event;
-use crate::table::existing::ACTIVE;
-use crate::table::failure::Loggable;
-use crate::table::insert::{InsertStatements, insert, insert_revoked, refused, revoke_row};
+use crate::table::error::StoreError;
+use crate::table::insert::insert;
+use crate::table::outcome::{RecordOutcome, refused};
 use crate::table::parked::{self, Parked};
-use crate::table::plan::{Plan, Planned, Step, plan};
+use crate::table::plan::{Plan, Step, plan};
+use crate::table::revoke::revoke;
 use crate::table::rounds::{admit, rounds_in_force};
-use crate::table::session::{self, Idle};
+use crate::table::session::Session;
 use crate::table::streak::{Counts, ExtendedStreak, Streak};
 use rushgate_gate::CampaignId;
 use rushgate_gate::failpoint::failpoint;
 use rushgate_gate::signature::SignaturePolicy;
 use sqlx::mysql::MySqlConnectOptions;
-use sqlx::{Connection, MySqlConnection, Row};
-
-/// The outcome for one record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum RecordOutcome {
-    /// A row was inserted.
-    Inserted,
-    /// The row existed already.
-    AlreadyInserted,
-    /// The row existed already and has been revoked since.
-    AlreadyRevoked,
-    /// A row was inserted as revoked: a later grant of the serial had arrived before.
-    InsertedRevoked,
-    Revoked,
-    /// The record is a dead letter.
-    Rejected(Rejection),
-}
-
-/// The outcome of each record of a batch, in the same order.
-#[derive(Debug)]
-pub(crate) struct Written {
-    pub(crate) outcomes: Vec<RecordOutcome>,
-}
+use sqlx::{Connection, MySqlConnection};
 
 /// Parked dead letters that were read, with the outcome of each.
 #[derive(Debug, Default)]
@@ -52,56 +31,9 @@ pub(crate) struct Replayed {
     pub(crate) outcomes: Vec<RecordOutcome>,
 }
 
-/// Why a batch was not written. Nothing of it was committed.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    #[error("{}", Loggable(.0))]
-    Database(#[from] sqlx::Error),
-    #[error("the database did not answer in time")]
-    TimedOut,
-    /// The outcome of a record is unknown.
-    #[error("the outcome of a record of the batch is unknown")]
-    Unresolved,
-    /// Too many dead letters in a row, of several campaigns.
-    #[error(
-        "{in_a_row} dead letters in a row, of {campaigns} campaigns: all {records} records of a batch were refused, the first one as {reason} \
-         (partition {partition}, offset {offset}). This looks like a wrong deployment and not like wrong data. Nothing of the batch was \
-         written, and its offsets are not committed. Check that the topic, the database and the versions of bridge and consumer fit \
-         together, then start the consumer again. If the records are to become dead letters, start it once \
-         with CONSUMER_ALL_BAD_STOPS_AT=0"
-    )]
-    AllBad {
-        /// The number of dead letters since the last good record.
-        in_a_row: usize,
-        campaigns: usize,
-        records: usize,
-        /// Why the first record was refused.
-        reason: Reason,
-        partition: i32,
-        offset: i64,
-    },
-    /// The database refuses the dead letter as well.
-    #[error(
-        "writing the dead letter of partition {partition}, offset {offset}: the database refused it (error {number}). \
-         Run the migrations with `rushgate setup`, then start the consumer again. The record's offset is not committed"
-    )]
-    DeadLetterRefused {
-        partition: i32,
-        offset: i64,
-        number: u16,
-    },
-}
-
-impl StoreError {
-    pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Database(_) | Self::TimedOut | Self::Unresolved)
-    }
-}
-
-/// One database connection. Each writer has its own store; a pool would only hide when a connection is lost.
+/// Writes over one database connection. Each writer has its own store.
 pub(crate) struct Store {
-    options: MySqlConnectOptions,
-    connection: Option<Idle>,
+    session: Session,
     statements: InsertStatements,
     topic: String,
     streak: Streak,
@@ -111,8 +43,7 @@ impl Store {
     /// It connects when it is first used.
     pub(crate) fn new(options: MySqlConnectOptions, topic: String, streak: Streak) -> Self {
         Self {
-            options,
-            connection: None,
+            session: Session::new(options),
             statements: InsertStatements::default(),
             topic,
             streak,
@@ -124,31 +55,32 @@ impl Store {
     /// # Errors
     /// When a table or column is missing, or the database does not answer.
     pub(crate) async fn check(&mut self) -> Result<(), StoreError> {
-        let mut connection = self.connect().await?;
+        let mut connection = self.session.take().await?;
         sqlx::query(
             "SELECT c.active_serial, c.turn, p.one_per, r.quota, f.kafka_timestamp, l.action \
              FROM coupons c, campaigns p, rounds r, failed_events f, campaign_log l LIMIT 0",
         )
         .execute(&mut connection)
         .await?;
-        self.connection = Some(Idle::new(connection));
+        self.session.put_back(connection);
         Ok(())
     }
 
     pub(crate) async fn close(self) {
-        if let Some(idle) = self.connection {
-            idle.close().await;
-        }
+        self.session.close().await;
     }
 
-    /// Writes a batch and commits it. After an error, or if this future is dropped, the connection is closed,
+    /// Writes a batch and commits it. Returns the outcome of each record, in the same order. After an error, or if this future is dropped, the connection is closed,
     /// which rolls the transaction back.
     ///
     /// # Errors
     /// When nothing was written, or (if the answer to COMMIT was lost) when it is not known. Writing the batch
     /// again is safe.
-    pub(crate) async fn write(&mut self, batch: &[Delivery]) -> Result<Written, StoreError> {
-        let mut connection = self.connect().await?;
+    pub(crate) async fn write(
+        &mut self,
+        batch: &[Delivery],
+    ) -> Result<Vec<RecordOutcome>, StoreError> {
+        let mut connection = self.session.take().await?;
         let mut transaction = connection.begin().await?;
         let outcomes = self.write_records(&mut transaction, batch).await?;
         let fresh = self
@@ -162,8 +94,8 @@ impl Store {
             Some(extended) => extended.keep(),
             None => self.streak.end().await,
         }
-        self.connection = Some(Idle::new(connection));
-        Ok(Written { outcomes })
+        self.session.put_back(connection);
+        Ok(outcomes)
     }
 
     /// Writes the parked dead letters `ids` of one campaign, as far as they may be written now, and commits.
@@ -178,7 +110,7 @@ impl Store {
         ids: &[u64],
         trust: &SignaturePolicy,
     ) -> Result<Replayed, StoreError> {
-        let mut connection = self.connect().await?;
+        let mut connection = self.session.take().await?;
         let mut transaction = connection.begin().await?;
         let mut replayed = Replayed::default();
         if !parked::is_halted(&mut transaction, campaign).await? {
@@ -188,7 +120,7 @@ impl Store {
                 .await?;
         }
         transaction.commit().await?;
-        self.connection = Some(Idle::new(connection));
+        self.session.put_back(connection);
         Ok(replayed)
     }
 
@@ -197,20 +129,10 @@ impl Store {
         &mut self,
         question: impl AsyncFnOnce(&mut MySqlConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StoreError> {
-        let mut connection = self.connect().await?;
+        let mut connection = self.session.take().await?;
         let answer = question(&mut connection).await?;
-        self.connection = Some(Idle::new(connection));
+        self.session.put_back(connection);
         Ok(answer)
-    }
-
-    /// Takes the connection out. It is put back only after success, so a failed connection is never used again.
-    async fn connect(&mut self) -> Result<MySqlConnection, sqlx::Error> {
-        if let Some(idle) = self.connection.take()
-            && let Some(connection) = idle.wake().await
-        {
-            return Ok(connection);
-        }
-        session::open(&self.options).await
     }
 
     async fn write_records(
@@ -299,34 +221,4 @@ impl Store {
             offset: delivery.record.offset,
         })
     }
-}
-
-/// Revokes a coupon. If its grant has not arrived yet, inserts a revoked row.
-async fn revoke(
-    connection: &mut MySqlConnection,
-    planned: &Planned<'_>,
-) -> Result<RecordOutcome, sqlx::Error> {
-    let event = planned.event;
-    let row = sqlx::query(
-        "SELECT id, state FROM coupons \
-         WHERE campaign_id = ? AND round_id = ? AND serial = ? AND user_id = ? FOR UPDATE",
-    )
-    .bind(event.campaign.as_str())
-    .bind(event.round.as_str())
-    .bind(event.serial.get())
-    .bind(event.applicant.as_str())
-    .fetch_optional(&mut *connection)
-    .await?;
-    let Some(row) = row else {
-        insert_revoked(connection, planned, None, event.at).await?;
-        return Ok(RecordOutcome::Revoked);
-    };
-    // Also if the row is revoked already: a later grant of the serial may have revoked it without knowing the
-    // exact time.
-    revoke_row(connection, row.try_get(0)?, event.at).await?;
-    Ok(if row.try_get::<String, _>(1)? == ACTIVE {
-        RecordOutcome::Revoked
-    } else {
-        RecordOutcome::AlreadyInserted
-    })
 }
