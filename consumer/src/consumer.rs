@@ -4,9 +4,9 @@
 
 use crate::batch::Batch;
 use crate::config::Config;
+use crate::ending::{Ending, Stopped, finish};
 use crate::gate::confirm::{Confirmer, WAITING};
 use crate::gate::halt::CampaignHalter;
-use crate::kafka::group::DRAIN;
 use crate::kafka::topic::TopicReader;
 use crate::kafka::tracker::Tracker;
 use crate::rate_limit::RateLimit;
@@ -17,8 +17,7 @@ use crate::table::parking::Parking;
 use crate::table::store::Store;
 use crate::table::streak::Streak;
 use crate::writer::Writer;
-use rdkafka::error::KafkaError;
-use rushgate_startup::{Backoff, BadSetting};
+use rushgate_startup::Backoff;
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,31 +25,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
-
-/// How long Kafka may take, after [`DRAIN`], to accept the last commit and the request to leave the group.
-const LEAVE: Duration = Duration::from_secs(15);
-
-/// How long the writers may take to end after the group was left.
-const CLOSING: Duration = Duration::from_secs(1);
+use tracing::warn;
 
 /// How long committed rows may still be confirmed after the consumer has met a batch that must not be written.
 const LAST_CONFIRMATIONS: Duration = Duration::from_secs(5);
-
-#[derive(Debug, thiserror::Error)]
-pub enum Stopped {
-    #[error(transparent)]
-    Setting(#[from] BadSetting),
-    /// Kafka refuses for good, or librdkafka does not accept the configuration.
-    #[error("using Kafka: {0}")]
-    Kafka(#[from] KafkaError),
-    /// A batch cannot be written and must not be skipped.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The reading thread ended without an error.
-    #[error("reading from Kafka ended unexpectedly: start the consumer again")]
-    Ended,
-}
 
 /// Consumes until `shutdown` completes. Then the records that were read are written, their offsets are
 /// committed, and the consumer leaves the group. Records for which the time is too short are read again by the
@@ -110,52 +88,12 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         confirmer.run(to_confirm)
     ));
 
-    let stopped = tokio::select! {
-        error = &mut writing => Err(error.map_or(Stopped::Ended, Stopped::from)),
-        outcome = topic_reader.stopped() => match outcome {
-            // The reader also stops when a writer has stopped. Then the writer knows the reason.
-            Ok(()) => {
-                let error = timeout(LEAVE, writing.as_mut()).await.ok().flatten();
-                Err(error.map_or(Stopped::Ended, Stopped::from))
-            }
-            Err(error) => Err(error.into()),
-        },
-        () = shutdown => Ok(()),
+    let ending = tokio::select! {
+        error = &mut writing => Ending::WritersStopped(error),
+        outcome = topic_reader.stopped() => Ending::ReaderStopped(outcome),
+        () = shutdown => Ending::Shutdown,
     };
-    match stopped {
-        Ok(()) => {
-            info!("consumer is draining");
-            topic_reader.drain();
-            let left = async {
-                // The writers end when the reader has closed their channels, or one of them meets a batch that
-                // must not be written.
-                tokio::select! {
-                    error = &mut writing => error.map_or(Ok(()), |error| Err(Stopped::from(error))),
-                    _ = topic_reader.stopped() => {
-                        // Nothing is left to write, or it cannot be written now. The writers close their
-                        // connections.
-                        let _ = timeout(CLOSING, writing.as_mut()).await;
-                        Ok(())
-                    }
-                }
-            };
-            let drained = timeout(DRAIN + LEAVE, left).await;
-            let drained = drained.unwrap_or_else(|_| {
-                warn!("leaving the consumer group took too long; Kafka removes this consumer after its session timeout");
-                Ok(())
-            });
-            if drained.is_err() {
-                abandon(&mut topic_reader).await;
-            }
-            drained
-        }
-        Err(error) => {
-            if !matches!(error, Stopped::Kafka(_)) {
-                abandon(&mut topic_reader).await;
-            }
-            Err(error)
-        }
-    }
+    finish(ending, &mut topic_reader, writing).await
 }
 
 /// Waits until the writers have written everything. If one of them meets a batch that must not be written, the
@@ -209,16 +147,6 @@ async fn write_and_confirm(
         }
     }
     error
-}
-
-/// Commits the offsets of finished records and leaves the group, if Kafka answers in time.
-async fn abandon(topic_reader: &mut TopicReader) {
-    topic_reader.abandon();
-    if timeout(LEAVE, topic_reader.stopped()).await.is_err() {
-        warn!(
-            "leaving the consumer group took too long; Kafka removes this consumer after its session timeout"
-        );
-    }
 }
 
 /// Returns when the database can be used by all writers.

@@ -13,6 +13,7 @@ pub mod kafka {
     pub(crate) mod group;
     pub(crate) mod headers;
     pub mod offsets;
+    pub(crate) mod prefix;
     pub(crate) mod record;
     pub(crate) mod routing;
     pub(crate) mod topic;
@@ -62,8 +63,10 @@ mod replayer;
 // The program around it.
 pub mod config;
 mod consumer;
+mod ending;
 pub mod metrics;
 mod readiness;
 
 pub use config::Config;
-pub use consumer::{Stopped, run};
+pub use consumer::run;
+pub use ending::Stopped;

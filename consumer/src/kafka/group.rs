@@ -65,6 +65,11 @@ impl Group {
         self.stop.load(Ordering::Relaxed) == RUNNING
     }
 
+    /// Whether [`Self::abandon`] was called.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) == ABANDONED
+    }
+
     /// Asks to stop after all records that were read are finished.
     pub(crate) fn drain(&self) {
         self.stop.fetch_max(DRAINING, Ordering::Relaxed);
@@ -92,9 +97,7 @@ impl Group {
             );
         }
         loop {
-            if self.stop.load(Ordering::Relaxed) == ABANDONED
-                || self.tracker.wait_until_drained(TICK)
-            {
+            if self.is_abandoned() || self.tracker.wait_until_drained(TICK) {
                 break;
             }
             if Instant::now() >= deadline {

@@ -7,7 +7,8 @@
 //! partition. Records that were read under a previous assignment do not count: the partition's next owner reads them
 //! again.
 
-use std::collections::{BTreeMap, VecDeque};
+use crate::kafka::prefix::Prefix;
+use std::collections::BTreeMap;
 
 /// Identifies a record that was read. A ticket is void once the assignment under which the record was read has
 /// ended.
@@ -33,31 +34,6 @@ pub struct Offsets {
     /// The number of assignments so far.
     generation: u64,
     partitions: BTreeMap<i32, Prefix>,
-}
-
-/// One partition: the records that were read and are not yet finished together with all records before them.
-///
-/// Records are identified by the order of reading, not by their offsets. Offsets have gaps (compaction,
-/// transaction markers), and go back when Kafka has lost the end of a log.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Prefix {
-    /// The sequence number of the first item in `open`.
-    first: u64,
-    /// Records in the order of reading. The first one is not finished.
-    open: VecDeque<Open>,
-    /// The offset after the last record that is finished together with all before it: the offset that may be
-    /// committed.
-    reached: Option<i64>,
-    /// The last offset returned for a commit.
-    sent: Option<i64>,
-    /// The last offset that Kafka has confirmed.
-    committed: Option<i64>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Open {
-    offset: i64,
-    done: bool,
 }
 
 impl Offsets {
@@ -86,12 +62,7 @@ impl Offsets {
         if generation != self.generation {
             return None;
         }
-        let prefix = self.partitions.get_mut(&partition)?;
-        let sequence = prefix.first + prefix.open.len() as u64;
-        prefix.open.push_back(Open {
-            offset,
-            done: false,
-        });
+        let sequence = self.partitions.get_mut(&partition)?.read(offset);
         Some(Ticket {
             generation,
             partition,
@@ -107,53 +78,39 @@ impl Offsets {
     /// The record is finished: its row is committed and confirmed, or it is a dead letter. Does nothing if the
     /// ticket is void or was finished before.
     pub fn done(&mut self, ticket: &Ticket) {
-        if !self.is_valid(ticket) {
-            return;
-        }
-        let Some(prefix) = self.partitions.get_mut(&ticket.partition) else {
-            return;
-        };
-        let open = ticket
-            .sequence
-            .checked_sub(prefix.first)
-            .and_then(|place| prefix.open.get_mut(usize::try_from(place).ok()?));
-        if let Some(open) = open {
-            open.done = true;
-        }
-        while let Some(open) = prefix.open.pop_front_if(|open| open.done) {
-            prefix.first += 1;
-            // In Kafka, the committed offset is that of the next record to read.
-            prefix.reached = Some(open.offset + 1);
+        if self.is_valid(ticket)
+            && let Some(prefix) = self.partitions.get_mut(&ticket.partition)
+        {
+            prefix.done(ticket.sequence);
         }
     }
 
     /// The number of records that were read and are neither finished nor void.
     pub fn in_flight(&self) -> usize {
-        let open = self.partitions.values().flat_map(|prefix| &prefix.open);
-        open.filter(|open| !open.done).count()
+        self.partitions.values().map(Prefix::in_flight).sum()
     }
 
     /// Returns partition and next offset of everything that may be committed and was not returned before.
     pub fn take_progress(&mut self) -> Vec<(i32, i64)> {
-        self.advance(|prefix| prefix.sent)
+        self.take(Prefix::take_progress)
     }
 
     /// Returns everything that may be committed and that Kafka has not confirmed, to commit it before the
     /// partitions are given back.
     pub fn take_unconfirmed(&mut self) -> Vec<(i32, i64)> {
-        self.advance(|prefix| prefix.committed)
+        self.take(Prefix::take_unconfirmed)
     }
 
     pub fn committed(&mut self, partition: i32, next: i64) {
         if let Some(prefix) = self.partitions.get_mut(&partition) {
-            prefix.committed = Some(next);
+            prefix.committed(next);
         }
     }
 
     /// A commit of this partition failed. Its offset will be returned again.
     pub fn commit_failed(&mut self, partition: i32) {
         if let Some(prefix) = self.partitions.get_mut(&partition) {
-            prefix.sent = prefix.committed;
+            prefix.commit_failed();
         }
     }
 
@@ -161,21 +118,15 @@ impl Offsets {
     pub fn unanswered(&self) -> impl Iterator<Item = (i32, Option<i64>)> {
         let partitions = self.partitions.iter();
         partitions
-            .filter(|(_, prefix)| prefix.sent != prefix.committed)
-            .map(|(partition, prefix)| (*partition, prefix.committed))
+            .filter(|(_, prefix)| prefix.is_unanswered())
+            .map(|(partition, prefix)| (*partition, prefix.confirmed()))
     }
 
-    fn advance(&mut self, from: impl Fn(&Prefix) -> Option<i64>) -> Vec<(i32, i64)> {
-        let mut progress = vec![];
-        for (partition, prefix) in &mut self.partitions {
-            if let Some(reached) = prefix.reached
-                && from(prefix) != prefix.reached
-            {
-                prefix.sent = prefix.reached;
-                progress.push((*partition, reached));
-            }
-        }
-        progress
+    fn take(&mut self, take: impl Fn(&mut Prefix) -> Option<i64>) -> Vec<(i32, i64)> {
+        let partitions = self.partitions.iter_mut();
+        partitions
+            .filter_map(|(partition, prefix)| Some((*partition, take(prefix)?)))
+            .collect()
     }
 }
 

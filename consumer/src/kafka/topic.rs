@@ -107,6 +107,21 @@ impl TopicReader {
     }
 }
 
+#[cfg(test)]
+impl TopicReader {
+    /// A handle without a thread. A test says through the sender how the thread stopped.
+    pub(crate) fn without_thread() -> (Self, Arc<Group>, oneshot::Sender<Result<(), KafkaError>>) {
+        let readiness = Arc::new(Readiness::new(0));
+        let group = Arc::new(Group::new(Arc::default(), readiness, "coupons"));
+        let (report, stopped) = oneshot::channel();
+        let reader = Self {
+            group: Arc::clone(&group),
+            stopped,
+        };
+        (reader, group, report)
+    }
+}
+
 struct Reader {
     consumer: BaseConsumer<Context>,
     trust: SignaturePolicy,
