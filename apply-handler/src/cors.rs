@@ -198,7 +198,10 @@ mod tests {
         );
         for bad in ["a b", "x:y", "é"] {
             let error = allowed(bad).expect_err(bad);
-            assert!(error.contains("is not the name of a header"), "{error}");
+            assert!(
+                error.contains("is not the name of a header"),
+                "{bad:?}: {error}"
+            );
         }
     }
 
@@ -215,7 +218,7 @@ mod tests {
             "https://shop.example:65536",
         ] {
             let error = AllowedOrigins::parse(bad).expect_err(bad);
-            assert!(error.contains("is not an origin"), "{error}");
+            assert!(error.contains("is not an origin"), "{bad:?}: {error}");
         }
     }
 }

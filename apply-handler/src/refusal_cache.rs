@@ -230,7 +230,7 @@ mod tests {
             ("anna", Decision::UserIdNotNumeric),
         ] {
             let cached = cache.get(&id(0), &applicant(user_id), start);
-            assert_eq!(cached.expect("an answer").decision, decision);
+            assert_eq!(cached.expect("an answer").decision, decision, "{user_id}");
         }
     }
 

@@ -94,7 +94,7 @@ mod tests {
             (r#"{"user_id":"..."}"#, "..."),
         ] {
             let applicant = required_applicant(body.as_bytes()).expect(body);
-            assert_eq!(applicant.as_str(), user_id);
+            assert_eq!(applicant.as_str(), user_id, "{body}");
         }
     }
 

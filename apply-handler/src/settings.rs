@@ -210,7 +210,11 @@ mod tests {
                 "rediss://gate:x@cache.example:6380/2",
             ),
         ] {
-            assert_eq!(read(&changes).expect("valid").redis_address, address);
+            assert_eq!(
+                read(&changes).expect("valid").redis_address,
+                address,
+                "{changes:?}"
+            );
         }
     }
 
@@ -287,15 +291,15 @@ mod tests {
             let error = read(&changes).expect_err(value).to_string();
             assert!(
                 error.starts_with(&format!("variable {variable}: ")),
-                "{error}"
+                "{variable}={value}: {error}"
             );
             assert!(
                 error.ends_with(&format!("set SPIN_VARIABLE_{}", variable.to_uppercase())),
-                "{error}"
+                "{variable}={value}: {error}"
             );
             assert!(
                 !error.contains("secret") && !error.contains("c2VjcmV0"),
-                "{error}"
+                "{variable}={value}: {error}"
             );
         }
     }

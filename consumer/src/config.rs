@@ -177,7 +177,7 @@ mod tests {
             assert_eq!(shown.is_some(), warning.is_some(), "{more:?}");
             assert!(
                 warning.is_none_or(|warning| shown.is_some_and(|shown| shown.contains(warning))),
-                "{shown:?}"
+                "{more:?}: {shown:?}"
             );
         }
     }
@@ -195,8 +195,8 @@ mod tests {
         ] {
             let config = config(&more).expect("parses");
             let error = config.check().expect_err(expected).to_string();
-            assert!(error.starts_with(expected), "{error}");
-            assert!(!error.contains("hush"), "{error}");
+            assert!(error.starts_with(expected), "{more:?}: {error}");
+            assert!(!error.contains("hush"), "{more:?}: {error}");
         }
         for more in [
             ["--batch-size", "0"],

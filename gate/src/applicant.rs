@@ -41,8 +41,8 @@ mod tests {
         for bad in ["", " ", "a b", "a/b", "{a}", "é", "a\n", &"x".repeat(65)] {
             let error = bad.parse::<Applicant>().expect_err(bad).to_string();
             assert_eq!(
-                error,
-                "user_id must be 1 to 64 characters of A-Z a-z 0-9 . _ : @ -"
+                error, "user_id must be 1 to 64 characters of A-Z a-z 0-9 . _ : @ -",
+                "{bad:?}"
             );
         }
     }

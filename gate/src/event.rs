@@ -276,7 +276,7 @@ mod tests {
         for name in ["type", "campaign", "round", "serial", "user_id", "at"] {
             let mut missing = fields();
             missing.remove(name);
-            assert_eq!(read(&missing), Err(MalformedEvent::Missing(name)));
+            assert_eq!(read(&missing), Err(MalformedEvent::Missing(name)), "{name}");
             for broken in [&b""[..], b"\xff", b"{}", b"-1"] {
                 // "-1" is a valid campaign, round and user id; the other values are valid nowhere.
                 if broken == b"-1" && matches!(name, "round" | "user_id" | "campaign") {
@@ -285,7 +285,10 @@ mod tests {
                 let mut fields = fields();
                 fields.insert(name, broken.to_vec());
                 let error = read(&fields).expect_err(name).to_string();
-                assert!(error.starts_with(&format!("field {name}: ")), "{error}");
+                assert!(
+                    error.starts_with(&format!("field {name}: ")),
+                    "{broken:?}: {error}"
+                );
             }
         }
     }

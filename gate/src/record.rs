@@ -194,7 +194,7 @@ mod tests {
                 found.map(|(_, value)| value.as_bytes())
             });
             let unknown = matches!(read, Err(RecordError::UnknownVersion(_)));
-            assert_eq!(unknown, is_unknown, "{read:?}");
+            assert_eq!(unknown, is_unknown, "{headers:?}: {read:?}");
         }
     }
 
@@ -216,7 +216,7 @@ mod tests {
                 assert_eq!(
                     partition(key.as_bytes(), partitions),
                     (hash & i32::MAX) % partitions,
-                    "{key}"
+                    "of {partitions}: {key}"
                 );
             }
         }

@@ -64,7 +64,8 @@ mod tests {
         ] {
             assert_eq!(
                 Millis::try_from(millis).expect("in range").to_string(),
-                text
+                text,
+                "{millis}"
             );
         }
     }
@@ -72,7 +73,11 @@ mod tests {
     #[test]
     fn rejects_times_outside_the_calendar() {
         for millis in [-1, Millis::MAX.get() + 1, i64::MIN, i64::MAX] {
-            assert_eq!(Millis::try_from(millis), Err(NotAnInstant(millis)));
+            assert_eq!(
+                Millis::try_from(millis),
+                Err(NotAnInstant(millis)),
+                "{millis}"
+            );
         }
     }
 }

@@ -126,7 +126,7 @@ mod tests {
         assert!(!host.is_empty());
         for blank in ["", " "] {
             let unnamed = parse(&["--consumer-name", blank]).expect("enough");
-            assert_eq!(unnamed.consumer().as_ref(), Ok(&host));
+            assert_eq!(unnamed.consumer().as_ref(), Ok(&host), "{blank:?}");
         }
     }
 
@@ -150,7 +150,7 @@ mod tests {
             ("--metrics-listen", "9100", "--metrics-listen <ADDRESS>"),
         ] {
             let error = parse(&[flag, value]).expect_err(value).to_string();
-            assert!(error.contains(advice), "{error}");
+            assert!(error.contains(advice), "{flag}={value}: {error}");
         }
     }
 
@@ -162,7 +162,11 @@ mod tests {
             ("5m", 300_000),
             ("7", 7_000),
         ] {
-            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)));
+            assert_eq!(
+                duration(text),
+                Ok(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
         }
         for text in [
             "",

@@ -164,11 +164,11 @@ mod tests {
             (ValueFormat::Long, &7i64.to_be_bytes()),
         ] {
             let record = Record::of(&fields, format, None).expect("well formed");
-            assert_eq!(record.value, value);
+            assert_eq!(record.value, value, "{format:?}");
             let header = |name| record.headers.iter().find(|(header, _)| *header == name);
-            assert_eq!(header("ce_id"), Some(&("ce_id", "welcome/once/42/coupon.granted/2".to_owned())));
-            assert_eq!(header("ce_turn"), Some(&("ce_turn", "2".to_owned())));
-            assert_eq!(header("ce_win"), Some(&("ce_win", "3".to_owned())));
+            assert_eq!(header("ce_id"), Some(&("ce_id", "welcome/once/42/coupon.granted/2".to_owned())), "{format:?}");
+            assert_eq!(header("ce_turn"), Some(&("ce_turn", "2".to_owned())), "{format:?}");
+            assert_eq!(header("ce_win"), Some(&("ce_win", "3".to_owned())), "{format:?}");
         }
     }
 
@@ -186,9 +186,9 @@ mod tests {
                     })
                 })
             };
-            assert_eq!(record.headers[6].0, signature::HEADER);
-            assert_eq!(verify(""), Ok(()));
-            assert!(verify("ce_type").is_err());
+            assert_eq!(record.headers[6].0, signature::HEADER, "{format:?}");
+            assert_eq!(verify(""), Ok(()), "{format:?}");
+            assert!(verify("ce_type").is_err(), "{format:?}");
         }
     }
 

@@ -173,7 +173,11 @@ mod tests {
             timers.next()
         };
         for (reading, asking) in [(false, false), (false, true), (true, false), (true, true)] {
-            assert_eq!(woken(reading, asking), later + DISCOVER_EVERY);
+            assert_eq!(
+                woken(reading, asking),
+                later + DISCOVER_EVERY,
+                "{reading} {asking}"
+            );
         }
     }
 

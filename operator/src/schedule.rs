@@ -370,7 +370,8 @@ mod tests {
         ] {
             assert_eq!(
                 windows(&daily(zone, first, last, "02:30", "90m")).len(),
-                days
+                days,
+                "{zone}, {first} to {last}"
             );
         }
     }
@@ -413,7 +414,7 @@ mod tests {
             ),
         ] {
             let error = bad.rounds(quota).expect_err(expected).to_string();
-            assert!(error.contains(expected), "{error}");
+            assert!(error.contains(expected), "{expected}: {error}");
         }
     }
 

@@ -85,13 +85,13 @@ mod tests {
             let error = options(url).expect_err(url);
             assert!(
                 error.starts_with(&format!("DATABASE_URL: {problem}")),
-                "{error}"
+                "{problem}: {error}"
             );
             assert!(
                 error.contains("mysql://user:password@host:port/name"),
-                "{error}"
+                "{problem}: {error}"
             );
-            assert!(!error.contains("hush"), "{error}");
+            assert!(!error.contains("hush"), "{problem}: {error}");
         }
     }
 

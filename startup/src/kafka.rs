@@ -283,7 +283,7 @@ mod tests {
         ] {
             let kafka = program(more).expect("parses").kafka;
             let error = kafka.client("me").expect_err(expected).to_string();
-            assert!(error.starts_with(expected), "{error}");
+            assert!(error.starts_with(expected), "{more:?}: {error}");
         }
         let group = program(&["--kafka-group", " "]).expect("parses").group;
         let error = group.id().expect_err("blank").to_string();
@@ -293,7 +293,7 @@ mod tests {
             ["--kafka-security-protocol", "telnet"],
         ] {
             let error = program(&more).expect_err(more[0]);
-            assert!(error.contains("possible values"), "{error}");
+            assert!(error.contains("possible values"), "{more:?}: {error}");
         }
     }
 }

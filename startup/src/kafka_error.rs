@@ -113,7 +113,7 @@ mod tests {
         ] {
             let level = RDKafkaLogLevel::Error;
             last.log(level, "FAIL", "[thrd:host:9092]: host:9092: no");
-            assert!(!last.is_refusal());
+            assert!(!last.is_refusal(), "{code:?}");
             last.error(KafkaError::Global(code), "host:9092: no");
             last.error(
                 KafkaError::Global(RDKafkaErrorCode::AllBrokersDown),
@@ -121,12 +121,13 @@ mod tests {
             );
             assert_eq!(
                 last.is_refusal(),
-                code != RDKafkaErrorCode::BrokerTransportFailure
+                code != RDKafkaErrorCode::BrokerTransportFailure,
+                "{code:?}"
             );
             let told = last.explain(&timed_out);
             assert!(
                 told.starts_with("host:9092: no: ") && told.contains(variable),
-                "{told}"
+                "{code:?}: {told}"
             );
         }
         assert_eq!(last.explain(&timed_out), untold);

@@ -62,9 +62,9 @@ mod tests {
             let error = client(url).expect_err(url);
             assert!(
                 error.starts_with("REDIS_URL: is not the address of a Redis: write redis://"),
-                "{error}"
+                "{url}: {error}"
             );
-            assert!(!error.contains("hush"), "{error}");
+            assert!(!error.contains("hush"), "{url}: {error}");
         }
         let error = client(" ").expect_err("nothing");
         assert!(

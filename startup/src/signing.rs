@@ -153,8 +153,8 @@ mod tests {
             ),
         ] {
             let error = keys(more).expect_err(expected);
-            assert!(error.starts_with(expected), "{error}");
-            assert!(!error.contains("hush"), "{error}");
+            assert!(error.starts_with(expected), "{more:?}: {error}");
+            assert!(!error.contains("hush"), "{more:?}: {error}");
         }
     }
 }

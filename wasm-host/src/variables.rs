@@ -215,7 +215,7 @@ mod tests {
             ("redis://{{host}}:{{  port  }}/", "redis://localhost:63/"),
             ("{{ host }}{{ port }}", "localhost63"),
         ] {
-            assert_eq!(variables.fill(template).unwrap(), filled);
+            assert_eq!(variables.fill(template).unwrap(), filled, "{template}");
         }
         assert!(message(variables.fill("{{ hots }}")).contains("`hots`, which is not in"));
         assert!(message(variables.fill("{{ host }} {{ port")).contains("lacks a `}}`"));

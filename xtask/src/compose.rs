@@ -317,17 +317,23 @@ mod tests {
             (Some(""), Some("2.40.3"), "API , "),
         ] {
             let why = judged(api, compose).unwrap_err();
-            assert!(matches!(why, Unusable::TooOld(_)), "{why:?}");
+            assert!(
+                matches!(why, Unusable::TooOld(_)),
+                "{api:?}, {compose:?}: {why:?}"
+            );
             let text = why.to_string();
-            assert!(text.contains(complaint), "{text}");
+            assert!(text.contains(complaint), "{api:?}, {compose:?}: {text}");
             assert!(
                 text.contains("needs Docker Engine 25 or later and Compose 2.24.1"),
-                "{text}"
+                "{api:?}, {compose:?}: {text}"
             );
         }
         for (api, compose) in [(None, Some("2.40.3")), (Some("1.51"), None), (None, None)] {
             let why = judged(api, compose).unwrap_err();
-            assert!(matches!(why, Unusable::Absent(_)), "{why:?}");
+            assert!(
+                matches!(why, Unusable::Absent(_)),
+                "{api:?}, {compose:?}: {why:?}"
+            );
         }
     }
 

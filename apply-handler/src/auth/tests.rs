@@ -465,11 +465,14 @@ fn keys_rotate_by_kid() {
         let token = sign(signer, &header_of(signer), &claims());
         assert_eq!(
             tokens.applicant(&token).map(|a| a.to_string()),
-            Ok("42".into())
+            Ok("42".into()),
+            "{}",
+            signer.kid
         );
         // Two keys match, so no key is chosen.
         let unnamed = sign(signer, &json!({"alg": "HS256"}), &claims());
-        assert_eq!(tokens.applicant(&unnamed), Err(TokenError::Key));
+        let refused = tokens.applicant(&unnamed);
+        assert_eq!(refused, Err(TokenError::Key), "{}", signer.kid);
     }
     tokens.keys = Keys::parse(&jwk(new).to_string()).expect("a key");
     let token = sign(&old, &header_of(&old), &claims());
@@ -537,7 +540,7 @@ fn an_invalid_key_does_not_affect_the_rest_of_the_set() {
         tokens.keys = Keys::parse(&set).expect("the other one");
         assert_eq!(tokens.keys.skipped(), [expected], "{set}");
         let token = sign(&hs, &header_of(&hs), &claims());
-        assert!(tokens.applicant(&token).is_ok());
+        assert!(tokens.applicant(&token).is_ok(), "{set}");
     }
     let twice = json!({"keys": [jwk(&hs), jwk(&hs)]}).to_string();
     let keys = Keys::parse(&twice).expect("the first one");

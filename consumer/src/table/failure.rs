@@ -94,7 +94,11 @@ mod tests {
     #[test]
     fn error_numbers_decide() {
         for number in [1062, 1586] {
-            assert_eq!(classify_number(number, "23000"), ErrorClass::Duplicate);
+            assert_eq!(
+                classify_number(number, "23000"),
+                ErrorClass::Duplicate,
+                "{number}"
+            );
         }
         for (number, sqlstate) in [
             (1406, "22001"),
@@ -120,7 +124,7 @@ mod tests {
             sqlx::Error::PoolTimedOut,
             std::io::Error::from(std::io::ErrorKind::BrokenPipe).into(),
         ] {
-            assert_eq!(classify(&lost), ErrorClass::Retryable);
+            assert_eq!(classify(&lost), ErrorClass::Retryable, "{lost:?}");
         }
     }
 

@@ -135,7 +135,11 @@ fn each_wrong_row_is_found() {
             vec![PersonDoubled(a()), no_row(), NobodyTold(a(), at(2))],
         ),
     ] {
-        assert_eq!(found(&history(&good()), &standing(&rows)), expected);
+        assert_eq!(
+            found(&history(&good()), &standing(&rows)),
+            expected,
+            "{rows:?}"
+        );
     }
 }
 
@@ -173,9 +177,10 @@ fn each_wrong_answer_is_found() {
         ),
         (("c", Reply::Unavailable), vec![Unanswered(1)]),
     ] {
+        let case = format!("{reply:?}");
         let mut calls = good();
         calls.push(reply);
-        assert_eq!(found(&history(&calls), &evidence), expected);
+        assert_eq!(found(&history(&calls), &evidence), expected, "{case}");
     }
 }
 

@@ -283,7 +283,7 @@ mod tests {
             assert_ne!(differences(&once), "", "{arguments:?}");
             let twice = change.applied_to(&once, now()).expect("fine");
             assert_eq!(differences_of(&once, &twice), "", "{arguments:?}");
-            assert!(twice.has_same_terms(&once));
+            assert!(twice.has_same_terms(&once), "{arguments:?}");
         }
     }
 
@@ -316,7 +316,7 @@ mod tests {
             (vec!["--to", "2026-11-30"], "is before --from"),
         ] {
             let error = applied(&arguments).expect_err(expected).to_string();
-            assert!(error.contains(expected), "{error}");
+            assert!(error.contains(expected), "{arguments:?}: {error}");
         }
     }
 }

@@ -53,11 +53,11 @@ mod tests {
     fn names_of_dead_letters_are_read_back() {
         for name in ["17", "welcome/1796086800123-0"] {
             let id: DeadLetterId = name.parse().expect(name);
-            assert_eq!(id.to_string(), name);
+            assert_eq!(id.to_string(), name, "{name}");
         }
         for name in ["", "x", "welcome/", "welcome/5", "WELCOME/5-0", "-1"] {
             let error = name.parse::<DeadLetterId>().expect_err(name);
-            assert!(error.contains("failed list"), "{error}");
+            assert!(error.contains("failed list"), "{name}: {error}");
         }
     }
 }
