@@ -125,6 +125,25 @@ fn names_are_followed_to_the_module_that_defines_them() {
 }
 
 #[test]
+fn a_module_inside_a_file_is_part_of_that_file() {
+    let root = "pub mod a {\n    mod b;\n    pub mod c;\n}\nmod d;\n";
+    let found = circles_of(&[
+        ("src/lib.rs", root),
+        (
+            "src/a/b.rs",
+            "use super::c::C;\nuse crate::a;\npub struct B;\n",
+        ),
+        ("src/a/c.rs", "use crate::d::D;\npub struct C;\n"),
+        (
+            "src/d.rs",
+            "use crate::a;\npub struct D;\nfn d(_: a::c::C) {}\n",
+        ),
+    ]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("2 files: src/a/c.rs, src/d.rs\n"));
+}
+
+#[test]
 fn tests_comments_and_other_crates_make_no_arrows() {
     let found = circles_of(&[
         ("src/lib.rs", "mod a;\nmod redis;\n"),

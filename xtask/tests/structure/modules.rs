@@ -2,24 +2,37 @@
 
 use std::collections::BTreeMap;
 
-use crate::scan::{Mention, Scan, scan};
+use crate::scan::{Mention, Scan, scan as scan_file};
 
 /// How many imports a name is followed through.
 const DEEPEST: usize = 10;
 
-/// The modules that have a file of their own; the first is the root. A module is named by its position.
+/// All modules; the first is the root. A module is named by its position.
 pub(crate) struct Crate {
     modules: Vec<Module>,
 }
 
 struct Module {
     file: String,
+    /// The module that is the whole file.
+    home: usize,
     parent: usize,
     children: BTreeMap<String, usize>,
     scan: Scan,
 }
 
-/// A module uses something of another.
+/// Where a module is.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    file: &'a str,
+    /// Where the files of its children are.
+    directory: &'a str,
+    parent: usize,
+    /// None for a module that is a whole file.
+    home: Option<usize>,
+}
+
+/// A file uses something of another.
 pub(crate) struct Arrow<'a> {
     pub(crate) from: usize,
     pub(crate) to: usize,
@@ -31,7 +44,13 @@ impl Crate {
     pub(crate) fn parse(root: &str, files: &BTreeMap<String, String>) -> Self {
         let mut modules = Vec::new();
         let (directory, _) = root.rsplit_once('/').expect("a directory");
-        add(root, directory, 0, files, &mut modules);
+        let place = Place {
+            file: root,
+            directory,
+            parent: 0,
+            home: None,
+        };
+        add(scan_file(&files[root]), place, files, &mut modules);
         Self { modules }
     }
 
@@ -49,16 +68,26 @@ impl Crate {
         for (from, module) in self.modules.iter().enumerate() {
             let names = &module.scan.names;
             for mention in &module.scan.mentions {
-                let Some(to) = self.resolve(from, &mention.path, DEEPEST) else {
+                let Some(named) = self.resolve(from, &mention.path, DEEPEST) else {
                     continue;
                 };
+                let (from, to) = (module.home, self.modules[named].home);
                 let export = mention.export.as_ref();
-                if to != from && export.is_none_or(|name| names.contains(name)) {
+                let is_used = export.is_none_or(|name| names.contains(name));
+                if to != from && is_used && !self.is_namespace(named, mention) {
                     arrows.push(Arrow { from, to, mention });
                 }
             }
         }
         arrows
+    }
+
+    /// Whether the path names a module that is only a part of a file, and nothing in it.
+    fn is_namespace(&self, module: usize, mention: &Mention) -> bool {
+        let Module { home, parent, .. } = self.modules[module];
+        let named = mention.path.last();
+        let child = named.and_then(|name| self.modules[parent].children.get(name));
+        home != module && child == Some(&module)
     }
 
     /// The module that defines what this path names in the module `from`; none if it is of another crate.
@@ -118,25 +147,45 @@ impl Crate {
 
 /// Adds a module whose children are in `directory`, and these; returns its position.
 fn add(
-    file: &str,
-    directory: &str,
-    parent: usize,
+    scan: Scan,
+    place: Place<'_>,
     files: &BTreeMap<String, String>,
     modules: &mut Vec<Module>,
 ) -> usize {
     let at = modules.len();
-    modules.push(Module {
-        file: file.to_owned(),
-        parent,
+    let home = place.home.unwrap_or(at);
+    let mut module = Module {
+        file: place.file.to_owned(),
+        home,
+        parent: place.parent,
         children: BTreeMap::new(),
-        scan: scan(&files[file]),
-    });
-    for name in modules[at].scan.files.clone() {
-        let below = format!("{directory}/{name}");
-        let candidates = [format!("{below}.rs"), format!("{below}/mod.rs")];
+        scan,
+    };
+    let inline = std::mem::take(&mut module.scan.inline);
+    let names = module.scan.files.clone();
+    modules.push(module);
+    for (name, scan) in inline {
+        let inside = Place {
+            directory: &format!("{}/{name}", place.directory),
+            parent: at,
+            home: Some(home),
+            ..place
+        };
+        let child = add(scan, inside, files, modules);
+        modules[at].children.insert(name, child);
+    }
+    for name in names {
+        let directory = format!("{}/{name}", place.directory);
+        let candidates = [format!("{directory}.rs"), format!("{directory}/mod.rs")];
         let file = candidates.iter().find(|file| files.contains_key(*file));
         let file = file.unwrap_or_else(|| panic!("{} has no file", candidates[0]));
-        let child = add(file, &below, at, files, modules);
+        let below = Place {
+            file,
+            directory: &directory,
+            parent: at,
+            home: None,
+        };
+        let child = add(scan_file(&files[file]), below, files, modules);
         modules[at].children.insert(name, child);
     }
     at

@@ -25,14 +25,19 @@ pub(crate) struct Scan {
     pub(crate) names: BTreeSet<String>,
     /// `mod name;`
     pub(crate) files: Vec<String>,
+    /// `mod name { … }`
+    pub(crate) inline: Vec<(String, Scan)>,
     /// Imported names, each with its path; the name of a glob import is `*`.
     pub(crate) imports: Vec<(String, Vec<String>)>,
 }
 
 /// Scans a whole file.
 pub(crate) fn scan(text: &str) -> Scan {
+    of_module(text.parse().expect("Rust"))
+}
+
+fn of_module(tokens: TokenStream) -> Scan {
     let mut scan = Scan::default();
-    let tokens: TokenStream = text.parse().expect("Rust");
     scan.tokens(tokens, true);
     scan
 }
@@ -97,8 +102,11 @@ impl Scan {
     fn module(&mut self, tokens: &mut Tokens, is_module: bool) {
         let Some(name) = tokens.next() else { return };
         match tokens.next() {
-            // Part of the file that it stands in.
-            Some(TokenTree::Group(body)) => self.tokens(body.stream(), is_module),
+            Some(TokenTree::Group(body)) if is_module => {
+                self.inline
+                    .push((name.to_string(), of_module(body.stream())));
+            }
+            Some(TokenTree::Group(body)) => self.tokens(body.stream(), false),
             _ => self.files.push(name.to_string()),
         }
     }
