@@ -5,6 +5,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
+use crate::binaries::BENCH;
+use crate::build;
 use crate::handler::Host;
 use crate::kafka;
 use crate::packages;
@@ -12,7 +14,7 @@ use crate::run;
 use crate::say;
 use crate::servers::Servers;
 use crate::stack::Runner;
-use crate::workspace::{self, BENCH};
+use crate::workspace;
 
 /// A component that shows the cost of its host.
 pub(crate) const HELLO: &str = "bench/hello/spin.toml";
@@ -32,9 +34,9 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     run::survive_interrupts()?;
     packages::build_tools()?;
     let host = Host::find();
-    workspace::build_with(Runner::Native, &[BENCH])?;
-    workspace::build_component()?;
-    workspace::build_component_of(HELLO)?;
+    build::build_with(Runner::Native, &[BENCH])?;
+    build::build_component()?;
+    build::build_component_of(HELLO)?;
     let servers = Servers::start("bench-stack")?;
     let step = say::heading(format!("Measuring ({})", host.name()));
     let mut command = Command::new(BENCH.path());

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
+use crate::build;
 use crate::chance;
 use crate::database;
 use crate::kafka;
@@ -40,7 +41,7 @@ pub(crate) struct Options {
 pub(crate) fn chaos(options: &Options) -> Result<ExitCode> {
     run::survive_interrupts()?;
     packages::build_tools()?;
-    workspace::build_component()?;
+    build::build_component()?;
     let step = say::heading("Building everything");
     run::successfully(&mut cargo([
         "build",

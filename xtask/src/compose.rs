@@ -17,7 +17,7 @@ use crate::say;
 use crate::secret_file;
 use crate::stack::{Runner, Stack};
 use crate::state::State;
-use crate::up::Options;
+use crate::up_options::Options;
 use crate::version::Version;
 use crate::workspace;
 

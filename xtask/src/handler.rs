@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::binaries::WASM_HOST;
 use crate::packages;
 use crate::service::{Ready, Service};
 use crate::stack::{Stack, reachable};
@@ -56,7 +57,7 @@ impl Host {
                 command.arg("--disable-cache");
                 command
             }
-            Self::WasmHost => Command::new(workspace::WASM_HOST.path()),
+            Self::WasmHost => Command::new(WASM_HOST.path()),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
+use crate::build;
 use crate::native;
 use crate::packages;
 use crate::pypi;
@@ -40,7 +41,7 @@ pub(crate) fn load(options: &Options, state: &State) -> Result<ExitCode> {
         );
     }
     let k6 = k6()?;
-    workspace::build(stack.runner)?;
+    build::build(stack.runner)?;
     let campaign = format!(
         "load-{}",
         SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis()

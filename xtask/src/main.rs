@@ -1,6 +1,8 @@
 //! The command `cargo xtask`, which starts, tests and stops the whole system.
 
 mod bench;
+mod binaries;
+mod build;
 mod chance;
 mod chaos;
 mod compose;
@@ -9,6 +11,7 @@ mod down;
 mod env_file;
 mod handler;
 mod kafka;
+mod lines;
 mod load;
 mod logs;
 mod native;
@@ -29,6 +32,7 @@ mod status;
 mod test;
 mod toolchain;
 mod up;
+mod up_options;
 mod version;
 mod workspace;
 
@@ -45,7 +49,7 @@ use crate::state::State;
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Xtask {
     /// Start everything and leave it running; services that already run are kept
-    Up(up::Options),
+    Up(up_options::Options),
     /// Stop everything and remove its files
     Down,
     /// Show which services run
@@ -90,6 +94,11 @@ enum Xtask {
     Chaos(chaos::Options),
     /// Benchmark every hop beside the limits of its own machinery, on servers of its own
     Bench(bench::Options),
+    /// Count the lines of code of the product and of the workshop
+    ///
+    /// One rule for both: lines of Rust, Lua, SQL, JavaScript, HTML and CSS that are neither blank nor only a comment.
+    /// Lines of tests are those in directories `tests`, in files `tests.rs`, and of items with `#[cfg(test)]`.
+    Lines,
     /// Run all checks and tests, on servers of their own
     Test {
         /// Arguments for `cargo test`, after `--`
@@ -126,6 +135,7 @@ fn dispatch(command: Xtask) -> Result<ExitCode> {
         Xtask::Kafka { tool, arguments } => return kafka_tool(&tool, &arguments, &state),
         Xtask::Chaos(options) => return chaos::chaos(&options),
         Xtask::Bench(options) => return bench::bench(&options),
+        Xtask::Lines => lines::lines()?,
         Xtask::Test { arguments } => return test::test(&arguments),
     }
     Ok(ExitCode::SUCCESS)
@@ -139,7 +149,7 @@ fn restart(service: &str, state: &State) -> Result<()> {
         ])),
         Runner::Native => {
             native::end(service, true, state)?;
-            up::up(&up::Options::default(), state)
+            up::up(&up_options::Options::default(), state)
         }
     }
 }

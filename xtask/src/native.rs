@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::binaries::OPERATOR;
+use crate::build;
 use crate::chance;
 use crate::database;
 use crate::handler::{self, Host};
@@ -18,10 +20,9 @@ use crate::redis;
 use crate::run;
 use crate::say;
 use crate::service::{self, Service, Starting};
-use crate::stack::{Runner, SERVERS, Stack};
+use crate::stack::{CAMPAIGN, QUOTA, Runner, SERVERS, Stack};
 use crate::state::State;
-use crate::up::{CAMPAIGN, Options, QUOTA};
-use crate::workspace::{self, OPERATOR};
+use crate::up_options::Options;
 
 /// How long a service may take to stop: bridges and consumers finish their work first.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -41,8 +42,8 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
     // The servers start while the compiler works.
     let starting = start_servers(&servers, &stack, None, state)?;
     let host = Host::find();
-    workspace::build(Runner::Native)?;
-    workspace::build_component()?;
+    build::build(Runner::Native)?;
+    build::build_component()?;
     wait("Waiting for Redis, Kafka and the database", starting)?;
 
     let step = say::step("Creating tables, topic and campaign");

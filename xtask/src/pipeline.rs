@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::binaries::{BRIDGE, Binary, CONSUMER};
 use crate::service::{Ready, Service};
 use crate::stack::Stack;
-use crate::workspace::{BRIDGE, Binary, CONSUMER};
 
 /// The bridges and consumers of a stack.
 pub(crate) fn services(stack: &Stack) -> Vec<Service> {

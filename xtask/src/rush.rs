@@ -4,10 +4,11 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
+use crate::binaries::{OPERATOR, RUSH};
+use crate::build;
 use crate::run;
 use crate::stack::Runner;
 use crate::state::State;
-use crate::workspace::{self, OPERATOR, RUSH};
 
 /// Builds the rush and runs it with these arguments; returns its exit code.
 pub(crate) fn rush(arguments: &[String], state: &State) -> Result<ExitCode> {
@@ -19,7 +20,7 @@ pub(crate) fn rush(arguments: &[String], state: &State) -> Result<ExitCode> {
         Err(_) if only_asks => (Runner::Native, Vec::new()),
         Err(error) => return Err(error),
     };
-    workspace::build(runner)?;
+    build::build(runner)?;
     let status = run::to_its_end(
         Command::new(RUSH.path())
             .args(arguments)

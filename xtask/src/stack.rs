@@ -11,6 +11,11 @@ use crate::env_file;
 /// The services that store data; the others stop before them.
 pub(crate) const SERVERS: [&str; 3] = ["redis", "kafka", "database"];
 
+/// The campaign that is open as soon as the system runs.
+pub(crate) const CAMPAIGN: &str = "welcome";
+/// Its number of coupons.
+pub(crate) const QUOTA: &str = "100";
+
 /// The topic that carries grants.
 pub(crate) const TOPIC: &str = "coupon_create";
 

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use crate::bench;
+use crate::build;
 use crate::chaos::{FAILPOINTS, TestServers};
 use crate::compose;
 use crate::handler::Host;
@@ -58,8 +59,8 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     if compose::compose_answers() {
         check_compose_file()?;
     }
-    workspace::build_component()?;
-    workspace::build_component_of(bench::HELLO)?;
+    build::build_component()?;
+    build::build_component_of(bench::HELLO)?;
     check(
         "Building everything that the tests need",
         &[

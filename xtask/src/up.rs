@@ -1,75 +1,18 @@
 //! The command `cargo xtask up`, which builds and starts the whole system from a checkout and leaves it running.
 
-use std::net::{Ipv4Addr, SocketAddr};
-
 use anyhow::Result;
 
 use crate::compose::{self, Unusable};
 use crate::native;
 use crate::say;
-use crate::stack::{Runner, Stack};
+use crate::stack::{CAMPAIGN, Runner, Stack};
 use crate::state::State;
-
-/// The campaign that is open as soon as the system runs.
-pub(crate) const CAMPAIGN: &str = "welcome";
-/// Its number of coupons.
-pub(crate) const QUOTA: &str = "100";
-
-/// The arguments of `up`.
-#[derive(clap::Args, Debug, Default)]
-pub(crate) struct Options {
-    /// Run everything as local processes
-    #[arg(long, conflicts_with = "docker")]
-    pub(crate) native: bool,
-    /// Run everything in containers, with Docker Compose
-    #[arg(long)]
-    pub(crate) docker: bool,
-    /// Address of the first handler [default: 127.0.0.1:3000, or as before]
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub(crate) listen: Option<SocketAddr>,
-    /// Number of handlers; all but the first get free ports [default: 1, or as before]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
-    pub(crate) handlers: Option<u8>,
-    /// Number of bridges [default: 1, or as before]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
-    pub(crate) bridges: Option<u8>,
-    /// Number of consumers [default: 1, or as before]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
-    pub(crate) consumers: Option<u8>,
-}
-
-impl Options {
-    /// The address of the first handler, unless an earlier `up` has chosen another.
-    pub(crate) fn listen_or_default(&self) -> SocketAddr {
-        self.listen
-            .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)))
-    }
-
-    /// As requested; else as before; else in containers if Docker is usable.
-    fn runner(&self, previous: Option<&Stack>) -> Runner {
-        match (self.native, self.docker, previous) {
-            (true, _, _) => Runner::Native,
-            (_, true, _) => Runner::Docker,
-            (_, _, Some(stack)) => stack.runner,
-            _ => match compose::usable() {
-                Ok(()) => Runner::Docker,
-                Err(why) => {
-                    if let Unusable::TooOld(_) = why {
-                        say::note(format_args!(
-                            "Using local processes, not containers: {why}."
-                        ));
-                    }
-                    Runner::Native
-                }
-            },
-        }
-    }
-}
+use crate::up_options::Options;
 
 /// Starts the system and prints how to use it.
 pub(crate) fn up(options: &Options, state: &State) -> Result<()> {
     let previous = state.stack()?;
-    let runner = options.runner(previous.as_ref());
+    let runner = runner(options, previous.as_ref());
     if let Some(stack) = previous.filter(|stack| stack.runner != runner) {
         anyhow::bail!(
             "the stack already runs {}: stop it first with `cargo xtask down`",
@@ -84,6 +27,26 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<()> {
     };
     say::line(welcome(&stack));
     Ok(())
+}
+
+/// As requested; else as before; else in containers if Docker is usable.
+fn runner(options: &Options, previous: Option<&Stack>) -> Runner {
+    match (options.native, options.docker, previous) {
+        (true, _, _) => Runner::Native,
+        (_, true, _) => Runner::Docker,
+        (_, _, Some(stack)) => stack.runner,
+        _ => match compose::usable() {
+            Ok(()) => Runner::Docker,
+            Err(why) => {
+                if let Unusable::TooOld(_) = why {
+                    say::note(format_args!(
+                        "Using local processes, not containers: {why}."
+                    ));
+                }
+                Runner::Native
+            }
+        },
+    }
 }
 
 fn welcome(stack: &Stack) -> String {
@@ -142,13 +105,13 @@ mod tests {
     fn what_ran_before_decides_unless_asked() {
         let mut stack = Stack::servers().unwrap();
         let unasked = Options::default();
-        assert_eq!(unasked.runner(Some(&stack)), Runner::Native);
+        assert_eq!(runner(&unasked, Some(&stack)), Runner::Native);
         stack.runner = Runner::Docker;
-        assert_eq!(unasked.runner(Some(&stack)), Runner::Docker);
+        assert_eq!(runner(&unasked, Some(&stack)), Runner::Docker);
         let native = Options {
             native: true,
             ..Options::default()
         };
-        assert_eq!(native.runner(Some(&stack)), Runner::Native);
+        assert_eq!(runner(&native, Some(&stack)), Runner::Native);
     }
 }

@@ -1,0 +1,127 @@
+//! Builds the binaries of a stack, and the component, with cargo.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::binaries::{BRIDGE, Binary, CONSUMER, OPERATOR, RUSH, WASM_HOST};
+use crate::handler::Host;
+use crate::run;
+use crate::say;
+use crate::stack::Runner;
+use crate::toolchain;
+use crate::workspace::{cargo, from_root, root, target};
+
+/// Builds the binaries of a stack in release mode.
+pub(crate) fn build(runner: Runner) -> Result<()> {
+    build_with(runner, &[])
+}
+
+/// Builds the binaries of a stack and `more`. The first ones are the same for every command: cargo recompiles a
+/// dependency for every other combination of features, and the combination depends on what is built together.
+pub(crate) fn build_with(runner: Runner, more: &[Binary]) -> Result<()> {
+    let mut binaries = vec![OPERATOR, RUSH];
+    binaries.extend(more);
+    if runner == Runner::Native {
+        binaries.extend([BRIDGE, CONSUMER]);
+        if Host::find() == Host::WasmHost {
+            binaries.push(WASM_HOST);
+        }
+    }
+    let mut arguments = vec!["build", "--release"];
+    for binary in &binaries {
+        arguments.extend(["--package", binary.package, "--bin", binary.name]);
+    }
+    let names: Vec<&str> = binaries.iter().map(|binary| binary.name).collect();
+    let step = say::heading(format!("Building {}", names.join(", ")));
+    run::successfully(&mut cargo(arguments)).context("building with cargo")?;
+    step.done();
+    Ok(())
+}
+
+/// Builds the component with the command in `spin.toml`, like `spin build`.
+pub(crate) fn build_component() -> Result<()> {
+    build_component_of("spin.toml")
+}
+
+/// The same for another manifest of the checkout.
+pub(crate) fn build_component_of(manifest: &str) -> Result<()> {
+    toolchain::ensure_wasm_target()?;
+    let manifest = root().join(manifest);
+    let directory = manifest.parent().map_or_else(root, Path::to_owned);
+    let text = std::fs::read_to_string(&manifest)
+        .with_context(|| format!("cannot read {}", manifest.display()))?;
+    for Build {
+        command,
+        source,
+        workdir,
+    } in builds(&text)?
+    {
+        let step = say::heading("Building the component");
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &command])
+            .current_dir(directory.join(&workdir))
+            .env("CARGO_TARGET_DIR", target());
+        run::successfully(&mut shell).with_context(|| format!("`{command}` failed"))?;
+        if !directory.join(&source).is_file() {
+            bail!(
+                "`{command}` did not create {source}, which {} names",
+                from_root(&manifest).display()
+            );
+        }
+        step.done();
+    }
+    Ok(())
+}
+
+/// A component's build command, the file that it makes, and its working directory, relative to the manifest.
+#[derive(Debug, PartialEq, Eq)]
+struct Build {
+    command: String,
+    source: String,
+    workdir: String,
+}
+
+fn builds(manifest: &str) -> Result<Vec<Build>> {
+    let manifest: toml::Table = manifest.parse().context("the manifest is not TOML")?;
+    let components = manifest
+        .get("component")
+        .and_then(toml::Value::as_table)
+        .into_iter()
+        .flatten();
+    let builds: Vec<Build> = components
+        .filter_map(|(_, component)| {
+            let build = component.get("build")?;
+            let workdir = build.get("workdir").and_then(toml::Value::as_str);
+            Some(Build {
+                command: build.get("command")?.as_str()?.to_owned(),
+                source: component.get("source")?.as_str()?.to_owned(),
+                workdir: workdir.unwrap_or_default().to_owned(),
+            })
+        })
+        .collect();
+    if builds.is_empty() {
+        bail!("the manifest has no component with a source and a build command");
+    }
+    Ok(builds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn builds_come_from_the_manifest() {
+        let manifest =
+            "[component.a]\nsource = \"a.wasm\"\n[component.a.build]\ncommand = \"cargo build\"\n";
+        let build = Build {
+            command: "cargo build".into(),
+            source: "a.wasm".into(),
+            workdir: String::new(),
+        };
+        assert_eq!(builds(manifest).unwrap(), [build]);
+        assert!(builds("[application]\nname = \"x\"\n").is_err());
+    }
+}
