@@ -1,8 +1,9 @@
 //! Handles one request: routing, authentication, caches, the call to the gate, and the response. Every request gets a
 //! response; no request makes the Wasm instance trap (crash).
 
-use crate::auth::TokenError;
+use crate::application_response;
 use crate::campaign_pages;
+use crate::campaign_response;
 use crate::clock;
 use crate::cors;
 use crate::gate::{Gate, GateError};
@@ -48,7 +49,7 @@ pub async fn handle(request: Request) -> Response {
             return Problem::Misconfigured.response();
         }
     };
-    let gate = Gate::new(settings);
+    let gate = Gate::new(&settings.gate);
     let response = match respond(settings, &gate, &head, &mut body).await {
         Ok(response) => response,
         Err(problem) => {
@@ -56,9 +57,11 @@ pub async fn handle(request: Request) -> Response {
             problem.response()
         }
     };
-    let response = response
-        .with_server_timing(gate.waited())
-        .with_time(clock::now());
+    let response = response.with_server_timing(gate.waited());
+    let response = match clock::now() {
+        Some(now) => response.with_text("rushgate-time", &now.get().to_string()),
+        None => response,
+    };
     settings.allowed_origins.share(&head.headers, response)
 }
 
@@ -115,7 +118,7 @@ async fn respond(
             let after = parameter(head, "after", Problem::InvalidAfter)?;
             let page = campaign_pages::page(gate, after.as_ref()).await?;
             let page = page.ok_or(Problem::BooksIncomplete)?;
-            Ok(Response::page(&page).not_modified_if_known(&head.headers))
+            Ok(campaign_response::page(&page).not_modified_if_known(&head.headers))
         }
         Resource::Campaign(campaign) => {
             if unknown_campaigns::contains(&campaign) {
@@ -124,7 +127,8 @@ async fn respond(
             let Some(overview) = overview_cache::overview(gate, &campaign, FRESH).await? else {
                 return Err(unknown_campaign(gate, &campaign).await?);
             };
-            Ok(Response::overview(&campaign, &overview).not_modified_if_known(&head.headers))
+            Ok(campaign_response::overview(&campaign, &overview)
+                .not_modified_if_known(&head.headers))
         }
         Resource::Applications(campaign) => {
             apply(settings, gate, &head.headers, body, &campaign).await
@@ -144,7 +148,9 @@ async fn respond(
             if status == Status::UnknownCampaign {
                 return Err(unknown_campaign(gate, &campaign).await?);
             }
-            Ok(Response::status(&status, &campaign, &applicant, round))
+            Ok(application_response::status(
+                &status, &campaign, &applicant, round,
+            ))
         }
     }
 }
@@ -176,11 +182,11 @@ async fn apply(
             if decided.decision == Decision::UnknownCampaign {
                 return Err(unknown_campaign(gate, campaign).await?);
             }
-            refusal_cache::fill(settings, campaign, &decided.decision);
+            refusal_cache::fill(&settings.gate, campaign, &decided.decision);
             decided
         }
     };
-    let response = Response::decision(&decided, campaign, &applicant);
+    let response = application_response::decision(&decided, campaign, &applicant);
     Ok(if response.is_success() && wants_minimal(headers) {
         response.into_minimal()
     } else {
@@ -194,7 +200,7 @@ async fn unknown_campaign(gate: &Gate<'_>, campaign: &CampaignId) -> Result<Prob
     Ok(match gate.may_have_lost(campaign).await? {
         true => Problem::BooksIncomplete,
         false => {
-            unknown_campaigns::insert(gate, campaign);
+            unknown_campaigns::insert(campaign, gate.waited());
             Problem::CampaignNotFound
         }
     })
@@ -291,19 +297,4 @@ fn wants_minimal(headers: &HeaderMap) -> bool {
                 .next()
                 .is_some_and(|preference| preference.trim().eq_ignore_ascii_case("return=minimal"))
         })
-}
-
-impl From<TokenError> for Problem {
-    fn from(error: TokenError) -> Self {
-        Self::Token(error)
-    }
-}
-
-impl From<GateError> for Problem {
-    fn from(error: GateError) -> Self {
-        match error {
-            GateError::Overloaded(_) => Self::Overloaded,
-            _ => Self::GateUnavailable,
-        }
-    }
 }

@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 #![allow(missing_docs, reason = "a comment that repeats the name has no use")]
 
+pub mod application_response;
 pub mod auth;
 pub mod campaign_pages;
+pub mod campaign_response;
 pub mod clock;
 pub mod cors;
 pub mod gate;

@@ -2,11 +2,16 @@
 //! depend on.
 
 use crate::auth::TokenError;
-use crate::response::{RETRY_AFTER_PAUSE, Response};
+use crate::gate::GateError;
+use crate::response::Response;
+use crate::response_body::Details;
 use rushgate_gate::RoundId;
 use rushgate_gate::applicant::MAX_NUMERIC_USER_ID;
-use serde::Serialize;
 use spin_sdk::http::StatusCode;
+use std::ops::RangeInclusive;
+
+/// Retry-After, in seconds, where an operator has to act first.
+pub(crate) const RETRY_AFTER_PAUSE: RangeInclusive<i64> = 8..=12;
 
 /// Why a request gets an error response.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,32 +72,6 @@ pub enum InvalidUserId {
     NotAllowed,
     /// A number that is negative, too large or not an integer.
     NotAnInteger,
-}
-
-/// The JSON of problem details.
-#[derive(Serialize)]
-pub(crate) struct Details<'a> {
-    #[serde(rename = "type")]
-    problem_type: String,
-    title: &'a str,
-    status: u16,
-    code: &'a str,
-    detail: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<&'a str>,
-}
-
-impl<'a> Details<'a> {
-    pub(crate) fn new(status: StatusCode, code: &'a str, detail: &'a str) -> Self {
-        Self {
-            problem_type: format!("urn:rushgate:problem:{code}"),
-            title: status.canonical_reason().unwrap_or_default(),
-            status: status.as_u16(),
-            code,
-            detail,
-            field: None,
-        }
-    }
 }
 
 impl Problem {
@@ -216,6 +195,21 @@ impl Problem {
                 "Redis has lost data, so the service cannot tell whether the campaign exists, or what the status of an application is. Send the request again after Retry-After.".into()
             }
             Self::Misconfigured => "The service is misconfigured. Its log names the variable.".into(),
+        }
+    }
+}
+
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        Self::Token(error)
+    }
+}
+
+impl From<GateError> for Problem {
+    fn from(error: GateError) -> Self {
+        match error {
+            GateError::Overloaded(_) => Self::Overloaded,
+            _ => Self::GateUnavailable,
         }
     }
 }

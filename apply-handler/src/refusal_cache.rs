@@ -7,8 +7,7 @@
 //! this question; until it arrives, all requests go to the gate.
 
 use crate::clock::later;
-use crate::gate::Gate;
-use crate::settings::Settings;
+use crate::gate::{Gate, GateSettings};
 use rushgate_gate::apply::TimedDecision;
 use rushgate_gate::refusal_cache::{self, CacheableRefusal, GRACE_PERIOD};
 use rushgate_gate::{Applicant, CampaignId, Decision, UserIds};
@@ -52,7 +51,7 @@ pub fn get(campaign: &CampaignId, applicant: &Applicant) -> Option<TimedDecision
 
 /// Fills the cache after the gate has refused an application, unless it is filled or being filled. It runs in a task of
 /// its own, so that the response does not wait for it.
-pub fn fill(settings: &'static Settings, campaign: &CampaignId, decision: &Decision) {
+pub fn fill(gate: &'static GateSettings, campaign: &CampaignId, decision: &Decision) {
     let is_cacheable = matches!(
         decision,
         Decision::SoldOut { .. } | Decision::NotOpen { .. } | Decision::Closed
@@ -65,10 +64,7 @@ pub fn fill(settings: &'static Settings, campaign: &CampaignId, decision: &Decis
     wit_bindgen::spawn(async move {
         let call = refusal_cache::call(&campaign);
         // Without an answer, the pending entry prevents another question for the length of the grace period.
-        if let Ok(Some(refusal)) = Gate::new(settings)
-            .call(&call, refusal_cache::refusal)
-            .await
-        {
+        if let Ok(Some(refusal)) = Gate::new(gate).call(&call, refusal_cache::refusal).await {
             with_cache(|cache| cache.insert(&campaign, &refusal, asked, Instant::now()));
         }
     });

@@ -1,10 +1,10 @@
-//! Defines the JSON bodies of successful responses and of refusals.
+//! Defines the JSON bodies of responses: grants, refusals, campaigns, and the problem details of RFC 9457.
 
-use crate::problem::Details;
 use rushgate_gate::apply::Grant;
 use rushgate_gate::overview::Overview;
 use rushgate_gate::{Applicant, CampaignId};
 use serde::Serialize;
+use spin_sdk::http::StatusCode;
 
 #[derive(Serialize)]
 pub(crate) struct GrantBody<'a> {
@@ -59,6 +59,32 @@ pub(crate) struct RefusalBody<'a> {
     pub(crate) campaign: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) round: Option<&'a str>,
+}
+
+/// Problem details of RFC 9457.
+#[derive(Serialize)]
+pub(crate) struct Details<'a> {
+    #[serde(rename = "type")]
+    problem_type: String,
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) field: Option<&'a str>,
+}
+
+impl<'a> Details<'a> {
+    pub(crate) fn new(status: StatusCode, code: &'a str, detail: &'a str) -> Self {
+        Self {
+            problem_type: format!("urn:rushgate:problem:{code}"),
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            code,
+            detail,
+            field: None,
+        }
+    }
 }
 
 #[derive(Serialize)]

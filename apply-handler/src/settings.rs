@@ -2,7 +2,7 @@
 
 use crate::auth::{Auth, Keys, TokenPolicy};
 use crate::cors::{AllowedHeaders, AllowedOrigins};
-use crate::load_shedding::GateLimits;
+use crate::gate::{GateLimits, GateSettings};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use spin_sdk::variables::Error;
 use std::collections::HashMap;
@@ -13,10 +13,7 @@ use std::time::Duration;
 /// See `spin.toml` for the variables.
 #[derive(Clone)]
 pub struct Settings {
-    /// URL of Redis with credentials. `Debug` does not print it.
-    pub redis_address: String,
-    /// Time limits of calls to the gate, connecting included (1 ms to 60 s).
-    pub limits: GateLimits,
+    pub gate: GateSettings,
     /// Time limit for receiving the body of a request (1 ms to 60 s).
     pub body_timeout: Duration,
     pub allowed_origins: AllowedOrigins,
@@ -104,10 +101,12 @@ impl Settings {
                 })
         };
         Ok(Self {
-            redis_address: format!("{scheme}://{user_info}{host}/{database}"),
-            limits: GateLimits {
-                timeout: millis("redis_timeout_ms", 1)?,
-                budget: Some(millis("gate_budget_ms", 0)?).filter(|budget| !budget.is_zero()),
+            gate: GateSettings {
+                address: format!("{scheme}://{user_info}{host}/{database}"),
+                limits: GateLimits {
+                    timeout: millis("redis_timeout_ms", 1)?,
+                    budget: Some(millis("gate_budget_ms", 0)?).filter(|budget| !budget.is_zero()),
+                },
             },
             body_timeout: millis("body_timeout_ms", 1)?,
             allowed_origins: AllowedOrigins::parse(value("cors_allowed_origins"))
@@ -176,7 +175,7 @@ const VARIABLES: [(&str, &str); 14] = [
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
-            .field("limits", &self.limits)
+            .field("limits", &self.gate.limits)
             .field("allowed_origins", &self.allowed_origins)
             .finish_non_exhaustive()
     }
@@ -211,7 +210,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                read(&changes).expect("valid").redis_address,
+                read(&changes).expect("valid").gate.address,
                 address,
                 "{changes:?}"
             );
@@ -254,6 +253,7 @@ mod tests {
         let budget = |text| {
             read(&[("gate_budget_ms", text)])
                 .expect("valid")
+                .gate
                 .limits
                 .budget
         };

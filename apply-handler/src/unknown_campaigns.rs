@@ -3,7 +3,6 @@
 //!
 //! An entry lasts for 1 s, so a new campaign is visible within 1 s.
 
-use crate::gate::Gate;
 use rushgate_gate::CampaignId;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,11 +24,10 @@ pub fn contains(campaign: &CampaignId) -> bool {
     cache().contains(campaign, Instant::now)
 }
 
-/// Stores that the gate does not know `campaign`. `gate` has just been asked, and knows for how long the request
-/// waited.
-pub fn insert(gate: &Gate<'_>, campaign: &CampaignId) {
+/// Stores that the gate does not know `campaign`. The gate has just been asked, and the request has `waited` for it.
+pub fn insert(campaign: &CampaignId, waited: Option<Duration>) {
     let now = Instant::now();
-    if let Some(asked) = now.checked_sub(gate.waited().unwrap_or_default()) {
+    if let Some(asked) = now.checked_sub(waited.unwrap_or_default()) {
         cache().insert(campaign, asked, now);
     }
 }

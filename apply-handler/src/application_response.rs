@@ -1,0 +1,141 @@
+//! Turns the decision on an application, and the status of an application, into an HTTP response.
+
+use crate::problem::{Problem, RETRY_AFTER_PAUSE};
+use crate::response::Response;
+use crate::response_body::{Details, GrantBody, RefusalBody, RevokedBody, WaitlistedBody};
+use rushgate_gate::apply::{Grant, TimedDecision};
+use rushgate_gate::status::Status;
+use rushgate_gate::{Applicant, CampaignId, Decision, RoundId, Waiting};
+use spin_sdk::http::StatusCode;
+
+/// The response to an application.
+pub fn decision(decided: &TimedDecision, campaign: &CampaignId, applicant: &Applicant) -> Response {
+    let word = decided.decision.as_str();
+    let refused = |status, round, detail: &str| refused(status, word, campaign, round, detail);
+    let response = match &decided.decision {
+        Decision::Granted(grant) => {
+            let path = format!("/v1/campaigns/{campaign}/applications/{applicant}");
+            granted(StatusCode::CREATED, word, campaign, applicant, grant)
+                .with_text("location", &path)
+        }
+        Decision::AlreadyGranted(grant) => {
+            granted(StatusCode::OK, word, campaign, applicant, grant)
+        }
+        Decision::Waitlisted(waiting) => {
+            waitlisted(StatusCode::ACCEPTED, campaign, applicant, waiting)
+        }
+        Decision::Revoked { round } => refused(
+            StatusCode::GONE,
+            Some(round),
+            "The coupon was revoked. This round cannot be won again.",
+        ),
+        Decision::SoldOut { round } => refused(
+            StatusCode::GONE,
+            Some(round),
+            "All coupons of this round have been granted.",
+        ),
+        Decision::NotOpen { round, opens_at } => {
+            let detail = format!("The round opens at {opens_at}.");
+            let wait = opens_at.get() - decided.now.get();
+            refused(StatusCode::CONFLICT, Some(round), &detail)
+                .retry_after(wait.div_euclid(1_000) + 1)
+        }
+        Decision::Closed => refused(StatusCode::GONE, None, "The campaign has ended."),
+        Decision::Paused => refused(
+            StatusCode::SERVICE_UNAVAILABLE,
+            None,
+            "The campaign is paused.",
+        )
+        .retry_within(RETRY_AFTER_PAUSE),
+        Decision::Halted => halted(campaign),
+        Decision::UnknownCampaign => return Problem::CampaignNotFound.response(),
+        Decision::UserIdNotNumeric => return Problem::UserIdNotNumeric.response(),
+    };
+    response
+        .with("rushgate-decision", word)
+        .with("cache-control", "no-store")
+}
+
+/// The response to a status request; `round` is the one in the request.
+pub fn status(
+    status: &Status,
+    campaign: &CampaignId,
+    applicant: &Applicant,
+    round: Option<RoundId>,
+) -> Response {
+    let response = match status {
+        Status::Granted(grant) => granted(StatusCode::OK, "granted", campaign, applicant, grant),
+        Status::Issued(grant) => granted(StatusCode::OK, "issued", campaign, applicant, grant),
+        Status::Waitlisted(waiting) => waitlisted(StatusCode::OK, campaign, applicant, waiting),
+        Status::Revoked { grant, revoked_at } => {
+            let body = RevokedBody {
+                grant: GrantBody::new("revoked", campaign, applicant, grant),
+                revoked_at: revoked_at.to_string(),
+            };
+            Response::json(StatusCode::OK, &body)
+        }
+        Status::Halted => halted(campaign),
+        Status::NotFound => return Problem::ApplicationNotFound { round }.response(),
+        Status::UnknownRound => return Problem::RoundNotFound.response(),
+        Status::UnknownCampaign => return Problem::CampaignNotFound.response(),
+    };
+    response.with("cache-control", "no-store")
+}
+
+fn granted(
+    status: StatusCode,
+    word: &'static str,
+    campaign: &CampaignId,
+    applicant: &Applicant,
+    grant: &Grant,
+) -> Response {
+    let body = GrantBody::new(word, campaign, applicant, grant);
+    Response::json(status, &body).with_text("rushgate-serial", &grant.serial.to_string())
+}
+
+fn waitlisted(
+    status: StatusCode,
+    campaign: &CampaignId,
+    applicant: &Applicant,
+    waiting: &Waiting,
+) -> Response {
+    let body = WaitlistedBody {
+        decision: "waitlisted",
+        campaign: campaign.as_str(),
+        round: waiting.round.as_str(),
+        position: waiting.position,
+        user_id: applicant.as_str(),
+        waitlisted_at: waiting.since.to_string(),
+    };
+    Response::json(status, &body).with_text("rushgate-position", &waiting.position.to_string())
+}
+
+fn halted(campaign: &CampaignId) -> Response {
+    refused(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Decision::Halted.as_str(),
+        campaign,
+        None,
+        "The campaign is halted until its grants are restored.",
+    )
+    .retry_within(RETRY_AFTER_PAUSE)
+}
+
+/// A refusal is a problem detail whose `code` is the decision.
+fn refused(
+    status: StatusCode,
+    word: &'static str,
+    campaign: &CampaignId,
+    round: Option<&RoundId>,
+    detail: &str,
+) -> Response {
+    Response::problem(
+        status,
+        &RefusalBody {
+            problem: Details::new(status, word, detail),
+            decision: word,
+            campaign: campaign.as_str(),
+            round: round.map(RoundId::as_str),
+        },
+    )
+}
