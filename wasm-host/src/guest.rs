@@ -4,40 +4,24 @@
 //! `spin:variables`. A component that imports anything else does not start.
 
 use crate::allowed_hosts::AllowedHosts;
+use crate::imports;
 use crate::manifest::Manifest;
+use crate::state::State;
 use crate::variables::{ComponentVariables, Variables};
-use crate::{redis, variables};
 use anyhow::{Context, Result, bail};
-use bytes::Bytes;
-use http_body_util::combinators::UnsyncBoxBody;
 use std::path::Path;
 use std::sync::Arc;
-use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::component::{Component, Linker};
 use wasmtime::{Cache, CacheConfig, Config, Engine, PoolingAllocationConfig, Store};
-use wasmtime_wasi::{TrappableError, WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::WasiHttpCtx;
-use wasmtime_wasi_http::p3::bindings::http::types::{self, ErrorCode};
+use wasmtime_wasi_http::p3::bindings::http::types;
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
-use wasmtime_wasi_http::p3::{
-    RequestOptions, WasiHttp, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
-};
+use wasmtime_wasi_http::p3::{WasiHttp, WasiHttpView};
 
 /// A component that can be instantiated.
 pub(crate) struct Guest {
     component: ServicePre<State>,
     variables: Arc<ComponentVariables>,
     allowed_hosts: Arc<AllowedHosts>,
-}
-
-/// The host's data for one instance.
-pub(crate) struct State {
-    pub(crate) variables: Arc<ComponentVariables>,
-    pub(crate) allowed_hosts: Arc<AllowedHosts>,
-    pub(crate) connections: ResourceTable,
-    wasi: WasiCtx,
-    http: WasiHttpCtx,
-    table: ResourceTable,
-    hooks: NoOutgoingHttp,
 }
 
 impl Guest {
@@ -75,21 +59,7 @@ impl Guest {
     /// # Errors
     /// When the limit of instances is reached, or the instance fails to start.
     pub(crate) async fn instantiate(&self) -> wasmtime::Result<(Store<State>, Service)> {
-        let mut connections = ResourceTable::new();
-        connections.set_max_capacity(redis::MAX_CONNECTIONS);
-        let state = State {
-            variables: Arc::clone(&self.variables),
-            allowed_hosts: Arc::clone(&self.allowed_hosts),
-            connections,
-            // The component's output goes to the terminal of the operator.
-            wasi: WasiCtx::builder()
-                .stdout(tokio::io::stderr())
-                .stderr(tokio::io::stderr())
-                .build(),
-            http: WasiHttpCtx::new(),
-            table: ResourceTable::new(),
-            hooks: NoOutgoingHttp,
-        };
+        let state = State::new(Arc::clone(&self.variables), Arc::clone(&self.allowed_hosts));
         let mut store = Store::new(self.component.engine(), state);
         let service = self.component.instantiate_async(&mut store).await?;
         Ok((store, service))
@@ -105,8 +75,8 @@ fn compile(source: &Path, instances: u32) -> wasmtime::Result<ServicePre<State>>
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     types::add_to_linker::<_, WasiHttp>(&mut linker, State::http)?;
-    redis::add_to_linker(&mut linker)?;
-    variables::add_to_linker(&mut linker)?;
+    imports::redis::add_to_linker(&mut linker)?;
+    imports::variables::add_to_linker(&mut linker)?;
     let component = linker
         .instantiate_pre(&component)
         .context("wasm-host does not provide one of its imports")?;
@@ -150,40 +120,4 @@ fn cache() -> Option<Cache> {
     cache
         .inspect_err(|error| tracing::debug!("compiled components are not cached: {error:#}"))
         .ok()
-}
-
-impl WasiView for State {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
-    }
-}
-
-impl WasiHttpView for State {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView {
-            ctx: &mut self.http,
-            table: &mut self.table,
-            hooks: &mut self.hooks,
-        }
-    }
-}
-
-/// Required, and never called: `wasi:http/client` cannot be imported.
-struct NoOutgoingHttp;
-
-type Completion = Box<dyn Future<Output = Result<(), ErrorCode>> + Send>;
-type Sent = (hyper::Response<UnsyncBoxBody<Bytes, ErrorCode>>, Completion);
-
-impl WasiHttpHooks for NoOutgoingHttp {
-    fn send_request(
-        &mut self,
-        _: hyper::Request<UnsyncBoxBody<Bytes, ErrorCode>>,
-        _: Option<RequestOptions>,
-        _: Completion,
-    ) -> Box<dyn Future<Output = Result<Sent, TrappableError<ErrorCode>>> + Send> {
-        Box::new(async { Err(ErrorCode::HttpRequestDenied.into()) })
-    }
 }

@@ -1,7 +1,8 @@
 //! Decides how long an instance of the component lives and how many requests it takes. Wasmtime's `ProxyHandler` asks
 //! for these limits; they are applied as in Spin.
 
-use crate::guest::{Guest, State};
+use crate::guest::Guest;
+use crate::state::State;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};

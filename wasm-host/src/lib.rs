@@ -3,18 +3,20 @@
 //! # Map
 //!
 //! [`Options`] is the command line, and [`run`] does all the work. `manifest`, `variables` and `allowed_hosts` parse
-//! `spin.toml`. `guest` compiles the component and provides its imports, the largest of which is `redis`. `instances`
-//! limits how long an instance lives and how many requests it takes, and `serve` passes requests to the instances.
+//! `spin.toml` into values. `guest` compiles the component and links it to its `imports`, which work on the `state` of
+//! an instance. `instances` limits how long an instance lives and how many requests it takes, and `serve` passes
+//! requests to the instances.
 
 #![allow(missing_docs, reason = "a doc comment says what the name does not")]
 
 mod allowed_hosts;
 mod guest;
+mod imports;
 mod instances;
 mod manifest;
 mod options;
-mod redis;
 mod serve;
+mod state;
 mod variables;
 
 pub use options::Options;

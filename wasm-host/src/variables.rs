@@ -1,14 +1,11 @@
-//! Resolves the application's variables, and implements the interface `spin:variables`, with which a component reads
-//! its own.
+//! Resolves the application's variables, and those that a component may read.
 //!
 //! Values do not change while the host runs, so all templates are filled at start, where an error can be reported.
 //! Values may be secrets: they are never printed, and no type here implements `Debug`.
 
-use crate::guest::State;
-use crate::manifest::{Variable, is_name};
+use crate::manifest::Variable;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
-use wasmtime::component::{ComponentType, Linker, Lower};
 
 /// Prefix of the environment variables that give values; the name follows in capital letters.
 pub(crate) const ENVIRONMENT_PREFIX: &str = "SPIN_VARIABLE_";
@@ -78,25 +75,6 @@ pub(crate) struct ComponentVariables {
     values: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Debug, ComponentType, Lower, PartialEq, Eq)]
-#[component(variant)]
-pub(crate) enum Error {
-    /// No variable can have this name.
-    #[component(name = "invalid-name")]
-    InvalidName(String),
-    /// The component has no such variable.
-    #[component(name = "undefined")]
-    Undefined(String),
-    /// Part of the interface; does not occur here.
-    #[component(name = "provider")]
-    #[expect(dead_code, reason = "a value cannot get lost after the start")]
-    Provider(String),
-    /// Part of the interface; does not occur here.
-    #[component(name = "other")]
-    #[expect(dead_code, reason = "a template cannot go bad after the start")]
-    Other(String),
-}
-
 impl ComponentVariables {
     /// Fills the templates of a component.
     ///
@@ -119,30 +97,15 @@ impl ComponentVariables {
         })
     }
 
-    fn get(&self, name: &str) -> Result<String, Error> {
-        if !is_name(name) {
-            return Err(Error::InvalidName(format!(
-                "{name:?}: must be lower_snake_case"
-            )));
-        }
-        self.values.get(name).cloned().ok_or_else(|| {
-            Error::Undefined(format!("no variable for {:?}.{name:?}", self.component))
-        })
+    /// The value; `None` if the component has no such variable.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
     }
-}
 
-/// Makes `spin:variables` available to components.
-///
-/// # Errors
-///
-/// When the linker has it already.
-pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker
-        .instance("spin:variables/variables@3.0.0")?
-        .func_wrap_concurrent("get", |accessor, (name,): (String,)| {
-            let value = accessor.with(|mut access| access.data_mut().variables.get(&name));
-            Box::pin(async move { Ok((value,)) })
-        })
+    /// The id of the component.
+    pub(crate) fn component(&self) -> &str {
+        &self.component
+    }
 }
 
 #[cfg(test)]
@@ -226,13 +189,7 @@ mod tests {
         let variables = resolve(&[("port", "63")], &[]).unwrap();
         let templates = BTreeMap::from([("at".to_owned(), "{{ host }}:{{ port }}".to_owned())]);
         let component = ComponentVariables::resolve("front", &templates, &variables).unwrap();
-        assert_eq!(component.get("at"), Ok("localhost:63".to_owned()));
-        assert_eq!(
-            component.get("host"),
-            Err(Error::Undefined(
-                "no variable for \"front\".\"host\"".to_owned()
-            ))
-        );
-        assert!(matches!(component.get("Host"), Err(Error::InvalidName(_))));
+        assert_eq!(component.get("at"), Some("localhost:63"));
+        assert_eq!(component.get("host"), None);
     }
 }

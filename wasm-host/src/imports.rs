@@ -1,0 +1,4 @@
+//! The interfaces of Spin that a component may import.
+
+pub(crate) mod redis;
+pub(crate) mod variables;
