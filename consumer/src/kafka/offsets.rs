@@ -1,6 +1,6 @@
 //! Decides which Kafka offsets may be committed. A record is *finished* when its row is committed and confirmed, or
-//! when it has become a dead letter. This is a pure state machine, which [`topic`](crate::kafka::topic),
-//! [`writer`](crate::writer) and [`confirm`](crate::gate::confirm) use.
+//! when it has become a dead letter. This is a pure state machine, which `topic`, `writer` and
+//! `gate::confirm` use.
 //!
 //! It guarantees that an offset is committed only if all earlier records of that partition are finished, and only
 //! while the partition belongs to this consumer. "Earlier" means read before, under the current assignment of the
