@@ -4,10 +4,9 @@ use clap::Parser;
 use rdkafka::ClientConfig;
 use rushgate_gate::signature::SignaturePolicy;
 use rushgate_startup::{
-    BadSetting, ConsumerGroup, DatabaseSettings, ExposeSecret, KafkaSettings, RedisSettings,
-    SecretString,
+    BadSetting, ConsumerGroup, DatabaseSettings, ExposeSecret, KafkaSettings, MetricsSettings,
+    RedisSettings, Renamed, SecretString, Settings, duration,
 };
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -32,20 +31,20 @@ pub struct Config {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub batch_size: u32,
 
-    /// Number of writers; each has its own database connection and one open transaction at a time [default: 2]
-    #[arg(long, env = "CONSUMER_WRITERS")]
+    /// Number of writers; each has its own database connection and one open transaction at a time
+    #[arg(long, env = "CONSUMER_WRITERS", default_value_t = 2)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=16))]
-    pub writers: Option<u32>,
+    pub writers: u32,
 
-    /// The old name of `--writers`, for one version
-    #[arg(long, env = "CONSUMER_LANES", hide = true)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=16))]
-    pub lanes: Option<u32>,
-
-    /// How long a record may wait for others to share its transaction, in milliseconds
-    #[arg(long, env = "CONSUMER_BATCH_AGE_MS", default_value_t = 20)]
-    #[arg(value_parser = clap::value_parser!(u64).range(0..=60_000))]
-    pub batch_age_ms: u64,
+    /// How long a record may wait for others to share its transaction
+    #[arg(
+        long,
+        env = "CONSUMER_BATCH_AGE",
+        value_name = "DURATION",
+        default_value = "20ms"
+    )]
+    #[arg(value_parser = duration(Duration::ZERO..=Duration::from_mins(1)))]
+    pub batch_age: Duration,
 
     /// Maximum number of rows per second, to protect a database that other programs need too; 0 means no limit
     #[arg(long, env = "CONSUMER_MAX_ROWS_PER_SECOND", default_value_t = 0)]
@@ -56,9 +55,25 @@ pub struct Config {
     #[arg(long, env = "CONSUMER_ALL_BAD_STOPS_AT", default_value_t = 10)]
     pub all_bad_stops_at: u32,
 
-    /// Address of the metrics endpoint, such as 0.0.0.0:9100; no endpoint if not set
-    #[arg(long, env = "METRICS_LISTEN")]
-    pub metrics_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub metrics: MetricsSettings,
+}
+
+impl Settings for Config {
+    const RENAMED: &'static [Renamed] = &[
+        Renamed {
+            variable: "CONSUMER_LANES",
+            flag: "lanes",
+            now: "writers",
+            unit: "",
+        },
+        Renamed {
+            variable: "CONSUMER_BATCH_AGE_MS",
+            flag: "batch-age-ms",
+            now: "batch-age",
+            unit: "ms",
+        },
+    ];
 }
 
 impl Config {
@@ -112,27 +127,12 @@ impl Config {
         ))
     }
 
-    /// The number of writers: `--writers`, else the old `--lanes`, else 2.
     pub fn writers(&self) -> usize {
-        self.writers.or(self.lanes).unwrap_or(2) as usize
-    }
-
-    /// A warning for each setting that was given by its old name.
-    pub fn renamed_settings(&self) -> Option<&'static str> {
-        match (self.lanes, self.writers) {
-            (None, _) => None,
-            (Some(_), None) => Some(
-                "CONSUMER_LANES (--lanes) was renamed and will be removed in the next version: set CONSUMER_WRITERS \
-                 (--writers) instead",
-            ),
-            (Some(_), Some(_)) => Some(
-                "CONSUMER_LANES (--lanes) is ignored because CONSUMER_WRITERS (--writers) is set: remove the old one",
-            ),
-        }
+        self.writers as usize
     }
 
     pub fn batch_age(&self) -> Duration {
-        Duration::from_millis(self.batch_age_ms)
+        self.batch_age
     }
 
     pub fn rows_per_second(&self) -> Option<NonZeroU32> {
@@ -164,21 +164,20 @@ mod tests {
     }
 
     #[test]
-    fn the_old_name_of_the_writers_still_works_with_a_warning() {
-        for (more, writers, warning) in [
-            (&[][..], 2, None),
-            (&["--writers", "3"], 3, None),
-            (&["--lanes", "4"], 4, Some("set CONSUMER_WRITERS")),
-            (&["--lanes", "4", "--writers", "3"], 3, Some("is ignored")),
+    fn old_names_still_work_with_a_warning() {
+        for (more, writers, age, warnings) in [
+            (&[][..], 2, 20, 0),
+            (&["--writers", "3", "--batch-age", "1s"], 3, 1_000, 0),
+            (&["--lanes", "4", "--batch-age-ms", "0"], 4, 0, 2),
+            (&["--lanes", "4", "--writers", "3"], 3, 20, 1),
         ] {
-            let config = config(more).expect("parses");
+            let arguments = ["consumer"].iter().chain(more).map(Into::into);
+            let parsed = rushgate_startup::parse_from::<Config>(arguments.collect());
+            let parsed = parsed.expect("parses");
+            let config = parsed.settings;
             assert_eq!(config.writers(), writers, "{more:?}");
-            let shown = config.renamed_settings();
-            assert_eq!(shown.is_some(), warning.is_some(), "{more:?}");
-            assert!(
-                warning.is_none_or(|warning| shown.is_some_and(|shown| shown.contains(warning))),
-                "{more:?}: {shown:?}"
-            );
+            assert_eq!(config.batch_age, Duration::from_millis(age), "{more:?}");
+            assert_eq!(parsed.warnings.len(), warnings, "{more:?}");
         }
     }
 
@@ -202,8 +201,9 @@ mod tests {
             ["--batch-size", "0"],
             ["--batch-size", "4097"],
             ["--writers", "0"],
-            ["--lanes", "17"],
-            ["--batch-age-ms", "-1"],
+            ["--writers", "17"],
+            ["--batch-age", "20"],
+            ["--batch-age", "61s"],
             ["--max-rows-per-second", "many"],
             ["--metrics-listen", "9000"],
         ] {

@@ -1,9 +1,7 @@
-//! Defines every metric of the consumer with its labels, and the HTTP endpoint that serves them. No label contains a
-//! campaign, a round or a user id.
+//! Defines every metric of the consumer with its labels. No label contains a campaign, a round or a user id.
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Gauge: 1 if the database works for every writer and the group has assigned partitions.
@@ -42,22 +40,24 @@ pub(crate) const BATCH_RECORDS: &str = "rushgate_consumer_batch_records";
 /// Histogram, seconds: from the gate's decision (Redis' clock) to the COMMIT of the row (the consumer's clock).
 pub(crate) const GRANT_TO_ROW: &str = "rushgate_consumer_grant_to_row_seconds";
 
-/// Serves the metrics at `http://{listen}/metrics`.
+/// The buckets of the histograms.
 ///
 /// # Errors
-/// When the address cannot be listened on.
-pub fn serve(listen: SocketAddr) -> Result<(), BuildError> {
+/// Never: there are buckets.
+pub fn with_buckets(builder: PrometheusBuilder) -> Result<PrometheusBuilder, BuildError> {
     let seconds = [
         0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0,
     ];
     let records = [
         1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 4_096.0,
     ];
-    PrometheusBuilder::new()
-        .with_http_listener(listen)
+    builder
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
-        .set_buckets_for_metric(Matcher::Full(BATCH_RECORDS.to_owned()), &records)?
-        .install()?;
+        .set_buckets_for_metric(Matcher::Full(BATCH_RECORDS.to_owned()), &records)
+}
+
+/// Describes the metrics, and registers those that must exist from the start.
+pub fn describe() {
     describe_gauge!(
         READY,
         "1 if the database works for every writer and the group has assigned partitions"
@@ -100,7 +100,6 @@ pub fn serve(listen: SocketAddr) -> Result<(), BuildError> {
     ] {
         counter!(name).absolute(0);
     }
-    Ok(())
 }
 
 pub(crate) fn ready(ready: bool) {

@@ -2,8 +2,9 @@
 
 use crate::record::ValueFormat;
 use clap::Parser;
-use rushgate_startup::{BadSetting, KafkaSettings, RedisSettings};
-use std::net::SocketAddr;
+use rushgate_startup::{
+    BadSetting, KafkaSettings, MetricsSettings, RedisSettings, Settings, duration_or_number_of,
+};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -19,11 +20,11 @@ pub struct Config {
     #[arg(long, env = "BRIDGE_CONSUMER_NAME", value_name = "NAME")]
     pub consumer_name: Option<String>,
     /// How long an entry must have been pending at another bridge before this one takes it over
-    #[arg(long, env = "BRIDGE_CLAIM_IDLE", default_value = "60s", value_parser = duration)]
+    #[arg(long, env = "BRIDGE_CLAIM_IDLE", default_value = "60s", value_name = "DURATION", value_parser = up_to_a_day())]
     pub claim_idle: Duration,
     /// How long a bridge must have been silent before its name is removed from the groups, if nothing is
     /// pending under it
-    #[arg(long, env = "BRIDGE_FORGET_IDLE", default_value = "1440m", value_parser = duration)]
+    #[arg(long, env = "BRIDGE_FORGET_IDLE", default_value = "24h", value_name = "DURATION", value_parser = up_to_a_day())]
     pub forget_idle: Duration,
     #[command(flatten)]
     pub kafka: KafkaSettings,
@@ -31,7 +32,7 @@ pub struct Config {
     #[arg(long, env = "KAFKA_VALUE_FORMAT", default_value = "json")]
     pub value_format: ValueFormat,
     /// How long Kafka may take to confirm a record before it is sent again
-    #[arg(long, env = "BRIDGE_DELIVERY_TIMEOUT", default_value = "120s", value_parser = duration)]
+    #[arg(long, env = "BRIDGE_DELIVERY_TIMEOUT", default_value = "120s", value_name = "DURATION", value_parser = up_to_a_day())]
     pub delivery_timeout: Duration,
     /// Maximum number of entries in memory, from read to ack; about 1 KB each
     #[arg(long, env = "BRIDGE_WINDOW", default_value = "10000")]
@@ -40,15 +41,16 @@ pub struct Config {
     #[arg(long, env = "BRIDGE_READ_COUNT", default_value = "1000")]
     pub read_count: NonZeroUsize,
     /// How long to wait for delivery reports and acks at shutdown
-    #[arg(long, env = "BRIDGE_DRAIN_TIMEOUT", default_value = "10s", value_parser = duration)]
+    #[arg(long, env = "BRIDGE_DRAIN_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = up_to_a_day())]
     pub drain_timeout: Duration,
     /// How often to measure the age of the oldest grant without a row
-    #[arg(long, env = "BRIDGE_OVERDUE_EVERY", default_value = "30s", value_parser = duration)]
+    #[arg(long, env = "BRIDGE_OVERDUE_EVERY", default_value = "30s", value_name = "DURATION", value_parser = up_to_a_day())]
     pub overdue_every: Duration,
-    /// Address of the metrics endpoint, such as 0.0.0.0:9100; no endpoint if not set
-    #[arg(long, env = "METRICS_LISTEN", value_name = "ADDRESS")]
-    pub metrics_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub metrics: MetricsSettings,
 }
+
+impl Settings for Config {}
 
 impl Config {
     /// The name of this bridge in the consumer groups.
@@ -74,23 +76,11 @@ impl Config {
     }
 }
 
-/// Parses a duration such as `500ms`, `60s` or `5m`; not zero.
-fn duration(text: &str) -> Result<Duration, String> {
-    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
-    let number = text[..text.len() - unit.len()].parse::<u64>().ok();
-    let milliseconds = match unit {
-        "ms" => number,
-        "s" | "" => number.and_then(|number| number.checked_mul(1_000)),
-        "m" => number.and_then(|number| number.checked_mul(60_000)),
-        _ => None,
-    };
-    // No setting needs more than a day, and librdkafka's and Redis' limits are far above it.
-    milliseconds
-        .filter(|milliseconds| (1..=86_400_000).contains(milliseconds))
-        .map(Duration::from_millis)
-        .ok_or_else(|| {
-            "write a number and a unit (ms, s or m) from 1ms to 1440m, such as 60s".to_owned()
-        })
+/// How the durations are parsed. They used to be numbers of seconds. No setting needs more than a day, and the limits of
+/// librdkafka and Redis are far above it.
+fn up_to_a_day() -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync {
+    let limits = Duration::from_millis(1)..=Duration::from_hours(24);
+    duration_or_number_of(Duration::from_secs(1), limits)
 }
 
 #[cfg(test)]
@@ -143,41 +133,14 @@ mod tests {
     #[test]
     fn bad_values_are_refused_with_advice() {
         for (flag, value, advice) in [
-            ("--claim-idle", "0s", "write a number and a unit"),
-            ("--claim-idle", "1 hour", "write a number and a unit"),
+            ("--claim-idle", "0s", "write a duration from 1ms to 24h"),
+            ("--claim-idle", "25h", "write a duration from 1ms to 24h"),
             ("--value-format", "avro", "possible values: json, long"),
             ("--window", "0", "zero"),
             ("--metrics-listen", "9100", "--metrics-listen <ADDRESS>"),
         ] {
             let error = parse(&[flag, value]).expect_err(value).to_string();
             assert!(error.contains(advice), "{flag}={value}: {error}");
-        }
-    }
-
-    #[test]
-    fn durations_have_units() {
-        for (text, milliseconds) in [
-            ("500ms", 500),
-            ("60s", 60_000),
-            ("5m", 300_000),
-            ("7", 7_000),
-        ] {
-            assert_eq!(
-                duration(text),
-                Ok(Duration::from_millis(milliseconds)),
-                "{text}"
-            );
-        }
-        for text in [
-            "",
-            "s",
-            "-1s",
-            "1h",
-            "1.5s",
-            "99999999999999999999s",
-            "2000m",
-        ] {
-            assert!(duration(text).is_err(), "{text}");
         }
     }
 }

@@ -1,11 +1,8 @@
-//! Defines every metric of the bridge with its labels and its meaning, and the HTTP endpoint that serves them.
+//! Defines every metric of the bridge with its labels and its meaning.
 
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder};
-use std::net::SocketAddr;
 
-/// The metrics of a bridge. Call [`serve`] before [`Metrics::register`]; without it, the metrics are recorded
-/// nowhere.
+/// The metrics of a bridge. Without a metrics endpoint, they are recorded nowhere.
 pub struct Metrics {
     /// `rushgate_bridge_ready`: 1 if Redis, the consumer groups and Kafka work, 0 if one of them does not.
     pub ready: Gauge,
@@ -105,14 +102,4 @@ fn described_counter(name: &'static str, meaning: &'static str) -> Counter {
 fn described_gauge(name: &'static str, meaning: &'static str) -> Gauge {
     describe_gauge!(name, meaning);
     gauge!(name)
-}
-
-/// Serves the metrics in Prometheus' text format at `address`, on any path.
-///
-/// # Errors
-/// When the address cannot be listened on.
-pub fn serve(address: SocketAddr) -> Result<(), BuildError> {
-    PrometheusBuilder::new()
-        .with_http_listener(address)
-        .install()
 }

@@ -1,6 +1,6 @@
 //! The `rushgate` command: it parses the arguments, runs the subcommand and sets the exit code.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use rushgate_operator::audit::{self, Audit};
 use rushgate_operator::campaign::CampaignCommand;
@@ -12,10 +12,9 @@ use rushgate_operator::restore::{self, Restore};
 use rushgate_operator::revoke::{self, Revoke};
 use rushgate_operator::setup::Setup;
 use rushgate_operator::unknown::exit_code;
-use rushgate_startup::causes;
+use rushgate_startup::{Parsed, Settings, block_on, causes};
 use std::io::Write;
 use std::process::ExitCode;
-use tokio::runtime::Builder;
 
 /// Runs campaigns that give out coupons, first come, first served, and never one too many.
 #[derive(Parser)]
@@ -26,6 +25,8 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+impl Settings for Cli {}
 
 #[derive(Subcommand)]
 enum Command {
@@ -52,8 +53,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = match rushgate_startup::try_parse::<Cli>() {
-        Ok(cli) => cli,
+    let Parsed { settings, warnings } = match rushgate_startup::parse::<Cli>() {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Not clap's 2: that is the exit code of `audit` for a disagreement.
             let code = ExitCode::from(u8::from(error.use_stderr()));
@@ -62,18 +63,11 @@ fn main() -> ExitCode {
             return code;
         }
     };
+    for warning in warnings {
+        complain("warning", &warning);
+    }
     // Not a current-thread runtime: dropping a connection blocks until its driver has closed it.
-    let ended = Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")
-        .and_then(|runtime| {
-            let ended = runtime.block_on(run(cli));
-            // An abandoned task, such as a DNS query, may still be running.
-            runtime.shutdown_background();
-            ended
-        });
+    let ended = block_on(Some(1), run(settings));
     match ended {
         Ok(output) => {
             // A reader that has closed stdout, such as `head`, is not a failure either.
@@ -81,23 +75,23 @@ fn main() -> ExitCode {
                 let _ = writeln!(std::io::stdout(), "{}", output.text);
             }
             for error in &output.errors {
-                complain(&causes(error.as_ref()));
+                complain("error", &causes(error.as_ref()));
             }
             for line in output.missing.to_string().lines() {
-                complain(line);
+                complain("error", line);
             }
             ExitCode::from(output.exit_code())
         }
         Err(error) => {
             // A backtrace would not help an operator.
-            complain(&causes(error.as_ref()));
+            complain("error", &causes(error.as_ref()));
             ExitCode::from(exit_code(&error))
         }
     }
 }
 
-fn complain(line: &str) {
-    let _ = writeln!(std::io::stderr(), "error: {line}");
+fn complain(severity: &str, line: &str) {
+    let _ = writeln!(std::io::stderr(), "{severity}: {line}");
 }
 
 async fn run(Cli { config, command }: Cli) -> Result<CommandOutput> {

@@ -18,7 +18,7 @@ use crate::kafka::Kafka;
 use crate::operation::{BEAT_EVERY, Operation, Reserved};
 use crate::terms::Campaign;
 use crate::unknown::Unknown;
-use crate::waiting::Notes;
+use crate::waiting::{Notes, wait};
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use rushgate_gate::project::Origin;
@@ -56,9 +56,9 @@ pub struct Restore {
     /// Halt the campaign first, if it is not halted
     #[arg(long)]
     halt: bool,
-    /// Seconds to wait for events on their way to the database
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
-    wait: u64,
+    /// How long to wait for events on their way to the database
+    #[arg(long, value_name = "DURATION", default_value = "300s", value_parser = wait())]
+    wait: Duration,
     /// The reason, for the log of the campaign
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -82,7 +82,7 @@ impl Restore {
         let mut rebuild = Rebuild {
             operation,
             kafka: Kafka::new(config)?,
-            deadline: begun + Duration::from_secs(self.wait),
+            deadline: begun + self.wait,
         };
         rebuild.check(self.halt)?;
         let way_out = format!("Run the same command again, or `rushgate restore {id} --halt`");

@@ -5,10 +5,10 @@ use crate::config::Config;
 use crate::database::Database;
 use crate::gate::Gate;
 use crate::kafka::{Creation, Kafka, TopicTerms};
-use crate::waiting::noting;
+use crate::waiting::{noting, wait};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use rushgate_startup::{DatabaseSettings, causes};
+use rushgate_startup::{DatabaseSettings, causes, duration_or_number_of};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tokio::try_join;
@@ -24,19 +24,18 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Creates the tables, the index of campaigns and the topic, as far as they are missing.
 #[derive(Args)]
 pub struct Setup {
-    /// Seconds to wait for servers that are still starting; 0: a single attempt
-    #[arg(long, default_value_t = 60)]
-    wait: u64,
+    /// How long to wait for servers that are still starting; 0s: a single attempt
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = wait())]
+    wait: Duration,
     /// Partitions of a new topic: the most consumers that can share the work
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=1000))]
     partitions: i32,
     /// Replicas of a new topic; default: one on each broker, at most three
     #[arg(long, value_parser = clap::value_parser!(i32).range(1..=100))]
     replicas: Option<i32>,
-    /// Days for which a new topic keeps its records
-    #[arg(long, value_name = "DAYS", default_value_t = 30)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=36_500))]
-    retention: u64,
+    /// How long a new topic keeps its records
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = days())]
+    retention: Duration,
 }
 
 impl Setup {
@@ -46,7 +45,7 @@ impl Setup {
     /// When a server does not answer in time or refuses.
     pub async fn run(&self, config: &Config) -> Result<String> {
         config.check()?;
-        let deadline = Instant::now() + Duration::from_secs(self.wait);
+        let deadline = Instant::now() + self.wait;
         let kafka = Kafka::new(config)?;
         let (database, mut gate, status) = try_join!(
             until(
@@ -101,7 +100,7 @@ impl Setup {
                 replicas: self
                     .replicas
                     .unwrap_or(status.brokers.clamp(1, MOST_REPLICAS)),
-                retention: Duration::from_secs(self.retention * 86_400),
+                retention: self.retention,
             };
             until(deadline, "Kafka", at, async |limit| {
                 kafka.create_topic(terms, limit).await
@@ -168,6 +167,12 @@ async fn until<T>(
     };
     let what = format!("{server} at {address} is not ready yet");
     noting(&what, Some(left(deadline)), attempts).await
+}
+
+/// Used to be a number of days.
+fn days() -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync {
+    let day = Duration::from_hours(24);
+    duration_or_number_of(day, day..=36_500 * day)
 }
 
 fn left(deadline: Instant) -> Duration {

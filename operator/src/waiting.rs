@@ -5,6 +5,7 @@
 //! change, a line follows every 10 s.
 
 use anyhow::Result;
+use rushgate_startup::duration_or_number_of;
 use std::io::Write;
 use std::pin::pin;
 use std::time::Duration;
@@ -21,6 +22,12 @@ const GAP: Duration = Duration::from_secs(3);
 
 /// When an unchanged note is repeated.
 const REPEAT: Duration = Duration::from_secs(10);
+
+/// How a `--wait` is parsed. It used to be a number of seconds.
+pub fn wait() -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync {
+    let limits = Duration::ZERO..=Duration::from_hours(24 * 7);
+    duration_or_number_of(Duration::from_secs(1), limits)
+}
 
 /// A server did not answer within [`PATIENCE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,7 +8,7 @@ const VARIABLE: &str = "RUST_LOG";
 
 /// Starts logging to standard error, filtered by `RUST_LOG`. If that is unset, blank or invalid, `info` and
 /// above are logged.
-pub fn log_to_stderr() {
+pub(crate) fn log_to_stderr() {
     let wanted = std::env::var(VARIABLE).unwrap_or_default();
     let (filter, problem) = match filter(&wanted) {
         Ok(filter) => (filter, None),

@@ -82,7 +82,7 @@ async fn the_victim_of_a_deadlock_retries() {
     run(&mut rival, insert(5_000..6_000)).await;
     run(&mut rival, insert(5..6)).await;
     rig.topic.publish_grants(1..=8);
-    let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "1000")]);
+    let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE", "1s")]);
     // The consumer has inserted 1 to 4 and waits for 5. Now the rival wants 1.
     server.until_waiting(INSERT).await;
     run(&mut rival, insert(1..2)).await;
@@ -102,7 +102,7 @@ async fn a_connection_killed_in_the_middle_of_a_transaction_is_replaced() {
     // The first rows of the batch are inserted; then the consumer waits.
     run(&mut holder, HALF_WAY).await;
     rig.topic.publish_grants(1..=300);
-    let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "1000")]);
+    let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE", "1s")]);
     let mut killed = 0;
     wait::until("its connection is killed twice", async || {
         killed += server.kill_waiting(INSERT).await;
@@ -135,7 +135,7 @@ async fn a_consumer_that_freezes_in_a_transaction_does_not_hold_up_the_next_owne
     run(&mut holder, "BEGIN").await;
     run(&mut holder, HALF_WAY).await;
     rig.topic.publish_grants(1..=300);
-    let mut silent = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "1000")]);
+    let mut silent = rig.consumer(&[("CONSUMER_BATCH_AGE", "1s")]);
     server.until_waiting(INSERT).await;
     silent.signal("STOP");
     // Its rows are inserted now, and the transaction stays open.

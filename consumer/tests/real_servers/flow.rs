@@ -66,7 +66,7 @@ async fn repeats_in_one_batch_are_absorbed() {
     for _ in 0..3 {
         rig.topic.publish_grants(1..=50);
     }
-    let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "1000")]);
+    let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE", "1s")]);
     rig.topic.until_committed(150).await;
     rig.database.assert_exact(50).await;
     assert_eq!(
@@ -108,7 +108,7 @@ async fn a_revoked_serial_goes_to_the_next_applicant_also_within_one_batch() {
     rig.topic.publish("revoked", 1, "b");
     rig.topic.publish("granted", 1, "c");
     rig.topic.publish("granted", 2, "a"); // once more, in another place
-    let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "1000")]);
+    let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE", "1s")]);
     rig.topic.until_committed(6).await;
     let rows = rig
         .database

@@ -16,7 +16,7 @@ async fn three_bad_rows_of_512_become_dead_letters_alone() {
         let bad = [1, 300, 511].contains(&serial);
         format!("{}{serial}", if bad { "x" } else { "u" })
     });
-    let mut consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "5000")]);
+    let mut consumer = rig.consumer(&[("CONSUMER_BATCH_AGE", "5s")]);
     rig.topic.until_committed(512).await;
     assert_eq!(
         consumer
@@ -56,7 +56,7 @@ async fn a_batch_of_dead_letters_only_stops_the_consumer_without_committing_offs
         }
     }
     for _ in 0..2 {
-        let mut consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "2000")]);
+        let mut consumer = rig.consumer(&[("CONSUMER_BATCH_AGE", "2s")]);
         let status = consumer.until_exit().await;
         assert_eq!(status.code(), Some(1));
         let log = consumer.log();
@@ -131,7 +131,7 @@ async fn known_dead_letters_do_not_stop_the_consumer() {
     rig.topic.until_committed(12).await;
     consumer.stop().await;
     rig.topic.read_again();
-    let mut again = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "1000")]);
+    let mut again = rig.consumer(&[("CONSUMER_BATCH_AGE", "1s")]);
     rig.topic.until_committed(12).await;
     assert_eq!(rig.database.failed().await, 12);
     again.stop().await;
@@ -189,7 +189,7 @@ async fn conflicts_say_what_is_in_the_way_and_no_log_names_an_applicant() {
     rig.topic.publish("granted", 2, "alice");
     rig.topic.publish("granted", 2, "bob"); // free: what was refused has not taken it
     rig.topic.publish("revoked", 3, "carol"); // its grant may still come
-    let mut consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "1000")]);
+    let mut consumer = rig.consumer(&[("CONSUMER_BATCH_AGE", "1s")]);
     rig.topic.until_committed(5).await;
     let rows = rig
         .database
@@ -216,7 +216,7 @@ async fn conflicts_say_what_is_in_the_way_and_no_log_names_an_applicant() {
 async fn conflicts_with_rows_of_earlier_batches_are_found_among_good_ones() {
     let rig = Rig::new(400, 1).await;
     rig.topic.publish_grants(1..=100);
-    let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE_MS", "300")]);
+    let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE", "300ms")]);
     rig.topic.until_committed(100).await;
     rig.topic.publish_grants(50..=300); // 51 again, 200 new
     rig.topic.publish("granted", 60, "w60");

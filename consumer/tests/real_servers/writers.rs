@@ -8,7 +8,7 @@ use sqlx::MySqlConnection;
 const WRITERS: (&str, &str) = ("CONSUMER_WRITERS", "2");
 
 /// Long enough to read the whole topic before the first batch is written.
-const GATHERING: (&str, &str) = ("CONSUMER_BATCH_AGE_MS", "1000");
+const GATHERING: (&str, &str) = ("CONSUMER_BATCH_AGE", "1s");
 
 /// The number of serials from 1 to 1,000 that the second writer writes.
 const OF_SECOND: i64 = 488;

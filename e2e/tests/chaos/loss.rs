@@ -38,7 +38,7 @@ pub(crate) async fn commit(world: &mut World, planned: &Planned, campaign: &str)
     world.start_component(Component::Redis);
     sleep(WHILE + planned.lasts).await;
     world.heal().await;
-    let restore = ["restore", campaign, "--halt", "--wait", "60"];
+    let restore = ["restore", campaign, "--halt", "--wait", "60s"];
     interrupt(world, planned.count, &restore).await;
     until("the campaign is restored", async || {
         let restored = world.operator.run(&restore).await;

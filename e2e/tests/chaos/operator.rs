@@ -172,7 +172,7 @@ impl Stopped {
             false => vec![],
         };
         for side in lost {
-            let restore = ["restore", &side, "--halt", "--wait", "60"];
+            let restore = ["restore", &side, "--halt", "--wait", "60s"];
             let ended = self.hand.command.end_of(&restore).await.expect("run");
             // A campaign whose creation was interrupted has nothing to lose; the creation is run again.
             let has_nothing = ["there is no campaign", "was never projected"];

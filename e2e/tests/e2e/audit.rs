@@ -233,7 +233,7 @@ async fn every_disagreement_is_told_and_what_can_be_proven_is_repaired() {
 
     // The other findings need an operator, who has the commands for them.
     launch
-        .does(&["restore", LAUNCH, "--halt", "--wait", "60"])
+        .does(&["restore", LAUNCH, "--halt", "--wait", "60s"])
         .await;
     launch
         .does(&["failed", "discard", "--all", "--note", "as agreed"])

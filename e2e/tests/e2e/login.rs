@@ -120,7 +120,7 @@ async fn a_login_that_is_missing_or_wrong_is_told_by_the_name_of_the_variable() 
         let operator = system.operator.with(settings);
         let mut commands = JoinSet::new();
         for command in [
-            &["setup", "--wait", "0"][..],
+            &["setup", "--wait", "0s"][..],
             &["campaign", "show", "launch"],
             &["audit", "launch"],
             &["failed", "replay", "1"],

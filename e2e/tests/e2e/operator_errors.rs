@@ -313,7 +313,7 @@ async fn a_command_that_waits_says_for_what_and_how_long() {
         (figure(&shown, "in Kafka") == "1").then_some(())
     })
     .await;
-    let restore = ["restore", "launch", "--halt", "--wait", "12"];
+    let restore = ["restore", "launch", "--halt", "--wait", "12s"];
     let ended = end_of(&system.operator, &restore).await;
     assert_eq!(
         (ended.code, ended.stdout.as_str()),

@@ -108,7 +108,7 @@ impl Crisis {
             lost.then_some(())
         })
         .await;
-        let restore = ["restore", LAUNCH, "--reason", "as agreed", "--wait", "60"];
+        let restore = ["restore", LAUNCH, "--reason", "as agreed", "--wait", "60s"];
         let said = view.does(&restore).await;
         assert!(
             said.starts_with("campaign launch is running again after"),
@@ -300,7 +300,7 @@ async fn a_lost_serial_without_a_free_place_is_a_dead_letter_until_there_is_one(
     }
 
     // x and y have lost their serials to c and d, and c has had a coupon all the time.
-    let said = launch.does(&["restore", LAUNCH, "--wait", "60"]).await;
+    let said = launch.does(&["restore", LAUNCH, "--wait", "60s"]).await;
     assert!(
         said.contains("the gate had 2 of 5 held grants")
             && said
@@ -326,7 +326,7 @@ async fn a_lost_serial_without_a_free_place_is_a_dead_letter_until_there_is_one(
     let refused = launch.cannot(&["restore", LAUNCH]).await;
     assert!(refused.contains("is not halted"), "{refused}");
     let said = launch
-        .does(&["restore", LAUNCH, "--halt", "--wait", "60"])
+        .does(&["restore", LAUNCH, "--halt", "--wait", "60s"])
         .await;
     assert!(said.contains("2 were reassigned another one"), "{said}");
     launch.has_rows(7).await;

@@ -104,7 +104,7 @@ async fn another_setup_at_work_is_waited_for_and_named() {
         .expect("the lock");
     let id: i64 = row.get(1);
 
-    let refused = servers.set_up(&["--wait", "2"]).await;
+    let refused = servers.set_up(&["--wait", "2s"]).await;
     assert!(!refused.status.success());
     let said = stderr(&refused);
     for part in [
@@ -221,7 +221,7 @@ async fn it_waits_as_long_as_it_is_told_to_and_says_for_what() {
     let cases = cases.flat_map(|server| [(server.clone(), 0), (server, 2)]);
     let cases = cases.map(async |((server, variable, address), wait)| {
         let mut command =
-            test_servers.command(&test_servers.schema.url, &["--wait", &wait.to_string()]);
+            test_servers.command(&test_servers.schema.url, &["--wait", &format!("{wait}s")]);
         let begun = Instant::now();
         let refused = command.env(variable, &address).output().await;
         let took = begun.elapsed();

@@ -70,7 +70,7 @@ async fn an_unsigned_record_mints_nothing_and_halts_no_campaign() {
     let list = launch.lists(3).await;
     named(&list, &["bad_signature", "launch/once/3", " 2  open"]);
     let said = launch
-        .does(&["restore", "launch", "--halt", "--wait", "60"])
+        .does(&["restore", "launch", "--halt", "--wait", "60s"])
         .await;
     assert!(said.contains("the gate had 2 of 2 held grants"), "{said}");
     launch.has_rows(2).await;
