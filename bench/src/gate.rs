@@ -168,10 +168,7 @@ impl Gate {
     /// # Errors
     /// When Redis refuses it.
     pub fn call(&mut self, call: &Call) -> Result<Vec<Value>> {
-        let mut command = cmd(Eval::BySource.command());
-        command.arg(call.arguments(Eval::BySource).collect::<Vec<_>>());
-        let reply: Vec<redis::Value> = self.run(&mut command)?;
-        Ok(reply.into_iter().map(value).collect())
+        self.run(&mut call.command(Eval::BySource))
     }
 
     /// Applications to these campaigns in turn, as fast as the gate decides, without a handler.
@@ -241,14 +238,4 @@ fn fresh_id() -> Result<CampaignId> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     Ok(format!("bench-{}-{number}", std::process::id()).parse()?)
-}
-
-/// An element of a reply, as the gate parses it.
-pub(crate) fn value(value: redis::Value) -> Value {
-    match value {
-        redis::Value::Int(number) => Value::Integer(number),
-        redis::Value::BulkString(bytes) => Value::Bytes(bytes),
-        redis::Value::SimpleString(text) => Value::Bytes(text.into_bytes()),
-        _ => Value::Other,
-    }
 }

@@ -2,7 +2,6 @@
 //! Redis, the same script, the same JSON and the same timeout. The comparison with it shows what WebAssembly and its
 //! host cost.
 
-use crate::gate::value;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -12,7 +11,6 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
-use redis::cmd;
 use rushgate_gate::apply::{self, TimedDecision};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{Applicant, Call, CampaignId, Decision, Value};
@@ -129,22 +127,12 @@ async fn decided(
 
 /// By SHA-1; by source if the server does not have the script.
 async fn eval(mut redis: MultiplexedConnection, call: &Call) -> redis::RedisResult<Vec<Value>> {
-    let command = |eval: Eval| {
-        let mut command = cmd(eval.command());
-        for argument in call.arguments(eval) {
-            command.arg(argument);
-        }
-        command
-    };
-    let reply: redis::RedisResult<Vec<redis::Value>> =
-        command(Eval::BySha).query_async(&mut redis).await;
-    let reply = match reply {
+    match call.command(Eval::BySha).query_async(&mut redis).await {
         Err(error) if error.code() == Some("NOSCRIPT") => {
-            command(Eval::BySource).query_async(&mut redis).await
+            call.command(Eval::BySource).query_async(&mut redis).await
         }
         reply => reply,
-    }?;
-    Ok(reply.into_iter().map(value).collect())
+    }
 }
 
 fn answer(

@@ -8,7 +8,7 @@ use crate::script::{Call, Reply, ReplyError, Script, Value};
 use crate::time::Millis;
 
 /// See the header of `apply.lua` for keys, arguments and reply.
-pub static SCRIPT: Script = Script::new(concat!(
+pub static SCRIPT: Script<10> = Script::new(concat!(
     include_str!("lua/grant.lua"),
     include_str!("lua/apply.lua")
 ));
@@ -92,11 +92,10 @@ pub struct TimedDecision {
 
 /// The call for an application of `applicant` to `campaign`.
 pub fn call(campaign: &CampaignId, applicant: &Applicant) -> Call {
-    Call {
-        script: &SCRIPT,
-        keys: Keys::of(campaign).of_grant_scripts().into(),
-        args: vec![campaign.to_string(), applicant.to_string()],
-    }
+    SCRIPT.call(
+        Keys::of(campaign).of_grant_scripts(),
+        vec![campaign.to_string(), applicant.to_string()],
+    )
 }
 
 /// Reads the script's reply.
@@ -171,6 +170,7 @@ pub(crate) fn instant(millis: i64) -> Result<Millis, ReplyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::script::Eval;
 
     fn reply(word: &str, round: &str, numbers: [i64; 3]) -> Vec<Value> {
         let text = |text: &str| Value::Bytes(text.as_bytes().to_vec());
@@ -215,10 +215,7 @@ mod tests {
             &"welcome".parse().expect("id"),
             &"7".parse().expect("user id"),
         );
-        assert!(
-            call.keys
-                .iter()
-                .all(|key| key.starts_with("rushgate:{welcome}:"))
-        );
+        let mut keys = call.arguments(Eval::BySha).skip(2).take(10);
+        assert!(keys.all(|key| key.starts_with("rushgate:{welcome}:")));
     }
 }

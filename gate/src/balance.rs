@@ -9,7 +9,7 @@ use crate::script::{Call, Reply, ReplyError, Script, Value};
 use std::fmt;
 
 /// See the header of `balance.lua` for keys and reply.
-pub static SCRIPT: Script = Script::new(include_str!("lua/balance.lua"));
+pub static SCRIPT: Script<10> = Script::new(include_str!("lua/balance.lua"));
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Counted {
@@ -58,11 +58,7 @@ impl fmt::Display for Miscount {
 }
 
 pub fn call(campaign: &CampaignId) -> Call {
-    Call {
-        script: &SCRIPT,
-        keys: Keys::of(campaign).of_grant_scripts().into(),
-        args: vec![],
-    }
+    SCRIPT.call(Keys::of(campaign).of_grant_scripts(), vec![])
 }
 
 /// Decodes the reply into the wrong counters; empty if all are right.

@@ -8,7 +8,7 @@ use crate::round::{RoundId, Serial};
 use crate::script::{Call, Reply, ReplyError, Script, Value};
 
 /// See the header of `confirm.lua` for keys, arguments and reply.
-pub static SCRIPT: Script = Script::new(include_str!("lua/confirm.lua"));
+pub static SCRIPT: Script<4> = Script::new(include_str!("lua/confirm.lua"));
 
 /// Maximum number of rows in one call. It keeps the call short, and below the 8,000 values that Lua's `unpack`
 /// accepts.
@@ -42,16 +42,14 @@ pub struct Row<'a> {
 /// The call that confirms `rows`: at least one, at most [`MAX_ROWS`].
 pub fn call<'a>(campaign: &CampaignId, rows: impl IntoIterator<Item = Row<'a>>) -> Call {
     let keys = Keys::of(campaign);
-    Call {
-        script: &SCRIPT,
-        keys: vec![
+    SCRIPT.call(
+        [
             keys.campaign(),
             keys.rounds(),
             keys.grants(),
             keys.revoked(),
         ],
-        args: rows
-            .into_iter()
+        rows.into_iter()
             .flat_map(|row| {
                 let mark = if row.is_revoked { "-" } else { "" };
                 [
@@ -61,7 +59,7 @@ pub fn call<'a>(campaign: &CampaignId, rows: impl IntoIterator<Item = Row<'a>>) 
                 ]
             })
             .collect(),
-    }
+    )
 }
 
 /// Reads the script's reply.

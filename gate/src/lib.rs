@@ -16,6 +16,8 @@ pub mod project;
 pub mod projection;
 pub mod readmit;
 pub mod record;
+#[cfg(feature = "redis")]
+mod redis_rs;
 pub mod refusal_cache;
 pub mod resend;
 pub mod restore;

@@ -8,7 +8,7 @@ use crate::script::{Call, Reply, ReplyError, Script, Value};
 use crate::time::Millis;
 
 /// See the header of `overview.lua` for keys and reply.
-pub static SCRIPT: Script = Script::new(include_str!("lua/overview.lua"));
+pub static SCRIPT: Script<3> = Script::new(include_str!("lua/overview.lua"));
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overview {
@@ -39,11 +39,7 @@ impl RoundOverview {
 
 pub fn call(campaign: &CampaignId) -> Call {
     let keys = Keys::of(campaign);
-    Call {
-        script: &SCRIPT,
-        keys: vec![keys.campaign(), keys.schedule(), keys.rounds()],
-        args: vec![],
-    }
+    SCRIPT.call([keys.campaign(), keys.schedule(), keys.rounds()], vec![])
 }
 
 /// Decodes the reply; `None` if the gate does not know the campaign.

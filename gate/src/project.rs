@@ -9,7 +9,7 @@ use crate::round::{Round, RoundId};
 use crate::script::{Call, Reply, ReplyError, Script, Value};
 
 /// See the header of `project.lua` for keys, arguments and reply.
-pub static SCRIPT: Script = Script::new(concat!(
+pub static SCRIPT: Script<10> = Script::new(concat!(
     include_str!("lua/grant.lua"),
     include_str!("lua/grace_period.lua"),
     include_str!("lua/project.lua")
@@ -86,11 +86,7 @@ pub fn call(
             round.quota.to_string(),
         ]);
     }
-    Call {
-        script: &SCRIPT,
-        keys: Keys::of(campaign).of_grant_scripts().into(),
-        args,
-    }
+    SCRIPT.call(Keys::of(campaign).of_grant_scripts(), args)
 }
 
 /// Reads the script's reply.

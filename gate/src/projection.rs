@@ -8,7 +8,7 @@ use crate::round::{Quota, Round};
 use crate::script::{Call, Reply, ReplyError, Script, Value};
 
 /// See the header of `projection.lua` for keys and reply.
-pub static SCRIPT: Script = Script::new(include_str!("lua/projection.lua"));
+pub static SCRIPT: Script<3> = Script::new(include_str!("lua/projection.lua"));
 
 /// The terms that the gate has of a campaign.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,11 +24,7 @@ pub struct Projection {
 
 pub fn call(campaign: &CampaignId) -> Call {
     let keys = Keys::of(campaign);
-    Call {
-        script: &SCRIPT,
-        keys: vec![keys.campaign(), keys.schedule(), keys.rounds()],
-        args: vec![],
-    }
+    SCRIPT.call([keys.campaign(), keys.schedule(), keys.rounds()], vec![])
 }
 
 /// Decodes the reply; `None` if the gate does not know the campaign.

@@ -5,15 +5,14 @@ use crate::keys::Keys;
 use crate::script::{Call, Reply, ReplyError, Script, Value};
 
 /// See the header of `readmit.lua` for keys, arguments and reply.
-pub static SCRIPT: Script = Script::new(include_str!("lua/readmit.lua"));
+pub static SCRIPT: Script<2> = Script::new(include_str!("lua/readmit.lua"));
 
 pub fn call(campaign: &CampaignId, entry_id: &str) -> Call {
     let keys = Keys::of(campaign);
-    Call {
-        script: &SCRIPT,
-        keys: vec![keys.stream(), keys.dead_letters()],
-        args: vec![entry_id.to_owned()],
-    }
+    SCRIPT.call(
+        [keys.stream(), keys.dead_letters()],
+        vec![entry_id.to_owned()],
+    )
 }
 
 /// Decodes the reply: whether the dead letter existed.

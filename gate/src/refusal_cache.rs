@@ -10,7 +10,7 @@ use crate::time::Millis;
 use std::time::Duration;
 
 /// See the header of `refusal_cache.lua` for keys and reply.
-pub static SCRIPT: Script = Script::new(concat!(
+pub static SCRIPT: Script<10> = Script::new(concat!(
     include_str!("lua/grant.lua"),
     include_str!("lua/grace_period.lua"),
     include_str!("lua/refusal_cache.lua")
@@ -47,11 +47,7 @@ impl CacheableRefusal {
 }
 
 pub fn call(campaign: &CampaignId) -> Call {
-    Call {
-        script: &SCRIPT,
-        keys: Keys::of(campaign).of_grant_scripts().into(),
-        args: vec![],
-    }
+    SCRIPT.call(Keys::of(campaign).of_grant_scripts(), vec![])
 }
 
 /// Decodes the reply; `None` if nothing may be cached.

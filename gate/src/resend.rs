@@ -8,7 +8,7 @@ use crate::round::{RoundId, Serial};
 use crate::script::{Call, Reply, ReplyError, Script, Value};
 
 /// See the header of `resend.lua` for keys, arguments and reply.
-pub static SCRIPT: Script = Script::new(include_str!("lua/resend.lua"));
+pub static SCRIPT: Script<4> = Script::new(include_str!("lua/resend.lua"));
 
 /// The event that was added to the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,20 +21,19 @@ pub enum ResendOutcome {
 
 pub fn call(campaign: &CampaignId, round: &RoundId, applicant: &Applicant) -> Call {
     let keys = Keys::of(campaign);
-    Call {
-        script: &SCRIPT,
-        keys: vec![
+    SCRIPT.call(
+        [
             keys.campaign(),
             keys.grants(),
             keys.stream(),
             keys.revoked(),
         ],
-        args: vec![
+        vec![
             campaign.to_string(),
             round.to_string(),
             applicant.to_string(),
         ],
-    }
+    )
 }
 
 /// Reads the script's reply.

@@ -16,7 +16,7 @@ use crate::time::Millis;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// See the header of `restore.lua` for keys, arguments and reply.
-pub static SCRIPT: Script = Script::new(concat!(
+pub static SCRIPT: Script<10> = Script::new(concat!(
     include_str!("lua/grant.lua"),
     include_str!("lua/restore.lua")
 ));
@@ -222,9 +222,8 @@ fn call(
     fence: FencingToken,
     args: impl IntoIterator<Item = String>,
 ) -> Call {
-    Call {
-        script: &SCRIPT,
-        keys: Keys::of(campaign).of_grant_scripts().into(),
-        args: std::iter::once(fence.to_string()).chain(args).collect(),
-    }
+    SCRIPT.call(
+        Keys::of(campaign).of_grant_scripts(),
+        std::iter::once(fence.to_string()).chain(args).collect(),
+    )
 }

@@ -9,7 +9,7 @@ use crate::script::{Call, Reply, ReplyError, Script, Value};
 use crate::time::Millis;
 
 /// See the header of `revoke.lua` for keys, arguments and reply.
-pub static SCRIPT: Script = Script::new(concat!(
+pub static SCRIPT: Script<10> = Script::new(concat!(
     include_str!("lua/grant.lua"),
     include_str!("lua/grace_period.lua"),
     include_str!("lua/revoke.lua")
@@ -38,15 +38,14 @@ pub enum RevokeOutcome {
 ///
 /// Without a round: the applicant's grant, or, with one grant per round, that of the round that opened last.
 pub fn call(campaign: &CampaignId, applicant: &Applicant, round: Option<&RoundId>) -> Call {
-    Call {
-        script: &SCRIPT,
-        keys: Keys::of(campaign).of_grant_scripts().into(),
-        args: vec![
+    SCRIPT.call(
+        Keys::of(campaign).of_grant_scripts(),
+        vec![
             campaign.to_string(),
             applicant.to_string(),
             round.map_or_else(String::new, RoundId::to_string),
         ],
-    }
+    )
 }
 
 /// Reads the script's reply.

@@ -1,46 +1,75 @@
 //! Describes Lua scripts, their calls and their flat replies. It does not depend on a Redis client library, because
-//! the handler uses the client of Spin and all other programs use redis-rs.
+//! the handler uses the client of Spin and all other programs use redis-rs: for them, the feature `redis` converts calls
+//! and replies.
 
 use crate::time::Millis;
 use std::fmt;
 use std::sync::OnceLock;
 
-/// A Lua script. Redis receives its source once, and its SHA-1 in later calls.
-///
-/// Scripts that grant are compiled with `grant.lua` prepended.
+/// A Lua script that takes `KEYS` keys. Redis receives its source once, and its SHA-1 in later calls.
 #[derive(Debug)]
-pub struct Script {
-    source: &'static str,
+pub struct Script<const KEYS: usize>(Source);
+
+#[derive(Debug)]
+struct Source {
+    text: &'static str,
     sha1: OnceLock<String>,
+    /// The number of keys, as EVALSHA takes it.
+    key_count: &'static str,
 }
 
-impl Script {
+impl<const KEYS: usize> Script<KEYS> {
+    /// Evaluated when the program is compiled, as is the panic for another number of keys.
+    const KEY_COUNT: &'static str = match KEYS {
+        2 => "2",
+        3 => "3",
+        4 => "4",
+        6 => "6",
+        10 => "10",
+        _ => panic!("add this number of keys"),
+    };
+
     pub(crate) const fn new(source: &'static str) -> Self {
-        Self {
-            source,
+        Self(Source {
+            text: source,
             sha1: OnceLock::new(),
+            key_count: Self::KEY_COUNT,
+        })
+    }
+
+    /// A call with these `KEYS`, all in one slot of Redis Cluster, and this `ARGV`.
+    pub(crate) fn call(&'static self, keys: [String; KEYS], args: Vec<String>) -> Call {
+        Call {
+            script: &self.0,
+            keys: keys.into(),
+            args,
         }
     }
 
     /// For EVAL.
     pub fn source(&self) -> &'static str {
-        self.source
+        self.0.text
     }
 
     /// SHA-1 of the source in hexadecimal, for EVALSHA.
     pub fn sha1(&self) -> &str {
-        self.sha1
-            .get_or_init(|| sha1_smol::Sha1::from(self.source).hexdigest())
+        self.0.sha1()
     }
 }
 
+impl Source {
+    fn sha1(&self) -> &str {
+        self.sha1
+            .get_or_init(|| sha1_smol::Sha1::from(self.text).hexdigest())
+    }
+}
+
+/// A script with its keys and arguments.
 #[derive(Clone, Debug)]
 pub struct Call {
-    pub script: &'static Script,
-    /// `KEYS`, all in one slot of Redis Cluster.
-    pub keys: Vec<String>,
-    /// `ARGV`.
-    pub args: Vec<String>,
+    script: &'static Source,
+    keys: Vec<String>,
+    args: Vec<String>,
 }
 
 /// The Redis command that runs a [`Call`].
@@ -66,11 +95,9 @@ impl Call {
     pub fn arguments(&self, eval: Eval) -> impl Iterator<Item = &str> {
         let script = match eval {
             Eval::BySha => self.script.sha1(),
-            Eval::BySource => self.script.source(),
+            Eval::BySource => self.script.text,
         };
-        // No script has more than 10 keys.
-        let count = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"][self.keys.len()];
-        [script, count]
+        [script, self.script.key_count]
             .into_iter()
             .chain(self.keys.iter().map(String::as_str))
             .chain(self.args.iter().map(String::as_str))

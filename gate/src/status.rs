@@ -10,7 +10,7 @@ use crate::script::{Call, Reply, ReplyError, Script, Value};
 use crate::time::Millis;
 
 /// See the header of `status.lua` for keys, arguments and reply.
-pub static SCRIPT: Script = Script::new(include_str!("lua/status.lua"));
+pub static SCRIPT: Script<6> = Script::new(include_str!("lua/status.lua"));
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -38,9 +38,8 @@ pub enum Status {
 /// otherwise the round that opened last.
 pub fn call(campaign: &CampaignId, applicant: &Applicant, round: Option<&RoundId>) -> Call {
     let keys = Keys::of(campaign);
-    Call {
-        script: &SCRIPT,
-        keys: vec![
+    SCRIPT.call(
+        [
             keys.campaign(),
             keys.schedule(),
             keys.grants(),
@@ -48,11 +47,11 @@ pub fn call(campaign: &CampaignId, applicant: &Applicant, round: Option<&RoundId
             keys.waiting(),
             keys.revoked(),
         ],
-        args: vec![
+        vec![
             applicant.to_string(),
             round.map_or_else(String::new, RoundId::to_string),
         ],
-    }
+    )
 }
 
 /// Reads the script's reply.

@@ -234,30 +234,15 @@ impl Gate {
     }
 
     async fn call(&mut self, call: &Call) -> Result<Vec<Value>> {
-        let command = |eval: Eval| {
-            let mut command = redis::cmd(eval.command());
-            for argument in call.arguments(eval) {
-                command.arg(argument);
-            }
-            command
-        };
-        let reply = match self.query(&command(Eval::BySha)).await {
+        let reply = match self.query(&call.command(Eval::BySha)).await {
             Err(GateError::Refused { error, .. } | GateError::Unanswered { error, .. })
                 if error.code() == Some("NOSCRIPT") =>
             {
-                self.query(&command(Eval::BySource)).await
+                self.query(&call.command(Eval::BySource)).await
             }
             reply => reply,
         };
-        let reply: Vec<redis::Value> = reply?;
-        Ok(reply
-            .into_iter()
-            .map(|value| match value {
-                redis::Value::Int(number) => Value::Integer(number),
-                redis::Value::BulkString(bytes) => Value::Bytes(bytes),
-                _ => Value::Other,
-            })
-            .collect())
+        Ok(reply?)
     }
 
     /// Runs an idempotent command. If no answer arrives, it retries for [`AGAIN_FOR`], so a broken connection or a

@@ -35,17 +35,14 @@ impl GateConnection {
     ) -> Result<Vec<RedisResult<Vec<Value>>>, RedisError> {
         let mut pipeline = redis::pipe();
         for call in calls {
-            let command = pipeline.cmd(Eval::BySha.command());
-            call.arguments(Eval::BySha).for_each(|argument| {
-                command.arg(argument);
-            });
+            pipeline.add_command(call.command(Eval::BySha));
         }
         pipeline.ignore_errors();
         let replies: Vec<RedisResult<redis::Value>> =
             pipeline.query_async(self.connected().await?).await?;
         let replies = replies.into_iter().map(|reply| {
             let reply = reply.and_then(redis::Value::extract_error)?;
-            Ok(values(reply))
+            Ok(Value::elements(reply))
         });
         Ok(replies.collect())
     }
@@ -82,19 +79,4 @@ async fn connect(client: &Client) -> Result<MultiplexedConnection, RedisError> {
         .exec_async(&mut connection)
         .await?;
     Ok(connection)
-}
-
-/// The values of a flat array reply; empty for any other reply.
-fn values(reply: redis::Value) -> Vec<Value> {
-    let redis::Value::Array(reply) = reply else {
-        return vec![];
-    };
-    reply
-        .into_iter()
-        .map(|value| match value {
-            redis::Value::Int(number) => Value::Integer(number),
-            redis::Value::BulkString(bytes) => Value::Bytes(bytes),
-            _ => Value::Other,
-        })
-        .collect()
 }

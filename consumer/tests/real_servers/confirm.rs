@@ -106,19 +106,8 @@ impl Gate {
     }
 
     async fn call(&mut self, call: &Call) -> Vec<Value> {
-        let mut command = redis::cmd(Eval::BySource.command());
-        call.arguments(Eval::BySource).for_each(|argument| {
-            command.arg(argument);
-        });
-        let reply: Vec<redis::Value> = command.query_async(&mut self.redis).await.expect("EVAL");
-        reply
-            .into_iter()
-            .map(|value| match value {
-                redis::Value::Int(number) => Value::Integer(number),
-                redis::Value::BulkString(bytes) => Value::Bytes(bytes),
-                _ => Value::Other,
-            })
-            .collect()
+        let command = call.command(Eval::BySource);
+        command.query_async(&mut self.redis).await.expect("EVAL")
     }
 }
 

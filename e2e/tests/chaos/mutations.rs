@@ -14,6 +14,7 @@ use redis::aio::MultiplexedConnection;
 use rushgate_e2e::check::{Expected, breaches};
 use rushgate_e2e::history::{Call, History, Place, Reply};
 use rushgate_e2e::proxy::Trouble;
+use rushgate_gate::script::Eval;
 use rushgate_gate::{Keys, apply};
 use rushgate_testbed::process::Signal;
 use rushgate_testbed::wait::until;
@@ -210,11 +211,11 @@ async fn decide(
     let applicant = format!("user-{person}").parse().expect("an applicant");
     let call = apply::call(&campaign.parse().expect("a campaign"), &applicant);
     let mut command = redis::cmd("EVAL");
-    command
-        .arg(script)
-        .arg(call.keys.len())
-        .arg(&call.keys)
-        .arg(&call.args);
+    command.arg(script);
+    // The mutated script takes the place of the real one.
+    for argument in call.arguments(Eval::BySource).skip(1) {
+        command.arg(argument);
+    }
     let (decision, round, serial, _, _): (String, String, u32, i64, i64) =
         command.query_async(redis).await.expect("a decision");
     match decision.as_str() {

@@ -45,11 +45,10 @@ async fn create_as_before(redis: &mut MultiplexedConnection, id: &str) {
     let mut add = redis::cmd("SADD");
     add.arg("rushgate:campaigns").arg(id);
     add.exec_async(redis).await.expect("SADD");
-    let mut eval = redis::cmd(Eval::BySource.command());
-    for argument in call.arguments(Eval::BySource) {
-        eval.arg(argument);
-    }
-    eval.exec_async(redis).await.expect("EVAL");
+    call.command(Eval::BySource)
+        .exec_async(redis)
+        .await
+        .expect("EVAL");
 }
 
 async fn page(system: &System, query: &str) -> Value {

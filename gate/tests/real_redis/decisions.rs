@@ -3,7 +3,7 @@
 use crate::support::{Gate, always_open, applicant, eval, round};
 use redis::TypedCommands;
 use rushgate_gate::project::{Origin, ProjectOutcome};
-use rushgate_gate::script::{self, Eval};
+use rushgate_gate::script::{self, Eval, Script};
 use rushgate_gate::{
     CampaignState, Decision, EventType, Keys, OnePer, Quota, Round, UserIds, apply, overview,
     status,
@@ -518,9 +518,17 @@ fn a_rush_over_many_connections_grants_each_serial_once() {
 #[test]
 fn a_call_with_the_wrong_number_of_keys_is_an_error() {
     let mut gate = Gate::open(1);
-    let mut call = apply::call(&gate.id, &applicant("a"));
-    call.keys.pop();
-    let error = gate.call(&call).expect_err("eight keys").to_string();
+    let error = redis::cmd("EVAL")
+        .arg(apply::SCRIPT.source())
+        .arg(1)
+        .arg(&[
+            Keys::of(&gate.id).campaign(),
+            "welcome".to_owned(),
+            "a".to_owned(),
+        ])
+        .exec(&mut gate.redis)
+        .expect_err("one key")
+        .to_string();
     assert!(error.contains("takes 10 keys and 2 arguments"), "{error}");
 }
 
@@ -559,21 +567,7 @@ fn a_projection_is_read_back() {
 
 #[test]
 fn the_sha_is_the_one_that_redis_computes() {
-    let mut gate = Gate::unknown();
-    for (name, script) in [
-        ("apply", &apply::SCRIPT),
-        ("balance", &rushgate_gate::balance::SCRIPT),
-        ("confirm", &rushgate_gate::confirm::SCRIPT),
-        ("overview", &overview::SCRIPT),
-        ("project", &rushgate_gate::project::SCRIPT),
-        ("projection", &rushgate_gate::projection::SCRIPT),
-        ("readmit", &rushgate_gate::readmit::SCRIPT),
-        ("refusal_cache", &rushgate_gate::refusal_cache::SCRIPT),
-        ("resend", &rushgate_gate::resend::SCRIPT),
-        ("restore", &rushgate_gate::restore::SCRIPT),
-        ("revoke", &rushgate_gate::revoke::SCRIPT),
-        ("status", &status::SCRIPT),
-    ] {
+    fn check<const KEYS: usize>(gate: &mut Gate, name: &str, script: &Script<KEYS>) {
         let sha1: String = redis::cmd("SCRIPT")
             .arg("LOAD")
             .arg(script.source())
@@ -581,5 +575,18 @@ fn the_sha_is_the_one_that_redis_computes() {
             .expect(name);
         assert_eq!(sha1, script.sha1(), "{name}");
     }
+    let gate = &mut Gate::unknown();
+    check(gate, "apply", &apply::SCRIPT);
+    check(gate, "balance", &rushgate_gate::balance::SCRIPT);
+    check(gate, "confirm", &rushgate_gate::confirm::SCRIPT);
+    check(gate, "overview", &overview::SCRIPT);
+    check(gate, "project", &rushgate_gate::project::SCRIPT);
+    check(gate, "projection", &rushgate_gate::projection::SCRIPT);
+    check(gate, "readmit", &rushgate_gate::readmit::SCRIPT);
+    check(gate, "refusal_cache", &rushgate_gate::refusal_cache::SCRIPT);
+    check(gate, "resend", &rushgate_gate::resend::SCRIPT);
+    check(gate, "restore", &rushgate_gate::restore::SCRIPT);
+    check(gate, "revoke", &rushgate_gate::revoke::SCRIPT);
+    check(gate, "status", &status::SCRIPT);
     assert_eq!(Eval::BySource.command(), "EVAL");
 }

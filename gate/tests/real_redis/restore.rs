@@ -54,8 +54,7 @@ impl Gate {
             assert_eq!(
                 restore::outcome(&reply),
                 Ok(RestoreOutcome::Done),
-                "{:?}",
-                call.args
+                "{call:?}"
             );
         }
     }
@@ -261,7 +260,7 @@ fn a_superseded_command_changes_nothing() {
     }
     for call in restore::calls(&gate.id.clone(), OnePer::Campaign, &granted, gate.fence) {
         let outcome = restore::outcome(&gate.call(&call).expect("restore"));
-        assert_eq!(outcome, Ok(RestoreOutcome::Superseded), "{:?}", call.args);
+        assert_eq!(outcome, Ok(RestoreOutcome::Superseded), "{call:?}");
     }
     assert_eq!(gate.reassign("9"), RestoreOutcome::Superseded);
     assert_eq!(gate.projection(), before);

@@ -253,25 +253,10 @@ pub(crate) fn connect(url: &str) -> redis::Connection {
 
 /// Runs a script by SHA-1, and by source if the server does not have it.
 pub(crate) fn eval(redis: &mut redis::Connection, call: &Call) -> redis::RedisResult<Vec<Value>> {
-    let mut run = |eval: Eval| {
-        let mut command = redis::cmd(eval.command());
-        for argument in call.arguments(eval) {
-            command.arg(argument);
-        }
-        command.query::<Vec<redis::Value>>(redis)
-    };
-    let reply = match run(Eval::BySha) {
-        Err(error) if error.code() == Some("NOSCRIPT") => run(Eval::BySource),
+    match call.command(Eval::BySha).query(redis) {
+        Err(error) if error.code() == Some("NOSCRIPT") => call.command(Eval::BySource).query(redis),
         reply => reply,
-    }?;
-    Ok(reply
-        .into_iter()
-        .map(|value| match value {
-            redis::Value::Int(number) => Value::Integer(number),
-            redis::Value::BulkString(bytes) => Value::Bytes(bytes),
-            _ => Value::Other,
-        })
-        .collect())
+    }
 }
 
 pub(crate) fn applicant(user_id: &str) -> Applicant {
