@@ -2,20 +2,20 @@
 
 mod change;
 mod create;
+mod instant;
 mod show;
 mod state;
 
 use crate::config::Config;
-use crate::database::Database;
 use crate::intention::Task;
 use crate::operation::Operation;
 use crate::output::CommandOutput;
-use crate::terms::Campaign;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use change::Change;
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use create::Create;
-use rushgate_gate::{CampaignId, Millis};
+use rushgate_gate::CampaignId;
+use state::Target;
 
 /// The subcommands of `campaign`.
 #[derive(Subcommand)]
@@ -54,16 +54,6 @@ pub enum CampaignCommand {
     },
 }
 
-/// A campaign, and the reason for the change.
-#[derive(Args)]
-pub struct Target {
-    /// The campaign
-    id: CampaignId,
-    /// The reason, for the log of the campaign
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
-}
-
 impl CampaignCommand {
     /// Runs the command and returns the text for the operator.
     ///
@@ -94,50 +84,4 @@ async fn finish(config: &Config, id: &CampaignId, give_up: bool) -> Result<Strin
         finished if finished.is_empty() => format!("nothing is unfinished in campaign {id}"),
         finished => finished,
     })
-}
-
-/// The campaign of that name.
-pub(crate) async fn existing(database: &Database, id: &CampaignId) -> Result<Campaign> {
-    database.campaign(id).await?.with_context(|| no_such(id))
-}
-
-/// The error for an id that no campaign has.
-pub(crate) fn no_such(id: &CampaignId) -> String {
-    format!("there is no campaign {id}: `rushgate campaign list` lists all")
-}
-
-/// Warns of terms that look like a mistake.
-fn warn(id: &CampaignId, what: &str) {
-    eprintln!("warning: campaign {id}: {what}");
-}
-
-/// Parses an instant that has a UTC offset.
-fn instant(text: &str) -> Result<Millis, String> {
-    text.parse::<jiff::Timestamp>()
-        .ok()
-        .and_then(|instant| Millis::try_from(instant.as_millisecond()).ok())
-        .ok_or_else(|| {
-            "write date, time and UTC offset, such as 2026-12-01T10:00:00+09:00 or 2026-12-01T01:00:00Z"
-                .to_owned()
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_instant_needs_its_offset() {
-        let at = |text| instant(text).map(Millis::get);
-        assert_eq!(at("2026-12-01T10:00:00+09:00"), Ok(1_796_086_800_000));
-        assert_eq!(at("2026-12-01T01:00:00Z"), Ok(1_796_086_800_000));
-        for bad in [
-            "2026-12-01T10:00:00",
-            "2026-12-01",
-            "tomorrow",
-            "1969-12-31T00:00:00Z",
-        ] {
-            assert!(at(bad).expect_err(bad).contains("such as"), "{bad}");
-        }
-    }
 }

@@ -1,9 +1,9 @@
 //! The command `rushgate coupon find`. It shows the help desk which grants and coupons an applicant has.
 
-use crate::campaign::no_such;
 use crate::config::Config;
 use crate::output::{CommandOutput, UNKNOWN};
 use crate::servers::Servers;
+use crate::terms::no_such_campaign;
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use rushgate_gate::status::Status;
@@ -34,7 +34,7 @@ impl CouponCommand {
         let mut servers = Servers::connect(config).await;
         let campaigns = match campaign {
             Some(id) => match servers.campaign(id).await {
-                Some(None) => bail!("{}", no_such(id)),
+                Some(None) => bail!("{}", no_such_campaign(id)),
                 _ => vec![id.clone()],
             },
             None => servers.campaigns().await,

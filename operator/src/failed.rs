@@ -4,24 +4,24 @@
 //! `failed_events`, identified by a number. The bridge's dead letters are stream entries that could not become a Kafka
 //! record: they are identified by campaign and entry id.
 
-mod dead_letter_id;
+mod arguments;
 mod dead_letters;
+mod discard;
+mod replay;
 mod show;
-
-pub use dead_letter_id::DeadLetterId;
-pub(crate) use show::UNPUBLISHED;
 
 use crate::config::Config;
 use crate::database::Database;
+use crate::dead_letter::DeadLetterId;
 use crate::gate::Gate;
 use crate::kafka::Kafka;
 use crate::output::CommandOutput;
 use crate::servers::is_away;
 use crate::unknown::{UNKNOWN, exit_code};
 use anyhow::{Context, Error, Result};
-use clap::{Args, Subcommand};
+use arguments::{Chosen, Filter};
+use clap::Subcommand;
 use dead_letters::DeadLetters;
-use rushgate_gate::CampaignId;
 
 pub const EXAMPLES: &str = "Examples:
   rushgate failed list --campaign welcome
@@ -69,30 +69,6 @@ pub enum FailedCommand {
         #[arg(long, value_name = "TEXT")]
         note: Option<String>,
     },
-}
-
-/// Restricts the dead letters to a campaign or a reason.
-#[derive(Args)]
-pub struct Filter {
-    /// Only dead letters of this campaign
-    #[arg(long)]
-    campaign: Option<CampaignId>,
-    /// Only dead letters with this reason, such as serial_taken
-    #[arg(long)]
-    reason: Option<String>,
-}
-
-/// The dead letters to replay or discard.
-#[derive(Args)]
-pub struct Chosen {
-    /// The dead letters' ids, from `failed list`
-    #[arg(required_unless_present = "all")]
-    ids: Vec<DeadLetterId>,
-    /// All open dead letters that match --campaign and --reason
-    #[arg(long, conflicts_with = "ids")]
-    all: bool,
-    #[command(flatten)]
-    filter: Filter,
 }
 
 impl FailedCommand {

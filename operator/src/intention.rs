@@ -4,7 +4,7 @@
 //! The result does not depend on the time at which that happens.
 
 use crate::actor::Actor;
-use crate::failed::DeadLetterId;
+use crate::dead_letter::DeadLetterId;
 use crate::terms::{Campaign, RoundsAndRules};
 use rushgate_gate::{
     Applicant, Assignment, CampaignId, CampaignState, FencingToken, RoundId, Serial,

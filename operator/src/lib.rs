@@ -7,6 +7,8 @@ pub mod campaign;
 pub mod config;
 pub mod coupon;
 pub mod database;
+pub mod dead_letter;
+pub mod difference;
 pub mod failed;
 pub mod gate;
 pub mod intention;

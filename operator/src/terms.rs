@@ -202,6 +202,11 @@ impl fmt::Display for Campaign {
     }
 }
 
+/// The error for an id that no campaign has.
+pub fn no_such_campaign(id: &CampaignId) -> String {
+    format!("there is no campaign {id}: `rushgate campaign list` lists all")
+}
+
 /// When a round is open, as text.
 pub fn window(round: &Round) -> String {
     let shown = |at: Option<Millis>, otherwise: &str| {

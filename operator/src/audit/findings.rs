@@ -1,12 +1,10 @@
 //! Compares what was read from gate, stream, topic, tables and dead letters, and returns a finding for each
 //! disagreement. A pure function.
 
-use crate::terms::{Campaign, window};
+use super::finding::Finding;
 use rushgate_gate::balance::Miscount;
-use rushgate_gate::projection::Projection;
 use rushgate_gate::{Assignment, CampaignState, EventType, RoundId, Serial};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 /// What was read about one campaign. The fields are read in the order in which a grant passes through the system, so a
 /// grant that moves on meanwhile is seen at least once.
@@ -52,64 +50,6 @@ pub struct Seen {
     pub terms: Vec<String>,
     /// Something could not be read, so what is absent here may exist all the same.
     pub is_partial: bool,
-}
-
-/// One disagreement.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Finding {
-    /// The gate does not know the campaign, although it was projected.
-    Unknown,
-    Halted,
-    /// The campaign is halted in the database, but the gate still grants.
-    HaltedHere,
-    /// A command was begun and not finished.
-    Unfinished(String),
-    /// The gate has a grant or a free serial that cannot be parsed.
-    Unreadable(String),
-    /// A counter of the gate differs from what the gate stores.
-    Miscount(Miscount),
-    /// The gate would give out a serial that an applicant holds.
-    HeldAndFree(Assignment),
-    /// Database and gate have different states.
-    State {
-        database: CampaignState,
-        gate: CampaignState,
-    },
-    /// Database and gate have different terms.
-    Terms(String),
-    /// The gate holds the grant, but it has no row, no event on its way and no dead letter.
-    Missing {
-        place: Assignment,
-        /// The topic still has its record.
-        in_topic: bool,
-    },
-    /// The gate holds the grant, but an operator has discarded its dead letter.
-    Discarded(Assignment),
-    /// The row is committed, but the gate does not know it.
-    Unconfirmed(Assignment),
-    /// The gate has revoked the grant, but its row is still active and no event is on its way.
-    StillActive(Assignment),
-    /// The row is active, but the gate has no such grant.
-    LostByGate(Assignment),
-    /// The gate holds the grant, but its row is revoked.
-    RevokedInTable(Assignment),
-    /// The row is revoked, but the gate has no such grant.
-    RevocationLostByGate(Assignment),
-    /// The gate holds the grant, and only the log says that it was revoked.
-    RevocationLost(Assignment),
-    /// The round has more active coupons than its quota.
-    OverQuota {
-        round: RoundId,
-        active: u32,
-        quota: u32,
-    },
-    /// A dead letter of the consumer is open.
-    FailedEvent {
-        id: u64,
-        reason: String,
-    },
-    /// A dead letter of the bridge is open.
-    Unpublished(String),
 }
 
 /// Everything that certainly disagrees, in a fixed order.
@@ -213,217 +153,9 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
     findings
 }
 
-/// Each difference between the terms in the database and at the gate, as text.
-pub fn differing_terms(campaign: &Campaign, at_gate: &Projection) -> Vec<String> {
-    let mut differing = vec![];
-    // The gate knows no terms of a campaign that was wiped and then halted.
-    let Some(terms) = at_gate.terms else {
-        return differing;
-    };
-    let mut differ = |what: &str, here: &dyn fmt::Display, there: &dyn fmt::Display| {
-        differing.push(format!(
-            "{what}: {here} in the database, {there} at the gate"
-        ));
-    };
-    if campaign.terms.waitlist != terms.waitlist {
-        differ("waitlist", &campaign.terms.waitlist, &terms.waitlist);
-    }
-    if campaign.terms.one_per != terms.one_per {
-        differ("one per", &campaign.terms.one_per, &terms.one_per);
-    }
-    if campaign.terms.user_ids != terms.user_ids {
-        differ("user ids", &campaign.terms.user_ids, &terms.user_ids);
-    }
-    let rounds_at_gate: BTreeMap<_, _> = at_gate
-        .rounds
-        .iter()
-        .map(|(round, _)| (&round.id, round))
-        .collect();
-    let ids: BTreeSet<_> = campaign.rounds.iter().map(|round| &round.id).collect();
-    for id in ids
-        .iter()
-        .chain(rounds_at_gate.keys())
-        .collect::<BTreeSet<_>>()
-    {
-        let here = campaign.rounds.iter().find(|round| round.id == **id);
-        match (here, rounds_at_gate.get(*id)) {
-            (Some(here), Some(there)) => {
-                if here.quota != there.quota {
-                    differ(&format!("quota of round {id}"), &here.quota, &there.quota);
-                }
-                if window(here) != window(there) {
-                    differ(&format!("round {id}"), &window(here), &window(there));
-                }
-            }
-            (Some(here), None) => differ(&format!("round {id}"), &window(here), &"none"),
-            (None, Some(there)) => differ(&format!("round {id}"), &"none", &window(there)),
-            (None, None) => {}
-        }
-    }
-    differing
-}
-
-impl Finding {
-    /// Whether a command was interrupted.
-    pub fn is_unfinished(&self) -> bool {
-        matches!(self, Self::Unfinished(_))
-    }
-
-    /// Whether `--repair` can put it right.
-    pub fn is_repairable(&self) -> bool {
-        match self {
-            Self::Missing { .. } | Self::Unconfirmed(_) | Self::StillActive(_) => true,
-            Self::Unfinished(_) | Self::State { .. } | Self::Terms(_) => true,
-            Self::HaltedHere => true,
-            Self::Discarded(_) | Self::Unreadable(_) => false,
-            Self::Miscount(_) | Self::HeldAndFree(_) => false,
-            Self::Unknown | Self::Halted | Self::LostByGate(_) => false,
-            Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => false,
-            Self::RevocationLost(_) => false,
-            Self::OverQuota { .. } | Self::FailedEvent { .. } | Self::Unpublished(_) => false,
-        }
-    }
-
-    /// What to do about it, besides `--repair`.
-    pub fn advice(&self) -> &'static str {
-        match self {
-            Self::Missing { .. } => "--repair puts it back on the stream",
-            Self::Discarded(_) => "`rushgate revoke` gives its serial back",
-            Self::Unconfirmed(_) => "--repair confirms it",
-            Self::StillActive(_) => "--repair puts the revocation back on the stream",
-            Self::Unknown => "Redis has lost it: `rushgate restore`",
-            Self::Halted => "Redis has lost grants: `rushgate restore`",
-            Self::Unfinished(_) => "--repair finishes it, and so does `rushgate campaign finish`",
-            Self::State { .. } => "--repair sets the gate to the state in the database",
-            Self::Terms(_) => {
-                "--repair gives the gate the terms of the database, raised to what the gate has granted"
-            }
-            Self::HaltedHere => "--repair halts the gate; then run `rushgate restore`",
-            Self::Unreadable(_) => "`rushgate restore --halt` rebuilds the gate without it",
-            Self::Miscount(_) | Self::HeldAndFree(_) => {
-                "Redis has lost data: `rushgate restore --halt` rebuilds it"
-            }
-            Self::LostByGate(_) => "Redis has lost grants: `rushgate restore --halt`",
-            Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => {
-                "Redis has lost a revocation: `rushgate restore --halt`"
-            }
-            Self::RevocationLost(_) => {
-                "Redis has lost the revocation: `rushgate revoke` revokes it again"
-            }
-            Self::OverQuota { .. } => {
-                "the table's keys do not allow that: were they changed by hand?"
-            }
-            Self::FailedEvent { .. } | Self::Unpublished(_) => "`rushgate failed show` shows it",
-        }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unknown => f.write_str("the gate does not know the campaign"),
-            Self::Halted => f.write_str("the campaign is halted and grants nothing"),
-            Self::HaltedHere => {
-                f.write_str("the campaign is halted in the database, and the gate still grants")
-            }
-            Self::Unfinished(what) => write!(f, "a command was interrupted: {what}"),
-            Self::Unreadable(entry) => write!(f, "the gate's entry {entry} cannot be parsed"),
-            Self::Miscount(miscount) => miscount.fmt(f),
-            Self::HeldAndFree(place) => {
-                write!(
-                    f,
-                    "{} is held, and also free to be given again",
-                    shown(place)
-                )
-            }
-            Self::State { database, gate } => {
-                write!(
-                    f,
-                    "the campaign is {database} in the database and {gate} at the gate"
-                )
-            }
-            Self::Terms(difference) => f.write_str(difference),
-            Self::Missing { place, in_topic } => {
-                // An event that left the stream reached Kafka, unless Redis lost it or it was deleted by hand; Kafka drops
-                // records after the topic's retention.
-                let kafka = if *in_topic {
-                    "its record is in Kafka, and the consumers have committed past it"
-                } else {
-                    "it has left the stream, and Kafka holds no record of it now"
-                };
-                write!(
-                    f,
-                    "{} is held at the gate and has no row: {kafka}",
-                    shown(place)
-                )
-            }
-            Self::Discarded(place) => write!(
-                f,
-                "{} is held at the gate, and its dead letter was discarded",
-                shown(place)
-            ),
-            Self::Unconfirmed(place) => {
-                write!(
-                    f,
-                    "{} has a committed row that the gate does not know of",
-                    shown(place)
-                )
-            }
-            Self::RevocationLost(place) => write!(
-                f,
-                "{} is held at the gate, although the log says that it was revoked",
-                shown(place)
-            ),
-            Self::StillActive(place) => {
-                write!(
-                    f,
-                    "{} is revoked at the gate, and its row is active",
-                    shown(place)
-                )
-            }
-            Self::LostByGate(place) => {
-                write!(
-                    f,
-                    "{} has an active row, and the gate does not know it",
-                    shown(place)
-                )
-            }
-            Self::RevokedInTable(place) => {
-                write!(
-                    f,
-                    "{} is held at the gate, and its row is revoked",
-                    shown(place)
-                )
-            }
-            Self::RevocationLostByGate(place) => {
-                write!(
-                    f,
-                    "{} has a revoked row, and the gate does not know it",
-                    shown(place)
-                )
-            }
-            Self::OverQuota {
-                round,
-                active,
-                quota,
-            } => write!(
-                f,
-                "round {round} has {active} active coupons for a quota of {quota}"
-            ),
-            Self::FailedEvent { id, reason } => write!(f, "dead letter {id} is open: {reason}"),
-            Self::Unpublished(id) => write!(f, "dead letter {id} of the bridge is open"),
-        }
-    }
-}
-
-pub(super) fn shown(place: &Assignment) -> String {
-    format!("{}/{} of {}", place.round, place.serial, place.applicant)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rushgate_gate::{OnePer, Round, Terms, UserIds};
 
     fn place(serial: u32, user_id: &str) -> Assignment {
         Assignment {
@@ -535,47 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn terms_that_differ_are_told_one_by_one() {
-        let round = |id: &str, quota: u32| Round {
-            id: id.parse().expect("a round"),
-            opens_at: None,
-            closes_at: None,
-            quota: quota.try_into().expect("a quota"),
-        };
-        let terms = |waitlist: u32, user_ids| Terms {
-            one_per: OnePer::Campaign,
-            waitlist: waitlist.try_into().expect("a waitlist"),
-            user_ids,
-        };
-        let campaign = Campaign {
-            id: "c".parse().expect("an id"),
-            state: CampaignState::Running,
-            terms: terms(1, UserIds::Numeric),
-            daily: None,
-            rounds: vec![round("a", 5), round("b", 5)],
-            projected: true,
-        };
-        let mut projection = Projection {
-            state: CampaignState::Running,
-            terms: Some(terms(1, UserIds::Numeric)),
-            fence: 1.into(),
-            rounds: vec![(round("b", 5), 0), (round("a", 5), 3)],
-        };
-        assert_eq!(differing_terms(&campaign, &projection), [""; 0]);
-        projection.terms = Some(terms(2, UserIds::Unstated));
-        projection.rounds = vec![(round("b", 25), 9), (round("c", 5), 0)];
-        assert_eq!(
-            differing_terms(&campaign, &projection),
-            [
-                "waitlist: 1 in the database, 2 at the gate",
-                "user ids: numeric in the database, unstated at the gate",
-                "round a: opens now, closes never in the database, none at the gate",
-                "quota of round b: 5 in the database, 25 at the gate",
-                "round c: none in the database, opens now, closes never at the gate",
-            ]
-        );
-        projection.terms = None;
-        assert_eq!(differing_terms(&campaign, &projection), [""; 0]);
+    fn a_command_states_and_terms_are_told() {
         let seen = Seen {
             unfinished: Some("pause by kim".to_owned()),
             states: Some((CampaignState::Paused, CampaignState::Running)),

@@ -1,7 +1,7 @@
 //! Formats findings as lines of text. Similar findings share a line.
 
-use super::findings::{Finding, shown};
-use crate::failed::UNPUBLISHED;
+use super::finding::{Finding, shown};
+use crate::dead_letter::UNPUBLISHED;
 use rushgate_gate::CampaignId;
 use std::collections::BTreeSet;
 use std::mem::discriminant;

@@ -1,6 +1,6 @@
 //! The command `rushgate campaign change`, which changes the quota, window, last day or waitlist of a campaign.
 
-use super::{instant, warn};
+use super::instant::instant;
 use crate::config::Config;
 use crate::intention::Task;
 use crate::operation::{Operation, moved_up};
@@ -89,7 +89,7 @@ impl Change {
             if wanted.over(now) != current.over(now)
                 && let Some(over) = wanted.over(now)
             {
-                warn(&self.id, &over);
+                eprintln!("warning: campaign {}: {over}", self.id);
             }
             operation.perform(task, self.reason.as_deref()).await?
         })

@@ -1,6 +1,6 @@
 //! The command `rushgate campaign create`, which creates a campaign with one round, or with one round a day.
 
-use super::{instant, warn};
+use super::instant::instant;
 use crate::config::Config;
 use crate::operation::{Reserved, lost, unknown_creation};
 use crate::schedule::Daily;
@@ -115,7 +115,7 @@ impl Create {
         let campaign = operation.campaign.clone();
         let now = Millis::try_from(jiff::Timestamp::now().as_millisecond())?;
         if let Some(over) = campaign.over(now) {
-            warn(id, &over);
+            eprintln!("warning: campaign {id}: {over}");
         }
         let registered = operation.register().await;
         let projected = match registered {

@@ -1,12 +1,11 @@
 //! The commands `rushgate campaign list`, `show` and `log`, which only read.
 
-use super::{existing, no_such};
 use crate::config::Config;
 use crate::database::Database;
 use crate::operation::lost;
 use crate::output::{CommandOutput, UNKNOWN, figure};
 use crate::servers::Servers;
-use crate::terms::window;
+use crate::terms::{no_such_campaign, window};
 use anyhow::{Result, bail};
 use rushgate_gate::overview::Overview;
 use rushgate_gate::{CampaignId, Millis, Round};
@@ -64,7 +63,7 @@ pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<CommandOutp
     let mut servers = Servers::connect(config).await;
     let terms = servers.campaign(id).await;
     if let Some(None) = terms {
-        bail!("{}", no_such(id));
+        bail!("{}", no_such_campaign(id));
     }
     let terms = terms.flatten();
     // Upstream first: a grant that moves on meanwhile is counted at least once.
@@ -183,7 +182,7 @@ fn rounds(overview: &Overview) -> Result<String> {
 
 pub(super) async fn log(config: &Config, id: &CampaignId) -> Result<String> {
     let database = Database::connect(config).await?;
-    existing(&database, id).await?;
+    database.existing(id).await?;
     let lines: Vec<String> = database
         .log(id)
         .await?

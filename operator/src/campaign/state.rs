@@ -1,12 +1,22 @@
 //! The commands `rushgate campaign pause`, `resume` and `close`, which change the state of a campaign.
 
-use super::Target;
 use crate::config::Config;
 use crate::intention::Task;
 use crate::operation::Operation;
 use anyhow::{Result, bail};
-use rushgate_gate::CampaignState;
+use clap::Args;
 use rushgate_gate::project::Origin;
+use rushgate_gate::{CampaignId, CampaignState};
+
+/// A campaign, and the reason for the change.
+#[derive(Args)]
+pub struct Target {
+    /// The campaign
+    id: CampaignId,
+    /// The reason, for the log of the campaign
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
 
 /// Idempotent: running the command again projects the state again.
 pub(super) async fn set(config: &Config, target: &Target, task: Task) -> Result<String> {

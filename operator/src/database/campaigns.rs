@@ -1,16 +1,17 @@
-//! Reads and writes the tables `campaigns` and `rounds`, which contain the terms that operators have set.
+//! Reads and writes the table `campaigns`, which contains the terms that operators have set.
 
+use super::connection::{ARE_THE_TABLES_THERE, Database};
 use super::intentions;
 use super::log::{self, Action, Entry};
-use super::{ARE_THE_TABLES_THERE, Database, datetime, instant};
+use super::rounds;
 use crate::actor::Actor;
 use crate::schedule::Daily;
-use crate::terms::Campaign;
+use crate::terms::{Campaign, no_such_campaign};
 use anyhow::{Context, Result};
 use jiff::SignedDuration;
-use rushgate_gate::{CampaignId, CampaignState, FencingToken, Round, RoundId, Terms, Waitlist};
+use rushgate_gate::{CampaignId, CampaignState, FencingToken, Terms, Waitlist};
+use sqlx::Row;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
-use sqlx::{AssertSqlSafe, Row};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 impl Database {
@@ -30,7 +31,7 @@ impl Database {
                 .context("inserting the campaign")?;
             write_terms(connection, campaign).await?;
             for round in &campaign.rounds {
-                write_round(connection, &campaign.id, round).await?;
+                rounds::write(connection, &campaign.id, round).await?;
             }
             let entry = Entry {
                 action: Action::Created,
@@ -76,29 +77,6 @@ impl Database {
         Ok(token.into_inner().into())
     }
 
-    /// The first of these rounds that has coupons, revoked coupons included.
-    pub async fn with_coupons(
-        &self,
-        campaign: &CampaignId,
-        rounds: impl Iterator<Item = &RoundId>,
-    ) -> Result<Option<RoundId>> {
-        let mut connection = self.connection.lock().await;
-        for round in rounds {
-            let coupon: Option<u64> = sqlx::query_scalar(
-                "SELECT id FROM coupons WHERE campaign_id = ? AND round_id = ? LIMIT 1",
-            )
-            .bind(campaign.as_str())
-            .bind(round.as_str())
-            .fetch_optional(&mut *connection)
-            .await
-            .context("looking for coupons")?;
-            if coupon.is_some() {
-                return Ok(Some(round.clone()));
-            }
-        }
-        Ok(None)
-    }
-
     /// # Errors
     /// When the database refuses, or the stored campaign cannot be parsed.
     pub async fn campaign(&self, id: &CampaignId) -> Result<Option<Campaign>> {
@@ -124,9 +102,18 @@ impl Database {
                 user_ids: row.try_get::<String, _>("user_ids")?.parse()?,
             },
             daily: daily(&row)?,
-            rounds: rounds(&mut connection, id).await?,
+            rounds: rounds::of(&mut connection, id).await?,
             projected: row.try_get::<i64, _>("projected")? != 0,
         }))
+    }
+
+    /// The campaign, which must exist.
+    ///
+    /// # Errors
+    /// As for [`Database::campaign`], or when there is no such campaign.
+    pub async fn existing(&self, id: &CampaignId) -> Result<Campaign> {
+        let campaign = self.campaign(id).await?;
+        campaign.with_context(|| no_such_campaign(id))
     }
 
     /// The ids of all campaigns, oldest first.
@@ -177,40 +164,10 @@ pub(super) async fn set_state(
     Ok(())
 }
 
-/// Adds rounds and raises quotas, so that the database accepts every grant of the gate. Removes nothing.
-pub(super) async fn make_room(connection: &mut MySqlConnection, wanted: &Campaign) -> Result<()> {
-    for round in &wanted.rounds {
-        insert_round(
-            connection,
-            &wanted.id,
-            round,
-            "quota = GREATEST(quota, VALUES(quota))",
-        )
-        .await?;
-    }
-    Ok(())
-}
-
 /// Stores exactly the rules and rounds that the gate has; removes other rounds, unless they have coupons.
 pub(super) async fn finalize(connection: &mut MySqlConnection, campaign: &Campaign) -> Result<()> {
     write_terms(connection, campaign).await?;
-    for round in &campaign.rounds {
-        write_round(connection, &campaign.id, round).await?;
-    }
-    for gone in rounds(connection, &campaign.id).await? {
-        if !campaign.rounds.iter().any(|round| round.id == gone.id) {
-            sqlx::query(
-                "DELETE FROM rounds WHERE campaign_id = ? AND round_id = ? AND NOT EXISTS (SELECT 1 FROM coupons \
-                 WHERE coupons.campaign_id = rounds.campaign_id AND coupons.round_id = rounds.round_id)",
-            )
-                .bind(campaign.id.as_str())
-                .bind(gone.id.as_str())
-                .execute(&mut *connection)
-                .await
-                .context("removing a round")?;
-        }
-    }
-    Ok(())
+    rounds::finalize(connection, campaign).await
 }
 
 async fn write_terms(connection: &mut MySqlConnection, campaign: &Campaign) -> Result<()> {
@@ -232,64 +189,6 @@ async fn write_terms(connection: &mut MySqlConnection, campaign: &Campaign) -> R
     .await
     .context("writing the campaign's terms")?;
     Ok(())
-}
-
-async fn write_round(
-    connection: &mut MySqlConnection,
-    campaign: &CampaignId,
-    round: &Round,
-) -> Result<()> {
-    let all = "opens_at = VALUES(opens_at), closes_at = VALUES(closes_at), quota = VALUES(quota)";
-    insert_round(connection, campaign, round, all).await
-}
-
-async fn insert_round(
-    connection: &mut MySqlConnection,
-    campaign: &CampaignId,
-    round: &Round,
-    if_there: &'static str,
-) -> Result<()> {
-    let statement = format!(
-        "INSERT INTO rounds (campaign_id, round_id, opens_at, closes_at, quota) VALUES (?, ?, ?, ?, ?) \
-         ON DUPLICATE KEY UPDATE {if_there}"
-    );
-    sqlx::query(AssertSqlSafe(statement))
-        .bind(campaign.as_str())
-        .bind(round.id.as_str())
-        .bind(round.opens_at.map(datetime))
-        .bind(round.closes_at.map(datetime))
-        .bind(round.quota.get())
-        .execute(connection)
-        .await
-        .context("writing a round")?;
-    Ok(())
-}
-
-async fn rounds(connection: &mut MySqlConnection, campaign: &CampaignId) -> Result<Vec<Round>> {
-    let rows = sqlx::query(
-        "SELECT round_id, quota, \
-         DATE_FORMAT(opens_at, '%Y-%m-%dT%H:%i:%s.%fZ') AS opens_at, \
-         DATE_FORMAT(closes_at, '%Y-%m-%dT%H:%i:%s.%fZ') AS closes_at \
-         FROM rounds WHERE campaign_id = ? ORDER BY round_id",
-    )
-    .bind(campaign.as_str())
-    .fetch_all(connection)
-    .await
-    .context("reading the rounds")?;
-    rows.iter().map(round).collect()
-}
-
-fn round(row: &MySqlRow) -> Result<Round> {
-    let at = |column| {
-        let text = row.try_get::<Option<String>, _>(column)?;
-        text.map(|text| instant(&text)).transpose()
-    };
-    Ok(Round {
-        id: row.try_get::<String, _>("round_id")?.parse::<RoundId>()?,
-        opens_at: at("opens_at")?,
-        closes_at: at("closes_at")?,
-        quota: row.try_get::<u32, _>("quota")?.try_into()?,
-    })
 }
 
 fn daily(row: &MySqlRow) -> Result<Option<Daily>> {

@@ -1,6 +1,6 @@
 //! Reads which grants of a campaign have reached the database: as a row of `coupons`, or as a dead letter.
 
-use super::{Database, answered};
+use super::connection::{Database, answered};
 use anyhow::{Context, Result};
 use futures::TryStreamExt;
 use rushgate_gate::restore::{Granted, Standing};

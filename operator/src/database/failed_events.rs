@@ -1,8 +1,8 @@
 //! Reads and changes the table `failed_events`: the consumer's dead letters, which are records that could not become a
 //! coupon.
 
+use super::connection::{ARE_THE_TABLES_THERE, Database, answered};
 use super::log::cut;
-use super::{ARE_THE_TABLES_THERE, Database, answered};
 use anyhow::{Context, Result, bail};
 use rushgate_gate::dead_letter::Header;
 use rushgate_gate::record::{self, RecordError};

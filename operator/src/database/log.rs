@@ -1,8 +1,8 @@
 //! Appends to the table `campaign_log` and reads it: what was done to a campaign, and why. Lines are never changed.
 
-use super::{ARE_THE_TABLES_THERE, Database};
+use super::connection::{ARE_THE_TABLES_THERE, Database};
 use crate::actor::Actor;
-use crate::failed::DeadLetterId;
+use crate::dead_letter::DeadLetterId;
 use crate::intention::{GrantRef, Intention};
 use anyhow::{Context, Result};
 use rushgate_gate::{Assignment, CampaignId};

@@ -1,23 +1,17 @@
-//! Replays and discards dead letters, both those of the consumer and those of the bridge.
+//! Finds the dead letters that a command is about, both those of the consumer and those of the bridge, and records what
+//! was done with them.
 
-use super::show::{UNPUBLISHED, shown};
-use super::{Chosen, DeadLetterId, Filter};
-use crate::campaign::existing;
+use super::arguments::{Chosen, Filter};
 use crate::config::Config;
 use crate::database::{Action, Database, Entry, FailedEvent, FailedEventFilter, Resolution, Write};
+use crate::dead_letter::{DeadLetterId, UNPUBLISHED, no_such};
 use crate::gate::{Gate, Unpublished};
-use crate::intention::{GrantRef, Task};
 use crate::kafka::Kafka;
-use crate::operation::{Operation, halted};
+use crate::operation::Operation;
 use crate::servers::is_away;
 use crate::unknown::Unknown;
-use anyhow::{Context, Error, Result, bail, ensure};
-use rushgate_gate::record::ATTEMPT_HEADER;
-use rushgate_gate::status::Status;
-use rushgate_gate::{CampaignId, CampaignState, Event, EventType, signature};
-
-/// Width of the column for values. A value that fills it may have been cut, so it cannot be sent again.
-const LONGEST_VALUE: usize = 65_535;
+use anyhow::{Error, Result, bail, ensure};
+use rushgate_gate::{CampaignId, CampaignState};
 
 /// Connections to the servers that store dead letters or take them back.
 pub(super) struct DeadLetters<'a> {
@@ -38,7 +32,7 @@ impl DeadLetters<'_> {
             return Ok((vec![], vec![]));
         }
         let campaigns = match &filter.campaign {
-            Some(campaign) => vec![existing(&self.database, campaign).await?.id],
+            Some(campaign) => vec![self.database.existing(campaign).await?.id],
             None => self.database.campaigns().await?,
         };
         let (mut ids, mut errors) = (vec![], vec![]);
@@ -55,7 +49,7 @@ impl DeadLetters<'_> {
     }
 
     /// The bridge's dead letter with this entry id.
-    async fn of_bridge(
+    pub(super) async fn of_bridge(
         &mut self,
         campaign: &CampaignId,
         entry_id: &str,
@@ -87,177 +81,11 @@ impl DeadLetters<'_> {
         Ok((ids, errors))
     }
 
-    /// Publishes first and records that second: interrupted in between, the dead letter is replayed twice, which is
-    /// harmless.
-    pub(super) async fn replay(&mut self, id: &DeadLetterId) -> Result<String> {
-        match id {
-            DeadLetterId::Consumer(number) => {
-                let failed_event = self.database.failed_event(*number).await?;
-                if let Some(before) = before(&failed_event, Resolution::Replayed)? {
-                    return Ok(before);
-                }
-                // Finishes what an interrupted command was about to do with it.
-                let operation = self.operation_on(&failed_event).await?;
-                let done = self.send_again(operation.as_ref(), *number).await;
-                report(operation.as_ref(), done)
-            }
-            DeadLetterId::Bridge(campaign, entry_id) => {
-                let mut operation = Operation::begin(self.config, campaign).await?;
-                let done = self.readmit(&mut operation, id, entry_id).await;
-                operation.with_report(done)
-            }
-        }
-    }
-
-    async fn send_again(&mut self, operation: Option<&Operation>, number: u64) -> Result<String> {
-        // Read again: finishing an interrupted command may have changed it.
-        let failed_event = self.database.failed_event(number).await?;
-        if let Some(before) = before(&failed_event, Resolution::Replayed)? {
-            return Ok(before);
-        }
-        let value = failed_event.value.as_deref();
-        ensure!(
-            value.is_none_or(|value| value.len() < LONGEST_VALUE),
-            "the record was longer than the part that is stored, so it cannot be sent again: discard it"
-        );
-        ensure!(
-            !failed_event.has_lost_headers,
-            "not all of the record's headers are stored, or one has a name that is not text, so it cannot be sent again: discard it"
-        );
-        let mut headers = failed_event.headers.clone();
-        let attempt = failed_event.attempts.saturating_add(1);
-        headers.retain(|(name, _)| !name.eq_ignore_ascii_case(ATTEMPT_HEADER));
-        let text = attempt.to_string().into_bytes();
-        headers.push((ATTEMPT_HEADER.to_owned(), Some(text)));
-        let key = failed_event.key.as_deref();
-        self.kafka.connect().await?;
-        let published = self.kafka.publish(key, value, &headers).await;
-        published.map_err(|error| unknown("the replay", number, error))?;
-        let note = format!("attempt {attempt}");
-        self.resolve(operation, number, Resolution::Replayed, &note)
-            .await?;
-        Ok(format!(
-            "sent again, as {note}; if it fails again, it becomes a dead letter again"
-        ))
-    }
-
-    async fn readmit(
-        &mut self,
-        operation: &mut Operation,
-        id: &DeadLetterId,
-        entry_id: &str,
-    ) -> Result<String> {
-        if matches!(operation.finished_task(), Some(Task::Replay { entry_id: finished }) if finished == entry_id)
-        {
-            return Ok(String::new());
-        }
-        let campaign = operation.campaign.id.clone();
-        let Some(dead_letter) = self.of_bridge(&campaign, entry_id).await? else {
-            return gone(operation, id, Action::Replayed).await;
-        };
-        ensure!(
-            dead_letter
-                .fields
-                .keys()
-                .any(|name| !["reason", "entry_id"].contains(&name.as_str())),
-            "the entry has no fields, so it cannot be sent again: discard it"
-        );
-        let entry_id = entry_id.to_owned();
-        operation.perform(Task::Replay { entry_id }, None).await?;
-        Ok("on the stream again; if it fails again, it becomes a dead letter again".to_owned())
-    }
-
-    pub(super) async fn discard(
-        &mut self,
-        id: &DeadLetterId,
-        return_serial: bool,
-        note: Option<&str>,
-    ) -> Result<String> {
-        match id {
-            DeadLetterId::Consumer(number) => {
-                let failed_event = self.database.failed_event(*number).await?;
-                if let Some(before) = before(&failed_event, Resolution::Discarded)? {
-                    return Ok(before);
-                }
-                if return_serial {
-                    ensure!(failed_event.reason != signature::REASON, NOBODYS);
-                    let event = failed_event.event().context(NOBODYS)?;
-                    let mut operation = Operation::begin(self.config, &event.campaign).await?;
-                    let done = match before(
-                        &self.database.failed_event(*number).await?,
-                        Resolution::Discarded,
-                    ) {
-                        Ok(Some(before)) => Ok(before),
-                        Ok(None) => self.take_back(&mut operation, id, &event, None, note).await,
-                        Err(error) => Err(error),
-                    };
-                    return operation.with_report(done);
-                }
-                let operation = self.operation_on(&failed_event).await?;
-                let done = self.give_up(operation.as_ref(), *number, note).await;
-                report(operation.as_ref(), done)
-            }
-            DeadLetterId::Bridge(campaign, entry_id) => {
-                let mut operation = Operation::begin(self.config, campaign).await?;
-                let done = self
-                    .discard_entry(&mut operation, id, entry_id, return_serial, note)
-                    .await;
-                operation.with_report(done)
-            }
-        }
-    }
-
-    async fn give_up(
-        &self,
-        operation: Option<&Operation>,
-        number: u64,
-        note: Option<&str>,
-    ) -> Result<String> {
-        // Read again: finishing an interrupted command may have changed it.
-        let failed_event = self.database.failed_event(number).await?;
-        if let Some(before) = before(&failed_event, Resolution::Discarded)? {
-            return Ok(before);
-        }
-        let note = note.unwrap_or_default();
-        self.resolve(operation, number, Resolution::Discarded, note)
-            .await?;
-        Ok("discarded".to_owned())
-    }
-
-    async fn discard_entry(
-        &mut self,
-        operation: &mut Operation,
-        id: &DeadLetterId,
-        entry_id: &str,
-        return_serial: bool,
-        note: Option<&str>,
-    ) -> Result<String> {
-        if matches!(operation.finished_task(), Some(Task::Discard { dead_letter, .. }) if *dead_letter == id.to_string())
-        {
-            return Ok(String::new());
-        }
-        let campaign = operation.campaign.id.clone();
-        let Some(dead_letter) = self.of_bridge(&campaign, entry_id).await? else {
-            return gone(operation, id, Action::Discarded).await;
-        };
-        // The log keeps the entry's fields; nothing else does.
-        let fields: Vec<String> = dead_letter
-            .fields
-            .iter()
-            .map(|(name, value)| format!("{name}={}", shown(Some(value))))
-            .collect();
-        let content = Some(fields.join(" "));
-        if return_serial {
-            let event = dead_letter.event().context(NOBODYS)?;
-            return self.take_back(operation, id, &event, content, note).await;
-        }
-        let about = dead_letter.event().ok().map(|event| about(&event));
-        let task = Task::discard(id, content, about, None);
-        operation.perform(task, note).await
-    }
-
     /// An operation on the campaign that the dead letter is about, if that campaign is known and not halted.
-    async fn operation_on(&self, failed_event: &FailedEvent) -> Result<Option<Operation>> {
+    pub(super) async fn operation_on(
+        &self,
+        failed_event: &FailedEvent,
+    ) -> Result<Option<Operation>> {
         let Ok(event) = failed_event.event() else {
             return Ok(None);
         };
@@ -270,7 +98,7 @@ impl DeadLetters<'_> {
     }
 
     /// Records what was done with a dead letter of the consumer, also in the log of its campaign.
-    async fn resolve(
+    pub(super) async fn resolve(
         &self,
         operation: Option<&Operation>,
         number: u64,
@@ -305,58 +133,10 @@ impl DeadLetters<'_> {
             )
         })
     }
-
-    /// Discards a dead letter, and revokes its grant if the gate still holds exactly that grant and it has no coupon.
-    async fn take_back(
-        &mut self,
-        operation: &mut Operation,
-        id: &DeadLetterId,
-        event: &Event,
-        content: Option<String>,
-        note: Option<&str>,
-    ) -> Result<String> {
-        let (campaign, round, applicant) = (&event.campaign, &event.round, &event.applicant);
-        ensure!(
-            event.event_type == EventType::Granted,
-            "it is not about a grant, so there is no serial to return: discard it without --return-serial"
-        );
-        let status = self
-            .gate
-            .application(campaign, applicant, Some(round))
-            .await?;
-        let (grant, remark) = match status {
-            Status::Granted(held) | Status::Issued(held) if held.serial == event.serial => {
-                let grant = GrantRef::new(round.clone(), held.serial, applicant.clone());
-                ensure!(
-                    !operation.has_coupon(&grant).await?,
-                    "the applicant has the coupon of this grant: `rushgate revoke` revokes it, `rushgate failed \
-                     discard` without --return-serial keeps it"
-                );
-                (Some(grant), String::new())
-            }
-            Status::Granted(held) | Status::Issued(held) => (
-                None,
-                format!(", the applicant holds serial {} and keeps it", held.serial),
-            ),
-            Status::Revoked { .. } => (None, ", the gate had already revoked the grant".to_owned()),
-            Status::Halted => bail!("{}", halted(campaign)),
-            Status::Waitlisted(_)
-            | Status::NotFound
-            | Status::UnknownRound
-            | Status::UnknownCampaign => (None, ", the gate has no such grant".to_owned()),
-        };
-        let task = Task::discard(id, content, Some(about(event)), grant);
-        let text = operation.perform(task, note).await?;
-        Ok(format!("{text}{remark}"))
-    }
-}
-
-fn about(event: &Event) -> GrantRef {
-    GrantRef::new(event.round.clone(), event.serial, event.applicant.clone())
 }
 
 /// The text for the operator, with what was finished first on the campaign.
-fn report(operation: Option<&Operation>, done: Result<String>) -> Result<String> {
+pub(super) fn report(operation: Option<&Operation>, done: Result<String>) -> Result<String> {
     match operation {
         Some(operation) => operation.with_report(done),
         None => done,
@@ -367,7 +147,11 @@ fn report(operation: Option<&Operation>, done: Result<String>) -> Result<String>
 ///
 /// # Errors
 /// When something else was done with it, or the log has no line about it.
-async fn gone(operation: &Operation, id: &DeadLetterId, wanted: Action) -> Result<String> {
+pub(super) async fn gone(
+    operation: &Operation,
+    id: &DeadLetterId,
+    wanted: Action,
+) -> Result<String> {
     let campaign = &operation.campaign.id;
     let dealt_with = operation.database.dealt_with(campaign, id).await?;
     match dealt_with {
@@ -380,28 +164,18 @@ async fn gone(operation: &Operation, id: &DeadLetterId, wanted: Action) -> Resul
 }
 
 /// The error of an attempt that may have taken effect; running it again is harmless.
-fn unknown(what: &str, number: u64, error: anyhow::Error) -> anyhow::Error {
+pub(super) fn unknown(what: &str, number: u64, error: anyhow::Error) -> anyhow::Error {
     let way_out = format!(
         "Run the same command again; `rushgate failed show {number}` shows whether it was done"
     );
     error.context(Unknown::new(what, way_out))
 }
 
-/// Why a serial cannot be returned.
-const NOBODYS: &str = "the record does not say whose grant it is";
-
-pub(super) fn no_such(campaign: &CampaignId) -> String {
-    format!(
-        "there is no such dead letter, or it was resolved: `rushgate failed list --campaign {campaign}` lists the open \
-         ones, `rushgate campaign log {campaign}` shows what was done with others"
-    )
-}
-
 /// The answer if it was resolved before.
 ///
 /// # Errors
 /// When something else was done with it.
-fn before(failed_event: &FailedEvent, wanted: Resolution) -> Result<Option<String>> {
+pub(super) fn before(failed_event: &FailedEvent, wanted: Resolution) -> Result<Option<String>> {
     let Some((word, at)) = &failed_event.resolution else {
         return Ok(None);
     };

@@ -1,20 +1,17 @@
 //! The commands `rushgate failed list` and `rushgate failed show`.
 
-use super::dead_letters::no_such;
-use super::{DeadLetterId, Filter};
-use crate::campaign::{self, existing};
+use super::arguments::Filter;
 use crate::config::Config;
 use crate::database::{Database, FailedEventFilter};
+use crate::dead_letter::{DeadLetterId, UNPUBLISHED, no_such, shown};
 use crate::gate::{Gate, Unpublished};
 use crate::output::CommandOutput;
 use crate::servers::Servers;
+use crate::terms::no_such_campaign;
 use anyhow::{Context, Result, bail};
 use rushgate_gate::CampaignId;
 use rushgate_gate::record::PARKED;
 use std::fmt::Write;
-
-/// The reason of all dead letters of the bridge.
-pub(crate) const UNPUBLISHED: &str = "unpublishable";
 
 pub(super) async fn list(
     config: &Config,
@@ -82,7 +79,7 @@ async fn unpublished(
 ) -> Result<Vec<(CampaignId, Unpublished)>> {
     let campaigns = match &filter.campaign {
         Some(id) => match servers.campaign(id).await {
-            Some(None) => bail!("{}", campaign::no_such(id)),
+            Some(None) => bail!("{}", no_such_campaign(id)),
             _ => vec![id.clone()],
         },
         None => servers.campaigns().await,
@@ -147,7 +144,7 @@ pub(super) async fn show(config: &Config, id: &DeadLetterId) -> Result<String> {
         }
         DeadLetterId::Bridge(campaign, entry_id) => {
             let mut gate = Gate::connect(config).await?;
-            existing(&database, campaign).await?;
+            database.existing(campaign).await?;
             let mut dead_letters = gate.unpublished(campaign).await?.into_iter();
             let dead_letter = dead_letters.find(|dead_letter| dead_letter.entry_id == *entry_id);
             let dead_letter = dead_letter.with_context(|| no_such(campaign))?;
@@ -161,18 +158,6 @@ pub(super) async fn show(config: &Config, id: &DeadLetterId) -> Result<String> {
         }
     }
     Ok(text)
-}
-
-/// Bytes as text, or in hexadecimal if they are not UTF-8.
-pub(super) fn shown(bytes: Option<&[u8]>) -> String {
-    match bytes.map(str::from_utf8) {
-        None => "none".to_owned(),
-        Some(Ok(text)) if !text.contains(char::is_control) => text.to_owned(),
-        Some(_) => {
-            let bytes = bytes.unwrap_or_default().iter();
-            bytes.fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}"))
-        }
-    }
 }
 
 /// When Redis added the entry.
@@ -190,10 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_that_are_no_text_are_shown_all_the_same() {
-        assert_eq!(shown(Some(b"a/b/1")), "a/b/1");
-        assert_eq!(shown(Some(&[0, 0xff])), "0x00ff");
-        assert_eq!(shown(None), "none");
+    fn an_entry_id_says_since_when_it_exists() {
         assert_eq!(since("1796086800123-0"), "2026-12-01T01:00:00Z");
     }
 }

@@ -1,9 +1,10 @@
 //! Makes the database and the gate agree about the terms and the state of a campaign. The gate gets those of the
 //! database, raised where needed to what the gate has already granted.
 
-use super::{Operation, halted, lost};
-use crate::audit::differing_terms;
+use super::outcome::{halted, lost};
+use super::running::Operation;
 use crate::database::{Action, Entry, Write};
+use crate::difference::differing_terms;
 use anyhow::{Result, bail};
 use rushgate_gate::CampaignState;
 use rushgate_gate::project::Origin;

@@ -1,8 +1,9 @@
 //! Carries out each kind of task: calls of the gate first, then one transaction. Every task is idempotent.
 
-use super::{BEAT_EVERY, Declined, Operation, halted, lost, moved_up, or_repair};
+use super::outcome::{Declined, halted, lost, moved_up, or_repair};
+use super::running::{BEAT_EVERY, Operation};
 use crate::database::{Action, Entry, Resolution, Write};
-use crate::failed::DeadLetterId;
+use crate::dead_letter::DeadLetterId;
 use crate::intention::{GrantRef, Intention, Task};
 use anyhow::{Result, bail};
 use rushgate_gate::project::Origin;

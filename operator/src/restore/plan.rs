@@ -150,6 +150,10 @@ impl Books {
     }
 }
 
+pub(super) fn is_held(granted: &Granted) -> bool {
+    !matches!(granted.standing, Standing::Revoked(_))
+}
+
 pub(super) fn place(granted: &Granted) -> Assignment {
     Assignment {
         round: granted.round.clone(),

@@ -1,8 +1,11 @@
-//! Parses and formats the id of a dead letter.
+//! A dead letter as operators see it: its id, the bytes of its record, and the error if there is none.
 
 use rushgate_gate::CampaignId;
 use std::fmt;
 use std::str::FromStr;
+
+/// The reason of all dead letters of the bridge.
+pub const UNPUBLISHED: &str = "unpublishable";
 
 /// The id of a dead letter: `17`, or `welcome/1796086800123-0`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,26 @@ impl fmt::Display for DeadLetterId {
     }
 }
 
+/// The error for an id that no open dead letter of the campaign has.
+pub fn no_such(campaign: &CampaignId) -> String {
+    format!(
+        "there is no such dead letter, or it was resolved: `rushgate failed list --campaign {campaign}` lists the open \
+         ones, `rushgate campaign log {campaign}` shows what was done with others"
+    )
+}
+
+/// Bytes as text, or in hexadecimal if they are not UTF-8.
+pub fn shown(bytes: Option<&[u8]>) -> String {
+    match bytes.map(str::from_utf8) {
+        None => "none".to_owned(),
+        Some(Ok(text)) if !text.contains(char::is_control) => text.to_owned(),
+        Some(_) => {
+            let bytes = bytes.unwrap_or_default().iter();
+            bytes.fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +82,12 @@ mod tests {
             let error = name.parse::<DeadLetterId>().expect_err(name);
             assert!(error.contains("failed list"), "{name}: {error}");
         }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_shown_all_the_same() {
+        assert_eq!(shown(Some(b"a/b/1")), "a/b/1");
+        assert_eq!(shown(Some(&[0, 0xff])), "0x00ff");
+        assert_eq!(shown(None), "none");
     }
 }

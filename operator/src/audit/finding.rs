@@ -1,0 +1,220 @@
+//! A finding of the audit: one disagreement, what it is in words, and what to do about it.
+
+use rushgate_gate::balance::Miscount;
+use rushgate_gate::{Assignment, CampaignState, RoundId};
+use std::fmt;
+
+/// One disagreement.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Finding {
+    /// The gate does not know the campaign, although it was projected.
+    Unknown,
+    Halted,
+    /// The campaign is halted in the database, but the gate still grants.
+    HaltedHere,
+    /// A command was begun and not finished.
+    Unfinished(String),
+    /// The gate has a grant or a free serial that cannot be parsed.
+    Unreadable(String),
+    /// A counter of the gate differs from what the gate stores.
+    Miscount(Miscount),
+    /// The gate would give out a serial that an applicant holds.
+    HeldAndFree(Assignment),
+    /// Database and gate have different states.
+    State {
+        database: CampaignState,
+        gate: CampaignState,
+    },
+    /// Database and gate have different terms.
+    Terms(String),
+    /// The gate holds the grant, but it has no row, no event on its way and no dead letter.
+    Missing {
+        place: Assignment,
+        /// The topic still has its record.
+        in_topic: bool,
+    },
+    /// The gate holds the grant, but an operator has discarded its dead letter.
+    Discarded(Assignment),
+    /// The row is committed, but the gate does not know it.
+    Unconfirmed(Assignment),
+    /// The gate has revoked the grant, but its row is still active and no event is on its way.
+    StillActive(Assignment),
+    /// The row is active, but the gate has no such grant.
+    LostByGate(Assignment),
+    /// The gate holds the grant, but its row is revoked.
+    RevokedInTable(Assignment),
+    /// The row is revoked, but the gate has no such grant.
+    RevocationLostByGate(Assignment),
+    /// The gate holds the grant, and only the log says that it was revoked.
+    RevocationLost(Assignment),
+    /// The round has more active coupons than its quota.
+    OverQuota {
+        round: RoundId,
+        active: u32,
+        quota: u32,
+    },
+    /// A dead letter of the consumer is open.
+    FailedEvent {
+        id: u64,
+        reason: String,
+    },
+    /// A dead letter of the bridge is open.
+    Unpublished(String),
+}
+
+impl Finding {
+    /// Whether a command was interrupted.
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self, Self::Unfinished(_))
+    }
+
+    /// Whether `--repair` can put it right.
+    pub fn is_repairable(&self) -> bool {
+        match self {
+            Self::Missing { .. } | Self::Unconfirmed(_) | Self::StillActive(_) => true,
+            Self::Unfinished(_) | Self::State { .. } | Self::Terms(_) => true,
+            Self::HaltedHere => true,
+            Self::Discarded(_) | Self::Unreadable(_) => false,
+            Self::Miscount(_) | Self::HeldAndFree(_) => false,
+            Self::Unknown | Self::Halted | Self::LostByGate(_) => false,
+            Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => false,
+            Self::RevocationLost(_) => false,
+            Self::OverQuota { .. } | Self::FailedEvent { .. } | Self::Unpublished(_) => false,
+        }
+    }
+
+    /// What to do about it, besides `--repair`.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "--repair puts it back on the stream",
+            Self::Discarded(_) => "`rushgate revoke` gives its serial back",
+            Self::Unconfirmed(_) => "--repair confirms it",
+            Self::StillActive(_) => "--repair puts the revocation back on the stream",
+            Self::Unknown => "Redis has lost it: `rushgate restore`",
+            Self::Halted => "Redis has lost grants: `rushgate restore`",
+            Self::Unfinished(_) => "--repair finishes it, and so does `rushgate campaign finish`",
+            Self::State { .. } => "--repair sets the gate to the state in the database",
+            Self::Terms(_) => {
+                "--repair gives the gate the terms of the database, raised to what the gate has granted"
+            }
+            Self::HaltedHere => "--repair halts the gate; then run `rushgate restore`",
+            Self::Unreadable(_) => "`rushgate restore --halt` rebuilds the gate without it",
+            Self::Miscount(_) | Self::HeldAndFree(_) => {
+                "Redis has lost data: `rushgate restore --halt` rebuilds it"
+            }
+            Self::LostByGate(_) => "Redis has lost grants: `rushgate restore --halt`",
+            Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => {
+                "Redis has lost a revocation: `rushgate restore --halt`"
+            }
+            Self::RevocationLost(_) => {
+                "Redis has lost the revocation: `rushgate revoke` revokes it again"
+            }
+            Self::OverQuota { .. } => {
+                "the table's keys do not allow that: were they changed by hand?"
+            }
+            Self::FailedEvent { .. } | Self::Unpublished(_) => "`rushgate failed show` shows it",
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("the gate does not know the campaign"),
+            Self::Halted => f.write_str("the campaign is halted and grants nothing"),
+            Self::HaltedHere => {
+                f.write_str("the campaign is halted in the database, and the gate still grants")
+            }
+            Self::Unfinished(what) => write!(f, "a command was interrupted: {what}"),
+            Self::Unreadable(entry) => write!(f, "the gate's entry {entry} cannot be parsed"),
+            Self::Miscount(miscount) => miscount.fmt(f),
+            Self::HeldAndFree(place) => {
+                write!(
+                    f,
+                    "{} is held, and also free to be given again",
+                    shown(place)
+                )
+            }
+            Self::State { database, gate } => {
+                write!(
+                    f,
+                    "the campaign is {database} in the database and {gate} at the gate"
+                )
+            }
+            Self::Terms(difference) => f.write_str(difference),
+            Self::Missing { place, in_topic } => {
+                // An event that left the stream reached Kafka, unless Redis lost it or it was deleted by hand; Kafka drops
+                // records after the topic's retention.
+                let kafka = if *in_topic {
+                    "its record is in Kafka, and the consumers have committed past it"
+                } else {
+                    "it has left the stream, and Kafka holds no record of it now"
+                };
+                write!(
+                    f,
+                    "{} is held at the gate and has no row: {kafka}",
+                    shown(place)
+                )
+            }
+            Self::Discarded(place) => write!(
+                f,
+                "{} is held at the gate, and its dead letter was discarded",
+                shown(place)
+            ),
+            Self::Unconfirmed(place) => {
+                write!(
+                    f,
+                    "{} has a committed row that the gate does not know of",
+                    shown(place)
+                )
+            }
+            Self::RevocationLost(place) => write!(
+                f,
+                "{} is held at the gate, although the log says that it was revoked",
+                shown(place)
+            ),
+            Self::StillActive(place) => {
+                write!(
+                    f,
+                    "{} is revoked at the gate, and its row is active",
+                    shown(place)
+                )
+            }
+            Self::LostByGate(place) => {
+                write!(
+                    f,
+                    "{} has an active row, and the gate does not know it",
+                    shown(place)
+                )
+            }
+            Self::RevokedInTable(place) => {
+                write!(
+                    f,
+                    "{} is held at the gate, and its row is revoked",
+                    shown(place)
+                )
+            }
+            Self::RevocationLostByGate(place) => {
+                write!(
+                    f,
+                    "{} has a revoked row, and the gate does not know it",
+                    shown(place)
+                )
+            }
+            Self::OverQuota {
+                round,
+                active,
+                quota,
+            } => write!(
+                f,
+                "round {round} has {active} active coupons for a quota of {quota}"
+            ),
+            Self::FailedEvent { id, reason } => write!(f, "dead letter {id} is open: {reason}"),
+            Self::Unpublished(id) => write!(f, "dead letter {id} of the bridge is open"),
+        }
+    }
+}
+
+pub(super) fn shown(place: &Assignment) -> String {
+    format!("{}/{} of {}", place.round, place.serial, place.applicant)
+}
