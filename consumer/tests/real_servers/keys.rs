@@ -44,7 +44,7 @@ async fn a_101st_coupon_is_impossible() {
         let number = insert(&mut connection, serial, "late")
             .await
             .expect_err("outside of the quota");
-        assert!(CHECK.contains(&number), "{number}");
+        assert!(CHECK.contains(&number), "serial {serial}: {number}");
     }
     for serial in 1..=100 {
         assert_eq!(

@@ -204,7 +204,7 @@ async fn conflicts_say_what_is_in_the_way_and_no_log_names_an_applicant() {
     consumer.stop().await;
     let log = consumer.log();
     for user_id in ["alice", "mallory", "bob", "carol"] {
-        assert!(!log.contains(user_id), "{log}");
+        assert!(!log.contains(user_id), "{user_id}: {log}");
     }
     assert!(
         log.contains("dead letter") && log.contains("serial_taken"),

@@ -48,7 +48,8 @@ async fn a_writer_that_is_held_up_holds_up_the_offsets_but_not_the_other_writer(
             .await;
         assert_eq!(
             (rig.database.active().await, rig.topic.committed()),
-            (OF_SECOND, 0)
+            (OF_SECOND, 0),
+            "{retries} retries"
         );
     }
     assert_eq!(consumer.metric("rushgate_consumer_ready").await, Some(0.0));
@@ -189,10 +190,10 @@ async fn consumer_lanes_still_sets_the_number_of_writers_with_a_warning() {
         assert_eq!(
             log.contains("CONSUMER_LANES (--lanes) was renamed"),
             is_warned,
-            "{log}"
+            "{settings:?}: {log}"
         );
         let started = format!("writers={connections}");
-        assert!(log.contains(&started), "{log}");
+        assert!(log.contains(&started), "{settings:?}: {log}");
         consumer.stop().await;
     }
 }

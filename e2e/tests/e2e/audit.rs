@@ -121,7 +121,11 @@ async fn every_disagreement_is_told_and_what_can_be_proven_is_repaired() {
     let revoke =
         "UPDATE coupons SET state = 'revoked', revoked_at = granted_at WHERE user_id = 'p5'";
     for statement in [delete, revoke] {
-        assert_eq!(system.database.run(statement).await.expect("done"), 1);
+        assert_eq!(
+            system.database.run(statement).await.expect("done"),
+            1,
+            "{statement}"
+        );
     }
     let grants = "rushgate:{launch}:grants";
     let redis::Value::BulkString(p2) = redis(&system, &["HGET", grants, "p2"]).await else {
@@ -373,7 +377,7 @@ async fn a_hundred_dead_letters_are_one_line_and_a_command_that_lists_them() {
         let command = command.and_then(|command| command.strip_prefix("rushgate "));
         let words: Vec<&str> = command.expect(line).split(' ').collect();
         let list = launch.does(&words).await;
-        assert_eq!(list.lines().count(), listed + 1, "{list}");
+        assert_eq!(list.lines().count(), listed + 1, "{line}: {list}");
     }
     let said = launch.exits(2, &["audit", LAUNCH, "--all"]).await;
     assert_eq!(said.lines().count(), 104, "{said}");

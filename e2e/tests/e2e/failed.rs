@@ -190,7 +190,7 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
         let said = launch
             .does(&["failed", "discard", &id, "--return-serial"])
             .await;
-        assert!(said.contains(expected), "{said}");
+        assert!(said.contains(expected), "{words:?}: {said}");
     }
     let id = named(&list, &["undecodable", "launch/once/3"]);
     let refused = launch
@@ -399,7 +399,7 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
             let list = launch
                 .does(&[&["failed", "list"], &arguments[..]].concat())
                 .await;
-            assert_eq!(list.lines().count(), expected, "{list}");
+            assert_eq!(list.lines().count(), expected, "{arguments:?}: {list}");
         }
         let shown = launch.does(&["failed", "show", &anna]).await;
         for expected in [
@@ -408,7 +408,7 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
             "field        user_id: anna",
             "entry_id: ",
         ] {
-            assert!(shown.contains(expected), "{shown}");
+            assert!(shown.contains(expected), "{expected}: {shown}");
         }
 
         // The serial goes to another applicant; the revocation cannot be published either, as long as this lasts.
@@ -450,7 +450,7 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
             ),
         ] {
             let said = launch.exits(code, &["failed", command, &malformed]).await;
-            assert!(said.contains(expected), "{said}");
+            assert!(said.contains(expected), "{command}: {said}");
         }
         let log = launch.does(&["campaign", "log", "launch"]).await;
         assert!(

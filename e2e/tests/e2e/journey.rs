@@ -95,7 +95,7 @@ async fn long_values_are_eight_bytes_and_become_rows_too() {
             .send()
             .await
             .expect("an answer");
-        assert_eq!(response.status(), 201);
+        assert_eq!(response.status(), 201, "{user_id}");
     }
     let topic = system.topic().to_owned();
     let records = tokio::task::spawn_blocking(move || records(&topic, 2))
@@ -134,7 +134,7 @@ async fn long_values_are_eight_bytes_and_become_rows_too() {
         assert_eq!(
             count.and_then(|line| line.split_whitespace().last()),
             Some(expected),
-            "{show}"
+            "{line}: {show}"
         );
     }
     let log = system.bridges[0].log();

@@ -14,11 +14,15 @@ const APPLICANTS: u32 = 1_500;
 async fn a_bridge_that_is_killed_loses_nothing() {
     let mut system = System::start(Size::ONE_OF_EACH).await;
     let rush = begin_rush(&system).await;
+    let mut in_the_middle = 0;
     for _ in 0..3 {
         some_rows_more(&system).await;
         system.bridges.remove(0).crash();
+        let evidence = system.stores().read("launch").await.expect("the stores");
+        in_the_middle += u32::from(evidence.published.len() < QUOTA as usize);
         system.start_bridge().await;
     }
+    assert!(in_the_middle > 0, "every kill was after the last record");
     end_rush(&system, rush).await;
 }
 
@@ -28,6 +32,8 @@ async fn a_consumer_that_is_killed_loses_nothing() {
     let rush = begin_rush(&system).await;
     some_rows_more(&system).await;
     system.consumers.remove(0).crash();
+    let rows = system.database.count("launch").await.expect("the database");
+    assert!(rows < u64::from(QUOTA), "it was killed after the last row");
     system.start_consumer().await;
     end_rush(&system, rush).await;
 }

@@ -188,12 +188,13 @@ async fn an_unknown_campaign_is_looked_up_once_a_second_and_found_a_second_after
     system.operator.create("typo", 1).await.expect("created");
     let created = Instant::now();
     until("it is found", async || {
-        (ask(2).await == StatusCode::CREATED).then_some(())
+        // An answer that was given before the creation is good for a second.
+        let must_know = created.elapsed() > Duration::from_secs(1);
+        let is_found = ask(2).await == StatusCode::CREATED;
+        assert!(is_found || !must_know, "unknown to a later request");
+        is_found.then_some(())
     })
     .await;
     assert_eq!(ask(0).await, StatusCode::OK);
     assert_eq!(ask(1).await, StatusCode::OK);
-    // A second, and the delay of a busy machine.
-    let after = created.elapsed();
-    assert!(after < Duration::from_secs(5), "found after {after:?}");
 }

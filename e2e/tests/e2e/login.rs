@@ -147,7 +147,7 @@ async fn a_login_that_is_missing_or_wrong_is_told_by_the_name_of_the_variable() 
                 .stderr
                 .lines()
                 .filter(|line| line.starts_with("error: "));
-            assert_eq!(errors.count(), 1, "{ended:?}");
+            assert_eq!(errors.count(), 1, "{case}: {ended:?}");
             says(command[0], &ended.stderr);
         }
         for name in ["kafka-bridge", "consumer"] {

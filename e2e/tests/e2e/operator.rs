@@ -101,14 +101,26 @@ async fn a_campaign_is_paused_resumed_and_closed() {
         let said = launch
             .does(&["campaign", command, "launch", "--reason", "as agreed"])
             .await;
-        assert_eq!(said.trim(), format!("campaign launch is {state}"));
+        assert_eq!(
+            said.trim(),
+            format!("campaign launch is {state}"),
+            "{command}"
+        );
         let said = launch.does(&["campaign", command, "launch"]).await;
-        assert_eq!(said.trim(), format!("campaign launch is {state} already"));
+        assert_eq!(
+            said.trim(),
+            format!("campaign launch is {state} already"),
+            "{command}"
+        );
         match refusal {
             Some((status, code)) => {
-                assert_eq!(launch.refusal("c").await, (status, code.to_owned()));
+                assert_eq!(
+                    launch.refusal("c").await,
+                    (status, code.to_owned()),
+                    "{command}"
+                );
             }
-            None => assert_eq!(launch.apply("b").await, granted(2)),
+            None => assert_eq!(launch.apply("b").await, granted(2), "{command}"),
         }
     }
     // Winners keep their coupons, and a closed campaign stays closed.
@@ -118,7 +130,10 @@ async fn a_campaign_is_paused_resumed_and_closed() {
     );
     for command in ["pause", "resume"] {
         let refused = launch.cannot(&["campaign", command, "launch"]).await;
-        assert!(refused.contains("closed for good"), "{refused}");
+        assert!(
+            refused.contains("closed for good"),
+            "{command:?}: {refused}"
+        );
     }
     let refused = launch
         .cannot(&["campaign", "change", "launch", "--quota", "9"])
@@ -155,7 +170,7 @@ async fn days_are_added_and_removed_while_they_have_no_winners() {
         let said = advent
             .does(&["campaign", "change", "advent", "--to", to])
             .await;
-        assert!(said.contains(&format!("({rounds} rounds)")), "{said}");
+        assert!(said.contains(&format!("({rounds} rounds)")), "{to}: {said}");
     }
     let shown = advent.does(&["campaign", "show", "advent"]).await;
     assert!(
@@ -325,7 +340,7 @@ async fn what_cannot_be_says_what_to_do_next() {
         let help = launch.does(&arguments).await;
         assert!(
             help.contains("DATABASE_URL") && !help.contains(&password),
-            "{help}"
+            "{arguments:?}: {help}"
         );
     }
     let found = launch.does(&["coupon", "find", "nobody"]).await;
@@ -352,7 +367,7 @@ async fn settings_of_redis_that_may_lose_grants_are_told_where_they_may_be_asked
         let launch = View::of(&system, "launch");
         for command in commands {
             let said = launch.exits(0, command).await;
-            assert!(!said.contains("warning: Redis"), "{said}");
+            assert!(!said.contains("warning: Redis"), "{command:?}: {said}");
         }
     }
     let mut redis = system.redis_connection().await.expect("Redis");
@@ -374,7 +389,11 @@ async fn settings_of_redis_that_may_lose_grants_are_told_where_they_may_be_asked
                 "maxmemory-policy is allkeys-lru",
                 "there is no append-only file",
             ] {
-                assert_eq!(said.matches(warning).count(), 1, "{warning}: {said}");
+                assert_eq!(
+                    said.matches(warning).count(),
+                    1,
+                    "{command:?}: {warning}: {said}"
+                );
             }
         }
         // A user without the right gets no warning, and nothing else changes.
@@ -383,7 +402,7 @@ async fn settings_of_redis_that_may_lose_grants_are_told_where_they_may_be_asked
         acl.exec_async(&mut redis).await.expect("set");
         for command in commands {
             let said = launch.exits(0, command).await;
-            assert!(!said.contains("warning: Redis"), "{said}");
+            assert!(!said.contains("warning: Redis"), "{command:?}: {said}");
         }
     }
     system.start_bridge().await;

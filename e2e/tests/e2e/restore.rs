@@ -258,7 +258,11 @@ async fn a_lost_serial_without_a_free_place_is_a_dead_letter_until_there_is_one(
     {
         let launch = View::of(&system, LAUNCH);
         for (serial, user_id) in ["a", "b"].into_iter().enumerate() {
-            assert_eq!(launch.apply(user_id).await, granted(serial as u32 + 1));
+            assert_eq!(
+                launch.apply(user_id).await,
+                granted(serial as u32 + 1),
+                "{user_id}"
+            );
         }
         launch.has_rows(2).await;
         system.drained(LAUNCH).await;
@@ -267,7 +271,11 @@ async fn a_lost_serial_without_a_free_place_is_a_dead_letter_until_there_is_one(
     {
         let launch = View::of(&system, LAUNCH);
         for (serial, user_id) in ["c", "d", "e"].into_iter().enumerate() {
-            assert_eq!(launch.apply(user_id).await, granted(serial as u32 + 3));
+            assert_eq!(
+                launch.apply(user_id).await,
+                granted(serial as u32 + 3),
+                "{user_id}"
+            );
         }
         launch.has_rows(5).await;
         system.drained(LAUNCH).await;
@@ -281,7 +289,11 @@ async fn a_lost_serial_without_a_free_place_is_a_dead_letter_until_there_is_one(
     {
         let launch = View::of(&system, LAUNCH);
         for (serial, user_id) in ["x", "y", "c"].into_iter().enumerate() {
-            assert_eq!(launch.apply(user_id).await, granted(serial as u32 + 3));
+            assert_eq!(
+                launch.apply(user_id).await,
+                granted(serial as u32 + 3),
+                "{user_id}"
+            );
         }
     }
     system.start_consumer().await;
@@ -296,7 +308,7 @@ async fn a_lost_serial_without_a_free_place_is_a_dead_letter_until_there_is_one(
         (["revoke", LAUNCH, "a"], "`rushgate restore launch`"),
     ] {
         let refused = launch.cannot(&arguments).await;
-        assert!(refused.contains(next), "{refused}");
+        assert!(refused.contains(next), "{arguments:?}: {refused}");
     }
 
     // x and y have lost their serials to c and d, and c has had a coupon all the time.
@@ -310,7 +322,11 @@ async fn a_lost_serial_without_a_free_place_is_a_dead_letter_until_there_is_one(
     assert_eq!(launch.apply("z").await, Reply::SoldOut);
     for (serial, user_id) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
         let place = Place::new("once", serial as u32 + 1);
-        assert_eq!(launch.apply(user_id).await, Reply::AlreadyGranted(place));
+        assert_eq!(
+            launch.apply(user_id).await,
+            Reply::AlreadyGranted(place),
+            "{user_id}"
+        );
     }
     let open = launch.does(&["failed", "list", "--campaign", LAUNCH]).await;
     assert_eq!(open.matches("serial_taken").count(), 2, "{open}");

@@ -115,7 +115,8 @@ async fn daily_campaigns_in_two_time_zones_and_a_one_off_are_each_exact_per_roun
         };
         let [mut both, second] = days;
         both.history.add(second.history);
-        assert_eq!(system.check(&expected, daily.id, &both).await, vec![]);
+        let breaches = system.check(&expected, daily.id, &both).await;
+        assert_eq!(breaches, vec![], "{}", daily.id);
         system.drained(daily.id).await;
     }
 }

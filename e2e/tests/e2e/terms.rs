@@ -93,7 +93,7 @@ async fn the_one_per_rule_of_a_campaign_with_winners_stays() {
         "under the rule of one per campaign",
         "`rushgate audit launch --repair`",
     ] {
-        assert!(refused.contains(expected), "{refused}");
+        assert!(refused.contains(expected), "{expected}: {refused}");
     }
     let found = launch.exits(2, &["audit"]).await;
     let expected = "one per: round in the database, campaign at the gate";
@@ -136,12 +136,15 @@ async fn what_was_finished_first_is_told_also_by_a_command_that_fails() {
         launch.does(&["campaign", "resume", LAUNCH]).await;
         system.database.run(interrupted).await.expect("done");
         let shown = launch.does(&["campaign", "show", LAUNCH]).await;
-        assert!(shown.contains("unfinished: pause by kim"), "{shown}");
+        assert!(
+            shown.contains("unfinished: pause by kim"),
+            "{command:?}: {shown}"
+        );
         let failed = launch.exits(1, command).await;
         let finished = "finished first: pause by kim: campaign launch is paused: ";
         let finished = failed.find(finished).expect(&failed);
         let why = failed.find(expected).expect(&failed);
-        assert!(finished < why, "{failed}");
+        assert!(finished < why, "{command:?}: {failed}");
     }
     let shown = launch.does(&["campaign", "show", LAUNCH]).await;
     assert!(!shown.contains("unfinished"), "{shown}");
@@ -173,7 +176,7 @@ async fn a_restore_makes_room_for_what_the_gate_has_granted() {
     let create = ["campaign", "create", "--id", LAUNCH, "--quota", "3"];
     launch.does(&create).await;
     for (user_id, serial) in [("a", 1), ("b", 2), ("c", 3)] {
-        assert_eq!(launch.apply(user_id).await, granted(serial));
+        assert_eq!(launch.apply(user_id).await, granted(serial), "{user_id}");
     }
     launch.has_rows(3).await;
     system.drained(LAUNCH).await;

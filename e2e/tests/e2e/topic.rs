@@ -13,13 +13,13 @@ use tokio::task::spawn_blocking;
 /// How many partitions `rushgate setup` gives a topic.
 const PARTITIONS: i32 = 4;
 
-/// How long the oldest grant has had no row, from the bridge's metrics.
-async fn oldest(system: &System) -> f64 {
+/// How long the oldest grant has had no row, from the bridge's metrics; none before the first look.
+async fn oldest(system: &System) -> Option<f64> {
     let metrics = system.metrics("bridge-0").await.expect("metrics");
     let gauge = "rushgate_bridge_oldest_grant_without_row_seconds ";
     let mut lines = metrics.lines();
-    let value = lines.find_map(|line| line.strip_prefix(gauge));
-    value.map_or(0.0, |value| value.parse().expect("a number"))
+    let value = lines.find_map(|line| line.strip_prefix(gauge))?;
+    Some(value.parse().expect("a number"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,7 +30,11 @@ async fn what_kafka_confirmed_and_lost_is_found_and_put_back() {
     {
         let launch = View::of(&system, "launch");
         for (serial, user_id) in ["a", "b", "c"].into_iter().enumerate() {
-            assert_eq!(launch.apply(user_id).await, granted(serial as u32 + 1));
+            assert_eq!(
+                launch.apply(user_id).await,
+                granted(serial as u32 + 1),
+                "{user_id}"
+            );
         }
         until("the grants are in Kafka", async || {
             let evidence = system.stores().read("launch").await.ok()?;
@@ -46,7 +50,7 @@ async fn what_kafka_confirmed_and_lost_is_found_and_put_back() {
     assert_eq!(launch.apply("d").await, granted(4));
     launch.has_rows(1).await;
     until("the gauge tells of it", async || {
-        (oldest(&system).await > 1.0).then_some(())
+        (oldest(&system).await > Some(1.0)).then_some(())
     })
     .await;
     let found = launch.exits(2, &["audit", "launch"]).await;
@@ -59,7 +63,7 @@ async fn what_kafka_confirmed_and_lost_is_found_and_put_back() {
     launch.has_rows(4).await;
     launch.exits(0, &["audit", "launch"]).await;
     until("the gauge tells that all have rows", async || {
-        (oldest(&system).await == 0.0).then_some(())
+        (oldest(&system).await == Some(0.0)).then_some(())
     })
     .await;
 }

@@ -134,11 +134,11 @@ fn variables_that_are_blank_are_unset() {
         campaign.wait_until_empty();
         process.signal("TERM");
         let (code, log) = process.end();
-        assert_eq!(code, Some(0), "{log}");
+        assert_eq!(code, Some(0), "{blank:?}: {log}");
         // By default, the bridge logs its start and its name.
         assert!(
             log.contains("bridge started") && !log.contains("consumer=\"\""),
-            "{log}"
+            "{blank:?}: {log}"
         );
     }
 }
@@ -206,7 +206,10 @@ fn a_wrong_setting_ends_the_bridge_with_advice() {
             .output()
             .expect("it runs");
         let log = String::from_utf8_lossy(&ended.stderr);
-        assert!(!ended.status.success() && log.contains(advice), "{log}");
-        assert!(!log.contains("s3cret"), "{log}");
+        assert!(
+            !ended.status.success() && log.contains(advice),
+            "{flag}={value}: {log}"
+        );
+        assert!(!log.contains("s3cret"), "{flag}={value}: {log}");
     }
 }
