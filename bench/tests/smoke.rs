@@ -11,9 +11,9 @@ use rushgate_bench::scale::Scale;
 use rushgate_bench::testbed::{Servers, Testbed};
 use rushgate_bench::{chart, constant};
 use rushgate_e2e::program::program;
-use rushgate_e2e::redis_server;
-use rushgate_e2e::system::server;
+use rushgate_e2e::shared::server;
 use rushgate_testbed::port::Port;
+use rushgate_testbed::servers::redis::Redis;
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,8 +25,8 @@ fn every_bench_finds_what_it_looks_for() {
     let runtime = Runtime::new().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let port = Port::free().unwrap();
-    let directory = directory.path().join("redis");
-    let _redis = runtime.block_on(redis_server::start(port.number(), &directory));
+    let redis = Redis::on_port(port.number(), directory.path().join("redis"));
+    let _redis = redis.start(&[]).unwrap();
     let schema = format!("bench_{}", std::process::id());
     let administer = |what: &str| {
         let statement = format!("{what} {schema}");
@@ -41,7 +41,7 @@ fn every_bench_finds_what_it_looks_for() {
     database.set_path(&schema);
     let wasm_host = program("wasm-host");
     let servers = Servers {
-        redis_url: format!("redis://{}", port.address()),
+        redis_url: redis.url(),
         kafka_brokers: server("KAFKA_BROKERS"),
         database_url: database.into(),
         bin_dir: wasm_host.parent().unwrap().to_owned(),

@@ -19,7 +19,7 @@ use rushgate_bench::ways::sadd_scard::SaddScard;
 use rushgate_bench::ways::schema::Schema;
 use rushgate_bench::ways::service::serve;
 use rushgate_bench::ways::{Decide, Way};
-use rushgate_e2e::system::server;
+use rushgate_e2e::shared::server;
 use rushgate_testbed::wait::until;
 use sqlx::{Connection, MySqlConnection};
 use std::net::{Ipv4Addr, SocketAddr};

@@ -6,7 +6,7 @@
     reason = "for tests: what cannot be set up ends the test, and says why"
 )]
 
-use crate::system::server;
+use crate::shared::server;
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 
 /// An empty schema on the server of `DATABASE_URL`, dropped with this value.

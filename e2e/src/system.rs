@@ -12,13 +12,15 @@ use crate::campaign::Operator;
 use crate::check::{Breach, Expected, breaches};
 use crate::evidence::{Evidence, Stores};
 use crate::program::program;
-use crate::redis_server::{self, Replica};
+use crate::replica::{self, Replica};
 use crate::rows::Database;
 use crate::rush::{self, Rush};
 use crate::schema::Schema;
+use crate::shared::server;
 use redis::aio::MultiplexedConnection;
 use rushgate_testbed::port::Port;
 use rushgate_testbed::process::Process;
+use rushgate_testbed::servers::redis::Redis;
 use rushgate_testbed::wait::until;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -152,7 +154,7 @@ impl System {
             environment,
             schema,
         };
-        system.start_redis().await;
+        system.start_redis();
         system.operator.run(&["setup"]).await.expect("setup");
         for _ in 0..size.handlers {
             system.start_handler().await;
@@ -184,9 +186,9 @@ impl System {
     }
 
     /// Starts Redis on its stored data, and waits until it answers.
-    pub async fn start_redis(&mut self) {
-        let redis = redis_server::start(self.redis_port.number(), &self.redis_directory).await;
-        self.redis = Some(redis);
+    pub fn start_redis(&mut self) {
+        let redis = Redis::on_port(self.redis_port.number(), &self.redis_directory);
+        self.redis = Some(redis.start(&[]).expect("Redis"));
     }
 
     /// Kills Redis, as in a crash.
@@ -210,7 +212,7 @@ impl System {
 
     /// A connection to Redis, if it answers.
     pub async fn redis_connection(&self) -> Option<MultiplexedConnection> {
-        redis_server::connection(self.redis_port.number()).await
+        replica::connection(self.redis_port.number()).await
     }
 
     /// Starts a replica, and waits until it is in sync.
@@ -481,10 +483,4 @@ impl System {
 
 fn free_port() -> Port {
     Port::free().expect("a free port")
-}
-
-/// The address of a shared server.
-pub fn server(variable: &str) -> String {
-    std::env::var(variable)
-        .unwrap_or_else(|_| panic!("{variable} is not set: run `cargo xtask test`"))
 }

@@ -5,5 +5,10 @@ pub mod detached;
 pub mod log;
 pub mod port;
 pub mod process;
+pub mod program;
+#[cfg(feature = "async")]
+pub mod proxy;
+pub mod secret;
+pub mod servers;
 pub mod usage;
 pub mod wait;

@@ -33,14 +33,6 @@ impl Port {
         Self::free_in(TESTS)
     }
 
-    /// A free port for a stack of `cargo xtask`.
-    ///
-    /// # Errors
-    /// When there are too few.
-    pub fn for_stack() -> Result<Self> {
-        Self::free_in(STACK)
-    }
-
     fn free_in(range: Range<u16>) -> Result<Self> {
         for _ in 0..10_000 {
             let random =
@@ -67,13 +59,17 @@ impl Port {
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.number).into()
     }
+}
 
-    /// Holds the port until this process ends.
-    pub fn forever(self) -> u16 {
-        let number = self.number;
-        std::mem::forget(self);
-        number
-    }
+/// A free port for a stack of `cargo xtask`, held until this process ends.
+///
+/// # Errors
+/// When there are too few.
+pub fn for_stack() -> Result<u16> {
+    let port = Port::free_in(STACK)?;
+    let number = port.number;
+    std::mem::forget(port);
+    Ok(number)
 }
 
 /// Fails if any other socket has the port; sockets that want to share it may come later.

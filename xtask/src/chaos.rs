@@ -7,15 +7,14 @@ use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
+use rushgate_testbed::{port, secret};
 
 use crate::build;
-use crate::chance;
 use crate::database;
 use crate::kafka;
 use crate::packages;
 use crate::run;
 use crate::say;
-use crate::secret_file;
 use crate::stack::Stack;
 use crate::state::State;
 use crate::workspace::{self, cargo};
@@ -66,7 +65,7 @@ pub(crate) fn chaos(options: &Options) -> Result<ExitCode> {
         .env("RUSHGATE_CHAOS_MINUTES", options.minutes.to_string());
     let seed = match options.seed {
         Some(seed) => seed,
-        None => u64::from_le_bytes(chance::bytes()?),
+        None => getrandom::u64().context("choosing a seed")?,
     };
     command.env("RUSHGATE_SEED", seed.to_string());
     if let Some(only) = &options.only {
@@ -95,7 +94,7 @@ impl TestServers {
         state.create()?;
         let step = say::step("Preparing a Kafka and a database for the faults");
         let mut stack = Stack::servers()?;
-        let [door] = chance::free_ports()?;
+        let door = port::for_stack()?;
         let database = database::service(&servers.database, &stack, state)?;
         test_servers.keep("database", &database.command)?;
         // Clients connect through a proxy that can be closed: Kafka advertises the address of the proxy.
@@ -107,7 +106,7 @@ impl TestServers {
         let kafka = kafka::service(&servers.java, &stack, listeners, state)?;
         test_servers.keep("kafka", &kafka.command)?;
         let ports = format!("{listens} {door} {}\n{}\n", stack.database, stack.password);
-        secret_file::write(&state.path("ports"), &ports).context("cannot write the ports")?;
+        secret::write(&state.path("ports"), &ports).context("cannot write the ports")?;
         step.done();
         Ok(test_servers)
     }

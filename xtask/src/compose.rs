@@ -9,16 +9,15 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use rushgate_testbed::{port, program, secret};
+use semver::Version;
 
-use crate::chance;
 use crate::env_file;
 use crate::run;
 use crate::say;
-use crate::secret_file;
 use crate::stack::{Runner, Stack};
 use crate::state::State;
 use crate::up_options::Options;
-use crate::version::Version;
 use crate::workspace;
 
 /// First line of a `.env` that we have written and may remove.
@@ -34,9 +33,9 @@ const DESCRIBED: [&str; 5] = [
 ];
 
 /// Lowest engine API that has `start_interval`, which the compose file uses: that of engine 25.
-const ENGINE_API: Version = Version(1, 44, 0);
+const ENGINE_API: Version = Version::new(1, 44, 0);
 /// The first Compose that passes it on to every such engine.
-const COMPOSE: Version = Version(2, 24, 1);
+const COMPOSE: Version = Version::new(2, 24, 1);
 
 /// Why Docker cannot be used here, as text.
 #[derive(Debug, PartialEq, Eq)]
@@ -76,8 +75,8 @@ fn judged(engine_api: Option<&str>, compose: Option<&str>) -> Result<(), Unusabl
         "`docker compose version` fails: Docker's Compose plugin is not installed",
     ))?;
     let older = |text: &str, than: Version| {
-        let version = text.trim_start_matches('v').parse::<Version>();
-        version.map_or(true, |version| version < than)
+        let version = program::version_after("", text.trim_start_matches('v'));
+        version.is_none_or(|version| version < than)
     };
     if older(api, ENGINE_API) {
         return Err(Unusable::TooOld(format!("the Docker engine has API {api}")));
@@ -207,16 +206,15 @@ fn read_or_write_env() -> Result<BTreeMap<String, String>> {
     let path = env_path();
     let text = match fs::read_to_string(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let [redis, kafka, database] = chance::free_ports()?;
             let values = env_file::render([
-                ("MYSQL_PASSWORD", chance::password()?),
-                ("MYSQL_ROOT_PASSWORD", chance::password()?),
-                ("REDIS_PORT", redis.to_string()),
-                ("KAFKA_PORT", kafka.to_string()),
-                ("MYSQL_PORT", database.to_string()),
+                ("MYSQL_PASSWORD", secret::password()?),
+                ("MYSQL_ROOT_PASSWORD", secret::password()?),
+                ("REDIS_PORT", port::for_stack()?.to_string()),
+                ("KAFKA_PORT", port::for_stack()?.to_string()),
+                ("MYSQL_PORT", port::for_stack()?.to_string()),
             ]);
             let text = format!("{OURS}\n{values}");
-            secret_file::write(&path, &text).map(|()| text)
+            secret::write(&path, &text).map(|()| text)
         }
         read => read,
     };

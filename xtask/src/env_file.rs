@@ -4,16 +4,8 @@ use std::collections::BTreeMap;
 
 /// The values in such a file. Skips comments, blank lines, and everything that is not an assignment.
 pub(crate) fn parse(text: &str) -> BTreeMap<String, String> {
-    text.lines()
-        .filter_map(|line| {
-            let line = line.trim();
-            let (key, value) = line
-                .strip_prefix("export ")
-                .unwrap_or(line)
-                .split_once('=')?;
-            is_name(key).then(|| (key.to_owned(), unquote(value.trim()).to_owned()))
-        })
-        .collect()
+    let lines = dotenvy::from_read_iter(text.as_bytes());
+    lines.filter_map(Result::ok).collect()
 }
 
 /// These values as lines, in this order, quoted for a shell where needed.
@@ -22,13 +14,6 @@ pub(crate) fn render<'a>(values: impl IntoIterator<Item = (&'a str, String)>) ->
         .into_iter()
         .map(|(key, value)| format!("{key}={}\n", quote(&value)))
         .collect()
-}
-
-fn is_name(key: &str) -> bool {
-    !key.is_empty()
-        && key
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 fn quote(value: &str) -> String {
@@ -40,34 +25,27 @@ fn quote(value: &str) -> String {
     }
 }
 
-fn unquote(value: &str) -> &str {
-    let bare = |quote| {
-        value
-            .strip_prefix(quote)
-            .and_then(|rest: &str| rest.strip_suffix(quote))
-    };
-    bare('\'').or_else(|| bare('"')).unwrap_or(value)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_is_written_is_read_again() {
-        let text = render([
-            ("REDIS_URL", "redis://127.0.0.1:20001".into()),
-            ("ODD", "a b$c".into()),
-            ("EMPTY", String::new()),
-        ]);
+        let written = [
+            ("REDIS_URL", "redis://127.0.0.1:20001"),
+            ("ODD", "a b$c"),
+            ("QUOTED", "it's"),
+            ("EMPTY", ""),
+        ];
+        let text = render(written.map(|(key, value)| (key, value.to_owned())));
         assert_eq!(
             text,
-            "REDIS_URL=redis://127.0.0.1:20001\nODD='a b$c'\nEMPTY=\n"
+            "REDIS_URL=redis://127.0.0.1:20001\nODD='a b$c'\nQUOTED='it'\\''s'\nEMPTY=\n"
         );
         let values = parse(&text);
-        assert_eq!(values["REDIS_URL"], "redis://127.0.0.1:20001");
-        assert_eq!(values["ODD"], "a b$c");
-        assert_eq!(values["EMPTY"], "");
+        for (key, value) in written {
+            assert_eq!(values[key], value, "{key}");
+        }
     }
 
     #[test]

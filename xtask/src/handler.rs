@@ -6,16 +6,17 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use rushgate_testbed::program::{find, printed_version, version_after};
+use semver::Version;
+
 use crate::binaries::WASM_HOST;
-use crate::packages;
 use crate::service::{Ready, Service};
 use crate::stack::{Stack, reachable};
 use crate::state::State;
-use crate::version::{self, Version};
 use crate::workspace;
 
 /// The first release with WASI 0.3.0, which the component needs.
-const OLDEST_SPIN: Version = Version(4, 1, 0);
+const OLDEST_SPIN: Version = Version::new(4, 1, 0);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Host {
@@ -26,10 +27,9 @@ pub(crate) enum Host {
 impl Host {
     /// Spin, if it is usable; Debian's model checker of the same name is not.
     pub(crate) fn find() -> Self {
-        packages::find("spin")
+        find("spin")
             .and_then(|program| {
-                let version =
-                    version::after("spin ", &packages::printed_version(&program, "--version")?)?;
+                let version = version_after("spin ", &printed_version(&program, "--version")?)?;
                 (version >= OLDEST_SPIN).then_some(Self::Spin { program, version })
             })
             .unwrap_or(Self::WasmHost)

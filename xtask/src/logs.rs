@@ -7,11 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
+use rushgate_testbed::log;
 
 use crate::compose;
 use crate::run;
 use crate::say;
-use crate::service;
 use crate::stack::Runner;
 use crate::state::State;
 
@@ -36,7 +36,7 @@ pub(crate) fn logs(service: Option<&str>, follow: bool, state: &State) -> Result
     for service in services {
         let path = state.log(&service);
         let end = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-        for line in service::tail(&path, 0, LINES)? {
+        for line in log::tail(&path, 0, LINES)? {
             show(&service, alone, &line);
         }
         followed.push(Followed {

@@ -6,16 +6,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rushgate_testbed::detached::{self, Identity};
+use rushgate_testbed::port;
 
 use crate::binaries::OPERATOR;
 use crate::build;
-use crate::chance;
 use crate::database;
 use crate::handler::{self, Host};
 use crate::kafka;
 use crate::packages;
 use crate::pipeline;
-use crate::process::{self, Identity};
 use crate::redis;
 use crate::run;
 use crate::say;
@@ -82,7 +82,7 @@ pub(crate) fn up_servers(state: &State) -> Result<(Stack, u16)> {
     kafka::fetch()?;
     let stack = Stack::servers()?;
     state.save(&stack)?;
-    let [sasl] = chance::free_ports()?;
+    let sasl = port::for_stack()?;
     let starting = start_servers(&servers, &stack, Some(sasl), state)?;
     wait(
         "Starting a Redis, a Kafka and a database for this command",
@@ -98,7 +98,7 @@ pub(crate) fn down(state: &State) -> Result<()> {
         .into_iter()
         .partition(|service| SERVERS.contains(&service.as_str()));
     for services in [others, servers] {
-        process::stop(&processes(&services, state)?, PATIENCE)?;
+        detached::stop(&processes(&services, state)?, PATIENCE)?;
     }
     Ok(())
 }
@@ -108,9 +108,9 @@ pub(crate) fn end(service: &str, gently: bool, state: &State) -> Result<Vec<Stri
     let services = state.select(service)?;
     let processes = processes(&services, state)?;
     if gently {
-        process::stop(&processes, PATIENCE)?;
+        detached::stop(&processes, PATIENCE)?;
     } else {
-        process::kill_now(&processes)?;
+        detached::kill_now(&processes)?;
     }
     Ok(services)
 }
@@ -174,8 +174,7 @@ fn claim_new_addresses(previous: Option<&Stack>, stack: &Stack, state: &State) -
 fn fit(ports: &mut Vec<u16>, wanted: usize) -> Result<()> {
     ports.truncate(wanted);
     while ports.len() < wanted {
-        let [port] = chance::free_ports()?;
-        ports.push(port);
+        ports.push(port::for_stack()?);
     }
     Ok(())
 }
@@ -203,7 +202,7 @@ fn retire(previous: Option<&Stack>, stack: &Stack, state: &State) -> Result<()> 
             retired.push(service);
         }
     }
-    process::stop(&processes(&retired, state)?, PATIENCE)?;
+    detached::stop(&processes(&retired, state)?, PATIENCE)?;
     retired.iter().try_for_each(|service| state.forget(service))
 }
 

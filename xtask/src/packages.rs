@@ -8,20 +8,12 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use rushgate_testbed::program::find;
+use rushgate_testbed::servers::database::DatabaseServer;
+use rushgate_testbed::servers::{kafka, redis};
 
-use crate::database::DatabaseServer;
 use crate::run;
 use crate::say;
-use crate::version::{self, Version};
-
-/// Directories with servers that are often not on the PATH.
-const MORE_DIRECTORIES: [&str; 5] = [
-    "/usr/local/sbin",
-    "/usr/sbin",
-    "/sbin",
-    "/opt/homebrew/bin",
-    "/opt/homebrew/opt/openjdk/bin",
-];
 
 pub(crate) struct Servers {
     pub(crate) redis: PathBuf,
@@ -42,7 +34,7 @@ const SERVERS: [Need; 4] = [
     Need {
         what: "redis-server 7.0 or newer",
         apt: &["redis-server"],
-        is_there: || redis().is_some(),
+        is_there: || redis::program().is_some(),
     },
     Need {
         what: "MariaDB 10.11 or newer, or MySQL 8.0 or newer (mariadbd or mysqld)",
@@ -58,7 +50,7 @@ const SERVERS: [Need; 4] = [
             "openjdk-25-jre-headless",
             "default-jre-headless",
         ],
-        is_there: || java().is_some(),
+        is_there: || kafka::java().is_some(),
     },
     Need {
         what: "Maven (mvn), which fetches Kafka",
@@ -117,56 +109,15 @@ pub(crate) fn browser() -> Result<PathBuf> {
 pub(crate) fn servers() -> Result<Servers> {
     ensure(&SERVERS)?;
     Ok(Servers {
-        redis: redis().context("redis-server 7.0 or newer is still missing")?,
+        redis: redis::program().context("redis-server 7.0 or newer is still missing")?,
         database: DatabaseServer::find().context("MariaDB or MySQL is still missing")?,
-        java: java().context("Java 17 or newer is still missing")?,
+        java: kafka::java().context("Java 17 or newer is still missing")?,
     })
 }
 
 /// Ensures that the workspace can be compiled.
 pub(crate) fn build_tools() -> Result<()> {
     ensure(&BUILD_TOOLS)
-}
-
-/// The full path of a program.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(MORE_DIRECTORIES.map(PathBuf::from))
-        .map(|directory| directory.join(program))
-        .find(|file| file.is_file())
-}
-
-/// The program's version output, from stdout or stderr.
-pub(crate) fn printed_version(program: &PathBuf, argument: &str) -> Option<String> {
-    let output = Command::new(program).arg(argument).output().ok()?;
-    let both = [output.stdout, output.stderr].concat();
-    Some(String::from_utf8_lossy(&both).into_owned())
-}
-
-/// Java 17 or newer: the first suitable one on the PATH, else any that Debian has installed.
-pub(crate) fn java() -> Option<PathBuf> {
-    let installed = fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten();
-    let beside = installed
-        .map(|entry| entry.path().join("bin/java"))
-        .filter(|java| java.is_file());
-    let home = std::env::var_os("JAVA_HOME").map(|home| PathBuf::from(home).join("bin/java"));
-    home.into_iter()
-        .chain(find("java"))
-        .chain(beside)
-        .find(|java| {
-            printed_version(java, "-version")
-                .and_then(|text| version::after("version \"", &text))
-                .is_some_and(|version| version >= Version(17, 0, 0))
-        })
-}
-
-fn redis() -> Option<PathBuf> {
-    find("redis-server").filter(|redis| {
-        printed_version(redis, "--version")
-            .and_then(|text| version::after("v=", &text))
-            .is_some_and(|version| version >= Version(7, 0, 0))
-    })
 }
 
 fn chromium() -> Option<PathBuf> {

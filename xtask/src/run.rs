@@ -1,7 +1,6 @@
 //! Runs a tool in the foreground until it ends. After `survive_interrupts`, Ctrl-C and SIGTERM end the tool but not
 //! this process, so that it can clean up.
 
-use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
-use crate::process;
+use rushgate_testbed::detached;
+use rushgate_testbed::program::{self, shown};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -42,7 +41,7 @@ pub(crate) fn to_its_end(command: &mut Command) -> Result<ExitStatus> {
         }
         if INTERRUPTED.load(Ordering::SeqCst) && !asked {
             asked = true;
-            process::terminate_tree(child.id())?;
+            detached::terminate_tree(child.id())?;
         }
         thread::sleep(Duration::from_millis(20));
     }
@@ -60,20 +59,7 @@ pub(crate) fn successfully(command: &mut Command) -> Result<()> {
 /// Runs the command without showing its output; if it fails, the output is the error.
 pub(crate) fn quietly(command: &mut Command) -> Result<String> {
     check_interrupt()?;
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    if !output.status.success() {
-        bail!(
-            "{} ended with {}:\n{}\n{}",
-            shown(command),
-            output.status,
-            text(&output.stdout),
-            text(&output.stderr)
-        );
-    }
-    Ok(text(&output.stdout))
+    program::run(command)
 }
 
 /// The tool's exit code as ours; 1 if a signal ended it.
@@ -87,29 +73,5 @@ pub(crate) fn raise_open_files_limit() {
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         // Some systems allow less than their hard limit; the usual limit is enough for a smaller rush.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most.min(65_536), most);
-    }
-}
-
-/// The command as typed in a shell.
-fn shown(command: &Command) -> String {
-    let program = Path::new(command.get_program());
-    let name = program.file_name().unwrap_or(command.get_program());
-    let words = std::iter::once(name).chain(command.get_args());
-    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
-    format!("`{}`", words.join(" "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_is_named_with_its_output() {
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo out; echo err >&2; exit 7"]);
-        let message = quietly(&mut command).unwrap_err().to_string();
-        for service in ["exit 7", "out", "err", "status: 7"] {
-            assert!(message.contains(service), "{service} in {message}");
-        }
     }
 }

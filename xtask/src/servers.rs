@@ -2,8 +2,8 @@
 //! panic.
 
 use anyhow::{Context, Result};
+use rushgate_testbed::servers::kafka::SASL_USER;
 
-use crate::kafka::SASL_USER;
 use crate::native;
 use crate::say;
 use crate::stack::Stack;
@@ -48,7 +48,7 @@ impl Servers {
     }
 
     /// The pid of a server.
-    pub(crate) fn process(&self, service: &str) -> Result<i32> {
+    pub(crate) fn process(&self, service: &str) -> Result<u32> {
         let process = self.state.process(service)?;
         Ok(process
             .with_context(|| format!("{service} is not running"))?

@@ -1,17 +1,18 @@
 //! Describes a service of the stack and starts it: how it is started, how to check that it is ready, and what to
 //! report if it is not.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rushgate_testbed::detached::Identity;
+use rushgate_testbed::log;
+use rushgate_testbed::servers::redis::Redis;
 
-use crate::process::{self, Identity};
 use crate::state::State;
 use crate::workspace;
 
@@ -31,7 +32,7 @@ pub(crate) struct Service {
 pub(crate) enum Ready {
     Accepts(SocketAddr),
     /// Redis answers a PING.
-    Pong(SocketAddr),
+    Redis(Redis),
     /// A GET returns 200 and a body that contains this text.
     Page {
         url: String,
@@ -43,7 +44,6 @@ pub(crate) enum Ready {
 pub(crate) struct Starting {
     name: String,
     process: Identity,
-    child: Option<Child>,
     log: PathBuf,
     log_begins: u64,
     ready: Ready,
@@ -52,56 +52,38 @@ pub(crate) struct Starting {
 
 impl Service {
     /// Starts the service, unless it already runs.
-    pub(crate) fn start(mut self, state: &State) -> Result<Starting> {
+    pub(crate) fn start(self, state: &State) -> Result<Starting> {
         let log = state.log(&self.name);
         let log_begins = fs::metadata(&log).map_or(0, |metadata| metadata.len());
-        let (process, child) = match state.process(&self.name)? {
-            Some(process) if process.is_alive()? => (process, None),
+        let process = match state.process(&self.name)? {
+            Some(process) if process.is_alive()? => process,
             _ => {
                 for address in &self.listens {
                     ensure_free(*address, &self.name)?;
                 }
-                let child = self.spawn(&log)?;
-                let process = Identity::of(child.id()).with_context(|| self.name.clone())?;
+                let process = Identity::start(self.command, &log)
+                    .with_context(|| format!("starting {}", self.name))?;
                 state.remember(&self.name, &process)?;
-                (process, Some(child))
+                process
             }
         };
         Ok(Starting {
             name: self.name,
             process,
-            child,
             log,
             log_begins,
             ready: self.ready,
             patience: self.patience,
         })
     }
-
-    fn spawn(&mut self, log: &Path) -> Result<Child> {
-        let output = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log)
-            .with_context(|| format!("cannot write {}", log.display()))?;
-        self.command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output);
-        process::detach(&mut self.command);
-        self.command.spawn().with_context(|| {
-            let program = self.command.get_program().display();
-            format!("cannot start {} ({program})", self.name)
-        })
-    }
 }
 
 impl Starting {
     /// Waits until the service is ready; if it dies or takes too long, the error has the end of its log.
-    pub(crate) fn wait(mut self) -> Result<()> {
+    pub(crate) fn wait(self) -> Result<()> {
         let deadline = Instant::now() + self.patience;
         loop {
-            if self.has_died()? {
+            if !self.process.is_alive()? {
                 bail!(
                     "starting {}: it ended at once. {}",
                     self.name,
@@ -123,15 +105,8 @@ impl Starting {
         }
     }
 
-    fn has_died(&mut self) -> Result<bool> {
-        match &mut self.child {
-            Some(child) => Ok(child.try_wait()?.is_some()),
-            None => Ok(!self.process.is_alive()?),
-        }
-    }
-
     fn last_words(&self) -> Result<String> {
-        let lines = tail(&self.log, self.log_begins, TAIL)?;
+        let lines = log::tail(&self.log, self.log_begins, TAIL)?;
         let log = workspace::from_root(&self.log).display();
         Ok(if lines.is_empty() {
             format!("It wrote nothing to {log}.")
@@ -144,13 +119,10 @@ impl Starting {
 impl Ready {
     fn is_so(&self) -> bool {
         match self {
-            Self::Accepts(address) => connect(*address).is_some(),
-            Self::Pong(address) => connect(*address).is_some_and(|mut redis| {
-                let mut answer = [0; 5];
-                redis.write_all(b"PING\r\n").is_ok()
-                    && redis.read_exact(&mut answer).is_ok()
-                    && answer == *b"+PONG"
-            }),
+            Self::Accepts(address) => {
+                TcpStream::connect_timeout(address, Duration::from_secs(1)).is_ok()
+            }
+            Self::Redis(redis) => redis.answers(),
             Self::Page { url, text } => get(url).is_some_and(|body| body.contains(text)),
         }
     }
@@ -173,27 +145,9 @@ pub(crate) fn ensure_free(address: SocketAddr, service: &str) -> Result<()> {
     );
 }
 
-/// The last lines of a file, none of them from before `begin` (in bytes).
-pub(crate) fn tail(path: &Path, begin: u64, lines: usize) -> Result<Vec<String>> {
-    let mut bytes = Vec::new();
-    if let Ok(mut file) = File::open(path) {
-        let far_enough = file.metadata()?.len().saturating_sub(64 * 1024);
-        file.seek(SeekFrom::Start(begin.max(far_enough)))?;
-        file.read_to_end(&mut bytes)?;
-    }
-    let text = String::from_utf8_lossy(&bytes);
-    let all: Vec<&str> = text.lines().collect();
-    Ok(all[all.len().saturating_sub(lines)..]
-        .iter()
-        .map(|&line| line.to_owned())
-        .collect())
-}
-
-fn connect(address: SocketAddr) -> Option<TcpStream> {
-    let patience = Duration::from_secs(1);
-    let stream = TcpStream::connect_timeout(&address, patience).ok()?;
-    stream.set_read_timeout(Some(patience)).ok()?;
-    Some(stream)
+/// The address of a port of this machine.
+pub(crate) fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
 }
 
 fn get(url: &str) -> Option<String> {
@@ -209,7 +163,7 @@ fn get(url: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::IpAddr;
 
     use super::*;
 
@@ -261,7 +215,7 @@ mod tests {
         service("exec sleep 60", Vec::new()).start(&state).unwrap();
         assert_eq!(state.process("thing").unwrap(), Some(first.clone()));
 
-        process::kill_now(&[first]).unwrap();
+        rushgate_testbed::detached::kill_now(&[first]).unwrap();
         state.remove().unwrap();
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result};
+use rushgate_testbed::{port, secret};
 
-use crate::chance;
 use crate::env_file;
 
 /// The services that store data; the others stop before them.
@@ -56,14 +56,13 @@ pub(crate) struct Stack {
 impl Stack {
     /// A native stack of servers only.
     pub(crate) fn servers() -> Result<Self> {
-        let [redis, kafka, controller, database] = chance::free_ports()?;
         Ok(Self {
             runner: Runner::Native,
-            redis,
-            kafka,
-            controller,
-            database,
-            password: chance::password()?,
+            redis: port::for_stack()?,
+            kafka: port::for_stack()?,
+            controller: port::for_stack()?,
+            database: port::for_stack()?,
+            password: secret::password()?,
             handlers: Vec::new(),
             bridges: Vec::new(),
             consumers: Vec::new(),

@@ -6,9 +6,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use rushgate_testbed::detached::Identity;
+use rushgate_testbed::secret;
 
-use crate::process::Identity;
-use crate::secret_file;
 use crate::stack::{SERVERS, Stack};
 use crate::workspace;
 
@@ -163,7 +163,7 @@ impl State {
     /// Stores the stack's addresses.
     pub(crate) fn save(&self, stack: &Stack) -> Result<()> {
         let path = self.path("stack.env");
-        secret_file::write(&path, &stack.render())
+        secret::write(&path, &stack.render())
             .with_context(|| format!("cannot write {}", path.display()))
     }
 

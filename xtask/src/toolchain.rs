@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use rushgate_testbed::program::find;
 
-use crate::packages;
 use crate::run;
 use crate::say;
 
@@ -38,7 +38,7 @@ pub(crate) fn ensure_checkers() -> Result<()> {
 
 fn rustup(arguments: &[&str]) -> Result<()> {
     let wanted = format!("rustup {}", arguments.join(" "));
-    let Some(rustup) = packages::find("rustup") else {
+    let Some(rustup) = find("rustup") else {
         bail!(
             "this Rust toolchain lacks what `{wanted}` would add, and rustup is not installed: add it with the package \
              manager of this toolchain, or install Rust from rustup.rs"

@@ -2,7 +2,7 @@
 //! halted if the gate has lost its grants.
 
 use crate::topic::TestRecord;
-use crate::{CAMPAIGN, Rig, setting, wait};
+use crate::{CAMPAIGN, Rig, setting};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, AsyncTypedCommands};
 use rushgate_gate::project::{self, Origin};
@@ -12,6 +12,8 @@ use rushgate_gate::{
     Applicant, Call, CampaignId, CampaignState, Decision, FencingToken, Keys, OnePer, Quota, Round,
     RoundId, Terms, UserIds, Value, Waitlist, apply, revoke,
 };
+use rushgate_testbed::port::Port;
+use rushgate_testbed::wait::until;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -99,7 +101,7 @@ impl Gate {
     }
 
     pub(crate) async fn until_issued_of(&mut self, campaign: &str, user_id: &str) {
-        wait::until("it is issued", async || {
+        until("it is issued", async || {
             matches!(self.status_of(campaign, user_id).await, Status::Issued(_))
         })
         .await;
@@ -170,11 +172,10 @@ async fn while_redis_is_away_rows_are_written_and_offsets_wait() {
     let mut gate = Gate::open(10).await;
     gate.grant(&rig, "a").await;
     // No server listens at this address.
-    let away = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = format!("redis://{}", away.local_addr().expect("an address"));
+    let away = Port::free().expect("a free port");
+    let address = format!("redis://{}", away.address());
     let mut cut_off = rig.consumer(&[("REDIS_URL", &address)]);
-    drop(away);
-    wait::until("the row is there", async || {
+    until("the row is there", async || {
         rig.database.active().await == 1
     })
     .await;
@@ -183,8 +184,7 @@ async fn while_redis_is_away_rows_are_written_and_offsets_wait() {
         .await;
     assert_eq!(rig.topic.committed(), 0);
     assert_eq!(cut_off.metric("rushgate_consumer_ready").await, Some(1.0));
-    cut_off.signal("KILL");
-    cut_off.until_exit().await;
+    cut_off.kill();
     assert!(matches!(gate.status("a").await, Status::Granted(_)));
     // Another group, so that the test does not wait until Kafka notices the dead consumer.
     rig.topic.read_again();

@@ -4,7 +4,8 @@ use crate::Rig;
 use crate::database::{Database, run};
 use crate::server::Server;
 use crate::topic::Topic;
-use crate::wait;
+use rushgate_testbed::process::Signal;
+use rushgate_testbed::wait::until;
 
 /// A transaction that locks this row holds up every batch at its first statement.
 const LOCK_THE_ROUND: &str = "SELECT quota FROM rounds FOR UPDATE";
@@ -54,7 +55,7 @@ async fn a_campaign_that_is_being_changed_is_not_waited_for() {
     run(&mut operator, "UPDATE campaigns SET waitlist = 5").await;
     rig.topic.publish_grants(1..=100);
     let _consumer = rig.consumer(&[]);
-    wait::until("the rows are there", async || {
+    until("the rows are there", async || {
         rig.database.active().await == 100
     })
     .await;
@@ -104,12 +105,12 @@ async fn a_connection_killed_in_the_middle_of_a_transaction_is_replaced() {
     rig.topic.publish_grants(1..=300);
     let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE", "1s")]);
     let mut killed = 0;
-    wait::until("its connection is killed twice", async || {
+    until("its connection is killed twice", async || {
         killed += server.kill_waiting(INSERT).await;
         killed >= 2
     })
     .await;
-    wait::until("the kills are noticed", async || {
+    until("the kills are noticed", async || {
         let mut retries = 0.0;
         for code in [0, 1317, 1927] {
             retries += consumer
@@ -137,14 +138,14 @@ async fn a_consumer_that_freezes_in_a_transaction_does_not_hold_up_the_next_owne
     rig.topic.publish_grants(1..=300);
     let mut silent = rig.consumer(&[("CONSUMER_BATCH_AGE", "1s")]);
     server.until_waiting(INSERT).await;
-    silent.signal("STOP");
+    silent.signal(Signal::SIGSTOP);
     // Its rows are inserted now, and the transaction stays open.
     run(&mut holder, "ROLLBACK").await;
     let mut next = rig.consumer(&[]);
     rig.topic.until_committed(300).await;
     rig.database.assert_exact(300).await;
     next.stop().await;
-    silent.signal("CONT");
+    silent.signal(Signal::SIGCONT);
     silent.stop().await;
     rig.database.assert_exact(300).await;
 }
@@ -192,7 +193,7 @@ async fn a_database_that_dies_again_and_again_is_waited_for() {
     server.kill();
     // The database is not running when the consumer starts.
     let mut consumer = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "3000")]);
-    wait::until("it says what it waits for", async || {
+    until("it says what it waits for", async || {
         consumer.log().contains("the database cannot be used yet")
     })
     .await;
@@ -222,7 +223,7 @@ async fn without_tables_it_waits_for_the_migrations() {
         .await;
     rig.topic.publish_grants(1..=10);
     let mut consumer = rig.consumer(&[]);
-    wait::until("it says what it waits for", async || {
+    until("it says what it waits for", async || {
         consumer
             .log()
             .contains("run the migrations with `rushgate setup`")
@@ -245,8 +246,8 @@ async fn records_that_were_read_are_written_before_the_consumer_stops() {
     rig.topic.publish_grants(1..=100);
     let mut consumer = rig.consumer(&[]);
     server.until_waiting(INSERT).await;
-    consumer.signal("TERM");
-    wait::until("it drains", async || {
+    consumer.signal(Signal::SIGTERM);
+    until("it drains", async || {
         consumer.log().contains("partitions are given back when")
     })
     .await;

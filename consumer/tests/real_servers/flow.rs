@@ -2,6 +2,7 @@
 
 use crate::Rig;
 use crate::topic::TestRecord;
+use rushgate_testbed::process::Signal;
 use std::time::Instant;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,7 +234,7 @@ async fn a_long_backlog_waits_in_kafka_and_not_in_memory() {
 async fn sigterm_stops_the_consumer_with_the_offset_of_every_row_committed() {
     let rig = Rig::new(5_000, 3).await;
     rig.topic.publish_grants(1..=5_000);
-    for signal in ["TERM", "INT"] {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut consumer = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "2000")]);
         consumer
             .until_at_least("rushgate_consumer_inserted_total", 500.0)

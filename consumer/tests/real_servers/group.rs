@@ -2,6 +2,8 @@
 
 use crate::Rig;
 use crate::database::run;
+use rushgate_testbed::process::Signal;
+use rushgate_testbed::wait::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn consumers_that_come_and_go_write_every_row_once() {
@@ -71,7 +73,7 @@ async fn a_consumer_without_a_database_keeps_polling_and_lets_others_join() {
     // More than it can hold, so that it stops reading.
     rig.topic.publish_grants(1..=5_000);
     let mut stuck = rig.consumer(&[]);
-    crate::wait::until("it pauses fetching", async || {
+    until("it pauses fetching", async || {
         stuck.log().contains("fetching paused")
     })
     .await;
@@ -97,10 +99,10 @@ async fn a_consumer_that_was_paused_past_its_session_breaks_nothing() {
     sleeper
         .until_at_least("rushgate_consumer_inserted_total", 200.0)
         .await;
-    sleeper.signal("STOP");
+    sleeper.signal(Signal::SIGSTOP);
     let mut next = rig.consumer(&[]);
     rig.topic.until_committed(4_000).await;
-    sleeper.signal("CONT");
+    sleeper.signal(Signal::SIGCONT);
     sleeper
         .until_at_least("rushgate_consumer_partitions_assigned", 1.0)
         .await;

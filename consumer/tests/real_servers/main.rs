@@ -17,7 +17,6 @@ mod neighbours;
 mod refused;
 mod server;
 mod topic;
-mod wait;
 mod writers;
 
 use consumer::Consumer;

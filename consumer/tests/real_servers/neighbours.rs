@@ -3,9 +3,10 @@
 
 use crate::confirm::Gate;
 use crate::topic::TestRecord;
-use crate::{CAMPAIGN, Rig, wait};
+use crate::{CAMPAIGN, Rig};
 use redis::AsyncTypedCommands;
 use rushgate_gate::Keys;
+use rushgate_testbed::wait::until;
 use std::time::{Duration, Instant};
 
 const DEAD_LETTERS: &str = "SELECT CONCAT_WS(' ', reason, COALESCE(resolution, 'open'), COUNT(*)) FROM failed_events \
@@ -37,12 +38,12 @@ async fn missing_terms_of_one_campaign_stop_no_other_and_its_rows_come_when_they
         .execute("UPDATE rounds SET quota = 20 WHERE campaign_id = 'small'")
         .await;
     rig.database.add("late", 20).await;
-    wait::until("all of them have their rows", async || {
+    until("all of them have their rows", async || {
         rig.database.active().await == 45
     })
     .await;
     let replayed = ["over_quota replayed 19", "unknown_round replayed 20"];
-    wait::until("nothing is parked any more", async || {
+    until("nothing is parked any more", async || {
         rig.database.texts(DEAD_LETTERS).await == replayed
     })
     .await;
@@ -86,7 +87,7 @@ async fn a_campaign_that_cannot_be_confirmed_holds_up_no_other_and_is_confirmed_
     for person in 1..=PEOPLE {
         gate.until_issued_of("sick", &format!("u{person}")).await;
     }
-    wait::until("nothing is parked any more", async || {
+    until("nothing is parked any more", async || {
         rig.database.texts(DEAD_LETTERS).await == ["unconfirmed replayed 40"]
     })
     .await;
@@ -127,7 +128,7 @@ async fn a_replay_that_was_interrupted_is_completed_once_by_whichever_consumer()
         )
         .await;
     let _both = [(); 2].map(|()| rig.consumer(&[("REDIS_URL", &gate.url)]));
-    wait::until("nothing is parked any more", async || {
+    until("nothing is parked any more", async || {
         let dead_letters = rig.database.texts(DEAD_LETTERS).await;
         dead_letters == ["over_quota discarded 1", "over_quota replayed 18"]
     })
@@ -172,7 +173,7 @@ async fn a_version_that_is_not_known_is_parked_until_it_is() {
     rig.database
         .execute("UPDATE failed_events SET all_headers = REPLACE(all_headers, '\"2\"', '\"1\"')")
         .await;
-    wait::until("it has its row", async || rig.database.active().await == 1).await;
+    until("it has its row", async || rig.database.active().await == 1).await;
     // One that was tried as often as can be counted, and is above the quota, keeps none of the others.
     let parked = [
         "over_quota open 1",
@@ -180,7 +181,7 @@ async fn a_version_that_is_not_known_is_parked_until_it_is() {
         "unknown_version open 1",
         "unknown_version replayed 1",
     ];
-    wait::until("that is noted", async || {
+    until("that is noted", async || {
         rig.database.texts(DEAD_LETTERS).await == parked
     })
     .await;
@@ -212,13 +213,13 @@ async fn parked_records_that_fail_again_leave_the_rate_to_rows() {
         ))
         .await;
     let _consumer = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "50")]);
-    wait::until("replaying begins", async || {
+    until("replaying begins", async || {
         rig.database.active().await == 1
     })
     .await;
     let begun = Instant::now();
     rig.topic.publish_grants(2..=1 + ROWS);
-    wait::until("they have their rows", async || {
+    until("they have their rows", async || {
         rig.database.active().await == 1 + i64::from(ROWS)
     })
     .await;

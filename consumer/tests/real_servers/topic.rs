@@ -1,6 +1,6 @@
 //! Creates a separate Kafka topic for each test, and observes the consumer groups that read it.
 
-use crate::{CAMPAIGN, setting, unique, wait};
+use crate::{CAMPAIGN, setting, unique};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -9,8 +9,9 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rushgate_testbed::wait::{until, until_blocking};
 use std::ops::RangeInclusive;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -138,15 +139,12 @@ impl Topic {
             .expect("a consumer");
         let mut list = TopicPartitionList::new();
         list.add_partition_range(&self.name, 0, self.partitions - 1);
-        let deadline = Instant::now() + LONG;
-        let committed = loop {
+        let committed = until_blocking("the group has a coordinator", || {
             match consumer.committed_offsets(list.clone(), LONG) {
-                Err(error) if has_no_coordinator_yet(&error) && Instant::now() < deadline => {
-                    std::thread::sleep(wait::INTERVAL);
-                }
-                committed => break committed.expect("answers"),
+                Err(error) if has_no_coordinator_yet(&error) => None,
+                committed => Some(committed.expect("answers")),
             }
-        };
+        });
         let offset = |offset| match offset {
             Offset::Offset(offset) => offset,
             _ => 0,
@@ -160,7 +158,7 @@ impl Topic {
 
     /// Waits until the group has committed this number of records.
     pub(crate) async fn until_committed(&self, records: i64) {
-        wait::until("the offsets are committed", async || {
+        until("the offsets are committed", async || {
             self.committed() == records
         })
         .await;

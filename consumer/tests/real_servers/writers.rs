@@ -2,7 +2,8 @@
 
 use crate::database::run;
 use crate::topic::TestRecord;
-use crate::{CAMPAIGN, Rig, wait};
+use crate::{CAMPAIGN, Rig};
+use rushgate_testbed::wait::until;
 use sqlx::MySqlConnection;
 
 const WRITERS: (&str, &str) = ("CONSUMER_WRITERS", "2");
@@ -31,7 +32,7 @@ impl Rig {
 
     async fn until_active(&self, rows: i64) {
         let what = format!("{rows} rows stand");
-        wait::until(&what, async || self.database.active().await == rows).await;
+        until(&what, async || self.database.active().await == rows).await;
     }
 }
 
@@ -91,7 +92,7 @@ async fn partitions_are_given_back_when_both_writers_are_finished() {
         .until_at_least(r#"rushgate_consumer_retries_total{code="1205"}"#, 2.0)
         .await;
     let second = rig.consumer(&[WRITERS]);
-    wait::until("it is to give partitions away", async || {
+    until("it is to give partitions away", async || {
         first.log().contains("partitions are given back when")
     })
     .await;

@@ -6,12 +6,13 @@ use crate::test_servers::TestServers;
 use rushgate_e2e::campaign::Operator;
 use rushgate_e2e::evidence::Stores;
 use rushgate_e2e::program::program;
-use rushgate_e2e::proxy::{Proxy, Trouble};
-use rushgate_e2e::redis_server::{self, Replica};
+use rushgate_e2e::replica::Replica;
 use rushgate_e2e::rows::Database;
 use rushgate_gate::signature::SigningKeys;
 use rushgate_testbed::port::Port;
 use rushgate_testbed::process::{Process, Signal};
+use rushgate_testbed::proxy::{Proxy, Trouble};
+use rushgate_testbed::servers::redis::{Redis, program as redis_server};
 use rushgate_testbed::wait::until;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -393,9 +394,9 @@ impl World {
                 return self.servers.command(&component.to_string());
             }
             Component::Redis => {
-                let dir = self.redis_dir();
-                std::fs::create_dir_all(&dir).expect("a directory");
-                return redis_server::command(self.redis.number(), &dir);
+                let redis = Redis::on_port(self.redis.number(), self.redis_dir());
+                let program = redis_server().expect("redis-server");
+                return redis.command(&program).expect("a directory");
             }
             Component::Handler(_) => {
                 let mut command = Command::new(program("wasm-host"));

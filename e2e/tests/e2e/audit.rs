@@ -394,7 +394,7 @@ async fn a_lost_campaign_is_told_and_what_cannot_be_found_out_is_no_finding() {
         assert!(said.contains(": unknown: cannot use Redis at"), "{said}");
     }
     system.lose_redis_data();
-    system.start_redis().await;
+    system.start_redis();
     let launch = View::of(&system, LAUNCH);
     for (code, arguments, expected) in [
         (1, vec!["audit", "none"], "there is no campaign none"),

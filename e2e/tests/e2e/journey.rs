@@ -5,7 +5,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message, OwnedMessage};
 use rushgate_e2e::check::Expected;
 use rushgate_e2e::rush;
-use rushgate_e2e::system::{Size, System, server};
+use rushgate_e2e::shared::server;
+use rushgate_e2e::system::{Size, System};
 use rushgate_testbed::process::Process;
 use std::time::{Duration, Instant};
 

@@ -2,7 +2,8 @@
 
 use crate::failed::named;
 use crate::view::{View, granted};
-use rushgate_e2e::system::{Size, System, server};
+use rushgate_e2e::shared::server;
+use rushgate_e2e::system::{Size, System};
 use rushgate_testbed::wait::until;
 use std::time::Duration;
 use tokio::task::JoinSet;

@@ -330,7 +330,7 @@ async fn what_cannot_be_says_what_to_do_next() {
     );
 
     // Passwords come from the environment, and are not printed.
-    let password = url::Url::parse(&rushgate_e2e::system::server("DATABASE_URL")).expect("a URL");
+    let password = url::Url::parse(&rushgate_e2e::shared::server("DATABASE_URL")).expect("a URL");
     let password = password.password().expect("a password").to_owned();
     for arguments in [
         vec!["--help"],

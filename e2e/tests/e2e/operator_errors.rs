@@ -3,7 +3,8 @@
 use crate::view::{View, granted};
 use futures::future::join_all;
 use rushgate_e2e::campaign::{Ended, Operator};
-use rushgate_e2e::system::{Size, System, server};
+use rushgate_e2e::shared::server;
+use rushgate_e2e::system::{Size, System};
 use rushgate_testbed::wait::{DEADLINE, until};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

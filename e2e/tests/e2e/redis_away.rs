@@ -47,7 +47,7 @@ async fn a_redis_that_died_is_503_until_it_is_back_and_knows_its_winners() {
         .expect("an answer");
     assert_eq!(health.status(), 200);
 
-    system.start_redis().await;
+    system.start_redis();
     let response = apply(&system, 1).await;
     assert_eq!(response.status(), 200, "acknowledged, so it is still there");
     assert_eq!(response.headers()["rushgate-serial"], "1");

@@ -3,9 +3,9 @@
 use redis::aio::MultiplexedConnection;
 use reqwest::Client;
 use rushgate_e2e::history::{Place, Reply};
-use rushgate_e2e::proxy::{Proxy, Trouble};
 use rushgate_e2e::rush::apply;
 use rushgate_e2e::system::{Size, System};
+use rushgate_testbed::proxy::{Proxy, Trouble};
 use rushgate_testbed::wait::until;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -5,10 +5,11 @@ use crate::view::{View, granted};
 use crate::watch::Watch;
 use rushgate_e2e::check::{Expected, breaches, lost_with_redis};
 use rushgate_e2e::history::{Call, History, Place, Reply};
-use rushgate_e2e::redis_server;
+use rushgate_e2e::replica;
 use rushgate_e2e::rush::{self, RushResult};
 use rushgate_e2e::system::{Size, System};
 use rushgate_testbed::port::Port;
+use rushgate_testbed::servers::redis::Redis;
 use rushgate_testbed::wait::until;
 use serde_json::Value;
 use std::cell::RefCell;
@@ -152,10 +153,9 @@ async fn is_halted(system: &System) -> bool {
 /// Grants that only the stream of a Redis with this data directory had.
 async fn known_to(directory: &Path) -> BTreeSet<(String, Place)> {
     let port = Port::free().expect("a free port");
-    let _redis = redis_server::start(port.number(), directory).await;
-    let mut redis = redis_server::connection(port.number())
-        .await
-        .expect("Redis");
+    let redis = Redis::on_port(port.number(), directory);
+    let _redis = redis.start(&[]).expect("Redis");
+    let mut redis = replica::connection(port.number()).await.expect("Redis");
     let stream: redis::streams::StreamRangeReply = redis::cmd("XRANGE")
         .arg("rushgate:{launch}:stream")
         .arg("-")
@@ -179,7 +179,7 @@ async fn a_redis_that_lost_everything_is_restored_and_the_rush_goes_on() {
     crisis.system.crash_redis();
     let lost = crisis.system.lose_redis_data();
     let lost = known_to(&lost).await;
-    crisis.system.start_redis().await;
+    crisis.system.start_redis();
 
     let said = crisis.restore().await;
     assert!(said.contains("the gate had 0 of"), "{said}");
@@ -234,7 +234,7 @@ async fn a_hundred_thousand_people_outlast_a_redis_that_lost_everything() {
     crisis.system.crash_redis();
     let lost = crisis.system.lose_redis_data();
     let lost = known_to(&lost).await;
-    crisis.system.start_redis().await;
+    crisis.system.start_redis();
     let begun = Instant::now();
     let said = crisis.restore().await;
     let took = begun.elapsed().as_secs_f64();
@@ -285,7 +285,7 @@ async fn a_lost_serial_without_a_free_place_is_a_dead_letter_until_there_is_one(
     system.crash_redis();
     let file = std::fs::File::options().write(true).open(&log);
     file.and_then(|file| file.set_len(kept)).expect("cut");
-    system.start_redis().await;
+    system.start_redis();
     {
         let launch = View::of(&system, LAUNCH);
         for (serial, user_id) in ["x", "y", "c"].into_iter().enumerate() {
@@ -381,7 +381,7 @@ async fn kept(system: &mut System, copy: &Path) {
         let file = file.expect("a file");
         std::fs::copy(file.path(), copy.join(file.file_name())).expect("copied");
     }
-    system.start_redis().await;
+    system.start_redis();
 }
 
 /// Redis is rolled back to the copy.
@@ -390,7 +390,7 @@ async fn goes_back(system: &mut System, copy: &Path) {
     system.crash_redis();
     std::fs::remove_dir_all(&directory).expect("removed");
     std::fs::rename(copy, &directory).expect("put back");
-    system.start_redis().await;
+    system.start_redis();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -532,7 +532,7 @@ async fn a_change_that_was_interrupted_before_redis_lost_all_does_not_keep_a_res
     system.database.run(&interrupted).await.expect("done");
     system.crash_redis();
     system.lose_redis_data();
-    system.start_redis().await;
+    system.start_redis();
     let launch = View::of(&system, LAUNCH);
     let kafka_away = system.operator.with(&[("KAFKA_BROKERS", "127.0.0.1:1")]);
     let restore = ["restore", LAUNCH, "--halt"];

@@ -239,7 +239,7 @@ async fn a_campaign_that_exists_is_enough_also_when_redis_has_lost_it() {
     assert_eq!(system.consumers.remove(0).terminate(), Some(0));
     system.crash_redis();
     system.lose_redis_data();
-    system.start_redis().await;
+    system.start_redis();
     let launch = View::of(&system, LAUNCH);
     let warned = launch.exits(0, &create).await;
     assert!(

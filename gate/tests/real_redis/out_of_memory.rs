@@ -3,59 +3,29 @@
 use crate::support::{Gate, always_open, applicant};
 use rushgate_gate::project::Origin;
 use rushgate_gate::{CampaignState, Decision, OnePer, apply, confirm};
-use std::process::{Child, Command, Stdio};
+use rushgate_testbed::process::Process;
+use rushgate_testbed::servers::redis::Redis;
 
 /// A Redis server for one test, because the test would disturb others.
 struct Server {
-    process: Child,
-    directory: tempfile::TempDir,
+    redis: Redis,
+    _process: Process,
+    _directory: tempfile::TempDir,
 }
 
 impl Server {
     fn start() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let process = Command::new("redis-server")
-            .args([
-                "--port",
-                "0",
-                "--save",
-                "",
-                "--unixsocket",
-                "redis.sock",
-                "--dir",
-            ])
-            .arg(directory.path())
-            .current_dir(directory.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is not installed: run `cargo xtask test`");
-        let server = Self { process, directory };
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while redis::Client::open(server.url())
-            .and_then(|client| client.get_connection())
-            .is_err()
-        {
-            assert!(
-                std::time::Instant::now() < deadline,
-                "redis-server does not start"
-            );
-            std::thread::yield_now();
+        let redis = Redis::on_socket(directory.path());
+        Self {
+            _process: redis.start(&[]).expect("Redis"),
+            _directory: directory,
+            redis,
         }
-        server
     }
 
     fn url(&self) -> String {
-        format!(
-            "redis+unix://{}",
-            self.directory.path().join("redis.sock").display()
-        )
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.redis.url()
     }
 }
 

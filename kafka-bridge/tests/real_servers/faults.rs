@@ -2,10 +2,12 @@
 
 use crate::kafka::{Topic, mock};
 use crate::redis_server::RedisServer;
-use crate::support::{Bridge, eventually, for_a_while};
+use crate::support::{Bridge, for_a_while};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use redis::Commands as _;
 use rushgate_gate::keys::{BRIDGE_GROUP, CAMPAIGNS};
+use rushgate_testbed::port::Port;
+use rushgate_testbed::wait::until_blocking;
 
 #[test]
 fn a_destroyed_group_is_made_again_and_everything_in_the_stream_delivered() {
@@ -13,13 +15,13 @@ fn a_destroyed_group_is_made_again_and_everything_in_the_stream_delivered() {
     let mut campaign = redis.campaign("welcome");
     let _bridge = Bridge::start(&redis, &topic, &[]);
     for round in 0..5 {
-        eventually("there is a group", || campaign.has_group());
+        until_blocking("there is a group", || campaign.has_group());
         campaign.grant(round * 10 + 1..=round * 10 + 10);
         let stream = campaign.keys.stream();
         let destroyed: bool =
             (campaign.redis.xgroup_destroy(stream, BRIDGE_GROUP)).expect("XGROUP");
         assert!(destroyed);
-        eventually("the stream is empty", || campaign.length() == 0);
+        until_blocking("the stream is empty", || campaign.length() == 0);
     }
     topic.assert_all("welcome", 50);
 }
@@ -71,12 +73,12 @@ fn without_kafka_the_stream_keeps_everything() {
     let (redis, topic) = (RedisServer::start(), Topic::create());
     let mut campaign = redis.campaign("welcome");
     campaign.grant(1..=1000);
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = closed.local_addr().expect("an address").to_string();
-    drop(closed);
+    // No server listens here.
+    let closed = Port::free().expect("a free port");
+    let address = closed.address().to_string();
     let nowhere = ["--kafka-brokers", &address, "--window", "100"];
     let nowhere = Bridge::start(&redis, &topic, &nowhere);
-    eventually("it has made its group", || campaign.has_group());
+    until_blocking("it has made its group", || campaign.has_group());
     for_a_while("nothing leaves the stream", || {
         campaign.length() == 1000 && campaign.pending() == 0
     });
@@ -96,7 +98,7 @@ fn the_window_bounds_what_is_in_flight() {
     kafka.request_errors(RDKafkaApiKey::Produce, &[unwilling; 10_000]);
     campaign.grant(1..=500);
     let _bridge = Bridge::start(&redis, &topic, &["--window", "50", "--read-count", "20"]);
-    eventually("the window is full", || campaign.pending() > 40);
+    until_blocking("the window is full", || campaign.pending() > 40);
     for_a_while("no more is read", || {
         campaign.pending() <= 50 && campaign.length() == 500
     });
@@ -127,7 +129,7 @@ fn records_that_kafka_did_not_confirm_in_time_are_sent_again() {
     kafka.request_errors(RDKafkaApiKey::Produce, &[unwilling; 10_000]);
     let _bridge = Bridge::start(&redis, &topic, &["--delivery-timeout", "300ms"]);
     campaign.grant(1..=100);
-    eventually("given to it twice", || {
+    until_blocking("given to it twice", || {
         let pending: redis::streams::StreamPendingCountReply = campaign
             .redis
             .xpending_count(campaign.keys.stream(), BRIDGE_GROUP, "-", "+", 1)
@@ -170,7 +172,7 @@ fn refused_acks_are_retried_and_nothing_is_sent_twice() {
     acks(&mut campaign.redis, "-xack");
     campaign.grant(1..=500);
     let _bridge = Bridge::start(&redis, &topic, &["--window", "50", "--read-count", "20"]);
-    eventually("the window is full", || campaign.pending() > 40);
+    until_blocking("the window is full", || campaign.pending() > 40);
     for_a_while("no more is read, nothing deleted", || {
         campaign.pending() <= 50 && campaign.length() == 500
     });
@@ -230,7 +232,7 @@ fn the_drain_is_limited_and_undelivered_entries_stay_pending() {
     kafka.request_errors(RDKafkaApiKey::Produce, &[unwilling; 10_000]);
     campaign.grant(1..=10);
     let bridge = Bridge::start(&redis, &topic, &["--drain-timeout", "300ms"]);
-    eventually("all are in flight", || campaign.pending() == 10);
+    until_blocking("all are in flight", || campaign.pending() == 10);
     bridge.drain();
     assert_eq!((campaign.length(), campaign.pending()), (10, 10));
     kafka.clear_request_errors(RDKafkaApiKey::Produce);

@@ -1,6 +1,6 @@
 //! Creates a separate Kafka topic for each test, and reads its records.
 
-use crate::support::{block_on, eventually, unique};
+use crate::support::{block_on, unique};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -8,6 +8,7 @@ use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rushgate_testbed::wait::until_blocking;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -99,7 +100,7 @@ impl Topic {
         }
         consumer.assign(&partitions).expect("assign");
         let mut found = Vec::new();
-        eventually("all records are read", || {
+        until_blocking("all records are read", || {
             while found.len() < expected
                 && let Some(record) = consumer.poll(Duration::from_millis(100))
             {

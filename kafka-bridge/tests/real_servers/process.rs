@@ -2,56 +2,36 @@
 
 use crate::kafka::Topic;
 use crate::redis_server::RedisServer;
-use crate::support::{eventually, flags};
+use crate::support::flags;
+use rushgate_testbed::port::Port;
+use rushgate_testbed::process::{Process, Signal};
+use rushgate_testbed::wait::until_blocking;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 
-struct Process(Child);
-
-impl Process {
-    fn start(redis: &RedisServer, topic: &Topic, more: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-bridge"));
-        command
-            .args(flags(redis, topic, more))
-            .stderr(Stdio::piped());
-        Self(command.spawn().expect("it starts"))
-    }
-
-    fn signal(&self, name: &str) {
-        let kill = Command::new("kill")
-            .args(["-s", name, &self.0.id().to_string()])
-            .status();
-        assert!(kill.expect("kill").success());
-    }
-
-    /// The largest resident memory so far, in bytes, as Linux reports it.
-    fn peak_memory(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.0.id());
-        let status = std::fs::read_to_string(path).expect("it runs, on Linux");
-        let mut words = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .expect("VmHWM")
-            .split_whitespace();
-        let kibibytes = words.next().and_then(|word| word.parse::<u64>().ok());
-        kibibytes.expect("a number") * 1024
-    }
-
-    /// Waits until it exits. Returns the exit code and the log.
-    fn end(mut self) -> (Option<i32>, String) {
-        let mut log = String::new();
-        let mut stderr = self.0.stderr.take().expect("piped");
-        stderr.read_to_string(&mut log).expect("a text");
-        (self.0.wait().expect("it ends").code(), log)
-    }
+/// A bridge; its log is beside the data of its Redis.
+fn start(redis: &RedisServer, topic: &Topic, more: &[&str]) -> Process {
+    spawn(redis, &mut command(redis, topic, more))
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn command(redis: &RedisServer, topic: &Topic, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-bridge"));
+    command.args(flags(redis, topic, more));
+    command
+}
+
+fn spawn(redis: &RedisServer, command: &mut Command) -> Process {
+    let log = redis.directory.path().join("bridge.log");
+    // Each process of a test writes a log of its own.
+    let _ = std::fs::remove_file(&log);
+    Process::start(command, log).expect("it starts")
+}
+
+/// Sends this signal, and waits until it exits. Returns the exit code and the log.
+fn end(mut process: Process, signal: Signal) -> (Option<i32>, String) {
+    process.signal(signal).expect("it runs");
+    (process.wait().code(), process.log())
 }
 
 fn metrics(address: SocketAddr) -> Option<String> {
@@ -72,10 +52,9 @@ fn sigterm_drains_and_exits_with_0() {
     broken[4].1 = "sensitive user".to_owned();
     broken[0].1 = "sensitive type".to_owned();
     campaign.add(&broken);
-    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = free.local_addr().expect("an address");
-    drop(free);
-    let process = Process::start(&redis, &topic, &["--metrics-listen", &address.to_string()]);
+    let port = Port::free().expect("a free port");
+    let address = port.address();
+    let process = start(&redis, &topic, &["--metrics-listen", &address.to_string()]);
     campaign.wait_until_empty();
     for line in [
         "rushgate_bridge_ready 1",
@@ -85,10 +64,9 @@ fn sigterm_drains_and_exits_with_0() {
         "rushgate_bridge_in_flight 0",
     ] {
         let shown = || metrics(address).is_some_and(|text| text.lines().any(|found| found == line));
-        eventually(line, shown);
+        until_blocking(line, shown);
     }
-    process.signal("TERM");
-    let (code, log) = process.end();
+    let (code, log) = end(process, Signal::SIGTERM);
     assert_eq!(code, Some(0), "{log}");
     assert!(
         log.contains("moved to the dead letters") && log.contains("bridge is draining"),
@@ -107,9 +85,8 @@ fn sigterm_drains_and_exits_with_0() {
 #[test]
 fn variables_that_are_blank_are_unset() {
     let (redis, topic) = (RedisServer::start(), Topic::create());
-    let flags: Vec<_> = flags(&redis, &topic, &["--consumer-name", ""]);
     for blank in ["", " "] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-bridge"));
+        let mut command = command(&redis, &topic, &["--consumer-name", ""]);
         for variable in [
             "RUST_LOG",
             "METRICS_LISTEN",
@@ -124,16 +101,9 @@ fn variables_that_are_blank_are_unset() {
         }
         let mut campaign = redis.campaign("welcome");
         campaign.grant([1]);
-        let process = Process(
-            command
-                .args(&flags)
-                .stderr(Stdio::piped())
-                .spawn()
-                .expect("it starts"),
-        );
+        let process = spawn(&redis, &mut command);
         campaign.wait_until_empty();
-        process.signal("TERM");
-        let (code, log) = process.end();
+        let (code, log) = end(process, Signal::SIGTERM);
         assert_eq!(code, Some(0), "{blank:?}: {log}");
         // By default, the bridge logs its start and its name.
         assert!(
@@ -148,16 +118,14 @@ fn kill_9_in_mid_flow_loses_nothing() {
     let (redis, topic) = (RedisServer::start(), Topic::create());
     let mut campaign = redis.campaign("welcome");
     campaign.grant(1..=20_000);
-    let process = Process::start(&redis, &topic, &["--window", "500"]);
-    eventually("some are delivered", || campaign.length() < 18_000);
-    process.signal("KILL");
-    assert_eq!(process.end().0, None);
+    let process = start(&redis, &topic, &["--window", "500"]);
+    until_blocking("some are delivered", || campaign.length() < 18_000);
+    assert_eq!(end(process, Signal::SIGKILL).0, None);
     assert!(campaign.length() > 0, "it was killed before the end");
-    let process = Process::start(&redis, &topic, &[]);
+    let process = start(&redis, &topic, &[]);
     campaign.wait_until_empty();
     topic.assert_all("welcome", 20_000);
-    process.signal("INT");
-    assert_eq!(process.end().0, Some(0));
+    assert_eq!(end(process, Signal::SIGINT).0, Some(0));
 }
 
 #[test]
@@ -169,11 +137,11 @@ fn a_long_backlog_does_not_take_more_memory_than_its_window() {
     for first in (1..=BACKLOG as u32).step_by(10_000) {
         campaign.grant_to(first..first + 10_000, |serial| format!("{serial:0>64}"));
     }
-    let process = Process::start(&redis, &topic, &[]);
-    eventually("a tenth is delivered", || {
+    let process = start(&redis, &topic, &[]);
+    until_blocking("a tenth is delivered", || {
         campaign.length() <= BACKLOG - BACKLOG / 10
     });
-    let peak = process.peak_memory();
+    let peak = process.usage().expect("it runs").peak_memory;
     eprintln!("at most {} MiB of a backlog of {BACKLOG}", peak / MIB);
     // The program (about 12 MiB), and 10,000 entries of about 1 KB each: as read, as encoded, and in the Kafka
     // client.
@@ -200,11 +168,8 @@ fn a_wrong_setting_ends_the_bridge_with_advice() {
             "KAFKA_SASL_MECHANISM: is not set, but",
         ),
     ] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-bridge"));
-        let ended = command
-            .args(flags(&redis, &topic, &[flag, value]))
-            .output()
-            .expect("it runs");
+        let ended = command(&redis, &topic, &[flag, value]).output();
+        let ended = ended.expect("it runs");
         let log = String::from_utf8_lossy(&ended.stderr);
         assert!(
             !ended.status.success() && log.contains(advice),

@@ -2,9 +2,10 @@
 
 use crate::kafka::{Found, Topic};
 use crate::redis_server::RedisServer;
-use crate::support::{Bridge, eventually};
+use crate::support::Bridge;
 use redis::Commands as _;
 use redis::streams::StreamRangeReply;
+use rushgate_testbed::wait::until_blocking;
 use std::collections::BTreeMap;
 
 fn headers(campaign: &str, serial: u32, content_type: &str) -> Vec<(String, String)> {
@@ -140,6 +141,6 @@ fn a_key_that_is_not_a_stream_does_not_disturb_the_others() {
     topic.assert_each_once("good", 10);
     odd.redis.del::<_, ()>(odd.keys.stream()).expect("DEL");
     odd.grant([1]);
-    eventually("the other comes too", || odd.length() == 0);
+    until_blocking("the other comes too", || odd.length() == 0);
     assert_eq!(topic.count(), 11);
 }

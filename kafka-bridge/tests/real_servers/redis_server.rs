@@ -3,13 +3,14 @@
 use redis::{Commands as _, Connection};
 use rushgate_gate::keys::{BRIDGE_GROUP, CAMPAIGNS};
 use rushgate_gate::{CampaignId, Keys};
-use std::process::{Child, Command, Stdio};
-
-use crate::support::eventually;
+use rushgate_testbed::process::Process;
+use rushgate_testbed::servers::redis::Redis;
+use rushgate_testbed::wait::until_blocking;
 
 pub(crate) struct RedisServer {
-    process: Option<Child>,
-    directory: tempfile::TempDir,
+    redis: Redis,
+    process: Option<Process>,
+    pub(crate) directory: tempfile::TempDir,
 }
 
 /// A campaign on a [`RedisServer`].
@@ -28,40 +29,28 @@ impl RedisServer {
 
     /// Not started yet; its address is known.
     pub(crate) fn stopped() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
         Self {
+            redis: Redis::on_socket(directory.path()),
             process: None,
-            directory: tempfile::tempdir().expect("a temporary directory"),
+            directory,
         }
     }
 
     /// Starts the server again, with its data.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        let process = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--unixsocket", "redis.sock"])
-            .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
-            .arg(self.directory.path())
-            .current_dir(self.directory.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is not installed: run `cargo xtask test`");
-        self.process = Some(process);
-        eventually("redis-server answers", || {
-            let connection = self.client().get_connection();
-            connection.is_ok_and(|mut redis| redis.ping::<String>().is_ok())
-        });
+        // Tests expect the bridge's warning.
+        let process = self.redis.start(&["--maxmemory", "0"]);
+        self.process = Some(process.expect("Redis"));
     }
 
     pub(crate) fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().expect("kill redis-server");
-            process.wait().expect("redis-server ends");
-        }
+        self.process = None;
     }
 
     pub(crate) fn url(&self) -> String {
-        let socket = self.directory.path().join("redis.sock");
-        format!("redis+unix://{}", socket.display())
+        self.redis.url()
     }
 
     pub(crate) fn client(&self) -> redis::Client {
@@ -74,12 +63,6 @@ impl RedisServer {
         let id: CampaignId = id.parse().expect("an id");
         let keys = Keys::of(&id);
         Campaign { redis, id, keys }
-    }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 
@@ -167,6 +150,6 @@ impl Campaign {
     /// Waits until the stream is empty and nothing is pending.
     pub(crate) fn wait_until_empty(&mut self) {
         let what = format!("the stream of {} is empty", self.id);
-        eventually(&what, || self.length() == 0 && self.pending() == 0);
+        until_blocking(&what, || self.length() == 0 && self.pending() == 0);
     }
 }

@@ -3,10 +3,11 @@
 
 use crate::kafka::Topic;
 use crate::redis_server::{Campaign, RedisServer};
-use crate::support::{Bridge, eventually, for_a_while};
+use crate::support::{Bridge, for_a_while};
 use redis::Commands as _;
 use redis::streams::{StreamInfoConsumersReply, StreamRangeReply};
 use rushgate_gate::keys::BRIDGE_GROUP;
+use rushgate_testbed::wait::until_blocking;
 
 #[test]
 fn entries_pending_under_its_own_name_are_delivered_first() {
@@ -27,7 +28,7 @@ fn entries_of_a_dead_bridge_are_claimed_and_those_of_a_live_one_are_not() {
     campaign.grant(1..=25);
     campaign.give_to("dead", 20);
     let patient = Bridge::start(&redis, &topic, &["--claim-idle", "60m"]);
-    eventually("the new ones are delivered", || campaign.length() == 20);
+    until_blocking("the new ones are delivered", || campaign.length() == 20);
     for_a_while("the others wait", || campaign.pending() == 20);
     patient.drain();
     let hurried = [
@@ -63,7 +64,7 @@ fn a_bridge_that_stops_removes_its_name_unless_something_is_pending_under_it() {
         let bridge = Bridge::start(&redis, &topic, &["--consumer-name", &name]);
         one.grant([number + 1]);
         one.wait_until_empty();
-        eventually("it reads both", || {
+        until_blocking("it reads both", || {
             names(&mut one) == [name.as_str()] && names(&mut other) == [name.as_str()]
         });
         bridge.drain();
@@ -76,14 +77,14 @@ fn a_bridge_that_stops_removes_its_name_unless_something_is_pending_under_it() {
     other.grant([1]);
     other.give_to("pod-21", 1);
     let bridge = Bridge::start(&redis, &topic, &["--consumer-name", "pod-22"]);
-    eventually("it reads", || names(&mut other).len() == 2);
+    until_blocking("it reads", || names(&mut other).len() == 2);
     bridge.drain();
     assert_eq!(names(&mut other), ["pod-21"]);
     assert_eq!(other.pending(), 1);
 
     // So would what is pending under its own name, which only the script sees.
     let bridge = Bridge::start(&redis, &topic, &["--consumer-name", "pod-22"]);
-    eventually("it reads", || names(&mut other).len() == 2);
+    until_blocking("it reads", || names(&mut other).len() == 2);
     let stream = other.keys.stream();
     let entries: StreamRangeReply = other.redis.xrange_all(&stream).expect("XRANGE");
     let mut claim = redis::cmd("XCLAIM");
@@ -114,13 +115,13 @@ fn names_of_silent_bridges_are_removed_when_nothing_is_pending_under_them() {
     let forgetful = [&impatient[..], &["--forget-idle", "1ms"]].concat();
     // With the default of one day, the names stay.
     let patient = Bridge::start(&redis, &topic, &impatient);
-    eventually("it reads", || names(&mut campaign).len() == 3);
+    until_blocking("it reads", || names(&mut campaign).len() == 3);
     patient.drain();
     assert_eq!(names(&mut campaign), ["empty", "pending"]);
     let _forgetful = Bridge::start(&redis, &topic, &forgetful);
     // With such a short time, its own name is removed while it waits for entries, and created again by its next
     // read.
-    eventually("the empty one is forgotten", || {
+    until_blocking("the empty one is forgotten", || {
         let names = names(&mut campaign);
         let is_there = |name: &str| names.iter().any(|there| there == name);
         is_there("pending") && !is_there("empty")
@@ -136,7 +137,7 @@ fn two_bridges_share_a_stream() {
         let flags = ["--consumer-name", name, "--read-count", "10"];
         Bridge::start(&redis, &topic, &flags)
     });
-    eventually("both read", || names(&mut campaign).len() == 2);
+    until_blocking("both read", || names(&mut campaign).len() == 2);
     for first in (1..=2000).step_by(100) {
         campaign.grant(first..first + 100);
     }
@@ -153,7 +154,7 @@ fn a_crash_in_mid_flow_loses_nothing() {
     for crash in 1..=3 {
         let bridge = Bridge::start(&redis, &topic, &["--window", "200", "--read-count", "50"]);
         let enough = 5000 - crash * 500;
-        eventually("some are delivered", || campaign.length() <= enough);
+        until_blocking("some are delivered", || campaign.length() <= enough);
         bridge.crash();
     }
     assert!(campaign.length() > 0, "it crashed before the end");
@@ -168,7 +169,7 @@ fn at_shutdown_delivered_entries_are_acked_and_no_others_are_read() {
     let mut campaign = redis.campaign("welcome");
     campaign.grant(1..=20_000);
     let bridge = Bridge::start(&redis, &topic, &["--window", "500"]);
-    eventually("some are delivered", || campaign.length() < 18_000);
+    until_blocking("some are delivered", || campaign.length() < 18_000);
     bridge.drain();
     let left = campaign.length();
     assert!(left > 0, "it ended before everything was read");

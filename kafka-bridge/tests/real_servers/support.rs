@@ -10,18 +10,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Longer than any step takes on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Waits until a condition holds; fails after a deadline.
-pub(crate) fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !is_true() {
-        assert!(Instant::now() < deadline, "not in {DEADLINE:?}: {what}");
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
-}
-
 /// Asserts that a condition stays true for half a second.
 pub(crate) fn for_a_while(what: &str, mut is_true: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_millis(500);

@@ -1,6 +1,6 @@
 //! Grants a right to a Kafka user. The request is encoded by hand, because rdkafka does not support it.
 
-use rushgate_e2e::system::server;
+use rushgate_e2e::shared::server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

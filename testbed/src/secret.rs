@@ -1,12 +1,26 @@
-//! Writes files that contain passwords. Only their owner may read them.
+//! Passwords, and files that contain them. Only their owner may read them.
 
+use anyhow::{Context, Result};
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+/// A random password of 32 hexadecimal digits.
+///
+/// # Errors
+/// When the operating system gives no random bytes.
+pub fn password() -> Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).context("random bytes")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// Writes a file that only its owner may read, also if it exists with wider permissions.
-pub(crate) fn write(path: &Path, content: &str) -> io::Result<()> {
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(path: &Path, content: &str) -> io::Result<()> {
     let mut options = File::options();
     let mut file = options
         .write(true)
@@ -24,8 +38,15 @@ mod tests {
     use std::fs;
 
     #[test]
+    fn passwords_differ() {
+        let (one, other) = (password().unwrap(), password().unwrap());
+        assert_eq!(one.len(), 32);
+        assert_ne!(one, other);
+    }
+
+    #[test]
     fn only_the_owner_may_read_the_file() {
-        let dir = std::env::temp_dir().join(format!("xtask-secret-{}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("testbed-secret-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let (new, old) = (dir.join("new"), dir.join("old"));
         fs::write(&old, "what was there before, and is longer").unwrap();

@@ -1,4 +1,4 @@
-//! Starts a separate Redis for a test, with the same settings as in production, and replicas of it.
+//! A replica of the Redis of a test, and connections to both.
 
 #![allow(
     clippy::expect_used,
@@ -10,9 +10,9 @@ use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use rushgate_testbed::port::Port;
 use rushgate_testbed::process::Process;
+use rushgate_testbed::servers::redis::Redis;
 use rushgate_testbed::wait::until;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A replica of another Redis.
@@ -26,7 +26,8 @@ impl Replica {
     /// Starts a replica in `directory` of the Redis at port `primary`, and waits until it is in sync.
     pub async fn start(directory: PathBuf, primary: u16) -> Self {
         let port = Port::free().expect("a free port");
-        let process = start(port.number(), &directory).await;
+        let process = Redis::on_port(port.number(), &directory).start(&[]);
+        let process = process.expect("a replica");
         // By default the primary waits for further replicas first.
         let delay = ["CONFIG", "SET", "repl-diskless-sync-delay", "0"];
         tell(primary, &delay).await;
@@ -74,33 +75,6 @@ impl Replica {
         // No process listens on this port.
         tell(self.port.number(), &["REPLICAOF", "127.0.0.1", "1"]).await;
     }
-}
-
-/// A Redis on this port that acknowledges a write only after it is on disk in `dir`.
-pub fn command(port: u16, dir: &Path) -> Command {
-    let mut command = Command::new("redis-server");
-    command
-        .args([
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-        ])
-        .args(["--maxmemory", "2gb", "--appendonly", "yes"])
-        .args(["--appendfsync", "always", "--dir"])
-        .arg(dir);
-    command
-}
-
-/// Starts a Redis with its data in `dir`, and waits until it answers.
-pub async fn start(port: u16, dir: &Path) -> Process {
-    std::fs::create_dir_all(dir).expect("a directory");
-    let process = Process::start(&mut command(port, dir), dir.with_extension("log"));
-    let process = process.expect("redis-server starts");
-    until("Redis answers", async || connection(port).await).await;
-    process
 }
 
 /// A connection to the Redis on this port, if it answers.

@@ -1,0 +1,164 @@
+//! MariaDB or MySQL, whichever is installed, with a data directory of its own.
+
+use crate::program::{find, printed_version, run, version_after};
+use anyhow::{Context, Result};
+use semver::Version;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Longest path of a Unix socket on Linux in bytes, without the final zero.
+const LONGEST_SOCKET_PATH: usize = 107;
+
+/// The server's program, and the program that initialises its data directory.
+#[derive(Clone, Debug)]
+pub enum DatabaseServer {
+    MariaDb { program: PathBuf, install: PathBuf },
+    MySql { program: PathBuf },
+}
+
+/// A server with its data, which may run or not.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pub server: DatabaseServer,
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+    /// Its data; the parent directory exists.
+    pub data: PathBuf,
+    /// For temporary files. A starting server removes those of others in the same directory.
+    pub tmp: PathBuf,
+}
+
+impl DatabaseServer {
+    /// The server of this machine. `mysqld` may be either of them.
+    pub fn find() -> Option<Self> {
+        ["mariadbd", "mysqld"]
+            .into_iter()
+            .filter_map(find)
+            .find_map(Self::from_program)
+    }
+
+    fn from_program(program: PathBuf) -> Option<Self> {
+        let printed = printed_version(&program, "--version")?;
+        let version = version_after("Ver", &printed)?;
+        if printed.contains("MariaDB") {
+            let install = find("mariadb-install-db").or_else(|| find("mysql_install_db"))?;
+            // The installer is a script that needs it, and Debian has it in another package.
+            find("my_print_defaults")?;
+            (version >= Version::new(10, 11, 0)).then_some(Self::MariaDb { program, install })
+        } else {
+            (version >= Version::new(8, 0, 0)).then_some(Self::MySql { program })
+        }
+    }
+}
+
+impl Database {
+    pub fn is_initialised(&self) -> bool {
+        self.data.is_dir()
+    }
+
+    /// Creates the data directory, with a user `root` without a password.
+    ///
+    /// # Errors
+    /// When the server's installer fails.
+    pub fn initialise(&self) -> Result<()> {
+        let unfinished = self.data.with_extension("part");
+        // Left over from an interrupted attempt.
+        let _ = fs::remove_dir_all(&unfinished);
+        let mut command = match &self.server {
+            DatabaseServer::MariaDb { install, .. } => {
+                let mut command = Command::new(install);
+                command.arg("--no-defaults").args([
+                    "--auth-root-authentication-method=normal",
+                    "--skip-test-db",
+                    "--skip-name-resolve",
+                ]);
+                command
+            }
+            DatabaseServer::MySql { program } => {
+                let mut command = Command::new(program);
+                command.args(["--no-defaults", "--initialize-insecure"]);
+                command
+            }
+        };
+        command
+            .arg(option("datadir", &unfinished))
+            .arg(option("tmpdir", &self.tmp))
+            .args(as_root());
+        let done = run(&mut command).map(drop);
+        match self.server {
+            DatabaseServer::MariaDb { .. } => done?,
+            DatabaseServer::MySql { .. } => done.context(
+                "where AppArmor confines mysqld to its own directories, as on Ubuntu, install mariadb-server-core and \
+                 mariadb-client-core instead, which it does not confine",
+            )?,
+        }
+        fs::rename(&unfinished, &self.data)
+            .with_context(|| format!("cannot rename {}", unfinished.display()))
+    }
+
+    /// The command that starts it.
+    pub fn command(&self) -> Command {
+        let (DatabaseServer::MariaDb { program, .. } | DatabaseServer::MySql { program }) =
+            &self.server;
+        let mut command = Command::new(program);
+        command
+            .arg("--no-defaults")
+            .arg(option("datadir", &self.data))
+            .arg(option("tmpdir", &self.tmp))
+            .arg(option("socket", &socket(&self.data)))
+            .arg(option("pid-file", &self.data.join("server.pid")))
+            .arg(format!("--port={}", self.port))
+            .args([
+                "--bind-address=127.0.0.1",
+                "--skip-name-resolve",
+                "--character-set-server=utf8mb4",
+                "--max-connections=500",
+            ])
+            .args(as_root());
+        if let DatabaseServer::MySql { .. } = self.server {
+            command.args(["--mysqlx=OFF", "--skip-log-bin"]);
+        }
+        command
+    }
+}
+
+/// The server runs these statements at every start: one on each line, each idempotent.
+pub fn init_file(path: &Path) -> String {
+    option("init-file", path)
+}
+
+/// In the data directory, which is the server's working directory; by name only if the path is too long.
+fn socket(data: &Path) -> PathBuf {
+    let socket = data.join("server.sock");
+    if socket.as_os_str().as_bytes().len() <= LONGEST_SOCKET_PATH {
+        socket
+    } else {
+        "server.sock".into()
+    }
+}
+
+/// Both servers refuse to run as root without this flag.
+fn as_root() -> Option<&'static str> {
+    nix::unistd::geteuid().is_root().then_some("--user=root")
+}
+
+fn option(name: &str, path: &Path) -> String {
+    format!("--{name}={}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_path_does_not_break_the_socket() {
+        assert_eq!(
+            socket(Path::new("/a/.rushgate/database")),
+            Path::new("/a/.rushgate/database/server.sock")
+        );
+        let deep = PathBuf::from(format!("/{}/.rushgate/database", "d".repeat(90)));
+        assert_eq!(socket(&deep), Path::new("server.sock"));
+    }
+}
