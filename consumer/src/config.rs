@@ -131,10 +131,6 @@ impl Config {
         self.writers as usize
     }
 
-    pub fn batch_age(&self) -> Duration {
-        self.batch_age
-    }
-
     pub fn rows_per_second(&self) -> Option<NonZeroU32> {
         NonZeroU32::new(self.max_rows_per_second)
     }

@@ -80,7 +80,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             rate_limit: Arc::clone(&rate_limit),
             committed: committed.clone(),
         };
-        writers.spawn(writer.run(Batch::new(size, config.batch_age()), deliveries));
+        writers.spawn(writer.run(Batch::new(size, config.batch_age), deliveries));
     }
     let replayer = Replayer::new(store(), config.trust()?, rate_limit, committed);
     let mut writing = pin!(write_and_confirm(

@@ -7,10 +7,11 @@ use crate::gate::Gate;
 use crate::kafka::{Creation, Kafka, TopicTerms};
 use crate::waiting::{noting, wait};
 use anyhow::{Context, Result, anyhow, bail};
+use backon::{ConstantBuilder, Retryable};
 use clap::Args;
 use rushgate_startup::{DatabaseSettings, causes, duration_or_number_of};
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio::try_join;
 
 /// Longest time for one attempt. A server that accepted a connection while it was starting may never answer on it.
@@ -141,32 +142,25 @@ async fn until<T>(
     address: String,
     attempt: impl AsyncFn(Duration) -> Result<T>,
 ) -> Result<T> {
-    let attempts = async {
-        let mut limit = match left(deadline) {
+    let one = || async {
+        let limit = match left(deadline) {
             // No waiting, but one attempt.
             Duration::ZERO => ATTEMPT,
             left => left.min(ATTEMPT),
         };
-        loop {
-            // Slightly less than the outer limit, so that the attempt itself can report why it failed.
-            let error = match timeout(limit, attempt(limit.mul_f64(0.8))).await {
-                Ok(Ok(done)) => return Ok(done),
-                Ok(Err(error)) => error,
-                Err(_) => anyhow!(
-                    "no answer from {address} within {:.1} s",
-                    limit.as_secs_f64()
-                ),
-            };
-            // An attempt with almost no time left would only report a timeout.
-            if left(deadline) < 2 * PAUSE {
-                return Err(error).context(format!("{server} is not ready"));
-            }
-            sleep(PAUSE).await;
-            limit = left(deadline).min(ATTEMPT);
-        }
+        // Slightly less than the outer limit, so that the attempt itself can report why it failed.
+        let attempt = timeout(limit, attempt(limit.mul_f64(0.8))).await;
+        attempt.unwrap_or_else(|_| {
+            let limit = limit.as_secs_f64();
+            Err(anyhow!("no answer from {address} within {limit:.1} s"))
+        })
     };
+    let pauses = ConstantBuilder::new().with_delay(PAUSE).without_max_times();
+    // An attempt with almost no time left would only report a timeout.
+    let attempts = one.retry(pauses).when(|_| left(deadline) >= 2 * PAUSE);
     let what = format!("{server} at {address} is not ready yet");
-    noting(&what, Some(left(deadline)), attempts).await
+    let ready = noting(&what, Some(left(deadline)), attempts).await;
+    ready.with_context(|| format!("{server} is not ready"))
 }
 
 /// Used to be a number of days.

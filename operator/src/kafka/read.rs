@@ -3,6 +3,7 @@
 use super::client::Kafka;
 use crate::waiting::PATIENCE;
 use anyhow::{Result, bail};
+use backon::{BlockingRetryable, ConstantBuilder};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedHeaders;
@@ -152,24 +153,23 @@ impl Kafka {
         consumer: &BaseConsumer<LastKafkaError>,
         asked: &TopicPartitionList,
     ) -> Result<TopicPartitionList> {
+        use RDKafkaErrorCode::{
+            CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator,
+        };
         let deadline = Instant::now() + PATIENCE;
-        loop {
-            match consumer.committed_offsets(asked.clone(), PATIENCE) {
-                Err(error)
-                    if Instant::now() < deadline
-                        && matches!(
-                            error.rdkafka_error_code(),
-                            Some(
-                                RDKafkaErrorCode::NotCoordinator
-                                    | RDKafkaErrorCode::CoordinatorNotAvailable
-                                    | RDKafkaErrorCode::CoordinatorLoadInProgress
-                            )
-                        ) =>
-                {
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-                committed => return committed.map_err(|error| self.unusable(&error)),
-            }
-        }
+        let pauses = ConstantBuilder::new()
+            .with_delay(Duration::from_millis(100))
+            .without_max_times();
+        let committed = (|| consumer.committed_offsets(asked.clone(), PATIENCE))
+            .retry(pauses)
+            .when(|error| {
+                let code = error.rdkafka_error_code();
+                Instant::now() < deadline
+                    && matches!(
+                        code,
+                        Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator)
+                    )
+            });
+        committed.call().map_err(|error| self.unusable(&error))
     }
 }
