@@ -4,14 +4,11 @@ use crate::applicant::Applicant;
 use crate::campaign::CampaignId;
 use crate::keys::Keys;
 use crate::round::{RoundId, Serial};
-use crate::script::{Call, Reply, ReplyError, Script, Value};
+use crate::script::{Call, Reply, ReplyError, Script, Value, script};
 use crate::time::Millis;
 
 /// See the header of `apply.lua` for keys, arguments and reply.
-pub static SCRIPT: Script<10> = Script::new(concat!(
-    include_str!("lua/grant.lua"),
-    include_str!("lua/apply.lua")
-));
+pub static SCRIPT: Script<10> = script!("granting.lua", "apply.lua");
 
 /// A serial that an applicant was granted.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,11 +5,11 @@ use crate::apply::{count, round_id};
 use crate::campaign::CampaignId;
 use crate::keys::Keys;
 use crate::round::RoundId;
-use crate::script::{Call, Reply, ReplyError, Script, Value};
+use crate::script::{Call, Reply, ReplyError, Script, Value, script};
 use std::fmt;
 
 /// See the header of `balance.lua` for keys and reply.
-pub static SCRIPT: Script<10> = Script::new(include_str!("lua/balance.lua"));
+pub static SCRIPT: Script<10> = script!("balance.lua");
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Counted {

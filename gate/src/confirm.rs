@@ -5,10 +5,10 @@ use crate::apply::count;
 use crate::campaign::CampaignId;
 use crate::keys::Keys;
 use crate::round::{RoundId, Serial};
-use crate::script::{Call, Reply, ReplyError, Script, Value};
+use crate::script::{Call, Reply, ReplyError, Script, Value, script};
 
 /// See the header of `confirm.lua` for keys, arguments and reply.
-pub static SCRIPT: Script<4> = Script::new(include_str!("lua/confirm.lua"));
+pub static SCRIPT: Script<4> = script!(flags "allow-oom", "confirm.lua");
 
 /// Maximum number of rows in one call. It keeps the call short, and below the 8,000 values that Lua's `unpack`
 /// accepts.

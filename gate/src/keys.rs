@@ -97,7 +97,7 @@ impl Keys {
         [a, b, c, d, e, f, g, h, i, j, self.dead_letters()]
     }
 
-    /// The keys of the scripts that use `grant.lua`, in its order.
+    /// The keys of the scripts that grant, in the order of `granting.lua`.
     pub(crate) fn of_grant_scripts(&self) -> [String; 10] {
         [
             self.campaign(),

@@ -4,11 +4,11 @@ use crate::apply::{count, instant, round_id};
 use crate::campaign::{CampaignId, CampaignState};
 use crate::keys::Keys;
 use crate::round::{Quota, Round, RoundId};
-use crate::script::{Call, Reply, ReplyError, Script, Value};
+use crate::script::{Call, Reply, ReplyError, Script, Value, script};
 use crate::time::Millis;
 
 /// See the header of `overview.lua` for keys and reply.
-pub static SCRIPT: Script<3> = Script::new(include_str!("lua/overview.lua"));
+pub static SCRIPT: Script<3> = script!("overview.lua");
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overview {

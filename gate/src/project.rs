@@ -6,14 +6,15 @@ use crate::campaign::{CampaignId, CampaignState, OnePer, Terms};
 use crate::fence::FencingToken;
 use crate::keys::Keys;
 use crate::round::{Round, RoundId};
-use crate::script::{Call, Reply, ReplyError, Script, Value};
+use crate::script::{Call, Reply, ReplyError, Script, Value, script};
 
 /// See the header of `project.lua` for keys, arguments and reply.
-pub static SCRIPT: Script<10> = Script::new(concat!(
-    include_str!("lua/grant.lua"),
-    include_str!("lua/grace_period.lua"),
-    include_str!("lua/project.lua")
-));
+pub static SCRIPT: Script<10> = script!(
+    "granting.lua",
+    "grace_period.lua",
+    "promoting.lua",
+    "project.lua"
+);
 
 /// What the caller knows about the campaign.
 ///

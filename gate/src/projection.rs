@@ -5,10 +5,10 @@ use crate::campaign::{CampaignId, CampaignState, OnePer, Terms, UserIds, Waitlis
 use crate::fence::FencingToken;
 use crate::keys::Keys;
 use crate::round::{Quota, Round};
-use crate::script::{Call, Reply, ReplyError, Script, Value};
+use crate::script::{Call, Reply, ReplyError, Script, Value, script};
 
 /// See the header of `projection.lua` for keys and reply.
-pub static SCRIPT: Script<3> = Script::new(include_str!("lua/projection.lua"));
+pub static SCRIPT: Script<3> = script!("projection.lua");
 
 /// The terms that the gate has of a campaign.
 #[derive(Clone, Debug, PartialEq, Eq)]

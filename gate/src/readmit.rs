@@ -2,10 +2,10 @@
 
 use crate::campaign::CampaignId;
 use crate::keys::Keys;
-use crate::script::{Call, Reply, ReplyError, Script, Value};
+use crate::script::{Call, Reply, ReplyError, Script, Value, script};
 
 /// See the header of `readmit.lua` for keys, arguments and reply.
-pub static SCRIPT: Script<2> = Script::new(include_str!("lua/readmit.lua"));
+pub static SCRIPT: Script<2> = script!("readmit.lua");
 
 pub fn call(campaign: &CampaignId, entry_id: &str) -> Call {
     let keys = Keys::of(campaign);

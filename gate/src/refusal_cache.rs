@@ -5,16 +5,12 @@
 use crate::apply::{Decision, TimedDecision, instant, round_id};
 use crate::campaign::{CampaignId, UserIds};
 use crate::keys::Keys;
-use crate::script::{Call, Reply, ReplyError, Script, Value};
+use crate::script::{Call, Reply, ReplyError, Script, Value, script};
 use crate::time::Millis;
 use std::time::Duration;
 
 /// See the header of `refusal_cache.lua` for keys and reply.
-pub static SCRIPT: Script<10> = Script::new(concat!(
-    include_str!("lua/grant.lua"),
-    include_str!("lua/grace_period.lua"),
-    include_str!("lua/refusal_cache.lua")
-));
+pub static SCRIPT: Script<10> = script!("granting.lua", "grace_period.lua", "refusal_cache.lua");
 
 /// The grace period: how long the gate goes on to refuse unknown applicants after a change has made serials available.
 /// Every refusal cached before the change has expired by then.

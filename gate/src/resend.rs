@@ -5,10 +5,10 @@ use crate::apply::serial;
 use crate::campaign::CampaignId;
 use crate::keys::Keys;
 use crate::round::{RoundId, Serial};
-use crate::script::{Call, Reply, ReplyError, Script, Value};
+use crate::script::{Call, Reply, ReplyError, Script, Value, script};
 
 /// See the header of `resend.lua` for keys, arguments and reply.
-pub static SCRIPT: Script<4> = Script::new(include_str!("lua/resend.lua"));
+pub static SCRIPT: Script<4> = script!("resend.lua");
 
 /// The event that was added to the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

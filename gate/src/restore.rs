@@ -1,7 +1,7 @@
 //! Rebuilds the grants of a campaign from the database, after Redis has lost some of them.
 //!
-//! During this, the campaign is halted. [`calls`] deletes all grants in the gate and writes those of the database;
-//! [`reassign`] grants another serial to an applicant whose earlier serial now belongs to another applicant.
+//! During this, the campaign is halted. [`steps`] deletes all grants in the gate and writes those of the database;
+//! [`Step::Reassign`] grants another serial to an applicant whose earlier serial now belongs to another applicant.
 //! [`project`](crate::project) with [`Origin::Restored`](crate::project::Origin::Restored) ends the halt.
 
 use crate::applicant::Applicant;
@@ -11,15 +11,13 @@ use crate::event::Ordinal;
 use crate::fence::FencingToken;
 use crate::keys::Keys;
 use crate::round::{RoundId, Serial};
-use crate::script::{Call, Reply, ReplyError, Script, Value};
+use crate::script::{Call, Reply, ReplyError, Script, Value, script};
+use crate::stored_grants::{Assignment, HeldGrant, RevokedEntry, pool_member};
 use crate::time::Millis;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// See the header of `restore.lua` for keys, arguments and reply.
-pub static SCRIPT: Script<10> = Script::new(concat!(
-    include_str!("lua/grant.lua"),
-    include_str!("lua/restore.lua")
-));
+pub static SCRIPT: Script<10> = script!("granting.lua", "restore.lua");
 
 /// Maximum number of items in one call. It keeps the call short, and below the 8,000 values that Lua's `unpack`
 /// accepts.
@@ -65,130 +63,187 @@ pub enum RestoreOutcome {
     Superseded,
 }
 
-/// The calls after which the gate has exactly these grants. The caller makes them in this order.
-///
-/// A serial below the highest one ever granted that no applicant holds becomes free.
-pub fn calls(
-    campaign: &CampaignId,
-    one_per: OnePer,
-    granted: &[Granted],
-    fence: FencingToken,
-) -> Vec<Call> {
-    let mut grants = vec![];
-    let mut revoked: BTreeMap<String, String> = BTreeMap::new();
-    let mut last_wins: BTreeMap<&Applicant, &Granted> = BTreeMap::new();
-    let mut turns: BTreeMap<(&RoundId, Serial), u32> = BTreeMap::new();
-    let mut rounds: BTreeMap<&RoundId, RoundCounts> = BTreeMap::new();
-    let mut revokes = 0;
-    for grant in granted {
-        let Granted {
-            applicant,
-            round,
-            serial,
-            ..
-        } = grant;
-        let counts = rounds.entry(round).or_default();
-        counts.highest = counts.highest.max(serial.get());
-        let (mark, ended) = match grant.standing {
-            Standing::Held => ("", false),
-            Standing::Issued => ("/issued", false),
-            Standing::Revoked(at) => {
-                let past = format!("{serial}/{}/{}", grant.at.get(), at.get());
-                revoked.insert(format!("{round}/{applicant}"), past);
-                let last = last_wins.entry(applicant).or_insert(grant);
-                if grant.win > last.win {
-                    *last = grant;
-                }
-                revokes += 1;
-                ("", true)
-            }
-        };
-        // The number of revocations of the serial: all its grants but the one that is held.
-        let turn = turns.entry((round, *serial)).or_default();
-        *turn = (*turn).max(grant.turn.get() - u32::from(!ended));
-        if !ended {
-            let holder = match one_per {
-                OnePer::Campaign => applicant.to_string(),
-                OnePer::Round => format!("{round}/{applicant}"),
-            };
-            grants.push(holder);
-            grants.push(format!("{round}/{serial}/{}{mark}", grant.at.get()));
-            counts.held.insert(serial.get());
-            counts.issued += u32::from(grant.standing == Standing::Issued);
-        }
-    }
-    for (applicant, last) in last_wins {
-        revoked.insert(
-            applicant.to_string(),
-            format!("{}/{}", last.round, last.win),
-        );
-    }
-    for ((round, serial), turn) in turns {
-        if turn > 0 {
-            revoked.insert(format!("{round}/#{serial}"), turn.to_string());
-        }
-    }
-    let mut pool = vec![];
-    let mut counts = vec![];
-    for (id, round) in rounds {
-        let free = (1..=round.highest).filter(|serial| !round.held.contains(serial));
-        let before = pool.len();
-        pool.extend(free.map(|serial| format!("{id}/{serial:09}")));
-        let free = pool.len() - before;
-        counts.extend([
-            id.to_string(),
-            round.highest.to_string(),
-            free.to_string(),
-            round.issued.to_string(),
-        ]);
-    }
-    let revoked: Vec<String> = revoked
-        .into_iter()
-        .flat_map(|(field, value)| [field, value])
-        .collect();
-
-    let mut calls = vec![call(campaign, fence, ["clear".to_owned()])];
-    for (step, words) in [
-        ("grants", grants),
-        ("revoked", revoked),
-        ("pool", pool),
-        ("rounds", counts),
-    ] {
-        // A multiple of 4, so that pairs and groups of four stay in one call.
-        for chunk in words.chunks(4 * MAX_ITEMS) {
-            let words = chunk.iter().cloned();
-            calls.push(call(
-                campaign,
-                fence,
-                std::iter::once(step.to_owned()).chain(words),
-            ));
-        }
-    }
-    calls.push(call(
-        campaign,
-        fence,
-        ["revokes".to_owned(), revokes.to_string()],
-    ));
-    calls
+/// One step of a restore. Each becomes one call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Deletes all grants, revocations and free serials, and repairs the waitlist.
+    Clear,
+    /// Writes grants that applicants hold.
+    Grants {
+        one_per: OnePer,
+        held: Vec<HeldGrant>,
+    },
+    Revoked(Vec<RevokedEntry>),
+    /// Writes free serials.
+    Pool(Vec<(RoundId, Serial)>),
+    Rounds(Vec<RoundCounters>),
+    /// Writes the number of all revocations.
+    Revokes(u32),
+    /// Grants the applicant a serial of the round, if one is left, before all applicants on the waitlist.
+    Reassign {
+        round: RoundId,
+        applicant: Applicant,
+    },
 }
 
-/// The call that grants `applicant` a serial of `round`, if one is left, before all applicants on the waitlist.
-pub fn reassign(
-    campaign: &CampaignId,
-    round: &RoundId,
-    applicant: &Applicant,
-    fence: FencingToken,
-) -> Call {
-    call(
-        campaign,
-        fence,
-        [
-            "reassign".to_owned(),
-            campaign.to_string(),
-            round.to_string(),
-            applicant.to_string(),
-        ],
-    )
+/// The counters of a round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoundCounters {
+    pub round: RoundId,
+    /// The highest serial granted.
+    pub granted: u32,
+    /// Number of free serials.
+    pub free: u32,
+    /// Number of issued serials.
+    pub issued: u32,
+}
+
+impl Step {
+    pub fn call(&self, campaign: &CampaignId, fence: FencingToken) -> Call {
+        let mut args = vec![fence.to_string(), self.name().to_owned()];
+        match self {
+            Self::Clear => {}
+            Self::Grants { one_per, held } => {
+                args.extend(held.iter().flat_map(|held| held.entry(*one_per)));
+            }
+            Self::Revoked(entries) => args.extend(entries.iter().flat_map(RevokedEntry::entry)),
+            Self::Pool(free) => {
+                args.extend(
+                    free.iter()
+                        .map(|(round, serial)| pool_member(round, *serial)),
+                );
+            }
+            Self::Rounds(rounds) => args.extend(rounds.iter().flat_map(|counters| {
+                let RoundCounters {
+                    round,
+                    granted,
+                    free,
+                    issued,
+                } = counters;
+                [
+                    round.to_string(),
+                    granted.to_string(),
+                    free.to_string(),
+                    issued.to_string(),
+                ]
+            })),
+            Self::Revokes(count) => args.push(count.to_string()),
+            Self::Reassign { round, applicant } => args.extend([
+                campaign.to_string(),
+                round.to_string(),
+                applicant.to_string(),
+            ]),
+        }
+        SCRIPT.call(Keys::of(campaign).of_grant_scripts(), args)
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Clear => "clear",
+            Self::Grants { .. } => "grants",
+            Self::Revoked(_) => "revoked",
+            Self::Pool(_) => "pool",
+            Self::Rounds(_) => "rounds",
+            Self::Revokes(_) => "revokes",
+            Self::Reassign { .. } => "reassign",
+        }
+    }
+}
+
+/// The steps after which the gate has exactly these grants. The caller makes their calls in this order.
+///
+/// A serial below the highest one ever granted that no applicant holds becomes free.
+pub fn steps(one_per: OnePer, granted: &[Granted]) -> Vec<Step> {
+    let mut held = vec![];
+    let mut revoked = vec![];
+    let mut last_wins: BTreeMap<&Applicant, &Granted> = BTreeMap::new();
+    let mut turns: BTreeMap<(&RoundId, Serial), u32> = BTreeMap::new();
+    let mut rounds: BTreeMap<&RoundId, RoundGrants> = BTreeMap::new();
+    let mut revokes = 0;
+    for grant in granted {
+        let assignment = Assignment {
+            round: grant.round.clone(),
+            serial: grant.serial,
+            applicant: grant.applicant.clone(),
+        };
+        let of_round = rounds.entry(&grant.round).or_default();
+        of_round.highest = of_round.highest.max(grant.serial.get());
+        // The number of revocations of the serial: all its grants but the one that is held.
+        let mut revocations = grant.turn.get();
+        if let Standing::Revoked(revoked_at) = grant.standing {
+            revoked.push(RevokedEntry::Grant {
+                assignment,
+                at: grant.at,
+                revoked_at,
+            });
+            let last = last_wins.entry(&grant.applicant).or_insert(grant);
+            if grant.win > last.win {
+                *last = grant;
+            }
+            revokes += 1;
+        } else {
+            revocations -= 1;
+            let issued = grant.standing == Standing::Issued;
+            held.push(HeldGrant {
+                assignment,
+                at: grant.at,
+                issued,
+            });
+            of_round.held.insert(grant.serial);
+            of_round.issued += u32::from(issued);
+        }
+        let turn = turns.entry((&grant.round, grant.serial)).or_default();
+        *turn = (*turn).max(revocations);
+    }
+    revoked.extend(
+        last_wins
+            .into_iter()
+            .map(|(applicant, last)| RevokedEntry::Wins {
+                applicant: applicant.clone(),
+                round: last.round.clone(),
+                wins: last.win,
+            }),
+    );
+    let turns = turns.into_iter().filter(|(_, turns)| *turns > 0);
+    revoked.extend(turns.map(|((round, serial), turns)| RevokedEntry::Turns {
+        round: round.clone(),
+        serial,
+        turns,
+    }));
+    let mut pool = vec![];
+    let mut counters = vec![];
+    for (round, grants) in rounds {
+        let serials = (1..=grants.highest).filter_map(|serial| Serial::try_from(serial).ok());
+        let free = serials.filter(|serial| !grants.held.contains(serial));
+        let before = pool.len();
+        pool.extend(free.map(|serial| (round.clone(), serial)));
+        counters.push(RoundCounters {
+            round: round.clone(),
+            granted: grants.highest,
+            free: u32::try_from(pool.len() - before).unwrap_or(u32::MAX),
+            issued: grants.issued,
+        });
+    }
+
+    let mut steps = vec![Step::Clear];
+    steps.extend(held.chunks(MAX_ITEMS).map(|held| Step::Grants {
+        one_per,
+        held: held.to_vec(),
+    }));
+    let chunks = revoked.chunks(MAX_ITEMS);
+    steps.extend(chunks.map(|entries| Step::Revoked(entries.to_vec())));
+    steps.extend(pool.chunks(MAX_ITEMS).map(|free| Step::Pool(free.to_vec())));
+    let chunks = counters.chunks(MAX_ITEMS);
+    steps.extend(chunks.map(|rounds| Step::Rounds(rounds.to_vec())));
+    steps.push(Step::Revokes(revokes));
+    steps
+}
+
+#[derive(Default)]
+struct RoundGrants {
+    highest: u32,
+    held: BTreeSet<Serial>,
+    issued: u32,
 }
 
 /// Reads the script's reply.
@@ -201,29 +256,11 @@ pub fn outcome(reply: &[Value]) -> Result<RestoreOutcome, ReplyError> {
     let number = reply.integer()?;
     match word {
         "done" => Ok(RestoreOutcome::Done),
-        "seated" => Ok(RestoreOutcome::Reassigned(serial(number)?)),
+        "reassigned" => Ok(RestoreOutcome::Reassigned(serial(number)?)),
         "holds" => Ok(RestoreOutcome::Holds(serial(number)?)),
         "full" => Ok(RestoreOutcome::Full),
         "not_halted" => Ok(RestoreOutcome::NotHalted),
         "superseded" => Ok(RestoreOutcome::Superseded),
         other => Err(ReplyError::new(format_args!("{other:?} is not an outcome"))),
     }
-}
-
-#[derive(Default)]
-struct RoundCounts {
-    highest: u32,
-    held: BTreeSet<u32>,
-    issued: u32,
-}
-
-fn call(
-    campaign: &CampaignId,
-    fence: FencingToken,
-    args: impl IntoIterator<Item = String>,
-) -> Call {
-    SCRIPT.call(
-        Keys::of(campaign).of_grant_scripts(),
-        std::iter::once(fence.to_string()).chain(args).collect(),
-    )
 }

@@ -5,15 +5,16 @@ use crate::apply::{Grant, grant, instant};
 use crate::campaign::CampaignId;
 use crate::keys::Keys;
 use crate::round::RoundId;
-use crate::script::{Call, Reply, ReplyError, Script, Value};
+use crate::script::{Call, Reply, ReplyError, Script, Value, script};
 use crate::time::Millis;
 
 /// See the header of `revoke.lua` for keys, arguments and reply.
-pub static SCRIPT: Script<10> = Script::new(concat!(
-    include_str!("lua/grant.lua"),
-    include_str!("lua/grace_period.lua"),
-    include_str!("lua/revoke.lua")
-));
+pub static SCRIPT: Script<10> = script!(
+    "granting.lua",
+    "grace_period.lua",
+    "promoting.lua",
+    "revoke.lua"
+);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RevokeOutcome {

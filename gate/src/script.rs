@@ -10,6 +10,18 @@ use std::sync::OnceLock;
 #[derive(Debug)]
 pub struct Script<const KEYS: usize>(Source);
 
+/// A script from files in `lua/`: the prelude, which defines what scripts share, then the named ones.
+macro_rules! script {
+    ($(flags $flags:literal,)? $($file:literal),+) => {
+        $crate::script::Script::new(concat!(
+            $("#!lua flags=", $flags, "\n",)?
+            include_str!("lua/prelude.lua"),
+            $(include_str!(concat!("lua/", $file))),+
+        ))
+    };
+}
+pub(crate) use script;
+
 #[derive(Debug)]
 struct Source {
     text: &'static str,

@@ -6,11 +6,11 @@ use crate::apply::{Grant, Waiting, grant, instant, waiting};
 use crate::campaign::CampaignId;
 use crate::keys::Keys;
 use crate::round::RoundId;
-use crate::script::{Call, Reply, ReplyError, Script, Value};
+use crate::script::{Call, Reply, ReplyError, Script, Value, script};
 use crate::time::Millis;
 
 /// See the header of `status.lua` for keys, arguments and reply.
-pub static SCRIPT: Script<6> = Script::new(include_str!("lua/status.lua"));
+pub static SCRIPT: Script<6> = script!("status.lua");
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {

@@ -1,8 +1,9 @@
-//! Decodes the grants that the gate stores in Redis: serials that applicants hold, revoked serials and free serials.
-//! [`Keys`](crate::keys::Keys) describes the layout.
+//! Decodes and encodes the grants that the gate stores in Redis: serials that applicants hold, revoked serials and free
+//! serials. [`Keys`](crate::keys::Keys) describes the layout; on the other side, `prelude.lua` does the same.
 
 use crate::applicant::Applicant;
 use crate::campaign::OnePer;
+use crate::event::Ordinal;
 use crate::round::{RoundId, Serial};
 use crate::time::Millis;
 
@@ -50,6 +51,75 @@ impl HeldGrant {
             issued,
         })
     }
+
+    /// Field and value of the entry.
+    pub fn entry(&self, one_per: OnePer) -> [String; 2] {
+        let Assignment {
+            round,
+            serial,
+            applicant,
+        } = &self.assignment;
+        let field = match one_per {
+            OnePer::Campaign => applicant.to_string(),
+            OnePer::Round => format!("{round}/{applicant}"),
+        };
+        let mark = if self.issued { "/issued" } else { "" };
+        [field, format!("{round}/{serial}/{}{mark}", self.at.get())]
+    }
+}
+
+/// An entry of the hash `revoked`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RevokedEntry {
+    /// A revoked grant.
+    Grant {
+        assignment: Assignment,
+        at: Millis,
+        revoked_at: Millis,
+    },
+    /// The round of the applicant's last revoked grant, and the number of their revoked grants.
+    Wins {
+        applicant: Applicant,
+        round: RoundId,
+        wins: Ordinal,
+    },
+    /// How often a serial was revoked.
+    Turns {
+        round: RoundId,
+        serial: Serial,
+        turns: u32,
+    },
+}
+
+impl RevokedEntry {
+    /// Field and value of the entry.
+    pub fn entry(&self) -> [String; 2] {
+        match self {
+            Self::Grant {
+                assignment,
+                at,
+                revoked_at,
+            } => [
+                format!("{}/{}", assignment.round, assignment.applicant),
+                format!("{}/{}/{}", assignment.serial, at.get(), revoked_at.get()),
+            ],
+            Self::Wins {
+                applicant,
+                round,
+                wins,
+            } => [applicant.to_string(), format!("{round}/{wins}")],
+            Self::Turns {
+                round,
+                serial,
+                turns,
+            } => [format!("{round}/#{serial}"), turns.to_string()],
+        }
+    }
+}
+
+/// The member of the pool for a free serial.
+pub fn pool_member(round: &RoundId, serial: Serial) -> String {
+    format!("{round}/{:09}", serial.get())
 }
 
 /// Number of grants that are not issued yet, from the counters in the hash `rounds`.
@@ -112,9 +182,14 @@ mod tests {
         };
         assert_eq!(parts_of(&held), ("once".to_owned(), 42, "7".to_owned()));
         assert!(held.issued);
+        assert_eq!(
+            held.entry(OnePer::Campaign),
+            ["7", "once/42/1796086800123/issued"]
+        );
         let held = HeldGrant::of(OnePer::Round, "r1/7", "r1/42/5").expect("held");
         assert_eq!(parts_of(&held), ("r1".to_owned(), 42, "7".to_owned()));
         assert!(!held.issued);
+        assert_eq!(held.entry(OnePer::Round), ["r1/7", "r1/42/5"]);
         for (field, value) in [
             ("7", ""),
             ("7", "once/0/5"),
@@ -148,9 +223,23 @@ mod tests {
 
         let (round, serial) = free("once/000000042").expect("free");
         assert_eq!((round.as_str(), serial.get()), ("once", 42));
+        assert_eq!(pool_member(&round, serial), "once/000000042");
         assert_eq!(free("once/0"), None);
         let past = revoked("once/7", "42/5/6").expect("revoked");
         assert_eq!((past.serial.get(), past.applicant.as_str()), (42, "7"));
+        let millis = |at: i64| Millis::try_from(at).expect("an instant");
+        let grant = RevokedEntry::Grant {
+            assignment: past,
+            at: millis(5),
+            revoked_at: millis(6),
+        };
+        assert_eq!(grant.entry(), ["once/7", "42/5/6"]);
+        let turns = RevokedEntry::Turns {
+            round,
+            serial,
+            turns: 2,
+        };
+        assert_eq!(turns.entry(), ["once/#42", "2"]);
         // The other kinds of entries: revocations of a serial, grants of an applicant.
         assert_eq!(revoked("once/#42", "1"), None);
         assert_eq!(revoked("7", "once/1"), None);

@@ -242,7 +242,7 @@ impl Bug {
     fn script(self) -> String {
         let source = apply::SCRIPT.source();
         let (right, wrong) = match self {
-            Self::Maxlen => ("KEYS[5], '*'", "KEYS[5], 'MAXLEN', 1, '*'"),
+            Self::Maxlen => ("stream, '*'", "stream, 'MAXLEN', 1, '*'"),
             Self::QuotaOutside => ("(free > 0 or granted < quota)", "true"),
             Self::DuplicateAfterCount => (
                 "if held then\n",

@@ -7,7 +7,7 @@
 -- writes (out of memory, a read-only replica, a failing disk). It also fails if the stream key has a wrong type, which
 -- no earlier read has checked. The writes after XADD cannot fail: earlier reads have checked the types of their keys.
 --
--- KEYS  the ten keys of grant.lua, which is prepended
+-- KEYS  the ten keys of granting.lua, which stands before it
 -- ARGV  1 campaign id  2 user id
 -- Reply {decision, round, serial, at, now}: a flat array, always of 5 elements; '' or 0 means "no value".
 --   decision  granted, already_granted, waitlisted, sold_out, revoked, not_open, closed, paused, halted,
@@ -16,6 +16,9 @@
 --   at        when the serial was granted; for waitlisted: when the applicant joined the waitlist; for not_open: when
 --             the round opens, or when the grace period ends (see refusal_cache.lua)
 --   now       the clock of Redis; all times are in ms since 1970
+--
+-- Takes from the prelude: now, current, upcoming, holder_of, held_of, place_of, waitlist_member, wins_before; from
+-- granting.lua: note_current, grace_period, grant
 --
 -- Example
 --   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known welcome 7
@@ -49,9 +52,10 @@ elseif round == '' then
   round = nil
 end
 
-local held = redis.call('HGET', KEYS[4], holder_of(one_per, round or '', user_id))
+local holder = holder_of(one_per, round or '', user_id)
+local held = redis.call('HGET', KEYS[4], holder)
 if held then
-  local held_round, serial, at = string.match(held, '^([^/]+)/(%d+)/(%d+)')
+  local held_round, serial, at = held_of(held)
   return { 'already_granted', held_round, tonumber(serial), tonumber(at), now }
 end
 
@@ -67,8 +71,9 @@ if round then
   if waiting > 0 then
     local place = redis.call('HGET', KEYS[7], round .. '/' .. user_id)
     if place then
-      local ticket, since = string.match(place, '^(%d+)/(%d+)$')
-      local position = redis.call('ZLEXCOUNT', KEYS[6], '[' .. round .. '/', '[' .. round .. '/' .. ticket .. '/' .. user_id)
+      local ticket, since = place_of(place)
+      local last = '[' .. waitlist_member(round, ticket, user_id)
+      local position = redis.call('ZLEXCOUNT', KEYS[6], '[' .. round .. '/', last)
       return { 'waitlisted', round, position, tonumber(since), now }
     end
   end
@@ -105,14 +110,16 @@ if grace_ends_at then
 end
 
 if has_place then
-  local serial = grant(campaign_id, one_per, round, user_id, granted, free, revokes)
+  -- If no grant was ever revoked, nobody won before, which saves a read.
+  local win = revokes and 1 + wins_before(KEYS[8], one_per, user_id) or 1
+  local serial = grant(campaign_id, one_per, round, user_id, holder, granted, free, win)
   if not is_noted then
     note_current()
   end
   return { 'granted', round, serial, now, now }
 end
 local ticket = string.format('%012d', redis.call('HINCRBY', KEYS[3], round .. '/tickets', 1))
-redis.call('ZADD', KEYS[6], 0, round .. '/' .. ticket .. '/' .. user_id)
+redis.call('ZADD', KEYS[6], 0, waitlist_member(round, ticket, user_id))
 redis.call('HSET', KEYS[7], round .. '/' .. user_id, ticket .. '/' .. now)
 redis.call('HSET', KEYS[3], round .. '/waiting', waiting + 1)
 return { 'waitlisted', round, waiting + 1, now, now }

@@ -1,6 +1,6 @@
 -- Reports the counters of a campaign beside what they count, so that the caller can compare them. Writes nothing.
 --
--- KEYS  the ten keys that grant.lua lists
+-- KEYS  the ten keys that granting.lua lists
 -- Reply {revokes, revoked, waiting}, then five elements for each round in the order of opening: {id, free, pooled,
 -- waiting, waitlisted}. A flat array.
 --   of the campaign
@@ -12,6 +12,8 @@
 --     pooled      number of the round's serials in the pool
 --     waiting     counter of waiting applicants
 --     waitlisted  number of the round's applicants in the sorted set `waitlist`
+--
+-- Takes nothing from the prelude.
 --
 -- Example
 --   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known

@@ -1,13 +1,12 @@
-#!lua flags=allow-oom
 -- Marks grants as issued after their coupons have been committed to the database. Calling it again changes nothing.
 --
 -- It also detects lost writes, and then halts the campaign, because to go on would grant serials a second time. Redis
 -- has lost acknowledged writes if the gate does not know a committed grant, or if it still holds a grant whose row in
 -- the database is revoked (only the gate revokes).
 --
--- It runs even when Redis is out of memory (allow-oom): each grant grows by 7 bytes, once. Guarantee: marks and
--- counters change together or not at all. The counters are written first: the hash `rounds` is the only key that the
--- script writes without having read it, so only this write can fail because of a wrong type.
+-- It runs even when Redis is out of memory (gate/src/confirm.rs sets the flag allow-oom): each grant grows by 7 bytes,
+-- once. Guarantee: marks and counters change together or not at all. The counters are written first: the hash `rounds`
+-- is the only key that the script writes without having read it, so only this write can fail because of a wrong type.
 --
 -- KEYS  1 campaign  2 rounds  3 grants  4 revoked
 -- ARGV  three for each grant: round id, serial (with '-' before it if the row is revoked), user id
@@ -15,6 +14,8 @@
 --   confirmed         number: grants that this call has marked as issued
 --   lost              number: grants that the gate does not know, or does not know as revoked; the campaign is halted
 --   unknown_campaign  Redis has lost the whole campaign; its state is written again, as halted
+--
+-- Takes from the prelude: holder_of, held_of, revoked_of
 --
 -- Example
 --   EVAL … 4 rushgate:{welcome}:campaign … rushgate:{welcome}:revoked once 42 7 once 43 8
@@ -30,11 +31,7 @@ if not one_per then
 end
 local holders = {}
 for i = 1, #ARGV, 3 do
-  local holder = ARGV[i + 2]
-  if one_per == 'round' then
-    holder = ARGV[i] .. '/' .. holder
-  end
-  holders[#holders + 1] = holder
+  holders[#holders + 1] = holder_of(one_per, ARGV[i], ARGV[i + 2])
 end
 -- One HMGET for all grants: a command for each would cost more than the rest of the script.
 local all_held = redis.call('HMGET', KEYS[3], unpack(holders))
@@ -43,11 +40,11 @@ for i, holder in ipairs(holders) do
   local round, user_id = ARGV[3 * i - 2], ARGV[3 * i]
   local is_revoked, serial = string.match(ARGV[3 * i - 1], '^(%-?)(%d+)$')
   local held = all_held[i]
-  local held_round, held_serial, _, mark = string.match(held or '', '^([^/]+)/(%d+)/(%d+)(.*)$')
+  local held_round, held_serial, _, is_issued = held_of(held)
   if held_round == round and held_serial == serial then
     if is_revoked ~= '' then
       lost = lost + 1
-    elseif mark == '' and not marked[holder] then
+    elseif not is_issued and not marked[holder] then
       marked[holder] = true
       marks[#marks + 1] = holder
       marks[#marks + 1] = held .. '/issued'
@@ -56,7 +53,7 @@ for i, holder in ipairs(holders) do
     end
   else
     local past = redis.call('HGET', KEYS[4], round .. '/' .. user_id)
-    if not past or string.match(past, '^%d+') ~= serial then
+    if revoked_of(past) ~= serial then
       lost = lost + 1
     end
   end

@@ -1,6 +1,13 @@
 -- Shared functions: the grace period, in which unknown applicants do not yet get a serial that a change has made
--- available. Prepended, after grant.lua, to revoke.lua and project.lua, which start it, and to refusal_cache.lua. The
+-- available. It stands after granting.lua in revoke.lua and project.lua, which start it, and in refusal_cache.lua. The
 -- header of refusal_cache.lua defines the terms, and proves why the grace period is needed.
+--
+--   CACHE_TTL                                               how long a refusal may be cached
+--   refusal_of_unknown(state, waitlist) → word, round, at   the refusal of an unknown applicant; nil if there is none
+--   refusal_before_change() → before                        called before a change
+--   start_grace_period(before)                              called after it
+--
+-- Takes from the prelude: now, current, upcoming; from granting.lua: grace_period
 
 -- How long a refusal may be cached, counted from when the gate gave it (ms).
 local CACHE_TTL = 900

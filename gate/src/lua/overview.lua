@@ -9,6 +9,8 @@
 --   granted    serials that an applicant holds; a revoked serial counts again when it is granted again
 --   now        the clock of Redis; all times are in ms since 1970
 --
+-- Takes from the prelude: now, current, upcoming
+--
 -- Example
 --   EVAL … 3 rushgate:{welcome}:campaign rushgate:{welcome}:schedule rushgate:{welcome}:rounds
 --   → running once 0 '' 100 42 41 0 '' 0 1796086900000
@@ -16,16 +18,12 @@ if #KEYS ~= 3 or #ARGV ~= 0 then
   return redis.error_reply('ERR overview.lua takes 3 keys and no argument')
 end
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state then
   return { 'unknown_campaign', '', 0, '', 0, 0, 0, 0, '', 0, now }
 end
-local current = redis.call('ZREVRANGEBYSCORE', KEYS[2], now, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
-local upcoming = redis.call('ZRANGEBYSCORE', KEYS[2], string.format('(%.0f', now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-local round, opens_at = current[1], tonumber(current[2])
+local round, opened_at = current()
+local following, opens_at = upcoming()
 local fields = {}
 if round then
   fields = redis.call('HMGET', KEYS[3], round .. '/closes_at', round .. '/quota', round .. '/granted',
@@ -35,6 +33,6 @@ local function number(i)
   return tonumber(fields[i]) or 0
 end
 return {
-  state, round or '', opens_at or 0, fields[1] or '', number(2), number(3) - number(4), number(5), number(6),
-  upcoming[1] or '', tonumber(upcoming[2]) or 0, now,
+  state, round or '', tonumber(opened_at) or 0, fields[1] or '', number(2), number(3) - number(4), number(5), number(6),
+  following or '', opens_at or 0, now,
 }

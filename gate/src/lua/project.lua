@@ -10,7 +10,7 @@
 -- - When a quota grows, applicants on the waitlist get the new serials in this call, unless the campaign is halted. A
 --   waitlist has at most 10,000 applicants. Unknown applicants get serials after the grace period (refusal_cache.lua).
 --
--- KEYS  the ten keys of grant.lua, which is prepended, with grace_period.lua after it
+-- KEYS  the ten keys of granting.lua
 -- ARGV  1 campaign id
 --       2 'known' if the gate must know the campaign, 'new' if it may be unknown, 'restored' to end a halt
 --       3 state   4 one_per   5 waitlist: how many applicants may wait in a round   6 fencing token of the caller
@@ -24,6 +24,9 @@
 --   other_one_per        round: the one_per rule of the gate, which cannot change after the first grant
 --   halted               the campaign is halted, and ARGV asks for another state
 --   superseded           number: the higher fencing token that was seen before
+--
+-- Takes from granting.lua: note_current; from grace_period.lua: refusal_before_change, start_grace_period; from
+-- promoting.lua: promote
 --
 -- Example
 --   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known welcome new running campaign 0 1 any once 0 '' 100

@@ -9,6 +9,8 @@
 --   user_ids  any, numeric, unstated; '' in a campaign that is older than this rule
 --   A field that Redis has lost is '' or 0.
 --
+-- Takes nothing from the prelude.
+--
 -- Example
 --   EVAL … 3 rushgate:{welcome}:campaign rushgate:{welcome}:schedule rushgate:{welcome}:rounds
 --   → running campaign 0 1 any once 0 '' 100 42

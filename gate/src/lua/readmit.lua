@@ -6,6 +6,8 @@
 --   readmitted  with the new entry id on the stream
 --   not_found   no dead letter has that id
 --
+-- Takes nothing from the prelude.
+--
 -- Example
 --   EVAL … 2 rushgate:{welcome}:stream rushgate:{welcome}:dead-letters 1796086800123-0
 --   → readmitted 1796086900000-0

@@ -3,7 +3,7 @@
 -- Purpose: after a round has sold out, most requests are refused, and all with the same answer. An instance of the
 -- handler asks once, and then answers from its cache instead of the gate, for at most 0.9 s.
 --
--- KEYS  the ten keys of grant.lua, which is prepended, with grace_period.lua after it
+-- KEYS  the ten keys of granting.lua
 -- Reply {decision, round, at, now, expires_at, user_ids, excluded}: a flat array, always of 7 elements; '' or 0 means
 -- "no value".
 --   decision    sold_out, not_open, closed; '' if nothing may be cached: an unknown applicant would get a serial or a
@@ -12,6 +12,9 @@
 --   expires_at  when the refusal expires: at most CACHE_TTL after now
 --   user_ids    which user ids the campaign accepts; if numeric, other user ids get user_id_not_numeric instead
 --   excluded    the exclusion list: user ids separated by spaces, each perhaps with a prefix that ends in `/`
+--
+-- Takes from the prelude: now, current, upcoming; from granting.lua: grace_period, MAX_EXCLUDED; from grace_period.lua:
+-- CACHE_TTL, refusal_of_unknown
 --
 -- Example
 --   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known
@@ -128,7 +131,8 @@ local function excluded_of_current_round()
   if (tonumber(redis.call('HGET', KEYS[3], prefix .. 'granted') or '') or 0) > 0 then
     local noted, before = string.match(redis.call('HGET', KEYS[1], 'known') or '', '^(.+/)(%d+)$')
     local count = redis.pcall('SCARD', KEYS[10])
-    if noted ~= prefix or count ~= ever_granted() - tonumber(before) then
+    local ever_granted = redis.call('HLEN', KEYS[4]) + (redis.call('HGET', KEYS[1], 'revokes') or 0)
+    if noted ~= prefix or count ~= ever_granted - tonumber(before) then
       return nil
     end
     if count + redis.call('ZLEXCOUNT', KEYS[6], from, to) > MAX_EXCLUDED then

@@ -8,6 +8,8 @@
 --   revoked  the applicant held this serial; the revocation was added to the stream
 --   nothing  the gate knows no grant of this applicant in this round
 --
+-- Takes from the prelude: holder_of, held_of, revoked_of, turns_before, wins_before, emit
+--
 -- Example
 --   EVAL … 4 rushgate:{welcome}:campaign … rushgate:{welcome}:revoked welcome once 7
 --   → granted 42
@@ -16,32 +18,18 @@ if #KEYS ~= 4 or #ARGV ~= 3 then
 end
 local campaign_id, round, user_id = ARGV[1], ARGV[2], ARGV[3]
 
-local function add(event_type, serial, turn, win, at)
-  local event = { 'XADD', KEYS[3], '*', 'type', event_type, 'campaign', campaign_id, 'round', round,
-    'serial', serial, 'user_id', user_id, 'at', at }
-  if turn > 1 or win > 1 then
-    for _, field in ipairs({ 'turn', turn, 'win', win }) do
-      event[#event + 1] = field
-    end
-  end
-  redis.call(unpack(event))
-end
-
 local one_per = redis.call('HGET', KEYS[1], 'one_per')
-local holder = one_per == 'round' and round .. '/' .. user_id or user_id
-local held = redis.call('HGET', KEYS[2], holder)
-local held_round, serial, at = string.match(held or '', '^([^/]+)/(%d+)/(%d+)')
+local held_round, serial, at = held_of(redis.call('HGET', KEYS[2], holder_of(one_per, round, user_id)))
 if held_round == round then
-  local turn = 1 + (redis.call('HGET', KEYS[4], round .. '/#' .. serial) or 0)
-  local last = one_per ~= 'round' and redis.call('HGET', KEYS[4], user_id)
-  add('coupon.granted', serial, turn, 1 + (last and tonumber(string.match(last, '/(%d+)$')) or 0), at)
+  local turn, win = 1 + turns_before(KEYS[4], round, serial), 1 + wins_before(KEYS[4], one_per, user_id)
+  emit(KEYS[3], 'coupon.granted', campaign_id, round, serial, user_id, at, turn, win)
   return { 'granted', tonumber(serial) }
 end
 local past = redis.call('HGET', KEYS[4], round .. '/' .. user_id)
 if past then
-  local past_serial, _, revoked_at = string.match(past, '^(%d+)/(%d+)/(%d+)$')
+  local past_serial, _, revoked_at = revoked_of(past)
   -- turn and win are not known here, and not needed: the row of the grant has them.
-  add('coupon.revoked', past_serial, 1, 1, revoked_at)
+  emit(KEYS[3], 'coupon.revoked', campaign_id, round, past_serial, user_id, revoked_at, 1, 1)
   return { 'revoked', tonumber(past_serial) }
 end
 return { 'nothing', 0 }

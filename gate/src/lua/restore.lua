@@ -5,7 +5,7 @@
 -- Before the first step the caller must wait for the grace period (1 s) after the halt, so that every cached refusal
 -- has expired (refusal_cache.lua).
 --
--- KEYS  the ten keys of grant.lua, which is prepended
+-- KEYS  the ten keys of granting.lua
 -- ARGV  1 fencing token of the caller, the same as in the project.lua call that halted the campaign
 --       2 step, followed by its arguments:
 --   clear     (none): deletes all grants, revocations and free serials, and repairs the waitlist
@@ -18,11 +18,13 @@
 --             applicant
 -- Reply {outcome, number}: a flat array, always of 2 elements.
 --   done        number: arguments written
---   seated      number: the serial now granted
+--   reassigned  number: the serial now granted
 --   holds       number: the serial that the applicant holds already
 --   full        no serial is left in that round
 --   not_halted  nothing was changed
 --   superseded  a caller with a higher fencing token has taken over; nothing was changed
+--
+-- Takes from the prelude: now, holder_of, held_of, place_of, waitlist_member, wins_before; from granting.lua: grant
 --
 -- Example
 --   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known 17 grants 7 once/42/1796086800123/issued
@@ -49,7 +51,7 @@ local function repair_waitlists()
   local tickets_held = redis.call('HGETALL', KEYS[7])
   for i = 1, #tickets_held, 2 do
     local round, user_id = string.match(tickets_held[i], '^([^/]+)/(.+)$')
-    redis.call('ZADD', KEYS[6], 0, round .. '/' .. string.match(tickets_held[i + 1], '^%d+') .. '/' .. user_id)
+    redis.call('ZADD', KEYS[6], 0, waitlist_member(round, (place_of(tickets_held[i + 1])), user_id))
   end
   for _, round in ipairs(rounds) do
     local tickets = tonumber(redis.call('HGET', KEYS[3], round .. '/tickets')) or 0
@@ -62,16 +64,9 @@ local function repair_waitlists()
   end
 end
 
-local step = ARGV[2]
-local campaign = redis.call('HMGET', KEYS[1], 'state', 'fence')
-if tonumber(ARGV[1]) < (tonumber(campaign[2]) or 0) then
-  return { 'superseded', 0 }
-end
-if campaign[1] ~= 'halted' then
-  return { 'not_halted', 0 }
-end
+local steps = {}
 
-if step == 'clear' then
+function steps.clear()
   redis.call('UNLINK', KEYS[4], KEYS[8], KEYS[9], KEYS[10])
   for _, round in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
     redis.call('HSET', KEYS[3], round .. '/granted', 0)
@@ -79,35 +74,71 @@ if step == 'clear' then
   end
   redis.call('HDEL', KEYS[1], 'revokes', 'known')
   repair_waitlists()
-elseif step == 'grants' then
-  redis.call('HSET', KEYS[4], unpack(ARGV, 3))
-elseif step == 'revoked' then
-  redis.call('HSET', KEYS[8], unpack(ARGV, 3))
-elseif step == 'pool' then
-  for i = 3, #ARGV do
-    redis.call('ZADD', KEYS[9], 0, ARGV[i])
+end
+
+function steps.grants(...)
+  redis.call('HSET', KEYS[4], ...)
+end
+
+function steps.revoked(...)
+  redis.call('HSET', KEYS[8], ...)
+end
+
+function steps.pool(...)
+  for _, member in ipairs({ ... }) do
+    redis.call('ZADD', KEYS[9], 0, member)
   end
-elseif step == 'rounds' then
-  for i = 3, #ARGV, 4 do
-    redis.call('HSET', KEYS[3], ARGV[i] .. '/granted', ARGV[i + 1], ARGV[i] .. '/free', ARGV[i + 2],
-      ARGV[i] .. '/issued', ARGV[i + 3])
+end
+
+function steps.rounds(...)
+  local args = { ... }
+  for i = 1, #args, 4 do
+    redis.call('HSET', KEYS[3], args[i] .. '/granted', args[i + 1], args[i] .. '/free', args[i + 2],
+      args[i] .. '/issued', args[i + 3])
   end
-elseif step == 'revokes' then
-  redis.call('HSET', KEYS[1], 'revokes', ARGV[3])
-elseif step == 'reassign' then
-  local campaign_id, round, user_id = ARGV[3], ARGV[4], ARGV[5]
+end
+
+function steps.revokes(count)
+  redis.call('HSET', KEYS[1], 'revokes', count)
+end
+
+function steps.reassign(campaign_id, round, user_id)
   local one_per = redis.call('HGET', KEYS[1], 'one_per')
-  local held = redis.call('HGET', KEYS[4], holder_of(one_per, round, user_id))
+  local holder = holder_of(one_per, round, user_id)
+  local held = redis.call('HGET', KEYS[4], holder)
   if held then
-    return { 'holds', tonumber(string.match(held, '^[^/]+/(%d+)/')) }
+    local _, serial = held_of(held)
+    return { 'holds', tonumber(serial) }
   end
   local fields = redis.call('HMGET', KEYS[3], round .. '/quota', round .. '/granted', round .. '/free')
   local quota, granted, free = tonumber(fields[1]), tonumber(fields[2]), tonumber(fields[3]) or 0
   if not quota or (free == 0 and granted >= quota) then
     return { 'full', 0 }
   end
-  return { 'seated', grant(campaign_id, one_per, round, user_id, granted, free, true) }
-else
-  return redis.error_reply('ERR restore.lua knows no step ' .. step)
+  local win = 1 + wins_before(KEYS[8], one_per, user_id)
+  return { 'reassigned', grant(campaign_id, one_per, round, user_id, holder, granted, free, win) }
 end
-return { 'done', #ARGV - 2 }
+
+-- How many arguments a step takes. With `many`, it takes any multiple of that.
+local arity = {
+  clear = { 0 },
+  grants = { 2, many = true },
+  revoked = { 2, many = true },
+  pool = { 1, many = true },
+  rounds = { 4, many = true },
+  revokes = { 1 },
+  reassign = { 3 },
+}
+local name, count = ARGV[2], #ARGV - 2
+local takes = arity[name]
+if not takes or (count ~= takes[1] and not (takes.many and count > 0 and count % takes[1] == 0)) then
+  return redis.error_reply('ERR restore.lua has no step ' .. name .. ' with ' .. count .. ' arguments')
+end
+local campaign = redis.call('HMGET', KEYS[1], 'state', 'fence')
+if tonumber(ARGV[1]) < (tonumber(campaign[2]) or 0) then
+  return { 'superseded', 0 }
+end
+if campaign[1] ~= 'halted' then
+  return { 'not_halted', 0 }
+end
+return steps[name](unpack(ARGV, 3)) or { 'done', count }

@@ -12,6 +12,8 @@
 --   at      when the serial was granted; for waitlisted: when the applicant joined the waitlist
 --   now     the clock of Redis; all times are in ms since 1970
 --
+-- Takes from the prelude: now, current, holder_of, held_of, place_of, waitlist_member, last_win_of, revoked_of
+--
 -- Example
 --   EVAL … 6 rushgate:{welcome}:campaign … rushgate:{welcome}:revoked 7 ''
 --   → issued once 42 1796086800123 0 1796086900000
@@ -19,9 +21,6 @@ if #KEYS ~= 6 or #ARGV ~= 2 then
   return redis.error_reply('ERR status.lua takes 6 keys and 2 arguments')
 end
 local user_id, asked = ARGV[1], ARGV[2]
-
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 -- After Redis has lost the whole campaign, confirm.lua writes the state and nothing else.
 local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per')
@@ -31,37 +30,34 @@ if not state then
 end
 local round = asked
 if round == '' then
-  round = redis.call('ZREVRANGEBYSCORE', KEYS[2], now, '-inf', 'LIMIT', 0, 1)[1] or ''
+  round = current() or ''
 end
 
-local holder = user_id
-if one_per == 'round' then
-  holder = round .. '/' .. user_id
-end
-local held = redis.call('HGET', KEYS[3], holder)
+local held = redis.call('HGET', KEYS[3], holder_of(one_per, round, user_id))
 if held then
-  local held_round, serial, at, mark = string.match(held, '^([^/]+)/(%d+)/(%d+)(.*)$')
+  local held_round, serial, at, is_issued = held_of(held)
   if asked == '' or asked == held_round then
-    local status = mark == '' and 'granted' or 'issued'
+    local status = is_issued and 'issued' or 'granted'
     return { status, held_round, tonumber(serial), tonumber(at), 0, now }
   end
 end
 
 local place = redis.call('HGET', KEYS[5], round .. '/' .. user_id)
 if place then
-  local ticket, since = string.match(place, '^(%d+)/(%d+)$')
-  local position = redis.call('ZLEXCOUNT', KEYS[4], '[' .. round .. '/', '[' .. round .. '/' .. ticket .. '/' .. user_id)
+  local ticket, since = place_of(place)
+  local last = '[' .. waitlist_member(round, ticket, user_id)
+  local position = redis.call('ZLEXCOUNT', KEYS[4], '[' .. round .. '/', last)
   return { 'waitlisted', round, position, tonumber(since), 0, now }
 end
 
 -- With one grant per campaign, a revocation in an earlier round is reported until the applicant applies again.
 local past = redis.call('HGET', KEYS[6], round .. '/' .. user_id)
 if not past and asked == '' and one_per == 'campaign' then
-  round = string.match(redis.call('HGET', KEYS[6], user_id) or '', '^([^/]+)/') or round
+  round = last_win_of(redis.call('HGET', KEYS[6], user_id)) or round
   past = redis.call('HGET', KEYS[6], round .. '/' .. user_id)
 end
 if past then
-  local serial, at, revoked_at = string.match(past, '^(%d+)/(%d+)/(%d+)$')
+  local serial, at, revoked_at = revoked_of(past)
   return { 'revoked', round, tonumber(serial), tonumber(at), tonumber(revoked_at), now }
 end
 if state == 'halted' then

@@ -4,9 +4,9 @@ use crate::support::{Gate, always_open, applicant};
 use proptest::prelude::*;
 use rushgate_gate::balance::{self, Miscount};
 use rushgate_gate::project::{Origin, ProjectOutcome as Projected};
-use rushgate_gate::restore::{self, Granted, RestoreOutcome, Standing};
+use rushgate_gate::restore::{self, Granted, RestoreOutcome, Standing, Step};
 use rushgate_gate::{
-    CampaignState, Event, EventType, Keys, OnePer, RoundId, confirm, resend, revoke, status,
+    Call, CampaignState, Event, EventType, Keys, OnePer, RoundId, confirm, resend, revoke, status,
 };
 use std::collections::BTreeMap;
 
@@ -48,8 +48,13 @@ impl Gate {
         )
     }
 
+    fn restore_calls(&self, one_per: OnePer, granted: &[Granted]) -> Vec<Call> {
+        let steps = restore::steps(one_per, granted).into_iter();
+        steps.map(|step| step.call(&self.id, self.fence)).collect()
+    }
+
     fn restore(&mut self, one_per: OnePer, granted: &[Granted]) {
-        for call in restore::calls(&self.id.clone(), one_per, granted, self.fence) {
+        for call in self.restore_calls(one_per, granted) {
             let reply = self.call(&call).expect("restore");
             assert_eq!(
                 restore::outcome(&reply),
@@ -60,12 +65,11 @@ impl Gate {
     }
 
     fn reassign(&mut self, user_id: &str) -> RestoreOutcome {
-        let call = restore::reassign(
-            &self.id.clone(),
-            &RoundId::once(),
-            &applicant(user_id),
-            self.fence,
-        );
+        let step = Step::Reassign {
+            round: RoundId::once(),
+            applicant: applicant(user_id),
+        };
+        let call = step.call(&self.id, self.fence);
         restore::outcome(&self.call(&call).expect("reassign")).expect("its reply")
     }
 
@@ -258,7 +262,7 @@ fn a_superseded_command_changes_nothing() {
         let outcome = gate.try_project(origin, state, OnePer::Campaign, &rounds);
         assert_eq!(outcome, Projected::Superseded, "{origin:?}");
     }
-    for call in restore::calls(&gate.id.clone(), OnePer::Campaign, &granted, gate.fence) {
+    for call in gate.restore_calls(OnePer::Campaign, &granted) {
         let outcome = restore::outcome(&gate.call(&call).expect("restore"));
         assert_eq!(outcome, Ok(RestoreOutcome::Superseded), "{call:?}");
     }

@@ -2,7 +2,7 @@
 
 use super::Gate;
 use anyhow::{Context, Result, bail};
-use rushgate_gate::restore::{self, Granted, RestoreOutcome};
+use rushgate_gate::restore::{self, Granted, RestoreOutcome, Step};
 use rushgate_gate::{Applicant, CampaignId, CampaignState, FencingToken, Keys, OnePer, RoundId};
 
 /// The types of [`Keys::all`], in its order.
@@ -50,8 +50,8 @@ impl Gate {
         granted: &[Granted],
         fence: FencingToken,
     ) -> Result<()> {
-        for call in restore::calls(campaign, one_per, granted, fence) {
-            match restore::outcome(&self.call(&call).await?)? {
+        for step in restore::steps(one_per, granted) {
+            match self.restore_step(campaign, &step, fence).await? {
                 RestoreOutcome::Done => {}
                 RestoreOutcome::Superseded => bail!("{}", super::superseded(campaign)),
                 other => bail!("rebuilding the gate: it refused ({other:?})"),
@@ -71,7 +71,20 @@ impl Gate {
         applicant: &Applicant,
         fence: FencingToken,
     ) -> Result<RestoreOutcome> {
-        let call = restore::reassign(campaign, round, applicant, fence);
-        Ok(restore::outcome(&self.call(&call).await?)?)
+        let step = Step::Reassign {
+            round: round.clone(),
+            applicant: applicant.clone(),
+        };
+        self.restore_step(campaign, &step, fence).await
+    }
+
+    async fn restore_step(
+        &mut self,
+        campaign: &CampaignId,
+        step: &Step,
+        fence: FencingToken,
+    ) -> Result<RestoreOutcome> {
+        let reply = self.call(&step.call(campaign, fence)).await?;
+        Ok(restore::outcome(&reply)?)
     }
 }
