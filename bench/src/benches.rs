@@ -15,7 +15,7 @@ mod progress;
 mod sold_out;
 mod ways;
 
-use crate::report::Finding;
+use crate::finding::Finding;
 use crate::testbed::Testbed;
 use anyhow::Result;
 

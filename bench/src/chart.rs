@@ -1,6 +1,7 @@
 //! Draws an SVG chart of all results that have a goal. It shows how close each result is to its goal.
 
-use crate::report::{Finding, Goal, Report};
+use crate::finding::{Finding, Goal};
+use crate::report::Report;
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 1160.0;
@@ -94,9 +95,9 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::Unit;
     use crate::machine::Machine;
     use crate::measure::Figure;
-    use crate::report::Unit;
     use crate::scale::Scale;
 
     #[test]

@@ -1,7 +1,9 @@
 //! Formats the findings that have a goal as a short Markdown table.
 
 use crate::benches::GROWTH;
-use crate::report::{Finding, Report, TITLES, table};
+use crate::finding::Finding;
+use crate::report::Report;
+use crate::table::{TITLES, cells, table};
 use std::fmt;
 
 /// A table of everything that has a goal, with the machine. Of the figures that must not grow, only the one that grew
@@ -19,7 +21,7 @@ pub fn table_of(report: &Report) -> String {
         .max_by(|a, b| ratio(a).total_cmp(&ratio(b)));
     let mut rows = vec![TITLES.map(str::to_owned).to_vec()];
     let lines = others.into_iter().chain(most);
-    rows.extend(lines.map(|finding| Report::cells(finding).to_vec()));
+    rows.extend(lines.map(|finding| cells(finding).to_vec()));
     let table = fmt::from_fn(|f| table(f, &rows));
     format!("{table}\n{}.{}", report.machine, report.run_again())
 }
@@ -27,9 +29,9 @@ pub fn table_of(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::{Goal, Unit};
     use crate::machine::Machine;
     use crate::measure::Figure;
-    use crate::report::{Goal, Unit};
     use crate::scale::Scale;
 
     #[test]

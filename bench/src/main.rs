@@ -3,8 +3,9 @@
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use rushgate_bench::benches::{ALL, Bench};
+use rushgate_bench::finding::Unit;
 use rushgate_bench::load::{Load, Pace, Protocol, Template, Until};
-use rushgate_bench::report::{Report, Unit};
+use rushgate_bench::report::Report;
 use rushgate_bench::scale::Scale;
 use rushgate_bench::testbed::{Servers, Testbed};
 use rushgate_bench::ways::{self, program};

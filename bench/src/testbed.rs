@@ -1,10 +1,8 @@
 //! Provides the servers and programs of a benchmark run. The servers run already; the programs are started when they
 //! are needed, and end with the run.
 
-mod programs;
+pub mod programs;
 mod ways;
-
-pub use programs::Server;
 
 use crate::bare::{self, Kept};
 use crate::gate::Gate;

@@ -7,8 +7,8 @@
 
 use super::progress::progress;
 use crate::bare::{self, Kept};
+use crate::finding::{Finding, Goal, Unit};
 use crate::measure::{Contender, Figure, interleaved};
-use crate::report::{Finding, Goal, Unit};
 use crate::testbed::Testbed;
 use anyhow::Result;
 use std::cell::RefCell;

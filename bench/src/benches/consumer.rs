@@ -7,8 +7,8 @@
 use super::bridge::MEMORY;
 use super::progress::progress;
 use crate::bare::{self, Rows};
+use crate::finding::{Finding, Goal, Unit};
 use crate::measure::{Contender, Figure, interleaved};
-use crate::report::{Finding, Goal, Unit};
 use crate::testbed::Testbed;
 use anyhow::{Result, bail};
 use rushgate_gate::CampaignId;

@@ -2,10 +2,10 @@
 //! million of them in a full run.
 
 use super::pipeline::Pipeline;
+use crate::finding::{Finding, Goal, Unit};
 use crate::gate::Gate;
 use crate::load::{Load, Until};
 use crate::measure::Figure;
-use crate::report::{Finding, Goal, Unit};
 use crate::testbed::Testbed;
 use anyhow::Result;
 use std::sync::Arc;

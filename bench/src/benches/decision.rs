@@ -6,12 +6,13 @@
 
 use super::growth::cpu;
 use super::http::applications;
+use crate::finding::{Finding, Unit};
 use crate::gate::Gate;
 use crate::load::{Load, LoadResult, Template, Until};
 use crate::measure::{Contender, Turns, interleaved};
-use crate::report::{Finding, Unit};
 use crate::scale::Scale;
-use crate::testbed::{Server, Testbed};
+use crate::testbed::Testbed;
+use crate::testbed::programs::Server;
 use anyhow::{Context, Result};
 use rushgate_gate::{CampaignId, Quota, refusal_cache};
 use std::cell::RefCell;

@@ -3,9 +3,9 @@
 
 use super::http::steady;
 use super::pipeline::Pipeline;
+use crate::finding::{Finding, Goal, Unit};
 use crate::load::{Load, LoadResult, Until};
 use crate::measure::{Contender, Figure, interleaved};
-use crate::report::{Finding, Goal, Unit};
 use crate::scale::Scale;
 use crate::testbed::Testbed;
 use crate::topic::handed_over;

@@ -1,10 +1,10 @@
 //! Measures the gate without the other programs: `apply.lua`, called by a pipelining client, for every common
 //! decision. The baseline is the shortest script that could make the simplest decision.
 
+use crate::finding::{Finding, Goal, Unit};
 use crate::gate::Gate;
 use crate::load::{Load, LoadResult, MARK, Template, Until};
 use crate::measure::{Contender, Turns, interleaved};
-use crate::report::{Finding, Goal, Unit};
 use crate::scale::Scale;
 use crate::testbed::Testbed;
 use anyhow::{Result, ensure};

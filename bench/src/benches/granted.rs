@@ -4,10 +4,11 @@
 //! script `apply.lua` called directly.
 
 use super::http::{applications, generator, on_a_campaign, quantile, steady, throughput};
+use crate::finding::{Finding, Goal, Unit};
 use crate::load::{Template, Until};
 use crate::measure::{Contender, interleaved};
-use crate::report::{Finding, Goal, Unit};
-use crate::testbed::{Server, Testbed};
+use crate::testbed::Testbed;
+use crate::testbed::programs::Server;
 use anyhow::Result;
 use rushgate_gate::Quota;
 use std::cell::RefCell;

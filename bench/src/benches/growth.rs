@@ -6,20 +6,18 @@
 
 mod system;
 
+use system::KEPT;
+pub(super) use system::NAME;
+
+use crate::finding::{Finding, Goal, Unit};
 use crate::gate::Gate;
 use crate::measure::{Contender, interleaved_all};
-use crate::report::{Finding, Goal, Unit};
 use crate::scale::Scale;
 use crate::testbed::Testbed;
 use anyhow::Result;
 use redis::cmd;
 use rushgate_gate::{CampaignId, Keys, Quota};
 use std::cell::RefCell;
-
-pub(super) const NAME: &str = "growth";
-
-/// From this size on, the grants of a turn do not matter, and the campaign or its table is reused.
-const KEPT: u64 = 1_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {

@@ -1,9 +1,9 @@
 //! Helpers of the benchmarks that send HTTP requests: loads, rates and latencies.
 
+use crate::finding::{Finding, Unit};
 use crate::gate::Gate;
 use crate::load::{Load, LoadResult, Pace, Protocol, Template, Until};
 use crate::measure::{Figure, Turns};
-use crate::report::{Finding, Unit};
 use crate::scale::Scale;
 use anyhow::Result;
 use rushgate_gate::{CampaignId, Quota};

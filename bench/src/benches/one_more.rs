@@ -6,12 +6,13 @@
 
 use super::http::applications;
 use super::progress::progress;
+use crate::finding::{Finding, Unit};
 use crate::gate::Gate;
 use crate::load::{Load, Template, Until};
 use crate::measure::{Contender, interleaved_all};
 use crate::process::{Process, free_address};
-use crate::report::{Finding, Unit};
-use crate::testbed::{Server, Testbed};
+use crate::testbed::Testbed;
+use crate::testbed::programs::Server;
 use anyhow::{Context, Result, bail};
 use rushgate_gate::Quota;
 use std::cell::RefCell;

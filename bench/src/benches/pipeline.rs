@@ -5,7 +5,8 @@ use super::http::applications;
 use super::progress::progress;
 use crate::load::{Load, Template};
 use crate::process::Usage;
-use crate::testbed::{Route, Server, Testbed};
+use crate::testbed::programs::Server;
+use crate::testbed::{Route, Testbed};
 use anyhow::Result;
 use rushgate_gate::{CampaignId, Quota};
 

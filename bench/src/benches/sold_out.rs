@@ -2,10 +2,11 @@
 //! different applicant. The baseline is a hello-world component on the same Wasm host, with the same requests.
 
 use super::http::{applications, generator, quantile, steady, throughput};
+use crate::finding::{Finding, Goal, Unit};
 use crate::load::Template;
 use crate::measure::{Contender, interleaved};
-use crate::report::{Finding, Goal, Unit};
-use crate::testbed::{Server, Testbed};
+use crate::testbed::Testbed;
+use crate::testbed::programs::Server;
 use anyhow::Result;
 
 pub(super) const NAME: &str = "sold-out";

@@ -1,11 +1,12 @@
 //! Compares Rushgate with the usual ways to give out coupons. All get the same applicants on the same servers. There
 //! are far more applicants than coupons, and one applicant in ten clicks twice.
 
+use crate::finding::{Finding, Unit};
 use crate::load::{Load, Template, Until};
 use crate::measure::{Contender, Turns, interleaved};
 use crate::process::{Process, Usage};
-use crate::report::{Finding, Unit};
-use crate::testbed::{Route, Server, Testbed};
+use crate::testbed::programs::Server;
+use crate::testbed::{Route, Testbed};
 use crate::ways::Way;
 use crate::ways::given::{Given, given, rows};
 use crate::ways::schema::Schema;

@@ -1,6 +1,7 @@
 //! Starts the services of the usual ways to give out coupons, and waits until each of them is ready.
 
-use super::{Route, Server, Testbed};
+use super::programs::Server;
+use super::{Route, Testbed};
 use crate::process::{Process, free_address};
 use crate::ways::Way;
 use crate::ways::schema::Schema;

@@ -102,9 +102,9 @@ fn bars(svg: &mut String, lines: &[Line<'_>], measure: &str, x: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::Finding;
     use crate::machine::Machine;
     use crate::measure::Figure;
-    use crate::report::Finding;
     use crate::scale::Scale;
     use crate::ways::shown::MEASURES;
     use crate::ways::table::title;

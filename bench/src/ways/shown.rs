@@ -1,8 +1,8 @@
 //! Defines the measures by which the ways are compared, and computes them for a run.
 
 use super::given::Given;
+use crate::finding::Unit;
 use crate::load::LoadResult;
-use crate::report::Unit;
 use std::time::Duration;
 
 /// The result of one crowd at one service.

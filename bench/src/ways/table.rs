@@ -1,7 +1,7 @@
 //! Formats the findings about the ways as a separate table.
 
 use super::shown::MEASURES;
-use crate::report::Finding;
+use crate::finding::Finding;
 
 /// One contender.
 #[derive(Clone, Debug)]
@@ -67,8 +67,8 @@ fn parts(finding: &Finding) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::Unit;
     use crate::measure::Figure;
-    use crate::report::Unit;
 
     #[test]
     fn every_contender_has_a_line() {

@@ -2,11 +2,10 @@
 //! are two series: a growing number of campaigns, and a growing number of rows in the table.
 
 use super::super::pipeline::Pipeline;
-use super::{KEPT, NAME};
 use crate::bare::{self, Rows};
+use crate::finding::{Finding, Goal, Unit};
 use crate::load::{Load, Until};
 use crate::measure::{Contender, Figure, Turns, interleaved_all};
-use crate::report::{Finding, Goal, Unit};
 use crate::scale::Scale;
 use crate::testbed::{Route, Testbed};
 use anyhow::Result;
@@ -15,6 +14,11 @@ use rushgate_gate::{CampaignId, Keys, Quota, RoundId, keys};
 use sqlx::AssertSqlSafe;
 use std::cell::RefCell;
 use std::slice::from_ref;
+
+pub(crate) const NAME: &str = "growth";
+
+/// From this size on, the grants of a turn do not matter, and the campaign or its table is reused.
+pub(super) const KEPT: u64 = 1_000_000;
 
 /// The number of the first applicant, so that none of them has a row before.
 const APPLICANTS: u64 = 1 << 36;
