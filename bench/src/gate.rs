@@ -1,7 +1,6 @@
 //! Manages the gate's Redis for the benchmarks: it creates and removes campaigns, loads scripts, and waits between two
 //! measurements until Redis has no work left.
 
-use crate::load::{Load, LoadResult, Pace, Protocol, Template, Until};
 use crate::scale::Scale;
 use anyhow::{Context, Result, bail};
 use redis::{Cmd, Connection, FromRedisValue, Pipeline, cmd};
@@ -11,6 +10,7 @@ use rushgate_gate::{
     Call, CampaignId, CampaignState, FencingToken, Keys, Millis, OnePer, Quota, Round, RoundId,
     Terms, UserIds, Value, Waitlist, apply, keys,
 };
+use rushgate_testbed::load::{Load, LoadResult, MARK, Protocol, Template, Until};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
@@ -173,16 +173,13 @@ impl Gate {
 
     /// Applications to these campaigns in turn, as fast as the gate decides, without a handler.
     pub fn decisions(&self, campaigns: &[CampaignId], depth: usize, until: Until) -> Load {
+        let requests = campaigns.iter().map(decision).collect();
         Load {
-            address: self.address,
             protocol: Protocol::Redis,
-            templates: campaigns.iter().map(Template::decision).collect(),
-            first: 0,
-            people: None,
             connections: self.scale.connections(),
             depth,
-            pace: Pace::Closed,
             until,
+            ..Load::new(self.address, requests)
         }
     }
 
@@ -194,7 +191,7 @@ impl Gate {
         if count == 0 {
             bail!("there are no applicants to grant to");
         }
-        let load = Load {
+        let mut load = Load {
             first,
             ..self.decisions(campaigns, 64, Until::Requests(count))
         };
@@ -231,6 +228,21 @@ impl Gate {
         }
         Ok(())
     }
+}
+
+/// A decision as the apply script makes it, called by SHA-1.
+fn decision(campaign: &CampaignId) -> Template {
+    // Twelve zeros are a valid user id.
+    let Ok(applicant) = MARK.parse() else {
+        return Template::new(String::new());
+    };
+    script(&apply::call(campaign, &applicant))
+}
+
+/// A call of one of the gate's scripts by SHA-1.
+pub(crate) fn script(call: &Call) -> Template {
+    let arguments: Vec<&str> = call.arguments(Eval::BySha).collect();
+    Template::command(&[&["EVALSHA"], arguments.as_slice()].concat())
 }
 
 /// An id that no campaign has had.

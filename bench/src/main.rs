@@ -4,12 +4,12 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use rushgate_bench::benches::{ALL, Bench};
 use rushgate_bench::finding::Unit;
-use rushgate_bench::load::{Load, Pace, Protocol, Template, Until};
 use rushgate_bench::report::Report;
 use rushgate_bench::scale::Scale;
 use rushgate_bench::testbed::{Servers, Testbed};
 use rushgate_bench::ways::{self, program};
 use rushgate_bench::{chart, constant, goals, native, page, say};
+use rushgate_testbed::load::{Load, Pace, Template, Until};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -210,16 +210,13 @@ impl Run {
 
 impl Applications {
     fn send(self) -> Result<()> {
-        let load = Load {
-            address: self.address,
-            protocol: Protocol::Http,
-            templates: vec![Template::application(&self.campaign, self.minimal)],
+        let template = Template::application(&self.campaign, self.minimal);
+        let mut load = Load {
             first: self.first,
-            people: None,
             connections: self.connections,
-            depth: 1,
             pace: self.per_second.map_or(Pace::Closed, Pace::Open),
             until: Until::Elapsed(Duration::from_secs(self.seconds)),
+            ..Load::new(self.address, vec![template])
         };
         let outcome = load.run()?;
         let ms = |quantile| Unit::Milliseconds.show(outcome.quantile(quantile) / 1e3);

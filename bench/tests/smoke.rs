@@ -5,19 +5,15 @@
 #![allow(clippy::unwrap_used)]
 
 use rushgate_bench::benches::ALL;
-use rushgate_bench::load::{Load, Pace, Protocol, Template, Until};
+use rushgate_bench::chart;
 use rushgate_bench::report::Report;
 use rushgate_bench::scale::Scale;
 use rushgate_bench::testbed::{Servers, Testbed};
-use rushgate_bench::{chart, constant};
 use rushgate_e2e::program::program;
 use rushgate_e2e::shared::server;
 use rushgate_testbed::port::Port;
 use rushgate_testbed::servers::redis::Redis;
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
-use std::net::SocketAddr;
-use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 #[test]
@@ -77,81 +73,4 @@ fn every_bench_finds_what_it_looks_for() {
         assert!(table.contains(&format!("| {} ", bench.name)), "{table}");
     }
     assert!(chart::svg(&report).ends_with("</svg>\n"));
-}
-
-fn constant(runtime: &Runtime) -> SocketAddr {
-    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-    let address = listener.local_addr().unwrap();
-    runtime.spawn(constant::serve(listener));
-    address
-}
-
-fn load(address: SocketAddr) -> Load {
-    Load {
-        address,
-        protocol: Protocol::Http,
-        templates: vec![Template::get("/")],
-        first: 0,
-        people: None,
-        connections: 8,
-        depth: 1,
-        pace: Pace::Closed,
-        until: Until::Requests(1_000),
-    }
-}
-
-#[test]
-fn as_many_are_sent_as_were_asked_for_and_all_are_answered() {
-    let runtime = Runtime::new().unwrap();
-    let load = load(constant(&runtime));
-    for pace in [Pace::Closed, Pace::Open(20_000.0)] {
-        let outcome = Load {
-            pace,
-            ..load.clone()
-        };
-        let outcome = outcome.run().unwrap().all(200).unwrap();
-        assert_eq!((outcome.sent, outcome.answered()), (1_000, 1_000));
-        assert_eq!(outcome.latency.len(), 1_000);
-        assert!(outcome.sample.starts_with("HTTP/1.1 200"));
-    }
-}
-
-#[test]
-fn latency_counts_from_when_a_request_was_due() {
-    let runtime = Runtime::new().unwrap();
-    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-    let address = listener.local_addr().unwrap();
-    // One connection whose first answer takes a while: the requests behind it were due long before they were sent.
-    let held = Duration::from_millis(200);
-    runtime.spawn(async move {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut delay = held;
-        let mut request = [0; 1024];
-        while stream.read(&mut request).await.unwrap() > 0 {
-            tokio::time::sleep(std::mem::take(&mut delay)).await;
-            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-            stream.write_all(answer).await.unwrap();
-        }
-    });
-    let load = Load {
-        connections: 1,
-        pace: Pace::Open(1_000.0),
-        until: Until::Requests(100),
-        ..load(address)
-    };
-    let outcome = load.run().unwrap().all(200).unwrap();
-    // The hundredth was due 100 ms after the first, and is answered after it.
-    assert!(outcome.quantile(0.01) >= 90_000.0, "{outcome:?}");
-}
-
-#[test]
-fn answers_of_another_kind_are_an_error() {
-    let runtime = Runtime::new().unwrap();
-    let outcome = load(constant(&runtime)).run().unwrap();
-    let error = outcome.all(201).unwrap_err().to_string();
-    assert!(
-        error.contains("expected only 201") && error.contains("200"),
-        "{error}"
-    );
 }

@@ -9,7 +9,6 @@ use anyhow::Result;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rushgate_bench::load::{Load, LoadResult, Pace, Protocol, Template, Until};
 use rushgate_bench::ways::count_then_insert::CountThenInsert;
 use rushgate_bench::ways::for_update::ForUpdate;
 use rushgate_bench::ways::given::{Given, given};
@@ -20,6 +19,7 @@ use rushgate_bench::ways::schema::Schema;
 use rushgate_bench::ways::service::serve;
 use rushgate_bench::ways::{Decide, Way};
 use rushgate_e2e::shared::server;
+use rushgate_testbed::load::{Load, LoadResult, Template, Until};
 use rushgate_testbed::wait::until;
 use sqlx::{Connection, MySqlConnection};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -70,16 +70,12 @@ impl Rig {
 
     /// This many applicants, from number `first` on, over this many connections.
     fn come(&self, first: u64, people: u64, connections: usize) -> LoadResult {
-        let load = Load {
-            address: self.address,
-            protocol: Protocol::Http,
-            templates: vec![Template::application(&self.campaign, false)],
+        let template = Template::application(&self.campaign, false);
+        let mut load = Load {
             first,
-            people: None,
             connections,
-            depth: 1,
-            pace: Pace::Closed,
             until: Until::Requests(people),
+            ..Load::new(self.address, vec![template])
         };
         load.run().expect("answers")
     }

@@ -1,23 +1,18 @@
 //! Sends more requests than the system can serve. Each request is sent when it is due, whether or not the earlier ones
 //! were answered.
 //!
-//! Real applicants do not wait for the replies to others, and neither does this client: when the system slows down,
-//! the load stays the same (no coordinated omission). Every request has a separate connection. The client writes HTTP
-//! by hand, because it must be far faster than the system.
+//! Real applicants do not wait for the replies to others, and neither does this crowd: when the system slows down, the
+//! load stays the same (no coordinated omission).
 
-use crate::history::{Call, History, Place, Reply};
-use anyhow::{Context, Result, bail};
+use crate::application;
+use crate::history::{Call, History};
+use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
+use rushgate_testbed::load::{Answer, Ended, Load, Pace, Requests, Until};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 #[derive(Clone, Debug)]
 pub struct Flood {
@@ -53,29 +48,18 @@ pub struct FloodResult {
     pub elapsed: Duration,
 }
 
-/// How long an applicant waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-struct Response {
-    status: u16,
-    retry_after: Option<String>,
-    body: String,
-}
-
 #[derive(Deserialize)]
 struct Body {
     code: Option<String>,
     decision: Option<String>,
-    #[serde(flatten)]
-    place: Option<Place>,
-    user_id: Option<String>,
 }
 
-struct Shared {
-    flood: Flood,
-    idle: Mutex<Vec<TcpStream>>,
-    outcome: Mutex<FloodResult>,
-    under_way: AtomicUsize,
+/// The crowd, and what it saw so far.
+struct Crowd {
+    campaign: String,
+    under_way: usize,
+    started: Instant,
+    seen: FloodResult,
 }
 
 /// Runs the flood until every request is answered.
@@ -83,9 +67,12 @@ struct Shared {
 /// # Errors
 /// When a histogram cannot be created. Failures of the system are in the result.
 pub async fn run(flood: Flood) -> Result<FloodResult> {
-    let shared = Arc::new(Shared {
-        idle: Mutex::default(),
-        outcome: Mutex::new(FloodResult {
+    let address: SocketAddr = flood.address.parse().context("the handler's address")?;
+    let crowd = Crowd {
+        campaign: flood.campaign,
+        under_way: 0,
+        started: Instant::now(),
+        seen: FloodResult {
             history: History::default(),
             answers: BTreeMap::new(),
             decided: histogram()?,
@@ -94,83 +81,34 @@ pub async fn run(flood: Flood) -> Result<FloodResult> {
             most_under_way: 0,
             sending: Duration::ZERO,
             elapsed: Duration::ZERO,
-        }),
-        under_way: AtomicUsize::new(0),
-        flood,
-    });
-    let flood = &shared.flood;
-    let start = Instant::now();
-    let mut people = JoinSet::new();
-    for person in 0..flood.applicants {
-        let due = start + Duration::from_secs_f64(person as f64 / flood.per_second);
-        sleep_until(due).await;
-        while people.len() >= flood.most_under_way {
-            people.join_next().await;
-        }
-        people.spawn(shared.clone().person(person, due));
-        while people.try_join_next().is_some() {}
-    }
-    let sending = start.elapsed();
-    while people.join_next().await.is_some() {}
-    let shared = Arc::into_inner(shared).context("a request is still in flight")?;
-    let mut outcome = shared
-        .outcome
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
-    outcome.sending = sending;
-    outcome.elapsed = start.elapsed();
-    Ok(outcome)
+        },
+    };
+    let (_, crowd) = application::run(Load {
+        connections: flood.most_under_way,
+        pace: Pace::Open(flood.per_second),
+        until: Until::Requests(flood.applicants as u64),
+        ..Load::new(address, crowd)
+    })
+    .await?;
+    Ok(FloodResult {
+        elapsed: crowd.started.elapsed(),
+        ..crowd.seen
+    })
 }
 
-impl Shared {
-    async fn person(self: Arc<Self>, person: usize, due: Instant) {
-        let user_id = format!("user-{person}");
-        let under_way = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
-        let answer = timeout(PATIENCE, self.ask(&user_id)).await;
-        self.under_way.fetch_sub(1, Ordering::Relaxed);
-        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        outcome.most_under_way = outcome.most_under_way.max(under_way);
-        // Refused, or without an answer: the gate may still decide later.
-        outcome.history.note_coming(&user_id, due.into_std());
-        match answer {
-            Err(_) => outcome.count("no answer"),
-            Ok(Err(error)) => outcome.count(&format!("broken: {error:#}")),
-            Ok(Ok(answer)) => outcome.note(user_id, due, &answer),
-        }
+impl Requests for Crowd {
+    fn write(&mut self, number: u64, out: &mut Vec<u8>) {
+        self.under_way += 1;
+        self.seen.most_under_way = self.seen.most_under_way.max(self.under_way);
+        application::write_application(out, &self.campaign, &format!("user-{number}"));
     }
 
-    async fn ask(&self, user_id: &str) -> Result<Response> {
-        let flood = &self.flood;
-        let body = format!(r#"{{"user_id":"{user_id}"}}"#);
-        let request = format!(
-            "POST /v1/campaigns/{}/applications HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n{body}",
-            flood.campaign,
-            flood.address,
-            body.len()
-        );
-        let idle = self.idle().pop();
-        let mut stream = match idle {
-            Some(stream) => stream,
-            None => {
-                let stream = TcpStream::connect(&flood.address)
-                    .await
-                    .context("connecting")?;
-                stream.set_nodelay(true).context("setting TCP_NODELAY")?;
-                stream
-            }
-        };
-        stream
-            .write_all(request.as_bytes())
-            .await
-            .context("sending")?;
-        let answer = read(&mut stream).await?;
-        self.idle().push(stream);
-        Ok(answer)
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<TcpStream>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ended(&mut self, ended: Ended<'_>) -> Result<Option<Duration>> {
+        self.under_way -= 1;
+        let sending = ended.sent.saturating_duration_since(self.started);
+        self.seen.sending = self.seen.sending.max(sending);
+        self.seen.note(&ended);
+        Ok(None)
     }
 }
 
@@ -193,79 +131,41 @@ impl FloodResult {
         *self.answers.entry(kind.to_owned()).or_default() += 1;
     }
 
-    fn note(&mut self, user_id: String, due: Instant, answer: &Response) {
-        let ended = Instant::now();
-        let took = u64::try_from((ended - due).as_micros()).unwrap_or(u64::MAX);
-        let body: Option<Body> = serde_json::from_str(&answer.body).ok();
-        let word = body
-            .as_ref()
-            .and_then(|body| body.decision.as_ref().or(body.code.as_ref()));
+    fn note(&mut self, ended: &Ended<'_>) {
+        let user_id = format!("user-{}", ended.number);
+        // Refused, or without an answer: the gate may still decide later.
+        self.history.note_coming(&user_id, ended.due);
+        match &ended.answer {
+            Err(error) => self.count(&format!("no answer: {error:#}")),
+            Ok(answer) => self.note_answer(user_id, ended, *answer),
+        }
+    }
+
+    fn note_answer(&mut self, user_id: String, ended: &Ended<'_>, answer: Answer<'_>) {
+        let took = (ended.at - ended.due).as_micros();
+        let took = u64::try_from(took).unwrap_or(u64::MAX);
+        let body: Option<Body> = serde_json::from_str(answer.text()).ok();
+        let word = body.and_then(|body| body.decision.or(body.code));
         self.count(&match word {
             Some(word) => format!("{} {word}", answer.status),
             None => answer.status.to_string(),
         });
-        let place = body.and_then(|body| {
-            body.place
-                .filter(|_| body.user_id.as_ref() == Some(&user_id))
-        });
-        let reply = match (answer.status, place) {
-            (201, Some(place)) => Reply::Granted(place),
-            (200, Some(place)) => Reply::AlreadyGranted(place),
-            (410, _) if answer.body.contains(r#""decision":"sold_out""#) => Reply::SoldOut,
-            (503 | 429, _) => {
-                let seconds = answer.retry_after.as_deref().map(str::parse::<u32>);
-                if !matches!(seconds, Some(Ok(1..))) {
-                    self.without_retry_after += 1;
-                }
-                self.refused.saturating_record(took);
-                return;
+        if let 503 | 429 = answer.status {
+            let seconds = answer.header("retry-after").map(str::parse::<u32>);
+            if !matches!(seconds, Some(Ok(1..))) {
+                self.without_retry_after += 1;
             }
-            (status, _) => Reply::Unexplained(format!("{status} {}", answer.body)),
-        };
+            self.refused.saturating_record(took);
+            return;
+        }
         self.decided.saturating_record(took);
+        let reply = application::reply(answer.status, answer.text(), &user_id);
         self.history.note(Call {
             user_id,
-            began: due.into_std(),
-            ended: ended.into_std(),
+            began: ended.due,
+            ended: ended.at,
             reply,
         });
-    }
-}
-
-/// Reads one response with Content-Length, as all of ours have.
-async fn read(stream: &mut TcpStream) -> Result<Response> {
-    let mut bytes = Vec::with_capacity(1024);
-    loop {
-        if let Some(head) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            let text = str::from_utf8(&bytes[..head]).context("the response head is not text")?;
-            let mut lines = text.split("\r\n");
-            let status = lines
-                .next()
-                .and_then(|line| line.split(' ').nth(1)?.parse().ok())
-                .context("no status")?;
-            let headers: BTreeMap<String, &str> = lines
-                .filter_map(|line| line.split_once(':'))
-                .map(|(name, value)| (name.to_ascii_lowercase(), value.trim()))
-                .collect();
-            let length: usize = headers
-                .get("content-length")
-                .and_then(|length| length.parse().ok())
-                .context("no Content-Length")?;
-            let retry_after = headers.get("retry-after").map(|value| (*value).to_owned());
-            let body_at = head + 4;
-            if bytes.len() >= body_at + length {
-                let body = String::from_utf8(bytes.split_off(body_at))
-                    .context("the response body is not text")?;
-                return Ok(Response {
-                    status,
-                    retry_after,
-                    body,
-                });
-            }
-        }
-        if stream.read_buf(&mut bytes).await.context("reading")? == 0 {
-            bail!("cut off");
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![allow(missing_docs, reason = "a doc comment says what the name does not")]
 
+pub mod application;
 pub mod campaign;
 pub mod check;
 pub mod evidence;

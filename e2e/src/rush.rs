@@ -1,14 +1,15 @@
 //! A rush: many applicants apply at once, and some of them click several times.
 
-use crate::history::{Call, History, Place, Reply};
+use crate::application;
+pub use crate::application::apply;
+use crate::history::{Call, History, Reply};
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use rand::seq::SliceRandom;
-use reqwest::{Client, StatusCode};
-use serde::Deserialize;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use rushgate_testbed::load::{Ended, Load, Requests, Until};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use url::Url;
 
 #[derive(Clone, Debug)]
 pub struct Rush {
@@ -50,71 +51,72 @@ enum Request {
     Bad(usize),
 }
 
-#[derive(Deserialize)]
-struct WaitlistedBody {
-    position: u32,
-    user_id: String,
+/// A request, and how often it was sent.
+#[derive(Clone, Copy, Debug)]
+struct Click {
+    request: Request,
+    began: Option<Instant>,
+    tries: usize,
 }
 
-#[derive(Deserialize)]
-struct GrantBody {
-    #[serde(flatten)]
-    place: Place,
-    user_id: String,
+/// The clicks of a rush, and what they saw so far.
+struct Clicks<P> {
+    campaign: String,
+    clicks: Vec<Click>,
+    /// Attempts of each.
+    tries: usize,
+    history: History,
+    latency: Histogram<u64>,
+    progress: P,
 }
 
 /// Runs the rush. `progress` is called at every answer.
 ///
 /// # Errors
-/// When a client cannot be created. Failures of the system are in the result.
+/// When an address cannot be resolved. Failures of the system are in the result.
 pub async fn run(rush: &Rush, progress: impl Fn() + Send + Sync + 'static) -> Result<RushResult> {
-    let requests = Arc::new(requests(rush));
-    let next = Arc::new(AtomicUsize::new(0));
-    let progress = Arc::new(progress);
-    let client = Client::builder()
-        .pool_max_idle_per_host(rush.concurrency)
-        .timeout(Duration::from_secs(30))
-        .build()
-        .context("cannot make an HTTP client")?;
-
+    let addresses: Result<Vec<_>> = rush.urls.iter().map(|url| address(url)).collect();
+    let clicks = Clicks {
+        campaign: rush.campaign.clone(),
+        clicks: clicks(rush),
+        tries: if rush.outlasts_a_loss {
+            TRIES_OUTLASTING
+        } else {
+            TRIES
+        },
+        history: History::default(),
+        latency: Histogram::new_with_bounds(1, 60_000_000, 3).context("a histogram")?,
+        progress,
+    };
+    let until = Until::Requests(clicks.clicks.len() as u64);
     let start = Instant::now();
-    let people: Vec<_> = (0..rush.concurrency)
-        .map(|_| {
-            let (requests, next, progress) = (requests.clone(), next.clone(), progress.clone());
-            let (client, rush) = (client.clone(), rush.clone());
-            tokio::spawn(async move {
-                let mut history = History::default();
-                let mut latency = histogram()?;
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(request) = requests.get(index) else {
-                        return Ok::<_, anyhow::Error>((history, latency));
-                    };
-                    let url = &rush.urls[index % rush.urls.len()];
-                    let url = format!("{url}/v1/campaigns/{}/applications", rush.campaign);
-                    send(&client, &url, *request, &rush, &mut history, &mut latency).await;
-                    progress();
-                }
-            })
-        })
-        .collect();
-
-    let mut history = History::default();
-    let mut latency = histogram()?;
-    for person in people {
-        let (theirs, times) = person.await??;
-        history.add(theirs);
-        latency.add(times)?;
-    }
+    let (_, clicks) = application::run(Load {
+        connections: rush.concurrency,
+        until,
+        ..Load::over(addresses?, clicks)
+    })
+    .await?;
     Ok(RushResult {
-        history,
+        history: clicks.history,
         elapsed: start.elapsed(),
-        latency,
+        latency: clicks.latency,
     })
 }
 
+/// The address of a handler.
+fn address(url: &str) -> Result<SocketAddr> {
+    let parsed = Url::parse(url).with_context(|| format!("{url} is not a URL"))?;
+    let addresses = parsed
+        .socket_addrs(|| None)
+        .with_context(|| format!("cannot resolve {url}"))?;
+    addresses
+        .first()
+        .copied()
+        .with_context(|| format!("{url} has no address"))
+}
+
 /// All clicks, and one invalid request for every hundred, shuffled.
-fn requests(rush: &Rush) -> Vec<Request> {
+fn clicks(rush: &Rush) -> Vec<Click> {
     let mut requests: Vec<_> = (0..rush.applicants)
         .flat_map(|person| {
             let clicks = if person % 10 == 0 { rush.repeats } else { 1 };
@@ -123,119 +125,70 @@ fn requests(rush: &Rush) -> Vec<Request> {
         .chain((0..rush.applicants.div_ceil(100)).map(Request::Bad))
         .collect();
     requests.shuffle(&mut rand::rng());
-    requests
+    let clicks = requests.into_iter().map(|request| Click {
+        request,
+        began: None,
+        tries: 0,
+    });
+    clicks.collect()
 }
 
-async fn send(
-    client: &Client,
-    url: &str,
-    request: Request,
-    rush: &Rush,
-    history: &mut History,
-    latency: &mut Histogram<u64>,
-) {
-    let user_id = match request {
-        Request::Application(person) => format!("user-{person}"),
-        Request::Bad(_) => String::new(),
-    };
-    let began = Instant::now();
-    let call = |reply| Call {
-        user_id: user_id.clone(),
-        began,
-        ended: Instant::now(),
-        reply,
-    };
-    let tries = if rush.outlasts_a_loss {
-        TRIES_OUTLASTING
-    } else {
-        TRIES
-    };
-    for _ in 0..tries {
-        let start = Instant::now();
-        let answer = match request {
-            Request::Application(_) => apply(client, url, &user_id).await,
-            Request::Bad(kind) => misapply(client, url, kind).await,
-        };
-        match answer {
-            // The applicant sees a spinner and clicks again: an application counts once, however often it is sent.
-            Err(_) | Ok(Reply::Unavailable) => {
-                history.retried += 1;
-                tokio::time::sleep(PAUSE).await;
+impl<P: Fn()> Requests for Clicks<P> {
+    fn write(&mut self, number: u64, out: &mut Vec<u8>) {
+        match self.clicks[number as usize].request {
+            Request::Application(person) => {
+                application::write_application(out, &self.campaign, &format!("user-{person}"));
             }
-            Ok(reply) => {
-                let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-                latency.saturating_record(micros);
-                return history.note(call(reply));
+            Request::Bad(kind) => {
+                let (method, media_type, body, _) = bad(kind);
+                application::write(out, method, &self.campaign, media_type, body);
             }
         }
     }
-    history.note(call(Reply::Unavailable));
+
+    fn ended(&mut self, ended: Ended<'_>) -> Result<Option<Duration>> {
+        let click = &mut self.clicks[ended.number as usize];
+        let began = *click.began.get_or_insert(ended.sent);
+        click.tries += 1;
+        let (user_id, expected) = match click.request {
+            Request::Application(person) => (format!("user-{person}"), None),
+            Request::Bad(kind) => (String::new(), Some(bad(kind).3)),
+        };
+        let reply = match ended.answer {
+            Err(_) => Reply::Unavailable,
+            Ok(answer) if Some(answer.status) == expected => Reply::Rejected,
+            Ok(answer) => application::reply(answer.status, answer.text(), &user_id),
+        };
+        if reply == Reply::Unavailable {
+            // The applicant sees a spinner and clicks again: an application counts once, however often it is sent.
+            self.history.retried += 1;
+            if click.tries < self.tries {
+                return Ok(Some(PAUSE));
+            }
+        } else {
+            let micros = (ended.at - ended.sent).as_micros();
+            self.latency
+                .saturating_record(u64::try_from(micros).unwrap_or(u64::MAX));
+        }
+        self.history.note(Call {
+            user_id,
+            began,
+            ended: ended.at,
+            reply,
+        });
+        (self.progress)();
+        Ok(None)
+    }
 }
 
-/// Sends one application of `user_id` to `url`.
-///
-/// # Errors
-/// When there is no answer.
-pub async fn apply(client: &Client, url: &str, user_id: &str) -> reqwest::Result<Reply> {
-    let body = format!(r#"{{"user_id":"{user_id}"}}"#);
-    let request = client.post(url).header("content-type", "application/json");
-    let response = request.body(body).send().await?;
-    let status = response.status();
-    let text = response.text().await?;
-    let grant = serde_json::from_str::<GrantBody>(&text)
-        .ok()
-        .filter(|grant| grant.user_id == user_id);
-    Ok(match (status, grant) {
-        (StatusCode::CREATED, Some(grant)) => Reply::Granted(grant.place),
-        (StatusCode::OK, Some(grant)) => Reply::AlreadyGranted(grant.place),
-        (StatusCode::ACCEPTED, _) => match serde_json::from_str::<WaitlistedBody>(&text) {
-            Ok(waiting) if waiting.user_id == user_id => Reply::Waitlisted(waiting.position),
-            _ => Reply::Unexplained(format!("{status} {text}")),
-        },
-        (StatusCode::GONE, _) if text.contains(r#""decision":"sold_out""#) => Reply::SoldOut,
-        (StatusCode::GONE, _) if text.contains(r#""decision":"revoked""#) => Reply::Revoked,
-        (StatusCode::SERVICE_UNAVAILABLE, _) => Reply::Unavailable,
-        _ => Reply::Unexplained(format!("{status} {text}")),
-    })
-}
-
-/// Sends an invalid request; the reply is `Rejected` if the answer is the documented one.
-async fn misapply(client: &Client, url: &str, kind: usize) -> reqwest::Result<Reply> {
-    let json = |body: &'static str| {
-        client
-            .post(url)
-            .header("content-type", "application/json")
-            .body(body)
-    };
-    let (request, expected) = match kind % 5 {
-        0 => (json("{"), StatusCode::BAD_REQUEST),
-        1 => (json("{}"), StatusCode::UNPROCESSABLE_ENTITY),
-        2 => (
-            json(r#"{"user_id":"no such id"}"#),
-            StatusCode::UNPROCESSABLE_ENTITY,
-        ),
-        3 => (
-            client
-                .post(url)
-                .body("user_id=1")
-                .header("content-type", "text/plain"),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        ),
-        _ => (client.get(url), StatusCode::METHOD_NOT_ALLOWED),
-    };
-    let response = request.send().await?;
-    let status = response.status();
-    let text = response.text().await?;
-    Ok(if status == expected {
-        Reply::Rejected
-    } else if status == StatusCode::SERVICE_UNAVAILABLE {
-        Reply::Unavailable
-    } else {
-        Reply::Unexplained(format!("{status} {text}"))
-    })
-}
-
-/// From one microsecond to one minute, with an error of at most 0.1 %.
-fn histogram() -> Result<Histogram<u64>> {
-    Histogram::new_with_bounds(1, 60_000_000, 3).context("cannot make a histogram")
+/// An invalid request: its method, media type and body, and the documented answer.
+fn bad(kind: usize) -> (&'static str, &'static str, &'static str, u16) {
+    const JSON: &str = "application/json";
+    match kind % 5 {
+        0 => ("POST", JSON, "{", 400),
+        1 => ("POST", JSON, "{}", 422),
+        2 => ("POST", JSON, r#"{"user_id":"no such id"}"#, 422),
+        3 => ("POST", "text/plain", "user_id=1", 415),
+        _ => ("GET", JSON, "", 405),
+    }
 }

@@ -2,6 +2,8 @@
 #![allow(missing_docs, reason = "a doc comment says what the name does not")]
 
 pub mod detached;
+#[cfg(feature = "load")]
+pub mod load;
 pub mod log;
 pub mod port;
 pub mod process;

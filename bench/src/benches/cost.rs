@@ -4,10 +4,10 @@
 use super::pipeline::Pipeline;
 use crate::finding::{Finding, Goal, Unit};
 use crate::gate::Gate;
-use crate::load::{Load, Until};
 use crate::measure::Figure;
 use crate::testbed::Testbed;
 use anyhow::Result;
+use rushgate_testbed::load::{Load, Until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
@@ -24,7 +24,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     let before = pipeline.usage(testbed)?;
     let clients = testbed.gate.info("connected_clients")?.parse::<u64>()?;
     let instances = Instances::watch(testbed)?;
-    let load = Load {
+    let mut load = Load {
         until: Until::Requests(applications),
         ..pipeline.applications(testbed, 0)
     };

@@ -7,14 +7,14 @@
 use super::growth::cpu;
 use super::http::applications;
 use crate::finding::{Finding, Unit};
-use crate::gate::Gate;
-use crate::load::{Load, LoadResult, Template, Until};
+use crate::gate::{Gate, script};
 use crate::measure::{Contender, Turns, interleaved};
 use crate::scale::Scale;
 use crate::testbed::Testbed;
 use crate::testbed::programs::Server;
 use anyhow::{Context, Result};
 use rushgate_gate::{CampaignId, Quota, refusal_cache};
+use rushgate_testbed::load::{Load, LoadResult, Template, Until};
 use std::cell::RefCell;
 use std::slice::from_ref;
 
@@ -43,21 +43,21 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     let granted = || {
         on_a_campaign(&mut gate.borrow_mut(), |gate, campaign| {
             let load = gate.decisions(from_ref(campaign), DEPTH, Until::Requests(each));
-            cpu_each(gate, &load)
+            cpu_each(gate, load)
         })
     };
     let refused = || {
         let gate = &mut gate.borrow_mut();
         let load = gate.decisions(from_ref(&sold_out), DEPTH, Until::Requests(each));
-        cpu_each(gate, &load)
+        cpu_each(gate, load)
     };
     let asked = || {
         let gate = &mut gate.borrow_mut();
         let load = Load {
-            templates: vec![Template::call(&refusal_cache::call(&known))],
+            requests: vec![script(&refusal_cache::call(&known))],
             ..gate.decisions(&[], 1, Until::Requests(each / 10))
         };
-        cpu_each(gate, &load)
+        cpu_each(gate, load)
     };
     let [granted, refused, asked] = interleaved(
         scale.rounds(),
@@ -69,7 +69,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     )?;
 
     let alone = |gate: &Gate, campaign: &CampaignId| {
-        let load = Load {
+        let mut load = Load {
             connections: 1,
             ..gate.decisions(from_ref(campaign), 1, Until::Elapsed(scale.turn()))
         };
@@ -166,7 +166,7 @@ fn on_a_campaign<T>(
 }
 
 /// CPU microseconds of Redis for each request.
-fn cpu_each(gate: &mut Gate, load: &Load) -> Result<f64> {
+fn cpu_each(gate: &mut Gate, mut load: Load) -> Result<f64> {
     let before = cpu(gate)?;
     let outcome = load.run()?.all(0)?;
     Ok((cpu(gate)? - before) * 1e6 / outcome.sent as f64)

@@ -4,13 +4,13 @@
 use super::http::steady;
 use super::pipeline::Pipeline;
 use crate::finding::{Finding, Goal, Unit};
-use crate::load::{Load, LoadResult, Until};
 use crate::measure::{Contender, Figure, interleaved};
 use crate::scale::Scale;
 use crate::testbed::Testbed;
 use crate::topic::handed_over;
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
+use rushgate_testbed::load::{Load, LoadResult, Until};
 use sqlx::Row;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions, Connection};
@@ -49,7 +49,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
             ..pipeline.applications(testbed, sent.people)
         };
         let before = sent.grants;
-        sent.all_the_way(testbed, &mut pipeline, &load)?;
+        sent.all_the_way(testbed, &mut pipeline, load)?;
         capacity = (sent.grants - before) as f64 / begun.elapsed().as_secs_f64();
     }
 
@@ -106,7 +106,7 @@ impl Sent {
         &mut self,
         testbed: &mut Testbed,
         pipeline: &mut Pipeline,
-        load: &Load,
+        mut load: Load,
     ) -> Result<LoadResult> {
         let outcome = load.run()?;
         self.people += outcome.sent;
@@ -140,7 +140,7 @@ impl Turn {
             ..pipeline.applications(testbed, sent.people)
         };
         let used = pipeline.bridge.process.usage()?.cpu;
-        let answers = sent.all_the_way(testbed, pipeline, &steady(load, rate));
+        let answers = sent.all_the_way(testbed, pipeline, steady(load, rate));
         done.store(true, Ordering::Relaxed);
         let seen = testbed.wait_for(watching)??;
         let answers = answers?.all(201)?;

@@ -3,13 +3,13 @@
 
 use crate::finding::{Finding, Goal, Unit};
 use crate::gate::Gate;
-use crate::load::{Load, LoadResult, MARK, Template, Until};
 use crate::measure::{Contender, Turns, interleaved};
 use crate::scale::Scale;
 use crate::testbed::Testbed;
 use anyhow::{Result, ensure};
 use redis::cmd;
 use rushgate_gate::{CampaignId, Millis, Quota};
+use rushgate_testbed::load::{Load, LoadResult, MARK, Template, Until};
 use std::cell::RefCell;
 use std::slice::from_ref;
 
@@ -38,8 +38,8 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     let shortest = || {
         let words = [&["EVALSHA", &sha1, "3"], keys.as_slice(), &[MARK]].concat();
         let mut gate = gate.borrow_mut();
-        let load = Load {
-            templates: vec![Template::command(&words)],
+        let mut load = Load {
+            requests: vec![Template::command(&words)],
             ..decisions(&gate, scale, &[])
         };
         let outcome = load.run()?.all(0)?;
@@ -116,7 +116,7 @@ fn ended(
     people: Option<u64>,
     word: &str,
 ) -> Result<LoadResult> {
-    let load = Load {
+    let mut load = Load {
         people,
         ..decisions(gate, scale, from_ref(campaign))
     };

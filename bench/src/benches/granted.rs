@@ -5,12 +5,12 @@
 
 use super::http::{applications, generator, on_a_campaign, quantile, steady, throughput};
 use crate::finding::{Finding, Goal, Unit};
-use crate::load::{Template, Until};
 use crate::measure::{Contender, interleaved};
 use crate::testbed::Testbed;
 use crate::testbed::programs::Server;
 use anyhow::Result;
 use rushgate_gate::Quota;
+use rushgate_testbed::load::{Template, Until};
 use std::cell::RefCell;
 
 pub(super) const NAME: &str = "granted";
@@ -31,7 +31,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     };
     let script = || {
         let campaign = gate.borrow_mut().open(Quota::MAX)?;
-        let load = gate.borrow().decisions(
+        let mut load = gate.borrow().decisions(
             std::slice::from_ref(&campaign),
             1,
             Until::Elapsed(scale.turn()),

@@ -2,11 +2,11 @@
 
 use crate::finding::{Finding, Unit};
 use crate::gate::Gate;
-use crate::load::{Load, LoadResult, Pace, Protocol, Template, Until};
 use crate::measure::{Figure, Turns};
 use crate::scale::Scale;
 use anyhow::Result;
 use rushgate_gate::{CampaignId, Quota};
+use rushgate_testbed::load::{Load, LoadResult, Pace, Template, Until};
 use std::cell::RefCell;
 use std::net::SocketAddr;
 
@@ -16,15 +16,9 @@ const MOST_CONNECTIONS: usize = 256;
 /// Applications over HTTP for one turn; the templates alternate.
 pub(super) fn applications(scale: Scale, address: SocketAddr, templates: Vec<Template>) -> Load {
     Load {
-        address,
-        protocol: Protocol::Http,
-        templates,
-        first: 0,
-        people: None,
         connections: scale.connections(),
-        depth: 1,
-        pace: Pace::Closed,
         until: Until::Elapsed(scale.turn()),
+        ..Load::new(address, templates)
     }
 }
 

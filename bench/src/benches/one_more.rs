@@ -8,18 +8,19 @@ use super::http::applications;
 use super::progress::progress;
 use crate::finding::{Finding, Unit};
 use crate::gate::Gate;
-use crate::load::{Load, Template, Until};
 use crate::measure::{Contender, interleaved_all};
-use crate::process::{Process, free_address};
 use crate::testbed::Testbed;
 use crate::testbed::programs::Server;
 use anyhow::{Context, Result, bail};
 use rushgate_gate::Quota;
+use rushgate_testbed::load::{Load, Template, Until};
+use rushgate_testbed::port::Port;
+use rushgate_testbed::process::Process;
 use std::cell::RefCell;
 use std::process::Command;
 use std::slice::from_ref;
-use std::thread::{self, sleep};
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Duration;
 
 pub(super) const NAME: &str = "one-more";
 
@@ -109,7 +110,7 @@ fn at_once(loads: Vec<Load>, kind: u16) -> Result<f64> {
             .into_iter()
             .map(|load| {
                 let connections = (load.connections / count).max(1);
-                let load = Load {
+                let mut load = Load {
                     connections,
                     ..load
                 };
@@ -159,6 +160,7 @@ fn at_gates(gates: &mut [&mut Gate]) -> Result<f64> {
 /// A second Redis with the same settings as the gate's.
 struct OtherGate {
     gate: Gate,
+    _port: Port,
     _process: Process,
     _directory: tempfile::TempDir,
 }
@@ -166,10 +168,10 @@ struct OtherGate {
 impl OtherGate {
     fn start(testbed: &Testbed) -> Result<Self> {
         let directory = tempfile::tempdir().context("creating a directory for Redis")?;
-        let address = free_address()?;
+        let port = Port::free()?;
         let mut command = Command::new("redis-server");
         command
-            .args(["--bind", "127.0.0.1", "--port", &address.port().to_string()])
+            .args(["--bind", "127.0.0.1", "--port", &port.number().to_string()])
             .args([
                 "--save",
                 "",
@@ -180,19 +182,16 @@ impl OtherGate {
                 "--dir",
             ])
             .arg(directory.path());
-        let mut process = Process::start("redis", &mut command, directory.path())?;
-        let begun = Instant::now();
-        let url = format!("redis://{address}");
-        let gate = loop {
-            match Gate::connect(&url, testbed.scale) {
-                Ok(gate) => break gate,
-                Err(error) if begun.elapsed() > PATIENCE => return Err(error),
-                Err(_) => process.check()?,
-            }
-            sleep(Duration::from_millis(20));
-        };
+        let mut process = Process::start(&mut command, directory.path().join("redis.log"))?;
+        let url = format!("redis://{}", port.address());
+        let mut gate = None;
+        process.until_ready(PATIENCE, || {
+            gate = Gate::connect(&url, testbed.scale).ok();
+            gate.is_some()
+        })?;
         Ok(Self {
-            gate,
+            gate: gate.context("no connection to Redis")?,
+            _port: port,
             _process: process,
             _directory: directory,
         })

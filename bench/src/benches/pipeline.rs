@@ -3,12 +3,12 @@
 
 use super::http::applications;
 use super::progress::progress;
-use crate::load::{Load, Template};
-use crate::process::Usage;
 use crate::testbed::programs::Server;
 use crate::testbed::{Route, Testbed};
 use anyhow::Result;
 use rushgate_gate::{CampaignId, Quota};
+use rushgate_testbed::load::{Load, Template};
+use rushgate_testbed::usage::Usage;
 
 /// Everything from the request to the row.
 pub(super) struct Pipeline {

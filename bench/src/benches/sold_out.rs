@@ -3,11 +3,11 @@
 
 use super::http::{applications, generator, quantile, steady, throughput};
 use crate::finding::{Finding, Goal, Unit};
-use crate::load::Template;
 use crate::measure::{Contender, interleaved};
 use crate::testbed::Testbed;
 use crate::testbed::programs::Server;
 use anyhow::Result;
+use rushgate_testbed::load::Template;
 
 pub(super) const NAME: &str = "sold-out";
 
@@ -25,7 +25,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
         applications(scale, server.address, vec![template])
     };
     let turn = |server: &Server, kind| {
-        let load = load(server);
+        let mut load = load(server);
         move || load.run()?.all(kind)
     };
     let [ours, hello_, native_, constant_] = interleaved(
@@ -39,7 +39,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     )?;
     let rate = throughput(&ours).median / 2.0;
     let paced = |server: &Server, kind| {
-        let load = steady(load(server), rate);
+        let mut load = steady(load(server), rate);
         move || load.run()?.all(kind)
     };
     let [paced_ours, paced_hello] = interleaved(

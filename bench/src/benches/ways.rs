@@ -2,9 +2,7 @@
 //! are far more applicants than coupons, and one applicant in ten clicks twice.
 
 use crate::finding::{Finding, Unit};
-use crate::load::{Load, Template, Until};
 use crate::measure::{Contender, Turns, interleaved};
-use crate::process::{Process, Usage};
 use crate::testbed::programs::Server;
 use crate::testbed::{Route, Testbed};
 use crate::ways::Way;
@@ -14,6 +12,9 @@ use crate::ways::shown::{MEASURES, Shown};
 use crate::ways::table::title;
 use anyhow::{Result, bail};
 use redis::cmd;
+use rushgate_testbed::load::{Load, Template, Until};
+use rushgate_testbed::process::Process;
+use rushgate_testbed::usage::Usage;
 use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -183,7 +184,11 @@ impl Crowd {
         testbed.with_database(async |database| Ok(self.measured(process, database).await))?
     }
 
-    async fn measured(self, process: Option<u32>, database: &mut MySqlConnection) -> Result<Shown> {
+    async fn measured(
+        mut self,
+        process: Option<u32>,
+        database: &mut MySqlConnection,
+    ) -> Result<Shown> {
         let before = Work::so_far(process, database).await?;
         let outcome = self.load.run()?;
         let promised = outcome.answers.get(&201).copied().unwrap_or(0);

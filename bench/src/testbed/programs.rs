@@ -1,17 +1,24 @@
 //! Starts the programs of the system and the baseline services, and waits until each of them is ready.
 
 use super::{Route, Testbed};
-use crate::process::{Process, free_address, get};
 use crate::scale::Scale;
 use anyhow::Result;
+use rushgate_testbed::load::get;
+use rushgate_testbed::port::Port;
+use rushgate_testbed::process::Process;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
+
+/// How long a program may take to become ready.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An HTTP server with its process.
 pub struct Server {
     pub process: Process,
     pub address: SocketAddr,
+    _port: Port,
 }
 
 impl Testbed {
@@ -37,7 +44,8 @@ impl Testbed {
     }
 
     fn host(&self, name: &str, manifest: &str, env: &[(&str, &str)]) -> Result<Server> {
-        let address = free_address()?;
+        let port = Port::free()?;
+        let address = port.address();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let mut command = match &self.servers.spin {
             Some(spin) => {
@@ -55,7 +63,7 @@ impl Testbed {
             .arg(root.join(manifest))
             .args(["--listen", &address.to_string()])
             .envs(env.iter().copied());
-        let mut server = self.start(name, address, &mut command)?;
+        let mut server = self.start(name, port, &mut command)?;
         server.until_ready("/readyz", "")?;
         Ok(server)
     }
@@ -65,13 +73,14 @@ impl Testbed {
     /// # Errors
     /// When it is not ready within a minute.
     pub fn service(&self, name: &str) -> Result<Server> {
-        let address = free_address()?;
+        let port = Port::free()?;
+        let address = port.address();
         let program = self.servers.bin_dir.join("rushgate-bench");
         let mut command = Command::new(program);
         command
             .args(["serve", name, "--listen", &address.to_string()])
             .envs(self.environment());
-        let mut server = self.start(name, address, &mut command)?;
+        let mut server = self.start(name, port, &mut command)?;
         server.until_ready("/readyz", "")?;
         Ok(server)
     }
@@ -128,7 +137,8 @@ impl Testbed {
     }
 
     fn part(&self, name: &str, route: &Route, env: &[(&str, &str)]) -> Result<Server> {
-        let address = free_address()?;
+        let port = Port::free()?;
+        let address = port.address();
         let mut command = Command::new(self.servers.bin_dir.join(name));
         command
             .envs(self.environment())
@@ -136,18 +146,27 @@ impl Testbed {
             .envs(env.iter().copied())
             .env("METRICS_LISTEN", address.to_string())
             .env("RUST_LOG", "warn");
-        self.start(name, address, &mut command)
+        self.start(name, port, &mut command)
     }
 
-    fn start(&self, name: &str, address: SocketAddr, command: &mut Command) -> Result<Server> {
-        let process = Process::start(name, command, self.directory.path())?;
-        Ok(Server { process, address })
+    pub(super) fn start(&self, name: &str, port: Port, command: &mut Command) -> Result<Server> {
+        Ok(Server {
+            process: Process::start(command, self.log(name))?,
+            address: port.address(),
+            _port: port,
+        })
+    }
+
+    pub(super) fn log(&self, name: &str) -> PathBuf {
+        self.directory.path().join(format!("{name}.log"))
     }
 }
 
 impl Server {
-    fn until_ready(&mut self, path: &str, text: &str) -> Result<()> {
-        self.process.until_ready(self.address, path, text)
+    /// Waits until it answers `GET {path}` with 200 and this text.
+    pub(super) fn until_ready(&mut self, path: &str, text: &str) -> Result<()> {
+        let is_ready = || get(self.address, path).is_ok_and(|page| page.contains(text));
+        self.process.until_ready(PATIENCE, is_ready)
     }
 
     /// A counter of a program; 0 before it exists.

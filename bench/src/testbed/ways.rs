@@ -2,10 +2,11 @@
 
 use super::programs::Server;
 use super::{Route, Testbed};
-use crate::process::{Process, free_address};
 use crate::ways::Way;
 use crate::ways::schema::Schema;
 use anyhow::Result;
+use rushgate_testbed::port::Port;
+use rushgate_testbed::process::Process;
 use std::process::Command;
 
 impl Testbed {
@@ -14,15 +15,15 @@ impl Testbed {
     /// # Errors
     /// When it is not ready within a minute.
     pub fn way(&self, way: Way, quota: u32, schema: &Schema, route: &Route) -> Result<Server> {
-        let address = free_address()?;
+        let port = Port::free()?;
         let mut command = self.of_ways(schema, route);
         command
             .args(["way", way.name()])
-            .args(["--listen", &address.to_string()])
+            .args(["--listen", &port.address().to_string()])
             .args(["--quota", &quota.to_string()]);
-        let mut process = Process::start(way.name(), &mut command, self.directory.path())?;
-        process.until_ready(address, "/readyz", "")?;
-        Ok(Server { process, address })
+        let mut server = self.start(way.name(), port, &mut command)?;
+        server.until_ready("/readyz", "")?;
+        Ok(server)
     }
 
     /// The consumer for the way that inserts from Kafka.
@@ -32,7 +33,7 @@ impl Testbed {
     pub fn way_consumer(&self, schema: &Schema, route: &Route) -> Result<Process> {
         let mut command = self.of_ways(schema, route);
         command.arg("way-consumer");
-        Process::start("way-consumer", &mut command, self.directory.path())
+        Process::start(&mut command, self.log("way-consumer"))
     }
 
     fn of_ways(&self, schema: &Schema, route: &Route) -> Command {

@@ -2,7 +2,7 @@
 
 use super::given::Given;
 use crate::finding::Unit;
-use crate::load::LoadResult;
+use rushgate_testbed::load::LoadResult;
 use std::time::Duration;
 
 /// The result of one crowd at one service.

@@ -4,13 +4,13 @@
 use super::super::pipeline::Pipeline;
 use crate::bare::{self, Rows};
 use crate::finding::{Finding, Goal, Unit};
-use crate::load::{Load, Until};
 use crate::measure::{Contender, Figure, Turns, interleaved_all};
 use crate::scale::Scale;
 use crate::testbed::{Route, Testbed};
 use anyhow::Result;
 use redis::cmd;
 use rushgate_gate::{CampaignId, Keys, Quota, RoundId, keys};
+use rushgate_testbed::load::{Load, Until};
 use sqlx::AssertSqlSafe;
 use std::cell::RefCell;
 use std::slice::from_ref;
@@ -190,7 +190,7 @@ impl<'a> Applicants<'a> {
         let route = self.testbed.route()?;
         let mut pipeline = Pipeline::over(self.testbed, campaigns.to_vec(), route)?;
         let before = pipeline.usage(self.testbed)?;
-        let load = Load {
+        let mut load = Load {
             until: Until::Requests(count),
             ..pipeline.applications(self.testbed, self.next)
         };

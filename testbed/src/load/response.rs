@@ -1,4 +1,4 @@
-//! Finds where a response ends and which status it has. It parses nothing else.
+//! Finds where a response ends, which status it has, and whether the connection ends with it. It parses nothing else.
 
 use anyhow::{Context, Result, bail};
 
@@ -16,13 +16,17 @@ pub enum Protocol {
 pub(super) struct Response {
     /// The HTTP status; for Redis 0, or 1 for an error.
     pub(super) kind: u16,
-    /// In bytes.
+    /// Status line and headers, in bytes.
+    pub(super) head: usize,
+    /// All of it, in bytes.
     pub(super) length: usize,
+    /// Whether the server closes the connection after it.
+    pub(super) closes: bool,
 }
 
 impl Protocol {
     /// The response at the start of these bytes, if it is complete.
-    pub(super) fn answer(self, bytes: &[u8]) -> Result<Option<Response>> {
+    pub(super) fn response(self, bytes: &[u8]) -> Result<Option<Response>> {
         match self {
             Self::Http => http(bytes),
             Self::Redis => redis(bytes),
@@ -33,7 +37,7 @@ impl Protocol {
 fn http(bytes: &[u8]) -> Result<Option<Response>> {
     let mut line_at = 0;
     let mut kind = 0;
-    let mut body = None;
+    let (mut body, mut closes) = (None, false);
     while let Some(length) = bytes[line_at..].iter().position(|byte| *byte == b'\n') {
         let line = bytes[line_at..line_at + length].trim_ascii_end();
         line_at += length + 1;
@@ -44,8 +48,15 @@ fn http(bytes: &[u8]) -> Result<Option<Response>> {
                 .context("the response has no status")? as u16;
         } else if line.is_empty() {
             let body = body.context("the response has no Content-Length")?;
-            let length = line_at + body;
-            return Ok((bytes.len() >= length).then_some(Response { kind, length }));
+            let (head, length) = (line_at, line_at + body);
+            return Ok((bytes.len() >= length).then_some(Response {
+                kind,
+                head,
+                length,
+                closes,
+            }));
+        } else if line.eq_ignore_ascii_case(b"connection: close") {
+            closes = true;
         } else if body.is_none() && line.len() > 15 {
             let (name, value) = line.split_at(15);
             if name.eq_ignore_ascii_case(b"content-length:") {
@@ -58,7 +69,12 @@ fn http(bytes: &[u8]) -> Result<Option<Response>> {
 
 fn redis(bytes: &[u8]) -> Result<Option<Response>> {
     let kind = u16::from(bytes.first() == Some(&b'-'));
-    Ok(value(bytes)?.map(|length| Response { kind, length }))
+    Ok(value(bytes)?.map(|length| Response {
+        kind,
+        head: 0,
+        length,
+        closes: false,
+    }))
 }
 
 /// The length of the RESP value at the start of these bytes.
@@ -95,30 +111,44 @@ mod tests {
     use super::*;
 
     /// Every proper prefix is incomplete, and the end is found whatever follows.
-    fn is_one(protocol: Protocol, answer: &str, kind: u16) {
-        for cut in 1..answer.len() {
-            let beginning = protocol.answer(&answer.as_bytes()[..cut]).unwrap();
-            assert_eq!(beginning, None, "{cut} of {answer:?}");
+    fn is_one(protocol: Protocol, text: &str, kind: u16) -> Response {
+        for cut in 1..text.len() {
+            let beginning = protocol.response(&text.as_bytes()[..cut]).unwrap();
+            assert_eq!(beginning, None, "{cut} of {text:?}");
         }
-        let more = format!("{answer}{answer}");
-        let length = answer.len();
-        let found = protocol.answer(more.as_bytes()).unwrap();
-        assert_eq!(found, Some(Response { kind, length }), "{answer:?}");
+        let more = format!("{text}{text}");
+        let found = protocol.response(more.as_bytes()).unwrap().unwrap();
+        assert_eq!((found.kind, found.length), (kind, text.len()), "{text:?}");
+        found
     }
 
     #[test]
     fn answers_of_http_end_with_their_bodies() {
-        for (answer, kind) in [
-            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200),
+        for (text, kind, body, closes) in [
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+                200,
+                "ok",
+                false,
+            ),
             (
                 "HTTP/1.1 410 Gone\r\nx: y\r\ncontent-length: 0\r\nz: 1\r\n\r\n",
                 410,
+                "",
+                false,
+            ),
+            (
+                "HTTP/1.1 400 Bad\r\nConnection: close\r\ncontent-length: 2\r\n\r\nno",
+                400,
+                "no",
+                true,
             ),
         ] {
-            is_one(Protocol::Http, answer, kind);
+            let found = is_one(Protocol::Http, text, kind);
+            assert_eq!((&text[found.head..], found.closes), (body, closes));
         }
         let endless = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-        assert!(Protocol::Http.answer(endless).is_err());
+        assert!(Protocol::Http.response(endless).is_err());
     }
 
     #[test]
@@ -134,6 +164,6 @@ mod tests {
         ] {
             is_one(Protocol::Redis, reply, kind);
         }
-        assert!(Protocol::Redis.answer(b"HTTP/1.1\r\n").is_err());
+        assert!(Protocol::Redis.response(b"HTTP/1.1\r\n").is_err());
     }
 }

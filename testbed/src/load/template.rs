@@ -1,7 +1,6 @@
 //! A request template. The requests that are made from it differ only in the user id.
 
-use rushgate_gate::script::Eval;
-use rushgate_gate::{Call, CampaignId};
+use super::requests::Requests;
 
 /// Digits of a user id: constant, so that all lengths are constant.
 const DIGITS: usize = 12;
@@ -29,7 +28,7 @@ impl Template {
 
     /// `GET` of a path, without a user id.
     pub fn get(path: &str) -> Self {
-        Self::new(format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n"))
+        Self::new(format!("GET {path} HTTP/1.1\r\nhost: load\r\n\r\n"))
     }
 
     /// An application to `campaign` over HTTP. `minimal` asks for an answer without a body.
@@ -41,27 +40,13 @@ impl Template {
         };
         let body = format!(r#"{{"user_id":"{MARK}"}}"#);
         Self::new(format!(
-            "POST /v1/campaigns/{campaign}/applications HTTP/1.1\r\nhost: bench\r\n\
+            "POST /v1/campaigns/{campaign}/applications HTTP/1.1\r\nhost: load\r\n\
              content-type: application/json\r\n{prefer}content-length: {}\r\n\r\n{body}",
             body.len()
         ))
     }
 
-    /// The same as a call of the gate's script by SHA-1.
-    pub fn decision(campaign: &CampaignId) -> Self {
-        // Twelve zeros are a valid user id.
-        let Ok(applicant) = MARK.parse() else {
-            return Self::new(String::new());
-        };
-        Self::call(&rushgate_gate::apply::call(campaign, &applicant))
-    }
-
-    /// A call of one of the gate's scripts by SHA-1.
-    pub fn call(call: &Call) -> Self {
-        let arguments: Vec<&str> = call.arguments(Eval::BySha).collect();
-        Self::command(&[&["EVALSHA"], arguments.as_slice()].concat())
-    }
-
+    /// A command to Redis.
     pub fn command(words: &[&str]) -> Self {
         let words: String = words
             .iter()
@@ -99,6 +84,16 @@ impl Template {
     }
 }
 
+/// They alternate.
+impl Requests for Vec<Template> {
+    fn write(&mut self, number: u64, out: &mut Vec<u8>) {
+        let turn = number % self.len().max(1) as u64;
+        if let Some(template) = self.get_mut(turn as usize) {
+            out.extend_from_slice(template.of(number));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,13 +128,11 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_what_redis_reads() {
-        let mut template = Template::decision(&"welcome".parse().unwrap());
-        let call = text(&mut template, 42);
-        assert!(
-            call.starts_with("*15\r\n$7\r\nEVALSHA\r\n$40\r\n"),
-            "{call}"
+    fn commands_are_what_redis_reads() {
+        let mut command = Template::command(&["SADD", "holders", MARK]);
+        assert_eq!(
+            text(&mut command, 42),
+            "*3\r\n$4\r\nSADD\r\n$7\r\nholders\r\n$12\r\n000000000042\r\n"
         );
-        assert!(call.ends_with("$12\r\n000000000042\r\n"), "{call}");
     }
 }
