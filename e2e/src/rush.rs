@@ -1,7 +1,6 @@
 //! A rush: many applicants apply at once, and some of them click several times.
 
 use crate::application;
-pub use crate::application::apply;
 use crate::history::{Call, History, Reply};
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;

@@ -3,8 +3,8 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::Client;
+use rushgate_e2e::application::apply;
 use rushgate_e2e::history::{Call, History, Reply};
-use rushgate_e2e::rush::apply;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};

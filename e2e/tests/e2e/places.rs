@@ -3,8 +3,8 @@
 use crate::watch::Watch;
 use rand::seq::IndexedRandom;
 use reqwest::{Client, StatusCode};
+use rushgate_e2e::application::apply;
 use rushgate_e2e::history::{Place, Reply};
-use rushgate_e2e::rush::apply;
 use rushgate_e2e::system::{Size, System};
 use rushgate_testbed::wait::until;
 use serde::Deserialize;

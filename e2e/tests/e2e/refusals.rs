@@ -2,8 +2,8 @@
 
 use redis::aio::MultiplexedConnection;
 use reqwest::Client;
+use rushgate_e2e::application::apply;
 use rushgate_e2e::history::{Place, Reply};
-use rushgate_e2e::rush::apply;
 use rushgate_e2e::system::{Size, System};
 use rushgate_testbed::proxy::{Proxy, Trouble};
 use rushgate_testbed::wait::until;

@@ -5,8 +5,8 @@
 use redis::aio::MultiplexedConnection;
 use redis::streams::StreamRangeReply;
 use reqwest::Client;
+use rushgate_e2e::application::apply;
 use rushgate_e2e::history::Reply;
-use rushgate_e2e::rush::apply;
 use rushgate_e2e::system::System;
 use rushgate_gate::{Event, Keys};
 use rushgate_testbed::wait::until;
