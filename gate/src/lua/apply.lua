@@ -110,7 +110,7 @@ if grace_ends_at then
 end
 
 if has_place then
-  -- If no grant was ever revoked, nobody won before, which saves a read.
+  -- If no grant was ever revoked, the applicant has not won before. That saves a read.
   local win = revokes and 1 + wins_before(KEYS[8], one_per, user_id) or 1
   local serial = grant(campaign_id, one_per, round, user_id, holder, granted, free, win)
   if not is_noted then
