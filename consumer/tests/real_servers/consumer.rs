@@ -58,8 +58,9 @@ impl Consumer {
 
     /// The value of a metric, named with its labels, if it exists.
     pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
-        let page = self.page().await.unwrap_or_default();
-        page.lines()
+        let page = until("the metrics are served", async || self.page().await.ok());
+        page.await
+            .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
 

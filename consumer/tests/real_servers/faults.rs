@@ -1,9 +1,9 @@
 //! Tests of database faults: after the fault, every record becomes a row, and none becomes a dead letter.
 
-use crate::Rig;
 use crate::database::{Database, run};
 use crate::server::Server;
 use crate::topic::Topic;
+use crate::{ONLY_FULL_BATCHES, Rig};
 use rushgate_testbed::process::Signal;
 use rushgate_testbed::wait::until;
 
@@ -83,7 +83,7 @@ async fn the_victim_of_a_deadlock_retries() {
     run(&mut rival, insert(5_000..6_000)).await;
     run(&mut rival, insert(5..6)).await;
     rig.topic.publish_grants(1..=8);
-    let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE", "1s")]);
+    let consumer = rig.consumer(&[ONLY_FULL_BATCHES, ("CONSUMER_BATCH_SIZE", "8")]);
     // The consumer has inserted 1 to 4 and waits for 5. Now the rival wants 1.
     server.until_waiting(INSERT).await;
     run(&mut rival, insert(1..2)).await;
@@ -103,7 +103,7 @@ async fn a_connection_killed_in_the_middle_of_a_transaction_is_replaced() {
     // The first rows of the batch are inserted; then the consumer waits.
     run(&mut holder, HALF_WAY).await;
     rig.topic.publish_grants(1..=300);
-    let consumer = rig.consumer(&[("CONSUMER_BATCH_AGE", "1s")]);
+    let consumer = rig.consumer(&[ONLY_FULL_BATCHES, ("CONSUMER_BATCH_SIZE", "300")]);
     let mut killed = 0;
     until("its connection is killed twice", async || {
         killed += server.kill_waiting(INSERT).await;
@@ -136,7 +136,7 @@ async fn a_consumer_that_freezes_in_a_transaction_does_not_hold_up_the_next_owne
     run(&mut holder, "BEGIN").await;
     run(&mut holder, HALF_WAY).await;
     rig.topic.publish_grants(1..=300);
-    let mut silent = rig.consumer(&[("CONSUMER_BATCH_AGE", "1s")]);
+    let mut silent = rig.consumer(&[ONLY_FULL_BATCHES, ("CONSUMER_BATCH_SIZE", "300")]);
     server.until_waiting(INSERT).await;
     silent.signal(Signal::SIGSTOP);
     // Its rows are inserted now, and the transaction stays open.

@@ -1,6 +1,7 @@
 //! Tests of several consumers in one consumer group, some of which are killed or paused.
 
 use crate::Rig;
+use crate::consumer::Consumer;
 use crate::database::run;
 use rushgate_testbed::process::Signal;
 use rushgate_testbed::wait::until;
@@ -34,11 +35,11 @@ async fn consumers_that_come_and_go_write_every_row_once() {
     rig.topic.until_committed(9_000).await;
     rig.database.assert_exact(9_000).await;
     // The first consumer wrote and committed everything it had read before it gave partitions away.
-    for consumer in [&second, &third] {
+    for (name, consumer) in [("second", &second), ("third", &third)] {
         let again = consumer
             .metric("rushgate_consumer_already_done_total")
             .await;
-        assert_eq!(again, Some(0.0));
+        assert_eq!(again, Some(0.0), "{name}");
     }
     second.stop().await;
 }
@@ -49,7 +50,7 @@ async fn a_consumer_killed_in_the_middle_and_started_again_writes_every_row_once
     rig.topic.publish_grants(1..=6_000);
     let mut rows = 0.0;
     for _ in 0..3 {
-        let mut consumer = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "4000")]);
+        let mut consumer = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "1500")]);
         consumer
             .until_at_least("rushgate_consumer_inserted_total", 300.0)
             .await;
@@ -81,9 +82,10 @@ async fn a_consumer_without_a_database_keeps_polling_and_lets_others_join() {
     second
         .until_at_least("rushgate_consumer_partitions_assigned", 2.0)
         .await;
-    stuck
-        .until_at_least("rushgate_consumer_partitions_assigned", 2.0)
-        .await;
+    until("the first has given two away", async || {
+        stuck.metric("rushgate_consumer_partitions_assigned").await == Some(2.0)
+    })
+    .await;
     run(&mut holder, "ROLLBACK").await;
     rig.topic.until_committed(5_000).await;
     rig.database.assert_exact(5_000).await;
@@ -95,17 +97,22 @@ async fn a_consumer_without_a_database_keeps_polling_and_lets_others_join() {
 async fn a_consumer_that_was_paused_past_its_session_breaks_nothing() {
     let rig = Rig::new(4_000, 2).await;
     rig.topic.publish_grants(1..=4_000);
-    let mut sleeper = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "1000")]);
+    let mut sleeper = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "500")]);
     sleeper
         .until_at_least("rushgate_consumer_inserted_total", 200.0)
         .await;
     sleeper.signal(Signal::SIGSTOP);
+    let rows = rig.database.active().await;
+    assert!(rows < 4_000, "it was paused too late to show anything");
+    let assignments = |sleeper: &Consumer| sleeper.log().matches("partitions assigned").count();
+    let before = assignments(&sleeper);
     let mut next = rig.consumer(&[]);
     rig.topic.until_committed(4_000).await;
     sleeper.signal(Signal::SIGCONT);
-    sleeper
-        .until_at_least("rushgate_consumer_partitions_assigned", 1.0)
-        .await;
+    until("it has joined again", async || {
+        assignments(&sleeper) > before
+    })
+    .await;
     rig.topic.publish("granted", 4_000, "u4000"); // redelivered
     rig.topic.until_committed(4_001).await;
     rig.database.assert_exact(4_000).await;

@@ -29,6 +29,9 @@ const NO_GATE: u8 = 15;
 
 const CAMPAIGN: &str = "welcome";
 
+/// Batches are written when they have all the records that a test sends, however long that takes.
+const ONLY_FULL_BATCHES: (&str, &str) = ("CONSUMER_BATCH_AGE", "60s");
+
 /// The database schema and the topic of one test. Both are removed when this is dropped.
 struct Rig {
     database: Database,

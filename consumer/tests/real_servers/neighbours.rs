@@ -7,7 +7,6 @@ use crate::{CAMPAIGN, Rig};
 use redis::AsyncTypedCommands;
 use rushgate_gate::Keys;
 use rushgate_testbed::wait::until;
-use std::time::{Duration, Instant};
 
 const DEAD_LETTERS: &str = "SELECT CONCAT_WS(' ', reason, COALESCE(resolution, 'open'), COUNT(*)) FROM failed_events \
      GROUP BY reason, resolution ORDER BY 1";
@@ -190,7 +189,7 @@ async fn a_version_that_is_not_known_is_parked_until_it_is() {
 /// A backlog that cannot be replayed leaves the rate of rows to the rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn parked_records_that_fail_again_leave_the_rate_to_rows() {
-    const ROWS: u32 = 100;
+    const ROWS: u32 = 20;
     let rig = Rig::new(1 + ROWS, 1).await;
     for campaign in ["v1", "v2", "v3", "v4", "v5"] {
         rig.database
@@ -212,19 +211,17 @@ async fn parked_records_that_fail_again_leave_the_rate_to_rows() {
              'unknown_round', '')"
         ))
         .await;
-    let _consumer = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "50")]);
+    // At this rate, the rows take 4 s, and a look at all parked records would take 200 s.
+    let _consumer = rig.consumer(&[("CONSUMER_MAX_ROWS_PER_SECOND", "5")]);
     until("replaying begins", async || {
         rig.database.active().await == 1
     })
     .await;
-    let begun = Instant::now();
     rig.topic.publish_grants(2..=1 + ROWS);
     until("they have their rows", async || {
         rig.database.active().await == 1 + i64::from(ROWS)
     })
     .await;
-    let took = begun.elapsed();
-    assert!(took < Duration::from_secs(12), "2 s of rows took {took:?}");
 }
 
 /// As a later version, a trigger of another application, or a hand may leave it.

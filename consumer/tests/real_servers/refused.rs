@@ -1,7 +1,7 @@
 //! Tests that records that can never become coupons end in the table `failed_events`, and that no other records do.
 
-use crate::Rig;
 use crate::topic::TestRecord;
+use crate::{ONLY_FULL_BATCHES, Rig};
 
 const FAILED: &str = "SELECT CONCAT_WS(' ', kafka_partition, kafka_offset, reason, detail) FROM failed_events ORDER BY id";
 
@@ -16,7 +16,7 @@ async fn three_bad_rows_of_512_become_dead_letters_alone() {
         let bad = [1, 300, 511].contains(&serial);
         format!("{}{serial}", if bad { "x" } else { "u" })
     });
-    let mut consumer = rig.consumer(&[("CONSUMER_BATCH_AGE", "5s")]);
+    let mut consumer = rig.consumer(&[ONLY_FULL_BATCHES, ("CONSUMER_BATCH_SIZE", "512")]);
     rig.topic.until_committed(512).await;
     assert_eq!(
         consumer
@@ -56,7 +56,7 @@ async fn a_batch_of_dead_letters_only_stops_the_consumer_without_committing_offs
         }
     }
     for _ in 0..2 {
-        let mut consumer = rig.consumer(&[("CONSUMER_BATCH_AGE", "2s")]);
+        let mut consumer = rig.consumer(&[ONLY_FULL_BATCHES, ("CONSUMER_BATCH_SIZE", "12")]);
         let status = consumer.until_exit().await;
         assert_eq!(status.code(), Some(1));
         let log = consumer.log();
@@ -131,7 +131,7 @@ async fn known_dead_letters_do_not_stop_the_consumer() {
     rig.topic.until_committed(12).await;
     consumer.stop().await;
     rig.topic.read_again();
-    let mut again = rig.consumer(&[("CONSUMER_BATCH_AGE", "1s")]);
+    let mut again = rig.consumer(&[ONLY_FULL_BATCHES, ("CONSUMER_BATCH_SIZE", "12")]);
     rig.topic.until_committed(12).await;
     assert_eq!(rig.database.failed().await, 12);
     again.stop().await;
@@ -189,7 +189,7 @@ async fn conflicts_say_what_is_in_the_way_and_no_log_names_an_applicant() {
     rig.topic.publish("granted", 2, "alice");
     rig.topic.publish("granted", 2, "bob"); // free: what was refused has not taken it
     rig.topic.publish("revoked", 3, "carol"); // its grant may still come
-    let mut consumer = rig.consumer(&[("CONSUMER_BATCH_AGE", "1s")]);
+    let mut consumer = rig.consumer(&[ONLY_FULL_BATCHES, ("CONSUMER_BATCH_SIZE", "5")]);
     rig.topic.until_committed(5).await;
     let rows = rig
         .database

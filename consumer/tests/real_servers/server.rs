@@ -95,15 +95,18 @@ impl Server {
         .await;
     }
 
-    /// Waits until the server has closed the idle connections. One stays: the consumer uses it every few
-    /// seconds to check for parked records.
+    /// Waits until the server has closed the consumer's connections of now. One stays: the consumer uses it every
+    /// few seconds to check for parked records.
     pub(crate) async fn until_it_has_closed_idle_sessions(&self) {
         let mut root = self.root().await;
+        let before = until("a writer and that one are open", async || {
+            let sessions = sessions(&mut root).await;
+            (sessions.len() > 1).then_some(sessions)
+        })
+        .await;
         until("the server has closed idle sessions", async || {
-            let rows = sqlx::raw_sql("SHOW PROCESSLIST").fetch_all(&mut root).await;
-            let rows = rows.expect("lists");
-            let users = rows.iter().map(|row| row.get::<String, _>("User"));
-            users.filter(|user| user == "app").count() <= 1
+            let now = sessions(&mut root).await;
+            before.iter().filter(|id| now.contains(id)).count() <= 1
         })
         .await;
     }
@@ -111,6 +114,16 @@ impl Server {
     fn url(&self, user: &str) -> String {
         format!("mysql://{user}@{}", self.port.address())
     }
+}
+
+/// The connections of the consumer.
+async fn sessions(root: &mut MySqlConnection) -> Vec<i64> {
+    let rows = sqlx::raw_sql("SHOW PROCESSLIST").fetch_all(root).await;
+    let rows = rows.expect("lists");
+    let of_app = rows
+        .iter()
+        .filter(|row| row.get::<String, _>("User") == "app");
+    of_app.map(|row| row.get("Id")).collect()
 }
 
 /// The connections that run such a statement now.

@@ -2,7 +2,7 @@
 
 use crate::kafka::{Topic, mock};
 use crate::redis_server::RedisServer;
-use crate::support::{Bridge, for_a_while};
+use crate::support::Bridge;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use redis::Commands as _;
 use rushgate_gate::keys::{BRIDGE_GROUP, CAMPAIGNS};
@@ -36,12 +36,9 @@ fn a_wiped_redis_is_served_again() {
     redis::cmd("FLUSHALL")
         .exec(&mut campaign.redis)
         .expect("FLUSHALL");
-    for_a_while("nothing is made up", || {
-        !campaign
-            .redis
-            .exists::<_, bool>(campaign.keys.stream())
-            .expect("EXISTS")
-    });
+    redis.until_bridge_has_gone_on();
+    let is_made_up: bool = (campaign.redis.exists(campaign.keys.stream())).expect("EXISTS");
+    assert!(!is_made_up, "the bridge has created a stream");
     campaign
         .redis
         .sadd::<_, _, ()>(CAMPAIGNS, "welcome")
@@ -55,6 +52,7 @@ fn a_wiped_redis_is_served_again() {
 fn redis_may_come_late_and_go_away() {
     let (mut redis, topic) = (RedisServer::stopped(), Topic::create());
     let _bridge = Bridge::start(&redis, &topic, &[]);
+    redis.until_clients_have_come();
     redis.restart();
     redis.campaign("welcome").grant(1..=100);
     redis.campaign("welcome").wait_until_empty();
@@ -79,9 +77,8 @@ fn without_kafka_the_stream_keeps_everything() {
     let nowhere = ["--kafka-brokers", &address, "--window", "100"];
     let nowhere = Bridge::start(&redis, &topic, &nowhere);
     until_blocking("it has made its group", || campaign.has_group());
-    for_a_while("nothing leaves the stream", || {
-        campaign.length() == 1000 && campaign.pending() == 0
-    });
+    redis.until_bridge_has_gone_on();
+    assert_eq!((campaign.length(), campaign.pending()), (1000, 0));
     nowhere.drain();
     let _bridge = Bridge::start(&redis, &topic, &[]);
     campaign.wait_until_empty();
@@ -99,9 +96,9 @@ fn the_window_bounds_what_is_in_flight() {
     campaign.grant(1..=500);
     let _bridge = Bridge::start(&redis, &topic, &["--window", "50", "--read-count", "20"]);
     until_blocking("the window is full", || campaign.pending() > 40);
-    for_a_while("no more is read", || {
-        campaign.pending() <= 50 && campaign.length() == 500
-    });
+    redis.until_bridge_has_gone_on();
+    let (length, pending) = (campaign.length(), campaign.pending());
+    assert!(length == 500 && pending <= 50, "{pending} of {length}");
     kafka.clear_request_errors(RDKafkaApiKey::Produce);
     campaign.wait_until_empty();
     topic.assert_each_once("welcome", 500);
@@ -173,9 +170,10 @@ fn refused_acks_are_retried_and_nothing_is_sent_twice() {
     campaign.grant(1..=500);
     let _bridge = Bridge::start(&redis, &topic, &["--window", "50", "--read-count", "20"]);
     until_blocking("the window is full", || campaign.pending() > 40);
-    for_a_while("no more is read, nothing deleted", || {
-        campaign.pending() <= 50 && campaign.length() == 500
-    });
+    until_blocking("acks are refused again", || campaign.refused_commands() > 1);
+    redis.until_bridge_has_gone_on();
+    let (length, pending) = (campaign.length(), campaign.pending());
+    assert!(length == 500 && pending <= 50, "{pending} of {length}");
     acks(&mut campaign.redis, "+xack");
     campaign.wait_until_empty();
     topic.assert_each_once("welcome", 500);
@@ -231,7 +229,9 @@ fn the_drain_is_limited_and_undelivered_entries_stay_pending() {
     let unwilling = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
     kafka.request_errors(RDKafkaApiKey::Produce, &[unwilling; 10_000]);
     campaign.grant(1..=10);
-    let bridge = Bridge::start(&redis, &topic, &["--drain-timeout", "300ms"]);
+    // Without its limit, the drain would take as long as a delivery.
+    let limits = ["--drain-timeout", "300ms", "--delivery-timeout", "60m"];
+    let bridge = Bridge::start(&redis, &topic, &limits);
     until_blocking("all are in flight", || campaign.pending() == 10);
     bridge.drain();
     assert_eq!((campaign.length(), campaign.pending()), (10, 10));

@@ -1,8 +1,9 @@
 //! Runs the compiled bridge as a process, and tests its signals, exit codes, logs and metrics.
 
-use crate::kafka::Topic;
+use crate::kafka::{Topic, mock};
 use crate::redis_server::RedisServer;
 use crate::support::flags;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rushgate_testbed::port::Port;
 use rushgate_testbed::process::{Process, Signal};
 use rushgate_testbed::wait::until_blocking;
@@ -130,22 +131,31 @@ fn kill_9_in_mid_flow_loses_nothing() {
 
 #[test]
 fn a_long_backlog_does_not_take_more_memory_than_its_window() {
-    const BACKLOG: usize = 300_000;
+    const BACKLOG: usize = 100_000;
+    const WINDOW: usize = 10_000;
     const MIB: u64 = 1 << 20;
-    let (redis, topic) = (RedisServer::start(), Topic::create());
+    let (redis, kafka) = (RedisServer::start(), mock());
+    let topic = Topic::on_mock(&kafka);
     let mut campaign = redis.campaign("welcome");
+    // While Kafka takes nothing, all that is read stays in memory.
+    let unwilling = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
+    kafka.request_errors(RDKafkaApiKey::Produce, &[unwilling; 10_000]);
     for first in (1..=BACKLOG as u32).step_by(10_000) {
         campaign.grant_to(first..first + 10_000, |serial| format!("{serial:0>64}"));
     }
     let process = start(&redis, &topic, &[]);
-    until_blocking("a tenth is delivered", || {
-        campaign.length() <= BACKLOG - BACKLOG / 10
-    });
+    until_blocking("the window is full", || campaign.pending() > WINDOW - 1_000);
+    redis.until_bridge_has_gone_on();
     let peak = process.usage().expect("it runs").peak_memory;
     eprintln!("at most {} MiB of a backlog of {BACKLOG}", peak / MIB);
     // The program (about 12 MiB), and 10,000 entries of about 1 KB each: as read, as encoded, and in the Kafka
     // client.
     assert!(peak < 64 * MIB, "{peak}");
+    let (length, pending) = (campaign.length(), campaign.pending());
+    assert!(
+        length == BACKLOG && pending <= WINDOW,
+        "{pending} of {length}"
+    );
 }
 
 #[test]

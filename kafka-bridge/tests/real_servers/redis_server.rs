@@ -6,6 +6,8 @@ use rushgate_gate::{CampaignId, Keys};
 use rushgate_testbed::process::Process;
 use rushgate_testbed::servers::redis::Redis;
 use rushgate_testbed::wait::until_blocking;
+use std::collections::HashMap;
+use std::os::unix::net::UnixListener;
 
 pub(crate) struct RedisServer {
     redis: Redis,
@@ -43,6 +45,30 @@ impl RedisServer {
         // Tests expect the bridge's warning.
         let process = self.redis.start(&["--maxmemory", "0"]);
         self.process = Some(process.expect("Redis"));
+    }
+
+    /// Waits until clients have come in vain, before the server starts. The first may be any; by the third, the one
+    /// that reads has come.
+    pub(crate) fn until_clients_have_come(&self) {
+        let socket = self.directory.path().join("redis.sock");
+        let listener = UnixListener::bind(&socket).expect("a socket");
+        listener.set_nonblocking(true).expect("nonblocking");
+        for number in 1..=3 {
+            let what = format!("client {number} comes");
+            until_blocking(&what, || listener.accept().is_ok());
+        }
+        std::fs::remove_file(&socket).expect("removed");
+    }
+
+    /// Waits until the bridge has gone on: everything that it would do next, it has done.
+    ///
+    /// It does one step after the other. It finds two new campaigns, each in a step of its own that begins after this
+    /// call, and creates their groups.
+    pub(crate) fn until_bridge_has_gone_on(&self) {
+        for id in ["later-1", "later-2"] {
+            let mut later = self.campaign(id);
+            until_blocking("a new campaign is found", || later.has_group());
+        }
     }
 
     pub(crate) fn kill(&mut self) {
@@ -139,6 +165,18 @@ impl Campaign {
                 0
             }
         }
+    }
+
+    /// How many commands of anybody Redis has refused because of its ACL.
+    pub(crate) fn refused_commands(&mut self) -> i64 {
+        let mut log = redis::cmd("ACL");
+        let log: Vec<HashMap<String, redis::Value>> =
+            (log.arg("LOG").query(&mut self.redis)).expect("ACL LOG");
+        let count = |line: &HashMap<String, redis::Value>| match line.get("count") {
+            Some(redis::Value::Int(count)) => *count,
+            other => panic!("{other:?} is not a count"),
+        };
+        log.iter().map(count).sum()
     }
 
     pub(crate) fn has_group(&mut self) -> bool {

@@ -5,19 +5,10 @@ use crate::redis_server::RedisServer;
 use clap::Parser as _;
 use rushgate_kafka_bridge::bridge;
 use rushgate_kafka_bridge::config::Config;
+use rushgate_testbed::wait::until_blocking;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-
-/// Asserts that a condition stays true for half a second.
-pub(crate) fn for_a_while(what: &str, mut is_true: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_millis(500);
-    while Instant::now() < end {
-        assert!(is_true(), "no longer: {what}");
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
-}
 
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -123,6 +114,7 @@ impl Bridge {
         let end = self.end.take().expect("it ends once");
         end.send(how).ok().expect("it runs");
         let thread = self.thread.take().expect("it ends once");
+        until_blocking("the bridge ends", || thread.is_finished());
         thread.join().expect("it did not panic");
     }
 }
