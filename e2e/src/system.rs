@@ -117,7 +117,7 @@ impl System {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("e2e-{}-{number}", std::process::id());
         let schema = Schema::create(&name.replace('-', "_")).await;
-        let redis_port = free_port();
+        let redis_port = Port::free().expect("a free port");
         let redis_url = format!("redis://{}", redis_port.address());
         let mut environment: Vec<(String, String)> = [
             ("REDIS_URL", redis_url.clone()),
@@ -255,7 +255,7 @@ impl System {
     }
 
     fn spawn_handler(&self) -> Handler {
-        let port = free_port();
+        let port = Port::free().expect("a free port");
         let listen = port.address().to_string();
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spin.toml");
         // Spin itself, if `cargo xtask test` has found it.
@@ -357,7 +357,7 @@ impl System {
         name: &str,
         ready: &str,
     ) -> Process {
-        let port = free_port();
+        let port = Port::free().expect("a free port");
         let listen = port.address().to_string();
         let process = self.run(command.env("METRICS_LISTEN", listen), name);
         self.metrics.insert(name.to_owned(), port);
@@ -479,8 +479,4 @@ impl System {
         })
         .await;
     }
-}
-
-fn free_port() -> Port {
-    Port::free().expect("a free port")
 }

@@ -16,16 +16,12 @@ use rushgate_gate::Quota;
 use rushgate_testbed::load::{Load, Template, Until};
 use rushgate_testbed::port::Port;
 use rushgate_testbed::process::Process;
+use rushgate_testbed::servers::redis::Redis;
 use std::cell::RefCell;
-use std::process::Command;
 use std::slice::from_ref;
 use std::thread;
-use std::time::Duration;
 
 pub(super) const NAME: &str = "one-more";
-
-/// Longest time without progress.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Partitions where consumers are compared.
 const PARTITIONS: usize = 8;
@@ -169,28 +165,10 @@ impl OtherGate {
     fn start(testbed: &Testbed) -> Result<Self> {
         let directory = tempfile::tempdir().context("creating a directory for Redis")?;
         let port = Port::free()?;
-        let mut command = Command::new("redis-server");
-        command
-            .args(["--bind", "127.0.0.1", "--port", &port.number().to_string()])
-            .args([
-                "--save",
-                "",
-                "--appendonly",
-                "yes",
-                "--appendfsync",
-                "always",
-                "--dir",
-            ])
-            .arg(directory.path());
-        let mut process = Process::start(&mut command, directory.path().join("redis.log"))?;
-        let url = format!("redis://{}", port.address());
-        let mut gate = None;
-        process.until_ready(PATIENCE, || {
-            gate = Gate::connect(&url, testbed.scale).ok();
-            gate.is_some()
-        })?;
+        let redis = Redis::on_port(port.number(), directory.path());
+        let process = redis.start(&[])?;
         Ok(Self {
-            gate: gate.context("no connection to Redis")?,
+            gate: Gate::connect(&redis.url(), testbed.scale)?,
             _port: port,
             _process: process,
             _directory: directory,

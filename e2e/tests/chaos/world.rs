@@ -65,7 +65,7 @@ pub(crate) struct World {
 impl World {
     /// Everything, up and ready.
     pub(crate) async fn start(servers: TestServers, is_signed: bool) -> Self {
-        let redis = free_port();
+        let redis = Port::free().expect("a free port");
         let mut links = BTreeMap::new();
         for link in Link::ALL {
             let proxy = match link {
@@ -95,7 +95,7 @@ impl World {
             program("rushgate"),
             environment(&servers, &redis, is_signed),
         );
-        let ports = Component::ALL.map(|component| (component, free_port()));
+        let ports = Component::ALL.map(|component| (component, Port::free().expect("a free port")));
         let mut world = Self {
             servers,
             dir,
@@ -475,10 +475,6 @@ fn environment(servers: &TestServers, redis: &Port, is_signed: bool) -> Vec<(Str
     variables
         .map(|(variable, value)| (variable.to_owned(), value))
         .collect()
-}
-
-fn free_port() -> Port {
-    Port::free().expect("a free port")
 }
 
 async fn page(port: &Port, path: &str) -> Option<String> {
