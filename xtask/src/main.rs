@@ -24,9 +24,11 @@ mod say;
 mod servers;
 mod service;
 mod stack;
+mod stages;
 mod state;
 mod status;
 mod test;
+mod timed;
 mod toolchain;
 mod up;
 mod up_options;
@@ -97,6 +99,9 @@ enum Xtask {
     Lines,
     /// Run all checks and tests, on servers of their own
     Test {
+        /// Only what needs no server: format, lints, unit and property tests, manifests, docs, and a small model
+        #[arg(long, conflicts_with = "arguments")]
+        fast: bool,
         /// Arguments for `cargo test`, after `--`
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -132,7 +137,8 @@ fn dispatch(command: Xtask) -> Result<ExitCode> {
         Xtask::Chaos(options) => return chaos::chaos(&options),
         Xtask::Bench(options) => return bench::bench(&options),
         Xtask::Lines => lines::lines()?,
-        Xtask::Test { arguments } => return test::test(&arguments),
+        Xtask::Test { fast: true, .. } => return test::fast(),
+        Xtask::Test { arguments, .. } => return test::test(&arguments),
     }
     Ok(ExitCode::SUCCESS)
 }

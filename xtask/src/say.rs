@@ -78,7 +78,8 @@ impl Drop for Progress {
     }
 }
 
-fn seconds(duration: Duration) -> String {
+/// A duration for people.
+pub(crate) fn seconds(duration: Duration) -> String {
     match duration.as_secs() {
         0..60 => format!("{:.1} s", duration.as_secs_f64()),
         whole => format!("{} min {} s", whole / 60, whole % 60),

@@ -2,9 +2,9 @@
 //! purpose.
 //!
 //! Its output ends with cargo's result lines, and its exit code is cargo's. Its servers do not interfere with a
-//! running stack and are always stopped.
+//! running stack and are always stopped. `--fast` runs only what needs no server.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
@@ -16,13 +16,14 @@ use crate::handler::Host;
 use crate::packages;
 use crate::pypi::SCHEMATHESIS;
 use crate::run;
-use crate::say;
 use crate::servers::Servers;
+use crate::stages::Stages;
+use crate::timed;
 use crate::toolchain;
 use crate::workspace::{self, cargo};
 
-/// Variables of another stack, from a shell or a `stack.env`, which tests must not see: they choose their own.
-const FOREIGN: [&str; 9] = [
+/// Variables from a shell or the `stack.env` of another stack, which tests must not see: they choose their own.
+const FOREIGN: [&str; 10] = [
     "RUSHGATE_URL",
     "RUSHGATE_URLS",
     "RUSHGATE_OPERATOR",
@@ -32,94 +33,137 @@ const FOREIGN: [&str; 9] = [
     "KAFKA_SIGNING_KEYS_FILE",
     "KAFKA_REQUIRE_SIGNATURES",
     "METRICS_LISTEN",
+    "RUSHGATE_MODEL",
 ];
 
 /// Runs all checks, cheap ones first; `arguments` are passed to `cargo test`.
 pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     run::survive_interrupts()?;
+    let everything = arguments.is_empty();
+    let mut stages = Stages::new("test", if everything { 8 } else { 7 });
+    stages.begin("tools");
     toolchain::ensure_checkers()?;
     packages::build_tools()?;
     let browser = packages::browser()?;
     let schemathesis = SCHEMATHESIS.fetch()?;
-    check("Checking the format", &["fmt", "--all", "--check"])
-        .context("the format differs: run `cargo fmt --all`")?;
-    check(
-        "Running clippy",
-        &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--locked",
-            FAILPOINTS,
-            "--",
-            "--deny",
-            "warnings",
-        ],
-    )?;
+    stages.begin("format");
+    check_format()?;
     if compose::compose_answers() {
         check_compose_file()?;
     }
+    stages.begin("clippy");
+    clippy()?;
+    stages.begin("components");
     build::build_component()?;
     build::build_component_of(bench::HELLO)?;
-    check(
-        "Building everything that the tests need",
-        &[
-            "build",
-            "--workspace",
-            "--all-targets",
-            "--locked",
-            FAILPOINTS,
-        ],
-    )?;
+    stages.begin("build");
+    run::successfully(&mut cargo([
+        "build",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        FAILPOINTS,
+    ]))?;
+    stages.begin("documentation");
     document()?;
 
+    stages.begin(if everything { "tests" } else { "chosen tests" });
     // One set for the faults and one for the planted bugs, so that neither waits for the other.
     let test_servers = [TestServers::start()?, TestServers::start()?];
     let dirs = std::env::join_paths(test_servers.each_ref().map(TestServers::dir))?;
     let servers = Servers::start("test-stack")?;
-    let step = say::heading("Testing");
-    let mut command = cargo(["test", "--workspace", "--locked", FAILPOINTS]);
-    command.args(arguments).envs(servers.stack.env());
-    command.env("RUSHGATE_BIN_DIR", workspace::target().join("debug"));
+    let cargo_test = |kinds: &[&str]| {
+        let mut command = cargo(["test", "--workspace", "--locked", FAILPOINTS]);
+        command.args(kinds).envs(servers.stack.env());
+        command
+            .env("RUSHGATE_BIN_DIR", workspace::target().join("debug"))
+            .env("RUSHGATE_CHAOS", &dirs)
+            .env("RUSHGATE_SASL_KAFKA", servers.sasl_kafka())
+            .env("RUSHGATE_BROWSER", &browser)
+            .env("RUSHGATE_SCHEMATHESIS", &schemathesis)
+            .env("PYTHONPATH", SCHEMATHESIS.directory());
+        if let Host::Spin { program, .. } = Host::find() {
+            command.env("RUSHGATE_SPIN", program);
+        }
+        without_foreign(&mut command);
+        command
+    };
+    let mut command = cargo_test(&timed::arguments());
+    // The tests of the documentation are the last stage: they cannot print their times.
     command
-        .env("RUSHGATE_CHAOS", dirs)
-        .env("RUSHGATE_SASL_KAFKA", servers.sasl_kafka())
-        .env("RUSHGATE_BROWSER", browser)
-        .env("RUSHGATE_SCHEMATHESIS", schemathesis)
-        .env("PYTHONPATH", SCHEMATHESIS.directory());
-    if let Host::Spin { program, .. } = Host::find() {
-        command.env("RUSHGATE_SPIN", program);
+        .args(everything.then_some("--tests"))
+        .args(arguments);
+    let (mut status, times) = timed::to_its_end(command)?;
+    if everything && status.success() {
+        timed::show_slowest(times);
+        stages.begin("tests of the documentation");
+        status = run::to_its_end(&mut cargo_test(&["--doc"]))?;
+        if status.success() {
+            stages.end();
+        }
     }
-    for variable in FOREIGN {
-        command.env_remove(variable);
-    }
-    let status = run::to_its_end(&mut command)?;
-    drop(step);
     servers.stop()?;
     Ok(run::exit_code(status))
 }
 
-fn check(what: &str, arguments: &[&str]) -> Result<()> {
-    let step = say::heading(what);
-    run::successfully(&mut cargo(arguments.iter().copied()))?;
-    step.done();
-    Ok(())
+/// Runs the checks that need no server, no browser and no download.
+pub(crate) fn fast() -> Result<ExitCode> {
+    run::survive_interrupts()?;
+    toolchain::ensure_checkers()?;
+    packages::build_tools()?;
+    let mut stages = Stages::new("test-fast", 3);
+    stages.begin("format");
+    check_format()?;
+    stages.begin("clippy");
+    clippy()?;
+    stages.begin("tests");
+    let mut command = cargo(["test", "--workspace", "--locked", FAILPOINTS]);
+    without_foreign(&mut command);
+    command
+        .args(["--lib", "--bins"])
+        .args(["docs", "manifests", "structure", "model"].map(|name| format!("--test={name}")))
+        .env("RUSHGATE_MODEL", "smallest");
+    let status = run::to_its_end(&mut command)?;
+    if status.success() {
+        stages.end();
+    }
+    Ok(run::exit_code(status))
+}
+
+fn check_format() -> Result<()> {
+    run::successfully(&mut cargo(["fmt", "--all", "--check"]))
+        .context("the format differs: run `cargo fmt --all`")
+}
+
+fn clippy() -> Result<()> {
+    run::successfully(&mut cargo([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        FAILPOINTS,
+        "--",
+        "--deny",
+        "warnings",
+    ]))
 }
 
 fn document() -> Result<()> {
-    let step = say::heading("Building the documentation");
     let mut command = cargo(["doc", "--workspace", "--no-deps", "--locked"]);
-    run::successfully(command.env("RUSTDOCFLAGS", "--deny warnings"))?;
-    step.done();
-    Ok(())
+    run::successfully(command.env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
 fn check_compose_file() -> Result<()> {
-    let step = say::step("Checking docker-compose.yml");
     run::quietly(
         compose::compose(["config", "--quiet"])
             .envs([("MYSQL_PASSWORD", "x"), ("MYSQL_ROOT_PASSWORD", "x")]),
-    )?;
-    step.done();
-    Ok(())
+    )
+    .context("checking docker-compose.yml")
+    .map(drop)
+}
+
+fn without_foreign(command: &mut Command) {
+    for variable in FOREIGN {
+        command.env_remove(variable);
+    }
 }

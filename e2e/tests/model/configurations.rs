@@ -77,7 +77,18 @@ pub(crate) const LOSS: Pipeline = Pipeline {
     ..FRONT
 };
 
-pub(crate) const ALL: [&Pipeline; 7] = [&FRONT, &WINDOW, &BACK, &WRITERS, &WHOLE, &SINGLE, &LOSS];
+const ALL: [&Pipeline; 7] = [&FRONT, &WINDOW, &BACK, &WRITERS, &WHOLE, &SINGLE, &LOSS];
+
+/// The smallest configuration of each half of the pipeline.
+const SMALLEST: [&Pipeline; 2] = [&WINDOW, &WRITERS];
+
+/// All configurations; with `RUSHGATE_MODEL=smallest`, those that need only some seconds.
+pub(crate) fn chosen() -> &'static [&'static Pipeline] {
+    match std::env::var("RUSHGATE_MODEL").as_deref() {
+        Ok("smallest") => &SMALLEST,
+        _ => &ALL,
+    }
+}
 
 const FRONT_FAULTS: &[Fault] = &[
     AnswerLost,
