@@ -157,7 +157,7 @@ async fn a_server_that_is_away_hides_nothing_of_what_the_others_know() {
     }
     let why = format!("error: in Kafka: unknown: cannot use Kafka at {NOWHERE}: ");
     assert!(ended.stderr.contains(&why), "{ended:?}");
-    // One wait of 10 s in all. A wait for each of so many campaigns would pass the deadline.
+    // One wait of 10 s in all. A wait for each of these campaigns would pass the deadline.
     let more = (0..14).map(|number| format!("z{number:02}"));
     let more = more.map(async |campaign| system.operator.create(&campaign, 1).await);
     for created in join_all(more).await {
