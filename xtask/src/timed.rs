@@ -1,5 +1,5 @@
-//! Runs `cargo test` so that each test says how long it took, shows its output unchanged otherwise, and remembers the
-//! times.
+//! Runs `cargo test` so that each test says how long it took, remembers the times, and shows cargo's output as it is
+//! without them.
 
 use std::io::{self, BufRead, BufReader, PipeReader, Write};
 use std::process::{Command, ExitStatus};
@@ -60,19 +60,26 @@ fn show(output: PipeReader) -> Vec<Timed> {
         .read_until(b'\n', &mut line)
         .is_ok_and(|read| read > 0)
     {
+        let text = String::from_utf8_lossy(&line);
         let mut shown = io::stdout().lock();
-        let _ = shown.write_all(&line).and_then(|()| shown.flush());
-        times.extend(timed(&String::from_utf8_lossy(&line)));
+        let _ = match split(&text) {
+            Some((plain, time)) => {
+                times.push(time);
+                writeln!(shown, "{plain}")
+            }
+            None => shown.write_all(&line),
+        }
+        .and_then(|()| shown.flush());
         line.clear();
     }
     times
 }
 
-/// The time in a line like `test a::b ... ok <1.234s>`.
-fn timed(line: &str) -> Option<Timed> {
-    let (name, rest) = line.strip_prefix("test ")?.split_once(" ... ")?;
-    let (_, seconds) = rest.trim_end().strip_suffix("s>")?.rsplit_once('<')?;
-    Some((name.to_owned(), seconds.parse().ok()?))
+/// Splits a line like `test a::b ... ok <1.234s>` into what cargo prints without the option, and the time.
+fn split(line: &str) -> Option<(&str, Timed)> {
+    let (plain, seconds) = line.trim_end().strip_suffix("s>")?.rsplit_once(" <")?;
+    let (name, _) = plain.strip_prefix("test ")?.split_once(" ... ")?;
+    Some((plain, (name.to_owned(), seconds.parse().ok()?)))
 }
 
 #[cfg(test)]
@@ -80,12 +87,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_from_the_lines_of_tests() {
-        let read = |line| timed(line).map(|(name, seconds)| format!("{name} {seconds}"));
-        assert_eq!(read("test a::b ... ok <61.234s>\n").unwrap(), "a::b 61.234");
+    fn times_are_taken_from_the_lines_of_tests() {
+        let read = |line| split(line).map(|(plain, (name, time))| format!("{plain}|{name}|{time}"));
+        assert_eq!(
+            read("test a::b ... ok <61.234s>\n").unwrap(),
+            "test a::b ... ok|a::b|61.234"
+        );
         assert_eq!(
             read("test c - should panic ... FAILED <0.001s>\n").unwrap(),
-            "c - should panic 0.001"
+            "test c - should panic ... FAILED|c - should panic|0.001"
         );
         assert_eq!(read("test d ... ignored\n"), None);
         assert_eq!(read("test e has been running for over 60 seconds\n"), None);
