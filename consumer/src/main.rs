@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     rushgate_startup::run(async |config: Config, shutdown| {
+        config.check()?;
         config.metrics.serve(metrics::with_buckets)?;
         metrics::describe();
         tracing::info!(writers = config.writers(), ?config, "consumer started");
