@@ -10,9 +10,12 @@ use tokio::task::JoinHandle;
 const QUOTA: u32 = 1_000;
 const APPLICANTS: u32 = 1_500;
 
+/// Small steps of bridge and consumer, so that the first rows arrive long before the last ones.
+const SETTINGS: [(&str, &str); 2] = [("BRIDGE_WINDOW", "10"), ("CONSUMER_BATCH_SIZE", "10")];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bridge_that_is_killed_loses_nothing() {
-    let mut system = System::start(Size::ONE_OF_EACH).await;
+    let mut system = System::start_with(Size::ONE_OF_EACH, &SETTINGS).await;
     let rush = begin_rush(&system).await;
     let mut in_the_middle = 0;
     for _ in 0..3 {
@@ -28,7 +31,7 @@ async fn a_bridge_that_is_killed_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_that_is_killed_loses_nothing() {
-    let mut system = System::start(Size::ONE_OF_EACH).await;
+    let mut system = System::start_with(Size::ONE_OF_EACH, &SETTINGS).await;
     let rush = begin_rush(&system).await;
     some_rows_more(&system).await;
     system.consumers.remove(0).crash();
