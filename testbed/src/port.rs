@@ -83,6 +83,7 @@ fn hold(number: u16) -> std::io::Result<Socket> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wait::until_blocking;
     use std::net::{TcpListener, TcpStream};
 
     #[test]
@@ -93,7 +94,10 @@ mod tests {
         assert!(hold(port.number()).is_err(), "it is held");
 
         for _ in 0..2 {
-            let server = TcpListener::bind(port.address()).unwrap();
+            // A process that another test is starting may still share the first server's socket, until its exec.
+            let server = until_blocking("a server listens", || {
+                TcpListener::bind(port.address()).ok()
+            });
             let _client = TcpStream::connect(port.address()).unwrap();
             server.accept().unwrap();
             assert!(hold(port.number()).is_err(), "it is in use");

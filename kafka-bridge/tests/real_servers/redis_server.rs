@@ -167,7 +167,7 @@ impl Campaign {
         }
     }
 
-    /// How many commands of anybody Redis has refused because of its ACL.
+    /// The number of commands that Redis has refused because of its ACL.
     pub(crate) fn refused_commands(&mut self) -> i64 {
         let mut log = redis::cmd("ACL");
         let log: Vec<HashMap<String, redis::Value>> =
