@@ -2,8 +2,7 @@
 //!
 //! `SADD` and `SCARD` run in one `MULTI`. So each applicant gets at most one coupon, and there are never too many, as
 //! long as nothing fails. The set contains every applicant who ever came, also those without a coupon. An applicant
-//! who comes again cannot learn the result. A failed insert uses up a coupon that no applicant gets, not even the one
-//! who won it.
+//! cannot learn the result by applying again. If an insert fails, its coupon is lost: no applicant gets it.
 
 use super::coupons::{CONNECTIONS, Inserted, insert, pool};
 use super::incr_insert::redis;

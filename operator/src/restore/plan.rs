@@ -3,7 +3,7 @@
 //!
 //! A row in the database is the strongest entitlement, then an open dead letter, then a grant that only the topic or
 //! the gate knows. If two entitlements are for the same serial or the same applicant, the stronger one keeps its
-//! serial. An applicant who is left without a serial in this way is reassigned another one.
+//! serial. An applicant who loses a serial in this way gets another one.
 
 use rushgate_gate::restore::{Granted, Standing};
 use rushgate_gate::{Applicant, Assignment, OnePer, RoundId, Serial};
