@@ -1,25 +1,39 @@
 #![doc = include_str!("../README.md")]
 #![allow(missing_docs, reason = "a comment that repeats the name has no use")]
 
-pub mod application_response;
-pub mod auth;
-pub mod campaign_pages;
-pub mod campaign_response;
-pub mod clock;
-pub mod cors;
-pub mod gate;
-pub mod handle;
-pub mod http_io;
-pub mod load_shedding;
-pub mod overview_cache;
-pub mod problem;
-pub mod refusal_cache;
-pub mod request_body;
-pub mod response;
-pub mod route;
-pub mod settings;
-pub mod unknown_campaigns;
+// The way of one request, from top to bottom.
 
+// Received.
 #[cfg(target_family = "wasm")]
 mod component;
+pub mod http_io;
+
+// Routed, and handled from there to the response.
+pub mod handle;
+pub mod route;
+
+// Who applies, and for what.
+pub mod auth;
+pub mod request_body;
+
+// Answered without the gate, where a cache or an overload allows it.
+pub mod load_shedding;
+pub mod overview_cache;
+pub mod refusal_cache;
+pub mod unknown_campaigns;
+
+// Decided.
+pub mod clock;
+pub mod gate;
+
+// Answered.
+pub mod application_response;
+pub mod campaign_pages;
+pub mod campaign_response;
+pub mod cors;
+pub mod problem;
+pub mod response;
 mod response_body;
+
+// Around it.
+pub mod settings;

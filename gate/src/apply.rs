@@ -8,7 +8,7 @@ use crate::script::{Call, Reply, ReplyError, Script, Value, script};
 use crate::time::Millis;
 
 /// See the header of `apply.lua` for keys, arguments and reply.
-pub static SCRIPT: Script<10> = script!("granting.lua", "apply.lua");
+pub static SCRIPT: Script<10> = script!("shared/granting.lua", "apply.lua");
 
 /// A serial that an applicant was granted.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,35 +1,45 @@
 #![doc = include_str!("../README.md")]
 #![allow(missing_docs, reason = "a comment that repeats the name has no use")]
 
+// The terms: what a campaign, a round, an applicant and an event are, and how they are written.
 pub mod applicant;
-pub mod apply;
-pub mod balance;
 pub mod campaign;
-pub mod confirm;
-pub mod dead_letter;
 pub mod event;
-pub mod failpoint;
 pub mod fence;
-pub mod keys;
-pub mod overview;
-pub mod project;
-pub mod projection;
-pub mod readmit;
 pub mod record;
+pub mod round;
+pub mod signature;
+mod text;
+pub mod time;
+
+// What Redis stores, and how a script is called.
+pub mod dead_letter;
+pub mod keys;
 #[cfg(feature = "redis")]
 mod redis_rs;
+pub mod script;
+pub mod stored_grants;
+
+// The scripts of applicants.
+pub mod apply;
+pub mod overview;
 pub mod refusal_cache;
+pub mod status;
+
+// The scripts of the consumer, on the way back.
+pub mod confirm;
+pub mod readmit;
+
+// The scripts of operators.
+pub mod balance;
+pub mod project;
+pub mod projection;
 pub mod resend;
 pub mod restore;
 pub mod revoke;
-pub mod round;
-pub mod script;
-pub mod signature;
-pub mod status;
-pub mod stored_grants;
-pub mod time;
 
-mod text;
+// Faults that tests switch on.
+pub mod failpoint;
 
 pub use applicant::Applicant;
 pub use apply::{Decision, Grant, Waiting};

@@ -10,9 +10,9 @@ use crate::script::{Call, Reply, ReplyError, Script, Value, script};
 
 /// See the header of `project.lua` for keys, arguments and reply.
 pub static SCRIPT: Script<10> = script!(
-    "granting.lua",
-    "grace_period.lua",
-    "promoting.lua",
+    "shared/granting.lua",
+    "shared/grace_period.lua",
+    "shared/promoting.lua",
     "project.lua"
 );
 

@@ -10,7 +10,11 @@ use crate::time::Millis;
 use std::time::Duration;
 
 /// See the header of `refusal_cache.lua` for keys and reply.
-pub static SCRIPT: Script<10> = script!("granting.lua", "grace_period.lua", "refusal_cache.lua");
+pub static SCRIPT: Script<10> = script!(
+    "shared/granting.lua",
+    "shared/grace_period.lua",
+    "refusal_cache.lua"
+);
 
 /// The grace period: how long the gate goes on to refuse unknown applicants after a change has made serials available.
 /// Every refusal cached before the change has expired by then.

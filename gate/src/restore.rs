@@ -17,7 +17,7 @@ use crate::time::Millis;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// See the header of `restore.lua` for keys, arguments and reply.
-pub static SCRIPT: Script<10> = script!("granting.lua", "restore.lua");
+pub static SCRIPT: Script<10> = script!("shared/granting.lua", "restore.lua");
 
 /// Maximum number of items in one call. It keeps the call short, and below the 8,000 values that Lua's `unpack`
 /// accepts.

@@ -10,9 +10,9 @@ use crate::time::Millis;
 
 /// See the header of `revoke.lua` for keys, arguments and reply.
 pub static SCRIPT: Script<10> = script!(
-    "granting.lua",
-    "grace_period.lua",
-    "promoting.lua",
+    "shared/granting.lua",
+    "shared/grace_period.lua",
+    "shared/promoting.lua",
     "revoke.lua"
 );
 

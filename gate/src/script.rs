@@ -15,7 +15,7 @@ macro_rules! script {
     ($(flags $flags:literal,)? $($file:literal),+) => {
         $crate::script::Script::new(concat!(
             $("#!lua flags=", $flags, "\n",)?
-            include_str!("lua/prelude.lua"),
+            include_str!("lua/shared/prelude.lua"),
             $(include_str!(concat!("lua/", $file))),+
         ))
     };
