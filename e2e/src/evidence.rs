@@ -7,6 +7,7 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use redis::streams::{StreamPendingReply, StreamRangeReply};
@@ -15,7 +16,7 @@ use rushgate_gate::keys::BRIDGE_GROUP;
 use rushgate_gate::stored_grants::{HeldGrant, revoked};
 use rushgate_gate::{CampaignId, Event, Keys, OnePer, record};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Time limit of one request to Kafka.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -207,13 +208,23 @@ impl Stores {
             }
         }
         consumer.assign(&unread)?;
+        let deadline = Instant::now() + TIMEOUT;
         while !ends.is_empty() {
             let Some(record) = consumer.poll(TIMEOUT) else {
                 bail!(
                     "reading the topic: Kafka did not return records below the end offset that it reports"
                 );
             };
-            let record = record?;
+            let record = match record {
+                // librdkafka has lost its connections, and connects again by itself.
+                Err(error)
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown)
+                        && Instant::now() < deadline =>
+                {
+                    continue;
+                }
+                record => record?,
+            };
             each(&record);
             if ends
                 .get(&record.partition())

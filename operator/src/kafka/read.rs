@@ -114,6 +114,7 @@ impl Kafka {
         }
         consumer.assign(&unread)?;
 
+        let mut heard = Instant::now();
         while !bounds.is_empty() {
             let record = match consumer.poll(PATIENCE) {
                 Some(Ok(record)) => record,
@@ -121,11 +122,20 @@ impl Kafka {
                     bounds.remove(&partition);
                     continue;
                 }
+                // librdkafka has lost its connections, and connects again by itself.
+                Some(Err(error))
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown)
+                        && !self.last_error.is_refusal()
+                        && heard.elapsed() < PATIENCE =>
+                {
+                    continue;
+                }
                 Some(Err(error)) => return Err(self.unusable(&error)),
                 None => bail!(
                     "reading the topic: Kafka did not return records below the end offset that it reports"
                 ),
             };
+            heard = Instant::now();
             let Some((next, high)) = bounds.get(&record.partition()).copied() else {
                 continue;
             };
