@@ -1,6 +1,6 @@
 //! Reads all settings of the bridge from flags and environment variables. They are checked before anything starts.
 
-use crate::record::ValueFormat;
+use crate::kafka::record::ValueFormat;
 use clap::Parser;
 use rushgate_startup::{
     BadSetting, KafkaSettings, MetricsSettings, RedisSettings, Settings, duration_or_number_of,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// The state of one external service.
 #[derive(Debug)]
-pub struct Health {
+pub(crate) struct Health {
     doing: &'static str,
     /// How long it must work after a failure before it counts as up again.
     patience: Duration,
@@ -19,7 +19,7 @@ pub struct Health {
 impl Health {
     /// `doing` names the activity in the log. After a failure, the service counts as up again once `patience`
     /// has passed without another one.
-    pub fn of(doing: &'static str, patience: Duration) -> Self {
+    pub(crate) fn of(doing: &'static str, patience: Duration) -> Self {
         Self {
             doing,
             patience,
@@ -31,16 +31,16 @@ impl Health {
     }
 
     /// Whether the service works. A service that was never tried is not up.
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.up == Some(true)
     }
 
     /// When to try again; `None` if it may be tried now.
-    pub fn wait_until(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn wait_until(&self, now: Instant) -> Option<Instant> {
         self.retry_at.filter(|retry_at| *retry_at > now)
     }
 
-    pub fn succeeded(&mut self, now: Instant) {
+    pub(crate) fn succeeded(&mut self, now: Instant) {
         let since_failure = self.last_failure.map(|failure| now.duration_since(failure));
         if self.is_up() || since_failure.is_some_and(|since| since < self.patience) {
             return;
@@ -55,7 +55,7 @@ impl Health {
     }
 
     /// An attempt failed. Returns when to try again.
-    pub fn failed(&mut self, now: Instant, error: &dyn Display) -> Instant {
+    pub(crate) fn failed(&mut self, now: Instant, error: &dyn Display) -> Instant {
         if self.up != Some(false) {
             tracing::warn!(doing = self.doing, %error, "failed; retrying until it works");
         }

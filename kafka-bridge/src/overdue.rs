@@ -5,7 +5,7 @@
 //! grant has its row, nothing else of that campaign is read. Otherwise its grants are scanned in small pieces, with
 //! pauses for other clients of Redis.
 
-use crate::stream::{LazyConnection, RESPONSE_TIMEOUT};
+use crate::stream::connection::{LazyConnection, RESPONSE_TIMEOUT};
 use metrics::Gauge;
 use redis::{Client, ErrorKind, FromRedisValue, RedisError, cmd};
 use rushgate_gate::stored_grants::{unissued_count, unissued_since};
@@ -21,7 +21,7 @@ const PIECE: usize = 500;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Updates the gauge at this interval, until it is dropped.
-pub async fn watch(client: Client, every: Duration, gauge: Gauge) {
+pub(crate) async fn watch(client: Client, every: Duration, gauge: Gauge) {
     let mut redis = Redis(LazyConnection::new(client, RESPONSE_TIMEOUT));
     loop {
         sleep(every).await;

@@ -17,7 +17,7 @@ const GATHER: Duration = Duration::from_millis(5);
 
 /// The time at which each kind of work is due next.
 #[derive(Debug)]
-pub struct Timers {
+pub(crate) struct Timers {
     discover: Instant,
     claim: Instant,
     claim_every: Duration,
@@ -30,7 +30,7 @@ pub struct Timers {
 impl Timers {
     /// Kafka is checked at once. Entries that have been pending for `claim_idle` are found within another
     /// quarter of that time.
-    pub fn start(now: Instant, claim_idle: Duration) -> Self {
+    pub(crate) fn start(now: Instant, claim_idle: Duration) -> Self {
         let claim_every = claim_idle / 4;
         Self {
             discover: now + DISCOVER_EVERY,
@@ -44,27 +44,27 @@ impl Timers {
     }
 
     /// From now on, nothing new is started: no reads and no checks of Kafka.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         self.draining = true;
     }
 
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.draining
     }
 
     /// A read has emptied the streams: wait for a moment before the next one.
-    pub fn gather(&mut self, now: Instant) {
+    pub(crate) fn gather(&mut self, now: Instant) {
         self.read = Some(now + GATHER);
     }
 
     /// Whether the wait after the last read is over, so that a new read may start.
-    pub fn gathered(&mut self, now: Instant) -> bool {
+    pub(crate) fn gathered(&mut self, now: Instant) -> bool {
         self.read.take_if(|at| now >= *at);
         self.read.is_none() && !self.draining
     }
 
     /// Whether it is time to look for campaigns. If so, sets the next time.
-    pub fn discover(&mut self, now: Instant) -> bool {
+    pub(crate) fn discover(&mut self, now: Instant) -> bool {
         let due = now >= self.discover;
         if due {
             self.discover = now + DISCOVER_EVERY;
@@ -73,7 +73,7 @@ impl Timers {
     }
 
     /// Whether it is time to claim entries of dead bridges. If so, sets the next time.
-    pub fn claim(&mut self, now: Instant) -> bool {
+    pub(crate) fn claim(&mut self, now: Instant) -> bool {
         let due = now >= self.claim;
         if due {
             self.claim = now + self.claim_every;
@@ -82,38 +82,38 @@ impl Timers {
     }
 
     /// Whether it is time to check Kafka. If so, it is not due again before [`Self::probed`].
-    pub fn probe(&mut self, now: Instant) -> bool {
+    pub(crate) fn probe(&mut self, now: Instant) -> bool {
         self.probe.take_if(|at| now >= *at).is_some() && !self.draining
     }
 
     /// Kafka was checked. The next check is at `at`, or after the usual interval.
-    pub fn probed(&mut self, now: Instant, at: Option<Instant>) {
+    pub(crate) fn probed(&mut self, now: Instant, at: Option<Instant>) {
         self.probe = Some(at.unwrap_or(now + PROBE_EVERY));
     }
 
     /// Makes a check of Kafka due now, unless one is running.
-    pub fn probe_soon(&mut self, now: Instant) {
+    pub(crate) fn probe_soon(&mut self, now: Instant) {
         if let Some(at) = &mut self.probe {
             *at = now;
         }
     }
 
     /// Whether it is time to send undelivered entries again.
-    pub fn retry(&mut self, now: Instant) -> bool {
+    pub(crate) fn retry(&mut self, now: Instant) -> bool {
         self.retry.take_if(|at| now >= *at).is_some()
     }
 
-    pub fn will_retry(&self) -> bool {
+    pub(crate) fn will_retry(&self) -> bool {
         self.retry.is_some()
     }
 
     /// Undelivered entries are to be sent again at `at`.
-    pub fn retry_at(&mut self, at: Instant) {
+    pub(crate) fn retry_at(&mut self, at: Instant) {
         self.retry = Some(at);
     }
 
     /// The time of the next timer.
-    pub fn next(&self) -> Instant {
+    pub(crate) fn next(&self) -> Instant {
         let optional = [self.probe, self.retry, self.read].into_iter().flatten();
         optional.fold(self.discover.min(self.claim), Instant::min)
     }

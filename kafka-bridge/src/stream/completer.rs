@@ -1,8 +1,9 @@
 //! Writes to Redis: it acks entries, and moves entries that can never be published to the dead letters.
 
-use super::{KeysOf, LazyConnection, RESPONSE_TIMEOUT, StreamError};
 use crate::entry::{EntryRef, StreamNo};
 use crate::ledger::Completion;
+use crate::stream::connection::{LazyConnection, RESPONSE_TIMEOUT, StreamError};
+use crate::stream::reader::KeysOf;
 use redis::{Client, Cmd, RedisError, Value, cmd};
 use rushgate_gate::Keys;
 use rushgate_gate::keys::BRIDGE_GROUP;
@@ -12,24 +13,24 @@ const DEAD_LETTER: &str = include_str!("../lua/dead_letter.lua");
 
 /// Acks entries and writes dead letters.
 #[derive(Debug)]
-pub struct Completer {
+pub(crate) struct Completer {
     link: LazyConnection,
 }
 
 /// The result for one entry.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Completed {
-    pub entry: EntryRef,
-    pub confirmed: bool,
+pub(crate) struct Completed {
+    pub(crate) entry: EntryRef,
+    pub(crate) confirmed: bool,
     /// Whether this call moved it to the dead letters.
-    pub moved: bool,
+    pub(crate) moved: bool,
     /// The error with which Redis refused it, if any. It says nothing about other streams.
-    pub refused: Option<String>,
+    pub(crate) refused: Option<String>,
 }
 
 impl Completer {
     /// Opens its own connection at the first use.
-    pub fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client) -> Self {
         Self {
             link: LazyConnection::new(client, RESPONSE_TIMEOUT),
         }
@@ -37,7 +38,7 @@ impl Completer {
 
     /// Completes the entries of `batch`. `keys` must contain every stream in it. Returns a result for every
     /// entry, and an error if any command failed.
-    pub async fn complete(
+    pub(crate) async fn complete(
         &mut self,
         batch: Vec<(EntryRef, Completion)>,
         keys: &KeysOf,

@@ -1,16 +1,15 @@
-//! Reads from Redis: it finds campaigns, creates consumer groups, and reads and claims entries.
+//! Reads from Redis: it creates consumer groups, and reads and claims entries.
 
-use super::{LazyConnection, RESPONSE_TIMEOUT, StreamError};
 use crate::config::Config;
 use crate::entry::{EntryId, EntryRef, Fields, StreamNo};
 use crate::flow::Read;
 use crate::read_plan::Step;
-use crate::record::ValueFormat;
-use crate::reply;
+use crate::stream::campaigns::Campaigns;
+use crate::stream::connection::{LazyConnection, RESPONSE_TIMEOUT, StreamError};
+use crate::stream::reply;
 use redis::{Client, Cmd, RedisError, cmd};
-use rushgate_gate::keys::{BRIDGE_GROUP, CAMPAIGNS};
-use rushgate_gate::{CampaignId, Keys, UserIds};
-use rushgate_startup::redis_dangers;
+use rushgate_gate::keys::BRIDGE_GROUP;
+use rushgate_gate::{CampaignId, Keys};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -21,16 +20,12 @@ const REMOVE_NAMES: &str = include_str!("../lua/remove_names.lua");
 
 /// Carries out [`Step`]s on Redis.
 #[derive(Debug)]
-pub struct Reader {
+pub(crate) struct Reader {
     link: LazyConnection,
     consumer: String,
     claim_idle: Duration,
     forget_idle: Duration,
-    value_format: ValueFormat,
-    /// Campaigns known to take numeric user ids only. That never changes for a campaign.
-    numeric: BTreeSet<CampaignId>,
-    /// Whether unsafe Redis settings have been logged already.
-    has_checked_settings: bool,
+    campaigns: Campaigns,
     /// When unused consumer names were last removed from the group of each stream.
     names_removed_at: BTreeMap<StreamNo, Instant>,
     /// Problems that have been logged already, so that each is logged once.
@@ -38,11 +33,11 @@ pub struct Reader {
 }
 
 /// The Redis keys of each stream's campaign.
-pub type KeysOf = BTreeMap<StreamNo, Keys>;
+pub(crate) type KeysOf = BTreeMap<StreamNo, Keys>;
 
 /// The reply to a [`Step`].
 #[derive(Debug)]
-pub enum StepReply {
+pub(crate) enum StepReply {
     Campaigns {
         /// The campaigns whose streams are read.
         read: BTreeSet<CampaignId>,
@@ -78,15 +73,13 @@ impl CreateGroupError {
 impl Reader {
     /// Reads under the consumer name `consumer`. Campaigns whose user ids may not fit the value format are left
     /// out.
-    pub fn new(client: Client, consumer: String, config: &Config) -> Self {
+    pub(crate) fn new(client: Client, consumer: String, config: &Config) -> Self {
         Self {
             link: LazyConnection::new(client, BLOCK + RESPONSE_TIMEOUT),
             consumer,
             claim_idle: config.claim_idle,
             forget_idle: config.forget_idle,
-            value_format: config.value_format,
-            numeric: BTreeSet::new(),
-            has_checked_settings: false,
+            campaigns: Campaigns::new(config.value_format),
             names_removed_at: BTreeMap::new(),
             logged: BTreeSet::new(),
         }
@@ -95,7 +88,11 @@ impl Reader {
     /// # Errors
     /// When Redis does not reply, or replies with an error. Redis may have assigned entries to this consumer
     /// nevertheless.
-    pub async fn ask(&mut self, step: &Step, keys: &KeysOf) -> Result<StepReply, StreamError> {
+    pub(crate) async fn ask(
+        &mut self,
+        step: &Step,
+        keys: &KeysOf,
+    ) -> Result<StepReply, StreamError> {
         let reply = self.carry_out(step, keys).await;
         if reply.is_err() {
             self.link.close();
@@ -105,7 +102,10 @@ impl Reader {
 
     async fn carry_out(&mut self, step: &Step, keys: &KeysOf) -> Result<StepReply, StreamError> {
         match step {
-            Step::Discover => self.campaigns().await,
+            Step::Discover => {
+                let (read, unread) = self.campaigns.find(&mut self.link).await?;
+                Ok(StepReply::Campaigns { read, unread })
+            }
             Step::CreateGroups(_) => self.create_groups(keys).await,
             Step::ReadPending { after, count } => {
                 let after = after.iter().map(|(_, id)| id.to_string());
@@ -121,117 +121,6 @@ impl Reader {
             }
             Step::Claim { from, count, .. } => self.claim(*from, *count, keys).await,
         }
-    }
-
-    /// Logs Redis settings that may lose grants. Skipped if the Redis user may not run INFO.
-    async fn warn_about_settings(&mut self) -> Result<(), StreamError> {
-        let mut info = cmd("INFO");
-        info.arg("memory").arg("persistence");
-        match self.link.ask(&info).await {
-            Ok(info) => {
-                let info: String = redis::from_redis_value(info).map_err(RedisError::from)?;
-                for danger in redis_dangers(&info) {
-                    tracing::warn!("Redis: {danger}");
-                }
-            }
-            Err(error) if error.code().is_some() => {}
-            Err(error) => return Err(error.into()),
-        }
-        self.has_checked_settings = true;
-        Ok(())
-    }
-
-    async fn campaigns(&mut self) -> Result<StepReply, StreamError> {
-        if !self.has_checked_settings {
-            self.warn_about_settings().await?;
-        }
-        let (members, is_lost) = self.link.campaigns().await?;
-        if is_lost && self.logged.insert(CAMPAIGNS.to_owned()) {
-            tracing::error!(
-                key = CAMPAIGNS,
-                "Redis has lost the set of campaigns; their names are read from its index. Run `rushgate setup` to write the set again"
-            );
-        }
-        let mut campaigns = BTreeSet::new();
-        for member in members {
-            let member = String::from_utf8_lossy(&member);
-            match member.parse() {
-                Ok(campaign) => {
-                    campaigns.insert(campaign);
-                }
-                Err(error) => {
-                    if self.logged.insert(format!("campaign {member}")) {
-                        tracing::warn!(%error, key = CAMPAIGNS, "a member is not a campaign id; it was skipped");
-                    }
-                }
-            }
-        }
-        let found = campaigns.len();
-        if self.value_format == ValueFormat::Long {
-            self.exclude_non_numeric(&mut campaigns).await?;
-        }
-        Ok(StepReply::Campaigns {
-            unread: found - campaigns.len(),
-            read: campaigns,
-        })
-    }
-
-    /// Removes the campaigns whose user ids may not be numbers: their grants stay in the stream for a bridge
-    /// that can publish them. Campaigns that are older than this rule do not say which user ids they take. They
-    /// are read, and only entries whose user id is not a number become dead letters.
-    async fn exclude_non_numeric(
-        &mut self,
-        campaigns: &mut BTreeSet<CampaignId>,
-    ) -> Result<(), StreamError> {
-        let asked: Vec<CampaignId> = campaigns.difference(&self.numeric).cloned().collect();
-        if asked.is_empty() {
-            return Ok(());
-        }
-        let mut commands = redis::pipe();
-        for campaign in &asked {
-            let command = commands.cmd("HMGET").arg(Keys::of(campaign).campaign());
-            command.arg("state").arg("user_ids");
-        }
-        let replies = self.link.ask_all(commands.ignore_errors()).await?;
-        for (campaign, reply) in asked.into_iter().zip(replies) {
-            // After an error, such as that of a key of another type, the campaign counts as unknown.
-            let known = reply.and_then(|known| Ok(redis::from_redis_value(known)?));
-            let (state, word): (Option<String>, Option<String>) = known.unwrap_or_default();
-            if state.is_none() {
-                // The operator's command has not written the campaign to the gate yet, so it has no grants.
-                campaigns.remove(&campaign);
-                continue;
-            }
-            let user_ids = word.and_then(|word| word.parse().ok());
-            match user_ids {
-                Some(UserIds::Numeric) => {
-                    self.numeric.insert(campaign);
-                }
-                Some(UserIds::Any) => {
-                    if self.logged.insert(format!("any user ids in {campaign}")) {
-                        tracing::error!(
-                            %campaign,
-                            "the stream of this campaign is not read: KAFKA_VALUE_FORMAT=long can carry numeric user ids only. Run a \
-                             bridge with KAFKA_VALUE_FORMAT=json for it, or create campaigns with --user-ids numeric"
-                        );
-                    }
-                    campaigns.remove(&campaign);
-                }
-                Some(UserIds::Unstated) | None => {
-                    if self
-                        .logged
-                        .insert(format!("no word on user ids in {campaign}"))
-                    {
-                        tracing::warn!(
-                            %campaign,
-                            "this campaign does not say that its user ids are numbers: an entry with another user id becomes a dead \
-                             letter, because KAFKA_VALUE_FORMAT=long cannot carry it"
-                        );
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     async fn create_groups(&mut self, keys: &KeysOf) -> Result<StepReply, StreamError> {
@@ -349,7 +238,7 @@ impl Reader {
     ///
     /// # Errors
     /// When Redis does not reply. Another bridge removes the name later, after `BRIDGE_FORGET_IDLE`.
-    pub async fn leave(&mut self, keys: &KeysOf) -> Result<(), StreamError> {
+    pub(crate) async fn leave(&mut self, keys: &KeysOf) -> Result<(), StreamError> {
         let own = self.consumer.clone();
         for keys in keys.values() {
             self.remove_names(keys, &own).await?;

@@ -1,28 +1,21 @@
-//! Does all communication with Redis.
+//! A connection to Redis, which runs one command at a time.
 //!
-//! There are two connections, and each runs one command at a time. The connection of the [`Reader`] blocks while it
-//! waits for new entries; the [`Completer`] has its own, so that acks do not wait for that. A connection is closed
-//! after any error and opened again at the next use, so that a late reply is never taken for the reply to another
-//! command.
+//! It is closed after any error and opened again at the next use, so that a late reply is never taken for the reply to
+//! another command. The connection of the [`Reader`](crate::stream::reader::Reader) blocks while it waits for new
+//! entries; the [`Completer`](crate::stream::completer::Completer) has its own, so that acks do not wait for that.
 
-use crate::reply::UnexpectedReply;
+use crate::stream::reply::UnexpectedReply;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisResult, Value, cmd};
 use rushgate_gate::keys::{CAMPAIGN_INDEX, CAMPAIGNS};
 use std::time::Duration;
-
-mod completer;
-mod reader;
-
-pub use completer::{Completed, Completer};
-pub use reader::{KeysOf, Reader, StepReply};
 
 /// How long Redis may take to reply to a command that does not block. This includes waiting for its disk.
 pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a command failed, or its reply could not be used.
 #[derive(Debug, thiserror::Error)]
-pub enum StreamError {
+pub(crate) enum StreamError {
     #[error(transparent)]
     Redis(#[from] RedisError),
     #[error(transparent)]
@@ -81,7 +74,10 @@ impl LazyConnection {
     }
 
     /// The reply to each command; a reply may be an error.
-    async fn ask_all(&mut self, commands: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
+    pub(crate) async fn ask_all(
+        &mut self,
+        commands: &Pipeline,
+    ) -> RedisResult<Vec<RedisResult<Value>>> {
         commands.query_async(self.open().await?).await
     }
 

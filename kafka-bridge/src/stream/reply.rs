@@ -7,7 +7,7 @@ use std::fmt;
 
 /// A reply of the wrong shape: the server is not Redis, or a version that is not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnexpectedReply(&'static str);
+pub(crate) struct UnexpectedReply(&'static str);
 
 impl fmt::Display for UnexpectedReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -18,16 +18,16 @@ impl fmt::Display for UnexpectedReply {
 impl std::error::Error for UnexpectedReply {}
 
 /// An entry's id, and its fields unless it was deleted.
-pub type Entry = (EntryId, Option<Fields>);
+pub(crate) type Entry = (EntryId, Option<Fields>);
 
 /// A stream's key and its entries.
-pub type Stream = (Vec<u8>, Vec<Entry>);
+pub(crate) type Stream = (Vec<u8>, Vec<Entry>);
 
 /// Parses the reply to XREADGROUP: the entries of each stream that has any.
 ///
 /// # Errors
 /// When the reply has another shape.
-pub fn streams(reply: Value) -> Result<Vec<Stream>, UnexpectedReply> {
+pub(crate) fn streams(reply: Value) -> Result<Vec<Stream>, UnexpectedReply> {
     let pairs: Vec<(Value, Value)> = match reply {
         Value::Nil => return Ok(Vec::new()),
         Value::Map(pairs) => pairs,
@@ -44,19 +44,19 @@ pub fn streams(reply: Value) -> Result<Vec<Stream>, UnexpectedReply> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct Claimed {
+pub(crate) struct Claimed {
     /// The id at which the next claim continues.
-    pub next: EntryId,
-    pub entries: Vec<Entry>,
+    pub(crate) next: EntryId,
+    pub(crate) entries: Vec<Entry>,
     /// Entries that were pending and are no longer in the stream. Redis has removed them from the pending list.
-    pub deleted: Vec<EntryId>,
+    pub(crate) deleted: Vec<EntryId>,
 }
 
 /// Parses the reply to XAUTOCLAIM.
 ///
 /// # Errors
 /// When it is not of that shape.
-pub fn claimed(reply: Value) -> Result<Claimed, UnexpectedReply> {
+pub(crate) fn claimed(reply: Value) -> Result<Claimed, UnexpectedReply> {
     let mut parts = array(reply, "claims")?.into_iter();
     let next = id(parts.next().unwrap_or_default())?;
     let entries = entries(parts.next().unwrap_or_default())?;

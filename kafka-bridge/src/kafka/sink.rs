@@ -1,50 +1,29 @@
-//! Does all communication with Kafka: it owns the producer, receives the delivery reports and checks the topic.
+//! Does all communication with Kafka: it owns the producer and checks the topic.
 //!
 //! librdkafka collects the records into batches; its delivery reports arrive as [`ProducerEvent`]s. Every record that
 //! librdkafka accepted is reported exactly once, even if the producer is closed or replaced.
 
 use crate::config::Config;
 use crate::entry::EntryRef;
-use crate::partition_queues::PartitionQueues;
-use crate::record::Record;
-use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use crate::kafka::partition_queues::PartitionQueues;
+use crate::kafka::producer_events::{ProducerCallbacks, ProducerEvent, Sent};
+use crate::kafka::record::Record;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rushgate_gate::record::partition;
 use rushgate_startup::{BadSetting, KafkaSettings, LastKafkaError};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// How long a broker may take to answer the metadata request.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// An event from librdkafka's threads. The channel is unbounded, but holds few events: at most one for each
-/// record in flight, and those about connections.
-#[derive(Debug)]
-pub enum ProducerEvent {
-    /// The delivery report of a record.
-    Report {
-        sent: Sent,
-        /// `Ok` if the broker has confirmed the record.
-        outcome: Result<(), KafkaError>,
-    },
-    /// A connection to Kafka has failed.
-    Error,
-}
-
-/// A record that was given to librdkafka.
-#[derive(Clone, Copy, Debug)]
-pub struct Sent {
-    pub entry: EntryRef,
-    partition: i32,
-}
-
 /// Why librdkafka did not accept a record.
 #[derive(Debug, thiserror::Error)]
-pub enum SendError {
+pub(crate) enum SendError {
     /// It may be accepted later: the queue is full, or the producer had a fatal error.
     #[error("{0}")]
     Retryable(KafkaError),
@@ -54,7 +33,7 @@ pub enum SendError {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum ProbeError {
+pub(crate) enum ProbeError {
     #[error("reading the topic's metadata from {brokers}: {reason}")]
     Away {
         brokers: String,
@@ -79,45 +58,8 @@ fn is_permanent(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
 }
 
-/// The callbacks that librdkafka calls from its own threads.
-#[derive(Clone)]
-struct ProducerCallbacks {
-    events: UnboundedSender<ProducerEvent>,
-    last_error: LastKafkaError,
-}
-
-impl ClientContext for ProducerCallbacks {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // librdkafka repeats this line with every attempt. What matters comes as an event.
-        tracing::debug!(target: "librdkafka", facility, message);
-        self.last_error.log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, reason);
-        self.last_error.error(error, reason);
-        let _ = self.events.send(ProducerEvent::Error);
-    }
-}
-
-impl ProducerContext for ProducerCallbacks {
-    type DeliveryOpaque = Box<Sent>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
-        let outcome = match result {
-            Ok(_) => Ok(()),
-            Err((error, _)) => Err(error.clone()),
-        };
-        // Sending fails only after the bridge has stopped. The entry is still pending in Redis.
-        let _ = self.events.send(ProducerEvent::Report {
-            sent: *sent,
-            outcome,
-        });
-    }
-}
-
 /// Publishes records to one topic.
-pub struct Sink {
+pub(crate) struct Sink {
     topic: String,
     brokers: String,
     config: ClientConfig,
@@ -134,7 +76,7 @@ impl Sink {
     ///
     /// # Errors
     /// When librdkafka refuses the settings.
-    pub fn open(
+    pub(crate) fn open(
         config: ClientConfig,
         settings: &KafkaSettings,
     ) -> Result<(Self, UnboundedReceiver<ProducerEvent>), KafkaError> {
@@ -156,24 +98,24 @@ impl Sink {
     }
 
     /// Sets the number of partitions that a [probe](Self::probe) found.
-    pub fn has_partitions(&mut self, partitions: i32) {
+    pub(crate) fn has_partitions(&mut self, partitions: i32) {
         self.partitions = partitions;
     }
 
     /// Queues a record. [`Self::send_ready`] sends it when it is its partition's turn.
-    pub fn add(&mut self, entry: EntryRef, record: Record) {
+    pub(crate) fn add(&mut self, entry: EntryRef, record: Record) {
         let partition = partition(record.key.as_bytes(), self.partitions);
         self.queues.add(partition, (entry, record));
     }
 
     /// The delivery report for this record has come.
-    pub fn report_received(&mut self, sent: Sent) {
+    pub(crate) fn report_received(&mut self, sent: Sent) {
         self.queues.finished(sent.partition);
     }
 
     /// Gives the records whose turn has come to librdkafka. A delivery report follows for each `Ok`, and none
     /// for an error.
-    pub fn send_ready(&mut self) -> Vec<(EntryRef, Result<(), SendError>)> {
+    pub(crate) fn send_ready(&mut self) -> Vec<(EntryRef, Result<(), SendError>)> {
         let mut outcomes = Vec::new();
         for (partition, records) in self.queues.take_ready() {
             for (entry, record) in records {
@@ -209,7 +151,9 @@ impl Sink {
 
     /// Asks a broker whether it serves the topic, and with how many partitions. `None` if the number is
     /// unknown.
-    pub fn probe(&self) -> impl Future<Output = Result<Option<i32>, ProbeError>> + Send + use<> {
+    pub(crate) fn probe(
+        &self,
+    ) -> impl Future<Output = Result<Option<i32>, ProbeError>> + Send + use<> {
         let producer = Arc::clone(&self.producer);
         let (topic, brokers) = (self.topic.clone(), self.brokers.clone());
         let last_error = self.callbacks.last_error.clone();
@@ -248,7 +192,7 @@ impl Sink {
     ///
     /// # Errors
     /// When the new producer cannot be created.
-    pub fn renew_if_broken(&mut self) -> Result<Option<String>, KafkaError> {
+    pub(crate) fn renew_if_broken(&mut self) -> Result<Option<String>, KafkaError> {
         let Some((_, reason)) = self.producer.client().fatal_error() else {
             return Ok(None);
         };
@@ -261,7 +205,7 @@ impl Sink {
 
     /// Waits up to `patience` for all reports and closes the producer. Records that are not delivered by then
     /// are dropped, and reported as such.
-    pub async fn close(self, patience: Duration) {
+    pub(crate) async fn close(self, patience: Duration) {
         let producer = self.producer;
         let flushed = tokio::task::spawn_blocking(move || {
             let flushed = producer.flush(patience);
@@ -285,7 +229,7 @@ fn producer(
 ///
 /// # Errors
 /// When the settings do not fit each other.
-pub fn client_config(settings: &Config) -> Result<ClientConfig, BadSetting> {
+pub(crate) fn client_config(settings: &Config) -> Result<ClientConfig, BadSetting> {
     let mut config = settings.kafka.client("rushgate-kafka-bridge")?;
     config
         // With idempotence, librdkafka's own retries cause neither duplicates nor a change of order.

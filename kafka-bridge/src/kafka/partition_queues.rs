@@ -10,7 +10,7 @@ use std::mem::take;
 
 /// The items in flight and the items that wait, for each partition.
 #[derive(Debug)]
-pub struct PartitionQueues<T>(BTreeMap<i32, PartitionQueue<T>>);
+pub(crate) struct PartitionQueues<T>(BTreeMap<i32, PartitionQueue<T>>);
 
 #[derive(Debug)]
 struct PartitionQueue<T> {
@@ -26,7 +26,7 @@ impl<T> Default for PartitionQueues<T> {
 
 impl<T> PartitionQueues<T> {
     /// Queues an item for this partition.
-    pub fn add(&mut self, partition: i32, item: T) {
+    pub(crate) fn add(&mut self, partition: i32, item: T) {
         let queue = self.0.entry(partition).or_insert(PartitionQueue {
             in_flight: 0,
             waiting: Vec::new(),
@@ -36,7 +36,7 @@ impl<T> PartitionQueues<T> {
 
     /// Takes the items that may be sent now, in the order in which they were added. From now on they are in
     /// flight.
-    pub fn take_ready(&mut self) -> Vec<(i32, Vec<T>)> {
+    pub(crate) fn take_ready(&mut self) -> Vec<(i32, Vec<T>)> {
         let queues = self.0.iter_mut();
         queues
             .filter(|(_, queue)| queue.in_flight == 0 && !queue.waiting.is_empty())
@@ -49,7 +49,7 @@ impl<T> PartitionQueues<T> {
     }
 
     /// One of the items in flight for this partition was delivered or has failed.
-    pub fn finished(&mut self, partition: i32) {
+    pub(crate) fn finished(&mut self, partition: i32) {
         if let Some(queue) = self.0.get_mut(&partition) {
             queue.in_flight = queue.in_flight.saturating_sub(1);
         }

@@ -25,16 +25,16 @@ pub enum ValueFormat {
 
 /// A record without its topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub(crate) struct Record {
     /// `campaign/round/serial`.
-    pub key: String,
-    pub value: Vec<u8>,
-    pub headers: Vec<(&'static str, String)>,
+    pub(crate) key: String,
+    pub(crate) value: Vec<u8>,
+    pub(crate) headers: Vec<(&'static str, String)>,
 }
 
 /// Why an entry can never become a record. The message contains no user id.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unpublishable {
+pub(crate) enum Unpublishable {
     #[error("not an event: {0}")]
     Malformed(#[from] MalformedEvent),
     #[error(
@@ -46,7 +46,7 @@ pub enum Unpublishable {
 }
 
 impl ValueFormat {
-    pub fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
             Self::Long => "application/octet-stream",
@@ -72,7 +72,7 @@ impl Record {
     ///
     /// # Errors
     /// When the fields are not an event, or the user id does not fit the format.
-    pub fn of(
+    pub(crate) fn of(
         fields: &Fields,
         format: ValueFormat,
         keys: Option<&SigningKeys>,
