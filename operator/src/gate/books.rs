@@ -1,6 +1,6 @@
 //! Reads what Redis stores for a campaign: grants, revocations, the stream, and the bridge's dead letters.
 
-use super::Gate;
+use super::connection::Gate;
 use anyhow::{Context, Result};
 use rushgate_gate::event::MalformedEvent;
 use rushgate_gate::stored_grants::{HeldGrant, free, revoked};

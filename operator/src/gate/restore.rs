@@ -1,6 +1,6 @@
 //! Rebuilds the grants of a halted campaign in the gate.
 
-use super::Gate;
+use super::connection::Gate;
 use anyhow::{Context, Result, bail};
 use rushgate_gate::restore::{self, Granted, RestoreOutcome, Step};
 use rushgate_gate::{Applicant, CampaignId, CampaignState, FencingToken, Keys, OnePer, RoundId};
@@ -53,7 +53,7 @@ impl Gate {
         for step in restore::steps(one_per, granted) {
             match self.restore_step(campaign, &step, fence).await? {
                 RestoreOutcome::Done => {}
-                RestoreOutcome::Superseded => bail!("{}", super::superseded(campaign)),
+                RestoreOutcome::Superseded => bail!("{}", superseded(campaign)),
                 other => bail!("rebuilding the gate: it refused ({other:?})"),
             }
         }
@@ -87,4 +87,11 @@ impl Gate {
         let reply = self.call(&step.call(campaign, fence)).await?;
         Ok(restore::outcome(&reply)?)
     }
+}
+
+/// The error of a command that was interrupted for so long that another command has taken the campaign over.
+pub(crate) fn superseded(campaign: &CampaignId) -> String {
+    format!(
+        "another command has taken campaign {campaign} over: `rushgate campaign log {campaign}` shows what was done"
+    )
 }
