@@ -62,19 +62,16 @@ impl Crate {
         &self.modules[module].file
     }
 
-    /// Every use of another module. A module that only exports a name of another does not use it.
+    /// Every use of another module. A `pub use` counts: who exports a name of a module depends on it.
     pub(crate) fn arrows(&self) -> Vec<Arrow<'_>> {
         let mut arrows = Vec::new();
         for (from, module) in self.modules.iter().enumerate() {
-            let names = &module.scan.names;
             for mention in &module.scan.mentions {
                 let Some(named) = self.resolve(from, &mention.path, DEEPEST) else {
                     continue;
                 };
                 let (from, to) = (module.home, self.modules[named].home);
-                let export = mention.export.as_ref();
-                let is_used = export.is_none_or(|name| names.contains(name));
-                if to != from && is_used && !self.is_namespace(named, mention) {
+                if to != from && !self.is_namespace(named, mention) {
                     arrows.push(Arrow { from, to, mention });
                 }
             }

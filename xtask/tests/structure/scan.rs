@@ -1,6 +1,5 @@
 //! Finds the paths, imports and items in the tokens of a Rust file. Code for tests is left out.
 
-use std::collections::BTreeSet;
 use std::iter::Peekable;
 
 use proc_macro2::token_stream::IntoIter;
@@ -11,8 +10,6 @@ pub(crate) struct Mention {
     pub(crate) path: Vec<String>,
     pub(crate) line: usize,
     pub(crate) is_import: bool,
-    /// The name that a `pub use` (also with `pub(crate)`) gives to it.
-    pub(crate) export: Option<String>,
 }
 
 /// What a module says about itself and others.
@@ -21,8 +18,6 @@ pub(crate) struct Scan {
     pub(crate) mentions: Vec<Mention>,
     /// Names of items that are defined here.
     pub(crate) items: Vec<String>,
-    /// Every name outside of imports: alone, or the first of a path.
-    pub(crate) names: BTreeSet<String>,
     /// `mod name;`
     pub(crate) files: Vec<String>,
     /// `mod name { … }`
@@ -47,7 +42,6 @@ type Tokens = Peekable<IntoIter>;
 impl Scan {
     fn tokens(&mut self, tokens: TokenStream, is_module: bool) {
         let mut tokens = tokens.into_iter().peekable();
-        let mut is_public = false;
         // The token before this one, as far as it changes the meaning of this one.
         let mut before = String::new();
         while let Some(token) = tokens.next() {
@@ -63,7 +57,7 @@ impl Scan {
                     let line = name.span().start().line;
                     match name.to_string().as_str() {
                         "use" if !is_punct(tokens.peek(), '<') => {
-                            self.import(&[], &mut tokens, line, is_public);
+                            self.import(&[], &mut tokens, line);
                         }
                         "mod" => self.module(&mut tokens, is_module),
                         "fn" | "struct" | "enum" | "trait" | "const" | "static" | "type"
@@ -78,7 +72,6 @@ impl Scan {
                 _ => {}
             }
             let shown = token.to_string();
-            is_public = shown == "pub" || (is_public && matches!(token, TokenTree::Group(_)));
             before = match shown.as_str() {
                 ":" if before == ":" => "::".to_owned(),
                 "." if before == "." => "..".to_owned(),
@@ -88,13 +81,11 @@ impl Scan {
     }
 
     fn mention(&mut self, path: Vec<String>, line: usize) {
-        self.names.insert(path[0].clone());
         if path.len() > 1 {
             self.mentions.push(Mention {
                 path,
                 line,
                 is_import: false,
-                export: None,
             });
         }
     }
@@ -112,7 +103,7 @@ impl Scan {
     }
 
     /// The rest of a `use`, or of a part of it, after the names in `prefix`.
-    fn import(&mut self, prefix: &[String], tokens: &mut Tokens, line: usize, is_export: bool) {
+    fn import(&mut self, prefix: &[String], tokens: &mut Tokens, line: usize) {
         let mut path = prefix.to_vec();
         let mut alias = None;
         while let Some(token) = tokens.next() {
@@ -120,7 +111,7 @@ impl Scan {
                 TokenTree::Group(group) => {
                     let mut parts = group.stream().into_iter().peekable();
                     while parts.peek().is_some() {
-                        self.import(&path, &mut parts, line, is_export);
+                        self.import(&path, &mut parts, line);
                     }
                     alias = Some(String::new());
                 }
@@ -141,12 +132,11 @@ impl Scan {
         if name == "*" {
             path.pop();
         }
-        self.imports.push((name.clone(), path.clone()));
+        self.imports.push((name, path.clone()));
         self.mentions.push(Mention {
             path,
             line,
             is_import: true,
-            export: is_export.then_some(name),
         });
     }
 }
