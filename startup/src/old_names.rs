@@ -1,6 +1,7 @@
 //! Accepts settings by the names, and in the units, of the previous version, with a warning that names the new form.
 
 use crate::duration::{number, shown};
+use clap::error::{ContextKind, ContextValue, Error};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 use std::time::Duration;
@@ -58,6 +59,28 @@ pub(crate) fn replace_old_names(
         flags.push(format!("--{flag}={value}"));
     }
     (flags, warnings)
+}
+
+/// The error about a flag of [`replace_old_names`], with the name and the value that the operator has set.
+pub(crate) fn with_old_name(mut error: Error, matches: &ArgMatches, renamed: &[Renamed]) -> Error {
+    let Some(ContextValue::String(now)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let flag = now
+        .split(' ')
+        .next()
+        .and_then(|flag| flag.strip_prefix("--"));
+    let old = renamed.iter().find(|old| flag == Some(old.now));
+    let value = old.and_then(|old| matches.get_one::<String>(old.variable));
+    if let (Some(old), Some(value)) = (old, value) {
+        let name = format!("{} (--{}), which is {now} today", old.variable, old.flag);
+        error.insert(ContextKind::InvalidArg, ContextValue::String(name));
+        error.insert(
+            ContextKind::InvalidValue,
+            ContextValue::String(value.clone()),
+        );
+    }
+    error
 }
 
 /// A warning for each duration that was given as a number without a unit.

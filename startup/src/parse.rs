@@ -1,6 +1,8 @@
 //! Parses flags and environment variables, with one rule for all programs: a blank variable counts as unset.
 
-use crate::old_names::{Renamed, numbers_without_unit, replace_old_names, with_old_names};
+use crate::old_names::{
+    Renamed, numbers_without_unit, replace_old_names, with_old_name, with_old_names,
+};
 use clap::error::ErrorKind;
 use clap::{Command, Parser};
 use std::ffi::OsString;
@@ -47,7 +49,8 @@ pub fn parse_from<T: Settings>(mut arguments: Vec<OsString>) -> Result<Parsed<T>
     if !flags.is_empty() {
         let first = arguments.len().min(1);
         arguments.splice(first..first, flags.into_iter().map(OsString::from));
-        matches = command.try_get_matches_from_mut(&arguments)?;
+        let again = command.try_get_matches_from_mut(&arguments);
+        matches = again.map_err(|error| with_old_name(error, &matches, T::RENAMED))?;
     }
     warnings.extend(numbers_without_unit(&command, &matches));
     let settings = T::from_arg_matches(&matches)?;
@@ -133,9 +136,20 @@ mod tests {
             );
             assert_eq!(program.warnings, warnings, "{arguments:?}");
         }
-        for argument in ["--age-ms=old", "--age-ms=-1", "--age=7"] {
+    }
+
+    #[test]
+    fn an_error_names_the_setting_and_the_value_that_were_given() {
+        let old = "PROGRAM_AGE_MS (--age-ms), which is --age <AGE> today";
+        for (argument, value, setting) in [
+            ("--age-ms=old", "old", old),
+            ("--age-ms=-1", "-1", old),
+            ("--age=7", "7", "--age <AGE>"),
+            ("--age=old", "old", "--age <AGE>"),
+        ] {
             let error = parsed(&[argument]).expect_err(argument);
-            assert!(error.contains("--age"), "{argument}: {error}");
+            let expected = format!("error: invalid value '{value}' for '{setting}': ");
+            assert!(error.starts_with(&expected), "{argument}: {error}");
         }
     }
 
