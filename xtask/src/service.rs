@@ -194,9 +194,11 @@ mod tests {
     fn a_part_that_dies_shows_its_last_lines() {
         let state = state("dies");
         fs::write(state.log("thing"), "from an earlier run\n").unwrap();
-        let started = service("echo no such luck >&2; exit 3", Vec::new())
-            .start(&state)
-            .unwrap();
+        let dies = Service {
+            patience: Duration::from_secs(60),
+            ..service("echo no such luck >&2; exit 3", Vec::new())
+        };
+        let started = dies.start(&state).unwrap();
         let message = started.wait().unwrap_err().to_string();
         assert!(message.contains("it ended at once"), "{message}");
         assert!(message.contains("no such luck"), "{message}");

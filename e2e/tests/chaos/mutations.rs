@@ -20,13 +20,12 @@ use rushgate_testbed::proxy::Trouble;
 use rushgate_testbed::wait::until;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tokio::time::sleep;
 
 /// How long everything may take to come to rest, if the bug allows that.
 const REST: Duration = Duration::from_secs(20);
 
-/// How long applicants come before the fault, and during it.
-const WHILE: Duration = Duration::from_millis(1_500);
+/// How many applicants come before the fault, and during it.
+const APPLICANTS: u32 = 250;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bug {
@@ -111,12 +110,20 @@ async fn drive_the_parts(
     provoke: Bug,
 ) -> (Expected, History) {
     let load = Load::begin(world.urls(), campaign, 1);
-    sleep(WHILE).await;
+    let more_have_come = async || {
+        let people = load.people();
+        let enough = people.load(Ordering::Relaxed) + APPLICANTS;
+        until("more applicants have come", async || {
+            people.load(Ordering::Relaxed) >= enough
+        })
+        .await;
+    };
+    more_have_come().await;
     let mut dead_letters = 0;
     match provoke {
         Bug::AckBeforeReport => {
             world.link(Link::Kafka).set(Trouble::Hang);
-            sleep(WHILE).await;
+            more_have_come().await;
             [Component::Bridge(1), Component::Bridge(2)]
                 .into_iter()
                 .for_each(|bridge| world.kill(bridge));
@@ -125,7 +132,7 @@ async fn drive_the_parts(
         }
         Bug::OffsetsBeforeCommit => {
             world.link(Link::ConsumerDatabase).set(Trouble::Hang);
-            sleep(WHILE).await;
+            more_have_come().await;
             [Component::Consumer(1), Component::Consumer(2)]
                 .into_iter()
                 .for_each(|consumer| world.kill(consumer));
