@@ -11,7 +11,7 @@ use crate::say;
 use crate::workspace;
 
 /// What users run.
-const PRODUCT: [&str; 8] = [
+const PRODUCT: [&str; 9] = [
     "gate",
     "apply-handler",
     "kafka-bridge",
@@ -19,6 +19,7 @@ const PRODUCT: [&str; 8] = [
     "operator",
     "startup",
     "migrations",
+    "deploy",
     "web",
 ];
 /// What tests, measures and starts it.

@@ -54,9 +54,7 @@ pub(crate) fn prose(path: &str, text: &str) -> Option<String> {
         "lua" => Some(comments(text, &LUA)),
         "sql" => Some(comments(text, &SQL)),
         _ if PAGES.contains(&kind) => Some(unmarked(text)),
-        _ if ["Dockerfile", "healthcheck", "openapi.json", "run"].contains(&name) => {
-            Some(unmarked(text))
-        }
+        _ if ["Dockerfile", "openapi.json", "run"].contains(&name) => Some(unmarked(text)),
         _ => None,
     }
 }

@@ -111,10 +111,24 @@ fn only_bases_come_from_a_registry() {
 #[test]
 fn what_is_compiled_is_what_was_copied() {
     let text = read("deploy/Dockerfile");
-    for (build, _) in text.match_indices("cargo build") {
-        assert!(
-            text[..build].ends_with("-exec touch {} + \\\n    && "),
-            "cargo takes files that are older than its cache for compiled already"
-        );
+    for instruction in text.split("\nRUN ") {
+        if let Some((before, _)) = instruction.split_once("cargo build") {
+            assert!(
+                before.contains("-exec touch {} +"),
+                "cargo takes files that are older than its cache for compiled already: {instruction}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_images_need_no_shell_to_start() {
+    for line in read("deploy/Dockerfile").lines() {
+        if let Some(command) = line.strip_prefix("ENTRYPOINT ") {
+            assert!(
+                command.starts_with('[') && !command.contains("sh\""),
+                "{command}"
+            );
+        }
     }
 }
