@@ -15,7 +15,7 @@ use semver::Version;
 use crate::env_file;
 use crate::run;
 use crate::say;
-use crate::stack::{Runner, Stack};
+use crate::stack::{Runner, Stack, first_campaign};
 use crate::state::State;
 use crate::up_options::Options;
 use crate::workspace;
@@ -23,8 +23,9 @@ use crate::workspace;
 /// First line of a `.env` that we have written and may remove.
 const OURS: &str = "# Written by `cargo xtask up`, removed by `cargo xtask down`.";
 
-/// Variables of the compose file with addresses and passwords.
-const DESCRIBED: [&str; 5] = [
+/// Variables of the compose file that xtask must know too.
+const DESCRIBED: [&str; 6] = [
+    "KAFKA_VALUE_FORMAT",
     "MYSQL_PASSWORD",
     "REDIS_PORT",
     "KAFKA_PORT",
@@ -102,9 +103,7 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
         );
     }
     if options.handlers.is_some_and(|handlers| handlers > 1) {
-        bail!(
-            "in containers there is only one handler, because its port is published: use --native for more"
-        );
+        bail!("in containers, `docker compose up --scale handler=…` starts more handlers");
     }
     let values = with_environment(read_or_write_env()?, |name| std::env::var(name).ok());
     let stack = planned(&values, state.stack()?, options)?;
@@ -120,6 +119,12 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
     )
     .context("starting the containers: `cargo xtask logs` shows why it failed, `cargo xtask down` removes what was \
         started")?;
+    step.done();
+    let value_format = values.get("KAFKA_VALUE_FORMAT").map(String::as_str);
+    let step = say::step("Creating the campaign");
+    run::quietly(
+        compose(["run", "--rm", "--no-TTY", "rushgate"]).args(first_campaign(value_format)),
+    )?;
     step.done();
     Ok(stack)
 }
@@ -212,6 +217,10 @@ fn read_or_write_env() -> Result<BTreeMap<String, String>> {
                 ("REDIS_PORT", port::for_stack()?.to_string()),
                 ("KAFKA_PORT", port::for_stack()?.to_string()),
                 ("MYSQL_PORT", port::for_stack()?.to_string()),
+                // All clients on this machine have one address.
+                ("EDGE_REQUESTS_PER_ADDRESS", "1000000".to_owned()),
+                ("EDGE_APPLICATIONS_PER_ADDRESS", "1000000".to_owned()),
+                ("EDGE_CONNECTIONS_PER_ADDRESS", "8000".to_owned()),
             ]);
             let text = format!("{OURS}\n{values}");
             secret::write(&path, &text).map(|()| text)

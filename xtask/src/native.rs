@@ -20,7 +20,7 @@ use crate::redis;
 use crate::run;
 use crate::say;
 use crate::service::{self, Service, Starting};
-use crate::stack::{CAMPAIGN, QUOTA, Runner, SERVERS, Stack};
+use crate::stack::{Runner, SERVERS, Stack, first_campaign};
 use crate::state::State;
 use crate::up_options::Options;
 
@@ -48,22 +48,8 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
 
     let step = say::step("Creating tables, topic and campaign");
     operator(&stack, &["setup"])?;
-    // A bridge with numeric record values supports only numeric user ids.
-    let is_long = std::env::var("KAFKA_VALUE_FORMAT").is_ok_and(|format| format == "long");
-    operator(
-        &stack,
-        &[
-            "campaign",
-            "create",
-            "--id",
-            CAMPAIGN,
-            "--quota",
-            QUOTA,
-            "--user-ids",
-            if is_long { "numeric" } else { "any" },
-            "--if-missing",
-        ],
-    )?;
+    let value_format = std::env::var("KAFKA_VALUE_FORMAT").ok();
+    operator(&stack, &first_campaign(value_format.as_deref()))?;
     step.done();
 
     let mut services = pipeline::services(&stack);

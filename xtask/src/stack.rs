@@ -16,6 +16,26 @@ pub(crate) const CAMPAIGN: &str = "welcome";
 /// Its number of coupons.
 pub(crate) const QUOTA: &str = "100";
 
+/// The arguments of the `rushgate` command that creates this campaign, unless it exists. A bridge with numeric record
+/// values (`KAFKA_VALUE_FORMAT=long`) supports only numeric user ids.
+pub(crate) fn first_campaign(value_format: Option<&str>) -> [&'static str; 9] {
+    let user_ids = match value_format {
+        Some("long") => "numeric",
+        _ => "any",
+    };
+    [
+        "campaign",
+        "create",
+        "--id",
+        CAMPAIGN,
+        "--quota",
+        QUOTA,
+        "--user-ids",
+        user_ids,
+        "--if-missing",
+    ]
+}
+
 /// The topic that carries grants.
 pub(crate) const TOPIC: &str = "coupon_create";
 

