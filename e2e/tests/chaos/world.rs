@@ -3,6 +3,8 @@
 
 use crate::component::{Component, Link};
 use crate::test_servers::TestServers;
+use redis::AsyncConnectionConfig;
+use redis::aio::MultiplexedConnection;
 use rushgate_e2e::campaign::Operator;
 use rushgate_e2e::evidence::Stores;
 use rushgate_e2e::program::program;
@@ -39,6 +41,9 @@ const SIGNING_KEY: &str = "a key of the bridges of more than 32 characters";
 
 /// How long to wait for a component that is to die at a failpoint.
 const LAST_MOMENTS: Duration = Duration::from_secs(60);
+
+/// How long Redis may take to answer a test. The half second of the client is too short on a busy machine.
+const REDIS_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct World {
     dir: TempDir,
@@ -227,9 +232,11 @@ impl World {
         }
     }
 
-    pub(crate) async fn redis_connection(&self) -> Option<redis::aio::MultiplexedConnection> {
+    pub(crate) async fn redis_connection(&self) -> Option<MultiplexedConnection> {
         let client = redis::Client::open(self.stores().redis_url).expect("an address");
-        client.get_multiplexed_async_connection().await.ok()
+        let patience = AsyncConnectionConfig::new().set_response_timeout(Some(REDIS_PATIENCE));
+        let connection = client.get_multiplexed_async_connection_with_config(&patience);
+        connection.await.ok()
     }
 
     /// Kills a component, if it runs.
