@@ -13,7 +13,6 @@ use crate::packages;
 use crate::run;
 use crate::say;
 use crate::servers::Servers;
-use crate::stack::Runner;
 use crate::workspace;
 
 /// A component that shows the cost of its host.
@@ -34,7 +33,7 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     run::survive_interrupts()?;
     packages::build_tools()?;
     let host = Host::find();
-    build::build_with(Runner::Native, &[BENCH])?;
+    build::build_stack(&[BENCH])?;
     build::build_component()?;
     build::build_component_of(HELLO)?;
     let servers = Servers::start("bench-stack")?;

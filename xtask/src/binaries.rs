@@ -4,35 +4,20 @@ use std::path::PathBuf;
 
 use crate::workspace;
 
-/// A binary that can be built, with its package.
+/// A binary of the workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Binary {
-    pub(crate) package: &'static str,
     pub(crate) name: &'static str,
 }
 
-pub(crate) const OPERATOR: Binary = Binary {
-    package: "rushgate-operator",
-    name: "rushgate",
-};
+pub(crate) const OPERATOR: Binary = Binary { name: "rushgate" };
 pub(crate) const BRIDGE: Binary = Binary {
-    package: "rushgate-kafka-bridge",
     name: "kafka-bridge",
 };
-pub(crate) const CONSUMER: Binary = Binary {
-    package: "rushgate-consumer",
-    name: "consumer",
-};
-pub(crate) const WASM_HOST: Binary = Binary {
-    package: "rushgate-wasm-host",
-    name: "wasm-host",
-};
-pub(crate) const RUSH: Binary = Binary {
-    package: "rushgate-e2e",
-    name: "rush",
-};
+pub(crate) const CONSUMER: Binary = Binary { name: "consumer" };
+pub(crate) const WASM_HOST: Binary = Binary { name: "wasm-host" };
+pub(crate) const RUSH: Binary = Binary { name: "rush" };
 pub(crate) const BENCH: Binary = Binary {
-    package: "rushgate-bench",
     name: "rushgate-bench",
 };
 

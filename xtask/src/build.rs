@@ -5,39 +5,33 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::binaries::{BRIDGE, Binary, CONSUMER, OPERATOR, RUSH, WASM_HOST};
+use crate::binaries::{BRIDGE, Binary, CONSUMER, OPERATOR, WASM_HOST};
 use crate::handler::Host;
-use crate::run;
-use crate::say;
-use crate::stack::Runner;
+use crate::progress;
 use crate::toolchain;
 use crate::workspace::{cargo, from_root, root, target};
 
-/// Builds the binaries of a stack in release mode.
-pub(crate) fn build(runner: Runner) -> Result<()> {
-    build_with(runner, &[])
+/// Builds the binaries that run a stack on this machine, and `more`.
+pub(crate) fn build_stack(more: &[Binary]) -> Result<()> {
+    let mut binaries = vec![OPERATOR, BRIDGE, CONSUMER];
+    if Host::find() == Host::WasmHost {
+        binaries.push(WASM_HOST);
+    }
+    binaries.extend(more);
+    build(&binaries)
 }
 
-/// Builds the binaries of a stack and `more`. The first ones are the same for every command: cargo recompiles a
-/// dependency for every other combination of features, and the combination depends on what is built together.
-pub(crate) fn build_with(runner: Runner, more: &[Binary]) -> Result<()> {
-    let mut binaries = vec![OPERATOR, RUSH];
-    binaries.extend(more);
-    if runner == Runner::Native {
-        binaries.extend([BRIDGE, CONSUMER]);
-        if Host::find() == Host::WasmHost {
-            binaries.push(WASM_HOST);
-        }
-    }
-    let mut arguments = vec!["build", "--release"];
-    for binary in &binaries {
-        arguments.extend(["--package", binary.package, "--bin", binary.name]);
+/// Builds these binaries in release mode.
+pub(crate) fn build(binaries: &[Binary]) -> Result<()> {
+    // With --workspace the features of dependencies are the same for every choice of binaries. Otherwise cargo would
+    // compile most dependencies again for another choice.
+    let mut arguments = vec!["build", "--release", "--workspace"];
+    for binary in binaries {
+        arguments.extend(["--bin", binary.name]);
     }
     let names: Vec<&str> = binaries.iter().map(|binary| binary.name).collect();
-    let step = say::heading(format!("Building {}", names.join(", ")));
-    run::successfully(&mut cargo(arguments)).context("building with cargo")?;
-    step.done();
-    Ok(())
+    let what = format!("Building {}", names.join(", "));
+    progress::build(&what, cargo(arguments)).context("building with cargo")
 }
 
 /// Builds the component with the command in `spin.toml`, like `spin build`.
@@ -58,20 +52,19 @@ pub(crate) fn build_component_of(manifest: &str) -> Result<()> {
         workdir,
     } in builds(&text)?
     {
-        let step = say::heading("Building the component");
         let mut shell = Command::new("sh");
         shell
             .args(["-c", &command])
             .current_dir(directory.join(&workdir))
             .env("CARGO_TARGET_DIR", target());
-        run::successfully(&mut shell).with_context(|| format!("`{command}` failed"))?;
+        progress::build("Building the component", shell)
+            .with_context(|| format!("`{command}` failed"))?;
         if !directory.join(&source).is_file() {
             bail!(
                 "`{command}` did not create {source}, which {} names",
                 from_root(&manifest).display()
             );
         }
-        step.done();
     }
     Ok(())
 }

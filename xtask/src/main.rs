@@ -16,6 +16,7 @@ mod logs;
 mod native;
 mod packages;
 mod pipeline;
+mod progress;
 mod pypi;
 mod redis;
 mod run;

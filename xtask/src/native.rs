@@ -20,7 +20,7 @@ use crate::redis;
 use crate::run;
 use crate::say;
 use crate::service::{self, Service, Starting};
-use crate::stack::{Runner, SERVERS, Stack, first_campaign};
+use crate::stack::{SERVERS, Stack, first_campaign};
 use crate::state::State;
 use crate::up_options::Options;
 
@@ -42,7 +42,7 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
     // The servers start while the compiler works.
     let starting = start_servers(&servers, &stack, None, state)?;
     let host = Host::find();
-    build::build(Runner::Native)?;
+    build::build_stack(&[])?;
     build::build_component()?;
     wait("Waiting for Redis, Kafka and the database", starting)?;
 

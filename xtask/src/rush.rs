@@ -7,7 +7,6 @@ use anyhow::Result;
 use crate::binaries::{OPERATOR, RUSH};
 use crate::build;
 use crate::run;
-use crate::stack::Runner;
 use crate::state::State;
 
 /// Builds the rush and runs it with these arguments; returns its exit code.
@@ -15,12 +14,12 @@ pub(crate) fn rush(arguments: &[String], state: &State) -> Result<ExitCode> {
     let only_asks = arguments
         .iter()
         .any(|argument| matches!(argument.as_str(), "--help" | "-h"));
-    let (runner, env) = match state.running_stack() {
-        Ok(stack) => (stack.runner, stack.env()),
-        Err(_) if only_asks => (Runner::Native, Vec::new()),
+    let env = match state.running_stack() {
+        Ok(stack) => stack.env(),
+        Err(_) if only_asks => Vec::new(),
         Err(error) => return Err(error),
     };
-    build::build(runner)?;
+    build::build(&[OPERATOR, RUSH])?;
     let status = run::to_its_end(
         Command::new(RUSH.path())
             .args(arguments)
