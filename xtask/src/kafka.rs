@@ -128,7 +128,8 @@ fn with_jars(program: &Path, state: &State) -> Result<Java> {
     })
 }
 
-fn jars() -> Result<PathBuf> {
+/// The directory of Kafka's jars.
+pub(crate) fn jars() -> Result<PathBuf> {
     let version = broker_version()?;
     Ok(workspace::target().join("kafka").join(version).join("libs"))
 }

@@ -9,6 +9,7 @@ mod database;
 mod down;
 mod env_file;
 mod handler;
+mod images;
 mod kafka;
 mod lines;
 mod load;
@@ -103,6 +104,9 @@ enum Xtask {
         /// Only what needs no server: format, lints, unit and property tests, manifests, docs, and a small model
         #[arg(long, conflicts_with = "arguments")]
         fast: bool,
+        /// The containers: build them, start them with Docker, and break them
+        #[arg(long, conflicts_with_all = ["fast", "arguments"])]
+        images: bool,
         /// Arguments for `cargo test`, after `--`
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -139,6 +143,7 @@ fn dispatch(command: Xtask) -> Result<ExitCode> {
         Xtask::Bench(options) => return bench::bench(&options),
         Xtask::Lines => lines::lines()?,
         Xtask::Test { fast: true, .. } => return test::fast(),
+        Xtask::Test { images: true, .. } => return images::test(),
         Xtask::Test { arguments, .. } => return test::test(&arguments),
     }
     Ok(ExitCode::SUCCESS)

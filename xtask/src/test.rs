@@ -162,7 +162,8 @@ fn check_compose_file() -> Result<()> {
     .map(drop)
 }
 
-fn without_foreign(command: &mut Command) {
+/// Removes the variables of another stack.
+pub(crate) fn without_foreign(command: &mut Command) {
     for variable in FOREIGN {
         command.env_remove(variable);
     }
