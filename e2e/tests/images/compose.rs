@@ -51,14 +51,7 @@ pub(crate) async fn up() {
 
 /// Runs the `rushgate` command in a container.
 pub(crate) async fn rushgate(arguments: &[&str]) -> String {
-    let run = [
-        "run",
-        "--rm",
-        "--no-TTY",
-        "--no-deps",
-        "--entrypoint=rushgate",
-        "setup",
-    ];
+    let run = ["run", "--rm", "--no-TTY", "rushgate"];
     compose(&[&run, arguments].concat()).await
 }
 

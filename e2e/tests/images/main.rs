@@ -53,12 +53,13 @@ async fn containers() {
     up().await;
     steps.done("up");
     let world = World::connect().await;
+    rushgate(&["campaign", "create", "--id=welcome", "--quota=100"]).await;
     assert_eq!(world.applies("welcome", "42").await, 201);
     assert_eq!(world.applies("welcome", "42").await, 200);
     world.rush("rush", async || {}).await;
     steps.done("rush");
 
-    world.fill_a_part("lost").await;
+    let first = world.give_a_half("lost").await;
     let data = "{{range .Mounts}}{{if eq .Type \"volume\"}}{{.Name}}{{end}}{{end}}";
     let volume = inspect("redis", data).await;
     compose(&["rm", "--stop", "--force", "redis"]).await;
@@ -70,7 +71,7 @@ async fn containers() {
         rushgate(&["audit", campaign]).await;
     }
     healthy().await;
-    world.fill_the_rest("lost").await;
+    world.give_the_rest("lost", first).await;
     steps.done("the Redis volume lost and restored");
 
     for service in services().await {

@@ -87,18 +87,20 @@ impl World {
         self.is_exact(campaign, &expected, &history).await;
     }
 
-    /// Some coupons of a new campaign.
-    pub(crate) async fn fill_a_part(&self, campaign: &str) {
+    /// Gives out a half of the coupons of a new campaign; returns the replies.
+    pub(crate) async fn give_a_half(&self, campaign: &str) -> History {
         self.create(campaign).await;
         let history = self.applications(campaign, QUOTA / 2).await;
         let expected = Expected::once(QUOTA, QUOTA / 2);
         self.is_exact(campaign, &expected, &history).await;
+        history
     }
 
-    /// The others, after Redis was restored. Those who had a coupon apply again.
-    pub(crate) async fn fill_the_rest(&self, campaign: &str) {
-        let history = self.applications(campaign, APPLICANTS).await;
-        assert_eq!(history.granted, u64::from(QUOTA / 2), "granted anew");
+    /// Gives out the other half, also to applicants who have a coupon and apply again.
+    pub(crate) async fn give_the_rest(&self, campaign: &str, first: History) {
+        let mut history = self.applications(campaign, APPLICANTS).await;
+        history.add(first);
+        assert_eq!(history.granted, u64::from(QUOTA), "granted once each");
         let expected = Expected::once(QUOTA, APPLICANTS);
         self.is_exact(campaign, &expected, &history).await;
     }
