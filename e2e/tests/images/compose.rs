@@ -1,7 +1,7 @@
 //! Docker and Docker Compose, as an operator uses them. `cargo xtask test --images` sets the engine, the files, the
 //! project and the ports in the environment.
 
-use crate::eventually;
+use crate::wait::eventually;
 use anyhow::{Result, bail};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

@@ -8,32 +8,15 @@
 )]
 
 mod compose;
+mod wait;
 mod world;
 
 use compose::{Kill, compose, docker, everything, healthy, inspect, run, rushgate, services, up};
-use std::time::{Duration, Instant};
-use tokio::time::{sleep, timeout};
+use std::time::Instant;
 use world::World;
-
-/// Longest time for anything. Kafka has needed four minutes to start on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The services that a request passes. While one of them is frozen, no application is decided.
 const IN_FRONT: [&str; 3] = ["edge", "handler", "redis"];
-
-/// Waits until `condition` returns something.
-async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let wait = async {
-        loop {
-            if let Some(value) = condition().await {
-                return value;
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
-    };
-    let value = timeout(PATIENCE, wait).await;
-    value.unwrap_or_else(|_| panic!("waited in vain until {what}"))
-}
 
 /// The steps of this test, with their times.
 struct Steps(Instant);

@@ -1,7 +1,7 @@
 //! Rushgate in containers, as applicants and the checker see it.
 
 use crate::compose::{healthy, rushgate};
-use crate::eventually;
+use crate::wait::eventually;
 use reqwest::{Client, StatusCode};
 use rushgate_e2e::check::{Expected, breaches};
 use rushgate_e2e::evidence::Stores;
