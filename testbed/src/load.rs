@@ -18,6 +18,7 @@ mod plan;
 mod requests;
 mod response;
 mod result;
+mod silent;
 mod template;
 
 pub use get::get;
@@ -25,4 +26,5 @@ pub use plan::{Load, Pace, Until};
 pub use requests::{Answer, Ended, Requests};
 pub use response::Protocol;
 pub use result::LoadResult;
+pub use silent::silent;
 pub use template::{MARK, Template};

@@ -2,5 +2,6 @@
 //! its own; so does `cargo xtask up`.
 
 pub mod database;
+pub mod haproxy;
 pub mod kafka;
 pub mod redis;

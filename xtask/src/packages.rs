@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use rushgate_testbed::program::find;
 use rushgate_testbed::servers::database::DatabaseServer;
-use rushgate_testbed::servers::{kafka, redis};
+use rushgate_testbed::servers::{haproxy, kafka, redis};
 
 use crate::run;
 use crate::say;
@@ -93,6 +93,18 @@ const BROWSER: [Need; 1] = [Need {
     apt: &["chromium", "chromium-browser"],
     is_there: || chromium().is_some(),
 }];
+
+const EDGE: [Need; 1] = [Need {
+    what: "HAProxy 2.6 or newer (haproxy)",
+    apt: &["haproxy"],
+    is_there: || haproxy::program().is_some(),
+}];
+
+/// Finds HAProxy; installs it if it is missing.
+pub(crate) fn edge() -> Result<PathBuf> {
+    ensure(&EDGE)?;
+    haproxy::program().context("HAProxy 2.6 or newer is still missing")
+}
 
 /// Ensures that Python packages can be fetched.
 pub(crate) fn python() -> Result<()> {

@@ -45,6 +45,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     toolchain::ensure_checkers()?;
     packages::build_tools()?;
     let browser = packages::browser()?;
+    packages::edge()?;
     let schemathesis = SCHEMATHESIS.fetch()?;
     stages.begin("format");
     check_format()?;

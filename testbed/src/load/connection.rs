@@ -4,10 +4,10 @@ use super::requests::{Answer, Ended};
 use anyhow::Result;
 use rustix::event::epoll;
 use rustix::fd::OwnedFd;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Instant;
 
 /// Bytes that are read at once; more, if an answer is longer.
@@ -64,10 +64,16 @@ impl Connection {
         self.in_flight.is_empty() && self.paused == 0
     }
 
-    /// Sends requests; if it is closed, opens it first. Its events at `epoll` have this number.
-    pub(super) fn send(&mut self, bytes: &[u8], epoll: &OwnedFd, number: u64) -> io::Result<()> {
+    /// Sends requests; if it is closed, opens it first, from `source`. Its events at `epoll` have this number.
+    pub(super) fn send(
+        &mut self,
+        bytes: &[u8],
+        source: Option<IpAddr>,
+        epoll: &OwnedFd,
+        number: u64,
+    ) -> io::Result<()> {
         if self.stream.is_none() {
-            self.open(epoll, number)?;
+            self.open(source, epoll, number)?;
         }
         let taken = if self.unsent.is_empty() {
             self.write(bytes)?
@@ -123,7 +129,7 @@ impl Connection {
     }
 
     /// Begins to connect, without waiting.
-    fn open(&mut self, epoll: &OwnedFd, number: u64) -> io::Result<()> {
+    fn open(&mut self, source: Option<IpAddr>, epoll: &OwnedFd, number: u64) -> io::Result<()> {
         let family = match self.address {
             SocketAddr::V4(_) => AddressFamily::INET,
             SocketAddr::V6(_) => AddressFamily::INET6,
@@ -131,6 +137,9 @@ impl Connection {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = socket_with(family, SocketType::STREAM, flags, None)?;
         sockopt::set_tcp_nodelay(&socket, true)?;
+        if let Some(source) = source {
+            bind(&socket, &SocketAddr::new(source, 0))?;
+        }
         match connect(&socket, &self.address) {
             Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
             Err(error) => return Err(error.into()),

@@ -188,7 +188,12 @@ impl<'a, R: Requests> Generator<'a, R> {
     }
 
     fn send(&mut self, connection: usize) {
-        let sent = self.connections[connection].send(&self.out, &self.epoll, connection as u64);
+        let sources = &self.load.sources;
+        let source = sources
+            .get(self.sent as usize % sources.len().max(1))
+            .copied();
+        let sent =
+            self.connections[connection].send(&self.out, source, &self.epoll, connection as u64);
         if let Err(error) = sent {
             self.broken
                 .push((connection, anyhow!(error).context("sending")));

@@ -2,7 +2,7 @@
 
 use super::response::Protocol;
 use super::template::Template;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// A load, which [`Load::run`] sends.
@@ -10,6 +10,8 @@ use std::time::Duration;
 pub struct Load<R = Vec<Template>> {
     /// The servers; the connections are spread over them.
     pub addresses: Vec<SocketAddr>,
+    /// Where connections come from: each is opened from the next of these. Without any, the system chooses.
+    pub sources: Vec<IpAddr>,
     pub protocol: Protocol,
     pub requests: R,
     /// The number of the first request; every request has its own number, and so its own user id.
@@ -52,6 +54,7 @@ impl<R> Load<R> {
     pub fn over(addresses: Vec<SocketAddr>, requests: R) -> Self {
         Self {
             addresses,
+            sources: vec![],
             protocol: Protocol::Http,
             requests,
             first: 0,
