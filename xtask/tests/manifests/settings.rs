@@ -66,14 +66,28 @@ fn variables_of_program(directory: &str) -> BTreeSet<String> {
     variables
 }
 
-/// The variables in the configuration of the edge: `"${NAME-default}"`.
-fn variables_of_edge() -> BTreeSet<String> {
+/// The variables in the configuration of the edge, `"${NAME-default}"`, and their defaults.
+fn variables_of_edge() -> BTreeMap<String, String> {
     let text = read("deploy/edge/haproxy.cfg");
-    let names = super::variables(&text).into_iter();
-    names
-        .filter(|name| name.starts_with("EDGE_"))
-        .map(str::to_owned)
-        .collect()
+    let mut variables = BTreeMap::new();
+    for variable in text.split("${EDGE_").skip(1) {
+        let inside = variable.split('}').next().unwrap();
+        let (name, default) = inside.split_once('-').unwrap_or((inside, ""));
+        let name = format!("EDGE_{}", name.trim_end_matches("[*]"));
+        let known: &mut String = variables.entry(name).or_default();
+        if known.is_empty() {
+            *known = default.to_owned();
+        }
+    }
+    variables
+}
+
+/// The value of a variable in `.env.sample`, where it may be a comment.
+fn sample(name: &str) -> Option<String> {
+    let text = read(".env.sample");
+    let mut lines = text.lines().map(|line| line.trim_start_matches('#'));
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    value.map(str::to_owned)
 }
 
 /// The variables that each service must get.
@@ -87,7 +101,10 @@ fn wanted() -> BTreeMap<&'static str, BTreeSet<String>> {
         .map(|name| format!("SPIN_VARIABLE_{}", name.to_uppercase()))
         .collect();
     handler.extend(owned(&OF_SPIN));
-    let mut wanted = BTreeMap::from([("edge", variables_of_edge()), ("handler", handler)]);
+    let mut wanted = BTreeMap::from([
+        ("edge", variables_of_edge().into_keys().collect()),
+        ("handler", handler),
+    ]);
     for (service, directory) in [
         ("bridge", "kafka-bridge"),
         ("consumer", "consumer"),
@@ -154,6 +171,31 @@ fn every_setting_is_handed_on() {
         own_servers["services"][service.as_str()]["environment"][variable.as_str()].is_badvalue()
     });
     assert!(missing.is_empty(), "not handed on: {missing:#?}");
+}
+
+#[test]
+fn the_defaults_of_the_sample_are_those_of_the_programs() {
+    let mut shown = 0;
+    let file = load(&read("docker-compose.yml"));
+    for (name, default) in variables_of_edge() {
+        let value = file["services"]["edge"]["environment"][name.as_str()].as_str();
+        // The edge and the handler share the settings of CORS.
+        let name = name.replace("EDGE_CORS_", "CORS_");
+        if let Some((_, rest)) = value.and_then(|value| value.split_once(&format!("{name}:-"))) {
+            assert_eq!(rest.trim_end_matches('}'), default, "{name}");
+            assert_eq!(sample(&name), Some(default), "{name}");
+            shown += 1;
+        }
+    }
+    let spin: toml::Table = read("spin.toml").parse().unwrap();
+    for (name, variable) in spin["variables"].as_table().unwrap() {
+        // Those of Redis are in deploy/own-servers.yml.
+        if let Some(value) = sample(&name.to_uppercase()) {
+            assert_eq!(Some(value.as_str()), variable["default"].as_str(), "{name}");
+            shown += 1;
+        }
+    }
+    assert!(shown > 15, "{shown}");
 }
 
 #[test]
