@@ -201,6 +201,7 @@ fn planned(
             .get("MYSQL_PASSWORD")
             .cloned()
             .context("MYSQL_PASSWORD is missing in .env: copy it from .env.sample")?,
+        edge: None,
         handlers: vec![listen],
         bridges: vec![0; copies(options.bridges, before.map(|stack| stack.bridges.len()))],
         consumers: vec![0; copies(options.consumers, before.map(|stack| stack.consumers.len()))],

@@ -7,6 +7,7 @@ mod chaos;
 mod compose;
 mod database;
 mod down;
+mod edge;
 mod env_file;
 mod handler;
 mod images;
@@ -17,6 +18,7 @@ mod logs;
 mod native;
 mod packages;
 mod pipeline;
+mod plan;
 mod progress;
 mod pypi;
 mod redis;
@@ -56,7 +58,7 @@ enum Xtask {
     Status,
     /// Show the logs of the services
     Logs {
-        /// redis, kafka, database, bridge, consumer or handler; default: all
+        /// redis, kafka, database, bridge, consumer, handler or edge; default: all
         service: Option<String>,
         /// Keep showing new lines
         #[arg(long, short)]

@@ -1,7 +1,6 @@
 //! Runs the stack as local processes. It starts them step by step, and stops them in reverse order: the clients of the
 //! servers first, then the servers.
 
-use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,15 +11,17 @@ use rushgate_testbed::port;
 use crate::binaries::OPERATOR;
 use crate::build;
 use crate::database;
+use crate::edge;
 use crate::handler::{self, Host};
 use crate::kafka;
 use crate::packages;
 use crate::pipeline;
+use crate::plan::planned;
 use crate::redis;
 use crate::run;
 use crate::say;
 use crate::service::{self, Service, Starting};
-use crate::stack::{SERVERS, Stack, first_campaign};
+use crate::stack::{EDGE, SERVERS, Stack, first_campaign};
 use crate::state::State;
 use crate::up_options::Options;
 
@@ -29,15 +30,17 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Starts every service that does not run.
 pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
-    packages::build_tools()?;
     let previous = state.stack()?;
     let stack = planned(previous.clone(), options)?;
     // Fails now rather than after the build.
     claim_new_addresses(previous.as_ref(), &stack, state)?;
+    packages::native_stack(stack.edge.is_some())?;
     let servers = packages::servers()?;
+    let haproxy = stack.edge.map(|_| packages::edge()).transpose()?;
     kafka::fetch()?;
-    state.save(&stack)?;
+    // In this order: if this is interrupted in between, the next `up` starts again what was stopped.
     retire(previous.as_ref(), &stack, state)?;
+    state.save(&stack)?;
 
     // The servers start while the compiler works.
     let starting = start_servers(&servers, &stack, None, state)?;
@@ -59,6 +62,10 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
         &format!("Starting bridge, consumer and handler ({})", host.name()),
         starting,
     )?;
+    if let Some(haproxy) = haproxy {
+        let edge = edge::service(&haproxy, &stack, state)?;
+        wait("Starting the edge (HAProxy)", start([edge], state)?)?;
+    }
     Ok(stack)
 }
 
@@ -111,83 +118,38 @@ pub(crate) fn operator(stack: &Stack, arguments: &[&str]) -> Result<String> {
     .with_context(|| format!("`rushgate {}` failed", arguments.join(" ")))
 }
 
-/// The stack to run: the previous one, changed by the options.
-fn planned(previous: Option<Stack>, options: &Options) -> Result<Stack> {
-    let mut stack = match previous {
-        Some(stack) => stack,
-        None => Stack::servers()?,
-    };
-    if let Some(listen) = options.listen {
-        stack
-            .handlers
-            .splice(..stack.handlers.len().min(1), [listen]);
-    }
-    if stack.handlers.is_empty() {
-        stack.handlers.push(options.listen_or_default());
-    }
-    let wanted = |asked: Option<u8>, present: usize| asked.map_or(present.max(1), usize::from);
-    let (handlers, bridges, consumers) = (
-        wanted(options.handlers, stack.handlers.len()),
-        wanted(options.bridges, stack.bridges.len()),
-        wanted(options.consumers, stack.consumers.len()),
-    );
-    let mut more = stack.handlers.iter().map(SocketAddr::port).collect();
-    fit(&mut more, handlers)?;
-    let listen = |port: &u16| SocketAddr::from(([127, 0, 0, 1], *port));
-    let present = stack.handlers.len().min(handlers);
-    stack.handlers.truncate(present);
-    stack.handlers.extend(more[present..].iter().map(listen));
-    fit(&mut stack.bridges, bridges)?;
-    fit(&mut stack.consumers, consumers)?;
-    Ok(stack)
-}
-
+/// Fails if another process listens where the edge or a handler is to listen.
 fn claim_new_addresses(previous: Option<&Stack>, stack: &Stack, state: &State) -> Result<()> {
-    for (index, listen) in stack.handlers.iter().enumerate() {
-        let name = format!("handler-{}", index + 1);
-        let ours = match state.process(&name)? {
-            Some(process) => process.is_alive()?,
-            None => false,
-        };
-        let stays = previous.is_some_and(|previous| previous.handlers.get(index) == Some(listen));
-        if !(ours && stays) {
-            service::ensure_free(*listen, &name)?;
+    let mut ours = Vec::new();
+    if let Some(previous) = previous {
+        for service in state.services()? {
+            if let Some(process) = state.process(&service)?
+                && process.is_alive()?
+            {
+                ours.extend(previous.address(&service).map(|address| address.port()));
+            }
         }
     }
-    Ok(())
+    stack
+        .services()
+        .filter(|service| service == EDGE || service.starts_with("handler"))
+        .filter_map(|service| Some((stack.address(&service)?, service)))
+        .filter(|(listen, _)| !ours.contains(&listen.port()))
+        .try_for_each(|(listen, service)| service::ensure_free(listen, &service))
 }
 
-fn fit(ports: &mut Vec<u16>, wanted: usize) -> Result<()> {
-    ports.truncate(wanted);
-    while ports.len() < wanted {
-        ports.push(port::for_stack()?);
-    }
-    Ok(())
-}
-
-/// Stops services that are no longer wanted: those with a higher number than the new maximum, and handlers whose
-/// address changes.
+/// Stops services that are no longer wanted: those with a higher number than the new maximum, those whose address
+/// changes, and an edge in front of other handlers.
 fn retire(previous: Option<&Stack>, stack: &Stack, state: &State) -> Result<()> {
-    let mut retired = Vec::new();
-    for service in state.services()? {
-        let Some((kind, number)) = service.rsplit_once('-') else {
-            continue;
-        };
-        let Ok(number) = number.parse::<usize>() else {
-            continue;
-        };
-        let moved = previous.is_some_and(|previous| {
-            kind == "handler" && previous.handlers.get(number - 1) != stack.handlers.get(number - 1)
+    let mut retired = state.services()?;
+    retired.retain(|service| {
+        let wanted = stack.services().any(|wanted| wanted == *service);
+        let changes = previous.is_some_and(|previous| {
+            previous.address(service) != stack.address(service)
+                || service == EDGE && previous.handlers != stack.handlers
         });
-        let wanted = match kind {
-            "handler" => stack.handlers.len(),
-            "bridge" => stack.bridges.len(),
-            _ => stack.consumers.len(),
-        };
-        if number > wanted || moved {
-            retired.push(service);
-        }
-    }
+        !wanted || changes
+    });
     detached::stop(&processes(&retired, state)?, PATIENCE)?;
     retired.iter().try_for_each(|service| state.forget(service))
 }
@@ -207,7 +169,7 @@ fn start_servers(
     ])
 }
 
-fn start(services: Vec<Service>, state: &State) -> Result<Vec<Starting>> {
+fn start(services: impl IntoIterator<Item = Service>, state: &State) -> Result<Vec<Starting>> {
     services
         .into_iter()
         .map(|service| service.start(state))
@@ -231,51 +193,4 @@ fn processes(services: &[String], state: &State) -> Result<Vec<Identity>> {
         .map(|service| state.process(service))
         .collect();
     Ok(found?.into_iter().flatten().collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn options(listen: Option<&str>, copies: Option<u8>) -> Options {
-        Options {
-            listen: listen.map(|listen| listen.parse().unwrap()),
-            handlers: copies,
-            bridges: copies,
-            consumers: copies,
-            ..Options::default()
-        }
-    }
-
-    #[test]
-    fn a_second_up_changes_nothing() {
-        let first = planned(None, &options(None, None)).unwrap();
-        assert_eq!(first.handlers, ["127.0.0.1:3000".parse().unwrap()]);
-        assert_eq!((first.bridges.len(), first.consumers.len()), (1, 1));
-        assert_eq!(
-            planned(Some(first.clone()), &options(None, None)).unwrap(),
-            first
-        );
-    }
-
-    #[test]
-    fn copies_come_and_go_without_moving_the_others() {
-        let one = planned(None, &options(None, None)).unwrap();
-        let two = planned(Some(one.clone()), &options(None, Some(2))).unwrap();
-        assert_eq!(
-            (two.handlers.len(), two.bridges.len(), two.consumers.len()),
-            (2, 2, 2)
-        );
-        assert_eq!(two.handlers[0], one.handlers[0]);
-        assert_eq!(two.bridges[0], one.bridges[0]);
-        assert_eq!(planned(Some(two), &options(None, Some(1))).unwrap(), one);
-    }
-
-    #[test]
-    fn another_address_moves_the_first_handler_only() {
-        let two = planned(None, &options(None, Some(2))).unwrap();
-        let moved = planned(Some(two.clone()), &options(Some("0.0.0.0:8080"), None)).unwrap();
-        assert_eq!(moved.handlers[0], "0.0.0.0:8080".parse().unwrap());
-        assert_eq!(moved.handlers[1], two.handlers[1]);
-    }
 }

@@ -30,7 +30,7 @@ struct Need {
     is_there: fn() -> bool,
 }
 
-const SERVERS: [Need; 4] = [
+static SERVERS: [Need; 4] = [
     Need {
         what: "redis-server 7.0 or newer",
         apt: &["redis-server"],
@@ -59,7 +59,7 @@ const SERVERS: [Need; 4] = [
     },
 ];
 
-const BUILD_TOOLS: [Need; 4] = [
+static BUILD_TOOLS: [Need; 4] = [
     Need {
         what: "a C and C++ compiler (cc, c++)",
         apt: &["build-essential"],
@@ -82,19 +82,19 @@ const BUILD_TOOLS: [Need; 4] = [
     },
 ];
 
-const PYTHON: [Need; 1] = [Need {
+static PYTHON: [Need; 1] = [Need {
     what: "Python 3 with pip (python3 -m pip)",
     apt: &["python3-pip"],
     is_there: has_pip,
 }];
 
-const BROWSER: [Need; 1] = [Need {
+static BROWSER: [Need; 1] = [Need {
     what: "Chromium or Chrome (chromium)",
     apt: &["chromium", "chromium-browser"],
     is_there: || chromium().is_some(),
 }];
 
-const EDGE: [Need; 1] = [Need {
+static EDGE: [Need; 1] = [Need {
     what: "HAProxy 2.6 or newer (haproxy)",
     apt: &["haproxy"],
     is_there: || haproxy::program().is_some(),
@@ -125,6 +125,12 @@ pub(crate) fn servers() -> Result<Servers> {
         database: DatabaseServer::find().context("MariaDB or MySQL is still missing")?,
         java: kafka::java().context("Java 17 or newer is still missing")?,
     })
+}
+
+/// Ensures that a native stack can be compiled and run. What is missing is installed, or named, all at once.
+pub(crate) fn native_stack(with_edge: bool) -> Result<()> {
+    let edge = EDGE.iter().filter(|_| with_edge);
+    ensure(BUILD_TOOLS.iter().chain(&SERVERS).chain(edge))
 }
 
 /// Ensures that the workspace can be compiled.
@@ -161,8 +167,11 @@ fn has_openssl() -> bool {
             .is_ok_and(|status| status.success())
 }
 
-fn ensure(needs: &[Need]) -> Result<()> {
-    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.is_there)()).collect();
+fn ensure(needs: impl IntoIterator<Item = &'static Need>) -> Result<()> {
+    let missing: Vec<&Need> = needs
+        .into_iter()
+        .filter(|need| !(need.is_there)())
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }

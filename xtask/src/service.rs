@@ -13,6 +13,7 @@ use rushgate_testbed::detached::Identity;
 use rushgate_testbed::log;
 use rushgate_testbed::servers::redis::Redis;
 
+use crate::stack::EDGE;
 use crate::state::State;
 use crate::workspace;
 
@@ -134,7 +135,7 @@ pub(crate) fn ensure_free(address: SocketAddr, service: &str) -> Result<()> {
         return Ok(());
     };
     let port = address.port();
-    let otherwise = if service.starts_with("handler") {
+    let otherwise = if matches!(service, EDGE | "handler-1") {
         let next = SocketAddr::new(address.ip(), port.saturating_add(1));
         format!("choose another address: cargo xtask up --listen {next}")
     } else {

@@ -1,15 +1,17 @@
 //! The addresses and ports of a stack. They are chosen once and stored in `stack.env`.
 
-use std::collections::BTreeMap;
+mod file;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rushgate_testbed::{port, secret};
-
-use crate::env_file;
 
 /// The services that store data; the others stop before them.
 pub(crate) const SERVERS: [&str; 3] = ["redis", "kafka", "database"];
+
+/// The service in front of the handlers.
+pub(crate) const EDGE: &str = "edge";
 
 /// The campaign that is open as soon as the system runs.
 pub(crate) const CAMPAIGN: &str = "welcome";
@@ -56,7 +58,7 @@ impl Runner {
     }
 }
 
-/// One stack. Servers listen on 127.0.0.1; only the handlers' addresses can be chosen.
+/// One stack. Everything listens on 127.0.0.1; only the address where applicants reach it can be chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stack {
     pub(crate) runner: Runner,
@@ -66,6 +68,8 @@ pub(crate) struct Stack {
     pub(crate) controller: u16,
     pub(crate) database: u16,
     pub(crate) password: String,
+    /// The native edge in front of the handlers, if there is one. It has the address that the first handler has otherwise.
+    pub(crate) edge: Option<SocketAddr>,
     pub(crate) handlers: Vec<SocketAddr>,
     /// Metrics port of each bridge.
     pub(crate) bridges: Vec<u16>,
@@ -83,6 +87,7 @@ impl Stack {
             controller: port::for_stack()?,
             database: port::for_stack()?,
             password: secret::password()?,
+            edge: None,
             handlers: Vec::new(),
             bridges: Vec::new(),
             consumers: Vec::new(),
@@ -104,12 +109,33 @@ impl Stack {
         )
     }
 
-    /// The handlers' URLs, in order.
+    /// The URLs for applicants: that of the edge, or those of the handlers in order.
     pub(crate) fn urls(&self) -> Vec<String> {
-        self.handlers
+        let listen = match &self.edge {
+            Some(edge) => std::slice::from_ref(edge),
+            None => &self.handlers,
+        };
+        listen
             .iter()
             .map(|listen| format!("http://{}", reachable(*listen)))
             .collect()
+    }
+
+    /// Where a service listens; for bridges and consumers, the address of their metrics.
+    pub(crate) fn address(&self, service: &str) -> Option<SocketAddr> {
+        let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let (kind, number) = service.rsplit_once('-').unwrap_or((service, "1"));
+        let index = number.parse::<usize>().unwrap_or(1).saturating_sub(1);
+        match kind {
+            "redis" => Some(local(self.redis)),
+            "kafka" => Some(local(self.kafka)),
+            "database" => Some(local(self.database)),
+            "edge" => self.edge,
+            "handler" => self.handlers.get(index).copied(),
+            "bridge" => self.bridges.get(index).copied().map(local),
+            "consumer" => self.consumers.get(index).copied().map(local),
+            _ => None,
+        }
     }
 
     /// The names of all its services.
@@ -122,6 +148,7 @@ impl Stack {
             .map(str::to_owned)
             .chain(numbered("bridge", self.bridges.len()))
             .chain(numbered("consumer", self.consumers.len()))
+            .chain(self.edge.map(|_| EDGE.to_owned()))
             .chain(numbered("handler", self.handlers.len()))
     }
 
@@ -139,61 +166,6 @@ impl Stack {
         env.push(("DATABASE_URL", self.database_url()));
         env
     }
-
-    /// The text of `stack.env`.
-    pub(crate) fn render(&self) -> String {
-        let list = |ports: &[u16]| {
-            ports
-                .iter()
-                .map(u16::to_string)
-                .collect::<Vec<_>>()
-                .join(",")
-        };
-        let listen: Vec<String> = self.handlers.iter().map(SocketAddr::to_string).collect();
-        let runner = match self.runner {
-            Runner::Native => "native",
-            Runner::Docker => "docker",
-        };
-        format!(
-            "# Written by `cargo xtask up`. In a shell: set -a; . .rushgate/stack.env; set +a\n{}\n\
-             # For xtask itself.\n{}",
-            env_file::render(self.env()),
-            env_file::render([
-                ("XTASK_RUNNER", runner.to_owned()),
-                (
-                    "XTASK_PORTS",
-                    list(&[self.redis, self.kafka, self.controller, self.database])
-                ),
-                ("XTASK_PASSWORD", self.password.clone()),
-                ("XTASK_HANDLERS", listen.join(",")),
-                ("XTASK_BRIDGES", list(&self.bridges)),
-                ("XTASK_CONSUMERS", list(&self.consumers)),
-            ])
-        )
-    }
-
-    /// Parses the output of [`Stack::render`].
-    pub(crate) fn parse(text: &str) -> Result<Self> {
-        let values = env_file::parse(text);
-        let [redis, kafka, controller, database] = list(&values, "XTASK_PORTS")?
-            .try_into()
-            .ok()
-            .context("XTASK_PORTS must have four ports")?;
-        Ok(Self {
-            runner: match value(&values, "XTASK_RUNNER")? {
-                "docker" => Runner::Docker,
-                _ => Runner::Native,
-            },
-            redis,
-            kafka,
-            controller,
-            database,
-            password: value(&values, "XTASK_PASSWORD")?.to_owned(),
-            handlers: list(&values, "XTASK_HANDLERS")?,
-            bridges: list(&values, "XTASK_BRIDGES")?,
-            consumers: list(&values, "XTASK_CONSUMERS")?,
-        })
-    }
 }
 
 /// The address at which a local client reaches this listener.
@@ -205,32 +177,13 @@ pub(crate) fn reachable(listen: SocketAddr) -> SocketAddr {
     }
 }
 
-fn value<'a>(values: &'a BTreeMap<String, String>, key: &str) -> Result<&'a str> {
-    values.get(key).map(String::as_str).with_context(|| {
-        format!("{key} is missing: `cargo xtask down`, then `cargo xtask up`, write it again")
-    })
-}
-
-fn list<T>(values: &BTreeMap<String, String>, key: &str) -> Result<Vec<T>>
-where
-    T: std::str::FromStr,
-    T::Err: std::error::Error + Send + Sync + 'static,
-{
-    value(values, key)?
-        .split(',')
-        .filter(|item| !item.is_empty())
-        .map(|item| {
-            item.parse()
-                .with_context(|| format!("{key} contains {item:?}"))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
-    fn stack() -> Stack {
+    pub(super) fn stack() -> Stack {
         Stack {
             runner: Runner::Native,
             redis: 20001,
@@ -238,6 +191,7 @@ mod tests {
             controller: 20003,
             database: 20004,
             password: "secret".into(),
+            edge: None,
             handlers: vec![
                 "0.0.0.0:3000".parse().unwrap(),
                 "127.0.0.1:20005".parse().unwrap(),
@@ -247,11 +201,11 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_written_is_read_again() {
-        assert_eq!(Stack::parse(&stack().render()).unwrap(), stack());
-        let servers = Stack::servers().unwrap();
-        assert_eq!(Stack::parse(&servers.render()).unwrap(), servers);
+    pub(super) fn behind_an_edge() -> Stack {
+        Stack {
+            edge: Some("0.0.0.0:8080".parse().unwrap()),
+            ..stack()
+        }
     }
 
     #[test]
@@ -269,8 +223,29 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_names_what_is_missing() {
-        let error = Stack::parse("REDIS_URL=redis://127.0.0.1:1\n").unwrap_err();
-        assert!(error.to_string().contains("XTASK_PORTS"), "{error}");
+    fn applicants_reach_the_handlers_through_the_edge_only() {
+        assert_eq!(behind_an_edge().urls(), ["http://127.0.0.1:8080"]);
+    }
+
+    #[test]
+    fn every_service_has_an_address() {
+        let stack = behind_an_edge();
+        assert_eq!(
+            stack
+                .services()
+                .filter(|name| stack.address(name).is_none())
+                .count(),
+            0
+        );
+        for (service, address) in [
+            ("edge", Some("0.0.0.0:8080")),
+            ("handler-2", Some("127.0.0.1:20005")),
+            ("bridge-2", Some("127.0.0.1:20007")),
+            ("kafka", Some("127.0.0.1:20002")),
+            ("bridge-3", None),
+        ] {
+            let expected = address.map(|address| address.parse().unwrap());
+            assert_eq!(stack.address(service), expected, "{service}");
+        }
     }
 }

@@ -18,15 +18,13 @@ pub(crate) fn status(state: &State) -> Result<ExitCode> {
         run::successfully(&mut compose::compose(["ps", "--all"]))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut services = state.services()?;
-    let absent: Vec<String> = stack
-        .services()
-        .filter(|service| !services.contains(service))
-        .collect();
-    services.extend(absent);
+    let mut services: Vec<String> = stack.services().collect();
+    let mut others = state.services()?;
+    others.retain(|service| !services.contains(service));
+    services.extend(others);
     let mut all_run = true;
     say::line(format_args!(
-        "{:<12} {:<8} {:>8}  {:<22} LOG",
+        "{:<12} {:<8} {:>8}  {:<30} LOG",
         "PART", "STATE", "PID", "ADDRESS"
     ));
     for service in services {
@@ -38,7 +36,7 @@ pub(crate) fn status(state: &State) -> Result<ExitCode> {
         all_run &= alive;
         let log = state.log(&service);
         say::line(format_args!(
-            "{service:<12} {:<8} {:>8}  {:<22} {}",
+            "{service:<12} {:<8} {:>8}  {:<30} {}",
             match (alive, &process) {
                 (true, _) => "running",
                 (false, Some(_)) => "dead",
@@ -56,21 +54,16 @@ pub(crate) fn status(state: &State) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// Where a service listens; for bridges and consumers, the address of their metrics.
+/// Where a service listens, as a URL if it can be opened in a browser.
 fn address(service: &str, stack: &Stack) -> String {
-    let local = |port: Option<u16>| port.map(|port| format!("127.0.0.1:{port}"));
-    let (kind, number) = service.rsplit_once('-').unwrap_or((service, "1"));
-    let index = number.parse::<usize>().unwrap_or(1).saturating_sub(1);
-    match kind {
-        "redis" => local(Some(stack.redis)),
-        "kafka" => local(Some(stack.kafka)),
-        "database" => local(Some(stack.database)),
-        "handler" => stack.handlers.get(index).map(ToString::to_string),
-        "bridge" => local(stack.bridges.get(index).copied()),
-        "consumer" => local(stack.consumers.get(index).copied()),
-        _ => None,
+    let Some(address) = stack.address(service) else {
+        return String::new();
+    };
+    match service.rsplit_once('-').map_or(service, |(kind, _)| kind) {
+        "edge" | "handler" => format!("http://{address}"),
+        "bridge" | "consumer" => format!("http://{address}/metrics"),
+        _ => address.to_string(),
     }
-    .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -78,12 +71,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_part_has_an_address() {
+    fn pages_are_urls() {
         let mut stack = Stack::servers().unwrap();
-        stack.handlers = vec!["127.0.0.1:3000".parse().unwrap()];
+        stack.edge = Some("127.0.0.1:3000".parse().unwrap());
+        stack.handlers = vec!["127.0.0.1:20005".parse().unwrap()];
         stack.bridges = vec![20001, 20002];
-        assert_eq!(address("handler-1", &stack), "127.0.0.1:3000");
-        assert_eq!(address("bridge-2", &stack), "127.0.0.1:20002");
+        assert_eq!(address("edge", &stack), "http://127.0.0.1:3000");
+        assert_eq!(address("handler-1", &stack), "http://127.0.0.1:20005");
+        assert_eq!(
+            address("bridge-2", &stack),
+            "http://127.0.0.1:20002/metrics"
+        );
         assert_eq!(address("kafka", &stack), stack.kafka_brokers());
         assert_eq!(address("bridge-3", &stack), "");
     }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::compose::{self, Unusable};
+use crate::compose;
 use crate::native;
 use crate::say;
 use crate::stack::{CAMPAIGN, Runner, Stack};
@@ -38,11 +38,9 @@ fn runner(options: &Options, previous: Option<&Stack>) -> Runner {
         _ => match compose::usable() {
             Ok(()) => Runner::Docker,
             Err(why) => {
-                if let Unusable::TooOld(_) = why {
-                    say::note(format_args!(
-                        "Using local processes, not containers: {why}."
-                    ));
-                }
+                say::note(format_args!(
+                    "Using local processes, not containers: {why}."
+                ));
                 Runner::Native
             }
         },
@@ -56,9 +54,14 @@ fn welcome(stack: &Stack) -> String {
         Some(others) if !others.is_empty() => format!(" (and at {})", others.join(", ")),
         _ => String::new(),
     };
+    let behind = match (stack.edge, stack.handlers.len()) {
+        (None, _) => String::new(),
+        (Some(_), 1) => ": HAProxy, in front of one handler".to_owned(),
+        (Some(_), handlers) => format!(": HAProxy, in front of {handlers} handlers"),
+    };
     format!(
         "
-Rushgate is up at {url}{others}.
+Rushgate is up at {url}{others}{behind}.
 
 Apply for a coupon, see what became of it, see how the campaign stands:
 
@@ -99,6 +102,11 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("-d '{\"user_id\":\"42\"}'"), "{text}");
+
+        stack.edge = Some("127.0.0.1:8080".parse().unwrap());
+        let text = welcome(&stack);
+        let expected = "up at http://127.0.0.1:8080: HAProxy, in front of 2 handlers.";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

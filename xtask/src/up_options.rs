@@ -11,10 +11,13 @@ pub(crate) struct Options {
     /// Run everything in containers, with Docker Compose
     #[arg(long)]
     pub(crate) docker: bool,
-    /// Address of the first handler [default: 127.0.0.1:3000, or as before]
+    /// Put an edge in front of the handlers: HAProxy, as in deploy/edge/ [default: as before; in containers always]
+    #[arg(long)]
+    pub(crate) edge: bool,
+    /// Address of the edge, or else of the first handler [default: 127.0.0.1:3000, or as before]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
-    /// Number of handlers; all but the first get free ports [default: 1, or as before]
+    /// Number of handlers; all but the first get free ports, or all of them behind an edge [default: 1, or as before]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) handlers: Option<u8>,
     /// Number of bridges [default: 1, or as before]
@@ -26,7 +29,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// The address of the first handler, unless an earlier `up` has chosen another.
+    /// The address for applicants, unless an earlier `up` has chosen another.
     pub(crate) fn listen_or_default(&self) -> SocketAddr {
         self.listen
             .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)))
