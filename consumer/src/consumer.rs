@@ -103,10 +103,7 @@ async fn all_written(
     writers: JoinSet<Option<StoreError>>,
     replayer: Replayer,
 ) -> Option<StoreError> {
-    tokio::select! {
-        error = written(writers) => error,
-        never = replayer.run() => match never {},
-    }
+    replayer.run_until(written(writers)).await
 }
 
 async fn written(mut writers: JoinSet<Option<StoreError>>) -> Option<StoreError> {

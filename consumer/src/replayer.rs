@@ -16,7 +16,7 @@ use rushgate_gate::record::PARKED;
 use rushgate_gate::signature::SignaturePolicy;
 use rushgate_startup::Backoff;
 use std::collections::HashMap;
-use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -30,6 +30,9 @@ const EVERY: Duration = Duration::from_secs(2);
 /// The longest rest of a campaign's parked records, after pages of which no record could be replayed. The rest
 /// starts with [`EVERY`] and doubles each time.
 const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// How long it goes on at the end of the consumer: less than the writers have to end.
+const LAST: Duration = Duration::from_millis(500);
 
 /// How long the database may take for one page.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -66,13 +69,26 @@ impl Replayer {
         }
     }
 
-    /// Runs until it is dropped.
-    pub(crate) async fn run(mut self) -> Infallible {
+    /// Replays until `end` is done. Then what it does has a moment to be finished, and it closes its connection.
+    pub(crate) async fn run_until<T>(mut self, end: impl Future<Output = T>) -> T {
+        let mut end = pin!(end);
         let mut backoff = Backoff::default();
         let mut wait = EVERY;
-        loop {
-            sleep(wait.mul_f64(0.5 + rand::random::<f64>())).await;
-            wait = match self.look().await {
+        let ended = loop {
+            tokio::select! {
+                ended = &mut end => break ended,
+                () = sleep(wait.mul_f64(0.5 + rand::random::<f64>())) => {}
+            }
+            let mut looking = pin!(self.look());
+            let looked = tokio::select! {
+                ended = &mut end => {
+                    // Another consumer, or the next start, repeats what is cut off here.
+                    let _ = timeout(LAST, looking).await;
+                    break ended;
+                }
+                looked = &mut looking => looked,
+            };
+            wait = match looked {
                 Ok(0) => EVERY,
                 Ok(_) => Duration::ZERO,
                 Err(error) => {
@@ -84,7 +100,9 @@ impl Replayer {
             if wait == EVERY {
                 backoff = Backoff::default();
             }
-        }
+        };
+        self.store.close().await;
+        ended
     }
 
     /// Replays one page of each campaign. Returns how many records are no longer parked.

@@ -446,6 +446,11 @@ impl Eavesdropper {
         Self { port, connections }
     }
 
+    /// How many connections have come since the last call of [`last_words`](Self::last_words).
+    fn count(&self) -> usize {
+        self.connections.lock().expect("no panic").len()
+    }
+
     /// Waits until all connections are closed, and forgets them; returns the last packet of each.
     async fn last_words(&self, of: &str) -> Vec<Vec<u8>> {
         until(&format!("all connections of {of} are closed"), async || {
@@ -497,6 +502,11 @@ async fn connections_to_the_database_are_closed_and_not_just_dropped() {
     }
     system.set("DATABASE_URL", url.as_str());
     system.start_consumer().await;
+    let of_writers = database.count();
+    until("the consumer looks for parked records", async || {
+        (database.count() > of_writers).then_some(())
+    })
+    .await;
     assert_eq!(system.consumers.remove(0).terminate(), Some(0));
     for last in database.last_words("the consumer").await {
         assert!(last.ends_with(&QUIT), "the consumer ends with {last:?}");
