@@ -28,6 +28,9 @@ const HIDDEN: [&str; 5] = [
     "Updating ",
 ];
 
+/// The bar, once the number of crates is known.
+const TEMPLATE: &str = "{spinner} {msg} [{bar:20}] {pos} of {len} crates, {elapsed}{prefix}";
+
 /// Time between two lines where there is no terminal.
 const PAUSE: Duration = Duration::from_secs(30);
 
@@ -112,11 +115,7 @@ struct Bar {
 impl Bar {
     fn new(what: &str, begun: Instant) -> Self {
         let terminal = stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(0).with_message(what.to_owned());
-            let template = "{spinner} {msg} [{bar:20}] {pos} of {len} crates, {elapsed}{prefix}";
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style.progress_chars("=> "));
-            }
+            let bar = ProgressBar::new_spinner().with_message(what.to_owned());
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
@@ -140,6 +139,11 @@ impl Bar {
         let left = left(spent, done - self.fresh, total - self.fresh);
         let left = left.map(|left| format!(", {left}")).unwrap_or_default();
         if let Some(bar) = &self.terminal {
+            if bar.length().is_none()
+                && let Ok(style) = ProgressStyle::with_template(TEMPLATE)
+            {
+                bar.set_style(style.progress_chars("=> "));
+            }
             bar.set_length(total);
             bar.set_position(done);
             bar.set_prefix(left);
