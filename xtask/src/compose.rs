@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -32,6 +33,9 @@ const DESCRIBED: [&str; 6] = [
     "MYSQL_PORT",
     "RUSHGATE_LISTEN",
 ];
+
+/// The address of a handler: only the edge reaches it.
+const UNPUBLISHED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Lowest engine API that has `start_interval`, which the compose file uses: that of engine 25.
 const ENGINE_API: Version = Version::new(1, 44, 0);
@@ -102,17 +106,15 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
             "cannot run in containers: {why}. Install or start it, or use local processes: `cargo xtask up --native`"
         );
     }
-    if options.handlers.is_some_and(|handlers| handlers > 1) {
-        bail!("in containers, `docker compose up --scale handler=…` starts more handlers");
-    }
     let values = with_environment(read_or_write_env()?, |name| std::env::var(name).ok());
     let stack = planned(&values, state.stack()?, options)?;
     state.save(&stack)?;
-    let listen = stack.handlers.first().context("a stack has a handler")?;
+    let listen = stack.edge.context("a stack in containers has an edge")?;
     let step = say::heading("Starting the containers");
     let scale = |service: &str, copies: usize| format!("--scale={service}={copies}");
     run::successfully(
         compose(["up", "--build", "--detach", "--wait", "--remove-orphans"])
+            .arg(scale("handler", stack.handlers.len()))
             .arg(scale("bridge", stack.bridges.len()))
             .arg(scale("consumer", stack.consumers.len()))
             .env("RUSHGATE_LISTEN", listen.to_string()),
@@ -181,7 +183,8 @@ fn planned(
     let before = previous.as_ref();
     let listen = match (
         options.listen,
-        before.and_then(|stack| stack.handlers.first()),
+        // Stacks of the previous version have no edge.
+        before.and_then(|stack| stack.edge.as_ref().or(stack.handlers.first())),
         values.get("RUSHGATE_LISTEN"),
     ) {
         (Some(asked), _, _) => asked,
@@ -201,8 +204,11 @@ fn planned(
             .get("MYSQL_PASSWORD")
             .cloned()
             .context("MYSQL_PASSWORD is missing in .env: copy it from .env.sample")?,
-        edge: None,
-        handlers: vec![listen],
+        edge: Some(listen),
+        handlers: vec![
+            UNPUBLISHED;
+            copies(options.handlers, before.map(|stack| stack.handlers.len()))
+        ],
         bridges: vec![0; copies(options.bridges, before.map(|stack| stack.bridges.len()))],
         consumers: vec![0; copies(options.consumers, before.map(|stack| stack.consumers.len()))],
     })
@@ -275,18 +281,19 @@ mod tests {
             (stack.redis, stack.kafka, stack.database),
             (20001, 9092, 3306)
         );
-        assert_eq!(stack.handlers, ["127.0.0.1:8080".parse().unwrap()]);
+        assert_eq!(stack.urls(), ["http://127.0.0.1:8080"]);
 
         let asked = Options {
             listen: Some("127.0.0.1:9000".parse().unwrap()),
             bridges: Some(2),
+            handlers: Some(3),
             ..Options::default()
         };
         let moved = planned(&values, Some(stack), &asked).unwrap();
-        assert_eq!(moved.handlers, ["127.0.0.1:9000".parse().unwrap()]);
+        assert_eq!(moved.urls(), ["http://127.0.0.1:9000"]);
         let kept = planned(&values, Some(moved.clone()), &Options::default()).unwrap();
         assert_eq!(kept, moved);
-        assert_eq!(kept.bridges.len(), 2);
+        assert_eq!((kept.handlers.len(), kept.bridges.len()), (3, 2));
     }
 
     #[test]

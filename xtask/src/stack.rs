@@ -68,7 +68,7 @@ pub(crate) struct Stack {
     pub(crate) controller: u16,
     pub(crate) database: u16,
     pub(crate) password: String,
-    /// The native edge in front of the handlers, if there is one. It has the address that the first handler has otherwise.
+    /// The edge in front of the handlers, if there is one. It has the address that the first handler has otherwise.
     pub(crate) edge: Option<SocketAddr>,
     pub(crate) handlers: Vec<SocketAddr>,
     /// Metrics port of each bridge.
