@@ -93,7 +93,7 @@ impl Kill {
     pub(crate) async fn of(service: &str) -> Self {
         let image = inspect("redis", "{{.Config.Image}}").await;
         let script = format!(
-            "echo ready; read -r now; kill -9 {}",
+            "echo ready; read -r now && kill -9 {}",
             inspect(service, "{{.State.Pid}}").await
         );
         let run = [
