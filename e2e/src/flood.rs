@@ -11,7 +11,8 @@ use hdrhistogram::Histogram;
 use rushgate_testbed::load::{Answer, Ended, Load, Pace, Requests, Until};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 #[derive(Clone, Debug)]
@@ -25,7 +26,13 @@ pub struct Flood {
     pub per_second: f64,
     /// Most requests in flight: beyond this limit the crowd itself waits, and its latencies grow.
     pub most_under_way: usize,
+    /// The applicants' network addresses, in turn: each opens a connection of their own. Without any, they share
+    /// connections.
+    pub sources: Vec<IpAddr>,
 }
+
+/// The origin of the page from which all apply.
+pub const ORIGIN: &str = "https://shop.example";
 
 /// The result as the applicants saw it. Times are in microseconds from when the request was due.
 #[derive(Debug)]
@@ -40,12 +47,14 @@ pub struct FloodResult {
     pub refused: Histogram<u64>,
     /// Refusals without Retry-After.
     pub without_retry_after: u64,
+    /// Answers that came within a second after their request was sent.
+    pub within_a_second: u64,
+    /// Answers that a page of [`ORIGIN`] may not read.
+    pub unreadable: u64,
     /// Most requests in flight at once.
     pub most_under_way: usize,
     /// From the first request to the last one sent.
     pub sending: Duration,
-    /// From the first request to the last answer.
-    pub elapsed: Duration,
 }
 
 #[derive(Deserialize)]
@@ -57,6 +66,8 @@ struct Body {
 /// The crowd, and what it saw so far.
 struct Crowd {
     campaign: String,
+    /// What a request says of its connection.
+    connection: &'static str,
     under_way: usize,
     started: Instant,
     seen: FloodResult,
@@ -70,6 +81,11 @@ pub async fn run(flood: Flood) -> Result<FloodResult> {
     let address: SocketAddr = flood.address.parse().context("the handler's address")?;
     let crowd = Crowd {
         campaign: flood.campaign,
+        connection: if flood.sources.is_empty() {
+            "keep-alive"
+        } else {
+            "close"
+        },
         under_way: 0,
         started: Instant::now(),
         seen: FloodResult {
@@ -78,29 +94,35 @@ pub async fn run(flood: Flood) -> Result<FloodResult> {
             decided: histogram()?,
             refused: histogram()?,
             without_retry_after: 0,
+            within_a_second: 0,
+            unreadable: 0,
             most_under_way: 0,
             sending: Duration::ZERO,
-            elapsed: Duration::ZERO,
         },
     };
     let (_, crowd) = application::run(Load {
         connections: flood.most_under_way,
         pace: Pace::Open(flood.per_second),
         until: Until::Requests(flood.applicants as u64),
+        sources: flood.sources,
         ..Load::new(address, crowd)
     })
     .await?;
-    Ok(FloodResult {
-        elapsed: crowd.started.elapsed(),
-        ..crowd.seen
-    })
+    Ok(crowd.seen)
 }
 
 impl Requests for Crowd {
     fn write(&mut self, number: u64, out: &mut Vec<u8>) {
         self.under_way += 1;
         self.seen.most_under_way = self.seen.most_under_way.max(self.under_way);
-        application::write_application(out, &self.campaign, &format!("user-{number}"));
+        let body = format!(r#"{{"user_id":"user-{number}"}}"#);
+        let (campaign, connection, length) = (&self.campaign, self.connection, body.len());
+        // Writing to a vector cannot fail.
+        let _ = write!(
+            out,
+            "POST /v1/campaigns/{campaign}/applications HTTP/1.1\r\nhost: rushgate\r\norigin: {ORIGIN}\r\n\
+             connection: {connection}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
     }
 
     fn ended(&mut self, ended: Ended<'_>) -> Result<Option<Duration>> {
@@ -120,11 +142,6 @@ impl FloodResult {
             .iter()
             .filter(|(what, _)| what.split(' ').any(|word| word == kind));
         of_kind.map(|(_, count)| count).sum()
-    }
-
-    /// Decisions per second, over the whole time.
-    pub fn decided_per_second(&self) -> f64 {
-        self.decided.len() as f64 / self.elapsed.as_secs_f64()
     }
 
     fn count(&mut self, kind: &str) {
@@ -150,6 +167,9 @@ impl FloodResult {
             Some(word) => format!("{} {word}", answer.status),
             None => answer.status.to_string(),
         });
+        let is_in_time = ended.at - ended.sent <= Duration::from_secs(1);
+        self.within_a_second += u64::from(is_in_time);
+        self.unreadable += u64::from(answer.header("access-control-allow-origin") != Some(ORIGIN));
         if let 503 | 429 = answer.status {
             let seconds = answer.header("retry-after").map(str::parse::<u32>);
             if !matches!(seconds, Some(Ok(1..))) {

@@ -4,6 +4,7 @@
 pub mod application;
 pub mod campaign;
 pub mod check;
+pub mod edge;
 pub mod evidence;
 pub mod flood;
 pub mod history;

@@ -23,6 +23,7 @@ use rushgate_testbed::process::Process;
 use rushgate_testbed::servers::redis::Redis;
 use rushgate_testbed::wait::until;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -51,7 +52,7 @@ pub struct System {
 struct Handler {
     process: Process,
     url: String,
-    _port: Port,
+    port: Port,
 }
 
 #[derive(Clone, Copy)]
@@ -277,8 +278,24 @@ impl System {
         Handler {
             process,
             url: format!("http://{listen}"),
-            _port: port,
+            port,
         }
+    }
+
+    /// The addresses of the handlers.
+    pub fn handler_addresses(&self) -> Vec<SocketAddr> {
+        let ports = self.handlers.iter().map(|handler| &handler.port);
+        ports.map(Port::address).collect()
+    }
+
+    /// A handler's process.
+    pub fn handler(&self, number: usize) -> &Process {
+        &self.handlers[number].process
+    }
+
+    /// Kills a handler, as in a crash.
+    pub fn crash_handler(&mut self, number: usize) {
+        self.handlers.remove(number).process.crash();
     }
 
     /// The peak memory of each program in bytes.

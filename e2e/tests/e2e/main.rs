@@ -12,6 +12,7 @@
 mod audit;
 mod auth;
 mod browser;
+mod edge;
 mod failed;
 mod http;
 mod interrupted;

@@ -1,0 +1,457 @@
+//! Tests the edge in front of the handlers: what it answers itself, its limits, handlers that die or hang, and reloads.
+
+use crate::overload::{assert_documented, come_again};
+use reqwest::{Client, Method, RequestBuilder, header::HeaderMap};
+use rushgate_e2e::check::Expected;
+use rushgate_e2e::edge::{Edge, addresses};
+use rushgate_e2e::flood::{self, Flood, FloodResult, ORIGIN};
+use rushgate_e2e::system::{Size, System};
+use rushgate_testbed::load::{Ended, Load, Pace, Requests, Until, silent};
+use rushgate_testbed::process::Signal;
+use rushgate_testbed::servers::haproxy::workers;
+use rushgate_testbed::wait::until;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{ErrorKind, Read};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// For tests in which everybody comes from one address.
+const UNLIMITED: [(&str, &str); 2] = [
+    ("EDGE_APPLICATIONS_PER_ADDRESS", "1000000"),
+    ("EDGE_REQUESTS_PER_ADDRESS", "1000000"),
+];
+
+/// Requests in 10 s, as shipped.
+const APPLICATIONS_PER_ADDRESS: u64 = 300;
+
+async fn sent(request: RequestBuilder) -> (u16, HeaderMap, String) {
+    let response = request.send().await.expect("an answer");
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    (status, headers, response.text().await.expect("a body"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_edge_answers_in_the_words_of_the_handler() {
+    let origins = "https://shop.example:443, http://localhost:8080";
+    let origin_setting = ("SPIN_VARIABLE_CORS_ALLOWED_ORIGINS", origins);
+    let system = System::start_with(Size::ONLY_A_HANDLER, &[origin_setting]).await;
+    let edge = Edge::start(&system, &[("EDGE_CORS_ALLOWED_ORIGINS", origins)]).expect("the edge");
+    let client = Client::new();
+    let same = async |ask: &dyn Fn(String) -> RequestBuilder| {
+        let (own, handlers) = (ask(edge.url()), ask(system.url().to_owned()));
+        let ((status, headers, text), (expected, of_handler, expected_text)) =
+            (sent(own).await, sent(handlers).await);
+        assert_eq!((status, text), (expected, expected_text));
+        for name in [
+            "allow",
+            "content-type",
+            "cache-control",
+            "vary",
+            "timing-allow-origin",
+            "access-control-allow-origin",
+            "access-control-allow-methods",
+            "access-control-allow-headers",
+            "access-control-expose-headers",
+            "access-control-max-age",
+        ] {
+            assert_eq!(headers.get(name), of_handler.get(name), "{name}");
+        }
+    };
+    for origin in [
+        None,
+        Some("https://shop.example"),
+        Some("http://localhost:8080"),
+        Some("https://shop.example.evil"),
+    ] {
+        for path in [
+            "",
+            "/welcome",
+            "/welcome/applications",
+            "/welcome/applications/42",
+        ] {
+            same(&|url| {
+                let url = format!("{url}/v1/campaigns{path}");
+                let request = client.request(Method::OPTIONS, url);
+                let request = request.header("access-control-request-method", "POST");
+                origin
+                    .into_iter()
+                    .fold(request, |request, origin| request.header("origin", origin))
+            })
+            .await;
+        }
+        same(&|url| {
+            let url = format!("{url}/v1/campaigns/welcome/applications");
+            let request = client.post(url).header("content-type", "application/json");
+            let request = request.body("x".repeat(4_097));
+            origin
+                .into_iter()
+                .fold(request, |request, origin| request.header("origin", origin))
+        })
+        .await;
+    }
+    // These are answered without a handler, and a handler's absence is not hidden.
+    system.handler(0).signal(Signal::SIGKILL).expect("a signal");
+    let preflight = client
+        .request(Method::OPTIONS, format!("{}/v1/campaigns", edge.url()))
+        .header("access-control-request-method", "GET");
+    assert_eq!(sent(preflight).await.0, 204);
+    let get = |path: &str| client.get(format!("{}{path}", edge.url()));
+    until("the edge has no handler", async || {
+        sent(get("/edge/readyz")).await.0 == 503
+    })
+    .await;
+    assert_eq!(sent(get("/edge/healthz")).await.0, 200);
+    let (status, headers, text) = sent(
+        get("/v1/campaigns/welcome/applications/a-person")
+            .header("origin", "http://localhost:8080"),
+    )
+    .await;
+    assert_eq!(status, 503, "{text}");
+    let problem: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(problem["code"], "overloaded");
+    assert_eq!(
+        headers["access-control-allow-origin"],
+        "http://localhost:8080"
+    );
+    assert!(headers.contains_key("retry-after"), "{headers:?}");
+    // No user id in a log line.
+    let log = edge.process.log();
+    assert!(!log.contains("a-person"), "{log}");
+}
+
+/// A bot: it applies on and on, and counts what it gets.
+struct Bot {
+    /// As one person; without a name, as another person each time.
+    person: Option<&'static str>,
+    answers: BTreeMap<u16, u64>,
+    serials: BTreeSet<String>,
+    unexplained: Vec<String>,
+}
+
+impl Requests for Bot {
+    fn write(&mut self, number: u64, out: &mut Vec<u8>) {
+        let person = self
+            .person
+            .map_or_else(|| format!("forged-{number}"), str::to_owned);
+        let body = format!(r#"{{"user_id":"{person}"}}"#);
+        let length = body.len();
+        let request = format!(
+            "POST /v1/campaigns/sale/applications HTTP/1.1\r\nhost: rushgate\r\norigin: {ORIGIN}\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        out.extend_from_slice(request.as_bytes());
+    }
+
+    fn ended(&mut self, ended: Ended<'_>) -> anyhow::Result<Option<Duration>> {
+        let answer = ended.answer?;
+        *self.answers.entry(answer.status).or_default() += 1;
+        let is_explained = match answer.status {
+            201 | 200 => {
+                self.serials
+                    .extend(answer.header("rushgate-serial").map(str::to_owned));
+                true
+            }
+            429 => {
+                answer.header("retry-after").is_some()
+                    && answer.header("access-control-allow-origin") == Some(ORIGIN)
+                    && answer.header("content-type") == Some("application/problem+json")
+                    && answer.text().contains(r#""code":"rate_limited""#)
+            }
+            _ => false,
+        };
+        if !is_explained {
+            self.unexplained.push(format!("{answer:?}"));
+        }
+        Ok(None)
+    }
+}
+
+impl Bot {
+    /// Clicks a thousand times a second, four thousand times in all.
+    fn click(person: Option<&'static str>, from: IpAddr, edge: SocketAddr) -> JoinHandle<Self> {
+        tokio::task::spawn_blocking(move || {
+            let bot = Self {
+                person,
+                answers: BTreeMap::new(),
+                serials: BTreeSet::new(),
+                unexplained: vec![],
+            };
+            let mut load = Load {
+                sources: vec![from],
+                connections: 100,
+                pace: Pace::Open(1_000.0),
+                until: Until::Requests(4_000),
+                ..Load::new(edge, bot)
+            };
+            load.run().expect("a load");
+            load.requests
+        })
+    }
+
+    fn refused(&self) -> u64 {
+        self.answers.get(&429).copied().unwrap_or_default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_clicks_a_thousand_times_a_second_gets_no_more_than_one_that_clicks_once() {
+    const PEOPLE: u32 = 200;
+    let origins = [("SPIN_VARIABLE_CORS_ALLOWED_ORIGINS", ORIGIN)];
+    let system = System::start_with(Size::ONLY_A_HANDLER, &origins).await;
+    system
+        .operator
+        .create("sale", 5_000)
+        .await
+        .expect("created");
+    let edge = Edge::start(&system, &[]).expect("the edge");
+
+    let bots = addresses(4, 2);
+    let person = Bot::click(Some("bot"), bots[0], edge.address());
+    let forger = Bot::click(None, bots[1], edge.address());
+    let people = flood::run(Flood {
+        address: edge.address().to_string(),
+        campaign: "sale".to_owned(),
+        applicants: PEOPLE as usize,
+        per_second: 50.0,
+        most_under_way: 200,
+        sources: addresses(5, PEOPLE as u16),
+    });
+    let people = people.await.expect("a flood");
+    assert_eq!(
+        people.of("granted"),
+        u64::from(PEOPLE),
+        "{:?}",
+        people.answers
+    );
+
+    for (bot, most_places) in [(person, 1), (forger, APPLICATIONS_PER_ADDRESS)] {
+        let bot = bot.await.expect("no panic");
+        eprintln!(
+            "{:?}: {:?}, {} places",
+            bot.person,
+            bot.answers,
+            bot.serials.len()
+        );
+        assert_eq!(bot.unexplained, Vec::<String>::new());
+        assert!(
+            bot.serials.len() as u64 <= most_places,
+            "{}",
+            bot.serials.len()
+        );
+        assert!(
+            bot.refused() >= 4_000 - APPLICATIONS_PER_ADDRESS,
+            "{:?}",
+            bot.answers
+        );
+    }
+}
+
+/// Whether the server has closed this connection.
+fn is_closed(mut connection: &TcpStream) -> bool {
+    connection.set_nonblocking(true).expect("a socket");
+    loop {
+        match connection.read(&mut [0; 4_096]) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => return error.kind() != ErrorKind::WouldBlock,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_of_one_address_are_bounded_and_do_not_last() {
+    const OPENED: usize = 2_500;
+    const PER_ADDRESS: usize = 600;
+    let system = System::welcome().await;
+    let edge = Edge::start(&system, &[]).expect("the edge");
+    let connections = silent(edge.address(), &addresses(6, 1), OPENED).expect("they connect");
+    let closed = || connections.iter().filter(|one| is_closed(one)).count();
+    until("the surplus is closed", async || {
+        closed() >= OPENED - PER_ADDRESS
+    })
+    .await;
+    // Others are served meanwhile.
+    let url = format!("{}/v1/campaigns/welcome", edge.url());
+    assert_eq!(sent(Client::new().get(url)).await.0, 200);
+    until("all are closed", async || closed() == OPENED).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_trusted_proxies_tell_the_address_of_a_client() {
+    let system = System::welcome().await;
+    let proxies = addresses(7, 3);
+    let (trusted, stranger, speaker) = (proxies[0], proxies[1], proxies[2]);
+    let edge = Edge::start(
+        &system,
+        &[
+            ("EDGE_APPLICATIONS_PER_ADDRESS", "3"),
+            ("EDGE_TRUSTED_PROXIES", &format!("10.0.0.0/8 {trusted}")),
+            ("EDGE_PROXY_PROTOCOL_FROM", &speaker.to_string()),
+        ],
+    )
+    .expect("the edge");
+    let url = format!("{}/v1/campaigns/welcome/applications", edge.url());
+    let apply = async |from: IpAddr, forwarded_for: &str| {
+        let client = Client::builder()
+            .local_address(from)
+            .build()
+            .expect("a client");
+        let request = client.post(&url).header("content-type", "application/json");
+        let request = request.header("x-forwarded-for", forwarded_for);
+        sent(request.body(r#"{"user_id":"1"}"#)).await.0
+    };
+    for _ in 0..3 {
+        assert_ne!(apply(trusted, "192.0.2.6").await, 429);
+        assert_ne!(
+            apply(trusted, "192.0.2.7, 10.0.0.1").await,
+            429,
+            "10.0.0.1 is a proxy, too"
+        );
+        assert_ne!(apply(stranger, "192.0.2.8").await, 429);
+    }
+    assert_eq!(apply(trusted, "192.0.2.6").await, 429);
+    assert_eq!(
+        apply(trusted, "192.0.2.9, 192.0.2.6").await,
+        429,
+        "the first entry is forged"
+    );
+    assert_eq!(apply(trusted, "192.0.2.7, 10.0.0.1").await, 429);
+    assert_ne!(
+        apply(trusted, "192.0.2.8").await,
+        429,
+        "the stranger's was not believed"
+    );
+    assert_eq!(
+        apply(stranger, "192.0.2.9").await,
+        429,
+        "it has applied three times"
+    );
+
+    let through_proxy_protocol = |client: &str| {
+        let mut connection = silent(edge.address(), &[speaker], 1).expect("a connection");
+        let mut connection = connection.pop().expect("one");
+        let body = r#"{"user_id":"1"}"#;
+        let request = format!(
+            "PROXY TCP4 {client} 192.0.2.1 1000 8080\r\nPOST /v1/campaigns/welcome/applications HTTP/1.1\r\n\
+             host: rushgate\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        std::io::Write::write_all(&mut connection, request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).expect("an answer");
+        answer[9..12].to_owned()
+    };
+    assert_eq!(through_proxy_protocol("192.0.2.6"), "429");
+    assert_eq!(through_proxy_protocol("192.0.2.66"), "200");
+}
+
+const APPLICANTS: usize = 800;
+
+/// Two handlers behind an edge, and a flood of 200 applications a second, of which some were granted.
+async fn under_way(settings: &[(&str, &str)]) -> (System, Edge, JoinHandle<FloodResult>) {
+    const TWO_HANDLERS: Size = Size {
+        handlers: 2,
+        ..Size::ONE_OF_EACH
+    };
+    let origins = [("SPIN_VARIABLE_CORS_ALLOWED_ORIGINS", ORIGIN)];
+    let system = System::start_with(TWO_HANDLERS, &origins).await;
+    let created = system.operator.create("sale", APPLICANTS as u32).await;
+    created.expect("created");
+    let edge = Edge::start(&system, &[&UNLIMITED[..], settings].concat()).expect("the edge");
+    let flood = Flood {
+        address: edge.address().to_string(),
+        campaign: "sale".to_owned(),
+        applicants: APPLICANTS,
+        per_second: 200.0,
+        most_under_way: 800,
+        sources: vec![],
+    };
+    let flood = tokio::spawn(async move { flood::run(flood).await.expect("a flood") });
+    some_more_are_granted(&edge).await;
+    (system, edge, flood)
+}
+
+async fn granted(edge: &Edge) -> u64 {
+    let url = format!("{}/v1/campaigns/sale", edge.url());
+    let (_, _, text) = sent(Client::new().get(url)).await;
+    let state: Value = serde_json::from_str(&text).unwrap_or_default();
+    state["round"]["granted"].as_u64().unwrap_or_default()
+}
+
+async fn some_more_are_granted(edge: &Edge) {
+    let before = granted(edge).await;
+    until("some are granted", async || {
+        granted(edge).await > before + 50
+    })
+    .await;
+}
+
+/// Those who got no decision come again; then everybody has a coupon.
+async fn assert_exact(system: &System, outcome: FloodResult) {
+    assert_documented(&outcome);
+    assert_eq!(outcome.unreadable, 0, "answers without CORS headers");
+    let outcome = come_again(system, "sale", outcome, APPLICANTS).await;
+    let expected = Expected::once(APPLICANTS as u32, APPLICANTS as u32);
+    assert_eq!(system.check(&expected, "sale", &outcome).await, vec![]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn applications_of_a_handler_that_dies_are_decided_by_another() {
+    let (mut system, edge, flood) = under_way(&[]).await;
+    system.crash_handler(0);
+    let outcome = flood.await.expect("no panic");
+    eprintln!("{:?}\n{}", outcome.answers, edge.process.log());
+    // One whose first answer was lost is told that it has its coupon already.
+    let decided = outcome.of("granted") + outcome.of("already_granted");
+    assert_eq!(decided, APPLICANTS as u64, "{:?}", outcome.answers);
+    assert_exact(&system, outcome).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_hangs_keeps_only_what_it_has() {
+    let (system, edge, flood) = under_way(&[]).await;
+    system.handler(0).signal(Signal::SIGSTOP).expect("a signal");
+    let outcome = flood.await.expect("no panic");
+    eprintln!("{:?}\n{}", outcome.answers, edge.process.log());
+    until("the edge leaves it alone", async || {
+        edge.process.log().contains("handlers/handler1 is DOWN")
+    })
+    .await;
+    // What it may have decided is unknown, not refused.
+    let unknown = outcome.of("gate_unavailable");
+    assert!((1..=128).contains(&unknown), "{:?}", outcome.answers);
+    assert_eq!(
+        outcome.of("granted") + unknown,
+        APPLICANTS as u64,
+        "{:?}",
+        outcome.answers
+    );
+    system.handler(0).signal(Signal::SIGCONT).expect("a signal");
+    assert_exact(&system, outcome).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_loses_no_request() {
+    let (system, edge, flood) = under_way(&[]).await;
+    for _ in 0..2 {
+        let old = workers(&edge.process).expect("it runs");
+        edge.process.signal(Signal::SIGUSR2).expect("a signal");
+        until("a new worker runs", async || {
+            let workers = workers(&edge.process).expect("it runs");
+            workers.iter().any(|worker| !old.contains(worker))
+        })
+        .await;
+        some_more_are_granted(&edge).await;
+    }
+    assert!(!flood.is_finished(), "the rush was over before");
+    let outcome = flood.await.expect("no panic");
+    assert_eq!(
+        outcome.of("granted"),
+        APPLICANTS as u64,
+        "{:?}",
+        outcome.answers
+    );
+    assert_exact(&system, outcome).await;
+}
