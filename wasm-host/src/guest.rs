@@ -83,7 +83,7 @@ fn compile(source: &Path, instances: u32) -> wasmtime::Result<ServicePre<State>>
     ServicePre::new(component).context("it does not export wasi:http/handler@0.3.0")
 }
 
-/// An engine with room for `instances` instances.
+/// An engine with room for `instances` instances, with the limits of Spin's.
 ///
 /// The room is address space: 4 GiB for each linear memory, so that accesses need no bounds checks; physical memory is
 /// used only when touched. If that much address space is not available, every instance allocates its own memory, which
@@ -92,10 +92,10 @@ fn engine(instances: u32) -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_memories(instances)
+        .total_stacks(instances)
+        .total_tables(instances.saturating_mul(2))
         // A component is several core modules: one with the memory, and small ones that connect it to its imports.
-        .total_core_instances(instances.saturating_mul(8))
-        .total_tables(instances.saturating_mul(4))
-        .total_stacks(instances.saturating_mul(2))
+        .total_core_instances(instances.saturating_mul(4))
         .max_tables_per_module(2)
         .table_elements(100_000)
         .max_core_instance_size(10 << 20)

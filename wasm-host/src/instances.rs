@@ -4,10 +4,9 @@
 use crate::guest::Guest;
 use crate::state::State;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Sleep;
 use wasmtime::component::GuestTaskId;
 use wasmtime::{Store, StoreContextMut};
@@ -33,20 +32,13 @@ pub(crate) struct Reuse {
 pub(crate) struct Instances {
     guest: Guest,
     reuse: Reuse,
-    room: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
 }
 
 impl Instances {
-    /// At most `limit` instances of a component at a time. After `stop`, the end of an instance is not logged.
-    pub(crate) fn new(guest: Guest, reuse: Reuse, limit: u32, stop: watch::Receiver<bool>) -> Self {
-        let room = Arc::new(Semaphore::new(limit as usize));
-        Self {
-            guest,
-            reuse,
-            room,
-            stop,
-        }
+    /// After `stop`, the end of an instance is not logged.
+    pub(crate) fn new(guest: Guest, reuse: Reuse, stop: watch::Receiver<bool>) -> Self {
+        Self { guest, reuse, stop }
     }
 }
 
@@ -56,7 +48,6 @@ impl HandlerState for Instances {
     type WorkerState = Worker;
 
     async fn instantiate(&self) -> wasmtime::Result<Instance<State, Expiration, Worker>> {
-        let room = Arc::clone(&self.room).acquire_owned().await?;
         let (store, service) = self.guest.instantiate().await?;
         tracing::debug!("new instance");
         Ok(Instance {
@@ -70,7 +61,6 @@ impl HandlerState for Instances {
             state: Worker {
                 reuse: self.reuse,
                 stop: self.stop.clone(),
-                _room: room,
             },
         })
     }
@@ -107,8 +97,6 @@ impl WorkerExpiration for Expiration {
 pub(crate) struct Worker {
     reuse: Reuse,
     stop: watch::Receiver<bool>,
-    // Released when this is dropped, which is after the store.
-    _room: OwnedSemaphorePermit,
 }
 
 impl WorkerState for Worker {

@@ -25,18 +25,21 @@ use crate::guest::Guest;
 use crate::instances::Instances;
 use crate::manifest::Manifest;
 use crate::variables::Variables;
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use std::io::ErrorKind;
 use std::path::Path;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+/// Limits the instances, as in Spin; the default is Spin's, too.
+const MAX_INSTANCE_COUNT: &str = "SPIN_MAX_INSTANCE_COUNT";
 
 /// Serves an application until `shutdown`, and then until its requests in flight are answered.
 ///
 /// Prints `Serving http://<address>` on standard error when it accepts requests.
 ///
 /// # Errors
-/// When the manifest, the component, a variable or the address is not usable.
+/// When the manifest, the component, a variable or the address is not usable, or a connection cannot be accepted.
 pub async fn run(options: &Options, shutdown: impl Future<Output = ()>) -> Result<()> {
     let path = options.manifest();
     let manifest = Manifest::read(&path)?;
@@ -46,9 +49,12 @@ pub async fn run(options: &Options, shutdown: impl Future<Output = ()>) -> Resul
         .parent()
         .unwrap_or(Path::new(""))
         .join(&manifest.component.source);
-    let limits = options.limits();
-    // One for each concurrent request, and some that have answered theirs and are about to end.
-    let most_instances = limits.requests.saturating_add(limits.requests / 4 + 1);
+    let most_instances = match environment(MAX_INSTANCE_COUNT) {
+        Some(count) => count
+            .parse()
+            .with_context(|| format!("{MAX_INSTANCE_COUNT} is {count:?}"))?,
+        None => 1_000,
+    };
     let guest = Guest::load(&manifest, &source, &variables, most_instances)?;
 
     let listener = TcpListener::bind(options.listen()).await.map_err(|error| {
@@ -61,11 +67,12 @@ pub async fn run(options: &Options, shutdown: impl Future<Output = ()>) -> Resul
     eprintln!("Serving http://{}", listener.local_addr()?);
 
     let (stopper, stop) = watch::channel(false);
-    let instances = Instances::new(guest, options.reuse(), most_instances, stop.clone());
+    let instances = Instances::new(guest, options.reuse(), stop.clone());
     let stopping = async {
         shutdown.await;
         stopper.send_replace(true);
+        Ok(())
     };
-    tokio::join!(serve::serve(listener, instances, limits, stop), stopping);
+    tokio::try_join!(serve::serve(listener, instances, stop), stopping)?;
     Ok(())
 }

@@ -1,8 +1,6 @@
-//! The command line: options with the same names as those of `spin up`, and the limits that a reverse proxy in front
-//! of Spin would set in production.
+//! The command line: options of `spin up`, with the same names and defaults.
 
 use crate::instances::Reuse;
-use crate::serve::Limits;
 use clap::Parser;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
@@ -53,22 +51,6 @@ pub struct Options {
     /// How long an idle instance is kept: seconds, or with a unit (s, ms, us, ns)
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     idle_instance_timeout: Duration,
-
-    /// Concurrent requests in the component
-    #[arg(long, value_name = "COUNT", default_value = "128", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    max_requests: u32,
-
-    /// Requests that may wait for one of these to end; further requests get 503 at once
-    #[arg(long, value_name = "COUNT", default_value = "1024", value_parser = clap::value_parser!(u32).range(0..=100_000))]
-    max_waiting: u32,
-
-    /// How long a request waits before it gets 503
-    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
-    queue_timeout: Duration,
-
-    /// Open connections; beyond this limit none is accepted
-    #[arg(long, value_name = "COUNT", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..))]
-    max_connections: u32,
 }
 
 impl Options {
@@ -86,15 +68,6 @@ impl Options {
 
     pub(crate) fn variables(&self) -> &[(String, String)] {
         &self.variables
-    }
-
-    pub(crate) fn limits(&self) -> Limits {
-        Limits {
-            requests: self.max_requests,
-            waiting: self.max_waiting,
-            queue_timeout: self.queue_timeout,
-            connections: self.max_connections,
-        }
     }
 
     pub(crate) fn reuse(&self) -> Reuse {

@@ -14,6 +14,7 @@ mod auth;
 mod browser;
 mod edge;
 mod failed;
+mod host;
 mod http;
 mod interrupted;
 mod journey;
