@@ -17,7 +17,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// For tests in which everybody comes from one address.
+/// For tests in which all applicants come from one address.
 const UNLIMITED: [(&str, &str); 2] = [
     ("EDGE_APPLICATIONS_PER_ADDRESS", "1000000"),
     ("EDGE_REQUESTS_PER_ADDRESS", "1000000"),
@@ -388,7 +388,7 @@ async fn some_more_are_granted(edge: &Edge) {
     .await;
 }
 
-/// Those who got no decision come again; then everybody has a coupon.
+/// Those who got no decision come again; then every applicant has a coupon.
 async fn assert_exact(system: &System, outcome: FloodResult) {
     assert_documented(&outcome);
     assert_eq!(outcome.unreadable, 0, "answers without CORS headers");
