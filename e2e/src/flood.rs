@@ -47,6 +47,8 @@ pub struct FloodResult {
     pub refused: Histogram<u64>,
     /// Refusals without Retry-After.
     pub without_retry_after: u64,
+    /// Requests that were sent more than 0.1 s after they were due: the machine is busy, or too many are in flight.
+    pub sent_late: u64,
     /// Answers that came within a second after their request was sent.
     pub within_a_second: u64,
     /// Answers that a page of [`ORIGIN`] may not read.
@@ -94,6 +96,7 @@ pub async fn run(flood: Flood) -> Result<FloodResult> {
             decided: histogram()?,
             refused: histogram()?,
             without_retry_after: 0,
+            sent_late: 0,
             within_a_second: 0,
             unreadable: 0,
             most_under_way: 0,
@@ -129,6 +132,8 @@ impl Requests for Crowd {
         self.under_way -= 1;
         let sending = ended.sent.saturating_duration_since(self.started);
         self.seen.sending = self.seen.sending.max(sending);
+        let lateness = ended.sent.saturating_duration_since(ended.due);
+        self.seen.sent_late += u64::from(lateness > Duration::from_millis(100));
         self.seen.note(&ended);
         Ok(None)
     }

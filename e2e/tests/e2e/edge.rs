@@ -267,7 +267,7 @@ async fn silent_connections_of_one_address_are_bounded_and_do_not_last() {
     // Others are served meanwhile.
     let url = format!("{}/v1/campaigns/welcome", edge.url());
     assert_eq!(sent(Client::new().get(url)).await.0, 200);
-    let mut received = vec![vec![]; OPENED];
+    let mut received = vec![vec![]; connections.len()];
     let told = until("all are closed", async || {
         let each = connections.iter().zip(&mut received);
         let each: Option<Vec<bool>> = each

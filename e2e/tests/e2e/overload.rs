@@ -148,7 +148,6 @@ fn without_bodies(address: SocketAddr, long: Duration) -> JoinHandle<Vec<String>
 async fn ten_times_what_can_be_served_is_refused_within_a_second_and_all_is_exact_afterwards() {
     const APPLICANTS: usize = 10_000;
     const QUOTA: u32 = 3_000;
-    const MOST_UNDER_WAY: usize = 4_000;
     let system = System::start_with(Size::ONE_OF_EACH, &[BUDGET, ORIGINS]).await;
     for (campaign, quota) in [("calm", 1_000), ("flood", QUOTA)] {
         system
@@ -176,7 +175,7 @@ async fn ten_times_what_can_be_served_is_refused_within_a_second_and_all_is_exac
         campaign: "flood".to_owned(),
         applicants: APPLICANTS,
         per_second: capacity * 10.0,
-        most_under_way: MOST_UNDER_WAY,
+        most_under_way: 4_000,
         sources: addresses(3, 1_000),
     })
     .await
@@ -185,9 +184,10 @@ async fn ten_times_what_can_be_served_is_refused_within_a_second_and_all_is_exac
 
     let in_time = ten_times.within_a_second;
     eprintln!(
-        "{:.0}/s came of ten times {capacity:.0}/s, {} under way at once; {in_time} of {APPLICANTS} answered within 1 s; {:?}",
+        "{:.0}/s came of ten times {capacity:.0}/s, {} under way at once; {in_time} of {APPLICANTS} answered within 1 s, {} sent late; {:?}",
         APPLICANTS as f64 / ten_times.sending.as_secs_f64(),
         ten_times.most_under_way,
+        ten_times.sent_late,
         ten_times.answers
     );
     print("decided", &ten_times.decided);
@@ -196,12 +196,10 @@ async fn ten_times_what_can_be_served_is_refused_within_a_second_and_all_is_exac
     assert_eq!(ten_times.unreadable, 0, "answers without CORS headers");
     assert!(ten_times.of("503") > 0, "{:?}", ten_times.answers);
     assert!(ten_times.of("granted") > 0, "{:?}", ten_times.answers);
-    // With all its connections in use, the crowd itself was late: this machine is too busy to tell.
-    let is_late = ten_times.most_under_way == MOST_UNDER_WAY;
-    assert!(
-        is_late || in_time >= APPLICANTS as u64 * 99 / 100,
-        "{in_time}"
-    );
+    // A crowd that is late itself is on a machine that is too busy to tell.
+    let is_late = ten_times.sent_late > APPLICANTS as u64 / 100;
+    let promised = APPLICANTS as u64 * 99 / 100;
+    assert!(is_late || in_time >= promised, "{in_time} of {promised}");
     let unexplained = without_bodies.await.expect("no panic");
     assert_eq!(unexplained, Vec::<String>::new());
 

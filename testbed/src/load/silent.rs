@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result};
 use socket2::{Domain, Socket, Type};
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
-/// Opens this many connections, from these addresses in turn. The server may close them.
+/// Opens this many connections, from these addresses in turn. Those that the server resets at once are left out.
 ///
 /// # Errors
 /// When the server cannot be reached.
@@ -17,6 +18,12 @@ pub fn silent(address: SocketAddr, sources: &[IpAddr], count: usize) -> Result<V
         Ok::<_, std::io::Error>(TcpStream::from(socket))
     };
     sources
-        .map(|source| open(source).with_context(|| format!("{source} to {address}")))
+        .map(|source| match open(source) {
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(None),
+            opened => opened
+                .map(Some)
+                .with_context(|| format!("{source} to {address}")),
+        })
+        .filter_map(Result::transpose)
         .collect()
 }
