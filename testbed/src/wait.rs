@@ -33,13 +33,23 @@ impl<T> Condition for Option<T> {
 
 /// Polls until `condition` holds, for at most [`DEADLINE`]: then it panics, naming `what`.
 #[cfg(feature = "async")]
-pub async fn until<C: Condition>(what: &str, mut condition: impl AsyncFnMut() -> C) -> C::Value {
+pub async fn until<C: Condition>(what: &str, condition: impl AsyncFnMut() -> C) -> C::Value {
+    until_within(DEADLINE, what, condition).await
+}
+
+/// The same with another deadline, for what takes longer than processes do.
+#[cfg(feature = "async")]
+pub async fn until_within<C: Condition>(
+    deadline: Duration,
+    what: &str,
+    mut condition: impl AsyncFnMut() -> C,
+) -> C::Value {
     let begun = Instant::now();
     loop {
         if let Some(value) = condition().await.value() {
             return value;
         }
-        tokio::time::sleep(pause(what, begun)).await;
+        tokio::time::sleep(pause(deadline, what, begun)).await;
     }
 }
 
@@ -50,12 +60,12 @@ pub fn until_blocking<C: Condition>(what: &str, mut condition: impl FnMut() -> C
         if let Some(value) = condition().value() {
             return value;
         }
-        std::thread::sleep(pause(what, begun));
+        std::thread::sleep(pause(DEADLINE, what, begun));
     }
 }
 
 /// How long to sleep before the next look; panics after the deadline.
-fn pause(what: &str, begun: Instant) -> Duration {
-    assert!(begun.elapsed() < DEADLINE, "waited in vain until {what}");
+fn pause(deadline: Duration, what: &str, begun: Instant) -> Duration {
+    assert!(begun.elapsed() < deadline, "waited in vain until {what}");
     INTERVAL
 }

@@ -1,13 +1,17 @@
 //! Docker and Docker Compose, as an operator uses them. `cargo xtask test --images` sets the engine, the files, the
 //! project and the ports in the environment.
 
-use crate::wait::eventually;
 use anyhow::{Result, bail};
+use rushgate_testbed::wait::until_within;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::process::Stdio;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
+
+/// Longest time for anything in containers. Kafka has needed four minutes to start on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
 fn command(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
@@ -69,7 +73,7 @@ pub(crate) async fn inspect(service: &str, format: &str) -> String {
 
 /// Waits until each container that runs is healthy, and no other one should run.
 pub(crate) async fn healthy() {
-    eventually("all services are healthy", async || {
+    until_within(PATIENCE, "all services are healthy", async || {
         let all = [
             "compose",
             "ps",

@@ -8,7 +8,6 @@
 )]
 
 mod compose;
-mod wait;
 mod world;
 
 use compose::{Kill, compose, docker, everything, healthy, inspect, run, rushgate, services, up};

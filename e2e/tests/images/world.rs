@@ -1,7 +1,6 @@
 //! Rushgate in containers, as applicants and the checker see it.
 
-use crate::compose::{healthy, rushgate};
-use crate::wait::eventually;
+use crate::compose::{PATIENCE, healthy, rushgate};
 use reqwest::{Client, StatusCode};
 use rushgate_e2e::check::{Expected, breaches};
 use rushgate_e2e::evidence::Stores;
@@ -9,6 +8,7 @@ use rushgate_e2e::history::History;
 use rushgate_e2e::rows::Database;
 use rushgate_e2e::rush::{self, Rush};
 use rushgate_e2e::shared::server;
+use rushgate_testbed::wait::until_within;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ impl World {
 
     pub(crate) async fn is_not_ready(&self) {
         let url = format!("{}/readyz", self.url);
-        eventually("the handler is not ready", async || {
+        until_within(PATIENCE, "the handler is not ready", async || {
             let answer = self.client.get(&url).send().await;
             answer
                 .is_ok_and(|answer| answer.status() == StatusCode::OK)
@@ -65,10 +65,14 @@ impl World {
 
     async fn has_granted(&self, campaign: &str, least: u64) {
         let url = format!("{}/v1/campaigns/{campaign}", self.url);
-        eventually(&format!("{campaign} has granted {least}"), async || {
-            let campaign: Value = self.client.get(&url).send().await.ok()?.json().await.ok()?;
-            (campaign["round"]["granted"].as_u64()? >= least).then_some(())
-        })
+        until_within(
+            PATIENCE,
+            &format!("{campaign} has granted {least}"),
+            async || {
+                let campaign: Value = self.client.get(&url).send().await.ok()?.json().await.ok()?;
+                (campaign["round"]["granted"].as_u64()? >= least).then_some(())
+            },
+        )
         .await;
     }
 
@@ -128,7 +132,7 @@ impl World {
 
     async fn is_exact(&self, campaign: &str, expected: &Expected, history: &History) {
         healthy().await;
-        let evidence = eventually(&format!("{campaign} is at rest"), async || {
+        let evidence = until_within(PATIENCE, &format!("{campaign} is at rest"), async || {
             let evidence = self.stores.read(campaign).await.ok()?;
             evidence.is_at_rest().then_some(evidence)
         })
