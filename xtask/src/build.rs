@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::binaries::{BRIDGE, Binary, CONSUMER, OPERATOR, WASM_HOST};
 use crate::handler::Host;
 use crate::progress;
+use crate::run;
 use crate::toolchain;
 use crate::workspace::{cargo, from_root, root, target};
 
@@ -32,6 +33,20 @@ pub(crate) fn build(binaries: &[Binary]) -> Result<()> {
     let names: Vec<&str> = binaries.iter().map(|binary| binary.name).collect();
     let what = format!("Building {}", names.join(", "));
     progress::build(&what, cargo(arguments)).context("building with cargo")
+}
+
+/// The feature that compiles failpoints and planted bugs into bridge and consumer.
+pub(crate) const FAILPOINTS: &str = "--features=rushgate-gate/failpoints";
+
+/// Builds every program and every test, with failpoints.
+pub(crate) fn build_all_targets() -> Result<()> {
+    run::successfully(&mut cargo([
+        "build",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        FAILPOINTS,
+    ]))
 }
 
 /// Builds the component with the command in `spin.toml`, like `spin build`.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result};
 use rushgate_testbed::{port, secret};
 
-use crate::build;
+use crate::build::{self, FAILPOINTS};
 use crate::database;
 use crate::kafka;
 use crate::packages;
@@ -18,9 +18,6 @@ use crate::say;
 use crate::stack::Stack;
 use crate::state::State;
 use crate::workspace::{self, cargo};
-
-/// The feature that compiles failpoints and planted bugs into bridge and consumer.
-pub(crate) const FAILPOINTS: &str = "--features=rushgate-gate/failpoints";
 
 /// The arguments of `chaos`.
 #[derive(clap::Args, Debug)]
@@ -42,13 +39,7 @@ pub(crate) fn chaos(options: &Options) -> Result<ExitCode> {
     packages::build_tools()?;
     build::build_component()?;
     let step = say::heading("Building everything");
-    run::successfully(&mut cargo([
-        "build",
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        FAILPOINTS,
-    ]))?;
+    build::build_all_targets()?;
     step.done();
     let test_servers = TestServers::start()?;
     let mut command = cargo([

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use rushgate_testbed::{port, program};
 
-use crate::chaos::FAILPOINTS;
+use crate::build::FAILPOINTS;
 use crate::handler::Host;
 use crate::kafka;
 use crate::packages;

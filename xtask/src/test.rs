@@ -9,8 +9,8 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 
 use crate::bench;
-use crate::build;
-use crate::chaos::{FAILPOINTS, TestServers};
+use crate::build::{self, FAILPOINTS};
+use crate::chaos::TestServers;
 use crate::compose;
 use crate::handler::Host;
 use crate::packages;
@@ -58,13 +58,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     build::build_component()?;
     build::build_component_of(bench::HELLO)?;
     stages.begin("build");
-    run::successfully(&mut cargo([
-        "build",
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        FAILPOINTS,
-    ]))?;
+    build::build_all_targets()?;
     stages.begin("documentation");
     document()?;
 

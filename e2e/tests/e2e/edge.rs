@@ -284,7 +284,7 @@ async fn silent_connections_of_one_address_are_bounded_and_do_not_last() {
 async fn only_trusted_proxies_tell_the_address_of_a_client() {
     let system = System::welcome().await;
     let proxies = addresses(7, 3);
-    let (trusted, stranger, speaker) = (proxies[0], proxies[1], proxies[2]);
+    let (trusted, untrusted, speaker) = (proxies[0], proxies[1], proxies[2]);
     let edge = Edge::start(
         &system,
         &[
@@ -311,7 +311,7 @@ async fn only_trusted_proxies_tell_the_address_of_a_client() {
             429,
             "10.0.0.1 is a proxy, too"
         );
-        assert_ne!(apply(stranger, "192.0.2.8").await, 429);
+        assert_ne!(apply(untrusted, "192.0.2.8").await, 429);
     }
     assert_eq!(apply(trusted, "192.0.2.6").await, 429);
     assert_eq!(
@@ -323,10 +323,10 @@ async fn only_trusted_proxies_tell_the_address_of_a_client() {
     assert_ne!(
         apply(trusted, "192.0.2.8").await,
         429,
-        "the stranger's was not believed"
+        "the header of another address was not believed"
     );
     assert_eq!(
-        apply(stranger, "192.0.2.9").await,
+        apply(untrusted, "192.0.2.9").await,
         429,
         "it has applied three times"
     );
