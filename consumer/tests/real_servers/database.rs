@@ -1,8 +1,10 @@
 //! Creates a separate database schema for each test.
 
 use crate::{CAMPAIGN, setting, unique};
+use sqlx::migrate::Migrator;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection};
+use std::path::Path;
 
 /// A schema with all migrations. It is dropped from the server when this is dropped.
 pub(crate) struct Database {
@@ -30,10 +32,9 @@ impl Database {
         let mut admin = connect(&this.server).await;
         run(&mut admin, format!("CREATE DATABASE {}", this.name)).await;
         let mut connection = this.connect().await;
-        sqlx::migrate!("../migrations")
-            .run(&mut connection)
-            .await
-            .expect("migrates");
+        let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
+        let migrator = Migrator::new(migrations).await.expect("the migrations");
+        migrator.run(&mut connection).await.expect("migrates");
         this.add(CAMPAIGN, quota).await;
         this
     }

@@ -5,19 +5,18 @@
 //! exist, the statement is skipped. Progress is stored in the table and format of sqlx's own migrator, so either
 //! migrator can continue where the other one stopped.
 
+mod embedded;
 mod statement;
 
 use crate::waiting::noting;
 use anyhow::{Context, Result, anyhow, bail};
-use sqlx::migrate::{Migration, Migrator};
+use embedded::MIGRATIONS;
+use sqlx::migrate::Migration;
 use sqlx::mysql::{MySqlConnection, MySqlDatabaseError, MySqlRow};
 use sqlx::{AssertSqlSafe, Row};
 use statement::Statement;
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
-
-/// All migrations, in order.
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// The lock that sqlx's migrator takes as well, so that programs which still use it are kept out. (This has no effect
 /// on MariaDB, which does not support sqlx's endless wait for a lock.)
@@ -63,7 +62,7 @@ pub(super) async fn run(connection: &mut MySqlConnection, patience: Duration) ->
     }
     // Other runs need not wait until this connection ends.
     execute(connection, &format!("DO RELEASE_LOCK({LOCK})")).await?;
-    Ok(MIGRATIONS.iter().count())
+    Ok(MIGRATIONS.len())
 }
 
 /// Keeps other runs out until this connection ends.

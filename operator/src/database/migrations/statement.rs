@@ -133,7 +133,7 @@ fn split(sql: &str, separator: char) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::MIGRATIONS;
+    use super::super::embedded::MIGRATIONS;
     use super::*;
 
     fn made(sql: &str) -> Vec<String> {
