@@ -63,6 +63,35 @@ fn the_sample_explains_every_variable_of_the_compose_file() {
 }
 
 #[test]
+fn the_docs_set_only_variables_that_compose_reads() {
+    let own_servers = read("deploy/own-servers.yml");
+    let mut known = variables_of_compose(&read("docker-compose.yml"));
+    known.extend(variables_of_compose(&own_servers));
+    known.insert("COMPOSE_FILE".to_owned());
+    let page = read("docs/operating.md");
+    let (_, section) = page.split_once("\n## TLS and secrets\n").unwrap();
+    let (_, example) = section.split_once("```sh\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    // The comments of deploy/own-servers.yml have an example, too.
+    let comments = own_servers
+        .lines()
+        .filter_map(|line| line.strip_prefix("#   "));
+    let names = example
+        .lines()
+        .chain(comments)
+        .filter_map(|line| line.split_once('='));
+    let mut shown = 0;
+    for (name, _) in names.filter(|(name, _)| !name.starts_with('#')) {
+        assert!(
+            known.contains(name),
+            "{name} is in an example, and Compose does not read it"
+        );
+        shown += 1;
+    }
+    assert!(shown > 20, "{shown}");
+}
+
+#[test]
 fn the_sample_holds_no_password() {
     for line in read(".env.sample").lines() {
         assert!(
