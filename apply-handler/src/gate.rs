@@ -21,6 +21,7 @@ use spin_sdk::redis::{Connection, Error};
 use std::cell::Cell;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// Where the gate is, and how long a call may take.
@@ -32,8 +33,12 @@ pub struct GateSettings {
     pub limits: GateLimits,
 }
 
-/// Whether the last call failed. An outage is logged once, not for each request.
-static UNREACHABLE: AtomicBool = AtomicBool::new(false);
+/// Why the last call failed: the advice, empty if there is none. An outage is logged once, not for each request, and again
+/// if its cause changes.
+static PROBLEM: RwLock<Option<String>> = RwLock::new(None);
+
+/// Whether a missing right has been logged. It is logged once per instance; other calls may work.
+static DENIAL_LOGGED: AtomicBool = AtomicBool::new(false);
 
 /// Whether an overload has been logged. It is logged once per instance.
 static OVERLOAD_LOGGED: AtomicBool = AtomicBool::new(false);
@@ -224,12 +229,30 @@ fn log_change<T>(result: &Result<T, GateError>) {
         }
         return;
     }
-    let unreachable = result.is_err();
-    if UNREACHABLE.swap(unreachable, Ordering::Relaxed) == unreachable {
+    let advice = match result {
+        Ok(_) => None,
+        Err(error) => Some(error.advice().unwrap_or_default()),
+    };
+    if let Err(error) = result
+        && error.is_missing_right()
+    {
+        if !DENIAL_LOGGED.swap(true, Ordering::Relaxed) {
+            eprintln!(
+                "gate: a call was refused: {error}: {}",
+                advice.unwrap_or_default()
+            );
+        }
         return;
     }
-    match result {
-        Ok(_) => eprintln!("gate: Redis replies again"),
-        Err(error) => eprintln!("gate: a call failed: {error}"),
+    if *PROBLEM.read().unwrap_or_else(PoisonError::into_inner) == advice {
+        return;
     }
+    match (result, &advice) {
+        (Err(error), Some(advice)) if !advice.is_empty() => {
+            eprintln!("gate: a call failed: {error}: {advice}");
+        }
+        (Err(error), _) => eprintln!("gate: a call failed: {error}"),
+        (Ok(_), _) => eprintln!("gate: Redis replies again"),
+    }
+    *PROBLEM.write().unwrap_or_else(PoisonError::into_inner) = advice;
 }

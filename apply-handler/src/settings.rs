@@ -76,10 +76,10 @@ impl Settings {
             .trim_end_matches('/')
             .split_once("://")
             .filter(|(scheme, host)| {
-                matches!(*scheme, "redis" | "rediss") && !host.is_empty() && !host.contains(['@', '/'])
+                matches!(*scheme, "redis" | "rediss") && !host.is_empty() && !host.contains(['@', '/', '?', '#'])
             })
             .ok_or_else(|| {
-                invalid("redis_url", "must be redis://HOST:PORT or rediss://HOST:PORT (redis_username, redis_password and redis_database are separate)".into())
+                invalid("redis_url", "must be redis://HOST:PORT or rediss://HOST:PORT, without ? and # (redis_username, redis_password and redis_database are separate)".into())
             })?;
         let database: u32 = value("redis_database")
             .parse()
@@ -267,6 +267,10 @@ mod tests {
             ("redis_url", "127.0.0.1:6379"),
             ("redis_url", "http://127.0.0.1"),
             ("redis_url", "redis://user:secret@127.0.0.1"),
+            ("redis_url", "rediss://127.0.0.1/2"),
+            ("redis_url", "rediss://127.0.0.1?protocol=resp3"),
+            ("redis_url", "rediss://127.0.0.1#insecure"),
+            ("redis_url", "rediss://127.0.0.1/#insecure"),
             ("redis_database", "x"),
             ("redis_timeout_ms", "0"),
             ("redis_timeout_ms", "1s"),

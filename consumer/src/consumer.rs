@@ -162,13 +162,13 @@ async fn answers(store: &mut Store) {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer in time".to_owned(),
         };
-        let wait = backoff.failed();
-        warn!(
-            error = problem,
-            failures = backoff.failures(),
-            wait_ms = wait.as_millis(),
-            "the database cannot be used yet: check that it is running, and run the migrations with `rushgate setup`"
-        );
-        sleep(wait).await;
+        if backoff.is_news(&problem) {
+            warn!(
+                error = problem,
+                "the database cannot be used yet; retrying until it works. Check that it is running, and run the migrations with \
+                 `rushgate setup`"
+            );
+        }
+        sleep(backoff.failed()).await;
     }
 }

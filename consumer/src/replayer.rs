@@ -92,9 +92,10 @@ impl Replayer {
                 Ok(0) => EVERY,
                 Ok(_) => Duration::ZERO,
                 Err(error) => {
-                    let wait = backoff.failed();
-                    warn!(%error, "reading parked records failed; retrying");
-                    wait.max(EVERY)
+                    if backoff.is_news(&error.to_string()) {
+                        warn!(%error, "replaying parked records failed; retrying until it works");
+                    }
+                    backoff.failed().max(EVERY)
                 }
             };
             if wait == EVERY {
@@ -116,6 +117,7 @@ impl Replayer {
                 after = parked::after(&campaign);
                 match self.replay(reason, &campaign).await {
                     Ok(parked) => replayed += parked,
+                    Err(error) if error.is_about_the_user() => return Err(error),
                     // Only this campaign failed; continue with the others.
                     Err(error) => {
                         warn!(%campaign, reason, %error, "replaying parked records failed; retrying")

@@ -138,14 +138,16 @@ impl Writer {
         if backoff.failures() > 2 {
             self.readiness.database(self.index, false);
         }
-        warn!(
-            error = error.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string()),
-            code,
-            failures = backoff.failures(),
-            records = batch.len(),
-            wait_ms = wait.as_millis(),
-            "writing a batch failed; retrying"
-        );
+        let problem =
+            error.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string());
+        if backoff.is_news(&problem) {
+            warn!(
+                error = problem,
+                code,
+                records = batch.len(),
+                "writing a batch failed; retrying until it works"
+            );
+        }
         sleep(wait).await;
     }
 }

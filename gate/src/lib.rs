@@ -38,6 +38,9 @@ pub mod resend;
 pub mod restore;
 pub mod revoke;
 
+// What errors say.
+pub mod tls_error;
+
 // Faults that tests switch on.
 pub mod failpoint;
 

@@ -9,6 +9,7 @@ use crate::stream::completer::{Completed, Completer};
 use crate::stream::connection::StreamError;
 use redis::Client;
 use rushgate_gate::failpoint::{failpoint, is_active};
+use rushgate_startup::{causes, is_missing_right};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -72,9 +73,12 @@ impl Completing {
         }
         // An error that concerns one campaign only is retried without delaying the others.
         let works = completed.iter().any(|completed| completed.confirmed);
+        // A missing right concerns all campaigns, and is logged for all of them at once.
+        let is_logged =
+            !works && matches!(&error, Some(StreamError::Redis(error)) if is_missing_right(error));
         match error {
             Some(error) if !works => {
-                self.health.failed(now, &error);
+                self.health.failed(now, &causes(&error));
             }
             _ => self.health.succeeded(now),
         }
@@ -85,6 +89,7 @@ impl Completing {
             refused,
         } in completed
         {
+            let refused = refused.filter(|_| !is_logged);
             self.log_refusal(entry.stream, confirmed, refused, state);
             let confirmed = confirmed || is_active("bug::ack_not_retried");
             state.flow.completion_answered(entry, confirmed);

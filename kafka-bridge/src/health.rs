@@ -1,4 +1,5 @@
-//! Tracks whether an external service works, and decides when to try it again. Each change of state is logged once.
+//! Tracks whether an external service works, and decides when to try it again. Each problem is logged once while the
+//! service does not work, and so is its recovery.
 
 use rushgate_startup::Backoff;
 use std::fmt::Display;
@@ -56,7 +57,7 @@ impl Health {
 
     /// An attempt failed. Returns when to try again.
     pub(crate) fn failed(&mut self, now: Instant, error: &dyn Display) -> Instant {
-        if self.up != Some(false) {
+        if self.backoff.is_news(&error.to_string()) {
             tracing::warn!(doing = self.doing, %error, "failed; retrying until it works");
         }
         let retry_at = now + self.backoff.failed();

@@ -10,6 +10,7 @@ use metrics::Gauge;
 use redis::{Client, ErrorKind, FromRedisValue, RedisError, cmd};
 use rushgate_gate::stored_grants::{unissued_count, unissued_since};
 use rushgate_gate::{CampaignId, Keys, Millis};
+use rushgate_startup::{causes, is_missing_right};
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -23,10 +24,22 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Updates the gauge at this interval, until it is dropped.
 pub(crate) async fn watch(client: Client, every: Duration, gauge: Gauge) {
     let mut redis = Redis(LazyConnection::new(client, RESPONSE_TIMEOUT));
+    let mut lacks_right = false;
     loop {
         sleep(every).await;
         match redis.oldest().await {
-            Ok(age) => gauge.set(age.as_secs_f64()),
+            Ok(age) => {
+                gauge.set(age.as_secs_f64());
+                lacks_right = false;
+            }
+            Err(error) if is_missing_right(&error) => {
+                if !std::mem::replace(&mut lacks_right, true) {
+                    tracing::warn!(
+                        error = causes(&error),
+                        "the age of the oldest grant without a row cannot be measured"
+                    );
+                }
+            }
             Err(error) => {
                 // Only debug: the event loop of the bridge already logs when Redis does not answer.
                 tracing::debug!(%error, "the age of the oldest grant without a row could not be measured");
@@ -49,8 +62,9 @@ impl Redis {
                 Ok(found) => oldest = oldest.into_iter().chain(found).min(),
                 // A campaign whose keys are broken must not hide the others.
                 Err(error)
-                    if error.code().is_some()
-                        || error.kind() == ErrorKind::UnexpectedReturnType =>
+                    if !is_missing_right(&error)
+                        && (error.code().is_some()
+                            || error.kind() == ErrorKind::UnexpectedReturnType) =>
                 {
                     tracing::debug!(%error, %campaign, "the grants of this campaign could not be read");
                 }

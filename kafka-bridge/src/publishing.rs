@@ -10,7 +10,7 @@ use crate::slot::Slot;
 use rdkafka::error::KafkaError;
 use rushgate_gate::failpoint::{failpoint, is_active};
 use rushgate_gate::signature::SigningKeys;
-use rushgate_startup::{ExposeSecret, SecretString};
+use rushgate_startup::{ExposeSecret, SecretString, causes};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -102,7 +102,7 @@ impl Publishing {
                 state.timers.probed(now, None);
             }
             KafkaEvent::Probed(Err(error)) => {
-                let retry_at = self.kafka.failed(now, &error);
+                let retry_at = self.kafka.failed(now, &causes(&error));
                 state.timers.probed(now, Some(retry_at));
             }
         }
@@ -165,26 +165,30 @@ impl Publishing {
         state.metrics.delivery_failures.increment(1);
         state.flow.not_delivered(entry);
         if !state.timers.will_retry() {
-            let retry_at = self.delivering.failed(now, error);
-            state.timers.retry_at(retry_at);
+            let problem = self.sink.explain(error);
             self.check_kafka(state, now);
+            let retry_at = self.delivering.failed(now, &problem);
+            state.timers.retry_at(retry_at);
         }
     }
 
     /// Called when something may be wrong with Kafka or with the producer: checks the topic soon and replaces a
-    /// producer that is broken for good.
+    /// producer that is broken for good. A producer that lacks a right is broken again at once, so it is not
+    /// replaced more often than deliveries are tried.
     fn check_kafka(&mut self, state: &mut LoopState, now: Instant) {
         if self.kafka.wait_until(now).is_none() {
             state.timers.probe_soon(now);
         }
+        if self.delivering.wait_until(now).is_some() {
+            return;
+        }
         match self.sink.renew_if_broken() {
             Ok(None) => {}
-            Ok(Some(error)) => tracing::error!(
-                error,
-                "the Kafka producer had a fatal error and was replaced"
-            ),
+            Ok(Some(problem)) => {
+                self.delivering.failed(now, &problem);
+            }
             Err(error) => {
-                tracing::error!(%error, "the Kafka producer had a fatal error and could not be replaced; trying again")
+                self.delivering.failed(now, &causes(&error));
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::stream::connection::StreamError;
 use crate::stream::reader::{Reader, StepReply};
 use redis::Client;
 use rushgate_gate::failpoint::failpoint;
+use rushgate_startup::causes;
 use std::time::{Duration, Instant};
 
 pub(crate) struct Reading {
@@ -74,7 +75,7 @@ impl Reading {
             Ok(answer) => answer,
             Err(error) => {
                 state.metrics.read_errors.increment(1);
-                self.health.failed(now, &error);
+                self.health.failed(now, &causes(&error));
                 state.flow.step_failed();
                 return Vec::new();
             }
@@ -122,7 +123,10 @@ impl Reading {
         match tokio::time::timeout_at(deadline.into(), reader.leave(&keys)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the bridge's name could not be removed from the consumer groups")
+                tracing::warn!(
+                    error = causes(&error),
+                    "the bridge's name could not be removed from the consumer groups"
+                )
             }
             Err(_) => tracing::warn!(
                 "the bridge's name could not be removed from the consumer groups in time"

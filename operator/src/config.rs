@@ -10,9 +10,9 @@ use rushgate_startup::{BadSetting, ConsumerGroup, DatabaseSettings, KafkaSetting
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Where the servers are")]
 #[command(
-    mut_arg("redis_url", |arg| arg.default_value("redis://127.0.0.1:6379").hide_default_value(false)),
+    mut_arg("redis_url", |arg| arg.default_value(RedisSettings::LOCAL).hide_default_value(false)),
     mut_arg("database_url", |arg| {
-        arg.default_value("mysql://rushgate@127.0.0.1:3306/rushgate").hide_default_value(false)
+        arg.default_value(DatabaseSettings::LOCAL).hide_default_value(false)
     }),
     mut_arg("kafka_brokers", |arg| arg.default_value("127.0.0.1:9092").hide_default_value(false))
 )]

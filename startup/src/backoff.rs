@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct Backoff {
     waits: <ExponentialBuilder as BackoffBuilder>::Backoff,
     failures: u32,
+    /// The problems that were logged, each once.
+    logged: Vec<String>,
 }
 
 impl Default for Backoff {
@@ -22,6 +24,7 @@ impl Default for Backoff {
         Self {
             waits: waits.build(),
             failures: 0,
+            logged: vec![],
         }
     }
 }
@@ -34,6 +37,8 @@ impl Backoff {
     const DEADLINE: Duration = Duration::from_secs(30);
     /// How often the deadline doubles.
     const DOUBLINGS: u32 = 4;
+    /// No more problems than this are logged until the work succeeds.
+    const MOST_PROBLEMS: usize = 16;
 
     pub fn failures(&self) -> u32 {
         self.failures
@@ -48,6 +53,16 @@ impl Backoff {
     pub fn failed(&mut self) -> Duration {
         self.failures = self.failures.saturating_add(1);
         self.waits.next().unwrap_or(Self::LONGEST)
+    }
+
+    /// Whether this problem is to be logged: the first time that an attempt of this work fails because of it.
+    pub fn is_news(&mut self, problem: &str) -> bool {
+        let is_news = self.logged.len() < Self::MOST_PROBLEMS
+            && self.logged.iter().all(|logged| logged != problem);
+        if is_news {
+            self.logged.push(problem.to_owned());
+        }
+        is_news
     }
 }
 
@@ -70,6 +85,18 @@ mod tests {
             most = (most * 2).min(Backoff::LONGEST);
             deadline = (deadline * 2).min(Duration::from_secs(480));
         }
+    }
+
+    #[test]
+    fn each_problem_is_news_once() {
+        let mut backoff = Backoff::default();
+        let news = ["down", "down", "refused", "down", "refused"];
+        assert_eq!(
+            news.map(|it| backoff.is_news(it)),
+            [true, false, true, false, false]
+        );
+        let varying = (0..100).filter(|number| backoff.is_news(&number.to_string()));
+        assert_eq!(varying.count(), Backoff::MOST_PROBLEMS - 2);
     }
 
     #[test]

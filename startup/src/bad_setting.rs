@@ -19,6 +19,14 @@ impl BadSetting {
         }
     }
 
+    /// The error for a setting that needs another one.
+    pub(crate) fn without(variable: &'static str, other: &str) -> Self {
+        Self::new(
+            variable,
+            format!("is set without {other}: set both, or remove it"),
+        )
+    }
+
     /// Returns an error if the value is missing or blank.
     pub(crate) fn unless_set(variable: &'static str, value: &str) -> Result<(), Self> {
         if is_blank(value) {

@@ -1,6 +1,7 @@
-//! Reads and checks how to reach Kafka: the brokers' addresses, the topic, TLS, and the login.
+//! Reads and checks how to reach Kafka: the brokers' addresses, the topic, and the login.
 
-use crate::{BadSetting, SigningSettings};
+use crate::secret::Secret;
+use crate::{BadSetting, KafkaTlsSettings, SigningSettings};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use rdkafka::ClientConfig;
@@ -48,11 +49,13 @@ pub struct KafkaSettings {
     #[arg(hide_env_values = true)]
     pub sasl_password: Option<SecretString>,
 
-    /// File with the certificates (PEM) of the authorities that signed the brokers' certificates [default:
-    /// those of the system]
-    #[arg(long = "kafka-ssl-ca", env = "KAFKA_SSL_CA")]
-    #[arg(id = "kafka_ssl_ca", value_name = "FILE", global = true)]
-    pub ssl_ca: Option<PathBuf>,
+    /// File with the password for the login at Kafka
+    #[arg(id = "kafka_sasl_password_file", long = "kafka-sasl-password-file")]
+    #[arg(env = "KAFKA_SASL_PASSWORD_FILE", value_name = "FILE", global = true)]
+    pub sasl_password_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub tls: KafkaTlsSettings,
 
     #[command(flatten)]
     pub signing: SigningSettings,
@@ -90,7 +93,10 @@ impl KafkaSettings {
     /// # Errors
     /// When a setting is missing, or two settings do not fit together.
     pub fn client(&self, client_id: &str) -> Result<ClientConfig, BadSetting> {
-        self.check()?;
+        BadSetting::unless_set("KAFKA_BROKERS", &self.brokers)?;
+        BadSetting::unless_set("KAFKA_TOPIC", &self.topic)?;
+        self.signing.keys()?;
+        let password = self.password()?;
         let mut client = ClientConfig::new();
         client
             .set("client.id", client_id)
@@ -102,33 +108,41 @@ impl KafkaSettings {
             // The client's context decides which lines are logged. [`LastKafkaError`] needs the lines about
             // lost connections.
             .set_log_level(RDKafkaLogLevel::Info);
-        let ca = self.ssl_ca.as_ref().map(|file| file.display().to_string());
         let optional = [
             ("sasl.mechanism", self.sasl_mechanism.as_deref()),
             ("sasl.username", self.sasl_username.as_deref()),
             (
                 "sasl.password",
-                self.sasl_password.as_ref().map(SecretString::expose_secret),
+                password.as_ref().map(SecretString::expose_secret),
             ),
-            ("ssl.ca.location", ca.as_deref()),
         ];
         for (name, value) in optional {
             if let Some(value) = value {
                 client.set(name, value);
             }
         }
+        self.tls.set(&mut client, self.security_protocol)?;
         Ok(client)
     }
 
-    fn check(&self) -> Result<(), BadSetting> {
-        BadSetting::unless_set("KAFKA_BROKERS", &self.brokers)?;
-        BadSetting::unless_set("KAFKA_TOPIC", &self.topic)?;
-        self.signing.keys()?;
+    /// The password for the login.
+    ///
+    /// # Errors
+    /// When a setting for the login is missing, or one is set that is not used.
+    fn password(&self) -> Result<Option<SecretString>, BadSetting> {
+        const PASSWORD: &str = "KAFKA_SASL_PASSWORD";
+        let password = Secret {
+            variable: PASSWORD,
+            value: self.sasl_password.as_ref(),
+            file_variable: "KAFKA_SASL_PASSWORD_FILE",
+            file: self.sasl_password_file.as_deref(),
+        };
+        let (variable, password) = password.read()?.unzip();
         let sasl = self.security_protocol.logs_in();
         for (variable, is_set) in [
             ("KAFKA_SASL_MECHANISM", self.sasl_mechanism.is_some()),
             ("KAFKA_SASL_USERNAME", self.sasl_username.is_some()),
-            ("KAFKA_SASL_PASSWORD", self.sasl_password.is_some()),
+            (variable.unwrap_or(PASSWORD), password.is_some()),
         ] {
             if sasl && !is_set {
                 let problem = "is not set, but KAFKA_SECURITY_PROTOCOL=sasl_ssl and sasl_plaintext need it: set it";
@@ -139,21 +153,7 @@ impl KafkaSettings {
                 return Err(BadSetting::new(variable, problem));
             }
         }
-        let Some(ca) = &self.ssl_ca else {
-            return Ok(());
-        };
-        if !self.security_protocol.encrypts() {
-            let problem = "is set, but only KAFKA_SECURITY_PROTOCOL=ssl and sasl_ssl use it: set one of these, or remove it";
-            return Err(BadSetting::new("KAFKA_SSL_CA", problem));
-        }
-        if !ca.is_file() && !ca.is_dir() {
-            let problem = format!(
-                "{} is not a file: name a file with certificates in PEM format",
-                ca.display()
-            );
-            return Err(BadSetting::new("KAFKA_SSL_CA", problem));
-        }
-        Ok(())
+        Ok(password)
     }
 }
 
@@ -182,7 +182,7 @@ impl SecurityProtocol {
         matches!(self, Self::SaslPlaintext | Self::SaslSsl)
     }
 
-    fn encrypts(self) -> bool {
+    pub(crate) fn encrypts(self) -> bool {
         matches!(self, Self::Ssl | Self::SaslSsl)
     }
 }
@@ -199,9 +199,6 @@ mod tests {
         #[command(flatten)]
         group: ConsumerGroup,
     }
-
-    /// Any file that exists.
-    const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/kafka.rs");
 
     fn program(more: &[&str]) -> Result<Program, String> {
         let mut arguments = vec!["program"];
@@ -231,29 +228,33 @@ mod tests {
 
     #[test]
     fn the_client_logs_in_and_secrets_are_not_shown() {
-        let program = program(&[
-            "--kafka-security-protocol",
-            "SASL_SSL",
-            "--kafka-sasl-mechanism",
-            "scram-sha-512",
-            "--kafka-sasl-username",
-            "me",
-            "--kafka-sasl-password",
-            "hush",
-            "--kafka-ssl-ca",
-            CA,
-        ]);
-        let program = program.expect("fine");
-        assert!(!format!("{program:?} {program:#?}").contains("hush"));
-        let client = program.kafka.client("me").expect("fine");
-        for (name, value) in [
-            ("security.protocol", "sasl_ssl"),
-            ("sasl.mechanism", "SCRAM-SHA-512"),
-            ("sasl.username", "me"),
-            ("sasl.password", "hush"),
-            ("ssl.ca.location", CA),
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), "hush\n").expect("written");
+        let file = file.path().to_str().expect("a path");
+        for password in [
+            ["--kafka-sasl-password", "hush"],
+            ["--kafka-sasl-password-file", file],
         ] {
-            assert_eq!(client.get(name), Some(value), "{name}");
+            let login = [
+                "--kafka-security-protocol",
+                "SASL_SSL",
+                "--kafka-sasl-mechanism",
+                "scram-sha-512",
+                "--kafka-sasl-username",
+                "me",
+            ];
+            let program = program(&[&login[..], &password].concat()).expect("fine");
+            assert!(!format!("{program:?} {program:#?}").contains("hush"));
+            let client = program.kafka.client("me").expect("fine");
+            for (name, value) in [
+                ("security.protocol", "sasl_ssl"),
+                ("sasl.mechanism", "SCRAM-SHA-512"),
+                ("sasl.username", "me"),
+                ("sasl.password", "hush"),
+                ("ssl.endpoint.identification.algorithm", "https"),
+            ] {
+                assert_eq!(client.get(name), Some(value), "{name}");
+            }
         }
     }
 
@@ -270,16 +271,11 @@ mod tests {
                 &["--kafka-sasl-username", "me"],
                 "KAFKA_SASL_USERNAME: is set, but only",
             ),
-            (&["--kafka-ssl-ca", "/x"], "KAFKA_SSL_CA: is set, but only"),
             (
-                &[
-                    "--kafka-security-protocol",
-                    "ssl",
-                    "--kafka-ssl-ca",
-                    "/no/such",
-                ],
-                "KAFKA_SSL_CA: /no/such is not a file",
+                &["--kafka-sasl-password-file", "/dev/null"],
+                "KAFKA_SASL_PASSWORD_FILE: /dev/null is empty",
             ),
+            (&["--kafka-ssl-ca", "/x"], "KAFKA_SSL_CA: is set, but only"),
         ] {
             let kafka = program(more).expect("parses").kafka;
             let error = kafka.client("me").expect_err(expected).to_string();

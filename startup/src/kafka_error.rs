@@ -4,29 +4,52 @@
 //! as an error event. If the broker closed the connection, there is no event, only a line in librdkafka's log.
 //! [`LastKafkaError`] keeps the latest event or line.
 
-use rdkafka::ClientContext;
+use crate::broker_certificate::problem;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientConfig, ClientContext};
+use rushgate_gate::tls_error::{TlsError, TlsSettings};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+const TLS: TlsSettings = TlsSettings {
+    ca: "KAFKA_SSL_CA",
+    certificate: "set KAFKA_SSL_CERTIFICATE and KAFKA_SSL_KEY to a certificate that its authorities have signed and \
+                  that is not too old",
+    address: "KAFKA_BROKERS",
+};
 
 /// The last error of a connection. Install it as the context of a client, or call its `log` and `error` from
 /// one.
 #[derive(Clone, Debug, Default)]
-pub struct LastKafkaError(Arc<Mutex<Option<(RDKafkaErrorCode, String)>>>);
+pub struct LastKafkaError {
+    last: Arc<Mutex<Option<(RDKafkaErrorCode, String)>>>,
+    /// The authorities that the client trusts.
+    ca: Option<PathBuf>,
+}
 
 impl LastKafkaError {
-    /// Takes the last error since the previous call, with the settings to check.
-    pub fn take(&self) -> Option<String> {
-        let (code, reason) = self.lock().take()?;
-        Some(explained(code, &reason))
+    /// For clients with these settings.
+    pub fn of(client: &ClientConfig) -> Self {
+        Self {
+            ca: client.get("ssl.ca.location").map(PathBuf::from),
+            ..Self::default()
+        }
     }
 
-    /// Explains the client's `error` with the remembered reason, if there is one.
+    /// Takes the last error since the previous call, with the settings to check. After a broker's certificate was
+    /// refused, it connects to that broker to find out why, for at most a second.
+    pub fn take(&self) -> Option<String> {
+        let (code, reason) = self.lock().take()?;
+        Some(self.explained(code, &reason))
+    }
+
+    /// Explains the client's `error` with the remembered reason, if there is one. See [`Self::take`].
     pub fn explain(&self, error: &KafkaError) -> String {
         let code = error.rdkafka_error_code();
         self.take().unwrap_or_else(|| {
-            explained(code.unwrap_or(RDKafkaErrorCode::Fail), &error.to_string())
+            self.explained(code.unwrap_or(RDKafkaErrorCode::Fail), &error.to_string())
         })
     }
 
@@ -41,8 +64,25 @@ impl LastKafkaError {
         matches!(*self.lock(), Some((Authentication | SSL, _)))
     }
 
+    fn explained(&self, code: RDKafkaErrorCode, reason: &str) -> String {
+        // Drop the end, which says how long the connection had been in its state.
+        let reason = reason
+            .rsplit_once(" (after ")
+            .map_or(reason, |(reason, _)| reason);
+        let certificate = problem(reason, self.ca.as_deref());
+        // librdkafka's own text names its own settings.
+        let reason = certificate.as_deref().unwrap_or(reason);
+        match TlsError::of(reason) {
+            Some(tls) => format!("{reason}: {}", tls.advice(&TLS)),
+            None => match advice(code) {
+                Some(advice) => format!("{reason}: {advice}"),
+                None => reason.to_owned(),
+            },
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<(RDKafkaErrorCode, String)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -68,13 +108,10 @@ impl ClientContext for LastKafkaError {
 
 impl ConsumerContext for LastKafkaError {}
 
-fn explained(code: RDKafkaErrorCode, reason: &str) -> String {
-    // Drop the end, which says how long the connection had been in its state.
-    let reason = reason
-        .rsplit_once(" (after ")
-        .map_or(reason, |(reason, _)| reason);
-    let advice = match code {
-        RDKafkaErrorCode::Authentication => {
+/// What to do about an error.
+pub(crate) fn advice(code: RDKafkaErrorCode) -> Option<&'static str> {
+    Some(match code {
+        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
             "check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM"
         }
         RDKafkaErrorCode::SSL => "check KAFKA_SECURITY_PROTOCOL and KAFKA_SSL_CA",
@@ -84,9 +121,32 @@ fn explained(code: RDKafkaErrorCode, reason: &str) -> String {
         | RDKafkaErrorCode::Resolve => {
             "check that Kafka is running, and check KAFKA_BROKERS and KAFKA_SECURITY_PROTOCOL"
         }
-        _ => return reason.to_owned(),
+        RDKafkaErrorCode::TopicAuthorizationFailed => {
+            "the Kafka user lacks a right on the topic (KAFKA_TOPIC): give it the rights that deploy/rights/kafka.sh \
+             lists for this program"
+        }
+        RDKafkaErrorCode::GroupAuthorizationFailed => {
+            "the Kafka user lacks a right on the consumer group (KAFKA_GROUP): give it the rights that \
+             deploy/rights/kafka.sh lists for this program"
+        }
+        // An idempotent producer that may not write to any topic gets this.
+        RDKafkaErrorCode::ClusterAuthorizationFailed => {
+            "the Kafka user lacks a right, such as Write on the topic (KAFKA_TOPIC): give it the rights that \
+             deploy/rights/kafka.sh lists for this program"
+        }
+        _ => return None,
+    })
+}
+
+/// Whether the Kafka user lacks a right. It goes away when an administrator grants the right.
+pub fn is_missing_kafka_right(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{
+        ClusterAuthorizationFailed, GroupAuthorizationFailed, TopicAuthorizationFailed,
     };
-    format!("{reason}: {advice}")
+    matches!(
+        code,
+        ClusterAuthorizationFailed | GroupAuthorizationFailed | TopicAuthorizationFailed
+    )
 }
 
 #[cfg(test)]

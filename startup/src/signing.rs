@@ -1,6 +1,7 @@
 //! Reads and checks the keys that sign Kafka records and verify their signatures.
 
 use crate::BadSetting;
+use crate::secret::Secret;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use secrecy::{ExposeSecret, SecretString};
@@ -40,25 +41,14 @@ impl SigningSettings {
     /// When the file cannot be read, or a key is too short. The error quotes no key.
     pub fn keys(&self) -> Result<Vec<SecretString>, BadSetting> {
         const KEYS: &str = "KAFKA_SIGNING_KEYS";
-        const FILE: &str = "KAFKA_SIGNING_KEYS_FILE";
-        let (variable, text) = match (&self.keys, &self.file) {
-            (Some(_), Some(_)) => {
-                return Err(BadSetting::new(
-                    FILE,
-                    "is set together with KAFKA_SIGNING_KEYS: remove one of them",
-                ));
-            }
-            (Some(keys), None) => (KEYS, keys.expose_secret().to_owned()),
-            (None, Some(file)) => match std::fs::read_to_string(file) {
-                Ok(text) => (FILE, text),
-                Err(error) => {
-                    let problem = format!("reading {}: {error}", file.display());
-                    return Err(BadSetting::new(FILE, problem));
-                }
-            },
-            (None, None) => (KEYS, String::new()),
+        let source = Secret {
+            variable: KEYS,
+            value: self.keys.as_ref(),
+            file_variable: "KAFKA_SIGNING_KEYS_FILE",
+            file: self.file.as_deref(),
         };
-        let keys = text.split([',', '\n']).map(str::trim);
+        let (variable, text) = source.read()?.unwrap_or((KEYS, SecretString::default()));
+        let keys = text.expose_secret().split([',', '\n']).map(str::trim);
         let keys: Vec<&str> = keys.filter(|key| !key.is_empty()).collect();
         if keys.iter().any(|key| key.chars().count() < SHORTEST) {
             let problem = format!(
@@ -140,7 +130,7 @@ mod tests {
             ),
             (
                 &["--kafka-signing-keys-file", "/dev/null"],
-                "KAFKA_SIGNING_KEYS_FILE: has no key",
+                "KAFKA_SIGNING_KEYS_FILE: /dev/null is empty",
             ),
             (
                 &[

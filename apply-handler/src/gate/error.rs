@@ -1,6 +1,7 @@
-//! Lists how a call to the gate fails, and tells an error reply of Redis from a missing reply.
+//! Lists how a call to the gate fails, tells an error reply of Redis from a missing reply, and says what to do.
 
 use rushgate_gate::ReplyError;
+use rushgate_gate::tls_error::{TlsError, TlsSettings};
 use spin_sdk::redis::Error;
 use std::time::Duration;
 
@@ -24,11 +25,53 @@ impl GateError {
     pub fn concerns_one_campaign(&self) -> bool {
         match self {
             Self::Reply(_) => true,
-            Self::Redis(error) => matches!(reply_code(error), Some("WRONGTYPE" | "ResponseError")),
+            Self::Redis(error) => {
+                matches!(reply_code(error), Some("WRONGTYPE" | "ResponseError"))
+                    && !self.is_missing_right()
+            }
             Self::Overloaded(_) | Self::TimedOut(_) => false,
         }
     }
+
+    /// Whether the Redis user lacks a right. Other calls may work.
+    pub fn is_missing_right(&self) -> bool {
+        match self {
+            Self::Redis(error @ Error::Other(text)) => {
+                reply_code(error) == Some("NOPERM") || text.contains(DENIED_IN_SCRIPT)
+            }
+            _ => false,
+        }
+    }
+
+    /// Which setting or right to change, if that is known.
+    pub fn advice(&self) -> Option<String> {
+        let Self::Redis(Error::Other(text)) = self else {
+            return None;
+        };
+        if self.is_missing_right() {
+            let advice = "the Redis user lacks a right (NOPERM): give it the rights that deploy/rights/redis.acl lists for the handler";
+            return Some(advice.to_owned());
+        }
+        if ["AuthenticationFailed", "NOAUTH", "WRONGPASS"]
+            .iter()
+            .any(|refusal| text.contains(refusal))
+        {
+            let advice = "the login was refused: check redis_username and redis_password";
+            return Some(advice.to_owned());
+        }
+        TlsError::of(text).map(|tls| tls.advice(&TLS))
+    }
 }
+
+/// How Redis 7.0 begins the error of a script whose user lacks a right, under its general code. Later versions have
+/// `NOPERM` there, too.
+const DENIED_IN_SCRIPT: &str = "The user executing the script";
+
+const TLS: TlsSettings = TlsSettings {
+    ca: "SSL_CERT_FILE, in the environment of Spin,",
+    certificate: "Spin cannot show one, so set tls-auth-clients to optional in Redis",
+    address: "redis_url",
+};
 
 /// The code of an error reply of Redis; `None` for an error without a reply, such as a broken connection.
 ///
@@ -101,5 +144,41 @@ mod tests {
             assert_eq!(reply_code(&Error::Other(text.to_owned())), code, "{text}");
         }
         assert_eq!(reply_code(&Error::InvalidAddress), None);
+    }
+
+    #[test]
+    fn the_advice_names_the_setting_or_the_right() {
+        for (text, advice) in [
+            ("Connection refused (os error 111)", None),
+            (
+                "TLS error - IoError: error:0A000086:SSL routines:tls_post_process_server_certificate:certificate verify \
+                 failed:../ssl/statem/statem_clnt.c:1889: (self-signed certificate in certificate chain)",
+                Some("set SSL_CERT_FILE, in the environment of Spin, to a file"),
+            ),
+            (
+                "Password authentication failed- AuthenticationFailed",
+                Some("check redis_username and redis_password"),
+            ),
+            (
+                "NOAUTH: Authentication required.",
+                Some("check redis_username"),
+            ),
+            (
+                "NOPERM: this user has no permissions to run the 'evalsha' command",
+                Some("deploy/rights/redis.acl"),
+            ),
+            (
+                "An error was signalled by the server - ResponseError: The user executing the script can't run this command",
+                Some("deploy/rights/redis.acl"),
+            ),
+        ] {
+            let error = GateError::Redis(Error::Other(text.to_owned()));
+            assert!(!error.concerns_one_campaign(), "{text}");
+            let found = error.advice();
+            let fits = found
+                .as_ref()
+                .map(|found| advice.is_some_and(|part| found.contains(part)));
+            assert_eq!(fits, advice.map(|_| true), "{text}: {found:?}");
+        }
     }
 }

@@ -22,7 +22,7 @@ use redis::{Client, RedisError, RedisResult};
 use rushgate_gate::confirm::{self, ConfirmOutcome};
 use rushgate_gate::failpoint::failpoint;
 use rushgate_gate::{CampaignId, ReplyError, Value};
-use rushgate_startup::Backoff;
+use rushgate_startup::{Backoff, causes, is_missing_right};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,7 +35,7 @@ pub(crate) const WAITING: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
 enum ConfirmError {
-    #[error("redis: {0}")]
+    #[error("redis: {}", causes(.0))]
     Redis(#[from] RedisError),
     #[error("redis: {0}")]
     Reply(#[from] ReplyError),
@@ -61,7 +61,9 @@ impl ConfirmError {
     /// message. A script that reads an unexpected value ends with `ERR`.
     fn is_about_its_campaign(&self) -> bool {
         match self {
-            Self::Redis(error) => matches!(error.code(), Some("WRONGTYPE" | "ERR")),
+            Self::Redis(error) => {
+                matches!(error.code(), Some("WRONGTYPE" | "ERR")) && !is_missing_right(error)
+            }
             Self::Reply(_) => true,
             // The campaign's row is locked or cannot be written. If the database is unavailable, the confirmer
             // waits for it.
@@ -138,14 +140,14 @@ impl Confirmer {
             if let Some(problem) = problem {
                 self.gate.disconnect();
                 metrics::confirm_retry();
-                let wait = backoff.failed();
-                warn!(
-                    error = %problem,
-                    failures = backoff.failures(),
-                    wait_ms = wait.as_millis(),
-                    "confirming grants failed; retrying"
-                );
-                sleep(wait).await;
+                let problem = problem.to_string();
+                if backoff.is_news(&problem) {
+                    warn!(
+                        error = problem,
+                        "confirming grants failed; retrying until it works"
+                    );
+                }
+                sleep(backoff.failed()).await;
             } else if backoff.failures() > 0 {
                 info!(
                     failures = backoff.failures(),
@@ -221,15 +223,49 @@ impl Confirmer {
         let why = format!("confirming it at the gate: {error}");
         let mut backoff = Backoff::default();
         while let Err(error) = self.parking.park(&records, &why).await {
-            let wait = backoff.failed();
-            warn!(
-                campaign = %request.campaign,
-                %error,
-                wait_ms = wait.as_millis(),
-                "parking unconfirmed grants failed; retrying"
-            );
-            sleep(wait).await;
+            if backoff.is_news(&error.to_string()) {
+                warn!(
+                    campaign = %request.campaign,
+                    %error,
+                    "parking unconfirmed grants failed; retrying until it works"
+                );
+            }
+            sleep(backoff.failed()).await;
         }
         self.done(request.records.iter().map(|delivery| &delivery.ticket));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is about a campaign is parked; a user without a right must park nothing.
+    #[test]
+    fn a_missing_right_is_not_about_a_campaign() {
+        for (reply, expected) in [
+            ("-WRONGTYPE Operation against a key", true),
+            (
+                "-ERR user_script:7: attempt to compare nil with number",
+                true,
+            ),
+            (
+                "-NOPERM this user has no permissions to run the 'evalsha' command",
+                false,
+            ),
+            (
+                "-NOPERM ACL failure in script: User has no permissions",
+                false,
+            ),
+            (
+                "-ERR The user executing the script can't run this command or subcommand",
+                false,
+            ),
+            ("-LOADING Redis is loading the dataset in memory", false),
+        ] {
+            let value = redis::parse_redis_value(format!("{reply}\r\n").as_bytes()).expect(reply);
+            let error = ConfirmError::from(value.extract_error().expect_err(reply));
+            assert_eq!(error.is_about_its_campaign(), expected, "{reply}");
+        }
     }
 }

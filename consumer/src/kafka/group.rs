@@ -17,10 +17,10 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Reb
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{ClientContext, Offset, TopicPartitionList, bindings};
 use rushgate_gate::failpoint::failpoint;
-use rushgate_startup::LastKafkaError;
+use rushgate_startup::{Backoff, LastKafkaError, causes, is_missing_kafka_right};
 use std::ptr::null_mut;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
@@ -43,20 +43,68 @@ pub(crate) struct Group {
     stop: AtomicU8,
     commit_failed: AtomicBool,
     last_error: LastKafkaError,
+    reading: Problems,
+    committing: Problems,
+}
+
+/// The problems that were logged, each once until it works again.
+#[derive(Default)]
+struct Problems(Mutex<Option<Backoff>>);
+
+impl Problems {
+    fn is_news(&self, problem: &str) -> bool {
+        self.lock().get_or_insert_default().is_news(problem)
+    }
+
+    fn end(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Backoff>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The callbacks of librdkafka. They run in the thread that polls.
 pub(crate) struct Context(pub(crate) Arc<Group>);
 
 impl Group {
-    pub(crate) fn new(tracker: Arc<Tracker>, readiness: Arc<Readiness>, topic: &str) -> Self {
+    pub(crate) fn new(
+        tracker: Arc<Tracker>,
+        readiness: Arc<Readiness>,
+        topic: &str,
+        last_error: LastKafkaError,
+    ) -> Self {
         Self {
             tracker,
             readiness,
             topic: topic.to_owned(),
             stop: AtomicU8::new(RUNNING),
             commit_failed: AtomicBool::new(false),
-            last_error: LastKafkaError::default(),
+            last_error,
+            reading: Problems::default(),
+            committing: Problems::default(),
+        }
+    }
+
+    /// A record was read, or partitions were assigned.
+    pub(crate) fn reading_works(&self) {
+        self.reading.end();
+    }
+
+    /// Logs an error of the consumer if a right is missing, once while it lasts.
+    pub(crate) fn reading_failed(&self, error: &KafkaError) {
+        let is_missing_right = error
+            .rdkafka_error_code()
+            .is_some_and(is_missing_kafka_right);
+        let text = causes(error);
+        if is_missing_right && self.reading.is_news(&text) {
+            warn!(
+                error = text,
+                "reading from Kafka failed; retrying until it works"
+            );
+        } else {
+            debug!(error = text, "kafka");
         }
     }
 
@@ -158,12 +206,18 @@ impl Group {
             }
         }
         drop(tracked);
+        if failed.is_none() {
+            self.committing.end();
+        }
         if let Some(error) = failed {
             // Harmless: the commit is repeated, or the partition has another owner, which reads the records
             // again.
             metrics::commit_failed();
             self.commit_failed.store(true, Ordering::Relaxed);
-            warn!(%error, "committing offsets failed");
+            let text = causes(&error);
+            if self.committing.is_news(&text) {
+                warn!(error = text, "committing offsets failed; retrying");
+            }
         }
     }
 }
@@ -200,7 +254,9 @@ impl ClientContext for Context {
         debug!(target: "librdkafka", %error, reason);
         self.0.last_error.error(error, reason);
         // librdkafka reports "all brokers down" with every attempt, and the reason about once in 30 s.
-        if let Some(error) = self.0.last_error.take() {
+        if let Some(error) = self.0.last_error.take()
+            && self.0.reading.is_news(&error)
+        {
             warn!(error, "the Kafka client reports an error");
         }
     }
@@ -214,6 +270,7 @@ impl ConsumerContext for Context {
                 info!(?partitions, "partitions assigned");
                 metrics::assigned(partitions.len());
                 self.0.tracker.change(|offsets| offsets.assign(partitions));
+                self.0.reading_works();
                 self.0.readiness.group(true);
             }
             Rebalance::Revoke(list) => {

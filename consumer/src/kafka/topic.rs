@@ -18,13 +18,13 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message};
 use rushgate_gate::Event;
 use rushgate_gate::signature::SignaturePolicy;
-use rushgate_startup::kafka_headers;
+use rushgate_startup::{LastKafkaError, kafka_headers};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// If there was no room for the next record for this long, fetching is paused, and polling continues. Pausing
 /// discards the records that were fetched ahead, so it does not start at once.
@@ -55,7 +55,8 @@ impl TopicReader {
         writers: usize,
         capacity: usize,
     ) -> Result<(Self, Vec<mpsc::Receiver<Delivery>>), KafkaError> {
-        let group = Arc::new(Group::new(tracker, readiness, topic));
+        let last_error = LastKafkaError::of(config);
+        let group = Arc::new(Group::new(tracker, readiness, topic, last_error));
         let consumer: BaseConsumer<Context> =
             config.create_with_context(Context(Arc::clone(&group)))?;
         consumer.subscribe(&[topic])?;
@@ -112,7 +113,8 @@ impl TopicReader {
     /// A handle without a thread. A test says through the sender how the thread stopped.
     pub(crate) fn without_thread() -> (Self, Arc<Group>, oneshot::Sender<Result<(), KafkaError>>) {
         let readiness = Arc::new(Readiness::new(0));
-        let group = Arc::new(Group::new(Arc::default(), readiness, "coupons"));
+        let last_error = LastKafkaError::default();
+        let group = Arc::new(Group::new(Arc::default(), readiness, "coupons", last_error));
         let (report, stopped) = oneshot::channel();
         let reader = Self {
             group: Arc::clone(&group),
@@ -157,6 +159,7 @@ impl Reader {
             if self.held.is_empty() || self.paused {
                 match self.consumer.poll(wait) {
                     Some(Ok(message)) => {
+                        self.group.reading_works();
                         let record = record(&message);
                         self.held.push_back(HeldRecord {
                             generation: self.group.tracker.lock().generation(),
@@ -168,8 +171,8 @@ impl Reader {
                     Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
                         return Err(KafkaError::MessageConsumptionFatal(code));
                     }
-                    // The context logs the reason. librdkafka recovers by itself.
-                    Some(Err(error)) => debug!(%error, "kafka"),
+                    // librdkafka recovers by itself. The context logs the reason, except for a missing right.
+                    Some(Err(error)) => self.group.reading_failed(&error),
                     None => {}
                 }
             }

@@ -2,6 +2,7 @@
 
 use crate::rejection::Reason;
 use crate::table::failure::Loggable;
+use rushgate_startup::advice;
 
 /// Why a batch was not written. Nothing of it was committed.
 #[derive(Debug, thiserror::Error)]
@@ -46,5 +47,10 @@ pub enum StoreError {
 impl StoreError {
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Database(_) | Self::TimedOut | Self::Unresolved)
+    }
+
+    /// Whether the login, a certificate or a right is wrong, so that no campaign can be written.
+    pub fn is_about_the_user(&self) -> bool {
+        matches!(self, Self::Database(error) if advice(error).is_some())
     }
 }

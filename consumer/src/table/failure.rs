@@ -1,5 +1,6 @@
 //! Classifies database errors by their error numbers as retryable, permanent or duplicate.
 
+use rushgate_startup::advice;
 use sqlx::mysql::MySqlDatabaseError;
 use std::fmt;
 
@@ -30,10 +31,12 @@ const MARIADB_CHECK: (u16, &str) = (4025, "23000");
 /// Errors that pass, or that an operator repairs: out of disk (1021, 1114), too many connections (1040, 1203),
 /// shutdown (1053), killed (1317, 1927), read-only (1290, 1792, 1836), lock wait timeout (1205), deadlock
 /// (1213), log full (1026, 1197, 1598), statement timeout (1969, 3024), rolled back by replication (3101), and
-/// errors that a migration or a GRANT repairs (1044, 1045, 1049, 1054, 1142, 1143, 1146, 1227, 1364).
+/// errors that a migration, a GRANT or another login repairs (1044, 1045, 1049, 1054, 1130, 1142, 1143, 1146, 1227, 1364,
+/// 1370, 1698, 1820, 1862, 3118, 3159).
 const RETRYABLE: &[u16] = &[
-    1021, 1026, 1040, 1044, 1045, 1049, 1053, 1054, 1114, 1142, 1143, 1146, 1197, 1203, 1205, 1213,
-    1227, 1290, 1317, 1364, 1598, 1792, 1836, 1927, 1969, 3024, 3101,
+    1021, 1026, 1040, 1044, 1045, 1049, 1053, 1054, 1114, 1130, 1142, 1143, 1146, 1197, 1203, 1205,
+    1213, 1227, 1290, 1317, 1364, 1370, 1598, 1698, 1792, 1820, 1836, 1862, 1927, 1969, 3024, 3101,
+    3118, 3159,
 ];
 
 /// The only place that decides what an error means, by its number.
@@ -64,7 +67,7 @@ pub(crate) fn number(error: &sqlx::Error) -> u16 {
     mysql(error).map_or(0, MySqlDatabaseError::number)
 }
 
-/// Formats an error for the log. The server's message is shown only for errors known not to contain user data.
+/// Formats an error for the log, with what to do about it. The server's message is shown only for errors known not to contain user data.
 /// The message of 1062, for example, quotes the row.
 pub(crate) struct Loggable<'a>(pub(crate) &'a sqlx::Error);
 
@@ -79,6 +82,10 @@ impl fmt::Display for Loggable<'_> {
             ),
             Some(error) => write!(f, "error {error}"),
             None => self.0.fmt(f),
+        }?;
+        match advice(self.0) {
+            Some(advice) => write!(f, ": {advice}"),
+            None => Ok(()),
         }
     }
 }

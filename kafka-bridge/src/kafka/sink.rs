@@ -13,7 +13,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rushgate_gate::record::partition;
-use rushgate_startup::{BadSetting, KafkaSettings, LastKafkaError};
+use rushgate_startup::{
+    BadSetting, KafkaSettings, LastKafkaError, advice, causes, is_missing_kafka_right,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -41,12 +43,10 @@ pub(crate) enum ProbeError {
         reason: String,
     },
     /// The brokers answer, but the topic cannot be used.
-    #[error(
-        "reading the metadata of topic {topic}: {error}. Create it with `rushgate setup`, or set KAFKA_TOPIC to a topic that exists"
-    )]
+    #[error("reading the metadata of topic {topic}{}", setup_advice(.source))]
     Topic {
         topic: String,
-        error: RDKafkaErrorCode,
+        source: RDKafkaErrorCode,
     },
 }
 
@@ -56,6 +56,14 @@ pub(crate) enum ProbeError {
 /// the cluster, and a wrong setting must not turn good entries into dead letters.
 fn is_permanent(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
+}
+
+/// What to do about a topic that cannot be used. A topic that this user may not see may exist.
+fn setup_advice(error: &RDKafkaErrorCode) -> &'static str {
+    match is_missing_kafka_right(*error) {
+        true => "",
+        false => " (create it with `rushgate setup`, or set KAFKA_TOPIC to a topic that exists)",
+    }
 }
 
 /// Publishes records to one topic.
@@ -83,7 +91,7 @@ impl Sink {
         let (events, received) = unbounded_channel();
         let callbacks = ProducerCallbacks {
             events,
-            last_error: LastKafkaError::default(),
+            last_error: LastKafkaError::of(&config),
         };
         let sink = Self {
             topic: settings.topic.clone(),
@@ -178,7 +186,7 @@ impl Sink {
                     }
                     Some(error) => Err(ProbeError::Topic {
                         topic,
-                        error: error.into(),
+                        source: error.into(),
                     }),
                 }
             });
@@ -187,20 +195,35 @@ impl Sink {
         }
     }
 
+    /// Why a record was not delivered, with the setting or right to change.
+    pub(crate) fn explain(&self, error: &KafkaError) -> String {
+        self.fatal_error().unwrap_or_else(|| causes(error))
+    }
+
+    /// Why the producer is broken for good.
+    fn fatal_error(&self) -> Option<String> {
+        let (code, reason) = self.producer.client().fatal_error()?;
+        let advice = advice(&code);
+        Some(match advice {
+            Some(advice) => format!("the Kafka producer has a fatal error: {reason}: {advice}"),
+            None => format!("the Kafka producer has a fatal error: {reason}"),
+        })
+    }
+
     /// Replaces the producer after a fatal error, and returns that error. The records that the old producer
     /// still held are reported as not delivered.
     ///
     /// # Errors
     /// When the new producer cannot be created.
     pub(crate) fn renew_if_broken(&mut self) -> Result<Option<String>, KafkaError> {
-        let Some((_, reason)) = self.producer.client().fatal_error() else {
+        let Some(problem) = self.fatal_error() else {
             return Ok(None);
         };
         let fresh = Arc::new(producer(&self.config, &self.callbacks)?);
         let broken = std::mem::replace(&mut self.producer, fresh);
         // Dropping the producer joins its thread and collects the last reports.
         tokio::task::spawn_blocking(move || drop(broken));
-        Ok(Some(reason))
+        Ok(Some(problem))
     }
 
     /// Waits up to `patience` for all reports and closes the producer. Records that are not delivered by then

@@ -4,9 +4,10 @@ use crate::entry::{EntryRef, StreamNo};
 use crate::ledger::Completion;
 use crate::stream::connection::{LazyConnection, RESPONSE_TIMEOUT, StreamError};
 use crate::stream::reader::KeysOf;
-use redis::{Client, Cmd, RedisError, Value, cmd};
+use redis::{Client, Cmd, Value, cmd};
 use rushgate_gate::Keys;
 use rushgate_gate::keys::BRIDGE_GROUP;
+use rushgate_startup::causes;
 use std::collections::BTreeMap;
 
 const DEAD_LETTER: &str = include_str!("../lua/dead_letter.lua");
@@ -56,9 +57,17 @@ impl Completer {
         let mut answers = answers.into_iter();
         let mut completed = Vec::new();
         for command in commands {
-            // Only the last reply of the command counts: that of EVAL, or of EXEC.
-            let answer = answers.by_ref().take(command.steps.len()).last();
-            let answer = answer.map(|answer| answer.and_then(Value::extract_error));
+            // The last reply of the command counts: that of EVAL, or of EXEC. If Redis refused an earlier step, EXEC
+            // says only that.
+            let mut replies: Vec<_> = answers
+                .by_ref()
+                .take(command.steps.len())
+                .map(|reply| reply.and_then(Value::extract_error))
+                .collect();
+            let answer = match replies.iter().position(Result::is_err) {
+                Some(refused) => Some(replies.swap_remove(refused)),
+                None => replies.pop(),
+            };
             let confirmed = match &answer {
                 Some(Ok(_)) => true,
                 // The key holds another type: the stream is gone, so there is nothing left to ack.
@@ -66,7 +75,7 @@ impl Completer {
                 Some(Err(_)) | None => false,
             };
             let refusal = answer.as_ref().and_then(|answer| answer.as_ref().err());
-            let refused = refusal.filter(|_| !confirmed).map(RedisError::to_string);
+            let refused = refusal.filter(|_| !confirmed).map(|error| causes(error));
             let moved = command.is_dead_letter && matches!(answer, Some(Ok(Value::Int(1))));
             if let Some(Err(refusal)) = answer {
                 error = Some(refusal);

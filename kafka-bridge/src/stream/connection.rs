@@ -16,7 +16,7 @@ pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Why a command failed, or its reply could not be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StreamError {
-    #[error(transparent)]
+    #[error("{0}")]
     Redis(#[from] RedisError),
     #[error(transparent)]
     Reply(#[from] UnexpectedReply),

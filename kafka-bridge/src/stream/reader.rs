@@ -10,6 +10,7 @@ use crate::stream::reply;
 use redis::{Client, Cmd, RedisError, cmd};
 use rushgate_gate::keys::BRIDGE_GROUP;
 use rushgate_gate::{CampaignId, Keys};
+use rushgate_startup::causes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -256,7 +257,10 @@ impl Reader {
             // The Redis user lacks the permission. The names that stay hold back no entries.
             Err(error) if error.code().is_some() => {
                 if self.logged.insert("names".to_owned()) {
-                    tracing::warn!(%error, "removing the consumer names of stopped bridges failed; they stay in the groups");
+                    tracing::warn!(
+                        error = causes(&error),
+                        "removing the consumer names of stopped bridges failed; they stay in the groups"
+                    );
                 }
                 Ok(())
             }

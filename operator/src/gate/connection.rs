@@ -8,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{Call, Value};
-use rushgate_startup::redis_dangers;
+use rushgate_startup::{is_refused_connection, redis_dangers};
 use std::io::ErrorKind;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -44,13 +44,25 @@ const NOT_NOW: [&str; 4] = ["LOADING", "BUSY", "MASTERDOWN", "TRYAGAIN"];
 pub enum GateError {
     /// Redis returned an error. Nothing was done.
     #[error("Redis at {address} returned an error: {error}")]
-    Refused { address: String, error: RedisError },
+    Refused {
+        address: String,
+        #[source]
+        error: RedisError,
+    },
     /// No reply arrived, or an error that leaves open how much was done.
     #[error("no complete answer from Redis at {address}: {error}")]
-    Unanswered { address: String, error: RedisError },
+    Unanswered {
+        address: String,
+        #[source]
+        error: RedisError,
+    },
     /// A reply arrived that cannot be parsed, now or at the next attempt.
     #[error("Redis at {address} returned a reply that cannot be parsed: {error}")]
-    Unreadable { address: String, error: RedisError },
+    Unreadable {
+        address: String,
+        #[source]
+        error: RedisError,
+    },
 }
 
 /// The gate, over a single connection that is reopened when it breaks.
@@ -136,9 +148,17 @@ impl Gate {
                 Err(error) => error,
             };
             let replied = |codes: &[&str]| error.code().is_some_and(|code| codes.contains(&code));
+            // The script may have changed something before the command that this user may not run.
+            let is_in_script = error.code() == Some("NOPERM")
+                && error
+                    .detail()
+                    .is_some_and(|detail| detail.contains("in script"));
             let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            may_be_done |= self.connection.is_some() && !replied(&REFUSALS) && !replied(&NOT_NOW);
-            if error.code().is_some() && !replied(&NOT_NOW) || is_over {
+            may_be_done |= self.connection.is_some()
+                && (!replied(&REFUSALS) || is_in_script)
+                && !replied(&NOT_NOW);
+            let is_refused = error.code().is_some() && !replied(&NOT_NOW);
+            if is_refused || is_refused_connection(&error) || is_over {
                 let address = self.address.clone();
                 return Err(match may_be_done {
                     false => GateError::Refused { address, error },

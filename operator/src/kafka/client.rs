@@ -50,8 +50,8 @@ impl Kafka {
             // As the consumers read it.
             .set("isolation.level", "read_uncommitted");
         Ok(Self {
+            last_error: LastKafkaError::of(&client),
             client,
-            last_error: LastKafkaError::default(),
             brokers: config.kafka.brokers.clone(),
             topic: config.kafka.topic.clone(),
             trust: SignaturePolicy::new(

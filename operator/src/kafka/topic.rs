@@ -1,7 +1,7 @@
 //! Creates the topic, and says in which ways it may lose records with its present settings.
 
 use super::client::{Kafka, LOOK_AGAIN};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
@@ -79,11 +79,10 @@ impl Kafka {
         let topic = [ResourceSpecifier::Topic(&self.topic)];
         let described = admin.describe_configs(&topic, &options).await;
         let described = described.map_err(|error| self.unusable(&error))?;
-        let Some(Ok(config)) = described.into_iter().next() else {
-            bail!(
-                "reading the settings of topic {}: Kafka did not return them",
-                self.topic
-            );
+        let what = || format!("reading the settings of topic {}", self.topic);
+        let config = match described.into_iter().next() {
+            Some(config) => config.with_context(what)?,
+            None => bail!("{}: Kafka did not return them", what()),
         };
         let kafka = self.clone();
         let replicas = spawn_blocking(move || {
@@ -141,7 +140,9 @@ impl Kafka {
                 | RDKafkaErrorCode::InvalidConfig
                 | RDKafkaErrorCode::InvalidTopic),
             ))) => Ok(Creation::Declined(code)),
-            Some(Err((topic, code))) => bail!("creating topic {topic}: {code}"),
+            Some(Err((topic, code))) => {
+                Err(code).with_context(|| format!("creating topic {topic}"))
+            }
             None => bail!("creating topic {}: Kafka returned no result", self.topic),
         }
     }

@@ -51,7 +51,11 @@ fn variables_of_program(directory: &str) -> BTreeSet<String> {
         ("DatabaseSettings", &[("database", "DatabaseSettings")]),
         (
             "KafkaSettings",
-            &[("kafka", "KafkaSettings"), ("signing", "SigningSettings")],
+            &[
+                ("kafka", "KafkaSettings"),
+                ("kafka_tls", "KafkaTlsSettings"),
+                ("signing", "SigningSettings"),
+            ],
         ),
         ("ConsumerGroup", &[("kafka", "ConsumerGroup")]),
         ("MetricsSettings", &[("metrics", "MetricsSettings")]),

@@ -1,0 +1,49 @@
+//! Says what to do about an error of Redis: which setting or right to change.
+
+use redis::{ErrorKind, RedisError};
+use rushgate_gate::tls_error::{TlsError, TlsSettings};
+
+const TLS: TlsSettings = TlsSettings {
+    ca: "REDIS_SSL_CA",
+    certificate: "set REDIS_SSL_CERTIFICATE and REDIS_SSL_KEY to a certificate that its authorities have signed and \
+                  that is not too old",
+    address: "REDIS_URL",
+};
+
+/// How Redis 7.0 begins the error of a script whose user lacks a right, under the general code `ERR`. Later versions
+/// have `NOPERM` there, too.
+const DENIED_IN_SCRIPT: &str = "The user executing the script";
+
+/// Whether the Redis user lacks a right. The error is then about the user, never about the data of a campaign, and goes
+/// away when an administrator grants the right.
+pub fn is_missing_right(error: &RedisError) -> bool {
+    let detail = error.detail().unwrap_or_default();
+    match error.code() {
+        Some("NOPERM") => true,
+        Some("ERR") => detail.starts_with(DENIED_IN_SCRIPT),
+        _ => false,
+    }
+}
+
+/// Whether Redis, or this program, refused the connection: the login or a certificate. Waiting does not change that.
+pub fn is_refused_connection(error: &RedisError) -> bool {
+    is_refused_login(error) || TlsError::of(&error.to_string()).is_some()
+}
+
+fn is_refused_login(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("WRONGPASS" | "NOAUTH"))
+}
+
+pub(crate) fn advice(error: &RedisError) -> Option<String> {
+    if is_missing_right(error) {
+        return Some(
+            "the Redis user lacks a right (NOPERM): give it the rights that deploy/rights/redis.acl lists for this program"
+                .to_owned(),
+        );
+    }
+    if is_refused_login(error) {
+        return Some("the login was refused: check user and password in REDIS_URL".to_owned());
+    }
+    TlsError::of(&error.to_string()).map(|tls| tls.advice(&TLS))
+}
