@@ -101,6 +101,7 @@ impl Confirmer {
                 batch.report(&self.failing);
             }
         }
+        self.parking.close().await;
     }
 
     async fn confirm_all(&mut self, batches: &[Committed]) {

@@ -56,4 +56,8 @@ impl Parking {
         self.session.put_back(connection);
         Ok(())
     }
+
+    pub(crate) async fn close(self) {
+        self.session.close().await;
+    }
 }

@@ -3,6 +3,7 @@
 use crate::view::{View, granted};
 use futures::future::join_all;
 use rushgate_e2e::campaign::{Ended, Operator};
+use rushgate_e2e::history::Reply;
 use rushgate_e2e::shared::server;
 use rushgate_e2e::system::{Size, System};
 use rushgate_testbed::wait::{DEADLINE, until};
@@ -469,7 +470,7 @@ impl Eavesdropper {
 async fn connections_to_the_database_are_closed_and_not_just_dropped() {
     /// The packet that closes a connection: length 1, sequence number 0, COM_QUIT.
     const QUIT: [u8; 5] = [1, 0, 0, 0, 1];
-    let mut system = System::start(Size::ONLY_A_HANDLER).await;
+    let mut system = System::start(Size::NO_CONSUMER).await;
     system.operator.create("launch", 5).await.expect("created");
     let mut url = url::Url::parse(system.database_url()).expect("a URL");
     let database = Eavesdropper::of(url.port().expect("a port")).await;
@@ -500,11 +501,21 @@ async fn connections_to_the_database_are_closed_and_not_just_dropped() {
             assert!(last.ends_with(&QUIT), "{arguments:?} ends with {last:?}");
         }
     }
+    // The gate cannot confirm this grant.
+    let given = View::of(&system, "x").apply("a").await;
+    assert!(matches!(given, Reply::Granted(_)), "{given:?}");
+    let mut redis = system.redis_connection().await.expect("Redis");
+    let mut set = redis::cmd("SET");
+    set.arg("rushgate:{x}:grants").arg("of another type");
+    set.exec_async(&mut redis).await.expect("set");
     system.set("DATABASE_URL", url.as_str());
-    system.start_consumer().await;
-    let of_writers = database.count();
-    until("the consumer looks for parked records", async || {
-        (database.count() > of_writers).then_some(())
+    system
+        .start_consumer_with(&[("CONSUMER_WRITERS", "1")])
+        .await;
+    // One connection of the writer, one that parks the record, and one that looks for parked records.
+    until("the consumer has parked a record", async || {
+        let list = system.operator.run(&["failed", "list"]).await.ok()?;
+        (list.contains("unconfirmed") && database.count() >= 3).then_some(())
     })
     .await;
     assert_eq!(system.consumers.remove(0).terminate(), Some(0));
