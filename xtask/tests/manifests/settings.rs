@@ -202,6 +202,16 @@ fn the_defaults_of_the_sample_are_those_of_the_programs() {
     assert!(shown > 15, "{shown}");
 }
 
+/// To HAProxy itself, only a variable that is not set has a default.
+#[test]
+fn a_blank_variable_of_the_edge_has_its_default() {
+    let text = read("deploy/edge/haproxy.cfg");
+    for (name, default) in variables_of_edge() {
+        let is_removed = text.contains(&format!("\n    unsetenv {name}\n"));
+        assert!(default.is_empty() || is_removed, "{name}");
+    }
+}
+
 #[test]
 fn addresses_of_servers_are_handed_on_to_all_who_need_them() {
     let own_servers = load(&read("deploy/own-servers.yml"));
