@@ -1,10 +1,27 @@
-//! Tests the host of the component at its limit of instances. `wasm-host` answers there as Spin does, which is why an
-//! edge has to be in front of both.
+//! Tests the host of the component where it answers itself. `wasm-host` does there as Spin does, which is why an edge
+//! has to be in front of both.
 
 use futures::future::join_all;
 use rushgate_e2e::system::{Size, System};
 use rushgate_testbed::process::Signal;
 use rushgate_testbed::wait::until;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_without_a_valid_host_closes_its_connection() {
+    let system = System::start(Size::ONLY_A_HANDLER).await;
+    for host in ["", "host: a b\r\n"] {
+        let handler = system.handler_addresses()[0];
+        let mut connection = TcpStream::connect(handler).await.expect("it listens");
+        let request = format!("GET /healthz HTTP/1.1\r\n{host}\r\n");
+        let sent = connection.write_all(request.as_bytes()).await;
+        sent.expect("sent");
+        let mut received = String::new();
+        let closed = connection.read_to_string(&mut received).await;
+        assert_eq!((closed.ok(), &*received), (Some(0), ""), "{host}");
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_for_which_no_instance_can_start_get_500_without_retry_after() {
