@@ -10,6 +10,7 @@ mod granted;
 mod growth;
 mod http;
 mod one_more;
+mod overload;
 mod pipeline;
 mod progress;
 mod sold_out;
@@ -70,6 +71,10 @@ pub const ALL: &[Bench] = &[
     Bench {
         name: one_more::NAME,
         run: one_more::run,
+    },
+    Bench {
+        name: overload::NAME,
+        run: overload::run,
     },
     Bench {
         name: ways::NAME,

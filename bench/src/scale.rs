@@ -50,6 +50,11 @@ impl Scale {
         self.pick((50_000, 1_000), (10_000, 200), (60, 10))
     }
 
+    /// Applicants of an overload.
+    pub fn flood(self) -> usize {
+        self.pick(50_000, 20_000, 400)
+    }
+
     /// Entries, records and rows of a backlog.
     pub fn backlog(self) -> u64 {
         self.pick(1_000_000, 100_000, 500)

@@ -49,7 +49,7 @@ pub struct FloodResult {
     pub without_retry_after: u64,
     /// Requests that were sent more than 0.1 s after they were due: the machine is busy, or too many are in flight.
     pub sent_late: u64,
-    /// Answers that came within a second after their request was sent.
+    /// Answers that came within a second after their request was due.
     pub within_a_second: u64,
     /// Answers that a page of [`ORIGIN`] may not read.
     pub unreadable: u64,
@@ -58,6 +58,15 @@ pub struct FloodResult {
     /// From the first request to the last one sent.
     pub sending: Duration,
 }
+
+/// The answers to an application of a flood.
+const DOCUMENTED: [&str; 5] = [
+    "201 granted",
+    "200 already_granted",
+    "410 sold_out",
+    "503 overloaded",
+    "503 gate_unavailable",
+];
 
 #[derive(Deserialize)]
 struct Body {
@@ -140,6 +149,23 @@ impl Requests for Crowd {
 }
 
 impl FloodResult {
+    /// What no applicant may see: answers that are not documented, refusals without Retry-After, and answers without CORS
+    /// headers where `needs_cors`.
+    pub fn undocumented(&self, needs_cors: bool) -> Vec<String> {
+        let kinds = self.answers.iter();
+        let others = kinds.filter(|(kind, _)| !DOCUMENTED.contains(&kind.as_str()));
+        let others = others.map(|(kind, count)| format!("{kind}: {count}"));
+        let unreadable = if needs_cors { self.unreadable } else { 0 };
+        let without = [
+            ("Retry-After", self.without_retry_after),
+            ("CORS headers", unreadable),
+        ];
+        let without = without.iter().filter(|(_, count)| *count > 0);
+        others
+            .chain(without.map(|(what, count)| format!("{count} without {what}")))
+            .collect()
+    }
+
     /// Answers of this kind: a status such as `503`, with or without the code of a problem.
     pub fn of(&self, kind: &str) -> u64 {
         let of_kind = self
@@ -172,7 +198,7 @@ impl FloodResult {
             Some(word) => format!("{} {word}", answer.status),
             None => answer.status.to_string(),
         });
-        let is_in_time = ended.at - ended.sent <= Duration::from_secs(1);
+        let is_in_time = ended.at - ended.due <= Duration::from_secs(1);
         self.within_a_second += u64::from(is_in_time);
         self.unreadable += u64::from(answer.header("access-control-allow-origin") != Some(ORIGIN));
         if let 503 | 429 = answer.status {

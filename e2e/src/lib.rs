@@ -8,6 +8,7 @@ pub mod edge;
 pub mod evidence;
 pub mod flood;
 pub mod history;
+pub mod overload;
 pub mod program;
 pub mod replica;
 pub mod report;

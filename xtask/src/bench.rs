@@ -32,6 +32,7 @@ pub(crate) struct Options {
 pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     run::survive_interrupts()?;
     packages::build_tools()?;
+    packages::edge()?;
     let host = Host::find();
     build::build_stack(&[BENCH])?;
     build::build_component()?;

@@ -5,39 +5,16 @@
 
 use hdrhistogram::Histogram;
 use rushgate_e2e::check::Expected;
-use rushgate_e2e::edge::{Edge, addresses};
-use rushgate_e2e::flood::{self, Flood, FloodResult, ORIGIN};
-use rushgate_e2e::rush::{self, Rush};
+use rushgate_e2e::flood::{self, Flood, FloodResult};
+use rushgate_e2e::overload::{BUDGET, MOST_MEMORY, come_again, overload};
+use rushgate_e2e::rush;
 use rushgate_e2e::system::{Size, System};
-use rushgate_testbed::load::{Ended, Load, Pace, Requests, Until, silent};
 use rushgate_testbed::process::Signal;
 use rushgate_testbed::wait::until;
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tokio::task::JoinHandle;
-
-/// As shipped; other tests turn it off, because their machines are busy.
-const BUDGET: (&str, &str) = ("SPIN_VARIABLE_GATE_BUDGET_MS", "500");
-
-/// So that refusals of the handler may be read by the same pages as refusals of the edge.
-const ORIGINS: (&str, &str) = ("SPIN_VARIABLE_CORS_ALLOWED_ORIGINS", ORIGIN);
-
-/// Most memory of a program under a flood, in MiB.
-///
-/// The edge: 8,000 connections and their requests, of at most 16 KB each. The handler: `EDGE_HANDLER_MAXCONN` requests,
-/// some instances (about 0.5 MB each), and about 70 MB for the compiled component and the host. The bridge: a window of
-/// 10,000 entries of 1 KB. The consumer: 8 MB prefetched, one batch that is gathered, one that is written, 16 that wait
-/// for the confirmation. Redis: a few thousand grants. Each plus its memory without load.
-const MOST_MEMORY: [(&str, u64); 5] = [
-    ("edge", 160),
-    ("handler", 320),
-    ("Redis", 64),
-    ("bridge", 64),
-    ("consumer", 64),
-];
 
 /// Applicants of a system without an edge.
 async fn flood(system: &System, campaign: &str, per_second: f64, applicants: usize) -> FloodResult {
@@ -50,41 +27,6 @@ async fn flood(system: &System, campaign: &str, per_second: f64, applicants: usi
         sources: vec![],
     };
     flood::run(flood).await.expect("a flood")
-}
-
-/// All applicants come again, as a rush that can be served; returns both replies together.
-pub(crate) async fn come_again(
-    system: &System,
-    campaign: &str,
-    before: FloodResult,
-    applicants: usize,
-) -> rush::RushResult {
-    let mut outcome = rush::run(&system.rush(campaign, applicants), || ())
-        .await
-        .expect("a rush");
-    outcome.history.add(before.history);
-    outcome
-}
-
-/// Every reply is a documented one.
-pub(crate) fn assert_documented(outcome: &FloodResult) {
-    const DOCUMENTED: [&str; 5] = [
-        "201 granted",
-        "200 already_granted",
-        "410 sold_out",
-        "503 overloaded",
-        "503 gate_unavailable",
-    ];
-    let kinds: Vec<_> = outcome.answers.keys().collect();
-    assert!(
-        kinds.iter().all(|kind| DOCUMENTED.contains(&kind.as_str())),
-        "{:?}",
-        outcome.answers
-    );
-    assert_eq!(
-        outcome.without_retry_after, 0,
-        "refused without Retry-After"
-    );
 }
 
 fn milliseconds(times: &Histogram<u64>, quantile: f64) -> f64 {
@@ -100,116 +42,30 @@ fn print(what: &str, times: &Histogram<u64>) {
     );
 }
 
-/// Requests with a length and no body.
-struct Bodiless {
-    unexplained: Vec<String>,
-}
-
-impl Requests for Bodiless {
-    fn write(&mut self, number: u64, out: &mut Vec<u8>) {
-        let head = format!(
-            "POST /v1/campaigns/flood/applications HTTP/1.1\r\nhost: rushgate\r\nx-number: {number}\r\n\
-             content-type: application/json\r\ncontent-length: 16\r\n\r\n"
-        );
-        out.extend_from_slice(head.as_bytes());
-    }
-
-    fn ended(&mut self, ended: Ended<'_>) -> anyhow::Result<Option<Duration>> {
-        match ended.answer {
-            // No handler had the request: its answers tell the time.
-            Ok(answer) if answer.status == 408 && answer.header("rushgate-time").is_none() => {}
-            other => self.unexplained.push(format!("{other:?}")),
-        }
-        Ok(None)
-    }
-}
-
-/// 200 requests a second, for a while, from twenty addresses, each without its body; returns the answers that are not
-/// 408.
-fn without_bodies(address: SocketAddr, long: Duration) -> JoinHandle<Vec<String>> {
-    tokio::task::spawn_blocking(move || {
-        let requests = Bodiless {
-            unexplained: vec![],
-        };
-        let mut load = Load {
-            sources: addresses(2, 20),
-            connections: 2_500,
-            pace: Pace::Open(200.0),
-            until: Until::Elapsed(long),
-            ..Load::new(address, requests)
-        };
-        load.run().expect("a load");
-        load.requests.unexplained
-    })
-}
-
-/// What [the page for operators](../../../deploy/edge/README.md) promises.
+/// What [the page for operators](../../../deploy/edge/README.md) promises, but for the time of an answer, which
+/// `cargo xtask bench overload` measures.
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_times_what_can_be_served_is_refused_within_a_second_and_all_is_exact_afterwards() {
+async fn ten_times_what_can_be_served_is_answered_and_all_is_exact_afterwards() {
     const APPLICANTS: usize = 10_000;
-    const QUOTA: u32 = 3_000;
-    let system = System::start_with(Size::ONE_OF_EACH, &[BUDGET, ORIGINS]).await;
-    for (campaign, quota) in [("calm", 1_000), ("flood", QUOTA)] {
-        system
-            .operator
-            .create(campaign, quota)
-            .await
-            .expect("created");
-    }
-    // With one request in the handler at a time, the machine is not busy: what waits, waits in the edge. So the time of
-    // an answer is the edge's, also where other tests run.
-    let one_at_a_time = [("EDGE_HANDLER_MAXCONN", "1"), ("EDGE_QUEUE", "100")];
-    let calm = Rush {
-        repeats: 1,
-        concurrency: 1,
-        ..system.rush("calm", 1_000)
-    };
-    let calm = rush::run(&calm, || ()).await.expect("a rush");
-    let capacity = calm.history.sent as f64 / calm.elapsed.as_secs_f64();
-
-    let edge = Edge::start(&system, &one_at_a_time).expect("the edge");
-    let silent = silent(edge.address(), &addresses(1, 25), 2_500).expect("they connect");
-    let without_bodies = without_bodies(edge.address(), Duration::from_secs(4));
-    let ten_times = flood::run(Flood {
-        address: edge.address().to_string(),
-        campaign: "flood".to_owned(),
-        applicants: APPLICANTS,
-        per_second: capacity * 10.0,
-        most_under_way: 4_000,
-        sources: addresses(3, 1_000),
-    })
-    .await
-    .expect("a flood");
-    drop(silent);
-
-    let in_time = ten_times.within_a_second;
+    let overload = overload(APPLICANTS, 5_000).await;
+    let flood = &overload.flood;
     eprintln!(
-        "{:.0}/s came of ten times {capacity:.0}/s, {} under way at once; {in_time} of {APPLICANTS} answered within 1 s, {} sent late; {:?}",
-        APPLICANTS as f64 / ten_times.sending.as_secs_f64(),
-        ten_times.most_under_way,
-        ten_times.sent_late,
-        ten_times.answers
+        "{:.0}/s came, {:.0}/s can be served; {} of {APPLICANTS} answered within 1 s, {} sent late, {} under way at once; {:?}",
+        APPLICANTS as f64 / flood.sending.as_secs_f64(),
+        overload.capacity,
+        flood.within_a_second,
+        flood.sent_late,
+        flood.most_under_way,
+        flood.answers
     );
-    print("decided", &ten_times.decided);
-    print("refused", &ten_times.refused);
-    assert_documented(&ten_times);
-    assert_eq!(ten_times.unreadable, 0, "answers without CORS headers");
-    assert!(ten_times.of("503") > 0, "{:?}", ten_times.answers);
-    assert!(ten_times.of("granted") > 0, "{:?}", ten_times.answers);
-    // A crowd that is late itself is on a machine that is too busy to tell.
-    let is_late = ten_times.sent_late > APPLICANTS as u64 / 100;
-    let promised = APPLICANTS as u64 * 99 / 100;
-    assert!(is_late || in_time >= promised, "{in_time} of {promised}");
-    let unexplained = without_bodies.await.expect("no panic");
-    assert_eq!(unexplained, Vec::<String>::new());
-
-    // Past the edge, for which they would all be one address.
-    let outcome = come_again(&system, "flood", ten_times, APPLICANTS).await;
-    let expected = Expected::once(QUOTA, APPLICANTS as u32);
-    assert_eq!(system.check(&expected, "flood", &outcome).await, vec![]);
-
-    let of_edge = ("edge", edge.peak_memory().expect("it runs"));
-    for (part, peak) in system.peak_memory().into_iter().chain([of_edge]) {
+    print("decided", &flood.decided);
+    print("refused", &flood.refused);
+    assert_eq!(flood.undocumented(true), Vec::<String>::new());
+    assert_eq!(overload.unexplained, Vec::<String>::new());
+    assert!(flood.of("503") > 0, "{:?}", flood.answers);
+    assert!(flood.of("granted") > 0, "{:?}", flood.answers);
+    assert_eq!(overload.breaches, vec![]);
+    for (part, peak) in overload.peak_memory {
         let peak = peak >> 20;
         eprintln!("{part:<10} {peak:>5} MiB at most");
         let most = MOST_MEMORY.iter().find(|(name, _)| *name == part);
@@ -225,10 +81,10 @@ async fn a_gate_that_hangs_is_left_alone_by_all_but_one_at_a_time() {
     system.operator.create("hung", 50).await.expect("created");
     system.redis().signal(Signal::SIGSTOP).expect("a signal");
     // Few enough that the host has room for all requests that would wait for a second: the component refuses them.
-    let hung = flood(&system, "hung", 80.0, APPLICANTS).await;
+    let mut hung = flood(&system, "hung", 80.0, APPLICANTS).await;
     system.redis().signal(Signal::SIGCONT).expect("a signal");
     print("hung", &hung.refused);
-    assert_documented(&hung);
+    assert_eq!(hung.undocumented(false), Vec::<String>::new());
     assert_eq!(hung.of("503"), APPLICANTS as u64, "{:?}", hung.answers);
     assert!(hung.of("overloaded") > 0, "{:?}", hung.answers);
 
@@ -238,7 +94,7 @@ async fn a_gate_that_hangs_is_left_alone_by_all_but_one_at_a_time() {
     })
     .await;
     // Requests that reached Redis while it hung were decided when it continued; their applicants learn that now.
-    let outcome = come_again(&system, "hung", hung, APPLICANTS).await;
+    let outcome = come_again(&system, "hung", &mut hung, APPLICANTS).await;
     let expected = Expected::once(50, APPLICANTS as u32);
     assert_eq!(system.check(&expected, "hung", &outcome).await, vec![]);
 }
