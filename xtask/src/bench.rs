@@ -37,7 +37,7 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     build::build_stack(&[BENCH])?;
     build::build_component()?;
     build::build_component_of(HELLO)?;
-    let servers = Servers::start("bench-stack")?;
+    let servers = Servers::start("bench-stack", &packages::servers()?)?;
     let step = say::heading(format!("Measuring ({})", host.name()));
     let mut command = Command::new(BENCH.path());
     command

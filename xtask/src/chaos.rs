@@ -41,7 +41,7 @@ pub(crate) fn chaos(options: &Options) -> Result<ExitCode> {
     let step = say::heading("Building everything");
     build::build_all_targets()?;
     step.done();
-    let test_servers = TestServers::start()?;
+    let test_servers = TestServers::start(&packages::servers()?)?;
     let mut command = cargo([
         "test",
         "--workspace",
@@ -72,8 +72,7 @@ pub(crate) struct TestServers {
 }
 
 impl TestServers {
-    pub(crate) fn start() -> Result<Self> {
-        let servers = packages::servers()?;
+    pub(crate) fn start(servers: &packages::Servers) -> Result<Self> {
         kafka::fetch()?;
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -18,7 +18,7 @@ use crate::say;
 use crate::stack::{Runner, Stack};
 use crate::stages::Stages;
 use crate::state::State;
-use crate::test;
+use crate::suites;
 use crate::workspace::{self, cargo};
 use engine::Engine;
 
@@ -91,7 +91,7 @@ impl Containers {
     /// Sets the engine, the project, its ports and passwords, and what clients need. No setting of another stack is kept.
     fn settings<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         let stack = &self.stack;
-        test::without_foreign(command);
+        suites::without_foreign(command);
         self.engine.settings(command);
         command
             .envs(stack.env())

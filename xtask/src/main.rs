@@ -15,6 +15,7 @@ mod kafka;
 mod lines;
 mod load;
 mod logs;
+mod matrix;
 mod native;
 mod packages;
 mod pipeline;
@@ -27,10 +28,12 @@ mod rush;
 mod say;
 mod servers;
 mod service;
+mod sid;
 mod stack;
 mod stages;
 mod state;
 mod status;
+mod suites;
 mod test;
 mod timed;
 mod toolchain;
@@ -109,6 +112,9 @@ enum Xtask {
         /// The containers: build them, start them with Docker, and break them
         #[arg(long, conflicts_with_all = ["fast", "arguments"])]
         images: bool,
+        /// Only what needs a server, on each server that is supported; newer ones come from Debian sid
+        #[arg(long, conflicts_with_all = ["fast", "images"])]
+        matrix: bool,
         /// Arguments for `cargo test`, after `--`
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -146,6 +152,11 @@ fn dispatch(command: Xtask) -> Result<ExitCode> {
         Xtask::Lines => lines::lines()?,
         Xtask::Test { fast: true, .. } => return test::fast(),
         Xtask::Test { images: true, .. } => return images::test(),
+        Xtask::Test {
+            matrix: true,
+            arguments,
+            ..
+        } => return matrix::test(&arguments),
         Xtask::Test { arguments, .. } => return test::test(&arguments),
     }
     Ok(ExitCode::SUCCESS)

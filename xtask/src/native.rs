@@ -70,13 +70,12 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
 }
 
 /// Starts only the servers, for tests and benchmarks; returns also the port where their Kafka requires a login.
-pub(crate) fn up_servers(state: &State) -> Result<(Stack, u16)> {
-    let servers = packages::servers()?;
+pub(crate) fn up_servers(servers: &packages::Servers, state: &State) -> Result<(Stack, u16)> {
     kafka::fetch()?;
     let stack = Stack::servers()?;
     state.save(&stack)?;
     let sasl = port::for_stack()?;
-    let starting = start_servers(&servers, &stack, Some(sasl), state)?;
+    let starting = start_servers(servers, &stack, Some(sasl), state)?;
     wait(
         "Starting a Redis, a Kafka and a database for this command",
         starting,

@@ -15,6 +15,7 @@ use rushgate_testbed::servers::{haproxy, kafka, redis};
 use crate::run;
 use crate::say;
 
+#[derive(Clone)]
 pub(crate) struct Servers {
     pub(crate) redis: PathBuf,
     pub(crate) database: DatabaseServer,

@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use rushgate_testbed::servers::kafka::SASL_USER;
 
 use crate::native;
+use crate::packages;
 use crate::say;
 use crate::stack::Stack;
 use crate::state::State;
@@ -20,14 +21,14 @@ pub(crate) struct Servers {
 
 impl Servers {
     /// Starts the servers, with their data in the directory `name` under `target/`.
-    pub(crate) fn start(name: &str) -> Result<Self> {
+    pub(crate) fn start(name: &str, chosen: &packages::Servers) -> Result<Self> {
         let state = State::at(workspace::target().join(name));
         state.create()?;
         let lock = state.lock()?;
         // A killed run may have left servers behind.
         native::down(&state)?;
         state.clear()?;
-        match native::up_servers(&state) {
+        match native::up_servers(chosen, &state) {
             Ok((stack, sasl)) => Ok(Self {
                 stack,
                 sasl,

@@ -10,43 +10,25 @@ use anyhow::{Context, Result};
 
 use crate::bench;
 use crate::build::{self, FAILPOINTS};
-use crate::chaos::TestServers;
 use crate::compose;
-use crate::handler::Host;
+use crate::matrix;
 use crate::packages;
-use crate::pypi::SCHEMATHESIS;
 use crate::run;
-use crate::servers::Servers;
 use crate::stages::Stages;
+use crate::suites::{Suites, Tools, without_foreign};
 use crate::timed;
 use crate::toolchain;
-use crate::workspace::{self, cargo};
-
-/// Variables from a shell or the `stack.env` of another stack, which tests must not see: they choose their own.
-const FOREIGN: [&str; 10] = [
-    "RUSHGATE_URL",
-    "RUSHGATE_URLS",
-    "RUSHGATE_OPERATOR",
-    "KAFKA_TOPIC",
-    "KAFKA_VALUE_FORMAT",
-    "KAFKA_SIGNING_KEYS",
-    "KAFKA_SIGNING_KEYS_FILE",
-    "KAFKA_REQUIRE_SIGNATURES",
-    "METRICS_LISTEN",
-    "RUSHGATE_MODEL",
-];
+use crate::workspace::cargo;
 
 /// Runs all checks, cheap ones first; `arguments` are passed to `cargo test`.
 pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     run::survive_interrupts()?;
     let everything = arguments.is_empty();
-    let mut stages = Stages::new("test", if everything { 8 } else { 7 });
+    let mut stages = Stages::new("test", if everything { 9 } else { 7 });
     stages.begin("tools");
     toolchain::ensure_checkers()?;
     packages::build_tools()?;
-    let browser = packages::browser()?;
-    packages::edge()?;
-    let schemathesis = SCHEMATHESIS.fetch()?;
+    let tools = Tools::find()?;
     stages.begin("format");
     check_format()?;
     if compose::compose_answers() {
@@ -55,35 +37,16 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     stages.begin("clippy");
     clippy()?;
     stages.begin("components");
-    build::build_component()?;
-    build::build_component_of(bench::HELLO)?;
+    build_components()?;
     stages.begin("build");
     build::build_all_targets()?;
     stages.begin("documentation");
     document()?;
 
     stages.begin(if everything { "tests" } else { "chosen tests" });
-    // One set for the faults and one for the planted bugs, so that neither waits for the other.
-    let test_servers = [TestServers::start()?, TestServers::start()?];
-    let dirs = std::env::join_paths(test_servers.each_ref().map(TestServers::dir))?;
-    let servers = Servers::start("test-stack")?;
-    let cargo_test = |kinds: &[&str]| {
-        let mut command = cargo(["test", "--workspace", "--locked", FAILPOINTS]);
-        command.args(kinds).envs(servers.stack.env());
-        command
-            .env("RUSHGATE_BIN_DIR", workspace::target().join("debug"))
-            .env("RUSHGATE_CHAOS", &dirs)
-            .env("RUSHGATE_SASL_KAFKA", servers.sasl_kafka())
-            .env("RUSHGATE_BROWSER", &browser)
-            .env("RUSHGATE_SCHEMATHESIS", &schemathesis)
-            .env("PYTHONPATH", SCHEMATHESIS.directory());
-        if let Host::Spin { program, .. } = Host::find() {
-            command.env("RUSHGATE_SPIN", program);
-        }
-        without_foreign(&mut command);
-        command
-    };
-    let mut command = cargo_test(&timed::arguments());
+    // One set of test servers for the faults and one for the planted bugs, so that neither waits for the other.
+    let suites = Suites::start("test-stack", packages::servers()?, &tools, 2)?;
+    let mut command = suites.cargo_test(&timed::arguments())?;
     // The tests of the documentation are the last stage: they cannot print their times.
     command
         .args(everything.then_some("--tests"))
@@ -91,13 +54,18 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     let (mut status, times) = timed::to_its_end(command)?;
     if everything && status.success() {
         timed::show_slowest(times);
+        stages.begin("newer servers");
+        if !matrix::bounded(&tools)? {
+            suites.stop()?;
+            return Ok(ExitCode::FAILURE);
+        }
         stages.begin("tests of the documentation");
-        status = run::to_its_end(&mut cargo_test(&["--doc"]))?;
+        status = run::to_its_end(&mut suites.cargo_test(&["--doc"])?)?;
         if status.success() {
             stages.end();
         }
     }
-    servers.stop()?;
+    suites.stop()?;
     Ok(run::exit_code(status))
 }
 
@@ -123,6 +91,12 @@ pub(crate) fn fast() -> Result<ExitCode> {
         stages.end();
     }
     Ok(run::exit_code(status))
+}
+
+/// Builds the components that tests run.
+pub(crate) fn build_components() -> Result<()> {
+    build::build_component()?;
+    build::build_component_of(bench::HELLO)
 }
 
 fn check_format() -> Result<()> {
@@ -155,11 +129,4 @@ fn check_compose_file() -> Result<()> {
     )
     .context("checking docker-compose.yml")
     .map(drop)
-}
-
-/// Removes the variables of another stack.
-pub(crate) fn without_foreign(command: &mut Command) {
-    for variable in FOREIGN {
-        command.env_remove(variable);
-    }
 }

@@ -1,4 +1,4 @@
-//! MariaDB or MySQL, whichever is installed, with a data directory of its own.
+//! MariaDB or MySQL, whichever is installed, with a data directory of its own. [`PROGRAM`] can name another version.
 
 use crate::program::{find, printed_version, run, version_after};
 use anyhow::{Context, Result};
@@ -11,11 +11,24 @@ use std::process::Command;
 /// Longest path of a Unix socket on Linux in bytes, without the final zero.
 const LONGEST_SOCKET_PATH: usize = 107;
 
-/// The server's program, and the program that initialises its data directory.
+/// The variable with the path of a server of another version, in a directory tree of its own: `…/usr/sbin/mysqld`.
+pub const PROGRAM: &str = "RUSHGATE_DATABASE_SERVER";
+
+/// A server that can be started.
 #[derive(Clone, Debug)]
-pub enum DatabaseServer {
-    MariaDb { program: PathBuf, install: PathBuf },
-    MySql { program: PathBuf },
+pub struct DatabaseServer {
+    program: PathBuf,
+    version: Version,
+    kind: Kind,
+    /// Its directory tree, if the program cannot find that by itself.
+    home: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    /// With the program that initialises a data directory.
+    MariaDb(PathBuf),
+    MySql,
 }
 
 /// A server with its data, which may run or not.
@@ -31,25 +44,69 @@ pub struct Database {
 }
 
 impl DatabaseServer {
-    /// The server of this machine. `mysqld` may be either of them.
+    /// The server in [`PROGRAM`], else that of this machine. `mysqld` may be either of them.
     pub fn find() -> Option<Self> {
+        if let Some(program) = std::env::var_os(PROGRAM) {
+            return Self::in_its_tree(program.into());
+        }
         ["mariadbd", "mysqld"]
             .into_iter()
             .filter_map(find)
-            .find_map(Self::from_program)
+            .find_map(|program| {
+                let install = find("mariadb-install-db").or_else(|| find("mysql_install_db"));
+                // The installer is a script that needs it, and Debian has it in another package.
+                let install = install.filter(|_| find("my_print_defaults").is_some());
+                Self::from_program(program, install, None)
+            })
     }
 
-    fn from_program(program: PathBuf) -> Option<Self> {
+    /// A server in a directory tree of its own.
+    pub fn in_its_tree(program: PathBuf) -> Option<Self> {
+        let home = program.parent()?.parent()?.to_owned();
+        let install = home.join("bin/mariadb-install-db");
+        Self::from_program(program, Some(install), Some(home))
+    }
+
+    fn from_program(
+        program: PathBuf,
+        install: Option<PathBuf>,
+        home: Option<PathBuf>,
+    ) -> Option<Self> {
         let printed = printed_version(&program, "--version")?;
-        let version = version_after("Ver", &printed)?;
-        if printed.contains("MariaDB") {
-            let install = find("mariadb-install-db").or_else(|| find("mysql_install_db"))?;
-            // The installer is a script that needs it, and Debian has it in another package.
-            find("my_print_defaults")?;
-            (version >= Version::new(10, 11, 0)).then_some(Self::MariaDb { program, install })
+        let version = version_after("  Ver ", &printed)?;
+        let (kind, oldest) = if printed.contains("MariaDB") {
+            (Kind::MariaDb(install?), Version::new(10, 11, 0))
         } else {
-            (version >= Version::new(8, 0, 0)).then_some(Self::MySql { program })
-        }
+            (Kind::MySql, Version::new(8, 0, 0))
+        };
+        (version >= oldest).then_some(Self {
+            program,
+            version,
+            kind,
+            home,
+        })
+    }
+
+    /// Its name and version.
+    pub fn title(&self) -> String {
+        let name = match self.kind {
+            Kind::MariaDb(_) => "MariaDB",
+            Kind::MySql => "MySQL",
+        };
+        format!("{name} {}", self.version)
+    }
+
+    /// The variable with which another process finds it, too, if it is not the installed server.
+    pub fn env(&self) -> Option<(&'static str, &Path)> {
+        self.home.as_ref().map(|_| (PROGRAM, &*self.program))
+    }
+
+    /// Begins a command line of the server or its installer.
+    fn begin(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.arg("--no-defaults");
+        command.args(self.home.as_deref().map(|home| option("basedir", home)));
+        command
     }
 }
 
@@ -66,19 +123,20 @@ impl Database {
         let unfinished = self.data.with_extension("part");
         // Left over from an interrupted attempt.
         let _ = fs::remove_dir_all(&unfinished);
-        let mut command = match &self.server {
-            DatabaseServer::MariaDb { install, .. } => {
-                let mut command = Command::new(install);
-                command.arg("--no-defaults").args([
+        let server = &self.server;
+        let mut command = match &server.kind {
+            Kind::MariaDb(install) => {
+                let mut command = server.begin(install);
+                command.args([
                     "--auth-root-authentication-method=normal",
                     "--skip-test-db",
                     "--skip-name-resolve",
                 ]);
                 command
             }
-            DatabaseServer::MySql { program } => {
-                let mut command = Command::new(program);
-                command.args(["--no-defaults", "--initialize-insecure"]);
+            Kind::MySql => {
+                let mut command = server.begin(&server.program);
+                command.arg("--initialize-insecure");
                 command
             }
         };
@@ -87,9 +145,9 @@ impl Database {
             .arg(option("tmpdir", &self.tmp))
             .args(as_root());
         let done = run(&mut command).map(drop);
-        match self.server {
-            DatabaseServer::MariaDb { .. } => done?,
-            DatabaseServer::MySql { .. } => done.context(
+        match server.kind {
+            Kind::MariaDb(_) => done?,
+            Kind::MySql => done.context(
                 "where AppArmor confines mysqld to its own directories, as on Ubuntu, install mariadb-server-core and \
                  mariadb-client-core instead, which it does not confine",
             )?,
@@ -100,11 +158,8 @@ impl Database {
 
     /// The command that starts it.
     pub fn command(&self) -> Command {
-        let (DatabaseServer::MariaDb { program, .. } | DatabaseServer::MySql { program }) =
-            &self.server;
-        let mut command = Command::new(program);
+        let mut command = self.server.begin(&self.server.program);
         command
-            .arg("--no-defaults")
             .arg(option("datadir", &self.data))
             .arg(option("tmpdir", &self.tmp))
             .arg(option("socket", &socket(&self.data)))
@@ -117,8 +172,9 @@ impl Database {
                 "--max-connections=500",
             ])
             .args(as_root());
-        if let DatabaseServer::MySql { .. } = self.server {
-            command.args(["--mysqlx=OFF", "--skip-log-bin"]);
+        if let Kind::MySql = self.server.kind {
+            // Debian's MySQL does not start without its directory for files.
+            command.args(["--mysqlx=OFF", "--skip-log-bin", "--secure-file-priv=NULL"]);
         }
         command
     }

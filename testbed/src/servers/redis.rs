@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+/// The variable with the path of a server of another version, or of Valkey's.
+pub const PROGRAM: &str = "RUSHGATE_REDIS_SERVER";
+
 pub const OLDEST: Version = Version::new(7, 0, 0);
 
 const SETTINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/redis.conf");
@@ -18,13 +21,21 @@ const SETTINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/redis.con
 /// How long it may take to load its data.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The installed server, if it is new enough.
+/// The server in [`PROGRAM`], else the installed one, if it is new enough.
 pub fn program() -> Option<PathBuf> {
-    find("redis-server").filter(|redis| {
+    let chosen = std::env::var_os(PROGRAM).map(PathBuf::from);
+    chosen.or_else(|| find("redis-server")).filter(|redis| {
         printed_version(redis, "--version")
             .and_then(|text| version_after("v=", &text))
             .is_some_and(|version| version >= OLDEST)
     })
+}
+
+/// Its name and version, such as `Valkey 9.1.2`.
+pub fn title(program: &Path) -> Option<String> {
+    let printed = printed_version(program, "--version")?;
+    let (name, _) = printed.split_once(' ')?;
+    Some(format!("{name} {}", version_after("v=", &printed)?))
 }
 
 /// A server, which may run or not.
@@ -85,7 +96,7 @@ impl Redis {
     pub fn start(&self, settings: &[&str]) -> Result<Process> {
         let program = program();
         let program = program.with_context(|| {
-            format!("redis-server {OLDEST} or newer is not installed: run `cargo xtask test`")
+            format!("redis-server {OLDEST} or newer is not installed, or is not in {PROGRAM}: run `cargo xtask test`")
         })?;
         let mut command = self.command(&program)?;
         let log = self.directory.join("redis.log");
