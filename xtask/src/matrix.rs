@@ -14,8 +14,7 @@ use crate::run;
 use crate::say;
 use crate::sid::{MARIADB, MYSQL, Newer, REDIS, VALKEY};
 use crate::stages::Stages;
-use crate::suites::{Suites, Tools};
-use crate::test;
+use crate::suites::{self, Suites, Tools};
 use crate::timed;
 
 /// Servers that are tested together. In place of `None`, the installed one.
@@ -44,7 +43,7 @@ static SETS: [Set; 3] = [
 ];
 
 /// All tests that need a server, but benchmarks.
-const SUITES: [Suite; 4] = [
+static SUITES: [Suite; 4] = [
     &["--test=real_redis"],
     &["--test=real_servers"],
     &["--test=e2e"],
@@ -86,13 +85,13 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     packages::build_tools()?;
     let tools = Tools::find()?;
     stages.begin("components");
-    test::build_components()?;
+    suites::build_components()?;
     stages.begin("build");
     build::build_all_targets()?;
     let chosen: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let suites = match arguments {
-        [] => &SUITES[..],
-        _ => &[&chosen[..]],
+    let suites: &[Suite] = match arguments {
+        [] => &SUITES,
+        _ => &[&chosen],
     };
     let mut table = Table::default();
     for set in &SETS {

@@ -6,7 +6,8 @@ use std::process::Command;
 use anyhow::Result;
 use rushgate_testbed::servers::redis;
 
-use crate::build::FAILPOINTS;
+use crate::bench;
+use crate::build::{self, FAILPOINTS};
 use crate::chaos::TestServers;
 use crate::handler::Host;
 use crate::packages;
@@ -43,6 +44,12 @@ impl Tools {
             schemathesis: SCHEMATHESIS.fetch()?,
         })
     }
+}
+
+/// Builds the components that tests run.
+pub(crate) fn build_components() -> Result<()> {
+    build::build_component()?;
+    build::build_component_of(bench::HELLO)
 }
 
 /// Running servers for tests.

@@ -8,14 +8,13 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
-use crate::bench;
 use crate::build::{self, FAILPOINTS};
 use crate::compose;
 use crate::matrix;
 use crate::packages;
 use crate::run;
 use crate::stages::Stages;
-use crate::suites::{Suites, Tools, without_foreign};
+use crate::suites::{self, Suites, Tools, without_foreign};
 use crate::timed;
 use crate::toolchain;
 use crate::workspace::cargo;
@@ -37,7 +36,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     stages.begin("clippy");
     clippy()?;
     stages.begin("components");
-    build_components()?;
+    suites::build_components()?;
     stages.begin("build");
     build::build_all_targets()?;
     stages.begin("documentation");
@@ -91,12 +90,6 @@ pub(crate) fn fast() -> Result<ExitCode> {
         stages.end();
     }
     Ok(run::exit_code(status))
-}
-
-/// Builds the components that tests run.
-pub(crate) fn build_components() -> Result<()> {
-    build::build_component()?;
-    build::build_component_of(bench::HELLO)
 }
 
 fn check_format() -> Result<()> {
