@@ -112,9 +112,11 @@ enum Xtask {
         /// The containers: build them, start them with Docker, and break them
         #[arg(long, conflicts_with_all = ["fast", "arguments"])]
         images: bool,
-        /// Only what needs a server, on each server that is supported; newer ones come from Debian sid
-        #[arg(long, conflicts_with_all = ["fast", "images"])]
-        matrix: bool,
+        /// Only what needs a server, on each server that is supported, or on those whose name contains SERVER, such as
+        /// mysql; newer ones come from Debian sid
+        #[arg(long, value_name = "SERVER", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+        #[arg(conflicts_with_all = ["fast", "images"])]
+        matrix: Option<String>,
         /// Arguments for `cargo test`, after `--`
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -153,10 +155,10 @@ fn dispatch(command: Xtask) -> Result<ExitCode> {
         Xtask::Test { fast: true, .. } => return test::fast(),
         Xtask::Test { images: true, .. } => return images::test(),
         Xtask::Test {
-            matrix: true,
+            matrix: Some(server),
             arguments,
             ..
-        } => return matrix::test(&arguments),
+        } => return matrix::test(&server, &arguments),
         Xtask::Test { arguments, .. } => return test::test(&arguments),
     }
     Ok(ExitCode::SUCCESS)

@@ -77,10 +77,21 @@ static BOUNDED: [(Set, &[Suite]); 2] = [
     ),
 ];
 
-/// The command `cargo xtask test --matrix`: all tests that need a server, or those of `arguments`, on each set.
-pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
+/// The command `cargo xtask test --matrix`: all tests that need a server, or those of `arguments`, on each set whose name
+/// contains `server`.
+pub(crate) fn test(server: &str, arguments: &[String]) -> Result<ExitCode> {
     run::survive_interrupts()?;
-    let mut stages = Stages::new("test-matrix", 3 + SETS.len());
+    let server = server.to_lowercase();
+    let mut sets: Vec<&Set> = SETS.iter().collect();
+    sets.retain(|set| set.name().to_lowercase().contains(&server));
+    if sets.is_empty() {
+        let names: Vec<String> = SETS.iter().map(Set::name).collect();
+        bail!(
+            "there is no server {server:?}: the sets are {}",
+            names.join("; ")
+        );
+    }
+    let mut stages = Stages::new("test-matrix", 3 + sets.len());
     stages.begin("tools");
     packages::build_tools()?;
     let tools = Tools::find()?;
@@ -94,7 +105,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
         _ => &[&chosen],
     };
     let mut table = Table::default();
-    for set in &SETS {
+    for set in sets {
         stages.begin(&set.name());
         let servers = set.servers()?;
         table.run(&servers, suites, &tools, 2)?;

@@ -4,7 +4,7 @@
 //! Its output ends with cargo's result lines, and its exit code is cargo's. Its servers do not interfere with a
 //! running stack and are always stopped. `--fast` runs only what needs no server.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
