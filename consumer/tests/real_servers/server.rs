@@ -2,7 +2,7 @@
 
 use rushgate_testbed::port::Port;
 use rushgate_testbed::process::Process;
-use rushgate_testbed::servers::database::{Database, DatabaseServer};
+use rushgate_testbed::servers::database::{Database, DatabaseServer, init_file};
 use rushgate_testbed::wait::until;
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row};
 use tempfile::TempDir;
@@ -47,7 +47,13 @@ impl Server {
     /// Starts the server again after [`kill`](Self::kill), on the same port with the same data.
     pub(crate) async fn restart(&mut self) {
         let log = self.directory.path().join("log");
-        let process = Process::start(&mut self.database.command(), log);
+        // MySQL has only root@localhost, which is not root at an address.
+        let accounts = self.directory.path().join("accounts.sql");
+        let sql = "CREATE USER IF NOT EXISTS root@'127.0.0.1';\n\
+                   GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;\n";
+        std::fs::write(&accounts, sql).expect("written");
+        let mut command = self.database.command();
+        let process = Process::start(command.arg(init_file(&accounts)), log);
         self.process = Some(process.expect("the server starts"));
         until("the private server answers", async || {
             MySqlConnection::connect(&self.url("root")).await.is_ok()
