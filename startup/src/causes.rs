@@ -113,6 +113,10 @@ mod tests {
                 RedisError::from(password).into(),
                 "check user and password in REDIS_URL",
             ),
+            (
+                RedisError::from(std::io::Error::other("Connection reset by peer")).into(),
+                "check REDIS_SSL_CERTIFICATE",
+            ),
             (anyhow::Error::new(in_tls), "has expired: renew it"),
             (
                 anyhow::Error::new(rdkafka::error::KafkaError::Global(GroupAuthorizationFailed)),

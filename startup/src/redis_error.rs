@@ -14,6 +14,10 @@ const TLS: TlsSettings = TlsSettings {
 /// have `NOPERM` there, too.
 const DENIED_IN_SCRIPT: &str = "The user executing the script";
 
+/// With TLS 1.3, a server that requires a certificate of the client refuses it after the handshake. If the client has
+/// written something by then, it gets this in place of the server's reason.
+const RESET: &str = "Connection reset by peer";
+
 /// Whether the Redis user lacks a right. The error is then about the user, never about the data of a campaign, and goes
 /// away when an administrator grants the right.
 pub fn is_missing_right(error: &RedisError) -> bool {
@@ -45,5 +49,13 @@ pub(crate) fn advice(error: &RedisError) -> Option<String> {
     if is_refused_login(error) {
         return Some("the login was refused: check user and password in REDIS_URL".to_owned());
     }
-    TlsError::of(&error.to_string()).map(|tls| tls.advice(&TLS))
+    let text = error.to_string();
+    if text.contains(RESET) {
+        return Some(
+            "if REDIS_URL begins with rediss://, Redis may require a certificate of this program: check \
+             REDIS_SSL_CERTIFICATE and REDIS_SSL_KEY"
+                .to_owned(),
+        );
+    }
+    TlsError::of(&text).map(|tls| tls.advice(&TLS))
 }

@@ -59,6 +59,12 @@ impl GateError {
             let advice = "the login was refused: check redis_username and redis_password";
             return Some(advice.to_owned());
         }
+        // With TLS 1.3, Redis refuses a client without a certificate after the handshake.
+        if text.contains("Connection reset by peer") {
+            let advice = "if redis_url begins with rediss://, Redis may require a certificate of the handler: Spin cannot show one, so \
+                          set tls-auth-clients to optional in Redis";
+            return Some(advice.to_owned());
+        }
         TlsError::of(text).map(|tls| tls.advice(&TLS))
     }
 }
@@ -97,7 +103,8 @@ pub(super) fn reply_code(error: &Error) -> Option<&str> {
 }
 
 fn is_code(word: &str) -> bool {
-    word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase())
+    // `TLS error` is the text of a connection that could not be opened.
+    word != "TLS" && word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 #[cfg(test)]
@@ -138,6 +145,7 @@ mod tests {
                 "Multiplexed connection driver unexpectedly terminated- IoError",
                 None,
             ),
+            ("TLS error - IoError: error:0A000086:SSL routines", None),
             ("timed out", None),
             ("", None),
         ] {
