@@ -42,6 +42,14 @@ impl Operator {
         operator
     }
 
+    /// The same command with these variables, such as those of [`Logins::of`](crate::rights::Logins::of).
+    #[must_use]
+    pub fn logged_in(&self, variables: Vec<(String, String)>) -> Self {
+        let mut operator = self.clone();
+        operator.environment.extend(variables);
+        operator
+    }
+
     /// The command named by `RUSHGATE_OPERATOR`, or the one beside this program.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ pub mod overload;
 pub mod program;
 pub mod replica;
 pub mod report;
+pub mod rights;
 pub mod rows;
 pub mod rush;
 pub mod schema;

@@ -12,7 +12,7 @@ use rushgate_testbed::port::Port;
 use rushgate_testbed::process::Process;
 use rushgate_testbed::servers::redis::Redis;
 use rushgate_testbed::wait::until;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A replica of another Redis.
@@ -23,10 +23,12 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts a replica in `directory` of the Redis at port `primary`, and waits until it is in sync.
-    pub async fn start(directory: PathBuf, primary: u16) -> Self {
+    /// Starts a replica in `directory` of the Redis at port `primary`, and waits until it is in sync. Redis does not
+    /// replicate users, so it needs the ACL file too.
+    pub async fn start(directory: PathBuf, primary: u16, acl: &Path) -> Self {
         let port = Port::free().expect("a free port");
-        let process = Redis::on_port(port.number(), &directory).start(&[]);
+        let acl = acl.display().to_string();
+        let process = Redis::on_port(port.number(), &directory).start(&["--aclfile", &acl]);
         let process = process.expect("a replica");
         // By default the primary waits for further replicas first.
         let delay = ["CONFIG", "SET", "repl-diskless-sync-delay", "0"];

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 
 /// An empty schema on the server of `DATABASE_URL`, dropped with this value.
 pub struct Schema {
-    name: String,
+    pub name: String,
     pub url: String,
 }
 

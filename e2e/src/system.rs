@@ -1,5 +1,5 @@
-//! Starts a whole system for one test: servers, handlers, bridges and consumers. If a part does not start, the test
-//! panics and prints its log.
+//! Starts a whole system for one test: servers, handlers, bridges and consumers. Each program has a user of its own on
+//! each server, with the rights of `deploy/rights/`. If a part does not start, the test panics and prints its log.
 
 #![allow(
     clippy::expect_used,
@@ -13,10 +13,11 @@ use crate::check::{Breach, Expected, breaches};
 use crate::evidence::{Evidence, Stores};
 use crate::program::program;
 use crate::replica::{self, Replica};
+use crate::rights::{self, Logins, Role};
 use crate::rows::Database;
 use crate::rush::{self, Rush};
 use crate::schema::Schema;
-use crate::shared::server;
+use crate::shared::{kafka_login, server};
 use redis::aio::MultiplexedConnection;
 use rushgate_testbed::port::Port;
 use rushgate_testbed::process::Process;
@@ -28,13 +29,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
 /// Handlers, bridges, consumers, and their servers.
 pub struct System {
     name: String,
     directory: TempDir,
+    /// For all programs.
     environment: Vec<(String, String)>,
+    /// The servers, where each program has a user of its own.
+    pub logins: Logins,
     redis_port: Port,
+    redis_acl: PathBuf,
     redis_directory: PathBuf,
     redis: Option<Process>,
     /// The port of the metrics of each bridge and consumer.
@@ -119,12 +125,21 @@ impl System {
         let name = format!("e2e-{}-{number}", std::process::id());
         let schema = Schema::create(&name.replace('-', "_")).await;
         let redis_port = Port::free().expect("a free port");
-        let redis_url = format!("redis://{}", redis_port.address());
+        let kafka = kafka_login();
+        let logins = Logins {
+            redis: redis_port.number(),
+            database: rights::port(&schema.url),
+            schema: schema.name.clone(),
+            kafka: kafka.port,
+            kafka_password: kafka.password,
+        };
+        static KAFKA: OnceCell<()> = OnceCell::const_new();
+        KAFKA
+            .get_or_init(|| async {
+                rights::kafka::allow_programs(&server("KAFKA_BROKERS"), "e2e-").await;
+            })
+            .await;
         let mut environment: Vec<(String, String)> = [
-            ("REDIS_URL", redis_url.clone()),
-            ("SPIN_VARIABLE_REDIS_URL", redis_url),
-            ("DATABASE_URL", schema.url.clone()),
-            ("KAFKA_BROKERS", server("KAFKA_BROKERS")),
             ("KAFKA_TOPIC", name.clone()),
             ("KAFKA_GROUP", name.clone()),
             // A machine that is busy with other tests must not cause refusals in this one.
@@ -138,11 +153,16 @@ impl System {
                 .map(|(variable, value)| ((*variable).to_owned(), (*value).to_owned())),
         );
 
-        let operator = Operator::new(program("rushgate"), environment.clone());
+        let command = |role: Role| {
+            let environment = [logins.of(role), environment.clone()].concat();
+            Operator::new(program("rushgate"), environment)
+        };
+        let (setup, operator) = (command(Role::Setup), command(Role::Operator));
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut system = Self {
             name,
             redis_directory: directory.path().join("redis"),
+            redis_acl: rights::redis_acl(directory.path()),
             directory,
             redis_port,
             redis: None,
@@ -153,10 +173,13 @@ impl System {
             database: Database::connect(&schema.url).await.expect("the schema"),
             operator,
             environment,
+            logins,
             schema,
         };
         system.start_redis();
-        system.operator.run(&["setup"]).await.expect("setup");
+        rights::before_setup(&system.database, &system.schema.name).await;
+        setup.run(&["setup"]).await.expect("setup");
+        rights::after_setup(&system.database, &system.schema.name).await;
         for _ in 0..size.handlers {
             system.start_handler().await;
         }
@@ -169,6 +192,7 @@ impl System {
         system
     }
 
+    /// The schema, for an administrator.
     pub fn database_url(&self) -> &str {
         &self.schema.url
     }
@@ -189,7 +213,8 @@ impl System {
     /// Starts Redis on its stored data, and waits until it answers.
     pub fn start_redis(&mut self) {
         let redis = Redis::on_port(self.redis_port.number(), &self.redis_directory);
-        self.redis = Some(redis.start(&[]).expect("Redis"));
+        let acl = self.redis_acl.display().to_string();
+        self.redis = Some(redis.start(&["--aclfile", &acl]).expect("Redis"));
     }
 
     /// Kills Redis, as in a crash.
@@ -219,7 +244,7 @@ impl System {
     /// Starts a replica, and waits until it is in sync.
     pub async fn start_replica(&self) -> Replica {
         let directory = self.directory.path().join("redis-replica");
-        Replica::start(directory, self.redis_port.number()).await
+        Replica::start(directory, self.redis_port.number(), &self.redis_acl).await
     }
 
     /// Kills Redis, as in a crash, and puts the replica in its place.
@@ -274,7 +299,8 @@ impl System {
             .arg("--from")
             .arg(manifest)
             .args(["--listen", &listen]);
-        let process = self.run(&mut command, &format!("handler-{}", self.handlers.len()));
+        let name = format!("handler-{}", self.handlers.len());
+        let process = self.run(&mut command, Role::Handler, &name);
         Handler {
             process,
             url: format!("http://{listen}"),
@@ -330,7 +356,8 @@ impl System {
     /// Starts the `rushgate` command without waiting for its end; its output is in its log.
     pub fn start_operator(&self, arguments: &[&str]) -> Process {
         let mut command = Command::new(program("rushgate"));
-        self.run(command.args(arguments), &arguments.join("-"))
+        let name = arguments.join("-");
+        self.run(command.args(arguments), Role::Operator, &name)
     }
 
     /// Starts another bridge, under a name that depends on their number, and waits until it is ready.
@@ -341,6 +368,7 @@ impl System {
         let bridge = self
             .start_with_metrics(
                 &mut command,
+                Role::Bridge,
                 &format!("bridge-{number}"),
                 "rushgate_bridge_ready 1",
             )
@@ -361,6 +389,7 @@ impl System {
         let consumer = self
             .start_with_metrics(
                 &mut command,
+                Role::Consumer,
                 &format!("consumer-{number}"),
                 "rushgate_consumer_ready 1",
             )
@@ -371,12 +400,13 @@ impl System {
     async fn start_with_metrics(
         &mut self,
         command: &mut Command,
+        role: Role,
         name: &str,
         ready: &str,
     ) -> Process {
         let port = Port::free().expect("a free port");
         let listen = port.address().to_string();
-        let process = self.run(command.env("METRICS_LISTEN", listen), name);
+        let process = self.run(command.env("METRICS_LISTEN", listen), role, name);
         self.metrics.insert(name.to_owned(), port);
         until(&format!("{name} is ready"), async || {
             let metrics = self.metrics(name).await?;
@@ -400,14 +430,22 @@ impl System {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut command = Command::new(program(name));
-        command.envs(self.environment.iter().cloned());
+        command.envs(self.environment_of(match name {
+            "consumer" => Role::Consumer,
+            _ => Role::Bridge,
+        }));
         command.envs(settings.iter().copied());
         let log = self.log(&format!("{name}-spawned-{number}"));
         Process::start(&mut command, log).expect("it starts")
     }
 
-    fn run(&self, command: &mut Command, name: &str) -> Process {
-        let command = command.envs(self.environment.iter().cloned());
+    fn environment_of(&self, role: Role) -> impl Iterator<Item = (String, String)> {
+        let logins = self.logins.of(role).into_iter();
+        logins.chain(self.environment.iter().cloned())
+    }
+
+    fn run(&self, command: &mut Command, role: Role, name: &str) -> Process {
+        let command = command.envs(self.environment_of(role));
         Process::start(command, self.log(name)).expect("it starts")
     }
 
@@ -446,7 +484,20 @@ impl System {
         .await;
         self.drained(campaign).await;
         let evidence = self.stores().read(campaign).await.expect("all stores");
+        self.redis_refused_nothing().await;
         breaches(expected, &outcome.history, &evidence)
+    }
+
+    /// Every program may do in Redis what it has tried. Some failures do not show otherwise: a metric stays 0.
+    pub async fn redis_refused_nothing(&self) {
+        let mut redis = self.redis_connection().await.expect("Redis");
+        let log = redis::cmd("ACL").arg("LOG").query_async(&mut redis).await;
+        let log: Vec<BTreeMap<String, redis::Value>> = log.expect("a log");
+        let objects = log.into_iter().map(|mut entry| entry.remove("object"));
+        let mut objects = objects.flatten().map(redis::from_redis_value::<String>);
+        // Newer servers know this command of Spin's client, which does not need it.
+        let refused = objects.find(|object| !matches!(object.as_deref(), Ok("client|setinfo")));
+        assert!(refused.is_none(), "{refused:?}");
     }
 
     /// The stores once nothing is on its way any more. Dead letters may be left.

@@ -83,19 +83,21 @@ impl TestServers {
         let state = &test_servers.state;
         state.create()?;
         let step = say::step("Preparing a Kafka and a database for the faults");
-        let mut stack = Stack::servers()?;
-        let door = port::for_stack()?;
+        let stack = Stack::servers()?;
+        let (door, listens) = (port::for_stack()?, port::for_stack()?);
         let database = database::service(&servers.database, &stack, state)?;
         test_servers.keep("database", &database.command)?;
-        // Clients connect through a proxy that can be closed: Kafka advertises the address of the proxy.
-        let listens = std::mem::replace(&mut stack.kafka, door);
+        // The programs log in through a proxy that can be closed: Kafka advertises the address of the proxy.
         let listeners = kafka::Listeners {
+            sasl: Some(door),
             behind: Some(listens),
-            ..kafka::Listeners::default()
         };
         let kafka = kafka::service(&servers.java, &stack, listeners, state)?;
         test_servers.keep("kafka", &kafka.command)?;
-        let ports = format!("{listens} {door} {}\n{}\n", stack.database, stack.password);
+        let ports = format!(
+            "{} {listens} {door} {}\n{}\n",
+            stack.kafka, stack.database, stack.password
+        );
         secret::write(&state.path("ports"), &ports).context("cannot write the ports")?;
         step.done();
         Ok(test_servers)

@@ -65,10 +65,10 @@ pub(crate) fn fetch() -> Result<()> {
 /// Optional listeners.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Listeners {
-    /// The broker's real port, if a proxy listens on the stack's port.
-    pub(crate) behind: Option<u16>,
     /// The port where it requires a login with the stack's password.
     pub(crate) sasl: Option<u16>,
+    /// The real port of that listener, if a proxy listens on `sasl`.
+    pub(crate) behind: Option<u16>,
 }
 
 /// The broker, with formatted storage. It advertises the stack's port.
@@ -82,10 +82,10 @@ pub(crate) fn service(
         java: with_jars(program, state)?,
         directory: state.path("kafka"),
         port: stack.kafka,
-        behind: listeners.behind,
         controller: stack.controller,
         sasl: listeners.sasl.map(|port| Sasl {
             port,
+            behind: listeners.behind,
             password: stack.password.clone(),
         }),
     };

@@ -159,7 +159,7 @@ fn start_servers(
     sasl: Option<u16>,
     state: &State,
 ) -> Result<Vec<Starting>> {
-    let listeners = kafka::Listeners { behind: None, sasl };
+    let listeners = kafka::Listeners { sasl, behind: None };
     // One after the other: each prepares its data while the earlier ones start.
     Ok(vec![
         redis::service(&servers.redis, stack, state)?.start(state)?,

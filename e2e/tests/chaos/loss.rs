@@ -94,7 +94,12 @@ async fn interrupt(world: &World, count: u8, restore: &[&str]) {
 
 /// Promotes a replica that has not received the last grants.
 async fn fail_over(world: &mut World) {
-    let replica = Replica::start(world.fresh_dir("replica"), world.redis_port()).await;
+    let replica = Replica::start(
+        world.fresh_dir("replica"),
+        world.redis_port(),
+        world.redis_acl(),
+    )
+    .await;
     replica.cut_off().await;
     sleep(WHILE).await;
     world.kill(Component::Redis);

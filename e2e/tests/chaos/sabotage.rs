@@ -10,6 +10,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use redis::aio::MultiplexedConnection;
 use rushgate_e2e::application::apply;
 use rushgate_e2e::history::Reply;
+use rushgate_e2e::rights::{self, Role};
 use rushgate_gate::keys::BRIDGE_GROUP;
 use rushgate_gate::record::VERSION_HEADER;
 use rushgate_gate::signature::{HEADER, REASON, SigningKeys};
@@ -107,11 +108,9 @@ pub(crate) async fn commit(
             .await;
         }
         Fault::AcksRefused => {
-            tell_redis(
-                world,
-                redis::cmd("ACL").arg("SETUSER").arg("default").arg("-xack"),
-            )
-            .await;
+            let mut rules = rights::redis_rules(Role::Bridge);
+            rules.retain(|rule| rule != "+xack");
+            tell_redis(world, &rights::set_redis_rules(Role::Bridge, &rules)).await;
             sleep(lasts).await;
             take_acks(world).await;
         }
@@ -396,11 +395,8 @@ async fn stop(world: &World, component: Component, lasts: Duration) {
 }
 
 async fn take_acks(world: &World) {
-    tell_redis(
-        world,
-        redis::cmd("ACL").arg("SETUSER").arg("default").arg("+xack"),
-    )
-    .await;
+    let rules = rights::redis_rules(Role::Bridge);
+    tell_redis(world, &rights::set_redis_rules(Role::Bridge, &rules)).await;
 }
 
 /// Tells Redis until it has done it.

@@ -10,10 +10,12 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 pub(crate) struct TestServers {
     dir: PathBuf,
     pub(crate) kafka: u16,
-    /// The port that Kafka advertises.
+    /// The port where Kafka requires a login.
+    pub(crate) kafka_login: u16,
+    /// The port that Kafka advertises for it.
     pub(crate) kafka_door: u16,
     pub(crate) database: u16,
-    password: String,
+    pub(crate) password: String,
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -44,13 +46,15 @@ impl TestServers {
         let ports = std::fs::read_to_string(dir.join("ports")).expect("the ports");
         let mut words = ports.split_whitespace();
         let mut word = || words.next().expect("a word more");
-        let (kafka, kafka_door, database) = (word().parse(), word().parse(), word().parse());
+        let mut port = || word().parse().expect("a port");
+        let (kafka, kafka_login, kafka_door, database) = (port(), port(), port(), port());
         let password = word().to_owned();
         Self {
             dir: dir.clone(),
-            kafka: kafka.expect("a port"),
-            kafka_door: kafka_door.expect("a port"),
-            database: database.expect("a port"),
+            kafka,
+            kafka_login,
+            kafka_door,
+            database,
             password,
             _turn: turn,
         }
@@ -67,11 +71,9 @@ impl TestServers {
         command
     }
 
-    /// The address of `schema` at this port, for a user with all rights.
-    pub(crate) fn database_url(&self, port: u16, schema: &str) -> String {
-        format!(
-            "mysql://rushgate:{}@127.0.0.1:{port}/{schema}",
-            self.password
-        )
+    /// The address of `schema`, for an administrator.
+    pub(crate) fn database_url(&self, schema: &str) -> String {
+        let (password, port) = (&self.password, self.database);
+        format!("mysql://rushgate:{password}@127.0.0.1:{port}/{schema}")
     }
 }

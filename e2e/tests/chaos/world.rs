@@ -1,5 +1,5 @@
 //! The whole system under test: every component can be killed, stopped and started again, and every connection can be
-//! broken.
+//! broken. Each program has a user of its own on each server, with the rights of `deploy/rights/`.
 
 use crate::component::{Component, Link};
 use crate::test_servers::TestServers;
@@ -9,6 +9,7 @@ use rushgate_e2e::campaign::Operator;
 use rushgate_e2e::evidence::Stores;
 use rushgate_e2e::program::program;
 use rushgate_e2e::replica::Replica;
+use rushgate_e2e::rights::{self, Logins, Role};
 use rushgate_e2e::rows::Database;
 use rushgate_gate::signature::SigningKeys;
 use rushgate_testbed::port::Port;
@@ -26,8 +27,7 @@ use tokio::time::sleep;
 /// Topic and consumer group.
 const TOPIC: &str = "chaos";
 
-/// The database user of bridge and consumer; `read_only` applies to it.
-const USER: &str = "app";
+const SCHEMA: &str = "rushgate";
 
 /// Short times for claims and deliveries, so that longer outages can be tested.
 const SETTINGS: [(&str, &str); 3] = [
@@ -47,6 +47,7 @@ const REDIS_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct World {
     dir: TempDir,
+    redis_acl: PathBuf,
     processes: BTreeMap<Component, Process>,
     /// Ports of the handlers, and of the metrics of bridges and consumers.
     ports: BTreeMap<Component, Port>,
@@ -74,8 +75,10 @@ impl World {
         let mut links = BTreeMap::new();
         for link in Link::ALL {
             let proxy = match link {
-                Link::Kafka => Proxy::open(servers.kafka_door, servers.kafka).await,
-                Link::OperatorKafka => Proxy::open_kafka(servers.kafka, servers.kafka_door).await,
+                Link::Kafka => Proxy::open(servers.kafka_door, servers.kafka_login).await,
+                Link::OperatorKafka => {
+                    Proxy::open_kafka(servers.kafka_login, servers.kafka_door).await
+                }
                 Link::ConsumerDatabase | Link::OperatorDatabase => {
                     Proxy::open(0, servers.database).await
                 }
@@ -91,18 +94,26 @@ impl World {
             let process = Process::start(&mut servers.command(&name), log);
             processes.insert(server, process.expect("it starts"));
         }
-        let url = servers.database_url(servers.database, "rushgate");
+        let url = servers.database_url(SCHEMA);
         let database = until("the database answers", async || {
             Database::connect(&url).await.ok()
         })
         .await;
-        let operator = Operator::new(
-            program("rushgate"),
-            environment(&servers, &redis, is_signed),
+        let direct = logins(
+            &servers,
+            redis.number(),
+            servers.database,
+            servers.kafka_door,
         );
+        let command = |role: Role| {
+            let environment = [direct.of(role), environment(is_signed)].concat();
+            Operator::new(program("rushgate"), environment)
+        };
+        let (setup, operator) = (command(Role::Setup), command(Role::Operator));
         let ports = Component::ALL.map(|component| (component, Port::free().expect("a free port")));
         let mut world = Self {
             servers,
+            redis_acl: rights::redis_acl(dir.path()),
             dir,
             processes,
             ports: ports.into(),
@@ -118,16 +129,14 @@ impl World {
         };
         world.start_component(Component::Redis);
         world.ready(Component::Redis).await;
+        world.ready(Component::Kafka).await;
+        rights::kafka::allow_programs(&world.stores().kafka_brokers, TOPIC).await;
+        rights::before_setup(&world.database, SCHEMA).await;
         until("Kafka and database take what they are told", async || {
-            world.operator.run(&["setup"]).await.ok()
+            setup.run(&["setup"]).await.ok()
         })
         .await;
-        world
-            .administer(&format!(
-                "CREATE OR REPLACE USER '{USER}'@'%' IDENTIFIED BY '{USER}'; \
-                 GRANT SELECT, INSERT, UPDATE, DELETE ON rushgate.* TO '{USER}'@'%'"
-            ))
-            .await;
+        rights::after_setup(&world.database, SCHEMA).await;
         world.heal().await;
         world
     }
@@ -150,7 +159,7 @@ impl World {
         Stores {
             database: self.database.clone(),
             redis_url: format!("redis://{}", self.redis.address()),
-            kafka_brokers: format!("127.0.0.1:{}", self.servers.kafka_door),
+            kafka_brokers: format!("127.0.0.1:{}", self.servers.kafka),
             topic: TOPIC.to_owned(),
             group: TOPIC.to_owned(),
         }
@@ -170,17 +179,18 @@ impl World {
 
     /// The `rushgate` command, on connections that can be broken.
     pub(crate) fn operator_on_links(&self) -> Operator {
+        let links = self.logins(
+            Link::OperatorRedis,
+            Link::OperatorDatabase,
+            Link::OperatorKafka,
+        );
+        self.operator.logged_in(links.of(Role::Operator))
+    }
+
+    /// The servers behind these links.
+    fn logins(&self, redis: Link, database: Link, kafka: Link) -> Logins {
         let port = |link| self.link(link).port;
-        let database = self
-            .servers
-            .database_url(port(Link::OperatorDatabase), "rushgate");
-        let redis = format!("redis://127.0.0.1:{}", port(Link::OperatorRedis));
-        let kafka = format!("127.0.0.1:{}", port(Link::OperatorKafka));
-        self.operator.with(&[
-            ("REDIS_URL", &redis),
-            ("DATABASE_URL", &database),
-            ("KAFKA_BROKERS", &kafka),
-        ])
+        logins(&self.servers, port(redis), port(database), port(kafka))
     }
 
     pub(crate) fn link(&self, link: Link) -> &Proxy {
@@ -225,9 +235,15 @@ impl World {
         .await;
     }
 
-    /// Closes the database connections of bridge and consumer.
+    pub(crate) fn redis_acl(&self) -> &Path {
+        &self.redis_acl
+    }
+
+    /// Closes the database connections of the consumers.
     pub(crate) async fn kill_connections(&self) {
-        for id in self.database.connections_of(USER).await.unwrap_or_default() {
+        let consumer = Role::Consumer.user();
+        let connections = self.database.connections_of(consumer).await;
+        for id in connections.unwrap_or_default() {
             self.administer(&format!("KILL {id}")).await;
         }
     }
@@ -395,7 +411,10 @@ impl World {
     }
 
     fn command(&self, component: Component) -> Command {
-        let redis_url = |link: Link| format!("redis://127.0.0.1:{}", self.links[&link].port);
+        let logins = |role: Role, redis: Link| {
+            let logins = self.logins(redis, Link::ConsumerDatabase, Link::Kafka);
+            logins.of(role)
+        };
         let mut command = match component {
             Component::Kafka | Component::Database => {
                 return self.servers.command(&component.to_string());
@@ -403,49 +422,37 @@ impl World {
             Component::Redis => {
                 let redis = Redis::on_port(self.redis.number(), self.redis_dir());
                 let program = redis_server().expect("redis-server");
-                return redis.command(&program).expect("a directory");
+                let mut command = redis.command(&program).expect("a directory");
+                command.arg("--aclfile").arg(&self.redis_acl);
+                return command;
             }
             Component::Handler(_) => {
                 let mut command = Command::new(program("wasm-host"));
                 let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spin.toml");
                 command.arg("--from").arg(manifest);
                 command.args(["--listen", &self.ports[&component].address().to_string()]);
-                command.env("SPIN_VARIABLE_REDIS_URL", redis_url(Link::HandlerRedis));
+                command.envs(logins(Role::Handler, Link::HandlerRedis));
                 return command;
             }
             Component::Bridge(_) => {
                 let mut command = Command::new(program("kafka-bridge"));
                 command.env("BRIDGE_CONSUMER_NAME", component.to_string());
-                command.env("REDIS_URL", redis_url(Link::BridgeRedis));
+                command.envs(logins(Role::Bridge, Link::BridgeRedis));
                 command
             }
             Component::Consumer(_) => {
-                let port = self.links[&Link::ConsumerDatabase].port;
                 let mut command = Command::new(program("consumer"));
-                command.env("REDIS_URL", redis_url(Link::ConsumerRedis));
-                command.env(
-                    "DATABASE_URL",
-                    format!("mysql://{USER}:{USER}@127.0.0.1:{port}/rushgate"),
-                );
+                command.envs(logins(Role::Consumer, Link::ConsumerRedis));
                 command
             }
         };
-        let Stores {
-            kafka_brokers,
-            topic,
-            group,
-            ..
-        } = self.stores();
         command
-            .env("KAFKA_BROKERS", kafka_brokers)
-            .env("KAFKA_TOPIC", topic)
-            .env("KAFKA_GROUP", group)
+            .envs(environment(self.is_signed))
             .env(
                 "METRICS_LISTEN",
                 self.ports[&component].address().to_string(),
             )
             .envs(SETTINGS)
-            .envs(signing(self.is_signed))
             .envs(
                 self.planted
                     .map(|bug| ("FAILPOINTS", format!("{bug}=return"))),
@@ -454,34 +461,29 @@ impl World {
     }
 }
 
-/// The settings of signatures, for those who sign and those who check.
-fn signing(is_signed: bool) -> Vec<(&'static str, &'static str)> {
-    match is_signed {
-        true => vec![
+/// The settings of all programs that use Kafka, with signatures or without.
+fn environment(is_signed: bool) -> Vec<(String, String)> {
+    let mut variables = vec![("KAFKA_TOPIC", TOPIC), ("KAFKA_GROUP", TOPIC)];
+    if is_signed {
+        variables.extend([
             ("KAFKA_SIGNING_KEYS", SIGNING_KEY),
             ("KAFKA_REQUIRE_SIGNATURES", "true"),
-        ],
-        false => vec![],
+        ]);
     }
+    variables
+        .into_iter()
+        .map(|(variable, value)| (variable.to_owned(), value.to_owned()))
+        .collect()
 }
 
-fn environment(servers: &TestServers, redis: &Port, is_signed: bool) -> Vec<(String, String)> {
-    let signing = signing(is_signed).into_iter();
-    let signing = signing.map(|(variable, value)| (variable, value.to_owned()));
-    let variables = [
-        ("REDIS_URL", format!("redis://{}", redis.address())),
-        (
-            "DATABASE_URL",
-            servers.database_url(servers.database, "rushgate"),
-        ),
-        ("KAFKA_BROKERS", format!("127.0.0.1:{}", servers.kafka_door)),
-        ("KAFKA_TOPIC", TOPIC.to_owned()),
-        ("KAFKA_GROUP", TOPIC.to_owned()),
-    ];
-    let variables = variables.into_iter().chain(signing);
-    variables
-        .map(|(variable, value)| (variable.to_owned(), value))
-        .collect()
+fn logins(servers: &TestServers, redis: u16, database: u16, kafka: u16) -> Logins {
+    Logins {
+        redis,
+        database,
+        schema: SCHEMA.to_owned(),
+        kafka,
+        kafka_password: servers.password.clone(),
+    }
 }
 
 async fn page(port: &Port, path: &str) -> Option<String> {

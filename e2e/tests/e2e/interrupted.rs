@@ -14,7 +14,7 @@ mod standing;
 use command::OperatorCommand;
 use futures::{StreamExt, stream};
 use rushgate_e2e::campaign::{Ended, Operator};
-use rushgate_e2e::shared::server;
+use rushgate_e2e::rights::{Logins, Role};
 use rushgate_e2e::system::{Size, System};
 use rushgate_testbed::proxy::{Proxy, Then, Trouble};
 use scene::Scene;
@@ -173,19 +173,17 @@ struct Links {
 
 impl Links {
     async fn of(scene: &Scene) -> Self {
-        let port = |url: &str| url::Url::parse(url).expect("a URL").port().expect("a port");
-        let stores = scene.system.stores();
-        let kafka = port(&format!("kafka://{}", stores.kafka_brokers));
-        let redis = Proxy::open(0, port(&stores.redis_url)).await;
-        let database = Proxy::open(0, port(&server("DATABASE_URL"))).await;
-        let kafka = Proxy::open_kafka(kafka, kafka).await;
-        let mut url = url::Url::parse(scene.system.database_url()).expect("a URL");
-        url.set_port(Some(database.port)).expect("a port");
-        let operator = scene.system.operator.with(&[
-            ("REDIS_URL", &format!("redis://127.0.0.1:{}", redis.port)),
-            ("DATABASE_URL", url.as_str()),
-            ("KAFKA_BROKERS", &format!("127.0.0.1:{}", kafka.port)),
-        ]);
+        let logins = &scene.system.logins;
+        let redis = Proxy::open(0, logins.redis).await;
+        let database = Proxy::open(0, logins.database).await;
+        let kafka = Proxy::open_kafka(logins.kafka, logins.kafka).await;
+        let links = Logins {
+            redis: redis.port,
+            database: database.port,
+            kafka: kafka.port,
+            ..logins.clone()
+        };
+        let operator = scene.system.operator.logged_in(links.of(Role::Operator));
         let proxies = [
             (Link::Redis, redis),
             (Link::Database, database),

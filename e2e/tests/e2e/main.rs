@@ -30,6 +30,7 @@ mod places;
 mod redis_away;
 mod refusals;
 mod restore;
+mod rights;
 mod rounds;
 mod setup;
 mod signatures;

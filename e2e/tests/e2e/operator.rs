@@ -397,9 +397,11 @@ async fn settings_of_redis_that_may_lose_grants_are_told_where_they_may_be_asked
             }
         }
         // A user without the right gets no warning, and nothing else changes.
-        let mut acl = redis::cmd("ACL");
-        acl.arg(["SETUSER", "default", "-info"].as_slice());
-        acl.exec_async(&mut redis).await.expect("set");
+        for user in ["rushgate-operator", "rushgate-bridge"] {
+            let mut acl = redis::cmd("ACL");
+            acl.arg(["SETUSER", user, "-info"].as_slice());
+            acl.exec_async(&mut redis).await.expect("set");
+        }
         for command in commands {
             let said = launch.exits(0, command).await;
             assert!(!said.contains("warning: Redis"), "{command:?}: {said}");
@@ -414,7 +416,7 @@ async fn settings_of_redis_that_may_lose_grants_are_told_where_they_may_be_asked
     })
     .await;
     let mut acl = redis::cmd("ACL");
-    acl.arg(["SETUSER", "default", "+info"].as_slice());
+    acl.arg(["SETUSER", "rushgate-bridge", "+info"].as_slice());
     acl.exec_async(&mut redis).await.expect("set");
     system.start_bridge().await;
     until("the second bridge warns", async || {

@@ -4,6 +4,7 @@ use crate::view::{View, granted};
 use futures::future::join_all;
 use rushgate_e2e::campaign::{Ended, Operator};
 use rushgate_e2e::history::Reply;
+use rushgate_e2e::rights::{Logins, Role};
 use rushgate_e2e::shared::server;
 use rushgate_e2e::system::{Size, System};
 use rushgate_testbed::wait::{DEADLINE, until};
@@ -472,10 +473,12 @@ async fn connections_to_the_database_are_closed_and_not_just_dropped() {
     const QUIT: [u8; 5] = [1, 0, 0, 0, 1];
     let mut system = System::start(Size::NO_CONSUMER).await;
     system.operator.create("launch", 5).await.expect("created");
-    let mut url = url::Url::parse(system.database_url()).expect("a URL");
-    let database = Eavesdropper::of(url.port().expect("a port")).await;
-    url.set_port(Some(database.port)).expect("an address");
-    let operator = system.operator.with(&[("DATABASE_URL", url.as_str())]);
+    let database = Eavesdropper::of(system.logins.database).await;
+    let logins = Logins {
+        database: database.port,
+        ..system.logins.clone()
+    };
+    let operator = system.operator.logged_in(logins.of(Role::Operator));
     for (arguments, code) in [
         (
             ["campaign", "create", "--id", "x", "--quota", "1"].as_slice(),
@@ -508,7 +511,7 @@ async fn connections_to_the_database_are_closed_and_not_just_dropped() {
     let mut set = redis::cmd("SET");
     set.arg("rushgate:{x}:grants").arg("of another type");
     set.exec_async(&mut redis).await.expect("set");
-    system.set("DATABASE_URL", url.as_str());
+    system.set("DATABASE_URL", &logins.database_url(Role::Consumer));
     system
         .start_consumer_with(&[("CONSUMER_WRITERS", "1")])
         .await;

@@ -1,7 +1,6 @@
 //! Tests `rushgate setup`: interrupted at every statement, run several times at once, run by users who lack a right,
 //! and run without its servers.
 
-mod acl;
 mod interceptor;
 
 use crate::login::login;
@@ -10,6 +9,7 @@ use interceptor::{At, Interceptor};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rushgate_e2e::program::program;
+use rushgate_e2e::rights;
 use rushgate_e2e::schema::{Schema, administer};
 use rushgate_e2e::shared::server;
 use rushgate_e2e::system::{Size, System};
@@ -272,7 +272,9 @@ async fn a_topic_that_is_there_needs_no_right_to_create_it() {
     let mut setup = servers.command(&servers.schema.url, &["--partitions", "3"]);
     let done = setup.env("KAFKA_TOPIC", topic).output().await;
     assert!(done.expect("the command").status.success());
-    acl::allow_describe("User:guest", topic).await;
+    let describe = ["--allow-principal", "User:guest", "--operation", "Describe"];
+    let describe = [describe.as_slice(), &["--topic", topic]].concat();
+    rights::kafka::allow(&server("KAFKA_BROKERS"), &describe).await;
     let done = as_guest().await;
     assert!(done.status.success(), "{}", stderr(&done));
     assert_eq!(partitions(topic), 3);

@@ -11,8 +11,14 @@ use std::process::Command;
 /// A user that may do everything, like clients without a login.
 pub const SASL_USER: &str = "rushgate";
 
-/// A user that may log in, and may do nothing else until it is allowed.
-const SASL_GUEST: &str = "guest";
+/// Users that may log in, and may do nothing else until it is allowed: one for each program, and a guest.
+const SASL_OTHERS: [&str; 5] = [
+    "rushgate-bridge",
+    "rushgate-consumer",
+    "rushgate-operator",
+    "rushgate-setup",
+    "guest",
+];
 
 /// Java with Kafka's jars.
 #[derive(Clone, Debug)]
@@ -30,19 +36,20 @@ pub struct Java {
 pub struct Kafka {
     pub java: Java,
     pub directory: PathBuf,
-    /// The port that it advertises.
     pub port: u16,
-    /// The port where it listens, if a proxy listens on the advertised one.
-    pub behind: Option<u16>,
     pub controller: u16,
     pub sasl: Option<Sasl>,
 }
 
-/// A listener that requires a login: [`SASL_USER`] by PLAIN or SCRAM-SHA-256, and `guest` by PLAIN. A broker with this
-/// listener is for tests, and creates topics on request, as many brokers do; our programs must not rely on that.
+/// A listener that requires a login, by PLAIN or SCRAM-SHA-256: of [`SASL_USER`], of `guest`, or of the user of a program
+/// (`rushgate-bridge` and the like). A broker with this listener is for tests, and creates topics on request, as many
+/// brokers do; our programs must not rely on that.
 #[derive(Clone, Debug)]
 pub struct Sasl {
+    /// The port that it advertises.
     pub port: u16,
+    /// The port where it listens, if a proxy listens on the advertised one.
+    pub behind: Option<u16>,
     pub password: String,
 }
 
@@ -88,10 +95,8 @@ impl Java {
 impl Kafka {
     /// Every port where it listens.
     pub fn listens(&self) -> impl Iterator<Item = u16> {
-        let sasl = self.sasl.as_ref().map(|sasl| sasl.port);
-        [self.behind.unwrap_or(self.port), self.controller]
-            .into_iter()
-            .chain(sasl)
+        let sasl = self.sasl.as_ref().map(Sasl::listens);
+        [self.port, self.controller].into_iter().chain(sasl)
     }
 
     /// Writes its settings, and formats its storage if that is missing.
@@ -115,9 +120,9 @@ impl Kafka {
             .arg("--config")
             .arg(properties);
         if let Some(Sasl { password, .. }) = &self.sasl {
-            format.arg(format!(
-                "--add-scram=SCRAM-SHA-256=[name={SASL_USER},password={password}]"
-            ));
+            format.args([SASL_USER].iter().chain(&SASL_OTHERS).map(|user| {
+                format!("--add-scram=SCRAM-SHA-256=[name={user},password={password}]")
+            }));
         }
         run(&mut format).context("cannot format Kafka's storage")?;
         Ok(())
@@ -140,19 +145,19 @@ impl Kafka {
 
     fn settings(&self) -> String {
         let (port, controller) = (self.port, self.controller);
-        let listens = self.behind.unwrap_or(port);
         let creates_topics = self.sasl.is_some();
-        let (sasl, sasl_settings) = match &self.sasl {
-            None => (String::new(), String::new()),
-            Some(sasl) => (format!(",SASL://127.0.0.1:{}", sasl.port), sasl.settings()),
+        let address = |port: u16| format!(",SASL://127.0.0.1:{port}");
+        let (listens, advertised, sasl_settings) = match &self.sasl {
+            None => Default::default(),
+            Some(sasl) => (address(sasl.listens()), address(sasl.port), sasl.settings()),
         };
         format!(
             "process.roles=broker,controller\n\
              node.id=1\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
              controller.listener.names=CONTROLLER\n\
-             listeners=PLAINTEXT://127.0.0.1:{listens},CONTROLLER://127.0.0.1:{controller}{sasl}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{sasl}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listens}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}\n\
              listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT\n\
              log.dirs={data}\n\
              # Topics are made by `rushgate setup`, on purpose, and by nothing else.\n\
@@ -174,13 +179,21 @@ impl Kafka {
 }
 
 impl Sasl {
+    fn listens(&self) -> u16 {
+        self.behind.unwrap_or(self.port)
+    }
+
     /// Its users and their rights.
     fn settings(&self) -> String {
         let password = &self.password;
+        let users = [SASL_USER].iter().chain(&SASL_OTHERS);
+        let users: String = users
+            .map(|user| format!(" user_{user}=\"{password}\""))
+            .collect();
         format!(
             "listener.name.sasl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n\
              listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
-             required user_{SASL_USER}=\"{password}\" user_{SASL_GUEST}=\"{password}\";\n\
+             required{users};\n\
              listener.name.sasl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule \
              required;\n\
              authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
