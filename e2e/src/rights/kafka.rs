@@ -87,8 +87,8 @@ pub async fn allow(brokers: &str, arguments: &[&str]) {
         request.extend([**operation, 3]);
     }
 
-    // Correlation id, throttle time and the number of rules; then for each an error code and a message, which is null.
-    let done = [[0, 0, 0xff, 0xff]].repeat(rules.len()).concat();
+    // Correlation id, throttle time and the number of rules; then for each an error code, which is 0, and an empty text.
+    let done = vec![0; 4 * rules.len()];
     until(&format!("Kafka grants {arguments:?}"), async || {
         let answer = answer(brokers, &request).await.ok()?;
         (answer.get(12..) == Some(&done[..])).then_some(())
