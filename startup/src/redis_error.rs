@@ -10,9 +10,9 @@ const TLS: TlsSettings = TlsSettings {
     address: "REDIS_URL",
 };
 
-/// How Redis 7.0 begins the error of a script whose user lacks a right, under the general code `ERR`. Later versions
-/// have `NOPERM` there, too.
-const DENIED_IN_SCRIPT: &str = "The user executing the script";
+/// How the error of a script whose user lacks a right begins, under the general code `ERR`: in Redis 7.0, and in Redis 8
+/// and Valkey 9.
+const DENIED_IN_SCRIPT: [&str; 2] = ["The user executing the script", "ACL failure in script"];
 
 /// With TLS 1.3, a server that requires a certificate of the client refuses it after the handshake. If the client has
 /// written something by then, it gets this in place of the server's reason.
@@ -24,7 +24,9 @@ pub fn is_missing_right(error: &RedisError) -> bool {
     let detail = error.detail().unwrap_or_default();
     match error.code() {
         Some("NOPERM") => true,
-        Some("ERR") => detail.starts_with(DENIED_IN_SCRIPT),
+        Some("ERR") => DENIED_IN_SCRIPT
+            .iter()
+            .any(|begin| detail.starts_with(begin)),
         _ => false,
     }
 }

@@ -37,7 +37,8 @@ impl GateError {
     pub fn is_missing_right(&self) -> bool {
         match self {
             Self::Redis(error @ Error::Other(text)) => {
-                reply_code(error) == Some("NOPERM") || text.contains(DENIED_IN_SCRIPT)
+                let in_script = DENIED_IN_SCRIPT.iter().any(|part| text.contains(part));
+                reply_code(error) == Some("NOPERM") || in_script
             }
             _ => false,
         }
@@ -69,9 +70,9 @@ impl GateError {
     }
 }
 
-/// How Redis 7.0 begins the error of a script whose user lacks a right, under its general code. Later versions have
-/// `NOPERM` there, too.
-const DENIED_IN_SCRIPT: &str = "The user executing the script";
+/// How the error of a script whose user lacks a right begins, under the general code: in Redis 7.0, and in Redis 8 and
+/// Valkey 9.
+const DENIED_IN_SCRIPT: [&str; 2] = ["The user executing the script", "ACL failure in script"];
 
 const TLS: TlsSettings = TlsSettings {
     ca: "SSL_CERT_FILE, in the environment of Spin,",
@@ -177,6 +178,10 @@ mod tests {
             ),
             (
                 "An error was signalled by the server - ResponseError: The user executing the script can't run this command",
+                Some("deploy/rights/redis.acl"),
+            ),
+            (
+                "An error was signalled by the server - ResponseError: ACL failure in script: User x has no permissions",
                 Some("deploy/rights/redis.acl"),
             ),
         ] {

@@ -255,7 +255,7 @@ mod tests {
                 false,
             ),
             (
-                "-NOPERM ACL failure in script: User has no permissions",
+                "-ERR ACL failure in script: User x has no permissions",
                 false,
             ),
             (
