@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![allow(missing_docs, reason = "a doc comment says what the name does not")]
 
+pub mod certificates;
 pub mod detached;
 #[cfg(feature = "load")]
 pub mod load;

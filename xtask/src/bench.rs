@@ -48,7 +48,7 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
         .arg(workspace::root().join("bench/results"))
         .arg("--page")
         .arg(workspace::root().join("bench/README.md"))
-        .envs(servers.stack.env())
+        .envs(servers.env())
         .env("RUSHGATE_BIN_DIR", workspace::target().join("release"))
         .env("RUSHGATE_HOST", host.name())
         .env("RUSHGATE_KAFKA_VERSION", kafka::broker_version()?)

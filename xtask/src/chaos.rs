@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
+use rushgate_testbed::servers::kafka::Sasl;
 use rushgate_testbed::{port, secret};
 
 use crate::build::{self, FAILPOINTS};
@@ -85,14 +86,16 @@ impl TestServers {
         let step = say::step("Preparing a Kafka and a database for the faults");
         let stack = Stack::servers()?;
         let (door, listens) = (port::for_stack()?, port::for_stack()?);
-        let database = database::service(&servers.database, &stack, state)?;
+        let database = database::service(&servers.database, &stack, None, state)?;
         test_servers.keep("database", &database.command)?;
         // The programs log in through a proxy that can be closed: Kafka advertises the address of the proxy.
-        let listeners = kafka::Listeners {
-            sasl: Some(door),
+        let sasl = Sasl {
+            port: door,
             behind: Some(listens),
+            password: stack.password.clone(),
+            tls: None,
         };
-        let kafka = kafka::service(&servers.java, &stack, listeners, state)?;
+        let kafka = kafka::service(&servers.java, &stack, Some(sasl), state)?;
         test_servers.keep("kafka", &kafka.command)?;
         let ports = format!(
             "{} {listens} {door} {}\n{}\n",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rushgate_testbed::certificates::Certificates;
 use rushgate_testbed::secret;
 use rushgate_testbed::servers::database::{Database, DatabaseServer, init_file};
 
@@ -12,12 +13,18 @@ use crate::stack::Stack;
 use crate::state::State;
 
 /// The database server, with an initialised data directory.
-pub(crate) fn service(server: &DatabaseServer, stack: &Stack, state: &State) -> Result<Service> {
+pub(crate) fn service(
+    server: &DatabaseServer,
+    stack: &Stack,
+    certificates: Option<Certificates>,
+    state: &State,
+) -> Result<Service> {
     let database = Database {
         server: server.clone(),
         port: stack.database,
         data: state.path("database"),
         tmp: state.path("tmp"),
+        certificates,
     };
     if !database.is_initialised() {
         let step = say::step("Initialising the database");

@@ -62,20 +62,11 @@ pub(crate) fn fetch() -> Result<()> {
     Ok(())
 }
 
-/// Optional listeners.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Listeners {
-    /// The port where it requires a login with the stack's password.
-    pub(crate) sasl: Option<u16>,
-    /// The real port of that listener, if a proxy listens on `sasl`.
-    pub(crate) behind: Option<u16>,
-}
-
 /// The broker, with formatted storage. It advertises the stack's port.
 pub(crate) fn service(
     program: &Path,
     stack: &Stack,
-    listeners: Listeners,
+    sasl: Option<Sasl>,
     state: &State,
 ) -> Result<Service> {
     let kafka = Kafka {
@@ -83,11 +74,7 @@ pub(crate) fn service(
         directory: state.path("kafka"),
         port: stack.kafka,
         controller: stack.controller,
-        sasl: listeners.sasl.map(|port| Sasl {
-            port,
-            behind: listeners.behind,
-            password: stack.password.clone(),
-        }),
+        sasl,
     };
     kafka.prepare()?;
     Ok(Service {

@@ -5,8 +5,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rushgate_testbed::certificates::Certificates;
 use rushgate_testbed::detached::{self, Identity};
 use rushgate_testbed::port;
+use rushgate_testbed::servers::kafka::{Sasl, Tls};
 
 use crate::binaries::OPERATOR;
 use crate::build;
@@ -69,13 +71,23 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
     Ok(stack)
 }
 
-/// Starts only the servers, for tests and benchmarks; returns also the port where their Kafka requires a login.
-pub(crate) fn up_servers(servers: &packages::Servers, state: &State) -> Result<(Stack, u16)> {
+/// Starts only the servers, for tests and benchmarks; returns also where their Kafka requires a login or a certificate.
+pub(crate) fn up_servers(servers: &packages::Servers, state: &State) -> Result<(Stack, Sasl)> {
+    packages::openssl()?;
     kafka::fetch()?;
     let stack = Stack::servers()?;
     state.save(&stack)?;
-    let sasl = port::for_stack()?;
-    let starting = start_servers(servers, &stack, Some(sasl), state)?;
+    let port = port::for_stack;
+    let sasl = Sasl {
+        port: port()?,
+        behind: None,
+        password: stack.password.clone(),
+        tls: Some(Tls {
+            ports: [port()?, port()?, port()?, port()?],
+            certificates: Certificates::make(state.path("certificates"))?,
+        }),
+    };
+    let starting = start_servers(servers, &stack, Some(sasl.clone()), state)?;
     wait(
         "Starting a Redis, a Kafka and a database for this command",
         starting,
@@ -156,15 +168,16 @@ fn retire(previous: Option<&Stack>, stack: &Stack, state: &State) -> Result<()> 
 fn start_servers(
     servers: &packages::Servers,
     stack: &Stack,
-    sasl: Option<u16>,
+    sasl: Option<Sasl>,
     state: &State,
 ) -> Result<Vec<Starting>> {
-    let listeners = kafka::Listeners { sasl, behind: None };
+    let tls = sasl.as_ref().and_then(|sasl| sasl.tls.as_ref());
+    let certificates = tls.map(|tls| tls.certificates.clone());
     // One after the other: each prepares its data while the earlier ones start.
     Ok(vec![
         redis::service(&servers.redis, stack, state)?.start(state)?,
-        kafka::service(&servers.java, stack, listeners, state)?.start(state)?,
-        database::service(&servers.database, stack, state)?.start(state)?,
+        kafka::service(&servers.java, stack, sasl, state)?.start(state)?,
+        database::service(&servers.database, stack, certificates, state)?.start(state)?,
     ])
 }
 

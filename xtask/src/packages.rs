@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use rushgate_testbed::certificates;
 use rushgate_testbed::program::find;
 use rushgate_testbed::servers::database::DatabaseServer;
 use rushgate_testbed::servers::{haproxy, kafka, redis};
@@ -95,6 +96,12 @@ static BROWSER: [Need; 1] = [Need {
     is_there: || chromium().is_some(),
 }];
 
+static OPENSSL: [Need; 1] = [Need {
+    what: "OpenSSL 3.0 or newer (openssl)",
+    apt: &["openssl"],
+    is_there: || certificates::program().is_some(),
+}];
+
 static EDGE: [Need; 1] = [Need {
     what: "HAProxy 2.6 or newer (haproxy)",
     apt: &["haproxy"],
@@ -105,6 +112,11 @@ static EDGE: [Need; 1] = [Need {
 pub(crate) fn edge() -> Result<PathBuf> {
     ensure(&EDGE)?;
     haproxy::program().context("HAProxy 2.6 or newer is still missing")
+}
+
+/// Ensures that certificates can be made.
+pub(crate) fn openssl() -> Result<()> {
+    ensure(&OPENSSL)
 }
 
 /// Ensures that Python packages can be fetched.

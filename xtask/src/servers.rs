@@ -2,7 +2,7 @@
 //! panic.
 
 use anyhow::{Context, Result};
-use rushgate_testbed::servers::kafka::SASL_USER;
+use rushgate_testbed::servers::kafka::{SASL_USER, Sasl, TLS_LISTENERS};
 
 use crate::native;
 use crate::packages;
@@ -14,7 +14,7 @@ use crate::workspace;
 /// A Redis, a Kafka and a database for this command alone.
 pub(crate) struct Servers {
     pub(crate) stack: Stack,
-    sasl: u16,
+    sasl: Sasl,
     state: State,
     _lock: std::fs::File,
 }
@@ -42,10 +42,25 @@ impl Servers {
         }
     }
 
-    /// The listener of Kafka that requires a login, with its credentials: `user:password@host:port`.
-    pub(crate) fn sasl_kafka(&self) -> String {
-        let (password, port) = (&self.stack.password, self.sasl);
-        format!("{SASL_USER}:{password}@127.0.0.1:{port}")
+    /// The addresses of the servers. `RUSHGATE_SASL_KAFKA` is the listener of Kafka that requires a login, with its
+    /// credentials, `user:password@host:port`; `RUSHGATE_TLS_KAFKA` has those with TLS, each as `name=host:port`.
+    pub(crate) fn env(&self) -> Vec<(&'static str, String)> {
+        let Sasl { port, password, .. } = &self.sasl;
+        let login = format!("{SASL_USER}:{password}@127.0.0.1:{port}");
+        let mut env = self.stack.env();
+        // Otherwise clients would use TLS, because this server offers it: slower, and not what a proxy can break request
+        // by request.
+        let database = self.stack.database_url() + "?ssl-mode=DISABLED";
+        env.extend([("DATABASE_URL", database), ("RUSHGATE_SASL_KAFKA", login)]);
+        if let Some(tls) = &self.sasl.tls {
+            let listeners = TLS_LISTENERS.iter().zip(tls.ports);
+            let listeners = listeners.map(|((name, ..), port)| format!("{name}=127.0.0.1:{port} "));
+            env.extend([
+                ("RUSHGATE_TLS_KAFKA", listeners.collect()),
+                ("RUSHGATE_CERTIFICATES", tls.certificates.directory()),
+            ]);
+        }
+        env
     }
 
     /// The pid of a server.

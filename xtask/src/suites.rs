@@ -81,11 +81,10 @@ impl<'a> Suites<'a> {
     /// The command `cargo test`, for tests of every kind.
     pub(crate) fn cargo_test(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = cargo(["test", "--workspace", "--locked", FAILPOINTS]);
-        command.args(arguments).envs(self.servers.stack.env());
+        command.args(arguments).envs(self.servers.env());
         without_foreign(&mut command);
         command
             .env("RUSHGATE_BIN_DIR", workspace::target().join("debug"))
-            .env("RUSHGATE_SASL_KAFKA", self.servers.sasl_kafka())
             .env("RUSHGATE_BROWSER", &self.tools.browser)
             .env("RUSHGATE_SCHEMATHESIS", &self.tools.schemathesis)
             .env("PYTHONPATH", SCHEMATHESIS.directory())

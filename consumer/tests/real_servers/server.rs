@@ -25,6 +25,7 @@ impl Server {
             port: port.number(),
             data: directory.path().join("data"),
             tmp: directory.path().to_owned(),
+            certificates: None,
         };
         database.initialise().expect("a data directory");
         let mut this = Self {

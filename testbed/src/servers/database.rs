@@ -1,5 +1,6 @@
 //! MariaDB or MySQL, whichever is installed, with a data directory of its own. [`PROGRAM`] can name another version.
 
+use crate::certificates::{AUTHORITY, Certificates, DATABASE};
 use crate::program::{find, printed_version, run, version_after};
 use anyhow::{Context, Result};
 use semver::Version;
@@ -41,6 +42,8 @@ pub struct Database {
     pub data: PathBuf,
     /// For temporary files. A starting server removes those of others in the same directory.
     pub tmp: PathBuf,
+    /// With these it accepts TLS, and its certificate is [`DATABASE`].
+    pub certificates: Option<Certificates>,
 }
 
 impl DatabaseServer {
@@ -172,6 +175,12 @@ impl Database {
                 "--max-connections=500",
             ])
             .args(as_root());
+        if let Some(certificates) = &self.certificates {
+            command
+                .arg(option("ssl-ca", &certificates.certificate(AUTHORITY)))
+                .arg(option("ssl-cert", &certificates.certificate(DATABASE)))
+                .arg(option("ssl-key", &certificates.key(DATABASE)));
+        }
         if let Kind::MySql = self.server.kind {
             // Debian's MySQL does not start without its directory for files.
             command.args(["--mysqlx=OFF", "--skip-log-bin", "--secure-file-priv=NULL"]);

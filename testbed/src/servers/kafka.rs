@@ -1,5 +1,6 @@
 //! Kafka as a single node in KRaft mode, from a directory of jars.
 
+use crate::certificates::{AUTHORITY, Certificates, EXPIRED, OTHER_NAME, SERVER};
 use crate::program::{find, printed_version, run, version_after};
 use crate::secret;
 use anyhow::{Context, Result};
@@ -51,7 +52,31 @@ pub struct Sasl {
     /// The port where it listens, if a proxy listens on the advertised one.
     pub behind: Option<u16>,
     pub password: String,
+    pub tls: Option<Tls>,
 }
+
+/// More listeners, with TLS.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Of each of [`TLS_LISTENERS`].
+    pub ports: [u16; TLS_LISTENERS.len()],
+    pub certificates: Certificates,
+}
+
+const PLAIN: &str = "SASL";
+
+/// A listener with TLS that requires the same login.
+pub const LOGIN: &str = "LOGIN";
+/// A listener with TLS that requires a client certificate, whose common name is the user.
+pub const CLIENT_CERTIFICATE: &str = "CERTIFICATE";
+
+/// Each listener with TLS: its name, its protocol, and its certificate.
+pub const TLS_LISTENERS: [(&str, &str, &str); 4] = [
+    (LOGIN, "SASL_SSL", SERVER),
+    (CLIENT_CERTIFICATE, "SSL", SERVER),
+    (OTHER_NAME, "SSL", OTHER_NAME),
+    (EXPIRED, "SSL", EXPIRED),
+];
 
 /// Java 17 or newer: the first suitable one of `JAVA_HOME` and the PATH, else any that Debian has installed.
 pub fn java() -> Option<PathBuf> {
@@ -95,8 +120,11 @@ impl Java {
 impl Kafka {
     /// Every port where it listens.
     pub fn listens(&self) -> impl Iterator<Item = u16> {
-        let sasl = self.sasl.as_ref().map(Sasl::listens);
-        [self.port, self.controller].into_iter().chain(sasl)
+        let sasl = self.sasl.iter();
+        let more = sasl.flat_map(|sasl| sasl.listeners(sasl.behind.unwrap_or(sasl.port)));
+        [self.port, self.controller]
+            .into_iter()
+            .chain(more.map(|(_, _, port)| port))
     }
 
     /// Writes its settings, and formats its storage if that is missing.
@@ -107,6 +135,15 @@ impl Kafka {
         let directory = &self.directory;
         fs::create_dir_all(directory)
             .with_context(|| format!("cannot create {}", directory.display()))?;
+        if let Some(tls) = self.sasl.as_ref().and_then(|sasl| sasl.tls.as_ref()) {
+            for (_, _, certificate) in TLS_LISTENERS {
+                let key = fs::read_to_string(tls.certificates.key(certificate))?;
+                let both = key + &fs::read_to_string(tls.certificates.certificate(certificate))?;
+                let store = self.key_store(certificate);
+                secret::write(&store, &both)
+                    .with_context(|| format!("cannot write {}", store.display()))?;
+            }
+        }
         let properties = self.properties();
         secret::write(&properties, &self.settings())
             .with_context(|| format!("cannot write {}", properties.display()))?;
@@ -143,14 +180,48 @@ impl Kafka {
         self.directory.join("data")
     }
 
+    /// A certificate with its key.
+    fn key_store(&self, certificate: &str) -> PathBuf {
+        self.directory.join(certificate).with_extension("keystore")
+    }
+
+    fn tls_settings(&self, tls: &Tls) -> String {
+        let authority = tls.certificates.certificate(AUTHORITY);
+        let mut settings = format!(
+            "ssl.keystore.type=PEM\n\
+             ssl.truststore.type=PEM\n\
+             ssl.truststore.location={authority}\n\
+             ssl.principal.mapping.rules=RULE:^CN=(.*)$/$1/,DEFAULT\n\
+             listener.name.{required}.ssl.client.auth=required\n",
+            authority = authority.display(),
+            required = CLIENT_CERTIFICATE.to_lowercase(),
+        );
+        for (name, _, certificate) in TLS_LISTENERS {
+            let (name, store) = (name.to_lowercase(), self.key_store(certificate));
+            let setting = format!("listener.name.{name}.ssl.keystore.location");
+            settings += &format!("{setting}={}\n", store.display());
+        }
+        settings
+    }
+
     fn settings(&self) -> String {
         let (port, controller) = (self.port, self.controller);
         let creates_topics = self.sasl.is_some();
-        let address = |port: u16| format!(",SASL://127.0.0.1:{port}");
-        let (listens, advertised, sasl_settings) = match &self.sasl {
-            None => Default::default(),
-            Some(sasl) => (address(sasl.listens()), address(sasl.port), sasl.settings()),
-        };
+        let (mut listens, mut advertised) = (String::new(), String::new());
+        let (mut protocols, mut sasl_settings) = (String::new(), String::new());
+        if let Some(sasl) = &self.sasl {
+            for (name, protocol, port) in sasl.listeners(sasl.behind.unwrap_or(sasl.port)) {
+                listens += &format!(",{name}://127.0.0.1:{port}");
+                protocols += &format!(",{name}:{protocol}");
+            }
+            for (name, _, port) in sasl.listeners(sasl.port) {
+                advertised += &format!(",{name}://127.0.0.1:{port}");
+            }
+            sasl_settings = sasl.settings();
+            if let Some(tls) = &sasl.tls {
+                sasl_settings += &self.tls_settings(tls);
+            }
+        }
         format!(
             "process.roles=broker,controller\n\
              node.id=1\n\
@@ -158,7 +229,7 @@ impl Kafka {
              controller.listener.names=CONTROLLER\n\
              listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listens}\n\
              advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}\n\
              log.dirs={data}\n\
              # Topics are made by `rushgate setup`, on purpose, and by nothing else.\n\
              auto.create.topics.enable={creates_topics}\n\
@@ -179,8 +250,12 @@ impl Kafka {
 }
 
 impl Sasl {
-    fn listens(&self) -> u16 {
-        self.behind.unwrap_or(self.port)
+    /// Name, protocol and port of each listener; that without TLS has this port.
+    fn listeners(&self, port: u16) -> impl Iterator<Item = (&'static str, &'static str, u16)> {
+        let tls = self.tls.iter();
+        let tls = tls.flat_map(|tls| TLS_LISTENERS.into_iter().zip(tls.ports));
+        let tls = tls.map(|((name, protocol, _), port)| (name, protocol, port));
+        [(PLAIN, "SASL_PLAINTEXT", port)].into_iter().chain(tls)
     }
 
     /// Its users and their rights.
@@ -190,15 +265,22 @@ impl Sasl {
         let users: String = users
             .map(|user| format!(" user_{user}=\"{password}\""))
             .collect();
-        format!(
-            "listener.name.sasl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n\
-             listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
-             required{users};\n\
-             listener.name.sasl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule \
-             required;\n\
-             authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+        let mut settings = format!(
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
              super.users=User:ANONYMOUS;User:{SASL_USER}\n"
-        )
+        );
+        for listener in [Some(PLAIN), self.tls.as_ref().map(|_| LOGIN)]
+            .into_iter()
+            .flatten()
+        {
+            let listener = format!("listener.name.{}", listener.to_lowercase());
+            settings += &format!(
+                "{listener}.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n\
+                 {listener}.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required{users};\n\
+                 {listener}.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n"
+            );
+        }
+        settings
     }
 }
 

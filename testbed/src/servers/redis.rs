@@ -1,5 +1,6 @@
 //! Redis with the production settings of `deploy/redis.conf`: a write is on disk before it is acknowledged.
 
+use crate::certificates::{AUTHORITY, Certificates, SERVER};
 use crate::process::Process;
 use crate::program::{find, printed_version, version_after};
 use anyhow::{Context, Result};
@@ -45,6 +46,14 @@ pub struct Redis {
     pub port: Option<u16>,
     /// Its data.
     pub directory: PathBuf,
+    pub tls: Option<Tls>,
+}
+
+/// A second port, with TLS. A client may present a certificate.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    pub port: u16,
+    pub certificates: Certificates,
 }
 
 impl Redis {
@@ -52,6 +61,7 @@ impl Redis {
         Self {
             port: Some(port),
             directory: directory.into(),
+            tls: None,
         }
     }
 
@@ -59,6 +69,7 @@ impl Redis {
         Self {
             port: None,
             directory: directory.into(),
+            tls: None,
         }
     }
 
@@ -86,6 +97,17 @@ impl Redis {
                 .arg(self.socket()),
         };
         command.arg("--dir").arg(directory);
+        if let Some(Tls { port, certificates }) = &self.tls {
+            command.args(["--tls-port", &port.to_string()]);
+            command.args(["--tls-auth-clients", "optional"]);
+            for (setting, file) in [
+                ("--tls-ca-cert-file", certificates.certificate(AUTHORITY)),
+                ("--tls-cert-file", certificates.certificate(SERVER)),
+                ("--tls-key-file", certificates.key(SERVER)),
+            ] {
+                command.arg(setting).arg(file);
+            }
+        }
         Ok(command)
     }
 
