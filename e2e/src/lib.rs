@@ -16,6 +16,7 @@ pub mod rights;
 pub mod rows;
 pub mod rush;
 pub mod schema;
+pub mod secured;
 pub mod shared;
 pub mod system;
 pub mod terms;

@@ -10,6 +10,7 @@
 pub mod kafka;
 
 use crate::rows::Database;
+use crate::secured::Secured;
 use std::path::{Path, PathBuf};
 use url::Url;
 
@@ -41,6 +42,8 @@ pub struct Logins {
     /// The listener that requires a login, and the password of all its users.
     pub kafka: u16,
     pub kafka_password: String,
+    /// With these, all connections use TLS.
+    pub secured: Option<Secured>,
 }
 
 impl Role {
@@ -80,6 +83,9 @@ impl Logins {
         if !matches!(role, Role::Handler | Role::Bridge) {
             variables.push(("DATABASE_URL", self.database_url(role)));
         }
+        if let Some(secured) = &self.secured {
+            secured.secure(&mut variables);
+        }
         variables
             .into_iter()
             .map(|(variable, value)| (variable.to_owned(), value))
@@ -97,7 +103,8 @@ impl Logins {
 
     pub fn database_url(&self, role: Role) -> String {
         let (user, port, schema) = (role.user(), self.database, &self.schema);
-        format!("mysql://{user}:{PASSWORD}@127.0.0.1:{port}/{schema}")
+        // Otherwise a client would use TLS if the server offers it.
+        format!("mysql://{user}:{PASSWORD}@127.0.0.1:{port}/{schema}?ssl-mode=DISABLED")
     }
 }
 

@@ -17,6 +17,7 @@ use crate::rights::{self, Logins, Role};
 use crate::rows::Database;
 use crate::rush::{self, Rush};
 use crate::schema::Schema;
+use crate::secured::Secured;
 use crate::shared::{kafka_login, server};
 use redis::aio::MultiplexedConnection;
 use rushgate_testbed::port::Port;
@@ -120,6 +121,15 @@ impl System {
 
     /// Starts everything and waits until it is ready. `settings` are environment variables for all programs.
     pub async fn start_with(size: Size, settings: &[(&str, &str)]) -> Self {
+        Self::begin(size, settings, None).await
+    }
+
+    /// The same, with TLS and a login on every connection to a server.
+    pub async fn start_secured(size: Size, settings: &[(&str, &str)]) -> Self {
+        Self::begin(size, settings, Some(Secured::new())).await
+    }
+
+    async fn begin(size: Size, settings: &[(&str, &str)], secured: Option<Secured>) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("e2e-{}-{number}", std::process::id());
@@ -132,6 +142,7 @@ impl System {
             schema: schema.name.clone(),
             kafka: kafka.port,
             kafka_password: kafka.password,
+            secured,
         };
         static KAFKA: OnceCell<()> = OnceCell::const_new();
         KAFKA
@@ -206,13 +217,20 @@ impl System {
         &self.handlers.first().expect("a handler").url
     }
 
+    /// How its programs reach the servers over TLS.
+    pub fn secured(&self) -> &Secured {
+        let secured = self.logins.secured.as_ref();
+        secured.expect("a secured system")
+    }
+
     pub fn redis(&self) -> &Process {
         self.redis.as_ref().expect("Redis runs")
     }
 
     /// Starts Redis on its stored data, and waits until it answers.
     pub fn start_redis(&mut self) {
-        let redis = Redis::on_port(self.redis_port.number(), &self.redis_directory);
+        let mut redis = Redis::on_port(self.redis_port.number(), &self.redis_directory);
+        redis.tls = self.logins.secured.as_ref().map(Secured::redis);
         let acl = self.redis_acl.display().to_string();
         self.redis = Some(redis.start(&["--aclfile", &acl]).expect("Redis"));
     }
@@ -362,8 +380,14 @@ impl System {
 
     /// Starts another bridge, under a name that depends on their number, and waits until it is ready.
     pub async fn start_bridge(&mut self) {
+        self.start_bridge_with(&[]).await;
+    }
+
+    /// The same with `settings` of its own.
+    pub async fn start_bridge_with(&mut self, settings: &[(&str, &str)]) {
         let number = self.bridges.len();
         let mut command = Command::new(program("kafka-bridge"));
+        command.envs(settings.iter().copied());
         command.env("BRIDGE_CONSUMER_NAME", format!("bridge-{number}"));
         let bridge = self
             .start_with_metrics(
@@ -444,8 +468,13 @@ impl System {
         logins.chain(self.environment.iter().cloned())
     }
 
+    /// The command's own settings come before those of all programs.
     fn run(&self, command: &mut Command, role: Role, name: &str) -> Process {
-        let command = command.envs(self.environment_of(role));
+        let own = command.get_envs();
+        let own: Vec<_> = own
+            .filter_map(|(variable, value)| Some((variable.to_owned(), value?.to_owned())))
+            .collect();
+        command.envs(self.environment_of(role)).envs(own);
         Process::start(command, self.log(name)).expect("it starts")
     }
 

@@ -483,6 +483,7 @@ fn logins(servers: &TestServers, redis: u16, database: u16, kafka: u16) -> Login
         schema: SCHEMA.to_owned(),
         kafka,
         kafka_password: servers.password.clone(),
+        secured: None,
     }
 }
 

@@ -1,9 +1,14 @@
-//! Tests all programs with a Kafka that requires a login.
+//! Tests all programs with a Kafka that requires a login, TLS, or a client certificate.
 
 use crate::failed::named;
+use crate::secured::says::{Log, says};
 use crate::view::{View, granted};
+use rushgate_e2e::secured::tls_kafka;
 use rushgate_e2e::shared::server;
 use rushgate_e2e::system::{Size, System};
+use rushgate_testbed::certificates::{EXPIRED, OTHER_AUTHORITY, OTHER_NAME};
+use rushgate_testbed::proxy::{Proxy, Trouble};
+use rushgate_testbed::servers::kafka::{CLIENT_CERTIFICATE, LOGIN};
 use rushgate_testbed::wait::until;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -72,53 +77,92 @@ async fn all_programs_work_with_scram() {
     works_with("scram-sha-256").await;
 }
 
+/// What is wrong, the listener, the settings, and what all programs say.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_that_is_missing_or_wrong_is_told_by_the_name_of_the_variable() {
-    let login = login("PLAIN");
-    let system = System::start_with(Size::ONLY_A_HANDLER, &borrowed(&login)).await;
+async fn what_kafka_refuses_is_told_by_the_name_of_the_setting() {
+    let system = System::start_secured(Size::ONLY_A_HANDLER, &[]).await;
     system.operator.create("launch", 1).await.expect("created");
     let insert = "INSERT INTO failed_events (topic, kafka_partition, kafka_offset, kafka_timestamp, record_key, payload, \
                 headers, reason, detail) VALUES ('a', 0, 0, 0, 'b', '{', '{}', 'undecodable', 'a test')";
     system.database.run(insert).await.expect("a dead letter");
-    let password = &login[4].1;
+    let password = &login("PLAIN")[4].1;
     let help = system.operator.run(&["audit", "--help"]).await;
     let help = help.expect("help");
     assert!(help.contains("KAFKA_SASL_PASSWORD"), "{help}");
     assert!(!help.contains(password), "{help}");
-    for (case, settings, expected) in [
+    let other_authority = system.secured().file(OTHER_AUTHORITY);
+    let no_login = [
+        ("KAFKA_SASL_MECHANISM", ""),
+        ("KAFKA_SASL_USERNAME", ""),
+        ("KAFKA_SASL_PASSWORD", ""),
+    ];
+    let with_protocol =
+        |protocol| [&[("KAFKA_SECURITY_PROTOCOL", protocol)][..], &no_login].concat();
+    let cases: [Case<'_>; 8] = [
         (
             "a wrong password",
-            &[("KAFKA_SASL_PASSWORD", "wr0ng")][..],
-            "check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM",
+            LOGIN,
+            &[("KAFKA_SASL_PASSWORD", "wr0ng")],
+            &["check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM"],
         ),
         (
             "a mechanism that the broker does not have",
+            LOGIN,
             &[("KAFKA_SASL_MECHANISM", "SCRAM-SHA-512")],
-            "check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM",
+            &["check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM"],
         ),
         (
-            "no login",
-            &[
-                ("KAFKA_SECURITY_PROTOCOL", ""),
-                ("KAFKA_SASL_MECHANISM", ""),
-                ("KAFKA_SASL_USERNAME", ""),
-                ("KAFKA_SASL_PASSWORD", ""),
-            ],
-            "check KAFKA_BROKERS and KAFKA_SECURITY_PROTOCOL",
+            "neither TLS nor login",
+            LOGIN,
+            &[&[("KAFKA_SSL_CA", "")][..], &with_protocol("")].concat(),
+            &["check KAFKA_BROKERS and KAFKA_SECURITY_PROTOCOL"],
         ),
         (
             "no password",
+            LOGIN,
             &[("KAFKA_SASL_PASSWORD", "")],
-            "KAFKA_SASL_PASSWORD: is not set, but KAFKA_SECURITY_PROTOCOL=sasl_ssl",
+            &["KAFKA_SASL_PASSWORD: is not set, but KAFKA_SECURITY_PROTOCOL=sasl_ssl"],
         ),
-    ] {
-        let says = |what: &str, text: &str| {
-            assert!(text.contains(expected), "{case}, {what}: {text}");
+        (
+            "an unknown authority",
+            LOGIN,
+            &[("KAFKA_SSL_CA", &other_authority)],
+            &["authority", "KAFKA_SSL_CA"],
+        ),
+        (
+            "another name",
+            OTHER_NAME,
+            &with_protocol("ssl"),
+            &["another host name", "KAFKA_BROKERS"],
+        ),
+        (
+            "an expired certificate",
+            EXPIRED,
+            &with_protocol("ssl"),
+            &["expired"],
+        ),
+        (
+            "no client certificate",
+            CLIENT_CERTIFICATE,
+            &with_protocol("ssl"),
+            &["requires a certificate", "KAFKA_SSL_CERTIFICATE"],
+        ),
+    ];
+    for (case, listener, settings, words) in cases {
+        let listener = tls_kafka(listener);
+        let (_, port) = listener.rsplit_once(':').expect("host:port");
+        let proxy = Proxy::open(0, port.parse().expect("a port")).await;
+        let brokers = format!("127.0.0.1:{}", proxy.port);
+        let settings = [&[("KAFKA_BROKERS", brokers.as_str())][..], settings].concat();
+        let is_told = |what: &str, text: &str| {
+            says(what, text, words).unwrap_or_else(|error| panic!("{case}: {error}"));
             let secrets = ["wr0ng", password.as_str()];
             let hidden = secrets.iter().all(|secret| !text.contains(secret));
             assert!(hidden, "{case}, {what}: {text}");
         };
-        let operator = system.operator.with(settings);
+        let operator = system.operator.with(&settings);
         let mut commands = JoinSet::new();
         for command in [
             &["setup", "--wait", "0s"][..],
@@ -149,15 +193,21 @@ async fn a_login_that_is_missing_or_wrong_is_told_by_the_name_of_the_variable() 
                 .lines()
                 .filter(|line| line.starts_with("error: "));
             assert_eq!(errors.count(), 1, "{case}: {ended:?}");
-            says(command[0], &ended.stderr);
+            is_told(command[0], &ended.stderr);
         }
         for name in ["kafka-bridge", "consumer"] {
-            let process = system.spawn(name, settings);
-            until(&format!("{name} says what is wrong: {case}"), async || {
-                process.log().contains(expected).then_some(())
-            })
-            .await;
-            says(name, &process.log());
+            proxy.set(Trouble::None);
+            let mut process = system.spawn(name, &settings);
+            Log::all(name, &process).says(words).await;
+            // A missing setting ends it.
+            if process.ended().is_none() {
+                until(&format!("{name} has tried again: {case}"), async || {
+                    (proxy.requests() >= 4).then_some(())
+                })
+                .await;
+                Log::all(name, &process).is_short(words);
+            }
+            is_told(name, &process.log());
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Tests of the whole system. Each test has its own Redis, topic, schema, handlers, bridges and consumers; all
 //! programs are the compiled ones. The tests share the Kafka in `KAFKA_BROKERS` and the database server in
 //! `DATABASE_URL`. `RUSHGATE_SASL_KAFKA` names a listener of that Kafka that requires a login, with the credentials:
-//! `user:password@host:port`.
+//! `user:password@host:port`; `RUSHGATE_TLS_KAFKA` its listeners with TLS, each as `name=host:port`;
+//! `RUSHGATE_CERTIFICATES` the directory of the certificates.
 
 #![allow(
     clippy::expect_used,
@@ -32,6 +33,7 @@ mod refusals;
 mod restore;
 mod rights;
 mod rounds;
+mod secured;
 mod setup;
 mod signatures;
 mod terms;
