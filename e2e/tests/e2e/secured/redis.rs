@@ -8,7 +8,7 @@ use rushgate_e2e::history::Place;
 use rushgate_e2e::rights::{Role, redis_rules, set_redis_rules};
 use rushgate_e2e::system::{Size, System};
 use rushgate_testbed::certificates::{Certificates, EXPIRED, FOREIGN, OTHER_NAME, SERVER};
-use rushgate_testbed::process::Signal;
+use rushgate_testbed::process::{Process, Signal};
 use rushgate_testbed::wait::until;
 
 /// What is wrong with Redis.
@@ -98,9 +98,9 @@ async fn each_refusal_of_redis_is_told_and_healed() {
         for (log, words) in logs.iter().zip([handler, native, native]) {
             log.says(words).await;
         }
-        let attempts = redis.connections().await;
+        let attempts = redis.attempts(system.redis()).await;
         until("they have tried again, several times", async || {
-            (redis.connections().await >= attempts + 6).then_some(())
+            (redis.attempts(system.redis()).await >= attempts + 6).then_some(())
         })
         .await;
         for (log, words) in logs.iter().zip([handler, native, native]) {
@@ -175,12 +175,15 @@ impl Admin {
         }
     }
 
-    /// Connections that it has accepted since it started, also those whose handshake failed.
-    async fn connections(&mut self) -> u64 {
+    /// Connections since it started, failed handshakes, and errors that it has replied: a program that lacks a right
+    /// keeps its connection.
+    async fn attempts(&mut self, process: &Process) -> usize {
         let mut stats = redis::cmd("INFO");
         let stats = stats.arg("stats").query_async(&mut self.redis).await;
         let stats: redis::InfoDict = stats.expect("INFO");
-        let count: Option<u64> = stats.get("total_connections_received");
-        count.expect("a number")
+        let count = |name| stats.get::<usize>(name).expect("a number");
+        let log = process.log();
+        let handshakes = log.matches("Error accepting a client connection").count();
+        count("total_connections_received") + count("total_error_replies") + handshakes
     }
 }
