@@ -39,7 +39,7 @@ impl LastKafkaError {
     }
 
     /// Takes the last error since the previous call, with the settings to check. After a broker's certificate was
-    /// refused, it connects to that broker to find out why, for at most a second.
+    /// refused, it connects to that broker to find out why, for some seconds at most.
     pub fn take(&self) -> Option<String> {
         let (code, reason) = self.lock().take()?;
         Some(self.explained(code, &reason))
