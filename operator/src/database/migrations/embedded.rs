@@ -69,9 +69,20 @@ mod tests {
     async fn every_file_is_embedded_as_sqlx_reads_it() {
         let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
         let files = Migrator::new(files).await.unwrap();
-        let shown = |migration: &Migration| format!("{migration:?}");
-        let read: Vec<_> = files.iter().map(shown).collect();
-        let embedded: Vec<_> = MIGRATIONS.iter().map(shown).collect();
+        // The checksum is that of the text.
+        let parts = |migration: &Migration| {
+            let (description, checksum) = (&migration.description, &migration.checksum);
+            let (kind, no_tx) = (migration.migration_type, migration.no_tx);
+            (
+                migration.version,
+                description.clone(),
+                kind,
+                checksum.clone(),
+                no_tx,
+            )
+        };
+        let read: Vec<_> = files.iter().map(parts).collect();
+        let embedded: Vec<_> = MIGRATIONS.iter().map(parts).collect();
         assert_eq!(embedded, read);
     }
 }
