@@ -1,9 +1,9 @@
 //! Reads and checks how to reach Kafka: the brokers' addresses, the topic, and the login.
 
 use crate::secret::Secret;
-use crate::{BadSetting, KafkaTlsSettings, SigningSettings};
+use crate::{BadSetting, KafkaTlsSettings, SecurityProtocol, SigningSettings};
+use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, ValueEnum};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use secrecy::{ExposeSecret, SecretString};
@@ -72,19 +72,6 @@ pub struct ConsumerGroup {
         default_value = "rushgate-consumer"
     )]
     pub name: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub enum SecurityProtocol {
-    /// No TLS, no login
-    Plaintext,
-    /// TLS, no login
-    Ssl,
-    /// Login without TLS
-    SaslPlaintext,
-    /// Login over TLS
-    SaslSsl,
 }
 
 impl KafkaSettings {
@@ -165,25 +152,6 @@ impl ConsumerGroup {
     pub fn id(&self) -> Result<&str, BadSetting> {
         BadSetting::unless_set("KAFKA_GROUP", &self.name)?;
         Ok(&self.name)
-    }
-}
-
-impl SecurityProtocol {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Plaintext => "plaintext",
-            Self::Ssl => "ssl",
-            Self::SaslPlaintext => "sasl_plaintext",
-            Self::SaslSsl => "sasl_ssl",
-        }
-    }
-
-    fn logs_in(self) -> bool {
-        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
-    }
-
-    pub(crate) fn encrypts(self) -> bool {
-        matches!(self, Self::Ssl | Self::SaslSsl)
     }
 }
 
