@@ -1,0 +1,90 @@
+//! What the stores of a system hold once nothing is on its way any more, compared with the replies.
+
+use super::System;
+use crate::check::{Breach, Expected, breaches};
+use crate::evidence::{Evidence, Stores};
+use crate::rush::RushResult;
+use crate::shared::server;
+use rushgate_testbed::wait::until;
+use std::collections::BTreeMap;
+
+impl System {
+    /// Waits until nothing of a finished rush is on its way, and compares the stores with the replies.
+    pub async fn check(
+        &self,
+        expected: &Expected,
+        campaign: &str,
+        outcome: &RushResult,
+    ) -> Vec<Breach> {
+        let granted = outcome.history.places.len() as u64;
+        until("every grant has its row", async || {
+            let count = self.database.count(campaign).await.expect("the database");
+            (count >= granted).then_some(())
+        })
+        .await;
+        self.drained(campaign).await;
+        let evidence = self.stores().read(campaign).await.expect("all stores");
+        self.redis_refused_nothing().await;
+        breaches(expected, &outcome.history, &evidence)
+    }
+
+    /// Every program may do in Redis what it has tried. Some failures do not show otherwise: a metric stays 0.
+    pub async fn redis_refused_nothing(&self) {
+        let mut redis = self.redis_connection().await.expect("Redis");
+        let log = redis::cmd("ACL").arg("LOG").query_async(&mut redis).await;
+        let log: Vec<BTreeMap<String, redis::Value>> = log.expect("a log");
+        let objects = log.into_iter().map(|mut entry| entry.remove("object"));
+        let mut objects = objects.flatten().map(redis::from_redis_value::<String>);
+        // Newer servers know this command of Spin's client, which does not need it.
+        let refused = objects.find(|object| !matches!(object.as_deref(), Ok("client|setinfo")));
+        assert!(refused.is_none(), "{refused:?}");
+    }
+
+    /// The stores once nothing is on its way any more. Dead letters may be left.
+    pub async fn at_rest(&self, campaign: &str) -> Evidence {
+        until("nothing is on its way any more", async || {
+            let evidence = self.stores().read(campaign).await.ok()?;
+            evidence.is_at_rest().then_some(evidence)
+        })
+        .await
+    }
+
+    /// The stores of this system.
+    pub fn stores(&self) -> Stores {
+        Stores {
+            database: self.database.clone(),
+            redis_url: format!("redis://{}", self.redis_port.address()),
+            kafka_brokers: server("KAFKA_BROKERS"),
+            topic: self.name.clone(),
+            group: self.name.clone(),
+        }
+    }
+
+    /// C5: nothing pending, nothing in the stream, nothing in Kafka, nothing done by hand.
+    pub async fn drained(&self, campaign: &str) {
+        until("nothing is on its way any more", async || {
+            let shown = self
+                .operator
+                .run(&["campaign", "show", campaign])
+                .await
+                .ok()?;
+            let empty = [
+                "in the stream",
+                "in Kafka",
+                "dead letters of the bridge",
+                "dead letters of the consumer",
+            ];
+            let number = |what: &str| {
+                let line = shown
+                    .lines()
+                    .find(|line| line.trim_start().starts_with(what))?;
+                line.split_whitespace().next_back()?.parse::<u64>().ok()
+            };
+            empty
+                .iter()
+                .all(|what| number(what) == Some(0))
+                .then_some(())
+        })
+        .await;
+    }
+}
