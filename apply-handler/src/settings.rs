@@ -4,6 +4,7 @@ use crate::auth::{Auth, Keys, TokenPolicy};
 use crate::cors::{AllowedHeaders, AllowedOrigins};
 use crate::gate::{GateLimits, GateSettings};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rushgate_gate::CodeKeys;
 use spin_sdk::variables::Error;
 use std::collections::HashMap;
 use std::fmt;
@@ -19,6 +20,8 @@ pub struct Settings {
     pub allowed_origins: AllowedOrigins,
     pub allowed_headers: AllowedHeaders,
     pub auth: Auth,
+    /// The keys of signed coupon codes.
+    pub code_keys: CodeKeys,
 }
 
 /// A variable with an invalid value.
@@ -113,6 +116,8 @@ impl Settings {
                 .map_err(|problem| invalid("cors_allowed_origins", problem))?,
             allowed_headers: AllowedHeaders::parse(value("cors_allowed_headers"))
                 .map_err(|problem| invalid("cors_allowed_headers", problem))?,
+            code_keys: CodeKeys::parse(value("coupon_code_keys"))
+                .map_err(|problem| invalid("coupon_code_keys", problem.to_string()))?,
             auth: Self::auth(value)?,
         })
     }
@@ -152,7 +157,7 @@ impl Settings {
 }
 
 /// The variables in `spin.toml`, with their defaults.
-const VARIABLES: [(&str, &str); 14] = [
+const VARIABLES: [(&str, &str); 15] = [
     ("redis_url", "redis://127.0.0.1:6379"),
     ("redis_username", ""),
     ("redis_password", ""),
@@ -170,6 +175,7 @@ const VARIABLES: [(&str, &str); 14] = [
     ("jwt_issuer", ""),
     ("jwt_audience", ""),
     ("jwt_leeway_seconds", "30"),
+    ("coupon_code_keys", ""),
 ];
 
 impl fmt::Debug for Settings {
@@ -284,6 +290,7 @@ mod tests {
             ("jwt_keys", r#"{"kty":"oct","k":"c2VjcmV0"}"#),
             ("jwt_keys", r#"{"kty":"secret"}"#),
             ("jwt_leeway_seconds", "601"),
+            ("coupon_code_keys", "secret"),
         ] {
             let keys = r#"{"kty":"oct","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#;
             let mut changes = vec![
@@ -316,6 +323,7 @@ mod tests {
             ("auth_mode", "jwt"),
             ("jwt_keys", key),
             ("jwt_audience", "*"),
+            ("coupon_code_keys", "hunter2hunter2hunter2hunter2hunter2"),
         ];
         let shown = format!("{:?}", read(&secrets).expect("valid"));
         assert!(!shown.contains("hunter2") && !shown.contains("aHVudGVy"));

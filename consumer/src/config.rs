@@ -4,8 +4,8 @@ use clap::Parser;
 use rdkafka::ClientConfig;
 use rushgate_gate::signature::SignaturePolicy;
 use rushgate_startup::{
-    BadSetting, ConsumerGroup, DatabaseSettings, ExposeSecret, KafkaSettings, MetricsSettings,
-    RedisSettings, Renamed, SecretString, Settings, duration,
+    BadSetting, ConsumerGroup, CouponCodeSettings, DatabaseSettings, ExposeSecret, KafkaSettings,
+    MetricsSettings, RedisSettings, Renamed, SecretString, Settings, duration,
 };
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -25,6 +25,9 @@ pub struct Config {
 
     #[command(flatten)]
     pub group: ConsumerGroup,
+
+    #[command(flatten)]
+    pub coupon_codes: CouponCodeSettings,
 
     /// Maximum number of records in a transaction
     #[arg(long, env = "CONSUMER_BATCH_SIZE", default_value_t = 1024)]
@@ -81,6 +84,7 @@ impl Config {
     pub fn check(&self) -> Result<(), BadSetting> {
         self.database.options()?;
         self.redis.client()?;
+        self.coupon_codes.keys()?;
         self.kafka_client().map(drop)
     }
 
@@ -187,6 +191,10 @@ mod tests {
             (["--redis-url", "hush"], "REDIS_URL: is not the address"),
             (["--kafka-topic", " "], "KAFKA_TOPIC: is not set"),
             (["--kafka-group", " "], "KAFKA_GROUP: is not set"),
+            (
+                ["--coupon-code-keys", "hush"],
+                "COUPON_CODE_KEYS: has a key of fewer",
+            ),
         ] {
             let config = config(&more).expect("parses");
             let error = config.check().expect_err(expected).to_string();

@@ -4,10 +4,12 @@
 // The terms: what a campaign, a round, an applicant and an event are, and how they are written.
 pub mod applicant;
 pub mod campaign;
+pub mod coupon_code;
 pub mod event;
 pub mod fence;
 pub mod record;
 pub mod round;
+pub mod secret_keys;
 pub mod signature;
 mod text;
 pub mod time;
@@ -47,6 +49,7 @@ pub mod failpoint;
 pub use applicant::Applicant;
 pub use apply::{Decision, Grant, Waiting};
 pub use campaign::{CampaignId, CampaignState, OnePer, Terms, UserIds, Waitlist};
+pub use coupon_code::{CodeKeys, CodeOf, CouponCode, KeyFingerprint};
 pub use event::{Event, EventType, Ordinal};
 pub use fence::FencingToken;
 pub use keys::Keys;

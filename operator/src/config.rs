@@ -3,7 +3,9 @@
 
 use crate::actor::Actor;
 use clap::Args;
-use rushgate_startup::{BadSetting, ConsumerGroup, DatabaseSettings, KafkaSettings, RedisSettings};
+use rushgate_startup::{
+    BadSetting, ConsumerGroup, CouponCodeSettings, DatabaseSettings, KafkaSettings, RedisSettings,
+};
 
 /// From flags or environment variables, with the names that bridge and consumer use. The defaults fit a machine that
 /// runs all servers locally.
@@ -25,6 +27,8 @@ pub struct Config {
     pub kafka: KafkaSettings,
     #[command(flatten)]
     pub group: ConsumerGroup,
+    #[command(flatten)]
+    pub coupon_codes: CouponCodeSettings,
     /// Who runs the command, for the log of the campaign; default: user and host of the operating system
     #[arg(
         long,
@@ -45,6 +49,7 @@ impl Config {
         self.redis.client()?;
         self.database.options()?;
         self.kafka.client("rushgate")?;
+        self.coupon_codes.keys()?;
         self.group.id().map(drop)
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::BadSetting;
 use crate::parse::is_blank;
+use rushgate_gate::secret_keys;
 use secrecy::{ExposeSecret, SecretString};
 use std::path::Path;
 
@@ -47,6 +48,25 @@ impl Secret<'_> {
         let line = text.strip_suffix('\n').unwrap_or(&text);
         let secret = line.strip_suffix('\r').unwrap_or(line);
         Ok(Some((self.file_variable, secret.into())))
+    }
+
+    /// The keys of a list, and the variable to name in errors. Empty if neither variable is set.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; also when a key is too short, or the file has no key. The error quotes no key.
+    pub(crate) fn read_keys(&self) -> Result<(&'static str, Vec<SecretString>), BadSetting> {
+        let Some((variable, list)) = self.read()? else {
+            return Ok((self.variable, vec![]));
+        };
+        let keys = secret_keys::split(list.expose_secret());
+        let keys = keys.map_err(|error| BadSetting::new(variable, error.to_string()))?;
+        if keys.is_empty() {
+            return Err(BadSetting::new(
+                variable,
+                "has no key: make one with `openssl rand -hex 32`",
+            ));
+        }
+        Ok((variable, keys.into_iter().map(SecretString::from).collect()))
     }
 }
 

@@ -4,11 +4,8 @@ use crate::BadSetting;
 use crate::secret::Secret;
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use std::path::PathBuf;
-
-/// The minimum length of a key in characters: as many as SHA-256 has bytes.
-const SHORTEST: usize = 32;
 
 #[derive(Args, Clone, Debug)]
 pub struct SigningSettings {
@@ -40,29 +37,20 @@ impl SigningSettings {
     /// # Errors
     /// When the file cannot be read, or a key is too short. The error quotes no key.
     pub fn keys(&self) -> Result<Vec<SecretString>, BadSetting> {
-        const KEYS: &str = "KAFKA_SIGNING_KEYS";
         let source = Secret {
-            variable: KEYS,
+            variable: "KAFKA_SIGNING_KEYS",
             value: self.keys.as_ref(),
             file_variable: "KAFKA_SIGNING_KEYS_FILE",
             file: self.file.as_deref(),
         };
-        let (variable, text) = source.read()?.unwrap_or((KEYS, SecretString::default()));
-        let keys = text.expose_secret().split([',', '\n']).map(str::trim);
-        let keys: Vec<&str> = keys.filter(|key| !key.is_empty()).collect();
-        if keys.iter().any(|key| key.chars().count() < SHORTEST) {
-            let problem = format!(
-                "has a key of fewer than {SHORTEST} characters: make one with `openssl rand -hex 32`"
-            );
-            return Err(BadSetting::new(variable, problem));
-        }
-        if keys.is_empty() && (self.are_required || self.file.is_some()) {
+        let (variable, keys) = source.read_keys()?;
+        if keys.is_empty() && self.are_required {
             return Err(BadSetting::new(
                 variable,
                 "has no key: make one with `openssl rand -hex 32`, and use the same for bridge, consumer and operator",
             ));
         }
-        Ok(keys.into_iter().map(SecretString::from).collect())
+        Ok(keys)
     }
 }
 
@@ -70,6 +58,7 @@ impl SigningSettings {
 mod tests {
     use super::*;
     use clap::Parser;
+    use secrecy::ExposeSecret;
     use std::io::Write;
 
     #[derive(Debug, Parser)]

@@ -16,7 +16,7 @@ use crate::servers::Servers;
 use crate::workspace::{self, cargo};
 
 /// Variables from a shell or the `stack.env` of another stack, which tests must not see: they choose their own.
-const FOREIGN: [&str; 10] = [
+const FOREIGN: [&str; 12] = [
     "RUSHGATE_URL",
     "RUSHGATE_URLS",
     "RUSHGATE_OPERATOR",
@@ -25,6 +25,8 @@ const FOREIGN: [&str; 10] = [
     "KAFKA_SIGNING_KEYS",
     "KAFKA_SIGNING_KEYS_FILE",
     "KAFKA_REQUIRE_SIGNATURES",
+    "COUPON_CODE_KEYS",
+    "COUPON_CODE_KEYS_FILE",
     "METRICS_LISTEN",
     "RUSHGATE_MODEL",
 ];

@@ -58,6 +58,10 @@ fn variables_of_program(directory: &str) -> BTreeSet<String> {
             ],
         ),
         ("ConsumerGroup", &[("kafka", "ConsumerGroup")]),
+        (
+            "CouponCodeSettings",
+            &[("coupon_codes", "CouponCodeSettings")],
+        ),
         ("MetricsSettings", &[("metrics", "MetricsSettings")]),
     ] {
         if config.contains(&format!(": {part},")) {
@@ -159,6 +163,7 @@ fn every_setting_is_handed_on() {
         ("consumer", "DATABASE_URL"),
         ("consumer", "CONSUMER_BATCH_AGE"),
         ("consumer", "KAFKA_SIGNING_KEYS_FILE"),
+        ("consumer", "COUPON_CODE_KEYS_FILE"),
         ("edge", "EDGE_QUEUE_TIMEOUT"),
         ("handler", "SPIN_VARIABLE_GATE_BUDGET_MS"),
         ("rushgate", "KAFKA_GROUP"),

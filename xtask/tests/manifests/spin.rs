@@ -39,7 +39,7 @@ fn secrets_are_marked() {
     let manifest = manifest();
     for (name, variable) in manifest["variables"].as_table().unwrap() {
         let marked = variable.get("secret").and_then(Value::as_bool) == Some(true);
-        let is_secret = ["redis_password", "jwt_keys"].contains(&name.as_str());
+        let is_secret = ["redis_password", "jwt_keys", "coupon_code_keys"].contains(&name.as_str());
         assert_eq!(marked, is_secret, "{name}");
     }
 }
