@@ -65,7 +65,9 @@ pub fn status(
 ) -> Response {
     let response = match status {
         Status::Granted(grant) => granted(StatusCode::OK, "granted", campaign, applicant, grant),
-        Status::Issued(grant) => granted(StatusCode::OK, "issued", campaign, applicant, grant),
+        Status::Issued { grant, .. } => {
+            granted(StatusCode::OK, "issued", campaign, applicant, grant)
+        }
         Status::Waitlisted(waiting) => waitlisted(StatusCode::OK, campaign, applicant, waiting),
         Status::Revoked { grant, revoked_at } => {
             let body = RevokedBody {
@@ -75,6 +77,11 @@ pub fn status(
             Response::json(StatusCode::OK, &body)
         }
         Status::Halted => halted(campaign),
+        // Nobody on its waitlist is promoted any more: the campaign's promotions ended with the round.
+        Status::Expired { round, .. } => {
+            let round = Some(round.clone());
+            return Problem::ApplicationNotFound { round }.response();
+        }
         Status::NotFound => return Problem::ApplicationNotFound { round }.response(),
         Status::UnknownRound => return Problem::RoundNotFound.response(),
         Status::UnknownCampaign => return Problem::CampaignNotFound.response(),

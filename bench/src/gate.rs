@@ -126,6 +126,7 @@ impl Gate {
             one_per: OnePer::Campaign,
             waitlist: Waitlist::default(),
             user_ids: UserIds::Any,
+            ..Terms::default()
         };
         let running = CampaignState::Running;
         let fence = FencingToken::default();

@@ -1,11 +1,11 @@
 -- The rights of consumer and operator, by table and column. An administrator runs this after the first `rushgate setup`,
 -- when the tables exist, and after the `rushgate setup` of each new version, which may need more rights.
 
-GRANT SELECT (campaign_id, state, one_per), UPDATE (state) ON `rushgate`.`campaigns` TO 'rushgate-consumer'@'%';
+GRANT SELECT (campaign_id, state, one_per, codes, code_key), UPDATE (state) ON `rushgate`.`campaigns` TO 'rushgate-consumer'@'%';
 GRANT SELECT (campaign_id, round_id, quota) ON `rushgate`.`rounds` TO 'rushgate-consumer'@'%';
 GRANT SELECT,
-    INSERT (campaign_id, round_id, serial, user_id, state, quota, person_scope, granted_at, revoked_at, turn, win),
-    UPDATE (state, granted_at, revoked_at)
+    INSERT (campaign_id, round_id, serial, user_id, state, quota, person_scope, granted_at, revoked_at, turn, win, code),
+    UPDATE (state, granted_at, revoked_at, code)
     ON `rushgate`.`coupons` TO 'rushgate-consumer'@'%';
 GRANT SELECT,
     INSERT (topic, kafka_partition, kafka_offset, kafka_timestamp, record_key, payload, headers, all_headers, reason,
@@ -16,12 +16,12 @@ GRANT SELECT (action), INSERT (campaign_id, action, detail) ON `rushgate`.`campa
 
 GRANT SELECT,
     INSERT (campaign_id, state, one_per),
-    UPDATE (state, one_per, projected_at, waitlist, user_ids, timezone, first_day, last_day, opens_local, open_for_s,
-        fencing_token)
+    UPDATE (state, one_per, projected_at, waitlist, user_ids, codes, code_key, self_cancel, promote_until, valid_until,
+        timezone, first_day, last_day, opens_local, open_for_s, fencing_token)
     ON `rushgate`.`campaigns` TO 'rushgate-operator'@'%';
 -- For ON DUPLICATE KEY UPDATE, MariaDB requires UPDATE on all columns.
 GRANT SELECT, INSERT, UPDATE, DELETE ON `rushgate`.`rounds` TO 'rushgate-operator'@'%';
-GRANT SELECT ON `rushgate`.`coupons` TO 'rushgate-operator'@'%';
+GRANT SELECT, UPDATE (code, redeemed_at, order_id) ON `rushgate`.`coupons` TO 'rushgate-operator'@'%';
 GRANT SELECT, UPDATE (resolution, resolved_at, resolution_note)
     ON `rushgate`.`failed_events` TO 'rushgate-operator'@'%';
 GRANT SELECT, INSERT (campaign_id, action, detail, reason, actor, round_id, serial, user_id)

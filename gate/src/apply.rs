@@ -1,7 +1,8 @@
 //! Calls `apply.lua`, which decides one application atomically, and parses its reply into a decision.
 
 use crate::applicant::Applicant;
-use crate::campaign::CampaignId;
+use crate::campaign::{CampaignId, Codes};
+use crate::event::Ordinal;
 use crate::keys::Keys;
 use crate::round::{RoundId, Serial};
 use crate::script::{Call, Reply, ReplyError, Script, Value, script};
@@ -17,6 +18,11 @@ pub struct Grant {
     pub serial: Serial,
     /// When it was granted.
     pub at: Millis,
+    /// How often the serial has been granted, including this time. It is 1 in a campaign without codes, because nobody
+    /// asks there.
+    pub turn: Ordinal,
+    /// `Codes::None` in a grant that was revoked: it has no code any more.
+    pub codes: Codes,
 }
 
 /// A place on the waitlist of a round.
@@ -100,15 +106,17 @@ pub fn call(campaign: &CampaignId, applicant: &Applicant) -> Call {
 /// # Errors
 /// When `apply.lua` cannot have sent this reply.
 pub fn decision(reply: &[Value]) -> Result<TimedDecision, ReplyError> {
-    let mut reply = Reply::of(reply, 5)?;
+    let mut reply = Reply::of(reply, 7)?;
     let word = reply.text()?;
     let round = reply.text()?;
     let serial = reply.integer()?;
     let at = reply.integer()?;
+    let (turn, codes) = (reply.integer()?, reply.text()?);
     let now = instant(reply.integer()?)?;
+    let grant = || grant(round, serial, at, turn, codes);
     let decision = match word {
-        "granted" => Decision::Granted(grant(round, serial, at)?),
-        "already_granted" => Decision::AlreadyGranted(grant(round, serial, at)?),
+        "granted" => Decision::Granted(grant()?),
+        "already_granted" => Decision::AlreadyGranted(grant()?),
         "waitlisted" => Decision::Waitlisted(waiting(round, serial, at)?),
         "revoked" => Decision::Revoked {
             round: round_id(round)?,
@@ -132,11 +140,24 @@ pub fn decision(reply: &[Value]) -> Result<TimedDecision, ReplyError> {
     Ok(TimedDecision { decision, now })
 }
 
-pub(crate) fn grant(round: &str, serial: i64, at: i64) -> Result<Grant, ReplyError> {
+/// A grant that was revoked.
+pub(crate) fn revoked_grant(round: &str, serial: i64, at: i64) -> Result<Grant, ReplyError> {
+    grant(round, serial, at, 1, "")
+}
+
+pub(crate) fn grant(
+    round: &str,
+    serial: i64,
+    at: i64,
+    turn: i64,
+    codes: &str,
+) -> Result<Grant, ReplyError> {
     Ok(Grant {
         round: round_id(round)?,
         serial: Serial::try_from(serial).map_err(ReplyError::new)?,
         at: instant(at)?,
+        turn: Ordinal::try_from(count(turn)?).map_err(ReplyError::new)?,
+        codes: Codes::read(codes).map_err(ReplyError::new)?,
     })
 }
 
@@ -169,12 +190,19 @@ mod tests {
     use super::*;
     use crate::script::Eval;
 
-    fn reply(word: &str, round: &str, numbers: [i64; 3]) -> Vec<Value> {
+    fn reply(word: &str, round: &str, [serial, at, now]: [i64; 3]) -> Vec<Value> {
         let text = |text: &str| Value::Bytes(text.as_bytes().to_vec());
-        [text(word), text(round)]
-            .into_iter()
-            .chain(numbers.map(Value::Integer))
-            .collect()
+        let number = Value::Integer;
+        let codes = text("signed/00c0ffee");
+        vec![
+            text(word),
+            text(round),
+            number(serial),
+            number(at),
+            number(2),
+            codes,
+            number(now),
+        ]
     }
 
     #[test]
@@ -189,18 +217,20 @@ mod tests {
             (grant.round.as_str(), grant.serial.get(), grant.at.get()),
             ("once", 42, 1_000)
         );
+        let signed = Codes::Signed("00c0ffee".parse().expect("a fingerprint"));
+        assert_eq!((grant.turn.get(), grant.codes), (2, signed));
     }
 
     #[test]
     fn an_impossible_reply_is_an_error() {
         for bad in [
             vec![],
-            reply("granted", "once", [42, 1, 2])[..4].to_vec(),
+            reply("granted", "once", [42, 1, 2])[..6].to_vec(),
             reply("granted", "", [42, 1, 2]),
             reply("granted", "once", [0, 1, 2]),
             reply("granted", "once", [42, -1, 2]),
             reply("won", "once", [42, 1, 2]),
-            vec![Value::Other; 5],
+            vec![Value::Other; 7],
         ] {
             assert!(super::decision(&bad).is_err(), "{bad:?}");
         }

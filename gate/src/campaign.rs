@@ -1,6 +1,7 @@
 //! Types of a campaign: its id, its state and its rules.
 
 use crate::applicant::Applicant;
+use crate::coupon_code::KeyFingerprint;
 use crate::text::{Rule, checked_text};
 use std::fmt;
 use std::str::FromStr;
@@ -22,9 +23,10 @@ pub enum CampaignState {
 }
 
 /// How many grants an applicant may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnePer {
     /// One in the whole campaign.
+    #[default]
     Campaign,
     /// One in every round.
     Round,
@@ -96,12 +98,82 @@ impl fmt::Display for Waitlist {
     }
 }
 
+/// Where the codes of the coupons come from. It is chosen at creation and never changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Codes {
+    /// The coupons have no codes.
+    #[default]
+    None,
+    /// Each code is computed from its grant, with the key of this fingerprint.
+    Signed(KeyFingerprint),
+    /// The codes are somebody else's. They are loaded into a pool.
+    Pool,
+}
+
+impl Codes {
+    /// Decodes the field in Redis, which is missing in a campaign without codes.
+    pub(crate) fn read(text: &str) -> Result<Self, UnknownWord> {
+        let unknown = || UnknownWord {
+            found: text.to_owned(),
+            expected: "pool, signed/<fingerprint>",
+        };
+        match text {
+            "" => Ok(Self::None),
+            "pool" => Ok(Self::Pool),
+            signed => {
+                let fingerprint = signed.strip_prefix("signed/").ok_or_else(unknown)?;
+                Ok(Self::Signed(fingerprint.parse().map_err(|_| unknown())?))
+            }
+        }
+    }
+
+    /// The field in Redis; empty if it is to be missing.
+    pub(crate) fn field(self) -> String {
+        match self {
+            Self::None => String::new(),
+            codes => codes.to_string(),
+        }
+    }
+
+    /// The word in MySQL and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Signed(_) => "signed",
+            Self::Pool => "pool",
+        }
+    }
+}
+
+impl fmt::Display for Codes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signed(fingerprint) => write!(f, "signed/{fingerprint}"),
+            other => f.write_str(other.as_str()),
+        }
+    }
+}
+
+/// How long serials that become free are passed on to the waitlist of their round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PromoteUntil {
+    /// Until the round closes.
+    Closes,
+    /// As long as applicants wait. Campaigns that are older than this rule have it.
+    #[default]
+    Forever,
+}
+
 /// The rules of a campaign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
     pub one_per: OnePer,
     pub waitlist: Waitlist,
     pub user_ids: UserIds,
+    pub codes: Codes,
+    /// Whether applicants may give their coupon back themselves.
+    pub self_cancel: bool,
+    pub promote_until: PromoteUntil,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -143,4 +215,26 @@ macro_rules! words {
 words!(CampaignState, "running, paused, closed, halted",
     Running => "running", Paused => "paused", Closed => "closed", Halted => "halted");
 words!(UserIds, "any, numeric, unstated", Any => "any", Numeric => "numeric", Unstated => "unstated");
+words!(PromoteUntil, "closes, forever", Closes => "closes", Forever => "forever");
 words!(OnePer, "campaign, round", Campaign => "campaign", Round => "round");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_read_as_they_are_written() {
+        let fingerprint: KeyFingerprint = "00c0ffee".parse().expect("a fingerprint");
+        for (codes, field) in [
+            (Codes::None, ""),
+            (Codes::Pool, "pool"),
+            (Codes::Signed(fingerprint), "signed/00c0ffee"),
+        ] {
+            assert_eq!(codes.field(), field);
+            assert_eq!(Codes::read(field), Ok(codes));
+        }
+        for bad in ["none", "signed", "signed/", "signed/00C0FFEE", "pool/"] {
+            assert!(Codes::read(bad).is_err(), "{bad}");
+        }
+    }
+}

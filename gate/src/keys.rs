@@ -24,10 +24,10 @@ pub const BRIDGE_GROUP: &str = "kafka-bridge";
 ///
 /// | key | type | content |
 /// |---|---|---|
-/// | `campaign` | hash | `state`; `one_per`; `waitlist` (maximum length in a round); `user_ids` (accepted user ids: `any`, `numeric` or `unstated`; missing in a campaign that is older than this field); `revokes` (number of revocations ever); `settling` (the grace period: `<its end, in ms>/<decision for unknown applicants>`); `fence` (the highest fencing token); `known` (`<round>/<number of grants before it>`: the round that the key `known` covers); the note on the current round: `round` (empty: none has opened), `from`, `until` (ms), `next` |
+/// | `campaign` | hash | `state`; `one_per`; `waitlist` (maximum length in a round); `user_ids` (accepted user ids: `any`, `numeric` or `unstated`; missing in a campaign that is older than this field); `codes` (`signed/<fingerprint of the key>` or `pool`; missing: none); `self_cancel` (`1`: applicants may give their coupon back; missing: no); `promote_until` (`closes`; missing: for ever); `revokes` (number of revocations ever); `settling` (the grace period: `<its end, in ms>/<decision for unknown applicants>`); `fence` (the highest fencing token); `known` (`<round>/<number of grants before it>`: the round that the key `known` covers); the note on the current round: `round` (empty: none has opened), `from`, `until` (ms), `next` |
 /// | `schedule` | sorted set | round id, scored by `opens_at` (ms) |
 /// | `rounds` | hash | of each round: `<round>/closes_at` (ms, empty: never), `/quota`, `/granted` (the highest serial granted), `/free` (number of serials in the pool), `/issued`, `/waiting`, `/tickets` (the last ticket of the waitlist) |
-/// | `grants` | hash | `<user_id>`, or `<round>/<user_id>` with one grant per round → `<round>/<serial>/<at>`, with `/issued` after it when the coupon is committed |
+/// | `grants` | hash | `<user_id>`, or `<round>/<user_id>` with one grant per round → `<round>/<serial>/<at>`, with `/issued` after it when the coupon is committed, and `/<redeemed at>` after that when it is redeemed |
 /// | `waitlist` | sorted set, by name | `<round>/<ticket>/<user_id>`: the order of promotion |
 /// | `waiting` | hash | `<round>/<user_id>` → `<ticket>/<since>` |
 /// | `revoked` | hash | `<round>/<user_id>` → `<serial>/<granted at>/<revoked at>`; `<user_id>` → `<last round>/<revocations>`; `<round>/#<serial>` → `<revocations>` |

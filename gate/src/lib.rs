@@ -48,7 +48,9 @@ pub mod failpoint;
 
 pub use applicant::Applicant;
 pub use apply::{Decision, Grant, Waiting};
-pub use campaign::{CampaignId, CampaignState, OnePer, Terms, UserIds, Waitlist};
+pub use campaign::{
+    CampaignId, CampaignState, Codes, OnePer, PromoteUntil, Terms, UserIds, Waitlist,
+};
 pub use coupon_code::{CodeKeys, CodeOf, CouponCode, KeyFingerprint};
 pub use event::{Event, EventType, Ordinal};
 pub use fence::FencingToken;

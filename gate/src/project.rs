@@ -2,7 +2,7 @@
 //! them back.
 
 use crate::apply::{count, round_id};
-use crate::campaign::{CampaignId, CampaignState, OnePer, Terms};
+use crate::campaign::{CampaignId, CampaignState, OnePer, PromoteUntil, Terms};
 use crate::fence::FencingToken;
 use crate::keys::Keys;
 use crate::round::{Round, RoundId};
@@ -76,6 +76,12 @@ pub fn call(
         terms.waitlist.to_string(),
         fence.to_string(),
         terms.user_ids.to_string(),
+        terms.codes.field(),
+        if terms.self_cancel { "1" } else { "" }.to_owned(),
+        match terms.promote_until {
+            PromoteUntil::Closes => terms.promote_until.to_string(),
+            PromoteUntil::Forever => String::new(),
+        },
     ];
     for round in rounds {
         args.extend([

@@ -1,7 +1,9 @@
 //! Reads the terms of a campaign from the gate, as [`project`](crate::project) wrote them.
 
 use crate::apply::{count, instant, round_id};
-use crate::campaign::{CampaignId, CampaignState, OnePer, Terms, UserIds, Waitlist};
+use crate::campaign::{
+    CampaignId, CampaignState, Codes, OnePer, PromoteUntil, Terms, UserIds, Waitlist,
+};
 use crate::fence::FencingToken;
 use crate::keys::Keys;
 use crate::round::{Quota, Round};
@@ -32,7 +34,7 @@ pub fn call(campaign: &CampaignId) -> Call {
 /// # Errors
 /// When `projection.lua` cannot have sent this reply.
 pub fn projection(reply: &[Value]) -> Result<Option<Projection>, ReplyError> {
-    const HEAD: usize = 5;
+    const HEAD: usize = 8;
     const ROUND: usize = 5;
     let rounds = reply.len().saturating_sub(HEAD) / ROUND;
     let mut reply = Reply::of(reply, HEAD + ROUND * rounds)?;
@@ -45,12 +47,21 @@ pub fn projection(reply: &[Value]) -> Result<Option<Projection>, ReplyError> {
     let waitlist = Waitlist::try_from(count(reply.integer()?)?).map_err(ReplyError::new)?;
     let fence = u64::try_from(reply.integer()?).map_err(ReplyError::new)?;
     let user_ids = UserIds::read(reply.text()?).map_err(ReplyError::new)?;
+    let codes = Codes::read(reply.text()?).map_err(ReplyError::new)?;
+    let self_cancel = reply.text()? == "1";
+    let promote_until = match reply.text()? {
+        "" => PromoteUntil::Forever,
+        word => word.parse().map_err(ReplyError::new)?,
+    };
     let terms = match one_per {
         "" => None,
         word => Some(Terms {
             one_per: word.parse::<OnePer>().map_err(ReplyError::new)?,
             waitlist,
             user_ids,
+            codes,
+            self_cancel,
+            promote_until,
         }),
     };
     let mut read = || -> Result<Option<(Round, u32)>, ReplyError> {

@@ -1,7 +1,7 @@
 //! Revokes a grant. Its serial goes to the first applicant on the waitlist, or to the pool of free serials.
 
 use crate::applicant::Applicant;
-use crate::apply::{Grant, grant, instant};
+use crate::apply::{Grant, instant, revoked_grant};
 use crate::campaign::CampaignId;
 use crate::keys::Keys;
 use crate::round::RoundId;
@@ -63,14 +63,14 @@ pub fn outcome(reply: &[Value]) -> Result<RevokeOutcome, ReplyError> {
     let promoted = reply.text()?;
     match word {
         "revoked" => Ok(RevokeOutcome::Revoked {
-            grant: grant(round, serial, at)?,
+            grant: revoked_grant(round, serial, at)?,
             promoted: match promoted {
                 "" => None,
                 user_id => Some(user_id.parse().map_err(ReplyError::new)?),
             },
         }),
         "already_revoked" => Ok(RevokeOutcome::AlreadyRevoked {
-            grant: grant(round, serial, at)?,
+            grant: revoked_grant(round, serial, at)?,
             revoked_at: instant(revoked_at)?,
         }),
         "not_granted" => Ok(RevokeOutcome::NotGranted),

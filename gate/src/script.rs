@@ -36,7 +36,7 @@ impl<const KEYS: usize> Script<KEYS> {
         2 => "2",
         3 => "3",
         4 => "4",
-        6 => "6",
+        7 => "7",
         10 => "10",
         _ => panic!("add this number of keys"),
     };

@@ -2,7 +2,7 @@
 //! or none of these.
 
 use crate::applicant::Applicant;
-use crate::apply::{Grant, Waiting, grant, instant, waiting};
+use crate::apply::{Grant, Waiting, grant, instant, round_id, waiting};
 use crate::campaign::CampaignId;
 use crate::keys::Keys;
 use crate::round::RoundId;
@@ -10,15 +10,24 @@ use crate::script::{Call, Reply, ReplyError, Script, Value, script};
 use crate::time::Millis;
 
 /// See the header of `status.lua` for keys, arguments and reply.
-pub static SCRIPT: Script<6> = script!("status.lua");
+pub static SCRIPT: Script<7> = script!("status.lua");
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Granted; the coupon is not known to be in the database yet.
     Granted(Grant),
     /// Granted, and the coupon is committed to the database.
-    Issued(Grant),
+    Issued {
+        grant: Grant,
+        redeemed_at: Option<Millis>,
+    },
     Waitlisted(Waiting),
+    /// The applicant was on the waitlist of a round that has closed, and the campaign promotes nobody after that.
+    Expired {
+        round: RoundId,
+        /// When they joined the waitlist.
+        since: Millis,
+    },
     /// Granted once, and revoked since.
     Revoked {
         grant: Grant,
@@ -46,6 +55,7 @@ pub fn call(campaign: &CampaignId, applicant: &Applicant, round: Option<&RoundId
             keys.waitlist(),
             keys.waiting(),
             keys.revoked(),
+            keys.rounds(),
         ],
         vec![
             applicant.to_string(),
@@ -59,18 +69,31 @@ pub fn call(campaign: &CampaignId, applicant: &Applicant, round: Option<&RoundId
 /// # Errors
 /// When `status.lua` cannot have sent this reply.
 pub fn status(reply: &[Value]) -> Result<Status, ReplyError> {
-    let mut reply = Reply::of(reply, 6)?;
+    let mut reply = Reply::of(reply, 9)?;
     let word = reply.text()?;
     let round = reply.text()?;
     let serial = reply.integer()?;
     let at = reply.integer()?;
     let revoked_at = reply.integer()?;
+    let (turn, codes) = (reply.integer()?, reply.text()?);
+    let redeemed_at = reply.integer()?;
+    let grant = |turn| grant(round, serial, at, turn, codes);
     match word {
-        "granted" => Ok(Status::Granted(grant(round, serial, at)?)),
-        "issued" => Ok(Status::Issued(grant(round, serial, at)?)),
+        "granted" => Ok(Status::Granted(grant(turn)?)),
+        "issued" => Ok(Status::Issued {
+            grant: grant(turn)?,
+            redeemed_at: match redeemed_at {
+                0 => None,
+                millis => Some(instant(millis)?),
+            },
+        }),
         "waitlisted" => Ok(Status::Waitlisted(waiting(round, serial, at)?)),
+        "expired" => Ok(Status::Expired {
+            round: round_id(round)?,
+            since: instant(at)?,
+        }),
         "revoked" => Ok(Status::Revoked {
-            grant: grant(round, serial, at)?,
+            grant: grant(1)?,
             revoked_at: instant(revoked_at)?,
         }),
         "not_found" => Ok(Status::NotFound),

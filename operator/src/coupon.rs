@@ -97,16 +97,23 @@ fn described(status: &Status) -> String {
             "granted {}/{} at {}, on its way to the database",
             grant.round, grant.serial, grant.at
         ),
-        Status::Issued(grant) => {
+        Status::Issued { grant, redeemed_at } => {
+            let redeemed = redeemed_at.map(|at| format!(", redeemed at {at}"));
             format!(
-                "issued {}/{}, granted at {}",
-                grant.round, grant.serial, grant.at
+                "issued {}/{}, granted at {}{}",
+                grant.round,
+                grant.serial,
+                grant.at,
+                redeemed.unwrap_or_default()
             )
         }
         Status::Waitlisted(waiting) => format!(
             "waitlisted in round {} at position {} since {}",
             waiting.round, waiting.position, waiting.since
         ),
+        Status::Expired { round, since } => {
+            format!("waited in round {round} since {since}; the round has closed")
+        }
         Status::Revoked { grant, revoked_at } => {
             format!("revoked {}/{} at {revoked_at}", grant.round, grant.serial)
         }

@@ -26,6 +26,17 @@ pub fn differing_terms(campaign: &Campaign, at_gate: &Projection) -> Vec<String>
     if campaign.terms.user_ids != terms.user_ids {
         differ("user ids", &campaign.terms.user_ids, &terms.user_ids);
     }
+    if campaign.terms.codes != terms.codes {
+        differ("codes", &campaign.terms.codes, &terms.codes);
+    }
+    if campaign.terms.self_cancel != terms.self_cancel {
+        let (here, there) = (campaign.terms.self_cancel, terms.self_cancel);
+        differ("self-cancel", &here, &there);
+    }
+    if campaign.terms.promote_until != terms.promote_until {
+        let (here, there) = (campaign.terms.promote_until, terms.promote_until);
+        differ("promote until", &here, &there);
+    }
     let rounds_at_gate: BTreeMap<_, _> = at_gate
         .rounds
         .iter()
@@ -58,7 +69,7 @@ pub fn differing_terms(campaign: &Campaign, at_gate: &Projection) -> Vec<String>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rushgate_gate::{CampaignState, OnePer, Round, Terms, UserIds};
+    use rushgate_gate::{CampaignState, Codes, OnePer, PromoteUntil, Round, Terms, UserIds};
 
     #[test]
     fn terms_that_differ_are_told_one_by_one() {
@@ -72,6 +83,7 @@ mod tests {
             one_per: OnePer::Campaign,
             waitlist: waitlist.try_into().expect("a waitlist"),
             user_ids,
+            ..Terms::default()
         };
         let campaign = Campaign {
             id: "c".parse().expect("an id"),
@@ -88,13 +100,21 @@ mod tests {
             rounds: vec![(round("b", 5), 0), (round("a", 5), 3)],
         };
         assert_eq!(differing_terms(&campaign, &projection), [""; 0]);
-        projection.terms = Some(terms(2, UserIds::Unstated));
+        projection.terms = Some(Terms {
+            codes: Codes::Signed("00c0ffee".parse().expect("a fingerprint")),
+            self_cancel: true,
+            promote_until: PromoteUntil::Closes,
+            ..terms(2, UserIds::Unstated)
+        });
         projection.rounds = vec![(round("b", 25), 9), (round("c", 5), 0)];
         assert_eq!(
             differing_terms(&campaign, &projection),
             [
                 "waitlist: 1 in the database, 2 at the gate",
                 "user ids: numeric in the database, unstated at the gate",
+                "codes: none in the database, signed/00c0ffee at the gate",
+                "self-cancel: false in the database, true at the gate",
+                "promote until: forever in the database, closes at the gate",
                 "round a: opens now, closes never in the database, none at the gate",
                 "quota of round b: 5 in the database, 25 at the gate",
                 "round c: none in the database, opens now, closes never at the gate",

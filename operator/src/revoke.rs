@@ -58,7 +58,7 @@ impl Revoke {
             .application(id, user_id, self.round.as_ref())
             .await?;
         Ok(match status {
-            Status::Granted(grant) | Status::Issued(grant) => {
+            Status::Granted(grant) | Status::Issued { grant, .. } => {
                 // From here on the round is fixed, even if another round has opened when this is finished.
                 let grant = GrantRef::new(grant.round, grant.serial, user_id.clone());
                 operation
@@ -69,7 +69,7 @@ impl Revoke {
                 "{id}/{}/{} of {user_id} was revoked already, at {revoked_at}",
                 grant.round, grant.serial
             ),
-            Status::Waitlisted(_) | Status::NotFound => bail!(
+            Status::Waitlisted(_) | Status::Expired { .. } | Status::NotFound => bail!(
                 "{user_id} holds no grant of campaign {id}: `rushgate coupon find {user_id}` shows what they have"
             ),
             Status::Halted => bail!("{}", halted(id)),

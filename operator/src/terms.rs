@@ -248,6 +248,7 @@ mod tests {
                 one_per: OnePer::Round,
                 waitlist: Waitlist::try_from(5).expect("a waitlist"),
                 user_ids: UserIds::Any,
+                ..Terms::default()
             },
             daily: None,
             rounds: windows.iter().enumerate().map(round).collect(),

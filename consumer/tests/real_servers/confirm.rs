@@ -51,6 +51,7 @@ impl Gate {
             one_per: OnePer::Campaign,
             waitlist: Waitlist::default(),
             user_ids: UserIds::Any,
+            ..Terms::default()
         };
         let round = Round {
             id: RoundId::once(),
@@ -102,7 +103,10 @@ impl Gate {
 
     pub(crate) async fn until_issued_of(&mut self, campaign: &str, user_id: &str) {
         until("it is issued", async || {
-            matches!(self.status_of(campaign, user_id).await, Status::Issued(_))
+            matches!(
+                self.status_of(campaign, user_id).await,
+                Status::Issued { .. }
+            )
         })
         .await;
     }

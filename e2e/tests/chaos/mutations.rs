@@ -223,7 +223,7 @@ async fn decide(
     for argument in call.arguments(Eval::BySource).skip(1) {
         command.arg(argument);
     }
-    let (decision, round, serial, _, _): (String, String, u32, i64, i64) =
+    let (decision, round, serial, ..): (String, String, u32, i64, i64, String, i64) =
         command.query_async(redis).await.expect("a decision");
     match decision.as_str() {
         "granted" => Reply::Granted(Place::new(&round, serial)),

@@ -6,9 +6,7 @@ use reqwest::{Client, StatusCode};
 use rushgate_e2e::system::{Size, System};
 use rushgate_gate::project::{self, Origin};
 use rushgate_gate::script::Eval;
-use rushgate_gate::{
-    CampaignState, FencingToken, OnePer, Quota, Round, RoundId, Terms, UserIds, Waitlist,
-};
+use rushgate_gate::{CampaignState, FencingToken, Quota, Round, RoundId, Terms};
 use rushgate_testbed::wait::until;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -29,16 +27,11 @@ async fn create_as_before(redis: &mut MultiplexedConnection, id: &str) {
         closes_at: None,
         quota: Quota::try_from(5_u32).expect("a quota"),
     };
-    let terms = Terms {
-        one_per: OnePer::Campaign,
-        waitlist: Waitlist::default(),
-        user_ids: UserIds::default(),
-    };
     let call = project::call(
         &id.parse().expect("an id"),
         Origin::New,
         CampaignState::Running,
-        &terms,
+        &Terms::default(),
         &[once],
         FencingToken::default(),
     );

@@ -53,7 +53,7 @@ fn script(name: &str) -> Option<Script> {
         source,
         keys,
     };
-    const OF_STATUS: &str = "campaign schedule grants waitlist waiting revoked";
+    const OF_STATUS: &str = "campaign schedule grants waitlist waiting revoked rounds";
     const DEAD_LETTER: &str = include_str!("../../../kafka-bridge/src/lua/dead_letter.lua");
     const REMOVE_NAMES: &str = include_str!("../../../kafka-bridge/src/lua/remove_names.lua");
     Some(match name {

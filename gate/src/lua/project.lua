@@ -15,6 +15,7 @@
 --       2 'known' if the gate must know the campaign, 'new' if it may be unknown, 'restored' to end a halt
 --       3 state   4 one_per   5 waitlist: how many applicants may wait in a round   6 fencing token of the caller
 --       7 user_ids: which user ids are accepted: any, numeric or unstated
+--       8 codes: signed/<fingerprint of the key>, pool, or ''   9 self_cancel: 1 or ''   10 promote_until: closes or ''
 --       then four for each round: id, opens_at (ms), closes_at (ms, or '' for never), quota
 -- Reply {outcome, round, number}: a flat array, always of 3 elements.
 --   projected            number: applicants promoted from waitlists
@@ -29,10 +30,10 @@
 -- promoting.lua: promote
 --
 -- Example
---   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known welcome new running campaign 0 1 any once 0 '' 100
+--   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known welcome new running campaign 0 1 any '' '' '' once 0 '' 100
 --   → projected '' 0
-if #KEYS ~= 10 or #ARGV < 11 or (#ARGV - 7) % 4 ~= 0 then
-  return redis.error_reply('ERR project.lua takes 10 keys and 7 arguments, then 4 for each round')
+if #KEYS ~= 10 or #ARGV < 14 or (#ARGV - 10) % 4 ~= 0 then
+  return redis.error_reply('ERR project.lua takes 10 keys and 10 arguments, then 4 for each round')
 end
 local campaign_id, one_per = ARGV[1], ARGV[4]
 
@@ -52,7 +53,7 @@ if (campaign[3] or one_per) ~= one_per and redis.call('EXISTS', KEYS[4], KEYS[8]
   return { 'other_one_per', campaign[3], 0 }
 end
 local listed = {}
-for i = 8, #ARGV, 4 do
+for i = 11, #ARGV, 4 do
   listed[ARGV[i]] = true
   local granted = tonumber(redis.call('HGET', KEYS[3], ARGV[i] .. '/granted') or 0)
   if tonumber(ARGV[i + 3]) < granted then
@@ -75,7 +76,7 @@ for _, round in ipairs(removed) do
   redis.call('ZREM', KEYS[2], round)
   redis.call('HDEL', KEYS[3], round .. '/closes_at', round .. '/quota', round .. '/granted')
 end
-for i = 8, #ARGV, 4 do
+for i = 11, #ARGV, 4 do
   local round = ARGV[i]
   redis.call('HSET', KEYS[3], round .. '/closes_at', ARGV[i + 2], round .. '/quota', ARGV[i + 3])
   redis.call('HSETNX', KEYS[3], round .. '/granted', 0)
@@ -83,12 +84,20 @@ for i = 8, #ARGV, 4 do
 end
 redis.call('HSET', KEYS[1], 'state', ARGV[3], 'one_per', one_per, 'waitlist', ARGV[5], 'fence', ARGV[6],
   'user_ids', ARGV[7])
+-- A rule that the campaign does not have is missing, so that apply.lua does not search longer for the other fields.
+for i, rule in ipairs({ 'codes', 'self_cancel', 'promote_until' }) do
+  if ARGV[7 + i] == '' then
+    redis.call('HDEL', KEYS[1], rule)
+  else
+    redis.call('HSET', KEYS[1], rule, ARGV[7 + i])
+  end
+end
 note_current()
 local promoted = 0
 if ARGV[3] == 'halted' then
   return { 'projected', '', 0 }
 end
-for i = 8, #ARGV, 4 do
+for i = 11, #ARGV, 4 do
   promoted = promoted + promote(campaign_id, one_per, ARGV[i])
 end
 start_grace_period(before)

@@ -116,7 +116,8 @@ function steps.reassign(campaign_id, round, user_id)
     return { 'full', 0 }
   end
   local win = 1 + wins_before(KEYS[8], one_per, user_id)
-  return { 'reassigned', grant(campaign_id, one_per, round, user_id, holder, granted, free, win) }
+  local serial = grant(campaign_id, one_per, round, user_id, holder, granted, free, win)
+  return { 'reassigned', serial }
 end
 
 -- How many arguments a step takes. With `many`, it takes any multiple of that.

@@ -33,7 +33,7 @@ end
 
 local holder = holder_of(one_per, round, user_id)
 local held = redis.call('HGET', KEYS[4], holder)
-local held_round, serial, at, is_issued = held_of(held)
+local held_round, serial, at, mark = held_of(held)
 if not held or (round ~= '' and held_round ~= round) then
   if round == '' then
     round = last_win_of(redis.call('HGET', KEYS[8], user_id)) or ''
@@ -60,7 +60,7 @@ redis.call('HSET', KEYS[8], round .. '/' .. user_id, serial .. '/' .. at .. '/' 
 redis.call('HINCRBY', KEYS[1], 'revokes', 1)
 redis.call('ZADD', KEYS[9], 0, pool_member(round, serial))
 redis.call('HINCRBY', KEYS[3], round .. '/free', 1)
-if is_issued then
+if mark ~= '' then
   redis.call('HINCRBY', KEYS[3], round .. '/issued', -1)
 end
 local _, promoted = promote(campaign_id, one_per, round)

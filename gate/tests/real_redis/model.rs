@@ -408,11 +408,12 @@ fn answered(status: status::Status) -> Expected {
     use status::Status;
     match status {
         Status::Granted(grant) => Expected::Granted(index(&grant.round), grant.serial.get()),
-        Status::Issued(grant) => Expected::Issued(index(&grant.round), grant.serial.get()),
+        Status::Issued { grant, .. } => Expected::Issued(index(&grant.round), grant.serial.get()),
         Status::Waitlisted(waiting) => {
             Expected::Waitlisted(index(&waiting.round), waiting.position)
         }
         Status::Revoked { grant, .. } => Expected::Revoked(index(&grant.round)),
+        Status::Expired { .. } => panic!("the campaign promotes for ever"),
         Status::NotFound => Expected::NotFound,
         Status::UnknownRound => panic!("the gate forgot a round"),
         Status::Halted | Status::UnknownCampaign => panic!("the gate forgot grants"),

@@ -20,6 +20,8 @@ pub(crate) struct Gate {
     pub(crate) waitlist: u32,
     /// Accepted user ids for the next projection.
     pub(crate) user_ids: UserIds,
+    /// The other rules for the next projection.
+    pub(crate) rules: Terms,
     /// Fencing token of projections and restores.
     pub(crate) fence: FencingToken,
 }
@@ -43,6 +45,7 @@ impl Gate {
             id: id.parse().expect("an id"),
             waitlist: 0,
             user_ids: UserIds::Any,
+            rules: Terms::default(),
             fence: FencingToken::default(),
         }
     }
@@ -88,6 +91,7 @@ impl Gate {
             one_per,
             waitlist: Waitlist::try_from(self.waitlist).expect("a waitlist"),
             user_ids: self.user_ids,
+            ..self.rules
         };
         let reply = self
             .call(&project::call(

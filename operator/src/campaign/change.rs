@@ -198,6 +198,7 @@ mod tests {
                 one_per: OnePer::Round,
                 waitlist: Waitlist::default(),
                 user_ids: UserIds::Any,
+                ..Terms::default()
             },
             rounds: daily.rounds(quota).expect("rounds"),
             daily: Some(daily),

@@ -153,6 +153,7 @@ impl Create {
                 one_per: self.one_per,
                 waitlist: self.waitlist,
                 user_ids: self.user_ids,
+                ..Terms::default()
             },
             daily,
             rounds,

@@ -7,9 +7,9 @@ use super::rounds;
 use crate::actor::Actor;
 use crate::schedule::Daily;
 use crate::terms::{Campaign, no_such_campaign};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use jiff::SignedDuration;
-use rushgate_gate::{CampaignId, CampaignState, FencingToken, Terms, Waitlist};
+use rushgate_gate::{CampaignId, CampaignState, Codes, FencingToken, Terms, Waitlist};
 use sqlx::Row;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,7 +82,7 @@ impl Database {
     pub async fn campaign(&self, id: &CampaignId) -> Result<Option<Campaign>> {
         let mut connection = self.connection.lock().await;
         let Some(row) = sqlx::query(
-            "SELECT state, one_per, waitlist, user_ids, timezone, CAST(first_day AS CHAR) AS first_day, \
+            "SELECT state, one_per, waitlist, user_ids, codes, code_key, self_cancel, promote_until, timezone, CAST(first_day AS CHAR) AS first_day, \
              CAST(last_day AS CHAR) AS last_day, CAST(opens_local AS CHAR) AS opens_local, open_for_s, \
              projected_at IS NOT NULL AS projected FROM campaigns WHERE campaign_id = ?",
         )
@@ -100,6 +100,9 @@ impl Database {
                 one_per: row.try_get::<String, _>("one_per")?.parse()?,
                 waitlist: Waitlist::try_from(row.try_get::<u32, _>("waitlist")?)?,
                 user_ids: row.try_get::<String, _>("user_ids")?.parse()?,
+                codes: codes(&row)?,
+                self_cancel: row.try_get("self_cancel")?,
+                promote_until: row.try_get::<String, _>("promote_until")?.parse()?,
             },
             daily: daily(&row)?,
             rounds: rounds::of(&mut connection, id).await?,
@@ -173,12 +176,20 @@ pub(super) async fn finalize(connection: &mut MySqlConnection, campaign: &Campai
 async fn write_terms(connection: &mut MySqlConnection, campaign: &Campaign) -> Result<()> {
     let daily = campaign.daily.as_ref();
     sqlx::query(
-        "UPDATE campaigns SET one_per = ?, waitlist = ?, user_ids = ?, timezone = ?, first_day = ?, last_day = ?, \
-         opens_local = ?, open_for_s = ? WHERE campaign_id = ?",
+        "UPDATE campaigns SET one_per = ?, waitlist = ?, user_ids = ?, codes = ?, code_key = ?, self_cancel = ?, \
+         promote_until = ?, timezone = ?, first_day = ?, last_day = ?, opens_local = ?, open_for_s = ? \
+         WHERE campaign_id = ?",
     )
     .bind(campaign.terms.one_per.as_str())
     .bind(campaign.terms.waitlist.get())
     .bind(campaign.terms.user_ids.as_str())
+    .bind(campaign.terms.codes.as_str())
+    .bind(match campaign.terms.codes {
+        Codes::Signed(fingerprint) => Some(fingerprint.to_string()),
+        Codes::None | Codes::Pool => None,
+    })
+    .bind(campaign.terms.self_cancel)
+    .bind(campaign.terms.promote_until.as_str())
     .bind(daily.map(|daily| daily.timezone.clone()))
     .bind(daily.map(|daily| daily.first_day.to_string()))
     .bind(daily.map(|daily| daily.last_day.to_string()))
@@ -189,6 +200,16 @@ async fn write_terms(connection: &mut MySqlConnection, campaign: &Campaign) -> R
     .await
     .context("writing the campaign's terms")?;
     Ok(())
+}
+
+fn codes(row: &MySqlRow) -> Result<Codes> {
+    let key: Option<String> = row.try_get("code_key")?;
+    match (row.try_get::<String, _>("codes")?.as_str(), key) {
+        ("none", None) => Ok(Codes::None),
+        ("signed", Some(fingerprint)) => Ok(Codes::Signed(fingerprint.parse()?)),
+        ("pool", None) => Ok(Codes::Pool),
+        (other, _) => bail!("the campaign has codes of a kind that is not known: {other}"),
+    }
 }
 
 fn daily(row: &MySqlRow) -> Result<Option<Daily>> {

@@ -121,7 +121,9 @@ impl DeadLetters<'_> {
             .application(campaign, applicant, Some(round))
             .await?;
         let (grant, remark) = match status {
-            Status::Granted(held) | Status::Issued(held) if held.serial == event.serial => {
+            Status::Granted(held) | Status::Issued { grant: held, .. }
+                if held.serial == event.serial =>
+            {
                 let grant = GrantRef::new(round.clone(), held.serial, applicant.clone());
                 ensure!(
                     !operation.has_coupon(&grant).await?,
@@ -130,13 +132,14 @@ impl DeadLetters<'_> {
                 );
                 (Some(grant), String::new())
             }
-            Status::Granted(held) | Status::Issued(held) => (
+            Status::Granted(held) | Status::Issued { grant: held, .. } => (
                 None,
                 format!(", the applicant holds serial {} and keeps it", held.serial),
             ),
             Status::Revoked { .. } => (None, ", the gate had already revoked the grant".to_owned()),
             Status::Halted => bail!("{}", halted(campaign)),
             Status::Waitlisted(_)
+            | Status::Expired { .. }
             | Status::NotFound
             | Status::UnknownRound
             | Status::UnknownCampaign => (None, ", the gate has no such grant".to_owned()),

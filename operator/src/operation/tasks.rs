@@ -120,9 +120,14 @@ impl Operation {
             .application(&id, &grant.user_id, Some(&grant.round))
             .await?;
         Ok(match status {
-            Status::Granted(held) | Status::Issued(held) if held.serial != grant.serial => Some(
-                format!("the applicant holds serial {} and keeps it", held.serial),
-            ),
+            Status::Granted(held) | Status::Issued { grant: held, .. }
+                if held.serial != grant.serial =>
+            {
+                Some(format!(
+                    "the applicant holds serial {} and keeps it",
+                    held.serial
+                ))
+            }
             _ => None,
         })
     }

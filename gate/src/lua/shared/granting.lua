@@ -3,7 +3,7 @@
 --
 --   note_current()                       stores which round is current
 --   grace_period(field) → ends_at, word  the running grace period; nil if there is none
---   grant(…) → serial                    grants a serial
+--   grant(…) → serial, turn              grants a serial
 --   MAX_EXCLUDED                         the most applicants that an exclusion list may name (refusal_cache.lua)
 --
 -- KEYS  1 campaign  2 schedule  3 rounds  4 grants  5 stream  6 waitlist  7 waiting  8 revoked  9 pool  10 known
@@ -33,8 +33,9 @@ end
 
 local MAX_EXCLUDED = 2048
 
--- Grants a serial and returns it: the lowest free serial, or else the next new one. The caller has checked that there
--- is one. `holder` is the applicant's field in the hash `grants`; `granted` and `free` are the counters of the round.
+-- Grants a serial: the lowest free serial, or else the next new one. Returns it, and how often it has been granted. The
+-- caller has checked that there is one. `holder` is the applicant's field in the hash `grants`; `granted` and `free` are
+-- the counters of the round.
 --
 -- XADD is the first write, because it fails whenever Redis refuses writes (apply.lua explains it).
 --
@@ -70,6 +71,6 @@ local function grant(campaign_id, one_per, round, user_id, holder, granted, free
       redis.pcall('SADD', KEYS[10], round .. '/' .. user_id)
     end
   end
-  return serial
+  return serial, turn
 end
 

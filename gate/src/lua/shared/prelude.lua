@@ -5,7 +5,7 @@
 --   current() → round, opens_at                the round that opened last; nil before the first
 --   upcoming() → round, opens_at               the round that opens next; nil if there is none
 --   holder_of(one_per, round, user_id)         the field of a grant in the hash `grants`
---   held_of(text) → round, serial, at, issued  a value of the hash `grants`
+--   held_of(text) → round, serial, at, mark    a value of the hash `grants`
 --   revoked_of(text) → serial, at, revoked_at  the value of `<round>/<user_id>` in the hash `revoked`
 --   place_of(text) → ticket, since             a value of the hash `waiting`
 --   last_win_of(text) → round, wins            the value of `<user_id>` in the hash `revoked`
@@ -44,10 +44,11 @@ local function holder_of(one_per, round, user_id)
   return user_id
 end
 
--- <round>/<serial>/<at>, then /issued if the coupon is committed. grant (granting.lua) writes it, confirm.lua marks it.
+-- <round>/<serial>/<at>, then the mark: '' for a grant on its way, /issued if the coupon is committed,
+-- /issued/<redeemed_at> if it is redeemed. grant (granting.lua) writes it; confirm.lua and redeem.lua mark it. To
+-- programs of an older version, every mark means issued.
 local function held_of(text)
-  local round, serial, at, mark = string.match(text or '', '^([^/]+)/(%d+)/(%d+)(.*)$')
-  return round, serial, at, (mark or '') ~= ''
+  return string.match(text or '', '^([^/]+)/(%d+)/(%d+)(.*)$')
 end
 
 -- <serial>/<at>/<revoked_at>. revoke.lua writes it.

@@ -21,7 +21,7 @@ pub(super) static MIGRATIONS: LazyLock<Vec<Migration>> = LazyLock::new(|| {
 });
 
 /// Version, description and text of each file. Version and description are those of the file's name.
-const FILES: [(i64, &str, &str); 7] = [
+const FILES: [(i64, &str, &str); 8] = [
     (
         1,
         "campaigns coupons failed events",
@@ -56,6 +56,11 @@ const FILES: [(i64, &str, &str); 7] = [
         7,
         "user ids",
         include_str!("../../../../migrations/0007_user_ids.sql"),
+    ),
+    (
+        8,
+        "coupon codes and cancellation",
+        include_str!("../../../../migrations/0008_coupon_codes_and_cancellation.sql"),
     ),
 ];
 
