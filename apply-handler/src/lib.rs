@@ -13,7 +13,9 @@ pub mod handle;
 pub mod route;
 
 // Who applies, and for what.
+pub mod application;
 pub mod auth;
+pub mod body_reader;
 pub mod request_body;
 
 // Answered without the gate, where a cache or an overload allows it.

@@ -152,7 +152,7 @@ impl Problem {
     fn detail(&self) -> String {
         match self {
             Self::MalformedRequest => "The request line or a header is malformed.".into(),
-            Self::NoSuchResource => "This path does not exist. To apply, use POST /v1/campaigns/{campaign}/applications.".into(),
+            Self::NoSuchResource => "This path does not exist. To apply, use PUT /v1/campaigns/{campaign}/applications/{user_id}.".into(),
             Self::CampaignNotFound => "No campaign has this id. GET /v1/campaigns lists all campaigns.".into(),
             Self::ApplicationNotFound { round: None } => "This applicant has no coupon of the current round, and is not on its waitlist.".into(),
             Self::ApplicationNotFound { round: Some(round) } => {

@@ -49,6 +49,7 @@ impl Resource {
                 campaign(id)?,
                 decoded(user_id)
                     .and_then(|user_id| user_id.parse().ok())
+                    .filter(Applicant::is_addressable)
                     .ok_or(Problem::ApplicationNotFound { round: None })?,
             )),
             _ => Err(Problem::NoSuchResource),
@@ -59,6 +60,7 @@ impl Resource {
     pub fn allow(path: &str) -> &'static str {
         match path.split('/').skip(1).collect::<Vec<_>>()[..] {
             ["v1", "campaigns", _, "applications"] => "POST, OPTIONS",
+            ["v1", "campaigns", _, "applications", _] => "GET, HEAD, PUT, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
     }
@@ -115,6 +117,10 @@ mod tests {
                 Err(Problem::ApplicationNotFound { round: None }),
             ),
             (
+                "/v1/campaigns/welcome/applications/%2E%2e",
+                Err(Problem::ApplicationNotFound { round: None }),
+            ),
+            (
                 "/v1/campaigns/welcome/applications/%ff",
                 Err(Problem::ApplicationNotFound { round: None }),
             ),
@@ -132,7 +138,10 @@ mod tests {
         let takes = |path: &str, method| takes(Resource::allow(path), &method);
         assert!(takes("/v1/campaigns/welcome/applications", Method::POST));
         assert!(!takes("/v1/campaigns/welcome/applications", Method::GET));
+        assert!(takes("/v1/campaigns/welcome/applications/7", Method::PUT));
+        assert!(!takes("/v1/campaigns/welcome/applications/7", Method::POST));
         assert!(takes("/v1/campaigns/welcome", Method::GET));
+        assert!(!takes("/v1/campaigns/welcome", Method::PUT));
         assert!(takes("/v1/campaigns/welcome", Method::HEAD));
         assert!(!takes("/v1/campaigns/welcome", Method::DELETE));
         assert!(!takes(

@@ -3,6 +3,8 @@
 //!
 //! An entry lasts for 1 s, so a new campaign is visible within 1 s.
 
+use crate::gate::{Gate, GateError};
+use crate::problem::Problem;
 use rushgate_gate::CampaignId;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,6 +32,21 @@ pub fn insert(campaign: &CampaignId, waited: Option<Duration>) {
     if let Some(asked) = now.checked_sub(waited.unwrap_or_default()) {
         cache().insert(campaign, asked, now);
     }
+}
+
+/// The problem for a campaign that the gate does not know. "Not found" is certain only if Redis has been given all
+/// campaigns, and this one is not among them.
+///
+/// # Errors
+/// When the gate does not answer.
+pub async fn problem(gate: &Gate<'_>, campaign: &CampaignId) -> Result<Problem, GateError> {
+    Ok(match gate.may_have_lost(campaign).await? {
+        true => Problem::BooksIncomplete,
+        false => {
+            insert(campaign, gate.waited());
+            Problem::CampaignNotFound
+        }
+    })
 }
 
 fn cache() -> MutexGuard<'static, Cache> {

@@ -101,20 +101,52 @@ async fn with_tokens_applicants_apply_and_ask_for_themselves_only() {
         (status, &body["code"]),
         (StatusCode::FORBIDDEN, &json!("not_your_application"))
     );
-    let (status, ..) = request(Method::GET, "/applications/alice", Some(&alice), "").await;
-    assert_eq!(status, StatusCode::OK);
-    let (status, _, body) = request(Method::GET, "/applications/bob", Some(&alice), "").await;
+    for method in [Method::GET, Method::PUT] {
+        for (path, token, expected) in [
+            (
+                "/applications/alice",
+                Some(&alice),
+                (StatusCode::OK, "alice", ""),
+            ),
+            (
+                "/applications/me",
+                Some(&alice),
+                (StatusCode::OK, "alice", ""),
+            ),
+            (
+                "/applications/bob",
+                Some(&alice),
+                (StatusCode::FORBIDDEN, "", "not_your_application"),
+            ),
+            (
+                "/applications/alice",
+                None,
+                (StatusCode::UNAUTHORIZED, "", "missing_token"),
+            ),
+            (
+                "/applications/me",
+                None,
+                (StatusCode::UNAUTHORIZED, "", "missing_token"),
+            ),
+        ] {
+            let token = token.map(String::as_str);
+            let (status, _, body) = request(method.clone(), path, token, "").await;
+            let word = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+            let seen = (status, &*word("user_id"), &*word("code"));
+            assert_eq!(seen, expected, "{method} {path}");
+        }
+    }
+    let me = token("me", 60);
+    let (status, _, body) = request(Method::PUT, "/applications/me", Some(&me), "").await;
     assert_eq!(
-        (status, &body["code"]),
-        (StatusCode::FORBIDDEN, &json!("not_your_application"))
+        (status, &body["user_id"]),
+        (StatusCode::CREATED, &json!("me"))
     );
-    let (status, ..) = request(Method::GET, "/applications/alice", None, "").await;
-    assert_eq!(status, StatusCode::UNAUTHORIZED);
     // Counts are public.
     let (status, _, body) = request(Method::GET, "", None, "").await;
     assert_eq!(
         (status, &body["round"]["granted"]),
-        (StatusCode::OK, &json!(1))
+        (StatusCode::OK, &json!(2))
     );
     assert!(!system.logs().contains("alice"), "{}", system.logs());
 }

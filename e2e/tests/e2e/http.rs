@@ -194,6 +194,22 @@ async fn every_bad_request_is_told_what_is_wrong_and_the_next_good_one_works() {
             "campaign_not_found",
         ),
         (
+            client.put(format!("{base}/v1/campaigns/nope/applications/1")),
+            404,
+            "campaign_not_found",
+        ),
+        (
+            client.put(format!("{base}{good}/a%20b")),
+            422,
+            "invalid_user_id",
+        ),
+        (
+            client.put(format!("{base}{good}/1")).body(too_large()),
+            413,
+            "body_too_large",
+        ),
+        (post(&format!("{good}/1")), 405, "method_not_allowed"),
+        (
             client.get(format!("{base}/v1/campaigns/nope")),
             404,
             "campaign_not_found",
@@ -504,17 +520,17 @@ async fn a_client_that_announces_a_body_and_sends_none_is_answered_in_time() {
     let limit = |milliseconds| [("SPIN_VARIABLE_BODY_TIMEOUT_MS", milliseconds)];
     let patient = System::start_with(Size::ONLY_A_HANDLER, &limit(NEVER)).await;
     let system = System::start_with(Size::ONLY_A_HANDLER, &limit("1000")).await;
-    system
-        .operator
-        .create("welcome", 10)
-        .await
-        .expect("created");
+    for system in [&system, &patient] {
+        let created = system.operator.create("welcome", 10);
+        created.await.expect("created");
+    }
     let head = |request: &str, length: usize| {
         format!(
             "{request} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
         )
     };
     let apply = "POST /v1/campaigns/welcome/applications";
+    let put = "PUT /v1/campaigns/welcome/applications/a";
     for (system, sent, expected) in [
         (&system, head(apply, 16), "HTTP/1.1 408 "),
         (&system, head(apply, 16) + "{\"user_id\":", "HTTP/1.1 408 "),
@@ -522,6 +538,10 @@ async fn a_client_that_announces_a_body_and_sends_none_is_answered_in_time() {
         (&patient, head(apply, 100_000), "HTTP/1.1 413 "),
         (&patient, head("POST /nowhere", 16), "HTTP/1.1 404 "),
         (&patient, head("PATCH /v1/campaigns", 16), "HTTP/1.1 405 "),
+        // The body of a PUT is neither read nor awaited.
+        (&patient, head(put, 16), "HTTP/1.1 201 "),
+        (&patient, head(put, 16) + "{\"user_id\":", "HTTP/1.1 200 "),
+        (&patient, head(put, 4_097), "HTTP/1.1 413 "),
     ] {
         silent(system, &sent, expected).await;
     }

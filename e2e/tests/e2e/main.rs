@@ -28,6 +28,7 @@ mod operator_errors;
 mod overload;
 mod page;
 mod places;
+mod put;
 mod redis_away;
 mod refusals;
 mod restore;

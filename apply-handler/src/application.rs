@@ -1,0 +1,125 @@
+//! Handles the requests about applications: to apply, and to ask for the status.
+//!
+//! PUT names the applicant in the path and needs no body, so none is taken from the host. That saves several calls to
+//! the host, each of which costs as much as all other work for the request.
+
+use crate::application_response;
+use crate::body_reader;
+use crate::gate::Gate;
+use crate::http_io::Body;
+use crate::problem::Problem;
+use crate::refusal_cache;
+use crate::request_body::{optional_applicant, required_applicant};
+use crate::response::Response;
+use crate::settings::Settings;
+use crate::unknown_campaigns;
+use rushgate_gate::status::Status;
+use rushgate_gate::{Applicant, CampaignId, Decision, RoundId, apply, status};
+use spin_sdk::http::HeaderMap;
+
+/// What stands in a path for the subject of the token, where tokens are required.
+const ME: &str = "me";
+
+/// A request about an application to one campaign.
+pub struct Application<'a> {
+    pub settings: &'static Settings,
+    pub gate: &'a Gate<'a>,
+    pub headers: &'a HeaderMap,
+    pub campaign: CampaignId,
+}
+
+impl Application<'_> {
+    /// Applies for the applicant in the body, or for the subject of the token.
+    ///
+    /// # Errors
+    /// When the body, the token or the campaign is not accepted, or the gate cannot decide.
+    pub async fn post(&self, body: &mut Body) -> Result<Response, Problem> {
+        let subject = self.settings.auth.applicant(self.headers)?;
+        let body = body_reader::read(self.headers, body, self.settings.body_timeout).await?;
+        let applicant = match subject {
+            None => required_applicant(&body)?,
+            Some(subject) => match optional_applicant(&body)? {
+                Some(named) if named != subject => return Err(Problem::NotYourApplication),
+                _ => subject,
+            },
+        };
+        self.decide(&applicant).await
+    }
+
+    /// Applies for the applicant in the path. The body is not read.
+    ///
+    /// # Errors
+    /// As for [`Application::post`].
+    pub async fn put(&self, named: Applicant, body: &Body) -> Result<Response, Problem> {
+        let applicant = self.addressed(named)?;
+        body_reader::check_length(body)?;
+        self.decide(&applicant).await
+    }
+
+    /// The status of an application.
+    ///
+    /// # Errors
+    /// When the token or the campaign is not accepted, or the gate does not answer.
+    pub async fn get(&self, named: Applicant, round: Option<RoundId>) -> Result<Response, Problem> {
+        let applicant = self.addressed(named)?;
+        if unknown_campaigns::contains(&self.campaign) {
+            return Err(Problem::CampaignNotFound);
+        }
+        let call = status::call(&self.campaign, &applicant, round.as_ref());
+        let status = self.gate.call(&call, status::status).await?;
+        if status == Status::UnknownCampaign {
+            return Err(unknown_campaigns::problem(self.gate, &self.campaign).await?);
+        }
+        let campaign = &self.campaign;
+        Ok(application_response::status(
+            &status, campaign, &applicant, round,
+        ))
+    }
+
+    /// The applicant in the path. With tokens it must be the subject, for which `me` stands.
+    fn addressed(&self, named: Applicant) -> Result<Applicant, Problem> {
+        match self.settings.auth.applicant(self.headers)? {
+            None => Ok(named),
+            Some(subject) if named == subject || named.as_str() == ME => Ok(subject),
+            Some(_) => Err(Problem::NotYourApplication),
+        }
+    }
+
+    async fn decide(&self, applicant: &Applicant) -> Result<Response, Problem> {
+        let (gate, campaign) = (self.gate, &self.campaign);
+        let decided = match refusal_cache::get(campaign, applicant) {
+            Some(refused) => refused,
+            None if unknown_campaigns::contains(campaign) => return Err(Problem::CampaignNotFound),
+            None => {
+                let call = apply::call(campaign, applicant);
+                let decided = gate.call(&call, apply::decision).await?;
+                if decided.decision == Decision::UnknownCampaign {
+                    return Err(unknown_campaigns::problem(gate, campaign).await?);
+                }
+                refusal_cache::fill(&self.settings.gate, campaign, &decided.decision);
+                decided
+            }
+        };
+        let response = application_response::decision(&decided, campaign, applicant);
+        Ok(if response.is_success() && wants_minimal(self.headers) {
+            response.into_minimal()
+        } else {
+            response
+        })
+    }
+}
+
+/// Whether the client asked for a response without a body (RFC 7240).
+fn wants_minimal(headers: &HeaderMap) -> bool {
+    headers
+        .get_all("prefer")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|preference| {
+            preference
+                .split(';')
+                .next()
+                .is_some_and(|preference| preference.trim().eq_ignore_ascii_case("return=minimal"))
+        })
+}
