@@ -24,6 +24,7 @@ pub mod stored_grants;
 
 // The scripts of applicants.
 pub mod apply;
+pub mod cancel;
 pub mod overview;
 pub mod refusal_cache;
 pub mod status;
@@ -36,6 +37,7 @@ pub mod readmit;
 pub mod balance;
 pub mod project;
 pub mod projection;
+pub mod redeem;
 pub mod resend;
 pub mod restore;
 pub mod revoke;

@@ -44,6 +44,8 @@ pub enum Standing {
     Held,
     /// Held; the coupon is committed.
     Issued,
+    /// Issued, and redeemed at this time.
+    Redeemed(Millis),
     Revoked(Millis),
 }
 
@@ -183,11 +185,16 @@ pub fn steps(one_per: OnePer, granted: &[Granted]) -> Vec<Step> {
             revokes += 1;
         } else {
             revocations -= 1;
-            let issued = grant.standing == Standing::Issued;
+            let issued = grant.standing != Standing::Held;
+            let redeemed_at = match grant.standing {
+                Standing::Redeemed(at) => Some(at),
+                _ => None,
+            };
             held.push(HeldGrant {
                 assignment,
                 at: grant.at,
                 issued,
+                redeemed_at,
             });
             of_round.held.insert(grant.serial);
             of_round.issued += u32::from(issued);

@@ -13,6 +13,7 @@ pub static SCRIPT: Script<10> = script!(
     "shared/granting.lua",
     "shared/grace_period.lua",
     "shared/promoting.lua",
+    "shared/revoking.lua",
     "revoke.lua"
 );
 
@@ -28,6 +29,8 @@ pub enum RevokeOutcome {
         grant: Grant,
         revoked_at: Millis,
     },
+    /// A redeemed coupon cannot be revoked. Nothing was changed.
+    Redeemed,
     /// The applicant has never held a grant of that round.
     NotGranted,
     /// The campaign is halted. Nothing was changed.
@@ -73,6 +76,7 @@ pub fn outcome(reply: &[Value]) -> Result<RevokeOutcome, ReplyError> {
             grant: revoked_grant(round, serial, at)?,
             revoked_at: instant(revoked_at)?,
         }),
+        "redeemed" => Ok(RevokeOutcome::Redeemed),
         "not_granted" => Ok(RevokeOutcome::NotGranted),
         "halted" => Ok(RevokeOutcome::Halted),
         "unknown_campaign" => Ok(RevokeOutcome::UnknownCampaign),

@@ -125,8 +125,8 @@ pub enum Value {
     Other,
 }
 
-/// The clock of Redis from a reply of `apply.lua`, `overview.lua` or `status.lua`, which always end with it; `None` for
-/// another reply.
+/// The clock of Redis from a reply of a script that applicants call (`apply.lua`, `cancel.lua`, `overview.lua`,
+/// `status.lua`), which always ends with it; `None` for another reply.
 pub fn clock(reply: &[Value]) -> Option<Millis> {
     match reply.last() {
         Some(Value::Integer(millis)) => Millis::try_from(*millis).ok(),

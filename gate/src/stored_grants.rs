@@ -23,6 +23,8 @@ pub struct HeldGrant {
     pub at: Millis,
     /// Whether the gate knows that the coupon is committed.
     pub issued: bool,
+    /// When it was redeemed. A redeemed grant is issued.
+    pub redeemed_at: Option<Millis>,
 }
 
 impl HeldGrant {
@@ -37,6 +39,13 @@ impl HeldGrant {
             Some("issued") => true,
             Some(_) => return None,
         };
+        let redeemed_at = match parts.next() {
+            None => None,
+            Some(at) => Some(Millis::try_from(at.parse::<i64>().ok()?).ok()?),
+        };
+        if parts.next().is_some() {
+            return None;
+        }
         let applicant = match one_per {
             OnePer::Campaign => field,
             OnePer::Round => field.strip_prefix(round.as_str())?.strip_prefix('/')?,
@@ -49,6 +58,7 @@ impl HeldGrant {
             },
             at,
             issued,
+            redeemed_at,
         })
     }
 
@@ -63,7 +73,11 @@ impl HeldGrant {
             OnePer::Campaign => applicant.to_string(),
             OnePer::Round => format!("{round}/{applicant}"),
         };
-        let mark = if self.issued { "/issued" } else { "" };
+        let mark = match (self.issued, self.redeemed_at) {
+            (_, Some(redeemed_at)) => format!("/issued/{}", redeemed_at.get()),
+            (true, None) => "/issued".to_owned(),
+            (false, None) => String::new(),
+        };
         [field, format!("{round}/{serial}/{}{mark}", self.at.get())]
     }
 }
@@ -190,6 +204,11 @@ mod tests {
         assert_eq!(parts_of(&held), ("r1".to_owned(), 42, "7".to_owned()));
         assert!(!held.issued);
         assert_eq!(held.entry(OnePer::Round), ["r1/7", "r1/42/5"]);
+        let redeemed = ["7", "once/42/5/issued/6"];
+        let held = HeldGrant::of(OnePer::Campaign, redeemed[0], redeemed[1]).expect("held");
+        let redeemed_at = held.redeemed_at.map(Millis::get);
+        assert_eq!((held.issued, redeemed_at), (true, Some(6)));
+        assert_eq!(held.entry(OnePer::Campaign), redeemed);
         for (field, value) in [
             ("7", ""),
             ("7", "once/0/5"),

@@ -45,6 +45,7 @@ fn held(user_id: &str, place: &Place) -> HeldGrant {
             applicant: user_id.parse().expect("an applicant"),
         },
         at: Millis::try_from(1_i64).expect("a time"),
+        redeemed_at: None,
         issued: true,
     }
 }

@@ -14,8 +14,8 @@ use rushgate_e2e::rights::{self, Role, redis_rules, set_redis_rules};
 use rushgate_e2e::rows::Database;
 use rushgate_e2e::system::{Size, System};
 use rushgate_gate::{
-    apply, balance, confirm, overview, project, projection, readmit, refusal_cache, resend,
-    restore, revoke, status,
+    apply, balance, cancel, confirm, overview, project, projection, readmit, redeem, refusal_cache,
+    resend, restore, revoke, status,
 };
 use rushgate_testbed::wait::until;
 use sqlx::mysql::MySqlDatabaseError;
@@ -59,11 +59,13 @@ fn script(name: &str) -> Option<Script> {
     Some(match name {
         "apply" => of_gate(&apply::SCRIPT, TEN),
         "balance" => of_gate(&balance::SCRIPT, TEN),
+        "cancel" => of_gate(&cancel::SCRIPT, TEN),
         "confirm" => of_gate(&confirm::SCRIPT, "campaign rounds grants revoked"),
         "overview" => of_gate(&overview::SCRIPT, "campaign schedule rounds"),
         "project" => of_gate(&project::SCRIPT, TEN),
         "projection" => of_gate(&projection::SCRIPT, "campaign schedule rounds"),
         "readmit" => of_gate(&readmit::SCRIPT, "stream dead-letters"),
+        "redeem" => of_gate(&redeem::SCRIPT, "campaign rounds grants revoked"),
         "refusal_cache" => of_gate(&refusal_cache::SCRIPT, TEN),
         "resend" => of_gate(&resend::SCRIPT, "campaign grants stream revoked"),
         "restore" => of_gate(&restore::SCRIPT, TEN),

@@ -104,8 +104,8 @@ if revokes and redis.call('HEXISTS', KEYS[8], round .. '/' .. user_id) == 1 then
   return { 'revoked', round, 0, 0, 0, '', now }
 end
 
--- While the waitlist is not empty, no serial is available: revoke.lua and project.lua pass every freed or added serial
--- to the waitlist in the same call.
+-- While the round is open and its waitlist is not empty, no serial is available: revoke.lua, cancel.lua and project.lua
+-- pass every freed or added serial to the waitlist in the same call.
 local has_place = waiting == 0 and (free > 0 or granted < quota)
 if not has_place and waiting >= (tonumber(campaign[3]) or 0) then
   return { 'sold_out', round, 0, 0, 0, '', now }

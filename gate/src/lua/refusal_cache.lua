@@ -49,10 +49,10 @@
 --   - The passing of time keeps it safe. Without a write, base changes from a refusal to nil only when a round opens.
 --   - apply.lua writes nothing at a safe time. It would need base = nil without a grace period. The scripts that only
 --     report write nothing; readmit.lua and resend.lua write only to the stream and the dead letters.
---   - confirm.lua changes no count that base reads. If it halts the campaign, (c) holds: only project.lua with
+--   - confirm.lua and redeem.lua change no count that base reads. If confirm.lua halts the campaign, (c) holds: only project.lua with
 --     'restored' ends a halt, and `rushgate restore` sends that more than GRACE_PERIOD after the halt. restore.lua
 --     writes only to a halted campaign.
---   - revoke.lua and project.lua keep it safe. Let one of them run at time c, with t0 <= c < e. It computes the end of
+--   - revoke.lua, cancel.lua and project.lua keep it safe. Let one of them run at time c, with t0 <= c < e. It computes the end of
 --     its grace period, g = min(c + GRACE_PERIOD, next opening before the change).
 --       If (a) holds before, it holds after: start_grace_period never replaces a running period by an earlier end.
 --       If (b) holds before, then g >= e, because e <= t0 + CACHE_TTL < c + GRACE_PERIOD, and no opening was scheduled
@@ -68,9 +68,9 @@
 --   one member at most, so no grant of the round is missing.)
 --   To become known later, an applicant needs a new entry in grants, waiting or revoked. By claim 2, apply.lua adds none.
 --   The other writers add entries only for applicants who are in E already:
---   - promote() in revoke.lua and project.lua grants to applicants on a waitlist. They were on it at t0, by claim 2. E
---     names the applicants on the waitlists: of all rounds, or of the current round with one grant per round.
---   - revoke.lua adds to `revoked` an applicant who held a grant: at t0, or by such a promotion.
+--   - promote() in revoke.lua, cancel.lua and project.lua grants to applicants on a waitlist. They were on it at t0, by
+--     claim 2. E names the applicants on the waitlists: of all rounds, or of the current round with one grant per round.
+--   - revoke.lua and cancel.lua add to `revoked` an applicant who held a grant: at t0, or by such a promotion.
 --   - restore.lua writes only while the campaign is halted, and that lasts until e.
 --
 -- Result. If an instance answers an applicant from C, then the applicant is not in E, so the applicant is unknown

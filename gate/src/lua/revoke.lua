@@ -1,5 +1,5 @@
--- Revokes a grant, and passes its serial on: to the first applicant on the waitlist, or to the pool. Unknown applicants
--- get a pooled serial after the grace period (refusal_cache.lua). Calling it again changes nothing.
+-- Revokes a grant for an operator, and passes its serial on: to the first applicant on the waitlist, or to the pool.
+-- Calling it again changes nothing. cancel.lua is the same for applicants.
 --
 -- KEYS  the ten keys of granting.lua
 -- ARGV  1 campaign id
@@ -7,12 +7,12 @@
 --       3 round id, or '' for the default: the round of the applicant's grant; with one grant per round (one_per = round)
 --         the round that opened last
 -- Reply {outcome, round, serial, at, revoked_at, promoted}: a flat array, always of 6 elements; '' or 0 means "no value".
---   outcome   revoked, already_revoked, not_granted, halted, unknown_campaign
+--   outcome   revoked, already_revoked, redeemed (a redeemed coupon cannot be revoked), not_granted, halted,
+--             unknown_campaign
 --   at        when the serial had been granted (ms since 1970)
 --   promoted  user id of the applicant from the waitlist who got a serial; '' if none
 --
--- Takes from the prelude: now, current, holder_of, held_of, last_win_of, revoked_of, turns_before, wins_before, emit;
--- from grace_period.lua: refusal_before_change, start_grace_period; from promoting.lua: pool_member, promote
+-- Takes from the prelude: now, current, holder_of, held_of, last_win_of; from revoking.lua: redeemed_of, revoke, past_of
 --
 -- Example
 --   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known welcome 7 ''
@@ -38,31 +38,14 @@ if not held or (round ~= '' and held_round ~= round) then
   if round == '' then
     round = last_win_of(redis.call('HGET', KEYS[8], user_id)) or ''
   end
-  local past = redis.call('HGET', KEYS[8], round .. '/' .. user_id)
-  if past then
-    local past_serial, past_at, revoked_at = revoked_of(past)
-    return { 'already_revoked', round, tonumber(past_serial), tonumber(past_at), tonumber(revoked_at), '' }
+  local past_serial, past_at, revoked_at = past_of(round, user_id)
+  if past_serial then
+    return { 'already_revoked', round, past_serial, past_at, revoked_at, '' }
   end
   return { 'not_granted', round, 0, 0, 0, '' }
 end
-round, serial = held_round, tonumber(serial)
-local turn = 1 + turns_before(KEYS[8], round, serial)
-local win = 1 + wins_before(KEYS[8], one_per, user_id)
-if redis.call('ZSCORE', KEYS[9], pool_member(round, serial)) then
-  return redis.error_reply('ERR serial ' .. serial .. ' of round ' .. round .. ' is held and free at once')
+if redeemed_of(mark) then
+  return { 'redeemed', held_round, tonumber(serial), tonumber(at), 0, '' }
 end
-
-local before = refusal_before_change()
-emit(KEYS[5], 'coupon.revoked', campaign_id, round, serial, user_id, now, turn, win)
-redis.call('HDEL', KEYS[4], holder)
-redis.call('HSET', KEYS[8], round .. '/' .. user_id, serial .. '/' .. at .. '/' .. now,
-  user_id, round .. '/' .. win, round .. '/#' .. serial, turn)
-redis.call('HINCRBY', KEYS[1], 'revokes', 1)
-redis.call('ZADD', KEYS[9], 0, pool_member(round, serial))
-redis.call('HINCRBY', KEYS[3], round .. '/free', 1)
-if mark ~= '' then
-  redis.call('HINCRBY', KEYS[3], round .. '/issued', -1)
-end
-local _, promoted = promote(campaign_id, one_per, round)
-start_grace_period(before)
-return { 'revoked', round, serial, tonumber(at), now, promoted }
+local promoted = revoke(campaign_id, one_per, user_id, holder, held)
+return { 'revoked', held_round, tonumber(serial), tonumber(at), now, promoted }

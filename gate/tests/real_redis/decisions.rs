@@ -5,8 +5,8 @@ use redis::TypedCommands;
 use rushgate_gate::project::{Origin, ProjectOutcome};
 use rushgate_gate::script::{self, Eval, Script};
 use rushgate_gate::{
-    CampaignState, Decision, EventType, Keys, OnePer, Quota, Round, UserIds, apply, overview,
-    status,
+    CampaignState, Decision, EventType, Keys, OnePer, Quota, Round, UserIds, apply, cancel,
+    overview, status,
 };
 use std::collections::BTreeSet;
 use std::sync::Barrier;
@@ -319,6 +319,7 @@ fn replies_to_applicants_end_with_the_clock() {
             apply::call(&gate.id, &applicant("a")),
             overview::call(&gate.id),
             status::call(&gate.id, &applicant("a"), None),
+            cancel::call(&gate.id, &applicant("a"), None),
         ];
         for call in calls {
             let before = gate.now();
@@ -578,11 +579,13 @@ fn the_sha_is_the_one_that_redis_computes() {
     let gate = &mut Gate::unknown();
     check(gate, "apply", &apply::SCRIPT);
     check(gate, "balance", &rushgate_gate::balance::SCRIPT);
+    check(gate, "cancel", &cancel::SCRIPT);
     check(gate, "confirm", &rushgate_gate::confirm::SCRIPT);
     check(gate, "overview", &overview::SCRIPT);
     check(gate, "project", &rushgate_gate::project::SCRIPT);
     check(gate, "projection", &rushgate_gate::projection::SCRIPT);
     check(gate, "readmit", &rushgate_gate::readmit::SCRIPT);
+    check(gate, "redeem", &rushgate_gate::redeem::SCRIPT);
     check(gate, "refusal_cache", &rushgate_gate::refusal_cache::SCRIPT);
     check(gate, "resend", &rushgate_gate::resend::SCRIPT);
     check(gate, "restore", &rushgate_gate::restore::SCRIPT);

@@ -3,8 +3,10 @@
 use crate::support::{Gate, round};
 use proptest::prelude::*;
 use rushgate_gate::project::{Origin, ProjectOutcome};
+use rushgate_gate::redeem::RedeemOutcome;
 use rushgate_gate::{
-    CampaignState, Decision, Event, EventType, OnePer, Round, RoundId, confirm, revoke, status,
+    CampaignState, Codes, Decision, Event, EventType, Grant, OnePer, PromoteUntil, Round, RoundId,
+    Terms, cancel::CancelOutcome, confirm, revoke, status,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,14 +28,23 @@ enum Step {
     Apply(u8),
     Ask(u8, Option<usize>),
     Revoke(u8, Option<usize>),
+    Cancel(u8, Option<usize>),
+    Redeem(u8),
     Confirm(u8),
     Move(Phase),
     SetState(CampaignState),
-    SetTerms([u32; 2], u32),
+    SetTerms([u32; 2], u32, Rules),
     /// An instance caches the refusal and its exclusion list.
     CacheRefusal,
     /// Time passes until the cached refusal has expired and the grace period has ended.
     EndGracePeriod,
+}
+
+/// The rules that can change.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    self_cancel: bool,
+    promotes_forever: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +53,7 @@ struct ModelGrant {
     serial: u32,
     person: u8,
     issued: bool,
+    redeemed: bool,
 }
 
 /// An event of the stream.
@@ -59,6 +71,7 @@ struct ModelEvent {
 #[derive(Clone)]
 struct Model {
     one_per: OnePer,
+    rules: Rules,
     state: CampaignState,
     phase: Phase,
     quotas: [u32; 2],
@@ -98,6 +111,8 @@ enum Expected {
     Granted(usize, u32),
     AlreadyGranted(usize, u32),
     Issued(usize, u32),
+    Redeemed(usize, u32),
+    Expired(usize),
     Waitlisted(usize, u32),
     Revoked(usize),
     SoldOut(usize),
@@ -113,9 +128,10 @@ const UNKNOWN: u8 = u8::MAX;
 const ROUNDS: [&str; 2] = ["a", "b"];
 
 impl Model {
-    fn new(one_per: OnePer, waitlist: u32) -> Self {
+    fn new(one_per: OnePer, waitlist: u32, rules: Rules) -> Self {
         Self {
             one_per,
+            rules,
             state: CampaignState::Running,
             phase: Phase::InA,
             quotas: [3, 3],
@@ -178,6 +194,7 @@ impl Model {
             serial,
             person,
             issued: false,
+            redeemed: false,
         });
         self.push_event(EventType::Granted, round, serial, person);
         serial
@@ -207,8 +224,28 @@ impl Model {
         });
     }
 
+    /// Whether freed serials of the round still go to its waitlist.
+    fn promotes(&self, round: usize) -> bool {
+        let is_over = match round {
+            0 => matches!(self.phase, Phase::Between | Phase::InB | Phase::AfterB),
+            _ => self.phase == Phase::AfterB,
+        };
+        self.rules.promotes_forever || !is_over
+    }
+
+    /// How often the serial was granted.
+    fn turn(&self, round: usize, serial: u32) -> u32 {
+        let grants = self.events.iter().filter(|event| {
+            (event.event_type, event.round, event.serial) == (EventType::Granted, round, serial)
+        });
+        grants.count() as u32
+    }
+
     fn promote(&mut self, round: usize) -> Vec<u8> {
         let mut promoted = vec![];
+        if !self.promotes(round) {
+            return promoted;
+        }
         while self.has_place(round) && !self.waiting[round].is_empty() {
             let person = self.waiting[round].remove(0);
             if self.held(person, Some(round)).is_none() {
@@ -228,6 +265,7 @@ impl Model {
         }
         if let Some(round) = self.last_opened()
             && let Some(position) = self.position(round, person)
+            && self.promotes(round)
         {
             return Expected::Waitlisted(round, position);
         }
@@ -317,17 +355,28 @@ impl Model {
         if let Some(held) = self.held(person, round)
             && asked.is_none_or(|asked| asked == held.round)
         {
-            return match held.issued {
-                true => Expected::Issued(held.round, held.serial),
-                false => Expected::Granted(held.round, held.serial),
-            };
+            return held.status();
         }
         if let Some(round) = round {
             if let Some(position) = self.position(round, person) {
-                return Expected::Waitlisted(round, position);
+                return match self.promotes(round) {
+                    true => Expected::Waitlisted(round, position),
+                    false => Expected::Expired(round),
+                };
             }
             if self.was_revoked(round, person) {
                 return Expected::Revoked(round);
+            }
+        }
+        // An earlier round.
+        if asked.is_none() && self.last_opened() == Some(1) {
+            if let Some(held) = self.held(person, Some(0)) {
+                return held.status();
+            }
+            if let Some(position) = self.position(0, person)
+                && self.promotes(0)
+            {
+                return Expected::Waitlisted(0, position);
             }
         }
         let past = self.revoked.iter().rfind(|&&(_, p, _)| p == person);
@@ -343,7 +392,7 @@ impl Model {
     fn revoke(&mut self, person: u8, asked: Option<usize>) -> Option<(usize, u32, Option<u8>)> {
         let round = asked.or(self.last_opened());
         let held = self.held(person, round)?.clone();
-        if asked.is_some_and(|asked| asked != held.round) {
+        if asked.is_some_and(|asked| asked != held.round) || held.redeemed {
             return None;
         }
         self.held.retain(|other| *other != held);
@@ -352,6 +401,40 @@ impl Model {
         self.pool[held.round].insert(held.serial);
         let promoted = self.promote(held.round);
         Some((held.round, held.serial, promoted.first().copied()))
+    }
+
+    fn cancel(&mut self, person: u8, asked: Option<usize>) -> Cancelled {
+        let round = asked.or(self.last_opened());
+        let held = self.held(person, round).cloned();
+        if let Some(held) = held.filter(|held| asked.is_none_or(|asked| asked == held.round)) {
+            return match (held.redeemed, self.rules.self_cancel) {
+                (true, _) => Cancelled::Redeemed,
+                (false, false) => Cancelled::NotAllowed,
+                (false, true) => {
+                    self.revoke(person, asked);
+                    Cancelled::Revoked(held.round, held.serial)
+                }
+            };
+        }
+        if let Some(round) = round {
+            if let Some(position) = self.position(round, person) {
+                self.waiting[round].remove(position as usize - 1);
+                return Cancelled::Left(round);
+            }
+            if let Some(&(round, _, serial)) = self
+                .revoked
+                .iter()
+                .find(|&&(r, p, _)| (r, p) == (round, person))
+            {
+                return Cancelled::AlreadyRevoked(round, serial);
+            }
+        }
+        match self.revoked.iter().rfind(|&&(_, p, _)| p == person) {
+            Some(&(round, _, serial)) if asked.is_none() && self.one_per == OnePer::Campaign => {
+                Cancelled::AlreadyRevoked(round, serial)
+            }
+            _ => Cancelled::NotFound,
+        }
     }
 
     /// Windows around `now` for the phase of the model.
@@ -372,6 +455,46 @@ impl Model {
                 self.quotas[i],
             )
         })
+    }
+}
+
+impl ModelGrant {
+    fn status(&self) -> Expected {
+        match (self.redeemed, self.issued) {
+            (true, _) => Expected::Redeemed(self.round, self.serial),
+            (false, true) => Expected::Issued(self.round, self.serial),
+            (false, false) => Expected::Granted(self.round, self.serial),
+        }
+    }
+}
+
+/// The outcome of a cancellation, without its times.
+#[derive(Debug, PartialEq)]
+enum Cancelled {
+    Left(usize),
+    Revoked(usize, u32),
+    AlreadyRevoked(usize, u32),
+    NotAllowed,
+    Redeemed,
+    NotFound,
+}
+
+fn cancelled(outcome: CancelOutcome) -> Cancelled {
+    let serial = |grant: Grant| (index(&grant.round), grant.serial.get());
+    match outcome {
+        CancelOutcome::Left { round, .. } => Cancelled::Left(index(&round)),
+        CancelOutcome::Revoked { grant, .. } => {
+            let (round, serial) = serial(grant);
+            Cancelled::Revoked(round, serial)
+        }
+        CancelOutcome::AlreadyRevoked { grant, .. } => {
+            let (round, serial) = serial(grant);
+            Cancelled::AlreadyRevoked(round, serial)
+        }
+        CancelOutcome::NotAllowed => Cancelled::NotAllowed,
+        CancelOutcome::Redeemed => Cancelled::Redeemed,
+        CancelOutcome::NotFound => Cancelled::NotFound,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -408,12 +531,18 @@ fn answered(status: status::Status) -> Expected {
     use status::Status;
     match status {
         Status::Granted(grant) => Expected::Granted(index(&grant.round), grant.serial.get()),
-        Status::Issued { grant, .. } => Expected::Issued(index(&grant.round), grant.serial.get()),
+        Status::Issued { grant, redeemed_at } => {
+            let (round, serial) = (index(&grant.round), grant.serial.get());
+            match redeemed_at {
+                Some(_) => Expected::Redeemed(round, serial),
+                None => Expected::Issued(round, serial),
+            }
+        }
         Status::Waitlisted(waiting) => {
             Expected::Waitlisted(index(&waiting.round), waiting.position)
         }
         Status::Revoked { grant, .. } => Expected::Revoked(index(&grant.round)),
-        Status::Expired { .. } => panic!("the campaign promotes for ever"),
+        Status::Expired { round, .. } => Expected::Expired(index(&round)),
         Status::NotFound => Expected::NotFound,
         Status::UnknownRound => panic!("the gate forgot a round"),
         Status::Halted | Status::UnknownCampaign => panic!("the gate forgot grants"),
@@ -442,6 +571,26 @@ fn is_refusal(answer: &Expected) -> bool {
     )
 }
 
+fn rules() -> impl Strategy<Value = Rules> {
+    any::<(bool, bool)>().prop_map(|(self_cancel, promotes_forever)| Rules {
+        self_cancel,
+        promotes_forever,
+    })
+}
+
+/// The terms of the gate's next projection.
+fn terms(rules: Rules, codes: Codes) -> Terms {
+    Terms {
+        codes,
+        self_cancel: rules.self_cancel,
+        promote_until: match rules.promotes_forever {
+            true => PromoteUntil::Forever,
+            false => PromoteUntil::Closes,
+        },
+        ..Terms::default()
+    }
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let phase = prop_oneof![
         1 => Just(Phase::BeforeA),
@@ -459,11 +608,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         24 => (0u8..10).prop_map(Step::Apply),
         6 => ((0u8..10), round.clone()).prop_map(|(person, round)| Step::Ask(person, round)),
-        8 => ((0u8..10), round).prop_map(|(person, round)| Step::Revoke(person, round)),
+        8 => ((0u8..10), round.clone()).prop_map(|(person, round)| Step::Revoke(person, round)),
+        6 => ((0u8..10), round).prop_map(|(person, round)| Step::Cancel(person, round)),
+        2 => (0u8..10).prop_map(Step::Redeem),
         4 => (0u8..10).prop_map(Step::Confirm),
         3 => phase.prop_map(Step::Move),
         1 => state.prop_map(Step::SetState),
-        2 => ([1u32..6, 1u32..6], 0u32..4).prop_map(|(quotas, waitlist)| Step::SetTerms(quotas, waitlist)),
+        2 => ([1u32..6, 1u32..6], 0u32..4, rules()).prop_map(|(quotas, waitlist, rules)| Step::SetTerms(quotas, waitlist, rules)),
         4 => Just(Step::CacheRefusal),
         4 => Just(Step::EndGracePeriod),
     ];
@@ -477,22 +628,30 @@ proptest! {
     fn the_gate_agrees_with_the_model(
         one_per in prop_oneof![Just(OnePer::Campaign), Just(OnePer::Round)],
         waitlist in 0u32..4,
+        rules in rules(),
+        codes in prop_oneof![Just(Codes::None), Just(Codes::Pool)],
         steps in steps(),
     ) {
         let mut gate = Gate::unknown();
         let now = gate.now();
-        let mut model = Model::new(one_per, waitlist);
-        gate.waitlist = waitlist;
+        let mut model = Model::new(one_per, waitlist, rules);
+        (gate.waitlist, gate.rules) = (waitlist, terms(rules, codes));
         gate.project(Origin::New, model.state, one_per, &model.rounds(now));
         let mut remembered: Vec<CachedRefusal> = vec![];
         for step in steps {
             // Independent of the duration of the test: a grace period lasts until `Step::EndGracePeriod`.
-            let is_change = matches!(step, Step::Revoke(..) | Step::Move(_) | Step::SetState(_) | Step::SetTerms(..));
+            let is_change = matches!(step, Step::Revoke(..) | Step::Cancel(..) | Step::Move(_) | Step::SetState(_) | Step::SetTerms(..));
             gate.extend_grace_period(if is_change { 900 } else { DAY });
             match step {
                 Step::Apply(person) => {
                     let expected = model.apply(person);
-                    prop_assert_eq!(decided(gate.apply(&name(person))), expected);
+                    let decision = gate.apply(&name(person));
+                    if let Decision::Granted(grant) | Decision::AlreadyGranted(grant) = &decision {
+                        let turn = model.turn(index(&grant.round), grant.serial.get());
+                        let has_codes = codes != Codes::None;
+                        prop_assert_eq!((grant.turn.get(), grant.codes), (if has_codes { turn } else { 1 }, codes));
+                    }
+                    prop_assert_eq!(decided(decision), expected);
                 }
                 Step::CacheRefusal => {
                     let expected = model.clone().apply(UNKNOWN);
@@ -518,6 +677,12 @@ proptest! {
                 }
                 Step::Ask(person, round) => {
                     let status = gate.status_in(&name(person), round.map(|round| ROUNDS[round]));
+                    if let status::Status::Granted(grant) | status::Status::Issued { grant, .. } = &status
+                        && codes != Codes::None
+                    {
+                        let turn = model.turn(index(&grant.round), grant.serial.get());
+                        prop_assert_eq!((grant.turn.get(), grant.codes), (turn, codes));
+                    }
                     prop_assert_eq!(answered(status), model.ask(person, round));
                 }
                 Step::Revoke(person, asked) => {
@@ -531,11 +696,28 @@ proptest! {
                             let past = (index(&grant.round), person, grant.serial.get());
                             prop_assert!(model.revoked.contains(&past), "{past:?}");
                         }
+                        (None, revoke::RevokeOutcome::Redeemed) => {
+                            prop_assert!(model.held(person, asked.or(model.last_opened())).is_some_and(|held| held.redeemed));
+                        }
                         (None, revoke::RevokeOutcome::NotGranted) => {
                             let round = asked.or(model.last_opened());
                             prop_assert!(round.is_none_or(|round| !model.was_revoked(round, person)));
                         }
                         (expected, outcome) => panic!("{expected:?}, but {outcome:?}"),
+                    }
+                }
+                Step::Cancel(person, asked) => {
+                    let outcome = gate.cancel(&name(person), asked.map(|round| ROUNDS[round]));
+                    prop_assert_eq!(cancelled(outcome), model.change(|model| model.cancel(person, asked)));
+                }
+                Step::Redeem(person) => {
+                    let known = model.held.iter_mut().find(|held| held.person == person);
+                    let Some(held) = known else { continue };
+                    let outcome = gate.redeem(ROUNDS[held.round], held.serial, &name(person));
+                    held.issued = true;
+                    match (std::mem::replace(&mut held.redeemed, true), outcome) {
+                        (false, RedeemOutcome::Redeemed { .. }) | (true, RedeemOutcome::AlreadyRedeemed { .. }) => {}
+                        (before, outcome) => panic!("redeemed before: {before}, but {outcome:?}"),
                     }
                 }
                 Step::Confirm(person) => {
@@ -545,24 +727,30 @@ proptest! {
                     prop_assert_eq!(outcome, confirm::ConfirmOutcome::Confirmed { issued });
                 }
                 Step::Move(phase) => {
-                    model.change(|model| model.phase = phase);
+                    model.change(|model| {
+                        model.phase = phase;
+                        for round in [0, 1] {
+                            model.promote(round);
+                        }
+                    });
                     gate.project(Origin::Known, model.state, one_per, &model.rounds(now));
                 }
                 Step::SetState(state) => {
                     model.change(|model| model.state = state);
                     gate.project(Origin::Known, model.state, one_per, &model.rounds(now));
                 }
-                Step::SetTerms(quotas, waitlist) => {
-                    let waited = std::mem::replace(&mut gate.waitlist, waitlist);
+                Step::SetTerms(quotas, waitlist, rules) => {
+                    let before = (gate.waitlist, gate.rules);
+                    (gate.waitlist, gate.rules) = (waitlist, terms(rules, codes));
                     let rounds = Model { quotas, ..model.clone() }.rounds(now);
                     let outcome = gate.try_project(Origin::Known, model.state, one_per, &rounds);
                     if let Some(short) = (0..2).find(|&round| model.granted[round] > quotas[round]) {
                         let granted = model.granted[short];
                         prop_assert_eq!(outcome, ProjectOutcome::QuotaBelowGranted { round: ROUNDS[short].parse().expect("an id"), granted });
-                        gate.waitlist = waited;
+                        (gate.waitlist, gate.rules) = before;
                     } else {
                         let promoted = model.change(|model| {
-                            (model.quotas, model.waitlist) = (quotas, waitlist);
+                            (model.quotas, model.waitlist, model.rules) = (quotas, waitlist, rules);
                             (model.promote(0).len() + model.promote(1).len()) as u32
                         });
                         prop_assert_eq!(outcome, ProjectOutcome::Projected { promoted });

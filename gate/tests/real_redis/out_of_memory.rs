@@ -2,7 +2,7 @@
 
 use crate::support::{Gate, always_open, applicant};
 use rushgate_gate::project::Origin;
-use rushgate_gate::{CampaignState, Decision, OnePer, apply, confirm};
+use rushgate_gate::{CampaignState, Decision, OnePer, apply, confirm, redeem};
 use rushgate_testbed::process::Process;
 use rushgate_testbed::servers::redis::Redis;
 
@@ -86,4 +86,8 @@ fn a_full_redis_still_takes_a_confirmation() {
     assert_eq!(gate.confirm("once", 1, "a"), confirmed);
     let again = confirm::ConfirmOutcome::Confirmed { issued: 0 };
     assert_eq!(gate.confirm("once", 1, "a"), again);
+    assert!(matches!(
+        gate.redeem("once", 1, "a"),
+        redeem::RedeemOutcome::Redeemed { .. }
+    ));
 }

@@ -4,8 +4,8 @@ use crate::support::{Gate, applicant, connect, eval, round};
 use redis::TypedCommands;
 use rushgate_gate::project::{Origin, ProjectOutcome};
 use rushgate_gate::{
-    CampaignState, Decision, EventType, Keys, OnePer, RoundId, Serial, apply, confirm, revoke,
-    status,
+    CampaignState, Codes, Decision, EventType, Keys, OnePer, PromoteUntil, RoundId, Serial, Terms,
+    apply, cancel::CancelOutcome, confirm, redeem::RedeemOutcome, revoke, status,
 };
 use std::collections::BTreeSet;
 use std::sync::Barrier;
@@ -154,6 +154,68 @@ fn a_grant_that_redis_lost_halts_the_campaign() {
         &rounds,
     );
     assert_eq!(outcome, ProjectOutcome::Halted);
+}
+
+#[test]
+fn a_halted_or_unknown_campaign_cancels_and_redeems_nothing() {
+    let mut gate = with_waitlist(1, 1);
+    let serial = gate.serial("a");
+    gate.apply("b");
+    assert_eq!(gate.cancel("a", Some("other")), CancelOutcome::UnknownRound);
+    assert_eq!(gate.redeem("once", serial, "b"), RedeemOutcome::NotGranted);
+    assert_eq!(gate.redeem("once", 9, "a"), RedeemOutcome::NotGranted);
+    gate.revoke("a", None);
+    assert_eq!(gate.redeem("once", serial, "a"), RedeemOutcome::Revoked);
+    let rounds = [round("once", None, None, 1)];
+    let halted = CampaignState::Halted;
+    gate.project(Origin::Known, halted, OnePer::Campaign, &rounds);
+    assert_eq!(gate.cancel("b", None), CancelOutcome::Halted);
+    assert_eq!(gate.redeem("once", serial, "b"), RedeemOutcome::Halted);
+    let mut unknown = Gate::unknown();
+    assert_eq!(unknown.cancel("a", None), CancelOutcome::UnknownCampaign);
+    assert_eq!(
+        unknown.redeem("once", 1, "a"),
+        RedeemOutcome::UnknownCampaign
+    );
+}
+
+#[test]
+fn a_rule_that_a_campaign_does_not_have_is_not_stored() {
+    let mut gate = with_waitlist(1, 1);
+    let rounds = [round("once", None, None, 1)];
+    let fields = |gate: &mut Gate| -> [Option<String>; 3] {
+        let campaign = Keys::of(&gate.id).campaign();
+        ["codes", "self_cancel", "promote_until"]
+            .map(|rule| gate.redis.hget(&campaign, rule).expect("HGET"))
+    };
+    let stored = |values: [&str; 3]| values.map(|value| Some(value.to_owned()));
+    let all = Terms {
+        codes: Codes::Signed("00c0ffee".parse().expect("a fingerprint")),
+        self_cancel: true,
+        promote_until: PromoteUntil::Closes,
+        ..Terms::default()
+    };
+    // `Terms::default` is what a campaign of an older version has.
+    for (rules, expected) in [
+        (Terms::default(), [None, None, None]),
+        (all, stored(["signed/00c0ffee", "1", "closes"])),
+        (Terms::default(), [None, None, None]),
+    ] {
+        gate.rules = rules;
+        gate.project(
+            Origin::Known,
+            CampaignState::Running,
+            OnePer::Campaign,
+            &rounds,
+        );
+        assert_eq!(fields(&mut gate), expected);
+        let terms = gate.projection().and_then(|projection| projection.terms);
+        let terms = terms.expect("its terms");
+        assert_eq!(
+            (terms.codes, terms.self_cancel, terms.promote_until),
+            (rules.codes, rules.self_cancel, rules.promote_until)
+        );
+    }
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! Helpers for the tests on a real Redis.
 
 use redis::Commands;
+use rushgate_gate::cancel::{self, CancelOutcome};
 use rushgate_gate::project::{self, Origin, ProjectOutcome};
+use rushgate_gate::redeem::{self, RedeemOutcome};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
-    Applicant, Call, CampaignId, CampaignState, Decision, Event, FencingToken, Keys, OnePer, Quota,
-    Round, RoundId, Serial, Terms, UserIds, Value, Waitlist, apply, confirm, overview,
+    Applicant, Assignment, Call, CampaignId, CampaignState, Decision, Event, FencingToken, Keys,
+    OnePer, Quota, Round, RoundId, Serial, Terms, UserIds, Value, Waitlist, apply, confirm,
+    overview,
     projection::{self, Projection},
     refusal_cache, revoke, status,
 };
@@ -139,6 +142,24 @@ impl Gate {
             .call(&revoke::call(&self.id, &applicant(user_id), round.as_ref()))
             .expect("revoke");
         revoke::outcome(&reply).expect("its reply")
+    }
+
+    pub(crate) fn cancel(&mut self, user_id: &str, round: Option<&str>) -> CancelOutcome {
+        let round = round.map(|id| id.parse().expect("a round id"));
+        let reply = self
+            .call(&cancel::call(&self.id, &applicant(user_id), round.as_ref()))
+            .expect("cancel");
+        cancel::outcome(&reply).expect("its reply")
+    }
+
+    pub(crate) fn redeem(&mut self, round: &str, serial: u32, user_id: &str) -> RedeemOutcome {
+        let grant = Assignment {
+            round: round.parse().expect("a round id"),
+            serial: serial.try_into().expect("a serial"),
+            applicant: applicant(user_id),
+        };
+        let reply = self.call(&redeem::call(&self.id, &grant)).expect("redeem");
+        redeem::outcome(&reply).expect("its reply")
     }
 
     pub(crate) fn confirm(

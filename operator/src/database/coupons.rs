@@ -55,7 +55,8 @@ impl Database {
         let mut rows = sqlx::query(
             "SELECT round_id, serial, user_id, turn, win, \
              CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', granted_at) DIV 1000 AS SIGNED) AS granted_at, \
-             CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', revoked_at) DIV 1000 AS SIGNED) AS revoked_at \
+             CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', revoked_at) DIV 1000 AS SIGNED) AS revoked_at, \
+             CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', redeemed_at) DIV 1000 AS SIGNED) AS redeemed_at \
              FROM coupons WHERE campaign_id = ? ORDER BY id",
         )
         .bind(campaign.as_str())
@@ -79,6 +80,7 @@ impl Database {
             "SELECT round_id, serial, state, CONCAT_WS(', ', \
              CONCAT('granted ', DATE_FORMAT(granted_at, '%Y-%m-%dT%H:%i:%sZ')), \
              CONCAT('issued ', DATE_FORMAT(issued_at, '%Y-%m-%dT%H:%i:%sZ')), \
+             CONCAT('redeemed ', DATE_FORMAT(redeemed_at, '%Y-%m-%dT%H:%i:%sZ')), \
              CONCAT('revoked ', DATE_FORMAT(revoked_at, '%Y-%m-%dT%H:%i:%sZ'))) AS history \
              FROM coupons WHERE user_id = ? AND campaign_id = ? ORDER BY id",
         )
@@ -139,9 +141,10 @@ fn granted(row: &MySqlRow) -> Result<Granted> {
         turn: row.try_get::<u32, _>("turn")?.try_into()?,
         win: row.try_get::<u32, _>("win")?.try_into()?,
         at: at.try_into()?,
-        standing: match revoked_at {
-            None => Standing::Issued,
-            Some(revoked_at) => Standing::Revoked(revoked_at.try_into()?),
+        standing: match (revoked_at, row.try_get::<Option<i64>, _>("redeemed_at")?) {
+            (Some(at), _) => Standing::Revoked(at.try_into()?),
+            (None, Some(at)) => Standing::Redeemed(at.try_into()?),
+            (None, None) => Standing::Issued,
         },
     })
 }

@@ -278,6 +278,9 @@ impl Operation {
                 "the gate of campaign {id} does not hold {grant}: `rushgate coupon find {}` shows what they have",
                 grant.user_id
             ))),
+            revoke::RevokeOutcome::Redeemed => Err(Declined::Refused(format!(
+                "{grant} is redeemed, so it cannot be revoked"
+            ))),
             revoke::RevokeOutcome::Halted => Err(Declined::Waits(halted(&id))),
             revoke::RevokeOutcome::UnknownCampaign => Err(Declined::Waits(lost(&id))),
         })

@@ -1,6 +1,6 @@
 -- Shared functions: the grace period, in which unknown applicants do not yet get a serial that a change has made
--- available. It stands after granting.lua in revoke.lua and project.lua, which start it, and in refusal_cache.lua. The
--- header of refusal_cache.lua defines the terms, and proves why the grace period is needed.
+-- available. It stands after granting.lua in revoke.lua, cancel.lua and project.lua, which start it, and in
+-- refusal_cache.lua. The header of refusal_cache.lua defines the terms, and proves why the grace period is needed.
 --
 --   CACHE_TTL                                               how long a refusal may be cached
 --   refusal_of_unknown(state, waitlist) → word, round, at   the refusal of an unknown applicant; nil if there is none

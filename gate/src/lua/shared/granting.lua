@@ -1,5 +1,5 @@
--- For the scripts that grant (apply.lua, revoke.lua, project.lua, restore.lua) and for refusal_cache.lua, after the
--- prelude:
+-- For the scripts that grant (apply.lua, revoke.lua, cancel.lua, project.lua, restore.lua) and for refusal_cache.lua,
+-- after the prelude:
 --
 --   note_current()                       stores which round is current
 --   grace_period(field) → ends_at, word  the running grace period; nil if there is none

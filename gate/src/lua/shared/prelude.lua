@@ -16,7 +16,7 @@
 --
 -- current and upcoming read KEYS[2], which is the schedule in each script that calls them; the other functions take the
 -- keys that they need. gate/src/keys.rs describes what is stored. What only scripts that grant use is in granting.lua,
--- grace_period.lua and promoting.lua, so that the other scripts do not pay for it.
+-- grace_period.lua, promoting.lua and revoking.lua, so that the other scripts do not pay for it.
 --
 -- The functions `…_of` return texts as they are stored, or nil for nil.
 --
@@ -51,12 +51,12 @@ local function held_of(text)
   return string.match(text or '', '^([^/]+)/(%d+)/(%d+)(.*)$')
 end
 
--- <serial>/<at>/<revoked_at>. revoke.lua writes it.
+-- <serial>/<at>/<revoked_at>. revoking.lua writes it.
 local function revoked_of(text)
   return string.match(text or '', '^(%d+)/(%d+)/(%d+)$')
 end
 
--- <round>/<wins>. revoke.lua writes it.
+-- <round>/<wins>. revoking.lua writes it.
 local function last_win_of(text)
   return string.match(text or '', '^([^/]+)/(%d+)$')
 end

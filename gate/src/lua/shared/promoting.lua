@@ -1,9 +1,9 @@
--- For the scripts that make serials available (revoke.lua, project.lua), after granting.lua:
+-- For the scripts that make serials available (revoke.lua, cancel.lua, project.lua), after granting.lua:
 --
 --   pool_member(round, serial)                            a member of the sorted set `pool`; `grant` reads it
 --   promote(campaign_id, one_per, round) → number, first  grants the available serials to the waitlist
 --
--- Takes from the prelude: holder_of, wins_before; from granting.lua: grant
+-- Takes from the prelude: now, holder_of, wins_before; from granting.lua: grant
 
 local function pool_member(round, serial)
   return string.format('%s/%09d', round, serial)
@@ -14,8 +14,14 @@ end
 --
 -- An applicant leaves the waitlist without a grant in two cases: they hold a grant of another round and one grant per
 -- campaign is allowed, or their grant of this round was revoked. The second happens if Redis has lost a promotion.
+--
+-- After the round has closed, nobody is promoted if the campaign promotes until then.
 local function promote(campaign_id, one_per, round)
   local promoted, first = 0, ''
+  local closes_at = tonumber(redis.call('HGET', KEYS[3], round .. '/closes_at') or '')
+  if closes_at and now >= closes_at and redis.call('HGET', KEYS[1], 'promote_until') == 'closes' then
+    return promoted, first
+  end
   while true do
     local fields = redis.call('HMGET', KEYS[3],
       round .. '/quota', round .. '/granted', round .. '/free', round .. '/waiting')
