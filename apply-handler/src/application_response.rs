@@ -3,10 +3,14 @@
 use crate::problem::{Problem, RETRY_AFTER_PAUSE};
 use crate::response::Response;
 use crate::response_body::{Details, GrantBody, RefusalBody, RevokedBody, WaitlistedBody};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rushgate_gate::apply::{Grant, TimedDecision};
 use rushgate_gate::status::Status;
 use rushgate_gate::{Applicant, CampaignId, Decision, RoundId, Waiting};
 use spin_sdk::http::StatusCode;
+
+/// The characters of user ids that a path cannot have (RFC 3986).
+const ESCAPED: &AsciiSet = &CONTROLS.add(b'|');
 
 /// The response to an application.
 pub fn decision(decided: &TimedDecision, campaign: &CampaignId, applicant: &Applicant) -> Response {
@@ -14,7 +18,8 @@ pub fn decision(decided: &TimedDecision, campaign: &CampaignId, applicant: &Appl
     let refused = |status, round, detail: &str| refused(status, word, campaign, round, detail);
     let response = match &decided.decision {
         Decision::Granted(grant) => {
-            let path = format!("/v1/campaigns/{campaign}/applications/{applicant}");
+            let segment = utf8_percent_encode(applicant.as_str(), ESCAPED);
+            let path = format!("/v1/campaigns/{campaign}/applications/{segment}");
             granted(StatusCode::CREATED, word, campaign, applicant, grant)
                 .with_text("location", &path)
         }

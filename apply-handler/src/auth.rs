@@ -1,6 +1,6 @@
 //! Authentication: decides which applicant a request is for. Either the handler trusts every request to name its
 //! applicant, or each request needs a signed token (a JWT of RFC 7519, sent as a bearer token of RFC 6750) whose
-//! subject is the applicant.
+//! subject is the applicant. Every subject has a user id: see [`Applicant::of_subject`].
 //!
 //! Each key verifies exactly one algorithm, which follows from the type of the key. So a token cannot choose the
 //! algorithm that verifies it. Keys come only from the configuration: token headers that point to other keys are
@@ -18,7 +18,7 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Validation, decode};
 use rushgate_gate::Applicant;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use spin_sdk::http::HeaderMap;
 
 /// Maximum length of a token, in bytes.
@@ -27,8 +27,10 @@ const MAX_TOKEN_LENGTH: usize = 8 * 1024;
 /// The authentication mode.
 #[derive(Clone)]
 pub enum Auth {
-    /// No authentication: the request names the applicant.
-    None,
+    /// No authentication: the request names the applicant, and any client may have sent it.
+    Unproven,
+    /// No authentication here: a gateway in front has proven that the request comes from the applicant that it names.
+    Upstream,
     /// The subject of a token is the applicant.
     Jwt(Box<TokenPolicy>),
 }
@@ -41,6 +43,8 @@ pub struct TokenPolicy {
     pub issuer: String,
     /// Required entry of `aud`; `None`: any.
     pub audience: Option<String>,
+    /// The claim that names the applicant.
+    pub subject_claim: String,
     /// Accepted clock difference for `exp` and `nbf`, in seconds.
     pub leeway: u64,
 }
@@ -52,19 +56,19 @@ struct Header {
     crit: Option<Value>,
 }
 
-#[derive(Deserialize)]
-struct Claims {
-    sub: Option<Value>,
-}
-
 impl Auth {
+    /// Whether it is certain that a request comes from its applicant.
+    pub fn is_proven(&self) -> bool {
+        !matches!(self, Self::Unproven)
+    }
+
     /// The subject of the request's token; `None` if no tokens are required.
     ///
     /// # Errors
     /// When the token is missing or not accepted.
     pub fn applicant(&self, headers: &HeaderMap) -> Result<Option<Applicant>, TokenError> {
         match self {
-            Self::None => Ok(None),
+            Self::Unproven | Self::Upstream => Ok(None),
             Self::Jwt(tokens) => tokens.applicant(bearer(headers)?).map(Some),
         }
     }
@@ -91,16 +95,11 @@ impl TokenPolicy {
                 validation.required_spec_claims.insert("aud".to_owned());
             }
         }
-        let token = decode::<Claims>(token, key.key(), &validation)
+        let token = decode::<Map<String, Value>>(token, key.key(), &validation)
             .map_err(|error| token_error(error.kind()))?;
-        match token.claims.sub {
-            Some(Value::String(subject)) => subject
-                .parse()
-                .ok()
-                .filter(Applicant::is_addressable)
-                .ok_or(TokenError::Subject),
-            _ => Err(TokenError::Subject),
-        }
+        let subject = token.claims.get(&self.subject_claim);
+        let subject = subject.and_then(Value::as_str).ok_or(TokenError::Subject)?;
+        Applicant::of_subject(subject).map_err(|_| TokenError::Subject)
     }
 }
 

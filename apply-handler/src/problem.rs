@@ -175,7 +175,7 @@ impl Problem {
             Self::UserId(InvalidUserId::Missing) => "user_id is missing.".into(),
             Self::UserId(InvalidUserId::WrongType) => "user_id must be a string or an integer.".into(),
             Self::UserId(InvalidUserId::NotAllowed) => {
-                "user_id must be 1 to 64 characters of A-Z a-z 0-9 . _ : @ -, and not . or ..".into()
+                "user_id must be 1 to 128 characters of A-Z a-z 0-9 . _ : @ - ! $ & ' ( ) * + , ; = | ~, and not . or ..".into()
             }
             Self::UserIdNotNumeric => format!(
                 "This campaign accepts only integers from 0 to {MAX_NUMERIC_USER_ID}, without leading zeros, as user ids."

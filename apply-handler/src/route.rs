@@ -102,6 +102,14 @@ mod tests {
                 Ok(Resource::Application(id(), person("a@b:c"))),
             ),
             (
+                "/v1/campaigns/welcome/applications/!$&'()*+,;=|~",
+                Ok(Resource::Application(id(), person("!$&'()*+,;=|~"))),
+            ),
+            (
+                "/v1/campaigns/welcome/applications/%21%24%26%27%28%29%2a%2B%2C%3B%3d%7C%7E",
+                Ok(Resource::Application(id(), person("!$&'()*+,;=|~"))),
+            ),
+            (
                 "/v1/campaigns/welcome/applications/a@b:c",
                 Ok(Resource::Application(id(), person("a@b:c"))),
             ),
@@ -118,6 +126,10 @@ mod tests {
             ),
             (
                 "/v1/campaigns/welcome/applications/%2E%2e",
+                Err(Problem::ApplicationNotFound { round: None }),
+            ),
+            (
+                "/v1/campaigns/welcome/applications/a%2Fb",
                 Err(Problem::ApplicationNotFound { round: None }),
             ),
             (

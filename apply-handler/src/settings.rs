@@ -124,8 +124,13 @@ impl Settings {
 
     fn auth<'a>(value: impl Fn(&'static str) -> &'a str) -> Result<Auth, InvalidVariable> {
         let invalid = |variable, problem: String| InvalidVariable { variable, problem };
+        let without_tokens = match value("identities") {
+            "unproven" => Auth::Unproven,
+            "upstream" => Auth::Upstream,
+            _ => return Err(invalid("identities", "must be unproven or upstream".into())),
+        };
         match value("auth_mode") {
-            "none" => Ok(Auth::None),
+            "none" => Ok(without_tokens),
             "jwt" => Ok(Auth::Jwt(Box::new(TokenPolicy {
                 keys: Keys::parse(value("jwt_keys"))
                     .map_err(|problem| invalid("jwt_keys", problem.to_string()))?,
@@ -140,6 +145,7 @@ impl Settings {
                     "*" => None,
                     audience => Some(audience.to_owned()),
                 },
+                subject_claim: value("jwt_subject_claim").to_owned(),
                 leeway: value("jwt_leeway_seconds")
                     .parse()
                     .ok()
@@ -157,7 +163,7 @@ impl Settings {
 }
 
 /// The variables in `spin.toml`, with their defaults.
-const VARIABLES: [(&str, &str); 15] = [
+const VARIABLES: [(&str, &str); 17] = [
     ("redis_url", "redis://127.0.0.1:6379"),
     ("redis_username", ""),
     ("redis_password", ""),
@@ -171,9 +177,11 @@ const VARIABLES: [(&str, &str); 15] = [
         "traceparent, tracestate, baggage, sentry-trace",
     ),
     ("auth_mode", "none"),
+    ("identities", "unproven"),
     ("jwt_keys", ""),
     ("jwt_issuer", ""),
     ("jwt_audience", ""),
+    ("jwt_subject_claim", "sub"),
     ("jwt_leeway_seconds", "30"),
     ("coupon_code_keys", ""),
 ];
@@ -245,7 +253,7 @@ mod tests {
             ];
             read(&jwt).map(|settings| match settings.auth {
                 Auth::Jwt(tokens) => tokens.audience,
-                Auth::None => panic!("no tokens"),
+                _ => panic!("no tokens"),
             })
         };
         assert_eq!(audience("shop"), Ok(Some("shop".to_owned())));
@@ -285,6 +293,7 @@ mod tests {
             ("cors_allowed_origins", "shop.example"),
             ("cors_allowed_headers", "a b"),
             ("auth_mode", "JWT"),
+            ("identities", "proven"),
             ("jwt_keys", ""),
             ("jwt_audience", ""),
             ("jwt_keys", r#"{"kty":"oct","k":"c2VjcmV0"}"#),

@@ -1,5 +1,6 @@
 //! The common rule for campaign ids, round ids and user ids. Each is a short text of printable ASCII characters that
-//! need no escaping in a Redis key, a Kafka key, a URL or a log line.
+//! need no escaping in a Redis key, a Kafka key or a log line, and that a path segment of a URL can carry. None of them has
+//! `/`, `#` or a space, which separate ids in what is stored.
 
 use std::fmt;
 
@@ -21,14 +22,18 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
+    pub(crate) fn allows(self, byte: u8) -> bool {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' => true,
+            b'A'..=b'Z' => self.upper_case,
+            other => self.punctuation.as_bytes().contains(&other),
+        }
+    }
+
     /// `what` names the text in the error.
     pub(crate) fn check(self, what: &'static str, text: &str) -> Result<(), InvalidText> {
-        let fits = (1..=self.longest).contains(&text.len())
-            && text.bytes().all(|byte| match byte {
-                b'a'..=b'z' | b'0'..=b'9' => true,
-                b'A'..=b'Z' => self.upper_case,
-                other => self.punctuation.as_bytes().contains(&other),
-            });
+        let fits =
+            (1..=self.longest).contains(&text.len()) && text.bytes().all(|byte| self.allows(byte));
         if fits {
             Ok(())
         } else {

@@ -1,6 +1,7 @@
 //! The output of a command: its text, warnings about servers that did not answer, errors, and the exit code.
 
 use crate::unknown::exit_code;
+use rushgate_gate::Applicant;
 use std::fmt;
 
 /// Printed in place of a figure that no server returned.
@@ -9,6 +10,16 @@ pub const UNKNOWN: &str = "unknown";
 /// The figure, or [`UNKNOWN`].
 pub fn figure(found: Option<impl fmt::Display>) -> String {
     found.map_or_else(|| UNKNOWN.to_owned(), |found| found.to_string())
+}
+
+/// A user id in a command that is printed, and that an operator may paste into a shell. Applicants choose their user ids,
+/// and these may have characters that a shell acts on.
+pub fn quoted(user_id: &Applicant) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@-".contains(&byte);
+    match user_id.as_str() {
+        plain if plain.bytes().all(is_plain) => plain.to_owned(),
+        text => format!("'{}'", text.replace('\'', r"'\''")),
+    }
 }
 
 /// What a command prints.
@@ -86,6 +97,18 @@ impl fmt::Display for Missing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shell_reads_a_quoted_user_id_as_one_word() {
+        for (user_id, expected) in [
+            ("kim@example.com", "kim@example.com"),
+            ("auth0|66f0", "'auth0|66f0'"),
+            ("$(reboot)", "'$(reboot)'"),
+            ("o'neil;", r"'o'\''neil;'"),
+        ] {
+            assert_eq!(quoted(&user_id.parse().expect(user_id)), expected);
+        }
+    }
 
     #[test]
     fn what_is_unknown_for_one_reason_stands_in_one_line() {

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::intention::{GrantRef, Task};
 use crate::operation::{Operation, halted, lost};
+use crate::output::quoted;
 use anyhow::{Result, bail};
 use clap::Args;
 use rushgate_gate::status::Status;
@@ -70,7 +71,8 @@ impl Revoke {
                 grant.round, grant.serial
             ),
             Status::Waitlisted(_) | Status::Expired { .. } | Status::NotFound => bail!(
-                "{user_id} holds no grant of campaign {id}: `rushgate coupon find {user_id}` shows what they have"
+                "{user_id} holds no grant of campaign {id}: `rushgate coupon find {}` shows what they have",
+                quoted(user_id)
             ),
             Status::Halted => bail!("{}", halted(id)),
             Status::UnknownRound => {

@@ -21,7 +21,7 @@ pub enum TokenError {
     NotYetValid,
     Issuer,
     Audience,
-    /// The subject is not a valid user id.
+    /// The claim that names the applicant is missing, empty or not a string.
     Subject,
 }
 
@@ -79,7 +79,7 @@ impl TokenError {
             Self::Issuer => "The token was issued by another issuer.",
             Self::Audience => "The token is for another audience.",
             Self::Subject => {
-                "The token's sub must be 1 to 64 characters of A-Z a-z 0-9 . _ : @ -, and not . or .."
+                "The claim of the token that names the applicant is missing, empty or not a string."
             }
         }
     }

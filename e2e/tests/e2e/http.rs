@@ -124,7 +124,7 @@ async fn every_bad_request_is_told_what_is_wrong_and_the_next_good_one_works() {
         "[".repeat(2_000),
         "]".repeat(2_000)
     );
-    let long = format!(r#"{{"user_id":"{}"}}"#, "x".repeat(65));
+    let long = format!(r#"{{"user_id":"{}"}}"#, "x".repeat(129));
     let too_large = || vec![b' '; 1_000_000];
     let stream = || reqwest::Body::wrap(http_body());
     let cases: Vec<(RequestBuilder, u16, &str)> = vec![
@@ -434,6 +434,8 @@ async fn variables_that_are_blank_have_their_defaults() {
         "CORS_ALLOWED_ORIGINS",
         "CORS_ALLOWED_HEADERS",
         "AUTH_MODE",
+        "IDENTITIES",
+        "JWT_SUBJECT_CLAIM",
         "JWT_LEEWAY_SECONDS",
     ]
     .map(|name| format!("SPIN_VARIABLE_{name}"));

@@ -17,6 +17,7 @@ mod edge;
 mod failed;
 mod host;
 mod http;
+mod ids;
 mod interrupted;
 mod journey;
 mod kills;

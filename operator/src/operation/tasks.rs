@@ -5,6 +5,7 @@ use super::running::{BEAT_EVERY, Operation};
 use crate::database::{Action, Entry, Resolution, Write};
 use crate::dead_letter::DeadLetterId;
 use crate::intention::{GrantRef, Intention, Task};
+use crate::output::quoted;
 use anyhow::{Result, bail};
 use rushgate_gate::project::Origin;
 use rushgate_gate::status::Status;
@@ -276,7 +277,7 @@ impl Operation {
             }
             revoke::RevokeOutcome::NotGranted => Err(Declined::Refused(format!(
                 "the gate of campaign {id} does not hold {grant}: `rushgate coupon find {}` shows what they have",
-                grant.user_id
+                quoted(&grant.user_id)
             ))),
             revoke::RevokeOutcome::Redeemed => Err(Declined::Refused(format!(
                 "{grant} is redeemed, so it cannot be revoked"
