@@ -45,6 +45,9 @@ struct Applications {
     /// Duration in seconds
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// Send PUT without a body, in place of POST
+    #[arg(long)]
+    put: bool,
     /// Ask for answers without a body
     #[arg(long)]
     minimal: bool,
@@ -210,7 +213,10 @@ impl Run {
 
 impl Applications {
     fn send(self) -> Result<()> {
-        let template = Template::application(&self.campaign, self.minimal);
+        let template = match self.put {
+            true => Template::put(&self.campaign, self.minimal),
+            false => Template::application(&self.campaign, self.minimal),
+        };
         let mut load = Load {
             first: self.first,
             connections: self.connections,

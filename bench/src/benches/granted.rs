@@ -1,4 +1,5 @@
-//! Measures applications that are all granted, through the component, with and without a response body.
+//! Measures applications that are all granted, through the component: by POST and by PUT, with and without a response
+//! body.
 //!
 //! There are three baselines: a hello-world component on the same host, a native service with the same API, and the
 //! script `apply.lua` called directly.
@@ -20,15 +21,17 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     let (handler, hello) = (testbed.handler()?, testbed.hello()?);
     let (native, constant) = (testbed.service("native")?, testbed.service("constant")?);
     let gate = RefCell::new(&mut testbed.gate);
-    let turn = |server: &Server, minimal, kind| {
+    let by = |request: fn(&str, bool) -> Template, server: &Server, minimal, kind| {
         let (gate, address) = (&gate, server.address);
         move || {
             on_a_campaign(gate, kind, |campaign| {
-                let template = Template::application(campaign.as_str(), minimal);
+                let template = request(campaign.as_str(), minimal);
                 applications(scale, address, vec![template])
             })
         }
     };
+    let turn = |server, minimal, kind| by(Template::application, server, minimal, kind);
+    let put = |minimal| by(Template::put, &handler, minimal, 201);
     let script = || {
         let campaign = gate.borrow_mut().open(Quota::MAX)?;
         let mut load = gate.borrow().decisions(
@@ -43,6 +46,8 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     let [
         full,
         minimal,
+        put_full,
+        put_minimal,
         hello_,
         native_full,
         native_minimal,
@@ -53,6 +58,8 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
         [
             Contender::new("component", turn(&handler, false, 201)),
             Contender::new("component, minimal", turn(&handler, true, 201)),
+            Contender::new("component, PUT", put(false)),
+            Contender::new("component, PUT, minimal", put(true)),
             Contender::new("hello", turn(&hello, false, 200)),
             Contender::new("native", turn(&native, false, 201)),
             Contender::new("native, minimal", turn(&native, true, 201)),
@@ -86,6 +93,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
         ("hello", &hello_),
         ("native", &native_full),
         ("component, minimal", &minimal),
+        ("component, PUT, minimal", &put_minimal),
     ]
     .into_iter()
     .max_by(|(_, a), (_, b)| throughput(a).median.total_cmp(&throughput(b).median))
@@ -105,6 +113,13 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
                 .to_be(Goal::AtLeast(0.5)),
             rates(what, ours).beside("script alone", throughput(&script)),
         ]);
+    }
+    for (what, put, post) in [
+        ("component, PUT", &put_full, &full),
+        ("component, PUT, minimal", &put_minimal, &minimal),
+    ] {
+        let beside = rates(what, put).beside("POST", throughput(post));
+        findings.push(beside.to_be(Goal::AtLeast(1.2)));
     }
     for (what, turns, goal) in [
         ("component", &paced_full, None),

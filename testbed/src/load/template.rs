@@ -31,18 +31,22 @@ impl Template {
         Self::new(format!("GET {path} HTTP/1.1\r\nhost: load\r\n\r\n"))
     }
 
-    /// An application to `campaign` over HTTP. `minimal` asks for an answer without a body.
+    /// An application to `campaign` by POST. `minimal` asks for an answer without a body.
     pub fn application(campaign: &str, minimal: bool) -> Self {
-        let prefer = if minimal {
-            "prefer: return=minimal\r\n"
-        } else {
-            ""
-        };
+        let prefer = prefer(minimal);
         let body = format!(r#"{{"user_id":"{MARK}"}}"#);
         Self::new(format!(
             "POST /v1/campaigns/{campaign}/applications HTTP/1.1\r\nhost: load\r\n\
              content-type: application/json\r\n{prefer}content-length: {}\r\n\r\n{body}",
             body.len()
+        ))
+    }
+
+    /// An application to `campaign` by PUT, without a body.
+    pub fn put(campaign: &str, minimal: bool) -> Self {
+        let prefer = prefer(minimal);
+        Self::new(format!(
+            "PUT /v1/campaigns/{campaign}/applications/{MARK} HTTP/1.1\r\nhost: load\r\n{prefer}\r\n"
         ))
     }
 
@@ -84,6 +88,14 @@ impl Template {
     }
 }
 
+fn prefer(minimal: bool) -> &'static str {
+    if minimal {
+        "prefer: return=minimal\r\n"
+    } else {
+        ""
+    }
+}
+
 /// They alternate.
 impl Requests for Vec<Template> {
     fn write(&mut self, number: u64, out: &mut Vec<u8>) {
@@ -111,6 +123,10 @@ mod tests {
         let second = text(&mut template, 123_456);
         assert_eq!(second, first.replace("000000000007", "000000123456"));
         assert!(second.contains(&Template::user_id(123_456)));
+        let put = text(&mut Template::put("welcome", false), 7);
+        let head =
+            "PUT /v1/campaigns/welcome/applications/000000000007 HTTP/1.1\r\nhost: load\r\n\r\n";
+        assert_eq!(put, head);
     }
 
     #[test]
