@@ -74,6 +74,9 @@ impl RedisSettings {
         // beginning.
         let undelayed = TcpSettings::default().set_nodelay(true);
         let info = info.map_err(not_an_address)?.set_tcp_settings(undelayed);
+        // Without CLIENT SETINFO, for which the users of deploy/rights have no right.
+        let settings = info.redis_settings().clone().set_skip_set_lib_name();
+        let info = info.set_redis_settings(settings);
         let is_verified = matches!(
             info.addr(),
             ConnectionAddr::TcpTls {

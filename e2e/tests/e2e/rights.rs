@@ -183,9 +183,12 @@ impl Server {
         let entries: Vec<BTreeMap<String, Value>> = redis::from_redis_value(log).expect("entries");
         let objects = entries.into_iter().map(|mut entry| {
             let object = entry.remove("object").expect("an object");
-            redis::from_redis_value(object).expect("text")
+            redis::from_redis_value::<String>(object).expect("text")
         });
-        objects.collect()
+        // Newer servers know this command of the client, which does not need it.
+        objects
+            .filter(|object| object != "client|setinfo")
+            .collect()
     }
 }
 
