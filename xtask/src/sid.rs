@@ -11,7 +11,7 @@ use crate::workspace;
 
 /// A server of sid, which may have a later version at any time.
 pub(crate) struct Newer {
-    /// Its name, and its major version today.
+    /// Its name, and the major version with which it was tested.
     pub(crate) name: &'static str,
     packages: &'static [&'static str],
     /// The server, and other programs that it needs.
@@ -62,5 +62,25 @@ impl Newer {
             step.done();
         }
         Ok(directory.join(self.programs[0]))
+    }
+
+    /// Whether this is its title with the tested major version.
+    pub(crate) fn is(&self, title: &str) -> bool {
+        title
+            .strip_prefix(self.name)
+            .is_some_and(|rest| rest.starts_with('.'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_major_version_is_another_server() {
+        assert!(REDIS.is("Redis 8.0.6"));
+        assert!(!REDIS.is("Redis 80.0.0"));
+        assert!(!REDIS.is("Redis 9.0.0"));
+        assert!(!REDIS.is("Valkey 8.1.0"));
     }
 }

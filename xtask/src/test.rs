@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::build::{self, FAILPOINTS};
 use crate::compose;
+use crate::matrix;
 use crate::packages;
 use crate::run;
 use crate::stages::Stages;
@@ -22,7 +23,7 @@ use crate::workspace::cargo;
 pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     run::survive_interrupts()?;
     let everything = arguments.is_empty();
-    let mut stages = Stages::new("test", if everything { 8 } else { 7 });
+    let mut stages = Stages::new("test", if everything { 9 } else { 7 });
     stages.begin("tools");
     toolchain::ensure_checkers()?;
     packages::build_tools()?;
@@ -52,6 +53,11 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     let (mut status, times) = timed::to_its_end(command)?;
     if everything && status.success() {
         timed::show_slowest(times);
+        stages.begin("newer servers");
+        if !matrix::bounded(&tools)? {
+            suites.stop()?;
+            return Ok(ExitCode::FAILURE);
+        }
         stages.begin("tests of the documentation");
         status = run::to_its_end(&mut suites.cargo_test(&["--doc"])?)?;
         if status.success() {
