@@ -82,7 +82,7 @@ pub fn status(
             Response::json(StatusCode::OK, &body)
         }
         Status::Halted => halted(campaign),
-        // Nobody on its waitlist is promoted any more: the campaign's promotions ended with the round.
+        // Its waitlist does not move up any more.
         Status::Expired { round, .. } => {
             let round = Some(round.clone());
             return Problem::ApplicationNotFound { round }.response();

@@ -18,8 +18,8 @@ pub struct Grant {
     pub serial: Serial,
     /// When it was granted.
     pub at: Millis,
-    /// How often the serial has been granted, including this time. It is 1 in a campaign without codes, because nobody
-    /// asks there.
+    /// How often the serial has been granted, including this time. It is 1 in a campaign without codes, where only
+    /// events need it.
     pub turn: Ordinal,
     /// `Codes::None` in a grant that was revoked: it has no code any more.
     pub codes: Codes,

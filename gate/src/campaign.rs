@@ -106,7 +106,7 @@ pub enum Codes {
     None,
     /// Each code is computed from its grant, with the key of this fingerprint.
     Signed(KeyFingerprint),
-    /// The codes are somebody else's. They are loaded into a pool.
+    /// The codes were made elsewhere. They are loaded into a pool.
     Pool,
 }
 
@@ -155,7 +155,8 @@ impl fmt::Display for Codes {
 }
 
 /// How long serials that become free are passed on to the waitlist of their round.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum PromoteUntil {
     /// Until the round closes.
     Closes,

@@ -22,7 +22,7 @@ pub enum Status {
         redeemed_at: Option<Millis>,
     },
     Waitlisted(Waiting),
-    /// The applicant was on the waitlist of a round that has closed, and the campaign promotes nobody after that.
+    /// The applicant was on the waitlist of a round that has closed, and the campaign does not promote after that.
     Expired {
         round: RoundId,
         /// When they joined the waitlist.

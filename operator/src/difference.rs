@@ -90,6 +90,7 @@ mod tests {
             state: CampaignState::Running,
             terms: terms(1, UserIds::Numeric),
             daily: None,
+            valid_until: None,
             rounds: vec![round("a", 5), round("b", 5)],
             projected: true,
         };

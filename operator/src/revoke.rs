@@ -7,7 +7,7 @@ use crate::output::quoted;
 use anyhow::{Result, bail};
 use clap::Args;
 use rushgate_gate::status::Status;
-use rushgate_gate::{Applicant, CampaignId, RoundId};
+use rushgate_gate::{Applicant, CampaignId, OnePer, RoundId};
 
 pub const EXAMPLES: &str = "Examples:
   rushgate revoke welcome 42 --reason 'returned at the counter'
@@ -54,9 +54,18 @@ impl Revoke {
             // The interrupted command was this one. A grant that the applicant has won since is not meant.
             return Ok(String::new());
         }
+        // Without a round, the gate would also answer with a grant of an earlier round.
+        let round = match (&self.round, operation.campaign.terms.one_per) {
+            (None, OnePer::Round) => {
+                let overview = operation.gate.overview(id).await?;
+                let current = overview.and_then(|overview| overview.round);
+                current.map(|current| current.round.id)
+            }
+            (round, _) => round.clone(),
+        };
         let status = operation
             .gate
-            .application(id, user_id, self.round.as_ref())
+            .application(id, user_id, round.as_ref())
             .await?;
         Ok(match status {
             Status::Granted(grant) | Status::Issued { grant, .. } => {

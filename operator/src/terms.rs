@@ -4,7 +4,8 @@ use crate::schedule::Daily;
 use jiff::civil::Date;
 use rushgate_gate::projection::Projection;
 use rushgate_gate::{
-    CampaignId, CampaignState, Millis, Quota, Round, RoundId, Terms, UserIds, Waitlist,
+    CampaignId, CampaignState, Codes, Millis, PromoteUntil, Quota, Round, RoundId, Terms, UserIds,
+    Waitlist,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -20,6 +21,8 @@ pub struct Campaign {
     pub daily: Option<Daily>,
     /// Its rounds, in the order of their names.
     pub rounds: Vec<Round>,
+    /// Until when its coupons can be redeemed; `None`: for ever.
+    pub valid_until: Option<Millis>,
     /// Whether the gate knows it; from then on it may have granted.
     pub projected: bool,
 }
@@ -31,6 +34,13 @@ pub struct RoundsAndRules {
     /// The last day of a campaign that opens daily.
     last_day: Option<Date>,
     rounds: Vec<Round>,
+    // Absent in an intention of an older version, which leaves them as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    self_cancel: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    promote_until: Option<PromoteUntil>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    valid_until: Option<Millis>,
 }
 
 impl RoundsAndRules {
@@ -45,6 +55,32 @@ impl RoundsAndRules {
         {
             differences.push(format!("last day {before} -> {after}"));
         }
+        let mut differ = |what: &str, before: Option<String>, after: Option<String>| {
+            if let Some(after) = after
+                && before.as_ref() != Some(&after)
+            {
+                let before = before.as_deref().unwrap_or("unset");
+                differences.push(format!("{what} {before} -> {after}"));
+            }
+        };
+        let on = |is_on: bool| if is_on { "on" } else { "off" }.to_owned();
+        differ(
+            "self-cancel",
+            self.self_cancel.map(on),
+            after.self_cancel.map(on),
+        );
+        let word = |until: PromoteUntil| until.to_string();
+        differ(
+            "promote until",
+            self.promote_until.map(word),
+            after.promote_until.map(word),
+        );
+        let at = |instant: Millis| instant.to_string();
+        differ(
+            "valid until",
+            self.valid_until.map(at),
+            after.valid_until.map(at),
+        );
         for round in &after.rounds {
             let Some(before) = self.rounds.iter().find(|there| there.id == round.id) else {
                 continue;
@@ -80,8 +116,8 @@ impl Campaign {
             }
             terms
         };
-        (terms(self.terms), &self.daily, &self.rounds)
-            == (terms(other.terms), &other.daily, &other.rounds)
+        let all = |campaign: &Self| (terms(campaign.terms), campaign.valid_until);
+        (all(self), &self.daily, &self.rounds) == (all(other), &other.daily, &other.rounds)
     }
 
     pub fn rounds_and_rules(&self) -> RoundsAndRules {
@@ -89,6 +125,9 @@ impl Campaign {
             waitlist: self.terms.waitlist.get(),
             last_day: self.daily.as_ref().map(|daily| daily.last_day),
             rounds: self.rounds.clone(),
+            self_cancel: Some(self.terms.self_cancel),
+            promote_until: Some(self.terms.promote_until),
+            valid_until: self.valid_until,
         }
     }
 
@@ -99,6 +138,10 @@ impl Campaign {
         if let Ok(waitlist) = Waitlist::try_from(changed.waitlist) {
             campaign.terms.waitlist = waitlist;
         }
+        let terms = &mut campaign.terms;
+        terms.self_cancel = changed.self_cancel.unwrap_or(terms.self_cancel);
+        terms.promote_until = changed.promote_until.unwrap_or(terms.promote_until);
+        campaign.valid_until = changed.valid_until.or(campaign.valid_until);
         if let (Some(daily), Some(last_day)) = (&mut campaign.daily, changed.last_day) {
             daily.last_day = last_day;
         }
@@ -195,9 +238,24 @@ impl fmt::Display for Campaign {
         if self.terms.user_ids == UserIds::Numeric {
             write!(f, ", user ids {}", self.terms.user_ids)?;
         }
-        match self.terms.waitlist.get() {
-            0 => Ok(()),
-            people => write!(f, ", waitlist {people}"),
+        match (self.terms.waitlist.get(), self.terms.promote_until) {
+            (0, _) => {}
+            (people, PromoteUntil::Closes) => write!(f, ", waitlist {people}")?,
+            (people, PromoteUntil::Forever) => {
+                write!(f, ", waitlist {people}, promotes forever")?;
+            }
+        }
+        match self.terms.codes {
+            Codes::None => {}
+            Codes::Signed(key) => write!(f, ", codes signed with key {key}")?,
+            Codes::Pool => write!(f, ", codes from a pool")?,
+        }
+        if self.terms.self_cancel {
+            f.write_str(", self-cancel")?;
+        }
+        match self.valid_until {
+            None => Ok(()),
+            Some(at) => write!(f, ", valid until {at}"),
         }
     }
 }
@@ -248,9 +306,11 @@ mod tests {
                 one_per: OnePer::Round,
                 waitlist: Waitlist::try_from(5).expect("a waitlist"),
                 user_ids: UserIds::Any,
+                promote_until: PromoteUntil::Closes,
                 ..Terms::default()
             },
             daily: None,
+            valid_until: None,
             rounds: windows.iter().enumerate().map(round).collect(),
             projected: true,
         }
@@ -317,6 +377,28 @@ mod tests {
     }
 
     #[test]
+    fn an_intention_of_an_older_version_leaves_newer_rules_as_they_are() {
+        let mut campaign = campaign(&[(None, None)]);
+        campaign.terms.self_cancel = true;
+        let older = r#"{"waitlist":7,"last_day":null,"rounds":[]}"#;
+        let older: RoundsAndRules = serde_json::from_str(older).expect("an older one");
+        let changed = campaign.with(&older);
+        assert_eq!(changed.terms.waitlist.get(), 7);
+        assert_eq!(
+            changed.terms,
+            Terms {
+                waitlist: changed.terms.waitlist,
+                ..campaign.terms
+            }
+        );
+        let newer = serde_json::to_string(&campaign.rounds_and_rules()).expect("JSON");
+        assert!(
+            newer.ends_with(r#""self_cancel":true,"promote_until":"closes"}"#),
+            "{newer}"
+        );
+    }
+
+    #[test]
     fn terms_are_told_in_a_line() {
         let one = campaign(&[(None, Some(1_796_086_800_000))]);
         assert_eq!(
@@ -327,6 +409,16 @@ mod tests {
         assert_eq!(
             two.to_string(),
             "quota 10 to 11, 2 rounds, one per round, waitlist 5"
+        );
+        let mut all = campaign(&[(None, None)]);
+        all.terms.codes = Codes::Signed("00c0ffee".parse().expect("a fingerprint"));
+        all.terms.promote_until = PromoteUntil::Forever;
+        all.terms.self_cancel = true;
+        all.valid_until = Some(1_796_086_800_000_i64.try_into().expect("an instant"));
+        assert_eq!(
+            all.to_string(),
+            "quota 10, opens now, closes never, one per round, waitlist 5, promotes forever, \
+             codes signed with key 00c0ffee, self-cancel, valid until 2026-12-01T01:00:00.000Z"
         );
     }
 }

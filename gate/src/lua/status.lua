@@ -9,7 +9,7 @@
 -- or 0 means "no value".
 --   status       granted, issued, waitlisted, expired, revoked, not_found, halted, unknown_campaign, or unknown_round
 --                (ARGV[2] names no round of the campaign). expired: the applicant was on the waitlist of a round that has
---                closed, and the campaign promotes nobody after that. While the campaign is halted, `halted` replaces
+--                closed, and the campaign does not promote after that. While the campaign is halted, `halted` replaces
 --                not_found and unknown_round, because the grant may be one that Redis has lost.
 --   serial       for waitlisted: the position, 1 is next
 --   at           when the serial was granted; for waitlisted and expired: when the applicant joined the waitlist

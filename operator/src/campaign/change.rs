@@ -1,5 +1,7 @@
-//! The command `rushgate campaign change`, which changes the quota, window, last day or waitlist of a campaign.
+//! The command `rushgate campaign change`, which changes the quota, window, last day, waitlist or other rules of a
+//! campaign.
 
+use super::create::promote_until;
 use super::instant::instant;
 use crate::config::Config;
 use crate::intention::Task;
@@ -9,17 +11,20 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use jiff::civil::Date;
 use rushgate_gate::project::Origin;
-use rushgate_gate::{CampaignId, CampaignState, Millis, Quota, Round, RoundId, Waitlist};
+use rushgate_gate::{
+    CampaignId, CampaignState, Millis, PromoteUntil, Quota, Round, RoundId, Waitlist,
+};
 
 pub(super) const EXAMPLES: &str = "Examples:
   rushgate campaign change welcome --quota 200 --reason 'the printer found another box'
   rushgate campaign change launch --closes-at 2026-12-01T13:00:00+09:00
   rushgate campaign change advent --round 2026-12-06 --quota 300
   rushgate campaign change advent --to 2026-12-31
+  rushgate campaign change advent --self-cancel=false --promote-until forever
 
 The gate applies the change at once. A quota cannot go below the highest serial that was given out; if it grows,
-applicants on the waitlist move up. A round with winners cannot be removed. --one-per and --user-ids of a campaign cannot
-be changed.";
+applicants on the waitlist move up. A round with winners cannot be removed. --one-per, --user-ids and --codes of a
+campaign cannot be changed.";
 
 /// The arguments of `campaign change`.
 #[derive(Args)]
@@ -45,6 +50,15 @@ pub struct Change {
     /// Applicants that may wait in each round: 0 to 10000
     #[arg(long, value_name = "PEOPLE")]
     waitlist: Option<Waitlist>,
+    /// Whether applicants may give their coupon back themselves
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    self_cancel: Option<bool>,
+    /// How long a freed coupon goes to the waitlist: until the round closes, or forever
+    #[arg(long, value_name = "UNTIL", value_parser = promote_until())]
+    promote_until: Option<PromoteUntil>,
+    /// Until when coupons can be redeemed
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
+    valid_until: Option<Millis>,
     /// The reason, for the log of the campaign
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -101,6 +115,10 @@ impl Change {
         if let Some(waitlist) = self.waitlist {
             wanted.terms.waitlist = waitlist;
         }
+        let terms = &mut wanted.terms;
+        terms.self_cancel = self.self_cancel.unwrap_or(terms.self_cancel);
+        terms.promote_until = self.promote_until.unwrap_or(terms.promote_until);
+        wanted.valid_until = self.valid_until.or(wanted.valid_until);
         if let Some(last_day) = self.to {
             let quota = self
                 .quota
@@ -169,7 +187,7 @@ fn names(rounds: &[Round]) -> String {
 mod tests {
     use super::*;
     use clap::Parser;
-    use rushgate_gate::{OnePer, Terms, UserIds};
+    use rushgate_gate::{OnePer, PromoteUntil, Terms, UserIds};
 
     #[derive(Parser)]
     struct Cli {
@@ -198,10 +216,12 @@ mod tests {
                 one_per: OnePer::Round,
                 waitlist: Waitlist::default(),
                 user_ids: UserIds::Any,
+                promote_until: PromoteUntil::Closes,
                 ..Terms::default()
             },
             rounds: daily.rounds(quota).expect("rounds"),
             daily: Some(daily),
+            valid_until: None,
             projected: true,
         }
     }
@@ -272,6 +292,9 @@ mod tests {
             vec!["--quota", "200"],
             vec!["--to", "2026-12-09", "--quota", "7"],
             vec!["--waitlist", "5"],
+            vec!["--self-cancel"],
+            vec!["--promote-until", "forever"],
+            vec!["--valid-until", "2027-01-01T00:00:00Z"],
             vec![
                 "--round",
                 "2026-12-03",

@@ -5,14 +5,15 @@ use crate::config::Config;
 use crate::operation::{Reserved, lost, unknown_creation};
 use crate::schedule::Daily;
 use crate::terms::Campaign;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::SignedDuration;
 use jiff::civil::{Date, Time};
 use rushgate_gate::project::Origin;
 use rushgate_gate::{
-    CampaignId, CampaignState, Millis, OnePer, Quota, Round, RoundId, Terms, UserIds, Waitlist,
+    CampaignId, CampaignState, Codes, Millis, OnePer, PromoteUntil, Quota, Round, RoundId, Terms,
+    UserIds, Waitlist,
 };
 
 pub(super) const EXAMPLES: &str = "Examples:
@@ -44,6 +45,20 @@ pub struct Create {
     #[arg(long, value_name = "WHICH", default_value = UserIds::Any.as_str())]
     #[arg(value_parser = PossibleValuesParser::new([UserIds::Any, UserIds::Numeric].map(UserIds::as_str)).try_map(|word| word.parse::<UserIds>()))]
     user_ids: UserIds,
+    /// Codes of the coupons: none; signed: computed with the first of COUPON_CODE_KEYS; pool: loaded by you (not built
+    /// yet); cannot be changed later
+    #[arg(long, value_name = "WHICH", default_value = Codes::None.as_str())]
+    #[arg(value_parser = PossibleValuesParser::new(["none", "signed", "pool"]))]
+    codes: String,
+    /// Applicants may give their coupon back themselves
+    #[arg(long)]
+    self_cancel: bool,
+    /// How long a freed coupon goes to the waitlist: until the round closes, or forever; default: closes
+    #[arg(long, value_name = "UNTIL", value_parser = promote_until())]
+    promote_until: Option<PromoteUntil>,
+    /// Coupons can be redeemed until this instant; default: forever
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
+    valid_until: Option<Millis>,
     /// One round that opens at this instant, such as 2026-12-01T10:00:00+09:00; default: now
     #[arg(long, value_name = "INSTANT", value_parser = instant, conflicts_with = "from")]
     opens_at: Option<Millis>,
@@ -74,13 +89,14 @@ impl Create {
     /// Writes the campaign to the database first, then projects it into the gate. Safe to run again after any
     /// interruption.
     pub(super) async fn run(&self, config: &Config) -> Result<String> {
-        let wanted = self.campaign()?;
-        let id = &wanted.id;
+        let mut wanted = self.campaign(self.codes(config)?)?;
+        let id = &wanted.id.clone();
         let reserved = Reserved::new(config, id).await?;
         let there = reserved.database.create(&wanted, reserved.actor()).await;
         let campaign = there.map_err(|error| unknown_creation(id, error))?;
         let operation = reserved.take_over().await;
         let mut operation = operation.map_err(|error| unknown_creation(id, error))?;
+        self.keep_from(&campaign, &mut wanted);
         if !self.if_missing && !campaign.has_same_terms(&wanted) {
             if campaign.projected || campaign.terms.one_per != wanted.terms.one_per {
                 bail!(
@@ -130,7 +146,32 @@ impl Create {
         )
     }
 
-    fn campaign(&self) -> Result<Campaign> {
+    /// Where the existing campaign may differ from a new one: it keeps the key of its codes when there is a newer key, and
+    /// a campaign of an older version promotes forever.
+    fn keep_from(&self, existing: &Campaign, wanted: &mut Campaign) {
+        if let (Codes::Signed(_), Codes::Signed(_)) = (existing.terms.codes, wanted.terms.codes) {
+            wanted.terms.codes = existing.terms.codes;
+        }
+        if self.promote_until.is_none() {
+            wanted.terms.promote_until = existing.terms.promote_until;
+        }
+    }
+
+    fn codes(&self, config: &Config) -> Result<Codes> {
+        match self.codes.as_str() {
+            "signed" => {
+                let newest = config.coupon_codes.keys()?.newest();
+                let newest = newest.context(
+                    "--codes signed needs a key: set COUPON_CODE_KEYS or COUPON_CODE_KEYS_FILE, as for the consumers",
+                )?;
+                Ok(Codes::Signed(newest))
+            }
+            "pool" => bail!("--codes pool is not built yet: choose none or signed"),
+            _ => Ok(Codes::None),
+        }
+    }
+
+    fn campaign(&self, codes: Codes) -> Result<Campaign> {
         if let (Some(opens_at), Some(closes_at)) = (self.opens_at, self.closes_at)
             && opens_at >= closes_at
         {
@@ -153,8 +194,11 @@ impl Create {
                 one_per: self.one_per,
                 waitlist: self.waitlist,
                 user_ids: self.user_ids,
-                ..Terms::default()
+                codes,
+                self_cancel: self.self_cancel,
+                promote_until: self.promote_until.unwrap_or(PromoteUntil::Closes),
             },
+            valid_until: self.valid_until,
             daily,
             rounds,
             projected: false,
@@ -171,4 +215,12 @@ impl Create {
             open_for: self.open_for?,
         })
     }
+}
+
+/// Reads `--promote-until`.
+pub(super) fn promote_until() -> impl TypedValueParser<Value = PromoteUntil> {
+    PossibleValuesParser::new(
+        [PromoteUntil::Closes, PromoteUntil::Forever].map(PromoteUntil::as_str),
+    )
+    .try_map(|word| word.parse::<PromoteUntil>())
 }

@@ -84,6 +84,7 @@ impl Database {
         let Some(row) = sqlx::query(
             "SELECT state, one_per, waitlist, user_ids, codes, code_key, self_cancel, promote_until, timezone, CAST(first_day AS CHAR) AS first_day, \
              CAST(last_day AS CHAR) AS last_day, CAST(opens_local AS CHAR) AS opens_local, open_for_s, \
+             DATE_FORMAT(valid_until, '%Y-%m-%dT%H:%i:%s.%fZ') AS valid_until, \
              projected_at IS NOT NULL AS projected FROM campaigns WHERE campaign_id = ?",
         )
         .bind(id.as_str())
@@ -105,6 +106,10 @@ impl Database {
                 promote_until: row.try_get::<String, _>("promote_until")?.parse()?,
             },
             daily: daily(&row)?,
+            valid_until: row
+                .try_get::<Option<String>, _>("valid_until")?
+                .map(|text| rounds::instant(&text))
+                .transpose()?,
             rounds: rounds::of(&mut connection, id).await?,
             projected: row.try_get::<i64, _>("projected")? != 0,
         }))
@@ -177,7 +182,7 @@ async fn write_terms(connection: &mut MySqlConnection, campaign: &Campaign) -> R
     let daily = campaign.daily.as_ref();
     sqlx::query(
         "UPDATE campaigns SET one_per = ?, waitlist = ?, user_ids = ?, codes = ?, code_key = ?, self_cancel = ?, \
-         promote_until = ?, timezone = ?, first_day = ?, last_day = ?, opens_local = ?, open_for_s = ? \
+         promote_until = ?, valid_until = ?, timezone = ?, first_day = ?, last_day = ?, opens_local = ?, open_for_s = ? \
          WHERE campaign_id = ?",
     )
     .bind(campaign.terms.one_per.as_str())
@@ -190,6 +195,7 @@ async fn write_terms(connection: &mut MySqlConnection, campaign: &Campaign) -> R
     })
     .bind(campaign.terms.self_cancel)
     .bind(campaign.terms.promote_until.as_str())
+    .bind(campaign.valid_until.map(rounds::datetime))
     .bind(daily.map(|daily| daily.timezone.clone()))
     .bind(daily.map(|daily| daily.first_day.to_string()))
     .bind(daily.map(|daily| daily.last_day.to_string()))

@@ -131,12 +131,12 @@ async fn insert_round(
 }
 
 /// A DATETIME literal: RFC 3339 without `T` and `Z`.
-fn datetime(instant: Millis) -> String {
+pub(super) fn datetime(instant: Millis) -> String {
     instant.to_string().trim_end_matches('Z').replace('T', " ")
 }
 
 /// The reverse of [`datetime`], for text made by `DATE_FORMAT`.
-fn instant(text: &str) -> Result<Millis> {
+pub(super) fn instant(text: &str) -> Result<Millis> {
     let instant: jiff::Timestamp = text.parse()?;
     Ok(Millis::try_from(instant.as_millisecond())?)
 }

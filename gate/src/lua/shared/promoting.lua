@@ -15,7 +15,7 @@ end
 -- An applicant leaves the waitlist without a grant in two cases: they hold a grant of another round and one grant per
 -- campaign is allowed, or their grant of this round was revoked. The second happens if Redis has lost a promotion.
 --
--- After the round has closed, nobody is promoted if the campaign promotes until then.
+-- After the round has closed, no applicant is promoted if the campaign promotes until then.
 local function promote(campaign_id, one_per, round)
   local promoted, first = 0, ''
   local closes_at = tonumber(redis.call('HGET', KEYS[3], round .. '/closes_at') or '')
