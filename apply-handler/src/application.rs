@@ -1,4 +1,4 @@
-//! Handles the requests about applications: to apply, and to ask for the status.
+//! Handles the requests about applications: to apply, to ask for the status, and to cancel.
 //!
 //! PUT names the applicant in the path and needs no body, so none is taken from the host. That saves several calls to
 //! the host, each of which costs as much as all other work for the request.
@@ -13,6 +13,7 @@ use crate::request_body::{optional_applicant, required_applicant};
 use crate::response::Response;
 use crate::settings::Settings;
 use crate::unknown_campaigns;
+use rushgate_gate::cancel::{self, CancelOutcome};
 use rushgate_gate::status::Status;
 use rushgate_gate::{Applicant, CampaignId, Decision, RoundId, apply, status};
 use spin_sdk::http::HeaderMap;
@@ -73,6 +74,33 @@ impl Application<'_> {
         let campaign = &self.campaign;
         Ok(application_response::status(
             &status, campaign, &applicant, round,
+        ))
+    }
+
+    /// Takes the applicant off the waitlist, or gives their coupon back, if it is proven who asks.
+    ///
+    /// # Errors
+    /// When the token, the applicant or the campaign is not accepted, or the gate does not answer.
+    pub async fn delete(
+        &self,
+        named: Applicant,
+        round: Option<RoundId>,
+    ) -> Result<Response, Problem> {
+        let applicant = self.addressed(named)?;
+        if !self.settings.auth.is_proven() {
+            return Err(Problem::IdentityNotProven);
+        }
+        let campaign = &self.campaign;
+        if unknown_campaigns::contains(campaign) {
+            return Err(Problem::CampaignNotFound);
+        }
+        let call = cancel::call(campaign, &applicant, round.as_ref());
+        let outcome = self.gate.call(&call, cancel::outcome).await?;
+        if outcome == CancelOutcome::UnknownCampaign {
+            return Err(unknown_campaigns::problem(self.gate, campaign).await?);
+        }
+        Ok(application_response::cancelled(
+            &outcome, campaign, &applicant, round,
         ))
     }
 

@@ -1,12 +1,15 @@
-//! Turns the decision on an application, and the status of an application, into an HTTP response.
+//! Turns the decision on an application, its status, and the outcome of a cancellation into an HTTP response.
 
 use crate::problem::{Problem, RETRY_AFTER_PAUSE};
 use crate::response::Response;
-use crate::response_body::{Details, GrantBody, RefusalBody, RevokedBody, WaitlistedBody};
+use crate::response_body::{
+    Details, GrantBody, NoLongerWaitingBody, RefusalBody, RevokedBody, WaitlistedBody,
+};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rushgate_gate::apply::{Grant, TimedDecision};
+use rushgate_gate::cancel::CancelOutcome;
 use rushgate_gate::status::Status;
-use rushgate_gate::{Applicant, CampaignId, Decision, RoundId, Waiting};
+use rushgate_gate::{Applicant, CampaignId, Decision, Millis, RoundId, Waiting};
 use spin_sdk::http::StatusCode;
 
 /// The characters of user ids that a path cannot have (RFC 3986).
@@ -74,22 +77,39 @@ pub fn status(
             granted(StatusCode::OK, "issued", campaign, applicant, grant)
         }
         Status::Waitlisted(waiting) => waitlisted(StatusCode::OK, campaign, applicant, waiting),
-        Status::Revoked { grant, revoked_at } => {
-            let body = RevokedBody {
-                grant: GrantBody::new("revoked", campaign, applicant, grant),
-                revoked_at: revoked_at.to_string(),
-            };
-            Response::json(StatusCode::OK, &body)
+        Status::Revoked { grant, revoked_at } => revoked(campaign, applicant, grant, *revoked_at),
+        Status::Expired { round, since } => {
+            no_longer_waiting("expired", campaign, applicant, round, *since)
         }
         Status::Halted => halted(campaign),
-        // Its waitlist does not move up any more.
-        Status::Expired { round, .. } => {
-            let round = Some(round.clone());
-            return Problem::ApplicationNotFound { round }.response();
-        }
         Status::NotFound => return Problem::ApplicationNotFound { round }.response(),
         Status::UnknownRound => return Problem::RoundNotFound.response(),
         Status::UnknownCampaign => return Problem::CampaignNotFound.response(),
+    };
+    response.with("cache-control", "no-store")
+}
+
+/// The response to a cancellation; `round` is the one in the request.
+pub fn cancelled(
+    outcome: &CancelOutcome,
+    campaign: &CampaignId,
+    applicant: &Applicant,
+    round: Option<RoundId>,
+) -> Response {
+    let response = match outcome {
+        CancelOutcome::Left { round, since } => {
+            no_longer_waiting("left", campaign, applicant, round, *since)
+        }
+        CancelOutcome::Revoked { grant, revoked_at }
+        | CancelOutcome::AlreadyRevoked { grant, revoked_at } => {
+            revoked(campaign, applicant, grant, *revoked_at)
+        }
+        CancelOutcome::Halted => halted(campaign),
+        CancelOutcome::NotAllowed => return Problem::CancellationNotAllowed.response(),
+        CancelOutcome::Redeemed => return Problem::CouponRedeemed.response(),
+        CancelOutcome::NotFound => return Problem::ApplicationNotFound { round }.response(),
+        CancelOutcome::UnknownRound => return Problem::RoundNotFound.response(),
+        CancelOutcome::UnknownCampaign => return Problem::CampaignNotFound.response(),
     };
     response.with("cache-control", "no-store")
 }
@@ -103,6 +123,36 @@ fn granted(
 ) -> Response {
     let body = GrantBody::new(word, campaign, applicant, grant);
     Response::json(status, &body).with_text("rushgate-serial", &grant.serial.to_string())
+}
+
+fn revoked(
+    campaign: &CampaignId,
+    applicant: &Applicant,
+    grant: &Grant,
+    revoked_at: Millis,
+) -> Response {
+    let body = RevokedBody {
+        grant: GrantBody::new("revoked", campaign, applicant, grant),
+        revoked_at: revoked_at.to_string(),
+    };
+    Response::json(StatusCode::OK, &body)
+}
+
+fn no_longer_waiting(
+    word: &'static str,
+    campaign: &CampaignId,
+    applicant: &Applicant,
+    round: &RoundId,
+    since: Millis,
+) -> Response {
+    let body = NoLongerWaitingBody {
+        decision: word,
+        campaign: campaign.as_str(),
+        round: round.as_str(),
+        user_id: applicant.as_str(),
+        waitlisted_at: since.to_string(),
+    };
+    Response::json(StatusCode::OK, &body)
 }
 
 fn waitlisted(

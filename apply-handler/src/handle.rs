@@ -141,7 +141,10 @@ async fn respond(
         Resource::Application(campaign, named) => {
             // An invalid round id is reported like an unknown round.
             let round = parameter(head, "round", Problem::RoundNotFound)?;
-            application(campaign).get(named, round).await
+            match head.method {
+                Method::DELETE => application(campaign).delete(named, round).await,
+                _ => application(campaign).get(named, round).await,
+            }
         }
     }
 }

@@ -52,6 +52,12 @@ pub enum Problem {
     Token(TokenError),
     /// The token's subject is not the applicant in the request.
     NotYourApplication,
+    /// It is not proven that the request comes from its applicant, so it cannot be carried out.
+    IdentityNotProven,
+    /// The campaign does not let applicants give their coupon back.
+    CancellationNotAllowed,
+    /// The coupon has been redeemed, so it cannot be given back.
+    CouponRedeemed,
     /// Redis does not reply. It is unknown whether the application was decided; sending it again is safe.
     GateUnavailable,
     /// The gate is overloaded and was not called.
@@ -94,7 +100,8 @@ impl Problem {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             Self::Token(_) => StatusCode::UNAUTHORIZED,
-            Self::NotYourApplication => StatusCode::FORBIDDEN,
+            Self::NotYourApplication | Self::IdentityNotProven => StatusCode::FORBIDDEN,
+            Self::CancellationNotAllowed | Self::CouponRedeemed => StatusCode::CONFLICT,
             Self::GateUnavailable | Self::Overloaded | Self::BooksIncomplete => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -123,6 +130,9 @@ impl Problem {
             Self::UserIdNotNumeric => "user_id_not_numeric",
             Self::Token(error) => error.code(),
             Self::NotYourApplication => "not_your_application",
+            Self::IdentityNotProven => "identity_not_proven",
+            Self::CancellationNotAllowed => "cancellation_not_allowed",
+            Self::CouponRedeemed => "coupon_redeemed",
             Self::GateUnavailable => "gate_unavailable",
             Self::Overloaded => "overloaded",
             Self::BooksIncomplete => "books_incomplete",
@@ -185,6 +195,11 @@ impl Problem {
             }
             Self::Token(error) => error.detail().into(),
             Self::NotYourApplication => "The token's subject does not match `user_id`.".into(),
+            Self::IdentityNotProven => {
+                "This service does not check who sends a request, so applicants cannot leave the waitlist or give a coupon back here. Its operator can change that: auth_mode = jwt, or identities = upstream.".into()
+            }
+            Self::CancellationNotAllowed => "This campaign does not let applicants give their coupon back.".into(),
+            Self::CouponRedeemed => "The coupon has been redeemed. It cannot be given back.".into(),
             Self::GateUnavailable => {
                 "The gate does not answer. The request may or may not have been carried out. Send it again: an application is decided once, however often it is sent.".into()
             }
@@ -239,6 +254,9 @@ mod tests {
             Problem::UserId(InvalidUserId::Missing),
             Problem::UserIdNotNumeric,
             Problem::NotYourApplication,
+            Problem::IdentityNotProven,
+            Problem::CancellationNotAllowed,
+            Problem::CouponRedeemed,
             Problem::GateUnavailable,
             Problem::Overloaded,
             Problem::BooksIncomplete,

@@ -51,6 +51,16 @@ pub(crate) struct WaitlistedBody<'a> {
     pub(crate) waitlisted_at: String,
 }
 
+/// The applicant has left the waitlist, or its round has closed.
+#[derive(Serialize)]
+pub(crate) struct NoLongerWaitingBody<'a> {
+    pub(crate) decision: &'a str,
+    pub(crate) campaign: &'a str,
+    pub(crate) round: &'a str,
+    pub(crate) user_id: &'a str,
+    pub(crate) waitlisted_at: String,
+}
+
 #[derive(Serialize)]
 pub(crate) struct RefusalBody<'a> {
     #[serde(flatten)]

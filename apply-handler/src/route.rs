@@ -60,7 +60,7 @@ impl Resource {
     pub fn allow(path: &str) -> &'static str {
         match path.split('/').skip(1).collect::<Vec<_>>()[..] {
             ["v1", "campaigns", _, "applications"] => "POST, OPTIONS",
-            ["v1", "campaigns", _, "applications", _] => "GET, HEAD, PUT, OPTIONS",
+            ["v1", "campaigns", _, "applications", _] => "GET, HEAD, PUT, DELETE, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
     }
@@ -151,6 +151,10 @@ mod tests {
         assert!(takes("/v1/campaigns/welcome/applications", Method::POST));
         assert!(!takes("/v1/campaigns/welcome/applications", Method::GET));
         assert!(takes("/v1/campaigns/welcome/applications/7", Method::PUT));
+        assert!(takes(
+            "/v1/campaigns/welcome/applications/7",
+            Method::DELETE
+        ));
         assert!(!takes("/v1/campaigns/welcome/applications/7", Method::POST));
         assert!(takes("/v1/campaigns/welcome", Method::GET));
         assert!(!takes("/v1/campaigns/welcome", Method::PUT));

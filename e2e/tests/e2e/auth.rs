@@ -136,6 +136,31 @@ async fn with_tokens_applicants_apply_and_ask_for_themselves_only() {
             assert_eq!(seen, expected, "{method} {path}");
         }
     }
+    for (path, token, expected) in [
+        (
+            "/applications/me",
+            Some(&alice),
+            (StatusCode::CONFLICT, "cancellation_not_allowed"),
+        ),
+        (
+            "/applications/bob",
+            Some(&alice),
+            (StatusCode::FORBIDDEN, "not_your_application"),
+        ),
+        (
+            "/applications/alice",
+            None,
+            (StatusCode::UNAUTHORIZED, "missing_token"),
+        ),
+    ] {
+        let token = token.map(String::as_str);
+        let (status, _, body) = request(Method::DELETE, path, token, "").await;
+        assert_eq!(
+            (status, body["code"].as_str().unwrap_or_default()),
+            expected,
+            "{path}"
+        );
+    }
     let me = token("me", 60);
     let (status, _, body) = request(Method::PUT, "/applications/me", Some(&me), "").await;
     assert_eq!(

@@ -13,6 +13,7 @@
 mod audit;
 mod auth;
 mod browser;
+mod cancel;
 mod edge;
 mod failed;
 mod host;

@@ -17,9 +17,18 @@ const CAMPAIGNS: [Option<&str>; 6] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_is_as_its_description_says() {
-    let system = System::start(Size::ONLY_A_HANDLER).await;
+    let upstream = [("SPIN_VARIABLE_IDENTITIES", "upstream")];
+    let system = System::start_with(Size::ONLY_A_HANDLER, &upstream).await;
     for arguments in [
-        vec!["campaign", "create", "--id", "open", "--quota", "1000000"],
+        vec![
+            "campaign",
+            "create",
+            "--id",
+            "open",
+            "--quota",
+            "1000000",
+            "--self-cancel",
+        ],
         vec!["campaign", "create", "--id", "sold-out", "--quota", "1"],
         vec![
             "campaign",
