@@ -9,6 +9,7 @@ use crate::gate::confirm::{Confirmer, WAITING};
 use crate::gate::halt::CampaignHalter;
 use crate::kafka::topic::TopicReader;
 use crate::kafka::tracker::Tracker;
+use crate::problems::Problems;
 use crate::rate_limit::RateLimit;
 use crate::readiness::Readiness;
 use crate::replayer::Replayer;
@@ -70,6 +71,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         Arc::clone(&tracker),
     );
     let (committed, to_confirm) = mpsc::channel(WAITING);
+    let problems = Arc::new(Problems::default());
     let mut writers = JoinSet::new();
     for (index, (store, deliveries)) in stores.into_iter().zip(channels).enumerate() {
         let writer = Writer {
@@ -77,6 +79,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             store,
             tracker: Arc::clone(&tracker),
             readiness: Arc::clone(&readiness),
+            problems: Arc::clone(&problems),
             rate_limit: Arc::clone(&rate_limit),
             committed: committed.clone(),
         };

@@ -65,6 +65,7 @@ pub mod config;
 mod consumer;
 mod ending;
 pub mod metrics;
+mod problems;
 mod readiness;
 
 pub use config::Config;

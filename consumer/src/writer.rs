@@ -6,6 +6,7 @@ use crate::gate::committed::Committed;
 use crate::kafka::record::Delivery;
 use crate::kafka::tracker::Tracker;
 use crate::metrics;
+use crate::problems::Problems;
 use crate::rate_limit::RateLimit;
 use crate::readiness::Readiness;
 use crate::table::error::StoreError;
@@ -29,6 +30,8 @@ pub(crate) struct Writer {
     /// Knows which records still belong to this consumer.
     pub(crate) tracker: Arc<Tracker>,
     pub(crate) readiness: Arc<Readiness>,
+    /// Those of all writers: the database usually fails for all of them at once.
+    pub(crate) problems: Arc<Problems>,
     /// The limit of rows per second for all writers together.
     pub(crate) rate_limit: Arc<RateLimit>,
     /// Passes committed batches on to the confirmer.
@@ -100,6 +103,7 @@ impl Writer {
             match timeout(backoff.deadline(), self.store.write(&batch)).await {
                 Ok(Ok(outcomes)) => {
                     self.readiness.database(self.index, true);
+                    self.problems.end();
                     if backoff.failures() > 0 {
                         info!(
                             failures = backoff.failures(),
@@ -140,7 +144,8 @@ impl Writer {
         }
         let problem =
             error.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string());
-        if backoff.is_news(&problem) {
+        // The batch's own memory keeps a problem of this batch alone quiet while other batches are written.
+        if backoff.is_news(&problem) && self.problems.is_news(&problem) {
             warn!(
                 error = problem,
                 code,

@@ -11,16 +11,17 @@
 
 use crate::kafka::tracker::Tracker;
 use crate::metrics;
+use crate::problems::Problems;
 use crate::readiness::Readiness;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{ClientContext, Offset, TopicPartitionList, bindings};
 use rushgate_gate::failpoint::failpoint;
-use rushgate_startup::{Backoff, LastKafkaError, causes, is_missing_kafka_right};
+use rushgate_startup::{LastKafkaError, causes, is_missing_kafka_right};
 use std::ptr::null_mut;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
@@ -45,24 +46,6 @@ pub(crate) struct Group {
     last_error: LastKafkaError,
     reading: Problems,
     committing: Problems,
-}
-
-/// The problems that were logged, each once until it works again.
-#[derive(Default)]
-struct Problems(Mutex<Option<Backoff>>);
-
-impl Problems {
-    fn is_news(&self, problem: &str) -> bool {
-        self.lock().get_or_insert_default().is_news(problem)
-    }
-
-    fn end(&self) {
-        *self.lock() = None;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Backoff>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The callbacks of librdkafka. They run in the thread that polls.

@@ -86,7 +86,7 @@ async fn partitions_are_given_back_when_both_writers_are_finished() {
     let rig = Rig::new(1_000, 2).await;
     let mut holder = rig.hold_up(&[50, 600]).await;
     rig.topic.publish_grants(1..=1_000);
-    let first = rig.consumer(&[WRITERS]);
+    let first = rig.consumer(&[WRITERS, GATHERING]);
     // The second writer's transaction is held up too.
     first
         .until_at_least(r#"rushgate_consumer_retries_total{code="1205"}"#, 2.0)
@@ -109,6 +109,9 @@ async fn partitions_are_given_back_when_both_writers_are_finished() {
             .await;
         assert_eq!(again, Some(0.0));
     }
+    // Both writers had the same problem.
+    let log = first.log();
+    assert_eq!(log.matches("writing a batch failed").count(), 1, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -322,13 +322,20 @@ async fn a_program_names_the_table_on_which_its_user_lost_its_rights() {
         ("failed_events", &["failed", "list"]),
         ("campaign_log", &["campaign", "log", "launch"]),
         ("intentions", &["campaign", "pause", "launch"]),
+        ("_sqlx_migrations", &["setup"]),
     ] {
         lose(Role::Operator, table).await;
         let ended = system.operator.end_of(command).await.expect("run");
         assert_eq!(ended.code, Some(1), "{table}: {ended:?}");
         assert!(ended.stderr.contains(table), "{table}: {ended:?}");
+        assert!(ended.stderr.contains("lacks a right"), "{table}: {ended:?}");
         again().await;
     }
+    // A migration is missing, which the operator may not run.
+    let undone = "UPDATE _sqlx_migrations SET success = FALSE ORDER BY version DESC LIMIT 1";
+    system.database.run(undone).await.expect(undone);
+    let ended = system.operator.end_of(&["setup"]).await.expect("run");
+    assert!(ended.stderr.contains("UPDATE command denied"), "{ended:?}");
     for table in [
         "campaigns",
         "rounds",

@@ -41,6 +41,9 @@ const RIGHTS: &str = "SELECT, INSERT, UPDATE, CREATE, ALTER and REFERENCES";
 /// MySQL errors that mean: the user lacks a right.
 const DENIED: [u16; 4] = [1044, 1142, 1143, 1227];
 
+/// MySQL error: no such table. A user without any right on a table gets one of [`DENIED`], whether it exists or not.
+const NO_TABLE: u16 = 1146;
+
 /// How to continue after an interruption.
 const GOES_ON: &str = "run `rushgate setup` again: it continues where this run stopped";
 
@@ -102,11 +105,12 @@ struct Note {
 /// Recorded progress by version. A version that this program does not know is an error.
 async fn notes(connection: &mut MySqlConnection) -> Result<BTreeMap<i64, Note>> {
     let mut notes = BTreeMap::new();
-    if !objects(connection).await?.contains(NOTES) {
-        return Ok(notes);
-    }
     let select = "SELECT version, success, checksum FROM _sqlx_migrations";
-    for row in rows(connection, select).await? {
+    let found = match sqlx::raw_sql(select).fetch_all(connection).await {
+        Err(error) if number(&error) == Some(NO_TABLE) => return Ok(notes),
+        found => found.map_err(|error| failed(error, select))?,
+    };
+    for row in found {
         let version = row.try_get("version")?;
         let note = Note {
             success: row.try_get("success")?,
@@ -139,6 +143,12 @@ async fn apply(
     let statements = Statement::all_of(migration.sql.as_str())?;
     // Checked before anything is written: tables of another application are left alone.
     let there = objects(connection).await?;
+    if there.contains(NOTES) {
+        // A user sees only those objects on which it has rights. Without this right, it is not a user for migrations,
+        // and what it does not see would be reported as missing.
+        let nothing = "UPDATE _sqlx_migrations SET success = TRUE WHERE FALSE";
+        execute(connection, nothing).await?;
+    }
     let mut missing = vec![];
     for statement in &statements {
         if !is_done(statement, &there)? {
@@ -234,13 +244,10 @@ async fn execute(connection: &mut MySqlConnection, sql: &str) -> Result<()> {
 
 /// Adds what to do to the error of a statement.
 fn failed(error: sqlx::Error, sql: &str) -> anyhow::Error {
-    let number = error
-        .as_database_error()
-        .and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>())
-        .map(MySqlDatabaseError::number);
-    let advice = match number {
+    let advice = match number(&error) {
         Some(number) if DENIED.contains(&number) => format!(
-            "the database user lacks a right (`rushgate setup` needs {RIGHTS} on the schema): grant it, then {GOES_ON}"
+            "the database user lacks a right (`rushgate setup` needs {RIGHTS} on the schema if a migration is missing, \
+             and otherwise only SELECT on _sqlx_migrations): grant it, then {GOES_ON}"
         ),
         Some(_) => format!(
             "the database refused `{}`: remove the cause, then {GOES_ON}",
@@ -252,6 +259,12 @@ fn failed(error: sqlx::Error, sql: &str) -> anyhow::Error {
         ),
     };
     anyhow!(error).context(advice)
+}
+
+fn number(error: &sqlx::Error) -> Option<u16> {
+    let error = error.as_database_error()?;
+    let error = error.try_downcast_ref::<MySqlDatabaseError>()?;
+    Some(error.number())
 }
 
 /// The first words of a statement.
