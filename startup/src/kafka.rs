@@ -92,6 +92,8 @@ impl KafkaSettings {
             // `rushgate setup` creates the topic. A producer that asks for a missing topic would otherwise
             // create it with the brokers' default number of partitions.
             .set("allow.auto.create.topics", "false")
+            // How soon a login or a certificate that was refused is tried again; by default after up to 10 s.
+            .set("reconnect.backoff.max.ms", "2000")
             // The client's context decides which lines are logged. [`LastKafkaError`] needs the lines about
             // lost connections.
             .set_log_level(RDKafkaLogLevel::Info);

@@ -79,6 +79,11 @@ impl Proxy {
         self.line.reset();
     }
 
+    /// Connections since the last call of [`Proxy::set`].
+    pub fn connections(&self) -> usize {
+        self.line.now().connections
+    }
+
     /// Requests since the last call of [`Proxy::set`].
     pub fn requests(&self) -> usize {
         self.line.now().requests

@@ -83,7 +83,7 @@ pub(crate) fn up_servers(servers: &packages::Servers, state: &State) -> Result<(
         behind: None,
         password: stack.password.clone(),
         tls: Some(Tls {
-            ports: [port()?, port()?, port()?, port()?],
+            ports: [port()?, port()?, port()?, port()?, port()?, port()?],
             certificates: Certificates::make(state.path("certificates"))?,
         }),
     };

@@ -1,4 +1,4 @@
-//! Grants rights to users of Kafka. The requests are encoded by hand, because rdkafka does not support them, and a Java
+//! Grants rights to users of Kafka, or denies them. The requests are encoded by hand, because rdkafka does not support them, and a Java
 //! program for each right would take seconds.
 
 #![allow(
@@ -14,6 +14,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/rights/kafka.sh");
+
+// Requests of Kafka's protocol: CreateAcls and DeleteAcls. The rules have the same form in both.
+const CREATE: i16 = 30;
+const DELETE: i16 = 31;
+
+const DENY: u8 = 2;
+const ALLOW: u8 = 3;
 
 const LITERAL: u8 = 3;
 const PREFIXED: u8 = 4;
@@ -38,12 +45,13 @@ pub async fn allow_programs(brokers: &str, prefix: &str) {
     let calls = printed.split("--bootstrap-server\n").skip(1);
     for call in calls {
         let arguments: Vec<&str> = call.lines().skip(1).collect();
-        allow(brokers, &arguments).await;
+        acls(brokers, &arguments).await;
     }
 }
 
-/// Grants what `kafka-acls.sh --add` would grant with these arguments.
-pub async fn allow(brokers: &str, arguments: &[&str]) {
+/// Does what `kafka-acls.sh` would do with these arguments.
+pub async fn acls(brokers: &str, arguments: &[&str]) {
+    let (mut request, mut permission) = (CREATE, ALLOW);
     let (mut principal, mut pattern) = ("", LITERAL);
     let (mut operations, mut resources) = (vec![], vec![]);
     let mut words = arguments.iter().copied();
@@ -51,6 +59,7 @@ pub async fn allow(brokers: &str, arguments: &[&str]) {
         let mut value = || words.next().expect("a value");
         match option {
             "--add" | "--force" => {}
+            "--remove" => request = DELETE,
             "--resource-pattern-type" => {
                 pattern = if value() == "prefixed" {
                     PREFIXED
@@ -59,6 +68,7 @@ pub async fn allow(brokers: &str, arguments: &[&str]) {
                 };
             }
             "--allow-principal" => principal = value(),
+            "--deny-principal" => (principal, permission) = (value(), DENY),
             "--operation" => operations.push(operation(value())),
             "--topic" => resources.push((2, value())),
             "--group" => resources.push((3, value())),
@@ -72,8 +82,9 @@ pub async fn allow(brokers: &str, arguments: &[&str]) {
     });
     let rules: Vec<_> = rules.collect();
 
-    // CreateAcls, version 1: API key, version, correlation id and client id, then the rules.
-    let mut request: Vec<u8> = [30_i16.to_be_bytes(), 1_i16.to_be_bytes()].concat();
+    // Version 1: API key, version, correlation id and client id, then the rules.
+    let is_new = request == CREATE;
+    let mut request: Vec<u8> = [request.to_be_bytes(), 1_i16.to_be_bytes()].concat();
     request.extend(1_i32.to_be_bytes());
     put(&mut request, "e2e");
     request.extend(i32::try_from(rules.len()).expect("few").to_be_bytes());
@@ -82,16 +93,17 @@ pub async fn allow(brokers: &str, arguments: &[&str]) {
         put(&mut request, name);
         request.push(pattern);
         put(&mut request, principal);
-        // From any host; allowed.
+        // From any host.
         put(&mut request, "*");
-        request.extend([**operation, 3]);
+        request.extend([**operation, permission]);
     }
 
-    // Correlation id, throttle time and the number of rules; then for each an error code, which is 0, and an empty text.
-    let done = vec![0; 4 * rules.len()];
-    until(&format!("Kafka grants {arguments:?}"), async || {
+    // Correlation id, throttle time and the number of rules. Then for each rule that is created an error code, which is 0,
+    // and an empty text; for one that is deleted an error code and more.
+    let done = vec![0; if is_new { 4 * rules.len() } else { 2 }];
+    until(&format!("Kafka does {arguments:?}"), async || {
         let answer = answer(brokers, &request).await.ok()?;
-        (answer.get(12..) == Some(&done[..])).then_some(())
+        answer.get(12..)?.starts_with(&done).then_some(())
     })
     .await;
 }

@@ -2,6 +2,7 @@
 //! same rush without.
 
 mod database;
+mod kafka;
 mod redis;
 pub(crate) mod says;
 

@@ -274,7 +274,7 @@ async fn a_topic_that_is_there_needs_no_right_to_create_it() {
     assert!(done.expect("the command").status.success());
     let describe = ["--allow-principal", "User:guest", "--operation", "Describe"];
     let describe = [describe.as_slice(), &["--topic", topic]].concat();
-    rights::kafka::allow(&server("KAFKA_BROKERS"), &describe).await;
+    rights::kafka::acls(&server("KAFKA_BROKERS"), &describe).await;
     let done = as_guest().await;
     assert!(done.status.success(), "{}", stderr(&done));
     assert_eq!(partitions(topic), 3);

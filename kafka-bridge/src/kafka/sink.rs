@@ -265,7 +265,6 @@ pub(crate) fn client_config(settings: &Config) -> Result<ClientConfig, BadSettin
             "message.timeout.ms",
             settings.delivery_timeout.as_millis().to_string(),
         )
-        .set("queue.buffering.max.messages", settings.window.to_string())
-        .set("reconnect.backoff.max.ms", "2000");
+        .set("queue.buffering.max.messages", settings.window.to_string());
     Ok(config)
 }

@@ -17,6 +17,7 @@ pub(super) struct Route {
 
 /// Connects the client with the server, until one of them ends or the proxy resets the connection.
 pub(super) async fn pass_on(mut client: TcpStream, route: Route, line: Line) {
+    line.count_connection();
     let mut reset = line.watch_resets();
     let server = match line.now().trouble {
         Trouble::Cut => None,

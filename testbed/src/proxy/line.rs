@@ -41,7 +41,8 @@ pub(super) struct Line {
 #[derive(Clone, Copy)]
 pub(super) struct Now {
     pub(super) trouble: Trouble,
-    /// Requests since the fault was set.
+    /// Connections and requests since the fault was set.
+    pub(super) connections: usize,
     pub(super) requests: usize,
     /// Whether the request of the fault has come.
     pub(super) has_struck: bool,
@@ -51,6 +52,7 @@ impl Now {
     fn of(trouble: Trouble) -> Self {
         Self {
             trouble,
+            connections: 0,
             requests: 0,
             has_struck: false,
         }
@@ -88,6 +90,14 @@ impl Line {
     /// Resets the present connections.
     pub(super) fn reset(&self) {
         self.resets.send_modify(|resets| *resets += 1);
+    }
+
+    pub(super) fn count_connection(&self) {
+        self.now.send_if_modified(|now| {
+            now.connections += 1;
+            // No task waits for a number.
+            false
+        });
     }
 
     /// Counts a request; returns the fault if it is about this one.

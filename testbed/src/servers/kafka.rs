@@ -1,6 +1,6 @@
 //! Kafka as a single node in KRaft mode, from a directory of jars.
 
-use crate::certificates::{AUTHORITY, Certificates, EXPIRED, OTHER_NAME, SERVER};
+use crate::certificates::{AUTHORITY, Certificates, EXPIRED, FOREIGN, OTHER_NAME, SERVER};
 use crate::program::{find, printed_version, run, version_after};
 use crate::secret;
 use anyhow::{Context, Result};
@@ -67,13 +67,17 @@ const PLAIN: &str = "SASL";
 
 /// A listener with TLS that requires the same login.
 pub const LOGIN: &str = "LOGIN";
+/// The same, where the users' password for PLAIN is another one.
+pub const OTHER_PASSWORD: &str = "PASSWORD";
 /// A listener with TLS that requires a client certificate, whose common name is the user.
 pub const CLIENT_CERTIFICATE: &str = "CERTIFICATE";
 
 /// Each listener with TLS: its name, its protocol, and its certificate.
-pub const TLS_LISTENERS: [(&str, &str, &str); 4] = [
+pub const TLS_LISTENERS: [(&str, &str, &str); 6] = [
     (LOGIN, "SASL_SSL", SERVER),
+    (OTHER_PASSWORD, "SASL_SSL", SERVER),
     (CLIENT_CERTIFICATE, "SSL", SERVER),
+    (FOREIGN, "SSL", FOREIGN),
     (OTHER_NAME, "SSL", OTHER_NAME),
     (EXPIRED, "SSL", EXPIRED),
 ];
@@ -260,19 +264,18 @@ impl Sasl {
 
     /// Its users and their rights.
     fn settings(&self) -> String {
-        let password = &self.password;
-        let users = [SASL_USER].iter().chain(&SASL_OTHERS);
-        let users: String = users
-            .map(|user| format!(" user_{user}=\"{password}\""))
-            .collect();
         let mut settings = format!(
             "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
              super.users=User:ANONYMOUS;User:{SASL_USER}\n"
         );
-        for listener in [Some(PLAIN), self.tls.as_ref().map(|_| LOGIN)]
-            .into_iter()
-            .flatten()
-        {
+        let password = self.password.as_str();
+        let tls = self.tls.iter();
+        let tls = tls.flat_map(|_| [(LOGIN, password), (OTHER_PASSWORD, "an0ther")]);
+        for (listener, password) in [(PLAIN, password)].into_iter().chain(tls) {
+            let users = [SASL_USER].iter().chain(&SASL_OTHERS);
+            let users: String = users
+                .map(|user| format!(" user_{user}=\"{password}\""))
+                .collect();
             let listener = format!("listener.name.{}", listener.to_lowercase());
             settings += &format!(
                 "{listener}.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n\

@@ -9,6 +9,7 @@ use rushgate_e2e::system::{Size, System};
 use rushgate_testbed::certificates::{AUTHORITY, EXPIRED, FOREIGN, OTHER_NAME, SERVER};
 use rushgate_testbed::proxy::{Proxy, Trouble};
 use rushgate_testbed::wait::until;
+use std::time::{Duration, Instant};
 use url::Url;
 
 /// A certificate that the database gets, or a statement about the user `?`; how the user becomes right again; and what
@@ -80,10 +81,14 @@ async fn each_refusal_of_the_database_is_told_and_healed() {
         says("the operator", &show.stderr, words).expect("the reason");
         log.says(words).await;
         proxy.set(Trouble::None);
+        let begun = Instant::now();
         until("it has tried again, several times", async || {
-            (proxy.requests() >= 6).then_some(())
+            (proxy.connections() >= 4).then_some(())
         })
         .await;
+        // The waits become longer, and the second one is at least 0.1 s.
+        let took = begun.elapsed();
+        assert!(took > Duration::from_millis(100), "{wrong}: {took:?}");
         log.is_short(words);
         match certificate {
             true => shows_certificate(&system, SERVER).await,
