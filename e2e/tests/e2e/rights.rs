@@ -2,6 +2,8 @@
 //! they suffice. Here, every right of a user of Redis is taken away once, and a program misses it; and each server refuses
 //! what no program does.
 
+mod half_a_grant;
+
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
