@@ -29,6 +29,7 @@ mod operator;
 mod operator_errors;
 mod overload;
 mod page;
+mod personal_data;
 mod places;
 mod put;
 mod redis_away;
