@@ -78,6 +78,108 @@ async fn terms_that_differ_are_found_and_repaired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_of_an_older_version_promotes_forever_until_it_is_changed() {
+    let system = System::start(Size::ONE_OF_EACH).await;
+    let launch = View::of(&system, LAUNCH);
+    let create = [
+        "campaign",
+        "create",
+        "--id",
+        LAUNCH,
+        "--quota",
+        "1",
+        "--waitlist",
+        "5",
+    ];
+    let created = launch.does(&create).await;
+    assert!(
+        created.ends_with("one per campaign, waitlist 5\n"),
+        "{created}"
+    );
+    // What the migration and an older gate leave: the columns have their defaults, and the fields are missing.
+    let older =
+        "UPDATE campaigns SET codes = DEFAULT, self_cancel = DEFAULT, promote_until = DEFAULT";
+    system.database.run(older).await.expect("done");
+    let mut redis = system.redis_connection().await.expect("Redis");
+    let mut forget = redis::cmd("HDEL");
+    forget.arg("rushgate:{launch}:campaign");
+    forget.arg(&["codes", "self_cancel", "promote_until"]);
+    forget.exec_async(&mut redis).await.expect("HDEL");
+    launch.exits(0, &["audit"]).await;
+    // Creating it again is no change, although new campaigns have another rule.
+    let again = launch.does(&create).await;
+    assert!(again.ends_with("waitlist 5, promotes forever\n"), "{again}");
+
+    assert_eq!(launch.apply("a").await, granted(1));
+    for position in 1..=3 {
+        let applied = launch.apply(&format!("w{position}")).await;
+        assert_eq!(applied, Reply::Waitlisted(position));
+    }
+    launch.has_rows(1).await;
+    let close = ["--closes-at", "2020-01-01T00:00:00Z"];
+    let change = ["campaign", "change", LAUNCH];
+    launch.does(&[&change[..], &close].concat()).await;
+    let revoked = launch.does(&["revoke", LAUNCH, "a"]).await;
+    assert!(
+        revoked.ends_with("its serial now belongs to w1\n"),
+        "{revoked}"
+    );
+
+    let rules = [
+        "--self-cancel",
+        "--promote-until",
+        "closes",
+        "--valid-until",
+        "2099-01-01T00:00:00Z",
+    ];
+    launch.does(&[&change[..], &rules].concat()).await;
+    let log = launch.does(&["campaign", "log", LAUNCH]).await;
+    let expected =
+        "self-cancel off -> on; promote until forever -> closes; valid until unset -> 2099-01-01";
+    assert!(log.contains(expected), "{log}");
+    let shown = launch.does(&["campaign", "show", LAUNCH]).await;
+    let expected = "waitlist 5, self-cancel, valid until 2099-01-01T00:00:00.000Z";
+    assert!(shown.contains(expected), "{shown}");
+    let revoked = launch.does(&["revoke", LAUNCH, "w1"]).await;
+    assert!(revoked.ends_with("its serial is free again\n"), "{revoked}");
+    let found = launch.does(&["coupon", "find", "w2"]).await;
+    assert!(found.contains("waited in round once since"), "{found}");
+
+    let forever = ["--promote-until", "forever", "--self-cancel=false"];
+    let changed = launch.does(&[&change[..], &forever].concat()).await;
+    assert!(
+        changed.ends_with("; 1 from the waitlist got a coupon\n"),
+        "{changed}"
+    );
+    system.drained(LAUNCH).await;
+    launch.exits(0, &["audit"]).await;
+
+    // A gate that is rebuilt knows which coupons are redeemed.
+    let redeemed = "UPDATE coupons SET redeemed_at = '2026-01-01' WHERE user_id = 'w2'";
+    system.database.run(redeemed).await.expect("done");
+    launch.does(&["restore", LAUNCH, "--halt"]).await;
+    let found = launch.does(&["coupon", "find", "w2"]).await;
+    let expected = "issued once/1, granted at ";
+    assert!(
+        found.contains(expected) && found.contains(", redeemed at 2026-01-01T00:00:00.000Z"),
+        "{found}"
+    );
+    let refused = launch.exits(1, &["revoke", LAUNCH, "w2"]).await;
+    assert!(
+        refused.contains("is redeemed, so it cannot be revoked"),
+        "{refused}"
+    );
+
+    for (codes, expected) in [("pool", "is not built yet"), ("signed", "COUPON_CODE_KEYS")] {
+        let other = ["--id", "other", "--quota", "1", "--codes", codes];
+        let refused = launch
+            .exits(1, &[&["campaign", "create"][..], &other].concat())
+            .await;
+        assert!(refused.contains(expected), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_one_per_rule_of_a_campaign_with_winners_stays() {
     let system = System::start(Size::ONE_OF_EACH).await;
     let launch = View::of(&system, LAUNCH);
