@@ -235,6 +235,11 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         debug!(target: "librdkafka", %error, reason);
+        // Each error comes to [`Group::reading_failed`] as well, which reports a missing right.
+        let code = error.rdkafka_error_code();
+        if code.is_some_and(is_missing_kafka_right) {
+            return;
+        }
         self.0.last_error.error(error, reason);
         // librdkafka reports "all brokers down" with every attempt, and the reason about once in 30 s.
         if let Some(error) = self.0.last_error.take()
