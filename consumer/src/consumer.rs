@@ -15,6 +15,7 @@ use crate::readiness::Readiness;
 use crate::replayer::Replayer;
 use crate::table::error::StoreError;
 use crate::table::parking::Parking;
+use crate::table::row_codes::RowCodes;
 use crate::table::store::Store;
 use crate::table::streak::Streak;
 use crate::writer::Writer;
@@ -43,7 +44,15 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let readiness = Arc::new(Readiness::new(config.writers()));
     let streak = Streak::new(config.all_bad_stops_at as usize);
     let (database, topic) = (config.database.options()?, &config.kafka.topic);
-    let store = || Store::new(database.clone(), topic.clone(), streak.clone());
+    let codes = RowCodes::new(config.coupon_codes.keys()?);
+    let store = || {
+        Store::new(
+            database.clone(),
+            topic.clone(),
+            streak.clone(),
+            codes.clone(),
+        )
+    };
     let stores = (0..config.writers()).map(|_| store());
     let mut stores: Vec<Store> = stores.collect();
     tokio::select! {

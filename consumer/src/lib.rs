@@ -42,6 +42,7 @@ pub mod table {
     pub mod plan;
     pub(crate) mod revoke;
     pub(crate) mod rounds;
+    pub(crate) mod row_codes;
     pub(crate) mod session;
     pub(crate) mod statement_length;
     pub(crate) mod store;

@@ -10,6 +10,8 @@ pub(crate) const READY: &str = "rushgate_consumer_ready";
 pub(crate) const PARTITIONS: &str = "rushgate_consumer_partitions_assigned";
 /// Counter: rows inserted into `coupons`.
 pub(crate) const INSERTED: &str = "rushgate_consumer_inserted_total";
+/// Counter: rows inserted without the signed code that they should have, because this consumer lacks the key.
+pub(crate) const WITHOUT_CODE: &str = "rushgate_consumer_rows_without_code_total";
 /// Counter: records whose row existed already, because they were delivered before.
 pub(crate) const ALREADY_DONE: &str = "rushgate_consumer_already_done_total";
 /// Counter: rows of `coupons` that became revoked.
@@ -64,6 +66,10 @@ pub fn describe() {
     );
     describe_gauge!(PARTITIONS, "Partitions assigned");
     describe_counter!(INSERTED, "Rows inserted into coupons");
+    describe_counter!(
+        WITHOUT_CODE,
+        "Rows inserted without their signed code, because the key is missing"
+    );
     describe_counter!(ALREADY_DONE, "Records whose row existed already");
     describe_counter!(REVOKED, "Coupons revoked");
     describe_counter!(FAILED, "Records that became dead letters, by reason");
@@ -89,6 +95,7 @@ pub fn describe() {
     // A counter that is watched for being 0 must exist from the start.
     for name in [
         INSERTED,
+        WITHOUT_CODE,
         ALREADY_DONE,
         REVOKED,
         REPLAYED,
@@ -117,6 +124,10 @@ pub(crate) fn inserted(since_grants: &[Duration]) {
     for since_grant in since_grants {
         grant_to_row.record(since_grant.as_secs_f64());
     }
+}
+
+pub(crate) fn without_code(rows: usize) {
+    counter!(WITHOUT_CODE).increment(rows as u64);
 }
 
 pub(crate) fn already_done() {

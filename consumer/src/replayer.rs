@@ -8,7 +8,6 @@ use crate::gate::committed::Committed;
 use crate::metrics;
 use crate::rate_limit::RateLimit;
 use crate::table::error::StoreError;
-use crate::table::outcome::RecordOutcome;
 use crate::table::parked::{self, Cursor, Page};
 use crate::table::store::{Replayed, Store};
 use rushgate_gate::CampaignId;
@@ -188,12 +187,7 @@ impl Replayer {
         } = in_time(self.store.replay(campaign, &page.ids, &self.trust)).await?;
         let inserted = outcomes
             .iter()
-            .filter(|outcome| {
-                matches!(
-                    outcome,
-                    RecordOutcome::Inserted | RecordOutcome::InsertedRevoked
-                )
-            })
+            .filter(|outcome| outcome.is_inserted())
             .count();
         let (committed, confirmed) = Committed::replayed(batch, outcomes.clone());
         if self.committed.send(committed).await.is_err() || !confirmed.await.unwrap_or(false) {

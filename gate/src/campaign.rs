@@ -145,6 +145,17 @@ impl Codes {
     }
 }
 
+impl FromStr for Codes {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        match text {
+            "none" => Ok(Self::None),
+            other => Self::read(other),
+        }
+    }
+}
+
 impl fmt::Display for Codes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -233,6 +244,7 @@ mod tests {
         ] {
             assert_eq!(codes.field(), field);
             assert_eq!(Codes::read(field), Ok(codes));
+            assert_eq!(codes.to_string().parse(), Ok(codes));
         }
         for bad in ["none", "signed", "signed/", "signed/00C0FFEE", "pool/"] {
             assert!(Codes::read(bad).is_err(), "{bad}");

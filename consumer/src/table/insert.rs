@@ -61,7 +61,7 @@ pub(crate) async fn insert(
                             }
                         }
                         JudgeVerdict::Fill(id) => {
-                            let filled = fill(connection, id, row.event.at).await;
+                            let filled = fill(connection, id, &row).await;
                             outcomes[row.place] = Some(match filled {
                                 Ok(()) => RecordOutcome::InsertedRevoked,
                                 Err(error) => refused(error)?,

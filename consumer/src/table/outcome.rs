@@ -20,6 +20,12 @@ pub(crate) enum RecordOutcome {
     Rejected(Rejection),
 }
 
+impl RecordOutcome {
+    pub(crate) fn is_inserted(&self) -> bool {
+        matches!(self, Self::Inserted | Self::InsertedRevoked)
+    }
+}
+
 /// The outcome of a record whose own statement failed.
 ///
 /// # Errors

@@ -1,7 +1,9 @@
 //! Splits a batch into steps. The events of one step do not depend on each other, so they may be written in any order;
 //! the steps are written one after the other. All functions are pure.
 
-use rushgate_gate::{Applicant, CampaignId, Event, EventType, OnePer, Quota, RoundId, Serial};
+use rushgate_gate::{
+    Applicant, CampaignId, Codes, CouponCode, Event, EventType, OnePer, Quota, RoundId, Serial,
+};
 use std::collections::{HashMap, HashSet};
 
 /// A round's terms from the database.
@@ -9,6 +11,8 @@ use std::collections::{HashMap, HashSet};
 pub struct RoundInForce {
     pub quota: Quota,
     pub one_per: OnePer,
+    /// Of the campaign.
+    pub codes: Codes,
 }
 
 /// An event that may be written, and the place of its record in the batch.
@@ -17,6 +21,8 @@ pub struct Planned<'a> {
     pub place: usize,
     pub event: &'a Event,
     pub round: RoundInForce,
+    /// The code of its row.
+    pub code: Option<CouponCode>,
 }
 
 /// One step. Its events may be written in any order, because they are independent of each other.
@@ -132,8 +138,11 @@ mod tests {
             events.extend(events.clone());
             let turn = order.index(events.len().max(1));
             events.rotate_left(turn);
-            let round = RoundInForce { quota: Quota::try_from(100u32).expect("a quota"), one_per };
-            let planned = || events.iter().enumerate().map(|(place, event)| Planned { place, event, round });
+            let round = RoundInForce { quota: Quota::try_from(100u32).expect("a quota"), one_per, codes: Codes::None };
+            let planned = || {
+                let events = events.iter().enumerate();
+                events.map(|(place, event)| Planned { place, event, round, code: None })
+            };
             let (mut expected, mut rows) = (Rows::new(one_per), Rows::new(one_per));
             planned().for_each(|planned| expected.take(&planned));
             let plan = plan(planned());

@@ -4,6 +4,7 @@
 use crate::kafka::record::Delivery;
 use crate::rejection::{Reason, Rejection};
 use crate::table::plan::{Planned, RoundInForce};
+use crate::table::row_codes::RowCodes;
 use crate::table::statement_length::{padded, placeholders};
 use rushgate_gate::{CampaignId, Quota, RoundId};
 use sqlx::mysql::MySqlRow;
@@ -15,8 +16,8 @@ use std::collections::{BTreeSet, HashMap};
 pub(crate) type Rounds = HashMap<CampaignId, HashMap<RoundId, Option<RoundInForce>>>;
 
 /// Reads the terms of the rounds in the batch. The rounds are locked against changes until the commit. Their
-/// campaigns are not locked: how often a person may win never changes, and a command that changes a campaign
-/// locks the campaign before its rounds.
+/// campaigns are not locked: how often a person may win and which codes there are never changes, and a command that
+/// changes a campaign locks the campaign before its rounds.
 ///
 /// # Errors
 /// When the transaction must be tried again.
@@ -38,7 +39,8 @@ pub(crate) async fn rounds_in_force(
     // list of pairs, and with pairs joined by OR it compares each row with every pair.
     let sql = format!(
         "SELECT campaign_id, round_id, quota, \
-         (SELECT one_per FROM campaigns WHERE campaign_id = rounds.campaign_id) \
+         (SELECT one_per FROM campaigns WHERE campaign_id = rounds.campaign_id), \
+         (SELECT CONCAT_WS('/', codes, code_key) FROM campaigns WHERE campaign_id = rounds.campaign_id) \
          FROM rounds WHERE campaign_id IN ({}) AND round_id IN ({}) LOCK IN SHARE MODE",
         placeholders(&campaigns, "?", ", "),
         placeholders(&names, "?", ", ")
@@ -67,6 +69,7 @@ fn in_force(row: &MySqlRow) -> Option<RoundInForce> {
     Some(RoundInForce {
         quota: Quota::try_from(row.try_get::<u32, _>(2).ok()?).ok()?,
         one_per: row.try_get::<String, _>(3).ok()?.parse().ok()?,
+        codes: row.try_get::<String, _>(4).ok()?.parse().ok()?,
     })
 }
 
@@ -78,6 +81,7 @@ pub(crate) fn admit<'a>(
     place: usize,
     delivery: &'a Delivery,
     rounds: &Rounds,
+    codes: &RowCodes,
 ) -> Result<Planned<'a>, Rejection> {
     let event = delivery.decoded.as_ref().map_err(Rejection::clone)?;
     let round = rounds
@@ -104,5 +108,6 @@ pub(crate) fn admit<'a>(
         place,
         event,
         round,
+        code: codes.of(event, round.codes),
     })
 }

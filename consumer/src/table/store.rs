@@ -4,20 +4,22 @@
 //! record becomes a row, already has its row, or becomes a dead letter.
 
 use crate::kafka::record::Delivery;
+use crate::metrics;
 use crate::table::coupon_row::InsertStatements;
 use crate::table::dead_letter::insert_failed_event;
 use crate::table::error::StoreError;
 use crate::table::insert::insert;
 use crate::table::outcome::{RecordOutcome, refused};
 use crate::table::parked::{self, Parked};
-use crate::table::plan::{Plan, Step, plan};
+use crate::table::plan::{Plan, Planned, Step, plan};
 use crate::table::revoke::revoke;
 use crate::table::rounds::{admit, rounds_in_force};
+use crate::table::row_codes::RowCodes;
 use crate::table::session::Session;
 use crate::table::streak::{Counts, ExtendedStreak, Streak};
-use rushgate_gate::CampaignId;
 use rushgate_gate::failpoint::failpoint;
 use rushgate_gate::signature::SignaturePolicy;
+use rushgate_gate::{CampaignId, Codes};
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{Connection, MySqlConnection};
 
@@ -37,16 +39,23 @@ pub(crate) struct Store {
     statements: InsertStatements,
     topic: String,
     streak: Streak,
+    codes: RowCodes,
 }
 
 impl Store {
     /// It connects when it is first used.
-    pub(crate) fn new(options: MySqlConnectOptions, topic: String, streak: Streak) -> Self {
+    pub(crate) fn new(
+        options: MySqlConnectOptions,
+        topic: String,
+        streak: Streak,
+        codes: RowCodes,
+    ) -> Self {
         Self {
             session: Session::new(options),
             statements: InsertStatements::default(),
             topic,
             streak,
+            codes,
         }
     }
 
@@ -57,7 +66,7 @@ impl Store {
     pub(crate) async fn check(&mut self) -> Result<(), StoreError> {
         let mut connection = self.session.take().await?;
         sqlx::query(
-            "SELECT c.active_serial, c.turn, p.one_per, r.quota, f.kafka_timestamp, l.action \
+            "SELECT c.active_serial, c.turn, c.code, p.one_per, p.codes, p.code_key, r.quota, f.kafka_timestamp, l.action \
              FROM coupons c, campaigns p, rounds r, failed_events f, campaign_log l LIMIT 0",
         )
         .execute(&mut connection)
@@ -82,7 +91,7 @@ impl Store {
     ) -> Result<Vec<RecordOutcome>, StoreError> {
         let mut connection = self.session.take().await?;
         let mut transaction = connection.begin().await?;
-        let outcomes = self.write_records(&mut transaction, batch).await?;
+        let (outcomes, without_code) = self.write_records(&mut transaction, batch).await?;
         let fresh = self
             .insert_failed_events(&mut transaction, batch, &outcomes)
             .await?;
@@ -90,6 +99,7 @@ impl Store {
         failpoint("consumer::inserted");
         transaction.commit().await?;
         failpoint("consumer::committed");
+        metrics::without_code(without_code);
         match extended {
             Some(extended) => extended.keep(),
             None => self.streak.end().await,
@@ -112,14 +122,15 @@ impl Store {
     ) -> Result<Replayed, StoreError> {
         let mut connection = self.session.take().await?;
         let mut transaction = connection.begin().await?;
-        let mut replayed = Replayed::default();
+        let (mut replayed, mut without_code) = (Replayed::default(), 0);
         if !parked::is_halted(&mut transaction, campaign).await? {
             (replayed.parked, replayed.batch) = parked::read(&mut transaction, ids, trust).await?;
-            replayed.outcomes = self
+            (replayed.outcomes, without_code) = self
                 .write_records(&mut transaction, &replayed.batch)
                 .await?;
         }
         transaction.commit().await?;
+        metrics::without_code(without_code);
         self.session.put_back(connection);
         Ok(replayed)
     }
@@ -135,20 +146,27 @@ impl Store {
         Ok(answer)
     }
 
+    /// Writes the records. Returns their outcomes, and how many rows were inserted without the code that they should
+    /// have.
     async fn write_records(
         &self,
         connection: &mut MySqlConnection,
         batch: &[Delivery],
-    ) -> Result<Vec<RecordOutcome>, StoreError> {
+    ) -> Result<(Vec<RecordOutcome>, usize), StoreError> {
         let rounds = rounds_in_force(connection, batch).await?;
         let mut outcomes: Vec<Option<RecordOutcome>> = vec![None; batch.len()];
         let mut planned = vec![];
         for (place, delivery) in batch.iter().enumerate() {
-            match admit(place, delivery, &rounds) {
+            match admit(place, delivery, &rounds, &self.codes) {
                 Ok(event) => planned.push(event),
                 Err(rejection) => outcomes[place] = Some(RecordOutcome::Rejected(rejection)),
             }
         }
+        let lacks_code = |planned: &&Planned<'_>| {
+            planned.code.is_none() && matches!(planned.round.codes, Codes::Signed(_))
+        };
+        let lacking = planned.iter().filter(lacks_code);
+        let lacking: Vec<usize> = lacking.map(|planned| planned.place).collect();
         let Plan { steps, repeats } = plan(planned);
         for step in steps {
             match step {
@@ -170,7 +188,12 @@ impl Store {
         }
         // Every record has its outcome by now. If one had none, the batch would be tried again.
         let outcomes: Option<Vec<RecordOutcome>> = outcomes.into_iter().collect();
-        outcomes.ok_or(StoreError::Unresolved)
+        let outcomes = outcomes.ok_or(StoreError::Unresolved)?;
+        let without_code = lacking
+            .iter()
+            .filter(|place| outcomes[**place].is_inserted());
+        let without_code = without_code.count();
+        Ok((outcomes, without_code))
     }
 
     /// Writes the dead letters. Returns, for each campaign, how many new ones count towards the streak.

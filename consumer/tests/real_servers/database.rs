@@ -91,7 +91,7 @@ impl Database {
         let mut all = self
             .texts(
                 "SELECT CONCAT_WS('|', id, campaign_id, round_id, serial, user_id, state, quota, person_scope, \
-                 granted_at, issued_at, revoked_at, active_serial, active_user_id) FROM coupons ORDER BY id",
+                 granted_at, issued_at, revoked_at, active_serial, active_user_id, code) FROM coupons ORDER BY id",
             )
             .await;
         all.extend(

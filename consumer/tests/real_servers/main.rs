@@ -6,6 +6,7 @@
     reason = "helpers of tests, outside #[test] functions"
 )]
 
+mod codes;
 mod confirm;
 mod consumer;
 mod database;

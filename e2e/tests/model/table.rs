@@ -5,7 +5,7 @@ use crate::gate::Grant;
 use rushgate_consumer::rejection::Rival;
 use rushgate_consumer::table::judge::{ExistingRow, JudgeVerdict, judge};
 use rushgate_consumer::table::plan::{Planned, RoundInForce, Step, plan};
-use rushgate_gate::{Event, EventType, Millis, OnePer, Ordinal, Quota, RoundId, Serial};
+use rushgate_gate::{Codes, Event, EventType, Millis, OnePer, Ordinal, Quota, RoundId, Serial};
 use std::collections::BTreeSet;
 
 /// Coupons and dead letters.
@@ -34,11 +34,13 @@ impl Table {
         let round = RoundInForce {
             quota: Quota::try_from(u32::from(quota)).expect("a quota"),
             one_per: OnePer::Campaign,
+            codes: Codes::None,
         };
         let planned = events.iter().enumerate().map(|(place, event)| Planned {
             place,
             event,
             round,
+            code: None,
         });
         let plan = plan(planned);
         let mut have_rows = vec![None; grants.len()];

@@ -7,7 +7,7 @@ use super::rounds;
 use crate::actor::Actor;
 use crate::schedule::Daily;
 use crate::terms::{Campaign, no_such_campaign};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use jiff::SignedDuration;
 use rushgate_gate::{CampaignId, CampaignState, Codes, FencingToken, Terms, Waitlist};
 use sqlx::Row;
@@ -82,7 +82,8 @@ impl Database {
     pub async fn campaign(&self, id: &CampaignId) -> Result<Option<Campaign>> {
         let mut connection = self.connection.lock().await;
         let Some(row) = sqlx::query(
-            "SELECT state, one_per, waitlist, user_ids, codes, code_key, self_cancel, promote_until, timezone, CAST(first_day AS CHAR) AS first_day, \
+            "SELECT state, one_per, waitlist, user_ids, CONCAT_WS('/', codes, code_key) AS codes, self_cancel, \
+             promote_until, timezone, CAST(first_day AS CHAR) AS first_day, \
              CAST(last_day AS CHAR) AS last_day, CAST(opens_local AS CHAR) AS opens_local, open_for_s, \
              DATE_FORMAT(valid_until, '%Y-%m-%dT%H:%i:%s.%fZ') AS valid_until, \
              projected_at IS NOT NULL AS projected FROM campaigns WHERE campaign_id = ?",
@@ -101,7 +102,7 @@ impl Database {
                 one_per: row.try_get::<String, _>("one_per")?.parse()?,
                 waitlist: Waitlist::try_from(row.try_get::<u32, _>("waitlist")?)?,
                 user_ids: row.try_get::<String, _>("user_ids")?.parse()?,
-                codes: codes(&row)?,
+                codes: row.try_get::<String, _>("codes")?.parse()?,
                 self_cancel: row.try_get("self_cancel")?,
                 promote_until: row.try_get::<String, _>("promote_until")?.parse()?,
             },
@@ -206,16 +207,6 @@ async fn write_terms(connection: &mut MySqlConnection, campaign: &Campaign) -> R
     .await
     .context("writing the campaign's terms")?;
     Ok(())
-}
-
-fn codes(row: &MySqlRow) -> Result<Codes> {
-    let key: Option<String> = row.try_get("code_key")?;
-    match (row.try_get::<String, _>("codes")?.as_str(), key) {
-        ("none", None) => Ok(Codes::None),
-        ("signed", Some(fingerprint)) => Ok(Codes::Signed(fingerprint.parse()?)),
-        ("pool", None) => Ok(Codes::Pool),
-        (other, _) => bail!("the campaign has codes of a kind that is not known: {other}"),
-    }
 }
 
 fn daily(row: &MySqlRow) -> Result<Option<Daily>> {

@@ -1,0 +1,89 @@
+//! Tests that rows of campaigns with signed codes have the codes of their grants, and that codes appear nowhere else.
+
+use crate::topic::TestRecord;
+use crate::{CAMPAIGN, Rig};
+use rushgate_gate::{CodeKeys, Event};
+use rushgate_testbed::wait::until;
+
+const KEY: &str = "a key of codes of 32 characters.";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_have_the_codes_of_their_grants_in_whatever_order_records_arrive() {
+    let mut rig = Rig::new(10, 1).await;
+    let keys = CodeKeys::new([KEY]);
+    let key = keys.newest().expect("a key");
+    rig.database.add("foreign", 10).await;
+    for (campaign, key) in [(CAMPAIGN, key.to_string()), ("foreign", "00c0ffee".into())] {
+        let codes = "UPDATE campaigns SET codes = 'signed', code_key";
+        let sql = format!("{codes} = '{key}' WHERE campaign_id = '{campaign}'");
+        rig.database.execute(sql).await;
+    }
+    let value = |what: &str, campaign: &str, serial: u32, turn: u32, user_id: &str| {
+        format!(
+            r#"{{"type":"coupon.{what}","campaign":"{campaign}","round":"once","serial":{serial},"turn":{turn},"user_id":"{user_id}","at":1796086800123}}"#
+        )
+    };
+    let values = [
+        value("granted", CAMPAIGN, 1, 1, "a"),
+        value("revoked", CAMPAIGN, 1, 1, "a"),
+        value("granted", CAMPAIGN, 1, 2, "b"),
+        // The revocation before its grant, and a grant that a later one supersedes.
+        value("revoked", CAMPAIGN, 2, 1, "c"),
+        value("granted", CAMPAIGN, 2, 1, "c"),
+        value("granted", CAMPAIGN, 3, 2, "e"),
+        value("granted", CAMPAIGN, 3, 1, "d"),
+        // Parked until the quota is raised.
+        value("granted", CAMPAIGN, 11, 1, "f"),
+        // Of a campaign with a key that this consumer does not have.
+        value("granted", "foreign", 1, 1, "a"),
+        value("granted", "foreign", 2, 1, "b"),
+    ];
+    let settings = [("COUPON_CODE_KEYS", KEY)];
+    let mut consumer = rig.consumer(&settings);
+    let mut expected = vec![];
+    for value in &values {
+        let event: Event = serde_json::from_str(value).expect("an event");
+        rig.topic.publish_record(&TestRecord {
+            key: &event.key().to_string(),
+            value: value.as_bytes(),
+            headers: &[],
+        });
+        let code = match event.campaign.as_str() {
+            CAMPAIGN => keys.code(key, (&event).into()).expect("a code").to_string(),
+            _ => "none".to_owned(),
+        };
+        expected.push(format!("{} {} {code}", event.key(), event.applicant));
+    }
+    expected.sort();
+    expected.dedup();
+    rig.topic.until_committed(10).await;
+    let raised = "UPDATE rounds SET quota = 11 WHERE campaign_id = 'welcome'";
+    rig.database.execute(raised).await;
+    const ROWS: &str = "SELECT CONCAT(campaign_id, '/once/', serial, ' ', user_id, ' ', IFNULL(code, 'none')) \
+        FROM coupons ORDER BY 1";
+    until("the parked record has its row", async || {
+        rig.database.texts(ROWS).await.len() == expected.len()
+    })
+    .await;
+    assert_eq!(rig.database.texts(ROWS).await, expected);
+    let without = consumer.metric("rushgate_consumer_rows_without_code_total");
+    assert_eq!(without.await, Some(2.0));
+    let log = consumer.log();
+    assert_eq!(
+        log.matches("lacks the key of a campaign").count(),
+        1,
+        "{log}"
+    );
+    let code = |row: &String| row.rsplit(' ').next().map(str::to_owned);
+    let codes = expected.iter().filter_map(code);
+    for code in codes.filter(|code| code != "none") {
+        assert!(!log.contains(&code), "{code} is in {log}");
+    }
+    consumer.stop().await;
+
+    rig.topic.read_again();
+    let mut again = rig.consumer(&settings);
+    rig.topic.until_committed(10).await;
+    assert_eq!(rig.database.texts(ROWS).await, expected);
+    again.stop().await;
+}
