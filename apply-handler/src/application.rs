@@ -71,9 +71,9 @@ impl Application<'_> {
         if status == Status::UnknownCampaign {
             return Err(unknown_campaigns::problem(self.gate, &self.campaign).await?);
         }
-        let campaign = &self.campaign;
+        let (campaign, keys) = (&self.campaign, self.settings.keys_of_told_codes());
         Ok(application_response::status(
-            &status, campaign, &applicant, round,
+            &status, campaign, &applicant, round, keys,
         ))
     }
 
@@ -128,7 +128,12 @@ impl Application<'_> {
                 decided
             }
         };
-        let response = application_response::decision(&decided, campaign, applicant);
+        let response = application_response::decision(
+            &decided,
+            campaign,
+            applicant,
+            self.settings.keys_of_told_codes(),
+        );
         Ok(if response.is_success() && wants_minimal(self.headers) {
             response.into_minimal()
         } else {

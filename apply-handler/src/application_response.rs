@@ -9,26 +9,29 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rushgate_gate::apply::{Grant, TimedDecision};
 use rushgate_gate::cancel::CancelOutcome;
 use rushgate_gate::status::Status;
-use rushgate_gate::{Applicant, CampaignId, Decision, Millis, RoundId, Waiting};
+use rushgate_gate::{Applicant, CampaignId, CodeKeys, Decision, Millis, RoundId, Waiting};
 use spin_sdk::http::StatusCode;
 
 /// The characters of user ids that a path cannot have (RFC 3986).
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'|');
 
-/// The response to an application.
-pub fn decision(decided: &TimedDecision, campaign: &CampaignId, applicant: &Applicant) -> Response {
+/// The response to an application. `keys` are those of codes; `None` if it must not contain a code.
+pub fn decision(
+    decided: &TimedDecision,
+    campaign: &CampaignId,
+    applicant: &Applicant,
+    keys: Option<&CodeKeys>,
+) -> Response {
     let word = decided.decision.as_str();
     let refused = |status, round, detail: &str| refused(status, word, campaign, round, detail);
+    let held = |word, grant| GrantBody::held(word, campaign, applicant, grant, keys);
     let response = match &decided.decision {
         Decision::Granted(grant) => {
             let segment = utf8_percent_encode(applicant.as_str(), ESCAPED);
             let path = format!("/v1/campaigns/{campaign}/applications/{segment}");
-            granted(StatusCode::CREATED, word, campaign, applicant, grant)
-                .with_text("location", &path)
+            granted(StatusCode::CREATED, held(word, grant)).with_text("location", &path)
         }
-        Decision::AlreadyGranted(grant) => {
-            granted(StatusCode::OK, word, campaign, applicant, grant)
-        }
+        Decision::AlreadyGranted(grant) => granted(StatusCode::OK, held(word, grant)),
         Decision::Waitlisted(waiting) => {
             waitlisted(StatusCode::ACCEPTED, campaign, applicant, waiting)
         }
@@ -64,17 +67,23 @@ pub fn decision(decided: &TimedDecision, campaign: &CampaignId, applicant: &Appl
         .with("cache-control", "no-store")
 }
 
-/// The response to a status request; `round` is the one in the request.
+/// The response to a status request; `round` is the one in the request. `keys` as in [`decision`].
 pub fn status(
     status: &Status,
     campaign: &CampaignId,
     applicant: &Applicant,
     round: Option<RoundId>,
+    keys: Option<&CodeKeys>,
 ) -> Response {
+    let held = |word, grant| GrantBody::held(word, campaign, applicant, grant, keys);
     let response = match status {
-        Status::Granted(grant) => granted(StatusCode::OK, "granted", campaign, applicant, grant),
-        Status::Issued { grant, .. } => {
-            granted(StatusCode::OK, "issued", campaign, applicant, grant)
+        Status::Granted(grant) => granted(StatusCode::OK, held("granted", grant)),
+        Status::Issued { grant, redeemed_at } => {
+            let mut body = held("issued", grant);
+            body.redeemed_at = redeemed_at
+                .filter(|_| keys.is_some())
+                .map(|redeemed_at| redeemed_at.to_string());
+            granted(StatusCode::OK, body)
         }
         Status::Waitlisted(waiting) => waitlisted(StatusCode::OK, campaign, applicant, waiting),
         Status::Revoked { grant, revoked_at } => revoked(campaign, applicant, grant, *revoked_at),
@@ -114,15 +123,8 @@ pub fn cancelled(
     response.with("cache-control", "no-store")
 }
 
-fn granted(
-    status: StatusCode,
-    word: &'static str,
-    campaign: &CampaignId,
-    applicant: &Applicant,
-    grant: &Grant,
-) -> Response {
-    let body = GrantBody::new(word, campaign, applicant, grant);
-    Response::json(status, &body).with_text("rushgate-serial", &grant.serial.to_string())
+fn granted(status: StatusCode, body: GrantBody<'_>) -> Response {
+    Response::json(status, &body).with_text("rushgate-serial", &body.serial.to_string())
 }
 
 fn revoked(

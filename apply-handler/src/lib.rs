@@ -33,6 +33,7 @@ pub mod application_response;
 pub mod campaign_pages;
 pub mod campaign_response;
 pub mod cors;
+mod coupon_codes;
 pub mod problem;
 pub mod response;
 mod response_body;

@@ -1,8 +1,9 @@
 //! Defines the JSON bodies of responses: grants, refusals, campaigns, and the problem details of RFC 9457.
 
+use crate::coupon_codes::CodeInResponse;
 use rushgate_gate::apply::Grant;
 use rushgate_gate::overview::Overview;
-use rushgate_gate::{Applicant, CampaignId};
+use rushgate_gate::{Applicant, CampaignId, CodeKeys};
 use serde::Serialize;
 use spin_sdk::http::StatusCode;
 
@@ -14,6 +15,12 @@ pub(crate) struct GrantBody<'a> {
     pub(crate) serial: u32,
     pub(crate) user_id: &'a str,
     pub(crate) granted_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) code: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) code_unavailable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) redeemed_at: Option<String>,
 }
 
 impl<'a> GrantBody<'a> {
@@ -30,6 +37,25 @@ impl<'a> GrantBody<'a> {
             serial: grant.serial.get(),
             user_id: applicant.as_str(),
             granted_at: grant.at.to_string(),
+            code: None,
+            code_unavailable: false,
+            redeemed_at: None,
+        }
+    }
+
+    /// Of a grant that the applicant holds, with its code unless `keys` is `None`.
+    pub(crate) fn held(
+        decision: &'a str,
+        campaign: &'a CampaignId,
+        applicant: &'a Applicant,
+        grant: &'a Grant,
+        keys: Option<&CodeKeys>,
+    ) -> Self {
+        let of_grant = CodeInResponse::of(keys, campaign, applicant, grant);
+        Self {
+            code: of_grant.code,
+            code_unavailable: of_grant.is_unavailable,
+            ..Self::new(decision, campaign, applicant, grant)
         }
     }
 }

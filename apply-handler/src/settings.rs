@@ -122,6 +122,11 @@ impl Settings {
         })
     }
 
+    /// The keys of the codes that responses contain; `None` if identities are not proven.
+    pub fn keys_of_told_codes(&self) -> Option<&CodeKeys> {
+        self.auth.is_proven().then_some(&self.code_keys)
+    }
+
     fn auth<'a>(value: impl Fn(&'static str) -> &'a str) -> Result<Auth, InvalidVariable> {
         let invalid = |variable, problem: String| InvalidVariable { variable, problem };
         let without_tokens = match value("identities") {
