@@ -21,7 +21,7 @@ use crate::servers::{Servers, is_away};
 use crate::terms::no_such_campaign;
 use anyhow::{Result, bail};
 use clap::Args;
-use rushgate_gate::CampaignId;
+use rushgate_gate::{CampaignId, CodeKeys};
 use std::fmt::Write;
 
 pub const EXAMPLES: &str = "Examples:
@@ -55,6 +55,7 @@ impl Audit {
     pub async fn run(&self, config: &Config) -> Result<CommandOutput> {
         let mut auditor = Auditor {
             servers: Servers::connect(config).await,
+            keys: config.coupon_codes.keys()?,
             config,
         };
         for danger in auditor.servers.redis_dangers().await {
@@ -98,18 +99,20 @@ impl Audit {
 
 struct Auditor<'a> {
     servers: Servers,
+    /// The keys of codes.
+    keys: CodeKeys,
     config: &'a Config,
 }
 
 impl Auditor<'_> {
     /// Audits one campaign. True if there are no findings, or all of them were repaired.
     async fn audit(&mut self, id: &CampaignId, audit: &Audit, text: &mut String) -> Result<bool> {
-        let Some(look) = look::look(&mut self.servers, id).await else {
+        let Some(look) = look::look(&mut self.servers, id, &self.keys).await else {
             bail!("{}", no_such_campaign(id));
         };
         let mut found = findings(&look.seen);
         if !found.is_empty()
-            && let Some(again) = look::look(&mut self.servers, id).await
+            && let Some(again) = look::look(&mut self.servers, id, &self.keys).await
         {
             found = found
                 .intersection(&findings(&again.seen))

@@ -1,6 +1,7 @@
 //! MySQL or MariaDB: the connection, the migrations, and one module for each table or group of tables.
 
 mod campaigns;
+mod codes;
 mod connection;
 mod coupons;
 mod failed_events;
@@ -10,6 +11,7 @@ mod migrations;
 mod rounds;
 mod write;
 
+pub use codes::{CodedCoupon, Codeless, CouponRow, Redemption};
 pub use connection::Database;
 pub use coupons::{Arrived, Coupon};
 pub use failed_events::{FailedEvent, FailedEventFilter, Resolution};

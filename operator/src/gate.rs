@@ -15,7 +15,7 @@ use rushgate_gate::project::{self, Origin, ProjectOutcome};
 use rushgate_gate::projection::{self, Projection};
 use rushgate_gate::{
     Applicant, Assignment, CampaignId, CampaignState, FencingToken, Round, RoundId, Terms, confirm,
-    keys, resend, revoke, status,
+    keys, redeem, resend, revoke, status,
 };
 
 impl Gate {
@@ -94,6 +94,19 @@ impl Gate {
     ) -> Result<revoke::RevokeOutcome> {
         let call = revoke::call(campaign, applicant, round);
         Ok(revoke::outcome(&self.call(&call).await?)?)
+    }
+
+    /// Marks a grant as redeemed.
+    ///
+    /// # Errors
+    /// When Redis refuses or does not answer. That there is no such grant is a [`redeem::RedeemOutcome`].
+    pub async fn redeem(
+        &mut self,
+        campaign: &CampaignId,
+        grant: &Assignment,
+    ) -> Result<redeem::RedeemOutcome> {
+        let call = redeem::call(campaign, grant);
+        Ok(redeem::outcome(&self.call(&call).await?)?)
     }
 
     /// What became of `applicant`'s application.

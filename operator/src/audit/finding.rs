@@ -53,6 +53,16 @@ pub enum Finding {
         active: u32,
         quota: u32,
     },
+    /// The row of a campaign with signed codes has no code.
+    NoCode(Assignment),
+    /// The row has another code than the one that is computed from its grant.
+    WrongCode(Assignment),
+    /// The row has the code of another row.
+    SharedCode(Assignment),
+    /// The gate knows the coupon to be redeemed, and its row is not.
+    HalfRedeemed(Assignment),
+    /// The row is redeemed, and the gate does not know it.
+    RedemptionLost(Assignment),
     /// A dead letter of the consumer is open.
     FailedEvent {
         id: u64,
@@ -78,7 +88,8 @@ impl Finding {
             Self::Miscount(_) | Self::HeldAndFree(_) => false,
             Self::Unknown | Self::Halted | Self::LostByGate(_) => false,
             Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => false,
-            Self::RevocationLost(_) => false,
+            Self::RevocationLost(_) | Self::RedemptionLost(_) | Self::HalfRedeemed(_) => false,
+            Self::NoCode(_) | Self::WrongCode(_) | Self::SharedCode(_) => false,
             Self::OverQuota { .. } | Self::FailedEvent { .. } | Self::Unpublished(_) => false,
         }
     }
@@ -111,6 +122,14 @@ impl Finding {
             }
             Self::OverQuota { .. } => {
                 "the table's keys do not allow that: were they changed by hand?"
+            }
+            Self::NoCode(_) => "`rushgate coupon codes` writes it",
+            Self::WrongCode(_) | Self::SharedCode(_) => {
+                "was the row changed by hand? Set its code to NULL; then `rushgate coupon codes` writes the right one"
+            }
+            Self::HalfRedeemed(_) => "`rushgate coupon redeem` with its code completes it",
+            Self::RedemptionLost(_) => {
+                "Redis has lost a redemption: `rushgate restore --halt` rebuilds it"
             }
             Self::FailedEvent { .. } | Self::Unpublished(_) => "`rushgate failed show` shows it",
         }
@@ -201,6 +220,27 @@ impl fmt::Display for Finding {
                     shown(place)
                 )
             }
+            Self::NoCode(place) => write!(f, "{} has a row without its code", shown(place)),
+            Self::WrongCode(place) => {
+                write!(
+                    f,
+                    "{} has a row with a code that is not its own",
+                    shown(place)
+                )
+            }
+            Self::SharedCode(place) => {
+                write!(f, "{} has a row with the code of another row", shown(place))
+            }
+            Self::HalfRedeemed(place) => write!(
+                f,
+                "{} is redeemed at the gate, and its row is not",
+                shown(place)
+            ),
+            Self::RedemptionLost(place) => write!(
+                f,
+                "{} has a redeemed row, and the gate does not know that",
+                shown(place)
+            ),
             Self::OverQuota {
                 round,
                 active,

@@ -30,6 +30,12 @@ pub struct Seen {
     pub in_topic: BTreeSet<Assignment>,
     /// Rows, each with whether it is active.
     pub rows: BTreeMap<Assignment, bool>,
+    /// Rows without the code that they should have, with a wrong one, and with that of another row.
+    pub codes: CodeProblems,
+    /// Grants that are redeemed at the gate.
+    pub redeemed_at_gate: BTreeSet<Assignment>,
+    /// Rows that are redeemed.
+    pub redeemed_rows: BTreeSet<Assignment>,
     /// Open dead letters of the consumer, by number: the grant each is about, and its reason.
     pub failed_events: BTreeMap<u64, (Option<Assignment>, String)>,
     /// Grants whose dead letters an operator has discarded.
@@ -50,6 +56,14 @@ pub struct Seen {
     pub terms: Vec<String>,
     /// Something could not be read, so what is absent here may exist all the same.
     pub is_partial: bool,
+}
+
+/// What is wrong with the codes of rows.
+#[derive(Clone, Debug, Default)]
+pub struct CodeProblems {
+    pub missing: BTreeSet<Assignment>,
+    pub wrong: BTreeSet<Assignment>,
+    pub shared: BTreeSet<Assignment>,
 }
 
 /// Everything that certainly disagrees, in a fixed order.
@@ -143,6 +157,21 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
                 quota,
             });
         }
+    }
+    let codes = &seen.codes;
+    findings.extend(codes.missing.iter().cloned().map(Finding::NoCode));
+    findings.extend(codes.wrong.iter().cloned().map(Finding::WrongCode));
+    findings.extend(codes.shared.iter().cloned().map(Finding::SharedCode));
+    let active = seen.held.keys();
+    let active = active.filter(|place| seen.rows.get(*place) == Some(&true));
+    for place in active {
+        let [at_gate, in_table] =
+            [&seen.redeemed_at_gate, &seen.redeemed_rows].map(|redeemed| redeemed.contains(place));
+        match (at_gate, in_table) {
+            (true, false) => findings.insert(Finding::HalfRedeemed(place.clone())),
+            (false, true) => findings.insert(Finding::RedemptionLost(place.clone())),
+            _ => false,
+        };
     }
     for (id, (_, reason)) in &seen.failed_events {
         let (id, reason) = (*id, reason.clone());
@@ -243,6 +272,23 @@ mod tests {
         );
         let lost = |seen: &mut Seen| seen.revoked_by_log = [a()].into();
         assert_eq!(found(lost), [Finding::RevocationLost(a())]);
+        let codes = |seen: &mut Seen| {
+            seen.codes.missing.insert(a());
+            seen.codes.wrong.insert(a());
+            seen.codes.shared.insert(a());
+        };
+        assert_eq!(
+            found(codes),
+            [
+                Finding::NoCode(a()),
+                Finding::WrongCode(a()),
+                Finding::SharedCode(a())
+            ]
+        );
+        let half = |seen: &mut Seen| seen.redeemed_at_gate = [a()].into();
+        assert_eq!(found(half), [Finding::HalfRedeemed(a())]);
+        let lost = |seen: &mut Seen| seen.redeemed_rows = [a()].into();
+        assert_eq!(found(lost), [Finding::RedemptionLost(a())]);
         let over = Finding::OverQuota {
             round: RoundId::once(),
             active: 1,

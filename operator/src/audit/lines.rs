@@ -69,6 +69,11 @@ fn subject(finding: &Finding) -> String {
         | Finding::RevocationLostByGate(place)
         | Finding::RevocationLost(place)
         | Finding::HeldAndFree(place)
+        | Finding::NoCode(place)
+        | Finding::WrongCode(place)
+        | Finding::SharedCode(place)
+        | Finding::HalfRedeemed(place)
+        | Finding::RedemptionLost(place)
         | Finding::Discarded(place) => shown(place),
         Finding::Unreadable(entry) => entry.clone(),
         Finding::FailedEvent { id, .. } => id.to_string(),

@@ -1,13 +1,17 @@
 //! Reads everything that the stores know about a campaign, for the audit.
 
-use super::findings::Seen;
-use crate::database::{Action, Database, FailedEventFilter, Resolution};
+use super::findings::{CodeProblems, Seen};
+use crate::database::{Action, CouponRow, Database, FailedEventFilter, Resolution};
 use crate::dead_letter::DeadLetterId;
 use crate::difference::differing_terms;
 use crate::gate::Gate;
 use crate::servers::Servers;
+use anyhow::Result;
 use rushgate_gate::restore::Standing;
-use rushgate_gate::{Assignment, CampaignId, CampaignState, Event};
+use rushgate_gate::{
+    Assignment, CampaignId, CampaignState, CodeKeys, CodeOf, Codes, Event, KeyFingerprint, Terms,
+};
+use std::collections::HashMap;
 
 /// What one pass observed, with counts; `None` where a server did not answer.
 pub(super) struct Look {
@@ -19,7 +23,7 @@ pub(super) struct Look {
 
 /// Reads everything, upstream first: a grant that moves on during the pass is then seen at least once. `None` if
 /// there is no such campaign.
-pub(super) async fn look(servers: &mut Servers, id: &CampaignId) -> Option<Look> {
+pub(super) async fn look(servers: &mut Servers, id: &CampaignId, keys: &CodeKeys) -> Option<Look> {
     let mut seen = Seen::default();
     let what = format!("the terms of campaign {id}");
     let question = async |database: &mut Database| {
@@ -160,6 +164,21 @@ pub(super) async fn look(servers: &mut Servers, id: &CampaignId) -> Option<Look>
             }
         }
     }
+    if let Some(Terms {
+        codes: Codes::Signed(key),
+        ..
+    }) = terms.as_ref().map(|terms| terms.terms)
+    {
+        let what = format!("the codes of campaign {id}");
+        if keys.contains(key) {
+            let question = async |database: &mut Database| problems(database, id, keys, key).await;
+            let codes = servers.database(&what, question).await;
+            seen.codes = codes.unwrap_or_default();
+        } else {
+            let why = format!("COUPON_CODE_KEYS lacks the key {key} of this campaign");
+            servers.missing.add(&what, &why);
+        }
+    }
     let rounds = terms.iter().flat_map(|terms| &terms.rounds);
     seen.quotas = rounds
         .map(|round| (round.id.clone(), round.quota.get()))
@@ -173,6 +192,46 @@ pub(super) async fn look(servers: &mut Servers, id: &CampaignId) -> Option<Look>
         on_the_way: has_all_on_the_way.then_some(seen.on_the_way.len()),
         seen,
     })
+}
+
+/// Compares the codes of all rows with those that are computed from their grants.
+async fn problems(
+    database: &Database,
+    id: &CampaignId,
+    keys: &CodeKeys,
+    key: KeyFingerprint,
+) -> Result<CodeProblems> {
+    let (mut problems, mut known) = (CodeProblems::default(), HashMap::new());
+    let check = |row: CouponRow| {
+        let place = Assignment {
+            round: row.round.parse()?,
+            serial: row.serial.try_into()?,
+            applicant: row.user_id.parse()?,
+        };
+        let Some(code) = row.code else {
+            // Nobody needs the code of a revoked coupon.
+            if row.state == "active" {
+                problems.missing.insert(place);
+            }
+            return Ok(());
+        };
+        let of = CodeOf {
+            campaign: id,
+            round: &place.round,
+            serial: place.serial,
+            turn: row.turn.try_into()?,
+            applicant: &place.applicant,
+        };
+        if keys.code(key, of).map(|code| code.to_string()).as_ref() != Some(&code) {
+            problems.wrong.insert(place.clone());
+        }
+        if let Some(other) = known.insert(code, place.clone()) {
+            problems.shared.extend([place, other]);
+        }
+        Ok(())
+    };
+    database.each_coupon(id, check).await?;
+    Ok(problems)
 }
 
 fn place(event: &Event) -> Assignment {

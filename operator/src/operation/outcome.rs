@@ -14,7 +14,7 @@ pub(super) enum Declined {
 }
 
 /// Whether a server has returned an error: nothing of the call or of the transaction was done.
-pub(super) fn is_refused(error: &anyhow::Error) -> bool {
+pub(crate) fn is_refused(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let by_redis = matches!(cause.downcast_ref(), Some(GateError::Refused { .. }));
         let by_database = cause.downcast_ref::<sqlx::Error>();

@@ -1,0 +1,232 @@
+//! Reads and writes the codes and the redemptions of coupons.
+
+use super::connection::{Database, answered};
+use super::rounds::{datetime, instant};
+use anyhow::{Context, Result};
+use futures::TryStreamExt;
+use rushgate_gate::{Assignment, CampaignId, CouponCode, Millis, Ordinal, RoundId};
+use serde::Serialize;
+use sqlx::mysql::MySqlRow;
+use sqlx::{AssertSqlSafe, Row};
+
+/// An RFC 3339 time in UTC with milliseconds, from a column.
+macro_rules! time {
+    ($column:literal) => {
+        concat!(
+            "CONCAT(LEFT(DATE_FORMAT(",
+            $column,
+            ", '%Y-%m-%dT%H:%i:%s.%f'), 23), 'Z')"
+        )
+    };
+}
+
+/// The coupon that has a code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodedCoupon {
+    pub id: u64,
+    pub campaign: CampaignId,
+    pub grant: Assignment,
+    /// When it was revoked, if it was.
+    pub revoked_at: Option<Millis>,
+    pub redemption: Option<Redemption>,
+    pub valid_until: Option<Millis>,
+    /// Whether `valid_until` is past, by the clock of the database.
+    pub is_expired: bool,
+    /// Each change of its state with its time in UTC.
+    pub history: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redemption {
+    pub at: Millis,
+    pub order: Option<String>,
+}
+
+/// A row of `coupons`, as `coupon list` prints it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CouponRow {
+    pub round: String,
+    pub serial: u32,
+    pub user_id: String,
+    pub code: Option<String>,
+    /// `active` or `revoked`.
+    pub state: String,
+    pub granted_at: Option<String>,
+    pub issued_at: Option<String>,
+    pub revoked_at: Option<String>,
+    pub redeemed_at: Option<String>,
+    pub order_id: Option<String>,
+    #[serde(skip)]
+    pub turn: u32,
+}
+
+/// A row that lacks its code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Codeless {
+    pub id: u64,
+    pub turn: Ordinal,
+    pub grant: Assignment,
+}
+
+impl Database {
+    /// The coupons with this code: at most one of each campaign.
+    pub async fn coupons_of_code(&self, code: CouponCode) -> Result<Vec<CodedCoupon>> {
+        let mut connection = self.connection.lock().await;
+        let rows = sqlx::query(concat!(
+            "SELECT id, campaign_id, round_id, serial, user_id, order_id, ",
+            time!("revoked_at"),
+            " AS revoked_at, ",
+            time!("redeemed_at"),
+            " AS redeemed_at, ",
+            time!("valid_until"),
+            " AS valid_until, IFNULL(valid_until <= UTC_TIMESTAMP(3), FALSE) AS is_expired, CONCAT_WS(', ', \
+             CONCAT('granted ', DATE_FORMAT(granted_at, '%Y-%m-%dT%H:%i:%sZ')), \
+             CONCAT('issued ', DATE_FORMAT(issued_at, '%Y-%m-%dT%H:%i:%sZ')), \
+             CONCAT('revoked ', DATE_FORMAT(revoked_at, '%Y-%m-%dT%H:%i:%sZ'))) AS history \
+             FROM coupons JOIN campaigns USING (campaign_id) WHERE code = ?"
+        ))
+        .bind(code.to_string())
+        .fetch_all(&mut *connection);
+        let rows = answered(rows).await.context("looking for the coupon")?;
+        rows.iter().map(coded_coupon).collect()
+    }
+
+    /// Redeems a coupon, if it is active and was not redeemed before. Returns whether it did.
+    pub async fn redeem(&self, id: u64, at: Millis, order: Option<&str>) -> Result<bool> {
+        let mut connection = self.connection.lock().await;
+        let redeemed = sqlx::query(
+            "UPDATE coupons SET redeemed_at = ?, order_id = ? \
+             WHERE id = ? AND state = 'active' AND redeemed_at IS NULL",
+        )
+        .bind(datetime(at))
+        .bind(order)
+        .bind(id)
+        .execute(&mut *connection);
+        let redeemed = answered(redeemed).await.context("redeeming the coupon")?;
+        Ok(redeemed.rows_affected() == 1)
+    }
+
+    /// Passes every row of a campaign to `each`, by round and serial. It holds a single row in memory.
+    ///
+    /// # Errors
+    /// When the database does not answer, or `each` fails.
+    pub async fn each_coupon(
+        &self,
+        campaign: &CampaignId,
+        mut each: impl FnMut(CouponRow) -> Result<()>,
+    ) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        // Through this key no server has to sort the rows, so the first one comes at once.
+        let mut rows = sqlx::query(concat!(
+            "SELECT round_id, serial, user_id, code, state, turn, order_id, ",
+            time!("granted_at"),
+            " AS granted_at, ",
+            time!("issued_at"),
+            " AS issued_at, ",
+            time!("revoked_at"),
+            " AS revoked_at, ",
+            time!("redeemed_at"),
+            " AS redeemed_at FROM coupons FORCE INDEX (coupons_one_per_grant) \
+             WHERE campaign_id = ? ORDER BY round_id, serial, user_id"
+        ))
+        .bind(campaign.as_str())
+        .fetch(&mut *connection);
+        // The result may be long, so the time limit is for each row.
+        while let Some(row) = answered(rows.try_next()).await.context("reading coupons")? {
+            each(coupon_row(&row)?)?;
+        }
+        Ok(())
+    }
+
+    /// The next rows of a round that lack their code, by serial, at most `most`.
+    pub async fn codeless(
+        &self,
+        campaign: &CampaignId,
+        round: &RoundId,
+        from: u32,
+        most: usize,
+    ) -> Result<Vec<Codeless>> {
+        let mut connection = self.connection.lock().await;
+        let rows = sqlx::query(
+            "SELECT id, serial, user_id, turn FROM coupons FORCE INDEX (coupons_one_per_grant) \
+             WHERE campaign_id = ? AND round_id = ? AND serial >= ? AND code IS NULL ORDER BY serial, user_id LIMIT ?",
+        )
+        .bind(campaign.as_str())
+        .bind(round.as_str())
+        .bind(from)
+        .bind(most as u64)
+        .fetch_all(&mut *connection);
+        let rows = answered(rows)
+            .await
+            .context("looking for coupons without codes")?;
+        let rows = rows.iter().map(|row| {
+            Ok(Codeless {
+                id: row.try_get("id")?,
+                turn: row.try_get::<u32, _>("turn")?.try_into()?,
+                grant: Assignment {
+                    round: round.clone(),
+                    serial: row.try_get::<u32, _>("serial")?.try_into()?,
+                    applicant: row.try_get::<String, _>("user_id")?.parse()?,
+                },
+            })
+        });
+        rows.collect()
+    }
+
+    /// Writes codes of rows that have none, in one statement. Returns how many it wrote.
+    pub async fn write_codes(&self, codes: &[(u64, CouponCode)]) -> Result<u64> {
+        let cases = "WHEN ? THEN ? ".repeat(codes.len());
+        let ids = vec!["?"; codes.len()].join(", ");
+        let mut update = sqlx::query(AssertSqlSafe(format!(
+            "UPDATE coupons SET code = CASE id {cases}END WHERE id IN ({ids}) AND code IS NULL"
+        )));
+        for (id, code) in codes {
+            update = update.bind(id).bind(code.to_string());
+        }
+        for (id, _) in codes {
+            update = update.bind(id);
+        }
+        let mut connection = self.connection.lock().await;
+        let written = answered(update.execute(&mut *connection)).await;
+        Ok(written.context("writing codes")?.rows_affected())
+    }
+}
+
+fn coded_coupon(row: &MySqlRow) -> Result<CodedCoupon> {
+    let text = |column| row.try_get::<String, _>(column);
+    let at = |column| {
+        let text = row.try_get::<Option<String>, _>(column)?;
+        text.map(|text| instant(&text)).transpose()
+    };
+    let order = row.try_get("order_id")?;
+    Ok(CodedCoupon {
+        id: row.try_get("id")?,
+        campaign: text("campaign_id")?.parse()?,
+        grant: Assignment {
+            round: text("round_id")?.parse()?,
+            serial: row.try_get::<u32, _>("serial")?.try_into()?,
+            applicant: text("user_id")?.parse()?,
+        },
+        revoked_at: at("revoked_at")?,
+        redemption: at("redeemed_at")?.map(|at| Redemption { at, order }),
+        valid_until: at("valid_until")?,
+        is_expired: row.try_get("is_expired")?,
+        history: text("history")?,
+    })
+}
+
+fn coupon_row(row: &MySqlRow) -> Result<CouponRow> {
+    Ok(CouponRow {
+        round: row.try_get("round_id")?,
+        serial: row.try_get("serial")?,
+        user_id: row.try_get("user_id")?,
+        code: row.try_get("code")?,
+        state: row.try_get("state")?,
+        granted_at: row.try_get("granted_at")?,
+        issued_at: row.try_get("issued_at")?,
+        revoked_at: row.try_get("revoked_at")?,
+        redeemed_at: row.try_get("redeemed_at")?,
+        order_id: row.try_get("order_id")?,
+        turn: row.try_get("turn")?,
+    })
+}
