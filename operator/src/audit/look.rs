@@ -92,7 +92,12 @@ pub(super) async fn look(servers: &mut Servers, id: &CampaignId, keys: &CodeKeys
         seen.free = free;
         seen.miscounts.extend(miscounts);
         let held = held.into_iter();
-        seen.held = held.map(|held| (held.assignment, held.issued)).collect();
+        for held in held {
+            if held.redeemed_at.is_some() {
+                seen.redeemed_at_gate.insert(held.assignment.clone());
+            }
+            seen.held.insert(held.assignment, held.issued);
+        }
         seen.taken_back.extend(revoked);
         for event in events {
             seen.on_the_way.insert((place(&event), event.event_type));
@@ -148,6 +153,9 @@ pub(super) async fn look(servers: &mut Servers, id: &CampaignId, keys: &CodeKeys
                 serial: granted.serial,
                 applicant: granted.applicant,
             };
+            if matches!(granted.standing, Standing::Redeemed(_)) {
+                seen.redeemed_rows.insert(about.clone());
+            }
             seen.rows.insert(about, active);
         }
         for failed_event in failed_events {
