@@ -17,7 +17,7 @@ use rushgate_e2e::campaign::{Ended, Operator};
 use rushgate_e2e::rights::{Logins, Role};
 use rushgate_e2e::system::{Size, System};
 use rushgate_testbed::proxy::{Proxy, Then, Trouble};
-use scene::Scene;
+use scene::{CODE_KEY, Scene};
 use standing::Standing;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -89,7 +89,8 @@ struct Control {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_interrupted_the_same_command_or_the_one_that_is_named_leads_out() {
-    let scene = Scene::of(System::start(Size::ONLY_A_HANDLER).await).await;
+    let settings = [("COUPON_CODE_KEYS", CODE_KEY)];
+    let scene = Scene::of(System::start_with(Size::ONLY_A_HANDLER, &settings).await).await;
     let begun = Instant::now();
     let controls: BTreeMap<OperatorCommand, Control> = stream::iter(OperatorCommand::ALL)
         .map(async |operator_command| (operator_command, control(&scene, operator_command).await))

@@ -66,7 +66,7 @@ impl Redeem {
             let order = order.map_or_else(String::new, |order| format!(" for order {order}"));
             return Ok(format!("{shown} is redeemed{order}"));
         }
-        let coupon = the_coupon(&database, self.code).await?;
+        let coupon = the_coupon(&database, self.code).await.map_err(unknown)?;
         match self.told(&coupon)? {
             Some(done) => Ok(done),
             None => bail!(

@@ -1,6 +1,6 @@
 //! Lists the operator commands to interrupt, each with the state of the campaign that it needs.
 
-use super::scene::{DeadLetterId, Scene};
+use super::scene::{DeadLetterId, Scene, code_of_the_first};
 use std::collections::BTreeMap;
 
 /// A command, with its campaign.
@@ -32,6 +32,8 @@ pub(super) enum OperatorCommand {
     RestoreLost,
     RestoreHalted,
     HaltAndRestore,
+    Redeem,
+    WriteCodes,
 }
 
 /// Three grants, for a, b and c; d and e are on the waitlist.
@@ -53,7 +55,7 @@ const DAILY: [&str; 12] = [
 ];
 
 impl OperatorCommand {
-    pub(super) const ALL: [Self; 26] = [
+    pub(super) const ALL: [Self; 28] = [
         Self::CreateOnce,
         Self::CreateDaily,
         Self::RaiseQuota,
@@ -80,6 +82,8 @@ impl OperatorCommand {
         Self::RestoreLost,
         Self::RestoreHalted,
         Self::HaltAndRestore,
+        Self::Redeem,
+        Self::WriteCodes,
     ];
 
     /// Whether no campaign exists before it.
@@ -137,6 +141,15 @@ impl OperatorCommand {
                 with(&["--quota", "5"]).await;
                 let fields = BTreeMap::from([("no".to_owned(), "event".to_owned())]);
                 return Some(scene.could_not_publish(campaign, &fields).await);
+            }
+            Self::Redeem | Self::WriteCodes => {
+                with(&["--quota", "5", "--codes", "signed"]).await;
+                scene.has_row(campaign, "a", self == Self::WriteCodes).await;
+                if self == Self::Redeem {
+                    scene
+                        .does(&["coupon", "codes", "--campaign", campaign])
+                        .await;
+                }
             }
             Self::RepairMissing => {
                 with(&["--quota", "5"]).await;
@@ -214,6 +227,11 @@ impl OperatorCommand {
             Self::RepairMissing | Self::RepairUnconfirmed | Self::RepairStillActive => {
                 return owned(&["audit", campaign, "--repair"]);
             }
+            Self::Redeem => {
+                let code = code_of_the_first(campaign);
+                return owned(&["coupon", "redeem", &code, "--order", "A-1"]);
+            }
+            Self::WriteCodes => return owned(&["coupon", "codes", "--campaign", campaign]),
             Self::RestoreLost | Self::RestoreHalted => vec!["restore", campaign],
             Self::HaltAndRestore => vec!["restore", campaign, "--halt"],
         };
@@ -235,6 +253,8 @@ impl OperatorCommand {
             Self::Close => vec!["revoke", campaign, "b"],
             // No other command is possible until the campaign is restored.
             Self::RestoreLost | Self::RestoreHalted | Self::HaltAndRestore => return None,
+            // They are about coupons: no other command finishes them, and they stand in the way of none.
+            Self::Redeem | Self::WriteCodes => return None,
             _ => vec!["campaign", "change", campaign, "--waitlist", "7"],
         };
         let mut words = owned(&words);

@@ -8,7 +8,7 @@ use reqwest::Client;
 use rushgate_e2e::application::apply;
 use rushgate_e2e::history::Reply;
 use rushgate_e2e::system::System;
-use rushgate_gate::{Event, Keys};
+use rushgate_gate::{CodeKeys, CodeOf, Event, Keys, Ordinal, RoundId, Serial};
 use rushgate_testbed::wait::until;
 use sqlx::MySqlPool;
 use std::collections::BTreeMap;
@@ -188,4 +188,21 @@ impl Scene {
 
 pub(super) fn keys(campaign: &str) -> Keys {
     Keys::of(&campaign.parse().expect("a campaign"))
+}
+
+/// The key of the codes of all campaigns with signed codes.
+pub(super) const CODE_KEY: &str = "the key of the codes of interrupted commands";
+
+/// The code of serial 1, which `a` has.
+pub(super) fn code_of_the_first(campaign: &str) -> String {
+    let keys = CodeKeys::new([CODE_KEY]);
+    let of = CodeOf {
+        campaign: &campaign.parse().expect("a campaign"),
+        round: &RoundId::once(),
+        serial: Serial::try_from(1_u32).expect("a serial"),
+        turn: Ordinal::FIRST,
+        applicant: &"a".parse().expect("an applicant"),
+    };
+    let code = keys.code(keys.newest().expect("a key"), of);
+    code.expect("a code").to_string()
 }

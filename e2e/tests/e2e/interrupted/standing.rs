@@ -17,7 +17,8 @@ SELECT CONVERT(CONCAT_WS(' ', 'campaign', state, one_per, 'waitlist', waitlist, 
     IF(projected_at IS NULL, 'not projected', 'projected')) USING utf8mb4) AS line FROM campaigns WHERE campaign_id = ? \
 UNION ALL SELECT CONVERT(CONCAT_WS(' ', 'round', round_id, IFNULL(opens_at, '-'), IFNULL(closes_at, '-'), quota) \
     USING utf8mb4) FROM rounds WHERE campaign_id = ? \
-UNION ALL SELECT CONVERT(CONCAT_WS(' ', 'coupon', round_id, serial, user_id, state) USING utf8mb4) \
+UNION ALL SELECT CONVERT(CONCAT_WS(' ', 'coupon', round_id, serial, user_id, state, \
+    IF(code IS NULL, NULL, 'coded'), IF(redeemed_at IS NULL, NULL, 'redeemed'), order_id) USING utf8mb4) \
     FROM coupons WHERE campaign_id = ? \
 UNION ALL SELECT CONVERT(CONCAT_WS(' ', 'dead letter', record_key, reason, IFNULL(resolution, 'open'), resolution_note) \
     USING utf8mb4) FROM failed_events WHERE record_key LIKE CONCAT(?, '/%') \
@@ -119,7 +120,8 @@ async fn at_gate(scene: &Scene, campaign: &str) -> Vec<String> {
         let mut parts = held.split('/');
         let place = [parts.next(), parts.next()].map(Option::unwrap_or_default);
         let issued = parts.nth(1).unwrap_or("not issued");
-        format!("grant {holder} {} {issued}", place.join("/"))
+        let redeemed = parts.next().map_or("", |_| " redeemed");
+        format!("grant {holder} {} {issued}{redeemed}", place.join("/"))
     }));
     let waitlist: Vec<String> = scene.redis(&["ZRANGE", &keys.waitlist(), "0", "-1"]).await;
     lines.extend(waitlist.iter().map(|member| format!("waits {member}")));
