@@ -14,6 +14,7 @@ struct Body {
     #[serde(flatten)]
     place: Option<Place>,
     position: Option<u32>,
+    code: Option<String>,
 }
 
 /// Sends one application of `user_id` to `url`.
@@ -42,6 +43,13 @@ pub(crate) fn reply(status: u16, text: &str, user_id: &str) -> Reply {
         (503, ..) => Reply::Unavailable,
         _ => Reply::Unexplained(format!("{status} {text}")),
     }
+}
+
+/// The grant that an answer tells the applicant, with its code.
+pub fn told_code(text: &str, user_id: &str) -> Option<(Place, String)> {
+    let body = serde_json::from_str::<Body>(text).ok()?;
+    let theirs = body.user_id == user_id;
+    theirs.then_some(body.place).flatten().zip(body.code)
 }
 
 /// Writes a request to the applications of a campaign, with a body of this type.

@@ -1,14 +1,16 @@
-//! Checks that the replies to applicants and the content of all stores agree: the invariants C1 to C6.
+//! Checks that the replies to applicants and the content of all stores agree: the invariants C1 to C7.
 //!
 //! It is a pure function of the replies and the stores' content, so unit tests can show which breaches it finds.
 
 mod breach;
+mod codes;
 mod operated;
 #[cfg(test)]
 mod tests;
 mod trail;
 
 pub use breach::Breach;
+pub use codes::SignedCodes;
 pub use operated::Operated;
 
 use crate::evidence::Evidence;
@@ -32,6 +34,8 @@ pub struct Expected {
     pub restored: bool,
     /// What an operator did meanwhile.
     pub operated: Operated,
+    /// The codes of the campaign; `None` if its coupons have none.
+    pub codes: Option<SignedCodes>,
 }
 
 impl Expected {
@@ -60,6 +64,7 @@ pub fn breaches(expected: &Expected, history: &History, evidence: &Evidence) -> 
     breaches.extend(left_behind(expected, evidence));
     breaches.extend(too_early(expected, history));
     breaches.extend(turned_away(expected, history, evidence));
+    breaches.extend(codes::of_codes(expected, history, evidence));
     breaches.extend(history.unexplained.iter().cloned().map(Breach::Unexplained));
     if history.unavailable > 0 {
         breaches.push(Breach::Unanswered(history.unavailable));

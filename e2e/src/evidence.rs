@@ -1,7 +1,7 @@
 //! Reads the content of gate, stream, topic, tables and dead letters, after all clients have their replies.
 
 use crate::history::Place;
-use crate::rows::{Database, FailedEvent, Row};
+use crate::rows::{Database, FailedEvent, Row, RowCode};
 use anyhow::{Context, Result, bail};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -39,6 +39,8 @@ pub struct Stores {
 pub struct Evidence {
     /// Active coupons.
     pub rows: Vec<Row>,
+    /// The codes of all rows.
+    pub codes: Vec<RowCode>,
     /// Revoked coupons: applicant and place.
     pub revoked: BTreeSet<(String, Place)>,
     /// Open dead letters of the consumer.
@@ -92,6 +94,7 @@ impl Stores {
         });
         (evidence.published, evidence.lag) = topic.await??;
         evidence.rows = self.database.rows(campaign).await?;
+        evidence.codes = self.database.codes(campaign).await?;
         evidence.revoked = self.database.revoked(campaign).await?.into_iter().collect();
         evidence.failed_events = self.database.failed_events(campaign).await?;
         Ok(evidence)

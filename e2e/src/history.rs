@@ -1,7 +1,7 @@
 //! Records the replies that applicants got to their applications.
 
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Instant;
 
@@ -82,6 +82,8 @@ pub struct History {
     pub unexplained: Vec<String>,
     /// For each applicant, all places that they were told.
     pub places: BTreeMap<String, Vec<Place>>,
+    /// For each grant that an applicant was told, the codes that they were told with it.
+    pub codes: BTreeMap<(String, Place), BTreeSet<String>>,
     /// Every application, in the order in which they ended within each client.
     pub calls: Vec<Call>,
     /// When each applicant first came, whether or not there was an answer.
@@ -122,6 +124,12 @@ impl History {
         self.calls.push(call);
     }
 
+    /// Records the code that an applicant was told with a grant.
+    pub fn note_code(&mut self, user_id: &str, place: Place, code: String) {
+        let grant = (user_id.to_owned(), place);
+        self.codes.entry(grant).or_default().insert(code);
+    }
+
     /// Merges the replies of another history.
     pub fn add(&mut self, other: Self) {
         self.sent += other.sent;
@@ -134,6 +142,9 @@ impl History {
         self.retried += other.retried;
         self.unexplained.extend(other.unexplained);
         self.calls.extend(other.calls);
+        for (grant, codes) in other.codes {
+            self.codes.entry(grant).or_default().extend(codes);
+        }
         for (user_id, began) in other.came {
             self.note_coming(&user_id, began);
         }

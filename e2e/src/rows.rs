@@ -19,6 +19,16 @@ pub struct Row {
     pub delay: Duration,
 }
 
+/// The code of a row, whether or not the row is active.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowCode {
+    pub user_id: String,
+    pub place: Place,
+    pub turn: u32,
+    pub code: Option<String>,
+    pub is_active: bool,
+}
+
 /// A dead letter of the consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedEvent {
@@ -118,6 +128,27 @@ impl Database {
             })
         })
         .collect()
+    }
+
+    /// The codes of all rows of `campaign`.
+    pub async fn codes(&self, campaign: &str) -> Result<Vec<RowCode>> {
+        let rows: Vec<(String, String, u32, u32, Option<String>, i64)> = sqlx::query_as(
+            "SELECT user_id, round_id, serial, turn, code, CAST(state = 'active' AS SIGNED) FROM coupons \
+             WHERE campaign_id = ?",
+        )
+        .bind(campaign)
+        .fetch_all(&self.pool)
+        .await?;
+        let rows = rows.into_iter();
+        Ok(rows
+            .map(|(user_id, round, serial, turn, code, active)| RowCode {
+                user_id,
+                place: Place { round, serial },
+                turn,
+                code,
+                is_active: active == 1,
+            })
+            .collect())
     }
 
     /// The revoked coupons of `campaign`: applicant and place.

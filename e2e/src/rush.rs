@@ -156,7 +156,12 @@ impl<P: Fn()> Requests for Clicks<P> {
         let reply = match ended.answer {
             Err(_) => Reply::Unavailable,
             Ok(answer) if Some(answer.status) == expected => Reply::Rejected,
-            Ok(answer) => application::reply(answer.status, answer.text(), &user_id),
+            Ok(answer) => {
+                if let Some((place, code)) = application::told_code(answer.text(), &user_id) {
+                    self.history.note_code(&user_id, place, code);
+                }
+                application::reply(answer.status, answer.text(), &user_id)
+            }
         };
         if reply == Reply::Unavailable {
             // The applicant sees a spinner and clicks again: an application counts once, however often it is sent.

@@ -56,10 +56,20 @@ pub enum Breach {
     /// C6: the last applicant who was told "sold out" got this reply while this many coupons were left, and they still
     /// are.
     SoldOutWithRoom(String, usize),
+    /// C7: a grant, and what is wrong with its code.
+    Code(String, Place, &'static str),
+    /// C7: grants with one code.
+    SharedCode(Vec<(String, Place)>),
     /// A reply that nothing explains.
     Unexplained(String),
     /// Applicants who got no answer at all.
     Unanswered(u64),
+}
+
+impl Breach {
+    pub(super) fn code((user_id, place): (&String, &Place), problem: &'static str) -> Self {
+        Self::Code(user_id.clone(), place.clone(), problem)
+    }
 }
 
 impl fmt::Display for Breach {
@@ -133,6 +143,16 @@ impl fmt::Display for Breach {
                 f,
                 "C6: {loser} was told that all is sold out, and {left} coupons are left"
             ),
+            Self::Code(user_id, serial, problem) => {
+                write!(f, "C7: serial {serial} of {user_id} {problem}")
+            }
+            Self::SharedCode(grants) => {
+                let grants = grants.iter();
+                let grants: Vec<String> = grants
+                    .map(|(user_id, serial)| format!("{serial} of {user_id}"))
+                    .collect();
+                write!(f, "C7: one code for {}", grants.join(" and "))
+            }
             Self::Unexplained(answer) => write!(f, "an answer that nothing explains: {answer}"),
             Self::Unanswered(requests) => write!(
                 f,

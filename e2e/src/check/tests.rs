@@ -1,9 +1,9 @@
-//! Tests of the checker on histories made by hand: each breach of C1 to C6 is reported, and what is allowed is not.
+//! Tests of the checker on histories made by hand: each breach of C1 to C7 is reported, and what is allowed is not.
 
 use super::*;
-use crate::rows::{FailedEvent, Row};
+use crate::rows::{FailedEvent, Row, RowCode};
 use rushgate_gate::stored_grants::HeldGrant;
-use rushgate_gate::{Event, EventType, Millis, Ordinal};
+use rushgate_gate::{CodeKeys, Event, EventType, Millis, Ordinal};
 use std::time::{Duration, Instant};
 
 fn at(serial: u32) -> Place {
@@ -472,4 +472,89 @@ fn no_applicant_is_turned_away_for_good_while_places_are_left() {
     assert_eq!(breaches(&freed(vec![]), &calls, &evidence), wronged);
     let now = calls.calls[1].ended;
     assert_eq!(breaches(&freed(vec![(now, now)]), &calls, &evidence), []);
+}
+
+/// A rush in which a and b won with signed codes, which are told and in the rows.
+fn coded() -> (Expected, History, Evidence) {
+    let keys = CodeKeys::new(["a key of codes of 32 characters."]);
+    let codes = SignedCodes {
+        campaign: "launch".parse().expect("a campaign"),
+        key: keys.newest().expect("a key"),
+        keys,
+    };
+    let mut calls = history(&good());
+    let mut evidence = standing(&[("a", at(1)), ("b", at(2))]);
+    for (user_id, serial) in [("a", 1), ("b", 2)] {
+        let code = codes.keys.code(codes.key, (&event(user_id, serial)).into());
+        let code = code.expect("a code").to_string();
+        calls.note_code(user_id, at(serial), code.clone());
+        evidence.codes.push(RowCode {
+            user_id: user_id.to_owned(),
+            place: at(serial),
+            turn: 1,
+            code: Some(code),
+            is_active: true,
+        });
+    }
+    let expected = Expected {
+        codes: Some(codes),
+        ..Expected::once(2, 3)
+    };
+    (expected, calls, evidence)
+}
+
+#[test]
+fn each_wrong_code_is_found() {
+    type Lie = fn(&mut Expected, &mut History, &mut Evidence);
+    let wrong = |problem| Breach::Code("a".into(), at(1), problem);
+    let shared = || Breach::SharedCode(vec![("a".into(), at(1)), ("b".into(), at(2))]);
+    const COMPUTED: &str = "has a code that is not computed from it";
+    const OTHERWISE: &str = "was told with another code";
+    let cases: [(Lie, Vec<Breach>); 7] = [
+        (|_, _, _| {}, vec![]),
+        (
+            |_, _, evidence| evidence.codes[0].code = None,
+            vec![wrong("has no code")],
+        ),
+        // The code of an older turn.
+        (
+            |_, _, evidence| evidence.codes[0].turn = 2,
+            vec![wrong(COMPUTED)],
+        ),
+        (
+            |_, _, evidence| evidence.codes[0].code = Some("0000-0000-0000-0000".into()),
+            vec![wrong(COMPUTED), wrong(OTHERWISE)],
+        ),
+        (
+            |_, _, evidence| {
+                let of_other = evidence.codes[1].code.clone();
+                evidence.codes[0].code = of_other;
+            },
+            vec![wrong(COMPUTED), wrong(OTHERWISE), shared()],
+        ),
+        (
+            |_, calls, evidence| {
+                let of_other = evidence.codes[1].code.clone().expect("a code");
+                calls.note_code("a", at(1), of_other);
+            },
+            vec![
+                wrong(OTHERWISE),
+                wrong("was told with several codes"),
+                shared(),
+            ],
+        ),
+        (
+            |expected, calls, evidence| {
+                expected.codes = None;
+                evidence.codes.clear();
+                calls.codes.pop_last();
+            },
+            vec![wrong("was told with a code")],
+        ),
+    ];
+    for (number, (lie, found)) in cases.into_iter().enumerate() {
+        let (mut expected, mut calls, mut evidence) = coded();
+        lie(&mut expected, &mut calls, &mut evidence);
+        assert_eq!(breaches(&expected, &calls, &evidence), found, "{number}");
+    }
 }
