@@ -14,6 +14,7 @@ mod audit;
 mod auth;
 mod browser;
 mod cancel;
+mod codes;
 mod edge;
 mod failed;
 mod host;
