@@ -59,6 +59,9 @@ async fn rows_have_the_codes_of_their_grants_in_whatever_order_records_arrive() 
     rig.topic.until_committed(10).await;
     let raised = "UPDATE rounds SET quota = 11 WHERE campaign_id = 'welcome'";
     rig.database.execute(raised).await;
+    // Without a gate, the consumer has halted the campaign, and the parked records of a halted campaign wait.
+    let running = "UPDATE campaigns SET state = 'running'";
+    rig.database.execute(running).await;
     const ROWS: &str = "SELECT CONCAT(campaign_id, '/once/', serial, ' ', user_id, ' ', IFNULL(code, 'none')) \
         FROM coupons ORDER BY 1";
     until("the parked record has its row", async || {
