@@ -1,4 +1,4 @@
-//! Tests signed coupon codes: who is told them, that a coupon is redeemed once, whoever comes at the same moment, and
+//! Tests signed coupon codes: who is told them, that a coupon is redeemed once, also by two tills at the same moment, and
 //! that codes and redemptions outlast what goes wrong.
 
 use rdkafka::Message;

@@ -217,7 +217,7 @@ async fn problems(
             applicant: row.user_id.parse()?,
         };
         let Some(code) = row.code else {
-            // Nobody needs the code of a revoked coupon.
+            // The code of a revoked coupon is not needed.
             if row.state == "active" {
                 problems.missing.insert(place);
             }
