@@ -180,6 +180,10 @@ impl Kafka {
                         Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator)
                     )
             });
-        committed.call().map_err(|error| self.unusable(&error))
+        committed.call().map_err(|error| {
+            // Without the right to find the coordinator, there is no answer. librdkafka says why only while polling.
+            while consumer.poll(Duration::from_millis(10)).is_some() {}
+            self.unusable(&error)
+        })
     }
 }
