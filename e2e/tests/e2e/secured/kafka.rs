@@ -34,7 +34,7 @@ type Case = (
     &'static [&'static str],
 );
 
-const CASES: [Case; 4] = [
+const CASES: [Case; 5] = [
     (Role::Bridge, "Write", "--topic", &[], TOPIC),
     (Role::Consumer, "Read", "--topic", &[], TOPIC),
     (Role::Consumer, "Read", "--group", &[], GROUP),
@@ -44,6 +44,13 @@ const CASES: [Case; 4] = [
         "--topic",
         &["audit", "launch"],
         TOPIC,
+    ),
+    (
+        Role::Operator,
+        "Describe",
+        "--group",
+        &["audit", "launch"],
+        GROUP,
     ),
 ];
 
