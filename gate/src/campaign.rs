@@ -1,7 +1,7 @@
 //! Types of a campaign: its id, its state and its rules.
 
 use crate::applicant::Applicant;
-use crate::coupon_code::KeyFingerprint;
+use crate::key_fingerprint::KeyFingerprint;
 use crate::text::{Rule, checked_text};
 use std::fmt;
 use std::str::FromStr;

@@ -7,6 +7,7 @@ pub mod campaign;
 pub mod coupon_code;
 pub mod event;
 pub mod fence;
+pub mod key_fingerprint;
 pub mod record;
 pub mod round;
 pub mod secret_keys;
@@ -53,9 +54,10 @@ pub use apply::{Decision, Grant, Waiting};
 pub use campaign::{
     CampaignId, CampaignState, Codes, OnePer, PromoteUntil, Terms, UserIds, Waitlist,
 };
-pub use coupon_code::{CodeKeys, CodeOf, CouponCode, KeyFingerprint};
+pub use coupon_code::{CodeKeys, CodeOf, CouponCode};
 pub use event::{Event, EventType, Ordinal};
 pub use fence::FencingToken;
+pub use key_fingerprint::KeyFingerprint;
 pub use keys::Keys;
 pub use round::{Quota, Round, RoundId, Serial};
 pub use script::{Call, ReplyError, Script, Value};
