@@ -1,8 +1,9 @@
-//! One application over HTTP: as a client of its own sends it, as the load generator does, and what the answer means.
+//! One application or cancellation over HTTP: as a client of its own sends it, as the load generator does, and what the
+//! answer means.
 
-use crate::history::{Place, Reply};
+use crate::history::{CancelReply, Place, Reply};
 use anyhow::{Context, Result};
-use reqwest::Client;
+use reqwest::{Client, Method};
 use rushgate_testbed::load::{Load, LoadResult, Requests};
 use serde::Deserialize;
 use std::io::Write;
@@ -22,17 +23,63 @@ struct Body {
 /// # Errors
 /// When there is no answer.
 pub async fn apply(client: &Client, url: &str, user_id: &str) -> reqwest::Result<Reply> {
-    let body = format!(r#"{{"user_id":"{user_id}"}}"#);
-    let request = client.post(url).header("content-type", "application/json");
-    let response = request.body(body).send().await?;
+    let (reply, _) = apply_by(Method::POST, client, url, user_id).await?;
+    Ok(reply)
+}
+
+/// The same by POST or by PUT. Also returns the coupon code in the answer.
+///
+/// # Errors
+/// When there is no answer.
+pub async fn apply_by(
+    method: Method,
+    client: &Client,
+    url: &str,
+    user_id: &str,
+) -> reqwest::Result<(Reply, Option<String>)> {
+    let request = match method {
+        Method::PUT => client.put(format!("{url}/{user_id}")),
+        _ => client
+            .post(url)
+            .header("content-type", "application/json")
+            .body(format!(r#"{{"user_id":"{user_id}"}}"#)),
+    };
+    let response = request.send().await?;
     let status = response.status().as_u16();
-    Ok(reply(status, &response.text().await?, user_id))
+    let text = response.text().await?;
+    let code = theirs(&text, user_id).and_then(|body| body.code);
+    Ok((reply(status, &text, user_id), code))
+}
+
+/// Cancels for `user_id`: they leave the waitlist, or give their coupon back.
+///
+/// # Errors
+/// When there is no answer.
+pub async fn cancel(client: &Client, url: &str, user_id: &str) -> reqwest::Result<CancelReply> {
+    let response = client.delete(format!("{url}/{user_id}")).send().await?;
+    let status = response.status().as_u16();
+    let text = response.text().await?;
+    let place = theirs(&text, user_id).and_then(|body| body.place);
+    let says = |word: &str| text.contains(&format!("\"{word}\""));
+    Ok(match (status, place) {
+        (200, Some(place)) if says("revoked") => CancelReply::GivenBack(place),
+        (200, _) if says("left") => CancelReply::Left,
+        (404, _) if says("application_not_found") => CancelReply::NotFound,
+        (409, _) if says("coupon_redeemed") => CancelReply::Redeemed,
+        (503, _) => CancelReply::Unavailable,
+        _ => CancelReply::Unexplained(format!("{status} {text}")),
+    })
+}
+
+/// The body of an answer to this applicant.
+fn theirs(text: &str, user_id: &str) -> Option<Body> {
+    let body = serde_json::from_str::<Body>(text).ok();
+    body.filter(|body| body.user_id == user_id)
 }
 
 /// What an answer tells the applicant.
 pub(crate) fn reply(status: u16, text: &str, user_id: &str) -> Reply {
-    let body = serde_json::from_str::<Body>(text).ok();
-    let theirs = body.filter(|body| body.user_id == user_id);
+    let theirs = theirs(text, user_id);
     let (place, position) = theirs.map_or((None, None), |body| (body.place, body.position));
     match (status, place, position) {
         (201, Some(place), _) => Reply::Granted(place),
@@ -40,6 +87,7 @@ pub(crate) fn reply(status: u16, text: &str, user_id: &str) -> Reply {
         (202, _, Some(position)) => Reply::Waitlisted(position),
         (410, ..) if text.contains(r#""decision":"sold_out""#) => Reply::SoldOut,
         (410, ..) if text.contains(r#""decision":"revoked""#) => Reply::Revoked,
+        (410, ..) if text.contains(r#""decision":"closed""#) => Reply::Closed,
         (503, ..) => Reply::Unavailable,
         _ => Reply::Unexplained(format!("{status} {text}")),
     }
@@ -47,9 +95,8 @@ pub(crate) fn reply(status: u16, text: &str, user_id: &str) -> Reply {
 
 /// The grant that an answer tells the applicant, with its code.
 pub fn told_code(text: &str, user_id: &str) -> Option<(Place, String)> {
-    let body = serde_json::from_str::<Body>(text).ok()?;
-    let theirs = body.user_id == user_id;
-    theirs.then_some(body.place).flatten().zip(body.code)
+    let theirs = theirs(text, user_id)?;
+    theirs.place.zip(theirs.code)
 }
 
 /// Writes a request to the applications of a campaign, with a body of this type.

@@ -4,6 +4,7 @@
 
 mod breach;
 mod codes;
+mod coupons;
 mod operated;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ pub use operated::Operated;
 
 use crate::evidence::Evidence;
 use crate::history::{Call, History, Place, Reply};
+use rushgate_gate::Millis;
 use std::collections::{BTreeMap, BTreeSet};
 use trail::{DEAD_LETTER, Trail};
 
@@ -36,6 +38,8 @@ pub struct Expected {
     pub operated: Operated,
     /// The codes of the campaign; `None` if its coupons have none.
     pub codes: Option<SignedCodes>,
+    /// When the only round ends, if it does. Nobody is promoted after that.
+    pub ends: Option<Millis>,
 }
 
 impl Expected {
@@ -56,6 +60,9 @@ impl Expected {
 
 /// All breaches; empty if the run is exact.
 pub fn breaches(expected: &Expected, history: &History, evidence: &Evidence) -> Vec<Breach> {
+    let mut expected = expected.clone();
+    expected.operated.add_cancellations(history);
+    let expected = &expected;
     let mut breaches = in_the_table(expected, evidence);
     breaches.extend(at_the_gate(expected, evidence));
     breaches.extend(between_people(expected, history, evidence));
@@ -65,6 +72,9 @@ pub fn breaches(expected: &Expected, history: &History, evidence: &Evidence) -> 
     breaches.extend(too_early(expected, history));
     breaches.extend(turned_away(expected, history, evidence));
     breaches.extend(codes::of_codes(expected, history, evidence));
+    breaches.extend(coupons::redemptions(expected, history, evidence));
+    breaches.extend(coupons::cancellations(expected, history, evidence));
+    breaches.extend(coupons::after_the_end(expected, history, evidence));
     breaches.extend(history.unexplained.iter().cloned().map(Breach::Unexplained));
     if history.unavailable > 0 {
         breaches.push(Breach::Unanswered(history.unavailable));
@@ -189,7 +199,7 @@ fn between_people(expected: &Expected, history: &History, evidence: &Evidence) -
     breaches
 }
 
-/// C4 for revoked coupons: gate and table agree, and an operator has revoked them.
+/// C4 for revoked coupons: gate and table agree, and an operator or the applicant has revoked them.
 fn taken_back(expected: &Expected, history: &History, evidence: &Evidence) -> Vec<Breach> {
     let mut breaches = Vec::new();
     let operated = &expected.operated;
@@ -198,7 +208,7 @@ fn taken_back(expected: &Expected, history: &History, evidence: &Evidence) -> Ve
     };
     for grant in &evidence.revoked {
         if !operated.may_have_revoked(&grant.0) {
-            problem(grant, "no operator did that");
+            problem(grant, "neither an operator nor the applicant did that");
         }
         if !evidence.taken_back.contains(grant) {
             problem(grant, "the gate does not know");

@@ -1,4 +1,4 @@
-//! Records the replies that applicants got to their applications.
+//! Records the replies that applicants got: to their applications, and to their cancellations.
 
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +41,8 @@ pub enum Reply {
     SoldOut,
     /// 410: the applicant's grant was revoked.
     Revoked,
+    /// 410: the campaign has ended.
+    Closed,
     /// 4xx: the request was invalid, on purpose.
     Rejected,
     /// 503 at every attempt.
@@ -57,6 +59,44 @@ pub struct Call {
     /// When its answer arrived.
     pub ended: Instant,
     pub reply: Reply,
+}
+
+/// The reply to one cancellation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CancelReply {
+    /// 200: the applicant was on the waitlist, and is no longer.
+    Left,
+    /// 200: the applicant has given this place back.
+    GivenBack(Place),
+    /// 404: the applicant has nothing to cancel.
+    NotFound,
+    /// 409: the coupon was redeemed.
+    Redeemed,
+    /// 503 at every attempt.
+    Unavailable,
+    Unexplained(String),
+}
+
+/// One cancellation (DELETE), from when it was first sent to its final answer.
+#[derive(Clone, Debug)]
+pub struct Cancel {
+    pub user_id: String,
+    pub began: Instant,
+    pub ended: Instant,
+    /// Whether it was sent once. Otherwise an attempt without an answer may have cancelled something else.
+    pub is_certain: bool,
+    pub reply: CancelReply,
+}
+
+impl Cancel {
+    /// Whether a coupon may have been given back.
+    pub(crate) fn may_give_back(&self) -> bool {
+        !self.is_certain
+            || matches!(
+                self.reply,
+                CancelReply::GivenBack(_) | CancelReply::Unavailable
+            )
+    }
 }
 
 /// The replies of one rush, counted, and the places that applicants were told.
@@ -88,6 +128,7 @@ pub struct History {
     pub calls: Vec<Call>,
     /// When each applicant first came, whether or not there was an answer.
     pub came: BTreeMap<String, Instant>,
+    pub cancels: Vec<Cancel>,
 }
 
 impl History {
@@ -116,7 +157,7 @@ impl History {
             }
             Reply::Waitlisted(_) => self.waitlisted += 1,
             Reply::SoldOut => self.sold_out += 1,
-            Reply::Revoked => {}
+            Reply::Revoked | Reply::Closed => {}
             Reply::Rejected => self.rejected += 1,
             Reply::Unavailable => self.unavailable += 1,
             Reply::Unexplained(answer) => self.unexplained.push(answer.clone()),
@@ -128,6 +169,15 @@ impl History {
     pub fn note_code(&mut self, user_id: &str, place: Place, code: String) {
         let grant = (user_id.to_owned(), place);
         self.codes.entry(grant).or_default().insert(code);
+    }
+
+    pub fn note_cancel(&mut self, cancel: Cancel) {
+        match &cancel.reply {
+            CancelReply::Unexplained(answer) => self.unexplained.push(answer.clone()),
+            CancelReply::Unavailable => self.unavailable += 1,
+            _ => {}
+        }
+        self.cancels.push(cancel);
     }
 
     /// Merges the replies of another history.
@@ -142,6 +192,7 @@ impl History {
         self.retried += other.retried;
         self.unexplained.extend(other.unexplained);
         self.calls.extend(other.calls);
+        self.cancels.extend(other.cancels);
         for (grant, codes) in other.codes {
             self.codes.entry(grant).or_default().extend(codes);
         }

@@ -19,7 +19,7 @@ pub struct Row {
     pub delay: Duration,
 }
 
-/// The code of a row, whether or not the row is active.
+/// The code of a row, whether or not the row is active, and whether it was redeemed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowCode {
     pub user_id: String,
@@ -27,6 +27,9 @@ pub struct RowCode {
     pub turn: u32,
     pub code: Option<String>,
     pub is_active: bool,
+    pub is_redeemed: bool,
+    /// What it was redeemed for.
+    pub order: Option<String>,
 }
 
 /// A dead letter of the consumer.
@@ -132,23 +135,29 @@ impl Database {
 
     /// The codes of all rows of `campaign`.
     pub async fn codes(&self, campaign: &str) -> Result<Vec<RowCode>> {
-        let rows: Vec<(String, String, u32, u32, Option<String>, i64)> = sqlx::query_as(
-            "SELECT user_id, round_id, serial, turn, code, CAST(state = 'active' AS SIGNED) FROM coupons \
-             WHERE campaign_id = ?",
+        sqlx::query(
+            "SELECT user_id, round_id, serial, turn, code, state = 'active' AS is_active, \
+             redeemed_at IS NOT NULL AS is_redeemed, order_id FROM coupons WHERE campaign_id = ?",
         )
         .bind(campaign)
         .fetch_all(&self.pool)
-        .await?;
-        let rows = rows.into_iter();
-        Ok(rows
-            .map(|(user_id, round, serial, turn, code, active)| RowCode {
-                user_id,
-                place: Place { round, serial },
-                turn,
-                code,
-                is_active: active == 1,
+        .await?
+        .iter()
+        .map(|row| {
+            Ok(RowCode {
+                user_id: row.try_get("user_id")?,
+                place: Place {
+                    round: row.try_get("round_id")?,
+                    serial: row.try_get("serial")?,
+                },
+                turn: row.try_get("turn")?,
+                code: row.try_get("code")?,
+                is_active: row.try_get("is_active")?,
+                is_redeemed: row.try_get("is_redeemed")?,
+                order: row.try_get("order_id")?,
             })
-            .collect())
+        })
+        .collect()
     }
 
     /// The revoked coupons of `campaign`: applicant and place.

@@ -60,6 +60,14 @@ pub enum Breach {
     Code(String, Place, &'static str),
     /// C7: grants with one code.
     SharedCode(Vec<(String, Place)>),
+    /// A coupon that was redeemed, and what contradicts that.
+    Redeemed(String, Place, &'static str),
+    /// A coupon that was given back, and what contradicts that.
+    GivenBack(String, Place, &'static str),
+    /// An applicant who had left the waitlist was promoted.
+    LeaverPromoted(String, Place),
+    /// A grant after the end of its round.
+    AfterTheEnd(String, Place),
     /// A reply that nothing explains.
     Unexplained(String),
     /// Applicants who got no answer at all.
@@ -153,6 +161,23 @@ impl fmt::Display for Breach {
                     .collect();
                 write!(f, "C7: one code for {}", grants.join(" and "))
             }
+            Self::Redeemed(user_id, serial, problem) => {
+                write!(
+                    f,
+                    "serial {serial} of {user_id} was redeemed, and {problem}"
+                )
+            }
+            Self::GivenBack(user_id, serial, problem) => {
+                write!(f, "{user_id} has given serial {serial} back, and {problem}")
+            }
+            Self::LeaverPromoted(user_id, serial) => write!(
+                f,
+                "{user_id} has left the waitlist, and was promoted to serial {serial}"
+            ),
+            Self::AfterTheEnd(user_id, serial) => write!(
+                f,
+                "serial {serial} was granted to {user_id} after the end of the round"
+            ),
             Self::Unexplained(answer) => write!(f, "an answer that nothing explains: {answer}"),
             Self::Unanswered(requests) => write!(
                 f,

@@ -1,6 +1,6 @@
 //! C7: one coupon code to one grant. The code in the row is the one of its grant, and so is the code in the replies.
 
-use super::{Breach, Expected};
+use super::{Breach, Expected, told_places};
 use crate::evidence::Evidence;
 use crate::history::{History, Place};
 use crate::rows::RowCode;
@@ -16,12 +16,35 @@ pub struct SignedCodes {
     pub key: KeyFingerprint,
 }
 
+impl SignedCodes {
+    /// The code of a grant.
+    pub fn code(&self, user_id: &str, place: &Place, turn: u32) -> Option<String> {
+        let of = CodeOf {
+            campaign: &self.campaign,
+            round: &place.round.parse().ok()?,
+            serial: place.serial.try_into().ok()?,
+            turn: turn.try_into().ok()?,
+            applicant: &user_id.parse().ok()?,
+        };
+        Some(self.keys.code(self.key, of)?.to_string())
+    }
+}
+
 pub(super) fn of_codes(expected: &Expected, history: &History, evidence: &Evidence) -> Vec<Breach> {
     let mut breaches = vec![];
     let mut holders: BTreeMap<&String, BTreeSet<(&String, &Place)>> = BTreeMap::new();
     let mut of_rows = BTreeMap::new();
+    let mut revokes: BTreeMap<&Place, u32> = BTreeMap::new();
+    for (_, place) in &evidence.revoked {
+        *revokes.entry(place).or_default() += 1;
+    }
     for row in &evidence.codes {
         let grant = (&row.user_id, &row.place);
+        // Redis may lose how often a serial was revoked.
+        let turn = 1 + revokes.get(&row.place).copied().unwrap_or_default();
+        if row.is_active && row.turn != turn && !expected.restored {
+            breaches.push(Breach::code(grant, "has the turn of an older grant"));
+        }
         match (&row.code, computed(expected, row)) {
             (None, Some(_)) if row.is_active => breaches.push(Breach::code(grant, "has no code")),
             (Some(code), computed) if computed.as_ref() != Some(code) => {
@@ -52,6 +75,11 @@ pub(super) fn of_codes(expected: &Expected, history: &History, evidence: &Eviden
             breaches.push(Breach::code(grant, "was told with a code"));
         }
     }
+    let without = told_places(history).filter(|(user_id, place)| {
+        let grant = ((*user_id).clone(), (*place).clone());
+        expected.codes.is_some() && !history.codes.contains_key(&grant)
+    });
+    breaches.extend(without.map(|grant| Breach::code(grant, "was told without a code")));
     let shared = holders.into_values().filter(|grants| grants.len() > 1);
     breaches.extend(shared.map(|grants| {
         let grants = grants.into_iter();
@@ -67,12 +95,5 @@ pub(super) fn of_codes(expected: &Expected, history: &History, evidence: &Eviden
 /// The code of the row's grant.
 fn computed(expected: &Expected, row: &RowCode) -> Option<String> {
     let codes = expected.codes.as_ref()?;
-    let of = CodeOf {
-        campaign: &codes.campaign,
-        round: &row.place.round.parse().ok()?,
-        serial: row.place.serial.try_into().ok()?,
-        turn: row.turn.try_into().ok()?,
-        applicant: &row.user_id.parse().ok()?,
-    };
-    Some(codes.keys.code(codes.key, of)?.to_string())
+    codes.code(&row.user_id, &row.place, row.turn)
 }

@@ -1,6 +1,6 @@
 //! Records what an operator did while applicants came, as far as it affects the replies to the applicants.
 
-use crate::history::{Call, History, Place, Reply};
+use crate::history::{Call, CancelReply, History, Place, Reply};
 use rushgate_gate::refusal_cache::GRACE_PERIOD;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -14,9 +14,27 @@ pub struct Operated {
     pub revoked: BTreeSet<String>,
     /// Applicants whose coupons may have been revoked: it is unknown how that command ended.
     pub perhaps_revoked: BTreeSet<String>,
+    /// Coupons that were redeemed, each with the orders for which an operator was told so.
+    pub redeemed: BTreeMap<(String, Place), BTreeSet<String>>,
+    /// Coupons that may have been redeemed.
+    pub perhaps_redeemed: BTreeSet<(String, Place)>,
 }
 
 impl Operated {
+    /// What applicants cancel frees places as revocations do. A place on the waitlist counts too: who gets it may be
+    /// promoted.
+    pub(super) fn add_cancellations(&mut self, history: &History) {
+        for cancel in &history.cancels {
+            let may_give_back = cancel.may_give_back();
+            if may_give_back {
+                self.perhaps_revoked.insert(cancel.user_id.clone());
+            }
+            if may_give_back || cancel.reply == CancelReply::Left {
+                self.freed.push((cancel.began, cancel.ended));
+            }
+        }
+    }
+
     /// Whether this applicant's coupon may have been revoked.
     pub(super) fn may_have_revoked(&self, user_id: &str) -> bool {
         self.revoked.contains(user_id) || self.perhaps_revoked.contains(user_id)

@@ -386,7 +386,7 @@ fn what_is_wrong_with_a_coupon_that_was_taken_back_is_found() {
     };
     assert_eq!(
         found(|_, _, operated| operated.revoked.clear()),
-        [taken_back("no operator did that")]
+        [taken_back("neither an operator nor the applicant did that")]
     );
     assert_eq!(
         found(|_, evidence, _| evidence.taken_back.clear()),
@@ -494,6 +494,8 @@ fn coded() -> (Expected, History, Evidence) {
             turn: 1,
             code: Some(code),
             is_active: true,
+            is_redeemed: false,
+            order: None,
         });
     }
     let expected = Expected {
@@ -519,7 +521,7 @@ fn each_wrong_code_is_found() {
         // The code of an older turn.
         (
             |_, _, evidence| evidence.codes[0].turn = 2,
-            vec![wrong(COMPUTED)],
+            vec![wrong("has the turn of an older grant"), wrong(COMPUTED)],
         ),
         (
             |_, _, evidence| evidence.codes[0].code = Some("0000-0000-0000-0000".into()),
