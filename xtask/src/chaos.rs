@@ -32,6 +32,12 @@ pub(crate) struct Options {
     /// Only faults whose name begins with this (an unknown name lists all names)
     #[arg(long, value_name = "FAULT")]
     only: Option<String>,
+    /// One rush of this many applicants on one campaign, however long it takes, instead of episodes
+    #[arg(long, conflicts_with = "minutes", requires = "quota")]
+    applicants: Option<u32>,
+    /// Coupons in that rush
+    #[arg(long, requires = "applicants")]
+    quota: Option<u32>,
 }
 
 /// Builds everything and runs the chaos test; returns its exit code.
@@ -62,6 +68,9 @@ pub(crate) fn chaos(options: &Options) -> Result<ExitCode> {
     command.env("RUSHGATE_SEED", seed.to_string());
     if let Some(only) = &options.only {
         command.env("RUSHGATE_CHAOS_ONLY", only);
+    }
+    if let (Some(applicants), Some(quota)) = (options.applicants, options.quota) {
+        command.env("RUSHGATE_CHAOS_RUSH", format!("{applicants}/{quota}"));
     }
     Ok(run::exit_code(run::to_its_end(&mut command)?))
 }

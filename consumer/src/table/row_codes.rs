@@ -1,5 +1,6 @@
 //! Computes the coupon codes of rows, in campaigns with signed codes. A code is in no log, metric or error.
 
+use rushgate_gate::failpoint::is_active;
 use rushgate_gate::{CodeKeys, Codes, CouponCode, Event, KeyFingerprint};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +27,10 @@ impl RowCodes {
     pub(crate) fn of(&self, event: &Event, codes: Codes) -> Option<CouponCode> {
         let Codes::Signed(key) = codes else {
             return None;
+        };
+        let key = match is_active("bug::code_of_newest_key") {
+            true => self.keys.newest().unwrap_or(key),
+            false => key,
         };
         let code = self.keys.code(key, event.into());
         if code.is_none() {

@@ -2,9 +2,10 @@
 
 use crate::contradictions::contradictions;
 use crate::fault::{Deck, Fault, Planned};
-use crate::load::Load;
+use crate::load::{Crowd, Load};
 use crate::loss;
 use crate::operator::Operator;
+use crate::people::People;
 use crate::sabotage::{self, Planted};
 use crate::tally::Tally;
 use crate::world::World;
@@ -12,23 +13,30 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rushgate_e2e::check::{Expected, breaches, lost_with_redis};
 use rushgate_e2e::evidence::Evidence;
-use rushgate_e2e::history::History;
-use rushgate_gate::Event;
+use rushgate_e2e::history::{CancelReply, History};
+use rushgate_gate::{Event, Millis};
 use rushgate_testbed::wait::until;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::time::sleep;
 
 /// How long everything may take to arrive after all faults are healed: the partitions of a dead consumer wait for the
 /// end of its session, the entries of a dead bridge for the claim, and a Kafka client for its own backoff.
 const REST: Duration = Duration::from_secs(120);
 
+/// How long applicants may cancel after the end of a round.
+const AFTER_THE_END: Duration = Duration::from_secs(3);
+
 pub(crate) struct Episode {
     number: u64,
     seed: u64,
     quota: u32,
+    /// Whether the round ends while applicants wait for coupons.
+    ends: bool,
     faults: Vec<Planned>,
+    /// In a rush, faults are drawn until this many applicants have come.
+    rush: Option<u32>,
 }
 
 pub(crate) struct Result {
@@ -53,7 +61,21 @@ impl Episode {
             number,
             seed,
             quota,
+            ends: quota < 1_000,
             faults,
+            rush: None,
+        }
+    }
+
+    /// A rush of this many applicants.
+    pub(crate) fn rush(seed: u64, applicants: u32, quota: u32) -> Self {
+        Self {
+            number: 1,
+            seed,
+            quota,
+            ends: true,
+            faults: vec![],
+            rush: Some(applicants),
         }
     }
 
@@ -62,20 +84,34 @@ impl Episode {
         faults.any(|planned| planned.fault == Fault::TopicTruncated)
     }
 
-    pub(crate) async fn play(&self, world: &mut World, tally: &mut Tally) -> Result {
+    pub(crate) async fn play(
+        &self,
+        world: &mut World,
+        deck: &mut Deck,
+        tally: &mut Tally,
+    ) -> Result {
         let campaign = format!("chaos-{}-{}", std::process::id(), self.number);
-        world
-            .operator
-            .create(&campaign, self.quota)
-            .await
-            .expect("created");
+        let codes = world.create(&campaign, self.quota).await;
         let already_done = world.metric(ALREADY_DONE).await;
         let is_loss = self.faults.iter().any(|planned| planned.fault.is_loss());
 
-        let load = Load::begin(world.urls(), &campaign, self.seed);
-        // A grant that the gate or Kafka has lost cannot be distinguished from one that an operator has revoked.
-        let (people, may_take) = (load.people(), !is_loss && !self.truncates());
-        let operator = Operator::begin(world, &campaign, self.seed, self.quota, people, may_take);
+        // A grant that the gate or Kafka has lost cannot be distinguished from one that was revoked or given back.
+        let may_take = !is_loss && !self.truncates();
+        let crowd = Crowd {
+            may_cancel: may_take,
+            ..self.rush.map_or(Crowd::USUAL, Crowd::rush)
+        };
+        let load = Load::begin(world.urls(), &campaign, self.seed, crowd);
+        let people = load.people();
+        let operator = Operator::begin(
+            world,
+            &campaign,
+            self.seed,
+            self.quota,
+            people.clone(),
+            may_take,
+            self.rush.is_some(),
+        );
         let mut planted = Planted::default();
         let stopped = if let [fault] = self.faults[..]
             && is_loss
@@ -86,18 +122,32 @@ impl Episode {
             loss::commit(world, &fault, &campaign).await;
             stopped
         } else {
-            for fault in &self.faults {
-                sleep(fault.before).await;
-                tally.fault(fault);
-                sabotage::commit(world, fault, &campaign, self.quota, &operator, &mut planted)
-                    .await;
-                world.revive();
+            let mut faults = self.faults.clone();
+            loop {
+                for fault in &faults {
+                    sleep(fault.before).await;
+                    tally.fault(fault);
+                    sabotage::commit(world, fault, &campaign, self.quota, &operator, &mut planted)
+                        .await;
+                    world.revive();
+                }
+                world.heal().await;
+                sabotage::mend(world).await;
+                if self
+                    .rush
+                    .is_none_or(|applicants| people.count() >= applicants)
+                {
+                    break;
+                }
+                faults = deck.draw();
+                eprintln!("{:>7} have come", people.count());
             }
-            world.heal().await;
-            sabotage::mend(world).await;
             operator.stop().await
         };
         let diary = stopped.finish(is_loss).await;
+        if self.ends && may_take {
+            end_the_round(world, &campaign, &people).await;
+        }
         let history = load.end().await;
         if self.truncates() {
             put_back(world, &campaign).await;
@@ -109,8 +159,12 @@ impl Episode {
         let mut contradictions = contradictions(world, &campaign, &diary).await;
         let terms = world.database.terms(&campaign).await.expect("the database");
         let rounds = terms.expect("the campaign").rounds;
+        let round = rounds.values().next().expect("a round");
+        let ends = round.closes_at.map(Millis::try_from);
         let expected = Expected {
-            quota: rounds.values().next().expect("a round").quota,
+            quota: round.quota,
+            codes: Some(codes),
+            ends: ends.transpose().expect("a time"),
             dead_letters: (planted.failed_events, planted.unpublished),
             restored: is_loss,
             operated: diary.operated,
@@ -135,6 +189,17 @@ impl Episode {
         tally.dead_letters += planted.failed_events + planted.unpublished;
         let replayed = world.database.replayed(&campaign).await;
         tally.replayed += replayed.expect("the database");
+        for cancel in &history.cancels {
+            match cancel.reply {
+                CancelReply::GivenBack(_) => tally.given_back += 1,
+                CancelReply::Left => tally.left += 1,
+                CancelReply::Redeemed => tally.kept += 1,
+                _ => {}
+            }
+        }
+        tally.revoked += evidence.revoked.len() as u64;
+        let redeemed = evidence.codes.iter().filter(|row| row.is_redeemed);
+        tally.redeemed += redeemed.count() as u64;
         tally.commands += diary.commands;
         tally.unknown += diary.unknown;
         tally.restored += u64::from(is_loss);
@@ -196,6 +261,33 @@ pub(crate) async fn at_rest(
             _ => sleep(Duration::from_millis(100)).await,
         }
     }
+}
+
+/// Lets the round end, and waits until some applicants have cancelled after that: nobody gets what they free.
+async fn end_the_round(world: &World, campaign: &str, people: &People) {
+    let ends = Millis::try_from(now_ms() + 1_000).expect("a time");
+    let change = [
+        "campaign",
+        "change",
+        campaign,
+        "--closes-at",
+        &ends.to_string(),
+    ];
+    world.operator.run(&change).await.expect("changed");
+    until("the round has ended", async || {
+        (now_ms() > ends.get()).then_some(())
+    })
+    .await;
+    let enough = people.cancelled() + 3;
+    let deadline = Instant::now() + AFTER_THE_END;
+    while people.cancelled() < enough && Instant::now() < deadline {
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("a time after 1970").as_millis() as i64
 }
 
 /// Repairs what Kafka has lost, as an operator does, once nothing else is on its way.

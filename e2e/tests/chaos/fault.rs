@@ -260,6 +260,13 @@ impl Deck {
         }
     }
 
+    /// Leaves out the faults that an operator has to repair.
+    #[must_use]
+    pub(crate) fn without_losses(mut self) -> Self {
+        self.faults.retain(|fault| !fault.comes_alone());
+        self
+    }
+
     /// Whether bridges sign their records, and consumers take no others: where the seed is odd.
     pub(crate) fn is_signed(&self) -> bool {
         self.is_signed

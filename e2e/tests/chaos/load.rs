@@ -1,27 +1,58 @@
-//! Simulates applicants who come all the time, and who retry until they have an answer.
+//! Simulates applicants who come all the time, and who retry until they have an answer. Some of them change their mind:
+//! they give their coupon back, or leave the waitlist.
 
+use crate::people::People;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use reqwest::Client;
-use rushgate_e2e::application::apply;
-use rushgate_e2e::history::{Call, History, Reply};
+use reqwest::{Client, Method};
+use rushgate_e2e::application::{apply_by, cancel};
+use rushgate_e2e::history::{Call, Cancel, CancelReply, History, Reply};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-/// Concurrent applicants.
-const CLIENTS: u64 = 12;
-
-/// Average pause between two applicants of a client.
-const PACE: Duration = Duration::from_millis(60);
-
 /// How long an applicant waits for an answer before clicking again.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The pause before a request is sent again.
+const PAUSE: Duration = Duration::from_millis(60);
+
 /// After all faults are healed, every applicant must have an answer within this time.
 const GRACE: Duration = Duration::from_secs(60);
+
+/// Who comes, and how fast.
+#[derive(Clone, Copy)]
+pub(crate) struct Crowd {
+    /// Concurrent applicants.
+    pub(crate) clients: u64,
+    /// Average pause between two applicants of a client.
+    pub(crate) pace: Duration,
+    /// The most that come.
+    pub(crate) applicants: u32,
+    /// Whether applicants cancel: one request in 25.
+    pub(crate) may_cancel: bool,
+}
+
+impl Crowd {
+    pub(crate) const USUAL: Self = Self {
+        clients: 12,
+        pace: Duration::from_millis(60),
+        applicants: u32::MAX,
+        may_cancel: false,
+    };
+
+    /// Many at once, until this many have come.
+    pub(crate) fn rush(applicants: u32) -> Self {
+        Self {
+            clients: 24,
+            pace: Duration::from_millis(10),
+            applicants,
+            ..Self::USUAL
+        }
+    }
+}
 
 pub(crate) struct Load {
     shared: Arc<Shared>,
@@ -31,21 +62,23 @@ pub(crate) struct Load {
 struct Shared {
     urls: Vec<String>,
     campaign: String,
-    people: Arc<AtomicU32>,
+    crowd: Crowd,
+    people: Arc<People>,
     is_over: AtomicBool,
 }
 
 impl Load {
-    pub(crate) fn begin(urls: Vec<String>, campaign: &str, seed: u64) -> Self {
+    pub(crate) fn begin(urls: Vec<String>, campaign: &str, seed: u64, crowd: Crowd) -> Self {
         let shared = Arc::new(Shared {
             urls,
             campaign: campaign.to_owned(),
+            crowd,
             people: Arc::default(),
             is_over: AtomicBool::new(false),
         });
-        let clients = (0..CLIENTS).map(|client| {
-            let random = StdRng::seed_from_u64(seed.wrapping_mul(CLIENTS).wrapping_add(client));
-            tokio::spawn(Arc::clone(&shared).come_and_go(random))
+        let clients = (0..crowd.clients).map(|client| {
+            let seed = seed.wrapping_mul(crowd.clients).wrapping_add(client);
+            tokio::spawn(Arc::clone(&shared).come_and_go(StdRng::seed_from_u64(seed)))
         });
         Self {
             clients: clients.collect(),
@@ -53,8 +86,7 @@ impl Load {
         }
     }
 
-    /// How many applicants have come.
-    pub(crate) fn people(&self) -> Arc<AtomicU32> {
+    pub(crate) fn people(&self) -> Arc<People> {
         self.shared.people.clone()
     }
 
@@ -76,44 +108,90 @@ impl Shared {
             .build()
             .expect("a client");
         let mut history = History::default();
-        while !self.is_over.load(Ordering::Relaxed) {
-            sleep(PACE.mul_f64(random.random_range(0.0..2.0))).await;
-            let people = self.people.load(Ordering::Relaxed);
-            // One applicant in ten has applied before.
-            let person = match random.random_range(0..10) {
-                0 if people > 0 => random.random_range(0..people),
-                _ => self.people.fetch_add(1, Ordering::Relaxed),
-            };
+        while !self.is_over() {
+            sleep(self.crowd.pace.mul_f64(random.random_range(0.0..2.0))).await;
             let url = &self.urls[random.random_range(0..self.urls.len())];
             let url = format!("{url}/v1/campaigns/{}/applications", self.campaign);
-            self.ask(&client, &url, format!("user-{person}"), &mut history)
-                .await;
+            let cancels = self.crowd.may_cancel && random.random_range(0..25) == 0;
+            match cancels.then(|| self.people.next_to_cancel(&mut random)) {
+                Some(Some(person)) => self.cancel(&client, &url, person, &mut history).await,
+                _ if self.people.count() < self.crowd.applicants => {
+                    let person = self.people.next(&mut random);
+                    self.apply(&client, &url, person, &mut history).await;
+                }
+                _ => {}
+            }
         }
         history
     }
 
-    /// Applies until there is an answer.
-    async fn ask(&self, client: &Client, url: &str, user_id: String, history: &mut History) {
-        let began = Instant::now();
-        let mut over_since = None;
-        let reply = loop {
-            match apply(client, url, &user_id).await {
-                Err(_) | Ok(Reply::Unavailable) => {}
-                Ok(reply) => break reply,
-            }
-            history.retried += 1;
-            if self.is_over.load(Ordering::Relaxed)
-                && over_since.get_or_insert_with(Instant::now).elapsed() > GRACE
-            {
-                break Reply::Unavailable;
-            }
-            sleep(PACE).await;
-        };
+    async fn apply(&self, client: &Client, url: &str, person: u32, history: &mut History) {
+        let (user_id, began) = (format!("user-{person}"), Instant::now());
+        let methods = [Method::POST, Method::PUT];
+        let method = &methods[person as usize % 2];
+        let (answer, tries) = self
+            .until_answered(|| async {
+                let answer = apply_by(method.clone(), client, url, &user_id).await;
+                answer
+                    .ok()
+                    .filter(|(reply, _)| *reply != Reply::Unavailable)
+            })
+            .await;
+        let (reply, code) = answer.unwrap_or((Reply::Unavailable, None));
+        self.people.answered(person, tries, &reply, code.as_deref());
+        history.retried += u64::from(tries - 1);
+        if let (Reply::Granted(place) | Reply::AlreadyGranted(place), Some(code)) = (&reply, code) {
+            history.note_code(&user_id, place.clone(), code);
+        }
         history.note(Call {
             user_id,
             began,
             ended: Instant::now(),
             reply,
         });
+    }
+
+    async fn cancel(&self, client: &Client, url: &str, person: u32, history: &mut History) {
+        let (user_id, began) = (format!("user-{person}"), Instant::now());
+        let (reply, tries) = self
+            .until_answered(|| async {
+                let reply = cancel(client, url, &user_id).await;
+                reply
+                    .ok()
+                    .filter(|reply| *reply != CancelReply::Unavailable)
+            })
+            .await;
+        let reply = reply.unwrap_or(CancelReply::Unavailable);
+        self.people.has_cancelled(person, &reply);
+        history.retried += u64::from(tries - 1);
+        history.note_cancel(Cancel {
+            user_id,
+            began,
+            ended: Instant::now(),
+            is_certain: tries == 1,
+            reply,
+        });
+    }
+
+    /// Sends a request until there is an answer, and counts how often.
+    async fn until_answered<T, F>(&self, send: impl Fn() -> F) -> (Option<T>, u32)
+    where
+        F: Future<Output = Option<T>>,
+    {
+        let (mut tries, mut over_since) = (0, None);
+        loop {
+            tries += 1;
+            let answer = send().await;
+            let is_late =
+                self.is_over() && over_since.get_or_insert_with(Instant::now).elapsed() > GRACE;
+            if answer.is_some() || is_late {
+                return (answer, tries);
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
     }
 }

@@ -5,8 +5,9 @@
 //! finds those bugs.
 
 use crate::component::{Component, Link};
+use crate::coupon_mutations;
 use crate::episode::at_rest;
-use crate::load::Load;
+use crate::load::{Crowd, Load};
 use crate::sabotage::{forged, publish};
 use crate::test_servers::TestServers;
 use crate::world::World;
@@ -18,7 +19,6 @@ use rushgate_gate::{Keys, apply};
 use rushgate_testbed::process::Signal;
 use rushgate_testbed::proxy::Trouble;
 use rushgate_testbed::wait::until;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long everything may take to come to rest, if the bug allows that.
@@ -76,6 +76,7 @@ async fn every_planted_bug_is_caught() {
             .unwrap_or_else(|| panic!("{bug:?} is not caught: wanted {says}, found {found:#?}"));
         eprintln!("mutation {bug:?}: caught, {caught}");
     }
+    coupon_mutations::every_bug_is_caught(&mut world).await;
 }
 
 /// Plants the bug, causes the fault that exposes it, and removes the bug. Returns the checker's report.
@@ -109,12 +110,12 @@ async fn drive_the_parts(
     quota: u32,
     provoke: Bug,
 ) -> (Expected, History) {
-    let load = Load::begin(world.urls(), campaign, 1);
+    let load = Load::begin(world.urls(), campaign, 1, Crowd::USUAL);
     let more_have_come = async || {
         let people = load.people();
-        let enough = people.load(Ordering::Relaxed) + APPLICANTS;
+        let enough = people.count() + APPLICANTS;
         until("more applicants have come", async || {
-            people.load(Ordering::Relaxed) >= enough
+            people.count() >= enough
         })
         .await;
     };
@@ -156,7 +157,7 @@ async fn drive_the_parts(
     let history = load.end().await;
     let expected = Expected {
         dead_letters: (dead_letters, 0),
-        ..Expected::once(quota, people.load(Ordering::Relaxed))
+        ..Expected::once(quota, people.count())
     };
     (expected, history)
 }

@@ -3,6 +3,7 @@
 //! The operator believes what a command reports (done, refused or unknown), and then runs it again or runs another
 //! one. The reports are recorded and compared with the stores in the end.
 
+use crate::people::{Coupon, People};
 use crate::world::World;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -10,7 +11,6 @@ use rushgate_e2e::campaign::{self, Ended};
 use rushgate_e2e::check::Operated;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio::task::JoinHandle;
@@ -38,7 +38,8 @@ struct Hand {
     campaign: String,
     /// Whether commands may lower quotas and revoke coupons.
     may_take: bool,
-    people: Arc<AtomicU32>,
+    keeps_quota: bool,
+    people: Arc<People>,
     is_over: watch::Sender<bool>,
     kills: watch::Sender<u64>,
     /// Held while a command runs.
@@ -66,6 +67,8 @@ pub(crate) struct Diary {
     pub(crate) unknown: u64,
     /// The last command of each campaign whose effect is unknown.
     unfinished: BTreeMap<String, Command>,
+    /// Redemptions whose effect is unknown. No other command finishes them.
+    unredeemed: Vec<Command>,
     /// Since when places may have become free through these.
     may_free: Vec<Instant>,
     campaign: String,
@@ -85,6 +88,8 @@ enum What {
     Quota(u32),
     Waitlist(u32),
     Revoke(String),
+    /// A coupon, for an order.
+    Redeem(Coupon, String),
     Pause,
     Resume,
     Repair,
@@ -100,13 +105,15 @@ impl Operator {
         campaign: &str,
         seed: u64,
         quota: u32,
-        people: Arc<AtomicU32>,
+        people: Arc<People>,
         may_take: bool,
+        keeps_quota: bool,
     ) -> Self {
         let hand = Arc::new(Hand {
             command: world.operator_on_links(),
             campaign: campaign.to_owned(),
             may_take,
+            keeps_quota,
             people,
             is_over: watch::channel(false).0,
             kills: watch::channel(0).0,
@@ -181,6 +188,9 @@ impl Stopped {
                 let complaint = format!("{restore:?} does not lead out: {ended:?}");
                 self.diary.complaints.push(complaint);
             }
+        }
+        for again in std::mem::take(&mut self.diary.unredeemed) {
+            self.runs(again).await;
         }
         for again in std::mem::take(&mut self.diary.unfinished).into_values() {
             let is_there = !matches!(again.what, What::Create);
@@ -260,9 +270,9 @@ impl Hand {
     fn next(&self, random: &mut StdRng, diary: &mut Diary) -> Command {
         let campaign = self.campaign.clone();
         let highest = diary.quotas.last().copied().unwrap_or(1);
-        let what = match random.random_range(0..20) {
-            0..5 => What::Quota(highest + random.random_range(1..40)),
-            5..7 if self.may_take && highest > 40 => {
+        let what = match random.random_range(0..26) {
+            0..5 if !self.keeps_quota => What::Quota(highest + random.random_range(1..40)),
+            5..7 if self.may_take && !self.keeps_quota && highest > 40 => {
                 What::Quota(highest - random.random_range(1..40))
             }
             7..10 => {
@@ -270,16 +280,19 @@ impl Hand {
                 What::Waitlist((before + random.random_range(1..30)) % 40)
             }
             10..14 if self.may_take => {
-                let people = self.people.load(Ordering::Relaxed).max(1);
+                let people = self.people.count().max(1);
                 let person = random.random_range(0..people.min(highest));
                 What::Revoke(format!("user-{person}"))
             }
             14..16 => What::Pause,
             16 => What::Repair,
-            17..19 => {
+            17 | 18 => {
                 let side = format!("{campaign}-{}", diary.sides.len());
                 diary.sides.push(side.clone());
                 return diary.command(side, What::Create);
+            }
+            0..7 | 20..26 if let Some(coupon) = self.people.coupon(random) => {
+                What::Redeem(coupon, format!("order-{}", diary.commands))
             }
             _ => match diary.sides.last().cloned() {
                 Some(side) => return diary.command(side, What::Close),
@@ -336,6 +349,11 @@ impl Diary {
 
     /// The command was done, so everything begun before it is done, or never will be.
     fn did(&mut self, command: &Command, began: Instant, said: &str) {
+        if let What::Redeem(coupon, order) = &command.what {
+            let orders = self.operated.redeemed.entry(coupon.grant());
+            orders.or_default().insert(order.clone());
+            return;
+        }
         self.unfinished.remove(&command.campaign);
         if command.is_news {
             self.reported.insert(command.reason.clone());
@@ -365,6 +383,11 @@ impl Diary {
     /// It is unknown whether the command was done.
     fn may_have_done(&mut self, command: &Command, began: Instant) {
         self.unknown += 1;
+        if let What::Redeem(coupon, _) = &command.what {
+            self.operated.perhaps_redeemed.insert(coupon.grant());
+            self.unredeemed.push(command.clone());
+            return;
+        }
         self.unfinished
             .insert(command.campaign.clone(), command.clone());
         match &command.what {
@@ -396,6 +419,10 @@ impl Command {
     fn words(&self) -> Vec<String> {
         let id = &self.campaign;
         let words = match &self.what {
+            What::Redeem(coupon, order) => {
+                let words = ["coupon", "redeem", &coupon.code, "--order", order];
+                return words.map(str::to_owned).into();
+            }
             What::Quota(quota) => format!("campaign change {id} --quota {quota}"),
             What::Waitlist(people) => format!("campaign change {id} --waitlist {people}"),
             What::Revoke(user_id) => format!("revoke {id} {user_id}"),
@@ -417,6 +444,9 @@ impl Command {
 impl What {
     /// Whether there may be a good reason to refuse it.
     fn may_be_refused(&self) -> bool {
-        matches!(self, Self::Quota(_) | Self::Revoke(_) | Self::Close)
+        matches!(
+            self,
+            Self::Quota(_) | Self::Revoke(_) | Self::Redeem(..) | Self::Close
+        )
     }
 }

@@ -170,6 +170,12 @@ pub(crate) async fn commit(
         Fault::ForgedRecords => {
             let next = world.database.count(campaign).await.unwrap_or_default();
             let next = u32::try_from(next).expect("a count") + 1;
+            let count = async || {
+                let failed_events = world.database.failed_events(campaign).await.ok()?;
+                let forged = failed_events.iter();
+                Some(forged.filter(|letter| letter.reason == REASON).count())
+            };
+            let before = until("the database answers", &count).await;
             let another = || SigningKeys::new(["a key that no bridge or consumer has been given"]);
             // Of a serial that has its coupon, of one that may be on its way, and of the last one.
             for (serial, keys) in [(1, None), (next, None), (quota, another())] {
@@ -185,11 +191,7 @@ pub(crate) async fn commit(
             }
             // Not for another reason, such as that the serial is taken.
             until("the forged records are dead letters", async || {
-                let failed_events = world.database.failed_events(campaign).await.ok()?;
-                let forged = failed_events
-                    .iter()
-                    .filter(|letter| letter.reason == REASON);
-                (forged.count() == 3).then_some(())
+                (count().await? == before + 3).then_some(())
             })
             .await;
         }

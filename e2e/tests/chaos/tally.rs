@@ -13,6 +13,15 @@ pub(crate) struct Tally {
     pub(crate) retried: u64,
     /// Applicants who were granted a coupon.
     pub(crate) granted: u64,
+    /// Coupons that their holders gave back.
+    pub(crate) given_back: u64,
+    /// Applicants who left the waitlist.
+    pub(crate) left: u64,
+    /// Coupons that could not be given back, because they were redeemed.
+    pub(crate) kept: u64,
+    /// Coupons that were given back or revoked.
+    pub(crate) revoked: u64,
+    pub(crate) redeemed: u64,
     /// Records that were in the topic more than once.
     pub(crate) published_again: u64,
     /// Records whose row existed when a consumer read them.
@@ -45,6 +54,11 @@ impl fmt::Display for Tally {
             ("answers", self.answers),
             ("applications sent again", self.retried),
             ("grants, each with its row", self.granted),
+            ("coupons given back by their holders", self.given_back),
+            ("places on the waitlist given up", self.left),
+            ("coupons redeemed", self.redeemed),
+            ("of which their holders wanted to give back", self.kept),
+            ("coupons revoked or given back", self.revoked),
             ("redelivered to Kafka, absorbed", self.published_again),
             ("redelivered to the table, absorbed", self.already_done),
             ("deaths at named points", self.dead_at_points),

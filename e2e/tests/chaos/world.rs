@@ -6,11 +6,13 @@ use crate::test_servers::TestServers;
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use rushgate_e2e::campaign::Operator;
+use rushgate_e2e::check::SignedCodes;
 use rushgate_e2e::evidence::Stores;
 use rushgate_e2e::program::program;
 use rushgate_e2e::replica::Replica;
 use rushgate_e2e::rights::{self, Logins, Role};
 use rushgate_e2e::rows::Database;
+use rushgate_gate::CodeKeys;
 use rushgate_gate::signature::SigningKeys;
 use rushgate_testbed::port::Port;
 use rushgate_testbed::process::{Process, Signal};
@@ -38,6 +40,12 @@ const SETTINGS: [(&str, &str); 3] = [
 
 /// The key of the records' signatures, where they are signed.
 const SIGNING_KEY: &str = "a key of the bridges of more than 32 characters";
+
+/// The keys of coupon codes. New campaigns have the first one.
+pub(crate) const CODE_KEYS: [&str; 2] = [
+    "a key of codes of more than 32 characters",
+    "an older key of codes that new campaigns do not have",
+];
 
 /// How long to wait for a component that is to die at a failpoint.
 const LAST_MOMENTS: Duration = Duration::from_secs(60);
@@ -162,6 +170,21 @@ impl World {
             kafka_brokers: format!("127.0.0.1:{}", self.servers.kafka),
             topic: TOPIC.to_owned(),
             group: TOPIC.to_owned(),
+        }
+    }
+
+    /// Creates a campaign with signed codes, whose applicants may give their coupons back.
+    pub(crate) async fn create(&self, campaign: &str, quota: u32) -> SignedCodes {
+        let quota = quota.to_string();
+        let id = ["campaign", "create", "--id", campaign];
+        let terms = ["--quota", &quota, "--codes", "signed", "--self-cancel"];
+        let created = self.operator.run(&[&id[..], &terms].concat()).await;
+        created.expect("created");
+        let keys = CodeKeys::new(CODE_KEYS);
+        SignedCodes {
+            campaign: campaign.parse().expect("a campaign"),
+            key: keys.newest().expect("a key"),
+            keys,
         }
     }
 
@@ -432,6 +455,9 @@ impl World {
                 command.arg("--from").arg(manifest);
                 command.args(["--listen", &self.ports[&component].address().to_string()]);
                 command.envs(logins(Role::Handler, Link::HandlerRedis));
+                // Codes are told, and coupons given back, only where it is proven who asks.
+                command.env("SPIN_VARIABLE_IDENTITIES", "upstream");
+                command.env("SPIN_VARIABLE_COUPON_CODE_KEYS", CODE_KEYS.join(","));
                 return command;
             }
             Component::Bridge(_) => {
@@ -463,7 +489,12 @@ impl World {
 
 /// The settings of all programs that use Kafka, with signatures or without.
 fn environment(is_signed: bool) -> Vec<(String, String)> {
-    let mut variables = vec![("KAFKA_TOPIC", TOPIC), ("KAFKA_GROUP", TOPIC)];
+    let code_keys = CODE_KEYS.join(",");
+    let mut variables = vec![
+        ("KAFKA_TOPIC", TOPIC),
+        ("KAFKA_GROUP", TOPIC),
+        ("COUPON_CODE_KEYS", code_keys.as_str()),
+    ];
     if is_signed {
         variables.extend([
             ("KAFKA_SIGNING_KEYS", SIGNING_KEY),

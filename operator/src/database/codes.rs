@@ -4,6 +4,7 @@ use super::connection::{Database, answered};
 use super::rounds::{datetime, instant};
 use anyhow::{Context, Result};
 use futures::TryStreamExt;
+use rushgate_gate::failpoint::is_active;
 use rushgate_gate::{Assignment, CampaignId, CouponCode, Millis, Ordinal, RoundId};
 use serde::Serialize;
 use sqlx::mysql::MySqlRow;
@@ -94,10 +95,13 @@ impl Database {
     /// Redeems a coupon, if it is active and was not redeemed before. Returns whether it did.
     pub async fn redeem(&self, id: u64, at: Millis, order: Option<&str>) -> Result<bool> {
         let mut connection = self.connection.lock().await;
-        let redeemed = sqlx::query(
-            "UPDATE coupons SET redeemed_at = ?, order_id = ? \
-             WHERE id = ? AND state = 'active' AND redeemed_at IS NULL",
-        )
+        let redeemed = sqlx::query(match is_active("bug::redeem_again") {
+            true => "UPDATE coupons SET redeemed_at = ?, order_id = ? WHERE id = ?",
+            false => {
+                "UPDATE coupons SET redeemed_at = ?, order_id = ? \
+                     WHERE id = ? AND state = 'active' AND redeemed_at IS NULL"
+            }
+        })
         .bind(datetime(at))
         .bind(order)
         .bind(id)
@@ -208,7 +212,9 @@ fn coded_coupon(row: &MySqlRow) -> Result<CodedCoupon> {
             applicant: text("user_id")?.parse()?,
         },
         revoked_at: at("revoked_at")?,
-        redemption: at("redeemed_at")?.map(|at| Redemption { at, order }),
+        redemption: at("redeemed_at")?
+            .filter(|_| !is_active("bug::redeem_again"))
+            .map(|at| Redemption { at, order }),
         valid_until: at("valid_until")?,
         is_expired: row.try_get("is_expired")?,
         history: text("history")?,

@@ -3,6 +3,7 @@
 use super::connection::{Database, answered};
 use anyhow::{Context, Result};
 use futures::TryStreamExt;
+use rushgate_gate::failpoint::is_active;
 use rushgate_gate::restore::{Granted, Standing};
 use rushgate_gate::{Applicant, CampaignId};
 use sqlx::Row;
@@ -143,8 +144,10 @@ fn granted(row: &MySqlRow) -> Result<Granted> {
         at: at.try_into()?,
         standing: match (revoked_at, row.try_get::<Option<i64>, _>("redeemed_at")?) {
             (Some(at), _) => Standing::Revoked(at.try_into()?),
-            (None, Some(at)) => Standing::Redeemed(at.try_into()?),
-            (None, None) => Standing::Issued,
+            (None, Some(at)) if !is_active("bug::restore_forgets_redemptions") => {
+                Standing::Redeemed(at.try_into()?)
+            }
+            (None, _) => Standing::Issued,
         },
     })
 }
