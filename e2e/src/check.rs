@@ -6,13 +6,14 @@ mod breach;
 mod codes;
 mod coupons;
 mod operated;
+mod signed_codes;
 #[cfg(test)]
 mod tests;
 mod trail;
 
 pub use breach::Breach;
-pub use codes::SignedCodes;
 pub use operated::Operated;
+pub use signed_codes::SignedCodes;
 
 use crate::evidence::Evidence;
 use crate::history::{Call, History, Place, Reply};

@@ -4,31 +4,7 @@ use super::{Breach, Expected, told_places};
 use crate::evidence::Evidence;
 use crate::history::{History, Place};
 use crate::rows::RowCode;
-use rushgate_gate::{CampaignId, CodeKeys, CodeOf, KeyFingerprint};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The signed codes of a campaign.
-#[derive(Clone, Debug)]
-pub struct SignedCodes {
-    pub campaign: CampaignId,
-    pub keys: CodeKeys,
-    /// The key of the campaign.
-    pub key: KeyFingerprint,
-}
-
-impl SignedCodes {
-    /// The code of a grant.
-    pub fn code(&self, user_id: &str, place: &Place, turn: u32) -> Option<String> {
-        let of = CodeOf {
-            campaign: &self.campaign,
-            round: &place.round.parse().ok()?,
-            serial: place.serial.try_into().ok()?,
-            turn: turn.try_into().ok()?,
-            applicant: &user_id.parse().ok()?,
-        };
-        Some(self.keys.code(self.key, of)?.to_string())
-    }
-}
 
 pub(super) fn of_codes(expected: &Expected, history: &History, evidence: &Evidence) -> Vec<Breach> {
     let mut breaches = vec![];
