@@ -39,7 +39,7 @@ pub struct Expected {
     pub operated: Operated,
     /// The codes of the campaign; `None` if its coupons have none.
     pub codes: Option<SignedCodes>,
-    /// When the only round ends, if it does. Nobody is promoted after that.
+    /// When the only round ends, if it does. No applicant is promoted after that.
     pub ends: Option<Millis>,
 }
 
@@ -121,10 +121,7 @@ fn in_the_table(expected: &Expected, evidence: &Evidence) -> Vec<Breach> {
 
 /// C1 at the gate, and C4: gate and table hold the same grants.
 fn at_the_gate(expected: &Expected, evidence: &Evidence) -> Vec<Breach> {
-    let held = evidence.held.iter().map(|held| {
-        let place = Place::new(held.assignment.round.as_str(), held.assignment.serial.get());
-        ((held.assignment.applicant.to_string(), place), held.issued)
-    });
+    let held = evidence.held().map(|(grant, held)| (grant, held.issued));
     let held: BTreeMap<(String, Place), bool> = held.collect();
     let places = held.keys().map(|(_, place)| place.clone());
     let mut breaches = over_quota(expected, "the gate", places);
@@ -277,9 +274,7 @@ fn told_and_standing(expected: &Expected, history: &History, evidence: &Evidence
             breaches.push(Breach::NobodyTold((*user_id).clone(), (*place).clone()));
         }
     }
-    for held in &evidence.held {
-        let user_id = held.assignment.applicant.to_string();
-        let place = Place::new(held.assignment.round.as_str(), held.assignment.serial.get());
+    for ((user_id, place), _) in evidence.held() {
         let seen = trail.of_grant(&user_id, &place);
         let is_dead_letter = seen.iter().any(|seen| seen.starts_with(DEAD_LETTER));
         let has_row = standing.contains(&(&user_id, &place));

@@ -67,6 +67,15 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// The grants that the gate holds: applicant and place.
+    pub(crate) fn held(&self) -> impl Iterator<Item = ((String, Place), &HeldGrant)> {
+        self.held.iter().map(|held| {
+            let grant = &held.assignment;
+            let place = Place::new(grant.round.as_str(), grant.serial.get());
+            ((grant.applicant.to_string(), place), held)
+        })
+    }
+
     /// Whether nothing is on its way any more.
     pub fn is_at_rest(&self) -> bool {
         self.entries + self.pending + self.lag == 0 && self.held.iter().all(|held| held.issued)

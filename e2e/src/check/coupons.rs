@@ -54,17 +54,9 @@ pub(super) fn redemptions(
             _ => problem(grant, "its row is not redeemed"),
         }
     }
-    let marked = evidence
-        .held
-        .iter()
-        .filter(|held| held.redeemed_at.is_some());
-    let marked: BTreeSet<(String, Place)> = marked
-        .map(|held| {
-            let held = &held.assignment;
-            let place = Place::new(held.round.as_str(), held.serial.get());
-            (held.applicant.to_string(), place)
-        })
-        .collect();
+    let marked = evidence.held();
+    let marked = marked.filter(|(_, held)| held.redeemed_at.is_some());
+    let marked: BTreeSet<_> = marked.map(|(grant, _)| grant).collect();
     for (grant, _) in rows.iter().filter(|(_, row)| row.is_redeemed) {
         if !marked.contains(grant) {
             problem(grant, "the gate does not know");
@@ -100,11 +92,7 @@ pub(super) fn cancellations(
     let mut grants: BTreeMap<String, Place> = rows
         .map(|coupon| (coupon.user_id.clone(), coupon.place.clone()))
         .collect();
-    grants.extend(evidence.held.iter().map(|held| {
-        let held = &held.assignment;
-        let place = Place::new(held.round.as_str(), held.serial.get());
-        (held.applicant.to_string(), place)
-    }));
+    grants.extend(evidence.held().map(|(grant, _)| grant));
     for cancel in &history.cancels {
         let user_id = &cancel.user_id;
         let mut calls = calls.get(user_id).into_iter().flatten();
@@ -153,11 +141,7 @@ pub(super) fn after_the_end(
     if expected.restored {
         return vec![];
     }
-    let late = evidence.held.iter().filter(|held| held.at >= ends);
-    late.map(|held| {
-        let held = &held.assignment;
-        let place = Place::new(held.round.as_str(), held.serial.get());
-        Breach::AfterTheEnd(held.applicant.to_string(), place)
-    })
-    .collect()
+    let late = evidence.held().filter(|(_, held)| held.at >= ends);
+    late.map(|((user_id, place), _)| Breach::AfterTheEnd(user_id, place))
+        .collect()
 }

@@ -15,13 +15,8 @@ pub(super) struct Trail(BTreeMap<(String, Place), BTreeSet<String>>);
 impl Trail {
     pub(super) fn of(evidence: &Evidence) -> Self {
         let mut trail = Self(BTreeMap::new());
-        for held in &evidence.held {
-            let place = Place::new(held.assignment.round.as_str(), held.assignment.serial.get());
-            trail.add(
-                held.assignment.applicant.to_string(),
-                place,
-                "held by the gate",
-            );
+        for ((user_id, place), _) in evidence.held() {
+            trail.add(user_id, place, "held by the gate");
         }
         for event in &evidence.in_stream {
             trail.add_event(event, "in the stream");

@@ -263,7 +263,7 @@ pub(crate) async fn at_rest(
     }
 }
 
-/// Lets the round end, and waits until some applicants have cancelled after that: nobody gets what they free.
+/// Lets the round end, and waits until some applicants have cancelled after that: no applicant gets what they free.
 async fn end_the_round(world: &World, campaign: &str, people: &People) {
     let ends = Millis::try_from(now_ms() + 1_000).expect("a time");
     let change = [

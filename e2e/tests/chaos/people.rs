@@ -1,8 +1,8 @@
 //! What the applicants of a campaign know: who has come, what they hold, and who cancels. Applicants and operator share
 //! it.
 //!
-//! It keeps histories decidable. While somebody cancels, they do not apply; and whoever has left the waitlist, or does
-//! not know what a cancellation has done, does not come again.
+//! It keeps histories decidable. While an applicant cancels, they do not apply. An applicant who has left the waitlist, or
+//! does not know what a cancellation has done, does not come again.
 
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -64,7 +64,7 @@ impl People {
         self.known().cancelled
     }
 
-    /// Who applies next: mostly somebody new; one applicant in ten has applied before.
+    /// Who applies next: mostly a new applicant; one in ten has applied before.
     pub(crate) fn next(&self, random: &mut StdRng) -> u32 {
         let known = &mut *self.known();
         let count = known.people.len() as u32;
