@@ -5,6 +5,7 @@
 mod breach;
 mod codes;
 mod coupons;
+mod expected;
 mod operated;
 mod signed_codes;
 #[cfg(test)]
@@ -12,52 +13,14 @@ mod tests;
 mod trail;
 
 pub use breach::Breach;
+pub use expected::Expected;
 pub use operated::Operated;
 pub use signed_codes::SignedCodes;
 
 use crate::evidence::Evidence;
 use crate::history::{Call, History, Place, Reply};
-use rushgate_gate::Millis;
 use std::collections::{BTreeMap, BTreeSet};
 use trail::{DEAD_LETTER, Trail};
-
-/// What to expect of a campaign.
-#[derive(Clone, Debug, Default)]
-pub struct Expected {
-    /// Coupons in each round.
-    pub quota: u32,
-    /// Whether an applicant may win once in each round, and not only once in the campaign.
-    pub one_per_round: bool,
-    /// How many coupons must have been granted in each round.
-    pub due: BTreeMap<String, u32>,
-    /// Dead letters that the test has caused, of the consumer and of the bridge.
-    pub dead_letters: (u64, u64),
-    /// Whether Redis has lost acknowledged writes and the campaign was restored. Then applicants may have been told a
-    /// serial that went to another applicant; they must have another serial, or a dead letter.
-    pub restored: bool,
-    /// What an operator did meanwhile.
-    pub operated: Operated,
-    /// The codes of the campaign; `None` if its coupons have none.
-    pub codes: Option<SignedCodes>,
-    /// When the only round ends, if it does. No applicant is promoted after that.
-    pub ends: Option<Millis>,
-}
-
-impl Expected {
-    /// One round, to which this many applicants came.
-    pub fn once(quota: u32, applicants: u32) -> Self {
-        Self {
-            quota,
-            due: [("once".to_owned(), applicants.min(quota))].into(),
-            ..Self::default()
-        }
-    }
-
-    /// The scope in which one applicant may win once.
-    fn scope<'a>(&self, place: &'a Place) -> &'a str {
-        if self.one_per_round { &place.round } else { "" }
-    }
-}
 
 /// All breaches; empty if the run is exact.
 pub fn breaches(expected: &Expected, history: &History, evidence: &Evidence) -> Vec<Breach> {
@@ -89,7 +52,7 @@ pub fn lost_with_redis<'a>(
     evidence: &Evidence,
 ) -> Vec<(&'a String, &'a Place)> {
     let trail = Trail::of(evidence);
-    let told = told_places(history);
+    let told = history.told_places();
     told.filter(|(user_id, place)| trail.of_grant(user_id, place).is_empty())
         .collect()
 }
@@ -245,7 +208,7 @@ fn told_and_standing(expected: &Expected, history: &History, evidence: &Evidence
         rows.map(|row| (&row.user_id, &row.place)).collect();
     let seated: BTreeSet<&String> = standing.iter().map(|(user_id, _)| *user_id).collect();
     let trail = Trail::of(evidence);
-    for (user_id, place) in told_places(history) {
+    for (user_id, place) in history.told_places() {
         let excused = || {
             let trail = trail.of_grant(user_id, place);
             let is_dead_letter = trail.iter().any(|seen| seen.starts_with(DEAD_LETTER));
@@ -259,7 +222,7 @@ fn told_and_standing(expected: &Expected, history: &History, evidence: &Evidence
             breaches.push(Breach::NoRow(user_id.clone(), place.clone(), trail));
         }
     }
-    let told: BTreeSet<(&String, &Place)> = told_places(history).collect();
+    let told: BTreeSet<(&String, &Place)> = history.told_places().collect();
     // Applicants on the waitlist get no reply when they are promoted.
     let waited = |call: &&Call| matches!(call.reply, Reply::Waitlisted(_));
     let waited: BTreeSet<&String> = history
@@ -319,7 +282,7 @@ fn too_early(expected: &Expected, history: &History) -> Option<Breach> {
     if expected.restored || expected.due.len() > 1 {
         return None;
     }
-    let found = expected.operated.too_early(history, told_places(history));
+    let found = expected.operated.too_early(history, history.told_places());
     let (loser, began, winner, place) = found?;
     Some(Breach::SoldOutTooEarly {
         loser: loser.user_id.clone(),
@@ -340,9 +303,4 @@ fn turned_away(expected: &Expected, history: &History, evidence: &Evidence) -> O
     }
     let loser = expected.operated.turned_away_last(history)?;
     Some(Breach::SoldOutWithRoom(loser.user_id.clone(), left))
-}
-
-fn told_places(history: &History) -> impl Iterator<Item = (&String, &Place)> {
-    let people = history.places.iter();
-    people.flat_map(|(user_id, places)| places.iter().map(move |place| (user_id, place)))
 }

@@ -132,6 +132,12 @@ pub struct History {
 }
 
 impl History {
+    /// The applicants with the places that they were told.
+    pub(crate) fn told_places(&self) -> impl Iterator<Item = (&String, &Place)> {
+        let people = self.places.iter();
+        people.flat_map(|(user_id, places)| places.iter().map(move |place| (user_id, place)))
+    }
+
     /// Records that an applicant came: a grant may have been made at any moment since.
     pub fn note_coming(&mut self, user_id: &str, began: Instant) {
         match self.came.get_mut(user_id) {

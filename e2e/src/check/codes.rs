@@ -1,6 +1,7 @@
 //! C7: one coupon code to one grant. The code in the row is the one of its grant, and so is the code in the replies.
 
-use super::{Breach, Expected, told_places};
+use super::breach::Breach;
+use super::expected::Expected;
 use crate::evidence::Evidence;
 use crate::history::{History, Place};
 use crate::rows::RowCode;
@@ -51,7 +52,7 @@ pub(super) fn of_codes(expected: &Expected, history: &History, evidence: &Eviden
             breaches.push(Breach::code(grant, "was told with a code"));
         }
     }
-    let without = told_places(history).filter(|(user_id, place)| {
+    let without = history.told_places().filter(|(user_id, place)| {
         let grant = ((*user_id).clone(), (*place).clone());
         expected.codes.is_some() && !history.codes.contains_key(&grant)
     });

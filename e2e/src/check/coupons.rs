@@ -4,8 +4,8 @@
 #[cfg(test)]
 mod tests;
 
-use super::Expected;
 use super::breach::Breach;
+use super::expected::Expected;
 use crate::evidence::Evidence;
 use crate::history::{Call, CancelReply, History, Place, Reply};
 use crate::rows::RowCode;
