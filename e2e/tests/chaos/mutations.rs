@@ -47,15 +47,19 @@ enum Bug {
     DuplicateAfterCount,
 }
 
-/// Each bug, and what the checker must report.
-const CAUGHT: [(Bug, &str); 7] = [
-    (Bug::AckBeforeReport, "C3"),
-    (Bug::OffsetsBeforeCommit, "C3"),
-    (Bug::InsertIgnore, "C5"),
-    (Bug::ConfirmBlindly, "C4"),
-    (Bug::Maxlen, "C3"),
-    (Bug::QuotaOutside, "C1"),
-    (Bug::DuplicateAfterCount, "was due and has no row"),
+/// Each bug, and what the checker must report: one of these.
+const CAUGHT: [(Bug, &[&str]); 7] = [
+    (Bug::AckBeforeReport, &["C3"]),
+    // The rows of a batch are missing, or, if the database still got its COMMIT, they are never confirmed.
+    (
+        Bug::OffsetsBeforeCommit,
+        &["C3", "the gate does not know that it is committed"],
+    ),
+    (Bug::InsertIgnore, &["C5"]),
+    (Bug::ConfirmBlindly, &["C4"]),
+    (Bug::Maxlen, &["C3"]),
+    (Bug::QuotaOutside, &["C1"]),
+    (Bug::DuplicateAfterCount, &["was due and has no row"]),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,9 +75,10 @@ async fn every_planted_bug_is_caught() {
     }
     for (bug, says) in CAUGHT {
         let found = play(&mut world, bug, bug).await;
-        let caught = found.iter().find(|breach| breach.contains(says));
+        let mut breaches = found.iter();
+        let caught = breaches.find(|breach| says.iter().any(|text| breach.contains(text)));
         let caught = caught
-            .unwrap_or_else(|| panic!("{bug:?} is not caught: wanted {says}, found {found:#?}"));
+            .unwrap_or_else(|| panic!("{bug:?} is not caught: wanted {says:?}, found {found:#?}"));
         eprintln!("mutation {bug:?}: caught, {caught}");
     }
     coupon_mutations::every_bug_is_caught(&mut world).await;
