@@ -9,7 +9,7 @@ use crate::database::{CodedCoupon, Database};
 use crate::gate::Gate;
 use crate::operation::{halted, is_refused, lost};
 use crate::unknown::Unknown;
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use rushgate_gate::redeem::RedeemOutcome;
 use rushgate_gate::status::Status;
@@ -69,9 +69,7 @@ impl Redeem {
         let coupon = the_coupon(&database, self.code).await.map_err(unknown)?;
         match self.told(&coupon)? {
             Some(done) => Ok(done),
-            None => bail!(
-                "{shown} was changed meanwhile: run the same command again, or `rushgate coupon show`"
-            ),
+            None => Err(unknown(anyhow!("{shown} was changed meanwhile"))),
         }
     }
 
