@@ -74,7 +74,8 @@ pub(super) fn redemptions(
     breaches
 }
 
-/// Who has given a coupon back does not hold it, and who has left the waitlist is not promoted. Redis may lose either.
+/// An applicant who has given a coupon back does not hold it, and one who has left the waitlist is not promoted. Redis may lose
+/// either.
 pub(super) fn cancellations(
     expected: &Expected,
     history: &History,

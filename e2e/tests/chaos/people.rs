@@ -123,7 +123,7 @@ impl People {
         let known = &mut *self.known();
         let standing = &mut known.people[person as usize];
         standing.is_cancelling = false;
-        // Who has given a coupon back is told so when they apply again.
+        // An applicant who has given a coupon back is told so when they apply again.
         standing.is_gone = !matches!(reply, CancelReply::GivenBack(_) | CancelReply::Redeemed);
         let is_done = matches!(reply, CancelReply::GivenBack(_) | CancelReply::Left);
         known.cancelled += u32::from(is_done);
