@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
-use crate::binaries::BENCH;
+use crate::binaries::{BENCH, RELEASE};
 use crate::build;
 use crate::handler::Host;
 use crate::kafka;
@@ -34,12 +34,12 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     packages::build_tools()?;
     packages::edge()?;
     let host = Host::find();
-    build::build_stack(&[BENCH])?;
+    build::build_stack(RELEASE, &[BENCH])?;
     build::build_component()?;
     build::build_component_of(HELLO)?;
     let servers = Servers::start("bench-stack", &packages::servers()?)?;
     let step = say::heading(format!("Measuring ({})", host.name()));
-    let mut command = Command::new(BENCH.path());
+    let mut command = Command::new(RELEASE.directory().join(BENCH.name));
     command
         .arg("run")
         .args(options.name.as_deref())
@@ -49,7 +49,7 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
         .arg("--page")
         .arg(workspace::root().join("bench/README.md"))
         .envs(servers.env())
-        .env("RUSHGATE_BIN_DIR", workspace::target().join("release"))
+        .env("RUSHGATE_BIN_DIR", RELEASE.directory())
         .env("RUSHGATE_HOST", host.name())
         .env("RUSHGATE_KAFKA_VERSION", kafka::broker_version()?)
         .env(

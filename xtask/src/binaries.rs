@@ -4,6 +4,25 @@ use std::path::PathBuf;
 
 use crate::workspace;
 
+/// A profile of `Cargo.toml`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Profile {
+    pub(crate) name: &'static str,
+}
+
+/// What a person waits for: it compiles fast.
+pub(crate) const LOCAL: Profile = Profile { name: "local" };
+
+/// What is measured and deployed: it runs fast.
+pub(crate) const RELEASE: Profile = Profile { name: "release" };
+
+impl Profile {
+    /// The directory of its binaries.
+    pub(crate) fn directory(self) -> PathBuf {
+        workspace::target().join(self.name)
+    }
+}
+
 /// A binary of the workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Binary {
@@ -22,8 +41,8 @@ pub(crate) const BENCH: Binary = Binary {
 };
 
 impl Binary {
-    /// The path of its release build.
+    /// The path of the build that `up` runs.
     pub(crate) fn path(self) -> PathBuf {
-        workspace::target().join("release").join(self.name)
+        LOCAL.directory().join(self.name)
     }
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::binaries::{BRIDGE, Binary, CONSUMER, OPERATOR, WASM_HOST};
+use crate::binaries::{BRIDGE, Binary, CONSUMER, OPERATOR, Profile, WASM_HOST};
 use crate::handler::Host;
 use crate::progress;
 use crate::run;
@@ -13,20 +13,20 @@ use crate::toolchain;
 use crate::workspace::{cargo, from_root, root, target};
 
 /// Builds the binaries that run a stack on this machine, and `more`.
-pub(crate) fn build_stack(more: &[Binary]) -> Result<()> {
+pub(crate) fn build_stack(profile: Profile, more: &[Binary]) -> Result<()> {
     let mut binaries = vec![OPERATOR, BRIDGE, CONSUMER];
     if Host::find() == Host::WasmHost {
         binaries.push(WASM_HOST);
     }
     binaries.extend(more);
-    build(&binaries)
+    build(profile, &binaries)
 }
 
-/// Builds these binaries in release mode.
-pub(crate) fn build(binaries: &[Binary]) -> Result<()> {
+/// Builds these binaries.
+pub(crate) fn build(profile: Profile, binaries: &[Binary]) -> Result<()> {
     // With --workspace the features of dependencies are the same for every choice of binaries. Otherwise cargo would
     // compile most dependencies again for another choice.
-    let mut arguments = vec!["build", "--release", "--workspace"];
+    let mut arguments = vec!["build", "--profile", profile.name, "--workspace"];
     for binary in binaries {
         arguments.extend(["--bin", binary.name]);
     }

