@@ -1,7 +1,8 @@
 //! Compiles the component and provides everything that it imports, so that it is ready to be instantiated.
 //!
-//! A component may use WASI (no files, no sockets, no environment), the types of `wasi:http`, `spin:redis` and
-//! `spin:variables`. A component that imports anything else does not start.
+//! A component may use the clocks, random numbers and standard output of WASI, the types of `wasi:http`, `spin:redis` and
+//! `spin:variables`. A component that imports anything else does not start: to link files and sockets, which no component of
+//! this repository uses, would take as long to compile as the rest of this program.
 
 use crate::allowed_hosts::AllowedHosts;
 use crate::imports;
@@ -13,6 +14,10 @@ use std::path::Path;
 use std::sync::Arc;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Cache, CacheConfig, Config, Engine, PoolingAllocationConfig, Store};
+use wasmtime_wasi::cli::{WasiCli, WasiCliView};
+use wasmtime_wasi::p2::bindings::{cli, random};
+use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
+use wasmtime_wasi::{p2, p3};
 use wasmtime_wasi_http::p3::bindings::http::types;
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 use wasmtime_wasi_http::p3::{WasiHttp, WasiHttpView};
@@ -72,8 +77,7 @@ fn compile(source: &Path, instances: u32) -> wasmtime::Result<ServicePre<State>>
     let engine = engine(instances)?;
     let component = Component::from_file(&engine, source)?;
     let mut linker = Linker::new(&engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    add_wasi_to_linker(&mut linker)?;
     types::add_to_linker::<_, WasiHttp>(&mut linker, State::http)?;
     imports::redis::add_to_linker(&mut linker)?;
     imports::variables::add_to_linker(&mut linker)?;
@@ -81,6 +85,21 @@ fn compile(source: &Path, instances: u32) -> wasmtime::Result<ServicePre<State>>
         .instantiate_pre(&component)
         .context("wasm-host does not provide one of its imports")?;
     ServicePre::new(component).context("it does not export wasi:http/handler@0.3.0")
+}
+
+/// What the standard library and spin-sdk import.
+fn add_wasi_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    p2::add_to_linker_proxy_interfaces_async(linker)?;
+    cli::environment::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::exit::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_input::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_output::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_stdin::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_stdout::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_stderr::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    random::insecure_seed::add_to_linker::<_, WasiRandom>(linker, State::random)?;
+    p3::cli::add_to_linker(linker)?;
+    p3::clocks::add_to_linker(linker)
 }
 
 /// An engine with room for `instances` instances, with the limits of Spin's.
