@@ -84,7 +84,7 @@ enum Xtask {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Run a k6 scenario from load/ on a new campaign
+    /// Run a k6 script from load/ on a new campaign, then audit the campaign
     Load(load::Options),
     /// Run one of Kafka's command line tools on the stack's broker
     #[command(disable_help_flag = true)]

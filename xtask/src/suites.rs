@@ -10,6 +10,7 @@ use crate::bench;
 use crate::build::{self, FAILPOINTS};
 use crate::chaos::TestServers;
 use crate::handler::Host;
+use crate::load;
 use crate::packages;
 use crate::pypi::SCHEMATHESIS;
 use crate::servers::Servers;
@@ -35,6 +36,7 @@ const FOREIGN: [&str; 12] = [
 pub(crate) struct Tools {
     browser: PathBuf,
     schemathesis: PathBuf,
+    k6: PathBuf,
 }
 
 impl Tools {
@@ -44,6 +46,7 @@ impl Tools {
         Ok(Self {
             browser: packages::browser()?,
             schemathesis: SCHEMATHESIS.fetch()?,
+            k6: load::k6()?,
         })
     }
 }
@@ -89,6 +92,7 @@ impl<'a> Suites<'a> {
             .env("RUSHGATE_BIN_DIR", workspace::target().join("debug"))
             .env("RUSHGATE_BROWSER", &self.tools.browser)
             .env("RUSHGATE_SCHEMATHESIS", &self.tools.schemathesis)
+            .env("RUSHGATE_K6", &self.tools.k6)
             .env("PYTHONPATH", SCHEMATHESIS.directory())
             .env(redis::PROGRAM, &self.chosen.redis)
             .envs(self.chosen.database.env());

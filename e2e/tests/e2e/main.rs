@@ -24,6 +24,7 @@ mod interrupted;
 mod journey;
 mod kills;
 mod lists;
+mod load;
 mod login;
 mod openapi;
 mod operator;
