@@ -9,7 +9,7 @@ import { applyAtOnce } from "./lib/api.js";
 import { Applicant } from "./lib/applicant.js";
 import { checkBooks, common, requireOpenCampaign } from "./lib/books.js";
 import { quota, userId, whole } from "./lib/settings.js";
-import { noteAnswer, noteChange, thresholds } from "./lib/tally.js";
+import { client, noteAnswer, noteChange, thresholds } from "./lib/tally.js";
 
 const accounts = whole("ACCOUNTS", 100);
 const clicks = whole("CLICKS", 1000);
@@ -37,7 +37,7 @@ export const setup = requireOpenCampaign;
 // The serial of each account that this VU has been told.
 const told = {};
 
-export default function () {
+export default client(() => {
   const account = userId(exec.scenario.iterationInTest % accounts);
   for (const answer of applyAtOnce(account, atOnce)) {
     noteAnswer(answer);
@@ -45,7 +45,7 @@ export default function () {
     if (serial !== 0 && told[account] && told[account] !== serial) noteChange(account, told[account], serial);
     if (serial !== 0) told[account] = serial;
   }
-}
+});
 
 export function teardown() {
   // Each account asks once more, as an applicant does: with rate limits, all of its clicks may have been rejected.

@@ -12,7 +12,7 @@ import { read, time } from "./lib/api.js";
 import { Applicant } from "./lib/applicant.js";
 import { checkBooks, common, requireOpening } from "./lib/books.js";
 import { quota, whole } from "./lib/settings.js";
-import { thresholds } from "./lib/tally.js";
+import { client, thresholds } from "./lib/tally.js";
 
 const people = whole("PEOPLE", 300);
 const due = Math.min(quota, people);
@@ -42,7 +42,7 @@ export function setup() {
   return { opensAt: requireOpening(opensWithin) };
 }
 
-export default function ({ opensAt }) {
+export default client(({ opensAt }) => {
   const applicant = new Applicant(exec.scenario.iterationInTest);
   // The first click is too early, and then each fourth.
   for (let click = 0; ; click++) {
@@ -51,7 +51,7 @@ export default function ({ opensAt }) {
     sleep(reload * (0.5 + Math.random()));
   }
   while (apply(applicant, opensAt) === "not_open") sleep(0.1);
-}
+});
 
 export function teardown() {
   checkBooks(people, due);

@@ -10,7 +10,7 @@ import { apply } from "./lib/api.js";
 import { Applicant } from "./lib/applicant.js";
 import { checkBooks, common, requireOpenCampaign } from "./lib/books.js";
 import { quota, whole } from "./lib/settings.js";
-import { thresholds } from "./lib/tally.js";
+import { client, thresholds } from "./lib/tally.js";
 
 const applicants = whole("APPLICANTS", 1000);
 const due = Math.min(quota, applicants);
@@ -35,14 +35,14 @@ export const options = {
 
 export const setup = requireOpenCampaign;
 
-export default function () {
+export default client(() => {
   const number = exec.scenario.iterationInTest;
   const applicant = new Applicant(number);
   [clickTwice, giveUpTwice, neverRead][number % 3](applicant);
   const isNews = applicant.serial === 0;
   const answer = applicant.applyUntilDecided();
   if (isNews && answer?.decision === "already_granted") recovered.add(1);
-}
+});
 
 export function teardown() {
   checkBooks(applicants, due);

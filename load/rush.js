@@ -7,7 +7,7 @@ import exec from "k6/execution";
 import { Applicant } from "./lib/applicant.js";
 import { checkBooks, common, requireOpenCampaign } from "./lib/books.js";
 import { quota, whole } from "./lib/settings.js";
-import { thresholds } from "./lib/tally.js";
+import { client, thresholds } from "./lib/tally.js";
 
 const applicants = whole("APPLICANTS", 10000);
 const due = Math.min(quota, applicants);
@@ -27,12 +27,12 @@ export const options = {
 
 export const setup = requireOpenCampaign;
 
-export default function () {
+export default client(() => {
   const number = exec.scenario.iterationInTest;
   const applicant = new Applicant(number);
   applicant.applyUntilDecided();
   if (number % 10 === 0) applicant.applyAtOnce(2);
-}
+});
 
 export function teardown() {
   checkBooks(applicants, due);

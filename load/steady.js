@@ -8,7 +8,7 @@ import exec from "k6/execution";
 import { Applicant } from "./lib/applicant.js";
 import { checkBooks, common, requireOpenCampaign } from "./lib/books.js";
 import { whole } from "./lib/settings.js";
-import { thresholds } from "./lib/tally.js";
+import { client, thresholds } from "./lib/tally.js";
 
 const rate = whole("RATE", 200);
 const seconds = whole("SECONDS", 30);
@@ -31,9 +31,9 @@ export const options = {
 
 export const setup = requireOpenCampaign;
 
-export default function () {
+export default client(() => {
   new Applicant(exec.scenario.iterationInTest).applyUntilDecided();
-}
+});
 
 export function teardown() {
   // At most one more than planned has come.

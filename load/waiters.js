@@ -12,7 +12,7 @@ import { Counter } from "k6/metrics";
 import { Applicant, pause } from "./lib/applicant.js";
 import { checkBooks, common, requireOpenCampaign } from "./lib/books.js";
 import { quota, whole } from "./lib/settings.js";
-import { thresholds } from "./lib/tally.js";
+import { client, thresholds } from "./lib/tally.js";
 
 const people = whole("PEOPLE", 200);
 // The size of the waitlist: `--waitlist` of the campaign.
@@ -47,7 +47,7 @@ export const options = {
 
 export const setup = requireOpenCampaign;
 
-export default function () {
+export default client(() => {
   const applicant = new Applicant(exec.scenario.iterationInTest);
   let answer = applicant.applyUntilDecided();
   const until = Date.now() + seconds * 1000;
@@ -65,7 +65,7 @@ export default function () {
     // Without an answer, what the one before says is still the last news.
     if (answer.isLost || answer.isRejected) answer = { ...before, retryAfter: answer.retryAfter };
   }
-}
+});
 
 export function teardown() {
   const positions = checkBooks(people)

@@ -23,6 +23,7 @@ const fingerprint = new Counter("serial_fingerprint");
 const outOfQuota = new Counter("serials_out_of_quota");
 const changed = new Counter("serials_changed");
 const undecided = new Counter("undecided_applicants");
+const broken = new Counter("broken_iterations");
 
 /** Counts an answer about an application. */
 export function noteAnswer(answer) {
@@ -59,6 +60,18 @@ export function noteUndecided(userId) {
   console.error(`${userId} got no decision`);
 }
 
+/** What a client does, as the default function of a script. k6 only logs an exception in it; this also counts it. */
+export function client(run) {
+  return async (data) => {
+    try {
+      await run(data);
+    } catch (error) {
+      broken.add(1);
+      throw error;
+    }
+  };
+}
+
 /**
  * What must hold in every script. `due`: how many applicants must win; without it, at most the quota. With `due`, the
  * fingerprint proves that they were told the serials 1 to `due`, each of them once.
@@ -72,6 +85,7 @@ export function thresholds(due) {
     unexplained_answers: ["count==0"],
     undecided_applicants: ["count==0"],
     without_retry_after: ["count==0"],
+    broken_iterations: ["count==0"],
     checks: ["rate==1"],
   };
   if (due !== undefined) rules.serial_fingerprint = [`count==${expected(due)}`];
