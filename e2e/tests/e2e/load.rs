@@ -220,6 +220,37 @@ async fn tokens_are_signed_where_they_are_needed() {
     run.play(&system, system.url()).await.must(0, &[]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shell_of_the_docs_sees_each_serial_once() {
+    let system = System::start(Size::ONLY_A_HANDLER).await;
+    system.operator.create("load-3", 30).await.expect("created");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/load.md");
+    let page = std::fs::read_to_string(page).expect("docs/load.md");
+    let (_, section) = page.split_once("## From a shell").expect("the section");
+    let (_, example) = section.split_once("```sh\n").expect("an example");
+    let (example, _) = example.split_once("```").expect("its end");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let output = tokio::process::Command::new("sh")
+        .args([
+            "-c",
+            &example.replace("http://127.0.0.1:3000", system.url()),
+        ])
+        .current_dir(directory.path())
+        .output()
+        .await
+        .expect("a shell");
+    let report = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = report.lines().map(str::trim).collect();
+    let counted = lines
+        .last()
+        .is_some_and(|line| line.contains(r#""granted":30,"#));
+    assert!(
+        lines.starts_with(&["30 201 granted", "470 410 sold_out", "30"]) && counted,
+        "{report}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
 /// A handler whose component has other text in its scripts.
 struct Planted {
     url: String,
