@@ -64,7 +64,7 @@ const WAITERS: Run<'_> = Run {
     settings: &[
         "QUOTA=10",
         "WAITLIST=5",
-        "PEOPLE=20",
+        "PEOPLE=15",
         "POLL=1",
         "SECONDS=120",
     ],
@@ -115,7 +115,7 @@ async fn k6(url: &str, script: &str, campaign: &str, settings: &[&str]) -> Ended
         .args(["run", "--no-usage-report", "--no-color", "--quiet"])
         .args(["-e", &format!("RUSHGATE_URL={url}")])
         .args(["-e", &format!("CAMPAIGN={campaign}")])
-        .args(settings.iter().flat_map(|setting| ["-e", setting]))
+        .args(settings.iter().flat_map(|setting| ["-e", *setting]))
         .arg(path)
         .kill_on_drop(true);
     let output = command.output().await.expect("k6 runs");
@@ -181,7 +181,7 @@ async fn promote_all(system: &System) {
     })
     .await;
     let mut revoked = 0;
-    for person in 0..20 {
+    for person in 0..15 {
         let user_id = format!("k6-{person}");
         let application = get(&format!("/applications/{user_id}")).await;
         let is_winner = application.is_some_and(|found| !found["serial"].is_null());
@@ -207,7 +207,7 @@ async fn tokens_are_signed_where_they_are_needed() {
     let system = System::start_with(Size::ONLY_A_HANDLER, &jwt).await;
     let secret = format!("JWT_SECRET={SECRET}");
     let token = [
-        &secret,
+        secret.as_str(),
         "JWT_KID=2026",
         "JWT_AUDIENCE=rushgate",
         "JWT_ISSUER=k6",
@@ -267,8 +267,8 @@ impl Planted {
         let (_, source) = manifest.split_once("source = \"").expect("a source");
         let (source, _) = source.split_once('"').expect("a path");
         let mut component = std::fs::read(root.join(source)).expect("the component");
-        let mut places = component.windows(code.len()).enumerate();
-        let mut found = places.by_ref().filter(|(_, text)| *text == code.as_bytes());
+        let places = component.windows(code.len()).enumerate();
+        let mut found = places.filter(|(_, text)| *text == code.as_bytes());
         let (at, _) = found.next().expect("this code in a script of the gate");
         assert!(found.next().is_none(), "{code:?} is there twice");
         component[at..at + code.len()].copy_from_slice(bug.as_bytes());
