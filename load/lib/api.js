@@ -71,7 +71,8 @@ function answer(response) {
     isLost: status === 0,
     // The application was not decided.
     isRejected: status === 429 || status === 503,
-    decision: headers["Rushgate-Decision"] || "",
+    // The answer to an application has it in a header, the answer to a question in its body.
+    decision: headers["Rushgate-Decision"] || (status === 200 && response.json("decision")) || "",
     serial: header("Rushgate-Serial"),
     position: header("Rushgate-Position"),
     retryAfter: header("Retry-After"),

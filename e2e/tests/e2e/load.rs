@@ -307,8 +307,8 @@ async fn scripts_fail_where_the_quota_is_not_enforced() {
     let system = System::start(Size::NONE).await;
     let planted = Planted::start(
         &system,
-        "and (free > 0 or granted < quota)",
-        "and (free > 0 or granted < 99999)",
+        "local has_place = waiting == 0 and (free > 0 or granted < quota)",
+        "local has_place = waiting == 0 and (free > 0 or granted < 99999)",
     )
     .await;
     let play = async |run: &Run<'_>| run.play(&system, &planted.url).await;
