@@ -5,6 +5,7 @@
 
 use crate::application_response;
 use crate::body_reader;
+use crate::clock;
 use crate::gate::Gate;
 use crate::http_io::Body;
 use crate::problem::Problem;
@@ -15,7 +16,7 @@ use crate::settings::Settings;
 use crate::unknown_campaigns;
 use rushgate_gate::cancel::{self, CancelOutcome};
 use rushgate_gate::status::Status;
-use rushgate_gate::{Applicant, CampaignId, Decision, RoundId, apply, status};
+use rushgate_gate::{Applicant, CampaignId, Decision, Millis, RoundId, apply, status};
 use spin_sdk::http::HeaderMap;
 
 /// What stands in a path for the subject of the token, where tokens are required.
@@ -72,8 +73,10 @@ impl Application<'_> {
             return Err(unknown_campaigns::problem(self.gate, &self.campaign).await?);
         }
         let (campaign, keys) = (&self.campaign, self.settings.keys_of_told_codes());
+        // The reply has just set the clock.
+        let now = clock::now().unwrap_or(Millis::MAX);
         Ok(application_response::status(
-            &status, campaign, &applicant, round, keys,
+            &status, now, campaign, &applicant, round, keys,
         ))
     }
 

@@ -1,5 +1,6 @@
 //! Turns the decision on an application, its status, and the outcome of a cancellation into an HTTP response.
 
+use crate::polling;
 use crate::problem::{Problem, RETRY_AFTER_PAUSE};
 use crate::response::Response;
 use crate::response_body::{
@@ -29,7 +30,9 @@ pub fn decision(
         Decision::Granted(grant) => {
             let segment = utf8_percent_encode(applicant.as_str(), ESCAPED);
             let path = format!("/v1/campaigns/{campaign}/applications/{segment}");
-            granted(StatusCode::CREATED, held(word, grant)).with_text("location", &path)
+            granted(StatusCode::CREATED, held(word, grant))
+                .with_text("location", &path)
+                .retry_within(polling::granted(grant.at, decided.now))
         }
         Decision::AlreadyGranted(grant) => granted(StatusCode::OK, held(word, grant)),
         Decision::Waitlisted(waiting) => {
@@ -67,9 +70,11 @@ pub fn decision(
         .with("cache-control", "no-store")
 }
 
-/// The response to a status request; `round` is the one in the request. `keys` as in [`decision`].
+/// The response to a status request at the time `now`; `round` is the one in the request. `keys` as in [`decision`]. While
+/// the status may change, the response says when to ask again.
 pub fn status(
     status: &Status,
+    now: Millis,
     campaign: &CampaignId,
     applicant: &Applicant,
     round: Option<RoundId>,
@@ -77,7 +82,8 @@ pub fn status(
 ) -> Response {
     let held = |word, grant| GrantBody::held(word, campaign, applicant, grant, keys);
     let response = match status {
-        Status::Granted(grant) => granted(StatusCode::OK, held("granted", grant)),
+        Status::Granted(grant) => granted(StatusCode::OK, held("granted", grant))
+            .retry_within(polling::granted(grant.at, now)),
         Status::Issued { grant, redeemed_at } => {
             let mut body = held("issued", grant);
             body.redeemed_at = redeemed_at
@@ -171,7 +177,9 @@ fn waitlisted(
         user_id: applicant.as_str(),
         waitlisted_at: waiting.since.to_string(),
     };
-    Response::json(status, &body).with_text("rushgate-position", &waiting.position.to_string())
+    Response::json(status, &body)
+        .with_text("rushgate-position", &waiting.position.to_string())
+        .retry_within(polling::waitlisted(waiting.position))
 }
 
 fn halted(campaign: &CampaignId) -> Response {

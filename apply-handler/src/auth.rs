@@ -57,6 +57,15 @@ struct Header {
 }
 
 impl Auth {
+    /// How applicants are known, as clients are told.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Unproven => "unproven",
+            Self::Upstream => "upstream",
+            Self::Jwt(_) => "jwt",
+        }
+    }
+
     /// Whether it is certain that a request comes from its applicant.
     pub fn is_proven(&self) -> bool {
         !matches!(self, Self::Unproven)

@@ -12,11 +12,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 pub fn overview(campaign: &CampaignId, overview: &Overview) -> Response {
     let body = CampaignBody::new(campaign, overview);
-    shared(
-        &body,
-        etag_parts(campaign, overview),
-        next_change_ms(overview),
-    )
+    shared(&body, etag_parts(&body), next_change_ms(overview))
 }
 
 pub fn page(page: &Page) -> Response {
@@ -33,10 +29,7 @@ pub fn page(page: &Page) -> Response {
         unreadable: unreadable.iter().map(CampaignId::as_str).collect(),
         next: next.as_ref().map(CampaignId::as_str),
     };
-    let parts: Vec<_> = campaigns
-        .iter()
-        .map(|(campaign, overview)| etag_parts(campaign, overview))
-        .collect();
+    let parts: Vec<_> = body.campaigns.iter().map(etag_parts).collect();
     let next_change_ms = campaigns
         .iter()
         .filter_map(|(_, overview)| next_change_ms(overview))
@@ -63,12 +56,17 @@ fn shared(body: &impl Serialize, etag_parts: impl Hash, next_change_ms: Option<i
         .with_text("etag", &format!("W/\"{:016x}\"", hasher.finish()))
 }
 
-/// What the ETag covers.
-fn etag_parts<'a>(campaign: &'a CampaignId, overview: &'a Overview) -> impl Hash + use<'a> {
-    let Overview {
-        state, round, next, ..
-    } = overview;
-    (campaign, state.as_str(), round, next)
+/// What the ETag covers: only what the body shows, so that it does not tell a count that the campaign hides.
+fn etag_parts<'a>(body: &'a CampaignBody<'_>) -> impl Hash + use<'a> {
+    let CampaignBody {
+        campaign,
+        state,
+        round,
+        next_round,
+        rules,
+        server_time: _,
+    } = body;
+    (*campaign, *state, round, next_round, rules)
 }
 
 /// Time until the next opening or closing of a round, in ms.
@@ -89,8 +87,8 @@ fn next_change_ms(overview: &Overview) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rushgate_gate::overview::RoundOverview;
-    use rushgate_gate::{CampaignState, Quota, Round, RoundId};
+    use rushgate_gate::overview::{RoundOverview, Rules};
+    use rushgate_gate::{CampaignState, Quota, Round, RoundId, ShowRemaining};
 
     fn at(millis: i64) -> Millis {
         Millis::try_from(millis).expect("an instant")
@@ -112,6 +110,7 @@ mod tests {
                 waitlisted: 0,
             }),
             next: opens_at.map(|millis| (RoundId::once(), at(millis))),
+            rules: Rules::default(),
             now: at(5_000),
         }
     }
@@ -172,5 +171,64 @@ mod tests {
         assert_ne!(tag("a", &before, None), tag("a", &before, Some("a")));
         let other = overview_with(None, Some(7_001));
         assert_ne!(tag("a", &before, None), tag("a", &other, None));
+    }
+
+    /// What the response tells if this many of 100 coupons are left, and its ETag.
+    fn told(show_remaining: ShowRemaining, remaining: u32) -> (serde_json::Value, String) {
+        let mut overview = overview_with(None, None);
+        overview.rules.show_remaining = show_remaining;
+        let round = overview.round.as_mut().expect("a round");
+        round.round.quota = Quota::try_from(100_u32).expect("a quota");
+        (round.granted, round.issued) = (100 - remaining, 100 - remaining);
+        round.waitlisted = 100 - remaining;
+        let campaign: CampaignId = "welcome".parse().expect("an id");
+        let (_, headers, body) = super::overview(&campaign, &overview).into_parts();
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        let round = &body["round"];
+        let counts = [
+            "granted",
+            "issued",
+            "remaining",
+            "waitlisted",
+            "availability",
+        ];
+        let told = counts.map(|field| round[field].clone()).to_vec().into();
+        (told, format!("{:?}", headers["etag"]))
+    }
+
+    #[test]
+    fn a_campaign_tells_of_its_coupons_what_its_operator_allows() {
+        use serde_json::json;
+        let body = |show, remaining| told(show, remaining).0;
+        assert_eq!(
+            body(ShowRemaining::Exact, 62),
+            json!([38, 38, 62, 38, "many"])
+        );
+        for (remaining, word) in [
+            (100, "many"),
+            (11, "many"),
+            (10, "few"),
+            (1, "few"),
+            (0, "none"),
+        ] {
+            let rough = json!([null, null, null, null, word]);
+            assert_eq!(body(ShowRemaining::Rough, remaining), rough, "{remaining}");
+            let hidden = json!([null, null, null, null, null]);
+            assert_eq!(
+                body(ShowRemaining::Hidden, remaining),
+                hidden,
+                "{remaining}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_etag_tells_no_count_that_the_body_does_not_tell() {
+        let etag = |show, remaining| told(show, remaining).1;
+        let differs = |show, one, other| etag(show, one) != etag(show, other);
+        assert!(differs(ShowRemaining::Exact, 62, 61));
+        assert!(!differs(ShowRemaining::Rough, 62, 61));
+        assert!(differs(ShowRemaining::Rough, 11, 10));
+        assert!(!differs(ShowRemaining::Hidden, 62, 0));
     }
 }

@@ -38,7 +38,7 @@ impl AllowedOrigins {
     /// Adds the headers that let the requesting page read the response, if its origin is allowed.
     pub fn share(&self, request: &HeaderMap, response: Response) -> Response {
         const EXPOSED: &str = "age, etag, location, preference-applied, retry-after, rushgate-decision, \
-            rushgate-position, rushgate-serial, rushgate-time, server-timing, www-authenticate";
+            rushgate-identities, rushgate-position, rushgate-serial, rushgate-time, server-timing, www-authenticate";
         match self {
             Self::Any => response
                 .with("access-control-allow-origin", "*")

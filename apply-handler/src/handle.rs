@@ -15,15 +15,13 @@ use crate::response::Response;
 use crate::route::{Resource, takes};
 use crate::settings::{InvalidVariable, Settings};
 use crate::unknown_campaigns;
+use crate::web_page;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use spin_sdk::http::{Method, StatusCode};
 use spin_sdk::wasip3::http::types::Request;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// The web page, with style and script inline.
-const PAGE: &str = include_str!("../../web/index.html");
 
 const OPENAPI: &str = include_str!("../openapi.json");
 
@@ -111,7 +109,8 @@ async fn respond(
         campaign,
     };
     match resource {
-        Resource::Page => Ok(page()),
+        Resource::Page => Ok(web_page::page(&settings.frame_ancestors, &head.headers)),
+        Resource::PageFile(file) => Ok(file.response()),
         Resource::Health => Ok(Response::empty(StatusCode::OK)),
         Resource::Readiness => {
             gate.ping().await?;
@@ -122,7 +121,7 @@ async fn respond(
             let after = parameter(head, "after", Problem::InvalidAfter)?;
             let page = campaign_pages::page(gate, after.as_ref()).await?;
             let page = page.ok_or(Problem::BooksIncomplete)?;
-            Ok(campaign_response::page(&page).not_modified_if_known(&head.headers))
+            Ok(shown(settings, head, campaign_response::page(&page)))
         }
         Resource::Campaign(campaign) => {
             if unknown_campaigns::contains(&campaign) {
@@ -131,8 +130,8 @@ async fn respond(
             let Some(overview) = overview_cache::overview(gate, &campaign, FRESH).await? else {
                 return Err(unknown_campaigns::problem(gate, &campaign).await?);
             };
-            Ok(campaign_response::overview(&campaign, &overview)
-                .not_modified_if_known(&head.headers))
+            let response = campaign_response::overview(&campaign, &overview);
+            Ok(shown(settings, head, response))
         }
         Resource::Applications(campaign) => application(campaign).post(body).await,
         Resource::Application(campaign, named) if head.method == Method::PUT => {
@@ -162,13 +161,11 @@ fn parameter<T: FromStr>(head: &Parts, name: &str, wrong: Problem) -> Result<Opt
         .transpose()
 }
 
-fn page() -> Response {
-    Response::body(StatusCode::OK, "text/html; charset=utf-8", PAGE)
-        .with("cache-control", "public, max-age=60")
-        .with(
-            "content-security-policy",
-            "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'",
-        )
+/// A response about campaigns: 304 if the client has it, and how the service knows applicants, so that a page can apply.
+fn shown(settings: &Settings, head: &Parts, response: Response) -> Response {
+    response
+        .with("rushgate-identities", settings.auth.as_str())
+        .not_modified_if_known(&head.headers)
 }
 
 fn openapi() -> Response {

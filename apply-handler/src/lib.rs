@@ -34,9 +34,11 @@ pub mod campaign_pages;
 pub mod campaign_response;
 pub mod cors;
 mod coupon_codes;
+mod polling;
 pub mod problem;
 pub mod response;
 mod response_body;
+pub mod web_page;
 
 // Around it.
 pub mod settings;

@@ -150,6 +150,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rushgate_gate::overview::Rules;
     use rushgate_gate::{CampaignState, Millis};
 
     fn seen(now: i64, opens_at: Option<i64>) -> Overview {
@@ -158,6 +159,7 @@ mod tests {
             state: CampaignState::Running,
             round: None,
             next: opens_at.map(|millis| ("day".parse().expect("a round"), at(millis))),
+            rules: Rules::default(),
             now: at(now),
         }
     }

@@ -2,8 +2,8 @@
 
 use crate::coupon_codes::CodeInResponse;
 use rushgate_gate::apply::Grant;
-use rushgate_gate::overview::Overview;
-use rushgate_gate::{Applicant, CampaignId, CodeKeys};
+use rushgate_gate::overview::{Overview, RoundOverview};
+use rushgate_gate::{Applicant, CampaignId, CodeKeys, ShowRemaining};
 use serde::Serialize;
 use spin_sdk::http::StatusCode;
 
@@ -137,22 +137,53 @@ pub(crate) struct CampaignBody<'a> {
     pub(crate) state: &'static str,
     pub(crate) round: Option<RoundBody<'a>>,
     pub(crate) next_round: Option<NextRoundBody<'a>>,
+    pub(crate) rules: RulesBody,
     pub(crate) server_time: String,
 }
 
-#[derive(Serialize)]
+#[derive(Hash, Serialize)]
 pub(crate) struct RoundBody<'a> {
     pub(crate) round: &'a str,
     pub(crate) opens_at: Option<String>,
     pub(crate) closes_at: Option<String>,
     pub(crate) quota: u32,
-    pub(crate) granted: u32,
-    pub(crate) issued: u32,
-    pub(crate) remaining: u32,
-    pub(crate) waitlisted: u32,
+    // `None` where the campaign does not show counts.
+    pub(crate) granted: Option<u32>,
+    pub(crate) issued: Option<u32>,
+    pub(crate) remaining: Option<u32>,
+    pub(crate) waitlisted: Option<u32>,
+    pub(crate) availability: Option<Availability>,
 }
 
-#[derive(Serialize)]
+/// What a campaign tells that shows no counts.
+#[derive(Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Availability {
+    Many,
+    /// At most a tenth of the quota.
+    Few,
+    None,
+}
+
+impl Availability {
+    fn of(round: &RoundOverview) -> Self {
+        match (round.remaining(), round.round.quota.get()) {
+            (0, _) => Self::None,
+            (remaining, quota) if remaining <= quota / 10 => Self::Few,
+            _ => Self::Many,
+        }
+    }
+}
+
+#[derive(Hash, Serialize)]
+pub(crate) struct RulesBody {
+    one_per: &'static str,
+    waitlist: u32,
+    self_cancel: bool,
+    show_remaining: &'static str,
+}
+
+#[derive(Hash, Serialize)]
 pub(crate) struct NextRoundBody<'a> {
     pub(crate) round: &'a str,
     pub(crate) opens_at: String,
@@ -163,16 +194,10 @@ impl<'a> CampaignBody<'a> {
         Self {
             campaign: campaign.as_str(),
             state: overview.state.as_str(),
-            round: overview.round.as_ref().map(|current| RoundBody {
-                round: current.round.id.as_str(),
-                opens_at: current.round.opens_at.map(|at| at.to_string()),
-                closes_at: current.round.closes_at.map(|at| at.to_string()),
-                quota: current.round.quota.get(),
-                granted: current.granted,
-                issued: current.issued,
-                remaining: current.remaining(),
-                waitlisted: current.waitlisted,
-            }),
+            round: overview
+                .round
+                .as_ref()
+                .map(|current| RoundBody::new(current, overview.rules.show_remaining)),
             next_round: overview
                 .next
                 .as_ref()
@@ -180,7 +205,30 @@ impl<'a> CampaignBody<'a> {
                     round: round.as_str(),
                     opens_at: opens_at.to_string(),
                 }),
+            rules: RulesBody {
+                one_per: overview.rules.one_per.as_str(),
+                waitlist: overview.rules.waitlist.get(),
+                self_cancel: overview.rules.self_cancel,
+                show_remaining: overview.rules.show_remaining.as_str(),
+            },
             server_time: overview.now.to_string(),
+        }
+    }
+}
+
+impl<'a> RoundBody<'a> {
+    fn new(current: &'a RoundOverview, show: ShowRemaining) -> Self {
+        let count = |count| (show == ShowRemaining::Exact).then_some(count);
+        Self {
+            round: current.round.id.as_str(),
+            opens_at: current.round.opens_at.map(|at| at.to_string()),
+            closes_at: current.round.closes_at.map(|at| at.to_string()),
+            quota: current.round.quota.get(),
+            granted: count(current.granted),
+            issued: count(current.issued),
+            remaining: count(current.remaining()),
+            waitlisted: count(current.waitlisted),
+            availability: (show != ShowRemaining::Hidden).then(|| Availability::of(current)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Routing: finds the resource of a path, and the HTTP methods that this resource accepts.
 
 use crate::problem::Problem;
+use crate::web_page::WebFile;
 use percent_encoding::percent_decode_str;
 use rushgate_gate::{Applicant, CampaignId};
 use spin_sdk::http::Method;
@@ -9,6 +10,8 @@ use spin_sdk::http::Method;
 pub enum Resource {
     /// `/`: the web page.
     Page,
+    /// A file that the page names.
+    PageFile(&'static WebFile),
     /// `/healthz`: the component answers.
     Health,
     /// `/readyz`: Redis answers.
@@ -52,6 +55,10 @@ impl Resource {
                     .filter(Applicant::is_addressable)
                     .ok_or(Problem::ApplicationNotFound { round: None })?,
             )),
+            [_, _] => match WebFile::at(path) {
+                Some(file) => Ok(Self::PageFile(file)),
+                None => Err(Problem::NoSuchResource),
+            },
             _ => Err(Problem::NoSuchResource),
         }
     }

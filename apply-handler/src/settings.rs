@@ -20,6 +20,8 @@ pub struct Settings {
     pub allowed_origins: AllowedOrigins,
     pub allowed_headers: AllowedHeaders,
     pub auth: Auth,
+    /// The origins whose pages may show the web page in a frame.
+    pub frame_ancestors: AllowedOrigins,
     /// The keys of signed coupon codes.
     pub code_keys: CodeKeys,
 }
@@ -118,6 +120,8 @@ impl Settings {
                 .map_err(|problem| invalid("cors_allowed_headers", problem))?,
             code_keys: CodeKeys::parse(value("coupon_code_keys"))
                 .map_err(|problem| invalid("coupon_code_keys", problem.to_string()))?,
+            frame_ancestors: AllowedOrigins::parse(value("frame_ancestors"))
+                .map_err(|problem| invalid("frame_ancestors", problem))?,
             auth: Self::auth(value)?,
         })
     }
@@ -168,7 +172,7 @@ impl Settings {
 }
 
 /// The variables in `spin.toml`, with their defaults.
-const VARIABLES: [(&str, &str); 17] = [
+const VARIABLES: [(&str, &str); 18] = [
     ("redis_url", "redis://127.0.0.1:6379"),
     ("redis_username", ""),
     ("redis_password", ""),
@@ -189,6 +193,7 @@ const VARIABLES: [(&str, &str); 17] = [
     ("jwt_subject_claim", "sub"),
     ("jwt_leeway_seconds", "30"),
     ("coupon_code_keys", ""),
+    ("frame_ancestors", ""),
 ];
 
 impl fmt::Debug for Settings {
@@ -297,6 +302,7 @@ mod tests {
             ("gate_budget_ms", "60001"),
             ("cors_allowed_origins", "shop.example"),
             ("cors_allowed_headers", "a b"),
+            ("frame_ancestors", "shop.example"),
             ("auth_mode", "JWT"),
             ("identities", "proven"),
             ("jwt_keys", ""),

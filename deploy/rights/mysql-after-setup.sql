@@ -17,7 +17,7 @@ GRANT SELECT (action), INSERT (campaign_id, action, detail) ON `rushgate`.`campa
 GRANT SELECT,
     INSERT (campaign_id, state, one_per),
     UPDATE (state, one_per, projected_at, waitlist, user_ids, codes, code_key, self_cancel, promote_until, valid_until,
-        timezone, first_day, last_day, opens_local, open_for_s, fencing_token)
+        show_remaining, timezone, first_day, last_day, opens_local, open_for_s, fencing_token)
     ON `rushgate`.`campaigns` TO 'rushgate-operator'@'%';
 -- For ON DUPLICATE KEY UPDATE, MariaDB requires UPDATE on all columns.
 GRANT SELECT, INSERT, UPDATE, DELETE ON `rushgate`.`rounds` TO 'rushgate-operator'@'%';

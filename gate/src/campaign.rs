@@ -23,7 +23,7 @@ pub enum CampaignState {
 }
 
 /// How many grants an applicant may have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnePer {
     /// One in the whole campaign.
     #[default]
@@ -58,7 +58,7 @@ impl UserIds {
 }
 
 /// The maximum length of the waitlist of each round: 0 to [`Waitlist::MAX`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Waitlist(u32);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -176,6 +176,21 @@ pub enum PromoteUntil {
     Forever,
 }
 
+/// How much the API tells about the coupons that are left.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum ShowRemaining {
+    /// Every count. Campaigns that are older than this rule have it.
+    #[default]
+    Exact,
+    /// Whether many, few or none are left, and no count.
+    Rough,
+    /// Nothing.
+    Hidden,
+}
+
 /// The rules of a campaign.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
@@ -186,6 +201,25 @@ pub struct Terms {
     /// Whether applicants may give their coupon back themselves.
     pub self_cancel: bool,
     pub promote_until: PromoteUntil,
+    pub show_remaining: ShowRemaining,
+}
+
+impl ShowRemaining {
+    /// Decodes the field in Redis, which is missing if every count is shown.
+    pub(crate) fn read(text: &str) -> Result<Self, UnknownWord> {
+        match text {
+            "" => Ok(Self::Exact),
+            word => word.parse(),
+        }
+    }
+
+    /// The field in Redis; empty if it is to be missing.
+    pub(crate) fn field(self) -> &'static str {
+        match self {
+            Self::Exact => "",
+            other => other.as_str(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -228,6 +262,7 @@ words!(CampaignState, "running, paused, closed, halted",
     Running => "running", Paused => "paused", Closed => "closed", Halted => "halted");
 words!(UserIds, "any, numeric, unstated", Any => "any", Numeric => "numeric", Unstated => "unstated");
 words!(PromoteUntil, "closes, forever", Closes => "closes", Forever => "forever");
+words!(ShowRemaining, "exact, rough, hidden", Exact => "exact", Rough => "rough", Hidden => "hidden");
 words!(OnePer, "campaign, round", Campaign => "campaign", Round => "round");
 
 #[cfg(test)]

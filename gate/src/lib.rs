@@ -52,7 +52,7 @@ pub mod failpoint;
 pub use applicant::Applicant;
 pub use apply::{Decision, Grant, Waiting};
 pub use campaign::{
-    CampaignId, CampaignState, Codes, OnePer, PromoteUntil, Terms, UserIds, Waitlist,
+    CampaignId, CampaignState, Codes, OnePer, PromoteUntil, ShowRemaining, Terms, UserIds, Waitlist,
 };
 pub use coupon_code::{CodeKeys, CodeOf, CouponCode};
 pub use event::{Event, EventType, Ordinal};

@@ -1,7 +1,7 @@
 //! Reads the overview of a campaign: its state, and the counts of its current round.
 
 use crate::apply::{count, instant, round_id};
-use crate::campaign::{CampaignId, CampaignState};
+use crate::campaign::{CampaignId, CampaignState, OnePer, ShowRemaining, Waitlist};
 use crate::keys::Keys;
 use crate::round::{Quota, Round, RoundId};
 use crate::script::{Call, Reply, ReplyError, Script, Value, script};
@@ -17,6 +17,7 @@ pub struct Overview {
     pub round: Option<RoundOverview>,
     /// The round that opens next, and its opening time.
     pub next: Option<(RoundId, Millis)>,
+    pub rules: Rules,
     /// The time of this overview, by the clock of Redis.
     pub now: Millis,
 }
@@ -29,6 +30,15 @@ pub struct RoundOverview {
     /// Grants whose coupon is committed to the database.
     pub issued: u32,
     pub waitlisted: u32,
+}
+
+/// The rules that an applicant has to know. Those that Redis has lost have their defaults.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Rules {
+    pub one_per: OnePer,
+    pub waitlist: Waitlist,
+    pub self_cancel: bool,
+    pub show_remaining: ShowRemaining,
 }
 
 impl RoundOverview {
@@ -47,7 +57,7 @@ pub fn call(campaign: &CampaignId) -> Call {
 /// # Errors
 /// When `overview.lua` cannot have sent this reply.
 pub fn overview(reply: &[Value]) -> Result<Option<Overview>, ReplyError> {
-    let mut reply = Reply::of(reply, 11)?;
+    let mut reply = Reply::of(reply, 15)?;
     let state = reply.text()?;
     if state == "unknown_campaign" {
         return Ok(None);
@@ -87,10 +97,20 @@ pub fn overview(reply: &[Value]) -> Result<Option<Overview>, ReplyError> {
         }
         id => Some((round_id(id)?, instant(reply.integer()?)?)),
     };
+    let rules = Rules {
+        one_per: match reply.text()? {
+            "" => OnePer::default(),
+            word => word.parse().map_err(ReplyError::new)?,
+        },
+        waitlist: Waitlist::try_from(count(reply.integer()?)?).map_err(ReplyError::new)?,
+        self_cancel: reply.text()? == "1",
+        show_remaining: ShowRemaining::read(reply.text()?).map_err(ReplyError::new)?,
+    };
     Ok(Some(Overview {
         state,
         round,
         next,
+        rules,
         now: instant(reply.integer()?)?,
     }))
 }

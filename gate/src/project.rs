@@ -82,6 +82,7 @@ pub fn call(
             PromoteUntil::Closes => terms.promote_until.to_string(),
             PromoteUntil::Forever => String::new(),
         },
+        terms.show_remaining.field().to_owned(),
     ];
     for round in rounds {
         args.extend([

@@ -2,7 +2,7 @@
 
 use crate::apply::{count, instant, round_id};
 use crate::campaign::{
-    CampaignId, CampaignState, Codes, OnePer, PromoteUntil, Terms, UserIds, Waitlist,
+    CampaignId, CampaignState, Codes, OnePer, PromoteUntil, ShowRemaining, Terms, UserIds, Waitlist,
 };
 use crate::fence::FencingToken;
 use crate::keys::Keys;
@@ -34,7 +34,7 @@ pub fn call(campaign: &CampaignId) -> Call {
 /// # Errors
 /// When `projection.lua` cannot have sent this reply.
 pub fn projection(reply: &[Value]) -> Result<Option<Projection>, ReplyError> {
-    const HEAD: usize = 8;
+    const HEAD: usize = 9;
     const ROUND: usize = 5;
     let rounds = reply.len().saturating_sub(HEAD) / ROUND;
     let mut reply = Reply::of(reply, HEAD + ROUND * rounds)?;
@@ -53,6 +53,7 @@ pub fn projection(reply: &[Value]) -> Result<Option<Projection>, ReplyError> {
         "" => PromoteUntil::Forever,
         word => word.parse().map_err(ReplyError::new)?,
     };
+    let show_remaining = ShowRemaining::read(reply.text()?).map_err(ReplyError::new)?;
     let terms = match one_per {
         "" => None,
         word => Some(Terms {
@@ -62,6 +63,7 @@ pub fn projection(reply: &[Value]) -> Result<Option<Projection>, ReplyError> {
             codes,
             self_cancel,
             promote_until,
+            show_remaining,
         }),
     };
     let mut read = || -> Result<Option<(Round, u32)>, ReplyError> {

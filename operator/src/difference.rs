@@ -37,6 +37,10 @@ pub fn differing_terms(campaign: &Campaign, at_gate: &Projection) -> Vec<String>
         let (here, there) = (campaign.terms.promote_until, terms.promote_until);
         differ("promote until", &here, &there);
     }
+    if campaign.terms.show_remaining != terms.show_remaining {
+        let (here, there) = (campaign.terms.show_remaining, terms.show_remaining);
+        differ("show remaining", &here, &there);
+    }
     let rounds_at_gate: BTreeMap<_, _> = at_gate
         .rounds
         .iter()
@@ -69,7 +73,9 @@ pub fn differing_terms(campaign: &Campaign, at_gate: &Projection) -> Vec<String>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rushgate_gate::{CampaignState, Codes, OnePer, PromoteUntil, Round, Terms, UserIds};
+    use rushgate_gate::{
+        CampaignState, Codes, OnePer, PromoteUntil, Round, ShowRemaining, Terms, UserIds,
+    };
 
     #[test]
     fn terms_that_differ_are_told_one_by_one() {
@@ -105,6 +111,7 @@ mod tests {
             codes: Codes::Signed("00c0ffee".parse().expect("a fingerprint")),
             self_cancel: true,
             promote_until: PromoteUntil::Closes,
+            show_remaining: ShowRemaining::Rough,
             ..terms(2, UserIds::Unstated)
         });
         projection.rounds = vec![(round("b", 25), 9), (round("c", 5), 0)];
@@ -116,6 +123,7 @@ mod tests {
                 "codes: none in the database, signed/00c0ffee at the gate",
                 "self-cancel: false in the database, true at the gate",
                 "promote until: forever in the database, closes at the gate",
+                "show remaining: exact in the database, rough at the gate",
                 "round a: opens now, closes never in the database, none at the gate",
                 "quota of round b: 5 in the database, 25 at the gate",
                 "round c: none in the database, opens now, closes never at the gate",

@@ -4,8 +4,8 @@ use crate::schedule::Daily;
 use jiff::civil::Date;
 use rushgate_gate::projection::Projection;
 use rushgate_gate::{
-    CampaignId, CampaignState, Codes, Millis, PromoteUntil, Quota, Round, RoundId, Terms, UserIds,
-    Waitlist,
+    CampaignId, CampaignState, Codes, Millis, PromoteUntil, Quota, Round, RoundId, ShowRemaining,
+    Terms, UserIds, Waitlist,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -41,6 +41,8 @@ pub struct RoundsAndRules {
     promote_until: Option<PromoteUntil>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     valid_until: Option<Millis>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    show_remaining: Option<ShowRemaining>,
 }
 
 impl RoundsAndRules {
@@ -80,6 +82,12 @@ impl RoundsAndRules {
             "valid until",
             self.valid_until.map(at),
             after.valid_until.map(at),
+        );
+        let word = |show: ShowRemaining| show.to_string();
+        differ(
+            "show remaining",
+            self.show_remaining.map(word),
+            after.show_remaining.map(word),
         );
         for round in &after.rounds {
             let Some(before) = self.rounds.iter().find(|there| there.id == round.id) else {
@@ -128,6 +136,7 @@ impl Campaign {
             self_cancel: Some(self.terms.self_cancel),
             promote_until: Some(self.terms.promote_until),
             valid_until: self.valid_until,
+            show_remaining: Some(self.terms.show_remaining),
         }
     }
 
@@ -141,6 +150,7 @@ impl Campaign {
         let terms = &mut campaign.terms;
         terms.self_cancel = changed.self_cancel.unwrap_or(terms.self_cancel);
         terms.promote_until = changed.promote_until.unwrap_or(terms.promote_until);
+        terms.show_remaining = changed.show_remaining.unwrap_or(terms.show_remaining);
         campaign.valid_until = changed.valid_until.or(campaign.valid_until);
         if let (Some(daily), Some(last_day)) = (&mut campaign.daily, changed.last_day) {
             daily.last_day = last_day;
@@ -253,9 +263,12 @@ impl fmt::Display for Campaign {
         if self.terms.self_cancel {
             f.write_str(", self-cancel")?;
         }
-        match self.valid_until {
-            None => Ok(()),
-            Some(at) => write!(f, ", valid until {at}"),
+        if let Some(at) = self.valid_until {
+            write!(f, ", valid until {at}")?;
+        }
+        match self.terms.show_remaining {
+            ShowRemaining::Exact => Ok(()),
+            show => write!(f, ", remaining coupons {show}"),
         }
     }
 }
@@ -393,7 +406,9 @@ mod tests {
         );
         let newer = serde_json::to_string(&campaign.rounds_and_rules()).expect("JSON");
         assert!(
-            newer.ends_with(r#""self_cancel":true,"promote_until":"closes"}"#),
+            newer.ends_with(
+                r#""self_cancel":true,"promote_until":"closes","show_remaining":"exact"}"#
+            ),
             "{newer}"
         );
     }
@@ -414,11 +429,13 @@ mod tests {
         all.terms.codes = Codes::Signed("00c0ffee".parse().expect("a fingerprint"));
         all.terms.promote_until = PromoteUntil::Forever;
         all.terms.self_cancel = true;
+        all.terms.show_remaining = ShowRemaining::Hidden;
         all.valid_until = Some(1_796_086_800_000_i64.try_into().expect("an instant"));
         assert_eq!(
             all.to_string(),
             "quota 10, opens now, closes never, one per round, waitlist 5, promotes forever, \
-             codes signed with key 00c0ffee, self-cancel, valid until 2026-12-01T01:00:00.000Z"
+             codes signed with key 00c0ffee, self-cancel, valid until 2026-12-01T01:00:00.000Z, \
+             remaining coupons hidden"
         );
     }
 }

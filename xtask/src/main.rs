@@ -18,6 +18,7 @@ mod logs;
 mod matrix;
 mod native;
 mod packages;
+mod page;
 mod pipeline;
 mod plan;
 mod progress;
@@ -104,6 +105,8 @@ enum Xtask {
     /// One rule for both: lines of Rust, Lua, SQL, JavaScript, HTML and CSS that are neither blank nor only a comment.
     /// Lines of tests are those in directories `tests`, in files `tests.rs`, and of items with `#[cfg(test)]`.
     Lines,
+    /// Write the hashes of the files in web/ into their directory's name and into the page, after a change of them
+    Page,
     /// Run all checks and tests, on servers of their own
     Test {
         /// Only what needs no server: format, lints, unit and property tests, manifests, docs, and a small model
@@ -152,6 +155,7 @@ fn dispatch(command: Xtask) -> Result<ExitCode> {
         Xtask::Chaos(options) => return chaos::chaos(&options),
         Xtask::Bench(options) => return bench::bench(&options),
         Xtask::Lines => lines::lines()?,
+        Xtask::Page => page::page()?,
         Xtask::Test { fast: true, .. } => return test::fast(),
         Xtask::Test { images: true, .. } => return images::test(),
         Xtask::Test {

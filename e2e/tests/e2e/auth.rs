@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 const SECRET: &str = "correct horse battery staple 32!";
 
-fn key_set() -> String {
+pub(crate) fn key_set() -> String {
     let secret = EncodingKey::from_secret(SECRET.as_bytes());
     let jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(&secret, Algorithm::HS256).expect("a key");
     let mut jwk = serde_json::to_value(jwk).expect("JSON");
@@ -15,7 +15,7 @@ fn key_set() -> String {
     json!({ "keys": [jwk] }).to_string()
 }
 
-fn token(subject: &str, expires_in: i64) -> String {
+pub(crate) fn token(subject: &str, expires_in: i64) -> String {
     let now = i64::try_from(jsonwebtoken::get_current_timestamp()).expect("a time");
     let claims = json!({"sub": subject, "aud": "rushgate", "exp": now + expires_in});
     let header = Header {

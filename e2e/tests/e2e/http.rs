@@ -103,7 +103,7 @@ async fn a_grant_is_created_once_and_found_again() {
     assert_eq!(body["state"], "running");
     assert_eq!(
         body["round"],
-        json!({"round": "once", "opens_at": null, "closes_at": null, "quota": 10, "granted": 2, "issued": 0, "remaining": 8, "waitlisted": 0})
+        json!({"round": "once", "opens_at": null, "closes_at": null, "quota": 10, "granted": 2, "issued": 0, "remaining": 8, "waitlisted": 0, "availability": "many"})
     );
     let list = Response::to(client.get(format!("{}/v1/campaigns", system.url())))
         .await
@@ -437,6 +437,7 @@ async fn variables_that_are_blank_have_their_defaults() {
         "IDENTITIES",
         "JWT_SUBJECT_CLAIM",
         "JWT_LEEWAY_SECONDS",
+        "FRAME_ANCESTORS",
     ]
     .map(|name| format!("SPIN_VARIABLE_{name}"));
     let settings: Vec<_> = blank.iter().map(|name| (name.as_str(), " ")).collect();
@@ -469,7 +470,32 @@ async fn the_page_is_served_and_head_is_get_without_its_body() {
         page.header("content-type"),
         Some("text/html; charset=utf-8")
     );
-    assert!(page.text.contains("<form"));
+    assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+    let policy = page.header("content-security-policy").expect("a policy");
+    assert!(policy.ends_with("; frame-ancestors 'none'"), "{policy}");
+    let known = client
+        .get(system.url())
+        .header("if-none-match", page.header("etag").expect("a tag"));
+    assert_eq!(Response::to(known).await.status, 304);
+
+    let (_, path) = page
+        .text
+        .split_once("<script type=\"module\" src=\"")
+        .expect("a script");
+    let path = path.split('"').next().expect("its path");
+    let script = Response::to(client.get(format!("{}/{path}", system.url()))).await;
+    assert_eq!(script.status, 200);
+    for (name, value) in [
+        ("content-type", "text/javascript; charset=utf-8"),
+        ("cache-control", "public, max-age=31536000, immutable"),
+        ("x-content-type-options", "nosniff"),
+    ] {
+        assert_eq!(script.header(name), Some(value), "{name}");
+    }
+    let (directory, _) = path.split_once('/').expect("a directory");
+    let missing = Response::to(client.get(format!("{}/{directory}/no.js", system.url()))).await;
+    assert_eq!(missing.status, 404);
+
     let head = Response::to(client.head(system.url())).await;
     assert_eq!((head.status.as_u16(), head.text.as_str()), (200, ""));
     assert_eq!(head.header("content-length"), page.header("content-length"));

@@ -86,7 +86,8 @@ async fn told(system: &System, campaign: &str, user_id: &str) -> [String; 3] {
         let status = response.status().as_u16();
         let may_wait = response.headers().contains_key("retry-after");
         let body: Value = response.json().await.expect("JSON");
-        assert_eq!(may_wait, status == 503, "{body}");
+        // An application that may still change says when to ask again.
+        assert!(may_wait || status != 503, "{body}");
         let word = ["code", "decision", "state"].map(|field| body[field].as_str());
         let word = word.into_iter().flatten().next().expect("a word");
         format!("{status} {word}")

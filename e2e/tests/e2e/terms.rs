@@ -4,6 +4,8 @@
 use crate::view::{View, granted};
 use rushgate_e2e::history::{Place, Reply};
 use rushgate_e2e::system::{Size, System};
+use rushgate_testbed::wait::until;
+use serde_json::{Value, json};
 
 const LAUNCH: &str = "launch";
 
@@ -97,13 +99,13 @@ async fn a_campaign_of_an_older_version_promotes_forever_until_it_is_changed() {
         "{created}"
     );
     // What the migration and an older gate leave: the columns have their defaults, and the fields are missing.
-    let older =
-        "UPDATE campaigns SET codes = DEFAULT, self_cancel = DEFAULT, promote_until = DEFAULT";
+    let older = "UPDATE campaigns SET codes = DEFAULT, self_cancel = DEFAULT, promote_until = DEFAULT, \
+         show_remaining = DEFAULT";
     system.database.run(older).await.expect("done");
     let mut redis = system.redis_connection().await.expect("Redis");
     let mut forget = redis::cmd("HDEL");
     forget.arg("rushgate:{launch}:campaign");
-    forget.arg(&["codes", "self_cancel", "promote_until"]);
+    forget.arg(&["codes", "self_cancel", "promote_until", "show_remaining"]);
     forget.exec_async(&mut redis).await.expect("HDEL");
     launch.exits(0, &["audit"]).await;
     // Creating it again is no change, although new campaigns have another rule.
@@ -352,4 +354,72 @@ async fn a_campaign_that_exists_is_enough_also_when_redis_has_lost_it() {
     launch.exits(1, &create[..6]).await;
     launch.does(&["restore", LAUNCH]).await;
     assert_eq!(launch.apply("b").await, granted(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_tells_of_the_coupons_that_are_left_what_the_operator_allows() {
+    let system = System::start(Size::ONLY_A_HANDLER).await;
+    let launch = View::of(&system, LAUNCH);
+    let create = [
+        "campaign",
+        "create",
+        "--id",
+        LAUNCH,
+        "--quota",
+        "10",
+        "--waitlist",
+        "5",
+    ];
+    let create = [&create[..], &["--show-remaining", "rough"]].concat();
+    let created = launch.does(&create).await;
+    assert!(
+        created.ends_with("waitlist 5, remaining coupons rough\n"),
+        "{created}"
+    );
+    let url = format!("{}/v1/campaigns/{LAUNCH}", system.url());
+    let told = async |expected: Value| {
+        until(&format!("the API tells {expected}"), async || {
+            let answer = reqwest::get(&url).await.expect("an answer");
+            let body: Value = answer.json().await.expect("JSON");
+            let round = &body["round"];
+            let rule = &body["rules"]["show_remaining"];
+            json!([
+                rule,
+                round["granted"],
+                round["remaining"],
+                round["availability"]
+            ]) == expected
+        })
+        .await;
+    };
+    told(json!(["rough", null, null, "many"])).await;
+    for (serial, user_id) in (1..).zip(["a", "b", "c", "d", "e", "f", "g", "h", "i"]) {
+        assert_eq!(launch.apply(user_id).await, granted(serial));
+    }
+    told(json!(["rough", null, null, "few"])).await;
+    launch
+        .does(&["campaign", "change", LAUNCH, "--show-remaining", "hidden"])
+        .await;
+    told(json!(["hidden", null, null, null])).await;
+    let log = launch.does(&["campaign", "log", LAUNCH]).await;
+    assert!(log.contains("show remaining rough -> hidden"), "{log}");
+    // Operators see every count.
+    let shown = launch.does(&["campaign", "show", LAUNCH]).await;
+    assert!(shown.contains("remaining coupons hidden"), "{shown}");
+    let remaining = shown
+        .lines()
+        .find(|line| line.trim_start().starts_with("remaining "));
+    assert!(
+        remaining.is_some_and(|line| line.ends_with(" 1")),
+        "{shown}"
+    );
+
+    let wound = "UPDATE campaigns SET show_remaining = 'exact'";
+    system.database.run(wound).await.expect("done");
+    let found = launch.exits(2, &["audit"]).await;
+    let difference = "show remaining: exact in the database, hidden at the gate";
+    assert!(found.contains(difference), "{found}");
+    launch.exits(0, &["audit", "--repair"]).await;
+    launch.exits(0, &["audit"]).await;
+    told(json!(["exact", 9, 1, "few"])).await;
 }

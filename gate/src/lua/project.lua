@@ -16,6 +16,7 @@
 --       3 state   4 one_per   5 waitlist: how many applicants may wait in a round   6 fencing token of the caller
 --       7 user_ids: which user ids are accepted: any, numeric or unstated
 --       8 codes: signed/<fingerprint of the key>, pool, or ''   9 self_cancel: 1 or ''   10 promote_until: closes or ''
+--       11 show_remaining: rough, hidden or ''
 --       then four for each round: id, opens_at (ms), closes_at (ms, or '' for never), quota
 -- Reply {outcome, round, number}: a flat array, always of 3 elements.
 --   projected            number: applicants promoted from waitlists
@@ -30,10 +31,10 @@
 -- promoting.lua: promote
 --
 -- Example
---   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known welcome new running campaign 0 1 any '' '' '' once 0 '' 100
+--   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known welcome new running campaign 0 1 any '' '' '' '' once 0 '' 100
 --   → projected '' 0
-if #KEYS ~= 10 or #ARGV < 14 or (#ARGV - 10) % 4 ~= 0 then
-  return redis.error_reply('ERR project.lua takes 10 keys and 10 arguments, then 4 for each round')
+if #KEYS ~= 10 or #ARGV < 15 or (#ARGV - 11) % 4 ~= 0 then
+  return redis.error_reply('ERR project.lua takes 10 keys and 11 arguments, then 4 for each round')
 end
 local campaign_id, one_per = ARGV[1], ARGV[4]
 
@@ -53,7 +54,7 @@ if (campaign[3] or one_per) ~= one_per and redis.call('EXISTS', KEYS[4], KEYS[8]
   return { 'other_one_per', campaign[3], 0 }
 end
 local listed = {}
-for i = 11, #ARGV, 4 do
+for i = 12, #ARGV, 4 do
   listed[ARGV[i]] = true
   local granted = tonumber(redis.call('HGET', KEYS[3], ARGV[i] .. '/granted') or 0)
   if tonumber(ARGV[i + 3]) < granted then
@@ -76,7 +77,7 @@ for _, round in ipairs(removed) do
   redis.call('ZREM', KEYS[2], round)
   redis.call('HDEL', KEYS[3], round .. '/closes_at', round .. '/quota', round .. '/granted')
 end
-for i = 11, #ARGV, 4 do
+for i = 12, #ARGV, 4 do
   local round = ARGV[i]
   redis.call('HSET', KEYS[3], round .. '/closes_at', ARGV[i + 2], round .. '/quota', ARGV[i + 3])
   redis.call('HSETNX', KEYS[3], round .. '/granted', 0)
@@ -85,7 +86,7 @@ end
 redis.call('HSET', KEYS[1], 'state', ARGV[3], 'one_per', one_per, 'waitlist', ARGV[5], 'fence', ARGV[6],
   'user_ids', ARGV[7])
 -- A rule that the campaign does not have is missing, so that apply.lua does not search longer for the other fields.
-for i, rule in ipairs({ 'codes', 'self_cancel', 'promote_until' }) do
+for i, rule in ipairs({ 'codes', 'self_cancel', 'promote_until', 'show_remaining' }) do
   if ARGV[7 + i] == '' then
     redis.call('HDEL', KEYS[1], rule)
   else
@@ -97,7 +98,7 @@ local promoted = 0
 if ARGV[3] == 'halted' then
   return { 'projected', '', 0 }
 end
-for i = 11, #ARGV, 4 do
+for i = 12, #ARGV, 4 do
   promoted = promoted + promote(campaign_id, one_per, ARGV[i])
 end
 start_grace_period(before)

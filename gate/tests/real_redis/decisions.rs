@@ -5,8 +5,8 @@ use redis::TypedCommands;
 use rushgate_gate::project::{Origin, ProjectOutcome};
 use rushgate_gate::script::{self, Eval, Script};
 use rushgate_gate::{
-    CampaignState, Decision, EventType, Keys, OnePer, Quota, Round, UserIds, apply, cancel,
-    overview, status,
+    CampaignState, Decision, EventType, Keys, OnePer, Quota, Round, ShowRemaining, UserIds,
+    Waitlist, apply, cancel, overview, status,
 };
 use std::collections::BTreeSet;
 use std::sync::Barrier;
@@ -444,6 +444,28 @@ fn an_overview_has_counts_and_window() {
     assert_eq!(shown.round, current);
     assert_eq!(overview.next, next.opens_at.map(|at| (next.id, at)));
     assert!(overview.now.get() >= now);
+}
+
+#[test]
+fn an_overview_has_the_rules_that_applicants_have_to_know() {
+    let mut gate = Gate::unknown();
+    (gate.waitlist, gate.rules.self_cancel) = (7, true);
+    for show_remaining in [ShowRemaining::Hidden, ShowRemaining::Exact] {
+        gate.rules.show_remaining = show_remaining;
+        gate.project(
+            Origin::New,
+            CampaignState::Running,
+            OnePer::Round,
+            &[round("once", None, None, 3)],
+        );
+        let expected = overview::Rules {
+            one_per: OnePer::Round,
+            waitlist: Waitlist::try_from(7).expect("a waitlist"),
+            self_cancel: true,
+            show_remaining,
+        };
+        assert_eq!(gate.overview().expect("known").rules, expected);
+    }
 }
 
 #[test]

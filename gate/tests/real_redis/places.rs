@@ -4,8 +4,9 @@ use crate::support::{Gate, applicant, connect, eval, round};
 use redis::TypedCommands;
 use rushgate_gate::project::{Origin, ProjectOutcome};
 use rushgate_gate::{
-    CampaignState, Codes, Decision, EventType, Keys, OnePer, PromoteUntil, RoundId, Serial, Terms,
-    apply, cancel::CancelOutcome, confirm, redeem::RedeemOutcome, revoke, status,
+    CampaignState, Codes, Decision, EventType, Keys, OnePer, PromoteUntil, RoundId, Serial,
+    ShowRemaining, Terms, apply, cancel::CancelOutcome, confirm, redeem::RedeemOutcome, revoke,
+    status,
 };
 use std::collections::BTreeSet;
 use std::sync::Barrier;
@@ -183,23 +184,24 @@ fn a_halted_or_unknown_campaign_cancels_and_redeems_nothing() {
 fn a_rule_that_a_campaign_does_not_have_is_not_stored() {
     let mut gate = with_waitlist(1, 1);
     let rounds = [round("once", None, None, 1)];
-    let fields = |gate: &mut Gate| -> [Option<String>; 3] {
+    let fields = |gate: &mut Gate| -> [Option<String>; 4] {
         let campaign = Keys::of(&gate.id).campaign();
-        ["codes", "self_cancel", "promote_until"]
+        ["codes", "self_cancel", "promote_until", "show_remaining"]
             .map(|rule| gate.redis.hget(&campaign, rule).expect("HGET"))
     };
-    let stored = |values: [&str; 3]| values.map(|value| Some(value.to_owned()));
+    let stored = |values: [&str; 4]| values.map(|value| Some(value.to_owned()));
     let all = Terms {
         codes: Codes::Signed("00c0ffee".parse().expect("a fingerprint")),
         self_cancel: true,
         promote_until: PromoteUntil::Closes,
+        show_remaining: ShowRemaining::Rough,
         ..Terms::default()
     };
     // `Terms::default` is what a campaign of an older version has.
     for (rules, expected) in [
-        (Terms::default(), [None, None, None]),
-        (all, stored(["signed/00c0ffee", "1", "closes"])),
-        (Terms::default(), [None, None, None]),
+        (Terms::default(), [None, None, None, None]),
+        (all, stored(["signed/00c0ffee", "1", "closes", "rough"])),
+        (Terms::default(), [None, None, None, None]),
     ] {
         gate.rules = rules;
         gate.project(

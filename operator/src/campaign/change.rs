@@ -1,7 +1,7 @@
 //! The command `rushgate campaign change`, which changes the quota, window, last day, waitlist or other rules of a
 //! campaign.
 
-use super::create::promote_until;
+use super::create::{promote_until, show_remaining};
 use super::instant::instant;
 use crate::config::Config;
 use crate::intention::Task;
@@ -12,7 +12,7 @@ use clap::Args;
 use jiff::civil::Date;
 use rushgate_gate::project::Origin;
 use rushgate_gate::{
-    CampaignId, CampaignState, Millis, PromoteUntil, Quota, Round, RoundId, Waitlist,
+    CampaignId, CampaignState, Millis, PromoteUntil, Quota, Round, RoundId, ShowRemaining, Waitlist,
 };
 
 pub(super) const EXAMPLES: &str = "Examples:
@@ -59,6 +59,9 @@ pub struct Change {
     /// Until when coupons can be redeemed
     #[arg(long, value_name = "INSTANT", value_parser = instant)]
     valid_until: Option<Millis>,
+    /// What the API tells of the coupons that are left: exact, rough or hidden
+    #[arg(long, value_name = "HOW", value_parser = show_remaining())]
+    show_remaining: Option<ShowRemaining>,
     /// The reason, for the log of the campaign
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -118,6 +121,7 @@ impl Change {
         let terms = &mut wanted.terms;
         terms.self_cancel = self.self_cancel.unwrap_or(terms.self_cancel);
         terms.promote_until = self.promote_until.unwrap_or(terms.promote_until);
+        terms.show_remaining = self.show_remaining.unwrap_or(terms.show_remaining);
         wanted.valid_until = self.valid_until.or(wanted.valid_until);
         if let Some(last_day) = self.to {
             let quota = self
@@ -294,6 +298,7 @@ mod tests {
             vec!["--waitlist", "5"],
             vec!["--self-cancel"],
             vec!["--promote-until", "forever"],
+            vec!["--show-remaining", "rough"],
             vec!["--valid-until", "2027-01-01T00:00:00Z"],
             vec![
                 "--round",

@@ -12,8 +12,8 @@ use jiff::SignedDuration;
 use jiff::civil::{Date, Time};
 use rushgate_gate::project::Origin;
 use rushgate_gate::{
-    CampaignId, CampaignState, Codes, Millis, OnePer, PromoteUntil, Quota, Round, RoundId, Terms,
-    UserIds, Waitlist,
+    CampaignId, CampaignState, Codes, Millis, OnePer, PromoteUntil, Quota, Round, RoundId,
+    ShowRemaining, Terms, UserIds, Waitlist,
 };
 
 pub(super) const EXAMPLES: &str = "Examples:
@@ -59,6 +59,10 @@ pub struct Create {
     /// Coupons can be redeemed until this instant; default: forever
     #[arg(long, value_name = "INSTANT", value_parser = instant)]
     valid_until: Option<Millis>,
+    /// What the API tells of the coupons that are left: every count (exact), many, few or none (rough), or
+    /// nothing (hidden)
+    #[arg(long, value_name = "HOW", default_value = ShowRemaining::Exact.as_str(), value_parser = show_remaining())]
+    show_remaining: ShowRemaining,
     /// One round that opens at this instant, such as 2026-12-01T10:00:00+09:00; default: now
     #[arg(long, value_name = "INSTANT", value_parser = instant, conflicts_with = "from")]
     opens_at: Option<Millis>,
@@ -197,6 +201,7 @@ impl Create {
                 codes,
                 self_cancel: self.self_cancel,
                 promote_until: self.promote_until.unwrap_or(PromoteUntil::Closes),
+                show_remaining: self.show_remaining,
             },
             valid_until: self.valid_until,
             daily,
@@ -223,4 +228,17 @@ pub(super) fn promote_until() -> impl TypedValueParser<Value = PromoteUntil> {
         [PromoteUntil::Closes, PromoteUntil::Forever].map(PromoteUntil::as_str),
     )
     .try_map(|word| word.parse::<PromoteUntil>())
+}
+
+/// Reads `--show-remaining`.
+pub(super) fn show_remaining() -> impl TypedValueParser<Value = ShowRemaining> {
+    PossibleValuesParser::new(
+        [
+            ShowRemaining::Exact,
+            ShowRemaining::Rough,
+            ShowRemaining::Hidden,
+        ]
+        .map(ShowRemaining::as_str),
+    )
+    .try_map(|word| word.parse::<ShowRemaining>())
 }

@@ -83,7 +83,7 @@ impl Database {
         let mut connection = self.connection.lock().await;
         let Some(row) = sqlx::query(
             "SELECT state, one_per, waitlist, user_ids, CONCAT_WS('/', codes, code_key) AS codes, self_cancel, \
-             promote_until, timezone, CAST(first_day AS CHAR) AS first_day, \
+             promote_until, show_remaining, timezone, CAST(first_day AS CHAR) AS first_day, \
              CAST(last_day AS CHAR) AS last_day, CAST(opens_local AS CHAR) AS opens_local, open_for_s, \
              DATE_FORMAT(valid_until, '%Y-%m-%dT%H:%i:%s.%fZ') AS valid_until, \
              projected_at IS NOT NULL AS projected FROM campaigns WHERE campaign_id = ?",
@@ -105,6 +105,7 @@ impl Database {
                 codes: row.try_get::<String, _>("codes")?.parse()?,
                 self_cancel: row.try_get("self_cancel")?,
                 promote_until: row.try_get::<String, _>("promote_until")?.parse()?,
+                show_remaining: row.try_get::<String, _>("show_remaining")?.parse()?,
             },
             daily: daily(&row)?,
             valid_until: row
@@ -183,7 +184,7 @@ async fn write_terms(connection: &mut MySqlConnection, campaign: &Campaign) -> R
     let daily = campaign.daily.as_ref();
     sqlx::query(
         "UPDATE campaigns SET one_per = ?, waitlist = ?, user_ids = ?, codes = ?, code_key = ?, self_cancel = ?, \
-         promote_until = ?, valid_until = ?, timezone = ?, first_day = ?, last_day = ?, opens_local = ?, open_for_s = ? \
+         promote_until = ?, show_remaining = ?, valid_until = ?, timezone = ?, first_day = ?, last_day = ?, opens_local = ?, open_for_s = ? \
          WHERE campaign_id = ?",
     )
     .bind(campaign.terms.one_per.as_str())
@@ -196,6 +197,7 @@ async fn write_terms(connection: &mut MySqlConnection, campaign: &Campaign) -> R
     })
     .bind(campaign.terms.self_cancel)
     .bind(campaign.terms.promote_until.as_str())
+    .bind(campaign.terms.show_remaining.as_str())
     .bind(campaign.valid_until.map(rounds::datetime))
     .bind(daily.map(|daily| daily.timezone.clone()))
     .bind(daily.map(|daily| daily.first_day.to_string()))
