@@ -4,8 +4,9 @@
 GRANT SELECT (campaign_id, state, one_per, codes, code_key), UPDATE (state) ON `rushgate`.`campaigns` TO 'rushgate-consumer'@'%';
 GRANT SELECT (campaign_id, round_id, quota) ON `rushgate`.`rounds` TO 'rushgate-consumer'@'%';
 GRANT SELECT,
-    INSERT (campaign_id, round_id, serial, user_id, state, quota, person_scope, granted_at, revoked_at, turn, win, code),
-    UPDATE (state, granted_at, revoked_at, code)
+    INSERT (campaign_id, round_id, serial, user_id, state, quota, person_scope, granted_at, revoked_at, turn, win, code,
+        code_number),
+    UPDATE (state, granted_at, revoked_at, code, code_number)
     ON `rushgate`.`coupons` TO 'rushgate-consumer'@'%';
 GRANT SELECT,
     INSERT (topic, kafka_partition, kafka_offset, kafka_timestamp, record_key, payload, headers, all_headers, reason,
@@ -21,7 +22,8 @@ GRANT SELECT,
     ON `rushgate`.`campaigns` TO 'rushgate-operator'@'%';
 -- For ON DUPLICATE KEY UPDATE, MariaDB requires UPDATE on all columns.
 GRANT SELECT, INSERT, UPDATE, DELETE ON `rushgate`.`rounds` TO 'rushgate-operator'@'%';
-GRANT SELECT, UPDATE (code, redeemed_at, order_id) ON `rushgate`.`coupons` TO 'rushgate-operator'@'%';
+GRANT SELECT, UPDATE (code, code_number, redeemed_at, order_id) ON `rushgate`.`coupons` TO 'rushgate-operator'@'%';
+GRANT SELECT, INSERT ON `rushgate`.`pool_codes` TO 'rushgate-operator'@'%';
 GRANT SELECT, UPDATE (resolution, resolved_at, resolution_note)
     ON `rushgate`.`failed_events` TO 'rushgate-operator'@'%';
 GRANT SELECT, INSERT (campaign_id, action, detail, reason, actor, round_id, serial, user_id)

@@ -26,6 +26,8 @@ pub struct RowCode {
     pub place: Place,
     pub turn: u32,
     pub code: Option<String>,
+    /// The number of its code in a pool.
+    pub number: Option<u32>,
     pub is_active: bool,
     pub is_redeemed: bool,
     /// What it was redeemed for.
@@ -136,8 +138,10 @@ impl Database {
     /// The codes of all rows of `campaign`.
     pub async fn codes(&self, campaign: &str) -> Result<Vec<RowCode>> {
         sqlx::query(
-            "SELECT user_id, round_id, serial, turn, code, state = 'active' AS is_active, \
-             redeemed_at IS NOT NULL AS is_redeemed, order_id FROM coupons WHERE campaign_id = ?",
+            "SELECT user_id, round_id, serial, turn, COALESCE(c.code, p.code) AS code, code_number, \
+             state = 'active' AS is_active, redeemed_at IS NOT NULL AS is_redeemed, order_id FROM coupons c \
+             LEFT JOIN pool_codes p ON p.campaign_id = c.campaign_id AND p.number = code_number \
+             WHERE c.campaign_id = ?",
         )
         .bind(campaign)
         .fetch_all(&self.pool)
@@ -152,6 +156,7 @@ impl Database {
                 },
                 turn: row.try_get("turn")?,
                 code: row.try_get("code")?,
+                number: row.try_get("code_number")?,
                 is_active: row.try_get("is_active")?,
                 is_redeemed: row.try_get("is_redeemed")?,
                 order: row.try_get("order_id")?,

@@ -1,15 +1,17 @@
 //! Calls `apply.lua`, which decides one application atomically, and parses its reply into a decision.
 
 use crate::applicant::Applicant;
-use crate::campaign::{CampaignId, Codes};
+use crate::campaign::CampaignId;
 use crate::event::Ordinal;
+use crate::key_fingerprint::KeyFingerprint;
 use crate::keys::Keys;
+use crate::pool_code::PoolCode;
 use crate::round::{RoundId, Serial};
 use crate::script::{Call, Reply, ReplyError, Script, Value, script};
 use crate::time::Millis;
 
 /// See the header of `apply.lua` for keys, arguments and reply.
-pub static SCRIPT: Script<10> = script!("shared/granting.lua", "apply.lua");
+pub static SCRIPT: Script<11> = script!("shared/granting.lua", "shared/pool_code.lua", "apply.lua");
 
 /// A serial that an applicant was granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +23,18 @@ pub struct Grant {
     /// How often the serial has been granted, including this time. It is 1 in a campaign without codes, where only
     /// events need it.
     pub turn: Ordinal,
-    /// `Codes::None` in a grant that was revoked: it has no code any more.
-    pub codes: Codes,
+    pub code: GrantCode,
+}
+
+/// Where the code of a grant comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GrantCode {
+    /// The campaign has no codes, or the grant was revoked.
+    None,
+    /// It is computed with the key of this fingerprint.
+    Signed(KeyFingerprint),
+    /// It is in the pool of the campaign; `None` if it is not loaded yet.
+    Pool(Option<PoolCode>),
 }
 
 /// A place on the waitlist of a round.
@@ -96,7 +108,7 @@ pub struct TimedDecision {
 /// The call for an application of `applicant` to `campaign`.
 pub fn call(campaign: &CampaignId, applicant: &Applicant) -> Call {
     SCRIPT.call(
-        Keys::of(campaign).of_grant_scripts(),
+        Keys::of(campaign).of_apply(),
         vec![campaign.to_string(), applicant.to_string()],
     )
 }
@@ -111,9 +123,9 @@ pub fn decision(reply: &[Value]) -> Result<TimedDecision, ReplyError> {
     let round = reply.text()?;
     let serial = reply.integer()?;
     let at = reply.integer()?;
-    let (turn, codes) = (reply.integer()?, reply.text()?);
+    let (turn, code) = (reply.integer()?, reply.text()?);
     let now = instant(reply.integer()?)?;
-    let grant = || grant(round, serial, at, turn, codes);
+    let grant = || grant(round, serial, at, turn, code);
     let decision = match word {
         "granted" => Decision::Granted(grant()?),
         "already_granted" => Decision::AlreadyGranted(grant()?),
@@ -150,15 +162,29 @@ pub(crate) fn grant(
     serial: i64,
     at: i64,
     turn: i64,
-    codes: &str,
+    code: &str,
 ) -> Result<Grant, ReplyError> {
     Ok(Grant {
         round: round_id(round)?,
         serial: Serial::try_from(serial).map_err(ReplyError::new)?,
         at: instant(at)?,
         turn: Ordinal::try_from(count(turn)?).map_err(ReplyError::new)?,
-        codes: Codes::read(codes).map_err(ReplyError::new)?,
+        code: grant_code(code)?,
     })
+}
+
+/// The element that `code_in_reply` in `pool_code.lua` describes. An error does not quote a code.
+fn grant_code(text: &str) -> Result<GrantCode, ReplyError> {
+    let (source, rest) = text.split_once('/').unwrap_or((text, ""));
+    match (source, rest) {
+        ("", "") => Ok(GrantCode::None),
+        ("pool", "") => Ok(GrantCode::Pool(None)),
+        ("pool", code) => Ok(GrantCode::Pool(Some(
+            code.parse().map_err(ReplyError::new)?,
+        ))),
+        ("signed", key) => Ok(GrantCode::Signed(key.parse().map_err(ReplyError::new)?)),
+        (other, _) => Err(ReplyError::new(format_args!("unknown codes {other:?}"))),
+    }
 }
 
 pub(crate) fn waiting(round: &str, position: i64, since: i64) -> Result<Waiting, ReplyError> {
@@ -217,8 +243,20 @@ mod tests {
             (grant.round.as_str(), grant.serial.get(), grant.at.get()),
             ("once", 42, 1_000)
         );
-        let signed = Codes::Signed("00c0ffee".parse().expect("a fingerprint"));
-        assert_eq!((grant.turn.get(), grant.codes), (2, signed));
+        let signed = GrantCode::Signed("00c0ffee".parse().expect("a fingerprint"));
+        assert_eq!((grant.turn.get(), grant.code), (2, signed));
+    }
+
+    #[test]
+    fn a_pool_code_is_told_as_it_was_loaded() {
+        let code = |text: &str| grant_code(text);
+        assert_eq!(code(""), Ok(GrantCode::None));
+        assert_eq!(code("pool"), Ok(GrantCode::Pool(None)));
+        let loaded = "a-1/x Y".parse().expect("a code");
+        assert_eq!(code("pool/a-1/x Y"), Ok(GrantCode::Pool(Some(loaded))));
+        for bad in ["pool/x", "signed", "signed/x", "lent", "/"] {
+            assert!(code(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
@@ -242,7 +280,7 @@ mod tests {
             &"welcome".parse().expect("id"),
             &"7".parse().expect("user id"),
         );
-        let mut keys = call.arguments(Eval::BySha).skip(2).take(10);
+        let mut keys = call.arguments(Eval::BySha).skip(2).take(11);
         assert!(keys.all(|key| key.starts_with("rushgate:{welcome}:")));
     }
 }

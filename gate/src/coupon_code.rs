@@ -10,6 +10,7 @@ use crate::campaign::CampaignId;
 use crate::event::{Event, Ordinal};
 use crate::failpoint::is_active;
 use crate::key_fingerprint::KeyFingerprint;
+use crate::pool_code::canonical;
 use crate::round::{RoundId, Serial};
 use crate::secret_keys::{KeyTooShort, split};
 use hmac::{Hmac, Mac};
@@ -159,14 +160,8 @@ impl FromStr for CouponCode {
     type Err = NoCouponCode;
 
     fn from_str(text: &str) -> Result<Self, NoCouponCode> {
-        let mut read = text
-            .chars()
-            .filter(|letter| !letter.is_whitespace() && *letter != '-')
-            .map(|letter| match letter.to_ascii_uppercase() {
-                'O' => '0',
-                'I' | 'L' => '1',
-                other => other,
-            });
+        let read = canonical(text);
+        let mut read = read.chars();
         let mut symbols = [0; SYMBOLS];
         for symbol in &mut symbols {
             *symbol = read

@@ -46,6 +46,9 @@ pub struct Event {
     /// round is allowed.
     #[serde(default, skip_serializing_if = "Ordinal::is_first")]
     pub win: Ordinal,
+    /// The number of the grant's code, in a campaign with pool codes. The code itself is in no event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_number: Option<Ordinal>,
     /// Time of the grant or revocation, by the clock of Redis.
     pub at: Millis,
 }
@@ -154,10 +157,11 @@ impl Event {
             let bytes = field(name).ok_or(MalformedEvent::Missing(name))?;
             str::from_utf8(bytes).map_err(|error| MalformedEvent::invalid(name, error))
         };
-        let ordinal = |name| match field(name) {
-            None => Ok(Ordinal::FIRST),
-            Some(_) => parse(name, text(name)?),
+        let number = |name| match field(name) {
+            None => Ok(None),
+            Some(_) => parse(name, text(name)?).map(Some),
         };
+        let ordinal = |name| number(name).map(Option::unwrap_or_default);
         Ok(Self {
             event_type: text("type")?.parse()?,
             campaign: parse("campaign", text("campaign")?)?,
@@ -166,6 +170,7 @@ impl Event {
             turn: ordinal("turn")?,
             applicant: parse("user_id", text("user_id")?)?,
             win: ordinal("win")?,
+            code_number: number("code_number")?,
             at: parse::<i64>("at", text("at")?).and_then(|at| {
                 Millis::try_from(at).map_err(|error| MalformedEvent::invalid("at", error))
             })?,
@@ -265,6 +270,15 @@ mod tests {
             json,
             r#"{"type":"coupon.granted","campaign":"welcome","round":"once","serial":42,"user_id":"7","at":1796086800123}"#
         );
+        assert_eq!(
+            serde_json::from_str::<Event>(&json).expect("its own JSON"),
+            event
+        );
+        let mut fields = fields();
+        fields.insert("code_number", b"17".to_vec());
+        let event = read(&fields).expect("well formed");
+        let json = serde_json::to_string(&event).expect("serialises");
+        assert!(json.contains(r#","code_number":17,"#), "{json}");
         assert_eq!(
             serde_json::from_str::<Event>(&json).expect("its own JSON"),
             event

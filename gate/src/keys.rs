@@ -24,15 +24,16 @@ pub const BRIDGE_GROUP: &str = "kafka-bridge";
 ///
 /// | key | type | content |
 /// |---|---|---|
-/// | `campaign` | hash | `state`; `one_per`; `waitlist` (maximum length in a round); `user_ids` (accepted user ids: `any`, `numeric` or `unstated`; missing in a campaign that is older than this field); `codes` (`signed/<fingerprint of the key>` or `pool`; missing: none); `self_cancel` (`1`: applicants may give their coupon back; missing: no); `promote_until` (`closes`; missing: for ever); `show_remaining` (`rough` or `hidden`: what the API tells about the coupons that are left; missing: every count); `revokes` (number of revocations ever); `settling` (the grace period: `<its end, in ms>/<decision for unknown applicants>`); `fence` (the highest fencing token); `known` (`<round>/<number of grants before it>`: the round that the key `known` covers); the note on the current round: `round` (empty: none has opened), `from`, `until` (ms), `next` |
+/// | `campaign` | hash | `state`; `one_per`; `waitlist` (maximum length in a round); `user_ids` (accepted user ids: `any`, `numeric` or `unstated`; missing in a campaign that is older than this field); `codes` (`signed/<fingerprint of the key>` or `pool`; missing: none); `codes_taken` (how many pool codes grants have taken, also codes that are not loaded yet); `codes_width` (the width of the cells in the key `codes`); `self_cancel` (`1`: applicants may give their coupon back; missing: no); `promote_until` (`closes`; missing: for ever); `show_remaining` (`rough` or `hidden`: what the API tells about the coupons that are left; missing: every count); `revokes` (number of revocations ever); `settling` (the grace period: `<its end, in ms>/<decision for unknown applicants>`); `fence` (the highest fencing token); `known` (`<round>/<number of grants before it>`: the round that the key `known` covers); the note on the current round: `round` (empty: none has opened), `from`, `until` (ms), `next` |
 /// | `schedule` | sorted set | round id, scored by `opens_at` (ms) |
 /// | `rounds` | hash | of each round: `<round>/closes_at` (ms, empty: never), `/quota`, `/granted` (the highest serial granted), `/free` (number of serials in the pool), `/issued`, `/waiting`, `/tickets` (the last ticket of the waitlist) |
-/// | `grants` | hash | `<user_id>`, or `<round>/<user_id>` with one grant per round → `<round>/<serial>/<at>`, with `/issued` after it when the coupon is committed, and `/<redeemed at>` after that when it is redeemed |
+/// | `grants` | hash | `<user_id>`, or `<round>/<user_id>` with one grant per round → `<round>/<serial>/<at>`, with `#<number of the code>` after it in a campaign with pool codes, `/issued` when the coupon is committed, and `/<redeemed at>` after that when it is redeemed |
 /// | `waitlist` | sorted set, by name | `<round>/<ticket>/<user_id>`: the order of promotion |
 /// | `waiting` | hash | `<round>/<user_id>` → `<ticket>/<since>` |
 /// | `revoked` | hash | `<round>/<user_id>` → `<serial>/<granted at>/<revoked at>`; `<user_id>` → `<last round>/<revocations>`; `<round>/#<serial>` → `<revocations>` |
 /// | `pool` | sorted set, by name | `<round>/<serial>`: free serials, to be granted again |
 /// | `known` | set | `<round>/<user_id>`: with one grant per round, the applicants granted a serial up to 2,048 since the first grant of the round in the field `known` |
+/// | `codes` | string | pool codes in the order of their numbers, each in a cell of `codes_width` characters, filled up with spaces |
 /// | `stream` | stream | events on their way to Kafka |
 /// | `dead-letters` | stream | entries that could not be published, with `reason` and `entry_id` |
 #[derive(Clone, Debug)]
@@ -91,10 +92,20 @@ impl Keys {
         self.key("known")
     }
 
+    pub fn codes(&self) -> String {
+        self.key("codes")
+    }
+
     /// Every key of the campaign.
-    pub fn all(&self) -> [String; 11] {
+    pub fn all(&self) -> [String; 12] {
+        let [a, b, c, d, e, f, g, h, i, j, k] = self.of_apply();
+        [a, b, c, d, e, f, g, h, i, j, k, self.dead_letters()]
+    }
+
+    /// The keys of `apply.lua`, in its order.
+    pub(crate) fn of_apply(&self) -> [String; 11] {
         let [a, b, c, d, e, f, g, h, i, j] = self.of_grant_scripts();
-        [a, b, c, d, e, f, g, h, i, j, self.dead_letters()]
+        [a, b, c, d, e, f, g, h, i, j, self.codes()]
     }
 
     /// The keys of the scripts that grant, in the order of `granting.lua`.

@@ -8,6 +8,7 @@ pub mod coupon_code;
 pub mod event;
 pub mod fence;
 pub mod key_fingerprint;
+pub mod pool_code;
 pub mod record;
 pub mod round;
 pub mod secret_keys;
@@ -36,6 +37,7 @@ pub mod readmit;
 
 // The scripts of operators.
 pub mod balance;
+pub mod load_codes;
 pub mod project;
 pub mod projection;
 pub mod redeem;
@@ -50,7 +52,7 @@ pub mod tls_error;
 pub mod failpoint;
 
 pub use applicant::Applicant;
-pub use apply::{Decision, Grant, Waiting};
+pub use apply::{Decision, Grant, GrantCode, Waiting};
 pub use campaign::{
     CampaignId, CampaignState, Codes, OnePer, PromoteUntil, ShowRemaining, Terms, UserIds, Waitlist,
 };
@@ -59,6 +61,7 @@ pub use event::{Event, EventType, Ordinal};
 pub use fence::FencingToken;
 pub use key_fingerprint::KeyFingerprint;
 pub use keys::Keys;
+pub use pool_code::{CanonicalCode, PoolCode};
 pub use round::{Quota, Round, RoundId, Serial};
 pub use script::{Call, ReplyError, Script, Value};
 pub use stored_grants::Assignment;

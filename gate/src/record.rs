@@ -15,6 +15,9 @@ use std::str::FromStr;
 /// The header of a replayed dead letter: the number of the attempt, from 2.
 pub const ATTEMPT_HEADER: &str = "ce_attempt";
 
+/// The header with the number of the grant's code, in a campaign with pool codes.
+pub const CODE_NUMBER_HEADER: &str = "ce_code_number";
+
 /// The header with the version of the layout. Without it, the version is [`VERSION`].
 pub const VERSION_HEADER: &str = "ce_version";
 
@@ -81,10 +84,11 @@ fn long<'a>(
     let required = |name: &'static str| {
         header(name).ok_or_else(|| undecodable(format_args!("header {name} is missing")))
     };
-    let ordinal = |name: &'static str| match header(name) {
-        None => Ok(Ordinal::FIRST),
-        Some(number) => parse(&format!("header {name}"), number),
+    let number = |name: &'static str| {
+        let number = header(name).map(|number| parse::<Ordinal>(&format!("header {name}"), number));
+        number.transpose()
     };
+    let ordinal = |name| number(name).map(Option::unwrap_or_default);
     let time: jiff::Timestamp = parse("header ce_time", required("ce_time")?)?;
     Ok(Event {
         event_type: event_type(required("ce_type")?)?,
@@ -94,6 +98,7 @@ fn long<'a>(
         turn: ordinal("ce_turn")?,
         applicant,
         win: ordinal("ce_win")?,
+        code_number: number(CODE_NUMBER_HEADER)?,
         at: Millis::try_from(time.as_millisecond())
             .map_err(|error| undecodable(format_args!("header ce_time: {error}")))?,
     })

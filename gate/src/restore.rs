@@ -8,6 +8,7 @@ use crate::applicant::Applicant;
 use crate::apply::serial;
 use crate::campaign::{CampaignId, OnePer};
 use crate::event::Ordinal;
+use crate::failpoint::is_active;
 use crate::fence::FencingToken;
 use crate::keys::Keys;
 use crate::round::{RoundId, Serial};
@@ -35,6 +36,18 @@ pub struct Granted {
     pub win: Ordinal,
     pub at: Millis,
     pub standing: Standing,
+    /// The number of its code, in a campaign with pool codes.
+    pub code_number: Option<Ordinal>,
+}
+
+impl Granted {
+    pub fn assignment(&self) -> Assignment {
+        Assignment {
+            round: self.round.clone(),
+            serial: self.serial,
+            applicant: self.applicant.clone(),
+        }
+    }
 }
 
 /// The state of a grant.
@@ -81,6 +94,8 @@ pub enum Step {
     Rounds(Vec<RoundCounters>),
     /// Writes the number of all revocations.
     Revokes(u32),
+    /// Writes how many pool codes are taken, unless the gate knows of more.
+    Codes(u32),
     /// Grants the applicant a serial of the round, if one is left, before all applicants on the waitlist.
     Reassign {
         round: RoundId,
@@ -129,7 +144,10 @@ impl Step {
                     issued.to_string(),
                 ]
             })),
-            Self::Revokes(count) => args.push(count.to_string()),
+            Self::Codes(_) if is_active("bug::restore_sets_codes_back") => {
+                args.push("0".to_owned())
+            }
+            Self::Revokes(count) | Self::Codes(count) => args.push(count.to_string()),
             Self::Reassign { round, applicant } => args.extend([
                 campaign.to_string(),
                 round.to_string(),
@@ -147,15 +165,17 @@ impl Step {
             Self::Pool(_) => "pool",
             Self::Rounds(_) => "rounds",
             Self::Revokes(_) => "revokes",
+            Self::Codes(_) => "codes",
             Self::Reassign { .. } => "reassign",
         }
     }
 }
 
-/// The steps after which the gate has exactly these grants. The caller makes their calls in this order.
+/// The steps after which the gate has exactly these grants. The caller makes their calls in this order. `codes_taken` is
+/// the highest number of a pool code that any grant is known to have taken; 0 if none has.
 ///
 /// A serial below the highest one ever granted that no applicant holds becomes free.
-pub fn steps(one_per: OnePer, granted: &[Granted]) -> Vec<Step> {
+pub fn steps(one_per: OnePer, granted: &[Granted], codes_taken: u32) -> Vec<Step> {
     let mut held = vec![];
     let mut revoked = vec![];
     let mut last_wins: BTreeMap<&Applicant, &Granted> = BTreeMap::new();
@@ -195,6 +215,7 @@ pub fn steps(one_per: OnePer, granted: &[Granted]) -> Vec<Step> {
                 at: grant.at,
                 issued,
                 redeemed_at,
+                code_number: grant.code_number,
             });
             of_round.held.insert(grant.serial);
             of_round.issued += u32::from(issued);
@@ -233,6 +254,9 @@ pub fn steps(one_per: OnePer, granted: &[Granted]) -> Vec<Step> {
     }
 
     let mut steps = vec![Step::Clear];
+    if codes_taken > 0 {
+        steps.push(Step::Codes(codes_taken));
+    }
     steps.extend(held.chunks(MAX_ITEMS).map(|held| Step::Grants {
         one_per,
         held: held.to_vec(),

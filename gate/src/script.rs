@@ -36,8 +36,9 @@ impl<const KEYS: usize> Script<KEYS> {
         2 => "2",
         3 => "3",
         4 => "4",
-        7 => "7",
+        8 => "8",
         10 => "10",
+        11 => "11",
         _ => panic!("add this number of keys"),
     };
 

@@ -4,7 +4,7 @@
 //! write to the topic but does not have the signing key cannot change a record, or sign another one. It can send a
 //! signed record again unchanged; the consumer handles that like any record that is delivered twice.
 
-use crate::record::VERSION_HEADER;
+use crate::record::{CODE_NUMBER_HEADER, VERSION_HEADER};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::fmt;
@@ -18,7 +18,8 @@ pub const REASON: &str = "bad_signature";
 /// The prefix of a signature, which names the algorithm.
 const VERSION: &str = "v1=";
 
-/// The signed headers: those that [`record`](crate::record) decodes, in addition to [`VERSION_HEADER`].
+/// The signed headers: those that [`record`](crate::record) decodes, in addition to [`VERSION_HEADER`] and
+/// [`CODE_NUMBER_HEADER`].
 const SIGNED_HEADERS: [&str; 5] = ["content-type", "ce_type", "ce_time", "ce_turn", "ce_win"];
 
 /// Keys shared by bridges and consumers. The first one signs. All of them verify, so that a key can be replaced.
@@ -140,9 +141,15 @@ fn mac_of<'a>(
     value: &[u8],
     header: impl Fn(&str) -> Option<&'a [u8]>,
 ) -> Hmac<Sha256> {
-    // Its absence leaves no trace, so that signatures of version 1, which no record states, stay what they are.
+    // The absence of these two leaves no trace, so that signatures of records without them stay what they are. The second
+    // one has its name before it, so that the one is never taken for the other.
     let version = header(VERSION_HEADER).map(Some);
-    let headers = SIGNED_HEADERS.map(header).into_iter().chain(version);
+    let code_number = header(CODE_NUMBER_HEADER);
+    let code_number = code_number.map(|number| [Some(CODE_NUMBER_HEADER.as_bytes()), Some(number)]);
+    let headers = SIGNED_HEADERS.map(&header).into_iter();
+    let headers = headers
+        .chain(version)
+        .chain(code_number.into_iter().flatten());
     for part in [Some(key), Some(value)].into_iter().chain(headers) {
         let length = part.map_or(u64::MAX, |part| part.len() as u64);
         keyed.update(&length.to_be_bytes());
@@ -195,7 +202,7 @@ mod tests {
 
     fn parts() -> impl Strategy<Value = Parts> {
         let bytes = || prop::collection::vec(any::<u8>(), 0..40);
-        let signed = [&SIGNED_HEADERS[..], &[VERSION_HEADER]].concat();
+        let signed = [&SIGNED_HEADERS[..], &[VERSION_HEADER, CODE_NUMBER_HEADER]].concat();
         let header = (prop::sample::select(signed), bytes());
         let headers = prop::collection::vec(header, 0..4);
         let headers = headers.prop_map(|headers| {

@@ -10,7 +10,7 @@ use crate::script::{Call, Reply, ReplyError, Script, Value, script};
 use crate::time::Millis;
 
 /// See the header of `status.lua` for keys, arguments and reply.
-pub static SCRIPT: Script<7> = script!("status.lua");
+pub static SCRIPT: Script<8> = script!("shared/pool_code.lua", "status.lua");
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -56,6 +56,7 @@ pub fn call(campaign: &CampaignId, applicant: &Applicant, round: Option<&RoundId
             keys.waiting(),
             keys.revoked(),
             keys.rounds(),
+            keys.codes(),
         ],
         vec![
             applicant.to_string(),

@@ -25,6 +25,8 @@ pub struct HeldGrant {
     pub issued: bool,
     /// When it was redeemed. A redeemed grant is issued.
     pub redeemed_at: Option<Millis>,
+    /// The number of its code, in a campaign with pool codes.
+    pub code_number: Option<Ordinal>,
 }
 
 impl HeldGrant {
@@ -33,7 +35,7 @@ impl HeldGrant {
         let mut parts = value.split('/');
         let round: RoundId = parts.next()?.parse().ok()?;
         let serial = parts.next()?.parse().ok()?;
-        let at = Millis::try_from(parts.next()?.parse::<i64>().ok()?).ok()?;
+        let (at, code_number) = at_and_code(parts.next()?)?;
         let issued = match parts.next() {
             None => false,
             Some("issued") => true,
@@ -59,6 +61,7 @@ impl HeldGrant {
             at,
             issued,
             redeemed_at,
+            code_number,
         })
     }
 
@@ -78,8 +81,23 @@ impl HeldGrant {
             (true, None) => "/issued".to_owned(),
             (false, None) => String::new(),
         };
-        [field, format!("{round}/{serial}/{}{mark}", self.at.get())]
+        let code = self
+            .code_number
+            .map_or_else(String::new, |number| format!("#{number}"));
+        [
+            field,
+            format!("{round}/{serial}/{}{code}{mark}", self.at.get()),
+        ]
     }
+}
+
+/// The third part of an entry of the hash `grants`.
+fn at_and_code(part: &str) -> Option<(Millis, Option<Ordinal>)> {
+    let (at, number) = match part.split_once('#') {
+        None => (part, None),
+        Some((at, number)) => (at, Some(number.parse().ok()?)),
+    };
+    Some((Millis::try_from(at.parse::<i64>().ok()?).ok()?, number))
 }
 
 /// An entry of the hash `revoked`.
@@ -153,9 +171,9 @@ pub fn unissued_count<'a>(counts: impl IntoIterator<Item = (&'a str, &'a str)>) 
 /// When the grant was made, from a value of the hash `grants`; `None` if it is issued or malformed.
 pub fn unissued_since(value: &str) -> Option<Millis> {
     let mut parts = value.split('/').skip(2);
-    let at = parts.next()?.parse::<i64>().ok()?;
+    let (at, _) = at_and_code(parts.next()?)?;
     match parts.next() {
-        None => Millis::try_from(at).ok(),
+        None => Some(at),
         Some(_) => None,
     }
 }
@@ -209,11 +227,23 @@ mod tests {
         let redeemed_at = held.redeemed_at.map(Millis::get);
         assert_eq!((held.issued, redeemed_at), (true, Some(6)));
         assert_eq!(held.entry(OnePer::Campaign), redeemed);
+        for coded in [
+            "once/42/5#17",
+            "once/42/5#17/issued",
+            "once/42/5#17/issued/6",
+        ] {
+            let held = HeldGrant::of(OnePer::Campaign, "7", coded).expect("held");
+            let number = held.code_number.map(Ordinal::get);
+            assert_eq!((held.at.get(), number), (5, Some(17)));
+            assert_eq!(held.entry(OnePer::Campaign), ["7", coded]);
+        }
         for (field, value) in [
             ("7", ""),
             ("7", "once/0/5"),
             ("7", "once/1"),
             ("7", "once/1/5/x"),
+            ("7", "once/1/5#"),
+            ("7", "once/1/5#0"),
         ] {
             assert_eq!(
                 HeldGrant::of(OnePer::Campaign, field, value),
@@ -225,6 +255,7 @@ mod tests {
 
         for (value, at) in [
             ("once/42/5", Some(5)),
+            ("once/42/5#17", Some(5)),
             ("once/42/5/issued", None),
             ("once", None),
         ] {

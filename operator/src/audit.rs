@@ -7,6 +7,7 @@ mod finding;
 mod findings;
 mod lines;
 mod look;
+mod pool;
 mod repair;
 
 pub use finding::Finding;

@@ -26,7 +26,7 @@ pub enum CouponCommand {
     /// Print all coupons of a campaign with their codes, as CSV or JSON
     #[command(after_help = list::EXAMPLES)]
     List(list::List),
-    /// Write the signed codes that coupons of a campaign lack
+    /// Write the codes that coupons of a campaign lack; with pool codes, also at the gate
     #[command(after_help = codes::EXAMPLES)]
     Codes(codes::WriteCodes),
 }

@@ -8,6 +8,7 @@ mod failed_events;
 mod intentions;
 mod log;
 mod migrations;
+mod pool_codes;
 mod rounds;
 mod write;
 
@@ -16,4 +17,5 @@ pub use connection::Database;
 pub use coupons::{Arrived, Coupon};
 pub use failed_events::{FailedEvent, FailedEventFilter, Resolution};
 pub use log::{Action, Entry, LogLine};
+pub use pool_codes::{CodeLoad, LoadedCode, PoolSize};
 pub use write::Write;

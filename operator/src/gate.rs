@@ -10,12 +10,13 @@ pub(crate) use restore::superseded;
 
 use anyhow::{Context, Result};
 use rushgate_gate::balance::{self, Miscount};
+use rushgate_gate::load_codes::{self, CodeCounts, LoadOutcome};
 use rushgate_gate::overview::{self, Overview};
 use rushgate_gate::project::{self, Origin, ProjectOutcome};
 use rushgate_gate::projection::{self, Projection};
 use rushgate_gate::{
-    Applicant, Assignment, CampaignId, CampaignState, FencingToken, Round, RoundId, Terms, confirm,
-    keys, redeem, resend, revoke, status,
+    Applicant, Assignment, CampaignId, CampaignState, FencingToken, PoolCode, Round, RoundId,
+    Terms, confirm, keys, redeem, resend, revoke, status,
 };
 
 impl Gate {
@@ -107,6 +108,29 @@ impl Gate {
     ) -> Result<redeem::RedeemOutcome> {
         let call = redeem::call(campaign, grant);
         Ok(redeem::outcome(&self.call(&call).await?)?)
+    }
+
+    /// How many pool codes the gate has, and how many are taken; `None` if it does not know the campaign.
+    pub async fn code_counts(&mut self, campaign: &CampaignId) -> Result<Option<CodeCounts>> {
+        Ok(match self.load_codes(campaign, 1, 1, &[]).await? {
+            LoadOutcome::Done(counts) | LoadOutcome::Gap(counts) => Some(counts),
+            LoadOutcome::UnknownCampaign | LoadOutcome::Narrow(_) => None,
+        })
+    }
+
+    /// Writes pool codes, from the number `first` on.
+    ///
+    /// # Errors
+    /// When Redis refuses or does not answer. A refusal by the script is a [`LoadOutcome`].
+    pub async fn load_codes(
+        &mut self,
+        campaign: &CampaignId,
+        width: usize,
+        first: u32,
+        codes: &[PoolCode],
+    ) -> Result<LoadOutcome> {
+        let call = load_codes::call(campaign, width, first, codes);
+        Ok(load_codes::outcome(&self.call(&call).await?)?)
     }
 
     /// What became of `applicant`'s application.

@@ -4,6 +4,7 @@
 pub mod actor;
 pub mod audit;
 pub mod campaign;
+pub mod codes;
 pub mod config;
 pub mod coupon;
 pub mod database;

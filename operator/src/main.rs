@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use rushgate_operator::audit::{self, Audit};
 use rushgate_operator::campaign::CampaignCommand;
+use rushgate_operator::codes::CodesCommand;
 use rushgate_operator::config::Config;
 use rushgate_operator::coupon::CouponCommand;
 use rushgate_operator::failed::{self, FailedCommand};
@@ -38,6 +39,9 @@ enum Command {
     /// Revoke a grant; its serial goes to the waitlist or back to the pool
     #[command(after_help = revoke::EXAMPLES)]
     Revoke(Revoke),
+    /// Load the codes of a campaign with pool codes
+    #[command(subcommand)]
+    Codes(CodesCommand),
     /// Find out what an applicant has
     #[command(subcommand)]
     Coupon(CouponCommand),
@@ -99,6 +103,7 @@ async fn run(Cli { config, command }: Cli) -> Result<CommandOutput> {
         Command::Setup(setup) => setup.run(&config).await?.into(),
         Command::Campaign(command) => command.run(&config).await?,
         Command::Revoke(revoke) => revoke.run(&config).await?.into(),
+        Command::Codes(command) => command.run(&config).await?,
         Command::Coupon(command) => command.run(&config).await?,
         Command::Failed(command) => command.run(&config).await?,
         Command::Restore(restore) => restore.run(&config).await?.into(),

@@ -12,17 +12,18 @@ mod rebuild;
 
 pub use plan::{Entitlement, Known, Plan, plan};
 
+use crate::codes::copy;
 use crate::config::Config;
 use crate::database::LogLine;
 use crate::kafka::Kafka;
-use crate::operation::Reserved;
+use crate::operation::{Operation, Reserved};
 use crate::unknown::Unknown;
 use crate::waiting::wait;
 use anyhow::Result;
 use clap::Args;
 use plan::is_held;
 use rebuild::Rebuild;
-use rushgate_gate::{CampaignId, CampaignState};
+use rushgate_gate::{CampaignId, CampaignState, Codes};
 use std::time::{Duration, Instant};
 
 pub const EXAMPLES: &str = "Examples:
@@ -46,6 +47,10 @@ pub struct Restore {
     /// How long to wait for events on their way to the database
     #[arg(long, value_name = "DURATION", default_value = "300s", value_parser = wait())]
     wait: Duration,
+    /// With pool codes: do not give this many codes after the last one that is known to be taken, because their winners
+    /// may have seen them
+    #[arg(long, value_name = "CODES", default_value_t = 0)]
+    skip_codes: u32,
     /// The reason, for the log of the campaign
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -70,6 +75,7 @@ impl Restore {
             operation,
             kafka: Kafka::new(config)?,
             deadline: begun + self.wait,
+            skip_codes: self.skip_codes,
         };
         rebuild.check(self.halt)?;
         let way_out = format!("Run the same command again, or `rushgate restore {id} --halt`");
@@ -85,6 +91,10 @@ impl Restore {
         let rebuilt = rebuild.rebuild().await;
         // From here on the campaign is halted at least.
         let (knew, plan) = rebuilt.map_err(unknown)?;
+        if rebuild.operation.campaign.terms.codes == Codes::Pool {
+            let Operation { database, gate, .. } = &mut rebuild.operation;
+            copy(database, gate, id, true).await.map_err(unknown)?;
+        }
         let text = rebuild.reassign(&plan).await.map_err(unknown)?;
         let held = plan
             .granted

@@ -193,7 +193,7 @@ mod tests {
         #[test]
         fn every_event_is_read_back_in_both_formats(
             serial in 1u32..=100_000_000, user_id in 0..=i64::MAX, at in 0i64..=253_402_207_200_000, revoked: bool,
-            turn in 1u32.., win in 1u32..,
+            turn in 1u32.., win in 1u32.., code_number in prop::option::of(1u32..),
         ) {
             let event = Event {
                 event_type: if revoked { EventType::Revoked } else { EventType::Granted },
@@ -202,6 +202,7 @@ mod tests {
                 serial: Serial::try_from(serial).expect("in range"),
                 turn: Ordinal::try_from(turn).expect("not 0"),
                 win: Ordinal::try_from(win).expect("not 0"),
+                code_number: code_number.map(|number| Ordinal::try_from(number).expect("not 0")),
                 applicant: user_id.to_string().parse().expect("an applicant"),
                 at: Millis::try_from(at).expect("an instant"),
             };
@@ -210,7 +211,9 @@ mod tests {
             prop_assert_eq!(decode(&record(&key, &json, &[])), Ok(event.clone()));
             let at = event.at.to_string();
             let (turn, win) = (event.turn.to_string(), event.win.to_string());
-            let headers = [LONG[0], ("ce_type", event.event_type.as_str()), ("ce_time", &at), ("ce_turn", &turn), ("ce_win", &win)];
+            let mut headers = vec![LONG[0], ("ce_type", event.event_type.as_str()), ("ce_time", &at), ("ce_turn", &turn), ("ce_win", &win)];
+            let number = code_number.map(|number| number.to_string());
+            headers.extend(number.iter().map(|number| ("ce_code_number", number.as_str())));
             prop_assert_eq!(decode(&record(&key, &user_id.to_be_bytes(), &headers)), Ok(event));
         }
     }

@@ -34,6 +34,7 @@ mod tests {
             serial: Serial::try_from(serial).expect("in range"),
             turn: Ordinal::try_from(turn).expect("not 0"),
             win: Ordinal::FIRST,
+            code_number: None,
             applicant: user_id.parse().expect("an applicant"),
             at: Millis::try_from(0).expect("an instant"),
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// `coupons.state` of a coupon that was not revoked.
 pub(crate) const ACTIVE: &str = "active";
 
-/// The largest number of rows in a statement. It has 5,120 of the 65,535 placeholders that the protocol allows,
+/// The largest number of rows in a statement. It has 5,632 of the 65,535 placeholders that the protocol allows,
 /// and about 120 KB of the 16 MB that MariaDB accepts. Longer statements are hardly faster.
 pub(crate) const LONGEST: usize = 512;
 
@@ -28,11 +28,11 @@ impl Default for InsertStatements {
         Self(
             (0..=LONGEST.ilog2())
                 .map(|power| {
-                    let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"; 1 << power].join(", ");
+                    let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"; 1 << power].join(", ");
                     Arc::from(format!(
                         "INSERT {ignore}INTO coupons \
-                         (campaign_id, round_id, serial, user_id, quota, person_scope, turn, win, code, granted_at) \
-                         VALUES {rows}"
+                         (campaign_id, round_id, serial, user_id, quota, person_scope, turn, win, code, \
+                         code_number, granted_at) VALUES {rows}"
                     ))
                 })
                 .collect(),
@@ -64,7 +64,7 @@ pub(crate) async fn insert_revoked(
 ) -> Result<(), sqlx::Error> {
     let query = sqlx::query(
         "INSERT INTO coupons (campaign_id, round_id, serial, user_id, quota, person_scope, turn, win, code, \
-         granted_at, revoked_at, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'revoked')",
+         code_number, granted_at, revoked_at, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'revoked')",
     );
     bind_grant(query, row)
         .bind(granted_at.map(datetime))
@@ -74,19 +74,23 @@ pub(crate) async fn insert_revoked(
         .map(drop)
 }
 
-/// Adds the time of the grant to a row that its revocation inserted, and the code if it is missing.
+/// Adds the time of the grant to a row that its revocation inserted, and the code or its number if it is missing.
 pub(crate) async fn fill(
     connection: &mut MySqlConnection,
     id: u64,
     row: &Planned<'_>,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE coupons SET granted_at = ?, code = COALESCE(code, ?) WHERE id = ?")
-        .bind(datetime(row.event.at))
-        .bind(row.code.map(|code| code.to_string()))
-        .bind(id)
-        .execute(connection)
-        .await
-        .map(drop)
+    sqlx::query(
+        "UPDATE coupons SET granted_at = ?, code = COALESCE(code, ?), code_number = COALESCE(code_number, ?) \
+         WHERE id = ?",
+    )
+    .bind(datetime(row.event.at))
+    .bind(row.code.map(|code| code.to_string()))
+    .bind(row.code_number())
+    .bind(id)
+    .execute(connection)
+    .await
+    .map(drop)
 }
 
 pub(crate) async fn revoke_row(
@@ -102,7 +106,7 @@ pub(crate) async fn revoke_row(
         .map(drop)
 }
 
-/// Binds the columns from `campaign_id` to `code`.
+/// Binds the columns from `campaign_id` to `code_number`.
 fn bind_grant<'q>(
     query: Query<'q, MySql, MySqlArguments>,
     row: &Planned<'q>,
@@ -117,6 +121,7 @@ fn bind_grant<'q>(
         .bind(row.event.turn.get())
         .bind(row.event.win.get())
         .bind(row.code.map(|code| code.to_string()))
+        .bind(row.code_number())
 }
 
 /// Formats a time as a `DATETIME(3)`.

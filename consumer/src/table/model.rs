@@ -176,6 +176,7 @@ pub(crate) fn history(one_per: OnePer, moves: &[(u8, u8)]) -> Vec<Event> {
                     round: id,
                     serial,
                     applicant,
+                    code_number: None,
                     at: now,
                 };
                 events.push(grant.clone());

@@ -2,7 +2,8 @@
 //! the steps are written one after the other. All functions are pure.
 
 use rushgate_gate::{
-    Applicant, CampaignId, Codes, CouponCode, Event, EventType, OnePer, Quota, RoundId, Serial,
+    Applicant, CampaignId, Codes, CouponCode, Event, EventType, OnePer, Ordinal, Quota, RoundId,
+    Serial,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -21,7 +22,7 @@ pub struct Planned<'a> {
     pub place: usize,
     pub event: &'a Event,
     pub round: RoundInForce,
-    /// The code of its row.
+    /// The signed code of its row.
     pub code: Option<CouponCode>,
 }
 
@@ -50,6 +51,12 @@ impl<'a> Planned<'a> {
             OnePer::Campaign => "",
             OnePer::Round => self.event.round.as_str(),
         }
+    }
+
+    /// The number of the code of its row, in a campaign with pool codes.
+    pub(crate) fn code_number(&self) -> Option<u32> {
+        let number = self.event.code_number.map(Ordinal::get);
+        number.filter(|_| self.round.codes == Codes::Pool)
     }
 }
 

@@ -66,7 +66,7 @@ impl Store {
     pub(crate) async fn check(&mut self) -> Result<(), StoreError> {
         let mut connection = self.session.take().await?;
         sqlx::query(
-            "SELECT c.active_serial, c.turn, c.code, p.one_per, p.codes, p.code_key, r.quota, f.kafka_timestamp, l.action \
+            "SELECT c.active_serial, c.turn, c.code, c.code_number, p.one_per, p.codes, p.code_key, r.quota, f.kafka_timestamp, l.action \
              FROM coupons c, campaigns p, rounds r, failed_events f, campaign_log l LIMIT 0",
         )
         .execute(&mut connection)

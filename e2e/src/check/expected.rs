@@ -22,8 +22,10 @@ pub struct Expected {
     pub restored: bool,
     /// What an operator did meanwhile.
     pub operated: Operated,
-    /// The codes of the campaign; `None` if its coupons have none.
+    /// The signed codes of the campaign; `None` if its coupons have none.
     pub codes: Option<SignedCodes>,
+    /// Whether the coupons have the codes of a pool, also those that are not loaded yet.
+    pub has_pool: bool,
     /// When the only round ends, if it does. No applicant is promoted after that.
     pub ends: Option<Millis>,
 }

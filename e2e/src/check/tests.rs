@@ -46,6 +46,7 @@ fn held(user_id: &str, place: &Place) -> HeldGrant {
         },
         at: Millis::try_from(1_i64).expect("a time"),
         redeemed_at: None,
+        code_number: None,
         issued: true,
     }
 }
@@ -60,6 +61,7 @@ fn event(user_id: &str, serial: u32) -> Event {
         turn: Ordinal::FIRST,
         applicant: held.applicant,
         win: Ordinal::FIRST,
+        code_number: None,
         at: Millis::try_from(1_i64).expect("a time"),
     }
 }
@@ -493,6 +495,7 @@ fn coded() -> (Expected, History, Evidence) {
             place: at(serial),
             turn: 1,
             code: Some(code),
+            number: None,
             is_active: true,
             is_redeemed: false,
             order: None,
@@ -503,6 +506,60 @@ fn coded() -> (Expected, History, Evidence) {
         ..Expected::once(2, 3)
     };
     (expected, calls, evidence)
+}
+
+/// The same rush with the codes of a pool.
+fn pooled() -> (Expected, History, Evidence) {
+    let (mut expected, calls, mut evidence) = coded();
+    (expected.codes, expected.has_pool) = (None, true);
+    for (row, held) in evidence.codes.iter_mut().zip(&mut evidence.held) {
+        row.number = Some(row.place.serial);
+        held.code_number = row.place.serial.try_into().ok();
+    }
+    (expected, calls, evidence)
+}
+
+#[test]
+fn each_wrong_pool_code_is_found() {
+    type Lie = fn(&mut Expected, &mut History, &mut Evidence);
+    let wrong = |problem| Breach::Code("a".into(), at(1), problem);
+    let shared = || Breach::SharedCode(vec![("a".into(), at(1)), ("b".into(), at(2))]);
+    let cases: [(Lie, Vec<Breach>); 6] = [
+        (|_, _, _| {}, vec![]),
+        // Neither is loaded yet.
+        (
+            |_, calls, evidence| {
+                calls.codes.clear();
+                evidence.codes.iter_mut().for_each(|row| row.code = None);
+            },
+            vec![],
+        ),
+        (
+            |_, _, evidence| evidence.codes[0].number = None,
+            vec![wrong("has no code")],
+        ),
+        (
+            |_, _, evidence| evidence.held[0].code_number = 3_u32.try_into().ok(),
+            vec![wrong("has another code at the gate than in its row")],
+        ),
+        (
+            |_, _, evidence| evidence.held[0].code_number = None,
+            vec![wrong("has no code at the gate")],
+        ),
+        // The second grant was told the code of the first, and has no row of it.
+        (
+            |_, _, evidence| {
+                evidence.codes.pop();
+                evidence.held[1].code_number = 1_u32.try_into().ok();
+            },
+            vec![shared()],
+        ),
+    ];
+    for (number, (lie, found)) in cases.into_iter().enumerate() {
+        let (mut expected, mut calls, mut evidence) = pooled();
+        lie(&mut expected, &mut calls, &mut evidence);
+        assert_eq!(breaches(&expected, &calls, &evidence), found, "{number}");
+    }
 }
 
 #[test]

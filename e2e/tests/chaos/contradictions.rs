@@ -39,10 +39,10 @@ async fn in_terms(world: &World, campaign: &str, diary: &Diary) -> Vec<String> {
     }
     let audit = world.operator.end_of(&["audit", campaign]).await;
     let audit = audit.expect("run");
-    // Dead letters are counted elsewhere.
+    // Dead letters are counted elsewhere, and codes are too few.
     let findings = audit.stdout.lines().filter(|line| line.starts_with("  "));
     let others: Vec<&str> = findings
-        .filter(|line| !line.contains("dead letter"))
+        .filter(|line| !line.contains("dead letter") && !line.contains(" waits for its code"))
         .collect();
     if !matches!(audit.code, Some(0 | 2)) || !others.is_empty() {
         found.push(format!("audit: {}{}", audit.stdout, audit.stderr));

@@ -12,7 +12,7 @@ use rushgate_e2e::check::{Expected, Operated, SignedCodes, breaches};
 use rushgate_e2e::history::{Call, Cancel, CancelReply, History, Place, Reply};
 use rushgate_gate::cancel::{self, CancelOutcome};
 use rushgate_gate::script::{self, Eval, Value};
-use rushgate_gate::{Applicant, CodeKeys, Decision, Grant, Keys, Millis, apply};
+use rushgate_gate::{Applicant, CodeKeys, Decision, Grant, GrantCode, Keys, Millis, apply};
 use rushgate_testbed::wait::until;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -46,12 +46,18 @@ pub(crate) enum CouponBug {
     GivenBackUnsaid,
     /// `restore` rebuilds redeemed coupons as issued.
     RedemptionLostByRestore,
+    /// The gate does not count the pool codes that it gives.
+    PoolCodeGivenAgain,
+    /// The gate binds pool codes to serials: the next holder has the code of an older turn.
+    PoolCodeOfOlderTurn,
+    /// `restore` does not look which pool codes are taken.
+    PoolSetBackByRestore,
 }
 
 use CouponBug::*;
 
 /// Bugs of scripts and operator, and what the checker must report: they are played at the same time.
-const TOGETHER: [(CouponBug, &str); 9] = [
+const TOGETHER: [(CouponBug, &str); 12] = [
     (
         CodeToldTwice,
         "C7: one code for once/1 of user-a and once/1 of user-d",
@@ -81,6 +87,18 @@ const TOGETHER: [(CouponBug, &str); 9] = [
     (
         RedemptionLostByRestore,
         "was redeemed, and the gate does not know",
+    ),
+    (
+        PoolCodeGivenAgain,
+        "C7: one code for once/1 of user-a and once/2 of user-b",
+    ),
+    (
+        PoolCodeOfOlderTurn,
+        "C7: one code for once/1 of user-a and once/1 of user-d",
+    ),
+    (
+        PoolSetBackByRestore,
+        "C7: one code for once/1 of user-a and once/1 of user-g",
     ),
 ];
 
@@ -140,13 +158,21 @@ impl Story {
         let failpoint = match bug {
             RedeemTwice => "bug::redeem_again=return",
             RedemptionLostByRestore => "bug::restore_forgets_redemptions=return",
+            PoolSetBackByRestore => "bug::restore_sets_codes_back=return",
             _ => "",
         };
         let operator = operator.with(&[("FAILPOINTS", failpoint)]);
         let id = ["campaign", "create", "--id", &campaign, "--quota", "3"];
-        let terms = ["--codes", "signed", "--self-cancel", "--waitlist", "5"];
+        let which = if bug.is_of_pool() { "pool" } else { "signed" };
+        let terms = ["--codes", which, "--self-cancel", "--waitlist", "5"];
         let created = operator.run(&[&id[..], &terms].concat()).await;
         created.expect("created");
+        if bug.is_of_pool() {
+            world.write_codes(&campaign);
+            let file = &world.code_files(&campaign)[0];
+            let load = ["codes", "load", "--campaign", &campaign, "--input", file];
+            operator.run(&load).await.expect("loaded");
+        }
         let keys = CodeKeys::new([key]);
         let mut story = Self {
             bug,
@@ -182,8 +208,16 @@ impl Story {
         story.apply("user-f").await;
         let ends = story.end().await;
         story.cancel("user-d").await;
+        let restore = ["restore", &campaign, "--halt", "--wait", "60s"];
         if bug == RedemptionLostByRestore {
-            let restore = ["restore", &campaign, "--halt", "--wait", "60s"];
+            story.operator.run(&restore).await.expect("restored");
+        }
+        if bug == PoolSetBackByRestore {
+            let mut lose = redis::cmd("HDEL");
+            lose.arg(Keys::of(&story.signed.campaign).campaign());
+            let lost = lose.arg("codes_taken").exec_async(&mut story.redis).await;
+            lost.expect("HDEL");
+            // It opens the round again, and promotes g.
             story.operator.run(&restore).await.expect("restored");
         }
         story.found(world, &campaign, ends).await
@@ -225,8 +259,13 @@ impl Story {
     /// Tells a winner the code, as the handler does.
     fn tell(&mut self, user_id: &str, grant: &Grant) -> Place {
         let place = Place::new(grant.round.as_str(), grant.serial.get());
-        let code = self.signed.code(user_id, &place, grant.turn.get());
-        let mut code = code.expect("a code");
+        let mut code = match &grant.code {
+            GrantCode::Pool(code) => code.as_ref().expect("a code").as_str().to_owned(),
+            _ => {
+                let code = self.signed.code(user_id, &place, grant.turn.get());
+                code.expect("a code")
+            }
+        };
         if let (CodeToldTwice, Some(told)) = (self.bug, self.told.get(&place)) {
             code.clone_from(told);
         }
@@ -297,9 +336,10 @@ impl Story {
         let expected = Expected {
             quota: 3,
             operated: self.operated,
-            codes: Some(self.signed),
-            ends: Some(ends),
-            restored: self.bug == RedemptionLostByRestore,
+            codes: (!self.bug.is_of_pool()).then_some(self.signed),
+            has_pool: self.bug.is_of_pool(),
+            ends: (self.bug != PoolSetBackByRestore).then_some(ends),
+            restored: matches!(self.bug, RedemptionLostByRestore | PoolSetBackByRestore),
             ..Expected::default()
         };
         let found = breaches(&expected, &self.history, &evidence);
@@ -308,6 +348,13 @@ impl Story {
 }
 
 impl CouponBug {
+    fn is_of_pool(self) -> bool {
+        matches!(
+            self,
+            PoolCodeGivenAgain | PoolCodeOfOlderTurn | PoolSetBackByRestore
+        )
+    }
+
     /// The script with the bug, if it belongs there.
     fn planted(self, source: &str) -> String {
         let (script, right, wrong) = match self {
@@ -335,6 +382,16 @@ impl CouponBug {
                 cancel::SCRIPT.source(),
                 "redis.call('ZREM', KEYS[9], member)",
                 "",
+            ),
+            PoolCodeGivenAgain => (
+                apply::SCRIPT.source(),
+                "redis.call('HSET', KEYS[1], 'codes_taken', string.sub(code, 2))",
+                "",
+            ),
+            PoolCodeOfOlderTurn => (
+                cancel::SCRIPT.source(),
+                "code = '#' .. 1 + (redis.call('HGET', KEYS[1], 'codes_taken') or 0)",
+                "code = '#' .. number",
             ),
             GivenBackUnsaid => (
                 cancel::SCRIPT.source(),

@@ -34,6 +34,8 @@ pub(crate) struct Episode {
     quota: u32,
     /// Whether the round ends while applicants wait for coupons.
     ends: bool,
+    /// Whether the codes come from a pool, and are not signed.
+    has_pool: bool,
     faults: Vec<Planned>,
     /// In a rush, faults are drawn until this many applicants have come.
     rush: Option<u32>,
@@ -62,6 +64,7 @@ impl Episode {
             seed,
             quota,
             ends: quota < 1_000,
+            has_pool: random.random_bool(0.4),
             faults,
             rush: None,
         }
@@ -74,6 +77,7 @@ impl Episode {
             seed,
             quota,
             ends: true,
+            has_pool: false,
             faults: vec![],
             rush: Some(applicants),
         }
@@ -91,7 +95,11 @@ impl Episode {
         tally: &mut Tally,
     ) -> Result {
         let campaign = format!("chaos-{}-{}", std::process::id(), self.number);
-        let codes = world.create(&campaign, self.quota).await;
+        let which = if self.has_pool { "pool" } else { "signed" };
+        let codes = world.create(&campaign, self.quota, which).await;
+        if self.has_pool {
+            world.write_codes(&campaign);
+        }
         let already_done = world.metric(ALREADY_DONE).await;
         let is_loss = self.faults.iter().any(|planned| planned.fault.is_loss());
 
@@ -163,7 +171,8 @@ impl Episode {
         let ends = round.closes_at.map(Millis::try_from);
         let expected = Expected {
             quota: round.quota,
-            codes: Some(codes),
+            codes: (!self.has_pool).then_some(codes),
+            has_pool: self.has_pool,
             ends: ends.transpose().expect("a time"),
             dead_letters: (planted.failed_events, planted.unpublished),
             restored: is_loss,
@@ -218,7 +227,8 @@ impl fmt::Display for Episode {
             .iter()
             .map(|planned| planned.fault.to_string())
             .collect();
-        write!(f, "{} {}", self.number, faults.join(" "))
+        let pool = if self.has_pool { " (pool codes)" } else { "" };
+        write!(f, "{}{pool} {}", self.number, faults.join(" "))
     }
 }
 

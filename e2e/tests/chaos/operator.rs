@@ -6,6 +6,7 @@
 use crate::people::{Coupon, People};
 use crate::world::World;
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rushgate_e2e::campaign::{self, Ended};
 use rushgate_e2e::check::Operated;
@@ -39,6 +40,8 @@ struct Hand {
     /// Whether commands may lower quotas and revoke coupons.
     may_take: bool,
     keeps_quota: bool,
+    /// Files of codes that can be loaded.
+    code_files: Vec<String>,
     people: Arc<People>,
     is_over: watch::Sender<bool>,
     kills: watch::Sender<u64>,
@@ -67,8 +70,8 @@ pub(crate) struct Diary {
     pub(crate) unknown: u64,
     /// The last command of each campaign whose effect is unknown.
     unfinished: BTreeMap<String, Command>,
-    /// Redemptions whose effect is unknown. No other command finishes them.
-    unredeemed: Vec<Command>,
+    /// Redemptions, and codes that were loaded, whose effect is unknown. No other command finishes them.
+    to_repeat: Vec<Command>,
     /// Since when places may have become free through these.
     may_free: Vec<Instant>,
     campaign: String,
@@ -90,6 +93,8 @@ enum What {
     Revoke(String),
     /// A coupon, for an order.
     Redeem(Coupon, String),
+    /// The codes of a file.
+    Load(String),
     Pause,
     Resume,
     Repair,
@@ -114,6 +119,7 @@ impl Operator {
             campaign: campaign.to_owned(),
             may_take,
             keeps_quota,
+            code_files: world.code_files(campaign),
             people,
             is_over: watch::channel(false).0,
             kills: watch::channel(0).0,
@@ -189,7 +195,7 @@ impl Stopped {
                 self.diary.complaints.push(complaint);
             }
         }
-        for again in std::mem::take(&mut self.diary.unredeemed) {
+        for again in std::mem::take(&mut self.diary.to_repeat) {
             self.runs(again).await;
         }
         for again in std::mem::take(&mut self.diary.unfinished).into_values() {
@@ -224,14 +230,15 @@ impl Stopped {
     }
 }
 
-/// Whether an audit found nothing but dead letters, which an operator decides about: after a loss, those of applicants
+/// Whether an audit found nothing but codes that are to be loaded, and dead letters, which an operator decides about: after a loss, those of applicants
 /// who lost their serial when none was left.
 fn is_for_people(ended: &Ended) -> bool {
     let mut lines = ended.stdout.lines().skip(1).map(str::trim_start);
     ended.code == Some(DISAGREES)
         && lines.all(|line| {
             let lines = ["dead letter ", "repaired: ", "finished first: "];
-            lines.iter().any(|begins| line.starts_with(begins))
+            let waits = line.contains(" waits for its code");
+            waits || lines.iter().any(|begins| line.starts_with(begins))
         })
 }
 
@@ -270,7 +277,8 @@ impl Hand {
     fn next(&self, random: &mut StdRng, diary: &mut Diary) -> Command {
         let campaign = self.campaign.clone();
         let highest = diary.quotas.last().copied().unwrap_or(1);
-        let what = match random.random_range(0..26) {
+        let most = if self.code_files.is_empty() { 26 } else { 30 };
+        let what = match random.random_range(0..most) {
             0..5 if !self.keeps_quota => What::Quota(highest + random.random_range(1..40)),
             5..7 if self.may_take && !self.keeps_quota && highest > 40 => {
                 What::Quota(highest - random.random_range(1..40))
@@ -291,6 +299,7 @@ impl Hand {
                 diary.sides.push(side.clone());
                 return diary.command(side, What::Create);
             }
+            26..30 => What::Load(self.code_files.choose(random).expect("files").clone()),
             0..7 | 20..26 if let Some(coupon) = self.people.coupon(random) => {
                 What::Redeem(coupon, format!("order-{}", diary.commands))
             }
@@ -354,6 +363,9 @@ impl Diary {
             orders.or_default().insert(order.clone());
             return;
         }
+        if let What::Load(_) = &command.what {
+            return;
+        }
         self.unfinished.remove(&command.campaign);
         if command.is_news {
             self.reported.insert(command.reason.clone());
@@ -385,7 +397,11 @@ impl Diary {
         self.unknown += 1;
         if let What::Redeem(coupon, _) = &command.what {
             self.operated.perhaps_redeemed.insert(coupon.grant());
-            self.unredeemed.push(command.clone());
+            self.to_repeat.push(command.clone());
+            return;
+        }
+        if let What::Load(_) = &command.what {
+            self.to_repeat.push(command.clone());
             return;
         }
         self.unfinished
@@ -423,6 +439,7 @@ impl Command {
                 let words = ["coupon", "redeem", &coupon.code, "--order", order];
                 return words.map(str::to_owned).into();
             }
+            What::Load(file) => format!("codes load --campaign {id} --input {file}"),
             What::Quota(quota) => format!("campaign change {id} --quota {quota}"),
             What::Waitlist(people) => format!("campaign change {id} --waitlist {people}"),
             What::Revoke(user_id) => format!("revoke {id} {user_id}"),
@@ -434,7 +451,11 @@ impl Command {
             What::Finish => format!("campaign finish {id}"),
         };
         let mut words: Vec<String> = words.split(' ').map(str::to_owned).collect();
-        if !matches!(self.what, What::Repair | What::Create | What::Finish) {
+        let has_reason = !matches!(
+            self.what,
+            What::Repair | What::Create | What::Finish | What::Load(_)
+        );
+        if has_reason {
             words.extend(["--reason".to_owned(), self.reason.clone()]);
         }
         words

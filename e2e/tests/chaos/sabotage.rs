@@ -304,6 +304,7 @@ pub(crate) fn forged(campaign: &str, serial: u32) -> Event {
         turn: Ordinal::FIRST,
         applicant: format!("forged-{serial}").parse().expect("an applicant"),
         win: Ordinal::FIRST,
+        code_number: None,
         at: Millis::try_from(1_796_086_800_123_i64).expect("a time"),
     }
 }

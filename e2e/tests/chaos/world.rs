@@ -47,6 +47,10 @@ pub(crate) const CODE_KEYS: [&str; 2] = [
     "an older key of codes that new campaigns do not have",
 ];
 
+/// Files of pool codes of a campaign, and the codes in each of them.
+const CODE_FILES: u32 = 4;
+const CODES_IN_FILE: u32 = 150;
+
 /// How long to wait for a component that is to die at a failpoint.
 const LAST_MOMENTS: Duration = Duration::from_secs(60);
 
@@ -173,11 +177,11 @@ impl World {
         }
     }
 
-    /// Creates a campaign with signed codes, whose applicants may give their coupons back.
-    pub(crate) async fn create(&self, campaign: &str, quota: u32) -> SignedCodes {
+    /// Creates a campaign with signed codes or a pool of codes, whose applicants may give their coupons back.
+    pub(crate) async fn create(&self, campaign: &str, quota: u32, codes: &str) -> SignedCodes {
         let quota = quota.to_string();
         let id = ["campaign", "create", "--id", campaign];
-        let terms = ["--quota", &quota, "--codes", "signed", "--self-cancel"];
+        let terms = ["--quota", &quota, "--codes", codes, "--self-cancel"];
         let created = self.operator.run(&[&id[..], &terms].concat()).await;
         created.expect("created");
         let keys = CodeKeys::new(CODE_KEYS);
@@ -186,6 +190,29 @@ impl World {
             key: keys.newest().expect("a key"),
             keys,
         }
+    }
+
+    /// Writes pool codes of a campaign into files. They are too few for most episodes, and the operator loads them, so that
+    /// some codes are loaded after their grants, and some winners wait.
+    pub(crate) fn write_codes(&self, campaign: &str) {
+        for batch in 0..CODE_FILES {
+            let first = batch * CODES_IN_FILE;
+            let codes =
+                (first..first + CODES_IN_FILE).map(|code| format!("{campaign} {code:05}\n"));
+            let codes: String = codes.collect();
+            std::fs::write(self.code_file(campaign, batch), codes).expect("written");
+        }
+    }
+
+    /// The files of a campaign with pool codes.
+    pub(crate) fn code_files(&self, campaign: &str) -> Vec<String> {
+        let files = (0..CODE_FILES).map(|batch| self.code_file(campaign, batch));
+        let files = files.filter(|file| file.exists());
+        files.map(|file| file.display().to_string()).collect()
+    }
+
+    fn code_file(&self, campaign: &str, batch: u32) -> PathBuf {
+        self.dir.path().join(format!("{campaign}-{batch}.csv"))
     }
 
     /// The keys with which bridges sign records, if they do.

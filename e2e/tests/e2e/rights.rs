@@ -16,8 +16,8 @@ use rushgate_e2e::rights::{self, Role, redis_rules, set_redis_rules};
 use rushgate_e2e::rows::Database;
 use rushgate_e2e::system::{Size, System};
 use rushgate_gate::{
-    apply, balance, cancel, confirm, overview, project, projection, readmit, redeem, refusal_cache,
-    resend, restore, revoke, status,
+    apply, balance, cancel, confirm, load_codes, overview, project, projection, readmit, redeem,
+    refusal_cache, resend, restore, revoke, status,
 };
 use rushgate_testbed::wait::until;
 use sqlx::mysql::MySqlDatabaseError;
@@ -30,6 +30,10 @@ const REFUSED: &str = include_str!("rights/refused.txt");
 
 /// The keys of `granting.lua`.
 const TEN: &str = "campaign schedule rounds grants stream waitlist waiting revoked pool known";
+
+/// The keys of `apply.lua`.
+const ELEVEN: &str =
+    "campaign schedule rounds grants stream waitlist waiting revoked pool known codes";
 
 /// A script, and its keys.
 struct Script {
@@ -55,14 +59,15 @@ fn script(name: &str) -> Option<Script> {
         source,
         keys,
     };
-    const OF_STATUS: &str = "campaign schedule grants waitlist waiting revoked rounds";
+    const OF_STATUS: &str = "campaign schedule grants waitlist waiting revoked rounds codes";
     const DEAD_LETTER: &str = include_str!("../../../kafka-bridge/src/lua/dead_letter.lua");
     const REMOVE_NAMES: &str = include_str!("../../../kafka-bridge/src/lua/remove_names.lua");
     Some(match name {
-        "apply" => of_gate(&apply::SCRIPT, TEN),
+        "apply" => of_gate(&apply::SCRIPT, ELEVEN),
         "balance" => of_gate(&balance::SCRIPT, TEN),
         "cancel" => of_gate(&cancel::SCRIPT, TEN),
         "confirm" => of_gate(&confirm::SCRIPT, "campaign rounds grants revoked"),
+        "load_codes" => of_gate(&load_codes::SCRIPT, "campaign codes"),
         "overview" => of_gate(&overview::SCRIPT, "campaign schedule rounds"),
         "project" => of_gate(&project::SCRIPT, TEN),
         "projection" => of_gate(&projection::SCRIPT, "campaign schedule rounds"),
@@ -258,6 +263,7 @@ async fn the_database_refuses_what_no_program_does() {
                 "UPDATE failed_events SET payload = ''",
                 "SELECT detail FROM campaign_log",
                 "SELECT * FROM intentions",
+                "SELECT * FROM pool_codes",
             ][..],
         ),
         (
@@ -272,6 +278,8 @@ async fn the_database_refuses_what_no_program_does() {
                 "UPDATE failed_events SET payload = ''",
                 "DELETE FROM failed_events",
                 "UPDATE _sqlx_migrations SET success = 1",
+                "UPDATE pool_codes SET code = ''",
+                "DELETE FROM pool_codes",
             ],
         ),
         (
@@ -279,6 +287,7 @@ async fn the_database_refuses_what_no_program_does() {
             &[
                 "SELECT * FROM coupons",
                 "SELECT * FROM failed_events",
+                "SELECT * FROM pool_codes",
                 "UPDATE campaigns SET state = 'paused'",
             ],
         ),

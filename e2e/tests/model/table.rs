@@ -155,6 +155,7 @@ fn event(grant: Grant) -> Event {
         turn: Ordinal::FIRST,
         applicant: grant.person.to_string().parse().expect("an applicant"),
         win: Ordinal::FIRST,
+        code_number: None,
         at: at(),
     }
 }

@@ -7,7 +7,7 @@
 -- writes (out of memory, a read-only replica, a failing disk). It also fails if the stream key has a wrong type, which
 -- no earlier read has checked. The writes after XADD cannot fail: earlier reads have checked the types of their keys.
 --
--- KEYS  the ten keys of granting.lua, which stands before it
+-- KEYS  the ten keys of granting.lua, which stands before it  11 codes
 -- ARGV  1 campaign id  2 user id
 -- Reply {decision, round, serial, at, turn, codes, now}: a flat array, always of 7 elements; '' or 0 means "no value".
 --   decision  granted, already_granted, waitlisted, sold_out, revoked, not_open, closed, paused, halted,
@@ -16,17 +16,17 @@
 --   at        when the serial was granted; for waitlisted: when the applicant joined the waitlist; for not_open: when
 --             the round opens, or when the grace period ends (see refusal_cache.lua)
 --   turn      for granted and already_granted: 1, or, in a campaign with codes, how often the serial has been granted
---   codes     for granted and already_granted: which codes the campaign has; '' for none
+--   codes     for granted and already_granted: see code_in_reply in pool_code.lua; '' in a campaign without codes
 --   now       the clock of Redis; all times are in ms since 1970
 --
 -- Takes from the prelude: now, current, upcoming, holder_of, held_of, place_of, waitlist_member, turns_before, wins_before;
--- from granting.lua: note_current, grace_period, grant
+-- from granting.lua: note_current, grace_period, grant; from pool_code.lua: code_in_reply
 --
 -- Example
---   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known welcome 7
+--   EVAL … 11 rushgate:{welcome}:campaign … rushgate:{welcome}:codes welcome 7
 --   → granted once 42 1796086800123 1 '' 1796086800123
-if #KEYS ~= 10 or #ARGV ~= 2 then
-  return redis.error_reply('ERR apply.lua takes 10 keys and 2 arguments')
+if #KEYS ~= 11 or #ARGV ~= 2 then
+  return redis.error_reply('ERR apply.lua takes 11 keys and 2 arguments')
 end
 local campaign_id, user_id = ARGV[1], ARGV[2]
 
@@ -58,9 +58,10 @@ end
 local holder = holder_of(one_per, round or '', user_id)
 local held = redis.call('HGET', KEYS[4], holder)
 if held then
-  local held_round, serial, at = held_of(held)
+  local held_round, serial, at, code = held_of(held)
   local turn = codes and revokes and 1 + turns_before(KEYS[8], held_round, serial) or 1
-  return { 'already_granted', held_round, tonumber(serial), tonumber(at), turn, codes or '', now }
+  return { 'already_granted', held_round, tonumber(serial), tonumber(at), turn, code_in_reply(codes, KEYS[11], code),
+    now }
 end
 
 local closes_at, quota, granted, free, waiting
@@ -116,13 +117,17 @@ if grace_ends_at then
 end
 
 if has_place then
+  if codes == 'pool' then
+    -- If the key has a wrong type, this fails, and not the read after the writes.
+    redis.call('GETRANGE', KEYS[11], 0, 0)
+  end
   -- If no grant was ever revoked, the applicant has not won before. That saves a read.
   local win = revokes and 1 + wins_before(KEYS[8], one_per, user_id) or 1
-  local serial, turn = grant(campaign_id, one_per, round, user_id, holder, granted, free, win)
+  local serial, turn, code = grant(campaign_id, one_per, round, user_id, holder, granted, free, win, codes)
   if not is_noted then
     note_current()
   end
-  return { 'granted', round, serial, now, codes and turn or 1, codes or '', now }
+  return { 'granted', round, serial, now, codes and turn or 1, code_in_reply(codes, KEYS[11], code), now }
 end
 local ticket = string.format('%012d', redis.call('HINCRBY', KEYS[3], round .. '/tickets', 1))
 redis.call('ZADD', KEYS[6], 0, waitlist_member(round, ticket, user_id))

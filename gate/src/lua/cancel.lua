@@ -40,7 +40,7 @@ end
 
 local holder = holder_of(one_per, round, user_id)
 local held = redis.call('HGET', KEYS[4], holder)
-local held_round, serial, at, mark = held_of(held)
+local held_round, serial, at, _, mark = held_of(held)
 if held and (asked == '' or asked == held_round) then
   local outcome = (redeemed_of(mark) and 'redeemed') or (campaign[3] ~= '1' and 'not_allowed')
   if outcome then

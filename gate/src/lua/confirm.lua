@@ -40,7 +40,7 @@ for i, holder in ipairs(holders) do
   local round, user_id = ARGV[3 * i - 2], ARGV[3 * i]
   local is_revoked, serial = string.match(ARGV[3 * i - 1], '^(%-?)(%d+)$')
   local held = all_held[i]
-  local held_round, held_serial, _, mark = held_of(held)
+  local held_round, held_serial, _, _, mark = held_of(held)
   if held_round == round and held_serial == serial then
     if is_revoked ~= '' then
       lost = lost + 1

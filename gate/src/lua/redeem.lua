@@ -31,7 +31,7 @@ if not state or state == 'halted' then
 end
 local holder = holder_of(one_per, round, user_id)
 local held = redis.call('HGET', KEYS[3], holder)
-local held_round, held_serial, at, mark = held_of(held)
+local held_round, held_serial, at, code, mark = held_of(held)
 if held_round ~= round or held_serial ~= serial then
   local past_serial = revoked_of(redis.call('HGET', KEYS[4], round .. '/' .. user_id))
   return { past_serial == serial and 'revoked' or 'not_granted', 0 }
@@ -43,5 +43,5 @@ end
 if mark == '' then
   redis.call('HINCRBY', KEYS[2], round .. '/issued', 1)
 end
-redis.call('HSET', KEYS[3], holder, round .. '/' .. serial .. '/' .. at .. '/issued/' .. now)
+redis.call('HSET', KEYS[3], holder, round .. '/' .. serial .. '/' .. at .. code .. '/issued/' .. now)
 return { 'redeemed', now }

@@ -19,17 +19,17 @@ end
 local campaign_id, round, user_id = ARGV[1], ARGV[2], ARGV[3]
 
 local one_per = redis.call('HGET', KEYS[1], 'one_per')
-local held_round, serial, at = held_of(redis.call('HGET', KEYS[2], holder_of(one_per, round, user_id)))
+local held_round, serial, at, code = held_of(redis.call('HGET', KEYS[2], holder_of(one_per, round, user_id)))
 if held_round == round then
   local turn, win = 1 + turns_before(KEYS[4], round, serial), 1 + wins_before(KEYS[4], one_per, user_id)
-  emit(KEYS[3], 'coupon.granted', campaign_id, round, serial, user_id, at, turn, win)
+  emit(KEYS[3], 'coupon.granted', campaign_id, round, serial, user_id, at, turn, win, code)
   return { 'granted', tonumber(serial) }
 end
 local past = redis.call('HGET', KEYS[4], round .. '/' .. user_id)
 if past then
   local past_serial, _, revoked_at = revoked_of(past)
-  -- turn and win are not known here, and not needed: the row of the grant has them.
-  emit(KEYS[3], 'coupon.revoked', campaign_id, round, past_serial, user_id, revoked_at, 1, 1)
+  -- turn, win and code are not known here, and not needed: the row of the grant has them.
+  emit(KEYS[3], 'coupon.revoked', campaign_id, round, past_serial, user_id, revoked_at, 1, 1, '')
   return { 'revoked', tonumber(past_serial) }
 end
 return { 'nothing', 0 }

@@ -14,6 +14,7 @@
 --   pool      a member for each free serial
 --   rounds    for each round: id, highest serial granted, number of free serials, number of issued serials
 --   revokes   the number of all revocations
+--   codes     the highest number of a pool code that is known to be taken. A higher one that the gate knows stays
 --   reassign  campaign id, round id, user id: grants a serial to an applicant whose earlier serial now belongs to another
 --             applicant
 -- Reply {outcome, number}: a flat array, always of 2 elements.
@@ -102,8 +103,14 @@ function steps.revokes(count)
   redis.call('HSET', KEYS[1], 'revokes', count)
 end
 
+function steps.codes(taken)
+  local known = tonumber(redis.call('HGET', KEYS[1], 'codes_taken')) or 0
+  redis.call('HSET', KEYS[1], 'codes_taken', math.max(known, tonumber(taken)))
+end
+
 function steps.reassign(campaign_id, round, user_id)
-  local one_per = redis.call('HGET', KEYS[1], 'one_per')
+  local campaign = redis.call('HMGET', KEYS[1], 'one_per', 'codes')
+  local one_per = campaign[1]
   local holder = holder_of(one_per, round, user_id)
   local held = redis.call('HGET', KEYS[4], holder)
   if held then
@@ -116,7 +123,7 @@ function steps.reassign(campaign_id, round, user_id)
     return { 'full', 0 }
   end
   local win = 1 + wins_before(KEYS[8], one_per, user_id)
-  local serial = grant(campaign_id, one_per, round, user_id, holder, granted, free, win)
+  local serial = grant(campaign_id, one_per, round, user_id, holder, granted, free, win, campaign[2])
   return { 'reassigned', serial }
 end
 
@@ -128,6 +135,7 @@ local arity = {
   pool = { 1, many = true },
   rounds = { 4, many = true },
   revokes = { 1 },
+  codes = { 1 },
   reassign = { 3 },
 }
 local name, count = ARGV[2], #ARGV - 2

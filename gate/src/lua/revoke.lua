@@ -33,7 +33,7 @@ end
 
 local holder = holder_of(one_per, round, user_id)
 local held = redis.call('HGET', KEYS[4], holder)
-local held_round, serial, at, mark = held_of(held)
+local held_round, serial, at, _, mark = held_of(held)
 if not held or (round ~= '' and held_round ~= round) then
   if round == '' then
     round = last_win_of(redis.call('HGET', KEYS[8], user_id)) or ''

@@ -1,6 +1,6 @@
 -- Reports the status of one applicant. Writes nothing.
 --
--- KEYS  1 campaign  2 schedule  3 grants  4 waitlist  5 waiting  6 revoked  7 rounds
+-- KEYS  1 campaign  2 schedule  3 grants  4 waitlist  5 waiting  6 revoked  7 rounds  8 codes
 -- ARGV  1 user id
 --       2 round id, or '' for the default. The default is the round of the applicant's grant where one grant per
 --         campaign is allowed (one_per = campaign) and the applicant holds one; otherwise the round that opened last. If
@@ -18,13 +18,13 @@
 --   now          the clock of Redis; all times are in ms since 1970
 --
 -- Takes from the prelude: now, current, holder_of, held_of, place_of, waitlist_member, turns_before, last_win_of,
--- revoked_of
+-- revoked_of; from pool_code.lua: code_in_reply
 --
 -- Example
---   EVAL … 7 rushgate:{welcome}:campaign … rushgate:{welcome}:rounds 7 ''
+--   EVAL … 8 rushgate:{welcome}:campaign … rushgate:{welcome}:codes 7 ''
 --   → issued once 42 1796086800123 0 1 '' 0 1796086900000
-if #KEYS ~= 7 or #ARGV ~= 2 then
-  return redis.error_reply('ERR status.lua takes 7 keys and 2 arguments')
+if #KEYS ~= 8 or #ARGV ~= 2 then
+  return redis.error_reply('ERR status.lua takes 8 keys and 2 arguments')
 end
 local user_id, asked = ARGV[1], ARGV[2]
 
@@ -41,11 +41,12 @@ end
 
 -- The reply for a grant, a value of the hash `grants`.
 local function granted(held)
-  local held_round, serial, at, mark = held_of(held)
+  local held_round, serial, at, code, mark = held_of(held)
   local status = mark == '' and 'granted' or 'issued'
   local redeemed_at = tonumber(string.match(mark, '^/issued/(%d+)$') or 0)
   local turn = codes and (campaign[3] or '0') ~= '0' and 1 + turns_before(KEYS[6], held_round, serial) or 1
-  return { status, held_round, tonumber(serial), tonumber(at), 0, turn, codes or '', redeemed_at, now }
+  local of_code = code_in_reply(codes, KEYS[8], code)
+  return { status, held_round, tonumber(serial), tonumber(at), 0, turn, of_code, redeemed_at, now }
 end
 
 -- The reply for a place on the waitlist, a value of the hash `waiting`.

@@ -9,6 +9,7 @@ mod decisions;
 mod model;
 mod out_of_memory;
 mod places;
+mod pool_codes;
 mod refusal_cache;
 mod restore;
 mod support;

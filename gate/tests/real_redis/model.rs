@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use rushgate_gate::project::{Origin, ProjectOutcome};
 use rushgate_gate::redeem::RedeemOutcome;
 use rushgate_gate::{
-    CampaignState, Codes, Decision, Event, EventType, Grant, OnePer, PromoteUntil, Round, RoundId,
-    Terms, cancel::CancelOutcome, confirm, revoke, status,
+    CampaignState, Codes, Decision, Event, EventType, Grant, GrantCode, OnePer, Ordinal,
+    PromoteUntil, Round, RoundId, Terms, cancel::CancelOutcome, confirm, revoke, status,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,6 +65,8 @@ struct ModelEvent {
     turn: u32,
     person: u8,
     win: u32,
+    /// How many grants there were before and with the one that this is about; `None` without pool codes.
+    code_number: Option<u32>,
 }
 
 /// The expected behaviour of the gate, as simply as possible.
@@ -126,6 +128,9 @@ enum Expected {
 const UNKNOWN: u8 = u8::MAX;
 
 const ROUNDS: [&str; 2] = ["a", "b"];
+
+/// The codes of the pool: fewer than most runs take.
+const LOADED: [&str; 4] = ["Tree-1", "Tree 22", "tree/333", "TREE"];
 
 impl Model {
     fn new(one_per: OnePer, waitlist: u32, rules: Rules) -> Self {
@@ -221,7 +226,12 @@ impl Model {
             turn,
             person,
             win,
+            code_number: None,
         });
+        let number = self.code_number(round, serial, person);
+        if let Some(event) = self.events.last_mut() {
+            event.code_number = number;
+        }
     }
 
     /// Whether freed serials of the round still go to its waitlist.
@@ -231,6 +241,26 @@ impl Model {
             _ => self.phase == Phase::AfterB,
         };
         self.rules.promotes_forever || !is_over
+    }
+
+    /// The number of the code of the last grant of the serial to this person: codes are taken in the order of all grants.
+    fn code_number(&self, round: usize, serial: u32, person: u8) -> Option<u32> {
+        let grants = self.events.iter();
+        let grants = grants.filter(|event| event.event_type == EventType::Granted);
+        let of_person = grants.zip(1..).filter(|(event, _)| {
+            (event.round, event.serial, event.person) == (round, serial, person)
+        });
+        of_person.last().map(|(_, number)| number)
+    }
+
+    /// The code of a grant that this person holds.
+    fn code(&self, codes: Codes, grant: &Grant, person: u8) -> GrantCode {
+        if codes == Codes::None {
+            return GrantCode::None;
+        }
+        let number = self.code_number(index(&grant.round), grant.serial.get(), person);
+        let code = LOADED.get(number.expect("a grant") as usize - 1);
+        GrantCode::Pool(code.map(|code| code.parse().expect("a code")))
     }
 
     /// How often the serial was granted.
@@ -561,6 +591,7 @@ fn model_event(event: Event) -> ModelEvent {
         turn: event.turn.get(),
         person: person(event.applicant.as_str()),
         win: event.win.get(),
+        code_number: event.code_number.map(Ordinal::get),
     }
 }
 
@@ -637,6 +668,9 @@ proptest! {
         let mut model = Model::new(one_per, waitlist, rules);
         (gate.waitlist, gate.rules) = (waitlist, terms(rules, codes));
         gate.project(Origin::New, model.state, one_per, &model.rounds(now));
+        if codes == Codes::Pool {
+            gate.load(&LOADED);
+        }
         let mut remembered: Vec<CachedRefusal> = vec![];
         for step in steps {
             // Independent of the duration of the test: a grace period lasts until `Step::EndGracePeriod`.
@@ -648,8 +682,8 @@ proptest! {
                     let decision = gate.apply(&name(person));
                     if let Decision::Granted(grant) | Decision::AlreadyGranted(grant) = &decision {
                         let turn = model.turn(index(&grant.round), grant.serial.get());
-                        let has_codes = codes != Codes::None;
-                        prop_assert_eq!((grant.turn.get(), grant.codes), (if has_codes { turn } else { 1 }, codes));
+                        let turn = if codes == Codes::None { 1 } else { turn };
+                        prop_assert_eq!((grant.turn.get(), &grant.code), (turn, &model.code(codes, grant, person)));
                     }
                     prop_assert_eq!(decided(decision), expected);
                 }
@@ -681,7 +715,7 @@ proptest! {
                         && codes != Codes::None
                     {
                         let turn = model.turn(index(&grant.round), grant.serial.get());
-                        prop_assert_eq!((grant.turn.get(), grant.codes), (turn, codes));
+                        prop_assert_eq!((grant.turn.get(), &grant.code), (turn, &model.code(codes, grant, person)));
                     }
                     prop_assert_eq!(answered(status), model.ask(person, round));
                 }
@@ -786,6 +820,9 @@ proptest! {
 
         // The stream has the same events in the same order, and the holders follow from it alone.
         let events: Vec<ModelEvent> = gate.events().into_iter().map(model_event).collect();
+        if codes == Codes::None {
+            model.events.iter_mut().for_each(|event| event.code_number = None);
+        }
         prop_assert_eq!(&events, &model.events);
         let mut latest: BTreeMap<(usize, u32), &ModelEvent> = BTreeMap::new();
         for event in &events {

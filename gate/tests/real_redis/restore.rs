@@ -7,7 +7,8 @@ use rushgate_gate::project::{Origin, ProjectOutcome as Projected};
 use rushgate_gate::redeem::RedeemOutcome;
 use rushgate_gate::restore::{self, Granted, RestoreOutcome, Standing, Step};
 use rushgate_gate::{
-    Call, CampaignState, Event, EventType, Keys, OnePer, RoundId, confirm, resend, revoke, status,
+    Call, CampaignState, Codes, Event, EventType, Keys, OnePer, Ordinal, RoundId, confirm, resend,
+    revoke, status,
 };
 use std::collections::BTreeMap;
 
@@ -26,6 +27,7 @@ fn granted(events: &[Event]) -> Vec<Granted> {
                 win: event.win,
                 at: event.at,
                 standing: Standing::Issued,
+                code_number: event.code_number,
             }),
             EventType::Revoked => {
                 for grant in &mut granted {
@@ -50,7 +52,9 @@ impl Gate {
     }
 
     fn restore_calls(&self, one_per: OnePer, granted: &[Granted]) -> Vec<Call> {
-        let steps = restore::steps(one_per, granted).into_iter();
+        let taken = granted.iter().filter_map(|grant| grant.code_number).max();
+        let taken = taken.map_or(0, Ordinal::get);
+        let steps = restore::steps(one_per, granted, taken).into_iter();
         steps.map(|step| step.call(&self.id, self.fence)).collect()
     }
 
@@ -83,10 +87,17 @@ impl Gate {
         );
     }
 
-    /// All keys but the stream and the state, without counters that are 0.
+    /// All keys but the stream, the codes and the campaign, of which it has the counter of codes; without counters that
+    /// are 0.
     fn snapshot(&mut self) -> BTreeMap<String, String> {
         let keys = Keys::of(&self.id);
-        let mut knowledge = BTreeMap::new();
+        let taken: Option<String> = redis::cmd("HGET")
+            .arg(keys.campaign())
+            .arg("codes_taken")
+            .query(&mut self.redis)
+            .expect("HGET");
+        let taken = taken.map(|taken| ("codes_taken".to_owned(), taken));
+        let mut knowledge: BTreeMap<String, String> = taken.into_iter().collect();
         for key in [keys.rounds(), keys.grants(), keys.revoked(), keys.waiting()] {
             let fields: Vec<(String, String)> = redis::cmd("HGETALL")
                 .arg(&key)
@@ -145,9 +156,11 @@ proptest! {
     fn a_restored_gate_equals_the_lost_one(
         one_per in prop_oneof![Just(OnePer::Campaign), Just(OnePer::Round)],
         moves in prop::collection::vec((0u8..4, 0u8..7), 0..30), waitlist in 0u32..3, lost in 0usize..6,
+        codes in prop_oneof![Just(Codes::None), Just(Codes::Pool)],
     ) {
         let mut gate = Gate::unknown();
         gate.waitlist = waitlist;
+        gate.rules.codes = codes;
         gate.project(Origin::New, CampaignState::Running, one_per, &[always_open(QUOTA)]);
         let mut redeemed = BTreeMap::new();
         for (what, person) in moves {

@@ -2,13 +2,14 @@
 
 use redis::Commands;
 use rushgate_gate::cancel::{self, CancelOutcome};
+use rushgate_gate::load_codes::{self, LoadOutcome};
 use rushgate_gate::project::{self, Origin, ProjectOutcome};
 use rushgate_gate::redeem::{self, RedeemOutcome};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
     Applicant, Assignment, Call, CampaignId, CampaignState, Decision, Event, FencingToken, Keys,
-    OnePer, Quota, Round, RoundId, Serial, Terms, UserIds, Value, Waitlist, apply, confirm,
-    overview,
+    OnePer, PoolCode, Quota, Round, RoundId, Serial, Terms, UserIds, Value, Waitlist, apply,
+    confirm, overview,
     projection::{self, Projection},
     refusal_cache, revoke, status,
 };
@@ -160,6 +161,24 @@ impl Gate {
         };
         let reply = self.call(&redeem::call(&self.id, &grant)).expect("redeem");
         redeem::outcome(&reply).expect("its reply")
+    }
+
+    /// Loads these pool codes after those that are loaded.
+    pub(crate) fn load(&mut self, codes: &[&str]) {
+        let LoadOutcome::Done(before) = self.try_load(1, 1, &[]) else {
+            panic!("unknown")
+        };
+        let width = codes.iter().map(|code| code.len()).max().unwrap_or(0);
+        let outcome = self.try_load(width, before.loaded + 1, codes);
+        assert!(matches!(outcome, LoadOutcome::Done(_)), "{outcome:?}");
+    }
+
+    pub(crate) fn try_load(&mut self, width: usize, first: u32, codes: &[&str]) -> LoadOutcome {
+        let codes = codes.iter().map(|code| code.parse().expect("a code"));
+        let codes: Vec<PoolCode> = codes.collect();
+        let call = load_codes::call(&self.id, width, first, &codes);
+        let reply = self.call(&call).expect("load_codes");
+        load_codes::outcome(&reply).expect("its reply")
     }
 
     pub(crate) fn confirm(

@@ -13,6 +13,7 @@
 use crate::entry::Fields;
 use rushgate_gate::Event;
 use rushgate_gate::event::MalformedEvent;
+use rushgate_gate::record::CODE_NUMBER_HEADER;
 use rushgate_gate::signature::{self, SigningKeys};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -93,6 +94,8 @@ impl Record {
         let ordinals = [("ce_turn", event.turn), ("ce_win", event.win)];
         let later = ordinals.iter().filter(|(_, ordinal)| !ordinal.is_first());
         headers.extend(later.map(|(name, ordinal)| (*name, ordinal.to_string())));
+        let code_number = event.code_number;
+        headers.extend(code_number.map(|number| (CODE_NUMBER_HEADER, number.to_string())));
         let (key, value) = (event.key().to_string(), format.value(&event)?);
         if let Some(keys) = keys {
             let signature = keys.sign(key.as_bytes(), &value, |name| {
@@ -113,6 +116,7 @@ impl Record {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use rushgate_gate::Ordinal;
 
     fn fields(user_id: &str) -> Fields {
         [
@@ -170,6 +174,20 @@ mod tests {
             assert_eq!(header("ce_turn"), Some(&("ce_turn", "2".to_owned())), "{format:?}");
             assert_eq!(header("ce_win"), Some(&("ce_win", "3".to_owned())), "{format:?}");
         }
+    }
+
+    #[test]
+    fn the_number_of_a_code_is_in_both_formats() {
+        let mut fields = fields("7");
+        fields.push((b"code_number".into(), b"17".into()));
+        for format in [ValueFormat::Json, ValueFormat::Long] {
+            let record = Record::of(&fields, format, None).expect("well formed");
+            let (_, number) = record.headers.last().expect("headers");
+            assert_eq!(number, "17", "{format:?}");
+        }
+        let json = Record::of(&fields, ValueFormat::Json, None).expect("well formed");
+        let event: Event = serde_json::from_slice(&json.value).expect("an event");
+        assert_eq!(event.code_number.map(Ordinal::get), Some(17));
     }
 
     #[test]

@@ -53,12 +53,22 @@ pub enum Finding {
         active: u32,
         quota: u32,
     },
-    /// The row of a campaign with signed codes has no code.
+    /// The row of a campaign with codes has no code, or not the number of one.
     NoCode(Assignment),
-    /// The row has another code than the one that is computed from its grant.
+    /// The row has another code than its grant.
     WrongCode(Assignment),
     /// The row has the code of another row.
     SharedCode(Assignment),
+    /// The code of the grant is not loaded yet.
+    AwaitsCode(Assignment),
+    /// A program that is older than pools has granted it, without a code.
+    NeverCoded(Assignment),
+    /// The gate has bound the code of another grant to it.
+    CodeBoundTwice(Assignment),
+    /// The gate has not all codes of the pool, as they are in the database.
+    CodesUncopied,
+    /// The gate would give codes that are taken.
+    CodesSetBack,
     /// The gate knows the coupon to be redeemed, and its row is not.
     HalfRedeemed(Assignment),
     /// The row is redeemed, and the gate does not know it.
@@ -90,6 +100,8 @@ impl Finding {
             Self::RevokedInTable(_) | Self::RevocationLostByGate(_) => false,
             Self::RevocationLost(_) | Self::RedemptionLost(_) | Self::HalfRedeemed(_) => false,
             Self::NoCode(_) | Self::WrongCode(_) | Self::SharedCode(_) => false,
+            Self::AwaitsCode(_) | Self::NeverCoded(_) | Self::CodeBoundTwice(_) => false,
+            Self::CodesUncopied | Self::CodesSetBack => false,
             Self::OverQuota { .. } | Self::FailedEvent { .. } | Self::Unpublished(_) => false,
         }
     }
@@ -125,7 +137,18 @@ impl Finding {
             }
             Self::NoCode(_) => "`rushgate coupon codes` writes it",
             Self::WrongCode(_) | Self::SharedCode(_) => {
-                "was the row changed by hand? Set its code to NULL; then `rushgate coupon codes` writes the right one"
+                "was the row changed by hand? Set its code (with pool codes: its code_number) to NULL; then `rushgate coupon \
+                 codes` writes the right one"
+            }
+            Self::AwaitsCode(_) => {
+                "`rushgate codes load` loads more codes; `rushgate codes show` says how many are needed"
+            }
+            Self::NeverCoded(_) => {
+                "update every handler; then `rushgate revoke` takes the grant back, and a new one has a code"
+            }
+            Self::CodesUncopied => "`rushgate coupon codes` copies them",
+            Self::CodeBoundTwice(_) | Self::CodesSetBack => {
+                "Redis has lost data: `rushgate restore --halt` rebuilds it"
             }
             Self::HalfRedeemed(_) => "`rushgate coupon redeem` with its code completes it",
             Self::RedemptionLost(_) => {
@@ -231,6 +254,23 @@ impl fmt::Display for Finding {
             Self::SharedCode(place) => {
                 write!(f, "{} has a row with the code of another row", shown(place))
             }
+            Self::AwaitsCode(place) => write!(f, "{} waits for its code", shown(place)),
+            Self::NeverCoded(place) => write!(
+                f,
+                "{} was granted without a code by a handler of an older version",
+                shown(place)
+            ),
+            Self::CodeBoundTwice(place) => {
+                write!(
+                    f,
+                    "{} has the code of another grant at the gate",
+                    shown(place)
+                )
+            }
+            Self::CodesUncopied => {
+                f.write_str("the gate has not all codes of the pool as they are in the database")
+            }
+            Self::CodesSetBack => f.write_str("the gate would give codes that are taken"),
             Self::HalfRedeemed(place) => write!(
                 f,
                 "{} is redeemed at the gate, and its row is not",

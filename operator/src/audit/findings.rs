@@ -30,7 +30,7 @@ pub struct Seen {
     pub in_topic: BTreeSet<Assignment>,
     /// Rows, each with whether it is active.
     pub rows: BTreeMap<Assignment, bool>,
-    /// Rows without the code that they should have, with a wrong one, and with that of another row.
+    /// What is wrong with codes.
     pub codes: CodeProblems,
     /// Grants that are redeemed at the gate.
     pub redeemed_at_gate: BTreeSet<Assignment>,
@@ -58,12 +58,23 @@ pub struct Seen {
     pub is_partial: bool,
 }
 
-/// What is wrong with the codes of rows.
-#[derive(Clone, Debug, Default)]
+/// Grants whose rows lack the code that they should have, have a wrong one, or that of another row; and what is wrong with
+/// a pool of codes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CodeProblems {
     pub missing: BTreeSet<Assignment>,
     pub wrong: BTreeSet<Assignment>,
     pub shared: BTreeSet<Assignment>,
+    /// Grants whose code is not loaded yet.
+    pub awaited: BTreeSet<Assignment>,
+    /// Grants of a program that is older than pools.
+    pub unbound: BTreeSet<Assignment>,
+    /// Grants to which the gate has bound the code of another one.
+    pub bound_twice: BTreeSet<Assignment>,
+    /// The gate has not all codes of the table, as they are there.
+    pub is_uncopied: bool,
+    /// The gate would give codes that are taken.
+    pub is_set_back: bool,
 }
 
 /// Everything that certainly disagrees, in a fixed order.
@@ -162,6 +173,19 @@ pub fn findings(seen: &Seen) -> BTreeSet<Finding> {
     findings.extend(codes.missing.iter().cloned().map(Finding::NoCode));
     findings.extend(codes.wrong.iter().cloned().map(Finding::WrongCode));
     findings.extend(codes.shared.iter().cloned().map(Finding::SharedCode));
+    findings.extend(codes.awaited.iter().cloned().map(Finding::AwaitsCode));
+    findings.extend(codes.unbound.iter().cloned().map(Finding::NeverCoded));
+    findings.extend(
+        codes
+            .bound_twice
+            .iter()
+            .cloned()
+            .map(Finding::CodeBoundTwice),
+    );
+    if !seen.is_halted {
+        findings.extend(codes.is_uncopied.then_some(Finding::CodesUncopied));
+        findings.extend(codes.is_set_back.then_some(Finding::CodesSetBack));
+    }
     let active = seen.held.keys();
     let active = active.filter(|place| seen.rows.get(*place) == Some(&true));
     for place in active {
@@ -276,13 +300,23 @@ mod tests {
             seen.codes.missing.insert(a());
             seen.codes.wrong.insert(a());
             seen.codes.shared.insert(a());
+            seen.codes.awaited.insert(a());
+            seen.codes.unbound.insert(a());
+            seen.codes.bound_twice.insert(a());
+            seen.codes.is_uncopied = true;
+            seen.codes.is_set_back = true;
         };
         assert_eq!(
             found(codes),
             [
                 Finding::NoCode(a()),
                 Finding::WrongCode(a()),
-                Finding::SharedCode(a())
+                Finding::SharedCode(a()),
+                Finding::AwaitsCode(a()),
+                Finding::NeverCoded(a()),
+                Finding::CodeBoundTwice(a()),
+                Finding::CodesUncopied,
+                Finding::CodesSetBack,
             ]
         );
         let half = |seen: &mut Seen| seen.redeemed_at_gate = [a()].into();

@@ -72,6 +72,9 @@ fn subject(finding: &Finding) -> String {
         | Finding::NoCode(place)
         | Finding::WrongCode(place)
         | Finding::SharedCode(place)
+        | Finding::AwaitsCode(place)
+        | Finding::NeverCoded(place)
+        | Finding::CodeBoundTwice(place)
         | Finding::HalfRedeemed(place)
         | Finding::RedemptionLost(place)
         | Finding::Discarded(place) => shown(place),
@@ -79,6 +82,7 @@ fn subject(finding: &Finding) -> String {
         Finding::FailedEvent { id, .. } => id.to_string(),
         Finding::Unpublished(id) => id.clone(),
         Finding::Unknown | Finding::Halted | Finding::HaltedHere => finding.to_string(),
+        Finding::CodesUncopied | Finding::CodesSetBack => finding.to_string(),
         Finding::OverQuota { .. } | Finding::Unfinished(_) => finding.to_string(),
         Finding::State { .. } | Finding::Terms(_) | Finding::Miscount(_) => finding.to_string(),
     }

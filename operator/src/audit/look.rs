@@ -1,6 +1,7 @@
 //! Reads everything that the stores know about a campaign, for the audit.
 
 use super::findings::{CodeProblems, Seen};
+use super::pool::{Numbers, pool_problems};
 use crate::database::{Action, CouponRow, Database, FailedEventFilter, Resolution};
 use crate::dead_letter::DeadLetterId;
 use crate::difference::differing_terms;
@@ -11,7 +12,7 @@ use rushgate_gate::restore::Standing;
 use rushgate_gate::{
     Assignment, CampaignId, CampaignState, CodeKeys, CodeOf, Codes, Event, KeyFingerprint, Terms,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// What one pass observed, with counts; `None` where a server did not answer.
 pub(super) struct Look {
@@ -87,12 +88,18 @@ pub(super) async fn look(servers: &mut Servers, id: &CampaignId, keys: &CodeKeys
         None => None,
     };
     let held = books.as_ref().map(|((held, _), ..)| held.len());
+    let codes = terms.as_ref().map(|terms| terms.terms.codes);
+    let is_pool = codes == Some(Codes::Pool);
+    let (mut numbers_at_gate, mut numbers_in_table) = (Numbers::new(), BTreeMap::new());
     if let Some(((held, unreadable), ((free, odd), miscounts), revoked, events)) = books {
         seen.unreadable.extend(unreadable.into_iter().chain(odd));
         seen.free = free;
         seen.miscounts.extend(miscounts);
         let held = held.into_iter();
         for held in held {
+            if is_pool {
+                numbers_at_gate.insert(held.assignment.clone(), held.code_number);
+            }
             if held.redeemed_at.is_some() {
                 seen.redeemed_at_gate.insert(held.assignment.clone());
             }
@@ -148,11 +155,10 @@ pub(super) async fn look(servers: &mut Servers, id: &CampaignId, keys: &CodeKeys
         seen.revoked_by_log.extend(revoked);
         for granted in granted {
             let active = !matches!(granted.standing, Standing::Revoked(_));
-            let about = Assignment {
-                round: granted.round,
-                serial: granted.serial,
-                applicant: granted.applicant,
-            };
+            let about = granted.assignment();
+            if is_pool {
+                numbers_in_table.insert(about.clone(), (granted.code_number, active));
+            }
             if matches!(granted.standing, Standing::Redeemed(_)) {
                 seen.redeemed_rows.insert(about.clone());
             }
@@ -186,6 +192,9 @@ pub(super) async fn look(servers: &mut Servers, id: &CampaignId, keys: &CodeKeys
             let why = format!("COUPON_CODE_KEYS lacks the key {key} of this campaign");
             servers.missing.add(&what, &why);
         }
+    }
+    if is_pool && held.is_some() && has_tables {
+        seen.codes = pool_problems(servers, id, &numbers_at_gate, &numbers_in_table).await;
     }
     let rounds = terms.iter().flat_map(|terms| &terms.rounds);
     seen.quotas = rounds

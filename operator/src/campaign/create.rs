@@ -45,8 +45,8 @@ pub struct Create {
     #[arg(long, value_name = "WHICH", default_value = UserIds::Any.as_str())]
     #[arg(value_parser = PossibleValuesParser::new([UserIds::Any, UserIds::Numeric].map(UserIds::as_str)).try_map(|word| word.parse::<UserIds>()))]
     user_ids: UserIds,
-    /// Codes of the coupons: none; signed: computed with the first of COUPON_CODE_KEYS; pool: loaded by you (not built
-    /// yet); cannot be changed later
+    /// Codes of the coupons: none; signed: computed with the first of COUPON_CODE_KEYS; pool: those that `rushgate codes
+    /// load` loads; cannot be changed later
     #[arg(long, value_name = "WHICH", default_value = Codes::None.as_str())]
     #[arg(value_parser = PossibleValuesParser::new(["none", "signed", "pool"]))]
     codes: String,
@@ -145,6 +145,17 @@ impl Create {
             }
             Err(error) => Err(unknown_creation(id, error)),
         };
+        if campaign.terms.codes == Codes::Pool && projected.is_ok() {
+            let loaded = operation.database.pool_size(id).await?.loaded;
+            let rounds = campaign.rounds.iter();
+            let coupons: u64 = rounds.map(|round| u64::from(round.quota.get())).sum();
+            if u64::from(loaded) < coupons {
+                eprintln!(
+                    "warning: campaign {id} has {loaded} codes for {coupons} coupons: `rushgate codes load --campaign \
+                     {id}` loads codes; until then, winners are told that their code follows"
+                );
+            }
+        }
         operation.with_report(
             projected.map(|()| format!("campaign {id} is {}: {campaign}", campaign.state)),
         )
@@ -170,7 +181,7 @@ impl Create {
                 )?;
                 Ok(Codes::Signed(newest))
             }
-            "pool" => bail!("--codes pool is not built yet: choose none or signed"),
+            "pool" => Ok(Codes::Pool),
             _ => Ok(Codes::None),
         }
     }

@@ -1,5 +1,6 @@
 //! The commands `rushgate campaign list`, `show` and `log`, which only read.
 
+use crate::codes::short;
 use crate::config::Config;
 use crate::database::Database;
 use crate::operation::lost;
@@ -8,7 +9,7 @@ use crate::servers::Servers;
 use crate::terms::{no_such_campaign, window};
 use anyhow::{Result, bail};
 use rushgate_gate::overview::Overview;
-use rushgate_gate::{CampaignId, Millis, Round};
+use rushgate_gate::{CampaignId, Codes, Millis, Round};
 use std::fmt::Write;
 
 pub(super) async fn list(config: &Config) -> Result<CommandOutput> {
@@ -101,6 +102,16 @@ pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<CommandOutp
         })
         .await;
 
+    let codes = match &terms {
+        Some(terms) if terms.terms.codes == Codes::Pool => {
+            let counts = servers
+                .gate("codes", async |gate| gate.code_counts(id).await)
+                .await;
+            Some(figure(counts.flatten().map(short)))
+        }
+        _ => None,
+    };
+
     let unfinished = servers
         .database("unfinished commands", async |database| {
             database.intention(id).await
@@ -122,6 +133,9 @@ pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<CommandOutp
     match &overview {
         Some(overview) => text.push_str(&rounds(overview)?),
         None => write!(text, "\n  {COUNTS}: {UNKNOWN}")?,
+    }
+    if let Some(codes) = codes {
+        write!(text, "\n  {codes}")?;
     }
     text.push_str("\n  of all rounds");
     for (what, number) in [

@@ -1,17 +1,21 @@
 //! The command `rushgate coupon codes`, which writes the codes that rows lack: those that a consumer without the key, or
-//! of an older version, has inserted.
+//! of an older version, has inserted. With pool codes, these are the numbers of the codes; it also copies the codes of the
+//! pool to the gate.
 
+use crate::codes::{copy, short};
 use crate::config::Config;
 use crate::database::{Codeless, Database};
-use crate::terms::no_such_campaign;
+use crate::gate::Gate;
+use crate::terms::{Campaign, no_such_campaign};
 use anyhow::{Result, bail};
 use clap::Args;
 use rushgate_gate::{CampaignId, CodeOf, Codes, CouponCode};
+use std::collections::BTreeSet;
 
 pub(super) const EXAMPLES: &str = "Example:
   rushgate coupon codes --campaign welcome
 
-It needs the key of the campaign in COUPON_CODE_KEYS. It may run at any time, and again after an interruption.";
+With signed codes, it needs the key of the campaign in COUPON_CODE_KEYS. It may run at any time, and again after an interruption.";
 
 /// Rows in one statement.
 const AT_ONCE: usize = 512;
@@ -31,8 +35,10 @@ impl WriteCodes {
         let Some(campaign) = database.campaign(id).await? else {
             bail!("{}", no_such_campaign(id));
         };
-        let Codes::Signed(key) = campaign.terms.codes else {
-            bail!("campaign {id} has no signed codes");
+        let key = match campaign.terms.codes {
+            Codes::Signed(key) => key,
+            Codes::Pool => return pool(config, &database, &campaign).await,
+            Codes::None => bail!("campaign {id} has no codes"),
         };
         let code = |row: &Codeless| -> Option<(u64, CouponCode)> {
             let of = CodeOf {
@@ -64,4 +70,25 @@ impl WriteCodes {
         }
         Ok(format!("campaign {id}: {written} codes written"))
     }
+}
+
+/// Writes what a campaign with pool codes lacks.
+async fn pool(config: &Config, database: &Database, campaign: &Campaign) -> Result<String> {
+    let id = &campaign.id;
+    let mut gate = Gate::connect(config).await?;
+    let counts = copy(database, &mut gate, id, true).await?;
+    let rows = database.granted(id).await?;
+    let rows = rows.into_iter().filter(|row| row.code_number.is_none());
+    let lacking: BTreeSet<_> = rows.map(|row| row.assignment()).collect();
+    let (held, _) = gate.held(id, campaign.terms.one_per).await?;
+    let numbers = held.into_iter().filter_map(|held| {
+        let is_lacking = lacking.contains(&held.assignment);
+        Some((held.assignment, held.code_number.filter(|_| is_lacking)?))
+    });
+    let numbers: Vec<_> = numbers.collect();
+    let written = database.write_code_numbers(id, &numbers).await?;
+    Ok(format!(
+        "campaign {id}: numbers of {written} codes written; the codes are at the gate: {}",
+        short(counts)
+    ))
 }

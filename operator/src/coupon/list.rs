@@ -163,6 +163,7 @@ mod tests {
             redeemed_at: None,
             order_id: Some("a \"b\"".to_owned()),
             turn: 1,
+            code_number: None,
         };
         let header = "round,serial,user_id,code,state,granted_at,issued_at,revoked_at,redeemed_at,order_id\r\n";
         assert_eq!(printed(Format::Csv, &[]), header);

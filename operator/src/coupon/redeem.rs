@@ -13,7 +13,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use rushgate_gate::redeem::RedeemOutcome;
 use rushgate_gate::status::Status;
-use rushgate_gate::{CouponCode, Millis};
+use rushgate_gate::{CanonicalCode, Millis};
 
 pub(super) const EXAMPLES: &str = "Examples:
   rushgate coupon redeem 7K3M-9QZX-2B4W-H8NT --order A-1017
@@ -26,7 +26,7 @@ at any time: it exits with 0 if the coupon was redeemed for this order.";
 #[derive(Args)]
 pub struct Redeem {
     /// The code; upper and lower case, spaces and hyphens do not matter
-    code: CouponCode,
+    code: CanonicalCode,
     /// What the coupon is redeemed for: 1 to 128 characters
     #[arg(long, value_name = "ID", value_parser = order)]
     order: Option<String>,
@@ -35,7 +35,7 @@ pub struct Redeem {
 impl Redeem {
     pub(super) async fn run(&self, config: &Config) -> Result<String> {
         let database = Database::connect(config).await?;
-        let coupon = the_coupon(&database, self.code).await?;
+        let coupon = the_coupon(&database, &self.code).await?;
         if let Some(done) = self.told(&coupon)? {
             return Ok(done);
         }
@@ -66,7 +66,7 @@ impl Redeem {
             let order = order.map_or_else(String::new, |order| format!(" for order {order}"));
             return Ok(format!("{shown} is redeemed{order}"));
         }
-        let coupon = the_coupon(&database, self.code).await.map_err(unknown)?;
+        let coupon = the_coupon(&database, &self.code).await.map_err(unknown)?;
         match self.told(&coupon)? {
             Some(done) => Ok(done),
             None => Err(unknown(anyhow!("{shown} was changed meanwhile"))),
@@ -97,7 +97,7 @@ impl Redeem {
 ///
 /// # Errors
 /// When there is none, or several campaigns have this code.
-pub(super) async fn the_coupon(database: &Database, code: CouponCode) -> Result<CodedCoupon> {
+pub(super) async fn the_coupon(database: &Database, code: &CanonicalCode) -> Result<CodedCoupon> {
     let mut coupons = database.coupons_of_code(code).await?;
     match (coupons.pop(), coupons.len()) {
         (Some(coupon), 0) => Ok(coupon),
@@ -105,7 +105,7 @@ pub(super) async fn the_coupon(database: &Database, code: CouponCode) -> Result<
             "no coupon has this code: check how it is typed. A coupon that was won a moment ago may not be in the \
              database yet (`rushgate coupon find` shows what an applicant has)"
         ),
-        (Some(_), others) => bail!("{} campaigns have a coupon with this code", others + 1),
+        (Some(_), others) => bail!("{} coupons have this code", others + 1),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::output::{CommandOutput, UNKNOWN};
 use crate::servers::Servers;
 use anyhow::Result;
 use clap::Args;
-use rushgate_gate::CouponCode;
+use rushgate_gate::CanonicalCode;
 use std::fmt::Write;
 
 pub(super) const EXAMPLES: &str = "Example:
@@ -18,13 +18,13 @@ pub(super) const EXAMPLES: &str = "Example:
 #[derive(Args)]
 pub struct Show {
     /// The code; upper and lower case, spaces and hyphens do not matter
-    code: CouponCode,
+    code: CanonicalCode,
 }
 
 impl Show {
     pub(super) async fn run(&self, config: &Config) -> Result<CommandOutput> {
         let database = Database::connect(config).await?;
-        let coupon = the_coupon(&database, self.code).await?;
+        let coupon = the_coupon(&database, &self.code).await?;
         let mut servers = Servers::connect(config).await;
         let what = format!("the gate's answer in campaign {}", coupon.campaign);
         let grant = &coupon.grant;

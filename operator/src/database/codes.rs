@@ -5,7 +5,7 @@ use super::rounds::{datetime, instant};
 use anyhow::{Context, Result};
 use futures::TryStreamExt;
 use rushgate_gate::failpoint::is_active;
-use rushgate_gate::{Assignment, CampaignId, CouponCode, Millis, Ordinal, RoundId};
+use rushgate_gate::{Assignment, CampaignId, CanonicalCode, CouponCode, Millis, Ordinal, RoundId};
 use serde::Serialize;
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, Row};
@@ -59,6 +59,9 @@ pub struct CouponRow {
     pub order_id: Option<String>,
     #[serde(skip)]
     pub turn: u32,
+    /// The number of its code, in a campaign with pool codes.
+    #[serde(skip)]
+    pub code_number: Option<u32>,
 }
 
 /// A row that lacks its code.
@@ -70,8 +73,9 @@ pub struct Codeless {
 }
 
 impl Database {
-    /// The coupons with this code: at most one of each campaign.
-    pub async fn coupons_of_code(&self, code: CouponCode) -> Result<Vec<CodedCoupon>> {
+    /// The coupons with this code. It is a signed code, the code of a pool, or both.
+    pub async fn coupons_of_code(&self, code: &CanonicalCode) -> Result<Vec<CodedCoupon>> {
+        let signed = code.as_str().parse::<CouponCode>().ok();
         let mut connection = self.connection.lock().await;
         let rows = sqlx::query(concat!(
             "SELECT id, campaign_id, round_id, serial, user_id, order_id, ",
@@ -84,9 +88,12 @@ impl Database {
              CONCAT('granted ', DATE_FORMAT(granted_at, '%Y-%m-%dT%H:%i:%sZ')), \
              CONCAT('issued ', DATE_FORMAT(issued_at, '%Y-%m-%dT%H:%i:%sZ')), \
              CONCAT('revoked ', DATE_FORMAT(revoked_at, '%Y-%m-%dT%H:%i:%sZ'))) AS history \
-             FROM coupons JOIN campaigns USING (campaign_id) WHERE code = ?"
+             FROM (SELECT id FROM coupons WHERE code = ? UNION SELECT c.id FROM pool_codes p JOIN coupons c \
+             ON c.campaign_id = p.campaign_id AND c.code_number = p.number WHERE p.canonical = ?) AS found \
+             JOIN coupons USING (id) JOIN campaigns USING (campaign_id)"
         ))
-        .bind(code.to_string())
+        .bind(signed.map(|code| code.to_string()))
+        .bind(code.as_str())
         .fetch_all(&mut *connection);
         let rows = answered(rows).await.context("looking for the coupon")?;
         rows.iter().map(coded_coupon).collect()
@@ -122,7 +129,8 @@ impl Database {
         let mut connection = self.connection.lock().await;
         // Through this key no server has to sort the rows, so the first one comes at once.
         let mut rows = sqlx::query(concat!(
-            "SELECT round_id, serial, user_id, code, state, turn, order_id, ",
+            "SELECT round_id, serial, user_id, COALESCE(coupons.code, pool_codes.code) AS code, state, turn, code_number, \
+             order_id, ",
             time!("granted_at"),
             " AS granted_at, ",
             time!("issued_at"),
@@ -130,8 +138,9 @@ impl Database {
             time!("revoked_at"),
             " AS revoked_at, ",
             time!("redeemed_at"),
-            " AS redeemed_at FROM coupons FORCE INDEX (coupons_one_per_grant) \
-             WHERE campaign_id = ? ORDER BY round_id, serial, user_id"
+            " AS redeemed_at FROM coupons FORCE INDEX (coupons_one_per_grant) LEFT JOIN pool_codes \
+             ON pool_codes.campaign_id = coupons.campaign_id AND pool_codes.number = code_number \
+             WHERE coupons.campaign_id = ? ORDER BY round_id, serial, user_id"
         ))
         .bind(campaign.as_str())
         .fetch(&mut *connection);
@@ -234,5 +243,6 @@ fn coupon_row(row: &MySqlRow) -> Result<CouponRow> {
         redeemed_at: row.try_get("redeemed_at")?,
         order_id: row.try_get("order_id")?,
         turn: row.try_get("turn")?,
+        code_number: row.try_get("code_number")?,
     })
 }

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use futures::TryStreamExt;
 use rushgate_gate::failpoint::is_active;
 use rushgate_gate::restore::{Granted, Standing};
-use rushgate_gate::{Applicant, CampaignId};
+use rushgate_gate::{Applicant, CampaignId, Ordinal};
 use sqlx::Row;
 use sqlx::mysql::MySqlRow;
 
@@ -54,7 +54,7 @@ impl Database {
     pub async fn granted(&self, campaign: &CampaignId) -> Result<Vec<Granted>> {
         let mut connection = self.connection.lock().await;
         let mut rows = sqlx::query(
-            "SELECT round_id, serial, user_id, turn, win, \
+            "SELECT round_id, serial, user_id, turn, win, code_number, \
              CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', granted_at) DIV 1000 AS SIGNED) AS granted_at, \
              CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', revoked_at) DIV 1000 AS SIGNED) AS revoked_at, \
              CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', redeemed_at) DIV 1000 AS SIGNED) AS redeemed_at \
@@ -149,6 +149,10 @@ fn granted(row: &MySqlRow) -> Result<Granted> {
             }
             (None, _) => Standing::Issued,
         },
+        code_number: row
+            .try_get::<Option<u32>, _>("code_number")?
+            .map(Ordinal::try_from)
+            .transpose()?,
     })
 }
 

@@ -147,6 +147,30 @@ impl Gate {
         Ok(places.collect())
     }
 
+    /// Pool codes from the number `first` on, at most `count`; fewer if the gate has fewer.
+    pub async fn codes(
+        &mut self,
+        campaign: &CampaignId,
+        first: u32,
+        count: usize,
+    ) -> Result<Vec<String>> {
+        const WHAT: &str = "reading the codes of the gate";
+        let keys = Keys::of(campaign);
+        let mut width = redis::cmd("HGET");
+        width.arg(keys.campaign()).arg("codes_width");
+        let width: Option<usize> = self.query(&width).await.context(WHAT)?;
+        let Some(width) = width.filter(|width| *width > 0) else {
+            return Ok(vec![]);
+        };
+        let begin = (first as usize - 1) * width;
+        let mut range = redis::cmd("GETRANGE");
+        range.arg(keys.codes()).arg(begin);
+        range.arg(begin + count * width - 1);
+        let cells: Vec<u8> = self.query(&range).await.context(WHAT)?;
+        let cells = cells.chunks_exact(width).map(String::from_utf8_lossy);
+        Ok(cells.map(|cell| cell.trim_end().to_owned()).collect())
+    }
+
     async fn hash(&mut self, key: &str) -> Result<BTreeMap<String, String>> {
         self.scan("HSCAN", key).await
     }

@@ -6,8 +6,9 @@ use rushgate_gate::restore::{self, Granted, RestoreOutcome, Step};
 use rushgate_gate::{Applicant, CampaignId, CampaignState, FencingToken, Keys, OnePer, RoundId};
 
 /// The types of [`Keys::all`], in its order.
-const TYPES: [&str; 11] = [
-    "hash", "zset", "hash", "hash", "stream", "zset", "hash", "hash", "zset", "set", "stream",
+const TYPES: [&str; 12] = [
+    "hash", "zset", "hash", "hash", "stream", "zset", "hash", "hash", "zset", "set", "string",
+    "stream",
 ];
 
 impl Gate {
@@ -48,9 +49,10 @@ impl Gate {
         campaign: &CampaignId,
         one_per: OnePer,
         granted: &[Granted],
+        codes_taken: u32,
         fence: FencingToken,
     ) -> Result<()> {
-        for step in restore::steps(one_per, granted) {
+        for step in restore::steps(one_per, granted, codes_taken) {
             match self.restore_step(campaign, &step, fence).await? {
                 RestoreOutcome::Done => {}
                 RestoreOutcome::Superseded => bail!("{}", superseded(campaign)),

@@ -6,7 +6,7 @@
 //! serial. An applicant who loses a serial in this way gets another one.
 
 use rushgate_gate::restore::{Granted, Standing};
-use rushgate_gate::{Applicant, Assignment, OnePer, RoundId, Serial};
+use rushgate_gate::{Applicant, Assignment, OnePer, Ordinal, RoundId, Serial};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A grant with an open dead letter.
@@ -31,6 +31,8 @@ pub struct Known {
     pub overtaken: Vec<Granted>,
     /// The quota of each round.
     pub quotas: BTreeMap<RoundId, u32>,
+    /// The highest number of a pool code that any grant has taken, also one that was revoked; 0 if none has.
+    pub codes_taken: u32,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub struct Plan {
     /// Dead letters of applicants who have a coupon anyway, or whose grant of that round was revoked; each with that
     /// grant.
     pub resolved: Vec<(u64, Assignment)>,
+    /// As in [`Known`].
+    pub codes_taken: u32,
 }
 
 pub fn plan(one_per: OnePer, known: Known) -> Plan {
@@ -54,8 +58,12 @@ pub fn plan(one_per: OnePer, known: Known) -> Plan {
         serials: BTreeSet::new(),
         people: BTreeMap::new(),
         revoked: BTreeMap::new(),
+        codes: BTreeSet::new(),
     };
-    let mut plan = Plan::default();
+    let mut plan = Plan {
+        codes_taken: known.codes_taken,
+        ..Plan::default()
+    };
     for row in known.rows {
         books.enter(&row);
         plan.granted.push(row);
@@ -84,7 +92,7 @@ pub fn plan(one_per: OnePer, known: Known) -> Plan {
                 ..granted
             };
             if failed_event.is_none() {
-                plan.resend.push(place(&granted));
+                plan.resend.push(granted.assignment());
             }
             books.enter(&granted);
             plan.granted.push(granted);
@@ -114,23 +122,32 @@ struct Books {
     people: BTreeMap<(Option<RoundId>, Applicant), Assignment>,
     /// Revoked grants. Their applicants cannot win that round again.
     revoked: BTreeMap<(RoundId, Applicant), Assignment>,
+    /// Numbers of pool codes. A Redis that had been rolled back has bound some of them a second time.
+    codes: BTreeSet<Ordinal>,
 }
 
 impl Books {
     fn enter(&mut self, granted: &Granted) {
         let (round, applicant) = (granted.round.clone(), granted.applicant.clone());
+        self.codes.extend(granted.code_number);
         if let Standing::Revoked(_) = granted.standing {
-            self.revoked.insert((round, applicant), place(granted));
+            self.revoked
+                .insert((round, applicant), granted.assignment());
         } else {
-            self.people.insert(self.person(granted), place(granted));
+            self.people
+                .insert(self.person(granted), granted.assignment());
             self.serials.insert((round, granted.serial));
         }
     }
 
-    /// Whether this applicant may have exactly this serial.
+    /// Whether this applicant may have exactly this serial, with its code.
     fn is_free_for(&self, granted: &Granted) -> bool {
         let quota = self.quotas.get(&granted.round);
+        let has_other_code = granted
+            .code_number
+            .is_some_and(|number| self.codes.contains(&number));
         self.has(granted).is_none()
+            && !has_other_code
             && !self
                 .serials
                 .contains(&(granted.round.clone(), granted.serial))
@@ -154,18 +171,10 @@ pub(super) fn is_held(granted: &Granted) -> bool {
     !matches!(granted.standing, Standing::Revoked(_))
 }
 
-pub(super) fn place(granted: &Granted) -> Assignment {
-    Assignment {
-        round: granted.round.clone(),
-        serial: granted.serial,
-        applicant: granted.applicant.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rushgate_gate::{Millis, Ordinal};
+    use rushgate_gate::Millis;
 
     fn granted(serial: u32, user_id: &str, standing: Standing) -> Granted {
         Granted {
@@ -176,6 +185,7 @@ mod tests {
             win: Ordinal::FIRST,
             at: Millis::try_from(0).expect("an instant"),
             standing,
+            code_number: None,
         }
     }
 
@@ -239,7 +249,7 @@ mod tests {
         );
         assert_eq!(plan.granted, [row(1, "a"), row(2, "b")]);
         assert_eq!(reassigned(&plan), [(Some(7), "c")]);
-        assert_eq!(plan.resolved, [(8, place(&row(2, "b")))]);
+        assert_eq!(plan.resolved, [(8, row(2, "b").assignment())]);
     }
 
     #[test]
@@ -264,8 +274,27 @@ mod tests {
             vec![held(2, "b"), held(2, "c"), held(3, "a")],
         );
         assert_eq!(plan.granted, [row(1, "a"), held(2, "b")]);
-        assert_eq!(plan.resend, [place(&held(2, "b"))]);
+        assert_eq!(plan.resend, [held(2, "b").assignment()]);
         assert_eq!(reassigned(&plan), [(None, "c")]);
+    }
+
+    #[test]
+    fn a_code_that_was_bound_twice_stays_with_the_stronger_grant() {
+        let coded = |granted: Granted, number: u32| Granted {
+            code_number: Some(Ordinal::try_from(number).expect("not 0")),
+            ..granted
+        };
+        let held = |serial, user_id| granted(serial, user_id, Standing::Held);
+        let at = Millis::try_from(1).expect("an instant");
+        let revoked = coded(granted(1, "a", Standing::Revoked(at)), 1);
+        let known = vec![
+            coded(held(2, "b"), 1),
+            coded(held(3, "c"), 2),
+            coded(held(4, "d"), 2),
+        ];
+        let plan = planned(vec![revoked.clone()], vec![], known);
+        assert_eq!(plan.granted, [revoked, coded(held(3, "c"), 2)]);
+        assert_eq!(reassigned(&plan), [(None, "b"), (None, "d")]);
     }
 
     #[test]
@@ -278,7 +307,7 @@ mod tests {
             vec![],
         );
         assert_eq!(plan.granted, std::slice::from_ref(&revoked));
-        assert_eq!(plan.resolved, [(7, place(&revoked))]);
+        assert_eq!(plan.resolved, [(7, revoked.assignment())]);
         assert_eq!(reassigned(&plan), []);
     }
 }

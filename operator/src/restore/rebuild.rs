@@ -1,7 +1,7 @@
 //! Rebuilds the gate of a halted campaign, after all events on their way have reached the database.
 
 use super::known::known;
-use super::plan::{self, Plan, is_held, plan};
+use super::plan::{Plan, is_held, plan};
 use crate::database::{Resolution, Write};
 use crate::gate::superseded;
 use crate::kafka::Kafka;
@@ -25,6 +25,8 @@ pub(super) struct Rebuild {
     pub(super) operation: Operation,
     pub(super) kafka: Kafka,
     pub(super) deadline: Instant,
+    /// How many pool codes are not given after the last one that is known to be taken.
+    pub(super) skip_codes: u32,
 }
 
 impl Rebuild {
@@ -43,13 +45,19 @@ impl Rebuild {
             let plan = plan(one_per, known);
             let still = plan.granted.iter().filter(|granted| is_held(granted));
             let still = still
-                .filter(|granted| held.contains(&plan::place(granted)))
+                .filter(|granted| held.contains(&granted.assignment()))
                 .count();
             // Counted before the first attempt.
             let knew = *knew.get_or_insert(still);
             self.operation
                 .gate
-                .restore(id, one_per, &plan.granted, fence)
+                .restore(
+                    id,
+                    one_per,
+                    &plan.granted,
+                    plan.codes_taken.saturating_add(self.skip_codes),
+                    fence,
+                )
                 .await?;
             if self.on_the_way(id).await? == (0, 0)
                 && self.operation.database.granted(id).await? == rows

@@ -57,6 +57,7 @@ impl Story {
             is_active: true,
             turn: 1,
             code: Some(code),
+            number: None,
             is_redeemed: true,
             order: Some("7".to_owned()),
         });
@@ -105,6 +106,7 @@ impl Story {
             at: millis(1),
             issued: true,
             redeemed_at: redeemed_at.map(millis),
+            code_number: None,
         });
         self.evidence.rows.push(Row {
             place: place(),

@@ -5,7 +5,8 @@
 --   current() → round, opens_at                the round that opened last; nil before the first
 --   upcoming() → round, opens_at               the round that opens next; nil if there is none
 --   holder_of(one_per, round, user_id)         the field of a grant in the hash `grants`
---   held_of(text) → round, serial, at, mark    a value of the hash `grants`
+--   held_of(text) → round, serial, at, code, mark
+--                                              a value of the hash `grants`
 --   revoked_of(text) → serial, at, revoked_at  the value of `<round>/<user_id>` in the hash `revoked`
 --   place_of(text) → ticket, since             a value of the hash `waiting`
 --   last_win_of(text) → round, wins            the value of `<user_id>` in the hash `revoked`
@@ -44,11 +45,12 @@ local function holder_of(one_per, round, user_id)
   return user_id
 end
 
--- <round>/<serial>/<at>, then the mark: '' for a grant on its way, /issued if the coupon is committed,
--- /issued/<redeemed_at> if it is redeemed. grant (granting.lua) writes it; confirm.lua and redeem.lua mark it. To
--- programs of an older version, every mark means issued.
+-- <round>/<serial>/<at>, then in a campaign with pool codes #<number of its code>, then the mark: '' for a grant on its
+-- way, /issued if the coupon is committed, /issued/<redeemed_at> if it is redeemed. grant (granting.lua) writes it;
+-- confirm.lua and redeem.lua mark it. To programs of an older version, every mark means issued. `code` begins with the #;
+-- it is '' if there is none.
 local function held_of(text)
-  return string.match(text or '', '^([^/]+)/(%d+)/(%d+)(.*)$')
+  return string.match(text or '', '^([^/]+)/(%d+)/(%d+)(#?%d*)(.*)$')
 end
 
 -- <serial>/<at>/<revoked_at>. revoking.lua writes it.
@@ -84,10 +86,13 @@ local function wins_before(revoked, one_per, user_id)
   return tonumber(wins) or 0
 end
 
--- `turn` counts the grants of the serial, `win` those of the applicant; both are left out if they are 1. Values are
--- texts where that is cheap, because Redis converts a number slowly.
-local function emit(stream, event_type, campaign_id, round, serial, user_id, at, turn, win)
-  if turn > 1 or win > 1 then
+-- `turn` counts the grants of the serial, `win` those of the applicant; both are left out if they are 1. `code` is as
+-- held_of returns it. Values are texts where that is cheap, because Redis converts a number slowly.
+local function emit(stream, event_type, campaign_id, round, serial, user_id, at, turn, win, code)
+  if code ~= '' then
+    redis.call('XADD', stream, '*', 'type', event_type, 'campaign', campaign_id, 'round', round, 'serial', serial,
+      'turn', turn, 'user_id', user_id, 'win', win, 'code_number', string.sub(code, 2), 'at', at)
+  elseif turn > 1 or win > 1 then
     redis.call('XADD', stream, '*', 'type', event_type, 'campaign', campaign_id, 'round', round,
       'serial', serial, 'turn', turn, 'user_id', user_id, 'win', win, 'at', at)
   else

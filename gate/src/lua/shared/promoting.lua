@@ -17,7 +17,7 @@ end
 --
 -- After the round has closed, no applicant is promoted if the campaign promotes until then.
 local function promote(campaign_id, one_per, round)
-  local promoted, first = 0, ''
+  local promoted, first, codes = 0, '', nil
   local closes_at = tonumber(redis.call('HGET', KEYS[3], round .. '/closes_at') or '')
   if closes_at and now >= closes_at and redis.call('HGET', KEYS[1], 'promote_until') == 'closes' then
     return promoted, first
@@ -35,7 +35,8 @@ local function promote(campaign_id, one_per, round)
     if redis.call('HEXISTS', KEYS[4], holder) == 0
       and redis.call('HEXISTS', KEYS[8], round .. '/' .. user_id) == 0 then
       local win = 1 + wins_before(KEYS[8], one_per, user_id)
-      grant(campaign_id, one_per, round, user_id, holder, granted, free, win)
+      codes = codes or redis.call('HGET', KEYS[1], 'codes') or ''
+      grant(campaign_id, one_per, round, user_id, holder, granted, free, win, codes)
       promoted = promoted + 1
       if promoted == 1 then
         first = user_id

@@ -18,7 +18,7 @@ end
 -- applicant on the waitlist, or to the pool. Returns the user id of that applicant; '' if there is none. Unknown
 -- applicants get a pooled serial after the grace period (refusal_cache.lua).
 local function revoke(campaign_id, one_per, user_id, holder, held)
-  local round, serial, at, mark = held_of(held)
+  local round, serial, at, code, mark = held_of(held)
   serial = tonumber(serial)
   local turn = 1 + turns_before(KEYS[8], round, serial)
   local win = 1 + wins_before(KEYS[8], one_per, user_id)
@@ -27,7 +27,7 @@ local function revoke(campaign_id, one_per, user_id, holder, held)
   end
 
   local before = refusal_before_change()
-  emit(KEYS[5], 'coupon.revoked', campaign_id, round, serial, user_id, now, turn, win)
+  emit(KEYS[5], 'coupon.revoked', campaign_id, round, serial, user_id, now, turn, win, code)
   redis.call('HDEL', KEYS[4], holder)
   redis.call('HSET', KEYS[8], round .. '/' .. user_id, serial .. '/' .. at .. '/' .. now,
     user_id, round .. '/' .. win, round .. '/#' .. serial, turn)

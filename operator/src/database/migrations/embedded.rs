@@ -21,7 +21,7 @@ pub(super) static MIGRATIONS: LazyLock<Vec<Migration>> = LazyLock::new(|| {
 });
 
 /// Version, description and text of each file. Version and description are those of the file's name.
-const FILES: [(i64, &str, &str); 9] = [
+const FILES: [(i64, &str, &str); 10] = [
     (
         1,
         "campaigns coupons failed events",
@@ -61,6 +61,11 @@ const FILES: [(i64, &str, &str); 9] = [
         8,
         "coupon codes and cancellation",
         include_str!("../../../../migrations/0008_coupon_codes_and_cancellation.sql"),
+    ),
+    (
+        9,
+        "pool codes",
+        include_str!("../../../../migrations/0009_pool_codes.sql"),
     ),
     (
         10,

@@ -1,0 +1,98 @@
+//! Reads codes from CSV: the first column of each line, which may be the only one. A first line `code` is a header.
+
+use anyhow::{Context, Result};
+use csv::{ReaderBuilder, StringRecord, Trim};
+use rushgate_gate::PoolCode;
+use rushgate_gate::pool_code::NoCode;
+use std::io::Read;
+
+/// A line with what was read from it.
+pub(super) type Line = (u32, Result<PoolCode, NoCode>);
+
+/// Codes from CSV, read line by line.
+pub(super) struct Input<R> {
+    reader: csv::Reader<R>,
+    record: StringRecord,
+}
+
+impl<R: Read> Input<R> {
+    pub(super) fn new(source: R) -> Self {
+        let mut builder = ReaderBuilder::new();
+        builder.has_headers(false).flexible(true).trim(Trim::All);
+        Self {
+            reader: builder.from_reader(source),
+            record: StringRecord::new(),
+        }
+    }
+
+    /// The next lines, at most `most`; none at the end. Empty lines are left out.
+    ///
+    /// # Errors
+    /// When the source cannot be read, or is not text.
+    pub(super) fn next(&mut self, most: usize) -> Result<Vec<Line>> {
+        let mut lines = vec![];
+        while lines.len() < most {
+            let is_first = self.reader.position().byte() == 0;
+            let read = self.reader.read_record(&mut self.record);
+            if !read.context("reading the codes; no code was loaded")? {
+                break;
+            }
+            let field = self.record.get(0).unwrap_or_default();
+            if is_first && field.eq_ignore_ascii_case("code") {
+                continue;
+            }
+            let line = self.record.position().map_or(0, csv::Position::line);
+            lines.push((u32::try_from(line)?, field.parse()));
+        }
+        Ok(lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Vec<(u32, Option<String>)> {
+        let mut input = Input::new(text.as_bytes());
+        let mut all = vec![];
+        loop {
+            let lines = input.next(2).expect("text");
+            if lines.is_empty() {
+                return all;
+            }
+            let lines = lines.into_iter();
+            all.extend(
+                lines.map(|(line, code)| (line, code.ok().map(|code| code.as_str().to_owned()))),
+            );
+        }
+    }
+
+    #[test]
+    fn codes_are_the_first_column_or_the_only_one() {
+        let codes = |lines: &[(u32, &str)]| {
+            let lines = lines.iter();
+            let lines = lines.map(|(line, code)| (*line, Some((*code).to_owned())));
+            lines.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            read("A-11\nB 22\n\nC-33"),
+            codes(&[(1, "A-11"), (2, "B 22"), (4, "C-33")])
+        );
+        assert_eq!(
+            read("\u{feff}Code,price\r\nA-11,5\r\n\"B,22\",6\r\n"),
+            codes(&[(2, "A-11"), (3, "B,22")])
+        );
+        assert_eq!(read("A-11\ncode\n"), codes(&[(1, "A-11"), (2, "code")]));
+        assert_eq!(read("code\n"), []);
+        assert_eq!(read(""), []);
+        assert_eq!(
+            read("A-11\nabc\n,5\n"),
+            [(1, Some("A-11".to_owned())), (2, None), (3, None)]
+        );
+        assert!(
+            Input::new(&b"A-11\n\xff\xff\xff\xff\n"[..])
+                .next(5)
+                .is_err()
+        );
+    }
+}
