@@ -9,6 +9,7 @@ mod intentions;
 mod log;
 mod migrations;
 mod rounds;
+mod time;
 mod write;
 
 pub use codes::{CodedCoupon, Codeless, CouponRow, Redemption};

@@ -28,6 +28,7 @@ mod login;
 mod openapi;
 mod operator;
 mod operator_errors;
+mod output;
 mod overload;
 mod page;
 mod personal_data;

@@ -1,9 +1,12 @@
 //! The command `rushgate campaign create`, which creates a campaign with one round, or with one round a day.
 
 use super::instant::instant;
+use super::report::{CampaignReport, report};
 use crate::config::Config;
-use crate::operation::{Reserved, lost, unknown_creation};
+use crate::operation::{Done, Reserved, lost, unknown_creation};
+use crate::refusal::refuse;
 use crate::schedule::Daily;
+use crate::stderr;
 use crate::terms::Campaign;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -88,7 +91,7 @@ pub struct Create {
 impl Create {
     /// Writes the campaign to the database first, then projects it into the gate. Safe to run again after any
     /// interruption.
-    pub(super) async fn run(&self, config: &Config) -> Result<String> {
+    pub(super) async fn run(&self, config: &Config) -> Result<CampaignReport> {
         let mut wanted = self.campaign(self.codes(config)?)?;
         let id = &wanted.id.clone();
         let reserved = Reserved::new(config, id).await?;
@@ -99,7 +102,8 @@ impl Create {
         self.keep_from(&campaign, &mut wanted);
         if !self.if_missing && !campaign.has_same_terms(&wanted) {
             if campaign.projected || campaign.terms.one_per != wanted.terms.one_per {
-                bail!(
+                refuse!(
+                    CampaignExists,
                     "campaign {id} exists with other terms ({campaign}): choose another --id, or see \
                      `rushgate campaign change --help`"
                 );
@@ -107,16 +111,18 @@ impl Create {
             operation.replace(&wanted).await?;
         }
         if operation.is_halted() {
-            return Ok(format!("campaign {id} is halted: {campaign}"));
+            let done = Done::before(format!("campaign {id} is halted: {campaign}"));
+            return report(&operation, Ok(done));
         }
         if campaign.projected && operation.at_gate.is_none() {
             if self.if_missing {
-                eprintln!("warning: {}", lost(id));
-                return Ok(format!(
+                stderr::warning(&lost(id).to_string());
+                let done = Done::before(format!(
                     "campaign {id} exists in the database only: {campaign}"
                 ));
+                return report(&operation, Ok(done));
             }
-            bail!("{}", lost(id));
+            bail!(lost(id));
         }
         // Before `finish`, which reports the creation of an earlier command.
         let is_new = !operation.campaign.projected;
@@ -131,7 +137,7 @@ impl Create {
         let campaign = operation.campaign.clone();
         let now = Millis::try_from(jiff::Timestamp::now().as_millisecond())?;
         if let Some(over) = campaign.over(now) {
-            eprintln!("warning: campaign {id}: {over}");
+            stderr::warning(&format!("campaign {id}: {over}"));
         }
         let registered = operation.register().await;
         let projected = match registered {
@@ -141,9 +147,12 @@ impl Create {
             }
             Err(error) => Err(unknown_creation(id, error)),
         };
-        operation.with_report(
-            projected.map(|()| format!("campaign {id} is {}: {campaign}", campaign.state)),
-        )
+        let message = format!("campaign {id} is {}: {campaign}", campaign.state);
+        let done = match is_new {
+            true => Done::now(message),
+            false => Done::before(message),
+        };
+        report(&operation, projected.map(|()| done))
     }
 
     /// Where the existing campaign may differ from a new one: it keeps the key of its codes when there is a newer key, and
@@ -166,7 +175,10 @@ impl Create {
                 )?;
                 Ok(Codes::Signed(newest))
             }
-            "pool" => bail!("--codes pool is not built yet: choose none or signed"),
+            "pool" => refuse!(
+                NoCodes,
+                "--codes pool is not built yet: choose none or signed"
+            ),
             _ => Ok(Codes::None),
         }
     }
@@ -175,7 +187,10 @@ impl Create {
         if let (Some(opens_at), Some(closes_at)) = (self.opens_at, self.closes_at)
             && opens_at >= closes_at
         {
-            bail!("--closes-at {closes_at} must be after --opens-at {opens_at}");
+            refuse!(
+                InvalidTerms,
+                "--closes-at {closes_at} must be after --opens-at {opens_at}"
+            );
         }
         let daily = self.daily();
         let rounds = match &daily {

@@ -3,10 +3,14 @@
 
 use crate::config::Config;
 use crate::database::{Codeless, Database};
+use crate::output::CommandOutput;
+use crate::refusal::refuse;
 use crate::terms::no_such_campaign;
 use anyhow::{Result, bail};
 use clap::Args;
 use rushgate_gate::{CampaignId, CodeOf, Codes, CouponCode};
+use serde::Serialize;
+use std::fmt;
 
 pub(super) const EXAMPLES: &str = "Example:
   rushgate coupon codes --campaign welcome
@@ -25,14 +29,14 @@ pub struct WriteCodes {
 }
 
 impl WriteCodes {
-    pub(super) async fn run(&self, config: &Config) -> Result<String> {
+    pub(super) async fn run(&self, config: &Config) -> Result<CommandOutput> {
         let (id, keys) = (&self.campaign, config.coupon_codes.keys()?);
         let database = Database::connect(config).await?;
         let Some(campaign) = database.campaign(id).await? else {
-            bail!("{}", no_such_campaign(id));
+            bail!(no_such_campaign(id));
         };
         let Codes::Signed(key) = campaign.terms.codes else {
-            bail!("campaign {id} has no signed codes");
+            refuse!(NoCodes, "campaign {id} has no signed codes");
         };
         let code = |row: &Codeless| -> Option<(u64, CouponCode)> {
             let of = CodeOf {
@@ -45,7 +49,8 @@ impl WriteCodes {
             Some((row.id, keys.code(key, of)?))
         };
         if !keys.contains(key) {
-            bail!(
+            refuse!(
+                NoCodes,
                 "COUPON_CODE_KEYS lacks the key {key} of campaign {id}: add it to the keys (docs/codes.md), and run this \
                  command again"
             );
@@ -62,6 +67,26 @@ impl WriteCodes {
                 written += database.write_codes(&codes).await?;
             }
         }
-        Ok(format!("campaign {id}: {written} codes written"))
+        Ok(CommandOutput::of(Written {
+            campaign: id.clone(),
+            written,
+        }))
+    }
+}
+
+#[derive(Serialize)]
+struct Written {
+    campaign: CampaignId,
+    /// How many codes were written.
+    written: u64,
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "campaign {}: {} codes written",
+            self.campaign, self.written
+        )
     }
 }
