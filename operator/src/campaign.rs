@@ -17,7 +17,7 @@ use anyhow::Result;
 use change::Change;
 use clap::Subcommand;
 use create::Create;
-use rushgate_gate::CampaignId;
+use rushgate_gate::{CampaignId, Millis, RoundId};
 use serde::Serialize;
 use state::Target;
 use std::fmt;
@@ -81,6 +81,31 @@ impl CampaignCommand {
         };
         Ok(CommandOutput::of(report))
     }
+}
+
+/// A change that the screen of `rushgate watch` offers.
+pub(crate) enum Chosen {
+    /// Open this round now.
+    Open(RoundId),
+    Pause,
+    Resume,
+}
+
+/// Makes the change; returns what was done, without what was finished first.
+pub(crate) async fn make(config: &Config, id: &CampaignId, chosen: Chosen) -> Result<String> {
+    let target = Target {
+        id: id.clone(),
+        reason: None,
+    };
+    let reported = match chosen {
+        Chosen::Open(round) => {
+            let now = Millis::try_from(jiff::Timestamp::now().as_millisecond())?;
+            Change::opening(id.clone(), round, now).run(config).await?
+        }
+        Chosen::Pause => state::set(config, &target, Task::Pause).await?,
+        Chosen::Resume => state::set(config, &target, Task::Resume).await?,
+    };
+    Ok(reported.done.to_string())
 }
 
 /// What an interrupted command had left, and `campaign finish` has finished or abandoned.

@@ -9,6 +9,7 @@ mod intentions;
 mod log;
 mod migrations;
 mod rounds;
+mod rows;
 mod time;
 mod write;
 
@@ -17,4 +18,5 @@ pub use connection::Database;
 pub use coupons::{Arrived, Coupon};
 pub use failed_events::{FailedEvent, FailedEventFilter, Resolution};
 pub use log::{Action, Entry, LogLine};
+pub use rows::RowCounts;
 pub use write::Write;

@@ -26,5 +26,6 @@ pub mod stderr;
 pub mod terms;
 pub mod unknown;
 pub mod waiting;
+pub mod watch;
 
 mod operation;

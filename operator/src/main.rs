@@ -15,6 +15,7 @@ use rushgate_operator::revoke::{self, Revoke};
 use rushgate_operator::setup::Setup;
 use rushgate_operator::stderr;
 use rushgate_operator::unknown::exit_code;
+use rushgate_operator::watch::{self, Watch};
 use rushgate_startup::{Parsed, Settings, block_on, causes};
 use std::ffi::OsString;
 use std::io::Write;
@@ -63,6 +64,9 @@ enum Command {
     /// Check that gate, stream, topic and tables agree; exit code 2 if they do not
     #[command(after_help = audit::EXAMPLES)]
     Audit(Audit),
+    /// Watch campaigns live: where their grants are, how far bridge and consumer are behind, and alarms
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(Watch),
     /// Rebuild the gate of a campaign whose grants Redis has lost, and reopen the campaign
     #[command(after_help = restore::EXAMPLES)]
     Restore(Restore),
@@ -149,6 +153,7 @@ async fn run(cli: Cli) -> Result<CommandOutput> {
         Command::Failed(command) => command.run(config).await,
         Command::Restore(restore) => restore.run(config).await,
         Command::Audit(audit) => audit.run(config).await,
+        Command::Watch(watch) => watch.run(config, format).await,
     }
 }
 

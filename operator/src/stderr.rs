@@ -4,14 +4,28 @@
 use crate::refusal::ErrorCode;
 use serde::Serialize;
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Set once, before the command runs; like the format of a log, it is the same for the whole process.
-static IS_JSON: AtomicBool = AtomicBool::new(false);
+/// Set before the command runs; like the format of a log, it is the same for the whole process.
+static MODE: AtomicU8 = AtomicU8::new(TEXT);
+
+const TEXT: u8 = 0;
+const JSON: u8 = 1;
+const NOTHING: u8 = 2;
 
 /// From now on every line is one JSON object.
 pub fn write_json() {
-    IS_JSON.store(true, Ordering::Relaxed);
+    MODE.store(JSON, Ordering::Relaxed);
+}
+
+/// From now on nothing is written, because a screen is drawn.
+pub fn write_nothing() {
+    MODE.store(NOTHING, Ordering::Relaxed);
+}
+
+/// From now on lines are text again.
+pub fn write_text() {
+    MODE.store(TEXT, Ordering::Relaxed);
 }
 
 /// A line, as JSON.
@@ -38,6 +52,9 @@ pub fn note(message: &str) {
 }
 
 fn line(severity: &'static str, code: Option<ErrorCode>, message: &str) {
+    if MODE.load(Ordering::Relaxed) == NOTHING {
+        return;
+    }
     // A closed stderr is not a failure of the command.
     let _ = writeln!(std::io::stderr(), "{}", shown(severity, code, message));
 }
@@ -49,10 +66,10 @@ fn shown(severity: &'static str, code: Option<ErrorCode>, message: &str) -> Stri
         message,
         command: command(message),
     };
-    match (IS_JSON.load(Ordering::Relaxed), severity) {
-        (true, _) => serde_json::to_string(&line).unwrap_or_else(|error| error.to_string()),
-        (false, "note") => message.to_owned(),
-        (false, _) => format!("{severity}: {message}"),
+    match (MODE.load(Ordering::Relaxed), severity) {
+        (JSON, _) => serde_json::to_string(&line).unwrap_or_else(|error| error.to_string()),
+        (_, "note") => message.to_owned(),
+        (_, _) => format!("{severity}: {message}"),
     }
 }
 
@@ -100,6 +117,6 @@ mod tests {
             shown("warning", None, "run `rushgate setup`"),
             r#"{"severity":"warning","message":"run `rushgate setup`","command":"rushgate setup"}"#
         );
-        IS_JSON.store(false, Ordering::Relaxed);
+        write_text();
     }
 }

@@ -46,3 +46,4 @@ mod terms;
 mod topic;
 mod view;
 mod watch;
+mod watching;

@@ -294,6 +294,11 @@ async fn the_output_of_every_command_has_its_schema_and_every_error_its_code() {
     runs.fails("failed discard", &["999"], 1, "no_such_dead_letter")
         .await;
 
+    let samples = runs.does("watch", &["--count", "2"]).await;
+    assert_eq!(samples.len(), 2, "{samples:?}");
+    runs.fails("watch", &["--campaign", "nope"], 1, "no_such_campaign")
+        .await;
+
     system.drained("shop").await;
     let audited = runs.does("audit", &[]).await;
     assert!(audited.iter().all(|audited| audited["agrees"] == true));

@@ -68,6 +68,23 @@ pub struct Change {
 }
 
 impl Change {
+    /// Opens a round of the campaign at `opens_at`.
+    pub(super) fn opening(id: CampaignId, round: RoundId, opens_at: Millis) -> Self {
+        Self {
+            id,
+            round: Some(round),
+            quota: None,
+            opens_at: Some(opens_at),
+            closes_at: None,
+            to: None,
+            waitlist: None,
+            self_cancel: None,
+            promote_until: None,
+            valid_until: None,
+            reason: None,
+        }
+    }
+
     /// Makes room in the database before the gate learns of the change: the quota in the database is never below the
     /// gate's, so the database has room for every grant.
     pub(super) async fn run(&self, config: &Config) -> Result<CampaignReport> {

@@ -14,10 +14,10 @@ use rushgate_gate::{CampaignId, CampaignState};
 #[derive(Args)]
 pub struct Target {
     /// The campaign
-    id: CampaignId,
+    pub(super) id: CampaignId,
     /// The reason, for the log of the campaign
     #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
 }
 
 /// Idempotent: running the command again projects the state again.
