@@ -1,11 +1,15 @@
 //! Runs the `rushgate` command, as an operator does, and returns its output and its exit code.
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use std::future::{Future, pending};
 use std::path::PathBuf;
 use std::process::Stdio;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
+
+/// The format that tests read.
+pub const AS_JSON: [&str; 2] = ["--output", "json"];
 
 /// The `rushgate` command.
 #[derive(Clone, Debug)]
@@ -20,6 +24,21 @@ pub struct Ended {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
+}
+
+impl Ended {
+    /// The objects on stdout, one a line, of a command that ran with `--output json`.
+    ///
+    /// # Errors
+    /// When a line is not JSON.
+    pub fn objects(&self) -> Result<Vec<Value>> {
+        objects(&self.stdout)
+    }
+}
+
+fn objects(text: &str) -> Result<Vec<Value>> {
+    let object = |line| serde_json::from_str(line).with_context(|| format!("reading {line:?}"));
+    text.lines().map(object).collect()
 }
 
 impl Operator {
@@ -91,6 +110,14 @@ impl Operator {
         } else {
             bail!("{}", ended.stderr.trim())
         }
+    }
+
+    /// Runs the command with `--output json`; returns the objects that it prints.
+    ///
+    /// # Errors
+    /// As for [`Operator::run`], or when the output is not JSON.
+    pub async fn json(&self, arguments: &[&str]) -> Result<Vec<Value>> {
+        objects(&self.run(&[arguments, &AS_JSON].concat()).await?)
     }
 
     /// Runs the command, which may fail; returns how it ended.

@@ -12,18 +12,20 @@ mod repair;
 
 pub use finding::Finding;
 pub use findings::{Seen, findings};
-use lines::lines;
+use lines::{Line, lines};
 use repair::repair;
 
 use crate::config::Config;
 use crate::database::{Database, FailedEvent, FailedEventFilter};
 use crate::output::{CommandOutput, figure};
 use crate::servers::{Servers, is_away};
+use crate::stderr;
 use crate::terms::no_such_campaign;
 use anyhow::{Result, bail};
 use clap::Args;
 use rushgate_gate::{CampaignId, CodeKeys};
-use std::fmt::Write;
+use serde::Serialize;
+use std::fmt;
 
 pub const EXAMPLES: &str = "Examples:
   rushgate audit                   all campaigns; for a cron job: exits with 0 if all agree, 2 if something does not, 1 if
@@ -49,7 +51,7 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Runs the audit and returns the text for the operator.
+    /// Runs the audit and returns its output.
     ///
     /// # Errors
     /// When there is no such campaign, or a repair fails.
@@ -60,17 +62,17 @@ impl Audit {
             config,
         };
         for danger in auditor.servers.redis_dangers().await {
-            eprintln!("warning: {danger}");
+            stderr::warning(&danger);
         }
         let campaigns = match &self.campaign {
             Some(id) => vec![id.clone()],
             None => auditor.servers.campaigns().await,
         };
-        let mut text = String::new();
+        let mut audited = vec![];
         let mut agrees = true;
         let mut errors = vec![];
         for id in &campaigns {
-            match auditor.audit(id, self, &mut text).await {
+            match auditor.audit(id, self, &mut audited).await {
                 Ok(agreed) => agrees &= agreed,
                 Err(error) => {
                     // What is wrong with this campaign alone hides nothing of the others.
@@ -83,18 +85,84 @@ impl Audit {
             }
         }
         if self.campaign.is_none() {
-            agrees &= auditor.audit_rest(&campaigns, &mut text).await?;
+            let rest = auditor.audit_rest(&campaigns).await;
+            agrees &= rest.is_none();
+            audited.extend(rest);
         }
         let missing = auditor.servers.missing;
-        if text.is_empty() && missing.is_empty() && errors.is_empty() {
-            text.push_str("there is no campaign");
-        }
+        let is_silent = audited.is_empty() && !(missing.is_empty() && errors.is_empty());
         Ok(CommandOutput {
-            text: text.trim_end().to_owned(),
+            report: (!is_silent).then(|| Box::new(AuditReport(audited)) as _),
             missing,
             disagrees: !agrees,
             errors,
         })
+    }
+}
+
+/// An item for each campaign, and one for dead letters of no campaign.
+#[derive(Serialize)]
+struct AuditReport(Vec<Audited>);
+
+/// A figure that no server returned is `None`.
+#[derive(Serialize)]
+struct Audited {
+    /// `None`: what belongs to no campaign.
+    campaign: Option<CampaignId>,
+    /// Grants that the gate holds.
+    held: Option<usize>,
+    /// Active rows.
+    coupons: Option<usize>,
+    on_the_way: Option<usize>,
+    /// Whether all stores could be read.
+    is_complete: bool,
+    /// No findings, or all of them were repaired.
+    agrees: bool,
+    /// How many findings there are.
+    found: usize,
+    findings: Vec<Line>,
+    /// What was repaired, in words.
+    repairs: Vec<String>,
+}
+
+impl fmt::Display for AuditReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("there is no campaign");
+        }
+        for (number, audited) in self.0.iter().enumerate() {
+            let separator = if number == 0 { "" } else { "\n" };
+            write!(f, "{separator}{audited}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Audited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(id) = &self.campaign else {
+            f.write_str("no campaign: ")?;
+            return self.findings.iter().try_for_each(|line| line.fmt(f));
+        };
+        write!(
+            f,
+            "campaign {id}: {} held at the gate, {} coupons, {} on the way, {}",
+            figure(self.held),
+            figure(self.coupons),
+            figure(self.on_the_way),
+            match (self.found, self.is_complete) {
+                (0, true) => "all agree".to_owned(),
+                (0, false) => "no finding in what could be read".to_owned(),
+                (1, _) => "1 finding".to_owned(),
+                (count, _) => format!("{count} findings"),
+            }
+        )?;
+        self.findings
+            .iter()
+            .try_for_each(|line| write!(f, "\n  {line}"))?;
+        self.repairs
+            .iter()
+            .try_for_each(|line| write!(f, "\n  {}", line.replace('\n', "\n  ")))
     }
 }
 
@@ -107,9 +175,14 @@ struct Auditor<'a> {
 
 impl Auditor<'_> {
     /// Audits one campaign. True if there are no findings, or all of them were repaired.
-    async fn audit(&mut self, id: &CampaignId, audit: &Audit, text: &mut String) -> Result<bool> {
+    async fn audit(
+        &mut self,
+        id: &CampaignId,
+        audit: &Audit,
+        audited: &mut Vec<Audited>,
+    ) -> Result<bool> {
         let Some(look) = look::look(&mut self.servers, id, &self.keys).await else {
-            bail!("{}", no_such_campaign(id));
+            bail!(no_such_campaign(id));
         };
         let mut found = findings(&look.seen);
         if !found.is_empty()
@@ -120,31 +193,29 @@ impl Auditor<'_> {
                 .cloned()
                 .collect();
         }
-        writeln!(
-            text,
-            "campaign {id}: {} held at the gate, {} coupons, {} on the way, {}",
-            figure(look.held),
-            figure(look.coupons),
-            figure(look.on_the_way),
-            match (found.len(), look.seen.is_partial) {
-                (0, false) => "all agree".to_owned(),
-                (0, true) => "no finding in what could be read".to_owned(),
-                (1, _) => "1 finding".to_owned(),
-                (count, _) => format!("{count} findings"),
-            }
-        )?;
-        for line in lines(id, &found, audit.all) {
-            writeln!(text, "  {line}")?;
-        }
-        let repaired = match audit.repair && !found.is_empty() {
-            true => repair(self.config, id, &found, text).await?,
-            false => 0,
+        let mut report = Audited {
+            campaign: Some(id.clone()),
+            held: look.held,
+            coupons: look.coupons,
+            on_the_way: look.on_the_way,
+            is_complete: !look.seen.is_partial,
+            agrees: found.is_empty(),
+            found: found.len(),
+            findings: lines(id, &found, audit.all),
+            repairs: vec![],
         };
-        Ok(found.len() == repaired)
+        let repaired = match audit.repair && !found.is_empty() {
+            true => repair(self.config, id, &found, &mut report.repairs).await,
+            false => Ok(0),
+        };
+        report.agrees |= matches!(repaired, Ok(repaired) if repaired == found.len());
+        let agrees = report.agrees;
+        audited.push(report);
+        repaired.map(|_| agrees)
     }
 
-    /// Audits what belongs to none of `campaigns`. True if there are no findings.
-    async fn audit_rest(&mut self, campaigns: &[CampaignId], text: &mut String) -> Result<bool> {
+    /// Audits what belongs to none of `campaigns`: dead letters that name no known one. `None` if there are none.
+    async fn audit_rest(&mut self, campaigns: &[CampaignId]) -> Option<Audited> {
         let open = FailedEventFilter::default();
         let question = async |database: &mut Database| database.failed_events(&open).await;
         let what = "dead letters of unknown campaigns";
@@ -158,18 +229,31 @@ impl Auditor<'_> {
         };
         let mut failed_events = failed_events.unwrap_or_default();
         failed_events.retain(|failed_event| !belongs(failed_event));
-        let Some(first) = failed_events.first() else {
-            return Ok(true);
+        let first = failed_events.first()?;
+        let line = Line {
+            kind: "failed_event",
+            count: failed_events.len(),
+            message: format!(
+                "{} open dead letters name no known campaign, such as {} ({})",
+                failed_events.len(),
+                first.id,
+                first.reason
+            ),
+            also: String::new(),
+            advice: format!("`rushgate failed show {}` shows it", first.id),
+            command: Some(format!("rushgate failed show {}", first.id)),
+            repairable: false,
         };
-        writeln!(
-            text,
-            "no campaign: {} open dead letters name no known campaign, such as {} ({}): `rushgate failed show {}` \
-             shows it",
-            failed_events.len(),
-            first.id,
-            first.reason,
-            first.id
-        )?;
-        Ok(false)
+        Some(Audited {
+            campaign: None,
+            held: None,
+            coupons: None,
+            on_the_way: None,
+            is_complete: true,
+            agrees: false,
+            found: failed_events.len(),
+            findings: vec![line],
+            repairs: vec![],
+        })
     }
 }

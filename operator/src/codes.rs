@@ -6,7 +6,7 @@ mod load;
 mod show;
 
 pub(crate) use copy::{copy, digest};
-pub(crate) use show::short;
+pub(crate) use show::PoolCounts;
 
 use crate::config::Config;
 use crate::output::CommandOutput;
@@ -25,14 +25,14 @@ pub enum CodesCommand {
 }
 
 impl CodesCommand {
-    /// Runs the command and returns the text for the operator.
+    /// Runs the command and returns its output.
     ///
     /// # Errors
     /// When a server does not answer or refuses, there is no such campaign with pool codes, or a code is refused.
     pub async fn run(&self, config: &Config) -> Result<CommandOutput> {
-        Ok(match self {
-            Self::Load(load) => load.run(config).await?.into(),
-            Self::Show(show) => show.run(config).await?,
-        })
+        match self {
+            Self::Load(load) => load.run(config).await,
+            Self::Show(show) => show.run(config).await,
+        }
     }
 }

@@ -2,12 +2,14 @@
 
 mod codes;
 mod find;
+mod gate_status;
+mod history;
 mod list;
 mod redeem;
 mod show;
 
 use crate::config::Config;
-use crate::output::CommandOutput;
+use crate::output::{CommandOutput, Format};
 use anyhow::Result;
 use clap::Subcommand;
 
@@ -23,7 +25,7 @@ pub enum CouponCommand {
     /// Show the coupon with a code
     #[command(after_help = show::EXAMPLES)]
     Show(show::Show),
-    /// Print all coupons of a campaign with their codes, as CSV or JSON
+    /// Print all coupons of a campaign with their codes, as CSV or (--output json) one JSON object a line
     #[command(after_help = list::EXAMPLES)]
     List(list::List),
     /// Write the codes that coupons of a campaign lack; with pool codes, also at the gate
@@ -32,17 +34,17 @@ pub enum CouponCommand {
 }
 
 impl CouponCommand {
-    /// Runs the command and returns the text for the operator.
+    /// Runs the command and returns its output.
     ///
     /// # Errors
     /// When a server does not answer or refuses, or there is no such campaign or coupon.
-    pub async fn run(&self, config: &Config) -> Result<CommandOutput> {
-        Ok(match self {
-            Self::Find(find) => find.run(config).await?,
-            Self::Redeem(redeem) => redeem.run(config).await?.into(),
-            Self::Show(show) => show.run(config).await?,
-            Self::List(list) => list.run(config).await?.into(),
-            Self::Codes(codes) => codes.run(config).await?.into(),
-        })
+    pub async fn run(&self, config: &Config, format: Format) -> Result<CommandOutput> {
+        match self {
+            Self::Find(find) => find.run(config).await,
+            Self::Redeem(redeem) => Ok(CommandOutput::of(redeem.run(config).await?)),
+            Self::Show(show) => show.run(config).await,
+            Self::List(list) => list.run(config, format).await,
+            Self::Codes(codes) => codes.run(config).await,
+        }
     }
 }

@@ -10,6 +10,8 @@ mod log;
 mod migrations;
 mod pool_codes;
 mod rounds;
+mod rows;
+mod time;
 mod write;
 
 pub use codes::{CodedCoupon, Codeless, CouponRow, Redemption};
@@ -18,4 +20,5 @@ pub use coupons::{Arrived, Coupon};
 pub use failed_events::{FailedEvent, FailedEventFilter, Resolution};
 pub use log::{Action, Entry, LogLine};
 pub use pool_codes::{CodeLoad, LoadedCode, PoolSize};
+pub use rows::RowCounts;
 pub use write::Write;

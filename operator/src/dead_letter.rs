@@ -1,6 +1,8 @@
 //! A dead letter as operators see it: its id, the bytes of its record, and the error if there is none.
 
+use crate::refusal::{ErrorCode, Refusal};
 use rushgate_gate::CampaignId;
+use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
 
@@ -8,7 +10,8 @@ use std::str::FromStr;
 pub const UNPUBLISHED: &str = "unpublishable";
 
 /// The id of a dead letter: `17`, or `welcome/1796086800123-0`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub enum DeadLetterId {
     /// A dead letter of the consumer, by its number.
     Consumer(u64),
@@ -39,6 +42,12 @@ impl FromStr for DeadLetterId {
     }
 }
 
+impl From<DeadLetterId> for String {
+    fn from(id: DeadLetterId) -> Self {
+        id.to_string()
+    }
+}
+
 impl fmt::Display for DeadLetterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -49,10 +58,13 @@ impl fmt::Display for DeadLetterId {
 }
 
 /// The error for an id that no open dead letter of the campaign has.
-pub fn no_such(campaign: &CampaignId) -> String {
-    format!(
-        "there is no such dead letter, or it was resolved: `rushgate failed list --campaign {campaign}` lists the open \
-         ones, `rushgate campaign log {campaign}` shows what was done with others"
+pub fn no_such(campaign: &CampaignId) -> Refusal {
+    Refusal::new(
+        ErrorCode::NoSuchDeadLetter,
+        format!(
+            "there is no such dead letter, or it was resolved: `rushgate failed list --campaign {campaign}` lists the \
+             open ones, `rushgate campaign log {campaign}` shows what was done with others"
+        ),
     )
 }
 

@@ -7,14 +7,17 @@
 mod arguments;
 mod dead_letters;
 mod discard;
+mod list;
 mod replay;
 mod show;
+mod since;
 
 use crate::config::Config;
 use crate::database::Database;
 use crate::dead_letter::DeadLetterId;
 use crate::gate::Gate;
 use crate::kafka::Kafka;
+use crate::operation::{Done, Reported};
 use crate::output::CommandOutput;
 use crate::servers::is_away;
 use crate::unknown::{UNKNOWN, exit_code};
@@ -22,6 +25,8 @@ use anyhow::{Context, Error, Result};
 use arguments::{Chosen, Filter};
 use clap::Subcommand;
 use dead_letters::DeadLetters;
+use serde::Serialize;
+use std::fmt;
 
 pub const EXAMPLES: &str = "Examples:
   rushgate failed list --campaign welcome
@@ -72,16 +77,17 @@ pub enum FailedCommand {
 }
 
 impl FailedCommand {
-    /// Runs the command and returns the text for the operator.
+    /// Runs the command and returns its output.
     ///
     /// # Errors
     /// When a server does not answer or refuses, or there is no such dead letter.
     pub async fn run(&self, config: &Config) -> Result<CommandOutput> {
         match self {
-            Self::List { filter, all, limit } => show::list(config, filter, *all, *limit).await,
+            Self::List { filter, all, limit } => list::list(config, filter, *all, *limit).await,
             Self::Show { id } => {
                 let shown = show::show(config, id).await;
-                Ok(shown.with_context(|| format!("dead letter {id}"))?.into())
+                let shown = shown.with_context(|| format!("dead letter {id}"))?;
+                Ok(CommandOutput::of(shown))
             }
             Self::Replay { chosen } => {
                 let mut dead_letters = connect(config).await?;
@@ -126,46 +132,70 @@ async fn connect(config: &Config) -> Result<DeadLetters<'_>> {
     })
 }
 
-/// The result for each dead letter.
+/// What was done with each dead letter, an item each, and the errors of the others.
 #[derive(Default)]
 struct DealtWith {
-    output: CommandOutput,
-    done: usize,
+    done: Vec<DealtWithOne>,
+    errors: Vec<Error>,
+}
+
+#[derive(Serialize)]
+struct DealtWithOne {
+    id: DeadLetterId,
+    #[serde(flatten)]
+    reported: Reported<Done>,
+}
+
+/// What was done, without the errors.
+#[derive(Serialize)]
+struct DealtWithAll(Vec<DealtWithOne>);
+
+impl fmt::Display for DealtWithAll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, DealtWithOne { id, reported }) in self.0.iter().enumerate() {
+            let separator = if number == 0 { "" } else { "\n" };
+            write!(f, "{separator}{id}: {reported}")?;
+        }
+        match self.0.is_empty() {
+            true => f.write_str("there is no open dead letter"),
+            false => Ok(()),
+        }
+    }
 }
 
 impl DealtWith {
     /// Begins with the errors of the campaigns whose dead letters could not be read.
     fn after(errors: Vec<Error>) -> Self {
-        let mut dealt_with = Self::default();
-        dealt_with.output.errors = errors;
-        dealt_with
+        Self {
+            errors,
+            ..Self::default()
+        }
     }
 
     /// Whether to go on with the next one. False if a server is away.
-    fn add(&mut self, id: &DeadLetterId, dealt_with: Result<String>) -> bool {
+    fn add(&mut self, id: &DeadLetterId, dealt_with: Result<Reported<Done>>) -> bool {
         match dealt_with {
-            Ok(text) => {
-                self.done += 1;
-                let separator = if self.done == 1 { "" } else { "\n" };
-                self.output
-                    .text
-                    .push_str(&format!("{separator}{id}: {text}"));
+            Ok(reported) => {
+                self.done.push(DealtWithOne {
+                    id: id.clone(),
+                    reported,
+                });
                 true
             }
             Err(error) => {
                 let goes_on = exit_code(&error) != UNKNOWN && !is_away(&error);
-                self.output
-                    .errors
-                    .push(error.context(format!("dead letter {id}")));
+                self.errors.push(error.context(format!("dead letter {id}")));
                 goes_on
             }
         }
     }
 
-    fn end(mut self) -> CommandOutput {
-        if self.done == 0 && self.output.errors.is_empty() {
-            self.output.text.push_str("there is no open dead letter");
+    fn end(self) -> CommandOutput {
+        let is_silent = self.done.is_empty() && !self.errors.is_empty();
+        CommandOutput {
+            report: (!is_silent).then(|| Box::new(DealtWithAll(self.done)) as _),
+            errors: self.errors,
+            ..CommandOutput::default()
         }
-        self.output
     }
 }

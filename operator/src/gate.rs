@@ -2,10 +2,12 @@
 
 mod books;
 mod connection;
+mod reading;
 mod restore;
 
 pub use books::Unpublished;
 pub use connection::{Gate, GateError};
+pub use reading::{CampaignReading, GateReading};
 pub(crate) use restore::superseded;
 
 use anyhow::{Context, Result};

@@ -2,9 +2,11 @@
 //! read, and records are published again.
 
 mod client;
+mod lag;
 mod publish;
 mod read;
 mod topic;
 
 pub use client::Kafka;
+pub use lag::{LagReader, TopicReading};
 pub use topic::{Creation, TopicStatus, TopicTerms};

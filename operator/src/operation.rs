@@ -16,5 +16,5 @@ mod stored;
 mod tasks;
 
 pub(crate) use creation::unknown_creation;
-pub(crate) use outcome::{halted, is_refused, lost, moved_up};
+pub(crate) use outcome::{Done, Reported, halted, is_refused, lost, moved_up};
 pub(crate) use running::{BEAT_EVERY, Operation, Reserved};

@@ -1,7 +1,11 @@
-//! The output of a command: its text, warnings about servers that did not answer, errors, and the exit code.
+//! The output of a command: its report, as text or as JSON, what is unknown because servers did not answer, errors, and
+//! the exit code.
 
 use crate::unknown::exit_code;
+use clap::ValueEnum;
 use rushgate_gate::Applicant;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use std::fmt;
 
 /// Printed in place of a figure that no server returned.
@@ -22,10 +26,41 @@ pub fn quoted(user_id: &Applicant) -> String {
     }
 }
 
+/// The format of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people (`coupon list`: CSV)
+    #[value(alias = "csv")]
+    Text,
+    /// JSON: one object, or one object a line where there may be many; errors and warnings, too
+    Json,
+}
+
+/// What a command reports. Text and JSON are made of the same value.
+pub trait Report: fmt::Display {
+    /// A line for each item of a list; anything else is one line.
+    ///
+    /// # Errors
+    /// When the value cannot be represented in JSON.
+    fn json_lines(&self) -> serde_json::Result<Vec<String>>;
+}
+
+impl<T: Serialize + fmt::Display> Report for T {
+    fn json_lines(&self) -> serde_json::Result<Vec<String>> {
+        let json = serde_json::to_string(self)?;
+        if !json.starts_with('[') {
+            return Ok(vec![json]);
+        }
+        let items: Vec<&RawValue> = serde_json::from_str(&json)?;
+        Ok(items.iter().map(|item| item.get().to_owned()).collect())
+    }
+}
+
 /// What a command prints.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct CommandOutput {
-    pub text: String,
+    /// Printed on stdout; `None` if the command has printed it already.
+    pub report: Option<Box<dyn Report>>,
     pub missing: Missing,
     /// `audit` only: something does not agree.
     pub disagrees: bool,
@@ -34,6 +69,21 @@ pub struct CommandOutput {
 }
 
 impl CommandOutput {
+    pub fn of(report: impl Report + 'static) -> Self {
+        Self {
+            report: Some(Box::new(report)),
+            ..Self::default()
+        }
+    }
+
+    /// With what is unknown.
+    pub fn without(report: impl Report + 'static, missing: Missing) -> Self {
+        Self {
+            missing,
+            ..Self::of(report)
+        }
+    }
+
     /// 2 if something does not agree, however much is unknown; 3 if an effect is unknown; 1 if something was not done
     /// or not found out; otherwise 0.
     pub fn exit_code(&self) -> u8 {
@@ -41,15 +91,6 @@ impl CommandOutput {
             _ if self.disagrees => 2,
             Some(code) => code,
             None => u8::from(!self.missing.is_empty()),
-        }
-    }
-}
-
-impl From<String> for CommandOutput {
-    fn from(text: String) -> Self {
-        Self {
-            text,
-            ..Self::default()
         }
     }
 }
@@ -129,6 +170,26 @@ mod tests {
             text.contains("c4, c5 and 2 more: unknown: no Redis"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_list_is_one_object_a_line() {
+        #[derive(Serialize)]
+        struct List(Vec<(u8, &'static str)>);
+
+        impl fmt::Display for List {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{} items", self.0.len())
+            }
+        }
+
+        let lines = |list: List| list.json_lines().expect("JSON");
+        assert_eq!(lines(List(vec![])), [""; 0]);
+        assert_eq!(
+            lines(List(vec![(1, "a,\n]"), (2, "b")])),
+            [r#"[1,"a,\n]"]"#, r#"[2,"b"]"#]
+        );
+        assert_eq!(7.json_lines().expect("JSON"), ["7"]);
     }
 
     #[test]

@@ -15,15 +15,19 @@ pub use plan::{Entitlement, Known, Plan, plan};
 use crate::codes::copy;
 use crate::config::Config;
 use crate::database::LogLine;
+use crate::fields::text;
 use crate::kafka::Kafka;
-use crate::operation::{Operation, Reserved};
+use crate::operation::{Operation, Reported, Reserved, moved_up};
+use crate::output::CommandOutput;
 use crate::unknown::Unknown;
 use crate::waiting::wait;
 use anyhow::Result;
 use clap::Args;
 use plan::is_held;
-use rebuild::Rebuild;
+use rebuild::{Reassigned, Rebuild};
 use rushgate_gate::{CampaignId, CampaignState, Codes};
+use serde::Serialize;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 pub const EXAMPLES: &str = "Examples:
@@ -57,11 +61,11 @@ pub struct Restore {
 }
 
 impl Restore {
-    /// Runs the command and returns the text for the operator.
+    /// Runs the command and returns its output.
     ///
     /// # Errors
     /// When a server does not answer or refuses, there is nothing to restore, or events on their way do not arrive.
-    pub async fn run(&self, config: &Config) -> Result<String> {
+    pub async fn run(&self, config: &Config) -> Result<CommandOutput> {
         let begun = Instant::now();
         let id = &self.campaign;
         let mut reserved = Reserved::new(config, id).await?;
@@ -95,29 +99,83 @@ impl Restore {
             let Operation { database, gate, .. } = &mut rebuild.operation;
             copy(database, gate, id, true).await.map_err(unknown)?;
         }
-        let text = rebuild.reassign(&plan).await.map_err(unknown)?;
+        let reassigned = rebuild.reassign(&plan).await.map_err(unknown)?;
         let held = plan
             .granted
             .iter()
             .filter(|granted| is_held(granted))
             .count();
-        let taken_back = plan.granted.len() - held;
-        let text = format!(
-            "the gate had {knew} of {held} held grants and has all of them again, and {taken_back} revoked ones; \
-             {text}"
-        );
-        let text = [vec![text], aside].concat().join("; ");
-        let promoted = rebuild.reopen(state, &text).await.map_err(unknown)?;
-        let moved_up = match promoted {
-            0 => String::new(),
-            people => format!("; {people} from the waitlist got a coupon"),
+        let rebuilt = Rebuilt {
+            known_before: knew,
+            held,
+            revoked: plan.granted.len() - held,
+            reassigned,
+            set_aside: aside,
         };
+        let promoted = rebuild.reopen(state, &rebuilt.to_string()).await;
+        let promoted = promoted.map_err(unknown)?;
         let operation = rebuild.operation;
-        Ok(operation.report(&format!(
-            "campaign {id} is {} again after {:.1} s: {text}{moved_up}",
-            operation.campaign.state,
-            begun.elapsed().as_secs_f64()
-        )))
+        let reported: Reported<Restored> = operation.with_report(Ok(Restored {
+            campaign: id.clone(),
+            state: operation.campaign.state,
+            seconds: begun.elapsed().as_secs_f64(),
+            rebuilt,
+            promoted,
+        }))?;
+        Ok(CommandOutput::of(reported))
+    }
+}
+
+/// A campaign whose gate was rebuilt.
+#[derive(Serialize)]
+struct Restored {
+    campaign: CampaignId,
+    #[serde(serialize_with = "text")]
+    state: CampaignState,
+    seconds: f64,
+    #[serde(flatten)]
+    rebuilt: Rebuilt,
+    /// Applicants who moved up from the waitlists.
+    promoted: u32,
+}
+
+/// The grants of a gate that was rebuilt.
+#[derive(Serialize)]
+struct Rebuilt {
+    /// Held grants that the gate knew before.
+    known_before: usize,
+    held: usize,
+    revoked: usize,
+    #[serde(flatten)]
+    reassigned: Reassigned,
+    /// Keys of a wrong type that were renamed.
+    set_aside: Vec<String>,
+}
+
+impl fmt::Display for Rebuilt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the gate had {} of {} held grants and has all of them again, and {} revoked ones; {}",
+            self.known_before, self.held, self.revoked, self.reassigned
+        )?;
+        self.set_aside
+            .iter()
+            .try_for_each(|aside| write!(f, "; {aside}"))
+    }
+}
+
+impl fmt::Display for Restored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "campaign {} is {} again after {:.1} s: {}{}",
+            self.campaign,
+            self.state,
+            self.seconds,
+            self.rebuilt,
+            moved_up(self.promoted)
+        )
     }
 }
 

@@ -2,12 +2,15 @@
 
 use crate::config::Config;
 use crate::intention::{GrantRef, Task};
-use crate::operation::{Operation, halted, lost};
-use crate::output::quoted;
+use crate::operation::{Done, Operation, Reported, halted, lost};
+use crate::output::{CommandOutput, quoted};
+use crate::refusal::refuse;
 use anyhow::{Result, bail};
 use clap::Args;
 use rushgate_gate::status::Status;
 use rushgate_gate::{Applicant, CampaignId, OnePer, RoundId};
+use serde::Serialize;
+use std::fmt;
 
 pub const EXAMPLES: &str = "Examples:
   rushgate revoke welcome 42 --reason 'returned at the counter'
@@ -32,17 +35,18 @@ pub struct Revoke {
 }
 
 impl Revoke {
-    /// Runs the command and returns the text for the operator.
+    /// Runs the command and returns its output.
     ///
     /// # Errors
     /// When a server does not answer or refuses, or there is no grant to revoke.
-    pub async fn run(&self, config: &Config) -> Result<String> {
+    pub async fn run(&self, config: &Config) -> Result<CommandOutput> {
         let mut operation = Operation::begin(config, &self.campaign).await?;
         let done = self.take_back(&mut operation).await;
-        operation.with_report(done)
+        let reported: Reported<Revoked> = operation.with_report(done)?;
+        Ok(CommandOutput::of(reported))
     }
 
-    async fn take_back(&self, operation: &mut Operation) -> Result<String> {
+    async fn take_back(&self, operation: &mut Operation) -> Result<Revoked> {
         let (id, user_id) = (&self.campaign, &self.user_id);
         if let Some(Task::Revoke { grant }) = operation.finished_task()
             && grant.user_id == *user_id
@@ -52,7 +56,7 @@ impl Revoke {
                 .is_none_or(|round| *round == grant.round)
         {
             // The interrupted command was this one. A grant that the applicant has won since is not meant.
-            return Ok(String::new());
+            return Ok(self.revoked(grant.clone(), Done::now("")));
         }
         // Without a round, the gate would also answer with a grant of an earlier round.
         let round = match (&self.round, operation.campaign.terms.one_per) {
@@ -71,26 +75,58 @@ impl Revoke {
             Status::Granted(grant) | Status::Issued { grant, .. } => {
                 // From here on the round is fixed, even if another round has opened when this is finished.
                 let grant = GrantRef::new(grant.round, grant.serial, user_id.clone());
-                operation
-                    .perform(Task::Revoke { grant }, self.reason.as_deref())
-                    .await?
+                let task = Task::Revoke {
+                    grant: grant.clone(),
+                };
+                let done = operation.perform(task, self.reason.as_deref()).await?;
+                self.revoked(grant, done)
             }
-            Status::Revoked { grant, revoked_at } => format!(
-                "{id}/{}/{} of {user_id} was revoked already, at {revoked_at}",
-                grant.round, grant.serial
-            ),
-            Status::Waitlisted(_) | Status::Expired { .. } | Status::NotFound => bail!(
+            Status::Revoked { grant, revoked_at } => {
+                let done = Done::before(format!(
+                    "{id}/{}/{} of {user_id} was revoked already, at {revoked_at}",
+                    grant.round, grant.serial
+                ));
+                let grant = GrantRef::new(grant.round, grant.serial, user_id.clone());
+                self.revoked(grant, done)
+            }
+            Status::Waitlisted(_) | Status::Expired { .. } | Status::NotFound => refuse!(
+                NoSuchGrant,
                 "{user_id} holds no grant of campaign {id}: `rushgate coupon find {}` shows what they have",
                 quoted(user_id)
             ),
-            Status::Halted => bail!("{}", halted(id)),
+            Status::Halted => bail!(halted(id)),
             Status::UnknownRound => {
                 let round = self.round.as_ref().map_or("", RoundId::as_str);
-                bail!(
+                refuse!(
+                    NoSuchRound,
                     "campaign {id} has no round {round}: choose another --round (`rushgate campaign show {id}`)"
                 )
             }
-            Status::UnknownCampaign => bail!("{}", lost(id)),
+            Status::UnknownCampaign => bail!(lost(id)),
         })
+    }
+
+    fn revoked(&self, grant: GrantRef, done: Done) -> Revoked {
+        Revoked {
+            campaign: self.campaign.clone(),
+            grant,
+            done,
+        }
+    }
+}
+
+/// A grant that was revoked, now or before.
+#[derive(Serialize)]
+struct Revoked {
+    campaign: CampaignId,
+    #[serde(flatten)]
+    grant: GrantRef,
+    #[serde(flatten)]
+    done: Done,
+}
+
+impl fmt::Display for Revoked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.done.fmt(f)
     }
 }

@@ -5,11 +5,16 @@ use crate::config::Config;
 use crate::database::Database;
 use crate::gate::Gate;
 use crate::kafka::{Creation, Kafka, TopicTerms};
+use crate::output::CommandOutput;
+use crate::refusal::{ErrorCode, Refusal, refuse};
+use crate::stderr;
 use crate::waiting::{noting, wait};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use backon::{ConstantBuilder, Retryable};
 use clap::Args;
 use rushgate_startup::{DatabaseSettings, causes, duration_or_number_of};
+use serde::Serialize;
+use std::fmt;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tokio::try_join;
@@ -40,11 +45,11 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Runs the command and returns the text for the operator. Changes nothing before all servers have answered.
+    /// Runs the command and returns its output. Changes nothing before all servers have answered.
     ///
     /// # Errors
     /// When a server does not answer in time or refuses.
-    pub async fn run(&self, config: &Config) -> Result<String> {
+    pub async fn run(&self, config: &Config) -> Result<CommandOutput> {
         config.check()?;
         let deadline = Instant::now() + self.wait;
         let kafka = Kafka::new(config)?;
@@ -76,7 +81,7 @@ impl Setup {
 
         // Some users may not read them.
         for danger in gate.dangers().await.unwrap_or_default() {
-            eprintln!("warning: {danger}");
+            stderr::warning(&danger);
         }
         let applied = database.migrate(left(deadline)).await?;
         let campaigns = database.campaigns().await;
@@ -84,11 +89,10 @@ impl Setup {
             .context("reading the campaigns in order to register them with Redis: run `rushgate setup` again")?;
         // The bridge empties a full Redis, so a full Redis must not prevent its start.
         if let Err(error) = gate.register(&campaigns).await {
-            eprintln!(
-                "warning: {}; until `rushgate setup` has succeeded, applicants get 503 for campaigns that Redis does \
-                 not know",
+            stderr::warning(&format!(
+                "{}; until `rushgate setup` has succeeded, applicants get 503 for campaigns that Redis does not know",
                 causes(error.as_ref())
-            );
+            ));
         }
         let creation = if status.is_there {
             Creation::WasThere
@@ -109,10 +113,11 @@ impl Setup {
             .await?
         };
         let topic = &config.kafka.topic;
-        let text = match creation {
-            Creation::Created => format!("topic {topic} created"),
-            Creation::WasThere => format!("topic {topic} already existed"),
-            Creation::Declined(code) => bail!(
+        let topic_created = match creation {
+            Creation::Created => true,
+            Creation::WasThere => false,
+            Creation::Declined(code) => refuse!(
+                ServerRefused,
                 "topic {topic} does not exist, or this user may not see it, and Kafka does not create it: {code}. Ask \
                  an administrator to create it, with {} partitions or at least one for each consumer, or to grant this \
                  user Describe and Create on it; or choose another topic (KAFKA_TOPIC). Then run `rushgate setup` \
@@ -123,15 +128,43 @@ impl Setup {
         match kafka.risks(ATTEMPT).await {
             Ok(risks) => {
                 for risk in risks {
-                    eprintln!("warning: topic {topic} {risk}");
+                    stderr::warning(&format!("topic {topic} {risk}"));
                 }
             }
-            Err(error) => eprintln!(
-                "warning: cannot check whether topic {topic} may lose grants: {}",
+            Err(error) => stderr::warning(&format!(
+                "cannot check whether topic {topic} may lose grants: {}",
                 causes(error.as_ref())
-            ),
+            )),
         }
-        Ok(format!("tables ready ({applied} migrations), {text}"))
+        Ok(CommandOutput::of(SetUp {
+            migrations: applied,
+            topic: topic.clone(),
+            topic_created,
+        }))
+    }
+}
+
+/// What exists now.
+#[derive(Serialize)]
+struct SetUp {
+    /// Migrations of the tables, all of them applied.
+    migrations: usize,
+    topic: String,
+    /// False if it existed before.
+    topic_created: bool,
+}
+
+impl fmt::Display for SetUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (migrations, topic) = (self.migrations, &self.topic);
+        let created = match self.topic_created {
+            true => "created",
+            false => "already existed",
+        };
+        write!(
+            f,
+            "tables ready ({migrations} migrations), topic {topic} {created}"
+        )
     }
 }
 
@@ -152,7 +185,8 @@ async fn until<T>(
         let attempt = timeout(limit, attempt(limit.mul_f64(0.8))).await;
         attempt.unwrap_or_else(|_| {
             let limit = limit.as_secs_f64();
-            Err(anyhow!("no answer from {address} within {limit:.1} s"))
+            let message = format!("no answer from {address} within {limit:.1} s");
+            Err(Refusal::new(ErrorCode::ServerUnavailable, message).into())
         })
     };
     let pauses = ConstantBuilder::new().with_delay(PAUSE).without_max_times();

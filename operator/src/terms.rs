@@ -1,5 +1,6 @@
 //! A campaign's terms: its rules and its rounds, with a short description of them for operators.
 
+use crate::refusal::{ErrorCode, Refusal};
 use crate::schedule::Daily;
 use jiff::civil::Date;
 use rushgate_gate::projection::Projection;
@@ -274,8 +275,11 @@ impl fmt::Display for Campaign {
 }
 
 /// The error for an id that no campaign has.
-pub fn no_such_campaign(id: &CampaignId) -> String {
-    format!("there is no campaign {id}: `rushgate campaign list` lists all")
+pub fn no_such_campaign(id: &CampaignId) -> Refusal {
+    Refusal::new(
+        ErrorCode::NoSuchCampaign,
+        format!("there is no campaign {id}: `rushgate campaign list` lists all"),
+    )
 }
 
 /// When a round is open, as text.

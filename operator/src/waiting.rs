@@ -4,9 +4,9 @@
 //! long at most. If the reason for waiting changes, another line follows, but at most one every 3 s. If it does not
 //! change, a line follows every 10 s.
 
+use crate::stderr;
 use anyhow::Result;
 use rushgate_startup::duration_or_number_of;
-use std::io::Write;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -80,8 +80,7 @@ impl Notes {
     /// Prints what the command waits for, if a note is due.
     pub fn say(&mut self, what: &str) {
         if let Some(line) = self.line(what, Instant::now()) {
-            // A closed stderr does not end the wait.
-            let _ = writeln!(std::io::stderr(), "{line}");
+            stderr::note(&line);
         }
     }
 

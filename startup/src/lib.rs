@@ -43,7 +43,7 @@ pub use metrics::MetricsSettings;
 pub use old_names::Renamed;
 pub use parse::{Parsed, Settings, parse, parse_from};
 pub use redis::RedisSettings;
-pub use redis_dangers::redis_dangers;
+pub use redis_dangers::{RedisDanger, redis_dangers};
 pub use redis_error::{is_missing_right, is_refused_connection};
 pub use run::{Shutdown, block_on, run};
 pub use secrecy::{ExposeSecret, SecretString};

@@ -114,6 +114,25 @@ static EDGE: [Need; 1] = [Need {
     is_there: || haproxy::program().is_some(),
 }];
 
+/// What the scripts in the docs need, which tests run.
+static SCRIPTS: [Need; 2] = [
+    Need {
+        what: "jq",
+        apt: &["jq"],
+        is_there: || has("jq"),
+    },
+    Need {
+        what: "curl",
+        apt: &["curl"],
+        is_there: || has("curl"),
+    },
+];
+
+/// Ensures that the scripts in the docs can be run.
+pub(crate) fn scripts() -> Result<()> {
+    ensure(&SCRIPTS)
+}
+
 /// Finds HAProxy; installs it if it is missing.
 pub(crate) fn edge() -> Result<PathBuf> {
     ensure(&EDGE)?;

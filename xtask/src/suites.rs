@@ -43,7 +43,7 @@ impl Tools {
     /// Finds them; installs what is missing.
     pub(crate) fn find() -> Result<Self> {
         packages::edge()?;
-        packages::curl()?;
+        packages::scripts()?;
         Ok(Self {
             browser: packages::browser()?,
             schemathesis: SCHEMATHESIS.fetch()?,

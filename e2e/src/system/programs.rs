@@ -6,6 +6,7 @@ use crate::rights::Role;
 use rushgate_testbed::port::Port;
 use rushgate_testbed::process::Process;
 use rushgate_testbed::wait::until;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,6 +16,21 @@ impl System {
         let mut command = Command::new(program("rushgate"));
         let name = arguments.join("-");
         self.run(command.args(arguments), Role::Operator, &name)
+    }
+
+    /// A shell script that finds the `rushgate` command, with the settings of the operator and `RUSHGATE_URL`.
+    pub fn script(&self, text: &str) -> Command {
+        let operator = program("rushgate");
+        let directories = operator.parent().map(Path::to_owned).into_iter();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(directories.chain(std::env::split_paths(&path)));
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", text])
+            .envs(self.environment_of(Role::Operator))
+            .env("RUSHGATE_URL", self.url())
+            .env("PATH", path.expect("a path"));
+        command
     }
 
     /// Starts another bridge, under a name that depends on their number, and waits until it is ready.

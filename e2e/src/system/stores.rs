@@ -68,27 +68,15 @@ impl System {
     /// C5: nothing pending, nothing in the stream, nothing in Kafka, nothing done by hand.
     pub async fn drained(&self, campaign: &str) {
         until("nothing is on its way any more", async || {
-            let shown = self
-                .operator
-                .run(&["campaign", "show", campaign])
-                .await
-                .ok()?;
+            let show = ["campaign", "show", campaign];
+            let shown = self.operator.json(&show).await.ok()?.pop()?;
             let empty = [
-                "in the stream",
-                "in Kafka",
-                "dead letters of the bridge",
-                "dead letters of the consumer",
+                "in_stream",
+                "in_kafka",
+                "bridge_dead_letters",
+                "consumer_dead_letters",
             ];
-            let number = |what: &str| {
-                let line = shown
-                    .lines()
-                    .find(|line| line.trim_start().starts_with(what))?;
-                line.split_whitespace().next_back()?.parse::<u64>().ok()
-            };
-            empty
-                .iter()
-                .all(|what| number(what) == Some(0))
-                .then_some(())
+            empty.iter().all(|what| shown[what] == 0).then_some(())
         })
         .await;
     }

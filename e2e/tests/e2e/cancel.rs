@@ -195,16 +195,9 @@ async fn a_client_that_guesses_user_ids_gets_no_code_and_cancels_nothing() {
         .is(Method::DELETE, "nope/1", 403, "identity_not_proven")
         .await;
     let launch = View::of(&system, "launch");
-    let shown = launch.does(&["campaign", "show", "launch"]).await;
-    let figure = |line: &str| {
-        let found = shown.lines().find(|shown| shown.trim().starts_with(line));
-        found
-            .and_then(|line| line.split_whitespace().last())
-            .map(str::to_owned)
-    };
-    assert_eq!(
-        (figure("granted"), figure("waitlisted")),
-        (Some("10".into()), Some("10".into())),
-        "{shown}"
+    let round = &launch.shown().await["round"];
+    assert!(
+        round["granted"] == 10 && round["waitlisted"] == 10,
+        "{round}"
     );
 }

@@ -322,9 +322,12 @@ async fn a_coupon_is_redeemed_once_whoever_comes_at_the_same_moment() {
         first.starts_with(&of_u1) && first.ends_with(",A-1"),
         "{first}"
     );
-    let json = ["coupon", "list", "--campaign", SHOP, "--output", "json"];
-    let json: Vec<Value> = serde_json::from_str(&exits(&system, 0, &json).await).expect("JSON");
+    let json = system
+        .operator
+        .json(&["coupon", "list", "--campaign", SHOP]);
+    let json = json.await.expect("a list");
     assert_eq!(json.len(), list.lines().count() - 1);
+    assert_eq!(json[0]["code"], code["u1"].as_str());
 }
 
 #[tokio::test(flavor = "multi_thread")]

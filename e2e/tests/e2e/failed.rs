@@ -4,6 +4,7 @@ use crate::view::{View, granted};
 use rushgate_e2e::history::{Place, Reply};
 use rushgate_e2e::system::{Size, System};
 use rushgate_testbed::wait::until;
+use serde_json::{Value, json};
 
 fn grant(round: &str, serial: u32, user_id: &str) -> String {
     format!(
@@ -12,6 +13,11 @@ fn grant(round: &str, serial: u32, user_id: &str) -> String {
 }
 
 impl View<'_> {
+    /// What `failed show` says about a dead letter.
+    async fn dead_letter(&self, id: &str) -> Value {
+        self.json(&["failed", "show", id]).await.remove(0)
+    }
+
     /// From now on the database refuses rows for which this is true.
     pub(crate) async fn refuses(&self, rows: &str) {
         let refuse = format!("ALTER TABLE coupons ADD CONSTRAINT planted CHECK (NOT ({rows}))");
@@ -25,36 +31,41 @@ impl View<'_> {
     }
 
     /// Waits until this many dead letters are open and nothing else is on its way; returns the list.
-    pub(crate) async fn lists(&self, dead_letters: usize) -> String {
+    pub(crate) async fn lists(&self, dead_letters: usize) -> Vec<Value> {
         until(
             &format!("{dead_letters} dead letters are open"),
             async || {
-                let list = self.does(&["failed", "list"]).await;
-                let shown = self.does(&["campaign", "show", self.campaign]).await;
-                let rests = shown.contains("in the stream") && {
-                    let waits = |what: &str| {
-                        let line = shown.lines().find(|line| line.contains(what));
-                        line.is_none_or(|line| !line.trim_end().ends_with(" 0"))
-                    };
-                    !waits("in the stream") && !waits("in Kafka")
-                };
-                (rests && list.lines().count() == dead_letters + 1).then_some(list)
+                let list = self.json(&["failed", "list"]).await;
+                let shown = self.shown().await;
+                let rests = shown["in_stream"] == 0 && shown["in_kafka"] == 0;
+                (rests && list.len() == dead_letters).then_some(list)
             },
         )
         .await
     }
 }
 
-/// The id of the dead letter whose line contains all of these.
-pub(crate) fn named(list: &str, words: &[&str]) -> String {
-    let mut lines = list
-        .lines()
-        .skip(1)
-        .filter(|line| words.iter().all(|word| line.contains(word)));
-    let line = lines.next().unwrap_or_else(|| panic!("{words:?}: {list}"));
-    assert_eq!(lines.next(), None, "{words:?}: {list}");
-    line.split_whitespace().next().expect("a name").to_owned()
+/// The id of the only dead letter in the list that has all of these as reason, key or number of attempts.
+pub(crate) fn named(list: &[Value], expected: &[Value]) -> String {
+    let fields =
+        |listed: &Value| ["reason", "record_key", "attempts"].map(|field| listed[field].clone());
+    let has_all = |listed: &&Value| {
+        let fields = fields(listed);
+        expected.iter().all(|value| fields.contains(value))
+    };
+    let mut found = list.iter().filter(has_all);
+    let first = found
+        .next()
+        .unwrap_or_else(|| panic!("{expected:?}: {list:?}"));
+    assert_eq!(found.next(), None, "{expected:?}: {list:?}");
+    first["id"].as_str().expect("an id").to_owned()
 }
+
+/// What `named` looks for, as values.
+macro_rules! with {
+    ($($value:expr),+) => { &[$(serde_json::Value::from($value)),+] };
+}
+pub(crate) use with;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
@@ -92,11 +103,11 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
         ("undecodable", "other/once/1"),
     ];
     for (reason, key) in reasons {
-        named(&list, &[reason, key, " 1  open"]);
+        named(&list, with![reason, key, 1]);
     }
-    let already_holds = named(&list, &["launch/once/4"]);
+    let already_holds = named(&list, with!["launch/once/4"]);
     let only = launch
-        .does(&[
+        .json(&[
             "failed",
             "list",
             "--campaign",
@@ -105,51 +116,54 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
             "over_quota",
         ])
         .await;
-    assert_eq!(only.lines().count(), 3, "{only}");
+    assert_eq!(only.len(), 2, "{only:?}");
     let refused = launch
         .cannot(&["failed", "list", "--campaign", "none"])
         .await;
     assert!(refused.contains("there is no campaign none"), "{refused}");
 
     // The whole record.
-    let over_quota = named(&list, &["over_quota", "launch/once/3"]);
-    let shown = launch.does(&["failed", "show", &over_quota]).await;
-    for expected in [
-        "reason       over_quota: launch/once/3 is above the round's quota of 2",
-        "key          launch/once/3",
-        r#""serial":3,"user_id":"c""#,
-        "header       ce_id: launch/once/3/coupon.granted",
-        "attempts     1",
-        "resolution   open",
+    let over_quota = named(&list, with!["over_quota", "launch/once/3"]);
+    let shown = launch.dead_letter(&over_quota).await;
+    for (field, expected) in [
+        ("reason", Value::from("over_quota")),
+        (
+            "detail",
+            "launch/once/3 is above the round's quota of 2".into(),
+        ),
+        ("key", "launch/once/3".into()),
+        ("attempts", 1.into()),
+        ("resolution", "open".into()),
+        ("topic", system.topic().into()),
     ] {
-        assert!(shown.contains(expected), "{expected}: {shown}");
+        assert_eq!(shown[field], expected, "{field}: {shown}");
     }
-    assert!(
-        shown.contains(&format!("{} partition", system.topic())),
-        "{shown}"
-    );
+    let value = shown["value"].as_str().expect("a value");
+    assert!(value.contains(r#""serial":3,"user_id":"c""#), "{shown}");
+    let headers = shown["headers"].as_array().expect("headers");
+    let id = json!({"name": "ce_id", "value": "launch/once/3/coupon.granted"});
+    assert!(headers.contains(&id), "{shown}");
 
     // Replayed too early, it fails again, and shows the number of attempts.
     launch.does(&["failed", "replay", &over_quota]).await;
     let list = launch.lists(8).await;
-    let again = named(&list, &["over_quota", "launch/once/3", " 2  open"]);
+    let again = named(&list, with!["over_quota", "launch/once/3", 2]);
     assert_ne!(again, over_quota);
-    let shown = launch.does(&["failed", "show", &over_quota]).await;
-    assert!(shown.contains("resolution   replayed at"), "{shown}");
-    let shown = launch.does(&["failed", "show", &again]).await;
-    assert!(
-        shown.contains(
-            "parked       until the quota has room for the serial; then the consumer replays it"
-        ),
-        "{shown}"
-    );
+    let shown = launch.dead_letter(&over_quota).await;
+    assert_eq!(shown["resolution"], "replayed", "{shown}");
+    let shown = launch.dead_letter(&again).await;
+    let until = &shown["parked_until"];
+    assert_eq!(until, "the quota has room for the serial", "{shown}");
+    let text = launch.does(&["failed", "show", &again]).await;
+    assert!(text.contains("; then the consumer replays it"), "{text}");
     // When there is room, it becomes a coupon without a command; a second replay still gives a single coupon.
     let raise = "UPDATE rounds SET quota = 4";
     system.database.run(raise).await.expect("raised");
     launch.has_rows(3).await;
     launch.lists(7).await;
-    let shown = launch.does(&["failed", "show", &again]).await;
-    assert!(shown.contains("note         by the consumer"), "{shown}");
+    let shown = launch.dead_letter(&again).await;
+    let note = shown["note"].as_str().expect("a note");
+    assert!(note.starts_with("by the consumer"), "{shown}");
     let said = launch
         .does(&["failed", "replay", &again, &over_quota])
         .await;
@@ -173,8 +187,8 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
     assert!(said.contains("was discarded already, at 20"), "{said}");
     let said = launch.exits(1, &["failed", "replay", &already_holds]).await;
     assert!(said.contains("was discarded already, at 20"), "{said}");
-    let shown = launch.does(&["failed", "show", &already_holds]).await;
-    assert!(shown.contains("note         a test record"), "{shown}");
+    let shown = launch.dead_letter(&already_holds).await;
+    assert_eq!(shown["note"], "a test record", "{shown}");
     // No serial is returned that another applicant has, or that belongs to none.
     for (words, expected) in [
         (
@@ -186,13 +200,13 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
             ", the gate has no such grant",
         ),
     ] {
-        let id = named(&list, &words);
+        let id = named(&list, &words.map(Value::from));
         let said = launch
             .does(&["failed", "discard", &id, "--return-serial"])
             .await;
         assert!(said.contains(expected), "{words:?}: {said}");
     }
-    let id = named(&list, &["undecodable", "launch/once/3"]);
+    let id = named(&list, with!["undecodable", "launch/once/3"]);
     let refused = launch
         .cannot(&["failed", "discard", &id, "--return-serial"])
         .await;
@@ -210,11 +224,14 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
         .does(&["failed", "discard", "--all", "--reason", "undecodable"])
         .await;
     assert_eq!(said.lines().count(), 1, "{said}");
-    assert_eq!(launch.lists(0).await.lines().count(), 1);
+    launch.lists(0).await;
     let said = launch.does(&["failed", "replay", "--all"]).await;
     assert_eq!(said.trim(), "there is no open dead letter");
-    let list = launch.does(&["failed", "list", "--all"]).await;
-    assert_eq!(list.matches("discarded").count(), 7, "{list}");
+    let list = launch.json(&["failed", "list", "--all"]).await;
+    let discarded = list
+        .iter()
+        .filter(|listed| listed["resolution"] == "discarded");
+    assert_eq!(discarded.count(), 7, "{list:?}");
 
     // An unknown id is reported, and the others are still processed.
     for (arguments, expected) in [
@@ -289,7 +306,7 @@ async fn the_serial_of_a_discarded_grant_goes_to_another_applicant() {
     launch.refuses("user_id = 'b' AND state = 'active'").await;
     assert_eq!(launch.apply("b").await, granted(2));
     let list = launch.lists(1).await;
-    let id = named(&list, &["row_refused"]);
+    let id = named(&list, with!["row_refused"]);
     launch.refuses_nothing().await;
     assert_eq!(launch.apply("c").await, Reply::SoldOut);
 
@@ -315,10 +332,11 @@ async fn the_serial_of_a_discarded_grant_goes_to_another_applicant() {
     let rows = system.database.rows("launch").await.expect("the database");
     let holders: Vec<_> = rows.iter().map(|row| row.user_id.as_str()).collect();
     assert_eq!(holders, ["a", "c"]);
-    let log = launch.does(&["campaign", "log", "launch"]).await;
+    let expected = "launch/once/2 of b is revoked; its serial is free again";
+    let log = launch.log().await;
     assert!(
-        log.contains("revoked  launch/once/2 of b is revoked; its serial is free again"),
-        "{log}"
+        log.contains(&("revoked".to_owned(), expected.to_owned())),
+        "{log:?}"
     );
     launch.exits(0, &["audit", "launch"]).await;
 
@@ -376,13 +394,13 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
             .await
             .expect("added");
         let list = launch.lists(3).await;
-        anna = named(&list, &["unpublishable", "launch/once/1 "]);
-        ben = named(&list, &["unpublishable", "launch/once/2 "]);
-        let first = named(&list, &["unpublishable", "no event"]);
+        anna = named(&list, with!["unpublishable", "launch/once/1"]);
+        ben = named(&list, with!["unpublishable", "launch/once/2"]);
+        let first = named(&list, with!["unpublishable", Value::Null]);
         // After the replay it has all its fields, also one with a name that the bridge uses.
         launch.does(&["failed", "replay", &first]).await;
         let list = launch.lists(3).await;
-        malformed = named(&list, &["unpublishable", "no event"]);
+        malformed = named(&list, with!["unpublishable", Value::Null]);
         let mut range = redis::cmd("XRANGE");
         range.arg(["rushgate:{launch}:dead-letters", "-", "+"].as_slice());
         let dead_letters: redis::Value = range.query_async(&mut redis).await.expect("dead letters");
@@ -392,24 +410,28 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
         );
         assert!(anna.starts_with("launch/"), "{anna}");
         for (arguments, expected) in [
-            (["--reason", "unpublishable"], 4),
-            (["--reason", "serial_taken"], 1),
-            (["--campaign", "launch"], 4),
+            (["--reason", "unpublishable"], 3),
+            (["--reason", "serial_taken"], 0),
+            (["--campaign", "launch"], 3),
         ] {
             let list = launch
-                .does(&[&["failed", "list"], &arguments[..]].concat())
+                .json(&[&["failed", "list"], &arguments[..]].concat())
                 .await;
-            assert_eq!(list.lines().count(), expected, "{arguments:?}: {list}");
+            assert_eq!(list.len(), expected, "{arguments:?}: {list:?}");
         }
-        let shown = launch.does(&["failed", "show", &anna]).await;
-        for expected in [
-            "which KAFKA_VALUE_FORMAT=long needs",
-            "field        serial: 1",
-            "field        user_id: anna",
-            "entry_id: ",
-        ] {
-            assert!(shown.contains(expected), "{expected}: {shown}");
-        }
+        let shown = launch.dead_letter(&anna).await;
+        let detail = shown["detail"].as_str().expect("a detail");
+        assert!(
+            detail.contains("which KAFKA_VALUE_FORMAT=long needs"),
+            "{shown}"
+        );
+        let fields = &shown["fields"];
+        assert!(
+            fields["serial"] == "1"
+                && fields["user_id"] == "anna"
+                && fields["entry_id"].is_string(),
+            "{shown}"
+        );
 
         // The serial goes to another applicant; the revocation cannot be published either, as long as this lasts.
         let said = launch
@@ -429,7 +451,7 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
         launch.gets("7", Place::new("once", 2)).await;
         launch.has_rows(1).await;
         let list = launch.lists(3).await;
-        assert_eq!(list.matches("launch/once/2 ").count(), 1, "{list}");
+        named(&list, with!["launch/once/2"]);
         let said = launch
             .exits(1, &["failed", "discard", &malformed, "--return-serial"])
             .await;
@@ -452,13 +474,13 @@ async fn what_the_bridge_cannot_publish_is_listed_shown_replayed_and_discarded()
             let said = launch.exits(code, &["failed", command, &malformed]).await;
             assert!(said.contains(expected), "{command}: {said}");
         }
-        let log = launch.does(&["campaign", "log", "launch"]).await;
-        assert!(
-            log.contains("user_id=ben")
-                && log.contains("(as agreed)")
-                && log.contains("type=coupon.granted"),
-            "{log}"
-        );
+        let log = launch.json(&["campaign", "log", "launch"]).await;
+        let discarded = log.iter().find(|line| {
+            let detail = line["detail"].as_str().expect("a detail");
+            detail.contains("user_id=ben") && detail.contains("type=coupon.granted")
+        });
+        let discarded = discarded.unwrap_or_else(|| panic!("{log:?}"));
+        assert_eq!(discarded["reason"], "as agreed", "{log:?}");
     }
 
     // A bridge that can publish it does.
@@ -498,7 +520,7 @@ async fn what_was_discarded_is_not_brought_back_by_a_repair() {
         let launch = View::of(&system, "launch");
         assert_eq!(launch.apply("anna").await, granted(1));
         let list = launch.lists(1).await;
-        let anna = named(&list, &["unpublishable", "launch/once/1 "]);
+        let anna = named(&list, with!["unpublishable", "launch/once/1"]);
         let said = launch.does(&["failed", "discard", &anna]).await;
         assert_eq!(said.trim(), format!("{anna}: discarded"));
         let found = launch.exits(2, &["audit", "launch", "--repair"]).await;

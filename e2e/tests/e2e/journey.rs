@@ -127,16 +127,10 @@ async fn long_values_are_eight_bytes_and_become_rows_too() {
     })
     .await;
 
-    let show = system.operator.run(&["campaign", "show", "anybody"]).await;
-    let show = show.expect("shown");
-    for line in ["in the stream", "dead letters of the bridge"] {
-        let count = show.lines().find(|shown| shown.contains(line));
-        let expected = if line == "in the stream" { "1" } else { "0" };
-        assert_eq!(
-            count.and_then(|line| line.split_whitespace().last()),
-            Some(expected),
-            "{line}: {show}"
-        );
+    let shown = system.operator.json(&["campaign", "show", "anybody"]).await;
+    let shown = shown.expect("shown").remove(0);
+    for (what, expected) in [("in_stream", 1), ("bridge_dead_letters", 0)] {
+        assert_eq!(shown[what], expected, "{what}: {shown}");
     }
     let log = system.bridges[0].log();
     assert_eq!(
@@ -187,10 +181,11 @@ async fn an_operator_may_say_everything_twice() {
     assert!(error.contains("there is no campaign nope"), "{error}");
     let list = system
         .operator
-        .run(&["campaign", "list"])
+        .json(&["campaign", "list"])
         .await
         .expect("a list");
-    assert!(list.contains("welcome"), "{list}");
+    let names: Vec<_> = list.iter().map(|listed| &listed["campaign"]).collect();
+    assert_eq!(names, ["welcome"]);
 
     // A gate that has lost its winners is not started again from nothing.
     let mut redis = system.redis_connection().await.expect("Redis");

@@ -1,6 +1,6 @@
 //! Tests all programs with a Kafka that requires a login, TLS, or a client certificate.
 
-use crate::failed::named;
+use crate::failed::{named, with};
 use crate::secured::says::{Log, says};
 use crate::view::{View, granted};
 use rushgate_e2e::history::Place;
@@ -54,7 +54,7 @@ async fn works_with(mechanism: &str) {
     assert_eq!(launch.apply("b").await, granted(2));
     let list = launch.lists(1).await;
     launch.refuses_nothing().await;
-    let id = named(&list, &["row_refused", "launch/once/2"]);
+    let id = named(&list, with!["row_refused", "launch/once/2"]);
     let said = launch.does(&["failed", "replay", &id]).await;
     assert!(said.contains("sent again"), "{said}");
     launch.has_rows(2).await;

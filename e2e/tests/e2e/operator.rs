@@ -4,6 +4,7 @@ use crate::view::{View, granted};
 use rushgate_e2e::history::{Place, Reply};
 use rushgate_e2e::system::{Size, System};
 use rushgate_testbed::wait::until;
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn quotas_go_up_at_once_and_down_to_what_is_given() {
@@ -70,19 +71,22 @@ async fn quotas_go_up_at_once_and_down_to_what_is_given() {
         (system.database.count("launch").await.expect("the database") == 5).then_some(())
     })
     .await;
-    let log = launch.does(&["campaign", "log", "launch"]).await;
-    let lines: Vec<&str> = log.lines().collect();
-    assert_eq!(lines.len(), 3, "{log}");
-    assert!(
-        lines[0]
-            .contains("created  quota 2, opens now, closes never, one per campaign, waitlist 2"),
-        "{log}"
-    );
-    assert!(
-        lines[1].contains("changed  once: quota 2 -> 5 (another box) ["),
-        "{log}"
-    );
-    assert!(lines[2].contains("changed  waitlist 2 -> 0 ["), "{log}");
+    let log = launch.json(&["campaign", "log", "launch"]).await;
+    assert_eq!(log.len(), 3, "{log:?}");
+    for (line, (action, detail, reason)) in log.iter().zip([
+        (
+            "created",
+            "quota 2, opens now, closes never, one per campaign, waitlist 2",
+            None,
+        ),
+        ("changed", "once: quota 2 -> 5", Some("another box")),
+        ("changed", "waitlist 2 -> 0", None),
+    ]) {
+        assert_eq!(line["action"], action, "{line}");
+        assert_eq!(line["detail"], detail, "{line}");
+        assert_eq!(line["reason"].as_str(), reason, "{line}");
+        assert!(line["actor"].is_string(), "{line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,12 +143,10 @@ async fn a_campaign_is_paused_resumed_and_closed() {
         .cannot(&["campaign", "change", "launch", "--quota", "9"])
         .await;
     assert!(refused.contains("closed for good"), "{refused}");
-    let log = launch.does(&["campaign", "log", "launch"]).await;
-    let actions: Vec<_> = log
-        .lines()
-        .filter_map(|line| line.split_whitespace().nth(1))
-        .collect();
-    assert_eq!(actions, ["created", "paused", "resumed", "closed"], "{log}");
+    assert_eq!(
+        launch.actions().await,
+        ["created", "paused", "resumed", "closed"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,9 +174,10 @@ async fn days_are_added_and_removed_while_they_have_no_winners() {
             .await;
         assert!(said.contains(&format!("({rounds} rounds)")), "{to}: {said}");
     }
-    let shown = advent.does(&["campaign", "show", "advent"]).await;
-    assert!(
-        shown.contains("next round 2126-12-01, opens 2126-12-01T01:00:00.000Z"),
+    let shown = advent.shown().await;
+    assert_eq!(
+        shown["next_round"],
+        json!({"round": "2126-12-01", "opens_at": "2126-12-01T01:00:00.000Z"}),
         "{shown}"
     );
 
@@ -195,9 +198,12 @@ async fn days_are_added_and_removed_while_they_have_no_winners() {
         refused.contains("round 2126-12-02 of campaign"),
         "{refused}"
     );
-    let shown = advent.does(&["campaign", "show", "advent"]).await;
+    let shown = advent.shown().await;
+    let rounds = shown["terms"]["rounds"].as_array().expect("rounds");
+    assert_eq!(rounds.len(), 3, "{shown}");
+    let round = &shown["round"];
     assert!(
-        shown.contains("(3 rounds)") && shown.contains("round 2126-12-02, quota 100"),
+        round["round"] == "2126-12-02" && round["quota"] == 100,
         "{shown}"
     );
 }
@@ -306,15 +312,7 @@ async fn what_cannot_be_says_what_to_do_next() {
         "warning: campaign late: it is over: its last round closed at 2024-12-01T10:00:00.000Z";
     assert!(said.contains(warning), "{said}");
     let list = launch.does(&["campaign", "list"]).await;
-    let shown = |id| list.lines().find(|line| line.starts_with(id));
-    assert!(
-        shown("late").is_some_and(|line| line.contains("once (over)")),
-        "{list}"
-    );
-    assert!(
-        shown("launch").is_some_and(|line| !line.contains("over")),
-        "{list}"
-    );
+    assert_eq!(list.matches("once (over)").count(), 1, "{list}");
     let show = launch.does(&["campaign", "show", "late"]).await;
     assert!(show.contains("round once (over)"), "{show}");
     // So is a mistyped change.

@@ -2,12 +2,13 @@
 
 use crate::view::{View, granted};
 use futures::future::join_all;
-use rushgate_e2e::campaign::{Ended, Operator};
+use rushgate_e2e::campaign::{AS_JSON, Ended, Operator};
 use rushgate_e2e::history::Reply;
 use rushgate_e2e::rights::{Logins, Role};
 use rushgate_e2e::shared::server;
 use rushgate_e2e::system::{Size, System};
 use rushgate_testbed::wait::{DEADLINE, until};
+use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,12 +34,24 @@ async fn end_of(operator: &Operator, arguments: &[&str]) -> Ended {
     ended.expect("run")
 }
 
-/// The figure in the line that begins like this.
-fn figure<'a>(text: &'a str, what: &str) -> &'a str {
-    let mut lines = text.lines();
-    let line = lines.find(|line| line.trim_start().starts_with(what));
-    let line = line.unwrap_or_else(|| panic!("{what}: {text}"));
-    line.split_whitespace().next_back().expect("a figure")
+/// How `campaign show` of the command has ended, and what it has said.
+async fn show(operator: &Operator, campaign: &str) -> (Ended, Value) {
+    let arguments = [&["campaign", "show", campaign], &AS_JSON[..]].concat();
+    let ended = end_of(operator, &arguments).await;
+    let mut shown = ended.objects().expect("JSON");
+    assert_eq!(shown.len(), 1, "{ended:?}");
+    (ended, shown.remove(0))
+}
+
+/// The errors that a command has printed as JSON: code and message.
+fn errors(ended: &Ended) -> Vec<(String, String)> {
+    let lines = ended.stderr.lines().map(serde_json::from_str);
+    let lines: Vec<Value> = lines.collect::<Result<_, _>>().expect("JSON");
+    let errors = lines.iter().filter(|line| line["severity"] == "error");
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    errors
+        .map(|error| (text(&error["code"]), text(&error["message"])))
+        .collect()
 }
 
 /// One campaign with a grant that became a row, another with a grant that became a dead letter.
@@ -53,8 +66,10 @@ async fn two_campaigns() -> System {
     assert_eq!(other.apply("a").await, granted(1));
     assert_eq!(other.apply("b").await, granted(2));
     until("there is a dead letter", async || {
-        let list = other.does(&["failed", "list"]).await;
-        list.contains("over_quota").then_some(())
+        let list = other.json(&["failed", "list"]).await;
+        list.iter()
+            .any(|listed| listed["reason"] == "over_quota")
+            .then_some(())
     })
     .await;
     let launch = View::of(&system, "launch");
@@ -143,22 +158,26 @@ async fn one_cause_stands_once_in_an_error() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_away_hides_nothing_of_what_the_others_know() {
     let system = two_campaigns().await;
-    let show = ["campaign", "show", "launch"];
-
     let operator = without(&system, "Kafka");
-    let ended = end_of(&operator, &show).await;
+    let (ended, shown) = show(&operator, "launch").await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(shown["round"]["granted"], 1, "{shown}");
     for (what, expected) in [
-        ("granted", "1"),
-        ("in the stream", "0"),
-        ("in Kafka", "unknown"),
-        ("inserted", "1"),
-        ("dead letters of the consumer", "0"),
+        ("in_stream", Some(0)),
+        ("in_kafka", None),
+        ("inserted", Some(1)),
+        ("consumer_dead_letters", Some(0)),
     ] {
-        assert_eq!(figure(&ended.stdout, what), expected, "{what}: {ended:?}");
+        assert_eq!(shown[what].as_u64(), expected, "{what}: {shown}");
     }
-    let why = format!("error: in Kafka: unknown: cannot use Kafka at {NOWHERE}: ");
-    assert!(ended.stderr.contains(&why), "{ended:?}");
+    let why = format!("in Kafka: unknown: cannot use Kafka at {NOWHERE}: ");
+    let [(code, message)] = &errors(&ended)[..] else {
+        panic!("{ended:?}");
+    };
+    assert!(
+        code == "incomplete" && message.starts_with(&why),
+        "{ended:?}"
+    );
     // One wait of 10 s in all. A wait for each of these campaigns would pass the deadline.
     let more = (0..14).map(|number| format!("z{number:02}"));
     let more = more.map(async |campaign| system.operator.create(&campaign, 1).await);
@@ -184,7 +203,7 @@ async fn a_server_that_is_away_hides_nothing_of_what_the_others_know() {
     assert_eq!(ended.code, Some(1), "{ended:?}");
 
     let operator = without(&system, "Redis");
-    let ended = end_of(&operator, &show).await;
+    let ended = end_of(&operator, &["campaign", "show", "launch"]).await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(
         ended
@@ -192,17 +211,22 @@ async fn a_server_that_is_away_hides_nothing_of_what_the_others_know() {
             .starts_with("campaign launch: running (in the database), quota 5, "),
         "{ended:?}"
     );
-    for (what, expected) in [
-        ("granted, issued, waitlisted", "unknown"),
-        ("in the stream", "unknown"),
-        ("in Kafka", "0"),
-        ("inserted", "1"),
-        ("dead letters of the bridge", "unknown"),
-    ] {
-        assert_eq!(figure(&ended.stdout, what), expected, "{what}: {ended:?}");
-    }
     let why = "error: granted, issued, waitlisted, in the stream, dead letters of the bridge: unknown: cannot use Redis";
     assert!(ended.stderr.contains(why), "{ended:?}");
+    let (ended, shown) = show(&operator, "launch").await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        shown["at_gate"] == "unknown" && shown["terms"]["state"] == "running",
+        "{shown}"
+    );
+    for (what, expected) in [
+        ("in_stream", None),
+        ("in_kafka", Some(0)),
+        ("inserted", Some(1)),
+        ("bridge_dead_letters", None),
+    ] {
+        assert_eq!(shown[what].as_u64(), expected, "{what}: {shown}");
+    }
     for (arguments, expected) in [
         (
             ["campaign", "list"].as_slice(),
@@ -228,21 +252,18 @@ async fn a_server_that_is_away_hides_nothing_of_what_the_others_know() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
 
     let operator = without(&system, "the database");
-    let ended = end_of(&operator, &show).await;
+    let (ended, shown) = show(&operator, "launch").await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(
-        ended
-            .stdout
-            .starts_with("campaign launch: running, unknown\n"),
-        "{ended:?}"
+        shown["state"] == "running" && shown["terms"].is_null() && shown["round"]["granted"] == 1,
+        "{shown}"
     );
     for (what, expected) in [
-        ("granted", "1"),
-        ("in the stream", "0"),
-        ("in Kafka", "0"),
-        ("inserted", "unknown"),
+        ("in_stream", Some(0)),
+        ("in_kafka", Some(0)),
+        ("inserted", None),
     ] {
-        assert_eq!(figure(&ended.stdout, what), expected, "{what}: {ended:?}");
+        assert_eq!(shown[what].as_u64(), expected, "{what}: {shown}");
     }
     for (arguments, expected) in [
         (
@@ -320,8 +341,7 @@ async fn a_command_that_waits_says_for_what_and_how_long() {
     let launch = View::of(&system, "launch");
     assert_eq!(launch.apply("a").await, granted(1));
     until("it is in Kafka", async || {
-        let shown = launch.does(&["campaign", "show", "launch"]).await;
-        (figure(&shown, "in Kafka") == "1").then_some(())
+        (launch.shown().await["in_kafka"] == 1).then_some(())
     })
     .await;
     let restore = ["restore", "launch", "--halt", "--wait", "12s"];
@@ -384,25 +404,26 @@ async fn a_server_that_hangs_is_given_up_and_hides_nothing_of_the_others() {
     let redis = format!("redis://{nowhere}");
     let show = async |variable: &str, value: &str| {
         let operator = system.operator.with(&[(variable, value)]);
-        end_of(&operator, &["campaign", "show", "welcome"]).await
+        show(&operator, "welcome").await
     };
     let (database, redis, kafka) = tokio::join!(
         show("DATABASE_URL", &database),
         show("REDIS_URL", &redis),
         show("KAFKA_BROKERS", &nowhere)
     );
-    for (ended, missing) in [
+    for ((ended, shown), missing) in [
         (&database, "inserted"),
-        (&redis, "in the stream"),
-        (&kafka, "in Kafka"),
+        (&redis, "in_stream"),
+        (&kafka, "in_kafka"),
     ] {
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        let rows = ["in the stream", "in Kafka", "inserted"];
-        let unknown = rows.map(|row| figure(&ended.stdout, row) == "unknown");
-        assert_eq!(unknown, rows.map(|row| row == missing), "{ended:?}");
+        let figures = ["in_stream", "in_kafka", "inserted"];
+        let unknown = figures.map(|figure| shown[figure].is_null());
+        assert_eq!(unknown, figures.map(|figure| figure == missing), "{shown}");
         assert!(ended.stderr.contains(": unknown: cannot use "), "{ended:?}");
     }
-    let note = "the database has not answered yet: waiting up to ";
+    let (database, _) = database;
+    let note = r#"{"severity":"note","message":"the database has not answered yet: waiting up to "#;
     assert!(database.stderr.starts_with(note), "{database:?}");
 }
 
@@ -517,8 +538,9 @@ async fn connections_to_the_database_are_closed_and_not_just_dropped() {
         .await;
     // One connection of the writer, one that parks the record, and one that looks for parked records.
     until("the consumer has parked a record", async || {
-        let list = system.operator.run(&["failed", "list"]).await.ok()?;
-        (list.contains("unconfirmed") && database.count() >= 3).then_some(())
+        let list = system.operator.json(&["failed", "list"]).await.ok()?;
+        let is_parked = list.iter().any(|listed| listed["reason"] == "unconfirmed");
+        (is_parked && database.count() >= 3).then_some(())
     })
     .await;
     assert_eq!(system.consumers.remove(0).terminate(), Some(0));

@@ -54,11 +54,9 @@ async fn terms_that_differ_are_found_and_repaired() {
     let agreed = launch.exits(0, &["audit"]).await;
     assert!(agreed.contains("all agree"), "{agreed}");
     assert_eq!(quota(&system).await, 5);
-    let log = launch.does(&["campaign", "log", LAUNCH]).await;
-    assert!(
-        log.contains("quota of round once: 5 in the database, 25 at the gate"),
-        "{log}"
-    );
+    launch
+        .has_logged("quota of round once: 5 in the database, 25 at the gate")
+        .await;
     assert_eq!(launch.refusal("b").await, (503, "paused".to_owned()));
     launch.does(&["campaign", "resume", LAUNCH]).await;
     assert_eq!(launch.apply("b").await, granted(2));
@@ -135,13 +133,19 @@ async fn a_campaign_of_an_older_version_promotes_forever_until_it_is_changed() {
         "2099-01-01T00:00:00Z",
     ];
     launch.does(&[&change[..], &rules].concat()).await;
-    let log = launch.does(&["campaign", "log", LAUNCH]).await;
-    let expected =
-        "self-cancel off -> on; promote until forever -> closes; valid until unset -> 2099-01-01";
-    assert!(log.contains(expected), "{log}");
-    let shown = launch.does(&["campaign", "show", LAUNCH]).await;
-    let expected = "waitlist 5, self-cancel, valid until 2099-01-01T00:00:00.000Z";
-    assert!(shown.contains(expected), "{shown}");
+    launch
+        .has_logged(
+            "self-cancel off -> on; promote until forever -> closes; valid until unset -> 2099-01-01",
+        )
+        .await;
+    let terms = &launch.shown().await["terms"];
+    assert!(
+        terms["waitlist"] == 5
+            && terms["self_cancel"] == true
+            && terms["promote_until"] == "closes"
+            && terms["valid_until"] == "2099-01-01T00:00:00.000Z",
+        "{terms}"
+    );
     let revoked = launch.does(&["revoke", LAUNCH, "w1"]).await;
     assert!(revoked.ends_with("its serial is free again\n"), "{revoked}");
     let found = launch.does(&["coupon", "find", "w2"]).await;
@@ -239,19 +243,16 @@ async fn what_was_finished_first_is_told_also_by_a_command_that_fails() {
     ] {
         launch.does(&["campaign", "resume", LAUNCH]).await;
         system.database.run(interrupted).await.expect("done");
-        let shown = launch.does(&["campaign", "show", LAUNCH]).await;
-        assert!(
-            shown.contains("unfinished: pause by kim"),
-            "{command:?}: {shown}"
-        );
+        let shown = launch.shown().await;
+        assert_eq!(shown["unfinished"], "pause by kim", "{command:?}: {shown}");
         let failed = launch.exits(1, command).await;
         let finished = "finished first: pause by kim: campaign launch is paused: ";
         let finished = failed.find(finished).expect(&failed);
         let why = failed.find(expected).expect(&failed);
         assert!(finished < why, "{command:?}: {failed}");
     }
-    let shown = launch.does(&["campaign", "show", LAUNCH]).await;
-    assert!(!shown.contains("unfinished"), "{shown}");
+    let shown = launch.shown().await;
+    assert!(shown["unfinished"].is_null(), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -292,11 +293,9 @@ async fn a_restore_makes_room_for_what_the_gate_has_granted() {
         "{restored}"
     );
     assert_eq!(quota(&system).await, 3);
-    let log = launch.does(&["campaign", "log", LAUNCH]).await;
-    assert!(
-        log.contains("taken from the gate: once: quota 2 -> 3"),
-        "{log}"
-    );
+    launch
+        .has_logged("taken from the gate: once: quota 2 -> 3")
+        .await;
     assert_eq!(launch.apply("d").await, Reply::SoldOut);
     let agreed = launch.exits(0, &["audit"]).await;
     assert!(agreed.contains("all agree"), "{agreed}");

@@ -131,8 +131,8 @@ async fn a_transaction_of_another_producer_delays_no_grant() {
     let aborted = spawn_blocking(move || producer.abort_transaction(LONG));
     aborted.await.expect("run").expect("aborted");
     until("all that was in it are dead letters", async || {
-        let list = launch.does(&["failed", "list"]).await;
-        (list.lines().count() == 1 + PARTITIONS as usize).then_some(())
+        let list = launch.json(&["failed", "list"]).await;
+        (list.len() == PARTITIONS as usize).then_some(())
     })
     .await;
     launch.exits(0, &["audit", "launch"]).await;

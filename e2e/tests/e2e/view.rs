@@ -10,6 +10,7 @@ use rushgate_e2e::shared::server;
 use rushgate_e2e::system::System;
 use rushgate_testbed::wait::until;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(crate) struct View<'a> {
@@ -59,6 +60,51 @@ impl<'a> View<'a> {
     pub(crate) async fn does(&self, arguments: &[&str]) -> String {
         let done = self.system.operator.run(arguments).await;
         done.unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    }
+
+    /// The objects that the command prints.
+    pub(crate) async fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        let done = self.system.operator.json(arguments).await;
+        done.unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    }
+
+    /// What `campaign show` says about the campaign.
+    pub(crate) async fn shown(&self) -> Value {
+        self.json(&["campaign", "show", self.campaign])
+            .await
+            .remove(0)
+    }
+
+    /// The states of all campaigns at the gate, by their names.
+    pub(crate) async fn states(&self) -> BTreeMap<String, Value> {
+        let list = self.json(&["campaign", "list"]).await.into_iter();
+        list.map(|mut listed| {
+            let id = listed["campaign"].as_str().expect("a name").to_owned();
+            (id, listed["state"].take())
+        })
+        .collect()
+    }
+
+    /// What the log of the campaign says that was done, oldest first: action and detail.
+    pub(crate) async fn log(&self) -> Vec<(String, String)> {
+        let log = self.json(&["campaign", "log", self.campaign]).await;
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        log.iter()
+            .map(|line| (text(&line["action"]), text(&line["detail"])))
+            .collect()
+    }
+
+    /// The actions in the log of the campaign, oldest first.
+    pub(crate) async fn actions(&self) -> Vec<String> {
+        let log = self.log().await.into_iter();
+        log.map(|(action, _)| action).collect()
+    }
+
+    /// Checks that a line of the log of the campaign contains this.
+    pub(crate) async fn has_logged(&self, expected: &str) {
+        let log = self.log().await;
+        let is_there = log.iter().any(|(_, detail)| detail.contains(expected));
+        assert!(is_there, "{expected}: {log:?}");
     }
 
     pub(crate) async fn cannot(&self, arguments: &[&str]) -> String {

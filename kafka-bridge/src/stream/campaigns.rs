@@ -74,8 +74,8 @@ impl Campaigns {
         match link.ask(&info).await {
             Ok(info) => {
                 let info: String = redis::from_redis_value(info).map_err(RedisError::from)?;
-                for danger in redis_dangers(&info) {
-                    tracing::warn!("Redis: {danger}");
+                for danger in redis_dangers(&info, None) {
+                    tracing::warn!("Redis: {}", danger.message);
                 }
             }
             Err(error) if error.code().is_some() => {}

@@ -1,7 +1,8 @@
 //! A finding of the audit: one disagreement, what it is in words, and what to do about it.
 
+use crate::output::quoted;
 use rushgate_gate::balance::Miscount;
-use rushgate_gate::{Assignment, CampaignState, RoundId};
+use rushgate_gate::{Assignment, CampaignId, CampaignState, RoundId};
 use std::fmt;
 
 /// One disagreement.
@@ -104,6 +105,58 @@ impl Finding {
             Self::CodesUncopied | Self::CodesSetBack => false,
             Self::OverQuota { .. } | Self::FailedEvent { .. } | Self::Unpublished(_) => false,
         }
+    }
+
+    /// Its stable name, for scripts.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unknown => "campaign_lost",
+            Self::Halted => "halted",
+            Self::HaltedHere => "halted_in_database",
+            Self::Unfinished(_) => "unfinished",
+            Self::Unreadable(_) => "unreadable",
+            Self::Miscount(_) => "miscount",
+            Self::HeldAndFree(_) => "held_and_free",
+            Self::State { .. } => "state",
+            Self::Terms(_) => "terms",
+            Self::Missing { .. } => "missing",
+            Self::Discarded(_) => "discarded",
+            Self::Unconfirmed(_) => "unconfirmed",
+            Self::StillActive(_) => "still_active",
+            Self::LostByGate(_) => "lost_by_gate",
+            Self::RevokedInTable(_) => "revoked_in_table",
+            Self::RevocationLostByGate(_) => "revocation_lost_by_gate",
+            Self::RevocationLost(_) => "revocation_lost",
+            Self::OverQuota { .. } => "over_quota",
+            Self::NoCode(_) => "no_code",
+            Self::WrongCode(_) => "wrong_code",
+            Self::SharedCode(_) => "shared_code",
+            Self::HalfRedeemed(_) => "half_redeemed",
+            Self::RedemptionLost(_) => "redemption_lost",
+            Self::FailedEvent { .. } => "failed_event",
+            Self::Unpublished(_) => "unpublished",
+        }
+    }
+
+    /// The command that helps, if there is one.
+    pub fn command(&self, campaign: &CampaignId) -> Option<String> {
+        Some(match self {
+            _ if self.is_repairable() => format!("rushgate audit {campaign} --repair"),
+            Self::Unknown | Self::Halted => format!("rushgate restore {campaign}"),
+            Self::Discarded(place) | Self::RevocationLost(place) => format!(
+                "rushgate revoke {campaign} {} --round {}",
+                quoted(&place.applicant),
+                place.round
+            ),
+            Self::NoCode(_) | Self::WrongCode(_) | Self::SharedCode(_) => {
+                format!("rushgate coupon codes --campaign {campaign}")
+            }
+            Self::HalfRedeemed(_) => format!("rushgate coupon list --campaign {campaign}"),
+            Self::FailedEvent { id, .. } => format!("rushgate failed show {id}"),
+            Self::Unpublished(id) => format!("rushgate failed show {id}"),
+            Self::OverQuota { .. } => return None,
+            _ => format!("rushgate restore {campaign} --halt"),
+        })
     }
 
     /// What to do about it, besides `--repair`.

@@ -1,13 +1,38 @@
-//! Formats findings as lines of text. Similar findings share a line.
+//! Groups findings for the report. Similar findings share a line.
 
 use super::finding::{Finding, shown};
 use crate::dead_letter::UNPUBLISHED;
 use rushgate_gate::CampaignId;
+use serde::Serialize;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::mem::discriminant;
 
+/// A finding, or several similar ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Line {
+    pub(super) kind: &'static str,
+    pub(super) count: usize,
+    /// The first of them, in words.
+    pub(super) message: String,
+    /// The others.
+    #[serde(skip)]
+    pub(super) also: String,
+    pub(super) advice: String,
+    /// The command that helps.
+    pub(super) command: Option<String>,
+    /// Whether `--repair` puts it right.
+    pub(super) repairable: bool,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}: {}", self.message, self.also, self.advice)
+    }
+}
+
 /// One line for each finding; similar findings share a line, unless `all` are requested.
-pub(super) fn lines(campaign: &CampaignId, found: &BTreeSet<Finding>, all: bool) -> Vec<String> {
+pub(super) fn lines(campaign: &CampaignId, found: &BTreeSet<Finding>, all: bool) -> Vec<Line> {
     let mut groups: Vec<Vec<&Finding>> = vec![];
     for finding in found {
         let group = groups.iter_mut().find(|group| {
@@ -37,7 +62,15 @@ pub(super) fn lines(campaign: &CampaignId, found: &BTreeSet<Finding>, all: bool)
                 [_, _, ..] => format!("; `{}` lists them", list(campaign, first)),
                 _ => String::new(),
             };
-            Some(format!("{first}{more}: {}{list}", first.advice()))
+            Some(Line {
+                kind: first.kind(),
+                count: group.len(),
+                message: first.to_string(),
+                also: more,
+                advice: format!("{}{list}", first.advice()),
+                command: first.command(campaign),
+                repairable: first.is_repairable(),
+            })
         })
         .collect()
 }
@@ -104,6 +137,10 @@ mod tests {
     use super::*;
     use rushgate_gate::{Assignment, RoundId};
 
+    fn texts(lines: Vec<Line>) -> Vec<String> {
+        lines.iter().map(Line::to_string).collect()
+    }
+
     fn missing(serial: u32, in_topic: bool) -> Finding {
         let place = Assignment {
             round: RoundId::once(),
@@ -125,7 +162,7 @@ mod tests {
         found.insert(failed_event(101, "undecodable"));
         found.extend([missing(1, false), missing(2, false)]);
         assert_eq!(
-            lines(&campaign, &found, false),
+            texts(lines(&campaign, &found, false)),
             [
                 "once/1 of a is held at the gate and has no row: it has left the stream, and Kafka holds no record of \
                  it now; also once/2 of a: --repair puts it back on the stream",
@@ -141,7 +178,7 @@ mod tests {
     fn what_is_known_of_kafka_is_not_mixed() {
         let campaign: CampaignId = "launch".parse().expect("an id");
         let found = [missing(1, false), missing(2, true), missing(3, true)].into();
-        let said = lines(&campaign, &found, false);
+        let said = texts(lines(&campaign, &found, false));
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(said[1].contains("the consumers have committed past it; also once/3 of a: "));
     }

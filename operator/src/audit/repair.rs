@@ -7,7 +7,6 @@ use crate::operation::Reserved;
 use anyhow::Result;
 use rushgate_gate::CampaignId;
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
 /// Most findings repaired in one batch.
 const AT_ONCE: usize = 5_000;
@@ -17,22 +16,15 @@ pub(super) async fn repair(
     config: &Config,
     id: &CampaignId,
     found: &BTreeSet<Finding>,
-    text: &mut String,
+    lines: &mut Vec<String>,
 ) -> Result<usize> {
     let mut operation = Reserved::new(config, id).await?.take_over().await?;
     if operation.is_halted() {
-        writeln!(
-            text,
-            "  {}",
-            operation.halt_both("an audit has found it").await?
-        )?;
+        lines.push(operation.halt_both("an audit has found it").await?);
         return Ok(0);
     }
     operation.finish().await?;
-    let finished = operation.report("");
-    if !finished.is_empty() {
-        writeln!(text, "  {}", finished.replace('\n', "\n  "))?;
-    }
+    lines.extend_from_slice(operation.finished_first());
     if let Some(Task::Repair { .. }) = operation.finished_task() {
         // The interrupted command was this repair, and it covered what is found now.
         return Ok(found.iter().filter(|it| it.is_repairable()).count());
@@ -42,7 +34,7 @@ pub(super) async fn repair(
     left.retain(|finding| !finding.is_unfinished());
     for findings in left.chunks(AT_ONCE) {
         let done = operation.perform(task(findings), None).await?;
-        writeln!(text, "  repaired: {done}")?;
+        lines.push(format!("repaired: {done}"));
         repaired += findings.len();
     }
     Ok(repaired)

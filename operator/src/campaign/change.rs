@@ -3,11 +3,14 @@
 
 use super::create::{promote_until, show_remaining};
 use super::instant::instant;
+use super::report::{CampaignReport, report};
 use crate::config::Config;
 use crate::intention::Task;
-use crate::operation::{Operation, moved_up};
+use crate::operation::{Done, Operation, moved_up};
+use crate::refusal::refuse;
+use crate::stderr;
 use crate::terms::{Campaign, window};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use jiff::civil::Date;
 use rushgate_gate::project::Origin;
@@ -68,18 +71,35 @@ pub struct Change {
 }
 
 impl Change {
-    /// Makes room in the database before the gate learns of the change: the quota in the database is never below the
-    /// gate's, so the database has room for every grant.
-    pub(super) async fn run(&self, config: &Config) -> Result<String> {
-        let mut operation = Operation::begin(config, &self.id).await?;
-        let done = self.change(&mut operation).await;
-        operation.with_report(done)
+    /// Opens a round of the campaign at `opens_at`.
+    pub(super) fn opening(id: CampaignId, round: RoundId, opens_at: Millis) -> Self {
+        Self {
+            id,
+            round: Some(round),
+            quota: None,
+            opens_at: Some(opens_at),
+            closes_at: None,
+            to: None,
+            waitlist: None,
+            self_cancel: None,
+            promote_until: None,
+            valid_until: None,
+            reason: None,
+        }
     }
 
-    async fn change(&self, operation: &mut Operation) -> Result<String> {
+    /// Makes room in the database before the gate learns of the change: the quota in the database is never below the
+    /// gate's, so the database has room for every grant.
+    pub(super) async fn run(&self, config: &Config) -> Result<CampaignReport> {
+        let mut operation = Operation::begin(config, &self.id).await?;
+        let done = self.change(&mut operation).await;
+        report(&operation, done)
+    }
+
+    async fn change(&self, operation: &mut Operation) -> Result<Done> {
         let current = operation.campaign.clone();
         if current.state == CampaignState::Closed {
-            bail!("campaign {} is closed for good", self.id);
+            refuse!(CampaignClosed, "campaign {} is closed for good", self.id);
         }
         let now = Millis::try_from(jiff::Timestamp::now().as_millisecond())?;
         let wanted = self.applied_to(&current, now)?;
@@ -87,7 +107,8 @@ impl Change {
         let gone = current.rounds.iter().map(|round| &round.id);
         let gone = gone.filter(|id| !stays(id));
         if let Some(round) = operation.database.with_coupons(&self.id, gone).await? {
-            bail!(
+            refuse!(
+                RoundHasGrants,
                 "round {round} of campaign {} has coupons, so it cannot be removed: choose a later --to",
                 self.id
             );
@@ -96,17 +117,20 @@ impl Change {
             let promoted = operation
                 .project(&current, Origin::Known, current.state)
                 .await?;
-            format!(
-                "campaign {} unchanged: {current}{}",
-                self.id,
-                moved_up(promoted)
-            )
+            Done {
+                promoted,
+                ..Done::before(format!(
+                    "campaign {} unchanged: {current}{}",
+                    self.id,
+                    moved_up(promoted)
+                ))
+            }
         } else {
             let task = Task::change(&current, &wanted);
             if wanted.over(now) != current.over(now)
                 && let Some(over) = wanted.over(now)
             {
-                eprintln!("warning: campaign {}: {over}", self.id);
+                stderr::warning(&format!("campaign {}: {over}", self.id));
             }
             operation.perform(task, self.reason.as_deref()).await?
         })
@@ -143,7 +167,8 @@ impl Change {
         if let Some(round) = &self.round
             && !wanted.rounds.iter().any(|there| there.id == *round)
         {
-            bail!(
+            refuse!(
+                NoSuchRound,
                 "campaign {} has no round {round}: it has {}",
                 self.id,
                 names(&wanted.rounds)
@@ -161,12 +186,16 @@ impl Change {
             let rounds = names(&wanted.rounds);
             let mut meant = wanted.rounds.iter_mut().filter(|round| is_meant(round));
             let (Some(round), None) = (meant.next(), meant.next()) else {
-                bail!("--opens-at and --closes-at need --round: the campaign has {rounds}");
+                refuse!(
+                    InvalidTerms,
+                    "--opens-at and --closes-at need --round: the campaign has {rounds}"
+                );
             };
             round.opens_at = self.opens_at.or(round.opens_at);
             round.closes_at = self.closes_at.or(round.closes_at);
             if round.opens_at >= round.closes_at && round.closes_at.is_some() {
-                bail!(
+                refuse!(
+                    InvalidTerms,
                     "round {} would close before it opens ({}): change --opens-at or --closes-at",
                     round.id,
                     window(round)

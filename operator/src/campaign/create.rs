@@ -1,9 +1,12 @@
 //! The command `rushgate campaign create`, which creates a campaign with one round, or with one round a day.
 
 use super::instant::instant;
+use super::report::{CampaignReport, report};
 use crate::config::Config;
-use crate::operation::{Reserved, lost, unknown_creation};
+use crate::operation::{Done, Reserved, lost, unknown_creation};
+use crate::refusal::refuse;
 use crate::schedule::Daily;
+use crate::stderr;
 use crate::terms::Campaign;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -92,7 +95,7 @@ pub struct Create {
 impl Create {
     /// Writes the campaign to the database first, then projects it into the gate. Safe to run again after any
     /// interruption.
-    pub(super) async fn run(&self, config: &Config) -> Result<String> {
+    pub(super) async fn run(&self, config: &Config) -> Result<CampaignReport> {
         let mut wanted = self.campaign(self.codes(config)?)?;
         let id = &wanted.id.clone();
         let reserved = Reserved::new(config, id).await?;
@@ -103,7 +106,8 @@ impl Create {
         self.keep_from(&campaign, &mut wanted);
         if !self.if_missing && !campaign.has_same_terms(&wanted) {
             if campaign.projected || campaign.terms.one_per != wanted.terms.one_per {
-                bail!(
+                refuse!(
+                    CampaignExists,
                     "campaign {id} exists with other terms ({campaign}): choose another --id, or see \
                      `rushgate campaign change --help`"
                 );
@@ -111,16 +115,18 @@ impl Create {
             operation.replace(&wanted).await?;
         }
         if operation.is_halted() {
-            return Ok(format!("campaign {id} is halted: {campaign}"));
+            let done = Done::before(format!("campaign {id} is halted: {campaign}"));
+            return report(&operation, Ok(done));
         }
         if campaign.projected && operation.at_gate.is_none() {
             if self.if_missing {
-                eprintln!("warning: {}", lost(id));
-                return Ok(format!(
+                stderr::warning(&lost(id).to_string());
+                let done = Done::before(format!(
                     "campaign {id} exists in the database only: {campaign}"
                 ));
+                return report(&operation, Ok(done));
             }
-            bail!("{}", lost(id));
+            bail!(lost(id));
         }
         // Before `finish`, which reports the creation of an earlier command.
         let is_new = !operation.campaign.projected;
@@ -135,7 +141,7 @@ impl Create {
         let campaign = operation.campaign.clone();
         let now = Millis::try_from(jiff::Timestamp::now().as_millisecond())?;
         if let Some(over) = campaign.over(now) {
-            eprintln!("warning: campaign {id}: {over}");
+            stderr::warning(&format!("campaign {id}: {over}"));
         }
         let registered = operation.register().await;
         let projected = match registered {
@@ -150,15 +156,18 @@ impl Create {
             let rounds = campaign.rounds.iter();
             let coupons: u64 = rounds.map(|round| u64::from(round.quota.get())).sum();
             if u64::from(loaded) < coupons {
-                eprintln!(
-                    "warning: campaign {id} has {loaded} codes for {coupons} coupons: `rushgate codes load --campaign \
-                     {id}` loads codes; until then, winners are told that their code follows"
-                );
+                stderr::warning(&format!(
+                    "campaign {id} has {loaded} codes for {coupons} coupons: `rushgate codes load --campaign {id}` loads \
+                     codes; until then, winners are told that their code follows"
+                ));
             }
         }
-        operation.with_report(
-            projected.map(|()| format!("campaign {id} is {}: {campaign}", campaign.state)),
-        )
+        let message = format!("campaign {id} is {}: {campaign}", campaign.state);
+        let done = match is_new {
+            true => Done::now(message),
+            false => Done::before(message),
+        };
+        report(&operation, projected.map(|()| done))
     }
 
     /// Where the existing campaign may differ from a new one: it keeps the key of its codes when there is a newer key, and
@@ -190,7 +199,10 @@ impl Create {
         if let (Some(opens_at), Some(closes_at)) = (self.opens_at, self.closes_at)
             && opens_at >= closes_at
         {
-            bail!("--closes-at {closes_at} must be after --opens-at {opens_at}");
+            refuse!(
+                InvalidTerms,
+                "--closes-at {closes_at} must be after --opens-at {opens_at}"
+            );
         }
         let daily = self.daily();
         let rounds = match &daily {

@@ -1,94 +1,66 @@
-//! The commands `rushgate campaign list`, `show` and `log`, which only read.
+//! The command `rushgate campaign show`.
 
-use crate::codes::short;
+use super::list::shown;
+use crate::codes::PoolCounts;
 use crate::config::Config;
-use crate::database::Database;
+use crate::fields::AtGate;
 use crate::operation::lost;
 use crate::output::{CommandOutput, UNKNOWN, figure};
 use crate::servers::Servers;
-use crate::terms::{no_such_campaign, window};
+use crate::terms::{Campaign, no_such_campaign, window};
 use anyhow::{Result, bail};
 use rushgate_gate::overview::Overview;
-use rushgate_gate::{CampaignId, Codes, Millis, Round};
-use std::fmt::Write;
+use rushgate_gate::{CampaignId, Codes};
+use serde::Serialize;
+use std::fmt;
 
-pub(super) async fn list(config: &Config) -> Result<CommandOutput> {
-    let mut servers = Servers::connect(config).await;
-    let mut text = format!(
-        "{:<24} {:<10} {:<18} {:>9} {:>9} {:>9} {:>10}  NEXT",
-        "CAMPAIGN", "STATE", "ROUND", "QUOTA", "GRANTED", "ISSUED", "WAITLISTED"
-    );
-    for id in servers.campaigns().await {
-        let overview = servers
-            .gate(&format!("campaign {id}"), async |gate| {
-                gate.overview(&id).await
-            })
-            .await;
-        let line = match overview {
-            None => format!("{id:<24} {UNKNOWN}"),
-            Some(None) => format!("{id:<24} unknown to the gate"),
-            Some(Some(overview)) => listed(&id, &overview),
-        };
-        write!(text, "\n{line}")?;
-    }
-    Ok(CommandOutput {
-        text,
-        missing: servers.missing,
-        ..CommandOutput::default()
-    })
-}
+/// The counts that only the gate knows.
+const COUNTS: &str = "granted, issued, waitlisted";
 
-fn listed(id: &CampaignId, overview: &Overview) -> String {
-    let (round, counts) = overview.round.as_ref().map_or_else(
-        || (String::new(), [0; 4]),
-        |round| {
-            let quota = round.round.quota.get();
-            let counts = [quota, round.granted, round.issued, round.waitlisted];
-            (shown(&round.round, overview.now), counts)
-        },
-    );
-    let [quota, granted, issued, waitlisted] = counts;
-    let next = overview.next.as_ref();
-    let next = next.map_or_else(String::new, |(round, opens_at)| {
-        format!("{round} at {opens_at}")
-    });
-    let line = format!(
-        "{id:<24} {:<10} {round:<18} {quota:>9} {granted:>9} {issued:>9} {waitlisted:>10}  {next}",
-        overview.state
-    );
-    line.trim_end().to_owned()
+/// A campaign: its terms, and how far its grants have come. A figure that no server returned is `None`.
+#[derive(Serialize)]
+struct Shown {
+    campaign: CampaignId,
+    #[serde(flatten)]
+    counts: AtGate,
+    terms: Option<Campaign>,
+    /// What an interrupted command, or one that is running, has begun.
+    unfinished: Option<String>,
+    /// The outer `None`: it has no pool of codes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool: Option<Option<PoolCounts>>,
+    in_stream: Option<usize>,
+    in_kafka: Option<usize>,
+    inserted: Option<i64>,
+    bridge_dead_letters: Option<usize>,
+    consumer_dead_letters: Option<i64>,
 }
 
 pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<CommandOutput> {
-    const COUNTS: &str = "granted, issued, waitlisted";
     let mut servers = Servers::connect(config).await;
     let terms = servers.campaign(id).await;
     if let Some(None) = terms {
-        bail!("{}", no_such_campaign(id));
+        bail!(no_such_campaign(id));
     }
     let terms = terms.flatten();
     // Upstream first: a grant that moves on meanwhile is counted at least once.
-    let at_gate = servers
+    let counts = servers
         .gate(COUNTS, async |gate| gate.overview(id).await)
         .await;
-    let overview = match at_gate {
-        Some(None) => {
-            let why = match &terms {
-                Some(terms) if terms.projected => lost(id),
-                Some(_) => format!(
-                    "campaign {id} was never projected into the gate: run `rushgate campaign finish {id}`"
-                ),
-                None => format!("the gate does not know campaign {id}"),
-            };
-            servers.missing.add(COUNTS, &why);
-            None
-        }
-        overview => overview.flatten(),
-    };
+    if let Some(None) = counts {
+        let why = match &terms {
+            Some(terms) if terms.projected => lost(id).to_string(),
+            Some(_) => format!(
+                "campaign {id} was never projected into the gate: run `rushgate campaign finish {id}`"
+            ),
+            None => format!("the gate does not know campaign {id}"),
+        };
+        servers.missing.add(COUNTS, &why);
+    }
     let in_stream = servers
         .gate("in the stream", async |gate| gate.in_stream(id).await)
         .await;
-    let unpublished = servers
+    let bridge_dead_letters = servers
         .gate("dead letters of the bridge", async |gate| {
             gate.dead_letters(id).await
         })
@@ -101,79 +73,87 @@ pub(super) async fn show(config: &Config, id: &CampaignId) -> Result<CommandOutp
             database.arrived(id).await
         })
         .await;
-
-    let codes = match &terms {
+    let pool = match &terms {
         Some(terms) if terms.terms.codes == Codes::Pool => {
             let counts = servers
                 .gate("codes", async |gate| gate.code_counts(id).await)
                 .await;
-            Some(figure(counts.flatten().map(short)))
+            Some(counts.flatten().map(PoolCounts::from))
         }
         _ => None,
     };
-
     let unfinished = servers
         .database("unfinished commands", async |database| {
             database.intention(id).await
         })
         .await;
-
-    let state = match (&overview, &terms) {
-        (Some(overview), _) => overview.state.to_string(),
-        (None, Some(terms)) => format!("{} (in the database)", terms.state),
-        (None, None) => UNKNOWN.to_owned(),
+    let shown = Shown {
+        campaign: id.clone(),
+        counts: AtGate(counts),
+        terms,
+        unfinished: unfinished.flatten().map(|intention| intention.to_string()),
+        pool,
+        in_stream,
+        in_kafka,
+        inserted: arrived.map(|arrived| arrived.inserted),
+        bridge_dead_letters,
+        consumer_dead_letters: arrived.map(|arrived| arrived.failed),
     };
-    let mut text = format!("campaign {id}: {state}, {}", figure(terms));
-    if let Some(intention) = unfinished.flatten() {
-        write!(
-            text,
-            "\n  unfinished: {intention}. If no command is running, run `rushgate campaign finish {id}`"
-        )?;
-    }
-    match &overview {
-        Some(overview) => text.push_str(&rounds(overview)?),
-        None => write!(text, "\n  {COUNTS}: {UNKNOWN}")?,
-    }
-    if let Some(codes) = codes {
-        write!(text, "\n  {codes}")?;
-    }
-    text.push_str("\n  of all rounds");
-    for (what, number) in [
-        ("in the stream", figure(in_stream)),
-        ("in Kafka", figure(in_kafka)),
-        ("inserted", figure(arrived.map(|arrived| arrived.inserted))),
-        ("dead letters of the bridge", figure(unpublished)),
-        (
-            "dead letters of the consumer",
-            figure(arrived.map(|arrived| arrived.failed)),
-        ),
-    ] {
-        write!(text, "\n    {what:<28} {number:>9}")?;
-    }
-    Ok(CommandOutput {
-        text,
-        missing: servers.missing,
-        ..CommandOutput::default()
-    })
+    Ok(CommandOutput::without(shown, servers.missing))
 }
 
-/// The round's name, marked if the round is over.
-fn shown(round: &Round, now: Millis) -> String {
-    match round.is_over(now) {
-        true => format!("{} (over)", round.id),
-        false => round.id.to_string(),
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = &self.campaign;
+        let overview = self.counts.overview();
+        write!(f, "campaign {id}: ")?;
+        match (overview, &self.terms) {
+            (Some(overview), _) => write!(f, "{}", overview.state)?,
+            (None, Some(terms)) => write!(f, "{} (in the database)", terms.state)?,
+            (None, None) => f.write_str(UNKNOWN)?,
+        }
+        write!(f, ", {}", figure(self.terms.as_ref()))?;
+        if let Some(unfinished) = &self.unfinished {
+            write!(
+                f,
+                "\n  unfinished: {unfinished}. If no command is running, run `rushgate campaign finish {id}`"
+            )?;
+        }
+        match overview {
+            Some(overview) => rounds(overview, f)?,
+            None => write!(f, "\n  {COUNTS}: {UNKNOWN}")?,
+        }
+        if let Some(pool) = &self.pool {
+            write!(f, "\n  {}", figure(pool.as_ref()))?;
+        }
+        f.write_str("\n  of all rounds")?;
+        for (what, number) in [
+            ("in the stream", figure(self.in_stream)),
+            ("in Kafka", figure(self.in_kafka)),
+            ("inserted", figure(self.inserted)),
+            (
+                "dead letters of the bridge",
+                figure(self.bridge_dead_letters),
+            ),
+            (
+                "dead letters of the consumer",
+                figure(self.consumer_dead_letters),
+            ),
+        ] {
+            write!(f, "\n    {what:<28} {number:>9}")?;
+        }
+        Ok(())
     }
 }
 
 /// The round that opened last, and the next round.
-fn rounds(overview: &Overview) -> Result<String> {
-    let mut text = String::new();
+fn rounds(overview: &Overview, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match &overview.round {
-        None => text.push_str("\n  no round has opened yet"),
+        None => f.write_str("\n  no round has opened yet")?,
         Some(current) => {
             let (round, quota) = (&current.round, current.round.quota);
             write!(
-                text,
+                f,
                 "\n  round {}, quota {quota}, {}",
                 shown(round, overview.now),
                 window(round)
@@ -184,35 +164,12 @@ fn rounds(overview: &Overview) -> Result<String> {
                 ("waitlisted", current.waitlisted),
                 ("remaining", current.remaining()),
             ] {
-                write!(text, "\n    {what:<28} {number:>9}")?;
+                write!(f, "\n    {what:<28} {number:>9}")?;
             }
         }
     }
-    if let Some((round, opens_at)) = &overview.next {
-        write!(text, "\n  next round {round}, opens {opens_at}")?;
+    match &overview.next {
+        Some((round, opens_at)) => write!(f, "\n  next round {round}, opens {opens_at}"),
+        None => Ok(()),
     }
-    Ok(text)
-}
-
-pub(super) async fn log(config: &Config, id: &CampaignId) -> Result<String> {
-    let database = Database::connect(config).await?;
-    database.existing(id).await?;
-    let lines: Vec<String> = database
-        .log(id)
-        .await?
-        .into_iter()
-        .map(|line| {
-            let reason = line
-                .reason
-                .map_or_else(String::new, |reason| format!(" ({reason})"));
-            let actor = line
-                .actor
-                .map_or_else(String::new, |actor| format!(" [{actor}]"));
-            format!(
-                "{} {:<8} {}{reason}{actor}",
-                line.at, line.action, line.detail
-            )
-        })
-        .collect();
-    Ok(lines.join("\n"))
 }

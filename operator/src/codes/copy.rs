@@ -19,7 +19,7 @@ pub(crate) async fn copy(
     all: bool,
 ) -> Result<CodeCounts> {
     let Some(mut counts) = gate.code_counts(id).await? else {
-        bail!("{}", lost(id));
+        bail!(lost(id));
     };
     let mut width = database.pool_size(id).await?.width;
     let mut copied = if all { 0 } else { counts.loaded };
@@ -35,7 +35,7 @@ pub(crate) async fn copy(
             }
             LoadOutcome::Narrow(wider) => width = wider,
             LoadOutcome::Gap(now) => copied = now.loaded,
-            LoadOutcome::UnknownCampaign => bail!("{}", lost(id)),
+            LoadOutcome::UnknownCampaign => bail!(lost(id)),
         }
     }
 }

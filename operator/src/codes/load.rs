@@ -6,16 +6,20 @@
 
 use super::copy::copy;
 use super::input::{Input, Line};
-use super::show::short;
+use super::show::PoolCounts;
 use crate::config::Config;
 use crate::database::CodeLoad;
 use crate::operation::{Reserved, is_refused};
+use crate::output::CommandOutput;
+use crate::refusal::refuse;
 use crate::unknown::Unknown;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 use rushgate_gate::failpoint::failpoint;
 use rushgate_gate::{CampaignId, CanonicalCode, Codes, PoolCode};
+use serde::Serialize;
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -46,7 +50,7 @@ pub struct Load {
 }
 
 impl Load {
-    pub(super) async fn run(&self, config: &Config) -> Result<String> {
+    pub(super) async fn run(&self, config: &Config) -> Result<CommandOutput> {
         let id = &self.campaign;
         let source: Box<dyn Read> = match self.input.as_str() {
             "-" => Box::new(io::stdin().lock()),
@@ -54,11 +58,13 @@ impl Load {
         };
         let mut reserved = Reserved::new(config, id).await?;
         let campaign = reserved.database.existing(id).await?;
-        ensure!(
-            campaign.terms.codes == Codes::Pool,
-            "campaign {id} has no pool of codes: `rushgate campaign create --codes pool` creates one"
-        );
-        let loaded = reserved
+        if campaign.terms.codes != Codes::Pool {
+            refuse!(
+                NoCodes,
+                "campaign {id} has no pool of codes: `rushgate campaign create --codes pool` creates one"
+            );
+        }
+        let input = reserved
             .database
             .load_codes(id, async |load| read(id, load, Input::new(source)).await)
             .await?;
@@ -69,19 +75,60 @@ impl Load {
                 true => "When that is solved, run the same command again: it copies them",
                 false => "Run the same command again: it copies them",
             };
-            let what = format!("{loaded}, and copying them to the gate");
+            let what = format!("{input}, and copying them to the gate");
             error.context(Unknown::new(what, way_out))
         })?;
-        Ok(format!("campaign {id}: {loaded}; {}", short(counts)))
+        Ok(CommandOutput::of(Loaded {
+            campaign: id.clone(),
+            input,
+            pool: counts.into(),
+        }))
     }
 }
 
-/// Reads all codes into the transaction. Returns what to say about them.
+/// The pool after the codes of the input are in it.
+#[derive(Serialize)]
+struct Loaded {
+    campaign: CampaignId,
+    #[serde(flatten)]
+    input: InputCodes,
+    pool: PoolCounts,
+}
+
+impl fmt::Display for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            campaign,
+            input,
+            pool,
+        } = self;
+        write!(f, "campaign {campaign}: {input}; {pool}")
+    }
+}
+
+/// The codes of the input.
+#[derive(Serialize)]
+struct InputCodes {
+    /// False if they were loaded before.
+    changed: bool,
+    codes: usize,
+}
+
+impl fmt::Display for InputCodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.changed {
+            true => write!(f, "{} codes are loaded", self.codes),
+            false => write!(f, "all {} codes were loaded before", self.codes),
+        }
+    }
+}
+
+/// Reads all codes into the transaction.
 async fn read(
     id: &CampaignId,
     load: &mut CodeLoad<'_>,
     mut input: Input<impl Read>,
-) -> Result<String> {
+) -> Result<InputCodes> {
     let mut reading = Reading {
         before: load.loaded,
         ..Reading::default()
@@ -172,16 +219,19 @@ impl Reading {
         }
     }
 
-    /// What to say if all codes are loaded.
+    /// The codes, if all of them are loaded.
     ///
     /// # Errors
     /// When a line is refused.
-    fn end(mut self, id: &CampaignId) -> Result<String> {
+    fn end(mut self, id: &CampaignId) -> Result<InputCodes> {
         let is_in_order = self.known.windows(2).all(|pair| pair[0].1 + 1 == pair[1].1);
         let is_again = self.lines.is_empty() && is_in_order;
         let known = std::mem::take(&mut self.known);
         if self.refusals == 0 && is_again && !known.is_empty() {
-            return Ok(format!("all {} codes were loaded before", known.len()));
+            return Ok(InputCodes {
+                changed: false,
+                codes: known.len(),
+            });
         }
         for (line, number) in known {
             self.refuse(format!("line {line} has code {number} of this campaign"));
@@ -190,15 +240,20 @@ impl Reading {
             0 => String::new(),
             more => format!("; and {more} more lines"),
         };
-        ensure!(
-            self.refusals == 0,
-            "campaign {id}: no code was loaded, because {} lines are refused: {}{hidden}",
-            self.refusals,
-            self.refused.join("; ")
-        );
-        if self.lines.is_empty() {
-            bail!("campaign {id}: the input has no code");
+        if self.refusals > 0 {
+            refuse!(
+                CodesRefused,
+                "campaign {id}: no code was loaded, because {} lines are refused: {}{hidden}",
+                self.refusals,
+                self.refused.join("; ")
+            );
         }
-        Ok(format!("{} codes are loaded", self.lines.len()))
+        if self.lines.is_empty() {
+            refuse!(CodesRefused, "campaign {id}: the input has no code");
+        }
+        Ok(InputCodes {
+            changed: true,
+            codes: self.lines.len(),
+        })
     }
 }

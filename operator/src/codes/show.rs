@@ -1,13 +1,17 @@
 //! The command `rushgate codes show`, which shows how many codes of a pool are loaded, taken and left.
 
 use crate::config::Config;
-use crate::output::CommandOutput;
+use crate::operation::lost;
+use crate::output::{CommandOutput, figure};
+use crate::refusal::refuse;
 use crate::servers::Servers;
 use crate::terms::no_such_campaign;
 use anyhow::{Result, bail};
 use clap::Args;
 use rushgate_gate::load_codes::CodeCounts;
 use rushgate_gate::{CampaignId, Codes};
+use serde::Serialize;
+use std::fmt;
 
 pub(super) const EXAMPLES: &str = "Example:
   rushgate codes show --campaign shop";
@@ -25,53 +29,79 @@ impl Show {
         let id = &self.campaign;
         let mut servers = Servers::connect(config).await;
         match servers.campaign(id).await {
-            Some(None) => bail!("{}", no_such_campaign(id)),
+            Some(None) => bail!(no_such_campaign(id)),
             Some(Some(campaign)) if campaign.terms.codes != Codes::Pool => {
-                bail!("campaign {id} has no pool of codes")
+                refuse!(NoCodes, "campaign {id} has no pool of codes")
             }
             _ => {}
         }
         let taken = servers
             .gate("codes taken", async |gate| gate.code_counts(id).await)
             .await;
+        if let Some(None) = taken {
+            let why = lost(id).to_string();
+            servers.missing.add("codes taken", &why);
+        }
         let loaded = servers
             .database("codes loaded", async |database| {
                 database.pool_size(id).await
             })
             .await;
-        let text = match (loaded, taken) {
-            (Some(size), Some(Some(counts))) => short(CodeCounts {
-                loaded: size.loaded,
-                ..counts
-            }),
-            (Some(size), Some(None)) => {
-                format!(
-                    "{} codes loaded; the gate does not know the campaign",
-                    size.loaded
-                )
-            }
-            (Some(size), None) => format!("{} codes loaded", size.loaded),
-            (None, Some(Some(counts))) => format!("{} codes taken", counts.taken),
-            (None, _) => "nothing is known".to_owned(),
+        let shown = Shown {
+            campaign: id.clone(),
+            loaded: loaded.map(|size| size.loaded),
+            taken: taken.flatten().map(|counts| counts.taken),
         };
-        Ok(CommandOutput {
-            text: format!("campaign {id}: {text}"),
-            missing: servers.missing,
-            ..CommandOutput::default()
-        })
+        Ok(CommandOutput::without(shown, servers.missing))
     }
 }
 
-/// The counts in one line.
-pub(crate) fn short(counts: CodeCounts) -> String {
-    let CodeCounts { loaded, taken } = counts;
-    match taken.checked_sub(loaded) {
-        None | Some(0) => format!(
-            "{loaded} codes loaded, {taken} taken, {} left",
-            loaded - taken
-        ),
-        Some(missing) => format!(
-            "{loaded} codes loaded, {taken} taken: {missing} more are needed for grants that wait for their code"
-        ),
+/// The pool of a campaign. A figure that no server returned is `None`.
+#[derive(Serialize)]
+struct Shown {
+    campaign: CampaignId,
+    loaded: Option<u32>,
+    taken: Option<u32>,
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "campaign {}: ", self.campaign)?;
+        match (self.loaded, self.taken) {
+            (Some(loaded), Some(taken)) => PoolCounts { loaded, taken }.fmt(f),
+            (loaded, taken) => write!(
+                f,
+                "{} codes loaded, {} taken",
+                figure(loaded),
+                figure(taken)
+            ),
+        }
+    }
+}
+
+/// How many codes of a pool are loaded, and how many grants have taken.
+#[derive(Serialize)]
+pub(crate) struct PoolCounts {
+    loaded: u32,
+    taken: u32,
+}
+
+impl From<CodeCounts> for PoolCounts {
+    fn from(CodeCounts { loaded, taken }: CodeCounts) -> Self {
+        Self { loaded, taken }
+    }
+}
+
+impl fmt::Display for PoolCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { loaded, taken } = self;
+        write!(f, "{loaded} codes loaded, {taken} taken")?;
+        match taken.checked_sub(*loaded) {
+            None | Some(0) => write!(f, ", {} left", loaded - taken),
+            Some(missing) => write!(
+                f,
+                ": {missing} more are needed for grants that wait for their code"
+            ),
+        }
     }
 }

@@ -2,15 +2,19 @@
 //! of an older version, has inserted. With pool codes, these are the numbers of the codes; it also copies the codes of the
 //! pool to the gate.
 
-use crate::codes::{copy, short};
+use crate::codes::{PoolCounts, copy};
 use crate::config::Config;
 use crate::database::{Codeless, Database};
 use crate::gate::Gate;
+use crate::output::CommandOutput;
+use crate::refusal::refuse;
 use crate::terms::{Campaign, no_such_campaign};
 use anyhow::{Result, bail};
 use clap::Args;
 use rushgate_gate::{CampaignId, CodeOf, Codes, CouponCode};
+use serde::Serialize;
 use std::collections::BTreeSet;
+use std::fmt;
 
 pub(super) const EXAMPLES: &str = "Example:
   rushgate coupon codes --campaign welcome
@@ -29,16 +33,16 @@ pub struct WriteCodes {
 }
 
 impl WriteCodes {
-    pub(super) async fn run(&self, config: &Config) -> Result<String> {
+    pub(super) async fn run(&self, config: &Config) -> Result<CommandOutput> {
         let (id, keys) = (&self.campaign, config.coupon_codes.keys()?);
         let database = Database::connect(config).await?;
         let Some(campaign) = database.campaign(id).await? else {
-            bail!("{}", no_such_campaign(id));
+            bail!(no_such_campaign(id));
         };
         let key = match campaign.terms.codes {
             Codes::Signed(key) => key,
             Codes::Pool => return pool(config, &database, &campaign).await,
-            Codes::None => bail!("campaign {id} has no codes"),
+            Codes::None => refuse!(NoCodes, "campaign {id} has no codes"),
         };
         let code = |row: &Codeless| -> Option<(u64, CouponCode)> {
             let of = CodeOf {
@@ -51,7 +55,8 @@ impl WriteCodes {
             Some((row.id, keys.code(key, of)?))
         };
         if !keys.contains(key) {
-            bail!(
+            refuse!(
+                NoCodes,
                 "COUPON_CODE_KEYS lacks the key {key} of campaign {id}: add it to the keys (docs/codes.md), and run this \
                  command again"
             );
@@ -68,12 +73,41 @@ impl WriteCodes {
                 written += database.write_codes(&codes).await?;
             }
         }
-        Ok(format!("campaign {id}: {written} codes written"))
+        Ok(CommandOutput::of(Written {
+            campaign: id.clone(),
+            written,
+            pool: None,
+        }))
+    }
+}
+
+#[derive(Serialize)]
+struct Written {
+    campaign: CampaignId,
+    /// How many codes were written.
+    written: u64,
+    /// With pool codes: those at the gate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool: Option<PoolCounts>,
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            campaign, written, ..
+        } = self;
+        match &self.pool {
+            None => write!(f, "campaign {campaign}: {written} codes written"),
+            Some(pool) => write!(
+                f,
+                "campaign {campaign}: numbers of {written} codes written; the codes are at the gate: {pool}"
+            ),
+        }
     }
 }
 
 /// Writes what a campaign with pool codes lacks.
-async fn pool(config: &Config, database: &Database, campaign: &Campaign) -> Result<String> {
+async fn pool(config: &Config, database: &Database, campaign: &Campaign) -> Result<CommandOutput> {
     let id = &campaign.id;
     let mut gate = Gate::connect(config).await?;
     let counts = copy(database, &mut gate, id, true).await?;
@@ -87,8 +121,9 @@ async fn pool(config: &Config, database: &Database, campaign: &Campaign) -> Resu
     });
     let numbers: Vec<_> = numbers.collect();
     let written = database.write_code_numbers(id, &numbers).await?;
-    Ok(format!(
-        "campaign {id}: numbers of {written} codes written; the codes are at the gate: {}",
-        short(counts)
-    ))
+    Ok(CommandOutput::of(Written {
+        campaign: id.clone(),
+        written,
+        pool: Some(counts.into()),
+    }))
 }

@@ -1,6 +1,9 @@
 //! The command `rushgate coupon find`. It shows the help desk which grants and coupons an applicant has.
 
+use super::gate_status::GateStatus;
+use super::history::history;
 use crate::config::Config;
+use crate::database::Coupon;
 use crate::output::{CommandOutput, UNKNOWN};
 use crate::servers::Servers;
 use crate::terms::no_such_campaign;
@@ -8,7 +11,8 @@ use anyhow::{Result, bail};
 use clap::Args;
 use rushgate_gate::status::Status;
 use rushgate_gate::{Applicant, CampaignId};
-use std::fmt::Write;
+use serde::{Serialize, Serializer};
+use std::fmt;
 
 pub(super) const EXAMPLES: &str = "Example:
   rushgate coupon find 42 --campaign welcome";
@@ -24,7 +28,7 @@ pub struct Find {
 }
 
 impl Find {
-    /// Runs the command and returns the text for the operator.
+    /// Runs the command and returns its output.
     ///
     /// # Errors
     /// When there is no such campaign.
@@ -33,12 +37,12 @@ impl Find {
         let mut servers = Servers::connect(config).await;
         let campaigns = match campaign {
             Some(id) => match servers.campaign(id).await {
-                Some(None) => bail!("{}", no_such_campaign(id)),
+                Some(None) => bail!(no_such_campaign(id)),
                 _ => vec![id.clone()],
             },
             None => servers.campaigns().await,
         };
-        let mut text = String::new();
+        let mut found = vec![];
         for id in campaigns {
             let status = servers
                 .gate(
@@ -58,69 +62,81 @@ impl Find {
             if campaign.is_none() && is_nothing && coupons.is_empty() && dead_letters.is_empty() {
                 continue;
             }
-            let standing = status
-                .as_ref()
-                .map_or_else(|| UNKNOWN.to_owned(), described);
-            writeln!(text, "campaign {id}: {standing}")?;
-            for coupon in coupons {
-                let (round, serial) = (&coupon.round, coupon.serial);
-                writeln!(
-                    text,
-                    "  coupon {round}/{serial} {}: {}",
-                    coupon.state, coupon.history
-                )?;
-            }
-            for dead_letter in dead_letters {
-                writeln!(text, "  dead letter {dead_letter}")?;
-            }
-        }
-        if text.is_empty() {
-            text.push_str(if servers.missing.is_empty() {
-                "no campaign knows this applicant: they never applied, or were refused"
-            } else {
-                "nothing found in what could be read"
+            found.push(Found {
+                campaign: id,
+                user_id: user_id.clone(),
+                at_gate: status.map(GateStatus),
+                coupons,
+                dead_letters,
             });
         }
-        Ok(CommandOutput {
-            text: text.trim_end().to_owned(),
-            missing: servers.missing,
-            ..CommandOutput::default()
-        })
+        let found = FoundInCampaigns {
+            found,
+            is_all: servers.missing.is_empty(),
+        };
+        Ok(CommandOutput::without(found, servers.missing))
     }
 }
 
-/// The gate's answer as text.
-pub(super) fn described(status: &Status) -> String {
-    match status {
-        Status::Granted(grant) => format!(
-            "granted {}/{} at {}, on its way to the database",
-            grant.round, grant.serial, grant.at
-        ),
-        Status::Issued { grant, redeemed_at } => {
-            let redeemed = redeemed_at.map(|at| format!(", redeemed at {at}"));
-            format!(
-                "issued {}/{}, granted at {}{}",
-                grant.round,
-                grant.serial,
-                grant.at,
-                redeemed.unwrap_or_default()
-            )
+/// What an applicant has, an item for each campaign that knows them.
+struct FoundInCampaigns {
+    found: Vec<Found>,
+    /// Whether all servers have answered.
+    is_all: bool,
+}
+
+#[derive(Serialize)]
+struct Found {
+    campaign: CampaignId,
+    user_id: Applicant,
+    at_gate: Option<GateStatus>,
+    coupons: Vec<Coupon>,
+    /// Record key and reason of each.
+    dead_letters: Vec<String>,
+}
+
+impl Serialize for FoundInCampaigns {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.found.serialize(to)
+    }
+}
+
+impl fmt::Display for FoundInCampaigns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.found.is_empty() {
+            return f.write_str(match self.is_all {
+                true => "no campaign knows this applicant: they never applied, or were refused",
+                false => "nothing found in what could be read",
+            });
         }
-        Status::Waitlisted(waiting) => format!(
-            "waitlisted in round {} at position {} since {}",
-            waiting.round, waiting.position, waiting.since
-        ),
-        Status::Expired { round, since } => {
-            format!("waited in round {round} since {since}; the round has closed")
+        for (number, found) in self.found.iter().enumerate() {
+            let separator = if number == 0 { "" } else { "\n" };
+            write!(f, "{separator}{found}")?;
         }
-        Status::Revoked { grant, revoked_at } => {
-            format!("revoked {}/{} at {revoked_at}", grant.round, grant.serial)
+        Ok(())
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "campaign {}: ", self.campaign)?;
+        match &self.at_gate {
+            Some(status) => status.fmt(f)?,
+            None => f.write_str(UNKNOWN)?,
         }
-        Status::NotFound | Status::UnknownRound => "they never applied, or were refused".to_owned(),
-        Status::Halted => {
-            "unknown to the gate: Redis has lost grants of this campaign, and it is halted"
-                .to_owned()
+        for coupon in &self.coupons {
+            let (round, serial, state) = (&coupon.round, coupon.serial, &coupon.state);
+            let history = history(&[
+                ("granted", coupon.granted_at),
+                ("issued", coupon.issued_at),
+                ("redeemed", coupon.redeemed_at),
+                ("revoked", coupon.revoked_at),
+            ]);
+            write!(f, "\n  coupon {round}/{serial} {state}: {history}")?;
         }
-        Status::UnknownCampaign => "the gate does not know this campaign".to_owned(),
+        for dead_letter in &self.dead_letters {
+            write!(f, "\n  dead letter {dead_letter}")?;
+        }
+        Ok(())
     }
 }

@@ -2,15 +2,16 @@
 
 use crate::config::Config;
 use crate::database::{CouponRow, Database};
+use crate::output::{CommandOutput, Format};
 use crate::terms::no_such_campaign;
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use rushgate_gate::CampaignId;
 use std::io::{self, BufWriter, ErrorKind, Write};
 
 pub(super) const EXAMPLES: &str = "Examples:
   rushgate coupon list --campaign welcome > coupons.csv
-  rushgate coupon list --campaign welcome --output json
+  rushgate coupon list --campaign welcome --output json | jq -r .code
 
 The output contains the codes: protect it like the codes themselves.";
 
@@ -20,35 +21,25 @@ pub struct List {
     /// The campaign
     #[arg(long)]
     campaign: CampaignId,
-    /// The format
-    #[arg(long, default_value = "csv")]
-    output: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// A line of names, then a line a coupon (RFC 4180)
-    Csv,
-    /// An array with an object a coupon
-    Json,
 }
 
 impl List {
-    pub(super) async fn run(&self, config: &Config) -> Result<String> {
+    /// Prints CSV (RFC 4180: a line of names, then a line a coupon), or a JSON object a line.
+    pub(super) async fn run(&self, config: &Config, format: Format) -> Result<CommandOutput> {
         let database = Database::connect(config).await?;
         if database.campaign(&self.campaign).await?.is_none() {
-            bail!("{}", no_such_campaign(&self.campaign));
+            bail!(no_such_campaign(&self.campaign));
         }
-        let mut printer = Printer::new(self.output, BufWriter::new(io::stdout().lock()));
+        let mut printer = Printer::new(format, BufWriter::new(io::stdout().lock()));
         let printed = database
             .each_coupon(&self.campaign, |row| Ok(printer.print(&row)?))
             .await;
         let ended = printed.and_then(|()| Ok(printer.end()?));
         match ended {
             // A reader that has closed stdout, such as `head`, is not a failure.
-            Err(error) if is_closed(&error) => Ok(String::new()),
+            Err(error) if is_closed(&error) => Ok(CommandOutput::default()),
             ended => ended
-                .map(|()| String::new())
+                .map(|()| CommandOutput::default())
                 .context("the output is not complete"),
         }
     }
@@ -73,35 +64,27 @@ impl<W: Write> Printer<W> {
     fn print(&mut self, row: &CouponRow) -> io::Result<()> {
         self.begin()?;
         match self.format {
-            Format::Csv => self.out.write_all(line(row).as_bytes()),
+            Format::Text => self.out.write_all(line(row).as_bytes()),
             Format::Json => {
                 serde_json::to_writer(&mut self.out, row)?;
-                Ok(())
+                self.out.write_all(b"\n")
             }
         }
     }
 
     fn end(&mut self) -> io::Result<()> {
-        match (self.format, self.is_begun) {
-            (Format::Csv, false) => self.begin()?,
-            (Format::Csv, true) => {}
-            (Format::Json, false) => self.out.write_all(b"[]\n")?,
-            (Format::Json, true) => self.out.write_all(b"\n]\n")?,
-        }
+        self.begin()?;
         self.out.flush()
     }
 
-    /// What stands before a row, or before the end.
+    /// Writes the line of names, once.
     fn begin(&mut self) -> io::Result<()> {
-        let before: &[u8] = match (self.format, std::mem::replace(&mut self.is_begun, true)) {
-            (Format::Csv, false) => {
-                b"round,serial,user_id,code,state,granted_at,issued_at,revoked_at,redeemed_at,order_id\r\n"
-            }
-            (Format::Csv, true) => b"",
-            (Format::Json, false) => b"[\n",
-            (Format::Json, true) => b",\n",
-        };
-        self.out.write_all(before)
+        match (self.format, std::mem::replace(&mut self.is_begun, true)) {
+            (Format::Text, false) => self.out.write_all(
+                b"round,serial,user_id,code,state,granted_at,issued_at,revoked_at,redeemed_at,order_id\r\n",
+            ),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -166,16 +149,17 @@ mod tests {
             code_number: None,
         };
         let header = "round,serial,user_id,code,state,granted_at,issued_at,revoked_at,redeemed_at,order_id\r\n";
-        assert_eq!(printed(Format::Csv, &[]), header);
+        assert_eq!(printed(Format::Text, &[]), header);
         assert_eq!(
-            printed(Format::Csv, std::slice::from_ref(&row)),
+            printed(Format::Text, std::slice::from_ref(&row)),
             format!(
                 "{header}once,7,\"kim,2\",,active,2026-12-01T01:00:00.123Z,,,,\"a \"\"b\"\"\"\r\n"
             )
         );
         for count in 0..3 {
             let text = printed(Format::Json, &vec![row.clone(); count]);
-            let parsed: Vec<serde_json::Value> = serde_json::from_str(&text).expect(&text);
+            let lines = text.lines().map(serde_json::from_str);
+            let parsed: Vec<serde_json::Value> = lines.collect::<Result<_, _>>().expect(&text);
             assert_eq!(parsed.len(), count);
             assert!(parsed.iter().all(|row| row["order_id"] == "a \"b\""));
         }

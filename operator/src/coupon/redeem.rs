@@ -6,14 +6,19 @@
 
 use crate::config::Config;
 use crate::database::{CodedCoupon, Database};
+use crate::fields::text;
 use crate::gate::Gate;
+use crate::intention::GrantRef;
 use crate::operation::{halted, is_refused, lost};
+use crate::refusal::refuse;
 use crate::unknown::Unknown;
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use rushgate_gate::redeem::RedeemOutcome;
 use rushgate_gate::status::Status;
-use rushgate_gate::{CanonicalCode, Millis};
+use rushgate_gate::{CampaignId, CanonicalCode, Millis};
+use serde::Serialize;
+use std::fmt;
 
 pub(super) const EXAMPLES: &str = "Examples:
   rushgate coupon redeem 7K3M-9QZX-2B4W-H8NT --order A-1017
@@ -33,7 +38,7 @@ pub struct Redeem {
 }
 
 impl Redeem {
-    pub(super) async fn run(&self, config: &Config) -> Result<String> {
+    pub(super) async fn run(&self, config: &Config) -> Result<Redeemed> {
         let database = Database::connect(config).await?;
         let coupon = the_coupon(&database, &self.code).await?;
         if let Some(done) = self.told(&coupon)? {
@@ -45,7 +50,10 @@ impl Redeem {
         if let (true, Some(valid_until)) = (coupon.is_expired, coupon.valid_until)
             && !is_marked(&mut gate, &coupon).await?
         {
-            bail!("{shown} was valid until {valid_until} and cannot be redeemed any more");
+            refuse!(
+                CouponExpired,
+                "{shown} was valid until {valid_until} and cannot be redeemed any more"
+            );
         }
         let unknown = |error: anyhow::Error| {
             let way_out = "Run the same command again: it completes the redemption";
@@ -63,8 +71,7 @@ impl Redeem {
             .await
             .map_err(unknown)?
         {
-            let order = order.map_or_else(String::new, |order| format!(" for order {order}"));
-            return Ok(format!("{shown} is redeemed{order}"));
+            return Ok(Redeemed::new(&coupon, order, at, true));
         }
         let coupon = the_coupon(&database, &self.code).await.map_err(unknown)?;
         match self.told(&coupon)? {
@@ -74,21 +81,70 @@ impl Redeem {
     }
 
     /// What is said about a coupon that was redeemed or revoked before; `None` if it was not.
-    fn told(&self, coupon: &CodedCoupon) -> Result<Option<String>> {
+    fn told(&self, coupon: &CodedCoupon) -> Result<Option<Redeemed>> {
         let shown = shown(coupon);
         if let Some(redemption) = &coupon.redemption {
             let at = redemption.at;
             return match &redemption.order {
-                Some(order) if Some(order) == self.order.as_ref() => Ok(Some(format!(
-                    "{shown} was redeemed for order {order} already, at {at}"
-                ))),
-                Some(order) => bail!("{shown} was redeemed before, at {at} for order {order}"),
-                None => bail!("{shown} was redeemed before, at {at} without an order"),
+                Some(order) if Some(order) == self.order.as_ref() => {
+                    Ok(Some(Redeemed::new(coupon, Some(order), at, false)))
+                }
+                Some(order) => refuse!(
+                    CouponRedeemed,
+                    "{shown} was redeemed before, at {at} for order {order}"
+                ),
+                None => refuse!(
+                    CouponRedeemed,
+                    "{shown} was redeemed before, at {at} without an order"
+                ),
             };
         }
         match coupon.revoked_at {
-            Some(at) => bail!("{shown} was revoked at {at} and cannot be redeemed"),
+            Some(at) => refuse!(
+                CouponRevoked,
+                "{shown} was revoked at {at} and cannot be redeemed"
+            ),
             None => Ok(None),
+        }
+    }
+}
+
+/// A coupon that is redeemed.
+#[derive(Serialize)]
+pub(super) struct Redeemed {
+    campaign: CampaignId,
+    #[serde(flatten)]
+    grant: GrantRef,
+    order_id: Option<String>,
+    #[serde(serialize_with = "text")]
+    redeemed_at: Millis,
+    /// False if it was redeemed before, for the same order.
+    changed: bool,
+}
+
+impl Redeemed {
+    fn new(coupon: &CodedCoupon, order: Option<&str>, at: Millis, changed: bool) -> Self {
+        Self {
+            campaign: coupon.campaign.clone(),
+            grant: GrantRef::from(&coupon.grant),
+            order_id: order.map(str::to_owned),
+            redeemed_at: at,
+            changed,
+        }
+    }
+}
+
+impl fmt::Display for Redeemed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "coupon {}/{} ", self.campaign, self.grant)?;
+        f.write_str(if self.changed { "is" } else { "was" })?;
+        f.write_str(" redeemed")?;
+        if let Some(order) = &self.order_id {
+            write!(f, " for order {order}")?;
+        }
+        match self.changed {
+            true => Ok(()),
+            false => write!(f, " already, at {}", self.redeemed_at),
         }
     }
 }
@@ -101,7 +157,8 @@ pub(super) async fn the_coupon(database: &Database, code: &CanonicalCode) -> Res
     let mut coupons = database.coupons_of_code(code).await?;
     match (coupons.pop(), coupons.len()) {
         (Some(coupon), 0) => Ok(coupon),
-        (None, _) => bail!(
+        (None, _) => refuse!(
+            NoSuchCode,
             "no coupon has this code: check how it is typed. A coupon that was won a moment ago may not be in the \
              database yet (`rushgate coupon find` shows what an applicant has)"
         ),
@@ -134,16 +191,18 @@ fn marked_at(coupon: &CodedCoupon, outcome: RedeemOutcome) -> Result<Millis> {
     match outcome {
         RedeemOutcome::Redeemed { redeemed_at }
         | RedeemOutcome::AlreadyRedeemed { redeemed_at } => Ok(redeemed_at),
-        RedeemOutcome::Revoked => bail!(
+        RedeemOutcome::Revoked => refuse!(
+            CouponRevoked,
             "{} was revoked or given back a moment ago and cannot be redeemed",
             shown(coupon)
         ),
-        RedeemOutcome::NotGranted => bail!(
+        RedeemOutcome::NotGranted => refuse!(
+            NoSuchGrant,
             "the gate does not know {}: `rushgate audit {id}` shows what is wrong",
             shown(coupon)
         ),
-        RedeemOutcome::Halted => bail!("{}", halted(id)),
-        RedeemOutcome::UnknownCampaign => bail!("{}", lost(id)),
+        RedeemOutcome::Halted => bail!(halted(id)),
+        RedeemOutcome::UnknownCampaign => bail!(lost(id)),
     }
 }
 

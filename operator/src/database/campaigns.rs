@@ -123,7 +123,7 @@ impl Database {
     /// As for [`Database::campaign`], or when there is no such campaign.
     pub async fn existing(&self, id: &CampaignId) -> Result<Campaign> {
         let campaign = self.campaign(id).await?;
-        campaign.with_context(|| no_such_campaign(id))
+        Ok(campaign.ok_or_else(|| no_such_campaign(id))?)
     }
 
     /// The ids of all campaigns, oldest first.

@@ -1,7 +1,8 @@
 //! Reads and writes the codes and the redemptions of coupons.
 
 use super::connection::{Database, answered};
-use super::rounds::{datetime, instant};
+use super::rounds::datetime;
+use super::time::{instant_of, time};
 use anyhow::{Context, Result};
 use futures::TryStreamExt;
 use rushgate_gate::failpoint::is_active;
@@ -9,17 +10,6 @@ use rushgate_gate::{Assignment, CampaignId, CanonicalCode, CouponCode, Millis, O
 use serde::Serialize;
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, Row};
-
-/// An RFC 3339 time in UTC with milliseconds, from a column.
-macro_rules! time {
-    ($column:literal) => {
-        concat!(
-            "CONCAT(LEFT(DATE_FORMAT(",
-            $column,
-            ", '%Y-%m-%dT%H:%i:%s.%f'), 23), 'Z')"
-        )
-    };
-}
 
 /// The coupon that has a code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +23,8 @@ pub struct CodedCoupon {
     pub valid_until: Option<Millis>,
     /// Whether `valid_until` is past, by the clock of the database.
     pub is_expired: bool,
-    /// Each change of its state with its time in UTC.
-    pub history: String,
+    pub granted_at: Option<Millis>,
+    pub issued_at: Option<Millis>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,15 +69,16 @@ impl Database {
         let mut connection = self.connection.lock().await;
         let rows = sqlx::query(concat!(
             "SELECT id, campaign_id, round_id, serial, user_id, order_id, ",
+            time!("granted_at"),
+            " AS granted_at, ",
+            time!("issued_at"),
+            " AS issued_at, ",
             time!("revoked_at"),
             " AS revoked_at, ",
             time!("redeemed_at"),
             " AS redeemed_at, ",
             time!("valid_until"),
-            " AS valid_until, IFNULL(valid_until <= UTC_TIMESTAMP(3), FALSE) AS is_expired, CONCAT_WS(', ', \
-             CONCAT('granted ', DATE_FORMAT(granted_at, '%Y-%m-%dT%H:%i:%sZ')), \
-             CONCAT('issued ', DATE_FORMAT(issued_at, '%Y-%m-%dT%H:%i:%sZ')), \
-             CONCAT('revoked ', DATE_FORMAT(revoked_at, '%Y-%m-%dT%H:%i:%sZ'))) AS history \
+            " AS valid_until, IFNULL(valid_until <= UTC_TIMESTAMP(3), FALSE) AS is_expired \
              FROM (SELECT id FROM coupons WHERE code = ? UNION SELECT c.id FROM pool_codes p JOIN coupons c \
              ON c.campaign_id = p.campaign_id AND c.code_number = p.number WHERE p.canonical = ?) AS found \
              JOIN coupons USING (id) JOIN campaigns USING (campaign_id)"
@@ -207,10 +198,7 @@ impl Database {
 
 fn coded_coupon(row: &MySqlRow) -> Result<CodedCoupon> {
     let text = |column| row.try_get::<String, _>(column);
-    let at = |column| {
-        let text = row.try_get::<Option<String>, _>(column)?;
-        text.map(|text| instant(&text)).transpose()
-    };
+    let at = |column| instant_of(row, column);
     let order = row.try_get("order_id")?;
     Ok(CodedCoupon {
         id: row.try_get("id")?,
@@ -226,7 +214,8 @@ fn coded_coupon(row: &MySqlRow) -> Result<CodedCoupon> {
             .map(|at| Redemption { at, order }),
         valid_until: at("valid_until")?,
         is_expired: row.try_get("is_expired")?,
-        history: text("history")?,
+        granted_at: at("granted_at")?,
+        issued_at: at("issued_at")?,
     })
 }
 

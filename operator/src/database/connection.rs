@@ -2,6 +2,7 @@
 
 use super::migrations;
 use crate::config::Config;
+use crate::refusal::refuse;
 use crate::waiting::{noting, within};
 use anyhow::{Context, Result, bail};
 use rushgate_gate::CampaignId;
@@ -122,7 +123,8 @@ impl Database {
             })?
             .context("reserving the campaign")?;
         if reserved != Some(1) {
-            bail!(
+            refuse!(
+                CampaignBusy,
                 "{other}, and has not finished within {} s: run this command again when it has",
                 RESERVATION.as_secs()
             );

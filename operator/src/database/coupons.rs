@@ -1,11 +1,14 @@
 //! Reads which grants of a campaign have reached the database: as a row of `coupons`, or as a dead letter.
 
 use super::connection::{Database, answered};
+use super::time::{instant_of, time};
+use crate::fields::text_or_null;
 use anyhow::{Context, Result};
 use futures::TryStreamExt;
 use rushgate_gate::failpoint::is_active;
 use rushgate_gate::restore::{Granted, Standing};
-use rushgate_gate::{Applicant, CampaignId, Ordinal};
+use rushgate_gate::{Applicant, CampaignId, Millis, Ordinal};
+use serde::Serialize;
 use sqlx::Row;
 use sqlx::mysql::MySqlRow;
 
@@ -19,14 +22,20 @@ pub struct Arrived {
 }
 
 /// A row of `coupons`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Coupon {
     pub round: String,
     pub serial: u32,
     /// `active` or `revoked`.
     pub state: String,
-    /// Each change of its state with its time in UTC, such as `granted 2026-… issued …`.
-    pub history: String,
+    #[serde(serialize_with = "text_or_null")]
+    pub granted_at: Option<Millis>,
+    #[serde(serialize_with = "text_or_null")]
+    pub issued_at: Option<Millis>,
+    #[serde(serialize_with = "text_or_null")]
+    pub redeemed_at: Option<Millis>,
+    #[serde(serialize_with = "text_or_null")]
+    pub revoked_at: Option<Millis>,
 }
 
 impl Database {
@@ -77,14 +86,17 @@ impl Database {
         applicant: &Applicant,
     ) -> Result<Vec<Coupon>> {
         let mut connection = self.connection.lock().await;
-        let rows = sqlx::query(
-            "SELECT round_id, serial, state, CONCAT_WS(', ', \
-             CONCAT('granted ', DATE_FORMAT(granted_at, '%Y-%m-%dT%H:%i:%sZ')), \
-             CONCAT('issued ', DATE_FORMAT(issued_at, '%Y-%m-%dT%H:%i:%sZ')), \
-             CONCAT('redeemed ', DATE_FORMAT(redeemed_at, '%Y-%m-%dT%H:%i:%sZ')), \
-             CONCAT('revoked ', DATE_FORMAT(revoked_at, '%Y-%m-%dT%H:%i:%sZ'))) AS history \
-             FROM coupons WHERE user_id = ? AND campaign_id = ? ORDER BY id",
-        )
+        let rows = sqlx::query(concat!(
+            "SELECT round_id, serial, state, ",
+            time!("granted_at"),
+            " AS granted_at, ",
+            time!("issued_at"),
+            " AS issued_at, ",
+            time!("redeemed_at"),
+            " AS redeemed_at, ",
+            time!("revoked_at"),
+            " AS revoked_at FROM coupons WHERE user_id = ? AND campaign_id = ? ORDER BY id",
+        ))
         .bind(applicant.as_str())
         .bind(campaign.as_str())
         .fetch_all(&mut *connection);
@@ -95,7 +107,10 @@ impl Database {
                     round: row.try_get("round_id")?,
                     serial: row.try_get("serial")?,
                     state: row.try_get("state")?,
-                    history: row.try_get("history")?,
+                    granted_at: instant_of(row, "granted_at")?,
+                    issued_at: instant_of(row, "issued_at")?,
+                    redeemed_at: instant_of(row, "redeemed_at")?,
+                    revoked_at: instant_of(row, "revoked_at")?,
                 })
             })
             .collect()

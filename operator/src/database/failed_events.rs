@@ -3,7 +3,8 @@
 
 use super::connection::{ARE_THE_TABLES_THERE, Database, answered};
 use super::log::cut;
-use anyhow::{Context, Result, bail};
+use crate::refusal::refuse;
+use anyhow::{Context, Result};
 use rushgate_gate::dead_letter::Header;
 use rushgate_gate::record::{self, RecordError};
 use rushgate_gate::{Assignment, CampaignId, Event, dead_letter, signature};
@@ -70,6 +71,12 @@ impl FailedEvent {
             let (_, value) = headers.find(|(header, _)| header.eq_ignore_ascii_case(name))?;
             value.as_deref()
         })
+    }
+
+    /// What was done with it: `open`, `replayed` or `discarded`.
+    pub fn resolution_word(&self) -> &str {
+        let resolution = self.resolution.as_ref();
+        resolution.map_or("open", |(word, _)| word)
     }
 
     /// The grant that it is about. A record that the bridge has not signed is about none, whatever it contains.
@@ -148,7 +155,10 @@ impl Database {
         };
         match self.failed_events(&which).await?.pop() {
             Some(failed_event) => Ok(failed_event),
-            None => bail!("there is no such dead letter: `rushgate failed list --all` lists all"),
+            None => refuse!(
+                NoSuchDeadLetter,
+                "there is no such dead letter: `rushgate failed list --all` lists all"
+            ),
         }
     }
 }

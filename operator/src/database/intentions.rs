@@ -3,7 +3,8 @@
 use super::connection::{ARE_THE_TABLES_THERE, Database};
 use super::log;
 use crate::intention::{Intention, Task};
-use anyhow::{Context, Result, ensure};
+use crate::refusal::refuse;
+use anyhow::{Context, Result};
 use rushgate_gate::{CampaignId, FencingToken};
 use sqlx::Row;
 use sqlx::mysql::MySqlConnection;
@@ -63,11 +64,13 @@ pub(super) async fn end(connection: &mut MySqlConnection, intention: &Intention)
         .execute(connection)
         .await
         .context("ending the intention")?;
-    ensure!(
-        ended.rows_affected() == 1,
-        "another command has taken campaign {0} over and has finished this: `rushgate campaign log {0}` shows how",
-        intention.campaign
-    );
+    if ended.rows_affected() != 1 {
+        refuse!(
+            CampaignBusy,
+            "another command has taken campaign {0} over and has finished this: `rushgate campaign log {0}` shows how",
+            intention.campaign
+        );
+    }
     Ok(())
 }
 

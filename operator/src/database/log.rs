@@ -6,6 +6,7 @@ use crate::dead_letter::DeadLetterId;
 use crate::intention::{GrantRef, Intention};
 use anyhow::{Context, Result};
 use rushgate_gate::{Assignment, CampaignId};
+use serde::Serialize;
 use sqlx::Row;
 use sqlx::mysql::MySqlConnection;
 
@@ -56,7 +57,7 @@ impl<'a> Entry<'a> {
 }
 
 /// One line of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LogLine {
     /// In UTC, by the clock of the database.
     pub at: String,

@@ -7,10 +7,11 @@ use crate::database::{Action, Database, Entry, FailedEvent, FailedEventFilter, R
 use crate::dead_letter::{DeadLetterId, UNPUBLISHED, no_such};
 use crate::gate::{Gate, Unpublished};
 use crate::kafka::Kafka;
-use crate::operation::Operation;
+use crate::operation::{Done, Operation, Reported};
+use crate::refusal::refuse;
 use crate::servers::is_away;
 use crate::unknown::Unknown;
-use anyhow::{Error, Result, bail, ensure};
+use anyhow::{Error, Result, bail};
 use rushgate_gate::{CampaignId, CampaignState};
 
 /// Connections to the servers that store dead letters or take them back.
@@ -135,11 +136,19 @@ impl DeadLetters<'_> {
     }
 }
 
-/// The text for the operator, with what was finished first on the campaign.
-pub(super) fn report(operation: Option<&Operation>, done: Result<String>) -> Result<String> {
+/// What was done, with what was finished first on the campaign.
+pub(super) fn report(operation: Option<&Operation>, done: Result<Done>) -> Result<Reported<Done>> {
     match operation {
         Some(operation) => operation.with_report(done),
-        None => done,
+        None => Ok(not_on_campaign(done?)),
+    }
+}
+
+/// What was done without an operation on a campaign.
+pub(super) fn not_on_campaign(done: Done) -> Reported<Done> {
+    Reported {
+        finished_first: vec![],
+        done,
     }
 }
 
@@ -147,19 +156,15 @@ pub(super) fn report(operation: Option<&Operation>, done: Result<String>) -> Res
 ///
 /// # Errors
 /// When something else was done with it, or the log has no line about it.
-pub(super) async fn gone(
-    operation: &Operation,
-    id: &DeadLetterId,
-    wanted: Action,
-) -> Result<String> {
+pub(super) async fn gone(operation: &Operation, id: &DeadLetterId, wanted: Action) -> Result<Done> {
     let campaign = &operation.campaign.id;
     let dealt_with = operation.database.dealt_with(campaign, id).await?;
     match dealt_with {
         Some((action, at)) if action == wanted.as_str() => {
-            Ok(format!("was {action} already, at {at}"))
+            Ok(Done::before(format!("was {action} already, at {at}")))
         }
-        Some((action, at)) => bail!("was {action} already, at {at}"),
-        None => bail!("{}", no_such(campaign)),
+        Some((action, at)) => refuse!(DeadLetterResolved, "was {action} already, at {at}"),
+        None => bail!(no_such(campaign)),
     }
 }
 
@@ -175,11 +180,13 @@ pub(super) fn unknown(what: &str, number: u64, error: anyhow::Error) -> anyhow::
 ///
 /// # Errors
 /// When something else was done with it.
-pub(super) fn before(failed_event: &FailedEvent, wanted: Resolution) -> Result<Option<String>> {
+pub(super) fn before(failed_event: &FailedEvent, wanted: Resolution) -> Result<Option<Done>> {
     let Some((word, at)) = &failed_event.resolution else {
         return Ok(None);
     };
     let before = format!("was {word} already, at {at}");
-    ensure!(word == wanted.as_str(), "{before}");
-    Ok(Some(before))
+    if word != wanted.as_str() {
+        refuse!(DeadLetterResolved, "{before}");
+    }
+    Ok(Some(Done::before(before)))
 }

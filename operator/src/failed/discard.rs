@@ -1,16 +1,22 @@
 //! Discards dead letters, with their grants if the operator asks for that.
 
-use super::dead_letters::{DeadLetters, before, gone, report};
+use super::dead_letters::{DeadLetters, before, gone, not_on_campaign, report};
 use crate::database::{Action, Resolution};
 use crate::dead_letter::{DeadLetterId, shown};
 use crate::intention::{GrantRef, Task};
-use crate::operation::{Operation, halted};
-use anyhow::{Context, Result, bail, ensure};
+use crate::operation::{Done, Operation, Reported, halted};
+use crate::refusal::{ErrorCode, Refusal, refuse};
+use anyhow::{Result, bail};
 use rushgate_gate::status::Status;
 use rushgate_gate::{Event, EventType, signature};
 
 /// Why a serial cannot be returned.
-const NOBODYS: &str = "the record does not say whose grant it is";
+fn nobodys() -> Refusal {
+    Refusal::new(
+        ErrorCode::DeadLetterUnusable,
+        "the record does not say whose grant it is",
+    )
+}
 
 impl DeadLetters<'_> {
     pub(super) async fn discard(
@@ -18,16 +24,18 @@ impl DeadLetters<'_> {
         id: &DeadLetterId,
         return_serial: bool,
         note: Option<&str>,
-    ) -> Result<String> {
+    ) -> Result<Reported<Done>> {
         match id {
             DeadLetterId::Consumer(number) => {
                 let failed_event = self.database.failed_event(*number).await?;
                 if let Some(before) = before(&failed_event, Resolution::Discarded)? {
-                    return Ok(before);
+                    return Ok(not_on_campaign(before));
                 }
                 if return_serial {
-                    ensure!(failed_event.reason != signature::REASON, NOBODYS);
-                    let event = failed_event.event().context(NOBODYS)?;
+                    if failed_event.reason == signature::REASON {
+                        bail!(nobodys());
+                    }
+                    let event = failed_event.event().map_err(|_| nobodys())?;
                     let mut operation = Operation::begin(self.config, &event.campaign).await?;
                     let done = match before(
                         &self.database.failed_event(*number).await?,
@@ -58,7 +66,7 @@ impl DeadLetters<'_> {
         operation: Option<&Operation>,
         number: u64,
         note: Option<&str>,
-    ) -> Result<String> {
+    ) -> Result<Done> {
         // Read again: finishing an interrupted command may have changed it.
         let failed_event = self.database.failed_event(number).await?;
         if let Some(before) = before(&failed_event, Resolution::Discarded)? {
@@ -67,7 +75,7 @@ impl DeadLetters<'_> {
         let note = note.unwrap_or_default();
         self.resolve(operation, number, Resolution::Discarded, note)
             .await?;
-        Ok("discarded".to_owned())
+        Ok(Done::now("discarded"))
     }
 
     async fn discard_entry(
@@ -77,10 +85,10 @@ impl DeadLetters<'_> {
         entry_id: &str,
         return_serial: bool,
         note: Option<&str>,
-    ) -> Result<String> {
+    ) -> Result<Done> {
         if matches!(operation.finished_task(), Some(Task::Discard { dead_letter, .. }) if *dead_letter == id.to_string())
         {
-            return Ok(String::new());
+            return Ok(Done::now(""));
         }
         let campaign = operation.campaign.id.clone();
         let Some(dead_letter) = self.of_bridge(&campaign, entry_id).await? else {
@@ -94,7 +102,7 @@ impl DeadLetters<'_> {
             .collect();
         let content = Some(fields.join(" "));
         if return_serial {
-            let event = dead_letter.event().context(NOBODYS)?;
+            let event = dead_letter.event().map_err(|_| nobodys())?;
             return self.take_back(operation, id, &event, content, note).await;
         }
         let about = dead_letter.event().ok().map(|event| about(&event));
@@ -110,12 +118,14 @@ impl DeadLetters<'_> {
         event: &Event,
         content: Option<String>,
         note: Option<&str>,
-    ) -> Result<String> {
+    ) -> Result<Done> {
         let (campaign, round, applicant) = (&event.campaign, &event.round, &event.applicant);
-        ensure!(
-            event.event_type == EventType::Granted,
-            "it is not about a grant, so there is no serial to return: discard it without --return-serial"
-        );
+        if event.event_type != EventType::Granted {
+            refuse!(
+                DeadLetterUnusable,
+                "it is not about a grant, so there is no serial to return: discard it without --return-serial"
+            );
+        }
         let status = self
             .gate
             .application(campaign, applicant, Some(round))
@@ -125,11 +135,13 @@ impl DeadLetters<'_> {
                 if held.serial == event.serial =>
             {
                 let grant = GrantRef::new(round.clone(), held.serial, applicant.clone());
-                ensure!(
-                    !operation.has_coupon(&grant).await?,
-                    "the applicant has the coupon of this grant: `rushgate revoke` revokes it, `rushgate failed \
-                     discard` without --return-serial keeps it"
-                );
+                if operation.has_coupon(&grant).await? {
+                    refuse!(
+                        DeadLetterUnusable,
+                        "the applicant has the coupon of this grant: `rushgate revoke` revokes it, `rushgate failed \
+                         discard` without --return-serial keeps it"
+                    );
+                }
                 (Some(grant), String::new())
             }
             Status::Granted(held) | Status::Issued { grant: held, .. } => (
@@ -137,7 +149,7 @@ impl DeadLetters<'_> {
                 format!(", the applicant holds serial {} and keeps it", held.serial),
             ),
             Status::Revoked { .. } => (None, ", the gate had already revoked the grant".to_owned()),
-            Status::Halted => bail!("{}", halted(campaign)),
+            Status::Halted => bail!(halted(campaign)),
             Status::Waitlisted(_)
             | Status::Expired { .. }
             | Status::NotFound
@@ -145,8 +157,11 @@ impl DeadLetters<'_> {
             | Status::UnknownCampaign => (None, ", the gate has no such grant".to_owned()),
         };
         let task = Task::discard(id, content, Some(about(event)), grant);
-        let text = operation.perform(task, note).await?;
-        Ok(format!("{text}{remark}"))
+        let done = operation.perform(task, note).await?;
+        Ok(Done {
+            message: format!("{done}{remark}"),
+            ..done
+        })
     }
 }
 

@@ -1,181 +1,193 @@
-//! The commands `rushgate failed list` and `rushgate failed show`.
+//! The command `rushgate failed show`.
 
-use super::arguments::Filter;
+use super::since::since;
 use crate::config::Config;
-use crate::database::{Database, FailedEventFilter};
+use crate::database::{Database, FailedEvent};
 use crate::dead_letter::{DeadLetterId, UNPUBLISHED, no_such, shown};
 use crate::gate::{Gate, Unpublished};
-use crate::output::CommandOutput;
-use crate::servers::Servers;
-use crate::terms::no_such_campaign;
-use anyhow::{Context, Result, bail};
-use rushgate_gate::CampaignId;
+use anyhow::Result;
 use rushgate_gate::record::PARKED;
-use std::fmt::Write;
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::fmt;
 
-pub(super) async fn list(
-    config: &Config,
-    filter: &Filter,
-    all: bool,
-    limit: u32,
-) -> Result<CommandOutput> {
-    let mut servers = Servers::connect(config).await;
-    let mut text = format!(
-        "{:<32} {:<20} {:<14} {:<32} {:>8}  RESOLUTION",
-        "ID", "SINCE", "REASON", "RECORD", "ATTEMPTS"
-    );
-    let which = FailedEventFilter {
-        campaign: filter.campaign.clone(),
-        reason: filter.reason.clone(),
-        resolved: all,
-        limit: Some(limit),
-        ..FailedEventFilter::default()
-    };
-    let failed_events = servers
-        .database("dead letters of the consumer", async |database| {
-            database.failed_events(&which).await
-        })
-        .await;
-    for failed_event in failed_events.unwrap_or_default() {
-        let resolution = failed_event
-            .resolution
-            .as_ref()
-            .map_or("open", |(word, _)| word.as_str());
-        write!(
-            text,
-            "\n{:<32} {:<20} {:<14} {:<32} {:>8}  {resolution}",
-            failed_event.id,
-            failed_event.at,
-            failed_event.reason,
-            shown(failed_event.key.as_deref()),
-            failed_event.attempts
-        )?;
-    }
-    let is_asked_for = |reason: &String| reason == UNPUBLISHED;
-    if filter.reason.as_ref().is_none_or(is_asked_for) {
-        for (campaign, unpublished) in unpublished(&mut servers, filter).await? {
-            let id = DeadLetterId::Bridge(campaign, unpublished.entry_id.clone());
-            write!(
-                text,
-                "\n{id:<32} {:<20} {UNPUBLISHED:<14} {:<32} {:>8}  open",
-                since(&unpublished.entry_id),
-                unpublished
-                    .event()
-                    .map_or_else(|_| "no event".to_owned(), |event| event.key().to_string()),
-                1
-            )?;
-        }
-    }
-    Ok(CommandOutput {
-        text,
-        missing: servers.missing,
-        ..CommandOutput::default()
-    })
-}
-
-async fn unpublished(
-    servers: &mut Servers,
-    filter: &Filter,
-) -> Result<Vec<(CampaignId, Unpublished)>> {
-    let campaigns = match &filter.campaign {
-        Some(id) => match servers.campaign(id).await {
-            Some(None) => bail!("{}", no_such_campaign(id)),
-            _ => vec![id.clone()],
-        },
-        None => servers.campaigns().await,
-    };
-    let mut dead_letters = vec![];
-    for id in campaigns {
-        let of_campaign = servers
-            .gate(
-                &format!("dead letters of the bridge in campaign {id}"),
-                async |gate| gate.unpublished(&id).await,
-            )
-            .await;
-        let of_campaign = of_campaign.unwrap_or_default().into_iter();
-        dead_letters.extend(of_campaign.map(|dead_letter| (id.clone(), dead_letter)));
-    }
-    Ok(dead_letters)
+/// A dead letter, with the record or the entry that it is made of.
+pub(super) enum Shown {
+    Consumer(FailedEvent),
+    Bridge(DeadLetterId, Unpublished),
 }
 
 /// Asks only the server that stores this kind.
-pub(super) async fn show(config: &Config, id: &DeadLetterId) -> Result<String> {
+pub(super) async fn show(config: &Config, id: &DeadLetterId) -> Result<Shown> {
     let database = Database::connect(config).await?;
-    let mut text = format!("dead letter {id}");
-    let mut line = |what: &str, value: &str| write!(text, "\n  {what:<12} {value}");
     match id {
-        DeadLetterId::Consumer(id) => {
-            let failed_event = database.failed_event(*id).await?;
-            line("since", &failed_event.at)?;
-            line(
-                "reason",
-                &format!("{}: {}", failed_event.reason, failed_event.detail),
-            )?;
-            let place = format!(
-                "{} partition {} offset {}",
-                failed_event.topic, failed_event.partition, failed_event.offset
-            );
-            line("record", &place)?;
-            line("key", &shown(failed_event.key.as_deref()))?;
-            line("value", &shown(failed_event.value.as_deref()))?;
-            for (name, value) in &failed_event.headers {
-                line("header", &format!("{name}: {}", shown(value.as_deref())))?;
-            }
-            if failed_event.has_lost_headers {
-                line("header", "… and more, which are not stored")?;
-            }
-            line("attempts", &failed_event.attempts.to_string())?;
-            let parked = PARKED
-                .iter()
-                .find(|(reason, _)| *reason == failed_event.reason);
-            if let (Some((_, until)), None) = (parked, &failed_event.resolution) {
-                line(
-                    "parked",
-                    &format!("until {until}; then the consumer replays it"),
-                )?;
-            }
-            match &failed_event.resolution {
-                None => line("resolution", "open")?,
-                Some((word, at)) => line("resolution", &format!("{word} at {at}"))?,
-            }
-            if let Some(note) = &failed_event.note {
-                line("note", note)?;
-            }
+        DeadLetterId::Consumer(number) => {
+            Ok(Shown::Consumer(database.failed_event(*number).await?))
         }
         DeadLetterId::Bridge(campaign, entry_id) => {
             let mut gate = Gate::connect(config).await?;
             database.existing(campaign).await?;
             let mut dead_letters = gate.unpublished(campaign).await?.into_iter();
-            let dead_letter = dead_letters.find(|dead_letter| dead_letter.entry_id == *entry_id);
-            let dead_letter = dead_letter.with_context(|| no_such(campaign))?;
-            line("since", &since(entry_id))?;
-            line("reason", &dead_letter.reason())?;
-            for (name, value) in &dead_letter.fields {
-                if name != "reason" {
-                    line("field", &format!("{name}: {}", shown(Some(value))))?;
+            let found = dead_letters.find(|dead_letter| dead_letter.entry_id == *entry_id);
+            let found = found.ok_or_else(|| no_such(campaign))?;
+            Ok(Shown::Bridge(id.clone(), found))
+        }
+    }
+}
+
+/// Bytes that are not text are in hexadecimal, after `0x`.
+#[derive(Serialize)]
+struct Fields<'a> {
+    id: String,
+    since: String,
+    reason: &'a str,
+    detail: String,
+    topic: Option<&'a str>,
+    partition: Option<u32>,
+    offset: Option<u64>,
+    key: Option<String>,
+    value: Option<String>,
+    headers: Vec<HeaderFields<'a>>,
+    has_lost_headers: bool,
+    /// The fields of an entry of the stream.
+    fields: Option<BTreeMap<&'a str, String>>,
+    attempts: u32,
+    /// What the consumer waits for before it replays the dead letter by itself.
+    parked_until: Option<&'static str>,
+    resolution: &'a str,
+    resolved_at: Option<&'a str>,
+    note: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct HeaderFields<'a> {
+    name: &'a str,
+    value: Option<String>,
+}
+
+fn text(bytes: Option<&[u8]>) -> Option<String> {
+    bytes.map(|bytes| shown(Some(bytes)))
+}
+
+/// The fields of an entry, without the reason of its dead letter.
+fn fields(entry: &Unpublished) -> impl Iterator<Item = (&str, String)> {
+    let fields = entry.fields.iter().filter(|(name, _)| *name != "reason");
+    fields.map(|(name, value)| (name.as_str(), shown(Some(value))))
+}
+
+/// What an open dead letter of the consumer waits for, if it is parked.
+fn parked_until(failed_event: &FailedEvent) -> Option<&'static str> {
+    let is_open = failed_event.resolution.is_none();
+    let mut parked = PARKED.iter();
+    let parked = parked.find(|(reason, _)| is_open && *reason == failed_event.reason);
+    parked.map(|(_, until)| *until)
+}
+
+impl Serialize for Shown {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Consumer(failed_event) => Fields {
+                id: failed_event.id.to_string(),
+                since: failed_event.at.clone(),
+                reason: &failed_event.reason,
+                detail: failed_event.detail.clone(),
+                topic: Some(&failed_event.topic),
+                partition: Some(failed_event.partition),
+                offset: Some(failed_event.offset),
+                key: text(failed_event.key.as_deref()),
+                value: text(failed_event.value.as_deref()),
+                headers: failed_event
+                    .headers
+                    .iter()
+                    .map(|(name, value)| HeaderFields {
+                        name,
+                        value: text(value.as_deref()),
+                    })
+                    .collect(),
+                has_lost_headers: failed_event.has_lost_headers,
+                fields: None,
+                attempts: failed_event.attempts,
+                parked_until: parked_until(failed_event),
+                resolution: failed_event.resolution_word(),
+                resolved_at: failed_event.resolution.as_ref().map(|(_, at)| at.as_str()),
+                note: failed_event.note.as_deref(),
+            },
+            Self::Bridge(id, entry) => Fields {
+                id: id.to_string(),
+                since: since(&entry.entry_id),
+                reason: UNPUBLISHED,
+                detail: entry.reason(),
+                topic: None,
+                partition: None,
+                offset: None,
+                key: None,
+                value: None,
+                headers: vec![],
+                has_lost_headers: false,
+                fields: Some(fields(entry).collect()),
+                attempts: 1,
+                parked_until: None,
+                resolution: "open",
+                resolved_at: None,
+                note: None,
+            },
+        }
+        .serialize(to)
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Consumer(failed_event) => consumer(failed_event, f),
+            Self::Bridge(id, entry) => {
+                write!(f, "dead letter {id}")?;
+                let mut line = |what: &str, value: &str| write!(f, "\n  {what:<12} {value}");
+                line("since", &since(&entry.entry_id))?;
+                line("reason", &entry.reason())?;
+                for (name, value) in fields(entry) {
+                    line("field", &format!("{name}: {value}"))?;
                 }
+                Ok(())
             }
         }
     }
-    Ok(text)
 }
 
-/// When Redis added the entry.
-fn since(entry_id: &str) -> String {
-    let millis = entry_id
-        .split('-')
-        .next()
-        .and_then(|ms| ms.parse::<i64>().ok());
-    let instant = millis.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    instant.map_or_else(String::new, |instant| format!("{instant:.0}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_entry_id_says_since_when_it_exists() {
-        assert_eq!(since("1796086800123-0"), "2026-12-01T01:00:00Z");
+fn consumer(failed_event: &FailedEvent, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "dead letter {}", failed_event.id)?;
+    let mut line = |what: &str, value: &str| write!(f, "\n  {what:<12} {value}");
+    line("since", &failed_event.at)?;
+    line(
+        "reason",
+        &format!("{}: {}", failed_event.reason, failed_event.detail),
+    )?;
+    let place = format!(
+        "{} partition {} offset {}",
+        failed_event.topic, failed_event.partition, failed_event.offset
+    );
+    line("record", &place)?;
+    line("key", &shown(failed_event.key.as_deref()))?;
+    line("value", &shown(failed_event.value.as_deref()))?;
+    for (name, value) in &failed_event.headers {
+        line("header", &format!("{name}: {}", shown(value.as_deref())))?;
+    }
+    if failed_event.has_lost_headers {
+        line("header", "… and more, which are not stored")?;
+    }
+    line("attempts", &failed_event.attempts.to_string())?;
+    if let Some(until) = parked_until(failed_event) {
+        line(
+            "parked",
+            &format!("until {until}; then the consumer replays it"),
+        )?;
+    }
+    match &failed_event.resolution {
+        None => line("resolution", "open")?,
+        Some((word, at)) => line("resolution", &format!("{word} at {at}"))?,
+    }
+    match &failed_event.note {
+        Some(note) => line("note", note),
+        None => Ok(()),
     }
 }

@@ -102,10 +102,10 @@ impl Gate {
         let mut info = redis::cmd("INFO");
         info.arg("memory").arg("persistence");
         let info: String = self.query(&info).await?;
-        let dangers = redis_dangers(&info).into_iter();
+        let dangers = redis_dangers(&info, None).into_iter();
         let address = &self.address;
         Ok(dangers
-            .map(|danger| format!("Redis at {address}: {danger}"))
+            .map(|danger| format!("Redis at {address}: {}", danger.message))
             .collect())
     }
 
@@ -171,21 +171,48 @@ impl Gate {
         }
     }
 
+    /// Runs commands that only read, once, in one round trip; returns the reply to each.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub(super) async fn batch(
+        &mut self,
+        commands: Vec<Cmd>,
+    ) -> Result<Vec<Result<redis::Value, RedisError>>> {
+        let mut pipeline = redis::pipe();
+        for command in commands {
+            pipeline.add_command(command);
+        }
+        pipeline.ignore_errors();
+        let replies = match self.connected().await {
+            Ok(connection) => pipeline.query_async(connection).await,
+            Err(error) => Err(error),
+        };
+        if replies.is_err() {
+            self.connection = None;
+        }
+        let address = &self.address;
+        replies.with_context(|| format!("reading from Redis at {address}"))
+    }
+
     /// Runs a command once. If there is no connection afterwards, the command was not sent.
     async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
-        let connection = match &mut self.connection {
+        command.query_async(self.connected().await?).await
+    }
+
+    /// The connection, which is opened if there is none.
+    async fn connected(&mut self) -> Result<&mut MultiplexedConnection, RedisError> {
+        let connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
                 let settings = AsyncConnectionConfig::new()
                     .set_connection_timeout(Some(PATIENCE))
                     .set_response_timeout(Some(PATIENCE));
-                let connection = self
-                    .client
+                self.client
                     .get_multiplexed_async_connection_with_config(&settings)
-                    .await?;
-                self.connection.insert(connection)
+                    .await?
             }
         };
-        command.query_async(connection).await
+        Ok(self.connection.insert(connection))
     }
 }

@@ -1,6 +1,7 @@
 //! Rebuilds the grants of a halted campaign in the gate.
 
 use super::connection::Gate;
+use crate::refusal::{ErrorCode, Refusal};
 use anyhow::{Context, Result, bail};
 use rushgate_gate::restore::{self, Granted, RestoreOutcome, Step};
 use rushgate_gate::{Applicant, CampaignId, CampaignState, FencingToken, Keys, OnePer, RoundId};
@@ -55,7 +56,7 @@ impl Gate {
         for step in restore::steps(one_per, granted, codes_taken) {
             match self.restore_step(campaign, &step, fence).await? {
                 RestoreOutcome::Done => {}
-                RestoreOutcome::Superseded => bail!("{}", superseded(campaign)),
+                RestoreOutcome::Superseded => bail!(superseded(campaign)),
                 other => bail!("rebuilding the gate: it refused ({other:?})"),
             }
         }
@@ -92,8 +93,11 @@ impl Gate {
 }
 
 /// The error of a command that was interrupted for so long that another command has taken the campaign over.
-pub(crate) fn superseded(campaign: &CampaignId) -> String {
-    format!(
-        "another command has taken campaign {campaign} over: `rushgate campaign log {campaign}` shows what was done"
+pub(crate) fn superseded(campaign: &CampaignId) -> Refusal {
+    Refusal::new(
+        ErrorCode::CampaignBusy,
+        format!(
+            "another command has taken campaign {campaign} over: `rushgate campaign log {campaign}` shows what was done"
+        ),
     )
 }

@@ -1,8 +1,9 @@
 //! The client of Kafka. Each request has a time limit, and a refused login is reported at once.
 
 use crate::config::Config;
+use crate::refusal::{ErrorCode, Refusal};
 use crate::waiting::{PATIENCE, noting};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -124,6 +125,7 @@ impl Kafka {
 
     pub(super) fn unusable(&self, error: &KafkaError) -> anyhow::Error {
         let reason = self.last_error.explain(error);
-        anyhow!("cannot use Kafka at {}: {reason}", self.brokers)
+        let message = format!("cannot use Kafka at {}: {reason}", self.brokers);
+        Refusal::new(ErrorCode::ServerUnavailable, message).into()
     }
 }

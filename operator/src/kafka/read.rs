@@ -158,7 +158,7 @@ impl Kafka {
 
     /// The consumers' committed offsets. A broker that has just started, or does not know the group, first has to find
     /// the group's coordinator.
-    fn committed(
+    pub(super) fn committed(
         &self,
         consumer: &BaseConsumer<LastKafkaError>,
         asked: &TopicPartitionList,

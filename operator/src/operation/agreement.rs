@@ -15,7 +15,7 @@ impl Operation {
     pub(crate) async fn agree_with_gate(&mut self) -> Result<String> {
         let id = self.campaign.id.clone();
         let Some(at_gate) = self.gate.projection(&id).await? else {
-            bail!("{}", lost(&id));
+            bail!(lost(&id));
         };
         let mut differing = differing_terms(&self.campaign, &at_gate);
         if self.campaign.state != at_gate.state {
@@ -68,6 +68,6 @@ impl Operation {
             self.project(&campaign, Origin::Known, CampaignState::Halted)
                 .await?;
         }
-        Ok(halted(id))
+        Ok(halted(id).to_string())
     }
 }

@@ -16,10 +16,12 @@ impl Operation {
         let campaign = self.campaign.clone();
         let id = &campaign.id;
         let declined = |declined| match declined {
-            Declined::Refused(why) | Declined::Waits(why) | Declined::Superseded(why) => anyhow!(
-                "{why}: the campaign is only in the database; run `rushgate campaign create --id {id}` again with \
-                 terms that the gate accepts"
-            ),
+            Declined::Refused(why) | Declined::Waits(why) | Declined::Superseded(why) => {
+                anyhow!(why.and(format_args!(
+                    ": the campaign is only in the database; run `rushgate campaign create --id {id}` again with terms \
+                     that the gate accepts"
+                )))
+            }
         };
         let unknown = |error| unknown_creation(id, error);
         self.register().await.map_err(unknown)?;

@@ -2,7 +2,7 @@
 //! of its own.
 
 use super::creation::unknown_creation;
-use super::outcome::{Declined, halted, is_refused};
+use super::outcome::{Declined, Done, halted, is_refused};
 use super::running::{Operation, Reserved};
 use crate::config::Config;
 use crate::database::{Action, Write};
@@ -22,7 +22,7 @@ impl Operation {
     pub(crate) async fn begin(config: &Config, id: &CampaignId) -> Result<Self> {
         let mut operation = Reserved::new(config, id).await?.take_over().await?;
         if operation.is_halted() {
-            bail!("{}", halted(id));
+            bail!(halted(id));
         }
         operation.finish().await?;
         Ok(operation)
@@ -94,7 +94,7 @@ impl Operation {
             written.map_err(|error| self.unfinished(&intention, error))?;
         }
         let text = match self.carry_out(&intention).await {
-            Ok(Ok(text)) => text,
+            Ok(Ok(done)) => done.message,
             Ok(Err(Declined::Refused(why))) => {
                 let detail = format!("{} was interrupted, and then: {why}", intention.task);
                 self.end(&intention, Some((Action::Refused, &detail)))
@@ -102,7 +102,7 @@ impl Operation {
                     .map_err(|error| self.unfinished(&intention, error))?;
                 format!("not done: {why}")
             }
-            Ok(Err(Declined::Waits(why) | Declined::Superseded(why))) => bail!("{why}"),
+            Ok(Err(Declined::Waits(why) | Declined::Superseded(why))) => bail!(why),
             Err(error) => return Err(self.unfinished(&intention, error)),
         };
         if !is_state_right && self.campaign.state == state {
@@ -119,24 +119,24 @@ impl Operation {
     ///
     /// # Errors
     /// [`Unknown`] when an answer was lost; any other error means that nothing was done.
-    pub(crate) async fn perform(&mut self, task: Task, reason: Option<&str>) -> Result<String> {
+    pub(crate) async fn perform(&mut self, task: Task, reason: Option<&str>) -> Result<Done> {
         let intention = self.intend(task, reason).await?;
         match self.carry_out(&intention).await {
-            Ok(Ok(text)) => Ok(text),
+            Ok(Ok(done)) => Ok(done),
             Ok(Err(Declined::Refused(why))) => {
                 self.end(&intention, None)
                     .await
                     .map_err(|error| self.unfinished(&intention, error))?;
-                bail!("{why}")
+                bail!(why)
             }
             Ok(Err(Declined::Waits(why))) => {
                 let what = format!("campaign {}: {}", intention.campaign, intention.task);
                 let stays = "The intention stays stored, and is finished when this is resolved";
-                Err(anyhow!("{why}").context(Unknown::new(what, stays)))
+                Err(anyhow!(why).context(Unknown::new(what, stays)))
             }
             Ok(Err(Declined::Superseded(why))) => {
                 let what = format!("campaign {}: {}", intention.campaign, intention.task);
-                Err(anyhow!("{why}").context(Unknown::new(what, "See the log for the result")))
+                Err(anyhow!(why).context(Unknown::new(what, "See the log for the result")))
             }
             Err(error) if is_refused(&error) && intention.task.is_one_call() => {
                 self.give_up(&intention)

@@ -3,6 +3,7 @@
 use super::outcome::{Declined, halted, is_refused, lost, or_repair};
 use super::running::Operation;
 use crate::gate::superseded;
+use crate::refusal::{ErrorCode, Refusal};
 use crate::terms::Campaign;
 use crate::unknown::Unknown;
 use anyhow::{Result, bail};
@@ -27,8 +28,8 @@ impl Operation {
         });
         match projected? {
             Ok(promoted) => Ok(promoted),
-            Err(Declined::Refused(why)) => bail!("{why}{}", or_repair(&campaign.id)),
-            Err(Declined::Waits(why) | Declined::Superseded(why)) => bail!("{why}"),
+            Err(Declined::Refused(why)) => bail!(why.and(or_repair(&campaign.id))),
+            Err(Declined::Waits(why) | Declined::Superseded(why)) => bail!(why),
         }
     }
 
@@ -49,15 +50,26 @@ impl Operation {
             ProjectOutcome::UnknownCampaign => Declined::Waits(lost(id)),
             ProjectOutcome::Halted => Declined::Waits(halted(id)),
             ProjectOutcome::Superseded => Declined::Superseded(superseded(id)),
-            ProjectOutcome::QuotaBelowGranted { round, granted } => Declined::Refused(format!(
-                "round {round} of campaign {id} has already given out serials up to {granted}: choose a --quota of at \
-                 least {granted}"
+            ProjectOutcome::QuotaBelowGranted { round, granted } => {
+                Declined::Refused(Refusal::new(
+                    ErrorCode::QuotaBelowGranted,
+                    format!(
+                        "round {round} of campaign {id} has already given out serials up to {granted}: choose a --quota of \
+                     at least {granted}"
+                    ),
+                ))
+            }
+            ProjectOutcome::OtherOnePer { rule } => Declined::Refused(Refusal::new(
+                ErrorCode::InvalidTerms,
+                format!(
+                    "campaign {id} already has winners under the rule of one per {rule}, so the rule cannot change"
+                ),
             )),
-            ProjectOutcome::OtherOnePer { rule } => Declined::Refused(format!(
-                "campaign {id} already has winners under the rule of one per {rule}, so the rule cannot change"
-            )),
-            ProjectOutcome::RoundHasGrants { round } => Declined::Refused(format!(
-                "round {round} of campaign {id} already has winners, so it cannot be removed: choose a later --to"
+            ProjectOutcome::RoundHasGrants { round } => Declined::Refused(Refusal::new(
+                ErrorCode::RoundHasGrants,
+                format!(
+                    "round {round} of campaign {id} already has winners, so it cannot be removed: choose a later --to"
+                ),
             )),
         }))
     }

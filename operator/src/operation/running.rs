@@ -1,5 +1,6 @@
 //! A campaign that is reserved for one command, and the command that runs on it.
 
+use super::outcome::Reported;
 use crate::actor::Actor;
 use crate::config::Config;
 use crate::database::Database;
@@ -107,19 +108,20 @@ impl Operation {
         self.task.as_ref()
     }
 
-    /// The text for the operator: first what was finished, then what was done.
-    pub(crate) fn report(&self, text: &str) -> String {
-        let lines = self.finished.iter().map(String::as_str);
-        let lines: Vec<&str> = lines.chain((!text.is_empty()).then_some(text)).collect();
-        lines.join("\n")
+    /// What an interrupted command had left and this one has finished, a line each.
+    pub(crate) fn finished_first(&self) -> &[String] {
+        &self.finished
     }
 
     /// Adds what was finished first to the result of the command, also if it failed.
-    pub(crate) fn with_report(&self, done: Result<String>) -> Result<String> {
+    pub(crate) fn with_report<T>(&self, done: Result<T>) -> Result<Reported<T>> {
         match (done, self.finished.is_empty()) {
-            (Ok(text), _) => Ok(self.report(&text)),
+            (Ok(done), _) => Ok(Reported {
+                finished_first: self.finished.clone(),
+                done,
+            }),
             (Err(error), true) => Err(error),
-            (Err(error), false) => Err(error.context(self.report(""))),
+            (Err(error), false) => Err(error.context(self.finished.join("\n"))),
         }
     }
 }

@@ -1,22 +1,56 @@
 //! Carries out each kind of task: calls of the gate first, then one transaction. Every task is idempotent.
 
-use super::outcome::{Declined, halted, lost, moved_up, or_repair};
+use super::outcome::{Declined, Done, halted, lost, moved_up, or_repair};
 use super::running::{BEAT_EVERY, Operation};
 use crate::database::{Action, Entry, Resolution, Write};
 use crate::dead_letter::DeadLetterId;
 use crate::intention::{GrantRef, Intention, Task};
 use crate::output::quoted;
+use crate::refusal::{ErrorCode, Refusal};
 use anyhow::{Result, bail};
 use rushgate_gate::project::Origin;
 use rushgate_gate::status::Status;
-use rushgate_gate::{Assignment, Grant, confirm, resend, revoke};
+use rushgate_gate::{Applicant, Assignment, Grant, confirm, resend, revoke};
+use std::fmt;
+
+/// A revoked grant (with another serial, if a restore has reassigned it), and what became of its serial.
+struct Revoked {
+    grant: GrantRef,
+    passed_on: PassedOn,
+}
+
+enum PassedOn {
+    Free,
+    To(Applicant),
+    Unknown,
+}
+
+impl Revoked {
+    fn next_owner(&self) -> Option<Applicant> {
+        match &self.passed_on {
+            PassedOn::To(next) => Some(next.clone()),
+            PassedOn::Free | PassedOn::Unknown => None,
+        }
+    }
+}
+
+impl fmt::Display for Revoked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is revoked", self.grant)?;
+        match &self.passed_on {
+            PassedOn::Free => f.write_str("; its serial is free again"),
+            PassedOn::To(next) => write!(f, "; its serial now belongs to {next}"),
+            PassedOn::Unknown => Ok(()),
+        }
+    }
+}
 
 impl Operation {
     /// Carries an intention out, whether or not that was done before. Records the result, unless it was declined.
     pub(super) async fn carry_out(
         &mut self,
         intention: &Intention,
-    ) -> Result<Result<String, Declined>> {
+    ) -> Result<Result<Done, Declined>> {
         let reason = intention.reason.as_deref();
         match &intention.task {
             Task::Change { before, after } => {
@@ -26,18 +60,23 @@ impl Operation {
             Task::Resume => self.set_state(intention, Action::Resumed).await,
             Task::Close => self.set_state(intention, Action::Closed).await,
             Task::Revoke { grant } => {
-                let (grant, passed_on) = match self.revoke(grant).await? {
+                let revoked = match self.revoke(grant).await? {
                     Ok(revoked) => revoked,
                     Err(declined) => return Ok(Err(declined)),
                 };
-                let text = format!("{}/{grant} is revoked{passed_on}", intention.campaign);
+                let text = format!("{}/{revoked}", intention.campaign);
                 let entry = Entry {
-                    about: Some(&grant),
+                    about: Some(&revoked.grant),
                     ..Entry::of(intention, Action::Revoked, &text)
                 };
                 let writes = [Write::End(intention), Write::Log(entry)];
                 self.database.write(&intention.campaign, &writes).await?;
-                Ok(Ok(text))
+                let next_owner = revoked.next_owner();
+                Ok(Ok(Done {
+                    promoted: u32::from(next_owner.is_some()),
+                    next_owner,
+                    ..Done::now(text)
+                }))
             }
             Task::Replay { entry_id } => {
                 let id = &intention.campaign;
@@ -48,7 +87,7 @@ impl Operation {
                 }
                 let text = format!("{id}/{entry_id} is on the stream again");
                 self.end(intention, Some((Action::Replayed, &text))).await?;
-                Ok(Ok(text))
+                Ok(Ok(Done::now(text)))
             }
             Task::Discard {
                 dead_letter,
@@ -60,20 +99,23 @@ impl Operation {
                     about,
                     ..Entry::of(intention, action, detail)
                 };
-                let (mut returned, mut revoked) = (String::new(), None);
+                let (mut returned, mut revoked, mut next_owner) = (String::new(), None, None);
                 if let Some(grant) = grant {
                     // The row may have been committed since the command began.
                     let keeps = self.keeps(grant).await?;
                     let revocation = match keeps {
-                        Some(keeps) => Err(Declined::Refused(keeps)),
+                        Some(keeps) => Err(Declined::Refused(Refusal::new(
+                            ErrorCode::DeadLetterUnusable,
+                            keeps,
+                        ))),
                         None => self.revoke(grant).await?,
                     };
                     match revocation {
-                        Ok((grant, passed_on)) => {
-                            returned = format!(", {grant} is revoked{passed_on}");
-                            let text =
-                                format!("{}/{grant} is revoked{passed_on}", intention.campaign);
-                            revoked = Some((grant, text));
+                        Ok(done) => {
+                            returned = format!(", {done}");
+                            next_owner = done.next_owner();
+                            let text = format!("{}/{done}", intention.campaign);
+                            revoked = Some((done.grant, text));
                         }
                         Err(Declined::Refused(why)) => returned = format!(", {why}"),
                         Err(waits) => return Ok(Err(waits)),
@@ -100,7 +142,11 @@ impl Operation {
                     Err(hint) => bail!("{hint}"),
                 }
                 self.database.write(&intention.campaign, &writes).await?;
-                Ok(Ok(format!("discarded{returned}")))
+                Ok(Ok(Done {
+                    promoted: u32::from(next_owner.is_some()),
+                    next_owner,
+                    ..Done::now(format!("discarded{returned}"))
+                }))
             }
             Task::Repair {
                 resend,
@@ -148,7 +194,7 @@ impl Operation {
         &mut self,
         intention: &Intention,
         detail: String,
-    ) -> Result<Result<String, Declined>> {
+    ) -> Result<Result<Done, Declined>> {
         let Task::Change { before, after } = &intention.task else {
             bail!("{} is no change", intention.task);
         };
@@ -177,19 +223,22 @@ impl Operation {
         ];
         self.database.write(&intention.campaign, &writes).await?;
         self.campaign = wanted;
-        Ok(Ok(format!(
-            "campaign {} changed: {}{}",
-            intention.campaign,
-            self.campaign,
-            moved_up(promoted)
-        )))
+        Ok(Ok(Done {
+            promoted,
+            ..Done::now(format!(
+                "campaign {} changed: {}{}",
+                intention.campaign,
+                self.campaign,
+                moved_up(promoted)
+            ))
+        }))
     }
 
     async fn set_state(
         &mut self,
         intention: &Intention,
         action: Action,
-    ) -> Result<Result<String, Declined>> {
+    ) -> Result<Result<Done, Declined>> {
         let Some(state) = intention.task.state() else {
             bail!("{} is no change of the state", intention.task);
         };
@@ -197,8 +246,7 @@ impl Operation {
         match self.try_project(&campaign, Origin::Known, state).await? {
             Ok(_) => {}
             Err(Declined::Refused(why)) => {
-                let why = format!("{why}{}", or_repair(&campaign.id));
-                return Ok(Err(Declined::Refused(why)));
+                return Ok(Err(Declined::Refused(why.and(or_repair(&campaign.id)))));
             }
             Err(waits) => return Ok(Err(waits)),
         }
@@ -210,7 +258,10 @@ impl Operation {
         ];
         self.database.write(&intention.campaign, &writes).await?;
         self.campaign.state = state;
-        Ok(Ok(format!("campaign {} is {state}", intention.campaign)))
+        Ok(Ok(Done::now(format!(
+            "campaign {} is {state}",
+            intention.campaign
+        ))))
     }
 
     /// Puts grants and revocations on the stream again, confirms rows, and makes database and gate agree on the terms.
@@ -220,7 +271,7 @@ impl Operation {
         resend: &[GrantRef],
         unconfirmed: &[GrantRef],
         agree: bool,
-    ) -> Result<Result<String, Declined>> {
+    ) -> Result<Result<Done, Declined>> {
         let id = &intention.campaign;
         // The database first, so that it has room for everything that goes on the stream.
         let agreed = match agree {
@@ -249,12 +300,11 @@ impl Operation {
         };
         text.push_str(&format!(", {confirmed} confirmed{agreed}"));
         self.end(intention, Some((Action::Repaired, &text))).await?;
-        Ok(Ok(text))
+        Ok(Ok(Done::now(text)))
     }
 
-    /// Revokes a grant at the gate, if that was not done before. Returns the revoked grant (with another serial, if a
-    /// restore has reassigned it) and what became of the serial.
-    async fn revoke(&mut self, grant: &GrantRef) -> Result<Result<(GrantRef, String), Declined>> {
+    /// Revokes a grant at the gate, if that was not done before.
+    async fn revoke(&mut self, grant: &GrantRef) -> Result<Result<Revoked, Declined>> {
         let id = self.campaign.id.clone();
         let outcome = self
             .gate
@@ -264,23 +314,28 @@ impl Operation {
             GrantRef::new(grant_ref.round, grant_ref.serial, grant.user_id.clone())
         };
         Ok(match outcome {
-            revoke::RevokeOutcome::Revoked { grant, promoted } => {
-                let passed_on = match promoted {
-                    None => "; its serial is free again".to_owned(),
-                    Some(next) => format!("; its serial now belongs to {next}"),
-                };
-                Ok((taken(grant), passed_on))
-            }
+            revoke::RevokeOutcome::Revoked { grant, promoted } => Ok(Revoked {
+                grant: taken(grant),
+                passed_on: match promoted {
+                    None => PassedOn::Free,
+                    Some(next) => PassedOn::To(next),
+                },
+            }),
             // Revoked before the interruption. The gate does not say who has the serial now.
-            revoke::RevokeOutcome::AlreadyRevoked { grant, .. } => {
-                Ok((taken(grant), String::new()))
-            }
-            revoke::RevokeOutcome::NotGranted => Err(Declined::Refused(format!(
-                "the gate of campaign {id} does not hold {grant}: `rushgate coupon find {}` shows what they have",
-                quoted(&grant.user_id)
+            revoke::RevokeOutcome::AlreadyRevoked { grant, .. } => Ok(Revoked {
+                grant: taken(grant),
+                passed_on: PassedOn::Unknown,
+            }),
+            revoke::RevokeOutcome::NotGranted => Err(Declined::Refused(Refusal::new(
+                ErrorCode::NoSuchGrant,
+                format!(
+                    "the gate of campaign {id} does not hold {grant}: `rushgate coupon find {}` shows what they have",
+                    quoted(&grant.user_id)
+                ),
             ))),
-            revoke::RevokeOutcome::Redeemed => Err(Declined::Refused(format!(
-                "{grant} is redeemed, so it cannot be revoked"
+            revoke::RevokeOutcome::Redeemed => Err(Declined::Refused(Refusal::new(
+                ErrorCode::CouponRedeemed,
+                format!("{grant} is redeemed, so it cannot be revoked"),
             ))),
             revoke::RevokeOutcome::Halted => Err(Declined::Waits(halted(&id))),
             revoke::RevokeOutcome::UnknownCampaign => Err(Declined::Waits(lost(&id))),

@@ -4,7 +4,8 @@ use super::rebuild::Rebuild;
 use crate::database::{Action, Entry, Write};
 use crate::difference::differing_terms;
 use crate::intention::Task;
-use anyhow::{Result, ensure};
+use crate::refusal::refuse;
+use anyhow::Result;
 use rushgate_gate::CampaignState;
 use rushgate_gate::project::Origin;
 use rushgate_gate::refusal_cache::GRACE_PERIOD;
@@ -14,15 +15,19 @@ impl Rebuild {
     /// Fails if there is nothing to restore.
     pub(super) fn check(&self, even_if_running: bool) -> Result<()> {
         let id = &self.operation.campaign.id;
-        ensure!(
-            self.operation.campaign.projected || self.operation.is_halted(),
-            "campaign {id} was never projected into the gate: run `rushgate campaign finish {id}`"
-        );
-        ensure!(
-            self.operation.at_gate.is_none() || self.operation.is_halted() || even_if_running,
-            "campaign {id} is not halted: `rushgate audit {id}` shows whether the gate has lost grants; if so, --halt \
-             halts the campaign and restores it"
-        );
+        if !self.operation.campaign.projected && !self.operation.is_halted() {
+            refuse!(
+                CampaignNotHalted,
+                "campaign {id} was never projected into the gate: run `rushgate campaign finish {id}`"
+            );
+        }
+        if self.operation.at_gate.is_some() && !self.operation.is_halted() && !even_if_running {
+            refuse!(
+                CampaignNotHalted,
+                "campaign {id} is not halted: `rushgate audit {id}` shows whether the gate has lost grants; if so, \
+                 --halt halts the campaign and restores it"
+            );
+        }
         Ok(())
     }
 

@@ -10,7 +10,9 @@ use crate::waiting::Notes;
 use anyhow::{Result, bail, ensure};
 use rushgate_gate::CampaignId;
 use rushgate_gate::restore::RestoreOutcome;
+use serde::Serialize;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -99,8 +101,8 @@ impl Rebuild {
         Ok((in_stream, in_kafka))
     }
 
-    /// Gives another serial to applicants who lost theirs, while serials are left; returns a summary.
-    pub(super) async fn reassign(&mut self, plan: &Plan) -> Result<String> {
+    /// Gives another serial to applicants who lost theirs, while serials are left.
+    pub(super) async fn reassign(&mut self, plan: &Plan) -> Result<Reassigned> {
         let operation = &mut self.operation;
         let (id, fence) = (&operation.campaign.id, operation.fence);
         for (done, place) in plan.resend.iter().enumerate() {
@@ -134,22 +136,45 @@ impl Rebuild {
                     }
                 }
                 RestoreOutcome::Full => without += 1,
-                RestoreOutcome::Superseded => bail!("{}", superseded(id)),
+                RestoreOutcome::Superseded => bail!(superseded(id)),
                 RestoreOutcome::Done | RestoreOutcome::NotHalted => {
                     bail!("campaign {id} is no longer halted: is another command restoring it?")
                 }
             }
         }
-        Ok(format!(
-            "{} put back on the stream; of the applicants who had lost their serial to another grant, {reassigned} \
-             were reassigned another one, {} have a coupon anyway, and for {without} no serial was left{}",
-            plan.resend.len(),
-            plan.resolved.len(),
-            if without > 0 {
-                " (see `rushgate failed list`)"
-            } else {
-                ""
-            }
-        ))
+        Ok(Reassigned {
+            resent: plan.resend.len(),
+            reassigned,
+            have_coupon: plan.resolved.len(),
+            without_serial: without,
+        })
+    }
+}
+
+/// What became of grants that had not reached the database, and of applicants who had lost their serial to another grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Reassigned {
+    /// Events put back on the stream.
+    resent: usize,
+    /// Applicants who got another serial.
+    reassigned: usize,
+    /// Applicants who have a coupon anyway.
+    have_coupon: usize,
+    /// Applicants for whom no serial was left.
+    without_serial: usize,
+}
+
+impl fmt::Display for Reassigned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} put back on the stream; of the applicants who had lost their serial to another grant, {} were \
+             reassigned another one, {} have a coupon anyway, and for {} no serial was left",
+            self.resent, self.reassigned, self.have_coupon, self.without_serial
+        )?;
+        match self.without_serial {
+            0 => Ok(()),
+            _ => f.write_str(" (see `rushgate failed list`)"),
+        }
     }
 }
