@@ -1,17 +1,17 @@
 //! Reads codes from CSV: the first column of each line, which may be the only one. A first line `code` is a header.
 
 use anyhow::{Context, Result};
-use csv::{ReaderBuilder, StringRecord, Trim};
+use csv::{ReaderBuilder, StringRecord, Terminator, Trim};
 use rushgate_gate::PoolCode;
 use rushgate_gate::pool_code::NoCode;
-use std::io::Read;
+use std::io::{Chain, Read};
 
 /// A line with what was read from it.
 pub(super) type Line = (u32, Result<PoolCode, NoCode>);
 
 /// Codes from CSV, read line by line.
 pub(super) struct Input<R> {
-    reader: csv::Reader<R>,
+    reader: csv::Reader<Chain<R, &'static [u8]>>,
     record: StringRecord,
 }
 
@@ -19,8 +19,11 @@ impl<R: Read> Input<R> {
     pub(super) fn new(source: R) -> Self {
         let mut builder = ReaderBuilder::new();
         builder.has_headers(false).flexible(true).trim(Trim::All);
+        // So that a record has ended where its line ends, and `\r` before that is trimmed.
+        builder.terminator(Terminator::Any(b'\n'));
+        let ends_with_newline = source.chain(&b"\n"[..]);
         Self {
-            reader: builder.from_reader(source),
+            reader: builder.from_reader(ends_with_newline),
             record: StringRecord::new(),
         }
     }
@@ -41,7 +44,13 @@ impl<R: Read> Input<R> {
             if is_first && field.eq_ignore_ascii_case("code") {
                 continue;
             }
-            let line = self.record.position().map_or(0, csv::Position::line);
+            let is_empty = self.record.len() == 1 && field.is_empty();
+            if is_empty {
+                continue;
+            }
+            // The reader is at the beginning of the next line.
+            let newlines = self.record.iter().flat_map(|field| field.matches('\n'));
+            let line = self.reader.position().line() - 1 - newlines.count() as u64;
             lines.push((u32::try_from(line)?, field.parse()));
         }
         Ok(lines)
@@ -83,6 +92,8 @@ mod tests {
             codes(&[(2, "A-11"), (3, "B,22")])
         );
         assert_eq!(read("A-11\ncode\n"), codes(&[(1, "A-11"), (2, "code")]));
+        let quoted = "A-11,\"two\nlines\"\r\n\r\nB-22,x\r\n";
+        assert_eq!(read(quoted), codes(&[(1, "A-11"), (4, "B-22")]));
         assert_eq!(read("code\n"), []);
         assert_eq!(read(""), []);
         assert_eq!(
