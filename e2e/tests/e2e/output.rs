@@ -246,6 +246,25 @@ async fn the_output_of_every_command_has_its_schema_and_every_error_its_code() {
     runs.does("coupon codes", &["--campaign", "shop"]).await;
     runs.fails("coupon codes", &["--campaign", "advent"], 1, "no_codes")
         .await;
+    let pool = ["--id", "pool", "--quota", "2", "--codes", "pool"];
+    runs.does("campaign create", &pool).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("codes");
+    std::fs::write(&file, "AAAA-0001\nAAAA-0002\n").expect("written");
+    let codes = file.to_str().expect("a path").to_owned();
+    for changed in [true, false] {
+        let loaded = runs
+            .does("codes load", &["--campaign", "pool", "--input", &codes])
+            .await;
+        assert_eq!(loaded[0]["changed"], changed, "{loaded:?}");
+        assert_eq!(loaded[0]["pool"]["loaded"], 2, "{loaded:?}");
+    }
+    let of_shop = ["--campaign", "shop", "--input", &codes];
+    runs.fails("codes load", &of_shop, 1, "no_codes").await;
+    let shown = runs.does("codes show", &["--campaign", "pool"]).await;
+    assert_eq!(shown[0]["loaded"], 2, "{shown:?}");
+    runs.fails("codes show", &["--campaign", "shop"], 1, "no_codes")
+        .await;
     runs.fails("revoke", &["shop", "a"], 1, "coupon_redeemed")
         .await;
     let revoked = runs.does("revoke", &["shop", "b"]).await;
