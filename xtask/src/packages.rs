@@ -96,12 +96,6 @@ static BROWSER: [Need; 1] = [Need {
     is_there: || chromium().is_some(),
 }];
 
-static CURL: [Need; 1] = [Need {
-    what: "curl 7.83 or newer",
-    apt: &["curl"],
-    is_there: || has("curl"),
-}];
-
 static OPENSSL: [Need; 1] = [Need {
     what: "OpenSSL 3.0 or newer (openssl)",
     apt: &["openssl"],
@@ -122,7 +116,7 @@ static SCRIPTS: [Need; 2] = [
         is_there: || has("jq"),
     },
     Need {
-        what: "curl",
+        what: "curl 7.83 or newer",
         apt: &["curl"],
         is_there: || has("curl"),
     },
@@ -153,11 +147,6 @@ pub(crate) fn python() -> Result<()> {
 pub(crate) fn browser() -> Result<PathBuf> {
     ensure(&BROWSER)?;
     chromium().context("Chromium is still missing")
-}
-
-/// Ensures that examples of the documentation with curl can be run.
-pub(crate) fn curl() -> Result<()> {
-    ensure(&CURL)
 }
 
 /// Finds the servers; installs what is missing.

@@ -131,6 +131,11 @@ impl Finding {
             Self::NoCode(_) => "no_code",
             Self::WrongCode(_) => "wrong_code",
             Self::SharedCode(_) => "shared_code",
+            Self::AwaitsCode(_) => "awaits_code",
+            Self::NeverCoded(_) => "never_coded",
+            Self::CodeBoundTwice(_) => "code_bound_twice",
+            Self::CodesUncopied => "codes_uncopied",
+            Self::CodesSetBack => "codes_set_back",
             Self::HalfRedeemed(_) => "half_redeemed",
             Self::RedemptionLost(_) => "redemption_lost",
             Self::FailedEvent { .. } => "failed_event",
@@ -148,9 +153,15 @@ impl Finding {
                 quoted(&place.applicant),
                 place.round
             ),
-            Self::NoCode(_) | Self::WrongCode(_) | Self::SharedCode(_) => {
+            Self::NoCode(_) | Self::WrongCode(_) | Self::SharedCode(_) | Self::CodesUncopied => {
                 format!("rushgate coupon codes --campaign {campaign}")
             }
+            Self::AwaitsCode(_) => format!("rushgate codes show --campaign {campaign}"),
+            Self::NeverCoded(place) => format!(
+                "rushgate revoke {campaign} {} --round {}",
+                quoted(&place.applicant),
+                place.round
+            ),
             Self::HalfRedeemed(_) => format!("rushgate coupon list --campaign {campaign}"),
             Self::FailedEvent { id, .. } => format!("rushgate failed show {id}"),
             Self::Unpublished(id) => format!("rushgate failed show {id}"),

@@ -84,6 +84,7 @@ impl Change {
             self_cancel: None,
             promote_until: None,
             valid_until: None,
+            show_remaining: None,
             reason: None,
         }
     }

@@ -277,7 +277,7 @@ fn seconds(since: i64, at: Millis) -> f64 {
 pub(super) mod tests {
     use super::*;
     use crate::gate::CampaignReading;
-    use rushgate_gate::overview::{Overview, RoundOverview};
+    use rushgate_gate::overview::{Overview, RoundOverview, Rules};
     use rushgate_gate::{Quota, Round};
 
     pub(in crate::watch) fn id(name: &str) -> CampaignId {
@@ -311,6 +311,7 @@ pub(super) mod tests {
                     waitlisted: 3,
                 }),
                 next: None,
+                rules: Rules::default(),
                 now: millis(100_000),
             })),
             in_stream: Some(in_stream),
