@@ -1,5 +1,6 @@
 //! Finds the stable code of an error.
 
+use crate::gate::GateError;
 use crate::operation::is_refused;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::servers::is_away;
@@ -17,10 +18,20 @@ pub fn code(error: &Error) -> ErrorCode {
     }
     match error {
         _ if error.is::<BadSetting>() => ErrorCode::BadSetting,
-        _ if is_away(error) => ErrorCode::ServerUnavailable,
+        _ if is_away(error) || is_without_reply(error) => ErrorCode::ServerUnavailable,
         _ if is_refused(error) => ErrorCode::ServerRefused,
         _ => ErrorCode::Refused,
     }
+}
+
+/// Whether Redis has not even replied with an error, such as when it refuses the connection.
+fn is_without_reply(error: &Error) -> bool {
+    error.chain().any(|cause| match cause.downcast_ref() {
+        Some(GateError::Refused { error, .. } | GateError::Unanswered { error, .. }) => {
+            error.code().is_none()
+        }
+        _ => false,
+    })
 }
 
 #[cfg(test)]
@@ -39,6 +50,13 @@ mod tests {
         let error = Error::from(BadSetting::new("REDIS_URL", "is not set")).context("reading");
         assert_eq!(code(&error), ErrorCode::BadSetting);
         let error = Error::from(sqlx::Error::Protocol("broken".to_owned())).context("reading");
+        assert_eq!(code(&error), ErrorCode::ServerUnavailable);
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = Error::from(GateError::Refused {
+            address: "127.0.0.1:1".to_owned(),
+            error: refused.into(),
+        });
+        let error = error.context("Redis is not ready");
         assert_eq!(code(&error), ErrorCode::ServerUnavailable);
         assert_eq!(code(&anyhow!("no")), ErrorCode::Refused);
     }

@@ -197,14 +197,14 @@ async fn a_campaign_is_paused_and_resumed_on_the_screen_after_a_question() {
             (launch.states().await[LAUNCH] == state).then_some(())
         })
         .await;
-        screen
-            .shows(&mut output, &format!("campaign launch is {state}"))
-            .await;
     }
+    until("both are in the log", async || {
+        (launch.actions().await == ["created", "paused", "resumed"]).then_some(())
+    })
+    .await;
     keys.write_all(b"p").await.expect("a key");
     screen.shows(&mut output, "Sure?").await;
     keys.write_all(b"n").await.expect("a key");
-    screen.shows(&mut output, "nothing was done").await;
     keys.write_all(b"q").await.expect("a key");
     let ended = timeout(DEADLINE, child.wait()).await.expect("it ends");
     assert_eq!(ended.expect("run").code(), Some(0));
