@@ -227,7 +227,7 @@ fn draw_campaign(frame: &mut Frame<'_>, area: Rect, campaign: &CampaignSample, s
         Line::from(vec![
             format!(" {name:<14}{:>9}  ", count(figure)).into(),
             Span::styled(bar, colour),
-            note.dark_gray(),
+            note.trim_start_matches(", ").to_owned().dark_gray(),
         ])
     });
     let mut lines = Vec::from(lines);
@@ -247,7 +247,7 @@ fn draw_campaign(frame: &mut Frame<'_>, area: Rect, campaign: &CampaignSample, s
 fn bar(figure: u64, whole: u64, width: usize) -> String {
     let cells = u64::try_from(width).unwrap_or(0);
     let length = figure.saturating_mul(cells) / whole.max(1);
-    let length = length.clamp(u64::from(figure > 0), cells);
+    let length = length.max(u64::from(figure > 0)).min(cells);
     "█".repeat(usize::try_from(length).unwrap_or(0)) + if length > 0 { " " } else { "" }
 }
 
@@ -374,12 +374,12 @@ mod tests {
             "Redis 12 MB of 256 MB",
             "Kafka lag 40, oldest 5 s, 0 consumers",
             "launch",
-            " granted             80",
-            " in the stream       10",
+            " granted              80",
+            " in the stream        10",
             "oldest 7 s",
-            " in Kafka            40",
-            " inserted            30",
-            " confirmed           20",
+            " in Kafka             40",
+            " inserted             30",
+            " confirmed            20",
             "granted 80 of 100",
             "alarm  no consumer is in the group",
             "→ docker compose up --detach consumer",
