@@ -14,6 +14,7 @@ use rushgate_testbed::program::find;
 use crate::binaries::{LOCAL, OPERATOR};
 use crate::build;
 use crate::native;
+use crate::packages;
 use crate::pypi;
 use crate::run;
 use crate::say;
@@ -59,6 +60,8 @@ enum Script {
     Waiters,
     /// Accounts that click a thousand times
     Bots,
+    /// Visitors of the page, in a real browser
+    Browser,
 }
 
 /// Runs the script. Fails if one of its thresholds is crossed (with k6's exit code) or if the audit finds something.
@@ -86,6 +89,9 @@ pub(crate) fn load(options: &Options, state: &State) -> Result<ExitCode> {
         .args(&options.k6)
         .arg(options.script.path())
         .envs(stack.env());
+    if options.script == Script::Browser {
+        command.envs(browser_settings()?);
+    }
     let status = run::to_its_end(&mut command)?;
     let agrees = audit(&stack, &campaign)?;
     Ok(match (status.success(), agrees) {
@@ -141,6 +147,16 @@ pub(crate) fn k6() -> Result<PathBuf> {
             .fetch()
             .context("cannot find or fetch k6: install it (grafana.com/docs/k6)"),
     }
+}
+
+/// Where k6 finds a browser. Chromium has no sandbox for root.
+fn browser_settings() -> Result<Vec<(&'static str, String)>> {
+    let program = packages::browser()?.display().to_string();
+    let mut settings = vec![("K6_BROWSER_EXECUTABLE_PATH", program)];
+    if nix::unistd::geteuid().is_root() {
+        settings.push(("K6_BROWSER_ARGS", "no-sandbox".to_owned()));
+    }
+    Ok(settings)
 }
 
 /// Audits the campaign as soon as no grant is on its way; prints the result, and returns whether all stores agree.

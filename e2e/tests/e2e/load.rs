@@ -69,6 +69,12 @@ const WAITERS: Run<'_> = Run {
         "SECONDS=120",
     ],
 };
+const BROWSER: Run<'_> = Run {
+    script: "browser",
+    terms: &["--quota", "2"],
+    settings: &["QUOTA=2", "VISITORS=3", "CONCURRENCY=1"],
+};
+
 /// How long k6 and the others may take to start before `OPENING` opens.
 const OPENS_IN: jiff::SignedDuration = jiff::SignedDuration::from_secs(12);
 
@@ -106,6 +112,9 @@ impl Ended {
 async fn k6(url: &str, script: &str, campaign: &str, settings: &[&str]) -> Ended {
     let program =
         std::env::var_os("RUSHGATE_K6").expect("RUSHGATE_K6 is not set: run `cargo xtask test`");
+    let browser = std::env::var_os("RUSHGATE_BROWSER")
+        .expect("RUSHGATE_BROWSER is not set: run `cargo xtask test`");
+    // A name, or the whole path of another script.
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../load")
         .join(script)
@@ -117,6 +126,11 @@ async fn k6(url: &str, script: &str, campaign: &str, settings: &[&str]) -> Ended
         .args(["-e", &format!("CAMPAIGN={campaign}")])
         .args(settings.iter().flat_map(|setting| ["-e", *setting]))
         .arg(path)
+        .env("K6_BROWSER_EXECUTABLE_PATH", browser)
+        .env(
+            "K6_BROWSER_ARGS",
+            "no-sandbox,disable-gpu,disable-dev-shm-usage",
+        )
         .kill_on_drop(true);
     let output = command.output().await.expect("k6 runs");
     let [stdout, stderr] =
@@ -132,16 +146,17 @@ async fn k6(url: &str, script: &str, campaign: &str, settings: &[&str]) -> Ended
 async fn every_script_passes() {
     let system = System::start(Size::ONE_OF_EACH).await;
     let play = async |run: &Run<'_>| run.play(&system, system.url()).await;
-    let (rush, opening, bots, steady, retry, waiters, ()) = tokio::join!(
+    let (rush, opening, bots, steady, retry, waiters, browser, ()) = tokio::join!(
         play(&RUSH),
         play(&OPENING),
         play(&BOTS),
         play(&STEADY),
         play(&RETRY),
         play(&WAITERS),
+        play(&BROWSER),
         promote_all(&system),
     );
-    for ended in [rush, opening, bots, steady, retry, waiters] {
+    for ended in [rush, opening, bots, steady, retry, waiters, browser] {
         ended.must(0, &[]);
         let campaign = ended.script.as_str();
         system.drained(campaign).await;
@@ -220,15 +235,21 @@ async fn tokens_are_signed_where_they_are_needed() {
     run.play(&system, system.url()).await.must(0, &[]);
 }
 
+/// The first example after this heading of docs/load.md.
+fn example(heading: &str, begins: &str) -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/load.md");
+    let page = std::fs::read_to_string(page).expect("docs/load.md");
+    let (_, section) = page.split_once(heading).expect("the heading");
+    let (_, example) = section.split_once(begins).expect("an example");
+    let (example, _) = example.split_once("```").expect("its end");
+    example.to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_shell_of_the_docs_sees_each_serial_once() {
     let system = System::start(Size::ONLY_A_HANDLER).await;
     system.operator.create("load-3", 30).await.expect("created");
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/load.md");
-    let page = std::fs::read_to_string(page).expect("docs/load.md");
-    let (_, section) = page.split_once("## From a shell").expect("the section");
-    let (_, example) = section.split_once("```sh\n").expect("an example");
-    let (example, _) = example.split_once("```").expect("its end");
+    let example = example("## From a shell", "```sh\n");
     let directory = tempfile::tempdir().expect("a temporary directory");
     let output = tokio::process::Command::new("sh")
         .args([
@@ -249,6 +270,44 @@ async fn the_shell_of_the_docs_sees_each_serial_once() {
         "{report}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// Evaluates the example for the console of a browser on the page of the handler, and prints what it counts.
+const CONSOLE: &str = r#"
+import { browser } from "k6/browser";
+export const options = {
+  scenarios: { console: { executor: "per-vu-iterations", options: { browser: { type: "chromium" } } } },
+};
+export default async function () {
+  const page = await browser.newPage();
+  try {
+    await page.goto(__ENV.RUSHGATE_URL);
+    console.log(JSON.stringify(await page.evaluate(EXAMPLE)));
+  } finally {
+    await page.close();
+  }
+}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_console_of_the_docs_sees_each_serial_once() {
+    let system = System::start(Size::ONLY_A_HANDLER).await;
+    system.operator.create("load-2", 30).await.expect("created");
+    let example = example("## From a browser", "```js\n");
+    let example = example.replace("console.table(", "return (");
+    let function = serde_json::to_string(&format!("async () => {{{example}}}")).expect("JSON");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let script = directory.path().join("console.js");
+    std::fs::write(&script, CONSOLE.replace("EXAMPLE", &function)).expect("written");
+    let ended = k6(system.url(), &script.display().to_string(), "load-2", &[]).await;
+    let counts = [
+        r#"\"granted\":30"#,
+        r#"\"sold_out\":970"#,
+        r#"\"serials\":30"#,
+        r#"\"different\":30"#,
+        r#"\"highest\":30"#,
+    ];
+    ended.must(0, &counts);
 }
 
 /// A handler whose component has other text in its scripts.

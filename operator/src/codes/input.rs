@@ -84,24 +84,24 @@ mod tests {
             lines.collect::<Vec<_>>()
         };
         assert_eq!(
-            read("A-11\nB 22\n\nC-33"),
-            codes(&[(1, "A-11"), (2, "B 22"), (4, "C-33")])
+            read("A-1111\nB 2222\n\nC-3333"),
+            codes(&[(1, "A-1111"), (2, "B 2222"), (4, "C-3333")])
         );
         assert_eq!(
-            read("\u{feff}Code,price\r\nA-11,5\r\n\"B,22\",6\r\n"),
-            codes(&[(2, "A-11"), (3, "B,22")])
+            read("\u{feff}Code,price\r\nA-1111,5\r\n\"B,222\",6\r\n"),
+            codes(&[(2, "A-1111"), (3, "B,222")])
         );
-        assert_eq!(read("A-11\ncode\n"), codes(&[(1, "A-11"), (2, "code")]));
-        let quoted = "A-11,\"two\nlines\"\r\n\r\nB-22,x\r\n";
-        assert_eq!(read(quoted), codes(&[(1, "A-11"), (4, "B-22")]));
+        assert_eq!(read("A-1111\ncode\n"), codes(&[(1, "A-1111"), (2, "code")]));
+        let quoted = "A-1111,\"two\nlines\"\r\n\r\nB-2222,x\r\n";
+        assert_eq!(read(quoted), codes(&[(1, "A-1111"), (4, "B-2222")]));
         assert_eq!(read("code\n"), []);
         assert_eq!(read(""), []);
         assert_eq!(
-            read("A-11\nabc\n,5\n"),
-            [(1, Some("A-11".to_owned())), (2, None), (3, None)]
+            read("A-1111\nabc\n,5\n"),
+            [(1, Some("A-1111".to_owned())), (2, None), (3, None)]
         );
         assert!(
-            Input::new(&b"A-11\n\xff\xff\xff\xff\n"[..])
+            Input::new(&b"A-1111\n\xff\xff\xff\xff\n"[..])
                 .next(5)
                 .is_err()
         );
