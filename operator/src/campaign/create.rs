@@ -152,7 +152,8 @@ impl Create {
             Err(error) => Err(unknown_creation(id, error)),
         };
         if campaign.terms.codes == Codes::Pool && projected.is_ok() {
-            let loaded = operation.database.pool_size(id).await?.loaded;
+            let size = operation.database.pool_size(id).await;
+            let loaded = size.map_err(|error| unknown_creation(id, error))?.loaded;
             let rounds = campaign.rounds.iter();
             let coupons: u64 = rounds.map(|round| u64::from(round.quota.get())).sum();
             if u64::from(loaded) < coupons {
