@@ -395,7 +395,7 @@ impl CouponBug {
             ),
             GivenBackUnsaid => (
                 cancel::SCRIPT.source(),
-                "emit(KEYS[5], 'coupon.revoked', campaign_id, round, serial, user_id, now, turn, win)",
+                "emit(KEYS[5], 'coupon.revoked', campaign_id, round, serial, user_id, now, turn, win, code)",
                 "",
             ),
             _ => return source.to_owned(),
