@@ -46,7 +46,7 @@ pub(crate) enum CouponBug {
     GivenBackUnsaid,
     /// `restore` rebuilds redeemed coupons as issued.
     RedemptionLostByRestore,
-    /// The gate does not count the pool codes that it gives.
+    /// The gate does not count the pool codes that it gives to the waitlist.
     PoolCodeGivenAgain,
     /// The gate binds pool codes to serials: the next holder has the code of an older turn.
     PoolCodeOfOlderTurn,
@@ -90,7 +90,7 @@ const TOGETHER: [(CouponBug, &str); 12] = [
     ),
     (
         PoolCodeGivenAgain,
-        "C7: one code for once/1 of user-a and once/2 of user-b",
+        "C7: one code for once/1 of user-d and once/3 of user-f",
     ),
     (
         PoolCodeOfOlderTurn,
@@ -384,7 +384,7 @@ impl CouponBug {
                 "",
             ),
             PoolCodeGivenAgain => (
-                apply::SCRIPT.source(),
+                cancel::SCRIPT.source(),
                 "redis.call('HSET', KEYS[1], 'codes_taken', string.sub(code, 2))",
                 "",
             ),
