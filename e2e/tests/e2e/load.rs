@@ -389,8 +389,8 @@ async fn scripts_fail_where_one_person_wins_twice() {
     let system = System::start(Size::NONE).await;
     let planted = Planted::start(
         &system,
-        "\nif held then\n  local held_round, serial, at = held_of(held)\n  local turn = codes",
-        "\nif nil  then\n  local held_round, serial, at = held_of(held)\n  local turn = codes",
+        "local held = redis.call('HGET', KEYS[4], holder)\nif held then",
+        "local held = redis.call('HGET', KEYS[4], holder)\nif nil  then",
     )
     .await;
     // Coupons enough for every click that is one too many.
