@@ -128,9 +128,12 @@ impl Tab {
         self.call("Emulation.setDeviceMetricsOverride", size).await;
     }
 
-    /// Prefers dark or light colours.
+    /// Prefers dark or light colours, and no motion: a colour in the middle of an animation is no finding.
     pub(crate) async fn colours(&self, scheme: &str) {
-        let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        let features = json!({"features": [
+            {"name": "prefers-color-scheme", "value": scheme},
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]});
         self.call("Emulation.setEmulatedMedia", features).await;
     }
 
@@ -195,7 +198,7 @@ impl Tab {
     /// Waits until the page shows this stage.
     pub(crate) async fn until_stage(&self, stage: &str) {
         self.until(&format!(
-            "document.querySelector('[data-stage]')?.dataset.stage === '{stage}'"
+            "document.querySelector('article[data-stage]')?.dataset.stage === '{stage}'"
         ))
         .await;
     }
