@@ -118,6 +118,7 @@ impl Tab {
             tab.call(&format!("{domain}.enable"), json!({})).await;
         }
         tab.size(390, 844).await;
+        tab.colours("light").await;
         tab
     }
 
