@@ -552,7 +552,7 @@ fn a_call_with_the_wrong_number_of_keys_is_an_error() {
         .exec(&mut gate.redis)
         .expect_err("one key")
         .to_string();
-    assert!(error.contains("takes 10 keys and 2 arguments"), "{error}");
+    assert!(error.contains("takes 11 keys and 2 arguments"), "{error}");
 }
 
 #[test]

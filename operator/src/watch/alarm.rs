@@ -1,9 +1,8 @@
 //! The alarms: what is wrong, and the command that helps. Pure functions over samples.
 
-use super::sample::{CampaignSample, Sample};
+use super::sample::{Alarm, AlarmKind, CampaignSample, Sample};
 use rushgate_gate::{CampaignId, CampaignState, Millis};
 use rushgate_startup::{RedisDanger, redis_dangers};
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -12,31 +11,6 @@ const WITHOUT_ROW_FOR: i64 = 10_000;
 
 /// The share of `maxmemory`, in percent, above which there is an alarm.
 const MEMORY_PERCENT: u64 = 80;
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Alarm {
-    pub(super) alarm: Kind,
-    /// The campaign that it is about; `None`: all.
-    pub(super) campaign: Option<CampaignId>,
-    pub(super) message: String,
-    /// The command that helps.
-    pub(super) command: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Kind {
-    CampaignHalted,
-    /// Redis has lost the campaign.
-    CampaignLost,
-    ConsumerStopped,
-    StreamOld,
-    KafkaOld,
-    GrantsWithoutRow,
-    DeadLetters,
-    RedisMemory,
-    UnsafeSetting,
-}
 
 /// Finds the alarms of each sample. It remembers since when grants are without a row.
 #[derive(Debug)]
@@ -78,14 +52,14 @@ impl Alarms {
         };
         if sample.state() == Some(CampaignState::Halted) {
             raise(
-                Kind::CampaignHalted,
+                AlarmKind::CampaignHalted,
                 format!("campaign {id} is halted and grants nothing: Redis has lost grants"),
                 format!("rushgate restore {id}"),
             );
         }
         if let Some(None) = sample.counts.0 {
             raise(
-                Kind::CampaignLost,
+                AlarmKind::CampaignLost,
                 format!(
                     "the gate does not know campaign {id}: Redis has lost it, or its creation was interrupted"
                 ),
@@ -94,7 +68,7 @@ impl Alarms {
         }
         if let Some(age) = sample.stream_oldest_seconds.filter(|age| self.is_old(*age)) {
             raise(
-                Kind::StreamOld,
+                AlarmKind::StreamOld,
                 format!(
                     "campaign {id}: the oldest entry of the stream waits for {age:.0} s: does a bridge run?"
                 ),
@@ -107,7 +81,7 @@ impl Alarms {
                 let since = *self.without_row_since.entry(id.clone()).or_insert(at);
                 if at.get() - since.get() >= WITHOUT_ROW_FOR {
                     raise(
-                        Kind::GrantsWithoutRow,
+                        AlarmKind::GrantsWithoutRow,
                         format!(
                             "campaign {id}: {count} grants have no row, and are neither in the stream nor in Kafka"
                         ),
@@ -123,7 +97,7 @@ impl Alarms {
         let dead_letters: u64 = dead_letters.into_iter().flatten().sum();
         if dead_letters > 0 {
             raise(
-                Kind::DeadLetters,
+                AlarmKind::DeadLetters,
                 format!("campaign {id}: {dead_letters} dead letters are open"),
                 format!("rushgate failed list --campaign {id}"),
             );
@@ -136,7 +110,7 @@ impl Alarms {
         };
         if kafka.consumers == Some(0) {
             alarms.push(Alarm {
-                alarm: Kind::ConsumerStopped,
+                alarm: AlarmKind::ConsumerStopped,
                 campaign: None,
                 message: "no consumer is in the group: grants wait in Kafka. Start one".to_owned(),
                 command: "docker compose up --detach consumer".to_owned(),
@@ -144,7 +118,7 @@ impl Alarms {
         }
         if let Some(age) = kafka.oldest_seconds.filter(|age| self.is_old(*age)) {
             alarms.push(Alarm {
-                alarm: Kind::KafkaOld,
+                alarm: AlarmKind::KafkaOld,
                 campaign: None,
                 message: format!(
                     "the oldest record that no consumer has committed waits for {age:.0} s"
@@ -168,7 +142,7 @@ fn of_redis(sample: &Sample, alarms: &mut Vec<Alarm>) {
     {
         let percent = used.saturating_mul(100) / limit;
         alarms.push(Alarm {
-            alarm: Kind::RedisMemory,
+            alarm: AlarmKind::RedisMemory,
             campaign: None,
             message: format!(
                 "Redis has used {percent} % of maxmemory: a full Redis grants nothing"
@@ -179,7 +153,7 @@ fn of_redis(sample: &Sample, alarms: &mut Vec<Alarm>) {
     for RedisDanger { message, command } in redis_dangers(&redis.info, redis.appendfsync.as_deref())
     {
         alarms.push(Alarm {
-            alarm: Kind::UnsafeSetting,
+            alarm: AlarmKind::UnsafeSetting,
             campaign: None,
             message: format!("Redis: {message}"),
             command: command.to_owned(),
@@ -194,7 +168,7 @@ mod tests {
     use crate::gate::GateReading;
     use crate::watch::sample::Sample;
 
-    fn kinds(alarms: &[Alarm]) -> Vec<Kind> {
+    fn kinds(alarms: &[Alarm]) -> Vec<AlarmKind> {
         alarms.iter().map(|alarm| alarm.alarm).collect()
     }
 
@@ -248,18 +222,27 @@ mod tests {
         assert_eq!(
             commands,
             [
-                (Kind::CampaignHalted, "rushgate restore halted"),
-                (Kind::CampaignLost, "rushgate audit lost"),
-                (Kind::ConsumerStopped, "docker compose up --detach consumer"),
-                (Kind::StreamOld, "rushgate campaign show old"),
-                (Kind::DeadLetters, "rushgate failed list --campaign dead"),
-                (Kind::RedisMemory, "redis-cli config set maxmemory BYTES"),
+                (AlarmKind::CampaignHalted, "rushgate restore halted"),
+                (AlarmKind::CampaignLost, "rushgate audit lost"),
                 (
-                    Kind::UnsafeSetting,
+                    AlarmKind::ConsumerStopped,
+                    "docker compose up --detach consumer"
+                ),
+                (AlarmKind::StreamOld, "rushgate campaign show old"),
+                (
+                    AlarmKind::DeadLetters,
+                    "rushgate failed list --campaign dead"
+                ),
+                (
+                    AlarmKind::RedisMemory,
+                    "redis-cli config set maxmemory BYTES"
+                ),
+                (
+                    AlarmKind::UnsafeSetting,
                     "redis-cli config set maxmemory-policy noeviction"
                 ),
                 (
-                    Kind::UnsafeSetting,
+                    AlarmKind::UnsafeSetting,
                     "redis-cli config set appendfsync always"
                 ),
             ]
@@ -275,7 +258,7 @@ mod tests {
         let sample = || sampled(gate.clone(), topic(1, 1), None);
         let of = |seconds| kinds(&Alarms::new(Duration::from_secs(seconds)).of(&sample()));
         assert_eq!(of(5), []);
-        assert_eq!(of(4), [Kind::KafkaOld]);
+        assert_eq!(of(4), [AlarmKind::KafkaOld]);
     }
 
     #[test]
@@ -294,7 +277,7 @@ mod tests {
         let mut of = |seconds, active| kinds(&alarms.of(&at(seconds, active)));
         assert_eq!(of(1, 9), []);
         assert_eq!(of(10, 9), []);
-        assert_eq!(of(11, 9), [Kind::GrantsWithoutRow]);
+        assert_eq!(of(11, 9), [AlarmKind::GrantsWithoutRow]);
         assert_eq!(of(12, 10), [], "it has its row");
         assert_eq!(of(13, 9), [], "the time begins again");
         assert_eq!(id("a").as_str(), "a");

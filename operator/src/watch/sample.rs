@@ -1,6 +1,5 @@
 //! A sample: what the stores know at one moment, put together. Pure functions over what was read of each store.
 
-use super::alarm::Alarm;
 use crate::database::RowCounts;
 use crate::fields::{AtGate, text};
 use crate::gate::GateReading;
@@ -25,6 +24,32 @@ pub(super) struct Sample {
     pub(super) redis: Option<RedisSample>,
     pub(super) unavailable: Vec<Unavailable>,
     pub(super) alarms: Vec<Alarm>,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Alarm {
+    pub(super) alarm: AlarmKind,
+    /// The campaign that it is about; `None`: all.
+    pub(super) campaign: Option<CampaignId>,
+    pub(super) message: String,
+    /// The command that helps.
+    pub(super) command: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum AlarmKind {
+    CampaignHalted,
+    /// Redis has lost the campaign.
+    CampaignLost,
+    ConsumerStopped,
+    StreamOld,
+    KafkaOld,
+    GrantsWithoutRow,
+    DeadLetters,
+    RedisMemory,
+    UnsafeSetting,
 }
 
 #[derive(Serialize)]
