@@ -1,5 +1,6 @@
 //! The statements that write rows of `coupons`.
 
+use crate::table::failure::{ErrorClass, classify};
 use crate::table::plan::Planned;
 use rushgate_gate::Millis;
 use rushgate_gate::failpoint::is_active;
@@ -49,48 +50,66 @@ pub(crate) async fn insert_rows(
     let statement = &statements.0[rows.len().ilog2() as usize];
     let mut query = sqlx::query(AssertSqlSafe(Arc::clone(statement)));
     for row in rows {
-        query = bind_grant(query, row).bind(datetime(row.event.at));
+        query = bind_grant(query, row, row.code_number()).bind(datetime(row.event.at));
     }
     query.execute(connection).await.map(drop)
 }
 
 /// Inserts a coupon that was revoked before its row was written. `granted_at` is `None` if its grant has not
-/// arrived yet.
+/// arrived yet. Without its number if another row has that: only a gate that has lost data gives a number twice, and it
+/// belongs to the other row.
 pub(crate) async fn insert_revoked(
     connection: &mut MySqlConnection,
     row: &Planned<'_>,
     granted_at: Option<Millis>,
     revoked_at: Millis,
 ) -> Result<(), sqlx::Error> {
-    let query = sqlx::query(
-        "INSERT INTO coupons (campaign_id, round_id, serial, user_id, quota, person_scope, turn, win, code, \
-         code_number, granted_at, revoked_at, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'revoked')",
-    );
-    bind_grant(query, row)
-        .bind(granted_at.map(datetime))
-        .bind(datetime(revoked_at))
-        .execute(connection)
-        .await
-        .map(drop)
+    let mut number = row.code_number();
+    loop {
+        let query = sqlx::query(
+            "INSERT INTO coupons (campaign_id, round_id, serial, user_id, quota, person_scope, turn, win, code, \
+             code_number, granted_at, revoked_at, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'revoked')",
+        );
+        let inserted = bind_grant(query, row, number)
+            .bind(granted_at.map(datetime))
+            .bind(datetime(revoked_at))
+            .execute(&mut *connection)
+            .await;
+        match inserted {
+            Err(error) if number.is_some() && classify(&error) == ErrorClass::Duplicate => {
+                number = None;
+            }
+            done => return done.map(drop),
+        }
+    }
 }
 
-/// Adds the time of the grant to a row that its revocation inserted, and the code or its number if it is missing.
+/// Adds the time of the grant to a row that its revocation inserted, and the code or its number if it is missing. The
+/// number as for [`insert_revoked`].
 pub(crate) async fn fill(
     connection: &mut MySqlConnection,
     id: u64,
     row: &Planned<'_>,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "UPDATE coupons SET granted_at = ?, code = COALESCE(code, ?), code_number = COALESCE(code_number, ?) \
-         WHERE id = ?",
-    )
-    .bind(datetime(row.event.at))
-    .bind(row.code.map(|code| code.to_string()))
-    .bind(row.code_number())
-    .bind(id)
-    .execute(connection)
-    .await
-    .map(drop)
+    let mut number = row.code_number();
+    loop {
+        let filled = sqlx::query(
+            "UPDATE coupons SET granted_at = ?, code = COALESCE(code, ?), code_number = COALESCE(code_number, ?) \
+             WHERE id = ?",
+        )
+        .bind(datetime(row.event.at))
+        .bind(row.code.map(|code| code.to_string()))
+        .bind(number)
+        .bind(id)
+        .execute(&mut *connection)
+        .await;
+        match filled {
+            Err(error) if number.is_some() && classify(&error) == ErrorClass::Duplicate => {
+                number = None;
+            }
+            done => return done.map(drop),
+        }
+    }
 }
 
 pub(crate) async fn revoke_row(
@@ -110,6 +129,7 @@ pub(crate) async fn revoke_row(
 fn bind_grant<'q>(
     query: Query<'q, MySql, MySqlArguments>,
     row: &Planned<'q>,
+    code_number: Option<u32>,
 ) -> Query<'q, MySql, MySqlArguments> {
     query
         .bind(row.event.campaign.as_str())
@@ -121,7 +141,7 @@ fn bind_grant<'q>(
         .bind(row.event.turn.get())
         .bind(row.event.win.get())
         .bind(row.code.map(|code| code.to_string()))
-        .bind(row.code_number())
+        .bind(code_number)
 }
 
 /// Formats a time as a `DATETIME(3)`.

@@ -1,4 +1,4 @@
-//! Tests that rows of campaigns with signed codes have the codes of their grants, and that codes appear nowhere else.
+//! Tests that rows of campaigns with codes have the codes of their grants, and that codes appear nowhere else.
 
 use crate::topic::TestRecord;
 use crate::{CAMPAIGN, Rig};
@@ -89,4 +89,55 @@ async fn rows_have_the_codes_of_their_grants_in_whatever_order_records_arrive() 
     rig.topic.until_committed(10).await;
     assert_eq!(rig.database.texts(ROWS).await, expected);
     again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_of_a_code_that_is_given_twice_stays_with_its_first_row_and_stops_no_other_record()
+{
+    let rig = Rig::new(10, 1).await;
+    let codes = "UPDATE campaigns SET codes = 'pool' WHERE campaign_id = 'welcome'";
+    rig.database.execute(codes).await;
+    let value = |what: &str, serial: u32, turn: u32, user_id: &str, number: u32| {
+        format!(
+            r#"{{"type":"coupon.{what}","campaign":"welcome","round":"once","serial":{serial},"turn":{turn},"user_id":"{user_id}","code_number":{number},"at":1796086800123}}"#
+        )
+    };
+    let values = [
+        value("granted", 1, 1, "a", 1),
+        value("granted", 2, 1, "b", 1),
+        value("revoked", 2, 1, "b", 1),
+        // The revocation before its grant, and a grant that a later one supersedes.
+        value("revoked", 3, 1, "c", 1),
+        value("granted", 3, 1, "c", 1),
+        value("granted", 4, 2, "d", 2),
+        value("granted", 4, 1, "e", 1),
+        value("granted", 5, 1, "f", 3),
+    ];
+    let mut consumer = rig.consumer(&[]);
+    for value in &values {
+        let event: Event = serde_json::from_str(value).expect("an event");
+        rig.topic.publish_record(&TestRecord {
+            key: &event.key().to_string(),
+            value: value.as_bytes(),
+            headers: &[],
+        });
+    }
+    rig.topic.until_committed(8).await;
+    const ROWS: &str = "SELECT CONCAT(serial, ' ', user_id, ' ', state, ' ', IFNULL(code_number, 'none')) FROM coupons \
+        ORDER BY 1";
+    assert_eq!(
+        rig.database.texts(ROWS).await,
+        [
+            "1 a active 1",
+            "2 b revoked none",
+            "3 c revoked none",
+            "4 d active 2",
+            "4 e revoked none",
+            "5 f active 3"
+        ]
+    );
+    let refused = "SELECT CONCAT(record_key, ' ', reason) FROM failed_events";
+    let refused = rig.database.texts(refused).await;
+    assert_eq!(refused, ["welcome/once/2 row_refused"]);
+    consumer.stop().await;
 }
