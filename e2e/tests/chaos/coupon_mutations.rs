@@ -127,7 +127,7 @@ pub(crate) async fn every_bug_is_caught(world: &mut World) {
         is_caught(*bug, says, found);
     }
     for (bug, says) in of_pools {
-        is_caught(*bug, says, &Story::play(world, *bug).await);
+        is_caught(bug, says, &Story::play(world, bug).await);
     }
     for (bug, failpoint, says) in ALONE {
         world.plant(Some(failpoint)).await;
