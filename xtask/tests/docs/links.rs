@@ -1,6 +1,6 @@
 //! Tests that links between pages lead to files that exist, and to headings that these files have.
 
-use crate::files;
+use crate::{files, root};
 use std::collections::BTreeMap;
 
 /// What follows `](` up to `)`, with the number of its line.
@@ -70,7 +70,8 @@ fn links_between_pages_lead_somewhere() {
             let leads = match texts.get(path.as_str()) {
                 Some(_) if anchor.is_empty() => true,
                 Some(text) => anchors(text).iter().any(|known| known == anchor),
-                None => anchor.is_empty() && is_directory(&path),
+                // A picture is no text.
+                None => anchor.is_empty() && (is_directory(&path) || root().join(&path).is_file()),
             };
             if !leads {
                 broken.push(format!("{page}:{line}: {link}"));

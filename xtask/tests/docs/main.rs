@@ -20,9 +20,13 @@ struct File {
     text: String,
 }
 
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
 /// Every file of the checkout that is text, in the order of their paths.
 fn files() -> Vec<File> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = root();
     let mut paths = Vec::new();
     collect(&root, &mut paths);
     let mut files: Vec<File> = paths
