@@ -136,7 +136,8 @@ async fn a_number_of_a_code_that_is_given_twice_stays_with_its_first_row_and_sto
             "5 f active 3"
         ]
     );
-    let refused = "SELECT CONCAT(record_key, ' ', reason) FROM failed_events";
+    let refused =
+        "SELECT CONCAT(CONVERT(record_key USING utf8mb4), ' ', reason) FROM failed_events";
     let refused = rig.database.texts(refused).await;
     assert_eq!(refused, ["welcome/once/2 row_refused"]);
     consumer.stop().await;
