@@ -206,11 +206,13 @@ async fn each_refusal_of_kafka_is_told_by_the_name_of_the_setting_and_healed() {
             let mut process = system.spawn(name, &borrowed(&settings(&proxy)));
             Log::all(name, &process).says(words).await;
             // A missing setting ends it.
-            if process.ended().is_none() {
-                until(&format!("{name} has tried again: {case}"), async || {
-                    (proxy.requests() >= 4).then_some(())
-                })
-                .await;
+            let what = format!("{name} has ended or tried again: {case}");
+            let has_tried_again = until(&what, async || {
+                let has_ended = process.ended().map(|_| false);
+                has_ended.or_else(|| (proxy.requests() >= 4).then_some(true))
+            })
+            .await;
+            if has_tried_again {
                 Log::all(name, &process).is_short(words);
             }
             is_told(name, &process.log());

@@ -2,7 +2,7 @@
 //! replaced on their way, and everything that the browser complains about.
 
 use command_fds::{CommandFdExt, FdMapping};
-use rushgate_testbed::wait::{DEADLINE, until};
+use rushgate_testbed::wait::{DEADLINE, until, until_within};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write, pipe};
@@ -193,7 +193,13 @@ impl Tab {
 
     /// Waits until an expression is true.
     pub(crate) async fn until(&self, expression: &str) {
-        until(expression, async || self.evaluate(expression).await == true).await;
+        let holds = until_within(2 * DEADLINE, expression, async || {
+            self.evaluate(expression).await == true
+        });
+        if tokio::time::timeout(DEADLINE, holds).await.is_err() {
+            let shown = self.evaluate("document.body.innerText").await;
+            panic!("waited in vain until {expression}; the page shows {shown}");
+        }
     }
 
     /// Waits until the page shows this stage.
