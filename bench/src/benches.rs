@@ -13,6 +13,7 @@ mod one_more;
 mod overload;
 mod pipeline;
 mod progress;
+mod signed;
 mod sold_out;
 mod ways;
 
@@ -35,6 +36,10 @@ pub const ALL: &[Bench] = &[
     Bench {
         name: granted::NAME,
         run: granted::run,
+    },
+    Bench {
+        name: signed::NAME,
+        run: signed::run,
     },
     Bench {
         name: sold_out::NAME,

@@ -7,8 +7,8 @@ use redis::{Cmd, Connection, FromRedisValue, Pipeline, cmd};
 use rushgate_gate::project::{self, Origin};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{
-    Call, CampaignId, CampaignState, FencingToken, Keys, Millis, OnePer, Quota, Round, RoundId,
-    Terms, UserIds, Value, Waitlist, apply, keys,
+    Call, CampaignId, CampaignState, Codes, FencingToken, Keys, Millis, OnePer, Quota, Round,
+    RoundId, Terms, UserIds, Value, Waitlist, apply, keys,
 };
 use rushgate_testbed::load::{Load, LoadResult, MARK, Protocol, Template, Until};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -107,14 +107,19 @@ impl Gate {
     /// # Errors
     /// When Redis refuses it.
     pub fn open(&mut self, quota: u32) -> Result<CampaignId> {
-        self.create(quota, None)
+        self.create(quota, None, Codes::None)
     }
 
-    /// The same with an opening time.
+    /// The same with an opening time, and with codes.
     ///
     /// # Errors
     /// When Redis refuses it.
-    pub fn create(&mut self, quota: u32, opens_at: Option<Millis>) -> Result<CampaignId> {
+    pub fn create(
+        &mut self,
+        quota: u32,
+        opens_at: Option<Millis>,
+        codes: Codes,
+    ) -> Result<CampaignId> {
         let campaign = fresh_id()?;
         let round = Round {
             id: RoundId::once(),
@@ -126,6 +131,7 @@ impl Gate {
             one_per: OnePer::Campaign,
             waitlist: Waitlist::default(),
             user_ids: UserIds::Any,
+            codes,
             ..Terms::default()
         };
         let running = CampaignState::Running;

@@ -8,7 +8,7 @@ use crate::scale::Scale;
 use crate::testbed::Testbed;
 use anyhow::{Result, ensure};
 use redis::cmd;
-use rushgate_gate::{CampaignId, Millis, Quota};
+use rushgate_gate::{CampaignId, Codes, Millis, Quota};
 use rushgate_testbed::load::{Load, LoadResult, MARK, Template, Until};
 use std::cell::RefCell;
 use std::slice::from_ref;
@@ -72,7 +72,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     };
     let not_open = || {
         let mut gate = gate.borrow_mut();
-        let campaign = gate.create(1, Some(Millis::try_from(FAR_AWAY)?))?;
+        let campaign = gate.create(1, Some(Millis::try_from(FAR_AWAY)?), Codes::None)?;
         ended(&mut gate, scale, &campaign, None, "not_open")
     };
     let [granted, already_granted, sold_out, not_open, shortest] = interleaved(

@@ -27,7 +27,16 @@ impl Testbed {
     /// # Errors
     /// When it is not ready within a minute.
     pub fn handler(&self) -> Result<Server> {
+        self.handler_with(&[])
+    }
+
+    /// The same with more variables.
+    ///
+    /// # Errors
+    /// When it is not ready within a minute.
+    pub fn handler_with(&self, variables: &[(&str, &str)]) -> Result<Server> {
         let mut env = vec![("SPIN_VARIABLE_REDIS_URL", self.servers.redis_url.as_str())];
+        env.extend(variables);
         if self.scale == Scale::Smoke {
             // A machine that is busy with other tests must not cause refusals in this one.
             env.push(("SPIN_VARIABLE_GATE_BUDGET_MS", "0"));
