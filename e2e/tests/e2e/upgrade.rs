@@ -166,14 +166,16 @@ impl Older {
         let (quota, waitlist) = (quota.to_string(), waitlist.to_string());
         older.tell(&["SADD", "rushgate:campaigns", campaign]).await;
         #[rustfmt::skip]
-        older.tell(&[
+        let of_campaign = [
             "HSET", &rules, "state", "running", "one_per", "campaign", "waitlist", &waitlist, "fence", "1",
             "user_ids", "any", "round", "once", "from", "0", "until", "+inf", "next", "",
-        ]).await;
+        ];
+        older.tell(&of_campaign).await;
         #[rustfmt::skip]
-        older.tell(&[
+        let of_round = [
             "HSET", &rounds, "once/closes_at", "", "once/quota", &quota, "once/granted", "0",
-        ]).await;
+        ];
+        older.tell(&of_round).await;
         older.tell(&["ZADD", &schedule, "0", "once"]).await;
         older
     }
@@ -254,9 +256,10 @@ impl Older {
         self.tell(&["XGROUP", "CREATE", &stream, group, "0"]).await;
         // The bridge that replaces it has the same name.
         #[rustfmt::skip]
-        self.tell(&[
+        let reads = [
             "XREADGROUP", "GROUP", group, "bridge-0", "COUNT", &count, "STREAMS", &stream, ">",
-        ]).await;
+        ];
+        self.tell(&reads).await;
         let mut range = redis::cmd("XRANGE");
         range.arg(&[stream.as_str(), "-", "+"]);
         let entries = range.query_async(&mut self.redis).await;
