@@ -181,7 +181,7 @@ async fn an_applicant_who_waits_when_the_round_ends_is_told_so_and_may_leave() {
     assert!(!headers.contains_key("retry-after"), "{headers:?}");
     is(Method::PUT, "launch/b", 410, "closed").await;
 
-    // A coupon that is revoked now goes to nobody, and who waits may leave all the same.
+    // No applicant gets a coupon that is revoked now, and those who wait may still leave.
     let revoked = launch.does(&["revoke", "launch", "a"]).await;
     assert!(revoked.ends_with("its serial is free again\n"), "{revoked}");
     is(Method::GET, "launch/b", 200, "expired").await;
