@@ -27,10 +27,10 @@ pub(super) const EXAMPLES: &str = "Examples:
   rushgate codes load --campaign shop --input codes.csv
   vault kv get -field=codes shop | rushgate codes load --campaign shop
 
-One code a line, or CSV (with commas) with the code in the first column; a first line `code` is a header, and another header
-is refused. A code has 4 to 64 printable ASCII characters, and no semicolon. Upper and lower case, spaces and hyphens do not
-matter, nor do O and 0, I, L and 1: two codes that differ only in that are the same code, and are refused, as is a code of
-another campaign. Then no code is loaded. The command may be run again after any interruption.";
+One code a line, or CSV (with commas) with the code in the first column; a first line `code` is a header, and a first line
+such as `Coupon code` is refused. A code has 4 to 64 printable ASCII characters, and no semicolon. Upper and lower case,
+spaces and hyphens do not matter, nor do O and 0, I, L and 1: two codes that differ only in that are the same code, and are
+refused, as is a code of another campaign. Then no code is loaded. The command may be run again after any interruption.";
 
 /// Codes in one statement.
 const AT_ONCE: usize = 1_000;
