@@ -122,7 +122,13 @@ pub fn cancelled(
         CancelOutcome::Halted => halted(campaign),
         CancelOutcome::NotAllowed => return Problem::CancellationNotAllowed.response(),
         CancelOutcome::Redeemed => return Problem::CouponRedeemed.response(),
-        CancelOutcome::NotFound => return Problem::ApplicationNotFound { round }.response(),
+        CancelOutcome::NotFound => {
+            let problem = match round {
+                None => Problem::NothingToCancel,
+                round => Problem::ApplicationNotFound { round },
+            };
+            return problem.response();
+        }
         CancelOutcome::UnknownRound => return Problem::RoundNotFound.response(),
         CancelOutcome::UnknownCampaign => return Problem::CampaignNotFound.response(),
     };

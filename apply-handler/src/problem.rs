@@ -25,6 +25,8 @@ pub enum Problem {
         /// The round in the request, if there was one.
         round: Option<RoundId>,
     },
+    /// The same for a cancellation that names no round: earlier rounds were not looked at.
+    NothingToCancel,
     RoundNotFound,
     /// The query parameter `after` is not a campaign id.
     InvalidAfter,
@@ -92,6 +94,7 @@ impl Problem {
             Self::NoSuchResource
             | Self::CampaignNotFound
             | Self::ApplicationNotFound { .. }
+            | Self::NothingToCancel
             | Self::RoundNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -115,7 +118,7 @@ impl Problem {
             Self::MalformedRequest => "malformed_request",
             Self::NoSuchResource => "no_such_resource",
             Self::CampaignNotFound => "campaign_not_found",
-            Self::ApplicationNotFound { .. } => "application_not_found",
+            Self::ApplicationNotFound { .. } | Self::NothingToCancel => "application_not_found",
             Self::RoundNotFound => "round_not_found",
             Self::InvalidAfter => "invalid_after",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
@@ -168,6 +171,7 @@ impl Problem {
             Self::ApplicationNotFound { round: Some(round) } => {
                 format!("This applicant has no coupon of round {round}, and is not on its waitlist.")
             }
+            Self::NothingToCancel => "This applicant has no coupon of the current round, and is not on its waitlist. To leave the waitlist of an earlier round, or to give back its coupon, add ?round= with the `round` that GET returns.".into(),
             Self::RoundNotFound => "The campaign has no round with the id in ?round=. GET /v1/campaigns/{campaign} reports the current round and the next.".into(),
             Self::InvalidAfter => "after must be a campaign id, such as the `next` of the page before: 1 to 48 characters of a-z 0-9 - _".into(),
             Self::MethodNotAllowed { allow } => format!("Use one of these methods: {allow}."),
@@ -241,6 +245,7 @@ mod tests {
             Problem::NoSuchResource,
             Problem::CampaignNotFound,
             Problem::ApplicationNotFound { round: None },
+            Problem::NothingToCancel,
             Problem::RoundNotFound,
             Problem::InvalidAfter,
             Problem::MethodNotAllowed { allow: "GET" },

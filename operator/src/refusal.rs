@@ -66,7 +66,8 @@ error_codes! {
     NoSuchCode => "no_such_code",
     /// The campaign has no codes of this kind, or their key is missing.
     NoCodes => "no_codes",
-    /// `codes load`: a line of the input is no code, or has the code of another line or campaign.
+    /// `codes load`: a line of the input is no code, or has the code of another line or campaign, or the codes are too
+    /// many.
     CodesRefused => "codes_refused",
     NoSuchDeadLetter => "no_such_dead_letter",
     /// Something else was done with the dead letter before.

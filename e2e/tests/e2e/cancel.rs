@@ -152,6 +152,56 @@ async fn applicants_leave_the_waitlist_and_give_their_coupon_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_applicant_who_waits_when_the_round_ends_is_told_so_and_may_leave() {
+    let system = System::start_with(Size::ONE_OF_EACH, &UPSTREAM).await;
+    let launch = View::of(&system, "launch");
+    let create = ["campaign", "create", "--id", "launch", "--quota", "1"];
+    let terms = ["--waitlist", "3", "--promote-until", "closes"];
+    launch.does(&[&create[..], &terms].concat()).await;
+    let applications = Applications::of(&system);
+    let is = async |method, path, status, word| applications.is(method, path, status, word).await;
+    is(Method::PUT, "launch/a", 201, "granted").await;
+    let waits = is(Method::PUT, "launch/b", 202, "waitlisted").await;
+    is(Method::PUT, "launch/c", 202, "waitlisted").await;
+
+    let change = ["campaign", "change", "launch", "--closes-at"];
+    let ended = ["2020-01-01T00:00:00Z"];
+    launch.does(&[&change[..], &ended].concat()).await;
+    for path in ["launch/b", "launch/b?round=once"] {
+        let expired = is(Method::GET, path, 200, "expired").await;
+        let expected = json!({
+            "decision": "expired", "campaign": "launch", "round": "once", "user_id": "b",
+            "waitlisted_at": waits["waitlisted_at"],
+        });
+        assert_eq!(expired, expected, "{path}");
+    }
+    let url = format!("{}/v1/campaigns/launch/applications/b", system.url());
+    let response = reqwest::get(url).await.expect("an answer");
+    let headers = response.headers();
+    assert!(!headers.contains_key("retry-after"), "{headers:?}");
+    is(Method::PUT, "launch/b", 410, "closed").await;
+
+    // No applicant gets a coupon that is revoked now, and those who wait may still leave.
+    let revoked = launch.does(&["revoke", "launch", "a"]).await;
+    assert!(revoked.ends_with("its serial is free again\n"), "{revoked}");
+    is(Method::GET, "launch/b", 200, "expired").await;
+    is(Method::DELETE, "launch/b", 200, "left").await;
+    is(Method::GET, "launch/b", 404, "application_not_found").await;
+
+    // If the round gets a later closing time, the list moves up again.
+    let later = ["2099-01-01T00:00:00Z"];
+    let changed = launch.does(&[&change[..], &later].concat()).await;
+    assert!(
+        changed.ends_with("; 1 from the waitlist got a coupon\n"),
+        "{changed}"
+    );
+    system.at_rest("launch").await;
+    let issued = is(Method::GET, "launch/c", 200, "issued").await;
+    assert_eq!(issued["serial"], 1);
+    launch.exits(0, &["audit"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_guesses_user_ids_gets_no_code_and_cancels_nothing() {
     const GUESSED: u32 = 20;
     let keys = "a key of codes that no client knows";

@@ -47,6 +47,7 @@ mod signatures;
 mod tab;
 mod terms;
 mod topic;
+mod upgrade;
 mod view;
 mod watch;
 mod watching;

@@ -1,13 +1,16 @@
 //! Tests several campaigns at once, in different time zones: each round is exact, and the rules of the campaign decide
-//! whether a winner of yesterday may win again today.
+//! whether a winner of yesterday may win again today. An earlier round is cancelled only by its name.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
+use reqwest::{Client, Method};
+use rushgate_e2e::application::apply;
 use rushgate_e2e::check::Expected;
-use rushgate_e2e::history::History;
+use rushgate_e2e::history::{History, Place, Reply};
 use rushgate_e2e::rush::{self, RushResult};
 use rushgate_e2e::system::{Size, System};
 use rushgate_testbed::wait::until;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 const QUOTA: u32 = 40;
@@ -119,6 +122,47 @@ async fn daily_campaigns_in_two_time_zones_and_a_one_off_are_each_exact_per_roun
         assert_eq!(breaches, vec![], "{}", daily.id);
         system.drained(daily.id).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancellation_that_is_repeated_without_a_round_leaves_earlier_rounds_alone() {
+    let identities = [("SPIN_VARIABLE_IDENTITIES", "upstream")];
+    let system = System::start_with(Size::ONLY_A_HANDLER, &identities).await;
+    let daily = Daily::create(&system, "seoul", "Asia/Seoul", "round").await;
+    #[rustfmt::skip]
+    let terms = [
+        "campaign", "change", daily.id, "--quota", "1", "--waitlist", "1", "--promote-until", "forever",
+    ];
+    system.operator.run(&terms).await.expect("changed");
+    let client = Client::new();
+    let url = format!("{}/v1/campaigns/{}/applications", system.url(), daily.id);
+    let applies = async |user_id| apply(&client, &url, user_id).await.expect("an answer");
+    let [first, second] = daily.rounds();
+    assert_eq!(applies("a").await, Reply::Granted(Place::new(&first, 1)));
+    assert_eq!(applies("b").await, Reply::Waitlisted(1));
+    daily.a_day_later(&system).await;
+    assert_eq!(applies("c").await, Reply::Granted(Place::new(&second, 1)));
+    assert_eq!(applies("b").await, Reply::Waitlisted(1));
+
+    let is = async |method: Method, query: &str, word: &str| {
+        let request = client.request(method.clone(), format!("{url}/b{query}"));
+        let response = request.send().await.expect("an answer");
+        let body: Value = response.json().await.expect("JSON");
+        let said = body.get("decision").or(body.get("code"));
+        assert_eq!(said, Some(&word.into()), "{method} {query}: {body}");
+        body
+    };
+    let left = is(Method::DELETE, "", "left").await;
+    assert_eq!(left["round"], second);
+    // As after an answer that was lost.
+    let again = is(Method::DELETE, "", "application_not_found").await;
+    let detail = again["detail"].as_str().expect("a detail");
+    assert!(detail.contains("add ?round="), "{again}");
+    let waits = is(Method::GET, "", "waitlisted").await;
+    assert_eq!(waits["round"], first);
+    let named = format!("?round={first}");
+    is(Method::DELETE, &named, "left").await;
+    is(Method::GET, "", "application_not_found").await;
 }
 
 /// All applicants come to all three campaigns at once. These share a topic, so all must be at rest before one is

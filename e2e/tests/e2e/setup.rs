@@ -28,7 +28,7 @@ use tokio::time::timeout;
 use url::Url;
 
 /// sqlx's own migrator, which `setup` once used.
-async fn migrator() -> Migrator {
+pub(crate) async fn migrator() -> Migrator {
     let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
     Migrator::new(migrations).await.expect("the migrations")
 }

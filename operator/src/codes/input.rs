@@ -1,4 +1,5 @@
-//! Reads codes from CSV: the first column of each line, which may be the only one. A first line `code` is a header.
+//! Reads codes from CSV: the first column of each line, which may be the only one. A first line `code` is a header. What is
+//! likely no code is refused, because a loaded code cannot be removed: other headers, and columns that semicolons separate.
 
 use anyhow::{Context, Result};
 use csv::{ReaderBuilder, StringRecord, Terminator, Trim};
@@ -7,7 +8,21 @@ use rushgate_gate::pool_code::NoCode;
 use std::io::{Chain, Read};
 
 /// A line with what was read from it.
-pub(super) type Line = (u32, Result<PoolCode, NoCode>);
+pub(super) type Line = (u32, Result<PoolCode, BadLine>);
+
+/// Why no code is read from a line. The error does not quote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadLine {
+    #[error(transparent)]
+    NoCode(#[from] NoCode),
+    #[error("has a semicolon in its code: separate columns by commas")]
+    Semicolon,
+    #[error(
+        "looks like a header: codes are in the first column, which is named `code`. Change or remove this line; if it is a \
+         code, put a line `code` before it"
+    )]
+    Header,
+}
 
 /// Codes from CSV, read line by line.
 pub(super) struct Input<R> {
@@ -51,10 +66,31 @@ impl<R: Read> Input<R> {
             // The reader is at the beginning of the next line.
             let newlines = self.record.iter().flat_map(|field| field.matches('\n'));
             let line = self.reader.position().line() - 1 - newlines.count() as u64;
-            lines.push((u32::try_from(line)?, field.parse()));
+            let code = match is_first && is_header(&self.record) {
+                true => Err(BadLine::Header),
+                false => code(field),
+            };
+            lines.push((u32::try_from(line)?, code));
         }
         Ok(lines)
     }
+}
+
+fn code(field: &str) -> Result<PoolCode, BadLine> {
+    match field.contains(';') {
+        true => Err(BadLine::Semicolon),
+        false => Ok(field.parse()?),
+    }
+}
+
+/// Whether the first line names columns: the first one, such as `Coupon code` or `code;price`, or another one as `code`.
+fn is_header(record: &StringRecord) -> bool {
+    let mut columns = record.iter().map(str::to_ascii_lowercase);
+    let first = columns.next().unwrap_or_default();
+    let words = ["code", "coupon", "voucher"];
+    let is_name = words.iter().any(|word| first.contains(word));
+    let has_digit = first.contains(|letter: char| letter.is_ascii_digit());
+    (is_name && !has_digit) || columns.any(|column| column == "code")
 }
 
 #[cfg(test)]
@@ -74,6 +110,35 @@ mod tests {
                 lines.map(|(line, code)| (line, code.ok().map(|code| code.as_str().to_owned()))),
             );
         }
+    }
+
+    #[test]
+    fn what_is_likely_no_code_is_refused() {
+        let first = |text: &str| {
+            let mut input = Input::new(text.as_bytes());
+            let (line, code) = input.next(1).expect("text").remove(0);
+            (line, code.err())
+        };
+        for header in [
+            "Coupon code",
+            "\u{feff}couponCode,price",
+            "codes",
+            "code;price",
+            "voucher",
+            "number,Code,price",
+        ] {
+            let text = format!("{header}\r\nA-1111,5\r\n");
+            assert_eq!(first(&text), (1, Some(BadLine::Header)), "{header}");
+        }
+        for code in ["CODE-1", "COUPON1", "TREE-ABC,a coupon", "code\nCOUPON-ABC"] {
+            assert_eq!(first(code).1, None, "{code}");
+        }
+        assert_eq!(first("A-1111;5"), (1, Some(BadLine::Semicolon)));
+        assert_eq!(first("abc"), (1, Some(BadLine::NoCode(NoCode))));
+        let mut input = Input::new(&b"A-1111\nmy code\nB-2222;6\n"[..]);
+        let lines = input.next(5).expect("text");
+        assert!(lines[1].1.is_ok(), "only the first line is a header");
+        assert_eq!(lines[2], (3, Err(BadLine::Semicolon)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::copy::copy;
 use super::input::{Input, Line};
 use super::show::PoolCounts;
 use crate::config::Config;
-use crate::database::CodeLoad;
+use crate::database::{CodeLoad, PoolSize};
 use crate::operation::{Reserved, is_refused};
 use crate::output::CommandOutput;
 use crate::refusal::refuse;
@@ -27,16 +27,19 @@ pub(super) const EXAMPLES: &str = "Examples:
   rushgate codes load --campaign shop --input codes.csv
   vault kv get -field=codes shop | rushgate codes load --campaign shop
 
-One code a line, or CSV with the code in the first column; a first line `code` is a header. A code has 4 to 64 printable
-ASCII characters. Upper and lower case, spaces and hyphens do not matter, nor do O and 0, I, L and 1: two codes that differ
-only in that are the same code, and are refused, as is a code of another campaign. Then no code is loaded. The command may
-be run again after any interruption.";
+One code a line, or CSV (with commas) with the code in the first column; a first line `code` is a header, and a first line
+such as `Coupon code` is refused. A code has 4 to 64 printable ASCII characters, and no semicolon. Upper and lower case,
+spaces and hyphens do not matter, nor do O and 0, I, L and 1: two codes that differ only in that are the same code, and are
+refused, as is a code of another campaign. Then no code is loaded. The command may be run again after any interruption.";
 
 /// Codes in one statement.
 const AT_ONCE: usize = 1_000;
 
 /// Most refused lines that are listed.
 const MOST_LISTED: usize = 20;
+
+/// The longest string of Redis, in bytes (`proto-max-bulk-len`). The gate has a copy of all codes in one.
+const LONGEST_COPY: u64 = 512 * 1024 * 1024;
 
 /// The arguments of `codes load`.
 #[derive(Args)]
@@ -130,7 +133,7 @@ async fn read(
     mut input: Input<impl Read>,
 ) -> Result<InputCodes> {
     let mut reading = Reading {
-        before: load.loaded,
+        before: load.size.loaded,
         ..Reading::default()
     };
     loop {
@@ -208,6 +211,7 @@ impl Reading {
             }
         }
         load.insert(&fresh).await?;
+        fits_the_gate(id, load.size)?;
         failpoint("operator::codes_inserted");
         Ok(())
     }
@@ -255,5 +259,50 @@ impl Reading {
             changed: true,
             codes: self.lines.len(),
         })
+    }
+}
+
+/// # Errors
+/// When so many codes of this width cannot be copied to the gate.
+fn fits_the_gate(id: &CampaignId, size: PoolSize) -> Result<()> {
+    let width = size.width.max(1) as u64;
+    if u64::from(size.loaded) * width > LONGEST_COPY {
+        refuse!(
+            CodesRefused,
+            "campaign {id}: no code was loaded, because the copy of all codes in Redis would be too long: with a longest code \
+             of {width} characters, a campaign has at most {} codes. Load fewer or shorter codes, or divide them among \
+             campaigns",
+            LONGEST_COPY / width
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::code;
+    use crate::refusal::ErrorCode;
+
+    #[test]
+    fn codes_of_which_redis_cannot_store_a_copy_are_refused() {
+        let id = "shop".parse().expect("an id");
+        let size = |loaded, width| PoolSize { loaded, width };
+        for fits in [size(0, 0), size(1_000_000, 16), size(8_388_608, 64)] {
+            fits_the_gate(&id, fits).expect("room");
+        }
+        for (too_much, most) in [
+            (
+                size(8_388_609, 64),
+                "64 characters, a campaign has at most 8388608 codes",
+            ),
+            (size(u32::MAX, 64), "at most 8388608 codes"),
+            // One long code makes all others take more room.
+            (size(30_000_000, 20), "at most 26843545 codes"),
+        ] {
+            let refused = fits_the_gate(&id, too_much).expect_err("no room");
+            assert_eq!(code(&refused), ErrorCode::CodesRefused);
+            assert!(refused.to_string().contains(most), "{refused}");
+        }
     }
 }

@@ -27,8 +27,8 @@ pub struct LoadedCode {
 pub struct CodeLoad<'a> {
     connection: &'a mut MySqlConnection,
     campaign: &'a CampaignId,
-    /// How many codes the campaign has by now.
-    pub loaded: u32,
+    /// The codes that the campaign has by now.
+    pub size: PoolSize,
 }
 
 impl Database {
@@ -66,11 +66,11 @@ impl Database {
     ) -> Result<T> {
         let mut connection = self.connection.lock().await;
         let mut transaction = answered(connection.begin()).await?;
-        let loaded = pool_size(&mut transaction, campaign).await?.loaded;
+        let size = pool_size(&mut transaction, campaign).await?;
         let done = work(&mut CodeLoad {
             connection: &mut transaction,
             campaign,
-            loaded,
+            size,
         })
         .await?;
         let committed = answered(transaction.commit()).await;
@@ -143,8 +143,9 @@ impl CodeLoad<'_> {
             "INSERT INTO pool_codes (campaign_id, number, code, canonical) VALUES {rows}"
         )));
         for (code, canonical) in codes {
-            self.loaded += 1;
-            let row = query.bind(self.campaign.as_str()).bind(self.loaded);
+            self.size.loaded += 1;
+            self.size.width = self.size.width.max(code.as_str().len());
+            let row = query.bind(self.campaign.as_str()).bind(self.size.loaded);
             query = row.bind(code.as_str()).bind(canonical.as_str());
         }
         let inserted = answered(query.execute(&mut *self.connection)).await;

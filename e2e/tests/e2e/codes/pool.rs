@@ -248,6 +248,11 @@ async fn codes_are_loaded_all_or_not_at_all() {
             "line 1 has code 2 of this campaign; line 2 has code 1",
         ),
         ("code\n", "the input has no code"),
+        (
+            "Coupon code\n3333\n4444;5\n",
+            "2 lines are refused: line 1 looks like a header: codes are in the first column, which is named `code`",
+        ),
+        ("code\n4444;5\n", "line 2 has a semicolon in its code"),
     ] {
         pool.refuses(text, why).await;
         assert!(pool.show().await.contains(": 2 codes loaded,"), "{text}");
