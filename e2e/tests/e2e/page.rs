@@ -320,7 +320,7 @@ async fn the_line_moves_up_without_a_reload_and_the_code_is_shown_on_request_and
         get(&system, "gift/applications/ben").await["code"],
         "application_not_found"
     );
-    // For a second, an applicant who is unknown again is refused.
+    // The negative cache may refuse the applicant for up to 0.9 s.
     tab.until("(document.querySelector('.button--main')?.click(), document.querySelector('[data-stage=waitlisted]') !== null)")
         .await;
 
