@@ -89,7 +89,12 @@ pub fn status(
             body.redeemed_at = redeemed_at
                 .filter(|_| keys.is_some())
                 .map(|redeemed_at| redeemed_at.to_string());
-            granted(StatusCode::OK, body)
+            let is_final = !body.code_unavailable;
+            let response = granted(StatusCode::OK, body);
+            match is_final {
+                true => response,
+                false => response.retry_within(polling::code_unavailable()),
+            }
         }
         Status::Waitlisted(waiting) => waitlisted(StatusCode::OK, campaign, applicant, waiting),
         Status::Revoked { grant, revoked_at } => revoked(campaign, applicant, grant, *revoked_at),
@@ -210,4 +215,52 @@ fn refused(
             round: round.map(RoundId::as_str),
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rushgate_gate::{GrantCode, Ordinal, PoolCode, Serial};
+
+    #[test]
+    fn a_winner_is_told_when_to_ask_again_until_the_coupon_and_its_code_are_there() {
+        let campaign: CampaignId = "shop".parse().expect("a campaign");
+        let applicant: Applicant = "ann".parse().expect("a user id");
+        let keys = CodeKeys::default();
+        let at = Millis::try_from(5_000_i64).expect("an instant");
+        let asks_again = |keys, code, is_issued| {
+            let grant = Grant {
+                round: RoundId::once(),
+                serial: Serial::try_from(1_u32).expect("a serial"),
+                at,
+                turn: Ordinal::default(),
+                code,
+            };
+            let found = match is_issued {
+                true => Status::Issued {
+                    grant,
+                    redeemed_at: None,
+                },
+                false => Status::Granted(grant),
+            };
+            let response = status(&found, at, &campaign, &applicant, None, keys);
+            let (_, headers, _) = response.into_parts();
+            headers.get("retry-after").map(|seconds| {
+                let seconds = seconds.to_str().expect("ASCII");
+                seconds.parse::<i64>().expect("a number")
+            })
+        };
+        let loaded: PoolCode = "TREE-1".parse().expect("a code");
+        let missing = GrantCode::Pool(None);
+        assert!((2..=3).contains(&asks_again(Some(&keys), missing.clone(), false).expect("soon")));
+        let later = asks_again(Some(&keys), missing.clone(), true).expect("later");
+        assert!((30..=45).contains(&later), "{later}");
+        assert_eq!(
+            asks_again(Some(&keys), GrantCode::Pool(Some(loaded)), true),
+            None
+        );
+        assert_eq!(asks_again(Some(&keys), GrantCode::None, true), None);
+        // No later answer would have the code.
+        assert_eq!(asks_again(None, missing, true), None);
+    }
 }
