@@ -126,13 +126,16 @@ async fn create(system: &System, id: &str, quota: &str, more: &[&str]) {
         .expect("created");
 }
 
-/// The first answer about a campaign, made to look old, as if a cache had stored it.
+/// The first answer about a campaign, made to look old, as if a cache had stored it. The cache would keep it for longer than
+/// the handler allows.
 fn age(answer: &mut Answer) {
     let then = Timestamp::now() - STORED_FOR;
     let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&then);
     answer
         .headers
-        .retain(|(name, _)| name != "date" && name != "rushgate-time");
+        .retain(|(name, _)| !["cache-control", "date", "rushgate-time"].contains(&name.as_str()));
+    let kept = ("cache-control", "public, max-age=600");
+    answer.headers.push((kept.0.to_owned(), kept.1.to_owned()));
     answer
         .headers
         .push(("date".to_owned(), date.expect("a date")));
@@ -242,6 +245,7 @@ async fn a_double_click_wins_one_coupon_that_is_issued_by_itself_and_outlasts_a_
     tab.click("Get a coupon", 2).await;
     tab.until_stage("issued").await;
     tab.until_text("Coupon no.\n1").await;
+    assert_eq!(tab.sent("PUT", "/welcome/"), 1);
     tab.screenshot("issued").await;
     let user_id = tab.evaluate("localStorage['rushgate.visitor']").await;
     let user_id = user_id.as_str().expect("an id").to_owned();
@@ -300,7 +304,7 @@ async fn a_lost_answer_and_a_busy_service_are_waited_out_also_over_a_reload() {
     tab.until_stage("open").await;
     tab.next("PUT", "/welcome/", Fault::Lost).await;
     tab.next("PUT", "/welcome/", Fault::Busy(503, "2")).await;
-    tab.click("Get a coupon", 1).await;
+    tab.click("Get a coupon", 2).await;
     tab.until_text("No answer yet. Sending again in").await;
     tab.screenshot("lost").await;
     tab.until_text("Many people are here. Sending again in")
@@ -360,7 +364,11 @@ async fn the_line_moves_up_without_a_reload_and_the_code_is_shown_on_request_and
         get(&system, "gift/applications/ben").await["decision"],
         "waitlisted"
     );
+    // The question is answered, and asked again at the same moment.
     tab.click("Leave the waitlist", 1).await;
+    let again = "for (const label of ['Stay in line', 'Leave the waitlist']) \
+        [...document.querySelectorAll('button')].find((button) => button.textContent === label).click()";
+    tab.evaluate(again).await;
     tab.click("Leave", 1).await;
     tab.until_stage("soldOut").await;
     assert_eq!(
