@@ -1,6 +1,8 @@
 //! Tests the web page in a real browser: what applicants see, press and read, in every stage, while answers are lost, the
 //! service is busy, Redis is away, and clocks are wrong.
 
+mod late;
+
 use crate::auth::{key_set, token};
 use crate::front::{Answer, Front};
 use crate::tab::{Fault, Tab};
@@ -51,20 +53,6 @@ document.addEventListener("DOMContentLoaded", () => new MutationObserver(() => {
 }).observe(document.body, {childList: true, subtree: true, characterData: true}));
 "#;
 
-/// Holds back the first answer about the state of an application until `release()`.
-const HOLD: &str = r#"
-const answered = fetch;
-let isFirst = true;
-window.fetch = async (address, request) => {
-  const answer = await answered(address, request);
-  if (isFirst && request?.method === "GET" && String(address).includes("/applications/")) {
-    isFirst = false;
-    await new Promise((resolve) => { window.release = resolve; });
-  }
-  return answer;
-};
-"#;
-
 /// A stage, and the digits of the countdown.
 type Shown = (Option<String>, Vec<i64>);
 
@@ -90,6 +78,20 @@ fn framed(shop: &Front, system: &System, campaign: &str, hands: &Value) -> Strin
     let query = [("frame", page), ("hand", hands.to_string())];
     let url = url::Url::parse_with_params(&shop.origin, query);
     url.expect("a URL").to_string()
+}
+
+/// A shop that may frame the page and says who applies, and a system whose answers have codes.
+async fn shop_with_codes(size: Size) -> (Front, System) {
+    const KEY: &str = "the key of the codes of a page: 32 or more";
+    let shop = Front::of_page(SHOP).await;
+    let settings = [
+        ("COUPON_CODE_KEYS", KEY),
+        ("SPIN_VARIABLE_COUPON_CODE_KEYS", KEY),
+        ("SPIN_VARIABLE_IDENTITIES", "upstream"),
+        ("SPIN_VARIABLE_FRAME_ANCESTORS", &shop.origin),
+    ];
+    let system = System::start_with(size, &settings).await;
+    (shop, system)
 }
 
 /// GET of the campaign, or of something below it.
@@ -262,39 +264,6 @@ async fn a_double_click_wins_one_coupon_that_is_issued_by_itself_and_outlasts_a_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_from_before_the_application_does_not_take_the_coupon_off_the_page() {
-    let system = System::welcome().await;
-    let tab = Tab::start("en").await;
-    tab.prepare(WATCH).await;
-    tab.prepare(HOLD).await;
-    tab.open(&format!("{}/?campaign=welcome", system.url()))
-        .await;
-    tab.until_stage("open").await;
-    tab.evaluate("localStorage['rushgate.visitor'] = '77'")
-        .await;
-    tab.reload().await;
-    // The page asks about this visitor, who has not applied yet.
-    tab.until("window.release !== undefined").await;
-    tab.click("Get a coupon", 1).await;
-    tab.until_stage("granted").await;
-    let asked = tab.sent("GET", "/applications/77");
-    tab.evaluate("release()").await;
-    until("it asks again", async || {
-        tab.sent("GET", "/applications/77") > asked
-    })
-    .await;
-    let stages = "seen.map(([, shown]) => JSON.parse(shown)[0]).filter((stage) => stage !== null)";
-    let stages = tab.evaluate(stages).await;
-    let stages: Vec<String> = serde_json::from_value(stages).expect("stages");
-    let since = stages.iter().skip_while(|stage| *stage != "granted");
-    assert!(
-        since.clone().count() > 0 && since.clone().all(|stage| stage == "granted"),
-        "{stages:?}"
-    );
-    tab.is_content();
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_and_a_busy_service_are_waited_out_also_over_a_reload() {
     let system = System::welcome().await;
     create(&system, "other", "10", &[]).await;
@@ -328,15 +297,7 @@ async fn a_lost_answer_and_a_busy_service_are_waited_out_also_over_a_reload() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_line_moves_up_without_a_reload_and_the_code_is_shown_on_request_and_given_back() {
-    const KEY: &str = "the key of the codes of a page: 32 or more";
-    let shop = Front::of_page(SHOP).await;
-    let settings = [
-        ("COUPON_CODE_KEYS", KEY),
-        ("SPIN_VARIABLE_COUPON_CODE_KEYS", KEY),
-        ("SPIN_VARIABLE_IDENTITIES", "upstream"),
-        ("SPIN_VARIABLE_FRAME_ANCESTORS", &shop.origin),
-    ];
-    let system = System::start_with(Size::ONE_OF_EACH, &settings).await;
+    let (shop, system) = shop_with_codes(Size::ONE_OF_EACH).await;
     create(
         &system,
         "gift",
@@ -531,21 +492,6 @@ async fn a_shop_hands_over_a_token_and_another_one_when_it_is_refused() {
     // Another origin than the shop's cannot show the page.
     tab.open(&framed(&other, &system, "welcome", &hands)).await;
     tab.complains("frame-ancestors").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_list_goes_on_after_twenty_campaigns_and_shows_each_of_them_once() {
-    let system = System::start(Size::ONLY_A_HANDLER).await;
-    for number in 1..=21 {
-        create(&system, &format!("sale-{number}"), "1", &[]).await;
-    }
-    let tab = Tab::start("en").await;
-    tab.open(system.url()).await;
-    tab.click("Show more", 2).await;
-    let rows = "document.querySelectorAll('.rows li').length";
-    tab.until(&format!("{rows} > 20")).await;
-    assert_eq!(tab.evaluate(rows).await, 21);
-    tab.is_content();
 }
 
 #[tokio::test(flavor = "multi_thread")]
