@@ -4,6 +4,7 @@ use super::{WATCH, apply, create, framed, get, shop_with_codes};
 use crate::tab::Tab;
 use jiff::{SignedDuration, Timestamp};
 use rushgate_e2e::system::{Size, System};
+use rushgate_testbed::process::Signal;
 use rushgate_testbed::wait::until;
 use serde_json::json;
 
@@ -69,8 +70,9 @@ async fn an_answer_from_before_the_application_does_not_take_the_coupon_off_the_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_code_that_is_being_read_stays_on_the_page_while_others_apply() {
-    let (shop, system) = shop_with_codes(Size::ONLY_A_HANDLER).await;
+async fn a_code_that_is_being_read_stays_on_the_page_while_others_apply_and_when_it_is_issued() {
+    let (shop, system) = shop_with_codes(Size::ONE_OF_EACH).await;
+    system.bridges[0].signal(Signal::SIGSTOP).expect("a signal");
     // While another round is to come, the page goes on asking about the campaign.
     let day = |days: i64| {
         let day = Timestamp::now() + SignedDuration::from_hours(24 * days);
@@ -93,9 +95,15 @@ async fn a_code_that_is_being_read_stays_on_the_page_while_others_apply() {
     let is_shown = format!("document.body.innerText.includes({code})");
     tab.click("Show", 1).await;
     tab.until(&is_shown).await;
+    let marked = "document.getElementById('code').isMarked = true";
+    assert_eq!(tab.evaluate(marked).await, true);
     apply(&system, "gift", "ann").await;
-    // With the second of these answers, the page has drawn what follows from the first.
+    // With the second of these answers, the page has drawn what follows from the first: not this element.
     tab.until("window.saidTwo >= 2").await;
+    let is_marked = "document.getElementById('code').isMarked === true";
+    assert_eq!(tab.evaluate(is_marked).await, true);
+    system.bridges[0].signal(Signal::SIGCONT).expect("a signal");
+    tab.until_stage("issued").await;
     assert_eq!(tab.evaluate(&is_shown).await, true);
     tab.is_content();
 }
