@@ -89,7 +89,12 @@ pub fn status(
             body.redeemed_at = redeemed_at
                 .filter(|_| keys.is_some())
                 .map(|redeemed_at| redeemed_at.to_string());
-            granted(StatusCode::OK, body)
+            let is_final = !body.code_unavailable;
+            let response = granted(StatusCode::OK, body);
+            match is_final {
+                true => response,
+                false => response.retry_within(polling::code_unavailable()),
+            }
         }
         Status::Waitlisted(waiting) => waitlisted(StatusCode::OK, campaign, applicant, waiting),
         Status::Revoked { grant, revoked_at } => revoked(campaign, applicant, grant, *revoked_at),
@@ -216,4 +221,68 @@ fn refused(
             round: round.map(RoundId::as_str),
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rushgate_gate::{GrantCode, Ordinal, PoolCode, Serial};
+
+    fn at(millis: i64) -> Millis {
+        Millis::try_from(millis).expect("an instant")
+    }
+
+    /// The answer to a question at 5,000 ms: after how many seconds to ask again.
+    fn asks_again(found: &Status, keys: Option<&CodeKeys>) -> Option<i64> {
+        let campaign: CampaignId = "shop".parse().expect("a campaign");
+        let applicant: Applicant = "ann".parse().expect("a user id");
+        let response = status(found, at(5_000), &campaign, &applicant, None, keys);
+        let (_, headers, _) = response.into_parts();
+        let seconds = headers.get("retry-after")?.to_str().expect("ASCII");
+        Some(seconds.parse().expect("a number"))
+    }
+
+    #[test]
+    fn the_front_of_the_waitlist_is_told_to_ask_sooner() {
+        for (position, range) in [(1, 4..=6), (1_000, 14..=21)] {
+            let waiting = Waiting {
+                round: RoundId::once(),
+                position,
+                since: at(5_000),
+            };
+            let seconds = asks_again(&Status::Waitlisted(waiting), None).expect("later");
+            assert!(range.contains(&seconds), "{position}: {seconds}");
+        }
+    }
+
+    #[test]
+    fn a_winner_is_told_when_to_ask_again_until_the_coupon_and_its_code_are_there() {
+        let keys = CodeKeys::default();
+        let with = |keys, code, is_issued| {
+            let grant = Grant {
+                round: RoundId::once(),
+                serial: Serial::try_from(1_u32).expect("a serial"),
+                at: at(5_000),
+                turn: Ordinal::default(),
+                code,
+            };
+            let found = match is_issued {
+                true => Status::Issued {
+                    grant,
+                    redeemed_at: None,
+                },
+                false => Status::Granted(grant),
+            };
+            asks_again(&found, keys)
+        };
+        let loaded: PoolCode = "TREE-1".parse().expect("a code");
+        let missing = GrantCode::Pool(None);
+        assert!((2..=3).contains(&with(Some(&keys), missing.clone(), false).expect("soon")));
+        let later = with(Some(&keys), missing.clone(), true).expect("later");
+        assert!((30..=45).contains(&later), "{later}");
+        assert_eq!(with(Some(&keys), GrantCode::Pool(Some(loaded)), true), None);
+        assert_eq!(with(Some(&keys), GrantCode::None, true), None);
+        // No later answer would have the code.
+        assert_eq!(with(None, missing, true), None);
+    }
 }

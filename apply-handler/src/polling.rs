@@ -21,6 +21,12 @@ pub(crate) fn granted(granted_at: Millis, now: Millis) -> RangeInclusive<i64> {
     spread((age / 3).clamp(2, LONGEST))
 }
 
+/// For a winner whose coupon is committed, and whose code is missing until the operator loads more codes, or gives the handler
+/// the key.
+pub(crate) fn code_unavailable() -> RangeInclusive<i64> {
+    spread(LONGEST / 2)
+}
+
 /// A range of seconds, so that clients that asked together do not come back together.
 fn spread(seconds: i64) -> RangeInclusive<i64> {
     seconds..=seconds + seconds / 2

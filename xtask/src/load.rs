@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
 use rushgate_testbed::program::find;
+use serde_json::Value;
 
 use crate::binaries::{LOCAL, OPERATOR};
 use crate::build;
@@ -27,6 +28,9 @@ const OPENS_IN: SignedDuration = SignedDuration::from_secs(15);
 
 /// How long the grants may take to become coupons before the audit is made.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The field of an audit that counts the events between the gate and the table.
+const ON_THE_WAY: &str = "on_the_way";
 
 /// The arguments of `load`.
 #[derive(clap::Args, Debug)]
@@ -159,14 +163,15 @@ fn browser_settings() -> Result<Vec<(&'static str, String)>> {
     Ok(settings)
 }
 
-/// Audits the campaign as soon as no grant is on its way; prints the result, and returns whether all stores agree.
+/// Audits the campaign until no grant is on its way, for [`PATIENCE`] at most; prints the result, and returns whether all
+/// stores agree.
 fn audit(stack: &Stack, campaign: &str) -> Result<bool> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         run::check_interrupt()?;
-        match native::operator(stack, &["audit", campaign]) {
-            Ok(report) if report.contains(", 0 on the way,") || Instant::now() >= deadline => {
-                say::line(report);
+        match native::operator(stack, &["audit", campaign, "--output", "json"]) {
+            Ok(audited) if on_the_way(&audited)? == 0 || Instant::now() >= deadline => {
+                say::line(audited);
                 return Ok(true);
             }
             Ok(_) => thread::sleep(Duration::from_millis(500)),
@@ -176,6 +181,15 @@ fn audit(stack: &Stack, campaign: &str) -> Result<bool> {
             }
         }
     }
+}
+
+/// How many grants and revocations are on their way to the table, by a line of `rushgate audit --output json`.
+fn on_the_way(audited: &str) -> Result<u64> {
+    let line: Value = serde_json::from_str(audited)
+        .with_context(|| format!("cannot read the audit as JSON: {audited}"))?;
+    line[ON_THE_WAY]
+        .as_u64()
+        .with_context(|| format!("the audit has no number `{ON_THE_WAY}`: {audited}"))
 }
 
 #[cfg(test)]
@@ -205,6 +219,22 @@ mod tests {
         chosen.sort();
         there.sort();
         assert_eq!(chosen, there);
+    }
+
+    #[test]
+    fn the_audit_says_what_is_on_the_way() {
+        const SCHEMA: &str = include_str!("../../docs/rushgate-output.schema.json");
+        let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+        let required = schema["$defs"]["audit"]["required"].as_array().unwrap();
+        assert!(required.contains(&ON_THE_WAY.into()), "{required:?}");
+
+        assert_eq!(
+            on_the_way(r#"{"campaign":"welcome","on_the_way":3}"#).unwrap(),
+            3
+        );
+        for unknown in [r#"{"on_the_way":null}"#, "{}", "campaign welcome"] {
+            assert!(on_the_way(unknown).is_err(), "{unknown}");
+        }
     }
 
     #[test]

@@ -74,8 +74,8 @@ pub(super) fn redemptions(
     breaches
 }
 
-/// An applicant who has given a coupon back does not hold it, and one who has left the waitlist is not promoted. Redis may lose
-/// either.
+/// After giving a coupon back, an applicant does not hold it. After leaving the waitlist, an applicant is not promoted. A loss of
+/// data in Redis may undo either.
 pub(super) fn cancellations(
     expected: &Expected,
     history: &History,
@@ -114,7 +114,7 @@ pub(super) fn cancellations(
                     problem("they were told a coupon of the round afterwards");
                 }
             }
-            // Who applies again may be on the waitlist again.
+            // An applicant who applies again may be on the waitlist again.
             CancelReply::Left if calls.all(|call| call.ended < cancel.began) => {
                 if let Some(place) = grants.get(user_id) {
                     breaches.push(Breach::LeaverPromoted(user_id.clone(), place.clone()));

@@ -123,7 +123,7 @@ impl People {
         let known = &mut *self.known();
         let standing = &mut known.people[person as usize];
         standing.is_cancelling = false;
-        // An applicant who has given a coupon back is told so when they apply again.
+        // After giving a coupon back, an applicant may still apply: the answer is `revoked`.
         standing.is_gone = !matches!(reply, CancelReply::GivenBack(_) | CancelReply::Redeemed);
         let is_done = matches!(reply, CancelReply::GivenBack(_) | CancelReply::Left);
         known.cancelled += u32::from(is_done);

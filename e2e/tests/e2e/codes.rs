@@ -1,5 +1,5 @@
-//! Tests coupon codes, here signed ones: who is told them, that a coupon is redeemed once, also by two tills at the same moment, and
-//! that codes and redemptions outlast what goes wrong.
+//! Tests coupon codes, here signed ones: only the winner can read a code, a coupon is redeemed at most once, even by two tills at
+//! the same moment, and codes and redemptions survive failures.
 
 mod pool;
 

@@ -420,3 +420,25 @@ async fn scripts_fail_where_one_person_wins_twice() {
         ended.must(CROSSED, &says);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiters_fail_where_positions_grow() {
+    let system = System::start(Size::NONE).await;
+    let planted = Planted::start(
+        &system,
+        "return { 'waitlisted', at_round, position, tonumber(since)",
+        "return { 'waitlisted', at_round, now%9999, tonumber(since)",
+    )
+    .await;
+    let waiters = Run {
+        settings: &["QUOTA=10", "WAITLIST=5", "PEOPLE=15", "POLL=1", "SECONDS=1"],
+        ..WAITERS
+    };
+    let ended = waiters.play(&system, &planted.url).await;
+    let says = [
+        "thresholds on metrics 'checks, positions_grown' have been crossed",
+        "went back from position",
+        "✗ each position of the waitlist is held once",
+    ];
+    ended.must(CROSSED, &says);
+}

@@ -1,6 +1,8 @@
 //! Tests the web page in a real browser: what applicants see, press and read, in every stage, while answers are lost, the
 //! service is busy, Redis is away, and clocks are wrong.
 
+mod late;
+
 use crate::auth::{key_set, token};
 use crate::front::{Answer, Front};
 use crate::tab::{Fault, Tab};
@@ -78,6 +80,20 @@ fn framed(shop: &Front, system: &System, campaign: &str, hands: &Value) -> Strin
     url.expect("a URL").to_string()
 }
 
+/// A shop that may frame the page and says who applies, and a system whose answers have codes.
+async fn shop_with_codes(size: Size) -> (Front, System) {
+    const KEY: &str = "the key of the codes of a page: 32 or more";
+    let shop = Front::of_page(SHOP).await;
+    let settings = [
+        ("COUPON_CODE_KEYS", KEY),
+        ("SPIN_VARIABLE_COUPON_CODE_KEYS", KEY),
+        ("SPIN_VARIABLE_IDENTITIES", "upstream"),
+        ("SPIN_VARIABLE_FRAME_ANCESTORS", &shop.origin),
+    ];
+    let system = System::start_with(size, &settings).await;
+    (shop, system)
+}
+
 /// GET of the campaign, or of something below it.
 async fn get(system: &System, path: &str) -> Value {
     let url = format!("{}/v1/campaigns/{path}", system.url());
@@ -112,13 +128,16 @@ async fn create(system: &System, id: &str, quota: &str, more: &[&str]) {
         .expect("created");
 }
 
-/// The first answer about a campaign, made to look old, as if a cache had stored it.
+/// The first answer about a campaign, made to look old, as if a cache had stored it. The cache would keep it for longer than
+/// the handler allows.
 fn age(answer: &mut Answer) {
     let then = Timestamp::now() - STORED_FOR;
     let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&then);
     answer
         .headers
-        .retain(|(name, _)| name != "date" && name != "rushgate-time");
+        .retain(|(name, _)| !["cache-control", "date", "rushgate-time"].contains(&name.as_str()));
+    let kept = ("cache-control", "public, max-age=600");
+    answer.headers.push((kept.0.to_owned(), kept.1.to_owned()));
     answer
         .headers
         .push(("date".to_owned(), date.expect("a date")));
@@ -228,6 +247,7 @@ async fn a_double_click_wins_one_coupon_that_is_issued_by_itself_and_outlasts_a_
     tab.click("Get a coupon", 2).await;
     tab.until_stage("issued").await;
     tab.until_text("Coupon no.\n1").await;
+    assert_eq!(tab.sent("PUT", "/welcome/"), 1);
     tab.screenshot("issued").await;
     let user_id = tab.evaluate("localStorage['rushgate.visitor']").await;
     let user_id = user_id.as_str().expect("an id").to_owned();
@@ -253,7 +273,9 @@ async fn a_lost_answer_and_a_busy_service_are_waited_out_also_over_a_reload() {
     tab.until_stage("open").await;
     tab.next("PUT", "/welcome/", Fault::Lost).await;
     tab.next("PUT", "/welcome/", Fault::Busy(503, "2")).await;
-    tab.click("Get a coupon", 1).await;
+    // Two clicks, the second of them before the page is drawn again.
+    let twice = "(() => { const button = document.querySelector('.button--main'); button.click(); button.click(); })()";
+    tab.evaluate(twice).await;
     tab.until_text("No answer yet. Sending again in").await;
     tab.screenshot("lost").await;
     tab.until_text("Many people are here. Sending again in")
@@ -275,15 +297,7 @@ async fn a_lost_answer_and_a_busy_service_are_waited_out_also_over_a_reload() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_line_moves_up_without_a_reload_and_the_code_is_shown_on_request_and_given_back() {
-    const KEY: &str = "the key of the codes of a page: 32 or more";
-    let shop = Front::of_page(SHOP).await;
-    let settings = [
-        ("COUPON_CODE_KEYS", KEY),
-        ("SPIN_VARIABLE_COUPON_CODE_KEYS", KEY),
-        ("SPIN_VARIABLE_IDENTITIES", "upstream"),
-        ("SPIN_VARIABLE_FRAME_ANCESTORS", &shop.origin),
-    ];
-    let system = System::start_with(Size::ONE_OF_EACH, &settings).await;
+    let (shop, system) = shop_with_codes(Size::ONE_OF_EACH).await;
     create(
         &system,
         "gift",
@@ -313,23 +327,31 @@ async fn the_line_moves_up_without_a_reload_and_the_code_is_shown_on_request_and
         get(&system, "gift/applications/ben").await["decision"],
         "waitlisted"
     );
+    // The question is answered, and asked again at the same moment.
     tab.click("Leave the waitlist", 1).await;
+    let again = "for (const label of ['Stay in line', 'Leave the waitlist']) \
+        [...document.querySelectorAll('button')].find((button) => button.textContent === label).click()";
+    tab.evaluate(again).await;
     tab.click("Leave", 1).await;
     tab.until_stage("soldOut").await;
     assert_eq!(
         get(&system, "gift/applications/ben").await["code"],
         "application_not_found"
     );
-    // For a second, an applicant who is unknown again is refused.
+    // The negative cache may refuse the applicant for up to 0.9 s.
     tab.until("(document.querySelector('.button--main')?.click(), document.querySelector('[data-stage=waitlisted]') !== null)")
         .await;
 
+    // The applicant is promoted while the dialog asks about the waitlist: the answer does not give the coupon back.
+    tab.click("Leave the waitlist", 1).await;
     system
         .operator
         .run(&["revoke", "gift", "ann"])
         .await
         .expect("revoked");
     tab.until_stage("issued").await;
+    tab.click("Leave", 1).await;
+    tab.until("!document.querySelector('dialog').open").await;
     let code = get(&system, "gift/applications/ben").await["code"].clone();
     let is_shown = format!("document.body.innerText.includes({code})");
     assert_eq!(tab.evaluate(&is_shown).await, false);
@@ -345,6 +367,8 @@ async fn the_line_moves_up_without_a_reload_and_the_code_is_shown_on_request_and
         get(&system, "gift/applications/ben").await["decision"],
         "revoked"
     );
+    // One for the waitlist, and one for the coupon.
+    assert_eq!(tab.sent("DELETE", "/applications/ben"), 2);
     tab.is_content();
 }
 

@@ -9,6 +9,11 @@ use serde_json::{Value, json};
 
 const LAUNCH: &str = "launch";
 
+/// The arguments that create the campaign with these terms.
+fn create<'a>(terms: &[&'a str]) -> Vec<&'a str> {
+    [&["campaign", "create", "--id", LAUNCH][..], terms].concat()
+}
+
 /// The quota in the database.
 async fn quota(system: &System) -> u32 {
     let mut session = system.database.session().await.expect("the database");
@@ -20,8 +25,7 @@ async fn quota(system: &System) -> u32 {
 async fn terms_that_differ_are_found_and_repaired() {
     let system = System::start(Size::ONE_OF_EACH).await;
     let launch = View::of(&system, LAUNCH);
-    let create = ["campaign", "create", "--id", LAUNCH, "--quota", "5"];
-    launch.does(&create).await;
+    launch.does(&create(&["--quota", "5"])).await;
     assert_eq!(launch.apply("a").await, granted(1));
     launch.has_rows(1).await;
     system.drained(LAUNCH).await;
@@ -81,16 +85,7 @@ async fn terms_that_differ_are_found_and_repaired() {
 async fn a_campaign_of_an_older_version_promotes_forever_until_it_is_changed() {
     let system = System::start(Size::ONE_OF_EACH).await;
     let launch = View::of(&system, LAUNCH);
-    let create = [
-        "campaign",
-        "create",
-        "--id",
-        LAUNCH,
-        "--quota",
-        "1",
-        "--waitlist",
-        "5",
-    ];
+    let create = create(&["--quota", "1", "--waitlist", "5"]);
     let created = launch.does(&create).await;
     assert!(
         created.ends_with("one per campaign, waitlist 5\n"),
@@ -187,9 +182,7 @@ async fn a_campaign_of_an_older_version_promotes_forever_until_it_is_changed() {
 async fn the_one_per_rule_of_a_campaign_with_winners_stays() {
     let system = System::start(Size::ONE_OF_EACH).await;
     let launch = View::of(&system, LAUNCH);
-    launch
-        .does(&["campaign", "create", "--id", LAUNCH, "--quota", "3"])
-        .await;
+    launch.does(&create(&["--quota", "3"])).await;
     assert_eq!(launch.apply("a").await, granted(1));
     launch.has_rows(1).await;
     let wound = "UPDATE campaigns SET one_per = 'round'";
@@ -216,9 +209,7 @@ async fn the_one_per_rule_of_a_campaign_with_winners_stays() {
 async fn what_was_finished_first_is_told_also_by_a_command_that_fails() {
     let system = System::start(Size::ONE_OF_EACH).await;
     let launch = View::of(&system, LAUNCH);
-    launch
-        .does(&["campaign", "create", "--id", LAUNCH, "--quota", "3"])
-        .await;
+    launch.does(&create(&["--quota", "3"])).await;
     let interrupted = "INSERT INTO intentions (campaign_id, fencing_token, actor, deed) \
                        SELECT campaign_id, fencing_token, 'kim', '\"pause\"' FROM campaigns";
     for (command, expected) in [
@@ -257,8 +248,7 @@ async fn what_was_finished_first_is_told_also_by_a_command_that_fails() {
 async fn a_gate_that_has_lost_its_schedule_is_told_it_again() {
     let system = System::start(Size::ONE_OF_EACH).await;
     let launch = View::of(&system, LAUNCH);
-    let create = ["campaign", "create", "--id", LAUNCH, "--quota", "3"];
-    launch.does(&create).await;
+    launch.does(&create(&["--quota", "3"])).await;
     assert_eq!(launch.apply("a").await, granted(1));
     launch.has_rows(1).await;
     let mut redis = system.redis_connection().await.expect("Redis");
@@ -276,8 +266,7 @@ async fn a_gate_that_has_lost_its_schedule_is_told_it_again() {
 async fn a_restore_makes_room_for_what_the_gate_has_granted() {
     let system = System::start(Size::ONE_OF_EACH).await;
     let launch = View::of(&system, LAUNCH);
-    let create = ["campaign", "create", "--id", LAUNCH, "--quota", "3"];
-    launch.does(&create).await;
+    launch.does(&create(&["--quota", "3"])).await;
     for (user_id, serial) in [("a", 1), ("b", 2), ("c", 3)] {
         assert_eq!(launch.apply(user_id).await, granted(serial), "{user_id}");
     }
@@ -303,9 +292,7 @@ async fn a_restore_makes_room_for_what_the_gate_has_granted() {
 async fn a_halt_that_only_one_of_them_knows_is_told_to_the_other() {
     let system = System::start(Size::ONE_OF_EACH).await;
     let launch = View::of(&system, LAUNCH);
-    launch
-        .does(&["campaign", "create", "--id", LAUNCH, "--quota", "3"])
-        .await;
+    launch.does(&create(&["--quota", "3"])).await;
     let halt = "UPDATE campaigns SET state = 'halted'";
     system.database.run(halt).await.expect("done");
     assert_eq!(launch.apply("a").await, granted(1));
@@ -321,15 +308,7 @@ async fn a_halt_that_only_one_of_them_knows_is_told_to_the_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_campaign_that_exists_is_enough_also_when_redis_has_lost_it() {
     let mut system = System::start(Size::ONE_OF_EACH).await;
-    let create = [
-        "campaign",
-        "create",
-        "--id",
-        LAUNCH,
-        "--quota",
-        "3",
-        "--if-missing",
-    ];
+    let create = create(&["--quota", "3", "--if-missing"]);
     let launch = View::of(&system, LAUNCH);
     launch.does(&create).await;
     assert_eq!(launch.apply("a").await, granted(1));
@@ -357,18 +336,15 @@ async fn a_campaign_that_exists_is_enough_also_when_redis_has_lost_it() {
 async fn the_api_tells_of_the_coupons_that_are_left_what_the_operator_allows() {
     let system = System::start(Size::ONLY_A_HANDLER).await;
     let launch = View::of(&system, LAUNCH);
-    let create = [
-        "campaign",
-        "create",
-        "--id",
-        LAUNCH,
+    let terms = [
         "--quota",
         "10",
         "--waitlist",
         "5",
+        "--show-remaining",
+        "rough",
     ];
-    let create = [&create[..], &["--show-remaining", "rough"]].concat();
-    let created = launch.does(&create).await;
+    let created = launch.does(&create(&terms)).await;
     assert!(
         created.ends_with("waitlist 5, remaining coupons rough\n"),
         "{created}"
