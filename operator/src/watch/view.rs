@@ -174,7 +174,8 @@ fn draw_campaigns(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
     };
     let table = Table::new(rows, widths)
         .header(Row::new(header).style(Style::new().add_modifier(Modifier::DIM)))
-        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
+        .row_highlight_style(Style::new().add_modifier(Modifier::BOLD))
+        .highlight_symbol("▸ ")
         .block(Block::bordered().title(title).border_style(Color::DarkGray));
     let mut selected = TableState::new().with_selected(screen.place());
     frame.render_stateful_widget(table, area, &mut selected);
@@ -206,7 +207,10 @@ fn draw_campaign(frame: &mut Frame<'_>, area: Rect, campaign: &CampaignSample, s
         (
             "in Kafka",
             funnel.in_kafka,
-            age(kafka.and_then(|kafka| kafka.oldest_seconds)),
+            // The oldest record of all campaigns.
+            age(kafka
+                .filter(|_| funnel.in_kafka != Some(0))
+                .and_then(|kafka| kafka.oldest_seconds)),
             Color::Yellow,
         ),
         ("inserted", funnel.inserted, String::new(), Color::Blue),
