@@ -5,7 +5,6 @@
 
 use crate::application_response;
 use crate::body_reader;
-use crate::clock;
 use crate::gate::Gate;
 use crate::http_io::Body;
 use crate::problem::Problem;
@@ -73,8 +72,7 @@ impl Application<'_> {
             return Err(unknown_campaigns::problem(self.gate, &self.campaign).await?);
         }
         let (campaign, keys) = (&self.campaign, self.settings.keys_of_told_codes());
-        // The reply has just set the clock.
-        let now = clock::now().unwrap_or(Millis::MAX);
+        let now = self.gate.time().unwrap_or(Millis::MAX);
         Ok(application_response::status(
             &status, now, campaign, &applicant, round, keys,
         ))
@@ -131,6 +129,7 @@ impl Application<'_> {
                 decided
             }
         };
+        gate.note_time(decided.now);
         let response = application_response::decision(
             &decided,
             campaign,

@@ -40,15 +40,15 @@ pub async fn handle(request: Request) -> Response {
         }
     };
     let gate = Gate::new(&settings.gate);
-    let response = match respond(settings, &gate, &head, &mut body).await {
-        Ok(response) => response,
+    let (response, time) = match respond(settings, &gate, &head, &mut body).await {
+        Ok(response) => (response, gate.time()),
         Err(problem) => {
             body_reader::discard(&mut body).await;
-            problem.response()
+            (problem.response(), None)
         }
     };
     let response = response.with_server_timing(gate.waited());
-    let response = match clock::now() {
+    let response = match time.or_else(clock::now) {
         Some(now) => response.with_text("rushgate-time", &now.get().to_string()),
         None => response,
     };

@@ -46,7 +46,11 @@ struct CachedRefusal {
 
 /// The cached refusal for `applicant`; `None` if the gate must decide.
 pub fn get(campaign: &CampaignId, applicant: &Applicant) -> Option<TimedDecision> {
-    with_cache(|cache| cache.get(campaign, applicant, Instant::now()))
+    // Without an entry, the clock need not be read.
+    with_cache(|cache| match cache.0.is_empty() {
+        true => None,
+        false => cache.get(campaign, applicant, Instant::now()),
+    })
 }
 
 /// Fills the cache after the gate has refused an application, unless it is filled or being filled. It runs in a task of
@@ -56,8 +60,11 @@ pub fn fill(gate: &'static GateSettings, campaign: &CampaignId, decision: &Decis
         decision,
         Decision::SoldOut { .. } | Decision::NotOpen { .. } | Decision::Closed
     );
+    if !is_cacheable {
+        return;
+    }
     let asked = Instant::now();
-    if !is_cacheable || !with_cache(|cache| cache.start_fill(campaign, asked)) {
+    if !with_cache(|cache| cache.start_fill(campaign, asked)) {
         return;
     }
     let campaign = campaign.clone();

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use spin_sdk::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::ops::RangeInclusive;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 #[derive(Debug)]
@@ -103,13 +105,11 @@ impl Response {
         self.with_text("retry-after", &seconds.max(1).to_string())
     }
 
-    /// Adds Retry-After with a number of this range, from the digits of the clock, so that clients rejected together do
-    /// not return together.
+    /// Adds Retry-After with a number of this range, spread so that clients rejected together do not return together.
     pub(crate) fn retry_within(self, seconds: RangeInclusive<i64>) -> Self {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let chance = i64::from(now.map_or(0, |now| now.subsec_nanos()) / 1_000);
         let (first, last) = seconds.into_inner();
-        self.retry_after(first + chance % (last - first + 1))
+        let count = last - first + 1;
+        self.retry_after(first + ((i64::from(chance()) * count) >> 32))
     }
 
     /// Removes the body, for `Prefer: return=minimal`.
@@ -141,7 +141,39 @@ impl Response {
     }
 }
 
+/// Another number for each response, evenly spread from the first few on, and from another beginning in each instance.
+fn chance() -> u32 {
+    /// 2^32 divided by the golden ratio.
+    const STEP: u32 = 0x9E37_79B9;
+    static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let nanos = now.map_or(0, |now| now.subsec_nanos());
+        AtomicU32::new(nanos.wrapping_mul(STEP))
+    });
+    NEXT.fetch_add(STEP, Ordering::Relaxed)
+}
+
 fn to_json(body: &impl Serialize) -> Vec<u8> {
     // Structs of strings and numbers, so this cannot fail.
     serde_json::to_vec(body).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_that_are_rejected_together_are_spread_evenly() {
+        let mut counts = [0; 4];
+        for _ in 0..128 {
+            let response = Response::empty(StatusCode::SERVICE_UNAVAILABLE).retry_within(2..=5);
+            let (_, headers, _) = response.into_parts();
+            let seconds: usize = headers["retry-after"].to_str().unwrap().parse().unwrap();
+            counts[seconds - 2] += 1;
+        }
+        assert!(
+            counts.iter().all(|count| (24..=40).contains(count)),
+            "{counts:?}"
+        );
+    }
 }
