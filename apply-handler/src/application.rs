@@ -66,8 +66,8 @@ impl Application<'_> {
         if unknown_campaigns::contains(&self.campaign) {
             return Err(Problem::CampaignNotFound);
         }
-        let call = status::call(&self.campaign, &applicant, round.as_ref());
-        let status = self.gate.call(&call, status::status).await?;
+        let call = || status::call(&self.campaign, &applicant, round.as_ref());
+        let status = self.gate.call(call, status::status).await?;
         if status == Status::UnknownCampaign {
             return Err(unknown_campaigns::problem(self.gate, &self.campaign).await?);
         }
@@ -95,8 +95,8 @@ impl Application<'_> {
         if unknown_campaigns::contains(campaign) {
             return Err(Problem::CampaignNotFound);
         }
-        let call = cancel::call(campaign, &applicant, round.as_ref());
-        let outcome = self.gate.call(&call, cancel::outcome).await?;
+        let call = || cancel::call(campaign, &applicant, round.as_ref());
+        let outcome = self.gate.call(call, cancel::outcome).await?;
         if outcome == CancelOutcome::UnknownCampaign {
             return Err(unknown_campaigns::problem(self.gate, campaign).await?);
         }
@@ -120,8 +120,8 @@ impl Application<'_> {
             Some(refused) => refused,
             None if unknown_campaigns::contains(campaign) => return Err(Problem::CampaignNotFound),
             None => {
-                let call = apply::call(campaign, applicant);
-                let decided = gate.call(&call, apply::decision).await?;
+                let call = || apply::call(campaign, applicant);
+                let decided = gate.call(call, apply::decision).await?;
                 if decided.decision == Decision::UnknownCampaign {
                     return Err(unknown_campaigns::problem(gate, campaign).await?);
                 }

@@ -84,19 +84,19 @@ impl<'a> Gate<'a> {
         self.waited.get()
     }
 
-    /// Runs a script and decodes its reply with `read`.
+    /// Runs the script of `call` and decodes its reply with `read`.
     ///
     /// # Errors
     /// When the gate is overloaded, Redis does not reply in time or replies with an error, or the reply is invalid. The
     /// error is already logged.
     pub async fn call<T>(
         &self,
-        call: &Call,
+        call: impl Fn() -> Call,
         read: impl FnOnce(&[Value]) -> Result<T, ReplyError>,
     ) -> Result<T, GateError> {
         let result = async {
             let (reply, ended) = self
-                .admitted(async |connection| commands::eval(connection, call).await)
+                .admitted(async |connection| commands::eval(connection, &call).await)
                 .await?;
             if let Some(now) = script::clock(&reply) {
                 clock::record(now, ended);

@@ -69,9 +69,9 @@ pub fn fill(gate: &'static GateSettings, campaign: &CampaignId, decision: &Decis
     }
     let campaign = campaign.clone();
     wit_bindgen::spawn(async move {
-        let call = refusal_cache::call(&campaign);
+        let call = || refusal_cache::call(&campaign);
         // Without an answer, the pending entry prevents another question for the length of the grace period.
-        if let Ok(Some(refusal)) = Gate::new(gate).call(&call, refusal_cache::refusal).await {
+        if let Ok(Some(refusal)) = Gate::new(gate).call(call, refusal_cache::refusal).await {
             with_cache(|cache| cache.insert(&campaign, &refusal, asked, Instant::now()));
         }
     });

@@ -115,6 +115,19 @@ impl Call {
             .chain(self.keys.iter().map(String::as_str))
             .chain(self.args.iter().map(String::as_str))
     }
+
+    /// The same, without copying keys and arguments.
+    pub fn into_arguments(self, eval: Eval) -> impl Iterator<Item = String> {
+        let script = match eval {
+            Eval::BySha => self.script.sha1(),
+            Eval::BySource => self.script.text,
+        };
+        [script, self.script.key_count]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(self.keys)
+            .chain(self.args)
+    }
 }
 
 /// One element of a reply.
