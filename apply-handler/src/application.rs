@@ -10,7 +10,7 @@ use crate::http_io::Body;
 use crate::problem::Problem;
 use crate::refusal_cache;
 use crate::request_body::{optional_applicant, required_applicant};
-use crate::response::Response;
+use crate::response::{MINIMAL, Response, prefers};
 use crate::settings::Settings;
 use crate::unknown_campaigns;
 use rushgate_gate::cancel::{self, CancelOutcome};
@@ -136,25 +136,10 @@ impl Application<'_> {
             applicant,
             self.settings.keys_of_told_codes(),
         );
-        Ok(if response.is_success() && wants_minimal(self.headers) {
+        Ok(if response.is_success() && prefers(self.headers, MINIMAL) {
             response.into_minimal()
         } else {
             response
         })
     }
-}
-
-/// Whether the client asked for a response without a body (RFC 7240).
-fn wants_minimal(headers: &HeaderMap) -> bool {
-    headers
-        .get_all("prefer")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|preference| {
-            preference
-                .split(';')
-                .next()
-                .is_some_and(|preference| preference.trim().eq_ignore_ascii_case("return=minimal"))
-        })
 }

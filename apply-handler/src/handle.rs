@@ -47,7 +47,7 @@ pub async fn handle(request: Request) -> Response {
             (problem.response(), None)
         }
     };
-    let response = response.with_server_timing(gate.waited());
+    let response = response.with_server_timing(&head.headers, gate.waited());
     let response = match time.or_else(clock::now) {
         Some(now) => response.with_text("rushgate-time", &now.get().to_string()),
         None => response,

@@ -11,6 +11,9 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
+/// The preference for a response without a body.
+pub const MINIMAL: &str = "return=minimal";
+
 #[derive(Debug)]
 pub struct Response {
     status: StatusCode,
@@ -72,15 +75,15 @@ impl Response {
         }
     }
 
-    /// Adds Server-Timing with the time spent waiting for the gate; nothing if the gate was not asked.
+    /// Adds Server-Timing with the time spent waiting for the gate, if the request prefers it and the gate was asked.
     #[must_use]
-    pub fn with_server_timing(self, gate: Option<Duration>) -> Self {
+    pub fn with_server_timing(self, request: &HeaderMap, gate: Option<Duration>) -> Self {
         match gate {
-            None => self,
-            Some(took) => self.with_text(
+            Some(took) if prefers(request, "server-timing") => self.with_text(
                 "server-timing",
                 &format!("gate;dur={:.1}", took.as_secs_f64() * 1e3),
             ),
+            _ => self,
         }
     }
 
@@ -117,7 +120,7 @@ impl Response {
     pub fn into_minimal(mut self) -> Self {
         self.body = Bytes::new();
         self.headers.remove("content-type");
-        self.with("preference-applied", "return=minimal")
+        self.with("preference-applied", MINIMAL)
     }
 
     pub fn is_success(&self) -> bool {
@@ -141,6 +144,19 @@ impl Response {
     }
 }
 
+/// Whether the request has this preference (RFC 7240).
+pub fn prefers(request: &HeaderMap, wanted: &str) -> bool {
+    request
+        .get_all("prefer")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|preference| {
+            let name = preference.split(';').next().unwrap_or_default();
+            name.trim().eq_ignore_ascii_case(wanted)
+        })
+}
+
 /// Another number for each response, evenly spread from the first few on, and from another beginning in each instance.
 fn chance() -> u32 {
     /// 2^32 divided by the golden ratio.
@@ -161,6 +177,24 @@ fn to_json(body: &impl Serialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_waiting_time_is_told_if_it_is_asked_for_and_known() {
+        let timing = |prefer: &'static str, gate| {
+            let mut request = HeaderMap::new();
+            request.insert("prefer", HeaderValue::from_static(prefer));
+            let response = Response::empty(StatusCode::OK).with_server_timing(&request, gate);
+            let (_, headers, _) = response.into_parts();
+            let value = headers.get("server-timing")?;
+            Some(value.to_str().unwrap().to_owned())
+        };
+        let took = Some(Duration::from_micros(4_700));
+        for prefer in ["server-timing", "return=minimal, Server-Timing;x=1"] {
+            assert_eq!(timing(prefer, took).as_deref(), Some("gate;dur=4.7"));
+            assert_eq!(timing(prefer, None), None);
+        }
+        assert_eq!(timing("return=minimal", took), None);
+    }
 
     #[test]
     fn clients_that_are_rejected_together_are_spread_evenly() {
