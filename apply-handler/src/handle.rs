@@ -49,7 +49,7 @@ pub async fn handle(request: Request) -> Response {
     };
     let response = response.with_server_timing(&head.headers, gate.waited());
     let response = match time.or_else(clock::now) {
-        Some(now) => response.with_text("rushgate-time", &now.get().to_string()),
+        Some(now) => response.with_text("rushgate-time", now.get().to_string()),
         None => response,
     };
     settings.allowed_origins.share(&head.headers, response)

@@ -142,10 +142,6 @@ impl Body {
 /// When the host does not accept the headers.
 pub async fn send(response: Response) -> Result<types::Response, ErrorCode> {
     let (status, headers, body) = response.into_parts();
-    let headers: Vec<_> = headers
-        .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
-        .collect();
     let headers = Fields::from_list(&headers)
         .map_err(|error| ErrorCode::InternalError(Some(error.to_string())))?;
     let (trailers, no_trailers) = wit_future::new(|| Ok(None));

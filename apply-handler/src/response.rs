@@ -5,7 +5,8 @@
 
 use bytes::Bytes;
 use serde::Serialize;
-use spin_sdk::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use spin_sdk::http::{HeaderMap, StatusCode};
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,16 +18,20 @@ pub const MINIMAL: &str = "return=minimal";
 #[derive(Debug)]
 pub struct Response {
     status: StatusCode,
-    headers: HeaderMap,
+    /// Names in lower case, each at most once. A list is filled and handed over with less work than a map.
+    headers: Vec<(&'static str, Cow<'static, str>)>,
     body: Bytes,
 }
+
+/// More than most responses have.
+const HEADERS: usize = 12;
 
 impl Response {
     /// Without a body.
     pub fn empty(status: StatusCode) -> Self {
         Self {
             status,
-            headers: HeaderMap::new(),
+            headers: Vec::with_capacity(HEADERS),
             body: Bytes::new(),
         }
     }
@@ -53,11 +58,7 @@ impl Response {
     #[must_use]
     pub fn not_modified_if_known(self, request: &HeaderMap) -> Self {
         let weak = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-        let own = self
-            .headers
-            .get("etag")
-            .and_then(|tag| tag.to_str().ok())
-            .map(weak);
+        let own = self.header("etag").map(weak);
         let known = request
             .get_all("if-none-match")
             .iter()
@@ -68,11 +69,17 @@ impl Response {
             return self;
         }
         let mut headers = self.headers;
-        headers.remove("content-type");
+        headers.retain(|(name, _)| *name != "content-type");
         Self {
             headers,
             ..Self::empty(StatusCode::NOT_MODIFIED)
         }
+    }
+
+    /// The value of a header; its name is in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        headers.find_map(|(present, value)| (*present == name).then_some(&**value))
     }
 
     /// Adds Server-Timing with the time spent waiting for the gate, if the request prefers it and the gate was asked.
@@ -81,7 +88,7 @@ impl Response {
         match gate {
             Some(took) if prefers(request, "server-timing") => self.with_text(
                 "server-timing",
-                &format!("gate;dur={:.1}", took.as_secs_f64() * 1e3),
+                format!("gate;dur={:.1}", took.as_secs_f64() * 1e3),
             ),
             _ => self,
         }
@@ -89,23 +96,27 @@ impl Response {
 
     #[must_use]
     pub fn with(self, name: &'static str, value: &'static str) -> Self {
-        self.insert(name, HeaderValue::from_static(value))
+        self.insert(name, Cow::Borrowed(value))
     }
 
     /// Adds a header whose value consists of ids and numbers.
     #[must_use]
-    pub fn with_text(self, name: &'static str, value: &str) -> Self {
-        match HeaderValue::from_str(value) {
-            Ok(value) => self.insert(name, value),
+    pub fn with_text(self, name: &'static str, value: impl Into<String>) -> Self {
+        let value = value.into();
+        match value
+            .bytes()
+            .all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
+        {
+            true => self.insert(name, Cow::Owned(value)),
             // Unreachable for ids and numbers.
-            Err(_) => self,
+            false => self,
         }
     }
 
     /// Adds Retry-After, at least 1 second.
     #[must_use]
     pub fn retry_after(self, seconds: i64) -> Self {
-        self.with_text("retry-after", &seconds.max(1).to_string())
+        self.with_text("retry-after", seconds.max(1).to_string())
     }
 
     /// Adds Retry-After with a number of this range, spread so that clients rejected together do not return together.
@@ -119,7 +130,7 @@ impl Response {
     #[must_use]
     pub fn into_minimal(mut self) -> Self {
         self.body = Bytes::new();
-        self.headers.remove("content-type");
+        self.headers.retain(|(name, _)| *name != "content-type");
         self.with("preference-applied", MINIMAL)
     }
 
@@ -127,19 +138,26 @@ impl Response {
         self.status.is_success()
     }
 
-    /// Status, headers (with Content-Length) and body.
-    pub fn into_parts(self) -> (StatusCode, HeaderMap, Bytes) {
+    /// Status, headers (with Content-Length) and body, as WASI takes them.
+    pub fn into_parts(self) -> (StatusCode, Vec<(String, Vec<u8>)>, Bytes) {
         let length = self.body.len();
         // RFC 9110, section 8.6: no Content-Length on 204; on 304 only that of the body that 200 would have.
         let response = match self.status {
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => self,
-            _ => self.insert("content-length", HeaderValue::from(length)),
+            _ => self.with_text("content-length", length.to_string()),
         };
-        (response.status, response.headers, response.body)
+        let headers = response.headers.into_iter();
+        let headers =
+            headers.map(|(name, value)| (name.to_owned(), value.into_owned().into_bytes()));
+        (response.status, headers.collect(), response.body)
     }
 
-    fn insert(mut self, name: &'static str, value: HeaderValue) -> Self {
-        self.headers.insert(HeaderName::from_static(name), value);
+    fn insert(mut self, name: &'static str, value: Cow<'static, str>) -> Self {
+        let mut headers = self.headers.iter_mut();
+        match headers.find(|(present, _)| *present == name) {
+            Some((_, present)) => *present = value,
+            None => self.headers.push((name, value)),
+        }
         self
     }
 }
@@ -177,6 +195,25 @@ fn to_json(body: &impl Serialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use spin_sdk::http::HeaderValue;
+
+    #[test]
+    fn a_header_occurs_once_and_is_never_invalid() {
+        let response = Response::json(StatusCode::OK, &1)
+            .with("cache-control", "max-age=1")
+            .with("cache-control", "no-store")
+            .with_text("location", "/a\r\nb: c");
+        let (_, headers, _) = response.into_parts();
+        let expected = [
+            ("content-type", "application/json"),
+            ("cache-control", "no-store"),
+            ("content-length", "1"),
+        ];
+        assert_eq!(
+            headers,
+            expected.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
+        );
+    }
 
     #[test]
     fn the_waiting_time_is_told_if_it_is_asked_for_and_known() {
@@ -184,9 +221,7 @@ mod tests {
             let mut request = HeaderMap::new();
             request.insert("prefer", HeaderValue::from_static(prefer));
             let response = Response::empty(StatusCode::OK).with_server_timing(&request, gate);
-            let (_, headers, _) = response.into_parts();
-            let value = headers.get("server-timing")?;
-            Some(value.to_str().unwrap().to_owned())
+            response.header("server-timing").map(str::to_owned)
         };
         let took = Some(Duration::from_micros(4_700));
         for prefer in ["server-timing", "return=minimal, Server-Timing;x=1"] {
@@ -201,8 +236,8 @@ mod tests {
         let mut counts = [0; 4];
         for _ in 0..128 {
             let response = Response::empty(StatusCode::SERVICE_UNAVAILABLE).retry_within(2..=5);
-            let (_, headers, _) = response.into_parts();
-            let seconds: usize = headers["retry-after"].to_str().unwrap().parse().unwrap();
+            let seconds = response.header("retry-after").unwrap();
+            let seconds: usize = seconds.parse().unwrap();
             counts[seconds - 2] += 1;
         }
         assert!(
