@@ -116,20 +116,19 @@ impl Application<'_> {
 
     async fn decide(&self, applicant: &Applicant) -> Result<Response, Problem> {
         let (gate, campaign) = (self.gate, &self.campaign);
-        let decided = match refusal_cache::get(campaign, applicant) {
-            Some(refused) => refused,
-            None if unknown_campaigns::contains(campaign) => return Err(Problem::CampaignNotFound),
-            None => {
-                let call = || apply::call(campaign, applicant);
-                let decided = gate.call(call, apply::decision).await?;
-                if decided.decision == Decision::UnknownCampaign {
-                    return Err(unknown_campaigns::problem(gate, campaign).await?);
-                }
-                refusal_cache::fill(&self.settings.gate, campaign, &decided.decision);
-                decided
-            }
-        };
-        gate.note_time(decided.now);
+        if let Some((refusal, now)) = refusal_cache::get(campaign, applicant) {
+            gate.note_time(now);
+            return Ok(refusal);
+        }
+        if unknown_campaigns::contains(campaign) {
+            return Err(Problem::CampaignNotFound);
+        }
+        let call = || apply::call(campaign, applicant);
+        let decided = gate.call(call, apply::decision).await?;
+        if decided.decision == Decision::UnknownCampaign {
+            return Err(unknown_campaigns::problem(gate, campaign).await?);
+        }
+        refusal_cache::fill(&self.settings.gate, campaign, &decided.decision);
         let response = application_response::decision(
             &decided,
             campaign,

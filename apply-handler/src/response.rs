@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 /// The preference for a response without a body.
 pub const MINIMAL: &str = "return=minimal";
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Response {
     status: StatusCode,
     /// Names in lower case, each at most once. A list is filled and handed over with less work than a map.
