@@ -6,7 +6,7 @@
 use crate::application_response;
 use crate::body_reader;
 use crate::gate::Gate;
-use crate::http_io::Body;
+use crate::http_io::{Body, Head};
 use crate::problem::Problem;
 use crate::refusal_cache;
 use crate::request_body::{optional_applicant, required_applicant};
@@ -16,7 +16,6 @@ use crate::unknown_campaigns;
 use rushgate_gate::cancel::{self, CancelOutcome};
 use rushgate_gate::status::Status;
 use rushgate_gate::{Applicant, CampaignId, Decision, Millis, RoundId, apply, status};
-use spin_sdk::http::HeaderMap;
 
 /// What stands in a path for the subject of the token, where tokens are required.
 const ME: &str = "me";
@@ -25,7 +24,7 @@ const ME: &str = "me";
 pub struct Application<'a> {
     pub settings: &'static Settings,
     pub gate: &'a Gate<'a>,
-    pub headers: &'a HeaderMap,
+    pub head: &'a Head,
     pub campaign: CampaignId,
 }
 
@@ -34,9 +33,10 @@ impl Application<'_> {
     ///
     /// # Errors
     /// When the body, the token or the campaign is not accepted, or the gate cannot decide.
-    pub async fn post(&self, body: &mut Body) -> Result<Response, Problem> {
-        let subject = self.settings.auth.applicant(self.headers)?;
-        let body = body_reader::read(self.headers, body, self.settings.body_timeout).await?;
+    pub async fn post(&self, body: &mut Body<'_>) -> Result<Response, Problem> {
+        let subject = self.settings.auth.applicant(|| self.head.headers())?;
+        let limit = self.settings.body_timeout;
+        let body = body_reader::read(self.head.headers(), body, limit).await?;
         let applicant = match subject {
             None => required_applicant(&body)?,
             Some(subject) => match optional_applicant(&body)? {
@@ -44,15 +44,21 @@ impl Application<'_> {
                 _ => subject,
             },
         };
-        self.decide(&applicant).await
+        match self.cached_refusal(&applicant) {
+            Some(refusal) => Ok(refusal),
+            None => self.decide(&applicant).await,
+        }
     }
 
-    /// Applies for the applicant in the path. The body is not read.
+    /// Applies for the applicant in the path. The body is not read, and for a cached refusal no header either.
     ///
     /// # Errors
     /// As for [`Application::post`].
-    pub async fn put(&self, named: Applicant, body: &Body) -> Result<Response, Problem> {
+    pub async fn put(&self, named: Applicant, body: &Body<'_>) -> Result<Response, Problem> {
         let applicant = self.addressed(named)?;
+        if let Some(refusal) = self.cached_refusal(&applicant) {
+            return Ok(refusal);
+        }
         body_reader::check_length(body)?;
         self.decide(&applicant).await
     }
@@ -107,19 +113,21 @@ impl Application<'_> {
 
     /// The applicant in the path. With tokens it must be the subject, for which `me` stands.
     fn addressed(&self, named: Applicant) -> Result<Applicant, Problem> {
-        match self.settings.auth.applicant(self.headers)? {
+        match self.settings.auth.applicant(|| self.head.headers())? {
             None => Ok(named),
             Some(subject) if named == subject || named.as_str() == ME => Ok(subject),
             Some(_) => Err(Problem::NotYourApplication),
         }
     }
 
+    fn cached_refusal(&self, applicant: &Applicant) -> Option<Response> {
+        let (refusal, now) = refusal_cache::get(&self.campaign, applicant)?;
+        self.gate.note_time(now);
+        Some(refusal)
+    }
+
     async fn decide(&self, applicant: &Applicant) -> Result<Response, Problem> {
         let (gate, campaign) = (self.gate, &self.campaign);
-        if let Some((refusal, now)) = refusal_cache::get(campaign, applicant) {
-            gate.note_time(now);
-            return Ok(refusal);
-        }
         if unknown_campaigns::contains(campaign) {
             return Err(Problem::CampaignNotFound);
         }
@@ -135,10 +143,12 @@ impl Application<'_> {
             applicant,
             self.settings.keys_of_told_codes(),
         );
-        Ok(if response.is_success() && prefers(self.headers, MINIMAL) {
-            response.into_minimal()
-        } else {
-            response
-        })
+        Ok(
+            if response.is_success() && prefers(self.head.headers(), MINIMAL) {
+                response.into_minimal()
+            } else {
+                response
+            },
+        )
     }
 }
