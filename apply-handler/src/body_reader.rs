@@ -58,7 +58,10 @@ async fn read_all(headers: &HeaderMap, body: &mut Body<'_>) -> Result<Vec<u8>, P
     check_length(body)?;
     let mut read = Vec::new();
     while let Some(piece) = body.next().await.map_err(|_| Problem::IncompleteBody)? {
-        read.extend(piece);
+        match read.is_empty() {
+            true => read = piece,
+            false => read.extend(piece),
+        }
         if is_too_large(read.len() as u64) {
             return Err(Problem::BodyTooLarge);
         }
