@@ -11,7 +11,12 @@ use crate::script::{Call, Reply, ReplyError, Script, Value, script};
 use crate::time::Millis;
 
 /// See the header of `apply.lua` for keys, arguments and reply.
-pub static SCRIPT: Script<11> = script!("shared/granting.lua", "shared/pool_code.lua", "apply.lua");
+pub static SCRIPT: Script<11> = script!(
+    hashed,
+    "shared/granting.lua",
+    "shared/pool_code.lua",
+    "apply.lua"
+);
 
 /// A serial that an applicant was granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
