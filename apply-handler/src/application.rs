@@ -5,19 +5,17 @@
 
 use crate::application_response;
 use crate::body_reader;
-use crate::clock;
 use crate::gate::Gate;
-use crate::http_io::Body;
+use crate::http_io::{Body, Head};
 use crate::problem::Problem;
 use crate::refusal_cache;
 use crate::request_body::{optional_applicant, required_applicant};
-use crate::response::Response;
+use crate::response::{MINIMAL, Response, prefers};
 use crate::settings::Settings;
 use crate::unknown_campaigns;
 use rushgate_gate::cancel::{self, CancelOutcome};
 use rushgate_gate::status::Status;
 use rushgate_gate::{Applicant, CampaignId, Decision, Millis, RoundId, apply, status};
-use spin_sdk::http::HeaderMap;
 
 /// What stands in a path for the subject of the token, where tokens are required.
 const ME: &str = "me";
@@ -26,7 +24,7 @@ const ME: &str = "me";
 pub struct Application<'a> {
     pub settings: &'static Settings,
     pub gate: &'a Gate<'a>,
-    pub headers: &'a HeaderMap,
+    pub head: &'a Head,
     pub campaign: CampaignId,
 }
 
@@ -35,9 +33,10 @@ impl Application<'_> {
     ///
     /// # Errors
     /// When the body, the token or the campaign is not accepted, or the gate cannot decide.
-    pub async fn post(&self, body: &mut Body) -> Result<Response, Problem> {
-        let subject = self.settings.auth.applicant(self.headers)?;
-        let body = body_reader::read(self.headers, body, self.settings.body_timeout).await?;
+    pub async fn post(&self, body: &mut Body<'_>) -> Result<Response, Problem> {
+        let subject = self.settings.auth.applicant(|| self.head.headers())?;
+        let limit = self.settings.body_timeout;
+        let body = body_reader::read(self.head.headers(), body, limit).await?;
         let applicant = match subject {
             None => required_applicant(&body)?,
             Some(subject) => match optional_applicant(&body)? {
@@ -45,15 +44,21 @@ impl Application<'_> {
                 _ => subject,
             },
         };
-        self.decide(&applicant).await
+        match self.cached_refusal(&applicant) {
+            Some(refusal) => Ok(refusal),
+            None => self.decide(&applicant).await,
+        }
     }
 
-    /// Applies for the applicant in the path. The body is not read.
+    /// Applies for the applicant in the path. The body is not read, and for a cached refusal no header either.
     ///
     /// # Errors
     /// As for [`Application::post`].
-    pub async fn put(&self, named: Applicant, body: &Body) -> Result<Response, Problem> {
+    pub async fn put(&self, named: Applicant, body: &Body<'_>) -> Result<Response, Problem> {
         let applicant = self.addressed(named)?;
+        if let Some(refusal) = self.cached_refusal(&applicant) {
+            return Ok(refusal);
+        }
         body_reader::check_length(body)?;
         self.decide(&applicant).await
     }
@@ -67,14 +72,13 @@ impl Application<'_> {
         if unknown_campaigns::contains(&self.campaign) {
             return Err(Problem::CampaignNotFound);
         }
-        let call = status::call(&self.campaign, &applicant, round.as_ref());
-        let status = self.gate.call(&call, status::status).await?;
+        let call = || status::call(&self.campaign, &applicant, round.as_ref());
+        let status = self.gate.call(call, status::status).await?;
         if status == Status::UnknownCampaign {
             return Err(unknown_campaigns::problem(self.gate, &self.campaign).await?);
         }
         let (campaign, keys) = (&self.campaign, self.settings.keys_of_told_codes());
-        // The reply has just set the clock.
-        let now = clock::now().unwrap_or(Millis::MAX);
+        let now = self.gate.time().unwrap_or(Millis::MAX);
         Ok(application_response::status(
             &status, now, campaign, &applicant, round, keys,
         ))
@@ -97,8 +101,8 @@ impl Application<'_> {
         if unknown_campaigns::contains(campaign) {
             return Err(Problem::CampaignNotFound);
         }
-        let call = cancel::call(campaign, &applicant, round.as_ref());
-        let outcome = self.gate.call(&call, cancel::outcome).await?;
+        let call = || cancel::call(campaign, &applicant, round.as_ref());
+        let outcome = self.gate.call(call, cancel::outcome).await?;
         if outcome == CancelOutcome::UnknownCampaign {
             return Err(unknown_campaigns::problem(self.gate, campaign).await?);
         }
@@ -109,53 +113,42 @@ impl Application<'_> {
 
     /// The applicant in the path. With tokens it must be the subject, for which `me` stands.
     fn addressed(&self, named: Applicant) -> Result<Applicant, Problem> {
-        match self.settings.auth.applicant(self.headers)? {
+        match self.settings.auth.applicant(|| self.head.headers())? {
             None => Ok(named),
             Some(subject) if named == subject || named.as_str() == ME => Ok(subject),
             Some(_) => Err(Problem::NotYourApplication),
         }
     }
 
+    fn cached_refusal(&self, applicant: &Applicant) -> Option<Response> {
+        let (refusal, now) = refusal_cache::get(&self.campaign, applicant)?;
+        self.gate.note_time(now);
+        Some(refusal)
+    }
+
     async fn decide(&self, applicant: &Applicant) -> Result<Response, Problem> {
         let (gate, campaign) = (self.gate, &self.campaign);
-        let decided = match refusal_cache::get(campaign, applicant) {
-            Some(refused) => refused,
-            None if unknown_campaigns::contains(campaign) => return Err(Problem::CampaignNotFound),
-            None => {
-                let call = apply::call(campaign, applicant);
-                let decided = gate.call(&call, apply::decision).await?;
-                if decided.decision == Decision::UnknownCampaign {
-                    return Err(unknown_campaigns::problem(gate, campaign).await?);
-                }
-                refusal_cache::fill(&self.settings.gate, campaign, &decided.decision);
-                decided
-            }
-        };
+        if unknown_campaigns::contains(campaign) {
+            return Err(Problem::CampaignNotFound);
+        }
+        let call = || apply::call(campaign, applicant);
+        let decided = gate.call(call, apply::decision).await?;
+        if decided.decision == Decision::UnknownCampaign {
+            return Err(unknown_campaigns::problem(gate, campaign).await?);
+        }
+        refusal_cache::fill(&self.settings.gate, campaign, &decided.decision);
         let response = application_response::decision(
             &decided,
             campaign,
             applicant,
             self.settings.keys_of_told_codes(),
         );
-        Ok(if response.is_success() && wants_minimal(self.headers) {
-            response.into_minimal()
-        } else {
-            response
-        })
+        Ok(
+            if response.is_success() && prefers(self.head.headers(), MINIMAL) {
+                response.into_minimal()
+            } else {
+                response
+            },
+        )
     }
-}
-
-/// Whether the client asked for a response without a body (RFC 7240).
-fn wants_minimal(headers: &HeaderMap) -> bool {
-    headers
-        .get_all("prefer")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|preference| {
-            preference
-                .split(';')
-                .next()
-                .is_some_and(|preference| preference.trim().eq_ignore_ascii_case("return=minimal"))
-        })
 }

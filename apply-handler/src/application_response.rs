@@ -31,7 +31,7 @@ pub fn decision(
             let segment = utf8_percent_encode(applicant.as_str(), ESCAPED);
             let path = format!("/v1/campaigns/{campaign}/applications/{segment}");
             granted(StatusCode::CREATED, held(word, grant))
-                .with_text("location", &path)
+                .with_text("location", path)
                 .retry_within(polling::granted(grant.at, decided.now))
         }
         Decision::AlreadyGranted(grant) => granted(StatusCode::OK, held(word, grant)),
@@ -141,7 +141,7 @@ pub fn cancelled(
 }
 
 fn granted(status: StatusCode, body: GrantBody<'_>) -> Response {
-    Response::json(status, &body).with_text("rushgate-serial", &body.serial.to_string())
+    Response::json(status, &body).with_text("rushgate-serial", body.serial.to_string())
 }
 
 fn revoked(
@@ -189,7 +189,7 @@ fn waitlisted(
         waitlisted_at: waiting.since.to_string(),
     };
     Response::json(status, &body)
-        .with_text("rushgate-position", &waiting.position.to_string())
+        .with_text("rushgate-position", waiting.position.to_string())
         .retry_within(polling::waitlisted(waiting.position))
 }
 

@@ -71,14 +71,17 @@ impl Auth {
         !matches!(self, Self::Unproven)
     }
 
-    /// The subject of the request's token; `None` if no tokens are required.
+    /// The subject of the request's token; `None` if no tokens are required. Then it does not ask for headers.
     ///
     /// # Errors
     /// When the token is missing or not accepted.
-    pub fn applicant(&self, headers: &HeaderMap) -> Result<Option<Applicant>, TokenError> {
+    pub fn applicant<'a>(
+        &self,
+        headers: impl FnOnce() -> &'a HeaderMap,
+    ) -> Result<Option<Applicant>, TokenError> {
         match self {
             Self::Unproven | Self::Upstream => Ok(None),
-            Self::Jwt(tokens) => tokens.applicant(bearer(headers)?).map(Some),
+            Self::Jwt(tokens) => tokens.applicant(bearer(headers())?).map(Some),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Reads the body of a request within limits of size and time, or reads and drops it.
 
-use crate::http_io::Body;
+use crate::http_io::{Body, Malformed};
 use crate::problem::Problem;
 use crate::request_body::{MAX_BODY, is_json};
 use futures::future::{Either, select};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// When it is not JSON by its type, too large, incomplete or late.
 pub async fn read(
     headers: &HeaderMap,
-    body: &mut Body,
+    body: &mut Body<'_>,
     limit: Duration,
 ) -> Result<Vec<u8>, Problem> {
     let read = within(limit, read_all(headers, body)).await;
@@ -26,17 +26,18 @@ pub async fn read(
 /// Checks the size of a body that is not read.
 ///
 /// # Errors
-/// When its Content-Length is above [`MAX_BODY`].
-pub fn check_length(body: &Body) -> Result<(), Problem> {
-    match body.announced().is_some_and(is_too_large) {
-        true => Err(Problem::BodyTooLarge),
-        false => Ok(()),
+/// When its Content-Length is invalid or above [`MAX_BODY`].
+pub fn check_length(body: &Body<'_>) -> Result<(), Problem> {
+    match body.announced() {
+        Err(Malformed) => Err(Problem::MalformedRequest),
+        Ok(Some(length)) if is_too_large(length) => Err(Problem::BodyTooLarge),
+        Ok(_) => Ok(()),
     }
 }
 
 /// Reads and drops the rest of the body. If the connection were closed while the client is sending, the client would
 /// see a broken pipe instead of the response. A client that sends nothing gets its response after 50 ms.
-pub async fn discard(body: &mut Body) {
+pub async fn discard(body: &mut Body<'_>) {
     const MAX_BYTES: usize = 2 * 1024 * 1024;
     const MAX_TIME: Duration = Duration::from_secs(1);
     const MAX_SILENCE: Duration = Duration::from_millis(50);
@@ -49,7 +50,7 @@ pub async fn discard(body: &mut Body) {
     }
 }
 
-async fn read_all(headers: &HeaderMap, body: &mut Body) -> Result<Vec<u8>, Problem> {
+async fn read_all(headers: &HeaderMap, body: &mut Body<'_>) -> Result<Vec<u8>, Problem> {
     let content_type = headers.get("content-type");
     if content_type.is_some_and(|value| !is_json(value.as_bytes())) {
         return Err(Problem::UnsupportedMediaType);
@@ -57,7 +58,10 @@ async fn read_all(headers: &HeaderMap, body: &mut Body) -> Result<Vec<u8>, Probl
     check_length(body)?;
     let mut read = Vec::new();
     while let Some(piece) = body.next().await.map_err(|_| Problem::IncompleteBody)? {
-        read.extend(piece);
+        match read.is_empty() {
+            true => read = piece,
+            false => read.extend(piece),
+        }
         if is_too_large(read.len() as u64) {
             return Err(Problem::BodyTooLarge);
         }

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 /// The last reading, and when it arrived.
 static LAST_READING: Mutex<Option<(Millis, Instant)>> = Mutex::new(None);
 
-pub fn record(now: Millis) {
+/// Records the time in a reply that arrived `at` that time by the clock of the instance.
+pub fn record(now: Millis, at: Instant) {
     let mut last = LAST_READING.lock().unwrap_or_else(PoisonError::into_inner);
-    *last = Some((now, Instant::now()));
+    *last = Some((now, at));
 }
 
 /// The current time; `None` before the first reply.

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::load_shedding::{Admission, LoadShedder};
 use futures::future::{Either, select};
 use futures::lock::{Mutex, MutexGuard};
-use rushgate_gate::{Call, CampaignId, ReplyError, Value, script};
+use rushgate_gate::{Call, CampaignId, Millis, ReplyError, Value, script};
 use spin_sdk::redis::{Connection, Error};
 use std::cell::Cell;
 use std::pin::pin;
@@ -52,9 +52,12 @@ static UNREADABLE_LOGGED: AtomicBool = AtomicBool::new(false);
 static LOAD_SHEDDER: LoadShedder = LoadShedder::new();
 
 /// The gate for one request. It measures how long the request waits for the gate.
+///
+/// Each reading of the clock is a call to the host, so a call to the gate takes two, and all that need a time share them.
 pub struct Gate<'a> {
     settings: &'a GateSettings,
     waited: Cell<Option<Duration>>,
+    time: Cell<Option<Millis>>,
 }
 
 impl<'a> Gate<'a> {
@@ -62,7 +65,18 @@ impl<'a> Gate<'a> {
         Self {
             settings,
             waited: Cell::new(None),
+            time: Cell::new(None),
         }
+    }
+
+    /// The time of Redis that this request has learned, unless it has waited since.
+    pub fn time(&self) -> Option<Millis> {
+        self.time.get()
+    }
+
+    /// Notes the time of Redis in what a cache of the gate's answers has.
+    pub fn note_time(&self, now: Millis) {
+        self.time.set(Some(now));
     }
 
     /// How long the request waited for the gate; `None` if it made no call.
@@ -70,23 +84,23 @@ impl<'a> Gate<'a> {
         self.waited.get()
     }
 
-    /// Runs a script and decodes its reply with `read`.
+    /// Runs the script of `call` and decodes its reply with `read`.
     ///
     /// # Errors
     /// When the gate is overloaded, Redis does not reply in time or replies with an error, or the reply is invalid. The
     /// error is already logged.
     pub async fn call<T>(
         &self,
-        call: &Call,
+        call: impl Fn() -> Call,
         read: impl FnOnce(&[Value]) -> Result<T, ReplyError>,
     ) -> Result<T, GateError> {
         let result = async {
-            let _admission = self.admit()?;
-            let reply = self
-                .within(async |connection| commands::eval(connection, call).await)
+            let (reply, ended) = self
+                .admitted(async |connection| commands::eval(connection, &call).await)
                 .await?;
             if let Some(now) = script::clock(&reply) {
-                clock::record(now);
+                clock::record(now, ended);
+                self.note_time(now);
             }
             Ok(read(&reply)?)
         };
@@ -105,9 +119,12 @@ impl<'a> Gate<'a> {
         most: usize,
     ) -> Result<Vec<String>, GateError> {
         let result = async {
-            let _admission = self.admit()?;
-            self.within(async |connection| commands::campaign_names(connection, after, most).await)
-                .await
+            let (names, _) = self
+                .admitted(async |connection| {
+                    commands::campaign_names(connection, after, most).await
+                })
+                .await?;
+            Ok(names)
         };
         let result = result.await;
         log_change(&result);
@@ -187,18 +204,37 @@ impl<'a> Gate<'a> {
         result
     }
 
+    /// Does `work` as [`Gate::within`] does, unless the gate is overloaded; and when the work ended.
+    async fn admitted<T>(
+        &self,
+        work: impl AsyncFn(&Connection) -> Result<T, Error>,
+    ) -> Result<(T, Instant), GateError> {
+        let begun = Instant::now();
+        let admission = self.admit(begun)?;
+        let (result, ended) = self.within_since(begun, work).await;
+        if let Some(admission) = admission {
+            admission.end(ended);
+        }
+        Ok((result?, ended))
+    }
+
     /// Fails if the gate is overloaded.
-    fn admit(&self) -> Result<Option<Admission<'static>>, GateError> {
+    fn admit(&self, now: Instant) -> Result<Option<Admission<'static>>, GateError> {
         let limits = self.settings.limits;
-        match (LOAD_SHEDDER.admit(limits, Instant::now()), limits.budget) {
+        match (LOAD_SHEDDER.admit(limits, now), limits.budget) {
             (None, Some(budget)) => Err(GateError::Overloaded(budget)),
             (admission, _) => Ok(admission),
         }
     }
 
-    fn note_waiting(&self, begun: Instant) {
-        let waited = self.waited.get().unwrap_or_default().max(begun.elapsed());
+    /// Notes that the request has waited since `begun`, and returns the present.
+    fn note_waiting(&self, begun: Instant) -> Instant {
+        let ended = Instant::now();
+        let took = ended.saturating_duration_since(begun);
+        let waited = self.waited.get().unwrap_or_default().max(took);
         self.waited.set(Some(waited));
+        self.time.set(None);
+        ended
     }
 
     /// Does `work` on the connection; a second time on a new one if the first gets no reply.
@@ -206,11 +242,23 @@ impl<'a> Gate<'a> {
         &self,
         work: impl AsyncFn(&Connection) -> Result<T, Error>,
     ) -> Result<T, GateError> {
-        let begun = Instant::now();
+        let (result, _) = self.within_since(Instant::now(), work).await;
+        result
+    }
+
+    async fn within_since<T>(
+        &self,
+        begun: Instant,
+        work: impl AsyncFn(&Connection) -> Result<T, Error>,
+    ) -> (Result<T, GateError>, Instant) {
         let timeout = self.settings.limits.timeout;
         let finished = connection::within(&self.settings.address, timeout, work).await;
-        self.note_waiting(begun);
-        Ok(finished.ok_or(GateError::TimedOut(timeout))??)
+        let ended = self.note_waiting(begun);
+        let result = match finished {
+            Some(result) => result.map_err(GateError::from),
+            None => Err(GateError::TimedOut(timeout)),
+        };
+        (result, ended)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::campaign_response;
 use crate::clock;
 use crate::cors;
 use crate::gate::Gate;
-use crate::http_io::{self, Body};
+use crate::http_io::{Body, Head};
 use crate::overview_cache::{self, FRESH};
 use crate::problem::{InvalidUserId, Problem};
 use crate::response::Response;
@@ -16,7 +16,6 @@ use crate::route::{Resource, takes};
 use crate::settings::{InvalidVariable, Settings};
 use crate::unknown_campaigns;
 use crate::web_page;
-use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use spin_sdk::http::{Method, StatusCode};
 use spin_sdk::wasip3::http::types::Request;
@@ -26,12 +25,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const OPENAPI: &str = include_str!("../openapi.json");
 
 pub async fn handle(request: Request) -> Response {
-    let Ok(head) = http_io::head(&request) else {
+    let Ok(head) = Head::of(request) else {
         return Problem::MalformedRequest.response();
     };
-    let Ok(mut body) = Body::new(request, &head.headers) else {
-        return Problem::MalformedRequest.response();
-    };
+    let mut body = Body::of(&head);
     let settings = match Settings::get().await {
         Ok(settings) => settings,
         Err(error) => {
@@ -40,19 +37,22 @@ pub async fn handle(request: Request) -> Response {
         }
     };
     let gate = Gate::new(&settings.gate);
-    let response = match respond(settings, &gate, &head, &mut body).await {
-        Ok(response) => response,
+    let (response, time) = match respond(settings, &gate, &head, &mut body).await {
+        Ok(response) => (response, gate.time()),
         Err(problem) => {
             body_reader::discard(&mut body).await;
-            problem.response()
+            (problem.response(), None)
         }
     };
-    let response = response.with_server_timing(gate.waited());
-    let response = match clock::now() {
-        Some(now) => response.with_text("rushgate-time", &now.get().to_string()),
+    let response = match gate.waited() {
+        Some(waited) => response.with_server_timing(head.headers(), waited),
         None => response,
     };
-    settings.allowed_origins.share(&head.headers, response)
+    let response = match time.or_else(clock::now) {
+        Some(now) => response.with_text("rushgate-time", now.get().to_string()),
+        None => response,
+    };
+    settings.allowed_origins.share(|| head.headers(), response)
 }
 
 /// Logs that every request gets 500, and why: at the first request, then at the 10th, 100th and so on with the count.
@@ -76,10 +76,10 @@ fn is_power_of_ten(count: u64) -> bool {
 async fn respond(
     settings: &'static Settings,
     gate: &Gate<'_>,
-    head: &Parts,
-    body: &mut Body,
+    head: &Head,
+    body: &mut Body<'_>,
 ) -> Result<Response, Problem> {
-    let path = head.uri.path();
+    let path = head.path.path();
     let allow = Resource::allow(path);
     // Checked first, because it does not depend on the ids in the path.
     if !takes(allow, &head.method) {
@@ -99,17 +99,17 @@ async fn respond(
         return Ok(cors::options(
             allow,
             &settings.allowed_headers,
-            &head.headers,
+            head.headers(),
         ));
     }
     let application = |campaign| Application {
         settings,
         gate,
-        headers: &head.headers,
+        head,
         campaign,
     };
     match resource {
-        Resource::Page => Ok(web_page::page(&settings.frame_ancestors, &head.headers)),
+        Resource::Page => Ok(web_page::page(&settings.frame_ancestors, head.headers())),
         Resource::PageFile(file) => Ok(file.response()),
         Resource::Health => Ok(Response::empty(StatusCode::OK)),
         Resource::Readiness => {
@@ -149,8 +149,8 @@ async fn respond(
 }
 
 /// Parses the query parameter `name`; `wrong` is the problem for an invalid value.
-fn parameter<T: FromStr>(head: &Parts, name: &str, wrong: Problem) -> Result<Option<T>, Problem> {
-    let query = head.uri.query().unwrap_or_default();
+fn parameter<T: FromStr>(head: &Head, name: &str, wrong: Problem) -> Result<Option<T>, Problem> {
+    let query = head.path.query().unwrap_or_default();
     query
         .split('&')
         .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
@@ -162,10 +162,10 @@ fn parameter<T: FromStr>(head: &Parts, name: &str, wrong: Problem) -> Result<Opt
 }
 
 /// A response about campaigns: 304 if the client has it, and how the service knows applicants, so that a page can apply.
-fn shown(settings: &Settings, head: &Parts, response: Response) -> Response {
+fn shown(settings: &Settings, head: &Head, response: Response) -> Response {
     response
         .with("rushgate-identities", settings.auth.as_str())
-        .not_modified_if_known(&head.headers)
+        .not_modified_if_known(head.headers())
 }
 
 fn openapi() -> Response {

@@ -6,12 +6,12 @@
 
 use crate::response::Response;
 use futures::poll;
-use http::request::Parts;
 use http::uri::PathAndQuery;
 use spin_sdk::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use spin_sdk::wasip3::http::types::{self, ErrorCode, Fields, Request, Trailers};
 use spin_sdk::wasip3::wit_bindgen::{FutureReader, FutureWriter, StreamReader, StreamResult};
 use spin_sdk::wasip3::{wit_bindgen, wit_future, wit_stream};
+use std::cell::{OnceCell, RefCell};
 
 /// Maximum number of bytes of one read.
 const CHUNK: usize = 16 * 1024;
@@ -25,35 +25,77 @@ pub struct Malformed;
 #[error("the body is incomplete")]
 pub struct Incomplete;
 
-/// Method, path and headers of a request.
-///
-/// # Errors
-/// When one of them is invalid.
-pub fn head(request: &Request) -> Result<Parts, Malformed> {
-    let (mut head, ()) = http::Request::new(()).into_parts();
-    head.method = Method::try_from(request.get_method()).map_err(|_| Malformed)?;
-    if let Some(path) = request.get_path_with_query() {
-        let path = PathAndQuery::try_from(path).map_err(|_| Malformed)?;
-        head.uri = path.into();
+/// A request. Its headers and its body stay with the host until they are asked for.
+pub struct Head {
+    pub method: Method,
+    pub path: PathAndQuery,
+    headers: OnceCell<HeaderMap>,
+    /// `None` after the body was asked for.
+    request: RefCell<Option<Request>>,
+}
+
+/// The headers that this component reads. It copies no others.
+const READ: [&str; 7] = [
+    "access-control-request-method",
+    "authorization",
+    "content-length",
+    "content-type",
+    "if-none-match",
+    "origin",
+    "prefer",
+];
+
+impl Head {
+    ///
+    /// # Errors
+    /// When method or path is invalid.
+    pub fn of(request: Request) -> Result<Self, Malformed> {
+        let path = request
+            .get_path_with_query()
+            .unwrap_or_else(|| "/".to_owned());
+        Ok(Self {
+            method: Method::try_from(request.get_method()).map_err(|_| Malformed)?,
+            path: PathAndQuery::try_from(path).map_err(|_| Malformed)?,
+            headers: OnceCell::new(),
+            request: RefCell::new(Some(request)),
+        })
     }
-    for (name, value) in request.get_headers().copy_all() {
-        let name = HeaderName::try_from(name).map_err(|_| Malformed)?;
-        let value = HeaderValue::try_from(value).map_err(|_| Malformed)?;
-        head.headers.append(name, value);
+
+    /// Those of [`READ`].
+    pub fn headers(&self) -> &HeaderMap {
+        self.headers.get_or_init(|| {
+            let request = self.request.borrow();
+            let headers = request
+                .iter()
+                .flat_map(|request| request.get_headers().copy_all());
+            let is_read = |name: &str| READ.iter().any(|read| read.eq_ignore_ascii_case(name));
+            headers
+                .filter(|(name, _)| is_read(name))
+                // No header is invalid, because the host has read it.
+                .filter_map(|(name, value)| {
+                    let name = HeaderName::try_from(name).ok()?;
+                    Some((name, HeaderValue::try_from(value).ok()?))
+                })
+                .collect()
+        })
     }
-    Ok(head)
+
+    /// The request, whose headers the host does not have afterwards.
+    fn take(&self) -> Option<Request> {
+        self.headers();
+        self.request.take()
+    }
 }
 
 /// The body of a request. It stays with the host until it is read.
-pub struct Body {
-    /// The Content-Length.
-    announced: Option<u64>,
+pub struct Body<'a> {
+    head: &'a Head,
     taken: u64,
     state: BodyState,
 }
 
 enum BodyState {
-    Untouched(Request),
+    Untouched,
     Open {
         stream: StreamReader<u8>,
         trailers: FutureReader<Result<Option<Trailers>, ErrorCode>>,
@@ -62,30 +104,29 @@ enum BodyState {
     Ended,
 }
 
-impl Body {
-    ///
-    /// # Errors
-    /// When Content-Length is invalid or occurs more than once.
-    pub fn new(request: Request, headers: &HeaderMap) -> Result<Self, Malformed> {
-        let mut lengths = headers.get_all("content-length").iter();
-        let announced = match (lengths.next(), lengths.next()) {
-            (None, _) => None,
-            (Some(length), None) => {
-                let length = length.to_str().ok().and_then(|length| length.parse().ok());
-                Some(length.ok_or(Malformed)?)
-            }
-            (Some(_), Some(_)) => return Err(Malformed),
-        };
-        Ok(Self {
-            announced,
+impl<'a> Body<'a> {
+    pub fn of(head: &'a Head) -> Self {
+        Self {
+            head,
             taken: 0,
-            state: BodyState::Untouched(request),
-        })
+            state: BodyState::Untouched,
+        }
     }
 
     /// The Content-Length.
-    pub fn announced(&self) -> Option<u64> {
-        self.announced
+    ///
+    /// # Errors
+    /// When it is invalid or occurs more than once.
+    pub fn announced(&self) -> Result<Option<u64>, Malformed> {
+        let mut lengths = self.head.headers().get_all("content-length").iter();
+        match (lengths.next(), lengths.next()) {
+            (None, _) => Ok(None),
+            (Some(length), None) => {
+                let length = length.to_str().ok().and_then(|length| length.parse().ok());
+                length.map(Some).ok_or(Malformed)
+            }
+            (Some(_), Some(_)) => Err(Malformed),
+        }
     }
 
     /// The next piece; `None` at the end.
@@ -93,7 +134,8 @@ impl Body {
     /// # Errors
     /// When the client disconnects before the end.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Incomplete> {
-        let left = match self.announced {
+        let announced = self.announced().unwrap_or(None);
+        let left = match announced {
             Some(length) => usize::try_from(length - self.taken.min(length)).unwrap_or(CHUNK),
             None => CHUNK,
         };
@@ -102,7 +144,10 @@ impl Body {
         }
         let (mut stream, trailers, read) =
             match std::mem::replace(&mut self.state, BodyState::Ended) {
-                BodyState::Untouched(request) => {
+                BodyState::Untouched => {
+                    let Some(request) = self.head.take() else {
+                        return Ok(None);
+                    };
                     let (read, reader) = wit_future::new(|| Ok(()));
                     let (stream, trailers) = Request::consume_body(request, reader);
                     (stream, trailers, read)
@@ -116,7 +161,7 @@ impl Body {
             };
         let (result, piece) = stream.read(Vec::with_capacity(left.min(CHUNK))).await;
         self.taken += piece.len() as u64;
-        if self.announced == Some(self.taken) {
+        if announced == Some(self.taken) {
             drop((stream, trailers));
             // Dropping `read` without this write would do the same at a higher cost.
             let _ = read.write(Ok(())).await;
@@ -130,7 +175,7 @@ impl Body {
             };
             return Ok(Some(piece));
         }
-        match (trailers.await, self.announced) {
+        match (trailers.await, announced) {
             (Ok(_), None) => Ok(None),
             _ => Err(Incomplete),
         }
@@ -142,10 +187,6 @@ impl Body {
 /// When the host does not accept the headers.
 pub async fn send(response: Response) -> Result<types::Response, ErrorCode> {
     let (status, headers, body) = response.into_parts();
-    let headers: Vec<_> = headers
-        .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
-        .collect();
     let headers = Fields::from_list(&headers)
         .map_err(|error| ErrorCode::InternalError(Some(error.to_string())))?;
     let (trailers, no_trailers) = wit_future::new(|| Ok(None));

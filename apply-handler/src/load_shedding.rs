@@ -34,6 +34,7 @@ struct Calls {
 pub struct Admission<'a> {
     shedder: &'a LoadShedder,
     call: u64,
+    ended: Option<Instant>,
 }
 
 impl LoadShedder {
@@ -68,6 +69,7 @@ impl LoadShedder {
         Some(Admission {
             shedder: self,
             call,
+            ended: None,
         })
     }
 
@@ -85,9 +87,17 @@ impl LoadShedder {
     }
 }
 
+impl Admission<'_> {
+    /// Ends the call at this time.
+    pub fn end(mut self, now: Instant) {
+        self.ended = Some(now);
+    }
+}
+
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
-        self.shedder.end(self.call, Instant::now());
+        let now = self.ended.unwrap_or_else(Instant::now);
+        self.shedder.end(self.call, now);
     }
 }
 
@@ -105,17 +115,12 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// Ends a call at a given time.
-    fn end(admission: Admission<'_>, now: Instant) {
-        admission.shedder.end(admission.call, now);
-    }
-
     #[test]
     fn a_fast_gate_admits_all_calls() {
         let (shedder, start) = (LoadShedder::new(), Instant::now());
         let calls: Vec<_> = (0..16).map(|_| shedder.admit(LIMITS, start)).collect();
         for call in calls {
-            end(call.expect("admitted"), start + ms(100));
+            call.expect("admitted").end(start + ms(100));
         }
         assert!(shedder.admit(LIMITS, start + ms(100)).is_some());
     }
@@ -125,11 +130,11 @@ mod tests {
         let (shedder, start) = (LoadShedder::new(), Instant::now());
         let first = shedder.admit(LIMITS, start).expect("admitted");
         assert!(shedder.admit(LIMITS, start + ms(101)).is_none());
-        end(first, start + ms(200));
+        first.end(start + ms(200));
         // The call was slow, so exactly one probe is admitted.
         let probe = shedder.admit(LIMITS, start + ms(200)).expect("admitted");
         assert!(shedder.admit(LIMITS, start + ms(210)).is_none());
-        end(probe, start + ms(220));
+        probe.end(start + ms(220));
         let calls = [0; 2].map(|_| shedder.admit(LIMITS, start + ms(221)));
         assert!(calls.iter().all(Option::is_some), "fast again");
     }
@@ -174,7 +179,7 @@ mod tests {
                 } else {
                     let (since, admission) = calls.remove(0);
                     last = now - since;
-                    end(admission, now);
+                    admission.end(now);
                 }
             }
         }

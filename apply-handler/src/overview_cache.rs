@@ -71,7 +71,7 @@ pub async fn overview(
         }
     };
     let overview = gate
-        .call(&overview::call(campaign), overview::overview)
+        .call(|| overview::call(campaign), overview::overview)
         .await?;
     match &overview {
         Some(overview) => with_cache(|cache| cache.insert(campaign, overview, Instant::now())),

@@ -154,7 +154,7 @@ impl Problem {
         let response = Response::problem(self.status(), &details);
         match self {
             Self::MethodNotAllowed { allow } => response.with("allow", allow),
-            Self::Token(error) => response.with_text("www-authenticate", &error.challenge()),
+            Self::Token(error) => response.with_text("www-authenticate", error.challenge()),
             Self::GateUnavailable | Self::Overloaded => response.retry_within(1..=3),
             Self::BooksIncomplete => response.retry_within(RETRY_AFTER_PAUSE),
             _ => response,

@@ -6,12 +6,15 @@
 //! winner is never denied: the header of `refusal_cache.lua` has the proof. No request waits for the gate's answer to
 //! this question; until it arrives, all requests go to the gate.
 
+use crate::application_response;
 use crate::clock::later;
 use crate::gate::{Gate, GateSettings};
+use crate::response::Response;
 use rushgate_gate::apply::TimedDecision;
 use rushgate_gate::refusal_cache::{self, CacheableRefusal, GRACE_PERIOD};
-use rushgate_gate::{Applicant, CampaignId, Decision, UserIds};
+use rushgate_gate::{Applicant, CampaignId, Decision, Millis, UserIds};
 use spin_sdk::wasip3::wit_bindgen;
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -36,6 +39,8 @@ struct Entry {
 
 struct CachedRefusal {
     decided: TimedDecision,
+    /// The response to most applicants, if it does not change with the time.
+    response: OnceCell<Response>,
     /// The user ids that the campaign accepts.
     user_ids: UserIds,
     /// When the reply of the gate arrived.
@@ -44,9 +49,13 @@ struct CachedRefusal {
     excluded: Vec<u64>,
 }
 
-/// The cached refusal for `applicant`; `None` if the gate must decide.
-pub fn get(campaign: &CampaignId, applicant: &Applicant) -> Option<TimedDecision> {
-    with_cache(|cache| cache.get(campaign, applicant, Instant::now()))
+/// The cached refusal for `applicant` and the time of Redis; `None` if the gate must decide.
+pub fn get(campaign: &CampaignId, applicant: &Applicant) -> Option<(Response, Millis)> {
+    // Without an entry, the clock need not be read.
+    with_cache(|cache| match cache.0.is_empty() {
+        true => None,
+        false => cache.response(campaign, applicant, Instant::now()),
+    })
 }
 
 /// Fills the cache after the gate has refused an application, unless it is filled or being filled. It runs in a task of
@@ -56,15 +65,18 @@ pub fn fill(gate: &'static GateSettings, campaign: &CampaignId, decision: &Decis
         decision,
         Decision::SoldOut { .. } | Decision::NotOpen { .. } | Decision::Closed
     );
+    if !is_cacheable {
+        return;
+    }
     let asked = Instant::now();
-    if !is_cacheable || !with_cache(|cache| cache.start_fill(campaign, asked)) {
+    if !with_cache(|cache| cache.start_fill(campaign, asked)) {
         return;
     }
     let campaign = campaign.clone();
     wit_bindgen::spawn(async move {
-        let call = refusal_cache::call(&campaign);
+        let call = || refusal_cache::call(&campaign);
         // Without an answer, the pending entry prevents another question for the length of the grace period.
-        if let Ok(Some(refusal)) = Gate::new(gate).call(&call, refusal_cache::refusal).await {
+        if let Ok(Some(refusal)) = Gate::new(gate).call(call, refusal_cache::refusal).await {
             with_cache(|cache| cache.insert(&campaign, &refusal, asked, Instant::now()));
         }
     });
@@ -77,12 +89,28 @@ fn with_cache<T>(work: impl FnOnce(&mut Cache) -> T) -> T {
 }
 
 impl Cache {
+    fn response(
+        &self,
+        campaign: &CampaignId,
+        applicant: &Applicant,
+        now: Instant,
+    ) -> Option<(Response, Millis)> {
+        let (decided, prepared) = self.get(campaign, applicant, now)?;
+        let made = || application_response::decision(&decided, campaign, applicant, None);
+        let response = match decided.decision {
+            Decision::SoldOut { .. } | Decision::Closed => prepared.get_or_init(made).clone(),
+            _ => made(),
+        };
+        Some((response, decided.now))
+    }
+
+    /// The refusal, and where its response is kept.
     fn get(
         &self,
         campaign: &CampaignId,
         applicant: &Applicant,
         now: Instant,
-    ) -> Option<TimedDecision> {
+    ) -> Option<(TimedDecision, &OnceCell<Response>)> {
         let entry = self.0.get(campaign)?;
         let cached = entry.refusal.as_ref()?;
         let is_excluded = || cached.excluded.binary_search(&hash(applicant.as_str()));
@@ -90,13 +118,14 @@ impl Cache {
             return None;
         }
         let age = now.saturating_duration_since(cached.at);
-        Some(TimedDecision {
+        let decided = TimedDecision {
             now: later(cached.decided.now, age),
             decision: match cached.user_ids.accepts(applicant) {
                 true => cached.decided.decision.clone(),
                 false => Decision::UserIdNotNumeric,
             },
-        })
+        };
+        Some((decided, &cached.response))
     }
 
     /// The used part of [`CAPACITY`].
@@ -143,6 +172,7 @@ impl Cache {
         excluded.sort_unstable();
         let cached = CachedRefusal {
             decided: refusal.decided.clone(),
+            response: OnceCell::new(),
             user_ids: refusal.user_ids,
             at: now,
             excluded,
@@ -192,6 +222,17 @@ mod tests {
         read.expect("a refusal")
     }
 
+    /// The decision in the cache.
+    fn get(
+        cache: &Cache,
+        campaign: &CampaignId,
+        applicant: &Applicant,
+        now: Instant,
+    ) -> Option<TimedDecision> {
+        let (decided, _) = cache.get(campaign, applicant, now)?;
+        Some(decided)
+    }
+
     fn after(start: Instant, millis: u64) -> Instant {
         start + Duration::from_millis(millis)
     }
@@ -199,12 +240,12 @@ mod tests {
     #[test]
     fn unknown_applicants_get_the_refusal_and_excluded_ones_do_not() {
         let (mut cache, start) = (Cache::default(), Instant::now());
-        assert_eq!(cache.get(&id(0), &applicant("x"), start), None);
+        assert_eq!(get(&cache, &id(0), &applicant("x"), start), None);
         assert!(cache.start_fill(&id(0), start));
-        assert_eq!(cache.get(&id(0), &applicant("x"), start), None);
+        assert_eq!(get(&cache, &id(0), &applicant("x"), start), None);
         let sold_out = refusal("sold_out", 0, 5_900, "7 once/8");
         cache.insert(&id(0), &sold_out, start, after(start, 10));
-        let cached = |user_id| cache.get(&id(0), &applicant(user_id), after(start, 20));
+        let cached = |user_id| get(&cache, &id(0), &applicant(user_id), after(start, 20));
         assert_eq!(
             cached("x").expect("an answer").decision,
             sold_out.decided.decision
@@ -212,7 +253,7 @@ mod tests {
         for known in ["7", "8"] {
             assert_eq!(cached(known), None, "{known}");
         }
-        assert_eq!(cache.get(&id(1), &applicant("x"), after(start, 20)), None);
+        assert_eq!(get(&cache, &id(1), &applicant("x"), after(start, 20)), None);
     }
 
     #[test]
@@ -225,7 +266,7 @@ mod tests {
             ("8", sold_out.decided.decision.clone()),
             ("anna", Decision::UserIdNotNumeric),
         ] {
-            let cached = cache.get(&id(0), &applicant(user_id), start);
+            let cached = get(&cache, &id(0), &applicant(user_id), start);
             assert_eq!(cached.expect("an answer").decision, decision, "{user_id}");
         }
     }
@@ -237,12 +278,12 @@ mod tests {
         // The answer took 500 ms.
         let closed = refusal("closed", 0, 5_900, "");
         cache.insert(&id(0), &closed, start, after(start, 500));
-        let cached = |at| cache.get(&id(0), &applicant("x"), after(start, at));
+        let cached = |at| get(&cache, &id(0), &applicant("x"), after(start, at));
         assert!(cached(899).is_some());
         assert_eq!(cached(900), None);
         let late = refusal("closed", 0, 5_900, "");
         cache.insert(&id(0), &late, start, after(start, 950));
-        let cached = cache.get(&id(0), &applicant("x"), after(start, 950));
+        let cached = get(&cache, &id(0), &applicant("x"), after(start, 950));
         assert_eq!(cached, None, "already expired");
     }
 
@@ -251,11 +292,42 @@ mod tests {
         let (mut cache, start) = (Cache::default(), Instant::now());
         let not_open = refusal("not_open", 5_200, 5_200, "");
         cache.insert(&id(0), &not_open, start, after(start, 50));
-        let cached = |at| cache.get(&id(0), &applicant("x"), after(start, at));
+        let cached = |at| get(&cache, &id(0), &applicant("x"), after(start, at));
         let clock_at = |at| cached(at).map(|answer| answer.now.get());
         assert_eq!(clock_at(60), Some(5_010));
         assert_eq!(clock_at(199), Some(5_149));
         assert_eq!(clock_at(200), None);
+    }
+
+    #[test]
+    fn a_response_is_made_once_unless_it_changes_with_the_time() {
+        let (mut cache, start) = (Cache::default(), Instant::now());
+        cache.insert(&id(0), &refusal("sold_out", 0, 5_900, "7"), start, start);
+        cache.insert(&id(1), &refusal("not_open", 9_000, 9_000, ""), start, start);
+        let parts = |campaign, user_id, millis| {
+            let response = cache.response(&id(campaign), &applicant(user_id), after(start, millis));
+            let (response, now) = response.expect("an answer");
+            (response.into_parts(), now.get())
+        };
+        let (first, second) = (parts(0, "x", 10), parts(0, "y", 20));
+        assert_eq!((&first.0, second.1), (&second.0, 5_020));
+        let (decided, prepared) = cache
+            .get(&id(0), &applicant("x"), start)
+            .expect("an answer");
+        assert!(prepared.get().is_some());
+        let made = application_response::decision(&decided, &id(0), &applicant("z"), None);
+        assert_eq!(first.0, made.into_parts());
+        let waits = |millis| {
+            let ((_, headers, _), _) = parts(1, "x", millis);
+            let mut headers = headers.into_iter();
+            headers
+                .find(|(name, _)| name == "retry-after")
+                .map(|(_, value)| value)
+        };
+        assert_eq!(
+            (waits(0), waits(800)),
+            (Some(b"5".to_vec()), Some(b"4".to_vec()))
+        );
     }
 
     #[test]
@@ -278,7 +350,7 @@ mod tests {
     fn the_lifetime_is_never_longer_than_the_grace_period() {
         let (mut cache, start) = (Cache::default(), Instant::now());
         cache.insert(&id(0), &refusal("closed", 0, 99_000, ""), start, start);
-        let cached = cache.get(&id(0), &applicant("x"), start + GRACE_PERIOD);
+        let cached = get(&cache, &id(0), &applicant("x"), start + GRACE_PERIOD);
         assert_eq!(cached, None);
     }
 

@@ -64,7 +64,7 @@ pub fn optional_applicant(body: &[u8]) -> Result<Option<Applicant>, Problem> {
     let applicant = match user_id.as_bytes() {
         [b'"', ..] => serde_json::from_str::<String>(user_id)
             .ok()
-            .and_then(|text| text.parse().ok())
+            .and_then(|text| Applicant::try_from(text).ok())
             .filter(Applicant::is_addressable)
             .ok_or(Problem::UserId(InvalidUserId::NotAllowed)),
         // 42.0 and 4.2e1 are rejected: some JSON parsers read them as 42, others do not.

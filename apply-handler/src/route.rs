@@ -36,7 +36,7 @@ impl Resource {
     pub fn at(path: &str) -> Result<Self, Problem> {
         let campaign = |segment: &str| {
             decoded(segment)
-                .and_then(|id| id.parse().ok())
+                .and_then(|id| CampaignId::try_from(id).ok())
                 .ok_or(Problem::CampaignNotFound)
         };
         let segments: Vec<&str> = path.split('/').skip(1).collect();
@@ -51,7 +51,7 @@ impl Resource {
             ["v1", "campaigns", id, "applications", user_id] => Ok(Self::Application(
                 campaign(id)?,
                 decoded(user_id)
-                    .and_then(|user_id| user_id.parse().ok())
+                    .and_then(|user_id| Applicant::try_from(user_id).ok())
                     .filter(Applicant::is_addressable)
                     .ok_or(Problem::ApplicationNotFound { round: None })?,
             )),

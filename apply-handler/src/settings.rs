@@ -51,8 +51,12 @@ impl Settings {
         if let Some(settings) = SETTINGS.get() {
             return Ok(settings);
         }
-        let mut values = HashMap::new();
+        let mut values: HashMap<&str, String> = HashMap::new();
         for (variable, default) in VARIABLES {
+            let is_for_tokens = variable.starts_with("jwt_");
+            if is_for_tokens && values.get("auth_mode").is_some_and(|mode| mode != "jwt") {
+                continue;
+            }
             let value = match spin_sdk::variables::get(variable).await {
                 Ok(value) if !value.trim().is_empty() => value,
                 // An older manifest does not declare the variable.
@@ -171,7 +175,8 @@ impl Settings {
     }
 }
 
-/// The variables in `spin.toml`, with their defaults.
+/// The variables in `spin.toml`, with their defaults. Those of tokens stand after `auth_mode`, which says whether they are of
+/// use: each is a call to the host.
 const VARIABLES: [(&str, &str); 18] = [
     ("redis_url", "redis://127.0.0.1:6379"),
     ("redis_username", ""),

@@ -38,8 +38,8 @@ pub fn page(frame_ancestors: &AllowedOrigins, request: &HeaderMap) -> Response {
     (PAGE, &policy).hash(&mut hasher);
     Response::body(StatusCode::OK, "text/html; charset=utf-8", PAGE)
         .with("cache-control", "public, max-age=60")
-        .with_text("etag", &format!("W/\"{:016x}\"", hasher.finish()))
-        .with_text("content-security-policy", &policy)
+        .with_text("etag", format!("W/\"{:016x}\"", hasher.finish()))
+        .with_text("content-security-policy", policy)
         .with("x-content-type-options", "nosniff")
         .with("referrer-policy", "no-referrer")
         .not_modified_if_known(request)

@@ -15,7 +15,7 @@ use rushgate_gate::apply::{self, TimedDecision};
 use rushgate_gate::script::Eval;
 use rushgate_gate::{Applicant, Call, CampaignId, Decision, Value};
 use serde::{Deserialize, Serialize};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// As in `spin.toml`.
@@ -86,13 +86,12 @@ async fn application(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let begun = Instant::now();
     match decided(redis, &campaign, &headers, &body).await {
         Ok((decided, campaign, applicant)) => {
             let minimal = headers
                 .get("prefer")
                 .is_some_and(|prefer| prefer == "return=minimal");
-            answer(&decided, &campaign, &applicant, minimal, begun.elapsed())
+            answer(&decided, &campaign, &applicant, minimal)
         }
         Err((status, code)) => problem(status, code, "", None, None),
     }
@@ -140,7 +139,6 @@ fn answer(
     campaign: &CampaignId,
     applicant: &Applicant,
     minimal: bool,
-    took: Duration,
 ) -> Response {
     let word = decided.decision.as_str();
     let (status, grant) = match &decided.decision {
@@ -178,11 +176,8 @@ fn answer(
     headers.insert("rushgate-serial", HeaderValue::from(grant.serial.get()));
     headers.insert("rushgate-decision", HeaderValue::from_static(word));
     let location = format!("/v1/campaigns/{campaign}/applications/{applicant}");
-    let timing = format!("gate;dur={:.1}", took.as_secs_f64() * 1e3);
-    for (name, text) in [("location", location), ("server-timing", timing)] {
-        if let Ok(value) = HeaderValue::from_str(&text) {
-            headers.insert(name, value);
-        }
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        headers.insert(header::LOCATION, location);
     }
     let no_store = HeaderValue::from_static("no-store");
     headers.insert(header::CACHE_CONTROL, no_store);

@@ -11,7 +11,12 @@ use crate::script::{Call, Reply, ReplyError, Script, Value, script};
 use crate::time::Millis;
 
 /// See the header of `apply.lua` for keys, arguments and reply.
-pub static SCRIPT: Script<11> = script!("shared/granting.lua", "shared/pool_code.lua", "apply.lua");
+pub static SCRIPT: Script<11> = script!(
+    hashed,
+    "shared/granting.lua",
+    "shared/pool_code.lua",
+    "apply.lua"
+);
 
 /// A serial that an applicant was granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +114,7 @@ pub struct TimedDecision {
 pub fn call(campaign: &CampaignId, applicant: &Applicant) -> Call {
     SCRIPT.call(
         Keys::of(campaign).of_apply(),
-        vec![campaign.to_string(), applicant.to_string()],
+        vec![campaign.as_str().to_owned(), applicant.as_str().to_owned()],
     )
 }
 
@@ -282,5 +287,17 @@ mod tests {
         );
         let mut keys = call.arguments(Eval::BySha).skip(2).take(11);
         assert!(keys.all(|key| key.starts_with("rushgate:{welcome}:")));
+    }
+
+    #[test]
+    fn arguments_that_are_moved_are_the_same() {
+        let call = call(
+            &"welcome".parse().expect("id"),
+            &"7".parse().expect("user id"),
+        );
+        for eval in [Eval::BySha, Eval::BySource] {
+            let moved: Vec<_> = call.clone().into_arguments(eval).collect();
+            assert!(call.arguments(eval).eq(moved.iter().map(String::as_str)));
+        }
     }
 }

@@ -44,7 +44,7 @@ pub struct Keys {
 impl Keys {
     pub fn of(campaign: &CampaignId) -> Self {
         Self {
-            prefix: format!("rushgate:{{{campaign}}}:"),
+            prefix: ["rushgate:{", campaign.as_str(), "}:"].concat(),
         }
     }
 
@@ -125,6 +125,6 @@ impl Keys {
     }
 
     fn key(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
+        [self.prefix.as_str(), name].concat()
     }
 }

@@ -22,6 +22,7 @@ pub mod keys;
 #[cfg(feature = "redis")]
 mod redis_rs;
 pub mod script;
+mod sha1;
 pub mod stored_grants;
 
 // The scripts of applicants.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 /// See the header of `refusal_cache.lua` for keys and reply.
 pub static SCRIPT: Script<10> = script!(
+    hashed,
     "shared/granting.lua",
     "shared/grace_period.lua",
     "refusal_cache.lua"

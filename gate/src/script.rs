@@ -10,21 +10,35 @@ use std::sync::OnceLock;
 #[derive(Debug)]
 pub struct Script<const KEYS: usize>(Source);
 
-/// A script from files in `lua/`: the prelude, which defines what scripts share, then the named ones.
+/// A script from files in `lua/`: the prelude, which defines what scripts share, then the named ones. `hashed` scripts are
+/// those that an instance of the handler calls first: their SHA-1 is computed when the crate is compiled.
 macro_rules! script {
+    (hashed, $($file:literal),+) => {{
+        const SOURCE: &str = $crate::script::source!($($file),+);
+        const SHA1: [u8; 40] = $crate::sha1::hexadecimal(SOURCE.as_bytes());
+        $crate::script::Script::hashed(SOURCE, &SHA1)
+    }};
     ($(flags $flags:literal,)? $($file:literal),+) => {
-        $crate::script::Script::new(concat!(
-            $("#!lua flags=", $flags, "\n",)?
-            include_str!("lua/shared/prelude.lua"),
-            $(include_str!(concat!("lua/", $file))),+
-        ))
+        $crate::script::Script::new($crate::script::source!($(flags $flags,)? $($file),+))
     };
 }
 pub(crate) use script;
 
+macro_rules! source {
+    ($(flags $flags:literal,)? $($file:literal),+) => {
+        concat!(
+            $("#!lua flags=", $flags, "\n",)?
+            include_str!("lua/shared/prelude.lua"),
+            $(include_str!(concat!("lua/", $file))),+
+        )
+    };
+}
+pub(crate) use source;
+
 #[derive(Debug)]
 struct Source {
     text: &'static str,
+    known_sha1: Option<&'static str>,
     sha1: OnceLock<String>,
     /// The number of keys, as EVALSHA takes it.
     key_count: &'static str,
@@ -43,8 +57,21 @@ impl<const KEYS: usize> Script<KEYS> {
     };
 
     pub(crate) const fn new(source: &'static str) -> Self {
+        Self::with(source, None)
+    }
+
+    /// With the SHA-1 of the source in hexadecimal.
+    pub(crate) const fn hashed(source: &'static str, sha1: &'static [u8; 40]) -> Self {
+        match str::from_utf8(sha1) {
+            Ok(sha1) => Self::with(source, Some(sha1)),
+            Err(_) => panic!("hexadecimal digits are UTF-8"),
+        }
+    }
+
+    const fn with(source: &'static str, known_sha1: Option<&'static str>) -> Self {
         Self(Source {
             text: source,
+            known_sha1,
             sha1: OnceLock::new(),
             key_count: Self::KEY_COUNT,
         })
@@ -72,8 +99,10 @@ impl<const KEYS: usize> Script<KEYS> {
 
 impl Source {
     fn sha1(&self) -> &str {
-        self.sha1
-            .get_or_init(|| sha1_smol::Sha1::from(self.text).hexdigest())
+        self.known_sha1.unwrap_or_else(|| {
+            self.sha1
+                .get_or_init(|| sha1_smol::Sha1::from(self.text).hexdigest())
+        })
     }
 }
 
@@ -114,6 +143,19 @@ impl Call {
             .into_iter()
             .chain(self.keys.iter().map(String::as_str))
             .chain(self.args.iter().map(String::as_str))
+    }
+
+    /// The same, without copying keys and arguments.
+    pub fn into_arguments(self, eval: Eval) -> impl Iterator<Item = String> {
+        let script = match eval {
+            Eval::BySha => self.script.sha1(),
+            Eval::BySource => self.script.text,
+        };
+        [script, self.script.key_count]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(self.keys)
+            .chain(self.args)
     }
 }
 

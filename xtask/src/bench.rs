@@ -15,9 +15,6 @@ use crate::say;
 use crate::servers::Servers;
 use crate::workspace;
 
-/// A component that shows the cost of its host.
-pub(crate) const HELLO: &str = "bench/hello/spin.toml";
-
 /// The arguments of `bench`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Options {
@@ -35,8 +32,7 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     packages::edge()?;
     let host = Host::find();
     build::build_stack(RELEASE, &[BENCH])?;
-    build::build_component()?;
-    build::build_component_of(HELLO)?;
+    build::build_components()?;
     let servers = Servers::start("bench-stack", &packages::servers()?)?;
     let step = say::heading(format!("Measuring ({})", host.name()));
     let mut command = Command::new(RELEASE.directory().join(BENCH.name));

@@ -54,8 +54,20 @@ pub(crate) fn build_component() -> Result<()> {
     build_component_of("spin.toml")
 }
 
-/// The same for another manifest of the checkout.
-pub(crate) fn build_component_of(manifest: &str) -> Result<()> {
+/// Builds the component and those that show the cost of its host.
+pub(crate) fn build_components() -> Result<()> {
+    for manifest in [
+        "spin.toml",
+        "bench/hello/spin.toml",
+        "bench/floor/spin.toml",
+    ] {
+        build_component_of(manifest)?;
+    }
+    Ok(())
+}
+
+/// The same as [`build_component`] for another manifest of the checkout.
+fn build_component_of(manifest: &str) -> Result<()> {
     toolchain::ensure_wasm_target()?;
     let manifest = root().join(manifest);
     let directory = manifest.parent().map_or_else(root, Path::to_owned);

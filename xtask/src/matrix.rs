@@ -14,7 +14,7 @@ use crate::run;
 use crate::say;
 use crate::sid::{MARIADB, MYSQL, Newer, REDIS, VALKEY};
 use crate::stages::Stages;
-use crate::suites::{self, Suites, Tools};
+use crate::suites::{Suites, Tools};
 use crate::timed;
 
 /// Servers that are tested together. In place of `None`, the installed one.
@@ -96,7 +96,7 @@ pub(crate) fn test(server: &str, arguments: &[String]) -> Result<ExitCode> {
     packages::build_tools()?;
     let tools = Tools::find()?;
     stages.begin("components");
-    suites::build_components()?;
+    build::build_components()?;
     stages.begin("build");
     build::build_all_targets()?;
     let chosen: Vec<&str> = arguments.iter().map(String::as_str).collect();

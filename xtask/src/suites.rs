@@ -6,8 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 use rushgate_testbed::servers::redis;
 
-use crate::bench;
-use crate::build::{self, FAILPOINTS};
+use crate::build::FAILPOINTS;
 use crate::chaos::TestServers;
 use crate::handler::Host;
 use crate::load;
@@ -50,12 +49,6 @@ impl Tools {
             k6: load::k6()?,
         })
     }
-}
-
-/// Builds the components that tests run.
-pub(crate) fn build_components() -> Result<()> {
-    build::build_component()?;
-    build::build_component_of(bench::HELLO)
 }
 
 /// Running servers for tests.

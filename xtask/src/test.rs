@@ -14,7 +14,7 @@ use crate::matrix;
 use crate::packages;
 use crate::run;
 use crate::stages::Stages;
-use crate::suites::{self, Suites, Tools, without_foreign};
+use crate::suites::{Suites, Tools, without_foreign};
 use crate::timed;
 use crate::toolchain;
 use crate::workspace::cargo;
@@ -36,7 +36,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     stages.begin("clippy");
     clippy()?;
     stages.begin("components");
-    suites::build_components()?;
+    build::build_components()?;
     stages.begin("build");
     build::build_all_targets()?;
     stages.begin("documentation");

@@ -5,12 +5,16 @@ use rushgate_gate::script::Eval;
 use rushgate_gate::{Call, CampaignId, Value, keys};
 use spin_sdk::redis::{Connection, Error, RedisParameter, RedisResult};
 
-/// Runs a script by SHA-1, and by source if the server does not have it.
-pub(super) async fn eval(connection: &Connection, call: &Call) -> Result<Vec<Value>, Error> {
+/// Runs a script by SHA-1, and by source if the server does not have it. The host takes keys and arguments without a copy,
+/// so `call` makes them for each attempt.
+pub(super) async fn eval(
+    connection: &Connection,
+    call: impl Fn() -> Call,
+) -> Result<Vec<Value>, Error> {
     let execute = |eval: Eval| {
-        let arguments: Vec<_> = call
-            .arguments(eval)
-            .map(|argument| RedisParameter::Binary(argument.as_bytes().to_vec()))
+        let arguments: Vec<_> = call()
+            .into_arguments(eval)
+            .map(|argument| RedisParameter::Binary(argument.into_bytes()))
             .collect();
         connection.execute(eval.command(), arguments)
     };

@@ -8,6 +8,7 @@ use crate::scale::Scale;
 use crate::testbed::Testbed;
 use anyhow::{Result, ensure};
 use redis::cmd;
+use rushgate_floor::{KEYS, SCRIPT};
 use rushgate_gate::{CampaignId, Codes, Millis, Quota};
 use rushgate_testbed::load::{Load, LoadResult, MARK, Template, Until};
 use std::cell::RefCell;
@@ -21,31 +22,21 @@ const DEPTH: usize = 16;
 /// Applicants with a grant, where that is what is asked about.
 const HOLDERS: u64 = 10_000;
 
-/// One per person, a counter, an event: no window, no quota, no pause, no repeated answer for a retry, no revocation.
-const SHORTEST: &str = "if redis.call('SADD', KEYS[1], ARGV[1]) == 0 then return 0 end \
-    local serial = redis.call('INCR', KEYS[2]) \
-    redis.call('XADD', KEYS[3], '*', 'serial', serial, 'user_id', ARGV[1]) \
-    return serial";
-
 /// In the year 2100.
 const FAR_AWAY: i64 = 4_102_444_800_000;
 
 pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     let scale = testbed.scale;
     let gate = RefCell::new(&mut testbed.gate);
-    let sha1 = gate.borrow_mut().load_script(SHORTEST)?;
-    let keys = ["{bench}:people", "{bench}:count", "{bench}:stream"];
+    let sha1 = gate.borrow_mut().load_script(SCRIPT)?;
     let shortest = || {
-        let words = [&["EVALSHA", &sha1, "3"], keys.as_slice(), &[MARK]].concat();
+        let words = [&["EVALSHA", &sha1, "3"], KEYS.as_slice(), &[MARK]].concat();
         let mut gate = gate.borrow_mut();
-        let mut load = Load {
+        let load = Load {
             requests: vec![Template::command(&words)],
             ..decisions(&gate, scale, &[])
         };
-        let outcome = load.run()?.all(0)?;
-        gate.run::<()>(cmd("DEL").arg(&keys))?;
-        gate.wait_until_idle()?;
-        Ok(outcome)
+        by_the_shortest_script(&mut gate, load, 0)
     };
     let granted = || {
         let mut gate = gate.borrow_mut();
@@ -106,6 +97,18 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
 
 fn decisions(gate: &Gate, scale: Scale, campaigns: &[CampaignId]) -> Load {
     gate.decisions(campaigns, DEPTH, Until::Elapsed(scale.turn()))
+}
+
+/// A turn of serials by [`SCRIPT`], whose keys are removed afterwards. All answers must be of this kind.
+pub(super) fn by_the_shortest_script(
+    gate: &mut Gate,
+    mut load: Load,
+    kind: u16,
+) -> Result<LoadResult> {
+    let outcome = load.run().and_then(|outcome| outcome.all(kind));
+    gate.run::<()>(cmd("DEL").arg(&KEYS))?;
+    gate.wait_until_idle()?;
+    outcome
 }
 
 /// A turn on a campaign whose decisions begin with `word`, and which is removed afterwards.

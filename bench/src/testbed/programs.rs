@@ -3,6 +3,7 @@
 use super::{Route, Testbed};
 use crate::scale::Scale;
 use anyhow::Result;
+use rushgate_floor::SCRIPT;
 use rushgate_testbed::load::get;
 use rushgate_testbed::port::Port;
 use rushgate_testbed::process::Process;
@@ -50,6 +51,20 @@ impl Testbed {
     /// When it is not ready within a minute.
     pub fn hello(&self) -> Result<Server> {
         self.host("hello", "bench/hello/spin.toml", &[])
+    }
+
+    /// The floor component, on the same host. It responds with `refusal`, an HTTP response, if that is not empty.
+    ///
+    /// # Errors
+    /// When Redis does not take the script, or the component is not ready within a minute.
+    pub fn floor(&mut self, refusal: &str) -> Result<Server> {
+        let script = self.gate.load_script(SCRIPT)?;
+        let variables = [
+            ("SPIN_VARIABLE_REDIS_URL", self.servers.redis_url.as_str()),
+            ("SPIN_VARIABLE_SCRIPT", script.as_str()),
+            ("SPIN_VARIABLE_REFUSAL", refusal),
+        ];
+        self.host("floor", "bench/floor/spin.toml", &variables)
     }
 
     fn host(&self, name: &str, manifest: &str, env: &[(&str, &str)]) -> Result<Server> {
