@@ -50,6 +50,16 @@ impl Scale {
         self.pick((50_000, 1_000), (10_000, 200), (60, 10))
     }
 
+    /// Applicants who all get a coupon.
+    pub fn winners(self) -> u32 {
+        self.pick(20_000, 3_000, 60)
+    }
+
+    /// How often each program is killed.
+    pub fn kills(self) -> usize {
+        self.pick(2, 1, 1)
+    }
+
     /// Applicants of an overload.
     pub fn flood(self) -> usize {
         self.pick(50_000, 20_000, 400)
