@@ -10,7 +10,7 @@ use std::time::Duration;
 pub enum Scale {
     /// For published figures: half an hour and more.
     Full,
-    /// Ten minutes: shows whether a change helps.
+    /// A quarter of an hour: shows whether a change helps.
     Quick,
     /// Seconds: shows whether the benchmarks work. The figures mean nothing.
     Smoke,

@@ -24,7 +24,7 @@ pub(crate) const HELLO: &str = "bench/hello/spin.toml";
 pub(crate) struct Options {
     /// The benchmark; default: all (an unknown name lists all names)
     name: Option<String>,
-    /// Fewer and shorter turns: all benchmarks in ten minutes
+    /// Fewer and shorter turns: all benchmarks in 15 minutes
     #[arg(long)]
     quick: bool,
 }
