@@ -5,7 +5,7 @@ use crate::scale::Scale;
 use anyhow::Result;
 use rushgate_testbed::load::get;
 use rushgate_testbed::port::Port;
-use rushgate_testbed::process::{Process, Signal};
+use rushgate_testbed::process::Process;
 use std::fs::read_to_string;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -182,8 +182,8 @@ impl Server {
     /// # Errors
     /// When it has ended by itself, or cannot be started again.
     pub fn crash(&mut self) -> Result<()> {
-        self.process.signal(Signal::SIGKILL)?;
-        self.process.wait();
+        self.process.check()?;
+        self.process.kill();
         self.process = Process::start(&mut self.command, &self.log)?;
         Ok(())
     }
