@@ -75,9 +75,9 @@ struct Run {
     /// Directory for the JSON and the charts
     #[arg(long, value_name = "DIRECTORY")]
     results: PathBuf,
-    /// The page whose table of goals is rewritten after a full run
+    /// The pages whose tables are rewritten after a full run
     #[arg(long, value_name = "FILE")]
-    page: Option<PathBuf>,
+    page: Vec<PathBuf>,
     #[command(flatten)]
     servers: Servers,
 }
@@ -189,9 +189,13 @@ impl Run {
     /// Writes the published tables and charts.
     fn publish(&self, report: &Report) -> Result<()> {
         self.write(LATEST, report)?;
-        let goals = ("measured:goals".to_owned(), goals::table_of(report));
-        let page = self.page.as_deref();
-        page.map_or(Ok(()), |page| page::refresh(page, [goals]))
+        let tables = [
+            ("measured:goals", goals::table_of(report)),
+            ("measured:ways", ways::table::markdown(&report.findings)),
+        ];
+        self.page
+            .iter()
+            .try_for_each(|page| page::refresh(page, &tables))
     }
 
     fn write(&self, file: &str, report: &Report) -> Result<()> {

@@ -1,29 +1,42 @@
 //! Updates Markdown pages that have generated parts. Each generated part stands between two markers, and is replaced
 //! as a whole.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::Path;
 
 /// The end mark of a generated part.
 const END: &str = "<!-- end -->";
 
-/// Replaces the texts between the marks of these names, such as `measured:goals`.
+/// Replaces the texts between the marks of these names, such as `measured:goals`, as far as the page has them.
 ///
 /// # Errors
-/// When there is no such file, or a mark is missing.
-pub fn refresh(page: &Path, texts: impl IntoIterator<Item = (String, String)>) -> Result<()> {
+/// When there is no such file, it has none of the marks, or the end of one is missing.
+pub fn refresh(page: &Path, texts: &[(&str, String)]) -> Result<()> {
     let old =
         fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
-    let text = texts
-        .into_iter()
-        .try_fold(old, |page, (name, text)| replaced(&page, &name, &text))?;
+    let mut text = old.clone();
+    for (name, new) in texts {
+        if old.contains(&mark(name)) {
+            text = replaced(&text, name, new)?;
+        }
+    }
+    ensure!(
+        texts.iter().any(|(name, _)| old.contains(&mark(name))),
+        "{} has no mark such as {}",
+        page.display(),
+        mark("measured:goals")
+    );
     fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))
+}
+
+fn mark(name: &str) -> String {
+    format!("<!-- {name} -->")
 }
 
 /// The page with another text between the marks of this name.
 fn replaced(page: &str, name: &str, text: &str) -> Result<String> {
-    let begin = format!("<!-- {name} -->");
+    let begin = mark(name);
     let (before, rest) = page
         .split_once(&begin)
         .with_context(|| format!("the page has no {begin}"))?;
@@ -52,6 +65,18 @@ mod tests {
             page.ends_with("<!-- measured:two -->\n\n2\n\n<!-- end -->\n"),
             "{page}"
         );
+    }
+
+    #[test]
+    fn a_page_may_have_some_of_the_marks_but_not_none() {
+        let page = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&page, PAGE).unwrap();
+        let text = |name| (name, "new".to_owned());
+        refresh(page.path(), &[text("measured:one"), text("measured:three")]).unwrap();
+        let new = fs::read_to_string(&page).unwrap();
+        assert_eq!(new, PAGE.replace("old", "new"));
+        let error = refresh(page.path(), &[text("measured:three")]).unwrap_err();
+        assert!(error.to_string().contains("no mark"), "{error}");
     }
 
     #[test]

@@ -61,8 +61,10 @@ impl Display for Report {
             .iter()
             .filter(|finding| !ways::is_one(finding));
         rows.extend(others.map(|finding| cells(finding).to_vec()));
-        let ways = ways::cells(&self.findings);
-        let tables = [rows, ways].into_iter().filter(|rows| rows.len() > 1);
+        let mut tables = ways::cells(&self.findings);
+        if rows.len() > 1 {
+            tables.insert(0, rows);
+        }
         for rows in tables {
             table(f, &rows)?;
             writeln!(f)?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub enum Scale {
     /// For published figures: half an hour and more.
     Full,
-    /// Ten minutes: shows whether a change helps.
+    /// A quarter of an hour: shows whether a change helps.
     Quick,
     /// Seconds: shows whether the benchmarks work. The figures mean nothing.
     Smoke,
@@ -48,6 +48,16 @@ impl Scale {
     /// Applicants in a crowd, a multiple of ten, and the coupons for them.
     pub fn crowd(self) -> (u64, u32) {
         self.pick((50_000, 1_000), (10_000, 200), (60, 10))
+    }
+
+    /// Applicants who all get a coupon.
+    pub fn winners(self) -> u32 {
+        self.pick(20_000, 3_000, 60)
+    }
+
+    /// How often each program is killed.
+    pub fn kills(self) -> usize {
+        self.pick(2, 1, 1)
     }
 
     /// Applicants of an overload.

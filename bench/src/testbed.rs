@@ -40,6 +40,9 @@ pub struct Servers {
     /// The Spin program, to run components on Spin instead of wasm-host
     #[arg(long, env = "RUSHGATE_SPIN")]
     pub spin: Option<PathBuf>,
+    /// Java's class path of the Spring service in `bench/spring`, for the benchmark `ways`
+    #[arg(long, env = "RUSHGATE_SPRING", hide_env_values = true)]
+    pub spring: Option<String>,
     /// The host of the components, for the report
     #[arg(long, env = "RUSHGATE_HOST", default_value = "wasm-host")]
     pub host: String,

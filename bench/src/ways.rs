@@ -1,9 +1,14 @@
-//! Five usual ways to give out coupons, each as a small service that a reasonable team could write.
+//! Six usual ways to give out coupons: five as small services that a reasonable team could write, and one as it is
+//! taught.
 //!
 //! All of them accept the same request, `POST /v1/campaigns/{campaign}/applications` with `{"user_id":"…"}`, and store
-//! coupons in a table `way_coupons` in a separate schema. Each uses every good practice that its way allows at no
-//! cost: a connection pool, prepared statements, one Redis connection shared by all requests, and a unique key against
-//! two coupons for one applicant. What a way still gets wrong is inherent in it.
+//! coupons in a table `way_coupons` in a separate schema. Each of the five uses every good practice that its way
+//! allows at no cost: a connection pool, prepared statements, one Redis connection shared by all requests, and a unique
+//! key against two coupons for one applicant. What a way still gets wrong is inherent in it.
+//!
+//! The sixth is the Spring Boot service of the well-known course, in `bench/spring`, with the defaults of its
+//! frameworks and of the JVM. It differs from the course where the bench needs that: applications come over HTTP and are
+//! answered with a status, and the two keys in Redis have the campaign's name.
 
 pub mod chart;
 pub mod count_then_insert;
@@ -35,16 +40,20 @@ pub enum Way {
     IncrKafka,
     /// Keeps a set of applicants in Redis, and inserts those who were early enough.
     SaddScard,
+    /// The Spring Boot service of the course, which is a program of its own: as `IncrKafka`.
+    #[value(skip)]
+    Spring,
 }
 
 impl Way {
-    /// In the order in which teams usually come upon them.
-    pub const ALL: [Self; 5] = [
+    /// In the order in which teams usually come upon them, the Spring service last.
+    pub const ALL: [Self; 6] = [
         Self::CountThenInsert,
         Self::ForUpdate,
         Self::IncrInsert,
         Self::IncrKafka,
         Self::SaddScard,
+        Self::Spring,
     ];
 
     /// The name on the command line, which is also part of the schema's name.
@@ -55,6 +64,7 @@ impl Way {
             Self::IncrInsert => "incr-insert",
             Self::IncrKafka => "incr-kafka",
             Self::SaddScard => "sadd-scard",
+            Self::Spring => "spring",
         }
     }
 
@@ -66,7 +76,13 @@ impl Way {
             Self::IncrInsert => "Redis INCR + insert",
             Self::IncrKafka => "Redis INCR + Kafka",
             Self::SaddScard => "SADD/SCARD in MULTI + insert",
+            Self::Spring => "Spring Boot (INCR + Kafka)",
         }
+    }
+
+    /// Whether coupons become rows in a program of their own.
+    pub fn has_consumer(self) -> bool {
+        matches!(self, Self::IncrKafka | Self::Spring)
     }
 }
 

@@ -9,6 +9,9 @@ use rushgate_bench::chart;
 use rushgate_bench::report::Report;
 use rushgate_bench::scale::Scale;
 use rushgate_bench::testbed::{Servers, Testbed};
+use rushgate_bench::ways::Way;
+use rushgate_bench::ways::shown::{OVER_QUOTA, PLACES_LOST, TWO};
+use rushgate_bench::ways::table::lines;
 use rushgate_e2e::program::program;
 use rushgate_e2e::shared::server;
 use rushgate_testbed::port::Port;
@@ -42,6 +45,7 @@ fn every_bench_finds_what_it_looks_for() {
         database_url: database.into(),
         bin_dir: wasm_host.parent().unwrap().to_owned(),
         spin: std::env::var_os("RUSHGATE_SPIN").map(Into::into),
+        spring: Some(server("RUSHGATE_SPRING")),
         host: "wasm-host".to_owned(),
         kafka_version: "?".to_owned(),
         // Any process will do; these costs mean nothing.
@@ -73,4 +77,12 @@ fn every_bench_finds_what_it_looks_for() {
         assert!(table.contains(&format!("| {} ", bench.name)), "{table}");
     }
     assert!(chart::svg(&report).ends_with("</svg>\n"));
+
+    // The Spring service decides as it should while nothing fails.
+    let lines = lines(&report.findings);
+    let spring = lines.iter().find(|line| line.name == Way::Spring.title());
+    for measure in [OVER_QUOTA, TWO, PLACES_LOST, "no decision"] {
+        let finding = spring.and_then(|line| line.finding(measure)).unwrap();
+        assert_eq!(finding.figure.median, 0.0, "{finding:?}");
+    }
 }

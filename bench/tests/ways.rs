@@ -56,6 +56,7 @@ impl Rig {
                 Way::IncrInsert => run(IncrInsert::connect(redis, database, quota).await).await,
                 Way::IncrKafka => run(IncrKafka::connect(redis, &topic, quota).await).await,
                 Way::SaddScard => run(SaddScard::connect(redis, database, quota).await).await,
+                Way::Spring => unreachable!("the smoke test of the benchmark runs it"),
             };
             (schema, address)
         });
@@ -147,7 +148,11 @@ fn unique(way: Way) -> String {
 
 /// This many rows, and no applicant has two.
 fn one_each(rows: u64) -> Given {
-    Given { rows, doubled: 0 }
+    Given {
+        rows,
+        people: rows,
+        doubled: 0,
+    }
 }
 
 #[test]

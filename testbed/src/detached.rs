@@ -111,23 +111,50 @@ pub fn kill_now(processes: &[Identity]) -> Result<()> {
 /// # Errors
 /// When the process table cannot be read.
 pub fn terminate_tree(root: u32) -> Result<()> {
+    signal_tree(root, sysinfo::Signal::Term).map(drop)
+}
+
+/// Kills this process and all its descendants, and waits until none of them runs.
+///
+/// # Errors
+/// When the process table cannot be read, or one survives.
+pub(crate) fn kill_tree(root: u32) -> Result<()> {
+    let killed = signal_tree(root, sysinfo::Signal::Kill)?;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let table = Table::read()?;
+        let now = |pid: &Pid| table.system.process(*pid);
+        if !killed.iter().filter_map(now).any(runs) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            bail!("a process of {killed:?} survived SIGKILL");
+        }
+        sleep(Duration::from_millis(5));
+    }
+}
+
+fn signal_tree(root: u32, signal: sysinfo::Signal) -> Result<Vec<Pid>> {
     let table = Table::read()?;
-    let mut found = vec![Pid::from_u32(root)];
+    let found = tree(&table.system, Pid::from_u32(root));
+    for process in found.iter().filter_map(|pid| table.system.process(*pid)) {
+        // It may have ended meanwhile, which is fine.
+        process.kill_with(signal);
+    }
+    Ok(found)
+}
+
+/// A process and all its descendants.
+pub(crate) fn tree(system: &System, root: Pid) -> Vec<Pid> {
+    let mut found = vec![root];
     let mut next = 0;
     while let Some(&parent) = found.get(next) {
-        let all = table.system.processes().values();
+        let all = system.processes().values();
         let children = all.filter(|process| process.parent() == Some(parent));
         found.extend(children.map(Process::pid));
         next += 1;
     }
-    for process in found
-        .into_iter()
-        .filter_map(|pid| table.system.process(pid))
-    {
-        // It may have ended meanwhile, which is fine.
-        process.kill_with(sysinfo::Signal::Term);
-    }
-    Ok(())
+    found
 }
 
 fn signal_sessions(processes: &[Identity], signal: Signal) -> Result<()> {

@@ -3,6 +3,7 @@
 //! It stays in the process group of its parent, so that Ctrl-C ends both. A program that outlives its parent is a
 //! [`crate::detached::Identity`].
 
+use crate::detached::kill_tree;
 use crate::log;
 use crate::usage::Usage;
 use crate::wait::until_blocking;
@@ -17,7 +18,8 @@ use std::time::{Duration, Instant};
 /// Lines of the log in errors.
 const LAST_WORDS: usize = 15;
 
-/// A running program. It is killed when this is dropped. If a test fails meanwhile, its log is printed.
+/// A running program. It is killed with its descendants when this is dropped. If a test fails meanwhile, its log is
+/// printed.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -60,6 +62,17 @@ impl Process {
     /// Kills it at once, as in a crash.
     pub fn crash(self) {
         drop(self);
+    }
+
+    /// Kills it and its descendants, and waits until none of them runs.
+    pub fn kill(&mut self) {
+        if !self.has_ended {
+            // What can be done about it follows.
+            let _ = kill_tree(self.id());
+        }
+        // It may have ended already.
+        let _ = self.child.kill();
+        self.has_ended |= self.child.wait().is_ok();
     }
 
     /// Sends SIGTERM, and waits until it ends. Returns its exit code; none if a signal has ended it.
@@ -114,10 +127,12 @@ impl Process {
         Ok(())
     }
 
+    /// The usage so far of it and its descendants.
+    ///
     /// # Errors
     /// When it has ended, or this is not Linux.
     pub fn usage(&self) -> Result<Usage> {
-        Usage::of(self.id())
+        Usage::of_tree(self.id())
     }
 
     /// Everything in its log, also of earlier processes with this log.
@@ -138,9 +153,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
         if std::thread::panicking() {
             eprintln!("--- {}\n{}", self.log.display(), self.log());
         }
@@ -172,6 +185,21 @@ mod tests {
             "{error}"
         );
         assert!(process.signal(Signal::SIGKILL).is_err(), "it has ended");
+        fs::remove_file(&process.log).unwrap();
+    }
+
+    #[test]
+    fn its_children_are_measured_and_killed_with_it() {
+        let mut process = shell("sleep 600 & echo child $!; wait");
+        let child = until_blocking("it has a child", || {
+            let log = process.log();
+            let line = log.strip_prefix("child ")?.strip_suffix('\n')?;
+            line.parse::<u32>().ok()
+        });
+        let (both, one) = (process.usage().unwrap(), Usage::of(child).unwrap());
+        assert!(both.memory > one.memory, "{both:?}, {one:?}");
+        process.kill();
+        assert!(Usage::of(child).is_err());
         fs::remove_file(&process.log).unwrap();
     }
 

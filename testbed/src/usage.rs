@@ -1,5 +1,6 @@
 //! CPU time and memory of a process.
 
+use crate::detached::tree;
 use anyhow::{Context, Result};
 use std::time::Duration;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
@@ -10,7 +11,7 @@ pub struct Usage {
     pub cpu: Duration,
     /// Resident memory now, in bytes.
     pub memory: u64,
-    /// Peak resident memory, in bytes.
+    /// Peak resident memory, in bytes; of several processes, the sum of their peaks.
     pub peak_memory: u64,
 }
 
@@ -21,17 +22,46 @@ impl Usage {
     /// When there is none, or this is not Linux.
     pub fn of(process: u32) -> Result<Self> {
         let pid = Pid::from_u32(process);
-        let mut system = System::new().context("reading the process table")?;
-        let cpu_and_memory = ProcessRefreshKind::nothing().with_cpu().with_memory();
-        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, cpu_and_memory);
+        let system = read(ProcessesToUpdate::Some(&[pid]))?;
+        Self::in_table(&system, pid)
+    }
+
+    /// The same with all its descendants: `spin up`, for example, serves in a child.
+    ///
+    /// # Errors
+    /// When there is none, or this is not Linux.
+    pub fn of_tree(process: u32) -> Result<Self> {
+        let root = Pid::from_u32(process);
+        let system = read(ProcessesToUpdate::All)?;
+        let mut sum = Self::in_table(&system, root)?;
+        for pid in tree(&system, root).into_iter().skip(1) {
+            // One that has ended meanwhile does not count.
+            if let Ok(more) = Self::in_table(&system, pid) {
+                sum.cpu += more.cpu;
+                sum.memory += more.memory;
+                sum.peak_memory += more.peak_memory;
+            }
+        }
+        Ok(sum)
+    }
+
+    fn in_table(system: &System, pid: Pid) -> Result<Self> {
         let row = system.process(pid);
-        let row = row.with_context(|| format!("process {process} has ended"))?;
+        let row = row.with_context(|| format!("process {pid} has ended"))?;
         Ok(Self {
             cpu: Duration::from_millis(row.accumulated_cpu_time()),
             memory: row.memory(),
-            peak_memory: peak_memory(process)?,
+            peak_memory: peak_memory(pid.as_u32())?,
         })
     }
+}
+
+/// Reads CPU time and memory of these processes.
+fn read(processes: ProcessesToUpdate<'_>) -> Result<System> {
+    let mut system = System::new().context("reading the process table")?;
+    let cpu_and_memory = ProcessRefreshKind::nothing().with_cpu().with_memory();
+    system.refresh_processes_specifics(processes, true, cpu_and_memory);
+    Ok(system)
 }
 
 /// The high-water mark of the resident set.

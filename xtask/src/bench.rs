@@ -13,6 +13,7 @@ use crate::packages;
 use crate::run;
 use crate::say;
 use crate::servers::Servers;
+use crate::spring;
 use crate::workspace;
 
 /// The arguments of `bench`.
@@ -20,7 +21,7 @@ use crate::workspace;
 pub(crate) struct Options {
     /// The benchmark; default: all (an unknown name lists all names)
     name: Option<String>,
-    /// Fewer and shorter turns: all benchmarks in ten minutes
+    /// Fewer and shorter turns: all benchmarks in 15 minutes
     #[arg(long)]
     quick: bool,
 }
@@ -33,6 +34,10 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     let host = Host::find();
     build::build_stack(RELEASE, &[BENCH])?;
     build::build_components()?;
+    let spring = match options.name.as_deref() {
+        None | Some("ways") => Some(spring::build()?),
+        Some(_) => None,
+    };
     let servers = Servers::start("bench-stack", &packages::servers()?)?;
     let step = say::heading(format!("Measuring ({})", host.name()));
     let mut command = Command::new(RELEASE.directory().join(BENCH.name));
@@ -44,6 +49,8 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
         .arg(workspace::root().join("bench/results"))
         .arg("--page")
         .arg(workspace::root().join("bench/README.md"))
+        .arg("--page")
+        .arg(workspace::root().join("docs/performance.md"))
         .envs(servers.env())
         .env("RUSHGATE_BIN_DIR", RELEASE.directory())
         .env("RUSHGATE_HOST", host.name())
@@ -58,6 +65,9 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
         );
     if let Host::Spin { program, .. } = &host {
         command.env("RUSHGATE_SPIN", program);
+    }
+    if let Some(spring) = spring {
+        command.env("RUSHGATE_SPRING", spring);
     }
     let status = run::to_its_end(&mut command)?;
     step.done();

@@ -30,6 +30,7 @@ mod say;
 mod servers;
 mod service;
 mod sid;
+mod spring;
 mod stack;
 mod stages;
 mod state;

@@ -108,6 +108,25 @@ static EDGE: [Need; 1] = [Need {
     is_there: || haproxy::program().is_some(),
 }];
 
+/// What compiles the Spring service of the benchmarks.
+static JAVA_BUILD_TOOLS: [Need; 2] = [
+    Need {
+        what: "a Java compiler, 17 or newer (javac)",
+        apt: &[
+            "openjdk-21-jdk-headless",
+            "openjdk-17-jdk-headless",
+            "openjdk-25-jdk-headless",
+            "default-jdk-headless",
+        ],
+        is_there: has_java_compiler,
+    },
+    Need {
+        what: "Maven (mvn), which builds the Spring service",
+        apt: &["maven"],
+        is_there: || has("mvn"),
+    },
+];
+
 /// What the scripts in the docs need, which tests run.
 static SCRIPTS: [Need; 2] = [
     Need {
@@ -131,6 +150,11 @@ pub(crate) fn scripts() -> Result<()> {
 pub(crate) fn edge() -> Result<PathBuf> {
     ensure(&EDGE)?;
     haproxy::program().context("HAProxy 2.6 or newer is still missing")
+}
+
+/// Ensures that Java can be compiled.
+pub(crate) fn java_build_tools() -> Result<()> {
+    ensure(&JAVA_BUILD_TOOLS)
 }
 
 /// Ensures that certificates can be made.
@@ -189,6 +213,11 @@ fn has(program: &str) -> bool {
 
 fn has_kafka_or_maven() -> bool {
     has("mvn") || crate::kafka::jars_are_there()
+}
+
+fn has_java_compiler() -> bool {
+    let home = std::env::var_os("JAVA_HOME").map(PathBuf::from);
+    home.is_some_and(|home| home.join("bin/javac").is_file()) || has("javac")
 }
 
 fn has_openssl() -> bool {

@@ -13,6 +13,7 @@ use crate::load;
 use crate::packages;
 use crate::pypi::SCHEMATHESIS;
 use crate::servers::Servers;
+use crate::spring;
 use crate::workspace::{self, cargo};
 
 /// Variables from a shell or the `stack.env` of another stack, which tests must not see: they choose their own.
@@ -36,6 +37,7 @@ pub(crate) struct Tools {
     browser: PathBuf,
     schemathesis: PathBuf,
     k6: PathBuf,
+    spring: String,
 }
 
 impl Tools {
@@ -47,6 +49,7 @@ impl Tools {
             browser: packages::browser()?,
             schemathesis: SCHEMATHESIS.fetch()?,
             k6: load::k6()?,
+            spring: spring::build()?,
         })
     }
 }
@@ -87,6 +90,7 @@ impl<'a> Suites<'a> {
             .env("RUSHGATE_BROWSER", &self.tools.browser)
             .env("RUSHGATE_SCHEMATHESIS", &self.tools.schemathesis)
             .env("RUSHGATE_K6", &self.tools.k6)
+            .env("RUSHGATE_SPRING", &self.tools.spring)
             .env("PYTHONPATH", SCHEMATHESIS.directory())
             .env(redis::PROGRAM, &self.chosen.redis)
             .envs(self.chosen.database.env());

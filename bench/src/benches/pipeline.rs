@@ -64,7 +64,14 @@ impl Pipeline {
         let known = processes.into_iter();
         known
             .filter_map(|(name, process)| Some((name, process?)))
-            .map(|(name, process)| Ok((name, Usage::of(process)?)))
+            .map(|(name, process)| {
+                let usage = match name {
+                    // `spin up` serves in a child.
+                    "handler" => Usage::of_tree(process),
+                    _ => Usage::of(process),
+                };
+                Ok((name, usage?))
+            })
             .collect()
     }
 

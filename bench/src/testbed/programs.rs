@@ -7,6 +7,7 @@ use rushgate_floor::SCRIPT;
 use rushgate_testbed::load::get;
 use rushgate_testbed::port::Port;
 use rushgate_testbed::process::Process;
+use std::fs::read_to_string;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Server {
     pub process: Process,
     pub address: SocketAddr,
+    command: Command,
+    log: PathBuf,
     _port: Port,
 }
 
@@ -87,7 +90,7 @@ impl Testbed {
             .arg(root.join(manifest))
             .args(["--listen", &address.to_string()])
             .envs(env.iter().copied());
-        let mut server = self.start(name, port, &mut command)?;
+        let mut server = self.start(name, port, command)?;
         server.until_ready("/readyz", "")?;
         Ok(server)
     }
@@ -104,7 +107,7 @@ impl Testbed {
         command
             .args(["serve", name, "--listen", &address.to_string()])
             .envs(self.environment());
-        let mut server = self.start(name, port, &mut command)?;
+        let mut server = self.start(name, port, command)?;
         server.until_ready("/readyz", "")?;
         Ok(server)
     }
@@ -170,19 +173,18 @@ impl Testbed {
             .envs(env.iter().copied())
             .env("METRICS_LISTEN", address.to_string())
             .env("RUST_LOG", "warn");
-        self.start(name, port, &mut command)
+        self.start(name, port, command)
     }
 
-    pub(super) fn start(&self, name: &str, port: Port, command: &mut Command) -> Result<Server> {
+    pub(super) fn start(&self, name: &str, port: Port, mut command: Command) -> Result<Server> {
+        let log = self.directory.path().join(format!("{name}.log"));
         Ok(Server {
-            process: Process::start(command, self.log(name))?,
+            process: Process::start(&mut command, &log)?,
             address: port.address(),
+            command,
+            log,
             _port: port,
         })
-    }
-
-    pub(super) fn log(&self, name: &str) -> PathBuf {
-        self.directory.path().join(format!("{name}.log"))
     }
 }
 
@@ -191,6 +193,23 @@ impl Server {
     pub(super) fn until_ready(&mut self, path: &str, text: &str) -> Result<()> {
         let is_ready = || get(self.address, path).is_ok_and(|page| page.contains(text));
         self.process.until_ready(PATIENCE, is_ready)
+    }
+
+    /// Waits until its log has this text.
+    pub(super) fn until_logged(&mut self, text: &str) -> Result<()> {
+        let is_ready = || read_to_string(&self.log).is_ok_and(|log| log.contains(text));
+        self.process.until_ready(PATIENCE, is_ready)
+    }
+
+    /// Kills it, as in a crash, and starts it again at once.
+    ///
+    /// # Errors
+    /// When it has ended by itself, or cannot be started again.
+    pub fn crash(&mut self) -> Result<()> {
+        self.process.check()?;
+        self.process.kill();
+        self.process = Process::start(&mut self.command, &self.log)?;
+        Ok(())
     }
 
     /// A counter of a program; 0 before it exists.

@@ -6,6 +6,8 @@ use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Given {
     pub rows: u64,
+    /// Applicants with a row.
+    pub people: u64,
     /// Applicants with more than one row.
     pub doubled: u64,
 }
@@ -37,7 +39,7 @@ pub async fn given(
     campaign: &str,
 ) -> sqlx::Result<Given> {
     let people = format!(
-        "SELECT CAST(COALESCE(SUM(coupons), 0) AS UNSIGNED) AS total, \
+        "SELECT CAST(COALESCE(SUM(coupons), 0) AS UNSIGNED) AS total, COUNT(*) AS people, \
          CAST(COALESCE(SUM(coupons > 1), 0) AS UNSIGNED) AS doubled \
          FROM (SELECT COUNT(*) AS coupons FROM {table} WHERE campaign_id = ? GROUP BY user_id) AS people"
     );
@@ -47,6 +49,7 @@ pub async fn given(
         .await?;
     Ok(Given {
         rows: row.try_get("total")?,
+        people: row.try_get::<i64, _>("people")?.unsigned_abs(),
         doubled: row.try_get("doubled")?,
     })
 }

@@ -7,7 +7,7 @@ use super::incr_insert::IncrInsert;
 use super::incr_kafka::{IncrKafka, Topic, consume};
 use super::sadd_scard::SaddScard;
 use super::service::serve;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use std::future::pending;
 use std::net::SocketAddr;
@@ -81,6 +81,7 @@ impl Service {
                 let way = SaddScard::connect(redis, database, quota).await?;
                 serve(listener, way, pending()).await
             }
+            Way::Spring => bail!("the Spring service is a program of its own, in bench/spring"),
         };
         Ok(served?)
     }

@@ -12,6 +12,7 @@ pub struct Schema {
     name: String,
     server: String,
     url: String,
+    way: Way,
 }
 
 impl Schema {
@@ -25,11 +26,12 @@ impl Schema {
             name: name.to_owned(),
             server: database_url.to_owned(),
             url: options.database(name).to_url_lossy().into(),
+            way,
         };
         this.administer("CREATE DATABASE").await?;
         let mut connection = MySqlConnection::connect(&this.url).await?;
-        for statement in [CAMPAIGNS.to_owned(), coupons(way)] {
-            sqlx::raw_sql(AssertSqlSafe(statement))
+        for statement in [CAMPAIGNS, FAILED_EVENTS, &coupons(way)] {
+            sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
                 .execute(&mut connection)
                 .await?;
         }
@@ -51,6 +53,14 @@ impl Schema {
             .bind(quota)
             .execute(&mut connection)
             .await?;
+        if self.way == Way::Spring {
+            // Its rows do not name their campaign.
+            let default =
+                format!("ALTER TABLE way_coupons ALTER campaign_id SET DEFAULT '{campaign}'");
+            sqlx::raw_sql(AssertSqlSafe(default))
+                .execute(&mut connection)
+                .await?;
+        }
         Ok(())
     }
 
@@ -90,9 +100,17 @@ const CAMPAIGNS: &str = "CREATE TABLE way_campaigns (
     PRIMARY KEY (campaign_id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET ascii COLLATE ascii_bin";
 
+/// Only the Spring service writes to it.
+const FAILED_EVENTS: &str = "CREATE TABLE way_failed_events (
+    id      BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,
+    user_id VARCHAR(64)     NOT NULL,
+    PRIMARY KEY (id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET ascii COLLATE ascii_bin";
+
 fn coupons(way: Way) -> String {
     let key = match way {
-        Way::CountThenInsert => "KEY",
+        // The first checks before it inserts. The table of the other has no such key in the course.
+        Way::CountThenInsert | Way::Spring => "KEY",
         _ => "UNIQUE KEY",
     };
     format!(

@@ -1,0 +1,7 @@
+package coupon.api;
+
+public enum Decision {
+    GRANTED,
+    ALREADY_APPLIED,
+    SOLD_OUT
+}
