@@ -237,8 +237,7 @@ mod tests {
         let campaign: CampaignId = "shop".parse().expect("a campaign");
         let applicant: Applicant = "ann".parse().expect("a user id");
         let response = status(found, at(5_000), &campaign, &applicant, None, keys);
-        let (_, headers, _) = response.into_parts();
-        let seconds = headers.get("retry-after")?.to_str().expect("ASCII");
+        let seconds = response.header("retry-after")?;
         Some(seconds.parse().expect("a number"))
     }
 

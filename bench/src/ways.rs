@@ -11,6 +11,7 @@
 //! answered with a status, and the two keys in Redis have the campaign's name.
 
 pub mod chart;
+pub mod costs;
 pub mod count_then_insert;
 pub mod coupons;
 pub mod for_update;
