@@ -263,7 +263,7 @@ impl Reading {
 }
 
 /// # Errors
-/// When so many codes of this width cannot be copied to the gate.
+/// When this many codes of this width cannot be copied to the gate.
 fn fits_the_gate(id: &CampaignId, size: PoolSize) -> Result<()> {
     let width = size.width.max(1) as u64;
     if u64::from(size.loaded) * width > LONGEST_COPY {
