@@ -107,7 +107,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     Ok(vec![
         redis("Redis, a grant", &granted),
         redis("Redis, a refusal", &refused),
-        redis("Redis, what strangers are told", &asked),
+        redis("Redis, the exclusion list", &asked),
         alone("a grant alone", &granted_alone),
         alone("a refusal alone", &refused_alone),
         of_flood(

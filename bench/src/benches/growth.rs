@@ -93,6 +93,7 @@ impl What {
     fn name(self) -> String {
         let (number, what) = match self {
             Self::Grants(number) => (number, "grants"),
+            Self::Campaigns(1) => (1, "campaign"),
             Self::Campaigns(number) => (number, "campaigns"),
             Self::Backlog(number) => (number, "entries in the stream"),
         };

@@ -86,7 +86,10 @@ fn rows_named(size: u64) -> String {
 }
 
 fn campaigns_named(size: usize) -> String {
-    format!("{} campaigns", Unit::Count.show(size as f64))
+    match size {
+        1 => "1 campaign".to_owned(),
+        _ => format!("{} campaigns", Unit::Count.show(size as f64)),
+    }
 }
 
 /// A campaign that never sells out and that no bridge knows.
