@@ -105,7 +105,7 @@ impl fmt::Display for Loaded {
             input,
             pool,
         } = self;
-        write!(f, "campaign {campaign}: {input}; {pool}")
+        write!(f, "campaign {campaign}: {input}; in all {pool}")
     }
 }
 
@@ -120,7 +120,7 @@ struct InputCodes {
 impl fmt::Display for InputCodes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.changed {
-            true => write!(f, "{} codes are loaded", self.codes),
+            true => write!(f, "{} codes were added", self.codes),
             false => write!(f, "all {} codes were loaded before", self.codes),
         }
     }

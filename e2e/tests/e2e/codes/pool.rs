@@ -85,7 +85,7 @@ async fn each_winner_has_a_code_of_their_own_also_after_giving_back_and_a_lost_r
     let counts = "2 codes loaded, 1 taken, 1 left";
     assert_eq!(
         loaded.trim(),
-        format!("campaign shop: 2 codes are loaded; {counts}")
+        format!("campaign shop: 2 codes were added; in all {counts}")
     );
     assert_eq!(pool.show().await, format!("campaign shop: {counts}"));
     assert_eq!(pool.code("a").await.as_deref(), Some("Tree-0001"));
@@ -279,7 +279,7 @@ async fn codes_are_loaded_all_or_not_at_all() {
     pool.audit("the gate has not all codes").await;
     let again = pool.loads(&many).await;
     assert!(
-        again.contains("all 2500 codes were loaded before; 2502 codes loaded, 0 taken"),
+        again.contains("all 2500 codes were loaded before; in all 2502 codes loaded, 0 taken"),
         "{again}"
     );
     exits(system, 0, &["audit", SHOP]).await;
