@@ -61,7 +61,7 @@ impl Head {
         })
     }
 
-    /// Those of [`READ`].
+    /// The headers that this program reads.
     pub fn headers(&self) -> &HeaderMap {
         self.headers.get_or_init(|| {
             let request = self.request.borrow();
