@@ -150,7 +150,9 @@ pub(crate) fn tree(system: &System, root: Pid) -> Vec<Pid> {
     let mut next = 0;
     while let Some(&parent) = found.get(next) {
         let all = system.processes().values();
-        let children = all.filter(|process| process.parent() == Some(parent));
+        // Its threads are in the table, too.
+        let children = all
+            .filter(|process| process.parent() == Some(parent) && process.thread_kind().is_none());
         found.extend(children.map(Process::pid));
         next += 1;
     }
