@@ -427,7 +427,7 @@ async fn waiters_fail_where_positions_grow() {
     let planted = Planted::start(
         &system,
         "return { 'waitlisted', at_round, position, tonumber(since)",
-        "return { 'waitlisted', at_round, now%99999999, tonumber(since)",
+        "return { 'waitlisted', at_round, now%1e09, tonumber(since)",
     )
     .await;
     let waiters = Run {
