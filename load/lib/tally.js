@@ -33,7 +33,8 @@ export function noteAnswer(answer) {
   } else if (isRejected) {
     rejected.add(1);
   } else if (decision in byDecision) {
-    byDecision[decision].add(1);
+    // An answer to a question repeats a decision.
+    if (response.request.method !== "GET") byDecision[decision].add(1);
   } else {
     unexplained.add(1);
     console.error(`unexplained answer: ${status} ${response.body}`);
