@@ -59,7 +59,7 @@ impl Settings {
         Ok(SETTINGS.get_or_init(|| read))
     }
 
-    /// The serial. The error for an applicant who has one already keeps a turn on old keys from looking fast.
+    /// The serial. An error for an applicant with a serial keeps a turn on old keys from looking fast.
     async fn grant(&self, user_id: &str) -> Result<i64, ErrorCode> {
         let [people, count, stream] = KEYS;
         let words = [self.script.as_str(), "3", people, count, stream, user_id];

@@ -9,7 +9,7 @@
 mod component;
 
 /// One per person, a counter, an event: no window, no quota, no pause, no repeated answer for a retry, no revocation.
-/// Returns 0 to an applicant who has a serial.
+/// Returns 0 to an applicant with a serial.
 pub const SCRIPT: &str = "if redis.call('SADD', KEYS[1], ARGV[1]) == 0 then return 0 end \
     local serial = redis.call('INCR', KEYS[2]) \
     redis.call('XADD', KEYS[3], '*', 'serial', serial, 'user_id', ARGV[1]) \

@@ -39,7 +39,7 @@ pub struct Killed {
     pub kills: u64,
     /// Applicants without a row, in all campaigns together.
     pub lost: u64,
-    /// Rows of an applicant who has one already.
+    /// Rows of an applicant with an earlier row.
     pub doubled: u64,
 }
 

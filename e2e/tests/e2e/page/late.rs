@@ -48,7 +48,7 @@ async fn an_answer_from_before_the_application_does_not_take_the_coupon_off_the_
     tab.evaluate("localStorage['rushgate.visitor'] = '77'")
         .await;
     tab.reload().await;
-    // The page asks about this visitor, who has not applied yet.
+    // The page asks about a visitor without an application.
     tab.until("window.release !== undefined").await;
     tab.click("Get a coupon", 1).await;
     tab.until_stage("granted").await;
