@@ -97,7 +97,7 @@ function askUntilAnswered(userIds) {
 }
 
 function requireNewCampaign() {
-  const response = read();
+  const response = readUntilAnswered();
   if (response.status === 0) stop(`there is no answer from ${url}: ${response.error}`);
   const create = `rushgate campaign create --id ${campaign} --quota ${quota}`;
   if (response.status === 404) stop(`there is no campaign ${campaign}: ${create}`);
@@ -107,6 +107,16 @@ function requireNewCampaign() {
   if (granted > 0) stop(`campaign ${campaign} has granted ${granted} coupons: create a new one`);
   if (its && its !== quota) stop(`campaign ${campaign} has a quota of ${its}: set -e QUOTA=${its}`);
   return { ...state, now: time(response) };
+}
+
+// A campaign that somebody asked for before its creation is unknown for a second more.
+function readUntilAnswered() {
+  for (let attempt = 1; ; attempt++) {
+    const response = read();
+    const enough = { 0: 4, 404: 4, 429: tries, 503: tries }[response.status] ?? 1;
+    if (attempt >= enough) return response;
+    sleep(interval);
+  }
 }
 
 function stop(why) {
