@@ -2,15 +2,33 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 
-use crate::binaries::{BRIDGE, Binary, CONSUMER, OPERATOR, Profile, WASM_HOST};
+use crate::binaries::{BRIDGE, Binary, CONSUMER, OPERATOR, Profile, RELEASE, WASM_HOST};
 use crate::handler::Host;
 use crate::progress;
 use crate::run;
 use crate::toolchain;
-use crate::workspace::{cargo, from_root, root, target};
+use crate::workspace::{CFLAGS, cargo, from_root, root, target};
+
+/// Builds the component and whatever `others` builds, at the same time: neither keeps two cores busy alone.
+///
+/// Each locks the directory of its profile: the component that of release.
+pub(crate) fn beside_others(
+    component: impl FnOnce() -> Result<()> + Send,
+    others: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    thread::scope(|scope| {
+        let component = scope.spawn(component);
+        let others = others();
+        let component = component
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        others.and(component)
+    })
+}
 
 /// Builds the binaries that run a stack on this machine, and `more`.
 pub(crate) fn build_stack(profile: Profile, more: &[Binary]) -> Result<()> {
@@ -32,7 +50,11 @@ pub(crate) fn build(profile: Profile, binaries: &[Binary]) -> Result<()> {
     }
     let names: Vec<&str> = binaries.iter().map(|binary| binary.name).collect();
     let what = format!("Building {}", names.join(", "));
-    progress::build(&what, cargo(arguments)).context("building with cargo")
+    let mut cargo = cargo(arguments);
+    if profile == RELEASE && std::env::var_os(CFLAGS).is_none() {
+        cargo.env_remove(CFLAGS);
+    }
+    progress::build(&what, cargo).context("building with cargo")
 }
 
 /// The feature that compiles failpoints and planted bugs into bridge and consumer.

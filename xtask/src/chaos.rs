@@ -44,9 +44,8 @@ pub(crate) struct Options {
 pub(crate) fn chaos(options: &Options) -> Result<ExitCode> {
     run::survive_interrupts()?;
     packages::build_tools()?;
-    build::build_component()?;
     let step = say::heading("Building everything");
-    build::build_all_targets()?;
+    build::beside_others(build::build_component, build::build_all_targets)?;
     step.done();
     let test_servers = TestServers::start(&packages::servers()?)?;
     let mut command = cargo([

@@ -91,14 +91,12 @@ pub(crate) fn test(server: &str, arguments: &[String]) -> Result<ExitCode> {
             names.join("; ")
         );
     }
-    let mut stages = Stages::new("test-matrix", 3 + sets.len());
+    let mut stages = Stages::new("test-matrix", 2 + sets.len());
     stages.begin("tools");
     packages::build_tools()?;
     let tools = Tools::find()?;
-    stages.begin("components");
-    build::build_components()?;
     stages.begin("build");
-    build::build_all_targets()?;
+    build::beside_others(build::build_components, build::build_all_targets)?;
     let chosen: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let suites: &[Suite] = match arguments {
         [] => &SUITES,

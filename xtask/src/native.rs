@@ -47,8 +47,7 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
     // The servers start while the compiler works.
     let starting = start_servers(&servers, &stack, None, state)?;
     let host = Host::find();
-    build::build_stack(LOCAL, &[])?;
-    build::build_component()?;
+    build::beside_others(build::build_component, || build::build_stack(LOCAL, &[]))?;
     wait("Waiting for Redis, Kafka and the database", starting)?;
 
     let step = say::step("Creating tables, topic and campaign");

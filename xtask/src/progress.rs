@@ -1,7 +1,7 @@
 //! Runs `cargo build` and shows how much of it is done, and about how long the rest takes: a bar on a terminal, a line
 //! now and then elsewhere. cargo's list of crates is hidden; its warnings and errors are not.
 
-use std::io::{self, BufReader, IsTerminal, PipeReader, Read, stderr};
+use std::io::{self, BufReader, PipeReader, Read};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -87,7 +87,7 @@ fn show(output: PipeReader, mut bar: Bar) {
             None if HIDDEN
                 .iter()
                 .any(|word| text.trim_start().starts_with(word)) => {}
-            None => bar.note(&text),
+            None => say::note(&text),
         }
         line.clear();
     }
@@ -114,11 +114,7 @@ struct Bar {
 
 impl Bar {
     fn new(what: &str, begun: Instant) -> Self {
-        let terminal = stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new_spinner().with_message(what.to_owned());
-            bar.enable_steady_tick(Duration::from_millis(120));
-            bar
-        });
+        let terminal = say::spinner(what);
         if terminal.is_none() {
             say::note(format_args!("{what} …"));
         }
@@ -153,13 +149,6 @@ impl Bar {
             say::note(format_args!(
                 "{what}: {done} of {total} crates, {spent}{left}"
             ));
-        }
-    }
-
-    fn note(&self, text: &str) {
-        match &self.terminal {
-            Some(bar) => bar.suspend(|| say::note(text)),
-            None => say::note(text),
         }
     }
 }

@@ -2,9 +2,13 @@
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write, stderr, stdout};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+/// Everything that moves on the terminal: several builds may run at a time.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Prints a line of the result.
 pub(crate) fn line(text: impl Display) {
@@ -14,7 +18,22 @@ pub(crate) fn line(text: impl Display) {
 
 /// Prints a progress line.
 pub(crate) fn note(text: impl Display) {
-    let _ = writeln!(stderr(), "{text}");
+    BARS.suspend(|| {
+        let _ = writeln!(stderr(), "{text}");
+    });
+}
+
+/// A spinner, if there is a terminal.
+pub(crate) fn spinner(what: &str) -> Option<ProgressBar> {
+    let terminal = stderr().is_terminal();
+    terminal.then(|| {
+        let spinner = BARS.add(ProgressBar::new_spinner().with_message(what.to_owned()));
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+            spinner.set_style(style);
+        }
+        spinner.enable_steady_tick(Duration::from_millis(120));
+        spinner
+    })
 }
 
 /// A step that takes a while: a spinner on a terminal, plain lines elsewhere.
@@ -27,14 +46,7 @@ pub(crate) struct Progress {
 /// Begins a step whose own output is hidden.
 pub(crate) fn step(what: impl Into<String>) -> Progress {
     let what = what.into();
-    let spinner = stderr().is_terminal().then(|| {
-        let spinner = ProgressBar::new_spinner().with_message(what.clone());
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
-            spinner.set_style(style);
-        }
-        spinner.enable_steady_tick(Duration::from_millis(120));
-        spinner
-    });
+    let spinner = spinner(&what);
     if spinner.is_none() {
         note(format_args!("{what} …"));
     }

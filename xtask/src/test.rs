@@ -23,7 +23,7 @@ use crate::workspace::cargo;
 pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     run::survive_interrupts()?;
     let everything = arguments.is_empty();
-    let mut stages = Stages::new("test", if everything { 9 } else { 7 });
+    let mut stages = Stages::new("test", if everything { 8 } else { 6 });
     stages.begin("tools");
     toolchain::ensure_checkers()?;
     packages::build_tools()?;
@@ -33,12 +33,12 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     if compose::compose_answers() {
         check_compose_file()?;
     }
-    stages.begin("clippy");
-    clippy()?;
-    stages.begin("components");
-    build::build_components()?;
-    stages.begin("build");
-    build::build_all_targets()?;
+    build::beside_others(build::build_components, || {
+        stages.begin("clippy, and the components");
+        clippy()?;
+        stages.begin("build");
+        build::build_all_targets()
+    })?;
     stages.begin("documentation");
     document()?;
 

@@ -20,7 +20,11 @@ pub(crate) fn target() -> PathBuf {
     root().join("target")
 }
 
-/// cargo with these arguments, at the root.
+/// What `.cargo/config.toml` sets, too.
+pub(crate) const CFLAGS: &str = "CFLAGS";
+
+/// cargo with these arguments, at the root. It optimises librdkafka as little as the other dependencies of a build that
+/// somebody waits for.
 pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -28,6 +32,9 @@ pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command
         .args(arguments)
         .current_dir(root())
         .env("CARGO_TARGET_DIR", target());
+    if std::env::var_os(CFLAGS).is_none() {
+        command.env(CFLAGS, "-g0 -O1");
+    }
     command
 }
 
