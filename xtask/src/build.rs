@@ -13,20 +13,20 @@ use crate::run;
 use crate::toolchain;
 use crate::workspace::{CFLAGS, cargo, from_root, root, target};
 
-/// Builds the component and whatever `others` builds, at the same time: neither keeps two cores busy alone.
+/// Builds the component while `others` runs, for neither keeps two cores busy alone.
 ///
-/// Each locks the directory of its profile: the component that of release.
-pub(crate) fn beside_others(
+/// Each build locks the directory of its profile. That of the component is release.
+pub(crate) fn beside_component<T>(
     component: impl FnOnce() -> Result<()> + Send,
-    others: impl FnOnce() -> Result<()>,
-) -> Result<()> {
+    others: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     thread::scope(|scope| {
         let component = scope.spawn(component);
-        let others = others();
-        let component = component
+        let others = others()?;
+        component
             .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        others.and(component)
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok(others)
     })
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn chaos(options: &Options) -> Result<ExitCode> {
     run::survive_interrupts()?;
     packages::build_tools()?;
     let step = say::heading("Building everything");
-    build::beside_others(build::build_component, build::build_all_targets)?;
+    build::beside_component(build::build_component, build::build_all_targets)?;
     step.done();
     let test_servers = TestServers::start(&packages::servers()?)?;
     let mut command = cargo([

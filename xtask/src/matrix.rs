@@ -96,7 +96,7 @@ pub(crate) fn test(server: &str, arguments: &[String]) -> Result<ExitCode> {
     packages::build_tools()?;
     let tools = Tools::find()?;
     stages.begin("build");
-    build::beside_others(build::build_components, build::build_all_targets)?;
+    build::beside_component(build::build_components, build::build_all_targets)?;
     let chosen: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let suites: &[Suite] = match arguments {
         [] => &SUITES,

@@ -39,15 +39,18 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
     packages::native_stack(stack.edge.is_some())?;
     let servers = packages::servers()?;
     let haproxy = stack.edge.map(|_| packages::edge()).transpose()?;
-    kafka::fetch()?;
-    // In this order: if this is interrupted in between, the next `up` starts again what was stopped.
-    retire(previous.as_ref(), &stack, state)?;
-    state.save(&stack)?;
 
-    // The servers start while the compiler works.
-    let starting = start_servers(&servers, &stack, None, state)?;
+    let starting = build::beside_component(build::build_component, || {
+        kafka::fetch()?;
+        // In this order: if this is interrupted in between, the next `up` starts again what was stopped.
+        retire(previous.as_ref(), &stack, state)?;
+        state.save(&stack)?;
+        // The servers start while the compiler works.
+        let starting = start_servers(&servers, &stack, None, state)?;
+        build::build_stack(LOCAL, &[])?;
+        Ok(starting)
+    })?;
     let host = Host::find();
-    build::beside_others(build::build_component, || build::build_stack(LOCAL, &[]))?;
     wait("Waiting for Redis, Kafka and the database", starting)?;
 
     let step = say::step("Creating tables, topic and campaign");

@@ -20,7 +20,8 @@ const BAR: [(&str, &str); 2] = [
 ];
 
 /// What the bar says instead.
-const HIDDEN: [&str; 5] = [
+const HIDDEN: [&str; 6] = [
+    "Blocking ",
     "Compiling ",
     "Downloading ",
     "Downloaded ",

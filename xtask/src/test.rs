@@ -33,7 +33,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     if compose::compose_answers() {
         check_compose_file()?;
     }
-    build::beside_others(build::build_components, || {
+    build::beside_component(build::build_components, || {
         stages.begin("clippy, and the components");
         clippy()?;
         stages.begin("build");
