@@ -109,7 +109,7 @@ function requireNewCampaign() {
   return { ...state, now: time(response) };
 }
 
-// A campaign that somebody asked for before its creation is unknown for a second more.
+// If a request asked for the campaign before its creation, it is unknown for a second more.
 function readUntilAnswered() {
   for (let attempt = 1; ; attempt++) {
     const response = read();

@@ -23,8 +23,8 @@ pub(crate) fn target() -> PathBuf {
 /// What `.cargo/config.toml` sets, too.
 pub(crate) const CFLAGS: &str = "CFLAGS";
 
-/// cargo with these arguments, at the root. It optimises librdkafka as little as the other dependencies of a build that
-/// somebody waits for.
+/// cargo with these arguments, at the root. It optimises librdkafka as little as the dependencies in Rust. (Only the build of
+/// the profile release optimises it fully.)
 pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
