@@ -6,7 +6,7 @@ use rushgate_e2e::edge::{Edge, addresses};
 use rushgate_e2e::flood::{self, Flood, FloodResult, ORIGIN};
 use rushgate_e2e::overload::come_again;
 use rushgate_e2e::system::{Size, System};
-use rushgate_testbed::load::{Ended, Load, Pace, Requests, Until, silent};
+use rushgate_testbed::load::{Answer, Ended, Load, Pace, Requests, Until, silent};
 use rushgate_testbed::process::Signal;
 use rushgate_testbed::servers::haproxy::workers;
 use rushgate_testbed::wait::until;
@@ -155,19 +155,25 @@ impl Requests for Bot {
                     .extend(answer.header("rushgate-serial").map(str::to_owned));
                 true
             }
-            429 => {
-                answer.header("retry-after").is_some()
-                    && answer.header("access-control-allow-origin") == Some(ORIGIN)
-                    && answer.header("content-type") == Some("application/problem+json")
-                    && answer.text().contains(r#""code":"rate_limited""#)
-            }
+            429 => is_problem(answer, "rate_limited"),
+            // A busy machine may keep an application in the queue for too long.
+            503 => is_problem(answer, "overloaded"),
             _ => false,
         };
         if !is_explained {
-            self.unexplained.push(format!("{answer:?}"));
+            let head = String::from_utf8_lossy(answer.head);
+            self.unexplained.push(format!("{head}{}", answer.text()));
         }
         Ok(None)
     }
+}
+
+/// Whether a page of another origin can read the problem, and when to come again.
+fn is_problem(answer: Answer<'_>, code: &str) -> bool {
+    answer.header("retry-after").is_some()
+        && answer.header("access-control-allow-origin") == Some(ORIGIN)
+        && answer.header("content-type") == Some("application/problem+json")
+        && answer.text().contains(&format!(r#""code":"{code}""#))
 }
 
 impl Bot {
