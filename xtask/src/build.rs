@@ -11,11 +11,12 @@ use crate::handler::Host;
 use crate::progress;
 use crate::run;
 use crate::toolchain;
-use crate::workspace::{CFLAGS, cargo, from_root, root, target};
+use crate::workspace::{cargo, compile_c_with, from_root, root, target};
 
 /// Builds the component while `others` runs, for neither keeps two cores busy alone.
 ///
-/// Each build locks the directory of its profile. That of the component is release.
+/// Each build locks the directory of its profile. That of the component is release. An error of `others` is told when the
+/// component is built.
 pub(crate) fn beside_component<T>(
     component: impl FnOnce() -> Result<()> + Send,
     others: impl FnOnce() -> Result<T>,
@@ -51,8 +52,8 @@ pub(crate) fn build(profile: Profile, binaries: &[Binary]) -> Result<()> {
     let names: Vec<&str> = binaries.iter().map(|binary| binary.name).collect();
     let what = format!("Building {}", names.join(", "));
     let mut cargo = cargo(arguments);
-    if profile == RELEASE && std::env::var_os(CFLAGS).is_none() {
-        cargo.env_remove(CFLAGS);
+    if profile == RELEASE {
+        compile_c_with(&mut cargo, "-g0");
     }
     progress::build(&what, cargo).context("building with cargo")
 }

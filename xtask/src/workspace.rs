@@ -20,9 +20,6 @@ pub(crate) fn target() -> PathBuf {
     root().join("target")
 }
 
-/// What `.cargo/config.toml` sets, too.
-pub(crate) const CFLAGS: &str = "CFLAGS";
-
 /// cargo with these arguments, at the root. It optimises librdkafka as little as the dependencies in Rust. (Only the build of
 /// the profile release optimises it fully.)
 pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
@@ -32,10 +29,17 @@ pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command
         .args(arguments)
         .current_dir(root())
         .env("CARGO_TARGET_DIR", target());
-    if std::env::var_os(CFLAGS).is_none() {
-        command.env(CFLAGS, "-g0 -O1");
-    }
+    compile_c_with(&mut command, "-g0 -O1");
     command
+}
+
+/// Sets the flags for what is written in C, unless the environment has flags of its own: cargo gives xtask those of
+/// `.cargo/config.toml`, `-g0`.
+pub(crate) fn compile_c_with(cargo: &mut Command, flags: &str) {
+    const NAME: &str = "CFLAGS";
+    if std::env::var(NAME).is_ok_and(|set| set == "-g0") {
+        cargo.env(NAME, flags);
+    }
 }
 
 #[cfg(test)]
@@ -45,5 +49,17 @@ mod tests {
     #[test]
     fn the_root_is_where_the_manifest_is() {
         assert!(root().join("spin.toml").is_file());
+    }
+
+    #[test]
+    fn c_is_compiled_with_what_the_caller_says() {
+        let flags = |command: &Command| {
+            let mut set = command.get_envs();
+            set.find_map(|(name, value)| value.filter(|_| name == "CFLAGS").map(ToOwned::to_owned))
+        };
+        let mut command = cargo(["build"]);
+        assert_eq!(flags(&command), Some("-g0 -O1".into()));
+        compile_c_with(&mut command, "-g0");
+        assert_eq!(flags(&command), Some("-g0".into()));
     }
 }
