@@ -37,9 +37,17 @@ async fn sent(request: RequestBuilder) -> (u16, HeaderMap, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_edge_answers_in_the_words_of_the_handler() {
     let origins = "https://shop.example:443, http://localhost:8080";
-    let origin_setting = ("SPIN_VARIABLE_CORS_ALLOWED_ORIGINS", origins);
-    let system = System::start_with(Size::ONLY_A_HANDLER, &[origin_setting]).await;
-    let edge = Edge::start(&system, &[("EDGE_CORS_ALLOWED_ORIGINS", origins)]).expect("the edge");
+    let headers = "traceparent, x-shop";
+    let of_handler = [
+        ("SPIN_VARIABLE_CORS_ALLOWED_ORIGINS", origins),
+        ("SPIN_VARIABLE_CORS_ALLOWED_HEADERS", headers),
+    ];
+    let of_edge = [
+        ("EDGE_CORS_ALLOWED_ORIGINS", origins),
+        ("EDGE_CORS_ALLOWED_HEADERS", headers),
+    ];
+    let system = System::start_with(Size::ONLY_A_HANDLER, &of_handler).await;
+    let edge = Edge::start(&system, &of_edge).expect("the edge");
     let client = Client::new();
     let same = async |ask: &dyn Fn(String) -> RequestBuilder| {
         let (own, handlers) = (ask(edge.url()), ask(system.url().to_owned()));
