@@ -25,6 +25,8 @@ const UNLIMITED: [(&str, &str); 2] = [
 
 const SETTINGS: &str = include_str!("../../../deploy/edge/haproxy.cfg");
 
+const COMPOSE_FILE: &str = include_str!("../../../docker-compose.yml");
+
 /// Requests in 10 s, as shipped.
 const APPLICATIONS_PER_ADDRESS: u64 = 300;
 
@@ -129,6 +131,38 @@ async fn the_edge_answers_in_the_words_of_the_handler() {
     // No user id in a log line.
     let log = edge.process.log();
     assert!(!log.contains("a-person"), "{log}");
+}
+
+/// The value that Compose gives a variable without a `.env`: of `${NAME:-default}` the default, of `${NAME:+other}` nothing.
+fn without_env(value: &str) -> &str {
+    match value.strip_prefix("${") {
+        Some(variable) => variable
+            .trim_end_matches('}')
+            .split_once(":-")
+            .map_or("", |(_, default)| default),
+        None => value,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_edge_starts_with_the_settings_of_the_compose_file() {
+    let settings: Vec<_> = COMPOSE_FILE
+        .lines()
+        .filter_map(|line| line.trim_start().split_once(':'))
+        .filter(|(name, _)| name.starts_with("EDGE_"))
+        .filter(|(name, _)| !["EDGE_LISTEN", "EDGE_TLS_LISTEN"].contains(name))
+        .map(|(name, value)| (name, without_env(value.trim())))
+        .collect();
+    assert!(settings.len() > 10, "{settings:?}");
+    let system = System::start_with(Size::ONLY_A_HANDLER, &[]).await;
+    let edge = Edge::start(&system, &settings).expect("the edge");
+    let preflight = Client::new()
+        .request(Method::OPTIONS, format!("{}/v1/campaigns", edge.url()))
+        .header("access-control-request-method", "GET");
+    let (status, headers, _) = sent(preflight).await;
+    assert_eq!(status, 204);
+    let allowed = headers["access-control-allow-headers"].to_str();
+    assert!(allowed.expect("a text").ends_with("baggage, sentry-trace"));
 }
 
 /// A bot: it applies on and on, and counts what it gets.

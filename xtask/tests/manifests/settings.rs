@@ -2,10 +2,6 @@
 //! file has a value for it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::process::Command;
-
-use rushgate_testbed::servers::haproxy;
 
 use super::compose::{entries, load};
 use super::read;
@@ -253,38 +249,4 @@ fn a_setting_that_is_missing_or_fixed_is_found() {
     let found = missing(text, &wanted);
     let names: Vec<&str> = found.iter().map(|(_, name)| name.as_str()).collect();
     assert_eq!(names, ["GONE", "LOCKED"]);
-}
-
-/// What Compose makes of a value without a `.env`: `${NAME:-default}` becomes the default, and `${NAME:+other}` nothing.
-fn without_env(value: &str) -> String {
-    match value
-        .strip_prefix("${")
-        .and_then(|rest| rest.strip_suffix('}'))
-    {
-        Some(variable) => match variable.split_once(":-") {
-            Some((_, default)) => default.to_owned(),
-            None => String::new(),
-        },
-        None => value.to_owned(),
-    }
-}
-
-#[test]
-fn haproxy_accepts_the_settings_of_the_compose_file() {
-    let file = load(&read("docker-compose.yml"));
-    let settings = entries(&file["services"]["edge"]["environment"])
-        .map(|(name, value)| (name, without_env(value.as_str().unwrap_or_default())));
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/edge");
-    let program = haproxy::program().expect("haproxy: run `cargo xtask test`, which installs it");
-    let output = Command::new(program)
-        .arg("-c")
-        .arg("-f")
-        .arg(directory.join("haproxy.cfg"))
-        .arg("-f")
-        .arg(directory.join("handlers.cfg"))
-        .envs(settings)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
 }
