@@ -1,13 +1,10 @@
 //! Reads the body of a request within limits of size and time, or reads and drops it.
 
+use crate::deadline;
 use crate::http_io::{Body, Malformed};
 use crate::problem::Problem;
 use crate::request_body::{MAX_BODY, is_json};
-use futures::future::{Either, select};
-use futures::poll;
 use spin_sdk::http::HeaderMap;
-use std::pin::pin;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// Reads the whole body, for at most `limit`. Its type must be JSON, and its size at most [`MAX_BODY`].
@@ -19,7 +16,7 @@ pub async fn read(
     body: &mut Body<'_>,
     limit: Duration,
 ) -> Result<Vec<u8>, Problem> {
-    let read = within(limit, read_all(headers, body)).await;
+    let read = deadline::within(limit, read_all(headers, body)).await;
     read.unwrap_or(Err(Problem::BodyTimeout))
 }
 
@@ -43,7 +40,7 @@ pub async fn discard(body: &mut Body<'_>) {
     const MAX_SILENCE: Duration = Duration::from_millis(50);
     let (begun, mut discarded) = (Instant::now(), 0);
     while discarded < MAX_BYTES && begun.elapsed() < MAX_TIME {
-        match within(MAX_SILENCE, body.next()).await {
+        match deadline::within(MAX_SILENCE, body.next()).await {
             Some(Ok(Some(piece))) => discarded += piece.len(),
             _ => return,
         }
@@ -75,16 +72,4 @@ async fn read_all(headers: &HeaderMap, body: &mut Body<'_>) -> Result<Vec<u8>, P
 
 fn is_too_large(length: u64) -> bool {
     length > MAX_BODY as u64
-}
-
-/// The result of `work`; `None` if it takes longer than `limit`. No timer is started for work that is ready at once.
-async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
-    if let Poll::Ready(done) = poll!(&mut work) {
-        return Some(done);
-    }
-    match select(work, pin!(spin_sdk::time::sleep(limit))).await {
-        Either::Left((done, _)) => Some(done),
-        Either::Right(((), _)) => None,
-    }
 }

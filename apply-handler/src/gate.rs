@@ -13,13 +13,12 @@ pub use crate::load_shedding::GateLimits;
 pub use error::GateError;
 
 use crate::clock;
+use crate::deadline;
 use crate::load_shedding::{Admission, LoadShedder};
-use futures::future::{Either, select};
 use futures::lock::{Mutex, MutexGuard};
 use rushgate_gate::{Call, CampaignId, Millis, ReplyError, Value, script};
 use spin_sdk::redis::{Connection, Error};
 use std::cell::Cell;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -141,12 +140,9 @@ impl<'a> Gate<'a> {
     ) -> Result<MutexGuard<'t, ()>, GateError> {
         let begun = Instant::now();
         let timeout = self.settings.limits.timeout;
-        let guard = match select(lock.lock(), pin!(spin_sdk::time::sleep(timeout))).await {
-            Either::Left((guard, _)) => Ok(guard),
-            Either::Right(((), _)) => Err(GateError::TimedOut(timeout)),
-        };
+        let guard = deadline::within_since(begun, timeout, lock.lock()).await;
         self.note_waiting(begun);
-        guard
+        guard.ok_or(GateError::TimedOut(timeout))
     }
 
     /// Checks that a request with several calls, `begun` at that time, is still within the timeout of one call.
@@ -252,7 +248,7 @@ impl<'a> Gate<'a> {
         work: impl AsyncFn(&Connection) -> Result<T, Error>,
     ) -> (Result<T, GateError>, Instant) {
         let timeout = self.settings.limits.timeout;
-        let finished = connection::within(&self.settings.address, timeout, work).await;
+        let finished = connection::within(&self.settings.address, begun, timeout, work).await;
         let ended = self.note_waiting(begun);
         let result = match finished {
             Some(result) => result.map_err(GateError::from),

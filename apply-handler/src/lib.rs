@@ -26,6 +26,7 @@ pub mod unknown_campaigns;
 
 // Decided.
 pub mod clock;
+pub mod deadline;
 pub mod gate;
 
 // Answered.

@@ -4,23 +4,23 @@
 //! is kept in a static variable, and work on it has a timeout.
 
 use super::error::reply_code;
-use futures::future::{Either, select};
+use crate::deadline;
 use futures::lock::Mutex;
 use spin_sdk::redis::{Connection, Error};
 use std::cell::RefCell;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 static CONNECTION: Mutex<Option<Arc<Connection>>> = Mutex::new(None);
 
 /// Does `work` on the connection to `address`, and a second time on a new one if the first gets no reply; `None` if
-/// both together take longer than `timeout`.
+/// both together are not done when `timeout` has passed since `begun`.
 ///
 /// # Errors
 /// When Redis replies with an error, or there is no reply on the second connection either.
 pub(super) async fn within<T>(
     address: &str,
+    begun: Instant,
     timeout: Duration,
     work: impl AsyncFn(&Connection) -> Result<T, Error>,
 ) -> Option<Result<T, Error>> {
@@ -40,12 +40,8 @@ pub(super) async fn within<T>(
             done => done,
         }
     };
-    let timer = spin_sdk::time::sleep(timeout);
-    // The unfinished future is dropped here, and with it a lock that it may hold.
-    let finished = match select(pin!(attempts), pin!(timer)).await {
-        Either::Left((result, _)) => Some(result),
-        Either::Right(((), _)) => None,
-    };
+    // An unfinished future is dropped here, and with it a lock that it may hold.
+    let finished = deadline::within_since(begun, timeout, attempts).await;
     if finished.is_none() {
         // The connection may be half open. The next request must not wait for it as well.
         discard(used.take().as_ref()).await;
