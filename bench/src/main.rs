@@ -20,6 +20,9 @@ use tokio::net::TcpListener;
 /// The name of the results of a full run.
 const LATEST: &str = "latest";
 
+/// The chart of the usual ways, which the pages show. It says itself what was measured.
+const CHART_OF_WAYS: &str = "usual-ways.svg";
+
 /// Benchmark Rushgate beside its baselines
 #[derive(Parser)]
 #[command(name = "rushgate-bench")]
@@ -172,8 +175,11 @@ impl Run {
     }
 
     /// Replaces the findings of a benchmark in the last full run by those of this run, if both ran on the same machine
-    /// with the same servers.
+    /// with the same servers. The usual ways are compared with each other only, so their tables are replaced in any case.
     fn amend(&self, bench: &str, again: &Report) -> Result<()> {
+        if ways::table::are_in(again) {
+            self.refresh_pages(&[("measured:ways", ways::table::with_machine(again))])?;
+        }
         let Ok(latest) = fs::read_to_string(self.results.join(LATEST).with_extension("json"))
         else {
             return Ok(());
@@ -189,13 +195,16 @@ impl Run {
     /// Writes the published tables and charts.
     fn publish(&self, report: &Report) -> Result<()> {
         self.write(LATEST, report)?;
-        let tables = [
+        self.refresh_pages(&[
             ("measured:goals", goals::table_of(report)),
-            ("measured:ways", ways::table::markdown(&report.findings)),
-        ];
+            ("measured:ways", ways::table::with_machine(report)),
+        ])
+    }
+
+    fn refresh_pages(&self, tables: &[(&str, String)]) -> Result<()> {
         self.page
             .iter()
-            .try_for_each(|page| page::refresh(page, &tables))
+            .try_for_each(|page| page::refresh(page, tables))
     }
 
     fn write(&self, file: &str, report: &Report) -> Result<()> {
@@ -206,9 +215,13 @@ impl Run {
         if report.findings.iter().any(|finding| finding.goal.is_some()) {
             written.push(("svg", chart::svg(report)));
         }
-        written.extend(ways::chart::svg(report).map(|svg| ("ways.svg", svg)));
-        for (kind, text) in written {
-            let path = self.results.join(format!("{file}.{kind}"));
+        let mut written: Vec<_> = written
+            .into_iter()
+            .map(|(kind, text)| (format!("{file}.{kind}"), text))
+            .collect();
+        written.extend(ways::chart::svg(report).map(|svg| (CHART_OF_WAYS.to_owned(), svg)));
+        for (name, text) in written {
+            let path = self.results.join(name);
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(())
