@@ -2,8 +2,8 @@
 //! seventh of the throughput.
 //!
 //! The request that finds no timer starts a watch, a task that outlives its response. The watch wakes at least every
-//! [`TICK`], ends what has missed its deadline, and ends itself when nothing waits. So an instance is kept for at most a
-//! tick longer than its requests need it.
+//! 0.1 s, ends what has missed its deadline, and ends itself when nothing waits. So an instance is kept for at most 0.1 s
+//! longer than its requests need it.
 
 use futures::channel::oneshot::{self, Receiver, Sender};
 use futures::future::{Either, select};
