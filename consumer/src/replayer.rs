@@ -88,8 +88,10 @@ impl Replayer {
                 looked = &mut looking => looked,
             };
             wait = match looked {
-                Ok(0) => EVERY,
-                Ok(_) => Duration::ZERO,
+                Ok(replayed) => {
+                    backoff = Backoff::default();
+                    if replayed == 0 { EVERY } else { Duration::ZERO }
+                }
                 Err(error) => {
                     if backoff.is_news(&error.to_string()) {
                         warn!(%error, "replaying parked records failed; retrying until it works");
@@ -97,9 +99,6 @@ impl Replayer {
                     backoff.failed().max(EVERY)
                 }
             };
-            if wait == EVERY {
-                backoff = Backoff::default();
-            }
         };
         self.store.close().await;
         ended

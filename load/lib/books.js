@@ -109,11 +109,12 @@ function requireNewCampaign() {
   return { ...state, now: time(response) };
 }
 
-// If a request asked for the campaign before its creation, it is unknown for a second more.
 function readUntilAnswered() {
+  // Instances that were asked for the campaign before its creation do not know it for a second more.
+  sleep(1);
   for (let attempt = 1; ; attempt++) {
     const response = read();
-    const enough = { 0: 4, 404: 4, 429: tries, 503: tries }[response.status] ?? 1;
+    const enough = { 0: 4, 429: tries, 503: tries }[response.status] ?? 1;
     if (attempt >= enough) return response;
     sleep(interval);
   }
