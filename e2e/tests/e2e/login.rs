@@ -1,6 +1,7 @@
 //! Tests all programs with a Kafka that requires a login, TLS, or a client certificate.
 
 use crate::failed::{named, with};
+use crate::secured::DATABASE_CERTIFICATE;
 use crate::secured::says::{Log, says};
 use crate::view::{View, granted};
 use rushgate_e2e::history::Place;
@@ -136,6 +137,7 @@ const CASES: [Case<'_>; 8] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_refusal_of_kafka_is_told_by_the_name_of_the_setting_and_healed() {
+    let _verified = DATABASE_CERTIFICATE.lock().await;
     let system = System::start_secured(Size::ONLY_A_HANDLER, &[]).await;
     system.operator.create("launch", 9).await.expect("created");
     let launch = View::of(&system, "launch");

@@ -13,8 +13,8 @@ use rushgate_testbed::wait::until;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// Held by a test that changes the certificate of the database, and by one that verifies it.
-static DATABASE_CERTIFICATE: Mutex<()> = Mutex::const_new(());
+/// Held by a test that changes the certificate of the database, and by each whose system verifies it.
+pub(crate) static DATABASE_CERTIFICATE: Mutex<()> = Mutex::const_new(());
 
 const QUOTA: u32 = 500;
 const APPLICANTS: u32 = 20_000;

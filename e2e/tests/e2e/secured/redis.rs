@@ -1,6 +1,7 @@
 //! Tests what all programs say when Redis has a wrong certificate, or refuses their login or their rights, and that they
 //! work again as soon as it is right.
 
+use super::DATABASE_CERTIFICATE;
 use super::says::{Log, says};
 use crate::view::View;
 use redis::aio::MultiplexedConnection;
@@ -53,6 +54,7 @@ const CASES: [(Wrong, &[&str], &[&str]); 6] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_refusal_of_redis_is_told_and_healed() {
+    let _verified = DATABASE_CERTIFICATE.lock().await;
     let system = System::start_secured(Size::ONE_OF_EACH, &[]).await;
     system
         .operator
