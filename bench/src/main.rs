@@ -177,8 +177,8 @@ impl Run {
     /// Replaces the findings of a benchmark in the last full run by those of this run, if both ran on the same machine
     /// with the same servers. The usual ways are compared with each other only, so their tables are replaced in any case.
     fn amend(&self, bench: &str, again: &Report) -> Result<()> {
-        if ways::table::are_in(again) {
-            self.refresh_pages(&[("measured:ways", ways::table::with_machine(again))])?;
+        if again.findings.iter().any(ways::table::is_one) {
+            self.refresh_pages(&[("measured:ways", tables_of_ways(again))])?;
         }
         let Ok(latest) = fs::read_to_string(self.results.join(LATEST).with_extension("json"))
         else {
@@ -197,7 +197,7 @@ impl Run {
         self.write(LATEST, report)?;
         self.refresh_pages(&[
             ("measured:goals", goals::table_of(report)),
-            ("measured:ways", ways::table::with_machine(report)),
+            ("measured:ways", tables_of_ways(report)),
         ])
     }
 
@@ -226,6 +226,12 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// The tables of the usual ways, and the machine.
+fn tables_of_ways(report: &Report) -> String {
+    let tables = ways::table::markdown(&report.findings);
+    format!("{tables}\n{}.", report.machine)
 }
 
 impl Applications {

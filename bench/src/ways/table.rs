@@ -2,7 +2,6 @@
 
 use super::shown::{CROWD, KILLED, Measure, WON};
 use crate::finding::Finding;
-use crate::report::Report;
 use crate::table::table;
 use std::fmt;
 
@@ -77,19 +76,13 @@ pub fn cells(findings: &[Finding]) -> Vec<Vec<Vec<String>>> {
     tables
 }
 
-/// Whether the report has findings for these tables.
-pub fn are_in(report: &Report) -> bool {
-    report.findings.iter().any(is_one)
-}
-
-/// These tables as Markdown, with empty lines between them, and the machine.
-pub fn with_machine(report: &Report) -> String {
-    let mut parts: Vec<_> = cells(&report.findings)
+/// These tables as Markdown, with empty lines between them.
+pub fn markdown(findings: &[Finding]) -> String {
+    let cells = cells(findings);
+    let tables = cells
         .iter()
-        .map(|rows| fmt::from_fn(|f| table(f, rows)).to_string())
-        .collect();
-    parts.push(format!("{}.", report.machine));
-    parts.join("\n")
+        .map(|rows| fmt::from_fn(|f| table(f, rows)).to_string());
+    tables.collect::<Vec<_>>().join("\n")
 }
 
 /// The head of each table, and its measures.
