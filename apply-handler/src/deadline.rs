@@ -1,5 +1,5 @@
 //! Gives work a deadline. All deadlines of an instance share one timer of the host: a timer for each request would cost a
-//! seventh of the throughput.
+//! tenth of the throughput (`bench/LOG.md`).
 //!
 //! The request that finds no timer starts a watch, a task that outlives its response. The watch wakes at least every
 //! 0.1 s, ends what has missed its deadline, and ends itself when nothing waits. So an instance is kept for at most 0.1 s
