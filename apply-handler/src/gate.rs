@@ -8,6 +8,7 @@
 mod commands;
 mod connection;
 mod error;
+mod problems;
 
 pub use crate::load_shedding::GateLimits;
 pub use error::GateError;
@@ -16,11 +17,11 @@ use crate::clock;
 use crate::deadline;
 use crate::load_shedding::{Admission, LoadShedder};
 use futures::lock::{Mutex, MutexGuard};
+use problems::Problems;
 use rushgate_gate::{Call, CampaignId, Millis, ReplyError, Value, script};
 use spin_sdk::redis::{Connection, Error};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// Where the gate is, and how long a call may take.
@@ -32,9 +33,7 @@ pub struct GateSettings {
     pub limits: GateLimits,
 }
 
-/// Why the last call failed: the advice, empty if there is none. An outage is logged once, not for each request, and again
-/// if its cause changes.
-static PROBLEM: RwLock<Option<String>> = RwLock::new(None);
+static PROBLEMS: Problems = Problems::none();
 
 /// Whether a missing right has been logged. It is logged once per instance; other calls may work.
 static DENIAL_LOGGED: AtomicBool = AtomicBool::new(false);
@@ -273,30 +272,28 @@ fn log_change<T>(result: &Result<T, GateError>) {
         }
         return;
     }
-    let advice = match result {
-        Ok(_) => None,
-        Err(error) => Some(error.advice().unwrap_or_default()),
+    let error = match result {
+        Err(error) => error,
+        Ok(_) => {
+            if PROBLEMS.end() {
+                eprintln!("gate: Redis replies again");
+            }
+            return;
+        }
     };
-    if let Err(error) = result
-        && error.is_missing_right()
-    {
+    let advice = error.advice().unwrap_or_default();
+    if error.is_missing_right() {
         if !DENIAL_LOGGED.swap(true, Ordering::Relaxed) {
-            eprintln!(
-                "gate: a call was refused: {error}: {}",
-                advice.unwrap_or_default()
-            );
+            eprintln!("gate: a call was refused: {error}: {advice}");
         }
         return;
     }
-    if *PROBLEM.read().unwrap_or_else(PoisonError::into_inner) == advice {
+    if !PROBLEMS.is_news(&advice) {
         return;
     }
-    match (result, &advice) {
-        (Err(error), Some(advice)) if !advice.is_empty() => {
-            eprintln!("gate: a call failed: {error}: {advice}");
-        }
-        (Err(error), _) => eprintln!("gate: a call failed: {error}"),
-        (Ok(_), _) => eprintln!("gate: Redis replies again"),
+    if advice.is_empty() {
+        eprintln!("gate: a call failed: {error}");
+    } else {
+        eprintln!("gate: a call failed: {error}: {advice}");
     }
-    *PROBLEM.write().unwrap_or_else(PoisonError::into_inner) = advice;
 }
