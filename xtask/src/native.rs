@@ -36,11 +36,13 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
     let stack = planned(previous.clone(), options)?;
     // Fails now rather than after the build.
     claim_new_addresses(previous.as_ref(), &stack, state)?;
-    packages::native_stack(stack.edge.is_some())?;
-    let servers = packages::servers()?;
-    let haproxy = stack.edge.map(|_| packages::edge()).transpose()?;
+    packages::can_have_native_stack(stack.edge.is_some())?;
 
-    let starting = build::beside_component(build::build_component, || {
+    let (starting, haproxy) = build::beside_component(build::build_component, || {
+        // apt and Maven wait for the network, while the compiler works.
+        packages::native_stack(stack.edge.is_some())?;
+        let servers = packages::servers()?;
+        let haproxy = stack.edge.map(|_| packages::edge()).transpose()?;
         kafka::fetch()?;
         // In this order: if this is interrupted in between, the next `up` starts again what was stopped.
         retire(previous.as_ref(), &stack, state)?;
@@ -48,7 +50,7 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
         // The servers start while the compiler works.
         let starting = start_servers(&servers, &stack, None, state)?;
         build::build_stack(LOCAL, &[])?;
-        Ok(starting)
+        Ok((starting, haproxy))
     })?;
     let host = Host::find();
     wait("Waiting for Redis, Kafka and the database", starting)?;

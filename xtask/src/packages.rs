@@ -183,10 +183,23 @@ pub(crate) fn servers() -> Result<Servers> {
     })
 }
 
+/// Names all that a native stack needs, if it is missing and cannot be installed here.
+pub(crate) fn can_have_native_stack(with_edge: bool) -> Result<()> {
+    let missing = missing(of_native_stack(with_edge));
+    if !missing.is_empty() && apt_privilege().is_none() {
+        bail!("{}", advice(&missing));
+    }
+    Ok(())
+}
+
 /// Ensures that a native stack can be compiled and run. What is missing is installed, or named, all at once.
 pub(crate) fn native_stack(with_edge: bool) -> Result<()> {
-    let edge = EDGE.iter().filter(|_| with_edge);
-    ensure(BUILD_TOOLS.iter().chain(&SERVERS).chain(edge))
+    ensure(of_native_stack(with_edge))
+}
+
+fn of_native_stack(with_edge: bool) -> impl Iterator<Item = &'static Need> {
+    let edge = EDGE.iter().filter(move |_| with_edge);
+    BUILD_TOOLS.iter().chain(&SERVERS).chain(edge)
 }
 
 /// Ensures that the workspace can be compiled.
@@ -228,11 +241,13 @@ fn has_openssl() -> bool {
             .is_ok_and(|status| status.success())
 }
 
+fn missing(needs: impl IntoIterator<Item = &'static Need>) -> Vec<&'static Need> {
+    let needs = needs.into_iter();
+    needs.filter(|need| !(need.is_there)()).collect()
+}
+
 fn ensure(needs: impl IntoIterator<Item = &'static Need>) -> Result<()> {
-    let missing: Vec<&Need> = needs
-        .into_iter()
-        .filter(|need| !(need.is_there)())
-        .collect();
+    let missing = missing(needs);
     if missing.is_empty() {
         return Ok(());
     }
@@ -264,10 +279,7 @@ fn ensure(needs: impl IntoIterator<Item = &'static Need>) -> Result<()> {
     run::quietly(&mut apt(&arguments)).with_context(|| advice(&missing))?;
     step.done();
 
-    let still: Vec<&Need> = missing
-        .into_iter()
-        .filter(|need| !(need.is_there)())
-        .collect();
+    let still = self::missing(missing);
     if !still.is_empty() {
         bail!(
             "apt has installed its packages, but something is still missing. {}",

@@ -60,13 +60,14 @@ pub(crate) fn build(what: &str, mut command: Command) -> Result<()> {
     Ok(())
 }
 
-/// About how long the rest takes, once enough is done to tell. The first units are small crates and the last ones are
-/// large: half of the units take about a quarter of the time.
+/// About how long the rest takes, once enough is done to tell. Most of the time, units are done evenly. The last tenth is
+/// large crates and the programs, for which no two cores have work: it takes a quarter of the time.
 fn left(spent: Duration, done: u64, total: u64) -> Option<String> {
     if spent < EARLY || done == 0 {
         return None;
     }
-    let share = (done as f64 / total as f64).powi(2);
+    let units = done as f64 / total as f64;
+    let share = 0.75 * units + 0.25 * units.powi(8);
     let left = spent.div_f64(share).saturating_sub(spent);
     Some(match (left.as_secs() + 30) / 60 {
         0 => "less than a minute left".to_owned(),
@@ -179,7 +180,9 @@ mod tests {
     #[test]
     fn an_estimate_follows_from_what_is_done() {
         let after = |seconds, done, total| left(Duration::from_secs(seconds), done, total);
-        assert_eq!(after(60, 100, 200).unwrap(), "about 3 min left");
+        // Two builds on two cores, whose rest took 8 and 2 minutes.
+        assert_eq!(after(62, 81, 515).unwrap(), "about 8 min left");
+        assert_eq!(after(95, 121, 191).unwrap(), "about 2 min left");
         assert_eq!(after(200, 199, 200).unwrap(), "less than a minute left");
         assert_eq!(after(5, 100, 200), None);
         assert_eq!(after(60, 0, 200), None);
