@@ -6,7 +6,9 @@ use rushgate_e2e::edge::{Edge, addresses};
 use rushgate_e2e::flood::{self, Flood, FloodResult, ORIGIN};
 use rushgate_e2e::overload::come_again;
 use rushgate_e2e::system::{Size, System};
+use rushgate_testbed::certificates::{AUTHORITY, Certificates, FOREIGN, SERVER};
 use rushgate_testbed::load::{Answer, Ended, Load, Pace, Requests, Until, silent};
+use rushgate_testbed::port::Port;
 use rushgate_testbed::process::Signal;
 use rushgate_testbed::servers::haproxy::workers;
 use rushgate_testbed::wait::until;
@@ -14,6 +16,8 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -163,6 +167,70 @@ async fn the_edge_starts_with_the_settings_of_the_compose_file() {
     assert_eq!(status, 204);
     let allowed = headers["access-control-allow-headers"].to_str();
     assert!(allowed.expect("a text").ends_with("baggage, sentry-trace"));
+}
+
+/// curl's exit status when the server's certificate is not signed by an authority that it trusts.
+const UNTRUSTED: i32 = 60;
+/// curl's exit status when there is no common version of TLS.
+const NO_HANDSHAKE: i32 = 35;
+
+/// What curl ends with: its exit status, and the HTTP version and the status of the response.
+fn curl(authority: &Path, options: &[&str], url: &str) -> (Option<i32>, String) {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--output", "/dev/null"])
+        .args(["--write-out", "%{http_version} %{http_code}", "--cacert"])
+        .arg(authority)
+        .args(options)
+        .arg(url);
+    let output = curl.output().expect("curl runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn https_has_http_2_and_a_renewed_certificate_needs_a_reload_only() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let certificates = Certificates::make(directory.path()).expect("certificates");
+    let authority = certificates.certificate(AUTHORITY);
+    // As HAProxy reads it: the certificate and its key in one file.
+    let pem = directory.path().join("edge.pem");
+    let install = |name| {
+        let parts = [certificates.certificate(name), certificates.key(name)];
+        let parts = parts.map(|part| std::fs::read_to_string(part).expect("a part"));
+        std::fs::write(&pem, parts.concat()).expect("written");
+    };
+    install(SERVER);
+    let [tls, metrics] = [(); 2].map(|()| Port::free().expect("a free port"));
+    let (tls, metrics) = (tls.address().to_string(), metrics.address().to_string());
+    let system = System::start_with(Size::ONLY_A_HANDLER, &[]).await;
+    let settings = [
+        ("EDGE_TLS_CERTIFICATE", pem.to_str().expect("a text")),
+        ("EDGE_TLS_LISTEN", &tls),
+        ("EDGE_METRICS_LISTEN", &metrics),
+    ];
+    let edge = Edge::start(&system, &settings).expect("the edge");
+    let url = format!("https://{tls}/healthz");
+    let ask = |options: &[&str]| curl(&authority, options, &url);
+    assert_eq!(ask(&["--http2"]), (Some(0), "2 200".to_owned()));
+    assert_eq!(ask(&["--http1.1"]), (Some(0), "1.1 200".to_owned()));
+    let old = ["--tls-max", "1.1", "--ciphers", "DEFAULT@SECLEVEL=0"];
+    assert_eq!(ask(&old).0, Some(NO_HANDSHAKE));
+
+    let client = Client::new();
+    let get = async |url: String| sent(client.get(url)).await;
+    let (status, _, text) = get(format!("http://{metrics}/metrics")).await;
+    assert_eq!(status, 200, "{text}");
+    let requests = r#"haproxy_frontend_http_requests_total{proxy="edge"} "#;
+    assert!(text.contains(requests), "{text}");
+    assert_eq!(get(format!("http://{metrics}/")).await.0, 404);
+    assert_eq!(get(format!("{}/metrics", edge.url())).await.0, 404);
+
+    install(FOREIGN);
+    edge.process.signal(Signal::SIGUSR2).expect("a signal");
+    until("the edge shows its new certificate", async || {
+        ask(&[]).0 == Some(UNTRUSTED)
+    })
+    .await;
 }
 
 /// A bot: it applies on and on, and counts what it gets.
