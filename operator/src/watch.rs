@@ -16,7 +16,7 @@ use crate::output::{CommandOutput, Format};
 use crate::refusal::{Refusal, refuse};
 use crate::stderr;
 use crate::waiting::wait;
-use alarm::Alarms;
+use alarm::{Alarms, ConsumerCommands};
 use anyhow::{Context, Result};
 use clap::Args;
 use futures::StreamExt;
@@ -56,6 +56,8 @@ pub struct Watch {
     /// With --output json: end after this many lines; default: never
     #[arg(long, value_name = "LINES")]
     count: Option<u64>,
+    #[command(flatten)]
+    commands: ConsumerCommands,
 }
 
 impl Watch {
@@ -65,7 +67,7 @@ impl Watch {
     /// When there is no such campaign, or stdout is not a terminal.
     pub async fn run(&self, config: &Config, format: Format) -> Result<CommandOutput> {
         let mut reader = Reader::new(config, self.campaign.as_ref()).await?;
-        let mut alarms = Alarms::new(self.oldest);
+        let mut alarms = Alarms::new(self.oldest, self.commands.clone());
         match format {
             Format::Json => self.print(&mut reader, &mut alarms).await?,
             Format::Text if std::io::stdout().is_terminal() => {

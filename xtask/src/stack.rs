@@ -164,6 +164,14 @@ impl Stack {
         env.push(("KAFKA_BROKERS", self.kafka_brokers()));
         env.push(("KAFKA_TOPIC", TOPIC.to_owned()));
         env.push(("DATABASE_URL", self.database_url()));
+        if self.runner == Runner::Native {
+            // What the alarms of `rushgate watch` name. They name Docker Compose by default.
+            env.push(("RUSHGATE_CONSUMER_START", "cargo xtask up".to_owned()));
+            env.push((
+                "RUSHGATE_CONSUMER_LOGS",
+                "cargo xtask logs consumer".to_owned(),
+            ));
+        }
         env
     }
 }

@@ -1,6 +1,7 @@
 //! The alarms: what is wrong, and the command that helps. Pure functions over samples.
 
 use super::sample::{Alarm, AlarmKind, CampaignSample, Sample};
+use clap::Args;
 use rushgate_gate::{CampaignId, CampaignState, Millis};
 use rushgate_startup::{RedisDanger, redis_dangers};
 use std::collections::BTreeMap;
@@ -12,18 +13,44 @@ const WITHOUT_ROW_FOR: i64 = 10_000;
 /// The share of `maxmemory`, in percent, above which there is an alarm.
 const MEMORY_PERCENT: u64 = 80;
 
+const CONSUMER_START: &str = "docker compose up --detach consumer";
+const CONSUMER_LOGS: &str = "docker compose logs consumer";
+
+/// The commands for consumers, which depend on what runs them.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ConsumerCommands {
+    /// The command that starts a consumer, for the alarm that none runs
+    #[arg(long, env = "RUSHGATE_CONSUMER_START", value_name = "COMMAND", default_value = CONSUMER_START)]
+    consumer_start: String,
+    /// The command that shows the logs of the consumers, for the alarm that they are late
+    #[arg(long, env = "RUSHGATE_CONSUMER_LOGS", value_name = "COMMAND", default_value = CONSUMER_LOGS)]
+    consumer_logs: String,
+}
+
+#[cfg(test)]
+impl Default for ConsumerCommands {
+    fn default() -> Self {
+        Self {
+            consumer_start: CONSUMER_START.to_owned(),
+            consumer_logs: CONSUMER_LOGS.to_owned(),
+        }
+    }
+}
+
 /// Finds the alarms of each sample. It remembers since when grants are without a row.
 #[derive(Debug)]
 pub(super) struct Alarms {
     /// How old the oldest entry or record may be.
     bound: Duration,
+    commands: ConsumerCommands,
     without_row_since: BTreeMap<CampaignId, Millis>,
 }
 
 impl Alarms {
-    pub(super) fn new(bound: Duration) -> Self {
+    pub(super) fn new(bound: Duration, commands: ConsumerCommands) -> Self {
         Self {
             bound,
+            commands,
             without_row_since: BTreeMap::new(),
         }
     }
@@ -113,7 +140,7 @@ impl Alarms {
                 alarm: AlarmKind::ConsumerStopped,
                 campaign: None,
                 message: "no consumer is in the group: grants wait in Kafka. Start one".to_owned(),
-                command: "docker compose up --detach consumer".to_owned(),
+                command: self.commands.consumer_start.clone(),
             });
         }
         if let Some(age) = kafka.oldest_seconds.filter(|age| self.is_old(*age)) {
@@ -123,7 +150,7 @@ impl Alarms {
                 message: format!(
                     "the oldest record that no consumer has committed waits for {age:.0} s"
                 ),
-                command: "docker compose logs consumer".to_owned(),
+                command: self.commands.consumer_logs.clone(),
             });
         }
     }
@@ -173,7 +200,7 @@ mod tests {
     }
 
     fn bound() -> Alarms {
-        Alarms::new(Duration::from_secs(6))
+        Alarms::new(Duration::from_secs(6), ConsumerCommands::default())
     }
 
     fn of(gate: &GateReading, lag: u64, consumers: usize) -> Vec<Alarm> {
@@ -256,7 +283,10 @@ mod tests {
             ..GateReading::default()
         };
         let sample = || sampled(gate.clone(), topic(1, 1), None);
-        let of = |seconds| kinds(&Alarms::new(Duration::from_secs(seconds)).of(&sample()));
+        let of = |seconds| {
+            let bound = Duration::from_secs(seconds);
+            kinds(&Alarms::new(bound, ConsumerCommands::default()).of(&sample()))
+        };
         assert_eq!(of(5), []);
         assert_eq!(of(4), [AlarmKind::KafkaOld]);
     }

@@ -338,7 +338,7 @@ fn draw_question(frame: &mut Frame<'_>, question: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::alarm::Alarms;
+    use super::super::alarm::{Alarms, ConsumerCommands};
     use super::super::sample::tests::{reading, rows, sampled, topic};
     use super::*;
     use crate::gate::GateReading;
@@ -366,7 +366,8 @@ mod tests {
         let rows = rows(&gate, 40, &[("launch", 30), ("other", 1)]);
         let mut screen = Screen::default();
         let mut sample = sampled(gate, topic(40, 0), Some(&rows));
-        sample.alarms = Alarms::new(Duration::from_secs(4)).of(&sample);
+        sample.alarms =
+            Alarms::new(Duration::from_secs(4), ConsumerCommands::default()).of(&sample);
         screen.show(sample);
         screen
     }
