@@ -69,6 +69,9 @@ struct Applications {
 struct Run {
     /// The benchmark; default: all
     name: Option<String>,
+    /// The benchmark that a full run leaves out
+    #[arg(long, value_name = "NAME", conflicts_with = "name")]
+    without: Option<String>,
     /// Fewer and shorter turns
     #[arg(long)]
     quick: bool,
@@ -126,7 +129,7 @@ fn main() -> ExitCode {
 impl Run {
     fn run(self) -> Result<()> {
         let begun = Instant::now();
-        let benches = chosen(self.name.as_deref())?;
+        let benches = chosen(self.name.as_deref(), self.without.as_deref())?;
         let scale = match (self.quick, self.smoke) {
             (_, true) => Scale::Smoke,
             (true, _) => Scale::Quick,
@@ -195,10 +198,11 @@ impl Run {
     /// Writes the published tables and charts.
     fn publish(&self, report: &Report) -> Result<()> {
         self.write(LATEST, report)?;
-        self.refresh_pages(&[
-            ("measured:goals", goals::table_of(report)),
-            ("measured:ways", tables_of_ways(report)),
-        ])
+        let mut tables = vec![("measured:goals", goals::table_of(report))];
+        if report.findings.iter().any(ways::table::is_one) {
+            tables.push(("measured:ways", tables_of_ways(report)));
+        }
+        self.refresh_pages(&tables)
     }
 
     fn refresh_pages(&self, tables: &[(&str, String)]) -> Result<()> {
@@ -279,18 +283,17 @@ impl Service {
     }
 }
 
-fn chosen(name: Option<&str>) -> Result<Vec<Bench>> {
-    let chosen: Vec<Bench> = ALL
-        .iter()
-        .filter(|bench| name.is_none_or(|name| name == bench.name))
-        .copied()
-        .collect();
-    if chosen.is_empty() {
-        let names: Vec<&str> = ALL.iter().map(|bench| bench.name).collect();
+fn chosen(name: Option<&str>, without: Option<&str>) -> Result<Vec<Bench>> {
+    let names: Vec<&str> = ALL.iter().map(|bench| bench.name).collect();
+    if let Some(unknown) = name.or(without).filter(|name| !names.contains(name)) {
         bail!(
-            "there is no such benchmark: choose one of {}",
+            "there is no benchmark {unknown:?}: choose one of {}",
             names.join(", ")
         );
     }
-    Ok(chosen)
+    let chosen = ALL
+        .iter()
+        .filter(|bench| name.is_none_or(|name| name == bench.name))
+        .filter(|bench| without != Some(bench.name));
+    Ok(chosen.copied().collect())
 }

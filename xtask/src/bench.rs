@@ -16,11 +16,17 @@ use crate::servers::Servers;
 use crate::spring;
 use crate::workspace;
 
+/// The benchmark that runs the Spring service.
+const WAYS: &str = "ways";
+
 /// The arguments of `bench`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Options {
     /// The benchmark; default: all (an unknown name lists all names)
     name: Option<String>,
+    /// The benchmark that a full run leaves out, such as ways, which has tables and a chart of its own
+    #[arg(long, value_name = "NAME", conflicts_with = "name")]
+    without: Option<String>,
     /// Fewer and shorter turns: all benchmarks in 15 minutes
     #[arg(long)]
     quick: bool,
@@ -34,9 +40,10 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     let host = Host::find();
     build::build_stack(RELEASE, &[BENCH])?;
     build::build_components()?;
-    let spring = match options.name.as_deref() {
-        None | Some("ways") => Some(spring::build()?),
-        Some(_) => None,
+    let spring = match (options.name.as_deref(), options.without.as_deref()) {
+        (None, Some(WAYS)) => None,
+        (None | Some(WAYS), _) => Some(spring::build()?),
+        (Some(_), _) => None,
     };
     let servers = Servers::start("bench-stack", &packages::servers()?)?;
     let step = say::heading(format!("Measuring ({})", host.name()));
@@ -44,6 +51,7 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     command
         .arg("run")
         .args(options.name.as_deref())
+        .args(options.without.iter().flat_map(|name| ["--without", name]))
         .args(options.quick.then_some("--quick"))
         .arg("--results")
         .arg(workspace::root().join("bench/results"))

@@ -70,7 +70,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
             format!("plain insert ({connections} × {at_once} rows)"),
             plain.figure(per_second),
         )
-        .to_be(Goal::AtLeast(0.8)),
+        .to_be(Goal::AtLeast(0.6)),
         Finding::new(
             NAME,
             "for a record",

@@ -88,7 +88,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
         .to_be(Goal::AtLeast(least))
     };
     Ok(vec![
-        finding("granted", &granted, 0.7),
+        finding("granted", &granted, 0.6),
         finding("already granted", &already_granted, 1.0),
         finding("sold out", &sold_out, 1.0),
         finding("not open", &not_open, 1.0),
