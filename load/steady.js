@@ -13,6 +13,7 @@ import { client, thresholds } from "./lib/tally.js";
 const rate = whole("RATE", 200);
 const seconds = whole("SECONDS", 30);
 const most = whole("MAX_VUS", 500);
+const ready = whole("READY_VUS", Math.min(rate, most));
 
 export const options = {
   ...common,
@@ -21,7 +22,7 @@ export const options = {
       executor: "constant-arrival-rate",
       rate,
       duration: `${seconds}s`,
-      preAllocatedVUs: Math.min(rate, most),
+      preAllocatedVUs: ready,
       maxVUs: most,
     },
   },

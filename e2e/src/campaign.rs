@@ -27,6 +27,17 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// Output and errors, without the notes about what it waited for: on a busy machine there are some.
+    pub fn said(&self) -> String {
+        let is_note = |line: &str| {
+            let line = line.trim_end();
+            line.contains(": waiting up to ") || line.contains(" s so far")
+        };
+        let errors = self.stderr.split_inclusive('\n');
+        let errors = errors.filter(|line| !is_note(line));
+        errors.fold(self.stdout.clone(), |said, line| said + line)
+    }
+
     /// The objects on stdout, one a line, of a command that ran with `--output json`.
     ///
     /// # Errors

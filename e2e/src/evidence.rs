@@ -10,15 +10,16 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
+use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamPendingReply, StreamRangeReply};
-use redis::{AsyncTypedCommands, Client};
+use redis::{AsyncConnectionConfig, AsyncTypedCommands, Client};
 use rushgate_gate::keys::BRIDGE_GROUP;
 use rushgate_gate::stored_grants::{HeldGrant, revoked};
 use rushgate_gate::{CampaignId, Event, Keys, OnePer, record};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// Time limit of one request to Kafka.
+/// Time limit of one request to Kafka, or Redis.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug)]
@@ -148,9 +149,16 @@ impl Stores {
         Ok(())
     }
 
-    async fn read_gate(&self, keys: &Keys, evidence: &mut Evidence) -> Result<()> {
+    /// A connection with the patience that a busy machine needs.
+    pub(crate) async fn redis(&self) -> Result<MultiplexedConnection> {
         let client = Client::open(self.redis_url.as_str())?;
-        let mut redis = client.get_multiplexed_async_connection().await?;
+        let patience = AsyncConnectionConfig::new().set_response_timeout(Some(TIMEOUT));
+        let connection = client.get_multiplexed_async_connection_with_config(&patience);
+        Ok(connection.await?)
+    }
+
+    async fn read_gate(&self, keys: &Keys, evidence: &mut Evidence) -> Result<()> {
+        let mut redis = self.redis().await?;
         let stream = keys.stream();
         let entries: StreamRangeReply = redis.xrange_all(&stream).await?;
         evidence.entries = entries.ids.len() as u64;

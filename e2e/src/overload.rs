@@ -26,8 +26,11 @@ use url::Url;
 /// How long a request or an answer is on its way between handler and gate.
 const WAY_TO_THE_GATE: Duration = Duration::from_millis(100);
 
-/// Load shedding as shipped; other tests turn it off, because their machines are busy.
-pub const BUDGET: (&str, &str) = ("SPIN_VARIABLE_GATE_BUDGET_MS", "500");
+/// The limits of calls to the gate, as shipped. Other tests have none, or longer ones, because their machines are busy.
+pub const AS_SHIPPED: [(&str, &str); 2] = [
+    ("SPIN_VARIABLE_GATE_BUDGET_MS", "500"),
+    ("SPIN_VARIABLE_REDIS_TIMEOUT_MS", "1000"),
+];
 
 /// Most memory of a program, in MiB.
 ///
@@ -65,7 +68,8 @@ pub async fn overload(applicants: usize, quota: u32) -> Overload {
         handlers: 0,
         ..Size::ONE_OF_EACH
     };
-    let mut system = System::start_with(without_a_handler, &[BUDGET, origins]).await;
+    let mut system =
+        System::start_with(without_a_handler, &[&AS_SHIPPED[..], &[origins]].concat()).await;
     let gate = Url::parse(&system.stores().redis_url).expect("the URL of Redis");
     let gate = Proxy::open(0, gate.port().expect("a port")).await;
     let slow = format!("redis://127.0.0.1:{}", gate.port);

@@ -112,8 +112,10 @@ impl System {
         let mut environment: Vec<(String, String)> = [
             ("KAFKA_TOPIC", name.clone()),
             ("KAFKA_GROUP", name.clone()),
-            // A machine that is busy with other tests must not cause refusals in this one.
+            // A machine that is busy with other tests must not cause refusals in this one, or lose answers of the gate. The
+            // limit of a call is below that of the edge.
             ("SPIN_VARIABLE_GATE_BUDGET_MS", "0".to_owned()),
+            ("SPIN_VARIABLE_REDIS_TIMEOUT_MS", "4000".to_owned()),
         ]
         .map(|(variable, value)| (variable.to_owned(), value))
         .into();

@@ -3,7 +3,7 @@
 use crate::evidence::Stores;
 use crate::rows::Database;
 use anyhow::{Context, Result};
-use redis::{AsyncTypedCommands, Client};
+use redis::AsyncTypedCommands;
 use rushgate_gate::Keys;
 use std::collections::BTreeMap;
 
@@ -34,8 +34,7 @@ impl Stores {
     /// When Redis does not answer, or the gate's keys contradict each other.
     pub async fn terms_at_gate(&self, campaign: &str) -> Result<Option<Terms>> {
         let keys = Keys::of(&campaign.parse().context("parsing the campaign id")?);
-        let client = Client::open(self.redis_url.as_str())?;
-        let mut redis = client.get_multiplexed_async_connection().await?;
+        let mut redis = self.redis().await?;
         let mut rules = redis.hgetall(keys.campaign()).await?;
         let (Some(state), Some(one_per), Some(waitlist)) = (
             rules.remove("state"),

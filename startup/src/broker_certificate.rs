@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The longest wait for the broker to accept a connection, and for each of its answers.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What OpenSSL says about the certificate of the broker in librdkafka's `reason`, by connecting to it with the same
 /// authorities. `None` if the reason is not about a certificate, or the broker does not answer.

@@ -4,6 +4,7 @@
 //! The test takes the place of the handler: it calls the gate's scripts, which may have a bug. Bridges, consumers and
 //! operator are the real ones, and may have a bug too.
 
+use crate::episode::REST;
 use crate::world::{CODE_KEYS, World};
 use futures::future::join_all;
 use redis::aio::MultiplexedConnection;
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 /// How long everything may take to come to rest, if the bug allows that.
-const REST: Duration = Duration::from_secs(8);
+const REST_WITH_A_BUG: Duration = Duration::from_secs(8);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CouponBug {
@@ -330,13 +331,19 @@ impl Story {
 
     /// Waits until nothing is on its way, if the bug allows that, and checks.
     async fn found(self, world: &World, campaign: &str, ends: Millis) -> Vec<String> {
-        let deadline = Instant::now() + REST;
+        let rest = match self.bug {
+            NoBug => REST,
+            _ => REST_WITH_A_BUG,
+        };
+        let deadline = Instant::now() + rest;
         let evidence = loop {
-            let evidence = world.stores().read(campaign).await.expect("the stores");
-            if evidence.is_at_rest() || Instant::now() > deadline {
-                break evidence;
+            match world.stores().read(campaign).await {
+                Ok(evidence) if evidence.is_at_rest() || Instant::now() > deadline => {
+                    break evidence;
+                }
+                Err(error) if Instant::now() > deadline => panic!("the stores: {error:#}"),
+                _ => sleep(Duration::from_millis(50)).await,
             }
-            sleep(Duration::from_millis(50)).await;
         };
         let expected = Expected {
             quota: 3,

@@ -23,7 +23,7 @@ use tokio::time::sleep;
 
 /// How long everything may take to arrive after all faults are healed: the partitions of a dead consumer wait for the
 /// end of its session, the entries of a dead bridge for the claim, and a Kafka client for its own backoff.
-const REST: Duration = Duration::from_secs(120);
+pub(crate) const REST: Duration = Duration::from_secs(120);
 
 /// How long applicants may cancel after the end of a round.
 const AFTER_THE_END: Duration = Duration::from_secs(3);
@@ -153,9 +153,10 @@ impl Episode {
             operator.stop().await
         };
         let diary = stopped.finish(is_loss).await;
-        if self.ends && may_take {
-            end_the_round(world, &campaign, &people).await;
-        }
+        let told = match self.ends && may_take {
+            true => end_the_round(world, &campaign, &people).await,
+            false => 0,
+        };
         let history = load.end().await;
         if self.truncates() {
             put_back(world, &campaign).await;
@@ -168,7 +169,7 @@ impl Episode {
         let terms = world.database.terms(&campaign).await.expect("the database");
         let rounds = terms.expect("the campaign").rounds;
         let round = rounds.values().next().expect("a round");
-        let ends = round.closes_at.map(Millis::try_from);
+        let ends = round.closes_at.map(|ends| Millis::try_from(ends.max(told)));
         let expected = Expected {
             quota: round.quota,
             codes: (!self.has_pool).then_some(codes),
@@ -273,19 +274,16 @@ pub(crate) async fn at_rest(
     }
 }
 
-/// Lets the round end, and waits until some applicants have cancelled after that: no applicant gets what they free.
-async fn end_the_round(world: &World, campaign: &str, people: &People) {
-    let ends = Millis::try_from(now_ms() + 1_000).expect("a time");
-    let change = [
-        "campaign",
-        "change",
-        campaign,
-        "--closes-at",
-        &ends.to_string(),
-    ];
+/// Lets the round end, and waits until some applicants have cancelled after that: no applicant gets what they free. Returns
+/// a time at which the gate has been told: on a busy machine it may be told later than the round was to end.
+async fn end_the_round(world: &World, campaign: &str, people: &People) -> i64 {
+    let ends = now_ms() + 1_000;
+    let time = Millis::try_from(ends).expect("a time").to_string();
+    let change = ["campaign", "change", campaign, "--closes-at", &time];
     world.operator.run(&change).await.expect("changed");
+    let told = now_ms();
     until("the round has ended", async || {
-        (now_ms() > ends.get()).then_some(())
+        (now_ms() > ends).then_some(())
     })
     .await;
     let enough = people.cancelled() + 3;
@@ -293,6 +291,7 @@ async fn end_the_round(world: &World, campaign: &str, people: &People) {
     while people.cancelled() < enough && Instant::now() < deadline {
         sleep(Duration::from_millis(20)).await;
     }
+    told
 }
 
 fn now_ms() -> i64 {

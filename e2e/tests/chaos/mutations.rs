@@ -6,7 +6,7 @@
 
 use crate::component::{Component, Link};
 use crate::coupon_mutations;
-use crate::episode::at_rest;
+use crate::episode::{REST, at_rest};
 use crate::load::{Crowd, Load};
 use crate::sabotage::{forged, publish};
 use crate::test_servers::TestServers;
@@ -22,7 +22,7 @@ use rushgate_testbed::wait::until;
 use std::time::{Duration, Instant};
 
 /// How long everything may take to come to rest, if the bug allows that.
-const REST: Duration = Duration::from_secs(20);
+const REST_WITH_A_BUG: Duration = Duration::from_secs(20);
 
 /// How many applicants come before the fault, and during it.
 const APPLICANTS: u32 = 250;
@@ -102,7 +102,11 @@ async fn play(world: &mut World, bug: Bug, provoke: Bug) -> Vec<String> {
         _ => drive_the_parts(world, &campaign, QUOTA, provoke).await,
     };
     world.heal().await;
-    let evidence = at_rest(world, &campaign, None, REST).await;
+    let rest = match bug {
+        Bug::None => REST,
+        _ => REST_WITH_A_BUG,
+    };
+    let evidence = at_rest(world, &campaign, None, rest).await;
     world.plant(None).await;
     let found = breaches(&expected, &history, &evidence);
     found.iter().map(ToString::to_string).collect()

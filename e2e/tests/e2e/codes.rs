@@ -68,7 +68,7 @@ async fn give_back(url: &str, user_id: &str) -> (i32, String) {
 async fn said(system: &System, words: &[&str]) -> (i32, String) {
     let ended = system.operator.end_of(words).await.expect("run");
     let code = ended.code.expect("an exit code");
-    (code, format!("{}{}", ended.stdout, ended.stderr))
+    (code, ended.said())
 }
 
 /// What the command said, which must end with this exit code.
@@ -126,8 +126,13 @@ async fn a_rush_tells_each_winner_the_code_of_their_row_and_no_one_else() {
             assert_eq!(is_unavailable, *identities == "upstream", "{answer}");
         }
     }
-    let lacks = "lacks the key";
-    assert_eq!(system.handler(2).log().matches(lacks).count(), 1);
+    // Once an instance, of which there are a few, not for each request.
+    let url = format!("http://{}", system.handler_addresses()[2]);
+    for _ in 0..20 {
+        ask(&url, &user_id, false).await;
+    }
+    let logged = system.handler(2).log().matches("lacks the key").count();
+    assert!((1..10).contains(&logged), "{logged} times");
     assert!(told_to_all(&system).await.contains(&user_id));
 }
 

@@ -483,25 +483,28 @@ async fn only_trusted_proxies_tell_the_address_of_a_client() {
     assert_eq!(through_proxy_protocol("192.0.2.66"), "200");
 }
 
+/// Four seconds of applications: less than a handler may take.
 const APPLICANTS: usize = 800;
+/// Ten seconds of applications: long enough for two reloads on a busy machine.
+const MORE_APPLICANTS: usize = 2_000;
 
 /// Two handlers behind an edge, and a flood of 200 applications a second, of which some were granted.
-async fn under_way(settings: &[(&str, &str)]) -> (System, Edge, JoinHandle<FloodResult>) {
+async fn under_way(applicants: usize) -> (System, Edge, JoinHandle<FloodResult>) {
     const TWO_HANDLERS: Size = Size {
         handlers: 2,
         ..Size::ONE_OF_EACH
     };
     let origins = [("SPIN_VARIABLE_CORS_ALLOWED_ORIGINS", ORIGIN)];
     let system = System::start_with(TWO_HANDLERS, &origins).await;
-    let created = system.operator.create("sale", APPLICANTS as u32).await;
+    let created = system.operator.create("sale", applicants as u32).await;
     created.expect("created");
-    let edge = Edge::start(&system, &[&UNLIMITED[..], settings].concat()).expect("the edge");
+    let edge = Edge::start(&system, &UNLIMITED).expect("the edge");
     let flood = Flood {
         address: edge.address().to_string(),
         campaign: "sale".to_owned(),
-        applicants: APPLICANTS,
+        applicants,
         per_second: 200.0,
-        most_under_way: 800,
+        most_under_way: applicants,
         sources: vec![],
     };
     let flood = tokio::spawn(async move { flood::run(flood).await.expect("a flood") });
@@ -525,28 +528,28 @@ async fn some_more_are_granted(edge: &Edge) {
 }
 
 /// Those who got no decision come again; then every applicant has a coupon.
-async fn assert_exact(system: &System, mut outcome: FloodResult) {
+async fn assert_exact(system: &System, mut outcome: FloodResult, applicants: usize) {
     assert_eq!(outcome.undocumented(true), Vec::<String>::new());
-    let outcome = come_again(system, "sale", &mut outcome, APPLICANTS).await;
-    let expected = Expected::once(APPLICANTS as u32, APPLICANTS as u32);
+    let outcome = come_again(system, "sale", &mut outcome, applicants).await;
+    let expected = Expected::once(applicants as u32, applicants as u32);
     assert_eq!(system.check(&expected, "sale", &outcome).await, vec![]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn applications_of_a_handler_that_dies_are_decided_by_another() {
-    let (mut system, edge, flood) = under_way(&[]).await;
+    let (mut system, edge, flood) = under_way(APPLICANTS).await;
     system.crash_handler(0);
     let outcome = flood.await.expect("no panic");
     eprintln!("{:?}\n{}", outcome.answers, edge.process.log());
     // One whose first answer was lost is told that it has its coupon already.
     let decided = outcome.of("granted") + outcome.of("already_granted");
     assert_eq!(decided, APPLICANTS as u64, "{:?}", outcome.answers);
-    assert_exact(&system, outcome).await;
+    assert_exact(&system, outcome, APPLICANTS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handler_that_hangs_keeps_only_what_it_has() {
-    let (system, edge, flood) = under_way(&[]).await;
+    let (system, edge, flood) = under_way(APPLICANTS).await;
     system.handler(0).signal(Signal::SIGSTOP).expect("a signal");
     let outcome = flood.await.expect("no panic");
     eprintln!("{:?}\n{}", outcome.answers, edge.process.log());
@@ -564,7 +567,7 @@ async fn a_handler_that_hangs_keeps_only_what_it_has() {
         outcome.answers
     );
     system.handler(0).signal(Signal::SIGCONT).expect("a signal");
-    assert_exact(&system, outcome).await;
+    assert_exact(&system, outcome, APPLICANTS).await;
 }
 
 /// Whether the edge answers on this connection.
@@ -584,7 +587,7 @@ fn is_healthy(connection: &mut TcpStream) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_loses_no_request() {
-    let (system, edge, flood) = under_way(&[]).await;
+    let (system, edge, flood) = under_way(MORE_APPLICANTS).await;
     for _ in 0..2 {
         let mut idle = silent(edge.address(), &addresses(8, 1), 1).expect("a connection");
         assert!(is_healthy(&mut idle[0]));
@@ -603,9 +606,9 @@ async fn a_reload_loses_no_request() {
     let outcome = flood.await.expect("no panic");
     assert_eq!(
         outcome.of("granted"),
-        APPLICANTS as u64,
+        MORE_APPLICANTS as u64,
         "{:?}",
         outcome.answers
     );
-    assert_exact(&system, outcome).await;
+    assert_exact(&system, outcome, MORE_APPLICANTS).await;
 }

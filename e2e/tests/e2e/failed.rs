@@ -87,6 +87,8 @@ async fn what_the_consumer_refuses_is_listed_shown_replayed_and_discarded() {
     ] {
         launch.publish(key, &value).await;
     }
+    // They are judged by the quota of 4.
+    launch.lists(7).await;
     // A grant of the gate for which the database has no room: its quota was lowered by hand.
     let lower = "UPDATE rounds SET quota = 2";
     system.database.run(lower).await.expect("lowered");

@@ -45,7 +45,8 @@ const BOTS: Run<'_> = Run {
 const STEADY: Run<'_> = Run {
     script: "steady",
     terms: &["--quota", "20"],
-    settings: &["QUOTA=20", "RATE=25", "SECONDS=2"],
+    // As many clients as applicants, so that no pause of the machine drops one.
+    settings: &["QUOTA=20", "RATE=25", "SECONDS=2", "READY_VUS=50"],
 };
 const RETRY: Run<'_> = Run {
     script: "retry",
@@ -76,7 +77,7 @@ const BROWSER: Run<'_> = Run {
 };
 
 /// How long k6 and the others may take to start before `OPENING` opens.
-const OPENS_IN: jiff::SignedDuration = jiff::SignedDuration::from_secs(12);
+const OPENS_IN: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
 
 /// How k6 ended.
 struct Ended {

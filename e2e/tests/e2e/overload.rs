@@ -6,7 +6,7 @@
 use hdrhistogram::Histogram;
 use rushgate_e2e::check::Expected;
 use rushgate_e2e::flood::{self, Flood, FloodResult};
-use rushgate_e2e::overload::{BUDGET, MOST_MEMORY, come_again, overload};
+use rushgate_e2e::overload::{AS_SHIPPED, MOST_MEMORY, come_again, overload};
 use rushgate_e2e::rush;
 use rushgate_e2e::system::{Size, System};
 use rushgate_testbed::process::Signal;
@@ -77,7 +77,7 @@ async fn ten_times_what_can_be_served_is_answered_and_all_is_exact_afterwards() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_that_hangs_is_left_alone_by_all_but_one_at_a_time() {
     const APPLICANTS: usize = 320;
-    let system = System::start_with(Size::ONE_OF_EACH, &[BUDGET]).await;
+    let system = System::start_with(Size::ONE_OF_EACH, &AS_SHIPPED).await;
     system.operator.create("hung", 50).await.expect("created");
     system.redis().signal(Signal::SIGSTOP).expect("a signal");
     // Few enough that the host has room for all requests that would wait for a second: the component refuses them.

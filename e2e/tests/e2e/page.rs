@@ -263,11 +263,20 @@ async fn a_double_click_wins_one_coupon_that_is_issued_by_itself_and_outlasts_a_
     tab.is_content();
 }
 
+/// Remembers each state that the page says, also one that a busy machine shows for a moment only.
+const SAID: &str = r#"
+window.said = [];
+document.addEventListener("DOMContentLoaded", () => new MutationObserver(() => {
+  const line = document.getElementById("status")?.textContent;
+  if (line && said.at(-1) !== line) said.push(line);
+}).observe(document.body, { childList: true, subtree: true, characterData: true }));"#;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_and_a_busy_service_are_waited_out_also_over_a_reload() {
     let system = System::welcome().await;
     create(&system, "other", "10", &[]).await;
     let tab = Tab::start("en").await;
+    tab.prepare(SAID).await;
     tab.open(&format!("{}/?campaign=welcome", system.url()))
         .await;
     tab.until_stage("open").await;
@@ -276,9 +285,10 @@ async fn a_lost_answer_and_a_busy_service_are_waited_out_also_over_a_reload() {
     // Two clicks, the second of them before the page is drawn again.
     let twice = "(() => { const button = document.querySelector('.button--main'); button.click(); button.click(); })()";
     tab.evaluate(twice).await;
-    tab.until_text("No answer yet. Sending again in").await;
+    let said = |words| format!("said.some(line => line.includes('{words}'))");
+    tab.until(&said("No answer yet. Sending again in")).await;
     tab.screenshot("lost").await;
-    tab.until_text("Many people are here. Sending again in")
+    tab.until(&said("Many people are here. Sending again in"))
         .await;
     tab.until_stage("granted").await;
     assert_eq!(tab.sent("PUT", "/welcome/"), 3);

@@ -67,16 +67,16 @@ impl Crisis {
         .await;
     }
 
-    /// Waits until the gate has granted this many; returns the number.
-    async fn has_granted(&self, least: u64) -> u64 {
+    /// Waits until the gate has granted this many.
+    async fn has_granted(&self, least: u64) {
         let url = format!("{}/v1/campaigns/{LAUNCH}", self.system.url());
         until(&format!("{least} are granted"), async || {
             let counts = reqwest::get(&url).await.ok()?.text().await.ok()?;
             let counts: Value = serde_json::from_str(&counts).ok()?;
             let granted = counts["round"]["granted"].as_u64()?;
-            (granted >= least).then_some(granted)
+            (granted >= least).then_some(())
         })
-        .await
+        .await;
     }
 
     /// An applicant comes who is not part of the rush; the same one again, after a request without an answer.
@@ -105,7 +105,8 @@ impl Crisis {
             let (status, code) = view.refusal("nobody").await;
             let reply = (status, code.as_str());
             let lost = matches!(reply, (503, "books_incomplete" | "halted"));
-            assert!(lost || reply == (410, "sold_out"), "{status} {code}");
+            let not_yet = matches!(reply, (410, "sold_out") | (503, "gate_unavailable"));
+            assert!(lost || not_yet, "{status} {code}");
             lost.then_some(())
         })
         .await;
@@ -179,13 +180,15 @@ async fn a_redis_that_lost_everything_is_restored_and_the_rush_goes_on() {
     crisis.system.crash_redis();
     let lost = crisis.system.lose_redis_data();
     let lost = known_to(&lost).await;
+    let is_under_way = !crisis.rush.is_finished();
     crisis.system.start_redis();
 
     let said = crisis.restore().await;
     assert!(said.contains("the gate had 0 of"), "{said}");
     eprintln!("{} grants were known to Redis alone; {said}", lost.len());
     let outcome = crisis.end(&lost).await;
-    assert!(outcome.history.retried > 0, "no client met the loss");
+    let has_met_it = outcome.history.retried > 0;
+    assert!(has_met_it || !is_under_way, "no client met the loss");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,8 +199,14 @@ async fn a_lagging_replica_is_halted_and_applicants_who_lost_a_serial_get_anothe
     crisis.has_granted(200).await;
     replica.until_it_has("rushgate:{launch}:grants").await;
     replica.cut_off().await;
-    // Rows that the replica does not know.
-    let known = crisis.has_granted(200).await;
+    // Rows that the replica does not know. The API may remember an older count.
+    let known = {
+        let mut redis = crisis.system.redis_connection().await.expect("Redis");
+        let mut count = redis::cmd("HGET");
+        count.arg(&["rushgate:{launch}:rounds", "once/granted"]);
+        let count = count.query_async::<u64>(&mut redis).await;
+        count.expect("a count")
+    };
     crisis.has_at_least(known + 100).await;
     let directory = crisis.system.redis_log();
     crisis.system.promote(replica).await;

@@ -11,7 +11,7 @@ use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, Value};
+use redis::{AsyncConnectionConfig, RedisResult, Value};
 use rushgate_e2e::rights::{self, Role, redis_rules, set_redis_rules};
 use rushgate_e2e::rows::Database;
 use rushgate_e2e::system::{Size, System};
@@ -128,8 +128,10 @@ impl Server {
 
     async fn login(&self, role: Role) -> MultiplexedConnection {
         let client = redis::Client::open(self.system.logins.redis_url(role)).expect("a URL");
-        let connection = client.get_multiplexed_async_connection().await;
-        connection.expect("a login")
+        let patience =
+            AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(30)));
+        let connection = client.get_multiplexed_async_connection_with_config(&patience);
+        connection.await.expect("a login")
     }
 
     /// Runs the script or the command of a line.

@@ -19,8 +19,12 @@ pub(crate) static DATABASE_CERTIFICATE: Mutex<()> = Mutex::const_new(());
 const QUOTA: u32 = 500;
 const APPLICANTS: u32 = 20_000;
 
-/// Small steps of bridge and consumer, so that the first rows arrive long before the last ones.
-const SETTINGS: [(&str, &str); 2] = [("BRIDGE_WINDOW", "10"), ("CONSUMER_BATCH_SIZE", "10")];
+/// Small and slow steps of bridge and consumer, so that the first rows arrive long before the last ones.
+const SETTINGS: [(&str, &str); 3] = [
+    ("BRIDGE_WINDOW", "10"),
+    ("CONSUMER_BATCH_SIZE", "10"),
+    ("CONSUMER_MAX_ROWS_PER_SECOND", "100"),
+];
 
 const NO_BRIDGE: Size = Size {
     bridges: 0,

@@ -116,9 +116,7 @@ impl<'a> View<'a> {
     pub(crate) async fn exits(&self, code: i32, arguments: &[&str]) -> String {
         let ended = self.system.operator.end_of(arguments).await.expect("run");
         assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
-        format!("{}{}", ended.stdout, ended.stderr)
-            .trim()
-            .to_owned()
+        ended.said().trim().to_owned()
     }
 
     /// Publishes a record that no bridge has made.

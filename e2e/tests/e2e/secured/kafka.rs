@@ -57,7 +57,11 @@ const CASES: [Case; 5] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn each_missing_right_in_kafka_is_told_and_healed() {
     let mut system = System::start(Size::ONLY_A_HANDLER).await;
-    system.operator.create("launch", 9).await.expect("created");
+    system
+        .operator
+        .create("launch", 100)
+        .await
+        .expect("created");
     let kafka = system.logins.kafka;
     let proxies = [
         Proxy::open_kafka(kafka, kafka).await,
@@ -148,9 +152,13 @@ async fn each_missing_right_in_kafka_is_told_and_healed() {
             launch.exits(0, command).await;
             continue;
         }
-        rows += 1;
-        launch.apply(&format!("user-{rows}")).await;
-        log.says(words).await;
+        // Kafka may apply a rule a moment after it has answered that it has it.
+        until("the refusal is told", async || {
+            rows += 1;
+            launch.apply(&format!("user-{rows}")).await;
+            log.says_soon(words).await
+        })
+        .await;
         tries_again(proxy).await;
         denies("--remove").await;
         launch.has_rows(rows).await;

@@ -2,6 +2,8 @@
 
 use rushgate_testbed::process::Process;
 use rushgate_testbed::wait::until;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Lines about one thing that is wrong, however long it lasts.
 const MOST: usize = 2;
@@ -39,6 +41,13 @@ impl<'a> Log<'a> {
     pub(crate) async fn says(&self, words: &[&str]) {
         let what = format!("{} says {words:?}", self.name);
         until(&what, async || says(self.name, &self.text(), words).ok()).await;
+    }
+
+    /// Whether one line has all these words within two seconds.
+    pub(crate) async fn says_soon(&self, words: &[&str]) -> bool {
+        timeout(Duration::from_secs(2), self.says(words))
+            .await
+            .is_ok()
     }
 
     /// It has not said it at every attempt.
