@@ -108,14 +108,11 @@ mod tests {
                 .to_be(goal)
         };
         let mut report = Report {
-            machine: Machine::this(),
-            scale: Scale::Smoke,
             findings: vec![
                 finding(9.0, Goal::AtLeast(0.8)),
                 finding(9.0, Goal::AtMost(0.8)),
             ],
-            seconds: 1,
-            again: vec![],
+            ..Report::new(Machine::this(), Scale::Smoke)
         };
         let chart = svg(&report);
         assert_eq!(chart.matches("#2e7d5b").count(), 1);

@@ -23,7 +23,7 @@ pub fn table_of(report: &Report) -> String {
     let lines = others.into_iter().chain(most);
     rows.extend(lines.map(|finding| cells(finding).to_vec()));
     let table = fmt::from_fn(|f| table(f, &rows));
-    format!("{table}\n{}.{}", report.machine, report.run_again())
+    format!("{table}\n{}.{}", report.machine, report.history())
 }
 
 #[cfg(test)]
@@ -48,11 +48,10 @@ mod tests {
             finding(GROWTH, "slow again", 1.1).to_be(Goal::AtMost(1.1)),
         ];
         let table = table_of(&Report {
-            machine: Machine::this(),
-            scale: Scale::Full,
             findings,
-            seconds: 1,
             again: vec!["gate".to_owned()],
+            interruptions: 1,
+            ..Report::new(Machine::this(), Scale::Full)
         });
         let lines: Vec<_> = table.lines().collect();
         assert!(
@@ -64,6 +63,7 @@ mod tests {
             "{table}"
         );
         assert_eq!(lines.len(), 6, "{table}");
-        assert!(table.ends_with("Run again by itself: gate."), "{table}");
+        let history = "Interrupted once between two benchmarks. Run again by itself: gate.";
+        assert!(table.ends_with(history), "{table}");
     }
 }

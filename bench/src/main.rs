@@ -20,6 +20,9 @@ use tokio::net::TcpListener;
 /// The name of the results of a full run.
 const LATEST: &str = "latest";
 
+/// The name of what a full run has found so far.
+const UNFINISHED: &str = "unfinished";
+
 /// The chart of the usual ways, which the pages show. It says itself what was measured.
 const CHART_OF_WAYS: &str = "usual-ways.svg";
 
@@ -72,6 +75,9 @@ struct Run {
     /// The benchmark that a full run leaves out
     #[arg(long, value_name = "NAME", conflicts_with = "name")]
     without: Option<String>,
+    /// Go on with the full run that was interrupted
+    #[arg(long, conflicts_with_all = ["name", "quick", "smoke"])]
+    resume: bool,
     /// Fewer and shorter turns
     #[arg(long)]
     quick: bool,
@@ -128,7 +134,7 @@ fn main() -> ExitCode {
 
 impl Run {
     fn run(self) -> Result<()> {
-        let begun = Instant::now();
+        fs::create_dir_all(&self.results)?;
         let benches = chosen(self.name.as_deref(), self.without.as_deref())?;
         let scale = match (self.quick, self.smoke) {
             (_, true) => Scale::Smoke,
@@ -136,32 +142,38 @@ impl Run {
             _ => Scale::Full,
         };
         let mut testbed = Testbed::new(self.servers.clone(), scale)?;
-        let machine = testbed.machine()?;
-        let mut findings = vec![];
+        let mut report = Report::new(testbed.machine()?, scale);
+        if self.resume {
+            report = self.unfinished(report)?;
+        }
         let mut failed = vec![];
         for bench in benches {
+            if report.has(bench.name) {
+                continue;
+            }
             say::note(format_args!("{} …", bench.name));
-            let bench_begun = Instant::now();
+            let begun = Instant::now();
             match (bench.run)(&mut testbed) {
-                Ok(found) => findings.extend(found),
+                Ok(found) => report.findings.extend(found),
                 Err(error) => {
                     say::note(format_args!("{}: {error:#}", bench.name));
                     failed.push(bench.name);
                 }
             }
-            let took = bench_begun.elapsed().as_secs();
+            let took = begun.elapsed().as_secs();
+            report.seconds += took;
             say::note(format_args!("{} took {took} s", bench.name));
+            if self.name.is_none() && scale == Scale::Full {
+                self.keep(&report)?;
+            }
         }
-        let report = Report {
-            machine,
-            scale,
-            findings,
-            seconds: begun.elapsed().as_secs(),
-            again: vec![],
-        };
-        fs::create_dir_all(&self.results)?;
         match (&self.name, scale) {
-            (None, Scale::Full) => self.publish(&report)?,
+            (None, Scale::Full) if failed.is_empty() => {
+                self.publish(&report)?;
+                fs::remove_file(self.file_of_unfinished())?;
+            }
+            // What failed is measured by the next `--resume`.
+            (None, Scale::Full) => {}
             (None, _) => self.write("quick", &report)?,
             (Some(name), _) => {
                 self.write(name, &report)?;
@@ -175,6 +187,37 @@ impl Run {
             bail!("these benchmarks failed: {}", failed.join(", "));
         }
         Ok(())
+    }
+
+    fn file_of_unfinished(&self) -> PathBuf {
+        self.results.join(UNFINISHED).with_extension("json")
+    }
+
+    /// Keeps what a full run has found so far.
+    fn keep(&self, report: &Report) -> Result<()> {
+        let path = self.file_of_unfinished();
+        fs::write(&path, serde_json::to_string(report)?)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// What an interrupted full run has found. `report` is that of a run that begins now.
+    fn unfinished(&self, report: Report) -> Result<Report> {
+        let path = self.file_of_unfinished();
+        let text = fs::read_to_string(&path).with_context(|| {
+            format!("there is nothing to resume: cannot read {}", path.display())
+        })?;
+        let unfinished: Report = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not the report of a run", path.display()))?;
+        if unfinished.machine.to_string() != report.machine.to_string() {
+            bail!(
+                "the interrupted run was on another machine, or with other versions: {}. Begin a new run without --resume",
+                unfinished.machine
+            );
+        }
+        Ok(Report {
+            interruptions: unfinished.interruptions + 1,
+            ..unfinished
+        })
     }
 
     /// Replaces the findings of a benchmark in the last full run by those of this run, if both ran on the same machine

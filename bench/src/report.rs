@@ -19,9 +19,29 @@ pub struct Report {
     /// Benchmarks that were run again by themselves.
     #[serde(default)]
     pub again: Vec<String>,
+    /// How often the run was interrupted and resumed.
+    #[serde(default)]
+    pub interruptions: u32,
 }
 
 impl Report {
+    /// A run in which nothing was measured yet.
+    pub fn new(machine: Machine, scale: Scale) -> Self {
+        Self {
+            machine,
+            scale,
+            findings: vec![],
+            seconds: 0,
+            again: vec![],
+            interruptions: 0,
+        }
+    }
+
+    /// Whether this benchmark has been run.
+    pub fn has(&self, bench: &str) -> bool {
+        self.findings.iter().any(|finding| finding.bench == bench)
+    }
+
     /// Whether every goal is met.
     pub fn meets_its_goals(&self) -> bool {
         self.findings
@@ -29,12 +49,18 @@ impl Report {
             .all(|finding| finding.met != Some(false))
     }
 
-    /// A sentence that names the benchmarks that were run again; empty if none was.
-    pub(crate) fn run_again(&self) -> String {
+    /// Sentences about interruptions, and the benchmarks that were run again; empty if there were none.
+    pub(crate) fn history(&self) -> String {
+        let interrupted = match self.interruptions {
+            0 => String::new(),
+            1 => " Interrupted once between two benchmarks.".to_owned(),
+            times => format!(" Interrupted {times} times between two benchmarks."),
+        };
         if self.again.is_empty() {
-            return String::new();
+            return interrupted;
         }
-        format!(" Run again by itself: {}.", self.again.join(", "))
+        let again = self.again.join(", ");
+        format!("{interrupted} Run again by itself: {again}.")
     }
 
     /// The same report with new findings of one benchmark in place of the old ones. `order` are the names of all
@@ -75,7 +101,7 @@ impl Display for Report {
             "Medians of turns taken alternately, with half of the distance from the smallest to the largest. {} s in all.",
             self.seconds
         )?;
-        f.write_str(&self.run_again())
+        f.write_str(&self.history())
     }
 }
 
@@ -92,11 +118,9 @@ mod tests {
             let finding =
                 |(bench, what): &(&str, &str)| Finding::new(bench, *what, figure(), Unit::Seconds);
             Report {
-                machine: Machine::this(),
-                scale: Scale::Full,
                 findings: findings.iter().map(finding).collect(),
                 seconds,
-                again: vec![],
+                ..Report::new(Machine::this(), Scale::Full)
             }
         };
         let first = report(60, &[("a", "1"), ("a", "2"), ("b", "3"), ("c", "4")]);
@@ -119,15 +143,13 @@ mod tests {
     #[test]
     fn the_table_says_everything() {
         let report = Report {
-            machine: Machine::this(),
-            scale: Scale::Smoke,
             findings: vec![
                 Finding::new("gate", "granted", Figure::known(65_432.1), Unit::PerSecond)
                     .beside("shortest script", Figure::known(100_000.0))
                     .to_be(Goal::AtLeast(0.7)),
             ],
             seconds: 7,
-            again: vec![],
+            ..Report::new(Machine::this(), Scale::Smoke)
         };
         let table = report.to_string();
         for part in [

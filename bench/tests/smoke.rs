@@ -53,13 +53,7 @@ fn every_bench_finds_what_it_looks_for() {
         database_process: None,
     };
     let mut testbed = Testbed::new(servers, Scale::Smoke).unwrap();
-    let mut report = Report {
-        machine: testbed.machine().unwrap(),
-        scale: Scale::Smoke,
-        findings: vec![],
-        seconds: 0,
-        again: vec![],
-    };
+    let mut report = Report::new(testbed.machine().unwrap(), Scale::Smoke);
     for bench in ALL {
         let findings = (bench.run)(&mut testbed);
         let findings = findings.unwrap_or_else(|error| panic!("{}: {error:#}", bench.name));

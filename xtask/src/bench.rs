@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// The benchmark that a full run leaves out, such as ways, which has tables and a chart of its own
     #[arg(long, value_name = "NAME", conflicts_with = "name")]
     without: Option<String>,
+    /// Go on with the full run that was interrupted, after the last benchmark that it finished
+    #[arg(long, conflicts_with_all = ["name", "quick"])]
+    resume: bool,
     /// Fewer and shorter turns: all benchmarks in 15 minutes
     #[arg(long)]
     quick: bool,
@@ -52,6 +55,7 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
         .arg("run")
         .args(options.name.as_deref())
         .args(options.without.iter().flat_map(|name| ["--without", name]))
+        .args(options.resume.then_some("--resume"))
         .args(options.quick.then_some("--quick"))
         .arg("--results")
         .arg(workspace::root().join("bench/results"))

@@ -170,13 +170,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_stands_out_and_is_summed_up() {
-        let mut report = Report {
-            machine: Machine::this(),
-            scale: Scale::Full,
-            findings: vec![],
-            seconds: 1,
-            again: vec![],
-        };
+        let mut report = Report::new(Machine::this(), Scale::Full);
         assert!(svg(&report).is_none());
         for (name, number) in [("Rushgate", 0.0), ("count, then insert", 7.0)] {
             for measure in COLUMNS.iter().flat_map(|column| column.measures) {
