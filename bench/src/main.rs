@@ -172,8 +172,10 @@ impl Run {
                 self.publish(&report)?;
                 fs::remove_file(self.file_of_unfinished())?;
             }
-            // What failed is measured by the next `--resume`.
-            (None, Scale::Full) => {}
+            (None, Scale::Full) => bail!(
+                "these benchmarks failed, and `cargo xtask bench --resume` runs them again: {}",
+                failed.join(", ")
+            ),
             (None, _) => self.write("quick", &report)?,
             (Some(name), _) => {
                 self.write(name, &report)?;

@@ -65,11 +65,14 @@ async fn a_rush_is_audited_all_the_time_and_nothing_is_found() {
             "{said}"
         );
         // One applicant gives the coupon back meanwhile.
-        let rows = system.database.rows(LAUNCH).await.expect("the database");
-        if let Some(row) = rows.iter().find(|row| !revoked.contains(&row.user_id)) {
-            launch.does(&["revoke", LAUNCH, &row.user_id]).await;
-            revoked.insert(row.user_id.clone());
-        }
+        let user_id = until("a coupon is held", async || {
+            let rows = system.database.rows(LAUNCH).await.ok()?;
+            let mut people = rows.into_iter().map(|row| row.user_id);
+            people.find(|user_id| !revoked.contains(user_id))
+        })
+        .await;
+        launch.does(&["revoke", LAUNCH, &user_id]).await;
+        revoked.insert(user_id);
     }
     let outcome = rush.await.expect("no panic").expect("a rush");
     assert_eq!(outcome.history.unexplained, Vec::<String>::new());
