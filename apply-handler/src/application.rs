@@ -128,6 +128,15 @@ impl Application<'_> {
 
     async fn decide(&self, applicant: &Applicant) -> Result<Response, Problem> {
         let (gate, campaign) = (self.gate, &self.campaign);
+        let mut first = None;
+        if !refusal_cache::is_begun() {
+            first = refusal_cache::first(gate).await;
+            if first.is_none()
+                && let Some(refusal) = self.cached_refusal(applicant)
+            {
+                return Ok(refusal);
+            }
+        }
         if unknown_campaigns::contains(campaign) {
             return Err(Problem::CampaignNotFound);
         }
@@ -136,7 +145,7 @@ impl Application<'_> {
         if decided.decision == Decision::UnknownCampaign {
             return Err(unknown_campaigns::problem(gate, campaign).await?);
         }
-        refusal_cache::fill(&self.settings.gate, campaign, &decided.decision);
+        refusal_cache::fill(&self.settings.gate, campaign, &decided.decision, first);
         let response = application_response::decision(
             &decided,
             campaign,

@@ -12,7 +12,7 @@ use crate::http_io::{Body, Head};
 use crate::overview_cache::{self, FRESH};
 use crate::problem::{InvalidUserId, Problem};
 use crate::response::Response;
-use crate::route::{Resource, takes};
+use crate::route::{Resource, Segments, takes};
 use crate::settings::{InvalidVariable, Settings};
 use crate::unknown_campaigns;
 use crate::web_page;
@@ -79,16 +79,16 @@ async fn respond(
     head: &Head,
     body: &mut Body<'_>,
 ) -> Result<Response, Problem> {
-    let path = head.path.path();
-    let allow = Resource::allow(path);
+    let path = Segments::of(head.path());
+    let allow = path.allow();
     // Checked first, because it does not depend on the ids in the path.
     if !takes(allow, &head.method) {
-        return match Resource::at(path) {
+        return match path.resource() {
             Err(Problem::NoSuchResource) => Err(Problem::NoSuchResource),
             _ => Err(Problem::MethodNotAllowed { allow }),
         };
     }
-    let resource = Resource::at(path).map_err(|problem| match problem {
+    let resource = path.resource().map_err(|problem| match problem {
         // The id in the path is invalid, and to be applied for.
         Problem::ApplicationNotFound { .. } if head.method == Method::PUT => {
             Problem::UserId(InvalidUserId::NotAllowed)
@@ -150,8 +150,7 @@ async fn respond(
 
 /// Parses the query parameter `name`; `wrong` is the problem for an invalid value.
 fn parameter<T: FromStr>(head: &Head, name: &str, wrong: Problem) -> Result<Option<T>, Problem> {
-    let query = head.path.query().unwrap_or_default();
-    query
+    head.query()
         .split('&')
         .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
         .map(|value| {

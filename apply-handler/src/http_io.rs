@@ -6,7 +6,7 @@
 
 use crate::response::Response;
 use futures::poll;
-use http::uri::PathAndQuery;
+use http::header;
 use spin_sdk::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use spin_sdk::wasip3::http::types::{self, ErrorCode, Fields, Request, Trailers};
 use spin_sdk::wasip3::wit_bindgen::{FutureReader, FutureWriter, StreamReader, StreamResult};
@@ -28,37 +28,52 @@ pub struct Incomplete;
 /// A request. Its headers and its body stay with the host until they are asked for.
 pub struct Head {
     pub method: Method,
-    pub path: PathAndQuery,
+    /// The path, and after a `?` the query. The host has checked it.
+    target: String,
     headers: OnceCell<HeaderMap>,
     /// `None` after the body was asked for.
     request: RefCell<Option<Request>>,
 }
 
 /// The headers that this component reads. It copies no others.
-const READ: [&str; 7] = [
-    "access-control-request-method",
-    "authorization",
-    "content-length",
-    "content-type",
-    "if-none-match",
-    "origin",
-    "prefer",
+static READ: [HeaderName; 7] = [
+    header::ACCESS_CONTROL_REQUEST_METHOD,
+    header::AUTHORIZATION,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::IF_NONE_MATCH,
+    header::ORIGIN,
+    HeaderName::from_static("prefer"),
 ];
 
 impl Head {
     ///
     /// # Errors
-    /// When method or path is invalid.
+    /// When the method is invalid.
     pub fn of(request: Request) -> Result<Self, Malformed> {
-        let path = request
-            .get_path_with_query()
-            .unwrap_or_else(|| "/".to_owned());
         Ok(Self {
             method: Method::try_from(request.get_method()).map_err(|_| Malformed)?,
-            path: PathAndQuery::try_from(path).map_err(|_| Malformed)?,
+            target: request.get_path_with_query().unwrap_or_default(),
             headers: OnceCell::new(),
             request: RefCell::new(Some(request)),
         })
+    }
+
+    /// It begins with a slash.
+    pub fn path(&self) -> &str {
+        match self.cut().0 {
+            "" => "/",
+            path => path,
+        }
+    }
+
+    /// Without the question mark; empty if there is none.
+    pub fn query(&self) -> &str {
+        self.cut().1
+    }
+
+    fn cut(&self) -> (&str, &str) {
+        self.target.split_once('?').unwrap_or((&self.target, ""))
     }
 
     /// The headers that this program reads.
@@ -68,12 +83,11 @@ impl Head {
             let headers = request
                 .iter()
                 .flat_map(|request| request.get_headers().copy_all());
-            let is_read = |name: &str| READ.iter().any(|read| read.eq_ignore_ascii_case(name));
             headers
-                .filter(|(name, _)| is_read(name))
-                // No header is invalid, because the host has read it.
                 .filter_map(|(name, value)| {
-                    let name = HeaderName::try_from(name).ok()?;
+                    let is_it = |read: &&HeaderName| read.as_str().eq_ignore_ascii_case(&name);
+                    let name = READ.iter().find(is_it)?.clone();
+                    // No value is invalid, because the host has read it.
                     Some((name, HeaderValue::try_from(value).ok()?))
                 })
                 .collect()

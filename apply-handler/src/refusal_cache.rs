@@ -4,12 +4,16 @@
 //! After a refusal, the instance asks the gate once which refusal it may cache, for how long, and to which applicants
 //! the refusal does not apply (the exclusion list). Requests of applicants on the list always go to the gate, so a
 //! winner is never denied: the header of `refusal_cache.lua` has the proof. No request waits for the gate's answer to
-//! this question; until it arrives, all requests go to the gate.
+//! this question; until it arrives, requests go to the gate.
+//!
+//! A new instance, with an empty cache, gets several requests at once. All but the first wait for what the gate says to the
+//! first. If that is a refusal, they are answered from the cache, and do not go to the gate at all.
 
 use crate::application_response;
 use crate::clock::later;
 use crate::gate::{Gate, GateSettings};
 use crate::response::Response;
+use futures::lock;
 use rushgate_gate::apply::TimedDecision;
 use rushgate_gate::refusal_cache::{self, CacheableRefusal, GRACE_PERIOD};
 use rushgate_gate::{Applicant, CampaignId, Decision, Millis, UserIds};
@@ -17,14 +21,25 @@ use spin_sdk::wasip3::wit_bindgen;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Maximum size of the cache: the number of excluded applicants, plus [`COST_PER_CAMPAIGN`] for each campaign.
 const CAPACITY: usize = 65_536;
 
 /// What a campaign costs of [`CAPACITY`] in addition to its excluded applicants.
 const COST_PER_CAMPAIGN: usize = 64;
+
+/// How long a request waits for what the gate says to the first application of an instance. A slow gate is no reason to be
+/// slow twice.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+
+/// Whether the first application of the instance is over.
+static IS_BEGUN: AtomicBool = AtomicBool::new(false);
+
+/// The first application holds it.
+static FIRST: lock::Mutex<()> = lock::Mutex::new(());
 
 static CACHE: LazyLock<Mutex<Cache>> = LazyLock::new(Mutex::default);
 
@@ -58,9 +73,37 @@ pub fn get(campaign: &CampaignId, applicant: &Applicant) -> Option<(Response, Mi
     })
 }
 
+/// The first application of an instance, which the others wait for until this is dropped: after the answer of the gate, or, if
+/// that is a refusal, when the cache is filled. If the gate fails, nothing more is waited for.
+pub struct First(
+    #[expect(dead_code, reason = "held until it is dropped")] lock::MutexGuard<'static, ()>,
+);
+
+impl Drop for First {
+    fn drop(&mut self) {
+        IS_BEGUN.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether the first application of the instance is over.
+pub fn is_begun() -> bool {
+    IS_BEGUN.load(Ordering::Relaxed)
+}
+
+/// The caller is the first, or `None`: it has waited for the first, and the cache may have a refusal for it.
+pub async fn first(gate: &Gate<'_>) -> Option<First> {
+    let guard = gate.lock_within(FIRST_WAIT, &FIRST).await?;
+    (!is_begun()).then_some(First(guard))
+}
+
 /// Fills the cache after the gate has refused an application, unless it is filled or being filled. It runs in a task of
 /// its own, so that the response does not wait for it.
-pub fn fill(gate: &'static GateSettings, campaign: &CampaignId, decision: &Decision) {
+pub fn fill(
+    gate: &'static GateSettings,
+    campaign: &CampaignId,
+    decision: &Decision,
+    first: Option<First>,
+) {
     let is_cacheable = matches!(
         decision,
         Decision::SoldOut { .. } | Decision::NotOpen { .. } | Decision::Closed
@@ -79,6 +122,7 @@ pub fn fill(gate: &'static GateSettings, campaign: &CampaignId, decision: &Decis
         if let Ok(Some(refusal)) = Gate::new(gate).call(call, refusal_cache::refusal).await {
             with_cache(|cache| cache.insert(&campaign, &refusal, asked, Instant::now()));
         }
+        drop(first);
     });
 }
 

@@ -6,6 +6,9 @@ use percent_encoding::percent_decode_str;
 use rushgate_gate::{Applicant, CampaignId};
 use spin_sdk::http::Method;
 
+/// One segment more than the longest path of a resource has.
+const MOST: usize = 6;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// `/`: the web page.
@@ -28,44 +31,61 @@ pub enum Resource {
     Application(CampaignId, Applicant),
 }
 
-impl Resource {
-    /// The resource at `path`. An invalid id is reported like an unknown one.
+/// The segments of a path, in which nothing is decoded or checked. A path is cut only once: whoever comes after the last
+/// coupon is answered from a cache, and this is then a good part of the work.
+pub struct Segments<'a> {
+    path: &'a str,
+    cut: [&'a str; MOST],
+    count: usize,
+}
+
+impl<'a> Segments<'a> {
+    pub fn of(path: &'a str) -> Self {
+        let mut cut = [""; MOST];
+        let mut count = 0;
+        for (place, segment) in cut.iter_mut().zip(path.split('/').skip(1)) {
+            *place = segment;
+            count += 1;
+        }
+        Self { path, cut, count }
+    }
+
+    /// The resource at the path. An invalid id is reported like an unknown one.
     ///
     /// # Errors
-    /// When `path` has no resource.
-    pub fn at(path: &str) -> Result<Self, Problem> {
+    /// When the path has no resource.
+    pub fn resource(&self) -> Result<Resource, Problem> {
         let campaign = |segment: &str| {
             decoded(segment)
                 .and_then(|id| CampaignId::try_from(id).ok())
                 .ok_or(Problem::CampaignNotFound)
         };
-        let segments: Vec<&str> = path.split('/').skip(1).collect();
-        match segments[..] {
-            [""] => Ok(Self::Page),
-            ["healthz"] => Ok(Self::Health),
-            ["readyz"] => Ok(Self::Readiness),
-            ["openapi.json"] => Ok(Self::OpenApi),
-            ["v1", "campaigns"] => Ok(Self::Campaigns),
-            ["v1", "campaigns", id] => Ok(Self::Campaign(campaign(id)?)),
-            ["v1", "campaigns", id, "applications"] => Ok(Self::Applications(campaign(id)?)),
-            ["v1", "campaigns", id, "applications", user_id] => Ok(Self::Application(
+        match self.cut[..self.count] {
+            [""] => Ok(Resource::Page),
+            ["healthz"] => Ok(Resource::Health),
+            ["readyz"] => Ok(Resource::Readiness),
+            ["openapi.json"] => Ok(Resource::OpenApi),
+            ["v1", "campaigns"] => Ok(Resource::Campaigns),
+            ["v1", "campaigns", id] => Ok(Resource::Campaign(campaign(id)?)),
+            ["v1", "campaigns", id, "applications"] => Ok(Resource::Applications(campaign(id)?)),
+            ["v1", "campaigns", id, "applications", user_id] => Ok(Resource::Application(
                 campaign(id)?,
                 decoded(user_id)
                     .and_then(|user_id| Applicant::try_from(user_id).ok())
                     .filter(Applicant::is_addressable)
                     .ok_or(Problem::ApplicationNotFound { round: None })?,
             )),
-            [_, _] => match WebFile::at(path) {
-                Some(file) => Ok(Self::PageFile(file)),
+            [_, _] => match WebFile::at(self.path) {
+                Some(file) => Ok(Resource::PageFile(file)),
                 None => Err(Problem::NoSuchResource),
             },
             _ => Err(Problem::NoSuchResource),
         }
     }
 
-    /// The methods of the resource at `path`, in the form of the header `Allow`. The ids in the path do not matter.
-    pub fn allow(path: &str) -> &'static str {
-        match path.split('/').skip(1).collect::<Vec<_>>()[..] {
+    /// The methods of the resource at the path, in the form of the header `Allow`. The ids in the path do not matter.
+    pub fn allow(&self) -> &'static str {
+        match self.cut[..self.count] {
             ["v1", "campaigns", _, "applications"] => "POST, OPTIONS",
             ["v1", "campaigns", _, "applications", _] => "GET, HEAD, PUT, DELETE, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
@@ -74,7 +94,10 @@ impl Resource {
 }
 
 pub fn takes(allow: &str, method: &Method) -> bool {
-    allow.split(", ").any(|name| name == method.as_str())
+    // Cut at a single byte, because a search for a longer text has to be prepared.
+    allow
+        .split(' ')
+        .any(|name| name.strip_suffix(',').unwrap_or(name) == method.as_str())
 }
 
 fn decoded(segment: &str) -> Option<String> {
@@ -147,14 +170,18 @@ mod tests {
                 "/v1/campaigns/welcome/applications/7/x",
                 Err(Problem::NoSuchResource),
             ),
+            (
+                "/v1/campaigns/welcome/applications/7/x/y/z",
+                Err(Problem::NoSuchResource),
+            ),
         ] {
-            assert_eq!(Resource::at(path), resource, "{path}");
+            assert_eq!(Segments::of(path).resource(), resource, "{path}");
         }
     }
 
     #[test]
     fn methods_are_as_documented() {
-        let takes = |path: &str, method| takes(Resource::allow(path), &method);
+        let takes = |path: &str, method| takes(Segments::of(path).allow(), &method);
         assert!(takes("/v1/campaigns/welcome/applications", Method::POST));
         assert!(!takes("/v1/campaigns/welcome/applications", Method::GET));
         assert!(takes("/v1/campaigns/welcome/applications/7", Method::PUT));
@@ -180,7 +207,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_path_is_a_resource_or_not_found(path in "(/(v1|campaigns|applications|\\PC{0,12}|%[0-9a-f]{2})){0,6}") {
-            if let Err(problem) = Resource::at(&path) {
+            if let Err(problem) = Segments::of(&path).resource() {
                 prop_assert_eq!(problem.status().as_u16(), 404);
             }
         }

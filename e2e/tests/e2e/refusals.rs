@@ -124,6 +124,43 @@ async fn the_first_refused_applicant_does_not_wait_for_the_refusal_cache() {
     redis.strikes().await;
 }
 
+/// Otherwise each of them asks: nothing is cached yet, and the gate is 12 ms away.
+#[tokio::test(flavor = "multi_thread")]
+async fn most_of_those_who_come_to_a_new_instance_together_do_not_reach_the_gate() {
+    const TOGETHER: usize = 64;
+    let mut system = System::start(Size::NONE).await;
+    system.operator.create("launch", 1).await.expect("created");
+    let stores = url::Url::parse(&system.stores().redis_url).expect("a URL");
+    let proxy = Proxy::open(0, stores.port().expect("a port")).await;
+    let distant = format!("redis://127.0.0.1:{}", proxy.port);
+    system.set("SPIN_VARIABLE_REDIS_URL", &distant);
+    let mut redis = system.redis_connection().await.expect("Redis");
+    proxy.set(Trouble::Delay(Duration::from_millis(12)));
+    // On a busy machine they may not come together, or wait for longer than they should.
+    until("most are answered without the gate", async || {
+        system.start_handler().await;
+        let url = system.rush("launch", 0).urls.pop().expect("a handler");
+        let url = format!("{url}/v1/campaigns/launch/applications");
+        let client = Client::new();
+        let before = calls(&mut redis, &["evalsha", "eval"]).await;
+        let people = (0..TOGETHER).map(|person| {
+            let (client, url) = (client.clone(), url.clone());
+            tokio::spawn(async move { apply(&client, &url, &format!("p{person}")).await })
+        });
+        let mut winners = 0;
+        for person in people.collect::<Vec<_>>() {
+            match person.await.expect("no panic").expect("an answer") {
+                Reply::SoldOut => {}
+                Reply::Granted(_) | Reply::AlreadyGranted(_) => winners += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(winners <= 1, "{winners} winners");
+        calls(&mut redis, &["evalsha", "eval"]).await - before < TOGETHER / 2
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_losers_hardly_reaches_the_gate_and_no_winner_is_denied() {
     let system = System::start(Size {
