@@ -128,17 +128,20 @@ impl Application<'_> {
 
     async fn decide(&self, applicant: &Applicant) -> Result<Response, Problem> {
         let (gate, campaign) = (self.gate, &self.campaign);
+        let check_known = || match unknown_campaigns::contains(campaign) {
+            true => Err(Problem::CampaignNotFound),
+            false => Ok(()),
+        };
+        check_known()?;
         let mut first = None;
-        if !refusal_cache::is_begun() {
-            first = refusal_cache::first(gate).await;
-            if first.is_none()
-                && let Some(refusal) = self.cached_refusal(applicant)
-            {
-                return Ok(refusal);
+        if !refusal_cache::first_is_over() {
+            first = refusal_cache::first().await;
+            if first.is_none() {
+                if let Some(refusal) = self.cached_refusal(applicant) {
+                    return Ok(refusal);
+                }
+                check_known()?;
             }
-        }
-        if unknown_campaigns::contains(campaign) {
-            return Err(Problem::CampaignNotFound);
         }
         let call = || apply::call(campaign, applicant);
         let decided = gate.call(call, apply::decision).await?;

@@ -137,21 +137,11 @@ impl<'a> Gate<'a> {
         &self,
         lock: &'t Mutex<()>,
     ) -> Result<MutexGuard<'t, ()>, GateError> {
-        let timeout = self.settings.limits.timeout;
-        let guard = self.lock_within(timeout, lock).await;
-        guard.ok_or(GateError::TimedOut(timeout))
-    }
-
-    /// Waits for such a lock for at most `limit`.
-    pub async fn lock_within<'t>(
-        &self,
-        limit: Duration,
-        lock: &'t Mutex<()>,
-    ) -> Option<MutexGuard<'t, ()>> {
         let begun = Instant::now();
-        let guard = deadline::within_since(begun, limit, lock.lock()).await;
+        let timeout = self.settings.limits.timeout;
+        let guard = deadline::within_since(begun, timeout, lock.lock()).await;
         self.note_waiting(begun);
-        guard
+        guard.ok_or(GateError::TimedOut(timeout))
     }
 
     /// Checks that a request with several calls, `begun` at that time, is still within the timeout of one call.

@@ -59,7 +59,7 @@ impl Head {
         })
     }
 
-    /// It begins with a slash.
+    /// It begins with a slash, or is the `*` of OPTIONS.
     pub fn path(&self) -> &str {
         match self.cut().0 {
             "" => "/",

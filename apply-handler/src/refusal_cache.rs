@@ -4,13 +4,12 @@
 //! After a refusal, the instance asks the gate once which refusal it may cache, for how long, and to which applicants
 //! the refusal does not apply (the exclusion list). Requests of applicants on the list always go to the gate, so a
 //! winner is never denied: the header of `refusal_cache.lua` has the proof. No request waits for the gate's answer to
-//! this question; until it arrives, requests go to the gate.
-//!
-//! A new instance, with an empty cache, gets several requests at once. All but the first wait for what the gate says to the
-//! first. If that is a refusal, they are answered from the cache, and do not go to the gate at all.
+//! this question, and until it arrives, all requests go to the gate: except in a new instance, which gets several requests at
+//! once. There, all but the first wait for what the gate says to the first, and if it refuses, for the answer to that question.
 
 use crate::application_response;
 use crate::clock::later;
+use crate::deadline;
 use crate::gate::{Gate, GateSettings};
 use crate::response::Response;
 use futures::lock;
@@ -31,12 +30,11 @@ const CAPACITY: usize = 65_536;
 /// What a campaign costs of [`CAPACITY`] in addition to its excluded applicants.
 const COST_PER_CAMPAIGN: usize = 64;
 
-/// How long a request waits for what the gate says to the first application of an instance. A slow gate is no reason to be
-/// slow twice.
+/// How long a request waits for the first application of an instance. If that takes longer, no request waits for it any more.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
-/// Whether the first application of the instance is over.
-static IS_BEGUN: AtomicBool = AtomicBool::new(false);
+/// Whether the first application of the instance is over, or has taken too long to wait for.
+static FIRST_IS_OVER: AtomicBool = AtomicBool::new(false);
 
 /// The first application holds it.
 static FIRST: lock::Mutex<()> = lock::Mutex::new(());
@@ -73,27 +71,33 @@ pub fn get(campaign: &CampaignId, applicant: &Applicant) -> Option<(Response, Mi
     })
 }
 
-/// The first application of an instance, which the others wait for until this is dropped: after the answer of the gate, or, if
-/// that is a refusal, when the cache is filled. If the gate fails, nothing more is waited for.
+/// The first application of an instance. The others wait until this is dropped: when the gate has answered, and if it has
+/// refused, when the cache is filled.
 pub struct First(
     #[expect(dead_code, reason = "held until it is dropped")] lock::MutexGuard<'static, ()>,
 );
 
 impl Drop for First {
     fn drop(&mut self) {
-        IS_BEGUN.store(true, Ordering::Relaxed);
+        FIRST_IS_OVER.store(true, Ordering::Relaxed);
     }
 }
 
-/// Whether the first application of the instance is over.
-pub fn is_begun() -> bool {
-    IS_BEGUN.load(Ordering::Relaxed)
+/// Whether no application has to wait for the first of the instance.
+pub fn first_is_over() -> bool {
+    FIRST_IS_OVER.load(Ordering::Relaxed)
 }
 
-/// The caller is the first, or `None`: it has waited for the first, and the cache may have a refusal for it.
-pub async fn first(gate: &Gate<'_>) -> Option<First> {
-    let guard = gate.lock_within(FIRST_WAIT, &FIRST).await?;
-    (!is_begun()).then_some(First(guard))
+/// The caller is the first, or `None`: it has waited for the first, and the caches may have a response for it.
+pub async fn first() -> Option<First> {
+    let Some(guard) = deadline::within(FIRST_WAIT, FIRST.lock()).await else {
+        FIRST_IS_OVER.store(true, Ordering::Relaxed);
+        return None;
+    };
+    match first_is_over() {
+        true => None,
+        false => Some(First(guard)),
+    }
 }
 
 /// Fills the cache after the gate has refused an application, unless it is filled or being filled. It runs in a task of
