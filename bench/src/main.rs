@@ -72,9 +72,9 @@ struct Applications {
 struct Run {
     /// The benchmark; default: all
     name: Option<String>,
-    /// The benchmark that a full run leaves out
+    /// A benchmark that a full run leaves out; repeatable
     #[arg(long, value_name = "NAME", conflicts_with = "name")]
-    without: Option<String>,
+    without: Vec<String>,
     /// Go on with the full run that was interrupted
     #[arg(long, conflicts_with_all = ["name", "quick", "smoke"])]
     resume: bool,
@@ -135,7 +135,7 @@ fn main() -> ExitCode {
 impl Run {
     fn run(self) -> Result<()> {
         fs::create_dir_all(&self.results)?;
-        let benches = chosen(self.name.as_deref(), self.without.as_deref())?;
+        let benches = chosen(self.name.as_deref(), &self.without)?;
         let scale = match (self.quick, self.smoke) {
             (_, true) => Scale::Smoke,
             (true, _) => Scale::Quick,
@@ -328,9 +328,10 @@ impl Service {
     }
 }
 
-fn chosen(name: Option<&str>, without: Option<&str>) -> Result<Vec<Bench>> {
+fn chosen(name: Option<&str>, without: &[String]) -> Result<Vec<Bench>> {
     let names: Vec<&str> = ALL.iter().map(|bench| bench.name).collect();
-    if let Some(unknown) = name.or(without).filter(|name| !names.contains(name)) {
+    let mut named = name.into_iter().chain(without.iter().map(String::as_str));
+    if let Some(unknown) = named.find(|name| !names.contains(name)) {
         bail!(
             "there is no benchmark {unknown:?}: choose one of {}",
             names.join(", ")
@@ -339,6 +340,6 @@ fn chosen(name: Option<&str>, without: Option<&str>) -> Result<Vec<Bench>> {
     let chosen = ALL
         .iter()
         .filter(|bench| name.is_none_or(|name| name == bench.name))
-        .filter(|bench| without != Some(bench.name));
+        .filter(|bench| !without.iter().any(|name| name == bench.name));
     Ok(chosen.copied().collect())
 }

@@ -24,9 +24,9 @@ const WAYS: &str = "ways";
 pub(crate) struct Options {
     /// The benchmark; default: all (an unknown name lists all names)
     name: Option<String>,
-    /// The benchmark that a full run leaves out, such as ways, which has tables and a chart of its own
+    /// A benchmark that a full run leaves out, such as ways, which has tables and a chart of its own; repeatable
     #[arg(long, value_name = "NAME", conflicts_with = "name")]
-    without: Option<String>,
+    without: Vec<String>,
     /// Go on with the full run that was interrupted, after the last benchmark that it finished
     #[arg(long, conflicts_with_all = ["name", "quick"])]
     resume: bool,
@@ -43,10 +43,11 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     let host = Host::find();
     build::build_stack(RELEASE, &[BENCH])?;
     build::build_components()?;
-    let spring = match (options.name.as_deref(), options.without.as_deref()) {
-        (None, Some(WAYS)) => None,
-        (None | Some(WAYS), _) => Some(spring::build()?),
-        (Some(_), _) => None,
+    let is_in_full_run = !options.without.iter().any(|name| name == WAYS);
+    let spring = match options.name.as_deref() {
+        None if is_in_full_run => Some(spring::build()?),
+        Some(WAYS) => Some(spring::build()?),
+        _ => None,
     };
     let servers = Servers::start("bench-stack", &packages::servers()?)?;
     let step = say::heading(format!("Measuring ({})", host.name()));
@@ -54,7 +55,12 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     command
         .arg("run")
         .args(options.name.as_deref())
-        .args(options.without.iter().flat_map(|name| ["--without", name]))
+        .args(
+            options
+                .without
+                .iter()
+                .flat_map(|name| ["--without", name.as_str()]),
+        )
         .args(options.resume.then_some("--resume"))
         .args(options.quick.then_some("--quick"))
         .arg("--results")
