@@ -136,7 +136,7 @@ async fn most_of_those_who_come_to_a_new_instance_together_do_not_reach_the_gate
     system.set("SPIN_VARIABLE_REDIS_URL", &distant);
     let mut redis = system.redis_connection().await.expect("Redis");
     proxy.set(Trouble::Delay(Duration::from_millis(5)));
-    // On a busy machine they may not come together, which is no attempt, or may wait for too long.
+    // On a busy machine they do not come together, or wait for too long: that is no attempt.
     let mut attempts = 0;
     until("they come together, and most do not ask", async || {
         system.start_handler().await;
@@ -152,10 +152,11 @@ async fn most_of_those_who_come_to_a_new_instance_together_do_not_reach_the_gate
                 (sent, Instant::now(), reply.expect("an answer"))
             })
         });
-        let (mut last_sent, mut first_answered, mut winners) = (None, None, 0);
+        let begun = Instant::now();
+        let (mut last_sent, mut first_answered, mut winners) = (begun, None, 0);
         for person in people.collect::<Vec<_>>() {
             let (sent, answered, reply) = person.await.expect("no panic");
-            last_sent = last_sent.max(Some(sent));
+            last_sent = last_sent.max(sent);
             first_answered = Some(first_answered.map_or(answered, |at: Instant| at.min(answered)));
             match reply {
                 Reply::SoldOut => {}
@@ -163,10 +164,12 @@ async fn most_of_those_who_come_to_a_new_instance_together_do_not_reach_the_gate
                 other => panic!("{other:?}"),
             }
         }
+        let took = begun.elapsed();
         assert!(winners <= 1, "{winners} winners");
         let asked = calls(&mut redis, &["evalsha", "eval"]).await - before;
         system.crash_handler(0);
-        attempts += usize::from(last_sent < first_answered);
+        let is_attempt = Some(last_sent) < first_answered && took < Duration::from_millis(100);
+        attempts += usize::from(is_attempt);
         assert!(attempts <= 5, "{asked} calls for {TOGETHER} applications");
         asked < TOGETHER / 2
     })
