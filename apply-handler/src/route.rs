@@ -31,8 +31,8 @@ pub enum Resource {
     Application(CampaignId, Applicant),
 }
 
-/// The segments of a path, in which nothing is decoded or checked. A path is cut only once: this is a good part of the work for
-/// an applicant who comes after the last coupon, and who is answered from a cache.
+/// The segments of a path, in which nothing is decoded or checked. A path is cut only once: for a refusal from the cache, this is
+/// a good part of the work.
 pub struct Segments<'a> {
     path: &'a str,
     cut: [&'a str; MOST],
