@@ -70,7 +70,7 @@ mod tests {
     }
 
     proptest! {
-        /// Driven as a writer drives it: no item waits longer than the age, none is lost, and the order stays
+        /// Whenever an item comes: no item waits longer than the age, none is lost, and the order stays
         /// the same.
         #[test]
         fn keeps_size_age_and_order(size in 1usize..8, age in 0u64..50, gaps in prop::collection::vec(0u64..30, 1..60)) {

@@ -44,7 +44,7 @@ pub struct Config {
         long,
         env = "CONSUMER_BATCH_AGE",
         value_name = "DURATION",
-        default_value = "20ms"
+        default_value = "5ms"
     )]
     #[arg(value_parser = duration(Duration::ZERO..=Duration::from_mins(1)))]
     pub batch_age: Duration,
@@ -166,10 +166,10 @@ mod tests {
     #[test]
     fn old_names_still_work_with_a_warning() {
         for (more, writers, age, warnings) in [
-            (&[][..], 2, 20, 0),
+            (&[][..], 2, 5, 0),
             (&["--writers", "3", "--batch-age", "1s"], 3, 1_000, 0),
             (&["--lanes", "4", "--batch-age-ms", "0"], 4, 0, 2),
-            (&["--lanes", "4", "--writers", "3"], 3, 20, 1),
+            (&["--lanes", "4", "--writers", "3"], 3, 5, 1),
         ] {
             let arguments = ["consumer"].iter().chain(more).map(Into::into);
             let parsed = rushgate_startup::parse_from::<Config>(arguments.collect());

@@ -16,11 +16,15 @@ use crate::table::store::Store;
 use rushgate_gate::CampaignId;
 use rushgate_gate::failpoint::{failpoint, is_active};
 use rushgate_startup::Backoff;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TryRecvError};
 use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{info, warn};
+
+/// How often a writer with an unfinished batch looks for more records. It is not woken up by each of them.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Writes batches over one database connection.
 pub(crate) struct Writer {
@@ -47,26 +51,9 @@ impl Writer {
         mut deliveries: mpsc::Receiver<Delivery>,
     ) -> Option<StoreError> {
         loop {
-            let due_at = batch.due_at();
-            tokio::select! {
-                biased;
-                delivery = deliveries.recv() => match delivery {
-                    Some(delivery) => {
-                        let read_at = delivery.read_at;
-                        batch.push(delivery, read_at);
-                    }
-                    None => {
-                        self.store.close().await;
-                        return None;
-                    }
-                },
-                () = sleep_until(due_at.unwrap_or_else(Instant::now).into()), if due_at.is_some() => {}
-            }
-            while !batch.is_full()
-                && let Ok(delivery) = deliveries.try_recv()
-            {
-                let read_at = delivery.read_at;
-                batch.push(delivery, read_at);
+            if gather(&mut batch, &mut deliveries).await.is_break() {
+                self.store.close().await;
+                return None;
             }
             if batch.is_due(Instant::now()) {
                 let batch = batch.take();
@@ -154,6 +141,32 @@ impl Writer {
             );
         }
         sleep(wait).await;
+    }
+}
+
+/// Waits for records and adds them to the batch, until it is full or no more are there. Breaks when the channel is closed.
+async fn gather(
+    batch: &mut Batch<Delivery>,
+    deliveries: &mut mpsc::Receiver<Delivery>,
+) -> ControlFlow<()> {
+    let mut next = match batch.due_at() {
+        None => deliveries.recv().await.ok_or(TryRecvError::Disconnected),
+        Some(due_at) => {
+            sleep_until(due_at.min(Instant::now() + LOOK).into()).await;
+            deliveries.try_recv()
+        }
+    };
+    while let Ok(delivery) = next {
+        let read_at = delivery.read_at;
+        batch.push(delivery, read_at);
+        if batch.is_full() {
+            return ControlFlow::Continue(());
+        }
+        next = deliveries.try_recv();
+    }
+    match next {
+        Err(TryRecvError::Disconnected) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
     }
 }
 

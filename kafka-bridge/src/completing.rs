@@ -40,9 +40,12 @@ impl Completing {
         self.health.wait_until(now)
     }
 
-    /// Starts to complete the next batch, if none is under way and there is something to complete.
+    /// Starts to complete the next batch, if none is under way and there is something to complete. While new entries
+    /// gather, the reports of all partitions do so, too: each batch is a transaction, and Redis may have to wait for its
+    /// disk.
     pub(crate) fn start(&mut self, state: &mut LoopState, now: Instant) {
-        if !self.completer.is_free() || self.wait_until(now).is_some() {
+        let is_held_up = self.wait_until(now).is_some() || state.timers.is_gathering(now);
+        if !self.completer.is_free() || is_held_up {
             return;
         }
         let batch = state.flow.take_completions(MAX_COMPLETIONS);

@@ -38,6 +38,14 @@ pub struct Read<P> {
     pub deleted: Vec<EntryRef>,
 }
 
+impl<P> Read<P> {
+    /// Whether no stream has more entries, if up to `count` of each were read.
+    pub(crate) fn emptied(&self, count: usize) -> bool {
+        let mut streams = self.entries.chunk_by(|(a, _), (b, _)| a.stream == b.stream);
+        streams.all(|entries| entries.len() < count)
+    }
+}
+
 /// What the caller does with the entries that were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToDo<P> {

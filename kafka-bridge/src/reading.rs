@@ -96,10 +96,11 @@ impl Reading {
         if !read.entries.is_empty() {
             failpoint("bridge::read");
         }
-        if let Step::ReadNew { count, .. } = step
-            && (1..count).contains(&read.entries.len())
+        if let Step::ReadNew { count, steps, .. } = step
+            && !read.entries.is_empty()
+            && read.emptied(count)
         {
-            state.timers.gather(now);
+            state.timers.gather(now, steps);
         }
         let ToDo { publish, lost } = state.flow.read(read);
         for entry in lost {

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How often the bridge looks for new campaigns. Together with the time that a read blocks, the first grant of
-/// a new campaign waits for at most a quarter of a second.
+/// How often the bridge looks for new campaigns. Together with the time that a read blocks or grants gather,
+/// the first grant of a new campaign waits for a quarter of a second.
 const DISCOVER_EVERY: Duration = Duration::from_millis(150);
 
 /// How often the topic is checked while nothing seems wrong.
@@ -12,8 +12,9 @@ const PROBE_EVERY: Duration = Duration::from_secs(5);
 
 /// How long the bridge waits after a read that found some entries, but fewer than it asked for. The first grant
 /// after a pause is read at once. Without this wait, a steady flow would be read, published and acked one or
-/// two entries at a time.
-const GATHER: Duration = Duration::from_millis(5);
+/// two entries at a time. If it takes several reads to read all streams, this is how long all of them take together.
+/// It sets the pace of Kafka, consumer and database too: they handle what is read together.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// The time at which each kind of work is due next.
 #[derive(Debug)]
@@ -52,9 +53,14 @@ impl Timers {
         self.draining
     }
 
-    /// A read has emptied the streams: wait for a moment before the next one.
-    pub(crate) fn gather(&mut self, now: Instant) {
-        self.read = Some(now + GATHER);
+    /// A read has emptied its streams: wait for a moment before the next one. It takes `reads` to read all streams.
+    pub(crate) fn gather(&mut self, now: Instant, reads: u32) {
+        self.read = Some(now + GATHER / reads);
+    }
+
+    /// Whether new entries gather, and nothing that can wait for them is to be done before.
+    pub(crate) fn is_gathering(&self, now: Instant) -> bool {
+        !self.draining && self.read.is_some_and(|at| now < at)
     }
 
     /// Whether the wait after the last read is over, so that a new read may start.
@@ -144,9 +150,14 @@ mod tests {
         let mut timers = Timers::start(now, Duration::from_secs(60));
         timers.probed(now, None);
         assert!(timers.gathered(now), "the first read is at once");
-        timers.gather(now);
+        timers.gather(now, 1);
         assert!(!timers.gathered(now) && timers.next() == now + GATHER);
+        assert!(timers.is_gathering(now) && !timers.is_gathering(now + GATHER));
         assert!(timers.gathered(now + GATHER) && timers.gathered(now));
+        assert!(!timers.is_gathering(now));
+        timers.gather(now, 4);
+        assert_eq!(timers.next(), now + GATHER / 4);
+        assert!(timers.gathered(now + GATHER / 4));
         assert_eq!(timers.next(), now + DISCOVER_EVERY);
     }
 
@@ -158,17 +169,18 @@ mod tests {
         let woken = |reading: bool, asking: bool| {
             let mut timers = Timers::start(now, Duration::from_secs(60));
             if reading {
-                timers.gather(now);
+                timers.gather(now, 1);
             }
             timers.drain();
             // The answers to what was under way, and trouble.
-            timers.gather(now);
+            timers.gather(now, 1);
             if asking {
                 assert!(!timers.probe(now));
                 timers.probed(now, Some(now));
             }
             timers.probe_soon(now);
             assert!(!timers.gathered(later) && !timers.probe(later));
+            assert!(!timers.is_gathering(now), "acks are not delayed");
             assert!(timers.discover(later) && !timers.claim(later));
             timers.next()
         };

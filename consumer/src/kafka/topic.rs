@@ -30,6 +30,10 @@ use tracing::{info, warn};
 /// discards the records that were fetched ahead, so it does not start at once.
 const PAUSE_AFTER: Duration = Duration::from_secs(2);
 
+/// How often offsets are committed. For the broker, a commit is as much work as a batch of records. After a crash, records
+/// whose rows exist already are read again, for this time more of them.
+const COMMIT_EVERY: Duration = Duration::from_millis(100);
+
 /// How long to wait after a failed commit.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
 
@@ -71,7 +75,7 @@ impl TopicReader {
             held: VecDeque::new(),
             full_since: None,
             paused: false,
-            commit_again_at: None,
+            next_commit: None,
             commit_timeouts: CommitTimeouts::default(),
         };
         std::thread::Builder::new()
@@ -135,7 +139,7 @@ struct Reader {
     held: VecDeque<HeldRecord>,
     full_since: Option<Instant>,
     paused: bool,
-    commit_again_at: Option<Instant>,
+    next_commit: Option<Instant>,
     commit_timeouts: CommitTimeouts,
 }
 
@@ -245,15 +249,16 @@ impl Reader {
         self.commit_timeouts
             .look(&self.group.tracker, Instant::now());
         if self.group.take_commit_failed() {
-            self.commit_again_at = Some(Instant::now() + COMMIT_RETRY);
+            self.next_commit = Some(Instant::now() + COMMIT_RETRY);
         }
-        if self.commit_again_at.is_some_and(|at| Instant::now() < at) {
+        if self.next_commit.is_some_and(|at| Instant::now() < at) {
             return;
         }
-        self.commit_again_at = None;
+        self.next_commit = None;
         let progress = self.group.tracker.lock().take_progress();
         if !progress.is_empty() {
             self.group.commit(&self.consumer, &progress);
+            self.next_commit = Some(Instant::now() + COMMIT_EVERY);
         }
     }
 }

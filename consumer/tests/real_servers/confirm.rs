@@ -76,6 +76,16 @@ impl Gate {
         self.grant_of(CAMPAIGN, rig, user_id).await
     }
 
+    /// Makes `count` grants, serial n to `u{n}`, and publishes their records together.
+    pub(crate) async fn grant_all(&mut self, rig: &Rig, count: u32) {
+        let campaign = CAMPAIGN.parse().expect("an id");
+        for serial in 1..=count {
+            let call = apply::call(&campaign, &applicant(&format!("u{serial}")));
+            self.call(&call).await;
+        }
+        rig.topic.publish_grants(1..=count);
+    }
+
     pub(crate) async fn grant_of(&mut self, campaign: &str, rig: &Rig, user_id: &str) -> u32 {
         let call = apply::call(&campaign.parse().expect("an id"), &applicant(user_id));
         let answer = apply::decision(&self.call(&call).await).expect("an answer");

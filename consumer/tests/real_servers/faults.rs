@@ -35,7 +35,7 @@ async fn a_lock_that_is_held_too_long_is_waited_for() {
     // In the middle of the batch's INSERT.
     run(&mut holder, HALF_WAY.replace("290", "50")).await;
     rig.topic.publish_grants(1..=100);
-    let consumer = rig.consumer(&[]);
+    let consumer = rig.consumer(&[ONLY_FULL_BATCHES, ("CONSUMER_BATCH_SIZE", "100")]);
     consumer
         .until_at_least(r#"rushgate_consumer_retries_total{code="1205"}"#, 1.0)
         .await;

@@ -1,8 +1,10 @@
 //! Tests of normal operation: inserts, redeliveries, revocations, limits and shutdown.
 
+use crate::confirm::Gate;
 use crate::topic::TestRecord;
 use crate::{ONLY_FULL_BATCHES, Rig};
 use rushgate_testbed::process::Signal;
+use std::time::Instant;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn grants_become_rows_and_offsets_are_committed() {
@@ -26,6 +28,25 @@ async fn grants_become_rows_and_offsets_are_committed() {
         Some(0.0)
     );
     consumer.stop().await;
+}
+
+/// A commit for each batch would be as much work for the broker as the records themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_are_committed_ten_times_a_second_at_most() {
+    let rig = Rig::new(300, 1).await;
+    let mut gate = Gate::open(300).await;
+    let mut consumer = rig.consumer(&[("REDIS_URL", &gate.url), ("CONSUMER_BATCH_SIZE", "1")]);
+    consumer.until_ready().await;
+    let begun = Instant::now();
+    gate.grant_all(&rig, 300).await;
+    rig.topic.until_committed(300).await;
+    consumer.stop().await;
+    let most = begun.elapsed().as_millis() / 100 + 1;
+    let commits = rig.topic.commits();
+    assert!(
+        (1..=most).contains(&(commits as u128)),
+        "{commits} of {most}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

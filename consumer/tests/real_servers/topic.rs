@@ -8,8 +8,9 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use rushgate_testbed::wait::{until, until_blocking};
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -154,6 +155,39 @@ impl Topic {
             .iter()
             .map(|element| offset(element.offset()))
             .sum()
+    }
+
+    /// How often the group has committed, by the broker's own records.
+    pub(crate) fn commits(&self) -> usize {
+        const COMMITTED: &str = "__consumer_offsets";
+        let consumer: BaseConsumer = client()
+            .set("group.id", unique("reader"))
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .create()
+            .expect("a consumer");
+        let metadata = consumer.fetch_metadata(Some(COMMITTED), LONG);
+        let partitions = metadata.expect("answers").topics()[0].partitions().len();
+        let mut list = TopicPartitionList::new();
+        for partition in 0..i32::try_from(partitions).expect("few") {
+            list.add_partition_offset(COMMITTED, partition, Offset::Beginning)
+                .expect("an offset");
+        }
+        consumer.assign(&list).expect("assigns");
+        let (mut commits, mut ended) = (0, BTreeSet::new());
+        while ended.len() < partitions {
+            match consumer.poll(LONG).expect("a record or an end") {
+                Ok(record) => {
+                    let key = record.key().unwrap_or_default();
+                    let has =
+                        |name: &str| key.windows(name.len()).any(|part| part == name.as_bytes());
+                    commits += usize::from(has(&self.group) && has(&self.name));
+                }
+                Err(KafkaError::PartitionEOF(partition)) => drop(ended.insert(partition)),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        commits
     }
 
     /// Waits until the group has committed this number of records.

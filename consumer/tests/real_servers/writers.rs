@@ -41,7 +41,7 @@ async fn a_writer_that_is_held_up_holds_up_the_offsets_but_not_the_other_writer(
     let rig = Rig::new(1_000, 1).await;
     let mut holder = rig.hold_up(&[50]).await;
     rig.topic.publish_grants(1..=1_000);
-    let consumer = rig.consumer(&[WRITERS]);
+    let consumer = rig.consumer(&[WRITERS, GATHERING]);
     rig.until_active(OF_SECOND).await;
     for retries in [1.0, 3.0] {
         consumer
@@ -65,7 +65,7 @@ async fn a_consumer_killed_with_one_writer_ahead_of_the_other_loses_nothing() {
     let rig = Rig::new(1_000, 1).await;
     let mut holder = rig.hold_up(&[50]).await;
     rig.topic.publish_grants(1..=1_000);
-    let mut consumer = rig.consumer(&[WRITERS]);
+    let mut consumer = rig.consumer(&[WRITERS, GATHERING]);
     rig.until_active(OF_SECOND).await;
     // By the third attempt of the first writer, the second one has committed everything that it could.
     consumer

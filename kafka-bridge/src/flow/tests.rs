@@ -446,3 +446,37 @@ fn while_publishing_is_not_allowed_campaigns_and_groups_are_kept_but_no_entries_
     assert_eq!(flow.next_step(false), Some(Step::Discover));
     assert_eq!(flow.next_step(true), None, "one step at a time");
 }
+
+#[test]
+fn a_stream_that_gave_as_much_as_was_asked_for_may_have_more() {
+    let read = |streams: &[u32]| Read::<()> {
+        entries: (1..)
+            .zip(streams)
+            .map(|(id, stream)| {
+                (
+                    EntryRef {
+                        stream: StreamNo(*stream),
+                        ..entry(id)
+                    },
+                    None,
+                )
+            })
+            .collect(),
+        claim_from: EntryId::ZERO,
+        deleted: vec![],
+    };
+    for (streams, count, expected) in [
+        (&[][..], 1, true),
+        (&[0, 0], 3, true),
+        (&[0, 0], 2, false),
+        (&[0, 1], 2, true),
+        (&[0, 1, 1], 2, false),
+        (&[0, 1, 2, 3], 2, true),
+    ] {
+        assert_eq!(
+            read(streams).emptied(count),
+            expected,
+            "{streams:?} {count}"
+        );
+    }
+}

@@ -9,6 +9,7 @@
 
 mod faults;
 mod kafka;
+mod pace;
 mod process;
 mod records;
 mod redis_server;

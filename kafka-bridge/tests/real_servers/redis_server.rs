@@ -167,6 +167,18 @@ impl Campaign {
         }
     }
 
+    /// How often clients have called this command.
+    pub(crate) fn calls(&mut self, command: &str) -> u64 {
+        let statistics: redis::InfoDict = (redis::cmd("INFO").arg("commandstats"))
+            .query(&mut self.redis)
+            .expect("INFO");
+        let line: Option<String> = statistics.get(&format!("cmdstat_{command}"));
+        let calls = line
+            .as_deref()
+            .and_then(|line| line.split(['=', ',']).nth(1));
+        calls.map_or(0, |calls| calls.parse().expect("a number"))
+    }
+
     /// The number of commands that Redis has refused because of its ACL.
     pub(crate) fn refused_commands(&mut self) -> i64 {
         let mut log = redis::cmd("ACL");
