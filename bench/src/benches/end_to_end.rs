@@ -43,7 +43,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     // The capacity: grants until all have their rows, including the requests. The first turn is not counted: Kafka's
     // JIT compiler runs meanwhile, on a core that the others need.
     let mut capacity = 0.0;
-    for turns in [4, 2] {
+    for turns in [16, 2] {
         let begun = Instant::now();
         let load = Load {
             until: Until::Elapsed(scale.turn() * turns),
