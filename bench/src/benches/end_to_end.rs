@@ -56,7 +56,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
 
     let rate = capacity / 2.0;
     let turn = || Turn::take(testbed, &mut pipeline, &mut sent, rate);
-    let [turns] = interleaved(scale.long_rounds(), [Contender::new("steady", turn)])?;
+    let [turns] = interleaved(scale.rounds(), [Contender::new("steady", turn)])?;
     pipeline.end(testbed)?;
 
     let grant_to_row =
