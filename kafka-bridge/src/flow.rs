@@ -39,10 +39,12 @@ pub struct Read<P> {
 }
 
 impl<P> Read<P> {
-    /// Whether no stream has more entries, if up to `count` of each were read.
-    pub(crate) fn emptied(&self, count: usize) -> bool {
-        let mut streams = self.entries.chunk_by(|(a, _), (b, _)| a.stream == b.stream);
-        streams.all(|entries| entries.len() < count)
+    /// The streams that may have more entries, if up to `count` of each were read.
+    pub(crate) fn full(&self, count: usize) -> impl Iterator<Item = StreamNo> {
+        let streams = self.entries.chunk_by(|(a, _), (b, _)| a.stream == b.stream);
+        streams
+            .filter(move |entries| entries.len() >= count)
+            .filter_map(|entries| Some(entries.first()?.0.stream))
     }
 }
 
@@ -137,6 +139,7 @@ impl Flow {
                 }
             }
             Some(Step::Claim { stream, .. }) => self.plan.claimed(stream, read.claim_from),
+            Some(Step::ReadNew { count, .. }) => self.plan.new_read(read.full(count)),
             _ => {}
         }
         let mut lost = read.deleted;

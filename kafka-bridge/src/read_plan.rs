@@ -37,8 +37,10 @@ pub enum Step {
         streams: Vec<StreamNo>,
         /// Most entries of each stream.
         count: usize,
-        /// The number of such steps that it takes to read every stream once.
+        /// The number of steps in turn that it takes to read every stream once.
         steps: u32,
+        /// Whether to wait for an entry if there is none.
+        wait: bool,
     },
 }
 
@@ -66,6 +68,12 @@ pub struct ReadPlan {
     discovered: bool,
     /// Where the next [`Step::ReadNew`] starts, if one step does not cover all streams.
     next_new: usize,
+    /// The streams that may have more new entries than were read, while there are other streams. Every second
+    /// [`Step::ReadNew`] is of these only. So a backlog of one campaign among many is read in large pieces, and
+    /// between two reads in turn there is one such piece at most.
+    unfinished: Vec<StreamNo>,
+    /// Whether the last [`Step::ReadNew`] was of streams in turn, and not of the unfinished ones.
+    was_in_turn: bool,
 }
 
 /// How far one stream has been read.
@@ -114,6 +122,8 @@ impl ReadPlan {
             discover: true,
             discovered: false,
             next_new: 0,
+            unfinished: Vec::new(),
+            was_in_turn: false,
         }
     }
 
@@ -212,10 +222,28 @@ impl ReadPlan {
         }
     }
 
+    /// The result of [`Step::ReadNew`]: the streams that gave as many entries as were asked for.
+    pub fn new_read(&mut self, full: impl IntoIterator<Item = StreamNo>) {
+        // The only stream is read again anyway.
+        if self.current.len() > 1 {
+            for stream in full {
+                if !self.unfinished.contains(&stream) {
+                    self.unfinished.push(stream);
+                }
+            }
+        }
+    }
+
+    /// Whether some stream may have more new entries than were read.
+    pub(crate) fn has_unfinished(&self) -> bool {
+        !self.unfinished.is_empty()
+    }
+
     /// A step failed, or its reply was lost, so nothing is certain any more. Discovering campaigns comes first
     /// again, so that no group is created for a campaign that is gone.
     pub fn failed(&mut self) {
         self.discover = true;
+        self.unfinished.clear();
         for progress in self.current.values_mut() {
             *progress = Progress::START;
         }
@@ -263,14 +291,27 @@ impl ReadPlan {
     fn new_entries(&mut self, most: usize) -> Option<Step> {
         let ready: Vec<_> = self.with(Group::Ready).map(|(number, _)| number).collect();
         let at_once = ready.len().min(MAX_STREAMS).min(most);
-        let count = most.checked_div(at_once)?;
-        let start = self.next_new % ready.len();
-        self.next_new = start + at_once;
-        let streams = ready.iter().cycle().skip(start).take(at_once).copied();
+        if at_once == 0 {
+            return None;
+        }
+        self.unfinished
+            .retain(|stream| ready.binary_search(stream).is_ok());
+        self.was_in_turn = self.unfinished.is_empty() || !self.was_in_turn;
+        let wait = self.unfinished.is_empty();
+        let streams: Vec<_> = if self.was_in_turn {
+            let start = self.next_new % ready.len();
+            self.next_new = start + at_once;
+            let in_turn = ready.iter().cycle().skip(start);
+            in_turn.take(at_once).copied().collect()
+        } else {
+            let at_once = self.unfinished.len().min(at_once);
+            self.unfinished.drain(..at_once).collect()
+        };
         Some(Step::ReadNew {
-            streams: streams.collect(),
-            count,
+            count: most / streams.len(),
+            streams,
             steps: u32::try_from(ready.len().div_ceil(at_once)).unwrap_or(u32::MAX),
+            wait,
         })
     }
 }

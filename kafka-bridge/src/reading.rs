@@ -96,13 +96,21 @@ impl Reading {
         if !read.entries.is_empty() {
             failpoint("bridge::read");
         }
-        if let Step::ReadNew { count, steps, .. } = step
-            && !read.entries.is_empty()
-            && read.emptied(count)
+        let gathers = match step {
+            // A read that did not wait follows one that found entries.
+            Step::ReadNew {
+                count, steps, wait, ..
+            } if !read.entries.is_empty() || !wait => {
+                read.full(count).next().is_none().then_some(steps)
+            }
+            _ => None,
+        };
+        let ToDo { publish, lost } = state.flow.read(read);
+        if let Some(steps) = gathers
+            && !state.flow.plan().has_unfinished()
         {
             state.timers.gather(now, steps);
         }
-        let ToDo { publish, lost } = state.flow.read(read);
         for entry in lost {
             state.metrics.lost_entries.increment(1);
             let campaign = state.campaign(entry.stream);

@@ -70,6 +70,7 @@ fn group_then_own_entries_page_by_page_then_claims_then_new_ones() {
         streams: vec![stream],
         count: 10,
         steps: 1,
+        wait: true,
     };
     assert_eq!(streams.next(10), Some(new.clone()));
     streams.claim();
@@ -132,22 +133,84 @@ fn a_campaign_that_goes_and_comes_back_starts_over_under_its_number() {
     assert_eq!(streams.next(10), Some(unsure));
 }
 
+#[test]
+fn streams_with_more_entries_are_read_by_themselves_every_second_time() {
+    let mut streams = ready(600);
+    let mut next = |full: &[u32]| {
+        let Some(Step::ReadNew {
+            streams: asked,
+            count,
+            wait,
+            ..
+        }) = streams.next(1_000)
+        else {
+            panic!("not a step for new entries");
+        };
+        streams.new_read(full.iter().copied().map(StreamNo));
+        (asked, count, wait)
+    };
+    let two = vec![StreamNo(3), StreamNo(500)];
+    let (asked, count, wait) = next(&[3, 500]);
+    assert_eq!((asked.len(), count, wait), (MAX_STREAMS, 3, true));
+    assert_eq!(next(&[3, 500]), (two.clone(), 500, false));
+    let (asked, count, wait) = next(&[3]);
+    assert_eq!((asked.len(), count, wait), (MAX_STREAMS, 3, false));
+    assert_eq!(next(&[500]), (two, 500, false));
+    assert_eq!(next(&[]).0.len(), MAX_STREAMS);
+    assert_eq!(next(&[]), (vec![StreamNo(500)], 1_000, false));
+    for _ in 0..3 {
+        let (asked, _, wait) = next(&[]);
+        assert_eq!((asked.len(), wait), (MAX_STREAMS, true));
+    }
+}
+
+#[test]
+fn streams_with_more_entries_take_turns() {
+    let mut streams = ready(600);
+    streams.new_read((0..600).map(StreamNo));
+    let mut read = BTreeSet::new();
+    for _ in 0..6 {
+        let Some(Step::ReadNew { streams: asked, .. }) = streams.next(1_000) else {
+            panic!("not a step for new entries");
+        };
+        if !streams.was_in_turn {
+            read.extend(asked.iter().copied());
+        }
+        streams.new_read(asked);
+    }
+    assert_eq!(read.len(), 600);
+}
+
+#[test]
+fn a_stream_with_more_entries_that_is_gone_is_not_read() {
+    let mut streams = ready(2);
+    streams.new_read([StreamNo(0)]);
+    streams.discovered(campaigns([1]));
+    for _ in 0..2 {
+        let read = streams.next(10);
+        assert!(matches!(read, Some(Step::ReadNew { streams, .. }) if streams == [StreamNo(1)]));
+    }
+}
+
 proptest! {
     #[test]
-    fn never_more_than_asked_for_and_every_stream_has_its_turn(count in 1u32..600, most in 1usize..2000) {
+    fn never_more_than_asked_for_and_every_stream_has_its_turn(count in 1u32..600, most in 1usize..2000, full in 0u32..600) {
         let mut streams = ready(count);
+        let has_full = count > 1 && full > 0;
         let mut seen = BTreeSet::new();
         let mut turns = 1;
         while turns > 0 {
-            let Some(Step::ReadNew { streams: asked, count: each, steps }) = streams.next(most) else {
+            let Some(Step::ReadNew { streams: asked, count: each, steps, .. }) = streams.next(most) else {
                 return Err(TestCaseError::fail("not a step for new entries"));
             };
             prop_assert!(each >= 1 && each * asked.len() <= most);
             prop_assert!(asked.len() <= MAX_STREAMS);
             if seen.is_empty() {
-                turns = steps;
+                turns = if has_full { 2 * steps } else { steps };
             }
             turns -= 1;
+            // These always have more.
+            streams.new_read(asked.iter().copied().filter(|stream| stream.0 < full));
             seen.extend(asked);
         }
         prop_assert_eq!(seen.len(), count as usize);

@@ -14,7 +14,7 @@ use rushgate_startup::causes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// How long a read blocks while there are no new entries. New campaigns are looked for between two reads.
+/// How long a read blocks while there are no new entries, unless some stream may have more. New campaigns are looked for between two reads.
 const BLOCK: Duration = Duration::from_millis(100);
 
 const REMOVE_NAMES: &str = include_str!("../lua/remove_names.lua");
@@ -113,11 +113,13 @@ impl Reader {
                 let command = self.xreadgroup(*count, None, keys, after);
                 self.entries(&command, keys).await
             }
-            Step::ReadNew { count, steps, .. } => {
+            Step::ReadNew {
+                count, steps, wait, ..
+            } => {
                 // BLOCK 0 would block forever.
-                let block = (BLOCK / *steps).max(Duration::from_millis(1));
+                let block = wait.then(|| (BLOCK / *steps).max(Duration::from_millis(1)));
                 let unseen = keys.iter().map(|_| ">".to_owned());
-                let command = self.xreadgroup(*count, Some(block), keys, unseen);
+                let command = self.xreadgroup(*count, block, keys, unseen);
                 self.entries(&command, keys).await
             }
             Step::Claim { from, count, .. } => self.claim(*from, *count, keys).await,

@@ -6,7 +6,7 @@ use crate::bare::{self, Rows};
 use crate::finding::{Finding, Goal, Unit};
 use crate::measure::{Contender, Figure, Turns, interleaved_all};
 use crate::scale::Scale;
-use crate::testbed::{Route, Testbed};
+use crate::testbed::Testbed;
 use anyhow::Result;
 use redis::cmd;
 use rushgate_gate::{CampaignId, Keys, Quota, RoundId, keys};
@@ -39,7 +39,7 @@ pub(super) fn over_campaigns(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     testbed.empty_tables()?;
     let most = sizes.iter().copied().max().unwrap_or(1);
     let route = testbed.route()?;
-    let campaigns = (0..most).map(|_| unannounced(testbed, &route));
+    let campaigns = (0..most).map(|_| testbed.campaign(u64::from(Quota::MAX), &route));
     let campaigns = campaigns.collect::<Result<Vec<_>>>()?;
     let rounds = testbed.scale.long_rounds();
     let applicants = RefCell::new(Applicants::new(testbed));
@@ -92,17 +92,14 @@ fn campaigns_named(size: usize) -> String {
     }
 }
 
-/// A campaign that never sells out and that no bridge knows.
-fn unannounced(testbed: &mut Testbed, route: &Route) -> Result<CampaignId> {
-    let campaign = testbed.campaign(u64::from(Quota::MAX), route)?;
-    announce(testbed, &campaign, false)?;
-    Ok(campaign)
-}
-
-fn announce(testbed: &mut Testbed, campaign: &CampaignId, known: bool) -> Result<()> {
-    let mut command = cmd(if known { "SADD" } else { "SREM" });
-    command.arg(keys::CAMPAIGNS).arg(campaign.as_str());
-    testbed.gate.run(&mut command)
+/// Lets bridges read the streams of these campaigns, and of no others. (Creating a campaign or a route announces all
+/// campaigns of the database.)
+fn announce_only(testbed: &mut Testbed, campaigns: &[CampaignId]) -> Result<()> {
+    testbed.gate.run::<()>(cmd("DEL").arg(keys::CAMPAIGNS))?;
+    for campaign in campaigns {
+        testbed.gate.announce(campaign)?;
+    }
+    Ok(())
 }
 
 fn compared(names: &[String], turns: &[Turns<Costs>]) -> Vec<Finding> {
@@ -187,10 +184,8 @@ impl<'a> Applicants<'a> {
     /// does not matter.
     fn apply_to(&mut self, campaigns: &[CampaignId]) -> Result<Costs> {
         let count = self.testbed.scale.backlog() / 10;
-        for campaign in campaigns {
-            announce(self.testbed, campaign, true)?;
-        }
         let route = self.testbed.route()?;
+        announce_only(self.testbed, campaigns)?;
         let mut pipeline = Pipeline::over(self.testbed, campaigns.to_vec(), route)?;
         let before = pipeline.usage(self.testbed)?;
         let mut load = Load {
@@ -201,9 +196,6 @@ impl<'a> Applicants<'a> {
         pipeline.until_issued(self.testbed)?;
         let after = pipeline.usage(self.testbed)?;
         drop(pipeline);
-        for campaign in campaigns {
-            announce(self.testbed, campaign, false)?;
-        }
         let parts = before.iter().zip(&after);
         let costs = parts.map(|((name, before), (_, after))| {
             let cpu = (after.cpu - before.cpu).as_secs_f64() * 1e6 / count as f64;
@@ -216,7 +208,7 @@ impl<'a> Applicants<'a> {
     /// the gate is measured by `gate`.
     fn laid_out(&mut self, size: u64) -> Result<CampaignId> {
         let route = self.testbed.route()?;
-        let campaign = unannounced(self.testbed, &route)?;
+        let campaign = self.testbed.campaign(u64::from(Quota::MAX), &route)?;
         let rows = Rows {
             campaign: campaign.clone(),
             first: 1,
