@@ -4,12 +4,12 @@ use crate::finding::{Finding, Goal};
 use crate::report::Report;
 use std::fmt::Write as _;
 
-const WIDTH: f64 = 1160.0;
+const WIDTH: f64 = 1250.0;
 const ROW: f64 = 26.0;
 const HEAD: f64 = 56.0;
 /// Left edge of the bars, and the position of the goal line.
-const LEFT: f64 = 560.0;
-const GOAL: f64 = 780.0;
+const LEFT: f64 = 650.0;
+const GOAL: f64 = 870.0;
 /// Bars are cut at this multiple of the goal.
 const MOST: f64 = 1.9;
 
