@@ -12,7 +12,8 @@ const PROBE_EVERY: Duration = Duration::from_secs(5);
 
 /// How long the bridge waits after a read that found some entries, but fewer than it asked for, if no stream may have
 /// more. The first grant after a pause is read at once. Without this wait, a steady flow would be read, published and
-/// acked one or two entries at a time. If it takes several reads to read all streams, this is how long all of them take together.
+/// acked one or two entries at a time. If it takes several reads to read all streams, this is how long all of them take
+/// together.
 /// It sets the pace of Kafka, consumer and database too: they handle what is read together.
 const GATHER: Duration = Duration::from_millis(20);
 

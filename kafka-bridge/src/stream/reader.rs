@@ -14,7 +14,8 @@ use rushgate_startup::causes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// How long a read blocks while there are no new entries, unless some stream may have more. New campaigns are looked for between two reads.
+/// How long a read blocks while there are no new entries, unless some stream may have more. New campaigns are looked
+/// for between two reads.
 const BLOCK: Duration = Duration::from_millis(100);
 
 const REMOVE_NAMES: &str = include_str!("../lua/remove_names.lua");
