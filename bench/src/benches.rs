@@ -5,6 +5,7 @@ mod consumer;
 mod cost;
 mod decision;
 mod end_to_end;
+mod floor;
 mod gate;
 mod granted;
 mod growth;
@@ -33,6 +34,10 @@ pub struct Bench {
 
 /// In the order of a full run.
 pub const ALL: &[Bench] = &[
+    Bench {
+        name: floor::NAME,
+        run: floor::run,
+    },
     Bench {
         name: granted::NAME,
         run: granted::run,

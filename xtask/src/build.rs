@@ -31,13 +31,12 @@ pub(crate) fn beside_component<T>(
     })
 }
 
-/// Builds the binaries that run a stack on this machine, and `more`.
-pub(crate) fn build_stack(profile: Profile, more: &[Binary]) -> Result<()> {
+/// Builds the binaries that run a stack on this machine.
+pub(crate) fn build_stack(profile: Profile) -> Result<()> {
     let mut binaries = vec![OPERATOR, BRIDGE, CONSUMER];
     if Host::find() == Host::WasmHost {
         binaries.push(WASM_HOST);
     }
-    binaries.extend(more);
     build(profile, &binaries)
 }
 

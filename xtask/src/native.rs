@@ -49,7 +49,7 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
         state.save(&stack)?;
         // The servers start while the compiler works.
         let starting = start_servers(&servers, &stack, None, state)?;
-        build::build_stack(LOCAL, &[])?;
+        build::build_stack(LOCAL)?;
         Ok((starting, haproxy))
     })?;
     let host = Host::find();

@@ -1,9 +1,8 @@
 //! Measures applications that are all granted, through the component: by POST and by PUT, with and without a response
 //! body.
 //!
-//! There are four baselines: the floor component on the same host, which is the least that a decision by one call to
-//! Redis takes there, a hello-world component, a native service with the same API, and the script `apply.lua` called
-//! directly.
+//! There are three baselines: a hello-world component on the same host, a native service with the same API, and the script
+//! `apply.lua` called directly. The floor component is beside them, too.
 
 use super::gate::by_the_shortest_script;
 use super::http::{applications, generator, on_a_campaign, quantile, steady, throughput};
@@ -35,12 +34,10 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     };
     let turn = |server, minimal, kind| by(Template::application, server, minimal, kind);
     let put = |minimal| by(Template::put, &handler, minimal, 201);
-    let floor_turn = |request: fn(&str, bool) -> Template| {
-        let (gate, address) = (&gate, floor.address);
-        move || {
-            let load = applications(scale, address, vec![request("floor", false)]);
-            by_the_shortest_script(&mut gate.borrow_mut(), load, 201)
-        }
+    let floor_turn = || {
+        let template = Template::application("floor", false);
+        let load = applications(scale, floor.address, vec![template]);
+        by_the_shortest_script(&mut gate.borrow_mut(), load, 201)
     };
     let script = || {
         let campaign = gate.borrow_mut().open(Quota::MAX)?;
@@ -58,8 +55,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
         minimal,
         put_full,
         put_minimal,
-        floor_post,
-        floor_put,
+        floor_,
         hello_,
         native_full,
         native_minimal,
@@ -72,8 +68,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
             Contender::new("component, minimal", turn(&handler, true, 201)),
             Contender::new("component, PUT", put(false)),
             Contender::new("component, PUT, minimal", put(true)),
-            Contender::new("floor, POST", floor_turn(Template::application)),
-            Contender::new("floor, PUT", floor_turn(Template::put)),
+            Contender::new("floor", floor_turn),
             Contender::new("hello", turn(&hello, false, 200)),
             Contender::new("native", turn(&native, false, 201)),
             Contender::new("native, minimal", turn(&native, true, 201)),
@@ -114,16 +109,9 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     .unwrap_or(("hello", &hello_));
     let rates = |what: &str, turns| Finding::new(NAME, what, throughput(turns), Unit::PerSecond);
     let mut findings = generator(NAME, &constant_, fastest).to_vec();
-    for (what, ours, beside, floor) in [
-        ("component", &full, "floor, POST", &floor_post),
-        ("component, PUT", &put_full, "floor, PUT", &floor_put),
-    ] {
-        let beside = rates(what, ours).beside(beside, throughput(floor));
-        findings.push(beside.to_be(Goal::AtLeast(0.9)));
-    }
     // Without goals: the first line shows what of them the platform leaves.
     for (what, turns, native) in [
-        ("floor, POST", &floor_post, &native_full),
+        ("floor", &floor_, &native_full),
         ("component", &full, &native_full),
         ("component, minimal", &minimal, &native_minimal),
     ] {
