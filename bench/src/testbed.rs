@@ -13,6 +13,8 @@ use clap::Args;
 use rushgate_gate::CampaignId;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions};
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::Command;
 use std::slice::from_ref;
@@ -64,6 +66,8 @@ pub struct Testbed {
     pub gate: Gate,
     runtime: Runtime,
     directory: TempDir,
+    /// The components that a host has compiled in this run: whether on Spin, and the manifest.
+    compiled: RefCell<HashSet<(bool, String)>>,
 }
 
 /// The topic and consumer group of one turn.
@@ -79,6 +83,7 @@ impl Testbed {
             gate: Gate::connect(&servers.redis_url, scale)?,
             runtime: Runtime::new().context("a runtime")?,
             directory: tempfile::tempdir().context("creating a directory for logs")?,
+            compiled: RefCell::default(),
             servers,
             scale,
         };

@@ -13,5 +13,6 @@ pub mod program;
 pub mod proxy;
 pub mod secret;
 pub mod servers;
+pub mod spin_cache;
 pub mod usage;
 pub mod wait;

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use anyhow::Result;
 use rushgate_testbed::program::{find, printed_version, version_after};
+use rushgate_testbed::spin_cache;
 use semver::Version;
 
 use crate::binaries::WASM_HOST;
@@ -43,8 +45,8 @@ impl Host {
         }
     }
 
-    fn command(&self, name: &str, state: &State) -> Command {
-        match self {
+    fn command(&self, name: &str, state: &State) -> Result<Command> {
+        Ok(match self {
             Self::Spin { program, .. } => {
                 let mut command = Command::new(program);
                 command.arg("up");
@@ -54,31 +56,38 @@ impl Host {
                 command
                     .arg("--state-dir")
                     .arg(state.path("spin").join(name));
-                command.arg("--disable-cache");
+                let cache = spin_cache::in_directory(&state.path("spin-cache"))?;
+                command.arg("--cache").arg(cache);
                 command
             }
             Self::WasmHost => Command::new(WASM_HOST.path()),
-        }
+        })
     }
 }
 
 /// The handlers of a stack, in order.
-pub(crate) fn services(host: &Host, stack: &Stack, state: &State) -> Vec<Service> {
+pub(crate) fn services(host: &Host, stack: &Stack, state: &State) -> Result<Vec<Service>> {
     let numbered = stack.handlers.iter().zip(1..);
     numbered
         .map(|(listen, number)| service(host, *listen, &format!("handler-{number}"), stack, state))
         .collect()
 }
 
-fn service(host: &Host, listen: SocketAddr, name: &str, stack: &Stack, state: &State) -> Service {
-    let mut command = host.command(name, state);
+fn service(
+    host: &Host,
+    listen: SocketAddr,
+    name: &str,
+    stack: &Stack,
+    state: &State,
+) -> Result<Service> {
+    let mut command = host.command(name, state)?;
     command
         .arg("--from")
         .arg(workspace::root().join("spin.toml"))
         .args(["--listen", &listen.to_string()])
         .env("SPIN_VARIABLE_REDIS_URL", stack.redis_url())
         .current_dir(workspace::root());
-    Service {
+    Ok(Service {
         name: name.into(),
         command,
         listens: vec![listen],
@@ -87,5 +96,5 @@ fn service(host: &Host, listen: SocketAddr, name: &str, stack: &Stack, state: &S
             text: "",
         },
         patience: Duration::from_secs(60),
-    }
+    })
 }

@@ -62,7 +62,7 @@ pub(crate) fn up(options: &Options, state: &State) -> Result<Stack> {
     step.done();
 
     let mut services = pipeline::services(&stack);
-    services.extend(handler::services(&host, &stack, state));
+    services.extend(handler::services(&host, &stack, state)?);
     let starting = start(services, state)?;
     wait(
         &format!("Starting bridge, consumer and handler ({})", host.name()),

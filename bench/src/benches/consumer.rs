@@ -2,7 +2,7 @@
 //! and its CPU time and memory.
 //!
 //! The baseline is the fastest plain multi-row INSERT into the same table with the same driver, without Kafka and
-//! without confirmations at the gate. The goal is at least 80% of its speed.
+//! without confirmations at the gate.
 
 use super::bridge::MEMORY;
 use super::progress::progress;

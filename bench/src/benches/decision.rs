@@ -2,7 +2,8 @@
 //! - the CPU time of Redis for a grant, for a refusal, and for a query that fills the refusal cache;
 //! - the latency of a grant and of a refusal while no other request is in flight: each grant then waits for a whole
 //!   sync to disk;
-//! - the CPU time of the handler (with its refusal cache) and of Redis for a flood of refused applications.
+//! - the CPU time of the handler (with its refusal cache) and of Redis for a flood of refused applications;
+//! - the same after more than 2,048 grants, when the handler caches none.
 
 use super::growth::cpu;
 use super::http::applications;
@@ -26,6 +27,9 @@ const DEPTH: usize = 16;
 /// Grants of the round whose exclusion list is queried: nearly as many as the list has room for.
 const KNOWN: u64 = 2_000;
 
+/// More grants than the list has room for.
+const MANY: u64 = 3_000;
+
 /// The number of the first applicant with a grant, where others are to be refused.
 const HOLDERS: u64 = 1 << 36;
 
@@ -36,6 +40,8 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     testbed.gate.grant(from_ref(&sold_out), HOLDERS, 1)?;
     let known = testbed.gate.open(u32::try_from(KNOWN)?)?;
     testbed.gate.grant(from_ref(&known), HOLDERS, KNOWN)?;
+    let large = testbed.gate.open(u32::try_from(MANY)?)?;
+    testbed.gate.grant(from_ref(&large), HOLDERS, MANY)?;
     testbed.gate.load_script(refusal_cache::SCRIPT.source())?;
     let gate = RefCell::new(&mut testbed.gate);
 
@@ -81,7 +87,10 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
         })
     };
     let refused_alone = || alone(&gate.borrow(), &sold_out);
-    let flood = || flood(&mut gate.borrow_mut(), scale, &handler, &sold_out);
+    let flood = |campaign| {
+        let (gate, handler) = (&gate, &handler);
+        move || flood(&mut gate.borrow_mut(), scale, handler, campaign)
+    };
     let [granted_alone, refused_alone] = interleaved(
         scale.rounds(),
         [
@@ -89,8 +98,14 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
             Contender::new("refused alone", refused_alone),
         ],
     )?;
-    let [flood] = interleaved(scale.rounds(), [Contender::new("flood", flood)])?;
-    for campaign in [sold_out, known] {
+    let [cached, uncached] = interleaved(
+        scale.rounds(),
+        [
+            Contender::new("flood", flood(&sold_out)),
+            Contender::new("flood after many grants", flood(&large)),
+        ],
+    )?;
+    for campaign in [sold_out, known, large] {
         testbed.gate.remove(&campaign)?;
     }
 
@@ -101,7 +116,7 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
         let figure = turns.figure(|outcome| outcome.quantile(0.5) / 1e3);
         Finding::new(NAME, what, figure, Unit::Milliseconds)
     };
-    let of_flood = |what, number: fn(&Flood) -> f64, unit| {
+    let of_flood = |flood: &Turns<Flood>, what, number: fn(&Flood) -> f64, unit| {
         Finding::new(NAME, what, flood.figure(number), unit)
     };
     Ok(vec![
@@ -111,19 +126,34 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
         alone("a grant alone", &granted_alone),
         alone("a refusal alone", &refused_alone),
         of_flood(
+            &cached,
             "handler, a refusal",
             |flood| flood.handler,
             Unit::CpuSecondsPerMillion,
         ),
         of_flood(
+            &cached,
             "Redis, a refusal by a handler that remembers",
             |flood| flood.redis,
             Unit::CpuSecondsPerMillion,
         ),
         of_flood(
+            &cached,
             "asked of the gate, of a million refusals",
             |flood| flood.asked,
             Unit::Count,
+        ),
+        of_flood(
+            &uncached,
+            "handler, a refusal after more than 2,048 grants",
+            |flood| flood.handler,
+            Unit::CpuSecondsPerMillion,
+        ),
+        of_flood(
+            &uncached,
+            "Redis, a refusal after more than 2,048 grants",
+            |flood| flood.redis,
+            Unit::CpuSecondsPerMillion,
         ),
     ])
 }

@@ -57,7 +57,7 @@ const COLUMNS: [Column; 6] = [
         must_be_zero: true,
     },
     Column {
-        head: ["wrong coupons", "programs killed; must be 0"],
+        head: ["lost or doubled", "programs killed; must be 0"],
         measures: &[LOST, DOUBLED],
         must_be_zero: true,
     },
