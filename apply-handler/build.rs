@@ -11,6 +11,10 @@ use std::path::Path;
 use std::{env, fs};
 
 fn main() -> Result<(), Box<dyn Error>> {
+    // The stack of an instance. Hosts keep all of it in memory, whatever is used of it; the default is 1 MiB.
+    if env::var("CARGO_CFG_TARGET_FAMILY")? == "wasm" {
+        println!("cargo::rustc-link-arg-cdylib=-zstack-size=262144");
+    }
     println!("cargo::rerun-if-changed=../web");
     let web = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../web");
     let page = fs::read_to_string(web.join("index.html"))?;
