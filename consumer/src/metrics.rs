@@ -1,5 +1,6 @@
 //! Defines every metric of the consumer with its labels. No label contains a campaign, a round or a user id.
 
+use crate::rejection::Reason;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
 use std::time::Duration;
@@ -92,7 +93,7 @@ pub fn describe() {
     describe_histogram!(GRANT_TO_ROW, "From the gate's decision to the COMMIT");
     ready(false);
     assigned(0);
-    // A counter that is watched for being 0 must exist from the start.
+    // A counter that is watched must exist from the start: the first increase of a new one cannot be seen.
     for name in [
         INSERTED,
         WITHOUT_CODE,
@@ -106,6 +107,9 @@ pub fn describe() {
         COMMITS_FAILED,
     ] {
         counter!(name).absolute(0);
+    }
+    for reason in Reason::ALL {
+        counter!(FAILED, "reason" => reason.as_str()).absolute(0);
     }
 }
 
@@ -176,4 +180,21 @@ pub(crate) fn commit_failed() {
 pub(crate) fn batch(records: usize, took: Duration) {
     histogram!(BATCH).record(took.as_secs_f64());
     histogram!(BATCH_RECORDS).record(records as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_alarms_watch_exists_from_the_start() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, describe);
+        let page = recorder.handle().render();
+        for reason in Reason::ALL {
+            let counter = format!("{FAILED}{{reason=\"{reason}\"}} 0\n");
+            assert!(page.contains(&counter), "{page}");
+        }
+        assert!(page.contains(&format!("{LOST} 0\n")), "{page}");
+    }
 }

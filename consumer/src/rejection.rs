@@ -47,6 +47,20 @@ pub struct Rival {
 }
 
 impl Reason {
+    /// All of them.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::BadSignature,
+        Self::Undecodable,
+        Self::KeyMismatch,
+        Self::UnknownRound,
+        Self::OverQuota,
+        Self::SerialTaken,
+        Self::AlreadyHolds,
+        Self::RowRefused,
+        Self::UnknownVersion,
+        Self::Unconfirmed,
+    ];
+
     /// The code in `failed_events` and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -29,7 +29,7 @@ impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Grants(grants) => {
-                write!(f, "Redis has lost {grants} acknowledged grants or more")
+                write!(f, "Redis has lost acknowledged grants: at least {grants}")
             }
             Self::Campaign => f.write_str("Redis has lost the whole campaign"),
         }

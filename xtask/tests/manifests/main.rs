@@ -4,6 +4,7 @@
 // Clippy does not recognise helpers of tests as tests.
 #![allow(clippy::unwrap_used)]
 
+mod alerts;
 mod base_images;
 mod compose;
 mod dockerfile;
