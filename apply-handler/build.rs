@@ -11,7 +11,7 @@ use std::path::Path;
 use std::{env, fs};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // The stack of an instance. Hosts keep all of it in memory, whatever is used of it; the default is 1 MiB.
+    // The stack of an instance. The default is 1 MiB, of which hosts keep most in memory, whatever is used of it.
     if env::var("CARGO_CFG_TARGET_FAMILY")? == "wasm" {
         println!("cargo::rustc-link-arg-cdylib=-zstack-size=262144");
     }

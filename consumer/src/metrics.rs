@@ -93,7 +93,7 @@ pub fn describe() {
     describe_histogram!(GRANT_TO_ROW, "From the gate's decision to the COMMIT");
     ready(false);
     assigned(0);
-    // A counter that is watched must exist from the start: the first increase of a new one cannot be seen.
+    // An alarm cannot see the first increase of a counter that did not exist before. (That of RETRIES waits for more.)
     for name in [
         INSERTED,
         WITHOUT_CODE,

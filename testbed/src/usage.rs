@@ -45,6 +45,15 @@ impl Usage {
         Ok(sum)
     }
 
+    /// Begins the peak of a process anew.
+    ///
+    /// # Errors
+    /// When there is none, or this is not Linux.
+    pub fn forget_peak(process: u32) -> Result<()> {
+        let path = format!("/proc/{process}/clear_refs");
+        std::fs::write(&path, "5").with_context(|| format!("cannot write {path}"))
+    }
+
     fn in_table(system: &System, pid: Pid) -> Result<Self> {
         let row = system.process(pid);
         let row = row.with_context(|| format!("process {pid} has ended"))?;

@@ -21,6 +21,7 @@ const INSTANCE: f64 = 8.0;
 pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     let applications = testbed.scale.backlog();
     let mut pipeline = Pipeline::start(testbed)?;
+    pipeline.forget_peaks(testbed)?;
     let before = pipeline.usage(testbed)?;
     let clients = testbed.gate.info("connected_clients")?.parse::<u64>()?;
     let instances = Instances::watch(testbed)?;

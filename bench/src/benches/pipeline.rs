@@ -50,8 +50,8 @@ impl Pipeline {
         })
     }
 
-    /// CPU and memory of all programs and servers, as far as they can be read.
-    pub(super) fn usage(&self, testbed: &mut Testbed) -> Result<Vec<(&'static str, Usage)>> {
+    /// The programs and servers, as far as their processes are known.
+    fn processes(&self, testbed: &mut Testbed) -> Result<Vec<(&'static str, u32)>> {
         let redis = testbed.gate.info("process_id")?.parse()?;
         let processes = [
             ("Redis", Some(redis)),
@@ -62,8 +62,21 @@ impl Pipeline {
             ("database", testbed.servers.database_process),
         ];
         let known = processes.into_iter();
-        known
+        Ok(known
             .filter_map(|(name, process)| Some((name, process?)))
+            .collect())
+    }
+
+    /// Forgets the peaks of memory so far: the servers have served other benches.
+    pub(super) fn forget_peaks(&self, testbed: &mut Testbed) -> Result<()> {
+        let mut processes = self.processes(testbed)?.into_iter();
+        processes.try_for_each(|(_, process)| Usage::forget_peak(process))
+    }
+
+    /// CPU and memory of all programs and servers, as far as they can be read.
+    pub(super) fn usage(&self, testbed: &mut Testbed) -> Result<Vec<(&'static str, Usage)>> {
+        self.processes(testbed)?
+            .into_iter()
             .map(|(name, process)| {
                 let usage = match name {
                     // `spin up` serves in a child.

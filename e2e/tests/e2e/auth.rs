@@ -1,5 +1,7 @@
 //! Tests tokens with the compiled component: an applicant with a token can apply and ask only for themselves.
 
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::{Client, Method, StatusCode};
 use rushgate_e2e::system::{Size, System};
@@ -174,6 +176,65 @@ async fn with_tokens_applicants_apply_and_ask_for_themselves_only() {
         (StatusCode::OK, &json!(2))
     );
     assert!(!system.logs().contains("alice"), "{}", system.logs());
+}
+
+/// The stack of an instance is small (`apply-handler/build.rs`). An instance whose stack is full would answer 500.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_of_key_and_the_deepest_tokens_fit_on_the_stack_of_an_instance() {
+    let der = |base64: &str| {
+        let base64: String = base64.split_whitespace().collect();
+        STANDARD.decode(base64).expect("base64")
+    };
+    let rsa = der(include_str!(
+        "../../../apply-handler/testdata/rsa.pkcs1.b64"
+    ));
+    let ec = der(include_str!("../../../apply-handler/testdata/ec.pkcs8.b64"));
+    let ed = der(include_str!("../../../apply-handler/testdata/ed.pkcs8.b64"));
+    let signers = [
+        (
+            Algorithm::HS256,
+            EncodingKey::from_secret(SECRET.as_bytes()),
+        ),
+        (Algorithm::RS256, EncodingKey::from_rsa_der(&rsa)),
+        (Algorithm::ES256, EncodingKey::from_ec_der(&ec)),
+        (Algorithm::EdDSA, EncodingKey::from_ed_der(&ed)),
+    ];
+    let keys = signers.iter().map(|(algorithm, key)| {
+        let jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(key, *algorithm).expect("a key");
+        let mut jwk = serde_json::to_value(jwk).expect("JSON");
+        jwk["kid"] = json!(algorithm);
+        jwk
+    });
+    let keys = json!({ "keys": keys.collect::<Vec<_>>() }).to_string();
+    let settings = [
+        ("SPIN_VARIABLE_AUTH_MODE", "jwt"),
+        ("SPIN_VARIABLE_JWT_KEYS", keys.as_str()),
+        ("SPIN_VARIABLE_JWT_AUDIENCE", "rushgate"),
+    ];
+    let system = System::start_with(Size::ONLY_A_HANDLER, &settings).await;
+    system.operator.create("launch", 10).await.expect("created");
+    let client = Client::new();
+    let apply = async |token: &str| {
+        let url = format!("{}/v1/campaigns/launch/applications", system.url());
+        let response = client.post(url).bearer_auth(token).send().await;
+        response.expect("an answer").status()
+    };
+    // Nearly as deep as serde_json reads.
+    let deep = (0..120).fold(json!(1), |inner, _| json!([inner]));
+    let expires = jsonwebtoken::get_current_timestamp() + 60;
+    for (algorithm, key) in &signers {
+        let subject = format!("{algorithm:?}");
+        let claims = json!({"sub": subject, "aud": "rushgate", "exp": expires, "more": deep});
+        let header = Header {
+            kid: Some(subject),
+            ..Header::new(*algorithm)
+        };
+        let token = encode(&header, &claims, key).expect("a token");
+        assert_eq!(apply(&token).await, StatusCode::CREATED, "{algorithm:?}");
+    }
+    let header = URL_SAFE_NO_PAD.encode(json!({"alg": deep}).to_string());
+    let unsigned = format!("{header}.{}.{}", URL_SAFE_NO_PAD.encode("{}"), "AAAA");
+    assert_eq!(apply(&unsigned).await, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test(flavor = "multi_thread")]
