@@ -28,15 +28,20 @@ pub(crate) fn token(subject: &str, expires_in: i64) -> String {
     encode(&header, &claims, &key).expect("a token")
 }
 
+/// A system that accepts tokens of these keys.
+async fn system_with(keys: &str) -> System {
+    let settings = [
+        ("SPIN_VARIABLE_AUTH_MODE", "jwt"),
+        ("SPIN_VARIABLE_JWT_KEYS", keys),
+        ("SPIN_VARIABLE_JWT_AUDIENCE", "rushgate"),
+    ];
+    System::start_with(Size::ONLY_A_HANDLER, &settings).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn with_tokens_applicants_apply_and_ask_for_themselves_only() {
     let keys = key_set();
-    let settings = [
-        ("SPIN_VARIABLE_AUTH_MODE", "jwt"),
-        ("SPIN_VARIABLE_JWT_KEYS", keys.as_str()),
-        ("SPIN_VARIABLE_JWT_AUDIENCE", "rushgate"),
-    ];
-    let system = System::start_with(Size::ONLY_A_HANDLER, &settings).await;
+    let system = system_with(&keys).await;
     system.operator.create("launch", 10).await.expect("created");
     let client = Client::new();
     let campaign = format!("{}/v1/campaigns/launch", system.url());
@@ -206,12 +211,7 @@ async fn each_kind_of_key_and_the_deepest_tokens_fit_on_the_stack_of_an_instance
         jwk
     });
     let keys = json!({ "keys": keys.collect::<Vec<_>>() }).to_string();
-    let settings = [
-        ("SPIN_VARIABLE_AUTH_MODE", "jwt"),
-        ("SPIN_VARIABLE_JWT_KEYS", keys.as_str()),
-        ("SPIN_VARIABLE_JWT_AUDIENCE", "rushgate"),
-    ];
-    let system = System::start_with(Size::ONLY_A_HANDLER, &settings).await;
+    let system = system_with(&keys).await;
     system.operator.create("launch", 10).await.expect("created");
     let client = Client::new();
     let apply = async |token: &str| {
@@ -279,12 +279,7 @@ async fn one_odd_key_of_a_set_is_passed_over_with_a_line_in_the_log() {
     let set = keys["keys"].as_array_mut().expect("a set");
     set.insert(0, json!({"kty": "oct", "kid": 2025, "k": "aHVudGVyMg"}));
     let keys = keys.to_string();
-    let settings = [
-        ("SPIN_VARIABLE_AUTH_MODE", "jwt"),
-        ("SPIN_VARIABLE_JWT_KEYS", keys.as_str()),
-        ("SPIN_VARIABLE_JWT_AUDIENCE", "rushgate"),
-    ];
-    let system = System::start_with(Size::ONLY_A_HANDLER, &settings).await;
+    let system = system_with(&keys).await;
     system.operator.create("launch", 1).await.expect("created");
     let response = Client::new()
         .post(format!("{}/v1/campaigns/launch/applications", system.url()))
