@@ -2,7 +2,7 @@
 //! asking the gate. So requests that come after a round has sold out put little load on the gate.
 //!
 //! After a refusal, the instance asks the gate once which refusal it may cache, for how long, and to which applicants
-//! the refusal does not apply (the exclusion list). Requests of applicants on the list always go to the gate, so a
+//! the refusal does not apply (the exclusion list, or a filter in its place). Their requests always go to the gate, so a
 //! winner is never denied: the header of `refusal_cache.lua` has the proof. No request waits for the gate's answer to
 //! this question, and until it arrives, all requests go to the gate: except in a new instance, which gets several requests at
 //! once. There, all but the first wait for what the gate says to the first, and if it refuses, for the answer to that question.
@@ -14,7 +14,7 @@ use crate::gate::{Gate, GateSettings};
 use crate::response::Response;
 use futures::lock;
 use rushgate_gate::apply::TimedDecision;
-use rushgate_gate::refusal_cache::{self, CacheableRefusal, GRACE_PERIOD};
+use rushgate_gate::refusal_cache::{self, Cacheable, Excluded, Filter, GRACE_PERIOD};
 use rushgate_gate::{Applicant, CampaignId, Decision, Millis, UserIds};
 use spin_sdk::wasip3::wit_bindgen;
 use std::cell::OnceCell;
@@ -24,7 +24,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Maximum size of the cache: the number of excluded applicants, plus [`COST_PER_CAMPAIGN`] for each campaign.
+/// Maximum size of the cache: the number of excluded applicants, or of eight bytes of a filter, plus [`COST_PER_CAMPAIGN`] for
+/// each campaign.
 const CAPACITY: usize = 65_536;
 
 /// What a campaign costs of [`CAPACITY`] in addition to its excluded applicants.
@@ -58,8 +59,42 @@ struct CachedRefusal {
     user_ids: UserIds,
     /// When the reply of the gate arrived.
     at: Instant,
-    /// Sorted hashes of the excluded user ids. Another user id with an equal hash is sent to the gate, which is safe.
-    excluded: Vec<u64>,
+    known: Known,
+}
+
+/// The applicants to whom the refusal does not apply.
+enum Known {
+    /// Sorted hashes of their user ids. Another user id with an equal hash is sent to the gate, which is safe.
+    Hashes(Vec<u64>),
+    Filter(Filter),
+}
+
+impl Known {
+    fn of(excluded: Excluded) -> Self {
+        match excluded {
+            Excluded::List(list) => {
+                let mut hashes: Vec<u64> = list.user_ids().map(hash).collect();
+                hashes.sort_unstable();
+                Self::Hashes(hashes)
+            }
+            Excluded::Filter(filter) => Self::Filter(filter),
+        }
+    }
+
+    fn contains(&self, applicant: &Applicant) -> bool {
+        match self {
+            Self::Hashes(hashes) => hashes.binary_search(&hash(applicant.as_str())).is_ok(),
+            Self::Filter(filter) => filter.contains(applicant),
+        }
+    }
+
+    /// The part of [`CAPACITY`] that it takes.
+    fn size(&self) -> usize {
+        match self {
+            Self::Hashes(hashes) => hashes.len(),
+            Self::Filter(filter) => filter.size() / 8,
+        }
+    }
 }
 
 /// The cached refusal for `applicant` and the time of Redis; `None` if the gate must decide.
@@ -123,8 +158,8 @@ pub fn fill(
     wit_bindgen::spawn(async move {
         let call = || refusal_cache::call(&campaign);
         // Without an answer, the pending entry prevents another question for the length of the grace period.
-        if let Ok(Some(refusal)) = Gate::new(gate).call(call, refusal_cache::refusal).await {
-            with_cache(|cache| cache.insert(&campaign, &refusal, asked, Instant::now()));
+        if let Ok(answer) = Gate::new(gate).call(call, refusal_cache::cacheable).await {
+            with_cache(|cache| cache.insert(&campaign, answer, asked, Instant::now()));
         }
         drop(first);
     });
@@ -161,8 +196,7 @@ impl Cache {
     ) -> Option<(TimedDecision, &OnceCell<Response>)> {
         let entry = self.0.get(campaign)?;
         let cached = entry.refusal.as_ref()?;
-        let is_excluded = || cached.excluded.binary_search(&hash(applicant.as_str()));
-        if now >= entry.expires_at || is_excluded().is_ok() {
+        if now >= entry.expires_at || cached.known.contains(applicant) {
             return None;
         }
         let age = now.saturating_duration_since(cached.at);
@@ -180,7 +214,7 @@ impl Cache {
     fn size(&self) -> usize {
         let sizes = self.0.values().map(|entry| {
             let cached = entry.refusal.as_ref();
-            COST_PER_CAMPAIGN + cached.map_or(0, |cached| cached.excluded.len())
+            COST_PER_CAMPAIGN + cached.map_or(0, |cached| cached.known.size())
         });
         sizes.sum()
     }
@@ -209,25 +243,17 @@ impl Cache {
     }
 
     /// Stores the answer to a question. `asked` is a time before the question was sent; the lifetime counts from it.
-    fn insert(
-        &mut self,
-        campaign: &CampaignId,
-        refusal: &CacheableRefusal,
-        asked: Instant,
-        now: Instant,
-    ) {
-        let mut excluded: Vec<u64> = refusal.excluded().map(hash).collect();
-        excluded.sort_unstable();
-        let cached = CachedRefusal {
-            decided: refusal.decided.clone(),
+    fn insert(&mut self, campaign: &CampaignId, answer: Cacheable, asked: Instant, now: Instant) {
+        let cached = answer.refusal.map(|refusal| CachedRefusal {
+            decided: refusal.decided,
             response: OnceCell::new(),
             user_ids: refusal.user_ids,
             at: now,
-            excluded,
-        };
+            known: Known::of(refusal.excluded),
+        });
         let entry = Entry {
-            refusal: Some(cached),
-            expires_at: asked + refusal.ttl(),
+            refusal: cached,
+            expires_at: asked + answer.ttl,
         };
         self.0.insert(campaign.clone(), entry);
     }
@@ -254,7 +280,11 @@ mod tests {
     }
 
     /// A refusal of the gate at 5,000 ms by its clock.
-    fn refusal(word: &str, opens_at: i64, ends: i64, known: &str) -> CacheableRefusal {
+    fn refusal(word: &str, opens_at: i64, ends: i64, known: &str) -> Cacheable {
+        answer(word, opens_at, ends, known, b"")
+    }
+
+    fn answer(word: &str, opens_at: i64, ends: i64, known: &str, filter: &[u8]) -> Cacheable {
         let text = |text: &str| Value::Bytes(text.as_bytes().to_vec());
         let [at, now, ends] = [opens_at, 5_000, ends].map(Value::Integer);
         let reply = [
@@ -265,9 +295,14 @@ mod tests {
             ends,
             text("any"),
             text(known),
+            Value::Bytes(filter.to_vec()),
         ];
-        let read = refusal_cache::refusal(&reply).expect("a reply");
-        read.expect("a refusal")
+        refusal_cache::cacheable(&reply).expect("a reply")
+    }
+
+    fn decision_of(answer: &Cacheable) -> Decision {
+        let refusal = answer.refusal.as_ref().expect("a refusal");
+        refusal.decided.decision.clone()
     }
 
     /// The decision in the cache.
@@ -292,11 +327,11 @@ mod tests {
         assert!(cache.start_fill(&id(0), start));
         assert_eq!(get(&cache, &id(0), &applicant("x"), start), None);
         let sold_out = refusal("sold_out", 0, 5_900, "7 once/8");
-        cache.insert(&id(0), &sold_out, start, after(start, 10));
+        cache.insert(&id(0), sold_out.clone(), start, after(start, 10));
         let cached = |user_id| get(&cache, &id(0), &applicant(user_id), after(start, 20));
         assert_eq!(
             cached("x").expect("an answer").decision,
-            sold_out.decided.decision
+            decision_of(&sold_out)
         );
         for known in ["7", "8"] {
             assert_eq!(cached(known), None, "{known}");
@@ -305,13 +340,36 @@ mod tests {
     }
 
     #[test]
+    fn whom_the_filter_contains_is_sent_to_the_gate() {
+        let (mut cache, start) = (Cache::default(), Instant::now());
+        for (number, filter, is_refused) in [(0, [0; 9], true), (1, [0xff; 9], false)] {
+            let sold_out = answer("sold_out", 0, 5_900, "", &filter);
+            cache.insert(&id(number), sold_out, start, start);
+            let cached = get(&cache, &id(number), &applicant("x"), start);
+            assert_eq!(cached.is_some(), is_refused, "{filter:?}");
+        }
+        assert_eq!(cache.size(), 2 * (COST_PER_CAMPAIGN + 1));
+    }
+
+    #[test]
+    fn without_a_refusal_the_gate_says_when_to_ask_again() {
+        let (mut cache, start) = (Cache::default(), Instant::now());
+        assert!(cache.start_fill(&id(0), start));
+        let nothing = answer("", 0, 5_050, "", b"");
+        cache.insert(&id(0), nothing, start, after(start, 10));
+        assert_eq!(get(&cache, &id(0), &applicant("x"), start), None);
+        assert!(!cache.start_fill(&id(0), after(start, 49)));
+        assert!(cache.start_fill(&id(0), after(start, 50)));
+    }
+
+    #[test]
     fn an_applicant_with_an_unaccepted_user_id_gets_another_refusal() {
         let (mut cache, start) = (Cache::default(), Instant::now());
         let mut sold_out = refusal("sold_out", 0, 5_900, "7");
-        sold_out.user_ids = UserIds::Numeric;
-        cache.insert(&id(0), &sold_out, start, start);
+        sold_out.refusal.as_mut().expect("a refusal").user_ids = UserIds::Numeric;
+        cache.insert(&id(0), sold_out.clone(), start, start);
         for (user_id, decision) in [
-            ("8", sold_out.decided.decision.clone()),
+            ("8", decision_of(&sold_out)),
             ("anna", Decision::UserIdNotNumeric),
         ] {
             let cached = get(&cache, &id(0), &applicant(user_id), start);
@@ -325,12 +383,12 @@ mod tests {
         assert!(cache.start_fill(&id(0), start));
         // The answer took 500 ms.
         let closed = refusal("closed", 0, 5_900, "");
-        cache.insert(&id(0), &closed, start, after(start, 500));
+        cache.insert(&id(0), closed, start, after(start, 500));
         let cached = |at| get(&cache, &id(0), &applicant("x"), after(start, at));
         assert!(cached(899).is_some());
         assert_eq!(cached(900), None);
         let late = refusal("closed", 0, 5_900, "");
-        cache.insert(&id(0), &late, start, after(start, 950));
+        cache.insert(&id(0), late, start, after(start, 950));
         let cached = get(&cache, &id(0), &applicant("x"), after(start, 950));
         assert_eq!(cached, None, "already expired");
     }
@@ -339,7 +397,7 @@ mod tests {
     fn a_cached_refusal_ends_at_the_next_opening() {
         let (mut cache, start) = (Cache::default(), Instant::now());
         let not_open = refusal("not_open", 5_200, 5_200, "");
-        cache.insert(&id(0), &not_open, start, after(start, 50));
+        cache.insert(&id(0), not_open, start, after(start, 50));
         let cached = |at| get(&cache, &id(0), &applicant("x"), after(start, at));
         let clock_at = |at| cached(at).map(|answer| answer.now.get());
         assert_eq!(clock_at(60), Some(5_010));
@@ -350,8 +408,8 @@ mod tests {
     #[test]
     fn a_response_is_made_once_unless_it_changes_with_the_time() {
         let (mut cache, start) = (Cache::default(), Instant::now());
-        cache.insert(&id(0), &refusal("sold_out", 0, 5_900, "7"), start, start);
-        cache.insert(&id(1), &refusal("not_open", 9_000, 9_000, ""), start, start);
+        cache.insert(&id(0), refusal("sold_out", 0, 5_900, "7"), start, start);
+        cache.insert(&id(1), refusal("not_open", 9_000, 9_000, ""), start, start);
         let parts = |campaign, user_id, millis| {
             let response = cache.response(&id(campaign), &applicant(user_id), after(start, millis));
             let (response, now) = response.expect("an answer");
@@ -389,7 +447,7 @@ mod tests {
         );
         assert!(cache.start_fill(&id(0), after(start, 1_000)));
         let closed = refusal("closed", 0, 5_300, "");
-        cache.insert(&id(0), &closed, after(start, 1_000), after(start, 1_010));
+        cache.insert(&id(0), closed, after(start, 1_000), after(start, 1_010));
         assert!(!cache.start_fill(&id(0), after(start, 1_299)));
         assert!(cache.start_fill(&id(0), after(start, 1_300)));
     }
@@ -397,7 +455,7 @@ mod tests {
     #[test]
     fn the_lifetime_is_never_longer_than_the_grace_period() {
         let (mut cache, start) = (Cache::default(), Instant::now());
-        cache.insert(&id(0), &refusal("closed", 0, 99_000, ""), start, start);
+        cache.insert(&id(0), refusal("closed", 0, 99_000, ""), start, start);
         let cached = get(&cache, &id(0), &applicant("x"), start + GRACE_PERIOD);
         assert_eq!(cached, None);
     }
@@ -418,7 +476,7 @@ mod tests {
             if cache.start_fill(&id(number), after(start, 5_000)) {
                 cache.insert(
                     &id(number),
-                    &closed,
+                    closed.clone(),
                     after(start, 5_000),
                     after(start, 5_000),
                 );

@@ -24,7 +24,7 @@ pub const BRIDGE_GROUP: &str = "kafka-bridge";
 ///
 /// | key | type | content |
 /// |---|---|---|
-/// | `campaign` | hash | `state`; `one_per`; `waitlist` (maximum length in a round); `user_ids` (accepted user ids: `any`, `numeric` or `unstated`; missing in a campaign that is older than this field); `codes` (`signed/<fingerprint of the key>` or `pool`; missing: none); `codes_taken` (how many pool codes grants have taken, also codes that are not loaded yet); `codes_width` (the width of the cells in the key `codes`); `self_cancel` (`1`: applicants may give their coupon back; missing: no); `promote_until` (`closes`; missing: for ever); `show_remaining` (`rough` or `hidden`: what the API tells about the coupons that are left; missing: every count); `revokes` (number of revocations ever); `settling` (the grace period: `<its end, in ms>/<decision for unknown applicants>`); `fence` (the highest fencing token); `known` (`<round>/<number of grants before it>`: the round that the key `known` covers); the note on the current round: `round` (empty: none has opened), `from`, `until` (ms), `next` |
+/// | `campaign` | hash | `state`; `one_per`; `waitlist` (maximum length in a round); `user_ids` (accepted user ids: `any`, `numeric` or `unstated`; missing in a campaign that is older than this field); `codes` (`signed/<fingerprint of the key>` or `pool`; missing: none); `codes_taken` (how many pool codes grants have taken, also codes that are not loaded yet); `codes_width` (the width of the cells in the key `codes`); `self_cancel` (`1`: applicants may give their coupon back; missing: no); `promote_until` (`closes`; missing: for ever); `show_remaining` (`rough` or `hidden`: what the API tells about the coupons that are left; missing: every count); `revokes` (number of revocations ever); `promotions` (number of grants to applicants on a waitlist; missing in programs older than this field, which do not count them); `settling` (the grace period: `<its end, in ms>/<decision for unknown applicants>`); `fence` (the highest fencing token); `known` (`<round>/<number of grants before it>`: the round that the key `known` covers); the note on the current round: `round` (empty: none has opened), `from`, `until` (ms), `next` |
 /// | `schedule` | sorted set | round id, scored by `opens_at` (ms) |
 /// | `rounds` | hash | of each round: `<round>/closes_at` (ms, empty: never), `/quota`, `/granted` (the highest serial granted), `/free` (number of serials in the pool), `/issued`, `/waiting`, `/tickets` (the last ticket of the waitlist) |
 /// | `grants` | hash | `<user_id>`, or `<round>/<user_id>` with one grant per round → `<round>/<serial>/<at>`, with `#<number of the code>` after it in a campaign with pool codes, `/issued` when the coupon is committed, and `/<redeemed at>` after that when it is redeemed |
@@ -33,6 +33,7 @@ pub const BRIDGE_GROUP: &str = "kafka-bridge";
 /// | `revoked` | hash | `<round>/<user_id>` → `<serial>/<granted at>/<revoked at>`; `<user_id>` → `<last round>/<revocations>`; `<round>/#<serial>` → `<revocations>` |
 /// | `pool` | sorted set, by name | `<round>/<serial>`: free serials, to be granted again |
 /// | `known` | set | `<round>/<user_id>`: with one grant per round, the applicants granted a serial up to 2,048 since the first grant of the round in the field `known` |
+/// | `filter` | string | with more than 2,048 known applicants, those to whom a cached refusal does not apply: a header of 128 bytes, then a Bloom filter of their user ids (`lua/shared/filter.lua`). Not replicated |
 /// | `codes` | string | pool codes in the order of their numbers, each in a cell of `codes_width` characters, filled up with spaces |
 /// | `stream` | stream | events on their way to Kafka |
 /// | `dead-letters` | stream | entries that could not be published, with `reason` and `entry_id` |
@@ -92,14 +93,25 @@ impl Keys {
         self.key("known")
     }
 
+    pub fn filter(&self) -> String {
+        self.key("filter")
+    }
+
     pub fn codes(&self) -> String {
         self.key("codes")
     }
 
     /// Every key of the campaign.
-    pub fn all(&self) -> [String; 12] {
+    pub fn all(&self) -> [String; 13] {
         let [a, b, c, d, e, f, g, h, i, j, k] = self.of_apply();
-        [a, b, c, d, e, f, g, h, i, j, k, self.dead_letters()]
+        let (filter, dead_letters) = (self.filter(), self.dead_letters());
+        [a, b, c, d, e, f, g, h, i, j, k, filter, dead_letters]
+    }
+
+    /// The keys of `refusal_cache.lua`, in its order.
+    pub(crate) fn of_refusal_cache(&self) -> [String; 11] {
+        let [a, b, c, d, e, f, g, h, i, j] = self.of_grant_scripts();
+        [a, b, c, d, e, f, g, h, i, j, self.filter()]
     }
 
     /// The keys of `apply.lua`, in its order.

@@ -209,8 +209,12 @@ impl<'a> Reply<'a> {
     }
 
     pub(crate) fn text(&mut self) -> Result<&'a str, ReplyError> {
+        str::from_utf8(self.bytes()?).map_err(ReplyError::new)
+    }
+
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], ReplyError> {
         match self.values.next() {
-            Some(Value::Bytes(bytes)) => str::from_utf8(bytes).map_err(ReplyError::new),
+            Some(Value::Bytes(bytes)) => Ok(bytes),
             other => Err(ReplyError::new(format_args!("{other:?} is not a text"))),
         }
     }

@@ -3,7 +3,8 @@
 //! - the latency of a grant and of a refusal while no other request is in flight: each grant then waits for a whole
 //!   sync to disk;
 //! - the CPU time of the handler (with its refusal cache) and of Redis for a flood of refused applications;
-//! - the same after more than 2,048 grants, when the handler caches none.
+//! - the same after 10,000 and 100,000 grants, when a filter takes the place of the exclusion list, and after one more, when
+//!   the handler caches none.
 
 use super::growth::cpu;
 use super::http::applications;
@@ -27,8 +28,11 @@ const DEPTH: usize = 16;
 /// Grants of the round whose exclusion list is queried: nearly as many as the list has room for.
 const KNOWN: u64 = 2_000;
 
-/// More grants than the list has room for.
-const MANY: u64 = 3_000;
+/// Grants before a flood: few, two filters, and more than a filter has room for.
+const GRANTS: [u64; 4] = [1, 10_000, 100_000, 100_001];
+
+/// After these turns a filter is built, if it can be.
+const MOST_TURNS_TO_BUILD: usize = 5;
 
 /// The number of the first applicant with a grant, where others are to be refused.
 const HOLDERS: u64 = 1 << 36;
@@ -40,8 +44,12 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
     testbed.gate.grant(from_ref(&sold_out), HOLDERS, 1)?;
     let known = testbed.gate.open(u32::try_from(KNOWN)?)?;
     testbed.gate.grant(from_ref(&known), HOLDERS, KNOWN)?;
-    let large = testbed.gate.open(u32::try_from(MANY)?)?;
-    testbed.gate.grant(from_ref(&large), HOLDERS, MANY)?;
+    let mut full = vec![];
+    for grants in GRANTS {
+        let campaign = testbed.gate.open(u32::try_from(grants)?)?;
+        testbed.gate.grant(from_ref(&campaign), HOLDERS, grants)?;
+        full.push(campaign);
+    }
     testbed.gate.load_script(refusal_cache::SCRIPT.source())?;
     let gate = RefCell::new(&mut testbed.gate);
 
@@ -87,8 +95,8 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
         })
     };
     let refused_alone = || alone(&gate.borrow(), &sold_out);
-    let flood = |campaign| {
-        let (gate, handler) = (&gate, &handler);
+    let flood = |nth: usize| {
+        let (gate, handler, campaign) = (&gate, &handler, &full[nth]);
         move || flood(&mut gate.borrow_mut(), scale, handler, campaign)
     };
     let [granted_alone, refused_alone] = interleaved(
@@ -98,15 +106,26 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
             Contender::new("refused alone", refused_alone),
         ],
     )?;
-    let [cached, uncached] = interleaved(
+    // The filters are built first.
+    for nth in 0..GRANTS.len() {
+        let turn = flood(nth);
+        for _ in 0..MOST_TURNS_TO_BUILD {
+            if turn()?.asked < 500_000.0 {
+                break;
+            }
+        }
+    }
+    let floods = interleaved(
         scale.rounds(),
         [
-            Contender::new("flood", flood(&sold_out)),
-            Contender::new("flood after many grants", flood(&large)),
+            Contender::new("flood", flood(0)),
+            Contender::new("flood after 10,000 grants", flood(1)),
+            Contender::new("flood after 100,000 grants", flood(2)),
+            Contender::new("flood after 100,001 grants", flood(3)),
         ],
     )?;
-    for campaign in [sold_out, known, large] {
-        testbed.gate.remove(&campaign)?;
+    for campaign in [sold_out, known].iter().chain(&full) {
+        testbed.gate.remove(campaign)?;
     }
 
     let redis = |what, turns: &Turns<f64>| {
@@ -116,46 +135,41 @@ pub(super) fn run(testbed: &mut Testbed) -> Result<Vec<Finding>> {
         let figure = turns.figure(|outcome| outcome.quantile(0.5) / 1e3);
         Finding::new(NAME, what, figure, Unit::Milliseconds)
     };
-    let of_flood = |flood: &Turns<Flood>, what, number: fn(&Flood) -> f64, unit| {
-        Finding::new(NAME, what, flood.figure(number), unit)
-    };
-    Ok(vec![
+    let mut findings = vec![
         redis("Redis, a grant", &granted),
         redis("Redis, a refusal", &refused),
         redis("Redis, the exclusion list", &asked),
         alone("a grant alone", &granted_alone),
         alone("a refusal alone", &refused_alone),
-        of_flood(
-            &cached,
-            "handler, a refusal",
-            |flood| flood.handler,
-            Unit::CpuSecondsPerMillion,
-        ),
-        of_flood(
-            &cached,
-            "Redis, a refusal by a handler that remembers",
-            |flood| flood.redis,
-            Unit::CpuSecondsPerMillion,
-        ),
-        of_flood(
-            &cached,
-            "asked of the gate, of a million refusals",
-            |flood| flood.asked,
-            Unit::Count,
-        ),
-        of_flood(
-            &uncached,
-            "handler, a refusal after more than 2,048 grants",
-            |flood| flood.handler,
-            Unit::CpuSecondsPerMillion,
-        ),
-        of_flood(
-            &uncached,
-            "Redis, a refusal after more than 2,048 grants",
-            |flood| flood.redis,
-            Unit::CpuSecondsPerMillion,
-        ),
-    ])
+    ];
+    for (flood, when) in floods.iter().zip([
+        "",
+        " after 10,000 grants",
+        " after 100,000 grants",
+        " after 100,001 grants",
+    ]) {
+        for (what, number, unit) in [
+            (
+                "handler, a refusal",
+                (|flood| flood.handler) as fn(&Flood) -> f64,
+                Unit::CpuSecondsPerMillion,
+            ),
+            (
+                "Redis, a refusal through the handler",
+                |flood| flood.redis,
+                Unit::CpuSecondsPerMillion,
+            ),
+            (
+                "asked of the gate, of a million refusals",
+                |flood| flood.asked,
+                Unit::Count,
+            ),
+        ] {
+            let what = format!("{what}{when}");
+            findings.push(Finding::new(NAME, what, flood.figure(number), unit));
+        }
+    }
+    Ok(findings)
 }
 
 /// Figures for a million applications after the last coupon, through the handler.

@@ -195,6 +195,17 @@ async fn most_of_those_who_come_to_a_new_instance_together_do_not_reach_the_gate
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_losers_hardly_reaches_the_gate_and_no_winner_is_denied() {
+    flood_of_losers(0).await;
+}
+
+/// After more grants than an exclusion list may name.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_filter_a_flood_of_losers_hardly_reaches_the_gate_and_no_winner_is_denied() {
+    flood_of_losers(3_000).await;
+}
+
+/// `others` have grants, too.
+async fn flood_of_losers(others: usize) {
     let system = System::start(Size {
         handlers: 2,
         bridges: 0,
@@ -222,6 +233,14 @@ async fn a_flood_of_losers_hardly_reaches_the_gate_and_no_winner_is_denied() {
         assert_eq!(reply.expect("an answer"), Reply::Granted(place));
     }
     let mut redis = system.redis_connection().await.expect("Redis");
+    for other in 0..others {
+        let mut grant = redis::cmd("HSET");
+        grant
+            .arg("rushgate:{launch}:grants")
+            .arg(other)
+            .arg("once/1/5");
+        grant.exec_async(&mut redis).await.expect("HSET");
+    }
     let before = calls(&mut redis, &["evalsha"]).await;
     let people: Vec<_> = (0..AT_ONCE)
         .map(|_| tokio::spawn(flood.clone().go_on()))

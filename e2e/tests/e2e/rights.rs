@@ -35,9 +35,17 @@ const TEN: &str = "campaign schedule rounds grants stream waitlist waiting revok
 const ELEVEN: &str =
     "campaign schedule rounds grants stream waitlist waiting revoked pool known codes";
 
+/// The keys of `refusal_cache.lua`.
+const OF_REFUSAL_CACHE: &str =
+    "campaign schedule rounds grants stream waitlist waiting revoked pool known filter";
+
+/// More grants than an exclusion list may name: a filter takes its place.
+const MANY_GRANTS: &str =
+    "for i = 1, 2048 do redis.call('HSET', KEYS[1], 'm' .. i, 'once/1/5') end";
+
 /// A script, and its keys.
 struct Script {
-    /// The bridge sends the source each time.
+    /// Without it, the source is sent each time, as the bridge does.
     sha1: Option<&'static str>,
     source: &'static str,
     keys: &'static str,
@@ -54,7 +62,7 @@ fn script(name: &str) -> Option<Script> {
             keys,
         }
     }
-    let of_bridge = |source, keys| Script {
+    let by_source = |source, keys| Script {
         sha1: None,
         source,
         keys,
@@ -73,13 +81,14 @@ fn script(name: &str) -> Option<Script> {
         "projection" => of_gate(&projection::SCRIPT, "campaign schedule rounds"),
         "readmit" => of_gate(&readmit::SCRIPT, "stream dead-letters"),
         "redeem" => of_gate(&redeem::SCRIPT, "campaign rounds grants revoked"),
-        "refusal_cache" => of_gate(&refusal_cache::SCRIPT, TEN),
+        "refusal_cache" => of_gate(&refusal_cache::SCRIPT, OF_REFUSAL_CACHE),
         "resend" => of_gate(&resend::SCRIPT, "campaign grants stream revoked"),
         "restore" => of_gate(&restore::SCRIPT, TEN),
         "revoke" => of_gate(&revoke::SCRIPT, TEN),
         "status" => of_gate(&status::SCRIPT, OF_STATUS),
-        "dead_letter" => of_bridge(DEAD_LETTER, "stream dead-letters"),
-        "remove_names" => of_bridge(REMOVE_NAMES, "stream"),
+        "dead_letter" => by_source(DEAD_LETTER, "stream dead-letters"),
+        "many_grants" => by_source(MANY_GRANTS, "grants"),
+        "remove_names" => by_source(REMOVE_NAMES, "stream"),
         _ => return None,
     })
 }

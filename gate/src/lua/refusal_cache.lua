@@ -1,24 +1,27 @@
--- Reports a refusal that callers may cache, for how long, and to which applicants it does not apply. Writes nothing.
+-- Reports a refusal that callers may cache, for how long, and to which applicants it does not apply. It writes only the
+-- key `filter`, and nothing if that is not needed.
 --
 -- Purpose: after a round has sold out, most requests are refused, and all with the same answer. An instance of the
 -- handler asks once, and then answers from its cache instead of the gate, for at most 0.9 s.
 --
--- KEYS  the ten keys of granting.lua
--- Reply {decision, round, at, now, expires_at, user_ids, excluded}: a flat array, always of 7 elements; '' or 0 means
--- "no value".
+-- KEYS  the ten keys of granting.lua  11 filter
+-- Reply {decision, round, at, now, expires_at, user_ids, excluded, filter}: a flat array, always of 8 elements; '' or 0
+-- means "no value".
 --   decision    sold_out, not_open, closed; '' if nothing may be cached: an unknown applicant would get a serial or a
---               place on the waitlist, the campaign is paused, halted or unknown, or the exclusion list is too long
+--               place on the waitlist, the campaign is paused, halted or unknown, too many applicants are known, or the
+--               filter is not complete
 --   at          for not_open: when the round opens, or when the grace period ends
---   expires_at  when the refusal expires: at most CACHE_TTL after now
+--   expires_at  when the refusal expires: at most CACHE_TTL after now; without a refusal, when to ask again
 --   user_ids    which user ids the campaign accepts; if numeric, other user ids get user_id_not_numeric instead
 --   excluded    the exclusion list: user ids separated by spaces, each perhaps with a prefix that ends in `/`
+--   filter      if that would be too long, the bits of the filter (shared/filter.lua), which takes its place
 --
 -- Takes from the prelude: now, current, upcoming; from granting.lua: grace_period, MAX_EXCLUDED; from grace_period.lua:
--- CACHE_TTL, refusal_of_unknown
+-- CACHE_TTL, GRACE_PERIOD, refusal_of_unknown; from filter.lua: build_filter
 --
 -- Example
---   EVAL … 10 rushgate:{welcome}:campaign … rushgate:{welcome}:known
---   → sold_out once 0 1796086800123 1796086801023 any '7 8 once/9'
+--   EVAL … 11 rushgate:{welcome}:campaign … rushgate:{welcome}:filter
+--   → sold_out once 0 1796086800123 1796086801023 any '7 8 once/9' ''
 --
 -- WHY A CACHED REFUSAL NEVER DENIES A WINNER
 --
@@ -27,7 +30,8 @@
 --   one grant per round is allowed, only a grant of the current round counts. All other applicants are unknown.
 -- - base(t) is what refusal_of_unknown returns at time t: a refusal, or nil. It ignores a pause, a halt and a running
 --   grace period.
--- - A cached refusal C is a reply of this script at time t0, with expires_at e and exclusion list E.
+-- - A cached refusal C is a reply of this script at time t0, with expires_at e and exclusion list E. If the reply has a
+--   filter, E is all applicants whose bits are set in it.
 --
 -- Assumptions. Redis loses no acknowledged write of the campaign between t0 and e, and its clock does not jump. An
 -- instance stops using C when (e - t0) has passed since it sent the question, by its own clock. If both clocks run at the
@@ -48,7 +52,7 @@
 --     running grace period, (a) holds, because e is not after its end.
 --   - The passing of time keeps it safe. Without a write, base changes from a refusal to nil only when a round opens.
 --   - apply.lua writes nothing at a safe time. It would need base = nil without a grace period. The scripts that only
---     report write nothing; readmit.lua and resend.lua write only to the stream and the dead letters.
+--     report write nothing of this; readmit.lua and resend.lua write only to the stream and the dead letters.
 --   - confirm.lua and redeem.lua change no count that base reads. If confirm.lua halts the campaign, (c) holds: only project.lua with
 --     'restored' ends a halt, and `rushgate restore` sends that more than GRACE_PERIOD after the halt. restore.lua
 --     writes only to a halted campaign.
@@ -65,7 +69,8 @@
 --   an operator, see the limits below.)
 --   E names all applicants who are known at t0. (With one grant per round, E can come from the set `known` instead of the
 --   hashes. It is used only if its size is the number of all grants since the first grant of the round. Each grant adds
---   one member at most, so no grant of the round is missing.)
+--   one member at most, so no grant of the round is missing. shared/filter.lua proves it for the filter, in which are also
+--   the applicants on the waitlists named below.)
 --   To become known later, an applicant needs a new entry in grants, waiting or revoked. By claim 2, apply.lua adds none.
 --   The other writers add entries only for applicants who are in E already:
 --   - promote() in revoke.lua, cancel.lua and project.lua grants to applicants on a waitlist. They were on it at t0, by
@@ -83,22 +88,28 @@
 -- - If an operator changes the schedule so that another round becomes the current one, E does not name the applicants
 --   with an entry in that round. With one grant per round, an applicant who holds a grant of it, or waits for one, may
 --   get the cached refusal. With one grant per campaign, only the reason can be wrong (sold_out instead of revoked).
-if #KEYS ~= 10 or #ARGV ~= 0 then
-  return redis.error_reply('ERR refusal_cache.lua takes 10 keys and no argument')
+if #KEYS ~= 11 or #ARGV ~= 0 then
+  return redis.error_reply('ERR refusal_cache.lua takes 11 keys and no argument')
 end
 
-local nothing = { '', '', 0, now, 0, '', '' }
+-- How soon it is worth asking again while the filter is being built (ms).
+local FILTER_PAUSE = 50
+
+local function nothing(pause)
+  return { '', '', 0, now, now + pause, '', '', '' }
+end
+
 local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per', 'waitlist', 'settling', 'user_ids')
 local state, one_per = campaign[1], campaign[2]
 if state ~= 'running' and state ~= 'closed' then
-  return nothing
+  return nothing(GRACE_PERIOD)
 end
 local word, round, at = refusal_of_unknown(state, campaign[3])
 local expires_at = now + CACHE_TTL
 if not word then
   local grace_ends_at, pending = grace_period(campaign[4])
   if not grace_ends_at then
-    return nothing
+    return nothing(GRACE_PERIOD)
   end
   word, round, at = pending, current(), pending == 'not_open' and grace_ends_at or 0
   expires_at = math.min(expires_at, grace_ends_at)
@@ -161,7 +172,12 @@ local function excluded_of_campaign()
 end
 
 local excluded = (one_per == 'round' and excluded_of_current_round()) or excluded_of_campaign()
-if not excluded then
-  return nothing
+if excluded then
+  return { word, round, at, now, expires_at, campaign[5] or '', table.concat(excluded, ' '), '' }
 end
-return { word, round, at, now, expires_at, campaign[5] or '', table.concat(excluded, ' ') }
+-- It fails if Redis refuses writes, or the caller has no right to HSCAN or INFO: there is no filter then.
+local is_built, filter, is_under_way = pcall(build_filter, one_per, current() or '')
+if not is_built or not filter then
+  return nothing(is_built and is_under_way and FILTER_PAUSE or GRACE_PERIOD)
+end
+return { word, round, at, now, expires_at, campaign[5] or '', '', filter }

@@ -6,6 +6,7 @@
 )]
 
 mod decisions;
+mod filter;
 mod model;
 mod out_of_memory;
 mod places;

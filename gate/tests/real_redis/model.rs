@@ -1,9 +1,10 @@
 //! Compares the Lua scripts with a model in Rust: after any sequence of calls, both give the same replies.
 
-use crate::support::{Gate, round};
+use crate::support::{Gate, applicant, round};
 use proptest::prelude::*;
 use rushgate_gate::project::{Origin, ProjectOutcome};
 use rushgate_gate::redeem::RedeemOutcome;
+use rushgate_gate::refusal_cache::{Excluded, GRACE_PERIOD};
 use rushgate_gate::{
     CampaignState, Codes, Decision, Event, EventType, Grant, GrantCode, OnePer, Ordinal,
     PromoteUntil, Round, RoundId, Terms, cancel::CancelOutcome, confirm, revoke, status,
@@ -34,8 +35,8 @@ enum Step {
     Move(Phase),
     SetState(CampaignState),
     SetTerms([u32; 2], u32, Rules),
-    /// An instance caches the refusal and its exclusion list.
-    CacheRefusal,
+    /// An instance caches the refusal, and its exclusion list or filter. With a filter it asks until this many steps are done.
+    CacheRefusal(usize),
     /// Time passes until the cached refusal has expired and the grace period has ended.
     EndGracePeriod,
 }
@@ -646,7 +647,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => phase.prop_map(Step::Move),
         1 => state.prop_map(Step::SetState),
         2 => ([1u32..6, 1u32..6], 0u32..4, rules()).prop_map(|(quotas, waitlist, rules)| Step::SetTerms(quotas, waitlist, rules)),
-        4 => Just(Step::CacheRefusal),
+        4 => (1usize..12).prop_map(Step::CacheRefusal),
         4 => Just(Step::EndGracePeriod),
     ];
     prop::collection::vec(step, 1..90)
@@ -661,11 +662,16 @@ proptest! {
         waitlist in 0u32..4,
         rules in rules(),
         codes in prop_oneof![Just(Codes::None), Just(Codes::Pool)],
+        with_filter in prop::bool::weighted(0.25),
         steps in steps(),
     ) {
         let mut gate = Gate::unknown();
         let now = gate.now();
         let mut model = Model::new(one_per, waitlist, rules);
+        if with_filter {
+            // Too many for an exclusion list.
+            gate.add_grants(if one_per == OnePer::Round { "before/z" } else { "z" }, 2_100);
+        }
         (gate.waitlist, gate.rules) = (waitlist, terms(rules, codes));
         gate.project(Origin::New, model.state, one_per, &model.rounds(now));
         if codes == Codes::Pool {
@@ -676,6 +682,8 @@ proptest! {
             // Independent of the duration of the test: a grace period lasts until `Step::EndGracePeriod`.
             let is_change = matches!(step, Step::Revoke(..) | Step::Cancel(..) | Step::Move(_) | Step::SetState(_) | Step::SetTerms(..));
             gate.extend_grace_period(if is_change { 900 } else { DAY });
+            // Each command of an operator has a higher one.
+            gate.fence = (gate.fence.get() + 1).into();
             match step {
                 Step::Apply(person) => {
                     let expected = model.apply(person);
@@ -687,15 +695,28 @@ proptest! {
                     }
                     prop_assert_eq!(decided(decision), expected);
                 }
-                Step::CacheRefusal => {
+                Step::CacheRefusal(times) => {
                     let expected = model.clone().apply(UNKNOWN);
-                    let Some(refusal) = gate.refusal() else {
+                    let answer = if with_filter {
+                        gate.forget_known();
+                        gate.answer_after_steps(times)
+                    } else {
+                        gate.refusal_answer()
+                    };
+                    let is_under_way = answer.ttl < GRACE_PERIOD;
+                    let Some(refusal) = answer.refusal else {
+                        if with_filter && is_under_way {
+                            continue;
+                        }
                         prop_assert!(model.state == CampaignState::Paused || !is_refusal(&expected), "{expected:?}");
                         continue;
                     };
-                    prop_assert!((1..=900).contains(&refusal.ttl().as_millis()), "{refusal:?}");
-                    let known: BTreeSet<u8> = refusal.excluded().map(person).collect();
-                    prop_assert!(known.is_subset(&model.people(|_| true)));
+                    prop_assert!((1..=900).contains(&answer.ttl.as_millis()), "{:?}", answer.ttl);
+                    let known: BTreeSet<u8> = match &refusal.excluded {
+                        Excluded::List(list) => list.user_ids().map(person).collect(),
+                        Excluded::Filter(filter) => (0..10).filter(|&person| filter.contains(&applicant(&name(person)))).collect(),
+                    };
+                    prop_assert!(with_filter || known.is_subset(&model.people(|_| true)));
                     for person in (0..10).filter(|person| !known.contains(person)) {
                         prop_assert_eq!(&model.clone().apply(person), &expected, "{} is not unknown", person);
                     }

@@ -3,9 +3,12 @@
 use crate::support::{Gate, always_open, applicant, round};
 use redis::Commands;
 use rushgate_gate::project::Origin;
-use rushgate_gate::refusal_cache::GRACE_PERIOD;
+use rushgate_gate::refusal_cache::{Cacheable, Excluded, GRACE_PERIOD};
 use rushgate_gate::{CampaignState, Decision, Keys, OnePer, Round, apply};
 use std::collections::BTreeSet;
+
+/// No user id has a slash.
+const FILTER: &str = "/";
 
 const HOUR: i64 = 3_600_000;
 
@@ -21,10 +24,13 @@ impl Gate {
         self.project(origin, CampaignState::Running, one_per, rounds);
     }
 
-    /// The cacheable refusal and its exclusion list.
+    /// The cacheable refusal and its exclusion list; [`FILTER`] stands for a filter.
     fn cacheable(&mut self) -> Option<(&'static str, BTreeSet<String>)> {
         let refusal = self.refusal()?;
-        let known = refusal.excluded().map(str::to_owned).collect();
+        let known = match &refusal.excluded {
+            Excluded::List(list) => list.user_ids().map(str::to_owned).collect(),
+            Excluded::Filter(_) => people(&[FILTER]),
+        };
         Some((refusal.decided.decision.as_str(), known))
     }
 
@@ -46,6 +52,12 @@ impl Gate {
             assert!(now < to, "still refused {} ms after the end", now - to);
         }
     }
+}
+
+/// When the refusal expires, by the clock of Redis.
+fn expires_at(answer: &Cacheable) -> Option<i64> {
+    let refusal = answer.refusal.as_ref()?;
+    Some(refusal.decided.now.get() + answer.ttl.as_millis() as i64)
 }
 
 /// Repeats an attempt that returns `None` if the machine was too busy for it.
@@ -80,9 +92,10 @@ fn only_a_refusal_of_all_unknown_applicants_is_cacheable() {
         gate.revoke("a", None);
         gate.extend_grace_period(500);
         let ends = gate.now() + 500;
-        let refusal = gate.refusal()?;
+        let answer = gate.refusal_answer();
+        assert!(expires_at(&answer)? <= ends, "{answer:?}");
+        let refusal = answer.refusal?;
         assert_eq!(refusal.decided.decision.as_str(), "sold_out");
-        assert!(refusal.expires_at.get() <= ends, "{refusal:?}");
         Some(())
     });
     gate.end_grace_period();
@@ -100,21 +113,6 @@ fn only_a_refusal_of_all_unknown_applicants_is_cacheable() {
         let _: () = gate.redis.hset(&campaign, "state", state).expect("HSET");
         assert_eq!(gate.cacheable(), expected, "{state}");
     }
-}
-
-#[test]
-fn nothing_is_cacheable_when_the_exclusion_list_is_too_long() {
-    let mut gate = Gate::open(1);
-    gate.serial("a");
-    assert!(gate.cacheable().is_some());
-    let others: Vec<(String, &str)> = (0..2_047)
-        .map(|person| (person.to_string(), "once/1/5"))
-        .collect();
-    let grants = Keys::of(&gate.id).grants();
-    let _: () = gate.redis.hset_multiple(&grants, &others).expect("HSET");
-    assert_eq!(gate.cacheable().map(|(_, known)| known.len()), Some(2_048));
-    let _: () = gate.redis.hset(&grants, "z", "once/1/5").expect("HSET");
-    assert_eq!(gate.cacheable(), None);
 }
 
 #[test]
@@ -184,7 +182,7 @@ fn with_one_per_round_earlier_rounds_do_not_count() {
         .redis
         .hset(keys.grants(), "today/unnoted", "today/4/5")
         .expect("HSET");
-    assert_eq!(gate.cacheable(), None);
+    assert_eq!(gate.cacheable(), Some(("sold_out", people(&[FILTER]))));
 }
 
 #[test]
@@ -201,7 +199,7 @@ fn the_next_round_has_its_own_exclusion_list() {
     let _: () = gate.redis.hset_multiple(&grants, &filler).expect("HSET");
     assert_eq!(
         gate.cacheable(),
-        None,
+        Some(("sold_out", people(&[FILTER]))),
         "one of these grants is not in the set"
     );
     let second = round("day-2", Some(now - HOUR / 2), Some(now + HOUR), 1);
@@ -271,12 +269,12 @@ fn an_opening_ends_the_grace_period() {
         gate.rounds(OnePer::Round, &rounds);
         gate.serial("a");
         gate.revoke("a", None);
-        let refusal = gate.refusal();
+        let answer = gate.refusal_answer();
         if gate.now() >= opens_at {
             return None;
         }
-        let refusal = refusal.expect("a grace period");
-        assert!(refusal.expires_at.get() <= opens_at, "{refusal:?}");
+        let ends = expires_at(&answer).expect("a grace period");
+        assert!(ends <= opens_at, "{answer:?}");
         gate.is_refused("b", "sold_out", opens_at, opens_at);
         Some(())
     });
@@ -301,13 +299,13 @@ fn no_refusal_lasts_beyond_the_next_opening() {
                 let state = CampaignState::Closed;
                 gate.project(Origin::Known, state, OnePer::Round, &rounds);
             }
-            let refusal = gate.refusal();
+            let answer = gate.refusal_answer();
             if gate.now() >= opens_at {
                 return None;
             }
-            let refusal = refusal.expect(word);
+            assert_eq!(expires_at(&answer), Some(opens_at), "{word}");
+            let refusal = answer.refusal.expect(word);
             assert_eq!(refusal.decided.decision.as_str(), word);
-            assert_eq!(refusal.expires_at.get(), opens_at, "{word}");
             Some(())
         });
     }

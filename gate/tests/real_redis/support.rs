@@ -13,6 +13,8 @@ use rushgate_gate::{
     projection::{self, Projection},
     refusal_cache, revoke, status,
 };
+use rushgate_testbed::process::Process;
+use rushgate_testbed::servers::redis::Redis;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -216,12 +218,27 @@ impl Gate {
         confirm::outcome(&reply).expect("its reply")
     }
 
-    /// The refusal that may be cached.
-    pub(crate) fn refusal(&mut self) -> Option<refusal_cache::CacheableRefusal> {
+    /// What may be cached.
+    pub(crate) fn refusal_answer(&mut self) -> refusal_cache::Cacheable {
         let reply = self
             .call(&refusal_cache::call(&self.id))
             .expect("refusal_cache");
-        refusal_cache::refusal(&reply).expect("its reply")
+        refusal_cache::cacheable(&reply).expect("its reply")
+    }
+
+    /// The same, when no filter is being built any more.
+    pub(crate) fn complete_answer(&mut self) -> refusal_cache::Cacheable {
+        loop {
+            let answer = self.refusal_answer();
+            if answer.refusal.is_some() || answer.ttl == refusal_cache::GRACE_PERIOD {
+                return answer;
+            }
+        }
+    }
+
+    /// The refusal that may be cached.
+    pub(crate) fn refusal(&mut self) -> Option<refusal_cache::CacheableRefusal> {
+        self.complete_answer().refusal
     }
 
     /// Ends a running grace period.
@@ -286,6 +303,65 @@ impl Drop for Gate {
         let _ = redis::cmd("DEL")
             .arg(&Keys::of(&self.id).all())
             .exec(&mut self.redis);
+    }
+}
+
+/// A Redis server for one test, because the test would disturb others.
+pub(crate) struct Server {
+    redis: Redis,
+    process: Process,
+    _directory: tempfile::TempDir,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let redis = Redis::on_socket(directory.path());
+        Self {
+            process: redis.start(&[]).expect("Redis"),
+            _directory: directory,
+            redis,
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.redis.url()
+    }
+
+    pub(crate) fn set(&self, setting: &str, value: &str) {
+        redis::cmd("CONFIG")
+            .arg("SET")
+            .arg(setting)
+            .arg(value)
+            .exec(&mut connect(&self.url()))
+            .expect("CONFIG SET");
+    }
+
+    /// A field of the reply to `INFO persistence`.
+    pub(crate) fn info(&self, field: &str) -> String {
+        let info: String = redis::cmd("INFO")
+            .arg("persistence")
+            .query(&mut connect(&self.url()))
+            .expect("INFO");
+        let value = info.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            (name == field).then(|| value.to_owned())
+        });
+        value.expect(field)
+    }
+
+    /// Kills it after it has written a snapshot to the append-only file, and starts it again.
+    pub(crate) fn restart_with_all_data(&mut self) {
+        let before = self.info("aof_rewrites");
+        redis::cmd("BGREWRITEAOF")
+            .exec(&mut connect(&self.url()))
+            .expect("BGREWRITEAOF");
+        while self.info("aof_rewrites") == before || self.info("aof_rewrite_in_progress") != "0" {
+            std::thread::yield_now();
+        }
+        assert_eq!(self.info("aof_last_bgrewrite_status"), "ok");
+        self.process.kill();
+        self.process = self.redis.start(&[]).expect("Redis");
     }
 }
 

@@ -7,9 +7,9 @@ use rushgate_gate::restore::{self, Granted, RestoreOutcome, Step};
 use rushgate_gate::{Applicant, CampaignId, CampaignState, FencingToken, Keys, OnePer, RoundId};
 
 /// The types of [`Keys::all`], in its order.
-const TYPES: [&str; 12] = [
+const TYPES: [&str; 13] = [
     "hash", "zset", "hash", "hash", "stream", "zset", "hash", "hash", "zset", "set", "string",
-    "stream",
+    "string", "stream",
 ];
 
 impl Gate {
