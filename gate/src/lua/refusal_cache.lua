@@ -33,7 +33,8 @@
 -- - A cached refusal C is a reply of this script at time t0, with expires_at e and exclusion list E. If the reply has a
 --   filter, E is all applicants whose bits are set in it.
 --
--- Assumptions. Redis loses no acknowledged write of the campaign between t0 and e, and its clock does not jump. An
+-- Assumptions. Redis loses no acknowledged write of the campaign between t0 and e, and its clock does not jump. What
+-- Redis lost before t0, and how its clock jumped, does no harm, also not to a filter that was begun before. An
 -- instance stops using C when (e - t0) has passed since it sent the question, by its own clock. If both clocks run at the
 -- same speed, that is before e. (If the instance's clock is slower, the 100 ms between CACHE_TTL and GRACE_PERIOD make up
 -- for it after a change; at the opening of a round, C can then be used a moment too long.)
@@ -69,8 +70,8 @@
 --   an operator, see the limits below.)
 --   E names all applicants who are known at t0. (With one grant per round, E can come from the set `known` instead of the
 --   hashes. It is used only if its size is the number of all grants since the first grant of the round. Each grant adds
---   one member at most, so no grant of the round is missing. shared/filter.lua proves it for the filter, in which are also
---   the applicants on the waitlists named below.)
+--   one member at most, so no grant of the round is missing. shared/filter.lua proves it for the filter, which also has the
+--   applicants on the waitlists named below.)
 --   To become known later, an applicant needs a new entry in grants, waiting or revoked. By claim 2, apply.lua adds none.
 --   The other writers add entries only for applicants who are in E already:
 --   - promote() in revoke.lua, cancel.lua and project.lua grants to applicants on a waitlist. They were on it at t0, by
@@ -91,9 +92,6 @@
 if #KEYS ~= 11 or #ARGV ~= 0 then
   return redis.error_reply('ERR refusal_cache.lua takes 11 keys and no argument')
 end
-
--- How soon it is worth asking again while the filter is being built (ms).
-local FILTER_PAUSE = 50
 
 local function nothing(pause)
   return { '', '', 0, now, now + pause, '', '', '' }
@@ -175,9 +173,8 @@ local excluded = (one_per == 'round' and excluded_of_current_round()) or exclude
 if excluded then
   return { word, round, at, now, expires_at, campaign[5] or '', table.concat(excluded, ' '), '' }
 end
--- It fails if Redis refuses writes, or the caller has no right to HSCAN or INFO: there is no filter then.
-local is_built, filter, is_under_way = pcall(build_filter, one_per, current() or '')
-if not is_built or not filter then
-  return nothing(is_built and is_under_way and FILTER_PAUSE or GRACE_PERIOD)
+local filter, pause = build_filter(one_per, current() or '')
+if not filter then
+  return nothing(pause or GRACE_PERIOD)
 end
 return { word, round, at, now, expires_at, campaign[5] or '', '', filter }

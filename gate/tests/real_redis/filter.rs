@@ -3,8 +3,9 @@
 use crate::support::{Gate, Server, always_open, applicant, round};
 use redis::Commands;
 use rushgate_gate::project::Origin;
-use rushgate_gate::refusal_cache::{Cacheable, Excluded, Filter, GRACE_PERIOD};
+use rushgate_gate::refusal_cache::{self, Cacheable, Excluded, Filter, GRACE_PERIOD};
 use rushgate_gate::{CampaignState, Decision, Keys, OnePer};
+use std::time::Duration;
 
 const HOUR: i64 = 3_600_000;
 
@@ -12,7 +13,10 @@ const HOUR: i64 = 3_600_000;
 const OTHERS: usize = 3_000;
 
 /// How many steps their filter takes at least.
-const STEPS: usize = 10;
+const STEPS: usize = 12;
+
+/// When a caller may ask again for whom it was too early to take a step.
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl Gate {
     /// Others are granted serials. `prefix` and a number from 0 on is the field.
@@ -58,6 +62,16 @@ impl Gate {
                 return answer;
             }
         }
+    }
+
+    /// Beside the round `once` there is one that opens `opens_in` ms from now. The fencing token stays, as if the clock of Redis
+    /// was set.
+    fn moves_next(&mut self, opens_in: i64) {
+        let now = self.now();
+        let next = round("next", Some(now + opens_in), None, 1);
+        let (state, rounds) = (CampaignState::Running, [always_open(1), next]);
+        self.project(Origin::Known, state, OnePer::Campaign, &rounds);
+        self.end_grace_period();
     }
 
     fn header(&mut self) -> String {
@@ -125,7 +139,10 @@ fn it_is_built_in_steps_with_a_pause_between_them() {
     for _ in 0..STEPS - 1 {
         let answer = gate.answer_after_steps(1);
         assert!(answer.refusal.is_none(), "complete too early");
-        assert!(answer.ttl < GRACE_PERIOD, "ask again soon: {answer:?}");
+        assert!(answer.ttl < PAUSE, "ask for the next step: {answer:?}");
+        let too_early = gate.refusal_answer();
+        assert!(too_early.refusal.is_none());
+        assert_eq!(too_early.ttl, PAUSE);
     }
     let filter = gate.filter().expect("a filter");
     assert!(gate.contains_all(&filter) && filter.contains(&applicant("waits")));
@@ -137,7 +154,7 @@ fn it_is_built_in_steps_with_a_pause_between_them() {
 #[test]
 fn it_is_built_again_when_another_applicant_becomes_known() {
     type Change = fn(&mut Gate);
-    let changes: [(&str, Change); 4] = [
+    let changes: [(&str, Change); 5] = [
         ("a grant", |gate| {
             gate.cancel("waits", None);
             gate.revoke("a", None);
@@ -158,16 +175,23 @@ fn it_is_built_again_when_another_applicant_becomes_known() {
                 let _: () = gate.redis.hdel(campaign, "promotions").expect("HDEL");
             },
         ),
+        ("a place in another round", |gate| {
+            gate.moves_next(-HOUR);
+            assert!(matches!(gate.apply("late"), Decision::Waitlisted { .. }));
+            gate.moves_next(HOUR);
+        }),
         ("a command of an operator", |gate| {
             gate.fence = 7.into();
-            let state = CampaignState::Running;
-            gate.project(Origin::Known, state, OnePer::Campaign, &[always_open(1)]);
+            gate.moves_next(HOUR);
         }),
     ];
     for (what, change) in changes {
         // In the middle, and when it is complete.
         for steps in [STEPS / 2, 10 * STEPS] {
             let mut gate = full(Gate::unknown());
+            gate.moves_next(-HOUR);
+            assert!(matches!(gate.apply("c"), Decision::Granted(_)));
+            gate.moves_next(HOUR);
             let is_complete = (0..steps).any(|_| gate.step().is_some());
             assert_eq!(is_complete, steps > STEPS);
             change(&mut gate);
@@ -228,15 +252,37 @@ fn revocations_and_promotions_do_not_begin_it_again() {
     }
 }
 
+/// An applicant leaves the waitlist and comes back, again and again.
+#[test]
+fn steps_become_rarer_while_it_is_overtaken() {
+    let mut gate = full(Gate::unknown());
+    let slowness = |gate: &mut Gate| -> f64 {
+        let header = gate.header();
+        header
+            .split(' ')
+            .nth(4)
+            .and_then(|number| number.parse().ok())
+            .expect("a number")
+    };
+    for _ in 0..4 {
+        assert!(gate.step().is_none());
+        gate.cancel("waits", None);
+        gate.end_grace_period();
+        gate.apply("waits");
+    }
+    let (begun, slow) = (gate.now(), slowness(&mut gate));
+    assert!(slow > 6.0, "{slow}");
+    assert!(gate.step().is_none() && gate.step().is_none());
+    let took = gate.now() - begun;
+    assert!(took >= 4 * slow as i64, "{took} ms");
+    assert!(gate.filter().is_some());
+    assert_eq!(slowness(&mut gate), 1.0);
+}
+
 #[test]
 fn with_one_per_campaign_it_has_those_who_wait_in_another_round() {
     let mut gate = full(Gate::unknown());
-    let now = gate.now();
-    gate.fence = 7.into();
-    let next = round("next", Some(now - HOUR), None, 1);
-    let (state, rounds) = (CampaignState::Running, [always_open(1), next]);
-    gate.project(Origin::Known, state, OnePer::Campaign, &rounds);
-    gate.end_grace_period();
+    gate.moves_next(-HOUR);
     assert!(matches!(gate.apply("c"), Decision::Granted(_)));
     assert!(matches!(gate.apply("d"), Decision::Waitlisted { .. }));
     assert!(gate.filter().is_some());
@@ -298,11 +344,13 @@ fn it_is_not_written_to_the_append_only_file() {
 }
 
 #[test]
-fn without_memory_for_it_nothing_is_cacheable() {
+fn without_memory_it_is_not_built() {
     let server = Server::start();
     let mut gate = full(Gate::on(&server.url()));
     server.set("maxmemory", "1");
-    assert!(gate.refusal().is_none());
+    let error = gate.call(&refusal_cache::call(&gate.id.clone()));
+    let error = error.expect_err("no memory").to_string();
+    assert!(error.contains("OOM"), "{error}");
     server.set("maxmemory", "0");
     assert!(gate.filter().is_some());
 }

@@ -1,54 +1,63 @@
 -- For refusal_cache.lua, after granting.lua: the filter, which takes the place of an exclusion list that is too long.
 --
---   build_filter(one_per, round) → bits, is_under_way
---     bits          the filter; nil if it is not complete, or if too many applicants are known
---     is_under_way  whether it is worth asking again soon
+--   build_filter(one_per, round) → bits, pause
+--     bits   the filter; nil if it is not complete, or if there is none for this many applicants
+--     pause  if it is worth asking again: after how many ms
 --
 -- The filter is a Bloom filter: bits, of which each applicant sets BITS_OF_APPLICANT, chosen by the SHA-1 of the user id
 -- (gate/src/refusal_cache.rs reads them). It has every applicant who is known (refusal_cache.lua defines it), and for
 -- about one in a hundred others it says the same by chance. They are sent to the gate, as the known ones are.
 --
--- No grant pays for it. It is built from the hashes when it is asked for, which is after a round has sold out, step by
--- step: one call in STEP_INTERVAL, at most, takes a step.
+-- No grant pays for it. It is built from the hashes when it is asked for, which is after a round has sold out. A call takes
+-- one step; after it, no step is taken for at least REST times as long as it took.
 --
 -- The key `filter` is a text of HEADER bytes, then the bits. The text:
---   <covers> <process> <phase> <cursor> <time of the last step>
--- - covers: the SHA-1 of the values below. While they stay the same, no unknown applicant becomes known.
+--   <covers> <process> <phase> <cursor> <slowness> <time from which the next step may be taken>
+-- - covers: the SHA-1 of the values below. While they are the same, the filter is right: see below.
 --     the current round
---     the highest fencing token, which each command of an operator raises
---     the grants ever made, without those to the waitlist: fields of `grants` + revocations - promotions
---     the places on the waitlist of the round ever given: `tickets`
--- - process: the run_id of the server. Another process (after a restart, a failover, or when the campaign is moved to
---   another node) may list a hash in another order, so a cursor is valid in one process only. When the filter is complete,
---   it is not looked at.
+--     `fence`: the highest fencing token. Each change of the terms, the state or the schedule has a higher one
+--     the grants ever made, without promotions: fields of `grants` + `revokes` - `promotions`
+--     the places on waitlists ever given: `tickets` of the campaign, and of the round, which older programs count, too
+-- - process: the run_id of the server. Each process has a hash seed of its own, so it lists a hash in an order of its own (after
+--   a restart, after a failover, on another node), and a cursor is valid only in the process that gave it. When the filter is
+--   complete, this does not matter.
 -- - phase: which hash is read: 1 waiting, 2 grants, 3 revoked; 4 when the filter is complete
+-- - slowness: by which factor steps are rarer. It doubles when the filter is begun again before it was complete, so that one
+--   that others overtake again and again costs little.
 --
 -- WHY IT MISSES NO KNOWN APPLICANT
 --
--- Let `covers` be the same from the first step to the time of the reply. An applicant P who is known at the reply became
--- known before the first step, because each way to become known changes `covers`: apply.lua adds a grant or takes a ticket,
--- and restore.lua has a fencing token of its own. promote() changes nothing in it, but grants only to those who wait: they
--- are in `waiting` before, and the filter has the waiting of all rounds whose applicants it can make known.
--- Since then, P has only moved from `waiting` to `grants`, or from `grants` to `revoked`: the order of the phases. HSCAN
--- returns each field that is there from its start to its end. If P was in `waiting` until phase 1 had ended, it has found P.
--- Otherwise P was in `grants` or `revoked` by then. If P was in `grants` until phase 2 had ended, that has found P.
--- Otherwise P was in `revoked` by then, where entries stay, and phase 3 has found P. After the last phase no bit is reset.
+-- Let `covers` be the same at the first step and at the reply. For the same fencing token, the counts in it never fall: only
+-- restore.lua sets them back, while the campaign is halted, when no step is taken; and the project.lua call that began the
+-- restore has raised the token. So between the two times no serial was granted except by promotion, and no place was taken.
 --
--- The filter is neither replicated nor written to the append-only file: it can be built again. So a server may have an
--- older filter than it had before, with the data of the same moment, or none. All values of `covers` only grow, so the older
--- one is used only if nothing has changed since.
+-- Let P be known at the reply, by an entry in `waiting`, `grants` or `revoked`. Or, with one grant per campaign, let P wait in
+-- any round, because a promotion there would make P known. That entry was there at the first step, or it comes from one that
+-- was: a promotion makes an entry in `grants` from one in `waiting`, and a revocation makes one in `revoked` from one in
+-- `grants`. Both are about the same round. So the entry moved in the order of the phases, or stayed.
+-- HSCAN returns each field that is there from its first call to its last. If the entry was in `waiting` when phase 1 ended,
+-- that has found P. Otherwise it had left `waiting` before phase 2 began. If it was in `grants` when phase 2 ended, that has
+-- found P. Otherwise it was in `revoked` before phase 3 began, where entries stay, and that has found P. No bit is ever reset.
+--
+-- The filter is neither replicated nor written to the append-only file, because it can be built again. So another server, or
+-- the same one after a restart, may have the filter of an earlier moment of its data, or none. `covers` decides, as above.
 
 -- The most applicants of a filter, about: 125 KB.
 local MAX_FILTERED = 100000
+-- The most fields that are read for it. With one grant per round, most can be of other rounds.
+local MAX_FIELDS = 1000000
 local BITS_PER_APPLICANT = 10
 local BITS_OF_APPLICANT = 4
 local HEADER = 128
--- How much a step reads: known applicants, and FIELDS_PER_APPLICANT other fields for one of them. That keeps Redis busy for
--- less than 1 ms.
-local STEP = 250
-local FIELDS_PER_APPLICANT = 8
--- The shortest time between two steps (ms).
-local STEP_INTERVAL = 4
+-- How much a step reads: known applicants, and FIELDS_PER_APPLICANT other fields for one of them. It takes about 1 ms.
+local STEP = 200
+local FIELDS_PER_APPLICANT = 4
+local REST = 4
+local MAX_SLOWNESS = 64
+-- By which factor a step reduces the slowness.
+local RECOVERY = 0.95
+-- When a caller may ask again for whom it was too early to take a step (ms).
+local PAUSE = 100
 local COMPLETE = 4
 
 local function build_filter(one_per, round)
@@ -66,36 +75,44 @@ local function build_filter(one_per, round)
     end
   end
 
-  local campaign = redis.call('HMGET', KEYS[1], 'fence', 'revokes', 'promotions')
-  local in_round = redis.call('HMGET', KEYS[3], round .. '/granted', round .. '/waiting', round .. '/tickets')
-  local revokes, held = tonumber(campaign[2]) or 0, redis.call('HLEN', grants)
-  local covers = redis.sha1hex(table.concat({ round, campaign[1] or '', in_round[3] or '',
-    string.format('%.0f', held + revokes - (tonumber(campaign[3]) or 0)) }, ' '))
+  local campaign = redis.call('HMGET', KEYS[1], 'fence', 'revokes', 'promotions', 'tickets')
+  local in_round = redis.call('HMGET', KEYS[3], round .. '/tickets', round .. '/granted', round .. '/waiting')
+  local held, revokes = redis.call('HLEN', grants), tonumber(campaign[2]) or 0
+  local granted = held + revokes - (tonumber(campaign[3]) or 0)
+  local covers = redis.sha1hex(table.concat({ round, campaign[1] or '', string.format('%.0f', granted),
+    campaign[4] or '', in_round[1] or '' }, ' '))
 
   local header = redis.call('GETRANGE', KEYS[11], 0, HEADER - 1)
-  local noted, process, phase, cursor, stepped_at = string.match(header, '^(%x+) (%x+) (%d) (%d+) (%d+) *$')
-  phase, stepped_at = tonumber(phase), tonumber(stepped_at)
+  local noted, process, phase, cursor, slowness, next_at =
+    string.match(header, '^(%x+) (%x+) (%d) (%d+) ([%d.]+) (%d+) *$')
+  phase, slowness, next_at = tonumber(phase), tonumber(slowness) or 1, tonumber(next_at) or 0
   if noted == covers and phase == COMPLETE then
-    return redis.call('GETRANGE', KEYS[11], HEADER, -1), false
+    return redis.call('GETRANGE', KEYS[11], HEADER, -1)
   end
-  if stepped_at and now >= stepped_at and now < stepped_at + STEP_INTERVAL then
-    return nil, true
+  -- A time that is far away is of a clock that has been set back.
+  if now < next_at and next_at < now + 60000 then
+    return nil, PAUSE
   end
 
   local running = string.match(redis.call('INFO', 'server'), '\nrun_id:(%x+)')
-  redis.set_repl(redis.REPL_NONE)
-  if noted ~= covers or process ~= running then
-    local most = held + redis.call('HLEN', waiting) + redis.call('HLEN', revoked)
-    if one_per == 'round' then
-      most = math.min(most, (tonumber(in_round[1]) or 0) + revokes + (tonumber(in_round[2]) or 0))
-    end
-    if most > MAX_FILTERED then
-      return nil, false
-    end
-    phase, cursor = 1, '0'
-    redis.call('SET', KEYS[11], string.rep(' ', HEADER) .. string.rep('\0', math.ceil(most * BITS_PER_APPLICANT / 8)))
+  local fields = held + redis.call('HLEN', waiting) + redis.call('HLEN', revoked)
+  local applicants = fields
+  if one_per == 'round' then
+    applicants = math.min(fields, (tonumber(in_round[2]) or 0) + revokes + (tonumber(in_round[3]) or 0))
+  end
+  if not running or applicants > MAX_FILTERED or fields > MAX_FIELDS then
+    return nil
   end
 
+  redis.set_repl(redis.REPL_NONE)
+  if noted ~= covers or process ~= running then
+    if noted and phase ~= COMPLETE then
+      slowness = math.min(2 * slowness, MAX_SLOWNESS)
+    end
+    phase, cursor = 1, '0'
+    local bytes = math.max(1, math.ceil(applicants * BITS_PER_APPLICANT / 8))
+    redis.call('SET', KEYS[11], string.rep(' ', HEADER) .. string.rep('\0', bytes))
+  end
   local bits, work = 8 * (redis.call('STRLEN', KEYS[11]) - HEADER), 0
   while phase ~= COMPLETE and work < STEP do
     local key = phases[phase]
@@ -116,11 +133,16 @@ local function build_filter(one_per, round)
       phase = phase + 1
     end
   end
-  header = string.format('%s %s %d %s %.0f', covers, running, phase, cursor, now)
+
+  local ended = redis.call('TIME')
+  local took = (ended[1] - time[1]) * 1000 + (ended[2] - time[2]) / 1000
+  local pause = math.ceil((1 + REST * slowness) * math.max(took, 1))
+  slowness = phase == COMPLETE and 1 or math.max(1, slowness * RECOVERY)
+  header = string.format('%s %s %d %s %.2f %.0f', covers, running, phase, cursor, slowness, now + pause)
   redis.call('SETRANGE', KEYS[11], 0, header .. string.rep(' ', HEADER - #header))
   if phase == COMPLETE then
-    return redis.call('GETRANGE', KEYS[11], HEADER, -1), false
+    return redis.call('GETRANGE', KEYS[11], HEADER, -1)
   end
-  return nil, true
+  return nil, math.min(pause, PAUSE)
 end
 
