@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Maximum size of the cache: the number of excluded applicants, or of eight bytes of a filter, plus [`COST_PER_CAMPAIGN`] for
-/// each campaign.
+/// From this size on, no other campaign is cached: the number of applicants on exclusion lists, one for each eight bytes of a
+/// filter, and [`COST_PER_CAMPAIGN`] for each campaign.
 const CAPACITY: usize = 65_536;
 
 /// What a campaign costs of [`CAPACITY`] in addition to its excluded applicants.
@@ -59,17 +59,17 @@ struct CachedRefusal {
     user_ids: UserIds,
     /// When the reply of the gate arrived.
     at: Instant,
-    known: Known,
+    excluded: ExcludedSet,
 }
 
 /// The applicants to whom the refusal does not apply.
-enum Known {
+enum ExcludedSet {
     /// Sorted hashes of their user ids. Another user id with an equal hash is sent to the gate, which is safe.
     Hashes(Vec<u64>),
     Filter(Filter),
 }
 
-impl Known {
+impl ExcludedSet {
     fn of(excluded: Excluded) -> Self {
         match excluded {
             Excluded::List(list) => {
@@ -196,7 +196,7 @@ impl Cache {
     ) -> Option<(TimedDecision, &OnceCell<Response>)> {
         let entry = self.0.get(campaign)?;
         let cached = entry.refusal.as_ref()?;
-        if now >= entry.expires_at || cached.known.contains(applicant) {
+        if now >= entry.expires_at || cached.excluded.contains(applicant) {
             return None;
         }
         let age = now.saturating_duration_since(cached.at);
@@ -214,7 +214,7 @@ impl Cache {
     fn size(&self) -> usize {
         let sizes = self.0.values().map(|entry| {
             let cached = entry.refusal.as_ref();
-            COST_PER_CAMPAIGN + cached.map_or(0, |cached| cached.known.size())
+            COST_PER_CAMPAIGN + cached.map_or(0, |cached| cached.excluded.size())
         });
         sizes.sum()
     }
@@ -249,7 +249,7 @@ impl Cache {
             response: OnceCell::new(),
             user_ids: refusal.user_ids,
             at: now,
-            known: Known::of(refusal.excluded),
+            excluded: ExcludedSet::of(refusal.excluded),
         });
         let entry = Entry {
             refusal: cached,
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_the_filter_contains_is_sent_to_the_gate() {
+    fn an_applicant_in_the_filter_is_sent_to_the_gate() {
         let (mut cache, start) = (Cache::default(), Instant::now());
         for (number, filter, is_refused) in [(0, [0; 9], true), (1, [0xff; 9], false)] {
             let sold_out = answer("sold_out", 0, 5_900, "", &filter);

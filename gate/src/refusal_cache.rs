@@ -43,7 +43,6 @@ pub struct CacheableRefusal {
 /// The applicants to whom a refusal does not apply: only the gate may answer them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Excluded {
-    /// The exclusion list.
     List(ExclusionList),
     Filter(Filter),
 }
@@ -86,7 +85,6 @@ impl Filter {
     }
 }
 
-/// How many bits of a filter an applicant sets.
 const BITS_OF_APPLICANT: usize = 4;
 
 pub fn call(campaign: &CampaignId) -> Call {
@@ -183,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_contains_whose_bits_are_all_set() {
+    fn an_applicant_matches_a_filter_if_all_bits_are_set() {
         // The SHA-1 of "42" begins with 92cfceb3 9d57d914 ed8b14d0 e37643de.
         let applicant: Applicant = "42".parse().expect("a user id");
         let bits = [0x92cf_ceb3_u32, 0x9d57_d914, 0xed8b_14d0, 0xe376_43de];

@@ -133,6 +133,6 @@ local ticket = string.format('%012d', redis.call('HINCRBY', KEYS[3], round .. '/
 redis.call('ZADD', KEYS[6], 0, waitlist_member(round, ticket, user_id))
 redis.call('HSET', KEYS[7], round .. '/' .. user_id, ticket .. '/' .. now)
 redis.call('HSET', KEYS[3], round .. '/waiting', waiting + 1)
--- For filter.lua.
+-- Another known applicant: filter.lua has to build again.
 redis.call('HINCRBY', KEYS[1], 'tickets', 1)
 return { 'waitlisted', round, waiting + 1, now, 0, '', now }

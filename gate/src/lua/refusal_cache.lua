@@ -1,5 +1,5 @@
--- Reports a refusal that callers may cache, for how long, and to which applicants it does not apply. It writes only the
--- key `filter`, and nothing if that is not needed.
+-- Reports a refusal that callers may cache, for how long, and to which applicants it does not apply. It writes nothing
+-- but the key `filter`, and only while it builds a filter.
 --
 -- Purpose: after a round has sold out, most requests are refused, and all with the same answer. An instance of the
 -- handler asks once, and then answers from its cache instead of the gate, for at most 0.9 s.
@@ -17,7 +17,7 @@
 --   filter      if that would be too long, the bits of the filter (shared/filter.lua), which takes its place
 --
 -- Takes from the prelude: now, current, upcoming; from granting.lua: grace_period, MAX_EXCLUDED; from grace_period.lua:
--- CACHE_TTL, GRACE_PERIOD, refusal_of_unknown; from filter.lua: build_filter
+-- CACHE_TTL, refusal_of_unknown; from filter.lua: build_filter
 --
 -- Example
 --   EVAL … 11 rushgate:{welcome}:campaign … rushgate:{welcome}:filter
@@ -33,10 +33,10 @@
 -- - A cached refusal C is a reply of this script at time t0, with expires_at e and exclusion list E. If the reply has a
 --   filter, E is all applicants whose bits are set in it.
 --
--- Assumptions. Redis loses no acknowledged write of the campaign between t0 and e, and its clock does not jump. What
--- Redis lost before t0, and how its clock jumped, does no harm, also not to a filter that was begun before. An
--- instance stops using C when (e - t0) has passed since it sent the question, by its own clock. If both clocks run at the
--- same speed, that is before e. (If the instance's clock is slower, the 100 ms between CACHE_TTL and GRACE_PERIOD make up
+-- Assumptions. Redis loses no acknowledged write of the campaign between t0 and e, its clock does not jump, and each applicant
+-- in `waitlist` is in `waiting`, too. With a filter, the assumptions in shared/filter.lua hold as well. An instance stops
+-- using C when (e - t0) has passed since it sent the question, by its own clock. If both clocks run at the same speed, that
+-- is before e. (If the instance's clock is slower, the 100 ms between CACHE_TTL and GRACE_PERIOD make up
 -- for it after a change; at the opening of a round, C can then be used a moment too long.)
 --
 -- Claim 1. apply.lua gives all unknown applicants the same decision, except for user_id_not_numeric.
@@ -53,7 +53,7 @@
 --     running grace period, (a) holds, because e is not after its end.
 --   - The passing of time keeps it safe. Without a write, base changes from a refusal to nil only when a round opens.
 --   - apply.lua writes nothing at a safe time. It would need base = nil without a grace period. The scripts that only
---     report write nothing of this; readmit.lua and resend.lua write only to the stream and the dead letters.
+--     report write nothing that base reads; readmit.lua and resend.lua write only to the stream and the dead letters.
 --   - confirm.lua and redeem.lua change no count that base reads. If confirm.lua halts the campaign, (c) holds: only project.lua with
 --     'restored' ends a halt, and `rushgate restore` sends that more than GRACE_PERIOD after the halt. restore.lua
 --     writes only to a halted campaign.
@@ -70,8 +70,8 @@
 --   an operator, see the limits below.)
 --   E names all applicants who are known at t0. (With one grant per round, E can come from the set `known` instead of the
 --   hashes. It is used only if its size is the number of all grants since the first grant of the round. Each grant adds
---   one member at most, so no grant of the round is missing. shared/filter.lua proves it for the filter, which also has the
---   applicants on the waitlists named below.)
+--   one member at most, so no grant of the round is missing. shared/filter.lua proves for the filter that it contains all
+--   who are known at t0, and the applicants on the waitlists named below.)
 --   To become known later, an applicant needs a new entry in grants, waiting or revoked. By claim 2, apply.lua adds none.
 --   The other writers add entries only for applicants who are in E already:
 --   - promote() in revoke.lua, cancel.lua and project.lua grants to applicants on a waitlist. They were on it at t0, by
@@ -93,21 +93,24 @@ if #KEYS ~= 11 or #ARGV ~= 0 then
   return redis.error_reply('ERR refusal_cache.lua takes 11 keys and no argument')
 end
 
-local function nothing(pause)
-  return { '', '', 0, now, now + pause, '', '', '' }
+-- When it is worth asking again if nothing may be cached (ms).
+local ASK_AGAIN = 1000
+
+local function no_refusal(retry_after)
+  return { '', '', 0, now, now + retry_after, '', '', '' }
 end
 
 local campaign = redis.call('HMGET', KEYS[1], 'state', 'one_per', 'waitlist', 'settling', 'user_ids')
 local state, one_per = campaign[1], campaign[2]
 if state ~= 'running' and state ~= 'closed' then
-  return nothing(GRACE_PERIOD)
+  return no_refusal(ASK_AGAIN)
 end
 local word, round, at = refusal_of_unknown(state, campaign[3])
 local expires_at = now + CACHE_TTL
 if not word then
   local grace_ends_at, pending = grace_period(campaign[4])
   if not grace_ends_at then
-    return nothing(GRACE_PERIOD)
+    return no_refusal(ASK_AGAIN)
   end
   word, round, at = pending, current(), pending == 'not_open' and grace_ends_at or 0
   expires_at = math.min(expires_at, grace_ends_at)
@@ -173,8 +176,9 @@ local excluded = (one_per == 'round' and excluded_of_current_round()) or exclude
 if excluded then
   return { word, round, at, now, expires_at, campaign[5] or '', table.concat(excluded, ' '), '' }
 end
-local filter, pause = build_filter(one_per, current() or '')
-if not filter then
-  return nothing(pause or GRACE_PERIOD)
+local filter, retry_after = build_filter(one_per, current() or '')
+-- A filter without bits would exclude no applicant.
+if (filter or '') == '' then
+  return no_refusal(retry_after or ASK_AGAIN)
 end
 return { word, round, at, now, expires_at, campaign[5] or '', '', filter }

@@ -116,6 +116,16 @@ fn only_a_refusal_of_all_unknown_applicants_is_cacheable() {
 }
 
 #[test]
+fn a_filter_takes_the_place_of_a_longer_exclusion_list() {
+    let mut gate = Gate::open(1);
+    gate.serial("a");
+    gate.add_grants("b", 2_047);
+    assert_eq!(gate.cacheable().map(|(_, known)| known.len()), Some(2_048));
+    gate.add_grants("c", 1);
+    assert_eq!(gate.cacheable(), Some(("sold_out", people(&[FILTER]))));
+}
+
+#[test]
 fn with_one_per_round_the_exclusion_list_is_that_of_the_round() {
     for (one_per, known) in [
         (OnePer::Round, people(&["b"])),

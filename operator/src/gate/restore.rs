@@ -26,7 +26,8 @@ impl Gate {
             if found == expected || found == "none" {
                 continue;
             }
-            if key != keys.campaign() {
+            // Without a filter, the gate lacks nothing.
+            if key != keys.campaign() && key != keys.filter() {
                 let mut halt = redis::cmd("HSET");
                 halt.arg(keys.campaign()).arg("state");
                 halt.arg(CampaignState::Halted.as_str());

@@ -37,8 +37,10 @@ local function promote(campaign_id, one_per, round)
       local win = 1 + wins_before(KEYS[8], one_per, user_id)
       codes = codes or redis.call('HGET', KEYS[1], 'codes') or ''
       grant(campaign_id, one_per, round, user_id, holder, granted, free, win, codes)
-      -- So that filter.lua knows that no unknown applicant was granted a serial.
-      redis.call('HINCRBY', KEYS[1], 'promotions', 1)
+      -- The filter contains the applicants in `waiting`: this grant makes no unknown applicant known (filter.lua).
+      if redis.call('HEXISTS', KEYS[7], round .. '/' .. user_id) == 1 then
+        redis.call('HINCRBY', KEYS[1], 'promotions', 1)
+      end
       promoted = promoted + 1
       if promoted == 1 then
         first = user_id
