@@ -5,8 +5,8 @@
 --     retry_after  when it is worth asking again (ms); nil with bits, and if the campaign has too many entries
 --
 -- The filter is a Bloom filter: bits, of which each applicant sets BITS_OF_APPLICANT, chosen by the SHA-1 of the user id
--- (gate/src/refusal_cache.rs reads them). It contains every applicant who is known (refusal_cache.lua defines it). About one
--- in a hundred others match it by chance. They are sent to the gate, as the known ones are.
+-- (gate/src/refusal_cache.rs reads them). It contains all known applicants (refusal_cache.lua defines the term). About one in
+-- a hundred others match it by chance. They are sent to the gate, as the known ones are.
 --
 -- Granting an application does no work for it. It is built when an instance asks for it, while unknown applicants are
 -- refused. A call takes one step; then no step is taken for a while (REST).
